@@ -1,0 +1,57 @@
+//! The echo server over Streamable HTTP, JSON answers only. It answers 404 to a session id that
+//! it did not mint: a back end that takes any id hides wrong routing.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use clap::Parser;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use mooring_benches::echo::Message;
+use mooring_benches::listen::{Answer, Listen, json, session_id, status, with_session};
+use mooring_benches::minted::Minted;
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    listen: Listen,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let minted = Arc::new(Minted::default());
+    options
+        .listen
+        .serve(move |request| answer(Arc::clone(&minted), request))?;
+    Ok(())
+}
+
+async fn answer(minted: Arc<Minted>, request: Request<Incoming>) -> Answer {
+    if request.method() != Method::POST {
+        return status(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let known = session_id(&request).map(|id| minted.knows(id));
+    let Ok(body) = request.into_body().collect().await else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let body = body.to_bytes();
+    let Some(message) = Message::parse(&body) else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let mut out = Vec::with_capacity(body.len() + 128);
+    match known {
+        _ if message.is_initialize() => {
+            message.answer(&mut out);
+            with_session(json(out), &minted.mint())
+        }
+        None => status(StatusCode::BAD_REQUEST),
+        Some(false) => status(StatusCode::NOT_FOUND),
+        Some(true) if message.is_request() => {
+            message.answer(&mut out);
+            json(out)
+        }
+        Some(true) => status(StatusCode::ACCEPTED),
+    }
+}

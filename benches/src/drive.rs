@@ -1,0 +1,337 @@
+//! Puts one running target under load: sessions in a closed loop, each on its own connection.
+//!
+//!     opening ──all sessions open──▶ warming ──▶ measuring ──▶ done
+//!
+//! The load is made on threads of its own; this side keeps the time, and reads the calls counted
+//! so far and the gateways' CPU at both ends of the measuring phase.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures_util::future::try_join_all;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::session::{Endpoint, Session};
+use crate::targets::Running;
+use crate::usage::{Usage, own_cpu};
+
+/// From "listens" to the first call that goes through: discovery may take a while.
+const READY: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+/// Each session may start a process.
+const OPEN: Duration = Duration::from_secs(60);
+/// A call that takes longer after the end counts as stalled.
+const FINISH: Duration = Duration::from_secs(5);
+/// Refused calls after which a session gives up, lest a 503 look like load.
+const REFUSALS: u64 = 100;
+
+#[derive(Clone)]
+pub struct Load {
+    pub sessions: usize,
+    pub body_bytes: usize,
+    pub warm_up: Duration,
+    pub window: Duration,
+    /// Threads that make the load.
+    pub threads: usize,
+}
+
+/// One target in one round.
+pub struct Sample {
+    pub calls_per_second: f64,
+    pub p50_us: f64,
+    pub p99_us: f64,
+    pub gateways: Vec<Price>,
+    /// What a call cost the load generator itself.
+    pub generator_us: f64,
+    pub initializes: u64,
+    pub errors: u64,
+    pub first_error: Option<String>,
+}
+
+/// What one gateway process paid.
+pub struct Price {
+    pub name: &'static str,
+    pub cpu_us: f64,
+    /// Once it listens, before any session.
+    pub idle_rss_bytes: u64,
+    /// At the end, all sessions open and busy.
+    pub rss_bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Warming,
+    Measuring,
+    Done,
+}
+
+#[derive(Default)]
+struct Tally {
+    latencies_us: Vec<u32>,
+    errors: u64,
+    first_error: Option<String>,
+}
+
+/// A thread that makes load for some of the sessions.
+struct Generator {
+    /// How many `initialize` it took, once all are open.
+    opened: oneshot::Receiver<Result<u64>>,
+    tally: oneshot::Receiver<Tally>,
+}
+
+pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
+    let idle = usages(running)?;
+    ready(running, load).await?;
+
+    let (phase, watched) = watch::channel(Phase::Opening);
+    let calls = Arc::new(AtomicU64::new(0));
+    let mut generators = Vec::new();
+    for first in 0..load.threads {
+        let markers = (first..load.sessions).step_by(load.threads).collect();
+        let endpoint = running.endpoint.clone();
+        generators.push(Generator::start(endpoint, markers, load, &watched, &calls)?);
+    }
+    let mut initializes = 0;
+    for generator in &mut generators {
+        initializes += timeout(OPEN, &mut generator.opened)
+            .await
+            .context("opening sessions")???;
+    }
+
+    phase.send_replace(Phase::Warming);
+    sleep(load.warm_up).await;
+    phase.send_replace(Phase::Measuring);
+    let begin = Reading::take(running, &calls)?;
+    sleep(load.window).await;
+    let end = Reading::take(running, &calls)?;
+    phase.send_replace(Phase::Done);
+
+    let mut tally = Tally::default();
+    for generator in generators {
+        tally.add(
+            timeout(2 * FINISH, generator.tally)
+                .await
+                .context("a generator hangs")??,
+        );
+    }
+    let mut sample = end.since(&begin, running, &idle)?;
+    tally.latencies_us.sort_unstable();
+    sample.p50_us = quantile(&tally.latencies_us, 0.50);
+    sample.p99_us = quantile(&tally.latencies_us, 0.99);
+    sample.initializes = initializes;
+    sample.errors = tally.errors;
+    sample.first_error = tally.first_error;
+    Ok(sample)
+}
+
+/// Waits until a session opens and a call goes through.
+async fn ready(running: &mut Running, load: &Load) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    loop {
+        let opened = timeout(
+            READY,
+            Session::open(&running.endpoint, 99_999, load.body_bytes),
+        );
+        let error = match opened.await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow!("the first call was not answered in {READY:?}"),
+        };
+        if let Some(reason) = running.sandbox.ended() {
+            return Err(error.context(reason));
+        }
+        if Instant::now() > deadline {
+            return Err(error.context(format!("not ready after {READY:?}")));
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Counters of one instant.
+struct Reading {
+    at: Instant,
+    calls: u64,
+    own_cpu: Duration,
+    gateways: Vec<Usage>,
+}
+
+impl Reading {
+    fn take(running: &Running, calls: &AtomicU64) -> Result<Self> {
+        Ok(Self {
+            gateways: usages(running)?,
+            own_cpu: own_cpu()?,
+            calls: calls.load(Ordering::Relaxed),
+            at: Instant::now(),
+        })
+    }
+
+    fn since(&self, begin: &Self, running: &Running, idle: &[Usage]) -> Result<Sample> {
+        let calls = self.calls - begin.calls;
+        ensure!(calls > 0, "no call was answered while measuring");
+        let per_call = |cpu: Duration| cpu.as_secs_f64() * 1e6 / calls as f64;
+        let gateways = running
+            .gateways
+            .iter()
+            .enumerate()
+            .map(|(index, gateway)| Price {
+                name: gateway.name,
+                cpu_us: per_call(
+                    self.gateways[index]
+                        .cpu
+                        .saturating_sub(begin.gateways[index].cpu),
+                ),
+                idle_rss_bytes: idle[index].rss_bytes,
+                rss_bytes: self.gateways[index].rss_bytes,
+            });
+        Ok(Sample {
+            calls_per_second: calls as f64 / (self.at - begin.at).as_secs_f64(),
+            gateways: gateways.collect(),
+            generator_us: per_call(self.own_cpu - begin.own_cpu),
+            p50_us: 0.0,
+            p99_us: 0.0,
+            initializes: 0,
+            errors: 0,
+            first_error: None,
+        })
+    }
+}
+
+fn usages(running: &Running) -> Result<Vec<Usage>> {
+    running
+        .gateways
+        .iter()
+        .map(|gateway| Usage::of_gateway(gateway.pid))
+        .collect()
+}
+
+impl Generator {
+    fn start(
+        endpoint: Endpoint,
+        markers: Vec<usize>,
+        load: &Load,
+        phase: &watch::Receiver<Phase>,
+        calls: &Arc<AtomicU64>,
+    ) -> Result<Self> {
+        let (tell_opened, opened) = oneshot::channel();
+        let (tell_tally, tally) = oneshot::channel();
+        let (phase, calls, body_bytes) = (phase.clone(), Arc::clone(calls), load.body_bytes);
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        thread::Builder::new().name("load".into()).spawn(move || {
+            runtime.block_on(async {
+                let sessions = markers
+                    .iter()
+                    .map(|&m| Session::open(&endpoint, m, body_bytes));
+                let sessions = match try_join_all(sessions).await {
+                    Ok(sessions) => sessions,
+                    Err(error) => return drop(tell_opened.send(Err(error))),
+                };
+                let initializes = sessions
+                    .iter()
+                    .map(|session| u64::from(session.initializes));
+                // The other side may have given up meanwhile; then nobody wants to know.
+                let _ = tell_opened.send(Ok(initializes.sum()));
+                let _ = tell_tally.send(closed_loops(sessions, phase, calls).await);
+            });
+        })?;
+        Ok(Self { opened, tally })
+    }
+}
+
+async fn closed_loops(
+    sessions: Vec<Session>,
+    mut phase: watch::Receiver<Phase>,
+    calls: Arc<AtomicU64>,
+) -> Tally {
+    let mut loops = JoinSet::new();
+    for session in sessions {
+        loops.spawn(closed_loop(session, phase.clone(), Arc::clone(&calls)));
+    }
+    let mut tally = Tally::default();
+    // An error means that the other side is gone, which ends the measurement just the same.
+    let _ = phase.wait_for(|phase| *phase == Phase::Done).await;
+    let collect = async {
+        while let Some(ended) = loops.join_next().await {
+            match ended {
+                Ok(one) => tally.add(one),
+                Err(error) => tally.fail(error.to_string()),
+            }
+        }
+    };
+    if timeout(FINISH, collect).await.is_err() {
+        for _ in 0..loops.len() {
+            tally.fail(format!("a call was not answered in {FINISH:?}"));
+        }
+    }
+    tally
+}
+
+async fn closed_loop(
+    mut session: Session,
+    mut phase: watch::Receiver<Phase>,
+    calls: Arc<AtomicU64>,
+) -> Tally {
+    let mut tally = Tally::default();
+    let _ = phase.wait_for(|phase| *phase != Phase::Opening).await;
+    while *phase.borrow() != Phase::Done && tally.errors < REFUSALS {
+        let begun = Instant::now();
+        match session.call().await {
+            Ok(200) => {
+                calls.fetch_add(1, Ordering::Relaxed);
+                if *phase.borrow() == Phase::Measuring {
+                    let micros = begun.elapsed().as_micros();
+                    tally
+                        .latencies_us
+                        .push(u32::try_from(micros).unwrap_or(u32::MAX));
+                }
+            }
+            Ok(status) => tally.fail(format!("a call was answered {status}")),
+            Err(error) => {
+                // What else is on this connection, nobody knows.
+                tally.fail(format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    tally
+}
+
+impl Tally {
+    fn fail(&mut self, error: String) {
+        self.errors += 1;
+        self.first_error.get_or_insert(error);
+    }
+
+    fn add(&mut self, mut other: Self) {
+        self.latencies_us.append(&mut other.latencies_us);
+        self.errors += other.errors;
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+}
+
+fn quantile(sorted: &[u32], part: f64) -> f64 {
+    let index = (sorted.len() as f64 * part) as usize;
+    sorted
+        .get(index.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .map_or(0.0, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_a_sorted_list() {
+        let list: Vec<u32> = (1..=100).collect();
+        assert_eq!(quantile(&list, 0.50), 51.0);
+        assert_eq!(quantile(&list, 0.99), 100.0);
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+}

@@ -1,0 +1,219 @@
+//! One MCP session of the older revisions on one connection, and its echo calls.
+
+use anyhow::{Context, Result, bail, ensure};
+use memchr::memmem;
+
+use crate::connection::Connection;
+
+const VERSION: &str = "2025-11-25";
+/// Numbers of calls have eight digits, always: they are written over in place.
+const FIRST_CALL: u32 = 10_000_000;
+/// With two servers half of all initializes are in vain; 2^-64 is never.
+const OPENING_ATTEMPTS: u32 = 64;
+
+/// Where a target listens and what its echo tool is called there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub port: u16,
+    pub path: &'static str,
+    pub tool: &'static str,
+    pub opening: Opening,
+}
+
+/// What a 404 to a fresh session id means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// A failure.
+    Once,
+    /// That a balancer which hashes the server's id took another server than on `initialize`.
+    /// The client tries again until both agree, and counts.
+    UntilRouted,
+}
+
+pub struct Session {
+    connection: Connection,
+    request: Vec<u8>,
+    /// Both places in `request` where the call's number stands: the id, and inside the text.
+    numbers: [usize; 2],
+    number: u32,
+    /// `"id":NNNNNNNN` and the marker that starts the text, as the answer must have them.
+    expected: [Vec<u8>; 2],
+    /// How often `initialize` was sent until a call went through.
+    pub initializes: u32,
+}
+
+impl Session {
+    /// Initializes a session and makes its first call. `marker` tells sessions apart; the text of
+    /// each call has at least `body_bytes` bytes.
+    pub async fn open(endpoint: &Endpoint, marker: usize, body_bytes: usize) -> Result<Self> {
+        let mut connection = Connection::open(endpoint.port).await?;
+        for attempt in 1..=OPENING_ATTEMPTS {
+            let (id, version) = initialize(&mut connection, endpoint).await?;
+            let headers = format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: {version}\r\n");
+            if !initialized(&mut connection, endpoint, &headers).await? {
+                continue;
+            }
+            let mut session = Self::new(connection, endpoint, &headers, marker, body_bytes);
+            session.initializes = attempt;
+            match session.call().await? {
+                200 => return Ok(session),
+                404 if endpoint.opening == Opening::UntilRouted => connection = session.connection,
+                status => bail!("first call answered {status}"),
+            }
+        }
+        bail!("no session was routed to its server in {OPENING_ATTEMPTS} attempts")
+    }
+
+    fn new(
+        connection: Connection,
+        endpoint: &Endpoint,
+        headers: &str,
+        marker: usize,
+        body_bytes: usize,
+    ) -> Self {
+        let tool = endpoint.tool;
+        let marker = format!("s{marker:05}-");
+        let filler = "x".repeat(body_bytes.saturating_sub(marker.len() + 8));
+        let before_id = r#"{"jsonrpc":"2.0","id":"#;
+        let before_text = format!(
+            r#","method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"{marker}"#
+        );
+        let body = format!("{before_id}{FIRST_CALL}{before_text}{FIRST_CALL}{filler}\"}}}}}}");
+        let id = before_id.len();
+        let text = id + 8 + before_text.len();
+        let request = post(endpoint, headers, &body);
+        let head = request.len() - body.len();
+        Self {
+            connection,
+            request,
+            numbers: [head + id, head + text],
+            number: FIRST_CALL,
+            expected: [
+                format!(r#""id":{FIRST_CALL}"#).into_bytes(),
+                format!("{marker}{FIRST_CALL}").into_bytes(),
+            ],
+            initializes: 0,
+        }
+    }
+
+    /// One call; gives the status, and an error where a 200 is not the answer to this very call.
+    pub async fn call(&mut self) -> Result<u16> {
+        self.count_up();
+        let response = self.connection.exchange(&self.request).await?;
+        if response.status == 200 {
+            let [id, text] = &self.expected;
+            let right = has_id(response.body, id) && memmem::find(response.body, text).is_some();
+            ensure!(right, "wrong answer: {}", excerpt(response.body));
+        }
+        Ok(response.status)
+    }
+
+    fn count_up(&mut self) {
+        self.number += 1;
+        let mut digits = [0; 8];
+        let mut rest = self.number;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        for at in self.numbers {
+            self.request[at..at + 8].copy_from_slice(&digits);
+        }
+        for expected in &mut self.expected {
+            let at = expected.len() - 8;
+            expected[at..].copy_from_slice(&digits);
+        }
+    }
+}
+
+/// The session id and the negotiated version.
+async fn initialize(connection: &mut Connection, endpoint: &Endpoint) -> Result<(String, String)> {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{VERSION}","capabilities":{{}},"clientInfo":{{"name":"mooring-load","version":"1"}}}}}}"#
+    );
+    let response = connection.exchange(&post(endpoint, "", &body)).await?;
+    let (status, body) = (response.status, response.body);
+    ensure!(
+        status == 200,
+        "initialize answered {status}: {}",
+        excerpt(body)
+    );
+    let id = response
+        .session_id
+        .context("initialize gave no session id")?;
+    let version = version(body).with_context(|| format!("no version in {}", excerpt(body)))?;
+    Ok((id.to_owned(), version.to_owned()))
+}
+
+/// Whether the server knew the session when it was told that the client is ready.
+async fn initialized(
+    connection: &mut Connection,
+    endpoint: &Endpoint,
+    headers: &str,
+) -> Result<bool> {
+    let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let status = connection
+        .exchange(&post(endpoint, headers, body))
+        .await?
+        .status;
+    match status {
+        200..300 => Ok(true),
+        404 if endpoint.opening == Opening::UntilRouted => Ok(false),
+        _ => bail!("notifications/initialized answered {status}"),
+    }
+}
+
+fn post(endpoint: &Endpoint, headers: &str, body: &str) -> Vec<u8> {
+    let Endpoint { port, path, .. } = endpoint;
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
+         {headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+fn version(body: &[u8]) -> Option<&str> {
+    const KEY: &[u8] = b"\"protocolVersion\"";
+    let rest = &body[memmem::find(body, KEY)? + KEY.len()..];
+    std::str::from_utf8(rest.split(|&byte| byte == b'"').nth(1)?).ok()
+}
+
+/// Some servers put a space behind the colon.
+fn has_id(body: &[u8], id: &[u8]) -> bool {
+    let (key, number) = id.split_at(id.len() - 8);
+    memmem::find(body, id).is_some() || memmem::find(body, &[key, b" ", number].concat()).is_some()
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_found_in_json_and_in_an_event() {
+        assert_eq!(
+            version(br#"{"result":{"protocolVersion":"2025-06-18"}}"#),
+            Some("2025-06-18")
+        );
+        assert_eq!(
+            version(b"data: {\"protocolVersion\" : \"2025-03-26\"}\n\n"),
+            Some("2025-03-26")
+        );
+        assert_eq!(version(b"{}"), None);
+    }
+
+    #[test]
+    fn an_id_counts_only_if_it_is_this_calls_id() {
+        assert!(has_id(
+            br#"{"id":10000001,"result":{}}"#,
+            br#""id":10000001"#
+        ));
+        assert!(has_id(br#"{"id": 10000001}"#, br#""id":10000001"#));
+        assert!(!has_id(br#"{"id":10000002}"#, br#""id":10000001"#));
+    }
+}

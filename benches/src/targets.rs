@@ -1,0 +1,100 @@
+//! What can be measured: each target starts its processes and says where to send the load.
+
+mod bridge;
+mod direct;
+mod haproxy;
+mod mooring;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::sandbox::Sandbox;
+use crate::session::{Endpoint, Opening};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// The HTTP fixture without anything before it.
+    Direct,
+    /// HAProxy, consistent hash of the session id over two HTTP fixtures.
+    Haproxy,
+    /// Mooring at `/mcp/{server}` before one HTTP fixture.
+    #[value(alias = "pass-through")]
+    MooringPassThrough,
+    /// Mooring at `/mcp` before the same.
+    #[value(alias = "aggregate")]
+    MooringAggregate,
+    /// The bare bridge, a stdio fixture for each session.
+    Bridge,
+    /// Mooring at `/mcp/{server}` with the same stdio fixtures.
+    #[value(alias = "stdio")]
+    MooringStdio,
+    /// A Mooring coordinator, a Mooring node, the stdio fixtures.
+    #[value(alias = "cluster")]
+    MooringCluster,
+}
+
+/// The programs that targets are made of.
+pub struct Kit {
+    pub stdio_server: PathBuf,
+    pub http_server: PathBuf,
+    pub bridge: PathBuf,
+    pub leash: PathBuf,
+    pub mooring: PathBuf,
+    /// Threads of the HTTP fixture and of the bridge.
+    pub threads: usize,
+}
+
+/// A target that listens. Its processes end when this is dropped.
+pub struct Running {
+    pub endpoint: Endpoint,
+    pub gateways: Vec<Gateway>,
+    pub sandbox: Sandbox,
+}
+
+/// A process whose CPU and memory are the price of the target.
+pub struct Gateway {
+    pub name: &'static str,
+    pub pid: u32,
+}
+
+impl Target {
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    pub async fn start(self, kit: &Kit) -> Result<Running> {
+        match self {
+            Self::Direct => direct::start(kit).await,
+            Self::Haproxy => haproxy::start(kit).await,
+            Self::MooringPassThrough => mooring::pass_through(kit).await,
+            Self::MooringAggregate => mooring::aggregate(kit).await,
+            Self::Bridge => bridge::start(kit).await,
+            Self::MooringStdio => mooring::stdio(kit).await,
+            Self::MooringCluster => mooring::cluster(kit).await,
+        }
+    }
+}
+
+impl Kit {
+    /// Starts an HTTP fixture and gives its port.
+    async fn http_server(&self, sandbox: &mut Sandbox, name: &'static str) -> Result<u16> {
+        sandbox.start(name, &self.http_server, |command| {
+            command.arg("--threads").arg(self.threads.to_string());
+        })?;
+        sandbox.announced_port(name).await
+    }
+}
+
+/// The endpoint of a fixture: a bare path and the tool's own name.
+fn plain(port: u16) -> Endpoint {
+    Endpoint {
+        port,
+        path: "/mcp",
+        tool: "echo",
+        opening: Opening::Once,
+    }
+}

@@ -1,0 +1,74 @@
+//! HAProxy as its manual would have it: consistent hash, keep-alive on both sides, as many
+//! threads as there are cores. It hashes the id that a server minted, so that about half of all
+//! sessions with two servers begin on the wrong one: clients try again, see [`Opening`].
+
+use std::env;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use rustix::io::dup;
+
+use super::{Gateway, Kit, Running, plain};
+use crate::sandbox::Sandbox;
+use crate::session::{Endpoint, Opening};
+
+const NAME: &str = "haproxy";
+/// Where distributions put it if not on the path of an ordinary user.
+const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
+
+pub async fn start(kit: &Kit) -> Result<Running> {
+    let program = installed().context("haproxy is not installed")?;
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let servers = [
+        kit.http_server(&mut sandbox, "http-server-1").await?,
+        kit.http_server(&mut sandbox, "http-server-2").await?,
+    ];
+    // HAProxy cannot say which free port it took, so it inherits a socket that listens already.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let inherited = dup(&listener)?;
+    let config = sandbox.write("haproxy.cfg", config(inherited.as_raw_fd(), servers))?;
+    let pid = sandbox.start(NAME, &program, |command| {
+        command.arg("-db").arg("-f").arg(config);
+    })?;
+    let endpoint = Endpoint {
+        opening: Opening::UntilRouted,
+        ..plain(port)
+    };
+    Ok(Running {
+        endpoint,
+        gateways: vec![Gateway { name: NAME, pid }],
+        sandbox,
+    })
+}
+
+fn installed() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
+    folders
+        .map(|folder| folder.join(NAME))
+        .find(|program| program.is_file())
+}
+
+fn config(listener: i32, [first, second]: [u16; 2]) -> String {
+    format!(
+        "global\n\
+         \x20   maxconn 20000\n\
+         defaults\n\
+         \x20   mode http\n\
+         \x20   timeout connect 5s\n\
+         \x20   timeout client 60s\n\
+         \x20   timeout server 60s\n\
+         frontend clients\n\
+         \x20   bind fd@{listener}\n\
+         \x20   default_backend servers\n\
+         backend servers\n\
+         \x20   balance hdr(Mcp-Session-Id)\n\
+         \x20   hash-type consistent\n\
+         \x20   http-reuse always\n\
+         \x20   server one 127.0.0.1:{first}\n\
+         \x20   server two 127.0.0.1:{second}\n"
+    )
+}

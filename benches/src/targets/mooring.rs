@@ -1,0 +1,159 @@
+//! Mooring in its three modes, configured as a user would and started as one would.
+
+use std::env;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use memchr::memmem;
+use serde_json::{Value, json};
+
+use super::{Gateway, Kit, Running};
+use crate::connection::Connection;
+use crate::sandbox::Sandbox;
+use crate::session::{Endpoint, Opening};
+
+const SERVER: &str = "bench";
+const NODE: &str = "node-1";
+/// A node registers at once and its catalogue is fetched at once; this is for a busy machine.
+const NODE_ACTIVE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+pub async fn pass_through(kit: &Kit) -> Result<Running> {
+    before_http(kit, one_server).await
+}
+
+pub async fn aggregate(kit: &Kit) -> Result<Running> {
+    before_http(kit, all_servers).await
+}
+
+pub async fn stdio(kit: &Kit) -> Result<Running> {
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let config = json!({ "mcpServers": { SERVER: { "command": kit.stdio_server } } });
+    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
+    Ok(Running {
+        endpoint: one_server(port),
+        gateways: vec![gateway],
+        sandbox,
+    })
+}
+
+pub async fn cluster(kit: &Kit) -> Result<Running> {
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let config =
+        json!({ "systemConfig": { "cluster": { "enabled": true, "mode": "coordinator" } } });
+    let (coordinator, port) = start(kit, &mut sandbox, "coordinator", &config).await?;
+    let config = json!({
+        "mcpServers": { SERVER: { "command": kit.stdio_server } },
+        "systemConfig": { "cluster": {
+            "enabled": true,
+            "mode": "node",
+            "node": { "id": NODE, "coordinatorUrl": format!("http://127.0.0.1:{port}") },
+        } },
+    });
+    let (node, _) = start(kit, &mut sandbox, "node", &config).await?;
+    node_is_active(&mut sandbox, port).await?;
+    Ok(Running {
+        endpoint: one_server(port),
+        gateways: vec![coordinator, node],
+        sandbox,
+    })
+}
+
+async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running> {
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let upstream = kit.http_server(&mut sandbox, "http-server").await?;
+    let url = format!("http://127.0.0.1:{upstream}/mcp");
+    let config = json!({ "mcpServers": { SERVER: { "url": url, "type": "streamable-http" } } });
+    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
+    Ok(Running {
+        endpoint: endpoint(port),
+        gateways: vec![gateway],
+        sandbox,
+    })
+}
+
+/// `/mcp/{server}`: names are the server's own.
+fn one_server(port: u16) -> Endpoint {
+    Endpoint {
+        port,
+        path: "/mcp/bench",
+        tool: "echo",
+        opening: Opening::Once,
+    }
+}
+
+/// `/mcp`: names carry the server's.
+fn all_servers(port: u16) -> Endpoint {
+    Endpoint {
+        port,
+        path: "/mcp",
+        tool: "bench-echo",
+        opening: Opening::Once,
+    }
+}
+
+async fn start(
+    kit: &Kit,
+    sandbox: &mut Sandbox,
+    name: &'static str,
+    config: &Value,
+) -> Result<(Gateway, u16)> {
+    let program = &kit.mooring;
+    ensure!(
+        program.is_file(),
+        "no mooring binary: build it, or name it with --mooring"
+    );
+    let config = sandbox.write(&format!("{name}.json"), config.to_string())?;
+    let port_file = sandbox.path(&format!("{name}.port"));
+    let data = sandbox.path(&format!("{name}.data"));
+    let pid = sandbox.start(name, program, |command| {
+        for (variable, _) in env::vars_os().filter(|(key, _)| is_ours(key)) {
+            command.env_remove(variable);
+        }
+        command
+            .arg("--config")
+            .arg(config)
+            .arg("--port-file")
+            .arg(&port_file);
+        command
+            .env("PORT", "0")
+            .env("MOORING_HOST", "127.0.0.1")
+            .env("MOORING_DATA", data);
+    })?;
+    let port = sandbox.port(name, Path::new(&port_file)).await?;
+    Ok((Gateway { name, pid }, port))
+}
+
+/// Settings of the shell that runs the benchmark are not part of it.
+fn is_ours(variable: &std::ffi::OsStr) -> bool {
+    variable.as_encoded_bytes().starts_with(b"MOORING_")
+}
+
+async fn node_is_active(sandbox: &mut Sandbox, coordinator: u16) -> Result<()> {
+    let deadline = Instant::now() + NODE_ACTIVE;
+    while !lists_node(coordinator)
+        .await
+        .context("ask the coordinator for its nodes")?
+    {
+        if let Some(reason) = sandbox.ended() {
+            bail!(reason);
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{NODE} was not active after {NODE_ACTIVE:?}"
+        );
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+async fn lists_node(coordinator: u16) -> Result<bool> {
+    let request = format!(
+        "GET /api/cluster/nodes?active=true HTTP/1.1\r\nHost: 127.0.0.1:{coordinator}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let mut connection = Connection::open(coordinator).await?;
+    let response = connection.exchange(request.as_bytes()).await?;
+    Ok(response.status == 200 && memmem::find(response.body, NODE.as_bytes()).is_some())
+}

@@ -1,0 +1,134 @@
+//! CPU time and memory of a gateway, as `/proc` tells them.
+//!
+//! A gateway is its process and those descendants that run the same executable (a supervisor,
+//! say). The servers that it started are not the gateway.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system time since the process began.
+    pub cpu: Duration,
+    pub rss_bytes: u64,
+}
+
+impl Usage {
+    pub fn of_gateway(pid: u32) -> Result<Self> {
+        let program = executable(pid).with_context(|| format!("process {pid} is gone"))?;
+        let mut sum = Self::of_process(pid)?;
+        for descendant in descendants(pid) {
+            if executable(descendant).is_some_and(|other| other == program) {
+                // It may end while we look: then it has nothing to add.
+                let usage = Self::of_process(descendant).unwrap_or_default();
+                sum.cpu += usage.cpu;
+                sum.rss_bytes += usage.rss_bytes;
+            }
+        }
+        Ok(sum)
+    }
+
+    fn of_process(pid: u32) -> Result<Self> {
+        let stat = Stat::read(pid).with_context(|| format!("stat of process {pid}"))?;
+        let seconds = stat.ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+        Ok(Self {
+            cpu: Duration::from_secs_f64(seconds),
+            rss_bytes: stat.rss_pages * rustix::param::page_size() as u64,
+        })
+    }
+}
+
+/// CPU time of the harness itself: what the load costs to make.
+pub fn own_cpu() -> Result<Duration> {
+    Ok(Usage::of_process(std::process::id())?.cpu)
+}
+
+/// The load average of the last minute; says whether the machine was quiet.
+pub fn load_average() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
+}
+
+struct Stat {
+    parent: u32,
+    ticks: u64,
+    rss_pages: u64,
+}
+
+impl Stat {
+    fn read(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The name of the program stands in parentheses and may contain anything, so fields are
+    /// counted from the last one: state is field 3 of proc(5).
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
+        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        Some(Self {
+            parent: u32::try_from(number(4)?).ok()?,
+            ticks: number(14)? + number(15)?,
+            rss_pages: number(24)?,
+        })
+    }
+}
+
+fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+fn descendants(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = processes()
+        .into_iter()
+        .filter_map(|process| Some((process, Stat::read(process)?.parent)))
+        .collect();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| child),
+        );
+        next += 1;
+    }
+    family.split_off(1)
+}
+
+fn processes() -> Vec<u32> {
+    let entries = fs::read_dir(Path::new("/proc"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let line = "7 (a) b (c) S 3 7 7 0 -1 0 1 2 3 4 50 60 8 9 20 0 4 0 99 1000 42 18";
+        let stat = Stat::parse(line).map(|stat| (stat.parent, stat.ticks, stat.rss_pages));
+        assert_eq!(stat, Some((3, 110, 42)));
+    }
+
+    #[test]
+    fn this_process_has_memory_and_its_parent_has_it_as_a_descendant() -> Result<()> {
+        let own = std::process::id();
+        assert!(Usage::of_gateway(own)?.rss_bytes > 0);
+        assert!(descendants(std::os::unix::process::parent_id()).contains(&own));
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! The nouns of the house: plain values without IO and without serde.
+//!
+//! Everything above speaks in these types, so a value that exists is valid.
+
+mod name;
+mod scope;
+mod session;
+mod topology;
+
+pub use name::{GroupName, NameError, NodeId, ServerName};
+pub use scope::Scope;
+pub use session::{Principal, SessionId, UnixMillis};
+pub use topology::{Health, Node, Reach, Replica, Topology};

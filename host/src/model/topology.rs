@@ -1,0 +1,97 @@
+//! Who hosts what, as one immutable value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{NodeId, ServerName};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    Healthy,
+    /// Failed lately: used when nothing healthy is left.
+    Suspect,
+    /// Finishes what it has, takes nothing new.
+    Draining,
+    /// No heartbeat within the timeout.
+    Unhealthy,
+    /// Known, but not (or no longer) registered.
+    Inactive,
+}
+
+impl Health {
+    /// Whether a session that is bound here may go on here.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Healthy | Self::Suspect | Self::Draining)
+    }
+
+    /// Whether a new binding may be made here.
+    #[must_use]
+    pub fn accepts(self) -> bool {
+        matches!(self, Self::Healthy | Self::Suspect)
+    }
+}
+
+/// How the edge gets to a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// The host part of this very process.
+    Local,
+    /// Base URL of another process, `http://10.0.0.7:3001`.
+    Remote(Arc<str>),
+}
+
+/// One server on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Relative, 1 to 1000.
+    pub weight: u32,
+    /// Which catalogue the node has for it; none before its first discovery.
+    pub digest: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: Arc<str>,
+    pub reach: Reach,
+    pub health: Health,
+    pub zone: Arc<str>,
+    pub labels: Vec<(String, String)>,
+    pub servers: BTreeMap<ServerName, Replica>,
+}
+
+/// A snapshot of the cluster. A change makes a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    pub generation: u64,
+    pub nodes: Vec<Node>,
+}
+
+impl Topology {
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { generation: 0, nodes: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == *id)
+    }
+
+    /// All nodes that host the server, whatever their health.
+    pub fn replicas<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = &'a Node> {
+        self.nodes.iter().filter(move |node| node.servers.contains_key(server))
+    }
+
+    #[must_use]
+    pub fn knows(&self, server: &ServerName) -> bool {
+        self.replicas(server).next().is_some()
+    }
+
+    /// Distinct server names, in order.
+    #[must_use]
+    pub fn servers(&self) -> std::collections::BTreeSet<&ServerName> {
+        self.nodes.iter().flat_map(|node| node.servers.keys()).collect()
+    }
+}

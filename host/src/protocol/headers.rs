@@ -1,0 +1,179 @@
+//! HTTP headers of MCP, of HTTP itself, and of the seam.
+
+use http::header::{self, HeaderMap, HeaderName};
+
+pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// On the remote seam only; dropped from every client request.
+pub mod seam {
+    use http::header::HeaderName;
+
+    /// The session's uuid.
+    pub const SESSION: HeaderName = HeaderName::from_static("mooring-session");
+    pub const PRINCIPAL: HeaderName = HeaderName::from_static("mooring-principal");
+    /// An explicit open; who sends `notifications/initialized`: `client` or `host`.
+    pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
+    /// What became of the request: see `seam::Outcome`.
+    pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
+    /// When the instance that answered was opened, Unix ms.
+    pub const OPENED_AT: HeaderName = HeaderName::from_static("mooring-opened-at");
+    pub const PREFIX: &str = "mooring-";
+}
+
+pub const JSON: &str = "application/json";
+pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// RFC 9110 §7.6.1: meant for one hop only.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Takes away what belongs to the connection, not to the message.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Takes away the seam's headers: a client that sends them is guessing.
+pub fn strip_internal(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(seam::PREFIX)).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// What a client can take, from its `Accept` headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepts {
+    pub json: bool,
+    pub events: bool,
+}
+
+impl Accepts {
+    /// No header at all accepts everything (RFC 9110 §12.5.1). Wildcards and
+    /// parameters are understood; a quality of 0 refuses.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut accepts = Self { json: false, events: false };
+        let mut any = false;
+        for value in headers.get_all(header::ACCEPT) {
+            any = true;
+            for range in value.to_str().unwrap_or("").split(',') {
+                let (kind, parameters) = range.split_once(';').unwrap_or((range, ""));
+                if is_refused(parameters) {
+                    continue;
+                }
+                match kind.trim().to_ascii_lowercase().as_str() {
+                    "*/*" => accepts = Self { json: true, events: true },
+                    JSON | "application/*" => accepts.json = true,
+                    EVENT_STREAM | "text/*" => accepts.events = true,
+                    _ => {}
+                }
+            }
+        }
+        if any { accepts } else { Self { json: true, events: true } }
+    }
+}
+
+fn is_refused(parameters: &str) -> bool {
+    parameters.split(';').any(|parameter| {
+        parameter
+            .trim()
+            .strip_prefix("q=")
+            .and_then(|quality| quality.parse::<f32>().ok())
+            .is_some_and(|quality| quality <= 0.0)
+    })
+}
+
+/// Whether the content type is the given one, whatever its parameters.
+#[must_use]
+pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(|value| value.split(';').next().unwrap_or("").trim())
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(expect))
+}
+
+/// The first cookie of that name in the request's `Cookie` headers.
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
+}
+
+/// A header's value as text; none if absent or not visible ASCII.
+#[must_use]
+pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn accepts(value: &'static str) -> (bool, bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(value));
+        let got = Accepts::of(&headers);
+        (got.json, got.events)
+    }
+
+    #[test]
+    fn accept_understands_lists_wildcards_and_qualities() {
+        assert_eq!(accepts("application/json, text/event-stream"), (true, true));
+        assert_eq!(accepts("text/event-stream;q=0.9,application/json"), (true, true));
+        assert_eq!(accepts("*/*"), (true, true));
+        assert_eq!(accepts("application/json"), (true, false));
+        assert_eq!(accepts("text/event-stream;q=0, application/json"), (true, false));
+        assert_eq!(accepts("text/html"), (false, false));
+        let none = Accepts::of(&HeaderMap::new());
+        assert_eq!((none.json, none.events), (true, true));
+    }
+
+    #[test]
+    fn a_header_that_connection_names_is_for_one_hop() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("close, X-Secret"));
+        headers.insert("x-secret", HeaderValue::from_static("1"));
+        headers.insert("x-kept", HeaderValue::from_static("1"));
+        headers.insert("mooring-session", HeaderValue::from_static("1"));
+        strip_hop_by_hop(&mut headers);
+        strip_internal(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", HeaderValue::from_static("a=1; NODE=n-1; b=2"));
+        headers.append("cookie", HeaderValue::from_static("c=\"q\""));
+        assert_eq!(cookie(&headers, "NODE"), Some("n-1"));
+        assert_eq!(cookie(&headers, "c"), Some("q"));
+        assert_eq!(cookie(&headers, "ODE"), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! The two messages that open a session.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::version::Version;
+
+/// What the gateway reads of a client's `initialize` parameters.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Params<'a> {
+    #[serde(borrow)]
+    pub protocol_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub capabilities: Option<&'a RawValue>,
+}
+
+/// What the gateway reads of a server's `InitializeResult`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome<'a> {
+    #[serde(borrow)]
+    pub protocol_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub instructions: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub server_info: Option<&'a RawValue>,
+}
+
+/// The client capabilities that change what servers offer. Two clients with the
+/// same set see the same catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ClientSet(u8);
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Capabilities<'a> {
+    #[serde(borrow)]
+    roots: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sampling: Option<&'a RawValue>,
+    elicitation: Option<Elicitation>,
+    #[serde(borrow)]
+    tasks: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Elicitation {
+    form: Option<serde::de::IgnoredAny>,
+    url: Option<serde::de::IgnoredAny>,
+}
+
+impl ClientSet {
+    const ROOTS: u8 = 1;
+    const SAMPLING: u8 = 2;
+    const ELICITATION: u8 = 4;
+    const ELICITATION_URL: u8 = 8;
+    const TASKS: u8 = 16;
+
+    #[must_use]
+    pub fn of(capabilities: Option<&RawValue>) -> Self {
+        let Some(raw) = capabilities else { return Self::default() };
+        let Ok(read) = serde_json::from_str::<Capabilities<'_>>(raw.get()) else {
+            return Self::default();
+        };
+        let mut bits = 0;
+        let mut set = |has: bool, bit: u8| bits |= if has { bit } else { 0 };
+        set(read.roots.is_some(), Self::ROOTS);
+        set(read.sampling.is_some(), Self::SAMPLING);
+        if let Some(elicitation) = &read.elicitation {
+            // An empty object means forms (2025-11-25, client/elicitation).
+            set(elicitation.form.is_some() || elicitation.url.is_none(), Self::ELICITATION);
+            set(elicitation.url.is_some(), Self::ELICITATION_URL);
+        }
+        set(read.tasks.is_some(), Self::TASKS);
+        Self(bits)
+    }
+
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & 31)
+    }
+
+    /// Capabilities that stand for the set, as JSON.
+    #[must_use]
+    pub fn to_json(self) -> String {
+        let mut members = Vec::new();
+        let has = |bit: u8| self.0 & bit != 0;
+        if has(Self::ROOTS) {
+            members.push(r#""roots":{"listChanged":true}"#);
+        }
+        if has(Self::SAMPLING) {
+            members.push(r#""sampling":{}"#);
+        }
+        match (has(Self::ELICITATION), has(Self::ELICITATION_URL)) {
+            (true, true) => members.push(r#""elicitation":{"form":{},"url":{}}"#),
+            (true, false) => members.push(r#""elicitation":{}"#),
+            (false, true) => members.push(r#""elicitation":{"url":{}}"#),
+            (false, false) => {}
+        }
+        if has(Self::TASKS) {
+            members.push(r#""tasks":{}"#);
+        }
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+/// `initialize` parameters of the gateway itself, for a catalogue session.
+#[must_use]
+pub fn own_params(set: ClientSet) -> String {
+    format!(
+        r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"mooring","version":"{}"}}}}"#,
+        Version::LATEST,
+        set.to_json(),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_comes_back_from_its_own_json() {
+        for bits in 0..32 {
+            let set = ClientSet::from_bits(bits);
+            let raw = RawValue::from_string(set.to_json()).unwrap();
+            assert_eq!(ClientSet::of(Some(&raw)), set, "{}", set.to_json());
+        }
+    }
+
+    #[test]
+    fn own_parameters_are_json() {
+        let text = own_params(ClientSet::from_bits(31));
+        let params: Params<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(Version::parse(&params.protocol_version), Some(Version::LATEST));
+    }
+}

@@ -1,0 +1,227 @@
+//! Sealed session ids: what a session is, inside the id that names it.
+//!
+//! Any edge with the key opens any id, so a restart needs no table and several
+//! coordinators share none. The text is
+//! `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce
+//! is random, which its 24 bytes make safe for the life of a key.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use sha2::{Digest, Sha256};
+
+use crate::model::{Principal, Scope, SessionId, UnixMillis};
+
+use super::version::Version;
+
+/// Ids older than this are unknown.
+pub const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// `initialize` parameters up to this many bytes travel inside the id; larger
+/// ones would make every request's header block large.
+pub const MAX_CARRIED_PARAMS: usize = 1024;
+
+const MARK: &str = "m1";
+const NONCE: usize = 24;
+const TAG: usize = 16;
+const PURPOSE_SESSION: u8 = 1;
+const FIXED: usize = 1 + 16 + 8 + 8 + 8 + 1 + 1;
+
+/// What a sealed id says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub session: SessionId,
+    pub minted_at: UnixMillis,
+    pub version: Version,
+    pub params: CarriedParams,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CarriedParams {
+    Inside(bytes::Bytes),
+    /// Too large for the id: kept by the store under the session's uuid.
+    Stored,
+}
+
+/// Keys by id: the first seals, all open. Cloning is cheap.
+#[derive(Clone)]
+pub struct KeyRing {
+    keys: std::sync::Arc<Vec<(u8, XChaCha20Poly1305)>>,
+}
+
+impl std::fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyRing({} keys)", self.keys.len())
+    }
+}
+
+impl KeyRing {
+    /// Secrets of any length, the sealing one first.
+    #[must_use]
+    pub fn new(secrets: &[&[u8]]) -> Self {
+        let keys = secrets.iter().map(|secret| {
+            let key = digest(&[b"mooring session key", secret]);
+            let id = digest(&[b"mooring key id", secret]);
+            (id[0], XChaCha20Poly1305::new(&Key::from(key)))
+        });
+        Self { keys: std::sync::Arc::new(keys.collect()) }
+    }
+
+    /// The id for a session. None without any key.
+    #[must_use]
+    pub fn seal(&self, sealed: &Sealed, scope: &Scope, principal: &Principal) -> Option<String> {
+        let (key_id, cipher) = self.keys.first()?;
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).ok()?;
+        let mut contents = contents(sealed, scope, principal);
+        cipher.encrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
+        let mut bytes = Vec::with_capacity(1 + NONCE + contents.len());
+        bytes.push(*key_id);
+        bytes.extend_from_slice(&nonce);
+        bytes.extend_from_slice(&contents);
+        let mut text = String::with_capacity(2 + bytes.len() * 4 / 3 + 3);
+        text.push_str(MARK);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
+        Some(text)
+    }
+
+    /// None for every reason alike: a wrong seal, scope or principal, or too
+    /// old. Who guesses must not learn which.
+    #[must_use]
+    pub fn open(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
+        let (sealed, bound) = self.unseal(text)?;
+        (bound == binding(scope, principal)).then_some(sealed)
+    }
+
+    /// Only whose session it is, for the operator's questions.
+    #[must_use]
+    pub fn peek(&self, text: &str) -> Option<SessionId> {
+        self.unseal(text).map(|(sealed, _)| sealed.session)
+    }
+
+    fn unseal(&self, text: &str) -> Option<(Sealed, [u8; 16])> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(MARK)?).ok()?;
+        let (key_id, rest) = bytes.split_first()?;
+        if rest.len() < NONCE + TAG + FIXED {
+            return None;
+        }
+        let (nonce, sealed) = rest.split_at(NONCE);
+        let nonce: [u8; NONCE] = nonce.try_into().ok()?;
+        // Two secrets may share an id byte: whichever opens it is the right one.
+        self.keys.iter().filter(|(id, _)| id == key_id).find_map(|(_, cipher)| {
+            let mut contents = sealed.to_vec();
+            cipher.decrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
+            read(&contents)
+        })
+    }
+}
+
+fn contents(sealed: &Sealed, scope: &Scope, principal: &Principal) -> Vec<u8> {
+    let params: &[u8] = match &sealed.params {
+        CarriedParams::Inside(params) => params,
+        CarriedParams::Stored => &[],
+    };
+    let mut out = Vec::with_capacity(FIXED + params.len() + TAG);
+    out.push(PURPOSE_SESSION);
+    out.extend_from_slice(sealed.session.as_bytes());
+    out.extend_from_slice(&sealed.minted_at.0.to_be_bytes());
+    out.extend_from_slice(&binding(scope, principal));
+    out.push(sealed.version as u8);
+    out.push(u8::from(sealed.params == CarriedParams::Stored));
+    out.extend_from_slice(params);
+    out
+}
+
+fn read(contents: &[u8]) -> Option<(Sealed, [u8; 16])> {
+    let (fixed, params) = contents.split_at_checked(FIXED)?;
+    let (purpose, rest) = fixed.split_first()?;
+    let (session, rest) = rest.split_first_chunk::<16>()?;
+    let (minted, rest) = rest.split_first_chunk::<8>()?;
+    let (bound, rest) = rest.split_first_chunk::<16>()?;
+    let [version, stored] = rest else { return None };
+    let minted_at = UnixMillis(u64::from_be_bytes(*minted));
+    if *purpose != PURPOSE_SESSION || UnixMillis::now().since(minted_at) > MAX_AGE {
+        return None;
+    }
+    let params = match stored {
+        0 => CarriedParams::Inside(bytes::Bytes::copy_from_slice(params)),
+        _ => CarriedParams::Stored,
+    };
+    let session = SessionId::from_bytes(*session);
+    Some((Sealed { session, minted_at, version: Version::from_byte(*version)?, params }, *bound))
+}
+
+/// Half for the scope, half for the principal.
+fn binding(scope: &Scope, principal: &Principal) -> [u8; 16] {
+    let mut out = [0; 16];
+    let (left, right) = out.split_at_mut(8);
+    left.copy_from_slice(&digest(&[b"scope", scope.seal_text().as_bytes()])[..8]);
+    right.copy_from_slice(&digest(&[b"principal", principal.as_str().as_bytes()])[..8]);
+    out
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServerName;
+
+    fn sealed() -> Sealed {
+        Sealed {
+            session: SessionId::mint(),
+            minted_at: UnixMillis::now(),
+            version: Version::V2025_06_18,
+            params: CarriedParams::Inside("{\"a\":1}".into()),
+        }
+    }
+
+    #[test]
+    fn an_id_opens_to_what_was_sealed_for_its_owner_and_scope_only() {
+        let ring = KeyRing::new(&[b"one"]);
+        let anyone = Principal::anonymous();
+        let session = sealed();
+        let id = ring.seal(&session, &Scope::All, &anyone).unwrap();
+        assert!(id.bytes().all(|b| (0x21..=0x7e).contains(&b)));
+        assert_eq!(ring.open(&id, &Scope::All, &anyone), Some(session.clone()));
+        assert_eq!(ring.peek(&id), Some(session.session));
+        let server = Scope::Server(ServerName::parse("a").unwrap());
+        assert_eq!(ring.open(&id, &server, &anyone), None);
+        assert_eq!(ring.open(&id, &Scope::All, &Principal::named("eve")), None);
+        assert_eq!(KeyRing::new(&[b"two"]).open(&id, &Scope::All, &anyone), None);
+    }
+
+    #[test]
+    fn an_old_key_still_opens_after_rotation() {
+        let session = sealed();
+        let anyone = Principal::anonymous();
+        let id = KeyRing::new(&[b"old"]).seal(&session, &Scope::All, &anyone).unwrap();
+        assert!(KeyRing::new(&[b"new", b"old"]).open(&id, &Scope::All, &anyone).is_some());
+    }
+
+    #[test]
+    fn a_changed_truncated_or_too_old_id_is_unknown() {
+        let ring = KeyRing::new(&[b"one"]);
+        let anyone = Principal::anonymous();
+        let id = ring.seal(&sealed(), &Scope::All, &anyone).unwrap();
+        for at in 2..id.len() {
+            let mut bytes = id.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).unwrap();
+            assert_eq!(ring.open(&changed, &Scope::All, &anyone), None);
+            assert_eq!(ring.open(&id[..at], &Scope::All, &anyone), None);
+        }
+        let old = Sealed { minted_at: UnixMillis(UnixMillis::now().0 - 8 * 86_400_000), ..sealed() };
+        let id = ring.seal(&old, &Scope::All, &anyone).unwrap();
+        assert_eq!(ring.open(&id, &Scope::All, &anyone), None);
+        assert_eq!(ring.open("", &Scope::All, &anyone), None);
+        assert_eq!(ring.open("m1ÄÖ", &Scope::All, &anyone), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! Changing one value inside a JSON text and leaving every other byte alone.
+//!
+//! A borrowed `RawValue` is a slice of the text it was parsed from, so the
+//! difference of the two addresses is where it stands.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Where a borrowed value stands in the text it was borrowed from.
+///
+/// None if it is not part of that text.
+#[must_use]
+pub fn span(text: &[u8], value: &RawValue) -> Option<Range<usize>> {
+    let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    let end = start.checked_add(value.get().len())?;
+    (end <= text.len()).then_some(start..end)
+}
+
+/// The text with one span replaced.
+#[must_use]
+pub fn replace(text: &[u8], span: Range<usize>, by: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(text.len() + by.len());
+    out.extend_from_slice(text.get(..span.start).unwrap_or_default());
+    out.extend_from_slice(by);
+    out.extend_from_slice(text.get(span.end..).unwrap_or_default());
+    out.into()
+}
+
+/// The members of `params` by which a request finds its server.
+#[derive(Debug, Default, Deserialize)]
+pub struct Target<'a> {
+    #[serde(borrow, default)]
+    pub name: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub uri: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "ref")]
+    pub reference: Option<&'a RawValue>,
+}
+
+impl<'a> Target<'a> {
+    /// None if the parameters are absent or no object.
+    #[must_use]
+    pub fn of(params: Option<&'a RawValue>) -> Option<Self> {
+        serde_json::from_str(params?.get()).ok()
+    }
+}
+
+/// A JSON string's value, if it is one.
+#[must_use]
+pub fn string(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// A text as a JSON string, quotes included.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Raw line breaks become spaces. JSON strings cannot hold raw control
+/// characters, so this changes white space only; a line of stdio and a `data:`
+/// line of SSE must not have any.
+#[must_use]
+pub fn on_one_line(message: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &message).is_none() {
+        return message;
+    }
+    let spaced = message.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b });
+    spaced.collect::<Vec<u8>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::jsonrpc::Envelope;
+
+    #[test]
+    fn only_the_named_value_changes() {
+        let message = r#"{ "params":{"x":1e2,"name" : "a-b\u00e9","z":"name"},"method":"tools/call","jsonrpc":"2.0","id":12345678901234567890123 }"#;
+        let envelope = Envelope::parse(message.as_bytes()).unwrap();
+        let target = Target::of(envelope.params).unwrap();
+        let name = target.name.unwrap();
+        assert_eq!(string(name).as_deref(), Some("a-bé"));
+        let span = span(message.as_bytes(), name).unwrap();
+        let out = replace(message.as_bytes(), span, b"\"b\"");
+        assert_eq!(out, message.replace(r#""a-b\u00e9""#, "\"b\""));
+    }
+
+    #[test]
+    fn line_breaks_between_members_become_spaces() {
+        let pretty = Bytes::from_static(b"{\r\n  \"a\": \"\\n\"\n}");
+        assert_eq!(on_one_line(pretty), "{    \"a\": \"\\n\" }");
+        let flat = Bytes::from_static(b"{}");
+        assert_eq!(on_one_line(flat.clone()).as_ptr(), flat.as_ptr());
+    }
+
+    #[test]
+    fn a_value_of_another_text_has_no_span() {
+        let other = RawValue::from_string("1".repeat(100)).unwrap();
+        assert_eq!(span(b"12", &other), None);
+    }
+}

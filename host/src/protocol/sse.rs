@@ -1,0 +1,183 @@
+//! Server-sent events: the encoder and the incremental decoder
+//! (WHATWG HTML, "Server-sent events").
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Sent on silent streams, so that nothing between us and the client cuts them.
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// One message as one event. The message must not have raw line breaks.
+#[must_use]
+pub fn event(message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(message.len() + 24);
+    out.put_slice(b"event: message\ndata: ");
+    out.put_slice(message);
+    out.put_slice(b"\n\n");
+    out.freeze()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Event {
+    /// "" stands for "message".
+    pub name: String,
+    pub data: Vec<u8>,
+    pub id: Option<String>,
+    pub retry: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an event is larger than {0} bytes")]
+pub struct TooLarge(pub usize);
+
+/// Takes bytes as they come and gives whole events.
+#[derive(Debug)]
+pub struct Decoder {
+    line: Vec<u8>,
+    event: Event,
+    has_data: bool,
+    /// The last byte was a CR: a LF that follows belongs to it.
+    after_cr: bool,
+    at_start: bool,
+    limit: usize,
+}
+
+impl Decoder {
+    /// `limit` bounds one event, in bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            line: Vec::new(),
+            event: Event::default(),
+            has_data: false,
+            after_cr: false,
+            at_start: true,
+            limit,
+        }
+    }
+
+    /// # Errors
+    /// If an event outgrows the limit; the decoder is of no use after that.
+    pub fn feed(&mut self, mut bytes: &[u8], mut on: impl FnMut(Event)) -> Result<(), TooLarge> {
+        while !bytes.is_empty() {
+            if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
+                bytes = bytes.get(1..).unwrap_or_default();
+                continue;
+            }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
+                self.line.extend_from_slice(bytes);
+                return self.check();
+            };
+            let (head, rest) = bytes.split_at(end);
+            self.line.extend_from_slice(head);
+            self.after_cr = rest.first() == Some(&b'\r');
+            bytes = rest.get(1..).unwrap_or_default();
+            self.check()?;
+            if let Some(event) = self.end_of_line() {
+                on(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), TooLarge> {
+        let size = self.line.len() + self.event.data.len();
+        if size > self.limit { Err(TooLarge(self.limit)) } else { Ok(()) }
+    }
+
+    fn end_of_line(&mut self) -> Option<Event> {
+        let mut line = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.at_start) && line.starts_with(b"\xef\xbb\xbf") {
+            line.drain(..3);
+        }
+        if line.is_empty() {
+            return self.dispatch();
+        }
+        let (field, value) = match memchr::memchr(b':', &line) {
+            Some(colon) => (line.get(..colon), line.get(colon + 1..)),
+            None => (line.get(..), None),
+        };
+        let value = value.unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field.unwrap_or_default() {
+            b"data" => {
+                if self.has_data {
+                    self.event.data.push(b'\n');
+                }
+                self.event.data.extend_from_slice(value);
+                self.has_data = true;
+            }
+            b"event" => self.event.name = String::from_utf8_lossy(value).into_owned(),
+            b"id" if !value.contains(&0) => {
+                self.event.id = Some(String::from_utf8_lossy(value).into_owned());
+            }
+            b"retry" => {
+                self.event.retry = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+            }
+            _ => {}
+        }
+        // The line's buffer serves the next line too.
+        line.clear();
+        self.line = line;
+        None
+    }
+
+    fn dispatch(&mut self) -> Option<Event> {
+        let event = std::mem::take(&mut self.event);
+        let meant = std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry.is_some();
+        meant.then_some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(chunks: &[&[u8]]) -> Vec<Event> {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut events = Vec::new();
+        for chunk in chunks {
+            decoder.feed(chunk, |event| events.push(event)).unwrap();
+        }
+        events
+    }
+
+    fn data(text: &str) -> Event {
+        Event { data: text.into(), ..Event::default() }
+    }
+
+    #[test]
+    fn line_ends_comments_and_a_byte_order_mark_are_understood() {
+        let stream = b"\xef\xbb\xbf: hello\r\n\r\ndata: a\r\rdata:b\ndata: c\n\nevent: ping\ndata\n\n";
+        let whole = decode(&[stream]);
+        assert_eq!(whole[0], data("a"));
+        assert_eq!(whole[1], data("b\nc"));
+        assert_eq!(whole[2], Event { name: "ping".into(), ..data("") });
+        let bytewise: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(decode(&bytewise), whole);
+    }
+
+    #[test]
+    fn a_priming_event_has_an_id_and_no_data() {
+        let events = decode(&[b"id: 7\ndata:\n\nretry: 100\n\n"]);
+        assert_eq!(events[0], Event { id: Some("7".into()), ..data("") });
+        assert_eq!(events[1], Event { retry: Some(100), ..Event::default() });
+    }
+
+    #[test]
+    fn an_unfinished_event_is_not_given() {
+        assert_eq!(decode(&[b"data: a\n"]), []);
+    }
+
+    #[test]
+    fn what_is_encoded_comes_back() {
+        let bytes = event(br#"{"a":"b"}"#);
+        let events = decode(&[&bytes]);
+        assert_eq!(events[0].data, br#"{"a":"b"}"#);
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut decoder = Decoder::new(10);
+        assert_eq!(decoder.feed(b"data: 0123456789", |_| ()), Err(TooLarge(10)));
+    }
+}

@@ -1,0 +1,147 @@
+//! One body type for both sides of every exchange.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What happens to what is still held when the body ends or is dropped: a
+/// permit goes back, a connection returns to its pool, a log line is written.
+type Guard = Box<dyn Send + Sync>;
+
+#[derive(Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    Full(Bytes),
+    /// A connection's bytes as they come.
+    Incoming(Incoming),
+    /// Written by another task; ends when its sender is dropped.
+    Channel(mpsc::Receiver<Bytes>),
+    /// Ends with the error if the sender gives one.
+    Guarded(Box<Body>, Option<Guard>),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Incoming(_) => f.write_str("Incoming"),
+            Self::Channel(_) => f.write_str("Channel"),
+            Self::Guarded(inner, _) => inner.fmt(f),
+        }
+    }
+}
+
+impl Body {
+    /// The same body, with something that ends when it ends.
+    #[must_use]
+    pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
+        Self::Guarded(Box::new(self), Some(Box::new(guard)))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
+            }
+            Self::Channel(receiver) => {
+                receiver.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
+            }
+            Self::Guarded(inner, guard) => {
+                let polled = Pin::new(&mut **inner).poll_frame(cx);
+                if matches!(polled, Poll::Ready(None)) {
+                    *guard = None;
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Channel(_) => false,
+            Self::Guarded(inner, _) => inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(body) => body.size_hint(),
+            Self::Channel(_) => SizeHint::default(),
+            Self::Guarded(inner, _) => inner.size_hint(),
+        }
+    }
+}
+
+/// A body that is longer than allowed, or broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum TooLong {
+    #[error("the body is larger than {0} bytes")]
+    Limit(usize),
+    #[error("the body broke off: {0}")]
+    Broken(#[source] BodyError),
+}
+
+/// The whole body, if it is at most `limit` bytes.
+///
+/// # Errors
+/// If it is longer, or the connection breaks.
+pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(TooLong::Limit(limit));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut all: Option<BytesMut> = None;
+    let mut size = 0;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Ok(data) = frame.map_err(TooLong::Broken)?.into_data() else { continue };
+        size += data.len();
+        if size > limit {
+            return Err(TooLong::Limit(limit));
+        }
+        // Most messages come in one piece, which then is not copied.
+        match (&mut first, &mut all) {
+            (None, None) => first = Some(data),
+            (_, Some(all)) => all.extend_from_slice(&data),
+            (Some(head), None) => {
+                let mut joined = BytesMut::with_capacity(head.len() + data.len());
+                joined.extend_from_slice(head);
+                joined.extend_from_slice(&data);
+                all = Some(joined);
+            }
+        }
+    }
+    Ok(all.map(BytesMut::freeze).or(first).unwrap_or_default())
+}

@@ -1,0 +1,114 @@
+//! What edge and host tell each other beside the client's message.
+
+use http::header::{HeaderMap, HeaderValue};
+
+use crate::model::{Principal, SessionId, UnixMillis};
+use crate::protocol::headers::seam;
+
+/// Who sends `notifications/initialized` after an open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// The client will, since it sent the `initialize`.
+    Client,
+    /// The host does: the client's own handshake is long over.
+    Host,
+}
+
+/// Travels with every request on the seam.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub session: SessionId,
+    pub principal: Principal,
+    /// Set on an explicit open: the body is the client's `initialize` parameters.
+    pub open: Option<Handshake>,
+}
+
+impl Facts {
+    /// Facts as headers, for another process.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let mut set = |name, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
+        };
+        set(seam::SESSION, &self.session.to_string());
+        set(seam::PRINCIPAL, &super::percent_encoded(self.principal.as_str()));
+        match self.open {
+            Some(Handshake::Client) => set(seam::OPEN, "client"),
+            Some(Handshake::Host) => set(seam::OPEN, "host"),
+            None => {}
+        }
+    }
+
+    /// Facts from another process. None if they are missing or senseless.
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let open = match text(seam::OPEN) {
+            None => None,
+            Some("client") => Some(Handshake::Client),
+            Some("host") => Some(Handshake::Host),
+            Some(_) => return None,
+        };
+        Some(Self {
+            session: SessionId::parse(text(seam::SESSION)?)?,
+            principal: Principal::named(&super::percent_decoded(text(seam::PRINCIPAL)?)?),
+            open,
+        })
+    }
+}
+
+/// What became of a message that the server did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The host has no such session: open it and send again.
+    UnknownSession,
+    /// It never reached the server: any replica may have it.
+    NotSent,
+    /// It reached the server, and nobody knows whether it ran.
+    Sent,
+}
+
+impl Outcome {
+    pub fn write(self, headers: &mut HeaderMap) {
+        let text = match self {
+            Self::UnknownSession => "unknown-session",
+            Self::NotSent => "not-sent",
+            Self::Sent => "sent",
+        };
+        headers.insert(seam::OUTCOME, HeaderValue::from_static(text));
+    }
+
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Option<Self> {
+        match headers.get(seam::OUTCOME)?.as_bytes() {
+            b"unknown-session" => Some(Self::UnknownSession),
+            b"not-sent" => Some(Self::NotSent),
+            b"sent" => Some(Self::Sent),
+            _ => None,
+        }
+    }
+}
+
+/// When the instance behind a response was opened.
+#[must_use]
+pub fn opened_at(headers: &HeaderMap) -> Option<UnixMillis> {
+    headers.get(seam::OPENED_AT)?.to_str().ok()?.parse().ok().map(UnixMillis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_survive_the_way_to_another_process() {
+        for open in [None, Some(Handshake::Client), Some(Handshake::Host)] {
+            let facts =
+                Facts { session: SessionId::mint(), principal: Principal::named("ä b"), open };
+            let mut headers = HeaderMap::new();
+            facts.write(&mut headers);
+            assert_eq!(Facts::read(&headers), Some(facts));
+        }
+        assert_eq!(Facts::read(&HeaderMap::new()), None);
+    }
+}
