@@ -1,6 +1,8 @@
 //! Gateways from outside, side by side:
 //!
-//!     cargo bench -p mooring-benches --bench load -- --help
+//! ```text
+//! cargo bench -p mooring-benches --bench load -- --help
+//! ```
 //!
 //! Starts everything itself, takes a bounded time, ends each process that it started.
 

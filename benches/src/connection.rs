@@ -193,6 +193,8 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
     /// What the client makes of these bytes, whatever pieces they come in.
     async fn received(answer: &'static str, piece: usize) -> Result<(u16, Option<String>, String)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -200,6 +202,8 @@ mod tests {
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            // Closing with unread input would reset the connection.
+            stream.read_exact(&mut [0; REQUEST.len()]).await?;
             for piece in answer.as_bytes().chunks(piece) {
                 stream.write_all(piece).await?;
                 tokio::task::yield_now().await;
@@ -207,7 +211,7 @@ mod tests {
             anyhow::Ok(())
         });
         let mut connection = Connection::open(port).await?;
-        let response = connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await?;
+        let response = connection.exchange(REQUEST).await?;
         let body = String::from_utf8(response.body.to_vec())?;
         let received = (
             response.status,

@@ -1,6 +1,8 @@
 //! Puts one running target under load: sessions in a closed loop, each on its own connection.
 //!
-//!     opening ──all sessions open──▶ warming ──▶ measuring ──▶ done
+//! ```text
+//! opening ──all sessions open──▶ warming ──▶ measuring ──▶ done
+//! ```
 //!
 //! The load is made on threads of its own; this side keeps the time, and reads the calls counted
 //! so far and the gateways' CPU at both ends of the measuring phase.

@@ -3,4 +3,6 @@
 
 pub mod model;
 pub mod protocol;
+pub mod host;
 pub mod seam;
+pub mod store;

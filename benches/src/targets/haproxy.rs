@@ -6,15 +6,19 @@ use std::env;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::io::dup;
+use tokio::time::timeout;
 
 use super::{Gateway, Kit, Running, plain};
+use crate::connection::Connection;
 use crate::sandbox::Sandbox;
 use crate::session::{Endpoint, Opening};
 
 const NAME: &str = "haproxy";
+const START: Duration = Duration::from_secs(20);
 /// Where distributions put it if not on the path of an ordinary user.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
@@ -33,6 +37,7 @@ pub async fn start(kit: &Kit) -> Result<Running> {
     let pid = sandbox.start(NAME, &program, |command| {
         command.arg("-db").arg("-f").arg(config);
     })?;
+    serves(&mut sandbox, port).await?;
     let endpoint = Endpoint {
         opening: Opening::UntilRouted,
         ..plain(port)
@@ -42,6 +47,23 @@ pub async fn start(kit: &Kit) -> Result<Running> {
         gateways: vec![Gateway { name: NAME, pid }],
         sandbox,
     })
+}
+
+/// Its socket listens before it does, so only an answer says that it is there.
+async fn serves(sandbox: &mut Sandbox, port: u16) -> Result<()> {
+    let request = b"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let answered = async {
+        Connection::open(port).await?.exchange(request).await?;
+        anyhow::Ok(())
+    };
+    match timeout(START, answered).await {
+        Ok(Ok(())) => Ok(()),
+        _ => bail!(
+            sandbox
+                .ended()
+                .unwrap_or_else(|| format!("no answer in {START:?}"))
+        ),
+    }
 }
 
 fn installed() -> Option<PathBuf> {
@@ -54,9 +76,7 @@ fn installed() -> Option<PathBuf> {
 
 fn config(listener: i32, [first, second]: [u16; 2]) -> String {
     format!(
-        "global\n\
-         \x20   maxconn 20000\n\
-         defaults\n\
+        "defaults\n\
          \x20   mode http\n\
          \x20   timeout connect 5s\n\
          \x20   timeout client 60s\n\

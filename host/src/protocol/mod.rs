@@ -5,6 +5,7 @@
 //! changed by splicing bytes, because a round trip through typed models loses
 //! what the model does not know.
 
+pub mod catalog;
 pub mod headers;
 pub mod initialize;
 pub mod jsonrpc;

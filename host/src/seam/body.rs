@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
@@ -23,7 +24,9 @@ pub enum Body {
     Incoming(Incoming),
     /// Written by another task; ends when its sender is dropped.
     Channel(mpsc::Receiver<Bytes>),
-    /// Ends with the error if the sender gives one.
+    /// Made piece by piece.
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
+    /// Another body, and what ends with it.
     Guarded(Box<Body>, Option<Guard>),
 }
 
@@ -34,6 +37,7 @@ impl std::fmt::Debug for Body {
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
             Self::Incoming(_) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
+            Self::Stream(_) => f.write_str("Stream"),
             Self::Guarded(inner, _) => inner.fmt(f),
         }
     }
@@ -74,6 +78,9 @@ impl http_body::Body for Body {
             Self::Channel(receiver) => {
                 receiver.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
+            Self::Stream(stream) => {
+                stream.as_mut().poll_next(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
+            }
             Self::Guarded(inner, guard) => {
                 let polled = Pin::new(&mut **inner).poll_frame(cx);
                 if matches!(polled, Poll::Ready(None)) {
@@ -89,7 +96,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Channel(_) => false,
+            Self::Channel(_) | Self::Stream(_) => false,
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -99,7 +106,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
-            Self::Channel(_) => SizeHint::default(),
+            Self::Channel(_) | Self::Stream(_) => SizeHint::default(),
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }

@@ -137,12 +137,8 @@ impl Fields {
             Some(value) => match value.as_u64() {
                 Some(ms) if (1..=longest_ms).contains(&ms) => ms,
                 _ => {
-                    let shown = if value.is_number() {
-                        value.to_string()
-                    } else {
-                        kind(value).to_owned()
-                    };
-                    self.refuse(key, format!("must be a whole number of milliseconds from 1 to {longest_ms}, but is {shown}"));
+                    let rule = format!("a whole number of milliseconds from 1 to {longest_ms}");
+                    self.refuse(key, format!("must be {rule}, but is {}", shown(value)));
                     default_ms
                 }
             },
@@ -179,3 +175,15 @@ fn kind(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+/// A number as it is; of all else only what it is.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        other => kind(other).to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

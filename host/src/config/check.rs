@@ -1,0 +1,259 @@
+//! What a configuration would do, for `mooring check`: a page for people. It
+//! shows no secret, no variable's value and no header's value.
+
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+use super::cluster::{Coordinator, Mode, NodeMode, Store};
+use super::groups::{Chosen, Group, GroupServer};
+use super::servers::Server;
+use super::sticky::Sticky;
+use super::transport::Transport;
+use super::{Config, Prefix};
+
+/// The page, lines ending in `\n`.
+pub fn describe(config: &Config) -> String {
+    let mut page = Page::default();
+    overview(&mut page, config);
+    match &config.mode {
+        Mode::Standalone => {}
+        Mode::Coordinator(coordinator) => cluster_of(&mut page, coordinator),
+        Mode::Node(node) => membership(&mut page, node),
+    }
+    servers(&mut page, &config.servers);
+    groups(&mut page, &config.groups);
+    page.0
+}
+
+fn overview(page: &mut Page, config: &Config) {
+    let mode = match config.mode {
+        Mode::Standalone => "standalone",
+        Mode::Coordinator(_) => "coordinator",
+        Mode::Node(_) => "node",
+    };
+    page.row("mode", mode);
+    page.row(
+        "listening",
+        address(&config.listen.host, config.listen.port),
+    );
+    page.row("data folder", config.data_dir.display());
+    page.row("strategy", strategy(&config.sticky));
+    page.row("access", access(config));
+    page.row("tool names", tool_names(config));
+    if config.mode != Mode::Standalone {
+        page.row("cluster token", set_or_not(config.token.is_some()));
+    }
+    let secret = match config.secret {
+        Some(_) => "set",
+        None => "generated in the data folder",
+    };
+    page.row("session secret", secret);
+    if let Store::Redis(_) = config.store {
+        page.row("store", "redis");
+    }
+}
+
+fn address(host: &str, port: u16) -> String {
+    let port = match port {
+        0 => "any free port".to_owned(),
+        port => port.to_string(),
+    };
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+fn strategy(sticky: &Sticky) -> String {
+    let affinity = Millis(sticky.affinity_timeout);
+    if !sticky.enabled {
+        return "none: the least loaded replica".to_owned();
+    }
+    let signed = if sticky.signed { ", signed" } else { "" };
+    let carrier = match sticky.strategy.as_str() {
+        "cookie" => format!(" {}", sticky.cookie_name),
+        "header" => format!(" {}", sticky.header_name),
+        _ => String::new(),
+    };
+    format!(
+        "{}{carrier}, kept for {affinity} of idleness{signed}",
+        sticky.strategy
+    )
+}
+
+fn access(config: &Config) -> String {
+    let access = &config.access;
+    let mut parts = vec![match access.bearer {
+        Some(_) => "bearer key".to_owned(),
+        None => "open to everyone who reaches the port".to_owned(),
+    }];
+    for (what, list) in [
+        ("hosts", &access.allowed_hosts),
+        ("origins", &access.allowed_origins),
+    ] {
+        if !list.is_empty() {
+            parts.push(format!("{what} {}", list.join(" ")));
+        }
+    }
+    if !access.enable_global_route {
+        parts.push("no global route".to_owned());
+    }
+    if !access.enable_group_name_route {
+        parts.push("groups by id only".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn tool_names(config: &Config) -> String {
+    let separator = &config.names.separator;
+    match config.names.prefix {
+        Prefix::Always => format!("server{separator}tool"),
+        Prefix::OnCollision => format!("tool, or server{separator}tool if two are equal"),
+        Prefix::Never => "tool".to_owned(),
+    }
+}
+
+fn cluster_of(page: &mut Page, coordinator: &Coordinator) {
+    page.row("node timeout", Millis(coordinator.node_timeout));
+    page.row("cleanup every", Millis(coordinator.cleanup_interval));
+    page.optional("zone", &coordinator.zone);
+}
+
+fn membership(page: &mut Page, node: &NodeMode) {
+    page.row("coordinator", &node.coordinator_url);
+    page.row(
+        "node id",
+        node.id.as_ref().map_or("generated", |id| id.as_str()),
+    );
+    page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
+    page.row("heartbeat every", Millis(node.heartbeat_interval));
+    let registers = match node.register_on_startup {
+        true => "on startup",
+        false => "when told to: mooring join",
+    };
+    page.row("registers", registers);
+    if let Some(url) = &node.advertise_url {
+        page.row("reached at", url);
+    }
+    page.row("weight", node.weight);
+    page.optional("zone", &node.zone);
+    let labels: Vec<_> = node
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    page.optional("labels", &labels.join(" "));
+    if node.public {
+        page.row("own /mcp", "open to clients");
+    }
+}
+
+fn servers(page: &mut Page, servers: &[Server]) {
+    let rows: Vec<_> = servers.iter().map(server).collect();
+    page.table("SERVERS", &rows);
+}
+
+fn server(server: &Server) -> [String; 3] {
+    let kind = match &server.transport {
+        _ if !server.enabled => "off",
+        None => "broken",
+        Some(Transport::Stdio { .. }) => "stdio",
+        Some(Transport::Http(_)) => "http",
+        Some(Transport::Sse(_)) => "sse",
+        Some(Transport::HttpOrSse(_)) => "http or sse",
+    };
+    let mut what = server.shown.clone();
+    if let Some(reason) = &server.misconfigured {
+        what = match what.is_empty() {
+            true => format!("MISCONFIGURED: {reason}"),
+            false => format!("{what}  MISCONFIGURED: {reason}"),
+        };
+    }
+    let masked: Vec<String> = match &server.transport {
+        Some(Transport::Stdio { env, .. }) => {
+            env.iter().map(|(name, _)| format!("{name}=…")).collect()
+        }
+        Some(Transport::Http(remote) | Transport::Sse(remote) | Transport::HttpOrSse(remote)) => {
+            let headers = remote.headers.iter();
+            headers.map(|(name, _)| format!("{name}: …")).collect()
+        }
+        None => Vec::new(),
+    };
+    if !masked.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(what, "  [{}]", masked.join(", "));
+    }
+    [server.name.to_string(), kind.to_owned(), what]
+}
+
+fn groups(page: &mut Page, groups: &[Group]) {
+    let rows: Vec<_> = groups.iter().map(group).collect();
+    page.table("GROUPS", &rows);
+}
+
+fn group(group: &Group) -> [String; 3] {
+    let servers: Vec<_> = group.servers.iter().map(group_server).collect();
+    let id = group.id.clone().unwrap_or_default();
+    [group.name.to_string(), id, servers.join(", ")]
+}
+
+fn group_server(server: &GroupServer) -> String {
+    match &server.tools {
+        Chosen::All => server.name.to_string(),
+        Chosen::Only(tools) if tools.len() == 1 => format!("{} (1 tool)", server.name),
+        Chosen::Only(tools) => format!("{} ({} tools)", server.name, tools.len()),
+    }
+}
+
+fn set_or_not(is_set: bool) -> &'static str {
+    if is_set { "set" } else { "not set" }
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn row(&mut self, name: &str, value: impl Display) {
+        self.line(format_args!("{name:<16}{value}"));
+    }
+
+    fn optional(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.row(name, value);
+        }
+    }
+
+    /// Three columns, the first two as wide as their widest cell.
+    fn table(&mut self, title: &str, rows: &[[String; 3]]) {
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or(0)
+        };
+        let (first, second) = (width(0), width(1));
+        self.line(format_args!("\n{title} ({})", rows.len()));
+        for [a, b, c] in rows {
+            let line = format!("  {a:<first$}  {b:<second$}  {c}");
+            self.line(format_args!("{}", line.trim_end()));
+        }
+    }
+
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+/// A duration in the largest unit that leaves no rest.
+struct Millis(Duration);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        for (unit, size) in [("h", 3_600_000), ("min", 60_000), ("s", 1000)] {
+            if millis >= size && millis.is_multiple_of(size) {
+                return write!(f, "{} {unit}", millis / size);
+            }
+        }
+        write!(f, "{millis} ms")
+    }
+}

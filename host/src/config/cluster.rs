@@ -1,0 +1,217 @@
+//! The mode and what belongs to it: `systemConfig.cluster`.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use super::reading::{base_url, expand_item, expanded, secret_or_variable};
+use super::secret::Secret;
+use super::section::Section;
+use super::source::Sources;
+use crate::model::NodeId;
+
+/// Shorter, and a scheduler's hiccup would count as a dead node.
+const MIN_INTERVAL_MS: u64 = 100;
+
+/// No interval of a cluster is longer than a day.
+const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
+
+/// A sealed session id lives for seven days, so no affinity outlives it.
+const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// Weights beyond this make the lightest replica unreachable in practice.
+pub(super) const MAX_WEIGHT: u64 = 1000;
+
+/// What this process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// Edge and host in one process, no cluster.
+    Standalone,
+    /// Keeps the registry and routes clients to nodes.
+    Coordinator(Coordinator),
+    /// Runs servers and registers with a coordinator.
+    Node(NodeMode),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coordinator {
+    /// A node is unhealthy this long after its last heartbeat.
+    pub node_timeout: Duration,
+    /// Between two rounds of removing dead nodes and expired affinity.
+    pub cleanup_interval: Duration,
+    /// Affinity that was not used for so long goes.
+    pub sticky_session_timeout: Duration,
+    /// Where this coordinator stands, for strategies; empty if unknown.
+    pub zone: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeMode {
+    /// Generated and kept in the data folder if absent.
+    pub id: Option<NodeId>,
+    /// The hostname if absent.
+    pub name: Option<String>,
+    /// Where to register; may have a base path, never a query.
+    pub coordinator_url: Uri,
+    pub heartbeat_interval: Duration,
+    /// If false, the node waits for `POST /api/cluster/join`.
+    pub register_on_startup: bool,
+    /// How the coordinator reaches this node, if not at its peer address.
+    pub advertise_url: Option<Uri>,
+    /// For strategies; empty if unknown.
+    pub zone: String,
+    /// For strategies, in file order.
+    pub labels: Vec<(String, String)>,
+    /// Of every replica on this node, 1 to 1000.
+    pub weight: u16,
+    /// Whether clients may use this node's own `/mcp` beside the coordinator.
+    pub public: bool,
+}
+
+/// Where bindings and session records live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    Memory,
+    /// Shared by several coordinators. The URL may hold a password.
+    Redis(Secret),
+}
+
+/// Everything of `systemConfig.cluster` but `stickySession`.
+pub(super) struct Cluster {
+    pub mode: Mode,
+    pub token: Option<Secret>,
+    pub secret: Option<Secret>,
+    pub store: Store,
+    /// Applies in every mode.
+    pub affinity_timeout: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Standalone,
+    Coordinator,
+    Node,
+}
+
+pub(super) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
+    let role = role(cluster);
+    let coordinator = cluster
+        .section("coordinator")
+        .lenient_unless(role == Role::Coordinator);
+    let node = cluster.section("node").lenient_unless(role == Role::Node);
+    let coordinator = read_coordinator(&coordinator);
+    let node = read_node(&node, sources, role == Role::Node);
+    Cluster {
+        token: secret_or_variable(cluster, "token", "MOORING_CLUSTER_TOKEN", sources),
+        secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
+        store: store(cluster, sources),
+        affinity_timeout: coordinator.sticky_session_timeout,
+        mode: match (role, node) {
+            (Role::Coordinator, _) => Mode::Coordinator(coordinator),
+            (Role::Node, Some(node)) => Mode::Node(node),
+            // A node without a usable coordinator has left its error behind.
+            (Role::Standalone | Role::Node, _) => Mode::Standalone,
+        },
+    }
+}
+
+fn role(cluster: &Section<'_>) -> Role {
+    let choices = [
+        ("standalone", Role::Standalone),
+        ("coordinator", Role::Coordinator),
+        ("node", Role::Node),
+    ];
+    let enabled = cluster.flag("enabled", false);
+    let section = cluster.clone().lenient_unless(enabled);
+    let mode = section.choice("mode", "mode", &choices);
+    if enabled {
+        return mode.unwrap_or(Role::Standalone);
+    }
+    if cluster.get("enabled").is_none() && mode.is_some_and(|mode| mode != Role::Standalone) {
+        let message = "is not set, so this process runs standalone";
+        let place = cluster.place.key("enabled", cluster.place.at);
+        let advice = "add \"enabled\": true to the cluster section";
+        cluster.notes.warn(&place, message, advice);
+    }
+    Role::Standalone
+}
+
+fn read_coordinator(section: &Section<'_>) -> Coordinator {
+    let interval = |key, default| {
+        section
+            .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
+            .unwrap_or(Duration::from_millis(default))
+    };
+    Coordinator {
+        node_timeout: interval("nodeTimeout", 15_000),
+        cleanup_interval: interval("cleanupInterval", 30_000),
+        sticky_session_timeout: section
+            .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)
+            .unwrap_or(Duration::from_hours(1)),
+        zone: section.text("zone").unwrap_or_default(),
+    }
+}
+
+/// `None` if there is no coordinator to talk to.
+fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option<NodeMode> {
+    let coordinator_url = base_url(section, "coordinatorUrl", sources);
+    if used && section.get("coordinatorUrl").is_none() {
+        let advice = "add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section";
+        section.refuse_key("coordinatorUrl", "is required in node mode", advice);
+    }
+    let weight = section.whole("weight", 1, 1..=MAX_WEIGHT);
+    let heartbeat = section.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
+    let node = |coordinator_url| NodeMode {
+        id: node_id(section, sources),
+        name: expanded(section, "name", sources),
+        coordinator_url,
+        heartbeat_interval: heartbeat.unwrap_or(Duration::from_secs(5)),
+        register_on_startup: section.flag("registerOnStartup", true),
+        advertise_url: base_url(section, "advertiseUrl", sources),
+        zone: expanded(section, "zone", sources).unwrap_or_default(),
+        labels: labels(section, sources),
+        weight: u16::try_from(weight).unwrap_or(1),
+        public: section.flag("public", false),
+    };
+    // Read in full either way, so that every mistake is found.
+    let node = node(coordinator_url.clone().unwrap_or_default());
+    coordinator_url.is_some().then_some(node)
+}
+
+fn node_id(section: &Section<'_>, sources: &Sources<'_>) -> Option<NodeId> {
+    let id = expanded(section, "id", sources)?;
+    let item = section.get("id")?;
+    NodeId::parse(&id)
+        .map_err(|error| item.refuse(error.to_string(), "leave it out to have one generated"))
+        .ok()
+}
+
+fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    for (name, item) in section.entries("labels") {
+        if name.is_empty() || name.contains(char::is_control) {
+            item.refuse("is not a label's name", "use printable characters");
+        } else if let Some(text) = item.text()
+            && let Some(value) = expand_item(&item, &text, sources)
+        {
+            labels.push((name.to_owned(), value));
+        }
+    }
+    labels
+}
+
+fn store(cluster: &Section<'_>, sources: &Sources<'_>) -> Store {
+    let Some(text) = expanded(cluster, "store", sources) else {
+        return Store::Memory;
+    };
+    if text.starts_with("redis://") || text.starts_with("rediss://") {
+        return Store::Redis(Secret::new(text));
+    }
+    if text != "memory"
+        && let Some(item) = cluster.get("store")
+    {
+        let advice = "use \"memory\" or \"redis://host:6379/0\"";
+        item.refuse("is not a store", advice);
+    }
+    Store::Memory
+}

@@ -1,0 +1,87 @@
+//! Strings that may refer to the environment, read from a section.
+
+use http::Uri;
+
+use super::expand::{expand, is_one_reference};
+use super::item::Item;
+use super::secret::Secret;
+use super::section::Section;
+use super::source::Sources;
+use super::url::{self, Purpose};
+
+/// A shorter secret can be guessed, or was meant as a placeholder.
+const SHORT_SECRET: usize = 16;
+
+/// A string with its variables replaced; an unset one is an error.
+pub(super) fn expanded(section: &Section<'_>, key: &str, sources: &Sources<'_>) -> Option<String> {
+    let item = section.get(key)?;
+    let text = item.text()?;
+    expand_item(&item, &text, sources)
+}
+
+pub(super) fn expand_item(item: &Item<'_>, text: &str, sources: &Sources<'_>) -> Option<String> {
+    match expand(text, sources.env) {
+        Ok(text) if text.contains(char::is_control) => {
+            let advice = "check the variables it refers to";
+            item.refuse("contains control characters once expanded", advice);
+            None
+        }
+        Ok(text) => Some(text),
+        Err(problem) => {
+            let advice = "set it, or write ${NAME:-default}";
+            item.refuse(problem.to_string(), advice);
+            None
+        }
+    }
+}
+
+/// The base address of another Mooring.
+pub(super) fn base_url(section: &Section<'_>, key: &str, sources: &Sources<'_>) -> Option<Uri> {
+    let text = expanded(section, key, sources)?;
+    let item = section.get(key)?;
+    url::parse(&text, Purpose::Base)
+        .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
+        .ok()
+}
+
+/// A secret of the file. Only a value that is one `${…}` as a whole is expanded.
+pub(super) fn secret(section: &Section<'_>, key: &str, sources: &Sources<'_>) -> Option<Secret> {
+    let item = section.get(key)?;
+    let mut text = item.text()?;
+    if is_one_reference(&text) {
+        text = expand_item(&item, &text, sources)?;
+    }
+    if text.is_empty() {
+        item.refuse("is empty", "give it a value, or leave the key out");
+        return None;
+    }
+    if text.len() < SHORT_SECRET {
+        let advice = format!("use at least {SHORT_SECRET} characters, chosen at random");
+        item.warn("is short enough to be guessed", advice);
+    }
+    Some(Secret::new(text))
+}
+
+/// A secret that the environment overrides.
+pub(super) fn secret_or_variable(
+    section: &Section<'_>,
+    key: &str,
+    variable: &str,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let Some(text) = sources.variable(variable) else {
+        return secret(section, key, sources);
+    };
+    if text.contains(char::is_control) {
+        let advice = "look for a line break at its end";
+        let notes = section.notes;
+        notes.refuse_variable(variable, "contains control characters", advice);
+        return None;
+    }
+    if text.len() < SHORT_SECRET {
+        let advice = "choose a longer one at random";
+        let notes = section.notes;
+        notes.warn_variable(variable, "is short enough to be guessed", advice);
+    }
+    Some(Secret::new(text))
+}

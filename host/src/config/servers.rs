@@ -1,0 +1,185 @@
+//! The MCP servers of this process: `mcpServers`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::cluster::MAX_WEIGHT;
+use super::headers;
+use super::section::Section;
+use super::source::Sources;
+use super::transport::{self, Transport};
+use crate::model::ServerName;
+
+/// A request may run for a day; beyond that a limit limits nothing.
+const MAX_TIMEOUT_MS: u64 = 24 * 3600 * 1000;
+
+/// Spare processes of one server.
+const MAX_WARM: u64 = 64;
+
+/// One entry of `mcpServers`. `Debug` prints no argument, variable or header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    pub name: ServerName,
+    pub enabled: bool,
+    /// `None` only if `misconfigured` says why.
+    pub transport: Option<Transport>,
+    /// What runs, as written in the file before expansion, secrets masked: for
+    /// people to read.
+    pub shown: String,
+    pub tools: Selections,
+    pub prompts: Selections,
+    pub resources: Selections,
+    pub options: RequestOptions,
+    /// Why this server cannot run. The others can.
+    pub misconfigured: Option<String>,
+    /// Client headers that reach the server; every other one is dropped.
+    pub passthrough_headers: Vec<HeaderName>,
+    /// Of this server's replica on this node, 1 to 1000; the node's if absent.
+    pub weight: Option<u16>,
+    pub on_lost: OnLost,
+    pub isolation: Isolation,
+    /// Processes started ahead of their first session.
+    pub warm: u16,
+    /// After so long without use an instance is stopped; the host's default if
+    /// absent.
+    pub idle_timeout: Option<Duration>,
+}
+
+/// By the name of a tool, prompt or resource.
+pub type Selections = BTreeMap<String, Selection>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// If false it is neither listed nor callable.
+    pub enabled: bool,
+    /// Shown instead of the server's own.
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// Longest silence while a request is answered; progress may reset it.
+    pub timeout: Option<Duration>,
+    pub reset_timeout_on_progress: bool,
+    /// Longest time for a request in all.
+    pub max_total_timeout: Option<Duration>,
+}
+
+/// What happens to a session when its server's state is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLost {
+    /// It goes on with a new instance, and the client is told.
+    Continue,
+    /// It ends with 404.
+    Fail,
+}
+
+/// Who shares one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Shared if the server is modern, one a session if not.
+    Auto,
+    Session,
+    Principal,
+    Shared,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("enabled", &self.enabled)
+            .field("shown", &self.shown)
+            .field("misconfigured", &self.misconfigured)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for (name, item) in root.entries("mcpServers") {
+        match ServerName::parse(name) {
+            Ok(name) => servers.push(server(name, &item.section(), sources, base)),
+            Err(error) => item.refuse(
+                format!("the server's name {error}"),
+                "it becomes part of URLs and tool names",
+            ),
+        }
+    }
+    servers
+}
+
+fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Server {
+    let enabled = entry.flag("enabled", true);
+    let entry = entry.clone().lenient_unless(enabled);
+    let made = transport::read(&entry, sources, base);
+    Server {
+        name,
+        enabled,
+        transport: made.transport,
+        shown: made.shown,
+        misconfigured: made.misconfigured,
+        tools: selections(&entry, "tools"),
+        prompts: selections(&entry, "prompts"),
+        resources: selections(&entry, "resources"),
+        options: options(&entry.section("options")),
+        passthrough_headers: passthrough_headers(&entry),
+        weight: u16::try_from(entry.whole("weight", 0, 1..=MAX_WEIGHT))
+            .ok()
+            .filter(|weight| *weight > 0),
+        on_lost: entry
+            .choice("onLost", "reaction to a lost session", &ON_LOST)
+            .unwrap_or(OnLost::Continue),
+        isolation: entry
+            .choice("isolation", "kind of isolation", &ISOLATION)
+            .unwrap_or(Isolation::Auto),
+        warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
+        idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
+    }
+}
+
+const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("fail", OnLost::Fail)];
+
+const ISOLATION: [(&str, Isolation); 4] = [
+    ("auto", Isolation::Auto),
+    ("session", Isolation::Session),
+    ("principal", Isolation::Principal),
+    ("shared", Isolation::Shared),
+];
+
+fn selections(entry: &Section<'_>, key: &str) -> Selections {
+    let mut selections = Selections::new();
+    for (name, item) in entry.entries(key) {
+        let section = item.section();
+        let selection = Selection {
+            enabled: section.flag("enabled", true),
+            description: section.get("description").and_then(|item| item.prose()),
+        };
+        selections.insert(name.to_owned(), selection);
+    }
+    selections
+}
+
+fn options(section: &Section<'_>) -> RequestOptions {
+    RequestOptions {
+        timeout: section.millis("timeout", 1..=MAX_TIMEOUT_MS),
+        reset_timeout_on_progress: section.flag("resetTimeoutOnProgress", false),
+        max_total_timeout: section.millis("maxTotalTimeout", 1..=MAX_TIMEOUT_MS),
+    }
+}
+
+fn passthrough_headers(entry: &Section<'_>) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for item in entry.items("passthroughHeaders") {
+        match item.text().map(|name| headers::parse(&name)) {
+            Some(Ok(name)) if !names.contains(&name) => names.push(name),
+            Some(Err(problem)) => item.refuse(problem, "take it out of the list"),
+            Some(Ok(_)) | None => {}
+        }
+    }
+    names
+}

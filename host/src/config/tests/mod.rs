@@ -1,0 +1,94 @@
+//! Each test is a settings file and what becomes of it.
+
+mod cluster;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::*;
+
+/// A settings file with the environment that it is read in.
+pub(super) struct Case {
+    text: String,
+    env: HashMap<String, String>,
+    allow_open: bool,
+}
+
+pub(super) fn file(text: &str) -> Case {
+    Case {
+        text: text.to_owned(),
+        env: HashMap::new(),
+        allow_open: false,
+    }
+}
+
+impl Case {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn allow_open(mut self) -> Self {
+        self.allow_open = true;
+        self
+    }
+
+    pub fn load(&self) -> Result<Loaded, Report> {
+        let env = |name: &str| self.env.get(name).cloned();
+        let sources = Sources {
+            explicit: None,
+            env: &env,
+            cwd: "/work".into(),
+            allow_open: self.allow_open,
+        };
+        let text = document::without_bom(&self.text);
+        let settings = Settings {
+            label: FILE_NAME.to_owned(),
+            path: Some(Path::new("/work").join(FILE_NAME)),
+            text: String::new(),
+        };
+        let notes = Notes::new(&settings.label, text);
+        let config = read(text, &settings, &sources, &notes);
+        Ok(Loaded {
+            config,
+            warnings: notes.settle()?,
+            path: settings.path,
+        })
+    }
+
+    /// The configuration of a file without errors.
+    #[track_caller]
+    pub fn config(&self) -> Config {
+        match self.load() {
+            Ok(loaded) => loaded.config,
+            Err(report) => panic!("{report}"),
+        }
+    }
+
+    /// What is said about the file: its errors, or `fine`.
+    #[track_caller]
+    pub fn errors(&self, expected: &[&str]) {
+        let errors = self.load().err().map(|report| report.errors);
+        assert_eq!(lines(&errors.unwrap_or_default()), expected);
+    }
+
+    /// Loads, with exactly these warnings.
+    #[track_caller]
+    pub fn warns(&self, expected: &[&str]) -> Config {
+        let loaded = self.load().unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(lines(&loaded.warnings), expected);
+        loaded.config
+    }
+}
+
+/// The findings without the file's name, which is always the same.
+fn lines(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
+        let line = finding.to_string();
+        match line.strip_prefix("mcp_settings.json:") {
+            Some(rest) => rest.trim_start().to_owned(),
+            None => line,
+        }
+    };
+    findings.iter().map(line).collect()
+}

@@ -1,0 +1,308 @@
+//! What each server offers, found out once per set of client capabilities.
+//!
+//! ```text
+//! (server, set) ── asked ──► Discovering ──► Known ──► (list_changed: again)
+//!                                │
+//!                                └─► Failed ── backoff ──► Discovering
+//! ```
+//!
+//! A discovery opens the server for itself, reads every page of every list and
+//! ends it again: clients' sessions are never used for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use crate::model::ServerName;
+use crate::protocol::catalog::Catalog;
+use crate::protocol::initialize::{self, ClientSet};
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+use crate::seam::{Handshake, Pool};
+
+use super::caller::{self, CallError};
+use super::endpoint::Shared;
+use super::instance::Instance;
+use super::stdio::Limits;
+
+/// A server whose cursor never ends would keep us for ever.
+const MAX_PAGES: usize = 1000;
+const MAX_ITEMS: usize = 100_000;
+/// Longest wait for one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+type Key = (ServerName, ClientSet);
+
+/// A finished discovery.
+#[derive(Debug)]
+pub struct Discovered {
+    pub catalog: Catalog,
+    pub json: Bytes,
+    pub digest: Arc<str>,
+}
+
+#[derive(Clone)]
+enum State {
+    Discovering,
+    Known(Arc<Discovered>),
+    Failed(Arc<str>),
+}
+
+pub struct Discovery {
+    entries: Mutex<HashMap<Key, watch::Sender<State>>>,
+    /// Counts changes: whoever publishes digests watches it.
+    changes: watch::Sender<u64>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+            changes: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Discovery {
+    /// Begins with every server for clients without capabilities.
+    pub fn start(&self, shared: &Arc<Shared>, pool: &Pool) {
+        for server in shared.config.servers.keys() {
+            self.entry(shared, pool, server, ClientSet::default());
+        }
+    }
+
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The catalogue, after waiting for its first discovery.
+    ///
+    /// # Errors
+    /// Why the server could not be asked; it is asked again in the background.
+    pub async fn catalog(
+        &self,
+        shared: &Arc<Shared>,
+        pool: &Pool,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Result<Arc<Discovered>, String> {
+        if !shared.config.servers.contains_key(server) {
+            return Err(format!("server {server} is not hosted on this node"));
+        }
+        let mut state = self.entry(shared, pool, server, set);
+        let settled = state.wait_for(|state| !matches!(state, State::Discovering)).await;
+        match settled.as_deref() {
+            Ok(State::Known(found)) => Ok(Arc::clone(found)),
+            Ok(State::Failed(why)) => Err(why.to_string()),
+            Ok(State::Discovering) | Err(_) => Err("the gateway is ending".to_owned()),
+        }
+    }
+
+    /// Digest of what a server offers to clients without capabilities.
+    #[must_use]
+    pub fn digest(&self, server: &ServerName) -> Option<Arc<str>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = entries.get(&(server.clone(), ClientSet::default()))?.borrow();
+        match &*state {
+            State::Known(found) => Some(Arc::clone(&found.digest)),
+            _ => None,
+        }
+    }
+
+    /// Why a server's last discovery failed, if it did.
+    #[must_use]
+    pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = entries.get(&(server.clone(), ClientSet::default()))?.borrow();
+        match &*state {
+            State::Failed(why) => Some(Arc::clone(why)),
+            _ => None,
+        }
+    }
+
+    fn entry(
+        &self,
+        shared: &Arc<Shared>,
+        pool: &Pool,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> watch::Receiver<State> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (server.clone(), set);
+        if let Some(entry) = entries.get(&key) {
+            return entry.subscribe();
+        }
+        let entry = watch::Sender::new(State::Discovering);
+        let state = entry.subscribe();
+        entries.insert(key, entry.clone());
+        tokio::spawn(keep_discovering(
+            Arc::downgrade(shared),
+            pool.clone(),
+            server.clone(),
+            set,
+            entry,
+            self.stopped.subscribe(),
+        ));
+        state
+    }
+}
+
+async fn keep_discovering(
+    shared: std::sync::Weak<Shared>,
+    pool: Pool,
+    server: ServerName,
+    set: ClientSet,
+    entry: watch::Sender<State>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let Some(strong) = shared.upgrade() else { return };
+        let Some(recipe) = strong.config.servers.get(&server).cloned() else { return };
+        let limits = Limits { line: strong.config.line, in_flight: strong.config.in_flight };
+        let found = tokio::select! {
+            found = discover(&server, &recipe, set, &pool, limits) => found,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        let known = found.is_ok();
+        match found {
+            Ok(catalog) => {
+                let digest: Arc<str> = catalog.digest().into();
+                tracing::info!(
+                    server = %server,
+                    tools = catalog.tools.len(),
+                    prompts = catalog.prompts.len(),
+                    resources = catalog.resources.len(),
+                    "catalogue discovered"
+                );
+                let json = catalog.to_json();
+                entry.send_replace(State::Known(Arc::new(Discovered { catalog, json, digest })));
+            }
+            Err(why) => {
+                tracing::warn!(server = %server, retry_s = retry.as_secs(), "no catalogue: {why}");
+                entry.send_replace(State::Failed(why.into()));
+            }
+        }
+        strong.discovery.changes.send_modify(|count| *count += 1);
+        drop(strong);
+        if known {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(retry) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+}
+
+async fn discover(
+    server: &ServerName,
+    recipe: &super::instance::Recipe,
+    set: ClientSet,
+    pool: &Pool,
+    limits: Limits,
+) -> Result<Catalog, String> {
+    let params = initialize::own_params(set);
+    let instance =
+        Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, limits)
+            .await
+            .map_err(|error| error.to_string())?;
+    let read = read_lists(&instance, pool).await;
+    instance.close(pool).await;
+    read.map_err(|error| format!("server {server}: {error}"))
+}
+
+async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, CallError> {
+    let text = String::from_utf8_lossy(&instance.result).into_owned();
+    let initialize = RawValue::from_string(text).map_err(|e| CallError::Unanswered(e.to_string()))?;
+    let offered = offered(&instance.result);
+    let mut catalog = Catalog::new(initialize);
+    for list in List::ALL {
+        if !offered.contains(&list.capability()) {
+            continue;
+        }
+        match read_list(instance, pool, list).await {
+            Ok(items) => *catalog.items_mut(list) = items,
+            // Announced, but not there: servers without templates do that.
+            Err(CallError::Refused(why)) => {
+                tracing::debug!(method = list.method(), "{why}");
+            }
+            Err(unanswered) => return Err(unanswered),
+        }
+    }
+    Ok(catalog)
+}
+
+/// Which of the three list capabilities the server announces.
+fn offered(result: &[u8]) -> Vec<&'static str> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Capabilities<'a> {
+        #[serde(borrow)]
+        tools: Option<&'a RawValue>,
+        #[serde(borrow)]
+        prompts: Option<&'a RawValue>,
+        #[serde(borrow)]
+        resources: Option<&'a RawValue>,
+    }
+    let read: Capabilities<'_> = serde_json::from_slice::<initialize::Outcome<'_>>(result)
+        .ok()
+        .and_then(|outcome| serde_json::from_str(outcome.capabilities?.get()).ok())
+        .unwrap_or_default();
+    [("tools", read.tools), ("prompts", read.prompts), ("resources", read.resources)]
+        .into_iter()
+        .filter_map(|(name, there)| there.map(|_| name))
+        .collect()
+}
+
+async fn read_list(
+    instance: &Instance,
+    pool: &Pool,
+    list: List,
+) -> Result<Vec<Box<RawValue>>, CallError> {
+    let mut items = Vec::new();
+    let mut cursor: Option<String> = None;
+    for page in 0..MAX_PAGES {
+        let id = format!("\"mooring-{}-{page}\"", list.member());
+        let params = match &cursor {
+            Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
+            None => "{}".to_owned(),
+        };
+        let call = caller::call(instance, pool, &id, list.method(), &params);
+        let result = tokio::time::timeout(PAGE_TIMEOUT, call)
+            .await
+            .map_err(|_| CallError::Unanswered(format!("{} took too long", list.method())))??;
+        let (more, next) = page_of(&result, list)
+            .ok_or_else(|| CallError::Unanswered(format!("{} has a senseless result", list.method())))?;
+        items.extend(more);
+        // The same cursor again would be the same page again.
+        if next.is_none() || next == cursor || items.len() > MAX_ITEMS {
+            return Ok(items);
+        }
+        cursor = next;
+    }
+    Ok(items)
+}
+
+/// The items of one page, and the cursor of the next.
+fn page_of(result: &[u8], list: List) -> Option<(Vec<Box<RawValue>>, Option<String>)> {
+    let members: HashMap<String, &RawValue> = serde_json::from_slice(result).ok()?;
+    let items = serde_json::from_str(members.get(list.member())?.get()).ok()?;
+    let next = members.get("nextCursor").and_then(|cursor| splice::string(cursor));
+    Some((items, next))
+}

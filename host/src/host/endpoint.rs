@@ -1,0 +1,298 @@
+//! The host's side of the seam: one MCP endpoint per server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::model::{ServerName, UnixMillis};
+use crate::protocol::headers::{self, Accepts};
+use crate::protocol::initialize::ClientSet;
+use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::methods;
+use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
+
+use super::discovery::Discovery;
+use super::events;
+use super::instance::{Instance, OpenError, Recipe};
+use super::stdio::{Limits, LostSignal};
+use super::table::{Entry, Held, Key, Table};
+
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    pub servers: BTreeMap<ServerName, Recipe>,
+    /// Largest message of a client, in bytes.
+    pub message: usize,
+    /// Longest line of a server, in bytes.
+    pub line: usize,
+    pub in_flight: usize,
+    /// A session that is not used for so long is closed.
+    pub idle: Duration,
+}
+
+impl HostConfig {
+    fn limits(&self) -> Limits {
+        Limits { line: self.line, in_flight: self.in_flight }
+    }
+}
+
+/// What all workers of the process share.
+pub struct Shared {
+    pub(super) config: HostConfig,
+    table: Table,
+    pub discovery: Discovery,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(config: HostConfig) -> Arc<Self> {
+        Arc::new(Self { config, table: Table::default(), discovery: Discovery::default() })
+    }
+
+    /// Sessions held here, for a coordinator that asks.
+    #[must_use]
+    pub fn held(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
+        self.table.page(after, limit)
+    }
+
+    /// Instances running or opening.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.table.len()
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
+        self.config.servers.keys()
+    }
+
+    /// Ends one session's instance.
+    pub async fn close(&self, key: &Key, pool: &Pool) {
+        if let Some(instance) = self.table.remove(key) {
+            instance.close(pool).await;
+        }
+    }
+
+    /// Ends sessions that nobody has used for the idle time.
+    pub async fn close_idle(&self, pool: &Pool) {
+        for ((session, server), instance) in self.table.take_idle(self.config.idle) {
+            tracing::info!(session = %session.short(), server = %server, "idle session closed");
+            instance.close(pool).await;
+        }
+    }
+
+    /// Ends everything; children are given their time to go.
+    pub async fn close_all(&self, pool: &Pool) {
+        let closing = self.table.take_all().into_iter().map(|instance| async move {
+            instance.close(pool).await;
+        });
+        futures_util::future::join_all(closing).await;
+        self.discovery.stop();
+    }
+}
+
+/// One worker's handle: the shared table, and its own connections upstream.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+    pool: Pool,
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, pool: Pool) -> Self {
+        Self { shared, pool }
+    }
+
+    async fn answer(&self, server: ServerName, request: Request<Body>) -> Response<Body> {
+        let Some(facts) = request.extensions().get::<Facts>().cloned() else {
+            return plain(StatusCode::BAD_REQUEST, "the session's headers are missing");
+        };
+        if !self.shared.config.servers.contains_key(&server) {
+            let mut response = plain(
+                StatusCode::NOT_FOUND,
+                &format!("server {server} is not hosted on this node"),
+            );
+            Outcome::NotSent.write(response.headers_mut());
+            return response;
+        }
+        let key = (facts.session, server);
+        match (facts.open, request.method()) {
+            (Some(handshake), &Method::POST) => self.open(key, handshake, request).await,
+            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::GET) => self.listen(key, &request).await,
+            (None, &Method::DELETE) => {
+                self.shared.close(&key, &self.pool).await;
+                Response::new(Body::Empty)
+            }
+            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served here"),
+        }
+    }
+
+    /// Opens the session at the server, once however many ask. The answer's body
+    /// is the `InitializeResult`.
+    async fn open(&self, key: Key, handshake: Handshake, request: Request<Body>) -> Response<Body> {
+        let params = match collect(request.into_body(), self.shared.config.message).await {
+            Ok(params) => params,
+            Err(error) => return unreadable(&error),
+        };
+        let mut opened = match self.shared.table.enter(&key) {
+            Entry::Wait(opened) => opened,
+            Entry::Opening(sender) => {
+                let opened = sender.subscribe();
+                // On its own task: the opening goes on if this client leaves.
+                tokio::spawn(self.clone().run_opening(key.clone(), handshake, params, sender));
+                opened
+            }
+        };
+        let outcome = match opened.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Ok(instance)) => {
+                let mut response = events::json(instance.result.clone());
+                if let Some((_, opened_at)) = self.shared.table.ready(&key) {
+                    stamp(&mut response, opened_at);
+                }
+                response
+            }
+            Some(Err(error)) => cannot_open(&error),
+            None => plain(StatusCode::BAD_GATEWAY, "the opening was given up"),
+        }
+    }
+
+    async fn run_opening(
+        self,
+        key: Key,
+        handshake: Handshake,
+        params: bytes::Bytes,
+        told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
+    ) {
+        let config = &self.shared.config;
+        let Some(recipe) = config.servers.get(&key.1) else { return };
+        let opening =
+            Instance::open(&key.1, recipe, &params, handshake, &self.pool, config.limits());
+        let outcome = opening.await.map(Arc::new);
+        match &outcome {
+            Ok(instance) => {
+                tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
+                if let Some(lost) = instance.lost_signal() {
+                    let shared = Arc::downgrade(&self.shared);
+                    tokio::spawn(forget_when_lost(shared, key, Arc::downgrade(instance), lost));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(session = %key.0.short(), server = %key.1, "{error}");
+            }
+        }
+        told.send_replace(Some(outcome));
+    }
+
+    async fn post(&self, key: Key, request: Request<Body>) -> Response<Body> {
+        let Some((instance, opened_at)) = self.shared.table.ready(&key) else {
+            return unknown_session();
+        };
+        let accepts = Accepts::of(request.headers());
+        let message = match collect(request.into_body(), self.shared.config.message).await {
+            Ok(message) => message,
+            Err(error) => return unreadable(&error),
+        };
+        let envelope = match Envelope::parse(&message) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                let mut response =
+                    events::json(jsonrpc::error(None, error.code(), &error.to_string()));
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                return response;
+            }
+        };
+        if envelope.method() == methods::INITIALIZE {
+            let text = "this session is initialized already; leave out the session header to start another";
+            let mut response =
+                events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            return response;
+        }
+        let mut response =
+            instance.post(message.clone(), &envelope, accepts.events, &self.pool).await;
+        if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
+            self.shared.table.remove_if(&key, &instance);
+        }
+        stamp(&mut response, opened_at);
+        response
+    }
+
+    async fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
+        let Some((instance, opened_at)) = self.shared.table.ready(&key) else {
+            return unknown_session();
+        };
+        let last = request.headers().get(headers::LAST_EVENT_ID);
+        let mut response = instance.listen(last, &self.pool).await;
+        stamp(&mut response, opened_at);
+        response
+    }
+}
+
+impl Endpoint for Host {
+    fn call(&self, server: ServerName, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(self.answer(server, request))
+    }
+
+    fn catalog(&self, server: ServerName, set: u8) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async move {
+            let set = ClientSet::from_bits(set);
+            match self.shared.discovery.catalog(&self.shared, &self.pool, &server, set).await {
+                Ok(found) => events::json(found.json.clone()),
+                Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
+            }
+        })
+    }
+}
+
+/// Holds the instance only weakly: it must end when its session does.
+async fn forget_when_lost(
+    shared: Weak<Shared>,
+    key: Key,
+    instance: Weak<Instance>,
+    mut lost: LostSignal,
+) {
+    let Ok(why) = lost.wait_for(Option::is_some).await.map(|why| why.clone()) else { return };
+    if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why) {
+        tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
+        shared.table.remove_if(&key, &instance);
+    }
+}
+
+fn stamp(response: &mut Response<Body>, opened_at: UnixMillis) {
+    response.headers_mut().insert(headers::seam::OPENED_AT, HeaderValue::from(opened_at.0));
+}
+
+fn unknown_session() -> Response<Body> {
+    let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
+    Outcome::UnknownSession.write(response.headers_mut());
+    response
+}
+
+fn cannot_open(error: &OpenError) -> Response<Body> {
+    let mut response =
+        events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    Outcome::NotSent.write(response.headers_mut());
+    response
+}
+
+fn unreadable(error: &TooLong) -> Response<Body> {
+    match error {
+        TooLong::Limit(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+        TooLong::Broken(_) => plain(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
+    *response.status_mut() = status;
+    response
+}
+

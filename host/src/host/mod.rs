@@ -1,0 +1,28 @@
+//! The host part: it runs MCP servers and offers one MCP endpoint for each.
+//!
+//! It routes nothing and merges nothing. What it holds is a table of instances,
+//! one per (session, server):
+//!
+//! ```text
+//! open ──► Opening ──► Ready ──► gone   (closed, idle for too long, or died)
+//!             │
+//!             └──────► failed           (whoever waited is told; the slot is free)
+//! ```
+//!
+//! A message for a slot that is not there is answered `unknown-session`, and the
+//! edge opens it: first use, failover and restart are the same path.
+
+mod caller;
+mod child;
+mod discovery;
+mod endpoint;
+mod events;
+mod instance;
+mod mailbox;
+mod remote_http;
+mod stdio;
+mod table;
+
+pub use discovery::{Discovered, Discovery};
+pub use endpoint::{Host, HostConfig, Shared};
+pub use table::Held;

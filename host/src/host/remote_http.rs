@@ -1,0 +1,237 @@
+//! An MCP server behind a URL: Streamable HTTP, one upstream session for each
+//! of ours.
+//!
+//! Bodies pass as they come. What never passes are the client's credentials:
+//! the upstream gets the configured headers and nothing of the client's.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+
+use crate::model::ServerName;
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::seam::{Body, Failure, Outcome, Pool, Target, collect};
+
+use super::events;
+
+/// What an upstream may say when it refuses something.
+const ERROR_BODY: usize = 64 * 1024;
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
+
+/// Where the server is and what to send along.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub url: Arc<str>,
+    pub target: Target,
+    pub path: Uri,
+    pub headers: HeaderMap,
+}
+
+impl Upstream {
+    /// None if the URL is not `http` or `https` or a header cannot be sent.
+    #[must_use]
+    pub fn new<'a>(
+        url: &str,
+        pairs: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: header::HeaderName = name.parse().ok()?;
+            headers.append(name, value.parse().ok()?);
+        }
+        let path = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+        Some(Self { url: url.into(), target: Target::of(&uri)?, path, headers })
+    }
+}
+
+pub struct RemoteHttp {
+    server: ServerName,
+    upstream: Upstream,
+    /// What the upstream calls this session; some have none.
+    session: Option<HeaderValue>,
+    version: Option<HeaderValue>,
+}
+
+impl RemoteHttp {
+    /// A client of the upstream before its `initialize` has been answered.
+    #[must_use]
+    pub fn new(server: ServerName, upstream: Upstream) -> Self {
+        Self { server, upstream, session: None, version: None }
+    }
+
+    /// Takes what the upstream's answer to `initialize` says about the session.
+    pub fn opened(&mut self, session: Option<HeaderValue>, version: &str) {
+        self.session = session;
+        self.version = HeaderValue::from_str(version).ok();
+    }
+
+    pub async fn send(&self, pool: &Pool, message: Bytes) -> Result<Response<Body>, Failure> {
+        let mut request = self.request(Method::POST, Body::from(message));
+        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        request.headers_mut().insert(header::ACCEPT, BOTH);
+        pool.send(&self.upstream.target, request).await
+    }
+
+    pub async fn post(&self, pool: &Pool, message: Bytes, envelope: &Envelope<'_>) -> Response<Body> {
+        let response = match self.send(pool, message).await {
+            Ok(response) => response,
+            Err(failure) => return self.unreachable(envelope, &failure),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return relayed(response);
+        }
+        let text = error_text(response).await;
+        if self.session.is_some() && is_lost(status, &text) {
+            let mut gone = events::json(jsonrpc::error(
+                envelope.id_text(),
+                code::SESSION,
+                &format!("server {} has forgotten the session", self.server),
+            ));
+            *gone.status_mut() = StatusCode::NOT_FOUND;
+            Outcome::UnknownSession.write(gone.headers_mut());
+            return gone;
+        }
+        self.refused(envelope, status, &text)
+    }
+
+    /// The GET stream; 405 where the upstream has none.
+    pub async fn listen(&self, pool: &Pool, last_event_id: Option<&HeaderValue>) -> Response<Body> {
+        let mut request = self.request(Method::GET, Body::Empty);
+        request
+            .headers_mut()
+            .insert(header::ACCEPT, HeaderValue::from_static(headers::EVENT_STREAM));
+        if let Some(id) = last_event_id {
+            request.headers_mut().insert(headers::LAST_EVENT_ID, id.clone());
+        }
+        match pool.send(&self.upstream.target, request).await {
+            Ok(response) if response.status().is_success() => relayed(response),
+            Ok(response) if response.status() == StatusCode::NOT_FOUND && self.session.is_some() => {
+                let mut gone = Response::new(Body::Empty);
+                *gone.status_mut() = StatusCode::NOT_FOUND;
+                Outcome::UnknownSession.write(gone.headers_mut());
+                gone
+            }
+            Ok(response) => {
+                let mut refused = Response::new(Body::Empty);
+                *refused.status_mut() = match response.status() {
+                    status @ (StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT) => status,
+                    _ => StatusCode::METHOD_NOT_ALLOWED,
+                };
+                refused
+            }
+            Err(failure) => {
+                let envelope = Envelope {
+                    jsonrpc: None,
+                    id: None,
+                    method: None,
+                    params: None,
+                    result: None,
+                    error: None,
+                };
+                self.unreachable(&envelope, &failure)
+            }
+        }
+    }
+
+    /// Ends the upstream's session; its answer does not matter.
+    pub async fn close(&self, pool: &Pool) {
+        if self.session.is_some() {
+            let request = self.request(Method::DELETE, Body::Empty);
+            if let Err(failure) = pool.send(&self.upstream.target, request).await {
+                tracing::debug!(server = %self.server, "DELETE upstream: {failure}");
+            }
+        }
+    }
+
+    fn request(&self, method: Method, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.upstream.path.clone();
+        let headers = request.headers_mut();
+        headers.extend(self.upstream.headers.clone());
+        if let Some(session) = &self.session {
+            headers.insert(headers::SESSION, session.clone());
+        }
+        if let Some(version) = &self.version {
+            headers.insert(headers::PROTOCOL_VERSION, version.clone());
+        }
+        request
+    }
+
+    fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
+        let (outcome, text) = match failure {
+            Failure::NotSent(why) => {
+                (Outcome::NotSent, format!("server {} cannot be reached: {why}", self.server))
+            }
+            Failure::Broken(why) => (
+                Outcome::Sent,
+                format!(
+                    "the connection to server {} broke while the call was under way; it may have \
+                     run: {why}",
+                    self.server
+                ),
+            ),
+        };
+        let mut response =
+            events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        outcome.write(response.headers_mut());
+        response
+    }
+
+    /// An upstream's own error: as it stands if it is a JSON-RPC answer to this
+    /// request, else in our words. A 401 or 403 is between gateway and upstream.
+    fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
+        if let Ok(answer) = Envelope::parse(text)
+            && answer.kind() == Kind::Response
+            && answer.id_text() == envelope.id_text()
+            && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        {
+            return events::json(Bytes::copy_from_slice(text));
+        }
+        let why = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                format!("server {} refuses the gateway's credentials ({status}); check its \"headers\"", self.server)
+            }
+            _ => format!("server {} answers {status}", self.server),
+        };
+        let mut response =
+            events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        response
+    }
+}
+
+/// The response with nothing but what a client of ours should see.
+fn relayed(response: Response<Body>) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    let mut relayed = Response::new(body);
+    *relayed.status_mut() = parts.status;
+    for name in [header::CONTENT_TYPE, header::CACHE_CONTROL] {
+        if let Some(value) = parts.headers.get(&name) {
+            relayed.headers_mut().insert(name, value.clone());
+        }
+    }
+    relayed
+}
+
+/// The specification says 404; several servers say 400 with a word about it.
+fn is_lost(status: StatusCode, text: &[u8]) -> bool {
+    match status {
+        StatusCode::NOT_FOUND => true,
+        StatusCode::BAD_REQUEST => {
+            let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+            text.contains("session") || text.contains("not initialized")
+        }
+        _ => false,
+    }
+}
+
+async fn error_text(response: Response<Body>) -> Bytes {
+    collect(response.into_body(), ERROR_BODY).await.unwrap_or_default()
+}

@@ -1,0 +1,316 @@
+//! (session, server) → node: soft state, sharded.
+//!
+//! A binding changes by compare-and-set on the previous node, so that two
+//! workers with first requests of one session agree on one node.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
+
+const SHARDS: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub node: NodeId,
+    pub since: UnixMillis,
+    pub last_used: UnixMillis,
+}
+
+/// Everything known of one session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub created: UnixMillis,
+    pub last_used: UnixMillis,
+    pub servers: Vec<(ServerName, Binding)>,
+    /// What the client asked for with `logging/setLevel`, as JSON.
+    pub log_level: Option<Arc<str>>,
+}
+
+impl Record {
+    fn new(now: UnixMillis) -> Self {
+        Self { created: now, last_used: now, servers: Vec::new(), log_level: None }
+    }
+
+    /// The binding that was used last.
+    #[must_use]
+    pub fn latest(&self) -> Option<&(ServerName, Binding)> {
+        self.servers.iter().max_by_key(|(_, binding)| binding.last_used)
+    }
+}
+
+/// What came of a node's report that it holds a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    Taken,
+    /// Another node opened it earlier: the reporting one is to close it.
+    Older(NodeId),
+    /// The reporting node opened it earlier: this one is to close it.
+    Replaced(NodeId),
+}
+
+#[derive(Default)]
+pub struct Bindings {
+    shards: Vec<Mutex<HashMap<SessionId, Record>>>,
+    loads: RwLock<HashMap<NodeId, Arc<AtomicU32>>>,
+    sessions: AtomicUsize,
+}
+
+impl Bindings {
+    #[must_use]
+    pub fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, ..Self::default() }
+    }
+
+    /// The session's node for a server, which counts as use.
+    #[must_use]
+    pub fn get(&self, session: SessionId, server: &ServerName) -> Option<NodeId> {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let record = records.get_mut(&session)?;
+            record.last_used = now;
+            let (_, binding) = record.servers.iter_mut().find(|(name, _)| name == server)?;
+            binding.last_used = now;
+            Some(binding.node.clone())
+        })
+    }
+
+    /// Binds to `node` if the binding still is what the caller saw; in any case
+    /// says which node it is now.
+    pub fn claim(
+        &self,
+        session: SessionId,
+        server: &ServerName,
+        previous: Option<&NodeId>,
+        node: &NodeId,
+    ) -> NodeId {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let record = self.entry(records, session, now);
+            let bound = record.servers.iter_mut().find(|(name, _)| name == server);
+            match bound {
+                Some((_, binding)) if Some(&binding.node) != previous => binding.node.clone(),
+                Some((_, binding)) => {
+                    self.moved(Some(&binding.node), Some(node));
+                    *binding = Binding { node: node.clone(), since: now, last_used: now };
+                    node.clone()
+                }
+                None => {
+                    self.moved(None, Some(node));
+                    let binding = Binding { node: node.clone(), since: now, last_used: now };
+                    record.servers.push((server.clone(), binding));
+                    node.clone()
+                }
+            }
+        })
+    }
+
+    /// Undoes a binding that came to nothing.
+    pub fn release(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+        self.with(session, |records| {
+            if let Some(record) = records.get_mut(&session) {
+                let before = record.servers.len();
+                record.servers.retain(|(name, binding)| name != server || binding.node != *node);
+                if record.servers.len() < before {
+                    self.moved(Some(node), None);
+                }
+            }
+        });
+    }
+
+    /// A node says that it holds a session. If two do, the older open wins.
+    pub fn report(
+        &self,
+        session: SessionId,
+        server: &ServerName,
+        node: &NodeId,
+        opened_at: UnixMillis,
+    ) -> Report {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let record = self.entry(records, session, opened_at);
+            let reported = Binding { node: node.clone(), since: opened_at, last_used: now };
+            match record.servers.iter_mut().find(|(name, _)| name == server) {
+                None => {
+                    self.moved(None, Some(node));
+                    record.servers.push((server.clone(), reported));
+                    Report::Taken
+                }
+                Some((_, binding)) if binding.node == *node => {
+                    binding.since = binding.since.min(opened_at);
+                    Report::Taken
+                }
+                Some((_, binding)) if binding.since <= opened_at => {
+                    Report::Older(binding.node.clone())
+                }
+                Some((_, binding)) => {
+                    let loser = std::mem::replace(binding, reported).node;
+                    self.moved(Some(&loser), Some(node));
+                    Report::Replaced(loser)
+                }
+            }
+        })
+    }
+
+    /// Makes the session known before it has any binding.
+    pub fn begin(&self, session: SessionId) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            self.entry(records, session, now).last_used = now;
+        });
+    }
+
+    pub fn set_log_level(&self, session: SessionId, level: &str) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            self.entry(records, session, now).log_level = Some(level.into());
+        });
+    }
+
+    #[must_use]
+    pub fn record(&self, session: SessionId) -> Option<Record> {
+        self.with(session, |records| records.get(&session).cloned())
+    }
+
+    pub fn forget(&self, session: SessionId) -> Option<Record> {
+        let record = self.with(session, |records| records.remove(&session))?;
+        self.gone(&record);
+        Some(record)
+    }
+
+    /// Drops what was not used for so long; says how many.
+    pub fn sweep(&self, idle: Duration) -> usize {
+        let now = UnixMillis::now();
+        let mut swept = 0;
+        for shard in &self.shards {
+            let mut records = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            records.retain(|_, record| {
+                let keep = now.since(record.last_used) <= idle;
+                if !keep {
+                    swept += 1;
+                    self.gone(record);
+                }
+                keep
+            });
+            if records.len() * 4 < records.capacity() {
+                records.shrink_to_fit();
+            }
+        }
+        swept
+    }
+
+    /// Sessions known.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Bindings on a node.
+    #[must_use]
+    pub fn load(&self, node: &NodeId) -> u32 {
+        let loads = self.loads.read().unwrap_or_else(PoisonError::into_inner);
+        loads.get(node).map_or(0, |load| load.load(Ordering::Relaxed))
+    }
+
+    fn with<T>(
+        &self,
+        session: SessionId,
+        with: impl FnOnce(&mut HashMap<SessionId, Record>) -> T,
+    ) -> T {
+        // The uuid is random: any of its bytes spreads evenly.
+        let index = usize::from(session.as_bytes()[0]) % SHARDS;
+        match self.shards.get(index) {
+            Some(shard) => with(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
+            None => with(&mut HashMap::new()),
+        }
+    }
+
+    fn entry<'a>(
+        &self,
+        records: &'a mut HashMap<SessionId, Record>,
+        session: SessionId,
+        now: UnixMillis,
+    ) -> &'a mut Record {
+        records.entry(session).or_insert_with(|| {
+            self.sessions.fetch_add(1, Ordering::Relaxed);
+            Record::new(now)
+        })
+    }
+
+    fn gone(&self, record: &Record) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        for (_, binding) in &record.servers {
+            self.moved(Some(&binding.node), None);
+        }
+    }
+
+    fn moved(&self, from: Option<&NodeId>, to: Option<&NodeId>) {
+        if let Some(node) = from {
+            self.counter(node).fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(node) = to {
+            self.counter(node).fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self, node: &NodeId) -> Arc<AtomicU32> {
+        if let Some(counter) =
+            self.loads.read().unwrap_or_else(PoisonError::into_inner).get(node)
+        {
+            return Arc::clone(counter);
+        }
+        let mut loads = self.loads.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loads.entry(node.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str) -> NodeId {
+        NodeId::parse(id).unwrap()
+    }
+
+    fn server() -> ServerName {
+        ServerName::parse("a").unwrap()
+    }
+
+    #[test]
+    fn of_two_first_claims_one_wins_and_both_learn_it() {
+        let bindings = Bindings::new();
+        let session = SessionId::mint();
+        assert_eq!(bindings.claim(session, &server(), None, &node("n1")), node("n1"));
+        assert_eq!(bindings.claim(session, &server(), None, &node("n2")), node("n1"));
+        let moved = bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
+        assert_eq!(moved, node("n2"));
+        assert_eq!((bindings.load(&node("n1")), bindings.load(&node("n2"))), (0, 1));
+    }
+
+    #[test]
+    fn the_older_open_wins_between_two_nodes_that_report_one_session() {
+        let bindings = Bindings::new();
+        let session = SessionId::mint();
+        let report = |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at));
+        assert_eq!(report("n1", 20), Report::Taken);
+        assert_eq!(report("n2", 30), Report::Older(node("n1")));
+        assert_eq!(report("n3", 10), Report::Replaced(node("n1")));
+        assert_eq!(bindings.get(session, &server()), Some(node("n3")));
+    }
+
+    #[test]
+    fn what_is_not_used_is_swept_and_counted_off() {
+        let bindings = Bindings::new();
+        let session = SessionId::mint();
+        bindings.claim(session, &server(), None, &node("n1"));
+        assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
+        assert_eq!(bindings.sessions(), 1);
+        std::thread::sleep(Duration::from_millis(3));
+        assert_eq!(bindings.sweep(Duration::ZERO), 1);
+        assert_eq!((bindings.sessions(), bindings.load(&node("n1"))), (0, 0));
+        assert_eq!(bindings.get(session, &server()), None);
+    }
+}

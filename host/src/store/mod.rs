@@ -1,0 +1,13 @@
+//! What the edge remembers: bindings and tombstones in memory, large
+//! `initialize` parameters and tombstones in the data folder.
+//!
+//! None of it is needed to recognise a session (its id says what it is); losing
+//! the memory costs a node the question which sessions it holds.
+
+mod bindings;
+mod data;
+mod records;
+
+pub use bindings::{Binding, Bindings, Record, Report};
+pub use data::DataFolder;
+pub use records::Records;
