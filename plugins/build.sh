@@ -4,6 +4,7 @@
 #   build.sh                everything in prebuilt/, with SHA256SUMS and BUILDINFO
 #   build.sh --check        what is in prebuilt/ is what the sources give
 #   build.sh --crate DIR    one strategy of your own; prints where it lies
+#   build.sh --wasi         only the fixture that needs WASI, see README.md
 #
 # Exit status: 0 done, 1 something is wrong, 3 this machine has no toolchain for
 # it (see `explain`), which a test takes as "skip".
@@ -13,13 +14,14 @@ plugins=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 prebuilt=$plugins/prebuilt
 target=wasm32-unknown-unknown
 strategies="consistent-hash cookie header"
+wasi_libc=''
 
 say() { echo "build: $*" >&2; }
 
 explain() {
-    cat >&2 <<'TEXT'
-build: no toolchain for wasm32-unknown-unknown. One of these is enough:
-build:   rustup target add wasm32-unknown-unknown
+    cat >&2 << TEXT
+build: no toolchain for $target. One of these is enough:
+build:   rustup target add $target
 build:   rustup toolchain install nightly --component rust-src
 build:   a nightly toolchain, and PLUGIN_STD_SRC=<the library/ folder of a matching rustc>
 build:   a nightly toolchain on Debian: fetch-std.sh gets the sources
@@ -57,14 +59,17 @@ has_target() {
         [ -d "$libraries" ]
 }
 
-# Everything that decides about the bytes, and nothing about this machine.
+# Everything that decides about the bytes, and no path of this machine. Cargo
+# mixes the place of the standard library's sources into every symbol, so that
+# counts too, as a hash.
 describe_toolchain() {
     rustc ${toolchain:+"$toolchain"} -vV | grep -E '^(rustc|commit-hash|host|LLVM version)'
     linker=$(rustc ${toolchain:+"$toolchain"} --print sysroot)/lib/rustlib/$(host)/bin/wasm-component-ld
-    "$linker" --version
+    "$linker" --version 2> /dev/null || wasm-component-ld --version
     sed -n '/^name = "wit-bindgen"$/{n;s/version = "\(.*\)"/wit-bindgen \1/p;q;}' "$plugins/Cargo.lock"
     if [ -n "$std_source" ]; then
         echo "std built from sources $(fingerprint "$std_source")"
+        echo "std sources lie at $(printf '%s' "$std_source" | sha256sum | cut -c 1-16)"
     else
         echo "std as it comes with the target $target"
     fi
@@ -85,9 +90,12 @@ cargo_wasm() {
     folder=$1
     shift
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
-    remap="\"--remap-path-prefix=$folder=/strategy\", \"--remap-path-prefix=$cargo_home=/cargo\""
+    flags="\"--remap-path-prefix=$folder=/strategy\", \"--remap-path-prefix=$cargo_home=/cargo\""
     if [ -n "$std_source" ]; then
-        remap="$remap, \"--remap-path-prefix=$std_source=/rustc/library\""
+        flags="$flags, \"--remap-path-prefix=$std_source=/rustc/library\""
+    fi
+    if [ -n "$wasi_libc" ]; then
+        flags="$flags, \"-L$wasi_libc\", \"-Clink-self-contained=no\""
     fi
     (
         cd "$folder"
@@ -95,7 +103,7 @@ cargo_wasm() {
         unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_TARGET_DIR
         cargo ${toolchain:+"$toolchain"} build --quiet --release --locked --target $target \
             ${build_std:+"$build_std"} \
-            --config "target.$target.rustflags = [$remap]" "$@"
+            --config "target.$target.rustflags = [$flags]" "$@"
     )
 }
 
@@ -115,7 +123,7 @@ faults_from() {
     mkdir -p "$2/faults"
     for source in "$1"/plugins/faults/src/*.rs; do
         name=$(basename "$source" .rs)
-        # The one that needs WASI is built by hand: see README.md.
+        # The one that needs WASI has a mode of its own.
         case $name in lib | wasi_chatty) continue ;; esac
         cp "$1/plugins/target/$target/release/examples/$name.wasm" \
             "$2/faults/$(echo "$name" | tr _ -).wasm"
@@ -132,8 +140,28 @@ build() {
     strategies_from "$root" "$prebuilt"
     faults_from "$root" "$prebuilt"
     describe_toolchain > "$prebuilt/BUILDINFO"
-    (cd "$prebuilt" && find . -name '*.wasm' | sed 's,^\./,,' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS)
+    sum_up
+}
+
+sum_up() {
+    (cd "$prebuilt" && find . -name '*.wasm' | sed 's,^\./,,' | LC_ALL=C sort |
+        xargs sha256sum > SHA256SUMS)
     say "done: $prebuilt"
+}
+
+build_wasi() {
+    target=wasm32-wasip2
+    find_toolchain
+    if [ -n "$std_source" ]; then
+        wasi_libc=${PLUGIN_WASI_LIBC:-}
+        [ -f "$wasi_libc/libc.a" ] || {
+            say "no wasi-libc: set PLUGIN_WASI_LIBC to the folder of its wasm32-wasip2/libc.a"
+            exit 3
+        }
+    fi
+    cargo_wasm "$plugins" -p faults --example wasi-chatty
+    cp "$plugins/target/$target/release/examples/wasi_chatty.wasm" "$prebuilt/faults/wasi-chatty.wasm"
+    sum_up
 }
 
 check() {
@@ -191,6 +219,7 @@ build_crate() {
 case ${1:-} in
     '') build ;;
     --check) check ;;
+    --wasi) build_wasi ;;
     --crate) [ $# -eq 2 ] || { say "--crate wants a folder"; exit 1; }; build_crate "$2" ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 1 ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 1 ;;
 esac

@@ -54,7 +54,11 @@ fi
     say "unstable has moved on: found $(ls rust-src_*.deb | tr '\n' ' ')but std-src.sha256 wants $deb"
     exit 3
 }
-echo "$sum  $deb" | sha256sum --check --quiet >&2 || { say "wrong checksum: $cache/$deb"; exit 1; }
+echo "$sum  $deb" | sha256sum --check --quiet >&2 || {
+    say "wrong checksum, thrown away: $deb"
+    rm -f "$deb"
+    exit 1
+}
 
 rm -rf "$unpacked.part"
 dpkg-deb -x "$deb" "$unpacked.part"

@@ -1,25 +1,16 @@
-//! Puts one running target under load: sessions in a closed loop, each on its own connection.
-//!
-//! ```text
-//! opening ──all sessions open──▶ warming ──▶ measuring ──▶ done
-//! ```
-//!
-//! The load is made on threads of its own; this side keeps the time, and reads the calls counted
-//! so far and the gateways' CPU at both ends of the measuring phase.
+//! Measures one running target: leads the generators through their phases, keeps the time, and
+//! reads the calls counted so far and the gateways' CPU at both ends of the measuring phase.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use futures_util::future::try_join_all;
-use tokio::runtime::Builder;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::session::{Endpoint, Session};
+use crate::generator::{FINISH, Generator, Phase, Tally};
+use crate::session::Session;
 use crate::targets::Running;
 use crate::usage::{Usage, own_cpu};
 
@@ -28,11 +19,6 @@ const READY: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 /// Each session may start a process.
 const OPEN: Duration = Duration::from_secs(60);
-/// A call that takes longer after the end counts as stalled.
-const FINISH: Duration = Duration::from_secs(5);
-/// Refused calls after which a session gives up, lest a 503 look like load.
-const REFUSALS: u64 = 100;
-
 #[derive(Clone)]
 pub struct Load {
     pub sessions: usize,
@@ -66,28 +52,6 @@ pub struct Price {
     pub rss_bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Opening,
-    Warming,
-    Measuring,
-    Done,
-}
-
-#[derive(Default)]
-struct Tally {
-    latencies_us: Vec<u32>,
-    errors: u64,
-    first_error: Option<String>,
-}
-
-/// A thread that makes load for some of the sessions.
-struct Generator {
-    /// How many `initialize` it took, once all are open.
-    opened: oneshot::Receiver<Result<u64>>,
-    tally: oneshot::Receiver<Tally>,
-}
-
 pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     let idle = usages(running)?;
     ready(running, load).await?;
@@ -98,7 +62,13 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     for first in 0..load.threads {
         let markers = (first..load.sessions).step_by(load.threads).collect();
         let endpoint = running.endpoint.clone();
-        generators.push(Generator::start(endpoint, markers, load, &watched, &calls)?);
+        generators.push(Generator::start(
+            endpoint,
+            markers,
+            load.body_bytes,
+            &watched,
+            &calls,
+        )?);
     }
     let mut initializes = 0;
     for generator in &mut generators {
@@ -211,110 +181,6 @@ fn usages(running: &Running) -> Result<Vec<Usage>> {
         .iter()
         .map(|gateway| Usage::of_gateway(gateway.pid))
         .collect()
-}
-
-impl Generator {
-    fn start(
-        endpoint: Endpoint,
-        markers: Vec<usize>,
-        load: &Load,
-        phase: &watch::Receiver<Phase>,
-        calls: &Arc<AtomicU64>,
-    ) -> Result<Self> {
-        let (tell_opened, opened) = oneshot::channel();
-        let (tell_tally, tally) = oneshot::channel();
-        let (phase, calls, body_bytes) = (phase.clone(), Arc::clone(calls), load.body_bytes);
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        thread::Builder::new().name("load".into()).spawn(move || {
-            runtime.block_on(async {
-                let sessions = markers
-                    .iter()
-                    .map(|&m| Session::open(&endpoint, m, body_bytes));
-                let sessions = match try_join_all(sessions).await {
-                    Ok(sessions) => sessions,
-                    Err(error) => return drop(tell_opened.send(Err(error))),
-                };
-                let initializes = sessions
-                    .iter()
-                    .map(|session| u64::from(session.initializes));
-                // The other side may have given up meanwhile; then nobody wants to know.
-                let _ = tell_opened.send(Ok(initializes.sum()));
-                let _ = tell_tally.send(closed_loops(sessions, phase, calls).await);
-            });
-        })?;
-        Ok(Self { opened, tally })
-    }
-}
-
-async fn closed_loops(
-    sessions: Vec<Session>,
-    mut phase: watch::Receiver<Phase>,
-    calls: Arc<AtomicU64>,
-) -> Tally {
-    let mut loops = JoinSet::new();
-    for session in sessions {
-        loops.spawn(closed_loop(session, phase.clone(), Arc::clone(&calls)));
-    }
-    let mut tally = Tally::default();
-    // An error means that the other side is gone, which ends the measurement just the same.
-    let _ = phase.wait_for(|phase| *phase == Phase::Done).await;
-    let collect = async {
-        while let Some(ended) = loops.join_next().await {
-            match ended {
-                Ok(one) => tally.add(one),
-                Err(error) => tally.fail(error.to_string()),
-            }
-        }
-    };
-    if timeout(FINISH, collect).await.is_err() {
-        for _ in 0..loops.len() {
-            tally.fail(format!("a call was not answered in {FINISH:?}"));
-        }
-    }
-    tally
-}
-
-async fn closed_loop(
-    mut session: Session,
-    mut phase: watch::Receiver<Phase>,
-    calls: Arc<AtomicU64>,
-) -> Tally {
-    let mut tally = Tally::default();
-    let _ = phase.wait_for(|phase| *phase != Phase::Opening).await;
-    while *phase.borrow() != Phase::Done && tally.errors < REFUSALS {
-        let begun = Instant::now();
-        match session.call().await {
-            Ok(200) => {
-                calls.fetch_add(1, Ordering::Relaxed);
-                if *phase.borrow() == Phase::Measuring {
-                    let micros = begun.elapsed().as_micros();
-                    tally
-                        .latencies_us
-                        .push(u32::try_from(micros).unwrap_or(u32::MAX));
-                }
-            }
-            Ok(status) => tally.fail(format!("a call was answered {status}")),
-            Err(error) => {
-                // What else is on this connection, nobody knows.
-                tally.fail(format!("{error:#}"));
-                break;
-            }
-        }
-    }
-    tally
-}
-
-impl Tally {
-    fn fail(&mut self, error: String) {
-        self.errors += 1;
-        self.first_error.get_or_insert(error);
-    }
-
-    fn add(&mut self, mut other: Self) {
-        self.latencies_us.append(&mut other.latencies_us);
-        self.errors += other.errors;
-        self.first_error = self.first_error.take().or(other.first_error);
-    }
 }
 
 fn quantile(sorted: &[u32], part: f64) -> f64 {

@@ -1,8 +1,9 @@
 //! A load harness that speaks MCP from outside, and the fixtures it needs.
 //!
 //! `load.rs` is the wiring page: [`options`] says what to measure, one of the [`targets`] starts
-//! it in a [`sandbox`], [`drive`] puts it under load, one [`session`] a [`connection`], and reads
-//! [`usage`] at both ends of the window, and [`report`] turns the rounds into one table.
+//! it in a [`sandbox`], a [`generator`] puts it under load, one [`session`] a [`connection`],
+//! [`drive`] reads [`usage`] at both ends of the window, and [`report`] turns the rounds into one
+//! [`table`].
 //! [`echo`], [`listen`] and [`minted`] belong to the fixture servers in `bin/`.
 //!
 //! What keeps the figures honest:
@@ -18,11 +19,13 @@
 pub mod connection;
 pub mod drive;
 pub mod echo;
+pub mod generator;
 pub mod listen;
 pub mod minted;
 pub mod options;
 pub mod report;
 pub mod sandbox;
 pub mod session;
+pub mod table;
 pub mod targets;
 pub mod usage;

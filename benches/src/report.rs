@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::drive::{Price, Sample};
 use crate::options::Options;
+use crate::table;
 use crate::targets::Target;
 use crate::usage::load_average;
 
@@ -172,7 +173,7 @@ impl Row {
                 "p50Micros": sample.p50_us,
                 "p99Micros": sample.p99_us,
                 "gateways": gateways.collect::<Vec<_>>(),
-                "cpuMicrosPerCall": cpu_us(sample),
+                "cpuMicrosPerCall": (!sample.gateways.is_empty()).then(|| cpu_us(sample)),
                 "generatorMicrosPerCall": sample.generator_us,
                 "initializes": sample.initializes,
                 "errors": sample.errors,
@@ -215,7 +216,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.setting)?;
         let measured = self.rows.iter().filter(|row| !row.samples.is_empty());
-        table(f, &measured.map(Row::cells).collect::<Vec<_>>())?;
+        table::write(f, &HEADINGS, &measured.map(Row::cells).collect::<Vec<_>>())?;
         writeln!(f)?;
         self.ratios(f)?;
         for row in &self.rows {
@@ -273,41 +274,6 @@ fn notes(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         Some(reason) => writeln!(f, "{name}: {} rounds, then: {reason}", row.samples.len()),
         None => Ok(()),
     }
-}
-
-fn table(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells
-            .chain([HEADINGS[column].chars().count()])
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column == 0 {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
-        format!("| {} |", padded.collect::<Vec<_>>().join(" | "))
-    };
-    writeln!(f, "{}", line(&HEADINGS.map(str::to_owned)))?;
-    let rules = widths.iter().enumerate().map(|(column, &width)| {
-        if column == 0 {
-            "-".repeat(width)
-        } else {
-            "-".repeat(width - 1) + ":"
-        }
-    });
-    writeln!(f, "{}", line(&rules.collect::<Vec<_>>()))?;
-    rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
 }
 
 /// All processes of the gateway together.

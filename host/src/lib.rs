@@ -1,8 +1,15 @@
 //! Mooring: a WebAssembly-extensible routing gateway for the Model Context
 //! Protocol. ARCHITECTURE.md says how the parts fit.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod edge;
+pub mod host;
 pub mod model;
 pub mod protocol;
-pub mod host;
 pub mod seam;
 pub mod store;
+pub mod wasm;

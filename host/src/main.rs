@@ -1,1 +1,7 @@
-fn main(){}
+//! The `mooring` program: arguments, exit codes, nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mooring::cli::main()
+}

@@ -49,6 +49,7 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>) -> Access {
 
 fn bearer(routing: &Section<'_>, sources: &Sources<'_>) -> Option<Secret> {
     if !routing.flag("enableBearerAuth", false) {
+        warn_of_idle_key(routing);
         return None;
     }
     if routing.get("bearerAuthKey").is_none() {
@@ -58,14 +59,25 @@ fn bearer(routing: &Section<'_>, sources: &Sources<'_>) -> Option<Secret> {
     secret(routing, "bearerAuthKey", sources)
 }
 
+/// MCPHub writes a key beside `"enableBearerAuth": false`; a key all alone was
+/// meant to count.
+fn warn_of_idle_key(routing: &Section<'_>) {
+    let Some(key) = routing.get("bearerAuthKey") else {
+        return;
+    };
+    if routing.get("enableBearerAuth").is_none() {
+        key.warn("is not asked for", "add \"enableBearerAuth\": true");
+    }
+}
+
 fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
     let system = root.section("systemConfig");
     let refuse = |item: &Item<'_>, what: &str| {
         let message = format!("{what}, which Mooring does not enforce");
         if allow_open {
-            item.warn(message, "--allow-open: anyone who reaches the port gets in");
+            item.warn(message, "--allow-open: it keeps nobody out");
         } else {
-            let advice = "take it out, or accept an open gateway with --allow-open";
+            let advice = "take it out, or go without it with --allow-open";
             item.refuse(message, advice);
         }
     };
@@ -89,11 +101,11 @@ fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
         }
     }
     let servers = root.entries("mcpServers").into_iter().map(|(_, item)| item);
+    let servers = servers.filter(|item| !is_off(item.value));
     for item in servers.chain(root.items("groups")) {
-        let Some(rule) = restriction(&item) else {
-            continue;
-        };
-        refuse(&rule, "a restriction to some users");
+        if let Some(rule) = restriction(&item) {
+            refuse(&rule, "a restriction to some users");
+        }
     }
 }
 
@@ -102,25 +114,16 @@ fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
 fn restriction<'d>(item: &Item<'d>) -> Option<Item<'d>> {
     item.value.as_object()?;
     let section = item.section();
-    if section
-        .get("enabled")
-        .is_some_and(|item| is_false(item.value))
-    {
-        return None;
-    }
-    let text = |key| {
-        let item = section.get(key)?;
-        let text = item.value.as_string_lit()?.value.clone();
-        Some((item, text))
-    };
-    if let Some((item, _)) = text("visibility").filter(|(_, text)| text != "public") {
-        return Some(item);
-    }
-    if let Some((item, _)) = text("owner").filter(|(_, text)| !["", "admin"].contains(&&**text)) {
-        return Some(item);
-    }
-    let shared = section.get("sharedWithUsers")?;
-    holds_something(shared.value).then_some(shared)
+    let unless = |key, open: &[&str]| section.get(key).filter(|item| !says(item.value, open));
+    let shared = section.get("sharedWithUsers");
+    unless("visibility", &["public"])
+        .or_else(|| unless("owner", &["", "admin"]))
+        .or_else(|| shared.filter(|item| holds_something(item.value)))
+}
+
+fn says(value: &Value<'_>, any_of: &[&str]) -> bool {
+    let string = value.as_string_lit();
+    string.is_some_and(|string| any_of.contains(&&*string.value))
 }
 
 fn holds_something(value: &Value<'_>) -> bool {
@@ -143,10 +146,13 @@ fn is_off(value: &Value<'_>) -> bool {
         .is_some_and(|property| is_false(&property.value))
 }
 
-/// An object that says `"enabled"`, anything but false.
+/// An object that says `"enabled"`, anything but false; or no object at all,
+/// which no version of MCPHub writes.
 fn is_on(value: &Value<'_>) -> bool {
-    let object = value.as_object();
-    object.is_some_and(|object| object.get("enabled").is_some()) && !is_off(value)
+    match value.as_object() {
+        Some(object) => object.get("enabled").is_some() && !is_off(value),
+        None => !is_false(value),
+    }
 }
 
 /// A list of lower-case texts, each of which passes the test.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::reading::{base_url, expand_item, expanded, secret_or_variable};
+use super::reading::{expand_item, expanded, secret_or_variable};
 use super::secret::Secret;
 use super::section::Section;
 use super::source::Sources;
+use super::url::{self, Purpose};
 use crate::model::NodeId;
 
 /// Shorter, and a scheduler's hiccup would count as a dead node.
@@ -24,6 +25,7 @@ pub(super) const MAX_WEIGHT: u64 = 1000;
 
 /// What this process does.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one per process")]
 pub enum Mode {
     /// Edge and host in one process, no cluster.
     Standalone,
@@ -99,10 +101,11 @@ pub(super) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
         .section("coordinator")
         .lenient_unless(role == Role::Coordinator);
     let node = cluster.section("node").lenient_unless(role == Role::Node);
+    let shared = cluster.clone().lenient_unless(role != Role::Standalone);
     let coordinator = read_coordinator(&coordinator);
     let node = read_node(&node, sources, role == Role::Node);
     Cluster {
-        token: secret_or_variable(cluster, "token", "MOORING_CLUSTER_TOKEN", sources),
+        token: secret_or_variable(&shared, "token", "MOORING_CLUSTER_TOKEN", sources),
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         store: store(cluster, sources),
         affinity_timeout: coordinator.sticky_session_timeout,
@@ -154,32 +157,49 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
 
 /// `None` if there is no coordinator to talk to.
 fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option<NodeMode> {
-    let coordinator_url = base_url(section, "coordinatorUrl", sources);
+    let coordinator_url = base_url(section, "coordinatorUrl", |_| true, sources);
     if used && section.get("coordinatorUrl").is_none() {
         let advice = "add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section";
         section.refuse_key("coordinatorUrl", "is required in node mode", advice);
     }
+    let filled = |text: &str| !text.is_empty();
     let weight = section.whole("weight", 1, 1..=MAX_WEIGHT);
     let heartbeat = section.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
     let node = |coordinator_url| NodeMode {
         id: node_id(section, sources),
-        name: expanded(section, "name", sources),
+        name: expanded(section, "name", sources).filter(|name| filled(name)),
         coordinator_url,
         heartbeat_interval: heartbeat.unwrap_or(Duration::from_secs(5)),
         register_on_startup: section.flag("registerOnStartup", true),
-        advertise_url: base_url(section, "advertiseUrl", sources),
+        advertise_url: base_url(section, "advertiseUrl", filled, sources),
         zone: expanded(section, "zone", sources).unwrap_or_default(),
         labels: labels(section, sources),
         weight: u16::try_from(weight).unwrap_or(1),
         public: section.flag("public", false),
     };
     // Read in full either way, so that every mistake is found.
-    let node = node(coordinator_url.clone().unwrap_or_default());
-    coordinator_url.is_some().then_some(node)
+    let found = coordinator_url.is_some();
+    let node = node(coordinator_url.unwrap_or_default());
+    found.then_some(node)
+}
+
+/// The base address of another Mooring, unless the text is not wanted:
+/// `${ADVERTISE_URL:-}` is a way to leave one out.
+fn base_url(
+    section: &Section<'_>,
+    key: &str,
+    wanted: impl Fn(&str) -> bool,
+    sources: &Sources<'_>,
+) -> Option<Uri> {
+    let item = section.get(key)?;
+    let text = expanded(section, key, sources).filter(|text| wanted(text))?;
+    url::parse(&text, Purpose::Base)
+        .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
+        .ok()
 }
 
 fn node_id(section: &Section<'_>, sources: &Sources<'_>) -> Option<NodeId> {
-    let id = expanded(section, "id", sources)?;
+    let id = expanded(section, "id", sources).filter(|id| !id.is_empty())?;
     let item = section.get("id")?;
     NodeId::parse(&id)
         .map_err(|error| item.refuse(error.to_string(), "leave it out to have one generated"))

@@ -165,14 +165,18 @@ impl<'d> Notes<'d> {
             return;
         }
         let (line, column) = self.position(place.at);
-        list.push(Finding {
+        let finding = Finding {
             file: self.file.clone(),
             line,
             column,
             key: place.path.clone(),
             message,
             advice,
-        });
+        };
+        // Two readers of one value say it once.
+        if !list.contains(&finding) {
+            list.push(finding);
+        }
     }
 }
 
@@ -188,6 +192,10 @@ fn variable(name: &str, message: String, advice: &str) -> Finding {
 }
 
 fn in_file_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let full = findings.len() >= MAX_FINDINGS;
     findings.sort_by_key(|finding| (finding.line, finding.column));
+    if let Some(last) = findings.last_mut().filter(|_| full) {
+        last.advice.push_str(" (more are not shown)");
+    }
     findings
 }

@@ -64,6 +64,7 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
     section.object?;
     let id = section.get("id");
     if let Some(item) = &id {
+        check_id(item);
         taken.claim("id", item);
     }
     let servers = group_servers(section);
@@ -82,6 +83,15 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
         description,
         servers,
     })
+}
+
+/// An id stands in URLs like a name, so the same rules hold.
+fn check_id(item: &Item<'_>) {
+    if let Some(text) = item.text()
+        && let Err(error) = GroupName::parse(&text)
+    {
+        item.refuse(error.to_string(), "leave it out, or use letters and digits");
+    }
 }
 
 fn group_servers(section: &Section<'_>) -> Vec<GroupServer> {

@@ -18,6 +18,26 @@ const OURS: &[&str] = &[
     "upgrade",
 ];
 
+/// Headers that a node's id must not displace. A strategy refuses them too, but
+/// cannot say in which line they stand.
+const MEANINGFUL: &[&str] = &[
+    "accept",
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "cookie",
+    "date",
+    "host",
+    "location",
+    "origin",
+    "set-cookie",
+    "vary",
+    "www-authenticate",
+];
+
+/// Every request and response carries the name.
+const MAX_AFFINITY_NAME: usize = 64;
+
 /// The valid name in lower case, or what is wrong with it.
 pub(super) fn parse(name: &str) -> Result<HeaderName, &'static str> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is not a header name")?;
@@ -27,8 +47,23 @@ pub(super) fn parse(name: &str) -> Result<HeaderName, &'static str> {
     Ok(name)
 }
 
+/// Whether a node's id may travel in this header, both ways.
+pub(super) fn check_affinity(name: &str) -> Result<(), &'static str> {
+    let parsed = parse(name)?;
+    let parsed = parsed.as_str();
+    let taken =
+        ["mcp-", "proxy-"].iter().any(|p| parsed.starts_with(p)) || MEANINGFUL.contains(&parsed);
+    if taken {
+        return Err("is a header with a meaning of its own");
+    }
+    if parsed.len() > MAX_AFFINITY_NAME {
+        return Err("is too long for a header that every request carries");
+    }
+    Ok(())
+}
+
 /// Whether RFC 6265 allows this as a cookie's name: it is an HTTP token.
 pub(super) fn is_cookie_name(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(token)
+    (1..=MAX_AFFINITY_NAME).contains(&name.len()) && name.bytes().all(token)
 }

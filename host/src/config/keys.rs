@@ -51,7 +51,6 @@ pub(super) const USED: &[&str] = &[
     "groups[].servers[].tools",
     "groups[].servers[].prompts",
     "groups[].servers[].resources",
-    "groups[].enabled",
     "groups[].visibility",
     "groups[].owner",
     "groups[].sharedWithUsers",

@@ -10,15 +10,18 @@ use jsonc_parser::common::Ranged;
 use super::finding::Notes;
 use super::keys::{ACCEPTED, USED};
 use super::nearest::nearest;
-use super::place::{Place, quote};
+use super::place::Place;
 use super::sticky;
 
 /// Where a plugin's own settings stand.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";
 
+/// A longer list of what is known helps nobody.
+const MAX_LISTED: usize = 12;
+
 pub(super) fn is_used(pattern: &str) -> bool {
     let opaque = |used: &&str| is_below(pattern, used) && children(used).is_empty();
-    USED.contains(&pattern) || USED.iter().any(|used| opaque(&used))
+    USED.contains(&pattern) || USED.iter().any(opaque)
 }
 
 /// Walks the file and warns of what will have no effect.
@@ -64,7 +67,8 @@ impl Walk<'_> {
                 let entry = self.accepted.entry(here.pattern.clone());
                 entry.or_insert_with(first).1 += 1;
             } else {
-                self.unknown(name, &here, &children);
+                let advice = advice(name, place, &children);
+                self.notes.warn(&here, "is not a known key", advice);
             }
         }
     }
@@ -82,18 +86,23 @@ impl Walk<'_> {
             _ => {}
         }
     }
+}
 
-    fn unknown(&self, name: &str, place: &Place, siblings: &[&str]) {
-        let advice = if let Some(home) = home_of(name) {
-            format!("it belongs in {home}")
-        } else if let Some(found) = nearest(name, siblings) {
-            format!("did you mean {found:?}?")
-        } else {
-            format!("known here: {}", siblings.join(", "))
-        };
-        let message = format!("nobody reads the key {}", quote(name));
-        self.notes.warn(place, message, advice);
+fn advice(name: &str, place: &Place, siblings: &[&str]) -> String {
+    if let Some(found) = nearest(name, siblings) {
+        format!("did you mean {found:?}?")
+    } else if let Some(home) = home_of(name).filter(|_| is_about_the_system(place)) {
+        format!("it belongs in {home}")
+    } else if siblings.len() <= MAX_LISTED {
+        format!("known here: {}", siblings.join(", "))
+    } else {
+        String::new()
     }
+}
+
+/// Whether a setting of the whole system may have gone astray here.
+fn is_about_the_system(place: &Place) -> bool {
+    place.pattern.is_empty() || place.pattern.starts_with("systemConfig")
 }
 
 /// A plugin reads its settings itself; Mooring cannot know them.

@@ -6,7 +6,7 @@
 //!                        finding: every mistake, ┴ each with its place and a way out
 //! ```
 //!
-//! A reader takes a [`section::Section`], asks for its keys, and answers with a
+//! A reader takes a section, asks for its keys, and answers with a
 //! plain value; a mistake becomes a finding and the default takes its place, so
 //! that one start shows all of them. What a [`Config`] holds has been checked:
 //! nobody above checks it again. The file is hostile until then.
@@ -102,7 +102,10 @@ pub struct Loaded {
 /// All mistakes together, if there is one that would make Mooring do something
 /// else than the file says.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Report> {
-    let settings = source::read(sources)?;
+    from_settings(source::read(sources)?, sources)
+}
+
+fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Report> {
     let text = document::without_bom(&settings.text);
     let notes = Notes::new(&settings.label, text);
     let config = read(text, &settings, sources, &notes);

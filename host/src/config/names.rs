@@ -24,7 +24,7 @@ pub enum Prefix {
 pub(super) fn read(system: &Section<'_>) -> Names {
     let choices = [
         ("always", Prefix::Always),
-        ("onCollision", Prefix::OnCollision),
+        ("on-collision", Prefix::OnCollision),
         ("never", Prefix::Never),
     ];
     Names {

@@ -1,13 +1,10 @@
 //! Strings that may refer to the environment, read from a section.
 
-use http::Uri;
-
 use super::expand::{expand, is_one_reference};
 use super::item::Item;
 use super::secret::Secret;
 use super::section::Section;
 use super::source::Sources;
-use super::url::{self, Purpose};
 
 /// A shorter secret can be guessed, or was meant as a placeholder.
 const SHORT_SECRET: usize = 16;
@@ -33,15 +30,6 @@ pub(super) fn expand_item(item: &Item<'_>, text: &str, sources: &Sources<'_>) ->
             None
         }
     }
-}
-
-/// The base address of another Mooring.
-pub(super) fn base_url(section: &Section<'_>, key: &str, sources: &Sources<'_>) -> Option<Uri> {
-    let text = expanded(section, key, sources)?;
-    let item = section.get(key)?;
-    url::parse(&text, Purpose::Base)
-        .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
-        .ok()
 }
 
 /// A secret of the file. Only a value that is one `${…}` as a whole is expanded.

@@ -102,8 +102,10 @@ impl fmt::Debug for Server {
 pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Vec<Server> {
     let mut servers = Vec::new();
     for (name, item) in root.entries("mcpServers") {
+        let entry = item.section();
         match ServerName::parse(name) {
-            Ok(name) => servers.push(server(name, &item.section(), sources, base)),
+            Ok(_) if entry.object.is_none() => {}
+            Ok(name) => servers.push(server(name, &entry, sources, base)),
             Err(error) => item.refuse(
                 format!("the server's name {error}"),
                 "it becomes part of URLs and tool names",

@@ -7,7 +7,7 @@ use super::section::Section;
 const MASK: &str = "…";
 
 /// An argument whose name holds one of these has a secret for its value.
-const SECRET_WORDS: [&str; 8] = [
+const SECRET_WORDS: [&str; 9] = [
     "token",
     "secret",
     "password",
@@ -16,6 +16,7 @@ const SECRET_WORDS: [&str; 8] = [
     "auth",
     "bearer",
     "credential",
+    "header",
 ];
 
 /// Longest line; a file may hold an argument of a megabyte.
@@ -45,18 +46,21 @@ fn command_line(command: String, args: &[String]) -> String {
         } else {
             argument(arg)
         });
-        after_secret_flag = arg.starts_with('-') && !arg.contains('=') && is_secret(arg);
+        after_secret_flag =
+            arg == "-H" || arg.starts_with('-') && !arg.contains('=') && is_secret(arg);
     }
     line
 }
 
-/// `--token=abc` and `TOKEN=abc` keep the name, `https://…?key=abc` the path.
+/// `--token=abc` and `Authorization: abc` keep the name, `https://…?key=abc` the
+/// path.
 fn argument(arg: &str) -> String {
-    if let Some((name, _)) = arg.split_once('=')
+    if let Some(at) = arg.find(['=', ':'])
+        && let (name, value) = arg.split_at(at)
         && is_secret(name)
-        && !name.contains("://")
     {
-        return format!("{name}={MASK}");
+        let sign = value.get(..1).unwrap_or_default();
+        return format!("{name}{sign}{MASK}");
     }
     if arg.contains("://") {
         return without_query(arg);

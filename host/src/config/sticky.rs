@@ -11,7 +11,7 @@ use super::place::quote;
 use super::section::Section;
 
 /// The strategies inside the binary.
-pub const BUILT_IN: [&str; 3] = ["consistent-hash", "cookie", "header"];
+const BUILT_IN: [&str; 3] = ["consistent-hash", "cookie", "header"];
 
 /// Applies in every mode; standalone uses the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Sticky {
     /// If false the least loaded replica is taken and nothing is sent to
     /// clients; a session still stays where it is.
     pub enabled: bool,
-    /// One of [`BUILT_IN`], or the path of a `.wasm` component.
+    /// `consistent-hash`, `cookie`, `header`, or the path of a `.wasm` file.
     pub strategy: String,
     /// An RFC 6265 token.
     pub cookie_name: String,
@@ -138,8 +138,8 @@ fn cookie_name(section: &Section<'_>) -> Option<String> {
 fn header_name(section: &Section<'_>) -> Option<String> {
     let item = section.get("headerName")?;
     let name = item.text()?;
-    match headers::parse(&name) {
-        Ok(_) => Some(name),
+    match headers::check_affinity(&name) {
+        Ok(()) => Some(name),
         Err(problem) => {
             let advice = "choose another name, such as X-MCPHub-Node";
             item.refuse(format!("{} {problem}", quote(&name)), advice);

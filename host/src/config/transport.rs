@@ -79,23 +79,11 @@ pub(super) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> M
         sources,
         problems: Vec::new(),
     };
-    let transport = match kind(entry) {
-        Some(Kind::Stdio) => reader.stdio(base),
-        Some(Kind::Http) => reader.remote().map(Transport::Http),
-        Some(Kind::Sse) => reader.remote().map(Transport::Sse),
-        Some(Kind::HttpOrSse) => reader.remote().map(Transport::HttpOrSse),
-        Some(Kind::Unsupported(why)) => {
-            reader.problems.push(why.to_owned());
-            let advice = "the others start; take it out or put \"enabled\": false";
-            entry.notes.warn(&entry.place, why, advice);
-            None
-        }
-        None => None,
-    };
+    let transport = kind(entry).and_then(|kind| reader.transport(kind, base));
     let problems = reader.problems;
     let misconfigured = match (problems.is_empty(), &transport) {
         (false, _) => Some(problems.join("; ")),
-        // Only a disabled server gets here: its mistakes are warnings.
+        // A disabled server, or a load that fails: its mistakes are findings.
         (true, None) => Some("the entry has mistakes".to_owned()),
         (true, Some(_)) => None,
     };
@@ -138,6 +126,34 @@ struct Reader<'r, 'd> {
 }
 
 impl Reader<'_, '_> {
+    fn transport(&mut self, kind: Kind, base: &Path) -> Option<Transport> {
+        match kind {
+            Kind::Stdio => {
+                self.warn_of_unused("url");
+                self.stdio(base)
+            }
+            Kind::Http => self.remote().map(Transport::Http),
+            Kind::Sse => self.remote().map(Transport::Sse),
+            Kind::HttpOrSse => self.remote().map(Transport::HttpOrSse),
+            Kind::Unsupported(why) => {
+                self.problems.push(why.to_owned());
+                if !self.entry.place.lenient {
+                    let advice = "the others start; take it out or put \"enabled\": false";
+                    self.entry.notes.warn(&self.entry.place, why, advice);
+                }
+                None
+            }
+        }
+    }
+
+    /// A `command` beside a URL, or the other way round, was meant for
+    /// something.
+    fn warn_of_unused(&self, key: &str) {
+        if let Some(item) = self.entry.get(key) {
+            item.warn("is not used by a server of this type", "take it out");
+        }
+    }
+
     fn stdio(&mut self, base: &Path) -> Option<Transport> {
         let command = self.required("command");
         let args = self.entry.items("args").into_iter();
@@ -158,8 +174,9 @@ impl Reader<'_, '_> {
     fn env(&mut self) -> Option<Vec<(String, Secret)>> {
         let mut env = Some(Vec::new());
         for (name, item) in self.entry.entries("env") {
-            if name.is_empty() || name.contains(['=', '\0']) {
-                item.refuse("is not a variable's name", "take out = and NUL");
+            if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control()) {
+                let advice = "use letters, digits and _";
+                item.refuse("is not a variable's name", advice);
             }
             match self.word(&item) {
                 Some(value) => env
@@ -172,6 +189,7 @@ impl Reader<'_, '_> {
     }
 
     fn remote(&mut self) -> Option<Remote> {
+        self.warn_of_unused("command");
         let url = self.required("url");
         let headers = self.headers();
         let item = self.entry.get("url")?;

@@ -40,6 +40,49 @@ pub struct StartError {
     reason: String,
 }
 
+/// The children that have not ended yet. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Children(watch::Sender<usize>);
+
+impl Default for Children {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Children {
+    #[must_use]
+    pub fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Resolves when the last one has ended.
+    pub async fn all_ended(&self) {
+        // The sender is in self: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// Counts a child, and clears its group away on whatever path it ends.
+struct Group {
+    pid: u32,
+    children: Children,
+}
+
+impl Group {
+    fn enter(pid: u32, children: &Children) -> Self {
+        children.0.send_modify(|count| *count += 1);
+        Self { pid, children: children.clone() }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        signal_group(self.pid, Signal::KILL);
+        self.children.0.send_modify(|count| *count -= 1);
+    }
+}
+
 pub struct Pipes {
     pub stdin: ChildStdin,
     pub stdout: ChildStdout,
@@ -55,11 +98,12 @@ pub struct Child {
 
 impl Child {
     /// Starts the program on the calling worker, whose runtime watches it.
-    pub fn start(program: &Program) -> Result<(Self, Pipes), StartError> {
+    pub fn start(program: &Program, children: &Children) -> Result<(Self, Pipes), StartError> {
         let failed = |reason: String| StartError { command: program.command.clone(), reason };
         let mut command = command(program);
         let mut child = command.spawn().map_err(|error| failed(explain(&error, program)))?;
         let pid = child.id().ok_or_else(|| failed("it ended at once".into()))?;
+        let group = Group::enter(pid, children);
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -67,7 +111,7 @@ impl Child {
         };
         let end = Arc::new(Notify::new());
         let (told, exit) = watch::channel(None);
-        tokio::spawn(watch_over(child, pid, Arc::clone(&end), told));
+        tokio::spawn(watch_over(child, group, Arc::clone(&end), told));
         Ok((Self { pid, end, exit }, Pipes { stdin, stdout, stderr }))
     }
 
@@ -128,16 +172,16 @@ fn die_with_parent(_: &mut Command) {}
 
 async fn watch_over(
     mut child: tokio::process::Child,
-    pid: u32,
+    group: Group,
     end: Arc<Notify>,
     told: watch::Sender<Option<String>>,
 ) {
     let how = tokio::select! {
         status = child.wait() => status,
-        () = end.notified() => finish(&mut child, pid).await,
+        () = end.notified() => finish(&mut child, group.pid).await,
     };
     // Whatever the child left in its group goes with it.
-    signal_group(pid, Signal::KILL);
+    drop(group);
     let _ = told.send(Some(match how {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),

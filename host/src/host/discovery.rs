@@ -28,7 +28,7 @@ use crate::seam::{Handshake, Pool};
 use super::caller::{self, CallError};
 use super::endpoint::Shared;
 use super::instance::Instance;
-use super::stdio::Limits;
+use super::stdio::Means;
 
 /// A server whose cursor never ends would keep us for ever.
 const MAX_PAGES: usize = 1000;
@@ -173,9 +173,8 @@ async fn keep_discovering(
     loop {
         let Some(strong) = shared.upgrade() else { return };
         let Some(recipe) = strong.config.servers.get(&server).cloned() else { return };
-        let limits = Limits { line: strong.config.line, in_flight: strong.config.in_flight };
         let found = tokio::select! {
-            found = discover(&server, &recipe, set, &pool, limits) => found,
+            found = discover(&server, &recipe, set, &pool, &strong.means) => found,
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         let known = found.is_ok();
@@ -215,11 +214,11 @@ async fn discover(
     recipe: &super::instance::Recipe,
     set: ClientSet,
     pool: &Pool,
-    limits: Limits,
+    means: &Means,
 ) -> Result<Catalog, String> {
     let params = initialize::own_params(set);
     let instance =
-        Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, limits)
+        Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, means)
             .await
             .map_err(|error| error.to_string())?;
     let read = read_lists(&instance, pool).await;

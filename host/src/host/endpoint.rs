@@ -14,10 +14,11 @@ use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
 use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
 
+use super::child::Children;
 use super::discovery::Discovery;
 use super::events;
 use super::instance::{Instance, OpenError, Recipe};
-use super::stdio::{Limits, LostSignal};
+use super::stdio::{Limits, LostSignal, Means};
 use super::table::{Entry, Held, Key, Table};
 
 #[derive(Debug, Clone)]
@@ -32,15 +33,10 @@ pub struct HostConfig {
     pub idle: Duration,
 }
 
-impl HostConfig {
-    fn limits(&self) -> Limits {
-        Limits { line: self.line, in_flight: self.in_flight }
-    }
-}
-
 /// What all workers of the process share.
 pub struct Shared {
     pub(super) config: HostConfig,
+    pub(super) means: Means,
     table: Table,
     pub discovery: Discovery,
 }
@@ -48,7 +44,9 @@ pub struct Shared {
 impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
-        Arc::new(Self { config, table: Table::default(), discovery: Discovery::default() })
+        let limits = Limits { line: config.line, in_flight: config.in_flight };
+        let means = Means { limits, children: Children::default() };
+        Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
     }
 
     /// Sessions held here, for a coordinator that asks.
@@ -61,6 +59,12 @@ impl Shared {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.table.len()
+    }
+
+    /// Child processes that have not ended.
+    #[must_use]
+    pub fn children(&self) -> &Children {
+        &self.means.children
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
@@ -173,7 +177,7 @@ impl Host {
         let config = &self.shared.config;
         let Some(recipe) = config.servers.get(&key.1) else { return };
         let opening =
-            Instance::open(&key.1, recipe, &params, handshake, &self.pool, config.limits());
+            Instance::open(&key.1, recipe, &params, handshake, &self.pool, &self.shared.means);
         let outcome = opening.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {

@@ -13,7 +13,7 @@ use crate::seam::{Body, Handshake, Pool};
 use super::caller::{self, CallError};
 use super::child::Program;
 use super::remote_http::{RemoteHttp, Upstream};
-use super::stdio::{Limits, LostSignal, Stdio};
+use super::stdio::{LostSignal, Means, Stdio};
 
 /// npx and uvx may install the server first.
 const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -62,9 +62,9 @@ impl Instance {
         params: &[u8],
         handshake: Handshake,
         pool: &Pool,
-        limits: Limits,
+        means: &Means,
     ) -> Result<Self, OpenError> {
-        let open = Self::start(server, recipe, params, pool, limits);
+        let open = Self::start(server, recipe, params, pool, means);
         let instance = match tokio::time::timeout(INITIALIZE_TIMEOUT, open).await {
             Ok(opened) => opened?,
             Err(_) => return Err(OpenError::Silent { server: server.clone() }),
@@ -83,7 +83,7 @@ impl Instance {
         recipe: &Recipe,
         params: &[u8],
         pool: &Pool,
-        limits: Limits,
+        means: &Means,
     ) -> Result<Self, OpenError> {
         let failed = |reason: String| OpenError::Start { server: server.clone(), reason };
         let refused = |error: CallError| match error {
@@ -98,7 +98,7 @@ impl Instance {
                 return Err(OpenError::Misconfigured { server, reason });
             }
             Recipe::Stdio(program) => {
-                let stdio = Stdio::start(server, program, limits).map_err(|e| failed(e.to_string()))?;
+                let stdio = Stdio::start(server, program, means).map_err(|e| failed(e.to_string()))?;
                 let envelope = Envelope::parse(&message).map_err(|e| failed(e.to_string()))?;
                 let response = stdio.post(message.clone(), &envelope, true).await;
                 let result = caller::result_of(response).await.map_err(|error| match stdio.lost() {

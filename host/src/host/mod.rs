@@ -23,6 +23,9 @@ mod remote_http;
 mod stdio;
 mod table;
 
+pub use child::{Children, Program};
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
+pub use instance::Recipe;
+pub use remote_http::Upstream;
 pub use table::Held;

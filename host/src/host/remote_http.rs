@@ -4,10 +4,8 @@
 //! Bodies pass as they come. What never passes are the client's credentials:
 //! the upstream gets the configured headers and nothing of the client's.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
 use crate::model::ServerName;
 use crate::protocol::headers;
@@ -24,27 +22,18 @@ const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 /// Where the server is and what to send along.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    pub url: Arc<str>,
     pub target: Target,
     pub path: Uri,
     pub headers: HeaderMap,
 }
 
 impl Upstream {
-    /// None if the URL is not `http` or `https` or a header cannot be sent.
+    /// None if the URL is not `http` or `https`.
     #[must_use]
-    pub fn new<'a>(
-        url: &str,
-        pairs: impl IntoIterator<Item = (&'a String, &'a String)>,
-    ) -> Option<Self> {
-        let uri: Uri = url.parse().ok()?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            let name: header::HeaderName = name.parse().ok()?;
-            headers.append(name, value.parse().ok()?);
-        }
+    pub fn new(uri: &Uri, pairs: &[(HeaderName, HeaderValue)]) -> Option<Self> {
+        let headers = HeaderMap::from_iter(pairs.iter().cloned());
         let path = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-        Some(Self { url: url.into(), target: Target::of(&uri)?, path, headers })
+        Some(Self { target: Target::of(uri)?, path, headers })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::splice;
 use crate::seam::{Body, Outcome};
 
-use super::child::{Child, Program, StartError};
+use super::child::{Child, Children, Program, StartError};
 use super::events;
 use super::mailbox::{Delivery, Mailbox, Refused};
 
@@ -34,6 +34,13 @@ pub struct Limits {
     pub line: usize,
     /// Requests in flight in one session.
     pub in_flight: usize,
+}
+
+/// What every server of a host is run with.
+#[derive(Debug, Clone)]
+pub struct Means {
+    pub limits: Limits,
+    pub children: Children,
 }
 
 struct Shared {
@@ -56,14 +63,14 @@ pub struct Stdio {
 
 impl Stdio {
     /// Starts the child; its pipes are served on the calling worker.
-    pub fn start(server: &ServerName, program: &Program, limits: Limits) -> Result<Self, StartError> {
-        let (child, pipes) = Child::start(program)?;
+    pub fn start(server: &ServerName, program: &Program, means: &Means) -> Result<Self, StartError> {
+        let (child, pipes) = Child::start(program, &means.children)?;
         let child = Arc::new(child);
         let (to_server, messages) = mpsc::channel(WRITE_QUEUE);
         let shared = Arc::new(Shared {
             server: server.clone(),
             mailbox: Mutex::default(),
-            limits,
+            limits: means.limits,
             lost: watch::Sender::new(None),
             closing: watch::Sender::new(false),
         });

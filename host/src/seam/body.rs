@@ -26,6 +26,8 @@ pub enum Body {
     Channel(mpsc::Receiver<Bytes>),
     /// Made piece by piece.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
+    /// What was read of a body already, the rest, and how much may still come.
+    Chained(Bytes, Box<Body>, usize),
     /// Another body, and what ends with it.
     Guarded(Box<Body>, Option<Guard>),
 }
@@ -38,12 +40,21 @@ impl std::fmt::Debug for Body {
             Self::Incoming(_) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Chained(..) => f.write_str("Chained"),
             Self::Guarded(inner, _) => inner.fmt(f),
         }
     }
 }
 
 impl Body {
+    /// A body whose beginning was read already; it breaks off beyond `limit`
+    /// bytes in all.
+    #[must_use]
+    pub fn chained(head: Bytes, rest: Body, limit: usize) -> Self {
+        let left = limit.saturating_sub(head.len());
+        Self::Chained(head, Box::new(rest), left)
+    }
+
     /// The same body, with something that ends when it ends.
     #[must_use]
     pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
@@ -81,6 +92,23 @@ impl http_body::Body for Body {
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
+            Self::Chained(head, rest, left) => {
+                if !head.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
+                }
+                let polled = Pin::new(&mut **rest).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    let more = frame.data_ref().map_or(0, Bytes::len);
+                    match left.checked_sub(more) {
+                        Some(rest) => *left = rest,
+                        None => {
+                            let error = "the request body is larger than the gateway's limit";
+                            return Poll::Ready(Some(Err(error.into())));
+                        }
+                    }
+                }
+                polled
+            }
             Self::Guarded(inner, guard) => {
                 let polled = Pin::new(&mut **inner).poll_frame(cx);
                 if matches!(polled, Poll::Ready(None)) {
@@ -96,7 +124,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Channel(_) | Self::Stream(_) => false,
+            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) => false,
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -106,7 +134,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
-            Self::Channel(_) | Self::Stream(_) => SizeHint::default(),
+            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) => SizeHint::default(),
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }

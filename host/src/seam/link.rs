@@ -40,6 +40,17 @@ impl Link {
         &self.pool
     }
 
+    /// The same link, for addresses that have not proved who they are.
+    #[must_use]
+    pub fn without_credential(&self) -> Self {
+        Self { credential: None, ..self.clone() }
+    }
+
+    #[must_use]
+    pub fn local(&self) -> Arc<dyn Endpoint> {
+        Arc::clone(&self.local)
+    }
+
     /// One exchange with a server's replica.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! no clock here, no randomness, no order that depends on a hash map, and no
 //! floating point function that the platform may choose.
 //!
-//! [`vocabulary`] mirrors `wit/routing.wit` word by word. [`rendezvous`] is the
+//! `vocabulary` mirrors `wit/routing.wit` word by word. `rendezvous` is the
 //! one way to choose among nodes; the strategies differ in what they do with a
 //! client's affinity before it.
 #![forbid(unsafe_code)]

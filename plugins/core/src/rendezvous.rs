@@ -16,7 +16,7 @@
 //! draining and unhealthy nodes are no candidates. A retry goes on within its
 //! group and then to the next one, so it meets each candidate exactly once.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::ops::Range;
 
 use xxhash_rust::xxh64::xxh64;
@@ -33,15 +33,14 @@ pub struct Rendezvous {
 impl Rendezvous {
     /// Fails if the topology contradicts itself.
     pub fn build(topology: &Topology) -> Result<Self, String> {
-        check_ids(&topology.nodes)?;
-        let servers = topology.servers.iter();
-        let servers = servers.map(|server| {
-            Candidates::build(&topology.nodes, &server.replicas)
-                .map_err(|problem| format!("server \"{}\": {problem}", server.name))
-        });
-        Ok(Self {
-            servers: servers.collect::<Result<_, _>>()?,
-        })
+        let id_hashes = hash_ids(&topology.nodes)?;
+        let mut servers = Vec::with_capacity(topology.servers.len());
+        for server in &topology.servers {
+            let candidates = Candidates::build(&topology.nodes, &id_hashes, &server.replicas)
+                .map_err(|problem| format!("server \"{}\": {problem}", server.name))?;
+            servers.push(candidates);
+        }
+        Ok(Self { servers })
     }
 
     /// The node in place `rank` of the key's order, 0 being the best. `without`
@@ -85,8 +84,7 @@ impl Key {
 /// The nodes of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidates {
-    /// By group, then by node id: that a tie is broken by the first makes the
-    /// order of the topology irrelevant.
+    /// By group.
     all: Vec<Candidate>,
     groups: Vec<Group>,
 }
@@ -107,37 +105,44 @@ enum Weights {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
+    /// No two are equal, and so no two draws for one key: there are no ties.
     id_hash: u64,
     node: u32,
     weight: u32,
 }
 
 impl Candidates {
-    fn build(nodes: &[Node], replicas: &[Replica]) -> Result<Self, String> {
+    fn build(nodes: &[Node], id_hashes: &[u64], replicas: &[Replica]) -> Result<Self, String> {
         let mut usable = Vec::with_capacity(replicas.len());
         for replica in replicas {
-            let node = usize::try_from(replica.node)
-                .ok()
-                .and_then(|index| nodes.get(index))
-                .ok_or_else(|| {
-                    format!("a replica names node {}, which is not there", replica.node)
-                })?;
-            if let Some(class) = Class::of(node) {
-                usable.push((class, node.id.as_str(), replica));
-            }
+            let index = usize::try_from(replica.node).ok();
+            let node = index.and_then(|index| nodes.get(index).zip(id_hashes.get(index)));
+            let Some((node, id_hash)) = node else {
+                return Err(format!(
+                    "a replica names node {}, which is not there",
+                    replica.node
+                ));
+            };
+            let candidate = Candidate {
+                id_hash: *id_hash,
+                node: replica.node,
+                // 0 would never be chosen; the contract's least weight is 1.
+                weight: replica.weight.max(1),
+            };
+            usable.extend(Class::of(node).map(|class| (class, candidate)));
         }
         // A node that is listed twice counts once, with its highest weight.
-        usable.sort_by_key(|(class, id, replica)| (*class, *id, std::cmp::Reverse(replica.weight)));
-        usable.dedup_by_key(|(_, _, replica)| replica.node);
+        usable.sort_unstable_by_key(|(class, c)| (*class, c.node, Reverse(c.weight)));
+        usable.dedup_by_key(|(_, candidate)| candidate.node);
 
         let mut groups = Vec::new();
         let mut start = 0;
-        for peers in usable.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let equal = peers
-                .windows(2)
-                .all(|pair| pair[0].2.weight == pair[1].2.weight);
+        for peers in usable.chunk_by(|(a, _), (b, _)| a == b) {
             let members = start..start + peers.len();
             start = members.end;
+            let equal = peers
+                .windows(2)
+                .all(|pair| pair[0].1.weight == pair[1].1.weight);
             let weights = if equal {
                 Weights::Equal
             } else {
@@ -145,26 +150,22 @@ impl Candidates {
             };
             groups.push(Group { members, weights });
         }
-        let all = usable.into_iter().map(|(_, id, replica)| Candidate {
-            id_hash: xxh64(id.as_bytes(), NODE_SEED),
-            node: replica.node,
-            // 0 would never be chosen; the contract's least weight is 1.
-            weight: replica.weight.max(1),
-        });
-        Ok(Self {
-            all: all.collect(),
-            groups,
-        })
+        let all = usable.into_iter().map(|(_, candidate)| candidate).collect();
+        Ok(Self { all, groups })
     }
 
     fn choose(&self, key: Key, rank: u32, without: Option<u32>) -> Option<u32> {
         let mut rank = usize::try_from(rank).ok()?;
         for group in &self.groups {
             let members = &self.all[group.members.clone()];
-            let left_out = |candidate: &&Candidate| Some(candidate.node) == without;
-            let count = members.len() - members.iter().filter(left_out).count();
+            let others = members.iter().filter(|c| Some(c.node) != without);
+            let count = others.clone().count();
             if rank < count {
-                return choose_among(members, group.weights, key, rank, without);
+                let chosen = match (rank, group.weights) {
+                    (0, Weights::Equal) => others.max_by_key(|c| c.draw(key)),
+                    _ => in_place(rank, others, key, group.weights),
+                };
+                return chosen.map(|candidate| candidate.node);
             }
             rank -= count;
         }
@@ -172,80 +173,66 @@ impl Candidates {
     }
 }
 
-fn choose_among(
-    members: &[Candidate],
-    weights: Weights,
+/// The candidate in this place from the top.
+fn in_place<'a>(
+    rank: usize,
+    candidates: impl Iterator<Item = &'a Candidate>,
     key: Key,
-    rank: usize,
-    without: Option<u32>,
-) -> Option<u32> {
-    let others = members.iter().filter(|c| Some(c.node) != without);
-    let draws = others.map(|candidate| (candidate.draw(key), candidate));
-    match weights {
-        Weights::Equal => in_place(draws, rank, Ord::cmp),
-        Weights::Unequal => {
-            let scores = draws.map(|(draw, c)| (Score::of(draw, c.weight), c));
-            in_place(scores, rank, Score::compare)
-        }
-    }
-}
-
-/// The node whose value comes in place `rank` from the top.
-fn in_place<'a, T>(
-    valued: impl Iterator<Item = (T, &'a Candidate)>,
-    rank: usize,
-    compare: impl Fn(&T, &T) -> Ordering,
-) -> Option<u32> {
-    let best = if rank == 0 {
-        valued.reduce(|best, next| match compare(&next.0, &best.0) {
-            Ordering::Greater => next,
-            Ordering::Less | Ordering::Equal => best,
-        })
+    weights: Weights,
+) -> Option<&'a Candidate> {
+    let scored = candidates.map(|candidate| (candidate.score(key, weights), candidate));
+    let (_, candidate) = if rank == 0 {
+        scored.max_by(|(a, _), (b, _)| a.compare(b))?
     } else {
-        let mut order: Vec<_> = valued.collect();
-        // Stable, so that a tie is broken as above.
-        order.sort_by(|a, b| compare(&b.0, &a.0));
-        order.into_iter().nth(rank)
+        let mut order: Vec<_> = scored.collect();
+        order.sort_unstable_by(|(a, _), (b, _)| b.compare(a));
+        order.into_iter().nth(rank)?
     };
-    best.map(|(_, candidate)| candidate.node)
+    Some(candidate)
 }
 
 impl Candidate {
     fn draw(&self, key: Key) -> u64 {
         mix(key.0 ^ self.id_hash)
     }
+
+    fn score(&self, key: Key, weights: Weights) -> Score {
+        let draw = self.draw(key);
+        let value = match weights {
+            Weights::Equal => 0.0,
+            Weights::Unequal => weigh(draw, self.weight),
+        };
+        Score { value, draw }
+    }
 }
 
-/// A draw with a weight. Orders equal weights exactly as their draws, so that a
-/// group may change between the two ways of choosing without moving a key.
+/// By value, then by draw.
 struct Score {
     value: f64,
     draw: u64,
 }
 
 impl Score {
-    /// Bits of the draw that make up `u`. Few enough that two different values
-    /// of `u` differ in their logarithms by far more than its rounding error,
-    /// so that the logarithm cannot swap or equate them.
-    const BITS: u32 = 40;
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "40 bits and a half fit a mantissa of 53"
-    )]
-    fn of(draw: u64, weight: u32) -> Self {
-        let steps = (1_u64 << Self::BITS) as f64;
-        let u = ((draw >> (u64::BITS - Self::BITS)) as f64 + 0.5) / steps;
-        Self {
-            value: f64::from(weight) / -libm::log(u),
-            draw,
-        }
-    }
-
     fn compare(&self, other: &Self) -> Ordering {
         let by_value = self.value.total_cmp(&other.value);
         by_value.then(self.draw.cmp(&other.draw))
     }
+}
+
+/// Bits of a draw that make up `u`. Few enough that the logarithms of two
+/// different `u` differ by far more than their rounding error: scores of equal
+/// weight are never in another order than their draws, and a group may change
+/// between equal and unequal weights without moving a key that need not move.
+const U_BITS: u32 = 40;
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "40 bits and a half fit a mantissa of 53"
+)]
+fn weigh(draw: u64, weight: u32) -> f64 {
+    let steps = (1_u64 << U_BITS) as f64;
+    let u = ((draw >> (u64::BITS - U_BITS)) as f64 + 0.5) / steps;
+    f64::from(weight) / -libm::log(u)
 }
 
 /// What comes before any draw; the smallest is tried first.
@@ -269,16 +256,22 @@ impl Class {
     }
 }
 
-fn check_ids(nodes: &[Node]) -> Result<(), String> {
-    let mut ids: Vec<_> = nodes.iter().map(|node| node.id.as_str()).collect();
-    ids.sort_unstable();
-    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(format!("two nodes have the id \"{}\"", pair[0])),
-        None => Ok(()),
-    }
+/// Refuses two nodes that nothing would tell apart.
+fn hash_ids(nodes: &[Node]) -> Result<Vec<u64>, String> {
+    let hash = |node: &Node| xxh64(node.id.as_bytes(), NODE_SEED);
+    let hashes: Vec<_> = nodes.iter().map(hash).collect();
+    let mut sorted = hashes.clone();
+    sorted.sort_unstable();
+    let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) else {
+        return Ok(hashes);
+    };
+    let node = nodes.iter().find(|node| hash(node) == twice[0]);
+    let id = node.map_or("", |node| &node.id);
+    Err(format!("two nodes have the id \"{id}\""))
 }
 
-/// Spreads every bit over all others: the finalizer of SplitMix64.
+/// Spreads every bit over all others, and maps no two numbers to one: the
+/// finalizer of SplitMix64.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

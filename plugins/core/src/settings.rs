@@ -185,5 +185,4 @@ fn shown(value: &Value) -> String {
 }
 
 #[cfg(test)]
-#[path = "settings_tests.rs"]
 mod tests;

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -196,17 +197,57 @@ async def counted(
 
 
 async def hold(url: str, options: dict[str, Any]) -> None:
-    async with open_session(url, options) as session:
-        emit({"ready": True} | session.about())
-        loop = asyncio.get_running_loop()
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
-            if not line.strip():
-                continue
-            try:
-                request = json.loads(line)
-                emit(await call(session, request["tool"], request.get("arguments", {})))
-            except Exception as error:
-                emit(describe(error))
+    lines = Lines()
+    try:
+        async with open_session(url, options) as session:
+            emit({"ready": True} | session.about())
+            lines.start()
+            while line := await lines.next():
+                try:
+                    request = json.loads(line)
+                    said = await call(session, request["tool"], request.get("arguments", {}))
+                except Exception as error:
+                    said = describe(error)
+                lines.answer(said)
+    except Exception as error:
+        # A connection that fails takes the whole session of this SDK down, and the call with it.
+        if not lines.started:
+            raise
+        closed = describe(error) | {"closed": True}
+        if lines.unanswered:
+            lines.answer(closed)
+        while await lines.next():
+            lines.answer(closed)
+
+
+class Lines:
+    """Standard input, read by a thread: a session that is cancelled loses no line of it."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[str] = asyncio.Queue()
+        self.loop = asyncio.get_running_loop()
+        self.started = False
+        self.unanswered = False
+
+    def start(self) -> None:
+        self.started = True
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self) -> None:
+        while line := sys.stdin.readline():
+            if line.strip():
+                self.loop.call_soon_threadsafe(self.queue.put_nowait, line)
+        self.loop.call_soon_threadsafe(self.queue.put_nowait, "")
+
+    async def next(self) -> str:
+        """The next line, or "" at the end."""
+        line = await self.queue.get()
+        self.unanswered = line != ""
+        return line
+
+    def answer(self, said: dict[str, Any]) -> None:
+        self.unanswered = False
+        emit(said)
 
 
 async def delete(url: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,45 +1,207 @@
-//! Modes and the guide's own files.
+//! A coordinator's and a node's own settings.
 
 use std::time::Duration;
 
 use super::*;
 
-const GUIDE_COORDINATOR: &str = r#"{
-"mcpServers": {
-// Optional: coordinator can also run MCP servers
-"example": {
-"command": "npx",
-"args": ["-y", "example-mcp-server"]
+/// `systemConfig.cluster` on line 1.
+pub(super) fn cluster(section: &str) -> Case {
+    file(&format!(r#"{{"systemConfig": {{"cluster": {section}}}}}"#))
 }
-},
-"systemConfig": {
-"cluster": {
-"enabled": true,
-"mode": "coordinator",
-"coordinator": {
-"nodeTimeout": 15000,
-"cleanupInterval": 30000,
-"stickySessionTimeout": 3600000
-},
-"stickySession": {
-"enabled": true,
-"strategy": "consistent-hash",
-"cookieName": "MCPHUB_NODE",
-"headerName": "X-MCPHub-Node"
+
+fn node(section: &str) -> Case {
+    cluster(&format!(
+        r#"{{"enabled": true, "mode": "node", "node": {section}}}"#
+    ))
 }
+
+#[track_caller]
+pub(super) fn node_of(config: Config) -> NodeMode {
+    match config.mode {
+        Mode::Node(node) => node,
+        other => panic!("{other:?}"),
+    }
 }
-}
-}"#;
 
 #[test]
-fn the_guides_coordinator_file_loads_verbatim() {
-    let config = file(GUIDE_COORDINATOR).warns(&[]);
-    let Mode::Coordinator(coordinator) = &config.mode else {
-        panic!("{:?}", config.mode);
-    };
-    assert_eq!(coordinator.node_timeout, Duration::from_secs(15));
-    assert_eq!(coordinator.cleanup_interval, Duration::from_secs(30));
-    assert_eq!(coordinator.sticky_session_timeout, Duration::from_hours(1));
-    assert_eq!(config.servers[0].shown, "npx -y example-mcp-server");
-    println!("{}", describe(&config));
+fn a_node_needs_a_coordinator() {
+    node("{}").errors(&[
+        "1:72: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
+         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section",
+    ]);
+    cluster(r#"{"enabled": true, "mode": "node"}"#).errors(&[
+        "1:30: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
+         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section",
+    ]);
+}
+
+#[test]
+fn the_coordinators_address_is_a_plain_http_url() {
+    for (url, problem) in [
+        ("", "lacks http:// or https:// in front"),
+        ("coordinator:3000", "lacks http:// or https:// in front"),
+        ("ftp://coordinator", "must begin with http:// or https://"),
+        ("http://", "is not a URL"),
+        ("http:///x", "is not a URL"),
+        ("http://:3000", "has no host"),
+        ("http://a b/", "is not a URL"),
+        (" http://a", "has spaces around it"),
+        ("http://me:pw@a/", "must not carry a user name or password"),
+        ("http://a/?x=1", "must not carry a query"),
+        (
+            "http://a:0",
+            "has a port that is not a number from 1 to 65535",
+        ),
+        (
+            "http://a:",
+            "has a port that is not a number from 1 to 65535",
+        ),
+        (
+            "http://a:99999",
+            "has a port that is not a number from 1 to 65535",
+        ),
+        (
+            "http://a:x",
+            "has a port that is not a number from 1 to 65535",
+        ),
+    ] {
+        node(&format!(r#"{{"coordinatorUrl": {url:?}}}"#)).errors(&[&format!(
+            "1:91: systemConfig.cluster.node.coordinatorUrl: {problem}; \
+             write it like http://coordinator:3000"
+        )]);
+    }
+    for url in [
+        "http://a",
+        "https://a.b:1/",
+        "http://[::1]:3000",
+        "http://a/base/",
+    ] {
+        node(&format!(r#"{{"coordinatorUrl": {url:?}}}"#)).warns(&[]);
+    }
+}
+
+#[test]
+fn a_node_takes_its_facts_from_the_environment() {
+    let config = node(
+        r#"{"coordinatorUrl": "http://${HEAD}:3000", "id": "${POD}", "name": "${POD}",
+            "advertiseUrl": "http://${IP:-10.0.0.7}:3000", "zone": "$ZONE",
+            "labels": {"disk": "ssd", "pod": "${POD}"}, "weight": 1000, "public": true,
+            "registerOnStartup": false, "heartbeatInterval": 100}"#,
+    )
+    .env("HEAD", "10.0.0.1")
+    .env("POD", "pod-7")
+    .env("ZONE", "eu-1")
+    .warns(&[]);
+    let node = node_of(config);
+    assert_eq!(node.coordinator_url, "http://10.0.0.1:3000/");
+    assert_eq!(node.id.as_ref().map(|id| id.as_str()), Some("pod-7"));
+    assert_eq!(node.advertise_url.unwrap(), "http://10.0.0.7:3000/");
+    assert_eq!(node.zone, "eu-1");
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(node.labels, [pair("disk", "ssd"), pair("pod", "pod-7")]);
+    assert_eq!((node.weight, node.public), (1000, true));
+    assert!(!node.register_on_startup);
+    assert_eq!(node.heartbeat_interval, Duration::from_millis(100));
+}
+
+#[test]
+fn an_optional_fact_may_expand_to_nothing_but_not_be_unset() {
+    let case =
+        node(r#"{"coordinatorUrl": "http://a", "advertiseUrl": "${URL:-}", "id": "${ID:-}"}"#);
+    let node_mode = node_of(case.warns(&[]));
+    assert_eq!((node_mode.advertise_url, node_mode.id), (None, None));
+
+    node(r#"{"coordinatorUrl": "http://${HEAD}"}"#).errors(&[
+        "1:91: systemConfig.cluster.node.coordinatorUrl: environment variable HEAD is not set; \
+         set it, or write ${NAME:-default}",
+    ]);
+}
+
+#[test]
+fn an_id_must_fit_in_a_cookie_and_intervals_in_reason() {
+    node(r#"{"coordinatorUrl": "http://a", "id": "a b", "heartbeatInterval": 99, "weight": 0}"#).errors(&[
+        "1:109: systemConfig.cluster.node.id: has the character ' ', which is not allowed here; \
+         leave it out to have one generated",
+        "1:137: systemConfig.cluster.node.heartbeatInterval: is too small; \
+         use a whole number from 100 to 86400000",
+        "1:151: systemConfig.cluster.node.weight: is too small; use a whole number from 1 to 1000",
+    ]);
+}
+
+#[test]
+fn a_duration_is_a_whole_number_of_milliseconds() {
+    let advice = "use a whole number from 100 to 86400000";
+    for (given, problem) in [
+        ("-1", "is negative"),
+        ("1.5", "is not a plain whole number"),
+        ("15e3", "is not a plain whole number"),
+        ("0", "is too small"),
+        ("86400001", "is too large"),
+        ("99999999999999999999999", "is too large"),
+        ("\"15000\"", "must be a number, not a string"),
+        ("true", "must be a number, not a boolean"),
+        ("[]", "must be a number, not a list"),
+    ] {
+        let section = format!(
+            r#"{{"enabled": true, "mode": "coordinator", "coordinator": {{"nodeTimeout": {given}}}}}"#
+        );
+        cluster(&section).errors(&[&format!(
+            "1:102: systemConfig.cluster.coordinator.nodeTimeout: {problem}; {advice}"
+        )]);
+    }
+}
+
+#[test]
+fn the_affinity_timeout_applies_in_every_mode() {
+    let config = cluster(r#"{"coordinator": {"stickySessionTimeout": 60000}}"#).config();
+    assert_eq!(config.sticky.affinity_timeout, Duration::from_mins(1));
+}
+
+#[test]
+fn the_environment_overrides_token_and_secret() {
+    let text = r#"{"token": "from-the-file-0123", "secret": "${S}"}"#;
+    let config = cluster(text).env("S", "sealed-by-this-0123").warns(&[]);
+    assert_eq!(config.token.unwrap().expose(), "from-the-file-0123");
+    assert_eq!(config.secret.unwrap().expose(), "sealed-by-this-0123");
+
+    let config = cluster(text)
+        .env("MOORING_CLUSTER_TOKEN", "from-the-environment")
+        .env("MOORING_SECRET", "from-there-as-well-1")
+        .warns(&[]);
+    assert_eq!(config.token.unwrap().expose(), "from-the-environment");
+    assert_eq!(config.secret.unwrap().expose(), "from-there-as-well-1");
+}
+
+#[test]
+fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
+    cluster(r#"{"secret": ""}"#).errors(&[
+        "1:41: systemConfig.cluster.secret: is empty; give it a value, or leave the key out",
+    ]);
+    cluster(r#"{"token": "abc"}"#).warns(&[
+        "1:40: systemConfig.cluster.token: is short enough to be guessed; \
+         use at least 16 characters, chosen at random",
+    ]);
+    let config = cluster(r#"{"token": "pa$$word$HOME-and-more"}"#).warns(&[]);
+    assert_eq!(config.token.unwrap().expose(), "pa$$word$HOME-and-more");
+    cluster("{}").env("MOORING_SECRET", "a\n").errors(&[
+        "environment: MOORING_SECRET: contains control characters; look for a line break at its end",
+    ]);
+}
+
+#[test]
+fn a_store_is_memory_or_redis() {
+    assert_eq!(
+        cluster(r#"{"store": "memory"}"#).config().store,
+        Store::Memory
+    );
+    let redis = cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#)
+        .env("PW", "x")
+        .config();
+    assert_eq!(
+        redis.store,
+        Store::Redis(Secret::new("redis://:x@r:6379/0"))
+    );
+    cluster(r#"{"store": "etcd"}"#).errors(&[
+        "1:40: systemConfig.cluster.store: is not a store; use \"memory\" or \"redis://host:6379/0\"",
+    ]);
 }

@@ -1,6 +1,16 @@
 //! Each test is a settings file and what becomes of it.
 
+mod access;
 mod cluster;
+mod expansion;
+mod files;
+mod groups;
+mod guide;
+mod page;
+mod servers;
+mod text;
+mod transport;
+mod values;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -41,19 +51,12 @@ impl Case {
             cwd: "/work".into(),
             allow_open: self.allow_open,
         };
-        let text = document::without_bom(&self.text);
         let settings = Settings {
             label: FILE_NAME.to_owned(),
             path: Some(Path::new("/work").join(FILE_NAME)),
-            text: String::new(),
+            text: self.text.clone(),
         };
-        let notes = Notes::new(&settings.label, text);
-        let config = read(text, &settings, &sources, &notes);
-        Ok(Loaded {
-            config,
-            warnings: notes.settle()?,
-            path: settings.path,
-        })
+        from_settings(settings, &sources)
     }
 
     /// The configuration of a file without errors.

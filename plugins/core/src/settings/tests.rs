@@ -81,16 +81,13 @@ fn wrong_types_are_named() {
 
 #[test]
 fn a_timeout_that_is_no_time_is_refused() {
-    for value in [
-        "0",
-        "-1",
-        "1.5",
-        "1e3",
-        "4294967295001",
-        "99999999999999999999",
-    ] {
+    for value in ["0", "-1", "1.5", "4294967295001"] {
         let error = mistake(&format!(r#"{{"affinityTimeout":{value}}}"#));
         assert!(error.ends_with(&format!("but is {value}")), "{error}");
+    }
+    for value in ["1e3", "1e300", "99999999999999999999"] {
+        let error = mistake(&format!(r#"{{"affinityTimeout":{value}}}"#));
+        assert!(error.contains("must be a whole number"), "{error}");
     }
 }
 

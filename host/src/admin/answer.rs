@@ -1,0 +1,41 @@
+//! The API's envelope: `{"success":true,"data":…}` or
+//! `{"success":false,"message":…}`.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+pub enum Answer {
+    Data(Value),
+    Failure(StatusCode, String),
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Data(data) => Json(json!({"success": true, "data": data})).into_response(),
+            Self::Failure(status, message) => {
+                let mut response =
+                    (status, Json(json!({"success": false, "message": message}))).into_response();
+                if status == StatusCode::UNAUTHORIZED {
+                    response.headers_mut().insert(
+                        http::header::WWW_AUTHENTICATE,
+                        http::HeaderValue::from_static("Bearer"),
+                    );
+                }
+                response
+            }
+        }
+    }
+}
+
+impl Answer {
+    pub fn failure(status: StatusCode, message: impl Into<String>) -> Self {
+        Self::Failure(status, message.into())
+    }
+}
+
+pub async fn not_found() -> Answer {
+    Answer::failure(StatusCode::NOT_FOUND, "Not found")
+}

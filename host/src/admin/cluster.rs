@@ -1,0 +1,202 @@
+//! `GET /api/cluster/*`: what the cluster is.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::cluster::{Entry, Status};
+use crate::model::{Reach, SessionId, UnixMillis};
+use crate::store::Record;
+
+use super::answer::Answer;
+use super::{Admin, Caller, Role};
+
+const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
+
+pub async fn status(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Answer {
+    if let Err((status, text)) = (admin.admit)(&headers, caller.local) {
+        return Answer::failure(status, text);
+    }
+    let (mode, node_id) = match admin.role {
+        Role::Standalone => {
+            return Answer::Data(json!({
+                "enabled": false, "mode": "standalone", "nodeId": null,
+                "stats": {"nodes": 0, "activeNodes": 0, "servers": 0, "sessions": 0},
+            }));
+        }
+        Role::Coordinator { .. } => ("coordinator", &admin.node_id),
+        Role::Node { .. } => ("node", &admin.node_id),
+    };
+    let entries = admin.registry.entries();
+    let servers: BTreeSet<_> = entries
+        .iter()
+        .filter(|entry| entry.status == Status::Active)
+        .flat_map(|entry| entry.servers.keys())
+        .collect();
+    Answer::Data(json!({
+        "enabled": true,
+        "mode": mode,
+        "nodeId": node_id.as_str(),
+        "stats": {
+            "nodes": entries.len(),
+            "activeNodes": entries.iter().filter(|e| e.status == Status::Active).count(),
+            "servers": servers.len(),
+            "sessions": admin.bindings.sessions(),
+        },
+    }))
+}
+
+#[derive(Deserialize)]
+pub struct Filter {
+    active: Option<String>,
+}
+
+pub async fn nodes(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Answer {
+    if let Err(refused) = coordinator(&admin, &headers, &caller) {
+        return refused;
+    }
+    let only_active = filter.active.as_deref() == Some("true");
+    let nodes: Vec<Value> = admin
+        .registry
+        .entries()
+        .iter()
+        .filter(|entry| !only_active || entry.status == Status::Active)
+        .map(|entry| node(entry, &caller))
+        .collect();
+    Answer::Data(nodes.into())
+}
+
+fn node(entry: &Entry, caller: &Caller) -> Value {
+    let (host, port, url) = address(entry, caller);
+    json!({
+        "id": entry.id.as_str(),
+        "name": entry.name,
+        "host": host,
+        "port": port,
+        "url": url,
+        "status": entry.status.as_str(),
+        "lastHeartbeat": last_heartbeat(entry).0,
+        "servers": entry.servers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "registeredAt": entry.registered_at.0,
+        "version": entry.version,
+        "zone": entry.zone,
+        "draining": entry.draining,
+        "suspect": entry.suspect,
+    })
+}
+
+/// The coordinator's own node needs no heartbeat: it lives as it answers.
+fn last_heartbeat(entry: &Entry) -> UnixMillis {
+    if entry.reach == Reach::Local { UnixMillis::now() } else { entry.last_heartbeat }
+}
+
+fn address(entry: &Entry, caller: &Caller) -> (String, u16, String) {
+    if entry.reach != Reach::Local {
+        return (entry.host.clone(), entry.port, entry.url.clone());
+    }
+    let (host, port) = (caller.local.ip().to_canonical(), caller.local.port());
+    let host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+    let url = format!("http://{host}:{port}");
+    (host, port, url)
+}
+
+pub async fn replicas(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    if let Err(refused) = coordinator(&admin, &headers, &caller) {
+        return refused;
+    }
+    let replicas: Vec<Value> = admin
+        .registry
+        .entries()
+        .iter()
+        .filter_map(|entry| {
+            let replica = entry.servers.get(name.as_str())?;
+            Some(json!({
+                "serverId": name,
+                "nodeId": entry.id.as_str(),
+                "nodeUrl": address(entry, &caller).2,
+                "status": entry.status.as_str(),
+                "weight": replica.weight,
+                "digest": replica.digest,
+            }))
+        })
+        .collect();
+    Answer::Data(replicas.into())
+}
+
+pub async fn session(
+    State(admin): State<Arc<Admin>>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    if let Err(refused) = coordinator(&admin, &headers, &caller) {
+        return refused;
+    }
+    let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
+    match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
+        Some((session, record)) => Answer::Data(affinity(&admin, session, &record)),
+        None => Answer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
+    }
+}
+
+fn affinity(admin: &Admin, session: SessionId, record: &Record) -> Value {
+    let latest = record.latest();
+    let bindings: Vec<Value> = record
+        .servers
+        .iter()
+        .map(|(server, binding)| {
+            json!({
+                "serverId": server.as_str(),
+                "nodeId": binding.node.as_str(),
+                "createdAt": binding.since.0,
+                "lastAccessed": binding.last_used.0,
+            })
+        })
+        .collect();
+    let mut answer = json!({
+        "sessionId": session.to_string(),
+        "nodeId": latest.map(|(_, binding)| binding.node.as_str()),
+        "createdAt": record.created.0,
+        "lastAccessed": record.last_used.0,
+        "expiresAt": record.last_used.plus(admin.affinity_timeout).0,
+        "bindings": bindings,
+    });
+    if let (Some((server, _)), Some(members)) = (latest, answer.as_object_mut()) {
+        members.insert("serverId".to_owned(), server.as_str().into());
+    }
+    answer
+}
+
+/// Lets a request in that only a coordinator answers.
+fn coordinator(admin: &Admin, headers: &HeaderMap, caller: &Caller) -> Result<(), Answer> {
+    (admin.admit)(headers, caller.local).map_err(|(status, text)| Answer::failure(status, text))?;
+    match admin.role {
+        Role::Coordinator { .. } => Ok(()),
+        Role::Standalone | Role::Node { .. } => {
+            Err(Answer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR))
+        }
+    }
+}
+
+pub(super) fn only_coordinator() -> Answer {
+    Answer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR)
+}

@@ -1,0 +1,62 @@
+//! Who this process is in the cluster.
+
+use crate::config::{Mode, NodeMode};
+use crate::model::{NodeId, SessionId};
+use crate::store::DataFolder;
+
+/// The id that stands for a process without a cluster, never seen outside.
+const STANDALONE: &str = "standalone";
+const COORDINATOR: &str = "coordinator";
+
+/// The node id of this process.
+///
+/// A node without one gets a random id, kept in the data folder for hostname and
+/// port: two nodes that share file and folder are two nodes, and a restart is
+/// the same one.
+#[must_use]
+pub fn node_id(mode: &Mode, folder: &DataFolder, port: u16) -> NodeId {
+    match mode {
+        Mode::Standalone => known(STANDALONE),
+        Mode::Coordinator(_) => known(COORDINATOR),
+        Mode::Node(NodeMode { id: Some(id), .. }) => id.clone(),
+        Mode::Node(_) => kept(folder, port),
+    }
+}
+
+#[must_use]
+pub fn hostname() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// The node's human-readable name.
+#[must_use]
+pub fn node_name(node: &NodeMode) -> String {
+    node.name.clone().unwrap_or_else(hostname)
+}
+
+fn kept(folder: &DataFolder, port: u16) -> NodeId {
+    let host: String =
+        hostname().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let file = format!("node-id-{host}-{port}");
+    let before = folder.read(&file).and_then(|text| {
+        NodeId::parse(String::from_utf8(text).ok()?.trim()).ok()
+    });
+    if let Some(id) = before {
+        return id;
+    }
+    let id = known(&format!("node-{}", SessionId::mint().short()));
+    if let Err(error) = folder.write(&file, format!("{id}\n").as_bytes()) {
+        tracing::warn!("cannot keep the node's id: {error}; the next start gets another");
+    }
+    id
+}
+
+#[allow(clippy::expect_used, reason = "literals and hexadecimal digits are valid ids")]
+fn known(id: &str) -> NodeId {
+    NodeId::parse(id).expect("a valid node id")
+}

@@ -1,0 +1,224 @@
+//! The wiring: configuration → parts → run until a signal → drain.
+//!
+//! All parts meet here and nowhere else. Threads: one control runtime (this
+//! one), and a worker a core, each with its own accept socket, its own
+//! connections and its own strategy instances.
+
+mod identity;
+mod node_side;
+mod parts;
+mod routes;
+mod strategy_view;
+mod summary;
+mod translate;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::cluster::{self, Event};
+use crate::config::{Loaded, Mode};
+use crate::edge;
+
+use parts::Parts;
+
+/// Longest wait for requests under way at the end; open streams have no end of
+/// their own.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Longest wait for children: their own time to end, and some more.
+const CHILDREN: Duration = Duration::from_secs(6);
+/// Between two looks at the leases; a dead node is marked within a second.
+const LEASE_TICK: Duration = Duration::from_millis(200);
+/// Between two sweeps of idle sessions where no cleanupInterval says otherwise.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where the bound port is written once the gateway serves.
+    pub port_file: Option<PathBuf>,
+    /// Data-plane threads; none means one a core.
+    pub workers: Option<usize>,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot start: the port is taken, the strategy is refused.
+pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control runtime")?;
+    runtime.block_on(control(loaded, options))
+}
+
+async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = options.workers.unwrap_or(cores).max(1);
+    let listeners = edge::listen(&config.listen.host, config.listen.port, workers)
+        .with_context(|| format!("cannot listen on {}:{}", config.listen.host, config.listen.port))?;
+    let address = listeners.address;
+    let parts = Arc::new(Parts::build(config, address, workers)?);
+    let (draining, is_draining) = watch::channel(false);
+    let threads = worker::start(&parts, listeners, &is_draining)?;
+    let background = background(&parts, config, &is_draining);
+    print!("{}", summary::of(config, &parts, address, workers));
+    if let Some(file) = &options.port_file {
+        write_port(file, address.port()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    signalled().await?;
+    tracing::info!("ending: new work is refused, what is under way goes on");
+    // The coordinator hears it first, so that no more sessions come.
+    draining.send_replace(true);
+    background.await;
+    threads.join(DRAIN).await;
+    parts.host.close_all(parts.control_link.pool()).await;
+    let _ = tokio::time::timeout(CHILDREN, parts.host.children().all_ended()).await;
+    Ok(())
+}
+
+/// Starts what runs beside the data plane; resolves when it has said good-bye.
+fn background(
+    parts: &Arc<Parts>,
+    config: &crate::config::Config,
+    draining: &watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    parts.host.discovery.start(&parts.host, parts.control_link.pool());
+    tokio::spawn(publish_topology(Arc::clone(parts)));
+    tokio::spawn(publish_catalogues(Arc::clone(parts)));
+    tokio::spawn(take_suspects(Arc::clone(parts)));
+    tokio::spawn(sweep(Arc::clone(parts), config.mode.clone()));
+    if let Mode::Coordinator(_) = &config.mode {
+        tokio::spawn(watch_leases(Arc::clone(parts)));
+    }
+    if let Some((control, reported)) = parts.take_recall() {
+        tokio::spawn(cluster::recall(control, parts.folder.clone(), parts.control_link.clone(), reported));
+    }
+    let agent = parts.take_agent().map(|(agent, at_once)| {
+        tokio::spawn(agent.run(at_once, draining.clone()))
+    });
+    async move {
+        if let Some(agent) = agent {
+            // It ends by itself once the drain is announced.
+            let _ = agent.await;
+        }
+    }
+}
+
+async fn publish_topology(parts: Arc<Parts>) {
+    let mut changes = parts.registry.topology();
+    loop {
+        let topology = Arc::clone(&changes.borrow_and_update());
+        parts.edge.topology.store(Arc::clone(&topology));
+        let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
+        // Building instances takes milliseconds: not on a runtime's thread.
+        let built = tokio::task::spawn_blocking(move || {
+            strategy.publish(Arc::new(strategy_view::of(&topology, &zone)));
+        });
+        if let Err(error) = built.await {
+            tracing::error!("the strategy could not take the topology: {error}");
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What discovery finds becomes part of this node's own entry.
+async fn publish_catalogues(parts: Arc<Parts>) {
+    let mut changes = parts.host.discovery.changes();
+    while changes.changed().await.is_ok() {
+        parts.registry.set_local_servers(&parts.node_id, parts.local_servers());
+    }
+}
+
+async fn take_suspects(parts: Arc<Parts>) {
+    let Some(mut suspects) = parts.take_suspects() else { return };
+    while let Some((node, why)) = suspects.recv().await {
+        if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
+            tracing::warn!(node = %node, "did not answer and is avoided until its next heartbeat: {why}");
+        }
+        parts.registry.suspect(&node);
+    }
+}
+
+async fn watch_leases(parts: Arc<Parts>) {
+    let mut timer = tokio::time::interval(LEASE_TICK);
+    loop {
+        timer.tick().await;
+        for event in parts.registry.expire(Instant::now()) {
+            if let Event::Unhealthy { id, last_heartbeat } = event {
+                tracing::warn!(
+                    "Marking node {id} as unhealthy (last heartbeat: {})",
+                    last_heartbeat.iso8601()
+                );
+            }
+        }
+    }
+}
+
+async fn sweep(parts: Arc<Parts>, mode: Mode) {
+    let interval = match mode {
+        Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
+        Mode::Standalone | Mode::Node(_) => SWEEP,
+    };
+    let mut timer = tokio::time::interval(interval);
+    timer.tick().await;
+    loop {
+        timer.tick().await;
+        for event in parts.registry.clean_up(Instant::now()) {
+            if let Event::Removed { id } = event {
+                tracing::info!("Removed node {id}: gone for ten node timeouts");
+            }
+        }
+        let expired = parts.edge.bindings.sweep(parts.affinity_timeout);
+        if expired > 0 {
+            tracing::info!(expired, "idle session affinities removed");
+        }
+        parts.edge.records.sweep();
+        parts.host.close_idle(parts.control_link.pool()).await;
+    }
+}
+
+async fn signalled() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// As a whole or not at all: whoever waits for the file reads a whole number.
+fn write_port(file: &std::path::Path, port: u16) -> std::io::Result<()> {
+    let draft = file.with_extension("draft");
+    std::fs::write(&draft, format!("{port}\n"))?;
+    std::fs::rename(draft, file)
+}
+
+/// The certificate authorities of this machine, for `https` targets.
+///
+/// # Errors
+/// If the TLS provider is unusable.
+pub fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let mut roots = rustls::RootCertStore::empty();
+    // A machine without authorities can still use http.
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        let _ = roots.add(certificate);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("TLS")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,83 @@
+//! What only a node has: its agent, and the routes for its coordinator.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport};
+use crate::config::{Config, Mode};
+use crate::host;
+use crate::model::{NodeId, ServerName};
+use crate::seam::Link;
+
+use super::{identity, parts};
+
+/// The routes, the agent, and whether the agent registers at once. None unless
+/// the process is a node.
+pub fn of(
+    config: &Config,
+    address: SocketAddr,
+    id: &NodeId,
+    host: &Arc<host::Shared>,
+    weights: &BTreeMap<ServerName, u32>,
+    link: &Link,
+) -> Option<(NodeRoutes, (Agent, bool))> {
+    let Mode::Node(node) = &config.mode else { return None };
+    let name = identity::node_name(node);
+    let (zone, labels) = (node.zone.clone(), node.labels.clone());
+    let identity = Arc::new(Identity::new(id.clone(), name, zone, labels));
+    let coordinator = &node.coordinator_url;
+    let default_port = if coordinator.scheme_str() == Some("https") { 443 } else { 80 };
+    let gate = Gate::for_coordinator(
+        config.token.clone(),
+        coordinator.host().unwrap_or(""),
+        coordinator.port_u16().unwrap_or(default_port),
+    );
+    let (holder, reporter) = (Arc::clone(host), Arc::clone(host));
+    let routes = NodeRoutes {
+        gate,
+        identity: Arc::clone(&identity),
+        held: Arc::new(move |after, limit| {
+            holder.held(after, limit).into_iter().map(held_session).collect()
+        }),
+    };
+    let weights = weights.clone();
+    let agent = Agent {
+        identity,
+        coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
+        url: match &node.advertise_url {
+            Some(url) => url.to_string().trim_end_matches('/').to_owned(),
+            None => format!("http://{}:{}", identity::hostname(), address.port()),
+        },
+        advertised: node.advertise_url.is_some(),
+        port: address.port(),
+        interval: node.heartbeat_interval,
+        servers: Box::new(move || reports(&reporter, &weights)),
+        changes: host.discovery.changes(),
+        join: Arc::new(Notify::new()),
+        joined: watch::Sender::new(Joined::Waiting),
+        link: link.clone(),
+    };
+    Some((routes, (agent, node.register_on_startup)))
+}
+
+fn held_session(held: host::Held) -> HeldSession {
+    HeldSession {
+        session: held.session.to_string(),
+        server: held.server.to_string(),
+        opened_at: held.opened_at.0,
+    }
+}
+
+fn reports(host: &host::Shared, weights: &BTreeMap<ServerName, u32>) -> Vec<ServerReport> {
+    parts::local_servers(host, weights)
+        .into_iter()
+        .map(|(server, replica)| ServerReport::Full {
+            name: server.to_string(),
+            weight: replica.weight,
+            digest: replica.digest.map(|digest| digest.to_string()),
+        })
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! Every part of the process, made once from the configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{Admin, Api, Role};
+use crate::cluster::{Agent, Control, Entry, Gate, Registry, Status};
+use crate::config::{Config, Mode, Wasi};
+use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
+use crate::host::{self, Host};
+use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
+use crate::protocol::seal::KeyRing;
+use crate::seam::{Link, Pool};
+use crate::store::{Bindings, DataFolder, Records};
+use crate::wasm::{self, Strategy};
+
+use super::routes::Routes;
+use super::{identity, node_side, translate};
+
+type Recall = (Arc<Control>, watch::Sender<bool>);
+type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
+
+pub struct Parts {
+    pub node_id: NodeId,
+    pub zone: String,
+    pub affinity_timeout: Duration,
+    pub folder: DataFolder,
+    pub registry: Arc<Registry>,
+    pub host: Arc<host::Shared>,
+    pub edge: Arc<Edge>,
+    pub routes: Arc<dyn OtherRoutes>,
+    /// The control runtime's own way to nodes and servers.
+    pub control_link: Link,
+    weights: BTreeMap<ServerName, u32>,
+    tls: Arc<rustls::ClientConfig>,
+    credential: Option<HeaderValue>,
+    // Taken once, by the task that runs them.
+    recall: Mutex<Option<Recall>>,
+    agent: Mutex<Option<(Agent, bool)>>,
+    suspects: Mutex<Option<Suspects>>,
+}
+
+impl Parts {
+    /// # Errors
+    /// If the strategy is refused, or a header or key cannot be made.
+    pub fn build(config: &Config, address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+        let folder = DataFolder::open(&config.data_dir);
+        let node_id = identity::node_id(&config.mode, &folder, address.port());
+        let secret = match &config.secret {
+            Some(secret) => secret.expose().as_bytes().to_vec(),
+            None => folder.secret("secret"),
+        };
+        let keys = KeyRing::new(&[&secret]);
+        let (node_timeout, zone) = match &config.mode {
+            Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
+            Mode::Node(node) => (Duration::MAX, node.zone.clone()),
+            Mode::Standalone => (Duration::MAX, String::new()),
+        };
+        let registry = Arc::new(Registry::new(node_timeout));
+        let bindings = Arc::new(Bindings::new());
+        let host = host::Shared::new(translate::host(config));
+        let weights = translate::weights(config);
+        let strategy = strategy(config, workers)?;
+        let tls = super::tls()?;
+        let credential = credential(config)?;
+        let control_link = link(&host, &tls, credential.clone());
+        let edge_metrics = Arc::new(edge::Metrics::default());
+
+        let control = Arc::new(Control::new(
+            Arc::clone(&registry),
+            Arc::clone(&bindings),
+            config.token.clone(),
+            folder.clone(),
+        ));
+        let (reported, all_reported) = watch::channel(false);
+        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        let returning = if is_coordinator {
+            Returning::new(crate::cluster::patience(&folder), all_reported)
+        } else {
+            Returning::nobody()
+        };
+        let (suspects, suspected) = mpsc::unbounded_channel();
+        let edge = Arc::new(Edge {
+            config: translate::edge(config),
+            topology: Arc::new(ArcSwap::from_pointee(crate::model::Topology::empty())),
+            strategy: strategy.clone(),
+            bindings: Arc::clone(&bindings),
+            records: Arc::new(Records::open(folder.clone())),
+            keys: keys.clone(),
+            catalogs: Arc::default(),
+            returning,
+            suspects,
+            metrics: Arc::clone(&edge_metrics),
+            affinity_key: secret,
+        });
+
+        let node_side = node_side::of(config, address, &node_id, &host, &weights, &control_link);
+        let (node_routes, agent) = node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
+        let role = match (&config.mode, &agent) {
+            (Mode::Coordinator(_), _) => Role::Coordinator {
+                control: Arc::clone(&control),
+                gate: Gate::for_nodes(config.token.clone()),
+            },
+            (_, Some((agent, _))) => {
+                Role::Node { join: Arc::clone(&agent.join), joined: agent.joined.subscribe() }
+            }
+            (_, None) => Role::Standalone,
+        };
+        let admin = Admin {
+            role,
+            node_id: node_id.clone(),
+            registry: Arc::clone(&registry),
+            bindings,
+            keys,
+            affinity_timeout: config.sticky.affinity_timeout,
+            edge_metrics,
+            host: Arc::clone(&host),
+            strategy,
+            started_at: UnixMillis::now(),
+            admit: edge::admit_management(Arc::clone(&edge)),
+        };
+        let parts = Self {
+            zone,
+            affinity_timeout: config.sticky.affinity_timeout,
+            folder,
+            registry,
+            host,
+            edge,
+            routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
+            control_link,
+            weights,
+            tls,
+            credential,
+            recall: Mutex::new(is_coordinator.then_some((control, reported))),
+            agent: Mutex::new(agent),
+            suspects: Mutex::new(Some(suspected)),
+            node_id,
+        };
+        parts.enter_local_node(config, address);
+        Ok(parts)
+    }
+
+    /// One worker's edge, with connections of its own.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> Worker {
+        let link = link(&self.host, &self.tls, self.credential.clone());
+        Worker { index, edge: Arc::clone(&self.edge), link }
+    }
+
+    /// Replicas on this node, as discovery knows them now.
+    #[must_use]
+    pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
+        local_servers(&self.host, &self.weights)
+    }
+
+    pub fn take_recall(&self) -> Option<Recall> {
+        take(&self.recall)
+    }
+
+    pub fn take_agent(&self) -> Option<(Agent, bool)> {
+        take(&self.agent)
+    }
+
+    pub fn take_suspects(&self) -> Option<Suspects> {
+        take(&self.suspects)
+    }
+
+    /// Puts this process's own servers into the registry. A coordinator without
+    /// servers is no node.
+    fn enter_local_node(&self, config: &Config, address: SocketAddr) {
+        let servers = self.local_servers();
+        if servers.is_empty() && matches!(config.mode, Mode::Coordinator(_)) {
+            return;
+        }
+        let (name, labels) = match &config.mode {
+            Mode::Node(node) => (identity::node_name(node), node.labels.clone()),
+            Mode::Coordinator(_) | Mode::Standalone => (self.node_id.to_string(), Vec::new()),
+        };
+        self.registry.register(Entry {
+            id: self.node_id.clone(),
+            name,
+            url: String::new(),
+            host: address.ip().to_string(),
+            port: address.port(),
+            incarnation: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            reach: Reach::Local,
+            servers,
+            zone: self.zone.clone(),
+            labels,
+            heartbeat_interval: Duration::ZERO,
+            status: Status::Active,
+            draining: false,
+            suspect: false,
+            last_heartbeat: UnixMillis::now(),
+            last_seen: Instant::now(),
+            registered_at: UnixMillis::now(),
+        });
+        // The edge routes from its first request on.
+        let topology = Arc::clone(&self.registry.topology().borrow());
+        let view = super::strategy_view::of(&topology, &self.zone);
+        self.edge.strategy.publish(Arc::new(view));
+        self.edge.topology.store(topology);
+    }
+}
+
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn link(
+    host: &Arc<host::Shared>,
+    tls: &Arc<rustls::ClientConfig>,
+    credential: Option<HeaderValue>,
+) -> Link {
+    let pool = Pool::new(Arc::clone(tls));
+    let local = Host::new(Arc::clone(host), pool.clone());
+    Link::new(Arc::new(local), pool, credential)
+}
+
+fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
+    let source = wasm::Source::parse(&config.sticky.strategy);
+    let wasi = match config.sticky.wasi {
+        Wasi::Deny => wasm::Wasi::Deny,
+        Wasi::Sandbox => wasm::Wasi::Sandbox,
+    };
+    // Somebody may decide outside the workers: one more.
+    let options = wasm::Options { wasi, workers };
+    Strategy::load(&source, &config.sticky.json, &options)
+        .context("systemConfig.cluster.stickySession.strategy")
+}
+
+fn credential(config: &Config) -> anyhow::Result<Option<HeaderValue>> {
+    let Some(token) = &config.token else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .context("the cluster token cannot be sent in a header: use visible ASCII characters")?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// What a host says of its servers: the digest is what discovery knows now.
+pub(super) fn local_servers(
+    host: &host::Shared,
+    weights: &BTreeMap<ServerName, u32>,
+) -> BTreeMap<ServerName, Replica> {
+    host.servers()
+        .map(|server| {
+            let weight = weights.get(server).copied().unwrap_or(1);
+            (server.clone(), Replica { weight, digest: host.discovery.digest(server) })
+        })
+        .collect()
+}

@@ -1,0 +1,58 @@
+//! What the gateway says when it has started.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::config::{Config, Mode, Store};
+
+use super::parts::Parts;
+
+/// One readable block for the terminal.
+#[must_use]
+pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {name:<10} {value}");
+    };
+    let mode = match &config.mode {
+        Mode::Standalone => "standalone".to_owned(),
+        Mode::Coordinator(_) => "coordinator".to_owned(),
+        Mode::Node(node) => {
+            format!("node {} of {}", parts.node_id, node.coordinator_url)
+        }
+    };
+    line("mode", &mode);
+    line("listening", &format!("{address} ({workers} workers)"));
+    let shown = if address.ip().is_unspecified() {
+        format!("http://localhost:{}/mcp", address.port())
+    } else {
+        format!("http://{address}/mcp")
+    };
+    line("endpoint", &shown);
+    let running = config.servers.iter().filter(|server| server.enabled);
+    let names: Vec<String> = running
+        .map(|server| match &server.misconfigured {
+            Some(reason) => format!("{} (misconfigured: {reason})", server.name),
+            None => server.name.to_string(),
+        })
+        .collect();
+    line("servers", &if names.is_empty() { "none of its own".to_owned() } else { names.join(", ") });
+    let groups: Vec<String> = config.groups.iter().map(|group| group.name.to_string()).collect();
+    if !groups.is_empty() {
+        line("groups", &groups.join(", "));
+    }
+    let strategy = &parts.edge.strategy;
+    let sticky = if config.sticky.enabled {
+        format!("{} {}", strategy.name(), strategy.version())
+    } else {
+        "none: least loaded (stickySession.enabled is false)".to_owned()
+    };
+    line("strategy", &sticky);
+    let store = match &config.store {
+        Store::Memory => "memory",
+        Store::Redis(_) => "redis",
+    };
+    line("store", &format!("{store}, data in {}", config.data_dir.display()));
+    format!("mooring {}\n{text}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,133 @@
+//! The configuration in the words of the parts: neither edge nor host knows the
+//! settings file.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Chosen, Config, Mode, Prefix, Server, Transport};
+use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
+use crate::host::{HostConfig, Program, Recipe, Upstream};
+use crate::model::ServerName;
+
+#[must_use]
+pub fn host(config: &Config) -> HostConfig {
+    let servers = running(config).map(|server| (server.name.clone(), recipe(server)));
+    HostConfig {
+        servers: servers.collect(),
+        message: config.limits.request_body,
+        line: config.limits.line,
+        in_flight: config.limits.in_flight_per_session,
+        idle: config.sticky.affinity_timeout,
+    }
+}
+
+#[must_use]
+pub fn edge(config: &Config) -> EdgeConfig {
+    let public = match &config.mode {
+        Mode::Node(node) => node.public,
+        Mode::Standalone | Mode::Coordinator(_) => true,
+    };
+    let selections = running(config)
+        .filter(|server| !server.tools.is_empty() || !server.prompts.is_empty())
+        .map(|server| {
+            let tools = choices(&server.tools);
+            let prompts = choices(&server.prompts);
+            (server.name.clone(), Selection { tools, prompts })
+        });
+    EdgeConfig {
+        bearer: config.access.bearer.clone(),
+        allowed_hosts: config.access.allowed_hosts.clone(),
+        allowed_origins: config.access.allowed_origins.clone(),
+        global_route: config.access.enable_global_route,
+        groups: groups(config),
+        order: running(config).map(|server| server.name.clone()).collect(),
+        selections: selections.collect(),
+        separator: config.names.separator.clone(),
+        prefix: match config.names.prefix {
+            Prefix::Always => PrefixMode::Always,
+            Prefix::OnCollision => PrefixMode::OnCollision,
+            Prefix::Never => PrefixMode::Never,
+        },
+        sticky: config.sticky.enabled,
+        signed: config.sticky.signed,
+        request_body: config.limits.request_body,
+        kept_body: config.limits.kept_body,
+        header_block: config.limits.header_block,
+        closed: config.token.is_some() && !public,
+    }
+}
+
+/// Weights of this node's replicas.
+#[must_use]
+pub fn weights(config: &Config) -> BTreeMap<ServerName, u32> {
+    let node = match &config.mode {
+        Mode::Node(node) => node.weight,
+        Mode::Standalone | Mode::Coordinator(_) => 1,
+    };
+    running(config)
+        .map(|server| (server.name.clone(), server.weight.unwrap_or(node).into()))
+        .collect()
+}
+
+fn running(config: &Config) -> impl Iterator<Item = &Server> {
+    config.servers.iter().filter(|server| server.enabled)
+}
+
+fn recipe(server: &Server) -> Recipe {
+    if let Some(reason) = &server.misconfigured {
+        return Recipe::Broken(reason.clone());
+    }
+    match &server.transport {
+        Some(Transport::Stdio { command, args, env, cwd }) => Recipe::Stdio(Program {
+            command: command.clone(),
+            args: args.clone(),
+            env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            cwd: cwd.clone(),
+        }),
+        Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
+            match Upstream::new(&remote.url, &remote.headers) {
+                Some(upstream) => Recipe::Http(upstream),
+                None => Recipe::Broken("its url must begin with http:// or https://".into()),
+            }
+        }
+        Some(Transport::Sse(_)) => {
+            Recipe::Broken("type \"sse\" (HTTP+SSE of 2024-11-05) is not supported yet".into())
+        }
+        None => Recipe::Broken("it has neither command nor url".into()),
+    }
+}
+
+fn choices(
+    selections: &crate::config::Selections,
+) -> BTreeMap<String, Choice> {
+    let choice = |(name, selection): (&String, &crate::config::Selection)| {
+        let description = selection.description.clone();
+        (name.clone(), Choice { enabled: selection.enabled, description })
+    };
+    selections.iter().map(choice).collect()
+}
+
+fn groups(config: &Config) -> Vec<Group> {
+    let names = |chosen: &Chosen| match chosen {
+        Chosen::All => None,
+        Chosen::Only(names) => Some(names.clone()),
+    };
+    config
+        .groups
+        .iter()
+        .map(|group| Group {
+            // Without names in URLs a group is reached by its id alone.
+            by_name: config.access.enable_group_name_route,
+            name: group.name.clone(),
+            id: group.id.clone(),
+            members: group
+                .servers
+                .iter()
+                .map(|server| Member {
+                    server: server.name.clone(),
+                    tools: names(&server.tools),
+                    prompts: names(&server.prompts),
+                })
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,164 @@
+//! The command line.
+//!
+//! Exit codes: 0 done; 1 it failed while running; 2 the configuration, a plugin
+//! or the command line is wrong.
+
+mod call;
+mod plugin;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config::{self, Loaded, Sources};
+
+const WRONG: u8 = 2;
+
+/// A routing gateway for the Model Context Protocol.
+///
+/// Reads mcp_settings.json, runs the MCP servers in it and serves them at
+/// /mcp, /mcp/{group} and /mcp/{server}. As a coordinator it routes to nodes;
+/// as a node it registers with one.
+#[derive(Debug, Parser)]
+#[command(name = "mooring", version, max_term_width = 100)]
+#[command(after_help = "Environment:
+  PORT                    port to listen on (3000; 0 lets the system choose)
+  MOORING_HOST            address to listen on (0.0.0.0)
+  MOORING_DATA            data folder (./data)
+  MOORING_CLUSTER_TOKEN   what coordinator and nodes show each other
+  MOORING_SECRET          seals session ids; generated into the data folder if unset
+  MOORING_LOG             log filter, such as info or mooring=debug
+  MOORING_LOG_FORMAT      text or json
+  MCPHUB_SETTING_PATH     settings file, if there is no --config")]
+struct Cli {
+    /// Settings file, or a folder with mcp_settings.json [default: ./mcp_settings.json]
+    #[arg(long, short, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+
+    /// Start although the settings name access rules that are not enforced yet
+    #[arg(long, global = true)]
+    allow_open: bool,
+
+    /// Write the port here once the gateway serves
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
+
+    /// Data-plane threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Validate the settings and print what would run
+    Check,
+    /// Look at routing plugins
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+    /// Ask a node that is waiting (registerOnStartup: false) to register
+    Join {
+        /// The node's base URL [default: http://127.0.0.1:$PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Exit with 0 if a gateway answers /health (for container health checks)
+    Health {
+        /// The gateway's base URL [default: http://127.0.0.1:$PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// What it describes, asks for and imports, and a dry run with the spread it gives
+    Inspect {
+        /// The component, a .wasm file; or the name of a built-in strategy
+        file: String,
+        /// The stickySession object that it is configured with, as JSON
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        settings: String,
+    },
+}
+
+/// Runs the program with the process's arguments and environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log();
+    match &cli.command {
+        None => serve(&cli),
+        Some(Command::Check) => check(&cli),
+        Some(Command::Plugin { command: PluginCommand::Inspect { file, settings } }) => {
+            plugin::inspect(file, settings)
+        }
+        Some(Command::Join { url }) => call::join(url.as_deref()),
+        Some(Command::Health { url }) => call::health(url.as_deref()),
+    }
+}
+
+fn serve(cli: &Cli) -> ExitCode {
+    let Some(loaded) = load(cli) else { return ExitCode::from(WRONG) };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let options = app::Options { port_file: cli.port_file.clone(), workers: cli.workers };
+    match app::run(&loaded, &options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mooring: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(cli: &Cli) -> ExitCode {
+    let Some(loaded) = load(cli) else { return ExitCode::from(WRONG) };
+    for warning in &loaded.warnings {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", config::describe(&loaded.config));
+    match plugin::admissible(&loaded.config.sticky) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: systemConfig.cluster.stickySession.strategy: {error}");
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+fn load(cli: &Cli) -> Option<Loaded> {
+    let env = |name: &str| std::env::var(name).ok();
+    let sources = Sources {
+        explicit: cli.config.clone(),
+        env: &env,
+        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+        allow_open: cli.allow_open,
+    };
+    match config::load(&sources) {
+        Ok(loaded) => Some(loaded),
+        Err(report) => {
+            eprintln!("{report}");
+            None
+        }
+    }
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MOORING_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("MOORING_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        log.json().init();
+    } else {
+        use std::io::IsTerminal as _;
+        log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+    }
+}

@@ -1,0 +1,54 @@
+//! `mooring plugin`.
+
+use std::process::ExitCode;
+
+use crate::config::{Sticky, Wasi};
+use crate::wasm::{self, Source, Strategy};
+
+/// Larger files are refused at admission anyway.
+const MAX_FILE: u64 = 64 << 20;
+
+pub fn inspect(file: &str, settings: &str) -> ExitCode {
+    let bytes = match bytes(file) {
+        Ok(bytes) => bytes,
+        Err(why) => {
+            eprintln!("mooring: {file}: {why}");
+            return ExitCode::from(super::WRONG);
+        }
+    };
+    match wasm::inspect(&bytes, settings) {
+        Ok(inspection) => {
+            println!("{inspection}");
+            if inspection.objection.is_some() { ExitCode::from(super::WRONG) } else { ExitCode::SUCCESS }
+        }
+        Err(refusal) => {
+            eprintln!("mooring: {file}: {refusal}");
+            ExitCode::from(super::WRONG)
+        }
+    }
+}
+
+/// Whether the configured strategy would be taken.
+pub fn admissible(sticky: &Sticky) -> Result<(), String> {
+    let wasi = match sticky.wasi {
+        Wasi::Deny => wasm::Wasi::Deny,
+        Wasi::Sandbox => wasm::Wasi::Sandbox,
+    };
+    let options = wasm::Options { wasi, workers: 1 };
+    Strategy::load(&Source::parse(&sticky.strategy), &sticky.json, &options)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn bytes(file: &str) -> Result<Vec<u8>, String> {
+    match Source::parse(file) {
+        Source::Builtin(builtin) => Ok(builtin.bytes().to_vec()),
+        Source::File(path) => {
+            let size = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
+            if size > MAX_FILE {
+                return Err(format!("it is {size} bytes, larger than any plugin"));
+            }
+            std::fs::read(&path).map_err(|error| error.to_string())
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Who may use the cluster's endpoints.
+//!
+//! With a token: whoever has it (401 else). Without one: a coordinator listens
+//! to loopback and private addresses that came without a proxy, a node only to
+//! its coordinator (403 else).
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header;
+
+use crate::config::Secret;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// A token is configured and was not given.
+    Token,
+    /// No token is configured, and the peer's address is not trusted.
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token => f.write_str(
+                "Unauthorized: send the cluster token as \"Authorization: Bearer …\" \
+                 (systemConfig.cluster.token or MOORING_CLUSTER_TOKEN on both sides)",
+            ),
+            Self::Address(peer) => write!(
+                f,
+                "Forbidden for {peer}: without a cluster token only near peers are served; set \
+                 systemConfig.cluster.token or MOORING_CLUSTER_TOKEN on both sides"
+            ),
+        }
+    }
+}
+
+/// Which peers are trusted where no token is configured.
+#[derive(Debug, Clone)]
+pub enum Near {
+    /// Loopback and private ranges, not through a proxy.
+    Private,
+    /// The host of the coordinator's URL, looked up for each question: names
+    /// move in container networks.
+    Coordinator { host: String, port: u16 },
+}
+
+#[derive(Debug, Clone)]
+pub struct Gate {
+    pub token: Option<Secret>,
+    pub near: Near,
+}
+
+impl Gate {
+    /// A coordinator's gate.
+    #[must_use]
+    pub fn for_nodes(token: Option<Secret>) -> Self {
+        Self { token, near: Near::Private }
+    }
+
+    /// A node's gate.
+    #[must_use]
+    pub fn for_coordinator(token: Option<Secret>, host: &str, port: u16) -> Self {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Self { token, near: Near::Coordinator { host, port } }
+    }
+
+    /// # Errors
+    /// Why the request is not from the cluster.
+    pub async fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
+        if let Some(token) = &self.token {
+            let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
+            let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
+            return if token.matches(given) { Ok(()) } else { Err(Denied::Token) };
+        }
+        let peer = peer.to_canonical();
+        let near = match &self.near {
+            Near::Private => is_near(peer) && !is_forwarded(headers),
+            Near::Coordinator { host, port } => match tokio::net::lookup_host((&**host, *port)).await {
+                Ok(mut addresses) => addresses.any(|address| address.ip().to_canonical() == peer),
+                Err(_) => false,
+            },
+        };
+        if near { Ok(()) } else { Err(Denied::Address(peer)) }
+    }
+}
+
+/// Loopback and the private ranges (RFC 1918, RFC 4193, link-local).
+#[must_use]
+pub fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// A proxy near us speaks for somebody far away.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        let name = http::HeaderName::from_static(name);
+        HeaderMap::from_iter([(name, http::HeaderValue::from_static(value))])
+    }
+
+    #[tokio::test]
+    async fn with_a_token_only_the_token_counts() {
+        let gate = Gate::for_nodes(Some(Secret::new("t0ken")));
+        let far: IpAddr = "8.8.8.8".parse().unwrap();
+        let near: IpAddr = "127.0.0.1".parse().unwrap();
+        assert!(gate.check(&with("authorization", "Bearer t0ken"), far).await.is_ok());
+        for bad in ["Bearer t0ke", "Bearer t0ken ", "t0ken", ""] {
+            let denied = gate.check(&with("authorization", bad), near).await;
+            assert_eq!(denied, Err(Denied::Token), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_token_near_peers_are_served_and_proxied_ones_are_not() {
+        let gate = Gate::for_nodes(None);
+        let none = HeaderMap::new();
+        for near in ["127.0.0.1", "10.1.2.3", "::1", "::ffff:192.168.0.1", "fd00::1"] {
+            assert!(gate.check(&none, near.parse().unwrap()).await.is_ok(), "{near}");
+        }
+        assert!(gate.check(&none, "8.8.8.8".parse().unwrap()).await.is_err());
+        let proxied = with("x-forwarded-for", "8.8.8.8");
+        assert!(gate.check(&proxied, "10.0.0.1".parse().unwrap()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_token_serves_its_coordinators_address_only() {
+        let gate = Gate::for_coordinator(None, "127.0.0.1", 3000);
+        let none = HeaderMap::new();
+        assert!(gate.check(&none, "127.0.0.1".parse().unwrap()).await.is_ok());
+        assert!(gate.check(&none, "10.0.0.1".parse().unwrap()).await.is_err());
+    }
+}

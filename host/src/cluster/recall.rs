@@ -1,0 +1,140 @@
+//! After a coordinator's start: asking the nodes of before for their sessions.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::model::{NodeId, Reach, UnixMillis};
+use crate::seam::Link;
+use crate::store::DataFolder;
+
+use super::control::Control;
+use super::registry::{Entry, Registry, Status};
+
+/// The registry's file in the data folder.
+pub const SNAPSHOT: &str = "nodes.json";
+
+/// What is kept of a node: enough to ask it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    id: String,
+    name: String,
+    url: String,
+    host: String,
+    port: u16,
+    servers: Vec<String>,
+    version: String,
+    #[serde(default)]
+    zone: String,
+    #[serde(default)]
+    labels: Vec<(String, String)>,
+    heartbeat_interval: u64,
+}
+
+/// Writes down which nodes are registered.
+pub(super) fn save(folder: &DataFolder, registry: &Registry) {
+    let kept: Vec<Kept> = registry
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.reach != Reach::Local && entry.status == Status::Active)
+        .map(|entry| Kept {
+            id: entry.id.to_string(),
+            name: entry.name,
+            url: entry.url,
+            host: entry.host,
+            port: entry.port,
+            servers: entry.servers.keys().map(ToString::to_string).collect(),
+            version: entry.version,
+            zone: entry.zone,
+            labels: entry.labels,
+            heartbeat_interval: u64::try_from(entry.heartbeat_interval.as_millis()).unwrap_or(0),
+        })
+        .collect();
+    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+    if let Err(error) = folder.write(SNAPSHOT, &text) {
+        tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+    }
+}
+
+/// How long sessions from before the start wait at most for their nodes: one
+/// heartbeat and a second.
+#[must_use]
+pub fn patience(folder: &DataFolder) -> Duration {
+    let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
+    Duration::from_millis(slowest.unwrap_or(5000)) + Duration::from_secs(1)
+}
+
+/// Calls every node of the snapshot, so that none is missed until its next
+/// heartbeat. Says so when all have reported; a node that does not answer is
+/// waited for.
+pub async fn recall(
+    control: Arc<Control>,
+    folder: DataFolder,
+    link: Link,
+    all_reported: watch::Sender<bool>,
+) {
+    let kept = read(&folder);
+    // Without a snapshot nobody knows who may come: the deadline decides.
+    if folder.path(SNAPSHOT).is_none_or(|path| !path.exists()) {
+        return;
+    }
+    let calls = kept.into_iter().filter_map(|kept| entry_of(kept)).map(|entry| {
+        let (control, link) = (&control, &link);
+        async move {
+            let id = entry.id.clone();
+            match control.admit(entry, link).await {
+                Ok(_) => true,
+                Err(why) => {
+                    tracing::info!(node = %id, "of the time before this start: {why}");
+                    false
+                }
+            }
+        }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    if answers.iter().all(|answered| *answered) {
+        all_reported.send_replace(true);
+        return;
+    }
+    // Those that did not answer may register by themselves.
+    all_reported.closed().await;
+}
+
+fn read(folder: &DataFolder) -> Vec<Kept> {
+    let Some(text) = folder.read(SNAPSHOT) else { return Vec::new() };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!("{SNAPSHOT} in the data folder is not readable: {error}");
+        Vec::new()
+    })
+}
+
+fn entry_of(kept: Kept) -> Option<Entry> {
+    let servers = kept
+        .servers
+        .iter()
+        .filter_map(|name| crate::model::ServerName::parse(name).ok())
+        .map(|name| (name, crate::model::Replica { weight: 1, digest: None }));
+    Some(Entry {
+        id: NodeId::parse(&kept.id).ok()?,
+        name: kept.name,
+        reach: Reach::Remote(kept.url.as_str().into()),
+        url: kept.url,
+        host: kept.host,
+        port: kept.port,
+        incarnation: String::new(),
+        version: kept.version,
+        servers: servers.collect(),
+        zone: kept.zone,
+        labels: kept.labels,
+        heartbeat_interval: Duration::from_millis(kept.heartbeat_interval),
+        status: Status::Active,
+        draining: false,
+        suspect: false,
+        last_heartbeat: UnixMillis::now(),
+        last_seen: Instant::now(),
+        registered_at: UnixMillis::now(),
+    })
+}

@@ -1,0 +1,347 @@
+//! The registry: leases of nodes, and the topology that follows from them.
+//!
+//! ```text
+//!               register
+//!                  │   ┌──────────── heartbeat ───────────┐
+//!                  ▼   ▼                                  │
+//! (unknown) ──► Active ──── no heartbeat in time ───► Unhealthy ──┐
+//!                 │ ▲                                             │ 10 × node timeout
+//!      deregister │ │ register                                    ▼
+//!                 ▼ │                                         (unknown)
+//!              Inactive ──────────────────────────────────────────▲
+//! ```
+//!
+//! Policy only: time comes in, events go out. A suspect node is still Active; it
+//! failed a request and has not been heard of since.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::model::{Health, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
+
+/// A dead node is forgotten after so many node timeouts.
+const FORGET_AFTER: u32 = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Active,
+    /// Deregistered by itself.
+    Inactive,
+    /// Its lease ran out.
+    Unhealthy,
+}
+
+impl Status {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One node, as the registry knows it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: NodeId,
+    pub name: String,
+    /// How the coordinator reaches it; empty for its own host.
+    pub url: String,
+    pub host: String,
+    pub port: u16,
+    pub incarnation: String,
+    pub version: String,
+    pub reach: Reach,
+    pub servers: BTreeMap<ServerName, Replica>,
+    pub zone: String,
+    pub labels: Vec<(String, String)>,
+    pub heartbeat_interval: Duration,
+    pub status: Status,
+    pub draining: bool,
+    pub suspect: bool,
+    pub last_heartbeat: UnixMillis,
+    /// The lease counts from here.
+    pub last_seen: Instant,
+    pub registered_at: UnixMillis,
+}
+
+impl Entry {
+    fn health(&self) -> Health {
+        match self.status {
+            Status::Inactive => Health::Inactive,
+            Status::Unhealthy => Health::Unhealthy,
+            Status::Active if self.draining => Health::Draining,
+            Status::Active if self.suspect => Health::Suspect,
+            Status::Active => Health::Healthy,
+        }
+    }
+
+    fn node(&self) -> Node {
+        Node {
+            id: self.id.clone(),
+            name: self.name.as_str().into(),
+            reach: self.reach.clone(),
+            health: self.health(),
+            zone: self.zone.as_str().into(),
+            labels: self.labels.clone(),
+            servers: self.servers.clone(),
+        }
+    }
+}
+
+/// What the passing of time has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Unhealthy { id: NodeId, last_heartbeat: UnixMillis },
+    Removed { id: NodeId },
+}
+
+/// Why a heartbeat is not taken: the node registers again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
+pub struct Registry {
+    nodes: Mutex<BTreeMap<NodeId, Entry>>,
+    topology: watch::Sender<Arc<Topology>>,
+    node_timeout: Duration,
+}
+
+impl Registry {
+    #[must_use]
+    pub fn new(node_timeout: Duration) -> Self {
+        Self {
+            nodes: Mutex::default(),
+            topology: watch::Sender::new(Arc::new(Topology::empty())),
+            node_timeout,
+        }
+    }
+
+    /// The topology, whenever it changes.
+    #[must_use]
+    pub fn topology(&self) -> watch::Receiver<Arc<Topology>> {
+        self.topology.subscribe()
+    }
+
+    /// Takes a node in, in place of what was known of it.
+    pub fn register(&self, entry: Entry) {
+        self.change(|nodes| {
+            nodes.insert(entry.id.clone(), entry);
+        });
+    }
+
+    /// Renews a lease.
+    ///
+    /// # Errors
+    /// If the node is not known, or another start of it is.
+    pub fn heartbeat(
+        &self,
+        id: &NodeId,
+        incarnation: Option<&str>,
+        servers: Option<BTreeMap<ServerName, Replica>>,
+        draining: bool,
+        now: Instant,
+    ) -> Result<(), Unknown> {
+        self.change(|nodes| {
+            let entry = nodes.get_mut(id).ok_or(Unknown)?;
+            let same = incarnation.is_none_or(|incarnation| incarnation == entry.incarnation);
+            if !same || entry.status == Status::Inactive {
+                return Err(Unknown);
+            }
+            entry.last_heartbeat = UnixMillis::now();
+            entry.last_seen = now;
+            entry.status = Status::Active;
+            entry.suspect = false;
+            entry.draining = draining;
+            if let Some(servers) = servers {
+                entry.servers = servers;
+            }
+            Ok(())
+        })
+    }
+
+    /// The node says good-bye. Another start of it is not concerned.
+    pub fn deregister(&self, id: &NodeId, incarnation: Option<&str>) -> bool {
+        self.change(|nodes| match nodes.get_mut(id) {
+            Some(entry) if incarnation.is_none_or(|i| i == entry.incarnation) => {
+                entry.status = Status::Inactive;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// A request to the node failed. It is avoided until it is heard of again.
+    pub fn suspect(&self, id: &NodeId) {
+        self.change(|nodes| {
+            if let Some(entry) = nodes.get_mut(id)
+                && entry.reach != Reach::Local
+            {
+                entry.suspect = true;
+            }
+        });
+    }
+
+    /// The servers of this process's own node.
+    pub fn set_local_servers(&self, id: &NodeId, servers: BTreeMap<ServerName, Replica>) {
+        self.change(|nodes| {
+            if let Some(entry) = nodes.get_mut(id) {
+                entry.servers = servers;
+            }
+        });
+    }
+
+    /// Marks nodes whose lease has run out, once each.
+    pub fn expire(&self, now: Instant) -> Vec<Event> {
+        let timeout = self.node_timeout;
+        self.change(|nodes| {
+            let late = nodes.values_mut().filter(|entry| {
+                entry.status == Status::Active
+                    && entry.reach != Reach::Local
+                    && now.saturating_duration_since(entry.last_seen) > timeout
+            });
+            late.map(|entry| {
+                entry.status = Status::Unhealthy;
+                Event::Unhealthy { id: entry.id.clone(), last_heartbeat: entry.last_heartbeat }
+            })
+            .collect()
+        })
+    }
+
+    /// Forgets nodes that have been gone for long.
+    pub fn clean_up(&self, now: Instant) -> Vec<Event> {
+        let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
+        self.change(|nodes| {
+            let gone: Vec<NodeId> = nodes
+                .values()
+                .filter(|entry| {
+                    entry.status != Status::Active
+                        && now.saturating_duration_since(entry.last_seen) > limit
+                })
+                .map(|entry| entry.id.clone())
+                .collect();
+            for id in &gone {
+                nodes.remove(id);
+            }
+            gone.into_iter().map(|id| Event::Removed { id }).collect()
+        })
+    }
+
+    #[must_use]
+    pub fn get(&self, id: &NodeId) -> Option<Entry> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// All known nodes, by id.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Changes the nodes and publishes what the edge sees of it, if that changed.
+    fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let out = with(&mut nodes);
+        let seen: Vec<Node> = nodes.values().map(Entry::node).collect();
+        self.topology.send_if_modified(|topology| {
+            if topology.nodes == seen {
+                return false;
+            }
+            let generation = topology.generation + 1;
+            *topology = Arc::new(Topology { generation, nodes: seen });
+            true
+        });
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(15);
+
+    fn entry(id: &str, at: Instant) -> Entry {
+        Entry {
+            id: NodeId::parse(id).unwrap(),
+            name: id.to_owned(),
+            url: "http://10.0.0.1:3001".into(),
+            host: "10.0.0.1".into(),
+            port: 3001,
+            incarnation: "one".into(),
+            version: String::new(),
+            reach: Reach::Remote("http://10.0.0.1:3001".into()),
+            servers: BTreeMap::new(),
+            zone: String::new(),
+            labels: Vec::new(),
+            heartbeat_interval: Duration::from_secs(5),
+            status: Status::Active,
+            draining: false,
+            suspect: false,
+            last_heartbeat: UnixMillis(7),
+            last_seen: at,
+            registered_at: UnixMillis(7),
+        }
+    }
+
+    fn status(registry: &Registry, id: &str) -> Option<Status> {
+        registry.get(&NodeId::parse(id).unwrap()).map(|entry| entry.status)
+    }
+
+    #[test]
+    fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
+        let registry = Registry::new(TIMEOUT);
+        let (start, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+        registry.register(entry("n1", start));
+        assert_eq!(registry.expire(start + TIMEOUT), []);
+        let late = start + TIMEOUT + Duration::from_millis(1);
+        let unhealthy = Event::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
+        assert_eq!(registry.expire(late), [unhealthy]);
+        assert_eq!(registry.expire(late), []);
+        assert_eq!(registry.heartbeat(&id, Some("one"), None, false, late), Ok(()));
+        assert_eq!(status(&registry, "n1"), Some(Status::Active));
+    }
+
+    #[test]
+    fn long_dead_nodes_are_forgotten() {
+        let registry = Registry::new(TIMEOUT);
+        let start = Instant::now();
+        registry.register(entry("n1", start));
+        registry.expire(start + TIMEOUT * 2);
+        assert_eq!(registry.clean_up(start + TIMEOUT * 10), []);
+        let removed = registry.clean_up(start + TIMEOUT * 11);
+        assert_eq!(removed, [Event::Removed { id: NodeId::parse("n1").unwrap() }]);
+        assert_eq!(status(&registry, "n1"), None);
+    }
+
+    #[test]
+    fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
+        let registry = Registry::new(TIMEOUT);
+        let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+        assert_eq!(registry.heartbeat(&id, None, None, false, now), Err(Unknown));
+        registry.register(entry("n1", now));
+        assert_eq!(registry.heartbeat(&id, Some("two"), None, false, now), Err(Unknown));
+        assert!(!registry.deregister(&id, Some("two")));
+        assert!(registry.deregister(&id, Some("one")));
+        assert_eq!(registry.heartbeat(&id, Some("one"), None, false, now), Err(Unknown));
+    }
+
+    #[test]
+    fn only_what_the_edge_can_see_makes_a_new_topology() {
+        let registry = Registry::new(TIMEOUT);
+        let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+        registry.register(entry("n1", now));
+        let generation = || registry.topology().borrow().generation;
+        let before = generation();
+        let _ = registry.heartbeat(&id, Some("one"), None, false, now);
+        assert_eq!(generation(), before);
+        registry.suspect(&id);
+        assert_eq!(generation(), before + 1);
+        let _ = registry.heartbeat(&id, Some("one"), None, true, now);
+        assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
+    }
+}

@@ -1,0 +1,158 @@
+//! Which file is read.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+/// A folder of its own, removed when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "mooring-config-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn with(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn load(&self, explicit: Option<&str>, variable: Option<&str>) -> Result<Loaded, Report> {
+        let env = |name: &str| {
+            variable
+                .filter(|_| name == "MCPHUB_SETTING_PATH")
+                .map(str::to_owned)
+        };
+        load(&Sources {
+            explicit: explicit.map(PathBuf::from),
+            env: &env,
+            cwd: self.0.clone(),
+            allow_open: false,
+        })
+    }
+
+    /// The port tells the files apart.
+    #[track_caller]
+    fn port(&self, explicit: Option<&str>, variable: Option<&str>) -> u16 {
+        self.load(explicit, variable).unwrap().config.listen.port
+    }
+
+    #[track_caller]
+    fn error(&self, explicit: &str) -> String {
+        self.load(Some(explicit), None).unwrap_err().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn port(port: u16) -> String {
+    format!(r#"{{"systemConfig": {{"listen": {{"port": {port}}}}}}}"#)
+}
+
+#[test]
+fn the_argument_goes_before_the_variable_before_the_working_directory() {
+    let folder = Folder::new()
+        .with("mcp_settings.json", port(1))
+        .with("b.json", port(2))
+        .with("c/mcp_settings.json", port(3));
+    assert_eq!(folder.port(None, None), 1);
+    assert_eq!(folder.port(None, Some("")), 1);
+    assert_eq!(folder.port(None, Some("b.json")), 2);
+    assert_eq!(folder.port(None, Some("c")), 3);
+    assert_eq!(folder.port(Some("c/mcp_settings.json"), Some("b.json")), 3);
+    let loaded = folder.load(Some("c"), None).unwrap();
+    assert_eq!(loaded.path, Some(folder.0.join("c/mcp_settings.json")));
+}
+
+#[test]
+fn no_file_at_all_is_all_defaults_with_a_warning() {
+    let folder = Folder::new();
+    let loaded = folder.load(None, None).unwrap();
+    assert_eq!((loaded.config.listen.port, loaded.path), (3000, None));
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    assert_eq!(
+        warning.to_string(),
+        format!(
+            "mcp_settings.json: there is no settings file: looked for {}; \
+             name one with --config or MCPHUB_SETTING_PATH; every default applies",
+            folder.0.join("mcp_settings.json").display()
+        )
+    );
+}
+
+#[test]
+fn a_file_that_was_named_must_be_readable_text() {
+    let folder = Folder::new()
+        .with("latin1.json", b"{} // \xe4")
+        .with("empty/x", "")
+        .with("big.json", vec![b' '; (4 << 20) + 1]);
+    assert_eq!(
+        folder.error("nope.json"),
+        "nope.json: cannot be read: No such file or directory (os error 2); check the path and its permissions"
+    );
+    assert_eq!(
+        folder.error("latin1.json"),
+        "latin1.json: is not UTF-8 text: byte 6 is out of place; save it as UTF-8"
+    );
+    assert_eq!(
+        folder.error("empty"),
+        "empty: is a folder without a mcp_settings.json; Docker creates a folder when a mounted file is missing: check the mount"
+    );
+    assert_eq!(
+        folder.error("big.json"),
+        "big.json: is larger than 4 MiB; is this the right file?"
+    );
+    assert!(
+        folder
+            .error("/dev/zero")
+            .starts_with("/dev/zero: is larger than 4 MiB")
+    );
+}
+
+#[test]
+fn a_folder_in_the_place_of_the_file_is_no_reason_to_start_empty() {
+    let folder = Folder::new().with("mcp_settings.json/x", "");
+    let error = folder.load(None, None).unwrap_err().to_string();
+    assert!(
+        error.starts_with("mcp_settings.json: is a folder without"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_finding_names_the_file_as_it_was_given() {
+    let folder = Folder::new().with("c/mcp_settings.json", "{\n \"groups\": 1\n}");
+    assert_eq!(
+        folder.error("c"),
+        "c/mcp_settings.json:2:12: groups: must be a list, not a number; write [ … ]"
+    );
+}
+
+#[test]
+fn a_plugin_is_found_beside_the_file_that_names_it() {
+    let text = r#"{"systemConfig": {"cluster": {"stickySession": {"strategy": "zone.wasm"}}}}"#;
+    let folder = Folder::new().with("c/mcp_settings.json", text);
+    let loaded = folder.load(Some("c"), None).unwrap();
+    assert_eq!(
+        loaded.config.sticky.strategy,
+        folder.0.join("c/zone.wasm").display().to_string()
+    );
+}

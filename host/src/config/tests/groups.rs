@@ -1,0 +1,79 @@
+//! `groups`.
+
+use super::*;
+
+const SERVERS: &str = r#""mcpServers": {"one": {"command": "x"}, "two": {"command": "y"}}"#;
+
+/// The groups start on line 2.
+fn groups(list: &str) -> Case {
+    file(&format!("{{{SERVERS}, \"groups\":\n{list}}}"))
+}
+
+#[test]
+fn a_group_names_servers_and_what_it_shows_of_them() {
+    let config = groups(
+        r#"[{"id": "g-1", "name": "dev tools", "description": "All\nof it", "servers": ["one",
+             {"name": "two", "tools": ["read", "write"], "prompts": "all", "resources": []}]},
+            {"name": "empty"}]"#,
+    )
+    .warns(&[]);
+    let [group, empty] = config.groups.as_slice() else {
+        panic!("{config:?}");
+    };
+    assert_eq!(group.name.as_str(), "dev tools");
+    assert_eq!(group.id.as_deref(), Some("g-1"));
+    assert_eq!(group.description.as_deref(), Some("All\nof it"));
+    let [one, two] = group.servers.as_slice() else {
+        panic!("{group:?}");
+    };
+    assert_eq!((one.name.as_str(), &one.tools), ("one", &Chosen::All));
+    assert!(two.tools.contains("read") && !two.tools.contains("delete"));
+    assert!(two.prompts.contains("anything") && !two.resources.contains("anything"));
+    assert!(empty.id.is_none() && empty.servers.is_empty());
+}
+
+#[test]
+fn names_and_ids_are_unique() {
+    groups(
+        r#"[{"name": "g", "id": "1"}, {"name": "g", "id": "2"}, {"name": "h", "id": "1"},
+            {"name": "i", "servers": ["one", {"name": "one"}]}]"#,
+    )
+    .errors(&[
+        "2:37: groups[1].name: \"g\" is taken by groups[0].name; a group's name must be unique",
+        "2:74: groups[2].id: \"1\" is taken by groups[0].id; a group's id must be unique",
+        "3:46: groups[3].servers[1]: \"one\" is listed twice; keep one of them",
+    ]);
+}
+
+#[test]
+fn a_group_that_makes_no_sense_is_refused() {
+    groups(r#"[{"servers": ["one"]}, {"name": "a/b", "id": ""}, "g", {"name": "x", "servers": [1, {"tools": "all"}, {"name": "one", "tools": "some"}, "two/"]}]"#)
+        .errors(&[
+            "2:2: groups[0].name: is missing; give the group a name",
+            "2:33: groups[1].name: has the character '/', which is not allowed here; it becomes part of URLs",
+            "2:46: groups[1].id: is empty; leave it out, or use letters and digits",
+            "2:51: groups[2]: must be an object, not a string; write { … }",
+            "2:82: groups[3].servers[0]: must be a server's name or an object, not a number; write \"name\"",
+            "2:85: groups[3].servers[1].name: is missing; name the server",
+            "2:128: groups[3].servers[2].tools: must be \"all\" or a list of names, not a string; use one of the two",
+            "2:137: groups[3].servers[3]: has the character '/', which is not allowed here; use a name from mcpServers",
+        ]);
+}
+
+#[test]
+fn a_server_that_is_not_here_may_be_on_a_node() {
+    groups(r#"[{"name": "g", "servers": ["one", "tow", "three"]}]"#)
+        .warns(&["2:2: groups[0]: this file has no server tow, three; add them to mcpServers"]);
+    file(
+        r#"{"groups": [{"name": "g", "servers": ["far"]}],
+            "systemConfig": {"cluster": {"enabled": true, "mode": "coordinator"}}}"#,
+    )
+    .warns(&["1:13: groups[0]: this file has no server far; nodes may bring them"]);
+}
+
+#[test]
+fn a_group_goes_before_a_server_of_its_name() {
+    groups(r#"[{"name": "one", "servers": ["two"]}]"#).warns(&[
+        "2:2: groups[0]: \"one\" is also the name of a server; /mcp/{name} reaches the group; rename one of them",
+    ]);
+}

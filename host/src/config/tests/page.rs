@@ -1,0 +1,95 @@
+//! What `mooring check` prints.
+
+use super::*;
+
+#[test]
+fn a_node_with_every_kind_of_server() {
+    let config = file(
+        r#"{"mcpServers": {
+            "files": {"command": "npx", "args": ["-y", "fs", "a b", "--api-key", "hunter2", "--token=hunter2", "https://u:hunter2@h/p?k=hunter2", "${SECRET}"],
+                      "env": {"KEY": "hunter2", "MODE": "x"}},
+            "far": {"url": "https://h/mcp?key=hunter2", "headers": {"Authorization": "Bearer hunter2"}},
+            "old": {"type": "sse", "url": "https://h/sse", "enabled": false},
+            "broken": {"command": "x", "args": ["${NOPE}"]}},
+          "groups": [{"id": "7", "name": "all of it", "servers": ["files", {"name": "far", "tools": ["a"]}]}],
+          "systemConfig": {"listen": {"host": "::"}, "allowedHosts": ["h"],
+            "routing": {"enableBearerAuth": true, "bearerAuthKey": "hunter2-hunter2-hunter2", "enableGlobalRoute": false},
+            "cluster": {"enabled": true, "mode": "node", "token": "hunter2-hunter2-hunter2",
+              "node": {"coordinatorUrl": "http://c:3000", "zone": "eu", "labels": {"disk": "ssd"}, "registerOnStartup": false, "heartbeatInterval": 2500},
+              "stickySession": {"strategy": "cookie", "signed": true}}}}"#,
+    )
+    .env("SECRET", "hunter2")
+    .env("PORT", "0")
+    .config();
+    let page = describe(&config);
+    assert!(!page.contains("hunter2"), "{page}");
+    assert_eq!(
+        page,
+        "\
+mode            node
+listening       [::]:any free port
+data folder     /work/data
+strategy        cookie MCPHUB_NODE, kept for 1 h of idleness, signed
+access          bearer key, hosts h, no global route
+tool names      server-tool
+cluster token   set
+session secret  generated in the data folder
+coordinator     http://c:3000/
+node id         generated
+node name       the hostname
+heartbeat every 2500 ms
+registers       when told to: mooring join
+weight          1
+zone            eu
+labels          disk=ssd
+
+SERVERS (4)
+  files   stdio        npx -y fs \"a b\" --api-key … --token=… https://…@h/p?… ${SECRET}  [KEY=…, MODE=…]
+  far     http or sse  https://h/mcp?…  [authorization: …]
+  old     off          https://h/sse
+  broken  broken       x ${NOPE}  MISCONFIGURED: environment variable NOPE is not set
+
+GROUPS (1)
+  all of it  7  files, far (1 tool)
+"
+    );
+}
+
+#[test]
+fn what_looks_like_a_secret_is_masked_in_a_command() {
+    for (args, shown) in [
+        (
+            r#""mcp-remote", "https://h/sse", "--header", "X: hunter2""#,
+            "mcp-remote https://h/sse --header …",
+        ),
+        (r#""-H", "X: hunter2", "-v""#, "-H … -v"),
+        (r#""Authorization: Bearer hunter2""#, "Authorization:…"),
+        (r#""API_KEY=hunter2", "MODE=x""#, "API_KEY=… MODE=x"),
+        (
+            r#""redis://:hunter2@h:6379", 5, "a\nb c""#,
+            "redis://…@h:6379 5 \"a\\nb c\"",
+        ),
+    ] {
+        let text = format!(r#"{{"mcpServers": {{"a": {{"command": "x", "args": [{args}]}}}}}}"#);
+        assert_eq!(file(&text).config().servers[0].shown, format!("x {shown}"));
+    }
+}
+
+#[test]
+fn a_coordinator_and_an_empty_standalone() {
+    let text = r#"{"systemConfig": {"namePrefix": "never", "cluster": {"enabled": true, "mode": "coordinator",
+        "coordinator": {"cleanupInterval": 120000}, "stickySession": {"enabled": false}}}}"#;
+    let page = describe(&file(text).config());
+    for line in [
+        "mode            coordinator",
+        "strategy        none: the least loaded replica",
+        "tool names      tool",
+        "cluster token   not set",
+        "node timeout    15 s",
+        "cleanup every   2 min",
+        "SERVERS (0)",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+    }
+    assert!(describe(&file("{}").config()).starts_with("mode            standalone\n"));
+}

@@ -1,0 +1,205 @@
+//! `mcpServers`.
+
+use std::time::Duration;
+
+use super::*;
+
+/// One server `a`, on line 1 from column 22.
+pub(super) fn server(entry: &str) -> Case {
+    file(&format!(r#"{{"mcpServers": {{"a": {entry}}}}}"#))
+}
+
+#[track_caller]
+pub(super) fn only(config: Config) -> Server {
+    assert_eq!(config.servers.len(), 1);
+    config.servers.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_command_without_arguments_is_enough() {
+    let server = only(server(r#"{"command": "..."}"#).warns(&[]));
+    assert!(server.enabled);
+    assert_eq!(server.misconfigured, None);
+    assert_eq!(server.on_lost, OnLost::Continue);
+    assert_eq!(server.isolation, Isolation::Auto);
+    assert_eq!(
+        (server.weight, server.warm, server.idle_timeout),
+        (None, 0, None)
+    );
+    assert_eq!(server.options, RequestOptions::default());
+    assert_eq!(
+        server.transport,
+        Some(Transport::Stdio {
+            command: "...".into(),
+            args: vec![],
+            env: vec![],
+            cwd: None
+        })
+    );
+}
+
+#[test]
+fn servers_keep_the_order_of_the_file() {
+    let config = file(
+        r#"{"mcpServers": {"z": {"command": "1"}, "a": {"url": "http://b"}, "m": {"command": "3"}}}"#,
+    );
+    let servers = config.warns(&[]).servers;
+    let names: Vec<_> = servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["z", "a", "m"]);
+}
+
+#[test]
+fn an_entry_must_say_what_to_run() {
+    for (entry, finding) in [
+        (
+            "{}",
+            "1:22: mcpServers.a: has neither a command nor a url; give it one of the two",
+        ),
+        (
+            r#"{"command": "x", "url": "http://b"}"#,
+            "1:22: mcpServers.a: has both a command and a url; add \"type\", or take one of them out",
+        ),
+        (
+            r#"{"type": "sse", "command": "x"}"#,
+            "1:22: mcpServers.a.url: is required for this type; add \"url\", or change \"type\"",
+        ),
+        (
+            r#"{"type": "stdoi", "command": "x"}"#,
+            "1:31: mcpServers.a.type: \"stdoi\" is not a type of server; use one of stdio, sse, \
+             streamable-http, streamableHttp, http, openapi, builtin (did you mean \"stdio\"?)",
+        ),
+        (
+            r#"{"command": ""}"#,
+            "1:34: mcpServers.a.command: is empty; give it a value",
+        ),
+        (
+            r#"{"command": "a\u001bb"}"#,
+            "1:34: mcpServers.a.command: contains control characters; take them out",
+        ),
+        (
+            r#"{"command": ["x"]}"#,
+            "1:34: mcpServers.a.command: must be a string, not a list; write it in quotes",
+        ),
+        (
+            r#"{"command": "x", "args": "-y"}"#,
+            "1:47: mcpServers.a.args: must be a list, not a string; write [ … ]",
+        ),
+        (
+            r#"{"command": "x", "args": [null]}"#,
+            "1:48: mcpServers.a.args[0]: must be a string, not null; write it in quotes",
+        ),
+        (
+            r#"{"command": "x", "args": ["a\u0000"]}"#,
+            "1:48: mcpServers.a.args[0]: contains a NUL character; take them out",
+        ),
+        (
+            r#"{"command": "x", "env": {"A=B": "c"}}"#,
+            "1:54: mcpServers.a.env[\"A=B\"]: is not a variable's name; use letters, digits and _",
+        ),
+        (
+            r#"{"command": "x", "enabled": "no"}"#,
+            "1:50: mcpServers.a.enabled: must be true or false, not a string; write it without quotes",
+        ),
+        (
+            r#""npx""#,
+            "1:22: mcpServers.a: must be an object, not a string; write { … }",
+        ),
+        (
+            r#"{"url": "ws://b"}"#,
+            "1:30: mcpServers.a.url: must begin with http:// or https://; write it like https://example.com/mcp",
+        ),
+        (
+            r#"{"url": "http://b", "headers": {"Content-Length": "1"}}"#,
+            "1:72: mcpServers.a.headers.Content-Length: is a header that Mooring sets itself; take it out",
+        ),
+        (
+            r#"{"url": "http://b", "headers": {"a b": "1"}}"#,
+            "1:61: mcpServers.a.headers[\"a b\"]: is not a header name; take it out",
+        ),
+        (
+            r#"{"url": "http://b", "headers": {"a": "ü\n"}}"#,
+            "1:59: mcpServers.a.headers.a: contains control characters; take them out",
+        ),
+        (
+            r#"{"url": "http://b", "passthroughHeaders": ["mcp-session-id"]}"#,
+            "1:65: mcpServers.a.passthroughHeaders[0]: is a header that Mooring sets itself; take it out of the list",
+        ),
+        (
+            r#"{"command": "x", "onLost": "panic"}"#,
+            "1:49: mcpServers.a.onLost: \"panic\" is not a reaction to a lost session; use one of continue, fail",
+        ),
+    ] {
+        let errors = server(entry)
+            .load()
+            .err()
+            .map(|report| lines(&report.errors));
+        assert_eq!(errors.unwrap_or_default(), [finding], "{entry}");
+    }
+}
+
+#[test]
+fn a_server_name_becomes_part_of_urls() {
+    file(r#"{"mcpServers": {"a/b": {"command": "x"}, "": {"command": "x"}}}"#).errors(&[
+        "1:24: mcpServers[\"a/b\"]: the server's name has the character '/', which is not allowed here; \
+         it becomes part of URLs and tool names",
+        "1:46: mcpServers[\"\"]: the server's name is empty; it becomes part of URLs and tool names",
+    ]);
+}
+
+#[test]
+fn a_disabled_server_cannot_stop_the_others() {
+    let config = server(r#"{"enabled": false, "command": "${NOPE}"}"#).warns(&[]);
+    assert!(!config.servers[0].enabled);
+    let config = server(r#"{"enabled": false, "command": 1}"#)
+        .warns(&["1:52: mcpServers.a.command: must be a string, not a number; write it in quotes"]);
+    assert_eq!(
+        only(config).misconfigured.as_deref(),
+        Some("the entry has mistakes")
+    );
+}
+
+#[test]
+fn everything_else_that_can_be_said_about_a_server() {
+    let config = server(
+        r#"{"command": "x", "weight": 7, "onLost": "fail", "isolation": "principal", "warm": 2,
+            "idleTimeoutMs": 1000, "passthroughHeaders": ["X-Tenant", "x-tenant", "Authorization"],
+            "options": {"timeout": 600000, "resetTimeoutOnProgress": true, "maxTotalTimeout": 3600000},
+            "tools": {"a-read": {"enabled": false}, "a-write": {"description": "Writes.\nA lot."}},
+            "prompts": {"p": {"enabled": true}}, "resources": {"r": {}}}"#,
+    )
+    .warns(&[]);
+    let server = only(config);
+    assert_eq!((server.weight, server.warm), (Some(7), 2));
+    assert_eq!(
+        (server.on_lost, server.isolation),
+        (OnLost::Fail, Isolation::Principal)
+    );
+    assert_eq!(server.idle_timeout, Some(Duration::from_secs(1)));
+    assert_eq!(server.passthrough_headers, ["x-tenant", "authorization"]);
+    assert_eq!(server.options.timeout, Some(Duration::from_mins(10)));
+    assert_eq!(
+        server.options.max_total_timeout,
+        Some(Duration::from_hours(1))
+    );
+    assert!(server.options.reset_timeout_on_progress);
+    let off = Selection {
+        enabled: false,
+        description: None,
+    };
+    assert_eq!(server.tools["a-read"], off);
+    assert_eq!(
+        server.tools["a-write"].description.as_deref(),
+        Some("Writes.\nA lot.")
+    );
+    assert!(server.prompts["p"].enabled && server.resources["r"].enabled);
+}
+
+#[test]
+fn debug_prints_no_secret() {
+    let config =
+        server(r#"{"command": "x", "args": ["--key", "hunter2"], "env": {"K": "hunter2"}}"#)
+            .env("MOORING_SECRET", "hunter2-hunter2-hunter2")
+            .config();
+    let printed = format!("{config:?}");
+    assert!(!printed.contains("hunter2"), "{printed}");
+}

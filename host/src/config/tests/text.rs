@@ -1,0 +1,203 @@
+//! The file as text: syntax, keys, and what a hostile one can do.
+
+use super::*;
+
+#[test]
+fn json_with_comments_trailing_commas_and_a_bom() {
+    let text = "\u{feff}{ // one\n /* two */ \"mcpServers\": {\"a\": {\"command\": \"x\", \"args\": [\"y\",],},},\n}";
+    assert_eq!(file(text).warns(&[]).servers.len(), 1);
+}
+
+#[test]
+fn a_syntax_error_says_where() {
+    let advice = "comments and trailing commas are the only liberties";
+    for (text, at, problem) in [
+        ("{\n  \"a\": 1,,\n}", "2:10", "unexpected token in object"),
+        (
+            "{\n  \"a\" 1\n}",
+            "2:7",
+            "expected colon after the string or word in object property",
+        ),
+        ("{\n  \"a\": 1\n  \"b\": 2\n}", "2:9", "expected comma"),
+        ("{\n  a: 1\n}", "2:3", "expected string for object property"),
+        ("{'a': 1}", "1:2", "single-quoted strings are not allowed"),
+        ("{\"ä\": 0x1}", "1:7", "hexadecimal numbers are not allowed"),
+        ("{\"a\": NaN}", "1:7", "unexpected token"),
+        (
+            "{} {}",
+            "1:4",
+            "text cannot contain more than one JSON value",
+        ),
+        ("{\n", "1:1", "unterminated object"),
+    ] {
+        file(text).errors(&[&format!("{at}: not valid JSON: {problem}; {advice}")]);
+    }
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    for text in ["", "\u{feff}", " \n// nothing\n"] {
+        file(text).warns(&["1:1: the file is empty; every default applies"]);
+    }
+    file("[]").errors(&["1:1: must be an object, not a list; write { … }"]);
+    file("null").errors(&["1:1: must be an object, not null; write { … }"]);
+}
+
+#[test]
+fn a_key_given_twice_is_refused_with_both_places() {
+    file("{\n  \"mcpServers\": {\n    \"a\": {\"command\": \"x\"},\n    \"a\": {\"command\": \"y\"}\n  }\n}").errors(&[
+        "4:5: mcpServers.a: is given twice, first at 3:5; keep one of them",
+    ]);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_in_the_order_of_the_file() {
+    file(
+        r#"{
+  "systemConfig": {
+    "cluster": {
+      "enabled": true,
+      "mode": "coordnator",
+      "stickySession": { "strategy": 7 }
+    },
+    "nameSeparator": 1
+  },
+  "mcpServers": { "a": {} }
+}"#,
+    )
+    .errors(&[
+        "5:15: systemConfig.cluster.mode: \"coordnator\" is not a mode; \
+         use one of standalone, coordinator, node (did you mean \"coordinator\"?)",
+        "6:38: systemConfig.cluster.stickySession.strategy: must be a string, not a number; write it in quotes",
+        "8:22: systemConfig.nameSeparator: must be a string, not a number; write it in quotes",
+        "10:24: mcpServers.a: has neither a command nor a url; give it one of the two",
+    ]);
+}
+
+#[test]
+fn a_wrong_section_is_reported_once() {
+    file(r#"{"systemConfig": [], "mcpServers": 1, "groups": {}}"#).errors(&[
+        "1:18: systemConfig: must be an object, not a list; write { … }",
+        "1:36: mcpServers: must be an object, not a number; write { … }",
+        "1:49: groups: must be a list, not an object; write [ … ]",
+    ]);
+}
+
+#[test]
+fn an_unknown_key_gets_a_suggestion_or_its_home() {
+    file(
+        r#"{
+  "cluster": { "enabled": true },
+  "mcpServer": {},
+  "systemConfig": {
+    "cluster": {
+      "nodeTimeout": 1,
+      "coordinator": { "nodeTimeOut": 1, "stickySession": {} }
+    },
+    "token": "x"
+  },
+  "mcpServers": { "a": { "command": "x", "arg": [], "nodeTimeout": 1 } }
+}"#,
+    )
+    .warns(&[
+        "2:3: cluster: is not a known key; it belongs in systemConfig",
+        "3:3: mcpServer: is not a known key; did you mean \"mcpServers\"?",
+        "6:7: systemConfig.cluster.nodeTimeout: is not a known key; it belongs in systemConfig.cluster.coordinator",
+        "7:24: systemConfig.cluster.coordinator.nodeTimeOut: is not a known key; did you mean \"nodeTimeout\"?",
+        "7:42: systemConfig.cluster.coordinator.stickySession: is not a known key; it belongs in systemConfig.cluster",
+        "9:5: systemConfig.token: is not a known key; it belongs in systemConfig.cluster",
+        "11:42: mcpServers.a.arg: is not a known key; did you mean \"args\"?",
+        "11:53: mcpServers.a.nodeTimeout: is not a known key",
+    ]);
+}
+
+#[test]
+fn a_key_of_mcphub_is_accepted_with_one_warning() {
+    let unused = "is a setting of MCPHub that is accepted but not used yet";
+    file(
+        r#"{
+  "userConfigs": {"x": {"anything": 1}},
+  "systemConfig": { "routing": { "skipAuth": false }, "install": { "baseUrl": "x" }, "smartRouting": {} },
+  "mcpServers": {
+    "a": { "command": "x", "keepAliveInterval": 1 },
+    "b": { "command": "x", "keepAliveInterval": 1 },
+    "c": { "command": "x", "keepAliveInterval": 1, "openapi": { "anything": {} } }
+  }
+}"#,
+    )
+    .warns(&[
+        &format!("2:3: userConfigs: {unused}"),
+        &format!("3:34: systemConfig.routing.skipAuth: {unused}"),
+        &format!("3:55: systemConfig.install: {unused}"),
+        &format!("3:86: systemConfig.smartRouting: {unused}"),
+        &format!("5:28: mcpServers.a.keepAliveInterval: {unused}, here and in 2 more places"),
+    ]);
+}
+
+#[test]
+fn null_is_as_good_as_absent() {
+    file(r#"{"mcpServers": null, "groups": null, "systemConfig": {"cluster": null, "routing": {"enableGlobalRoute": null}}}"#)
+        .warns(&[]);
+}
+
+#[test]
+fn findings_are_bounded_and_readable() {
+    let many: Vec<_> = (0..5000).map(|i| format!("\"s{i}\": {{}}")).collect();
+    let report = file(&format!("{{\"mcpServers\": {{{}}}}}", many.join(",")))
+        .load()
+        .unwrap_err();
+    assert_eq!(report.errors.len(), 100);
+    assert!(report.to_string().ends_with("(more are not shown)"));
+
+    let long = "x".repeat(10_000);
+    let report = file(&format!(r#"{{"mcpServers": {{"{long}\u001b": {{}}}}}}"#))
+        .load()
+        .unwrap_err();
+    let printed = report.to_string();
+    assert!(
+        printed.len() < 300 && !printed.contains(char::is_control),
+        "{printed}"
+    );
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_overflow() {
+    let deep = format!(
+        "{{\"mcpServers\": {}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let report = file(&deep).load().unwrap_err();
+    assert!(report.to_string().contains("nesting depth"), "{report}");
+    let allowed = format!(
+        "{{\"systemConfig\": {{\"install\": {}{}}}}}",
+        "[".repeat(500),
+        "]".repeat(500)
+    );
+    file(&allowed).config();
+}
+
+/// Cuts a file that touches every reader at each place, and puts odd bytes
+/// there: whatever comes out, it is an answer.
+#[test]
+fn no_mutilation_panics() {
+    let text = r#"{"mcpServers":{"a":{"command":"$X${Y:-z}","args":[1,"b"],"env":{"K":"v"},"tools":{"t":{"enabled":true}},"options":{"timeout":5}},
+"b":{"url":"http://h:1/p?q","headers":{"H":"v"},"passthroughHeaders":["x"],"weight":3}},
+"groups":[{"id":"1","name":"g","servers":["a",{"name":"b","tools":["x"]}],"owner":"admin"}],"users":[],"bearerKeys":[],
+"systemConfig":{"listen":{"host":"::","port":1},"allowedHosts":["a:1"],"allowedOrigins":["http://a"],"nameSeparator":"-","namePrefix":"never",
+"limits":{"line":100000},"routing":{"enableBearerAuth":true,"bearerAuthKey":"k"},"cluster":{"enabled":true,"mode":"node","token":"t",
+"node":{"id":"n","coordinatorUrl":"http://c","labels":{"a":"b"}},"coordinator":{"zone":"z"},"stickySession":{"strategy":"header","x":[{}]}}}}"#;
+    file(text).config();
+    for at in (0..text.len()).step_by(3) {
+        let (head, tail) = text.split_at(at);
+        let tail = tail.get(1..).unwrap_or("");
+        let _ = file(head).load();
+        for odd in [
+            "", "\"", "{", "[", "null", "-1", "é", "\u{0}", "$", "1e999", "\\",
+        ] {
+            if let Ok(loaded) = file(&format!("{head}{odd}{tail}")).load() {
+                describe(&loaded.config);
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Listening, strategy, names, limits.
+
+use std::time::Duration;
+
+use mooring_strategies::Settings;
+
+use super::*;
+
+fn system(section: &str) -> Case {
+    file(&format!(r#"{{"systemConfig": {section}}}"#))
+}
+
+fn sticky(section: &str) -> Case {
+    system(&format!(r#"{{"cluster": {{"stickySession": {section}}}}}"#))
+}
+
+#[test]
+fn every_default_is_real() {
+    let config = file("{}").warns(&[]);
+    assert_eq!(
+        config.listen,
+        Listen {
+            host: "0.0.0.0".into(),
+            port: 3000
+        }
+    );
+    assert_eq!(config.data_dir, Path::new("/work/data"));
+    assert_eq!(
+        (config.token, config.secret, config.store),
+        (None, None, Store::Memory)
+    );
+    assert_eq!(
+        config.names,
+        Names {
+            separator: "-".into(),
+            prefix: Prefix::Always
+        }
+    );
+    assert!(config.servers.is_empty() && config.groups.is_empty());
+    let limits = config.limits;
+    assert_eq!(limits.request_body, 16 << 20);
+    assert_eq!(limits.kept_body, 64 << 10);
+    assert_eq!(limits.line, 64 << 20);
+    assert_eq!(limits.header_block, 64 << 10);
+    assert_eq!(limits.sessions_per_principal, 10_000);
+    assert_eq!(limits.in_flight_per_session, 256);
+    assert_eq!(
+        (limits.buffered_events, limits.buffered_bytes),
+        (1024, 4 << 20)
+    );
+    assert_eq!(
+        (limits.children_per_server, limits.children_per_node),
+        (100, 500)
+    );
+    assert_eq!(limits.keep_alive, Duration::from_secs(15));
+    let sticky = config.sticky;
+    assert!(sticky.enabled && !sticky.signed);
+    assert_eq!(
+        (sticky.cookie_name.as_str(), sticky.header_name.as_str()),
+        ("MCPHUB_NODE", "X-MCPHub-Node")
+    );
+    assert_eq!(
+        (sticky.strategy.as_str(), sticky.wasi),
+        ("consistent-hash", Wasi::Deny)
+    );
+    assert_eq!(
+        sticky.json,
+        r#"{"enabled":true,"strategy":"consistent-hash","cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","signed":false,"wasi":"deny","affinityTimeout":3600000}"#
+    );
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let case = || system(r#"{"listen": {"host": "127.0.0.1", "port": 4000}}"#);
+    assert_eq!(
+        case().warns(&[]).listen,
+        Listen {
+            host: "127.0.0.1".into(),
+            port: 4000
+        }
+    );
+    let config = case()
+        .env("PORT", "0")
+        .env("MOORING_HOST", "[::1]")
+        .env("MOORING_DATA", "/var/m")
+        .warns(&[]);
+    assert_eq!(
+        config.listen,
+        Listen {
+            host: "::1".into(),
+            port: 0
+        }
+    );
+    assert_eq!(config.data_dir, Path::new("/var/m"));
+    assert_eq!(case().env("PORT", "").config().listen.port, 4000);
+}
+
+#[test]
+fn an_address_that_cannot_be_is_refused() {
+    system(r#"{"listen": {"host": "a b", "port": 65536}}"#)
+        .env("PORT", "3k")
+        .env("MOORING_HOST", "[x]")
+        .errors(&[
+            "environment: MOORING_HOST: is not an address or a host name; write 127.0.0.1 or ::",
+            "environment: PORT: is not a port; use a whole number from 0 to 65535",
+            "1:38: systemConfig.listen.host: is not an address or a host name; write 127.0.0.1 or ::",
+            "1:53: systemConfig.listen.port: is too large; use a whole number from 0 to 65535",
+        ]);
+}
+
+#[test]
+fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
+    for name in ["consistent-hash", "cookie", "header"] {
+        assert_eq!(
+            sticky(&format!(r#"{{"strategy": "{name}"}}"#))
+                .warns(&[])
+                .sticky
+                .strategy,
+            name
+        );
+    }
+    assert_eq!(
+        sticky(r#"{"strategy": "s/zone.wasm"}"#)
+            .warns(&[])
+            .sticky
+            .strategy,
+        "/work/s/zone.wasm"
+    );
+    assert_eq!(
+        sticky(r#"{"strategy": "/s/zone.wasm"}"#)
+            .warns(&[])
+            .sticky
+            .strategy,
+        "/s/zone.wasm"
+    );
+    sticky(r#"{"strategy": "cookies"}"#).errors(&[
+        "1:61: systemConfig.cluster.stickySession.strategy: \"cookies\" is not a strategy; use consistent-hash, \
+         cookie, header or the path of a .wasm file (did you mean \"cookie\"?)",
+    ]);
+}
+
+#[test]
+fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
+    let config = sticky(
+        r#"{"strategy": "zone.wasm", "zones": {"eu": 1.5, "us": [1, null, true]}, /* x */ "signed": true}"#,
+    )
+    .warns(&[]);
+    assert_eq!(
+        config.sticky.json,
+        r#"{"strategy":"zone.wasm","zones":{"eu":1.5,"us":[1,null,true]},"signed":true,"enabled":true,"cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","wasi":"deny","affinityTimeout":3600000}"#
+    );
+    sticky(r#"{"strategy": "cookie", "zones": 1}"#).warns(&[
+        "1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
+         known here: enabled, strategy, cookieName, headerName, signed, wasi",
+    ]);
+}
+
+#[test]
+fn cookie_and_header_names_must_be_possible() {
+    let config =
+        sticky(r#"{"cookieName": "N", "headerName": "X-N", "enabled": false, "wasi": "sandbox"}"#)
+            .warns(&[]);
+    assert_eq!(
+        (
+            config.sticky.cookie_name.as_str(),
+            config.sticky.header_name.as_str()
+        ),
+        ("N", "X-N")
+    );
+    assert_eq!(
+        (config.sticky.enabled, config.sticky.wasi),
+        (false, Wasi::Sandbox)
+    );
+    sticky(r#"{"cookieName": "a;b", "headerName": "Transfer-Encoding"}"#).errors(&[
+        "1:63: systemConfig.cluster.stickySession.cookieName: \"a;b\" is not a cookie name; \
+         use letters, digits, - and _ only",
+        "1:84: systemConfig.cluster.stickySession.headerName: \"Transfer-Encoding\" is a header that Mooring \
+         sets itself; choose another name, such as X-MCPHub-Node",
+    ]);
+    sticky(r#"{"headerName": "X: y\r\n", "cookieName": ""}"#).errors(&[
+        "1:63: systemConfig.cluster.stickySession.headerName: contains control characters; take them out",
+        "1:89: systemConfig.cluster.stickySession.cookieName: \"\" is not a cookie name; \
+         use letters, digits, - and _ only",
+    ]);
+    sticky(r#"{"cookieName": "__Host-n"}"#).warns(&[
+        "1:63: systemConfig.cluster.stickySession.cookieName: is dropped by browsers unless HTTPS is in front; \
+         choose a name without this prefix",
+    ]);
+}
+
+/// A mistake that only the plugin finds has no line.
+#[test]
+fn what_mooring_accepts_the_built_in_strategies_accept() {
+    let long = "n".repeat(64);
+    let longer = "n".repeat(65);
+    let names = "accept authorization content-type cookie date host location origin set-cookie vary \
+                 www-authenticate te proxy-x mcp-x mooring-x content-encoding X-Node !#$ a.b";
+    for name in names.split(' ').chain([long.as_str(), &longer]) {
+        for key in ["cookieName", "headerName"] {
+            let Ok(loaded) = sticky(&format!(r#"{{"{key}": "{name}"}}"#)).load() else {
+                continue;
+            };
+            let json = loaded.config.sticky.json;
+            assert!(Settings::parse(&json).is_ok(), "{json}");
+        }
+    }
+    for name in ["Cookie", "Mcp-X", &longer] {
+        let report = sticky(&format!(r#"{{"headerName": "{name}"}}"#))
+            .load()
+            .unwrap_err();
+        assert_eq!(report.errors.len(), 1, "{report}");
+    }
+    assert_eq!(
+        sticky(&format!(r#"{{"headerName": "{long}"}}"#))
+            .config()
+            .sticky
+            .header_name,
+        long
+    );
+}
+
+#[test]
+fn tool_names_are_composed_as_told() {
+    let config = system(r#"{"nameSeparator": "__", "namePrefix": "on-collision"}"#).warns(&[]);
+    assert_eq!(
+        config.names,
+        Names {
+            separator: "__".into(),
+            prefix: Prefix::OnCollision
+        }
+    );
+    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).errors(&[
+        "1:36: systemConfig.nameSeparator: cannot separate names; use 1 to 8 printable ASCII characters, such as -",
+        "1:54: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \
+         use one of always, on-collision, never (did you mean \"on-collision\"?)",
+    ]);
+}
+
+#[test]
+fn limits_move_within_reason() {
+    let config = system(
+        r#"{"limits": {"requestBody": 1048576, "inFlightPerSession": 1, "keepAlive": 1000}}"#,
+    )
+    .warns(&[]);
+    assert_eq!(config.limits.request_body, 1 << 20);
+    assert_eq!(config.limits.in_flight_per_session, 1);
+    assert_eq!(config.limits.keep_alive, Duration::from_secs(1));
+    system(r#"{"limits": {"requestBody": 2048, "headerBlock": 1}}"#).errors(&[
+        "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody with 2048; \
+         lower keptBody or raise requestBody",
+        "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576",
+    ]);
+}

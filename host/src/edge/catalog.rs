@@ -1,0 +1,296 @@
+//! The replicas' catalogues at the edge, and what scopes make of them.
+//!
+//! A replica's catalogue is fetched over the seam when its digest is new. A list
+//! waits for first fetches, but never long and never twice for one server: the
+//! late one appears in the next list.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::model::{Node, NodeId, Scope, ServerName, Topology};
+use crate::protocol::catalog::Catalog;
+use crate::protocol::initialize::{ClientSet, Outcome};
+use crate::seam::collect;
+
+use super::merge::{Merged, Naming, Part};
+use super::{Member, Worker, classify};
+
+/// A list waits while discoveries keep finishing within this time of each other.
+const QUIET: Duration = Duration::from_millis(250);
+/// The longest wait of a list.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A failed fetch is tried again by the next list after this time.
+const RETRY: Duration = Duration::from_secs(2);
+/// The size of a catalogue on the seam.
+const MAX_CATALOG: usize = 64 << 20;
+
+type Key = (NodeId, ServerName, ClientSet);
+
+#[derive(Clone)]
+enum State {
+    Fetching,
+    Known(Arc<Catalog>),
+    Failed(Instant),
+}
+
+struct Entry {
+    /// The replica's digest when this was fetched.
+    digest: Option<Arc<str>>,
+    state: State,
+    /// What was known before: served until the new one is here.
+    before: Option<Arc<Catalog>>,
+}
+
+type MergedKey = (Scope, ClientSet);
+
+pub struct Catalogs {
+    entries: Mutex<HashMap<Key, Entry>>,
+    merged: Mutex<HashMap<MergedKey, (u64, u64, Arc<Merged>)>>,
+    /// Servers that a list has waited for.
+    waited: Mutex<HashSet<(ServerName, ClientSet)>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Catalogs {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+            merged: Mutex::default(),
+            waited: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Catalogs {
+    /// Counts changes of any catalogue.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn known(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> Option<Arc<Catalog>> {
+        let entries = lock(&self.entries);
+        candidates(topology, server).find_map(|node| {
+            let entry = entries.get(&(node.id.clone(), server.clone(), set))?;
+            match &entry.state {
+                State::Known(catalog) => Some(Arc::clone(catalog)),
+                State::Fetching | State::Failed(_) => entry.before.clone(),
+            }
+        })
+    }
+
+    /// Whether nothing has been heard of a server yet, good or bad.
+    fn is_missing(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> bool {
+        let entries = lock(&self.entries);
+        !candidates(topology, server).any(|node| {
+            entries
+                .get(&(node.id.clone(), server.clone(), set))
+                .is_some_and(|e| e.before.is_some() || !matches!(e.state, State::Fetching))
+        })
+    }
+
+    fn settle(&self, key: &Key, state: State) {
+        if let Some(entry) = lock(&self.entries).get_mut(key) {
+            if let State::Known(_) = state {
+                entry.before = None;
+            }
+            entry.state = state;
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+impl Worker {
+    /// What a scope offers to clients with these capabilities, now.
+    pub(super) async fn offers(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+        let members = classify::members(self, scope);
+        self.await_first(&members, set).await;
+        self.merged(scope, &members, set)
+    }
+
+    /// The same without waiting for anybody.
+    pub(super) fn offers_now(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+        let members = classify::members(self, scope);
+        self.fetch_new(&members, set);
+        self.merged(scope, &members, set)
+    }
+
+    /// Waits for servers of the scope that have not been heard of at all.
+    pub(super) async fn await_silent(&self, scope: &Scope, set: ClientSet) {
+        let members = classify::members(self, scope);
+        let mut changes = self.edge.catalogs.changes();
+        let deadline = Instant::now() + PATIENCE;
+        self.fetch_new(&members, set);
+        while !self.missing(&members, set).is_empty() {
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => self.fetch_new(&members, set),
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether a server announces a capability, as far as is known.
+    pub(super) fn capability(&self, server: &ServerName, set: ClientSet, name: &str) -> bool {
+        let topology = self.edge.topology.load();
+        let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return true };
+        let announced = serde_json::from_str::<Outcome<'_>>(catalog.initialize.get())
+            .ok()
+            .and_then(|outcome| {
+                let capabilities = outcome.capabilities?;
+                serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get()).ok()
+            });
+        announced.is_some_and(|capabilities| capabilities.contains_key(name))
+    }
+
+    async fn await_first(&self, members: &[Member], set: ClientSet) {
+        let catalogs = &self.edge.catalogs;
+        let mut changes = catalogs.changes();
+        self.fetch_new(members, set);
+        let mut missing = self.missing(members, set);
+        missing.retain(|server| !lock(&catalogs.waited).contains(&(server.clone(), set)));
+        if missing.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let any_known = missing.len() < members.len();
+        let mut quiet_at = if any_known { Instant::now() + QUIET } else { deadline };
+        while !missing.is_empty() {
+            let until = quiet_at.min(deadline);
+            if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                break;
+            }
+            self.fetch_new(members, set);
+            let before = missing.len();
+            let still = self.missing(members, set);
+            missing.retain(|server| still.contains(server));
+            if missing.len() < before {
+                quiet_at = Instant::now() + QUIET;
+            }
+        }
+        lock(&catalogs.waited).extend(missing.into_iter().map(|server| (server, set)));
+    }
+
+    fn missing(&self, members: &[Member], set: ClientSet) -> Vec<ServerName> {
+        let topology = self.edge.topology.load();
+        let servers = members.iter().map(|member| &member.server);
+        servers
+            .filter(|server| self.edge.catalogs.is_missing(&topology, server, set))
+            .cloned()
+            .collect()
+    }
+
+    fn merged(&self, scope: &Scope, members: &[Member], set: ClientSet) -> Arc<Merged> {
+        let catalogs = &self.edge.catalogs;
+        let topology = self.edge.topology.load();
+        let version = *catalogs.changes.borrow();
+        let key = (scope.clone(), set);
+        if let Some((at, generation, merged)) = lock(&catalogs.merged).get(&key)
+            && *at == version
+            && *generation == topology.generation
+        {
+            return Arc::clone(merged);
+        }
+        let known: Vec<(&Member, Arc<Catalog>)> = members
+            .iter()
+            .filter_map(|m| Some((m, catalogs.known(&topology, &m.server, set)?)))
+            .collect();
+        let config = &self.edge.config;
+        let parts: Vec<Part<'_>> = known
+            .iter()
+            .map(|(member, catalog)| Part {
+                member,
+                selection: config.selections.get(&member.server),
+                catalog,
+            })
+            .collect();
+        let mode = match scope {
+            Scope::Server(_) => super::PrefixMode::Never,
+            Scope::All | Scope::Group(_) => config.prefix,
+        };
+        let merged = Arc::new(Merged::of(&parts, Naming { mode, separator: &config.separator }));
+        lock(&catalogs.merged).insert(key, (version, topology.generation, Arc::clone(&merged)));
+        merged
+    }
+
+    /// Starts a fetch for each replica whose catalogue is unknown or changed.
+    fn fetch_new(&self, members: &[Member], set: ClientSet) {
+        let topology = self.edge.topology.load();
+        for member in members {
+            for node in candidates(&topology, &member.server) {
+                self.fetch_if_new(node, &member.server, set);
+            }
+        }
+    }
+
+    fn fetch_if_new(&self, node: &Node, server: &ServerName, set: ClientSet) {
+        let digest = node.servers.get(server).and_then(|replica| replica.digest.clone());
+        let key = (node.id.clone(), server.clone(), set);
+        {
+            let mut entries = lock(&self.edge.catalogs.entries);
+            let before = match entries.get(&key) {
+                None => None,
+                Some(Entry { state: State::Fetching, .. }) => return,
+                Some(Entry { state: State::Known(_), digest: fetched, .. })
+                    if *fetched == digest =>
+                {
+                    return;
+                }
+                Some(Entry { state: State::Failed(at), digest: fetched, .. })
+                    if *fetched == digest && at.elapsed() < RETRY =>
+                {
+                    return;
+                }
+                Some(Entry { state: State::Known(catalog), .. }) => Some(Arc::clone(catalog)),
+                Some(Entry { before, .. }) => before.clone(),
+            };
+            entries.insert(key.clone(), Entry { digest, state: State::Fetching, before });
+        }
+        let worker = self.clone();
+        let reach = node.reach.clone();
+        tokio::spawn(async move {
+            let (_, server, set) = &key;
+            let state = match worker.fetch(&reach, server, *set).await {
+                Ok(catalog) => State::Known(Arc::new(catalog)),
+                Err(why) => {
+                    tracing::debug!(node = %key.0, server = %server, "no catalogue: {why}");
+                    State::Failed(Instant::now())
+                }
+            };
+            worker.edge.catalogs.settle(&key, state);
+        });
+    }
+
+    async fn fetch(
+        &self,
+        reach: &crate::model::Reach,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Result<Catalog, String> {
+        let response =
+            self.link.catalog(reach, server, set.bits()).await.map_err(|e| e.to_string())?;
+        let status = response.status();
+        let body = collect(response.into_body(), MAX_CATALOG).await.map_err(|e| e.to_string())?;
+        if !status.is_success() {
+            return Err(format!("HTTP {status}"));
+        }
+        Catalog::from_json(&body).map_err(|error| error.to_string())
+    }
+}
+
+/// Replicas whose word counts, the healthy ones first.
+fn candidates<'a>(topology: &'a Topology, server: &'a ServerName) -> impl Iterator<Item = &'a Node> {
+    let healthy = topology.replicas(server).filter(|node| node.health == crate::model::Health::Healthy);
+    let other = topology
+        .replicas(server)
+        .filter(|node| node.health.serves() && node.health != crate::model::Health::Healthy);
+    healthy.chain(other)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,93 @@
+//! Path → scope.
+
+use crate::model::{Scope, ServerName};
+use crate::seam::percent_decoded;
+
+use super::rescue::Refusal;
+use super::{EdgeConfig, Group, Member, Worker};
+
+/// What a path below `/mcp` exposes. The servers behind a group or `/mcp` are
+/// looked up per request; they come and go with their nodes.
+pub async fn scope(worker: &Worker, path: &str) -> Result<Scope, Refusal> {
+    let config = &worker.edge.config;
+    let Some(name) = name_in(path)? else {
+        return if config.global_route {
+            Ok(Scope::All)
+        } else {
+            Err(Refusal::UnknownPath(
+                "/mcp without a name is switched off (systemConfig.routing.enableGlobalRoute)".into(),
+            ))
+        };
+    };
+    if let Some(group) = group(config, &name) {
+        return Ok(Scope::Group(group.name.clone()));
+    }
+    let unknown = || Refusal::UnknownScope(name.clone());
+    let server = ServerName::parse(&name).map_err(|_| unknown())?;
+    if !knows(worker, &server) && worker.edge.returning.is_under_way() {
+        // Its node may be about to register again.
+        worker.edge.returning.wait().await;
+    }
+    if knows(worker, &server) { Ok(Scope::Server(server)) } else { Err(unknown()) }
+}
+
+/// The members of an aggregate scope, in the order of lists.
+pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
+    let config = &worker.edge.config;
+    let all = |server: ServerName| Member { server, tools: None, prompts: None };
+    match scope {
+        Scope::Server(server) => vec![all(server.clone())],
+        Scope::Group(name) => {
+            config.groups.iter().find(|g| g.name == *name).map(|g| g.members.clone()).unwrap_or_default()
+        }
+        Scope::All => {
+            let topology = worker.edge.topology.load();
+            let known = topology.servers();
+            let own = config.order.iter().filter(|server| known.contains(server));
+            let others = known.iter().copied().filter(|server| !config.order.contains(server));
+            own.chain(others).cloned().map(all).collect()
+        }
+    }
+}
+
+/// Whether a scope is one server that is shown as it is: then bytes pass.
+pub fn is_pass_through<'a>(worker: &Worker, scope: &'a Scope) -> Option<&'a ServerName> {
+    match scope {
+        Scope::Server(server) if !worker.edge.config.selections.contains_key(server) => Some(server),
+        _ => None,
+    }
+}
+
+fn knows(worker: &Worker, server: &ServerName) -> bool {
+    worker.edge.topology.load().knows(server)
+}
+
+fn group<'a>(config: &'a EdgeConfig, name: &str) -> Option<&'a Group> {
+    let by_name = config.groups.iter().find(|group| group.by_name && group.name.as_str() == name);
+    by_name.or_else(|| config.groups.iter().find(|group| group.id.as_deref() == Some(name)))
+}
+
+/// The one segment after `/mcp`, if there is one.
+fn name_in(path: &str) -> Result<Option<String>, Refusal> {
+    let rest = path.strip_prefix("/mcp").unwrap_or(path).trim_matches('/');
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let unknown = || Refusal::UnknownScope(rest.chars().take(200).collect());
+    let name = percent_decoded(rest).ok_or_else(unknown)?;
+    if rest.contains('/') { Err(unknown()) } else { Ok(Some(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_after_mcp_is_one_segment() {
+        assert_eq!(name_in("/mcp").unwrap(), None);
+        assert_eq!(name_in("/mcp/").unwrap(), None);
+        assert_eq!(name_in("/mcp/a%20b").unwrap().as_deref(), Some("a b"));
+        assert!(name_in("/mcp/a/b").is_err());
+        assert!(name_in("/mcp/%ff").is_err());
+    }
+}

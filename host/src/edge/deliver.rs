@@ -1,0 +1,206 @@
+//! Sending a session's message to its replica, whatever happened to the last
+//! one that held the session.
+//!
+//! | the seam says | the edge does |
+//! |---|---|
+//! | not connected, not sent | next candidate, at once; the node becomes suspect |
+//! | unknown session | opens it again, sends again |
+//! | broke after sending | says so: the call may have run |
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response};
+
+use crate::model::{Node, NodeId, ServerName};
+use crate::protocol::headers;
+use crate::seam::{Body, Facts, Failure, Handshake, Outcome};
+
+use super::Worker;
+use super::affinity::Token;
+use super::bind::Context;
+use super::rescue::Refusal;
+use super::session::Session;
+
+/// Repeats of one message before the client is told: more nodes than that do
+/// not fail within one request by accident.
+const MAX_ATTEMPTS: usize = 8;
+
+/// A message that can be sent again.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub method: Method,
+    pub body: Bytes,
+    pub accept: Option<HeaderValue>,
+    pub last_event_id: Option<HeaderValue>,
+}
+
+impl Outgoing {
+    #[must_use]
+    pub fn post(body: Bytes, accept: Option<&HeaderValue>) -> Self {
+        Self { method: Method::POST, body, accept: accept.cloned(), last_event_id: None }
+    }
+
+    fn request(&self, session: &Session) -> Request<Body> {
+        self.with_body(session, Body::from(self.body.clone()))
+    }
+
+    fn with_body(&self, session: &Session, body: Body) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        let headers = request.headers_mut();
+        if self.method == Method::POST {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        }
+        if let Some(accept) = &self.accept {
+            headers.insert(header::ACCEPT, accept.clone());
+        }
+        if let Some(id) = &self.last_event_id {
+            headers.insert(headers::LAST_EVENT_ID, id.clone());
+        }
+        let facts =
+            Facts { session: session.id, principal: session.principal.clone(), open: None };
+        request.extensions_mut().insert(facts);
+        request
+    }
+}
+
+/// A replica's response, and what the client is to be told about the node.
+pub struct Delivered {
+    pub response: Response<Body>,
+    pub token: Option<Token>,
+}
+
+impl Worker {
+    /// Sends a message that is kept, until a replica answers.
+    pub(super) async fn deliver(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+    ) -> Result<Delivered, Refusal> {
+        let mut failed: Vec<NodeId> = Vec::new();
+        let mut token = None;
+        let mut why = String::new();
+        for _ in 0..MAX_ATTEMPTS {
+            let node = match self.holder(session, server, &failed).await {
+                Some(node) => node,
+                None => {
+                    let opened = self
+                        .establish(context, session, server, &outgoing.body, Handshake::Host, &mut failed)
+                        .await?;
+                    token = opened.token.or(token);
+                    opened.node
+                }
+            };
+            let request = outgoing.request(session);
+            match self.link.call(&node.reach, server, request).await {
+                Ok(response) => match Outcome::read(response.headers()) {
+                    Some(Outcome::UnknownSession) => {
+                        why = "its session was lost and could not be opened again".to_owned();
+                        self.open_again(&node, session, server, &mut failed).await;
+                    }
+                    Some(Outcome::NotSent) => {
+                        why = format!("node {} could not reach it", node.id);
+                        failed.push(node.id);
+                    }
+                    Some(Outcome::Sent) | None => return Ok(Delivered { response, token }),
+                },
+                Err(Failure::NotSent(reason)) => {
+                    self.suspect(&node.id, &reason);
+                    self.say_moved(session, server, &node.id, &reason);
+                    why = reason;
+                    failed.push(node.id);
+                }
+                Err(Failure::Broken(reason)) => {
+                    self.suspect(&node.id, &reason);
+                    return Err(Refusal::Lost { server: server.clone(), why: reason });
+                }
+            }
+        }
+        Err(Refusal::Unavailable { server: server.clone(), why })
+    }
+
+    /// Sends a message that is too large to be kept: once, after the host has
+    /// confirmed the session.
+    pub(super) async fn deliver_once(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+        body: Body,
+    ) -> Result<Delivered, Refusal> {
+        let mut failed = Vec::new();
+        let mut token = None;
+        let confirmed = match self.holder(session, server, &failed).await {
+            Some(node) => match self.open(&node, session, server, Handshake::Host).await {
+                Ok(_) => Some(node),
+                Err(reason) => {
+                    self.say_moved(session, server, &node.id, &reason);
+                    failed.push(node.id);
+                    None
+                }
+            },
+            None => None,
+        };
+        let node = match confirmed {
+            Some(node) => node,
+            None => {
+                let opened = self
+                    .establish(context, session, server, &[], Handshake::Host, &mut failed)
+                    .await?;
+                token = opened.token;
+                opened.node
+            }
+        };
+        let request = outgoing.with_body(session, body);
+        match self.link.call(&node.reach, server, request).await {
+            Ok(response) => Ok(Delivered { response, token }),
+            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
+                self.suspect(&node.id, &why);
+                Err(Refusal::Lost { server: server.clone(), why })
+            }
+        }
+    }
+
+    /// The node that holds the session. After a start of the gateway a session
+    /// from before it is waited for, since its node may not have reported yet.
+    async fn holder(&self, session: &Session, server: &ServerName, failed: &[NodeId]) -> Option<Node> {
+        let look = || {
+            let topology = self.edge.topology.load();
+            self.bound(&topology, session, server, failed)
+        };
+        let found = look();
+        if found.is_some() || !self.edge.returning.concerns(session.minted_at) {
+            return found;
+        }
+        self.edge.returning.wait().await;
+        look()
+    }
+
+    async fn open_again(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        failed: &mut Vec<NodeId>,
+    ) {
+        self.edge.metrics.reopened();
+        if !node.health.accepts() {
+            failed.push(node.id.clone());
+            return;
+        }
+        if let Err(reason) = self.open(node, session, server, Handshake::Host).await {
+            self.say_moved(session, server, &node.id, &reason);
+            failed.push(node.id.clone());
+        }
+    }
+
+    fn say_moved(&self, session: &Session, server: &ServerName, node: &NodeId, why: &str) {
+        tracing::warn!(
+            session = %session.id.short(), node = %node, server = %server,
+            "session affinity: the session leaves its node: {why}"
+        );
+    }
+}

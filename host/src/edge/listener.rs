@@ -1,0 +1,106 @@
+//! One port, one accept socket per worker.
+//!
+//! The sockets share the port with `SO_REUSEPORT`, which would also let a second
+//! gateway bind it without an error and take half the connections. So an
+//! exclusive lock on the port comes first, and a bind without the option, which
+//! finds every other program.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// The sockets, all on one address.
+#[derive(Debug)]
+pub struct Listeners {
+    pub sockets: Vec<TcpListener>,
+    pub address: SocketAddr,
+    /// Held as long as the port is ours.
+    _lock: Option<Socket>,
+}
+
+/// Binds `host` and `port` once per worker. Port 0 lets the system choose.
+///
+/// # Errors
+/// If the host is not known, or the port is taken.
+pub fn bind(host: &str, port: u16, workers: usize) -> io::Result<Listeners> {
+    let address = resolve(host, port)?;
+    let first = match port {
+        0 => open(address, true)?,
+        _ => {
+            // Without SO_REUSEPORT: fails if anybody else has it, in whatever way.
+            drop(open(address, false)?);
+            open(address, true)?
+        }
+    };
+    let address = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP socket"))?;
+    let lock = lock(address.port())?;
+    first.listen(BACKLOG)?;
+    let mut sockets = vec![listener(first)?];
+    for _ in 1..workers {
+        let socket = open(address, true)?;
+        socket.listen(BACKLOG)?;
+        sockets.push(listener(socket)?);
+    }
+    Ok(Listeners { sockets, address, _lock: lock })
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    (host, port)
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other(format!("{host} has no address")))
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listener(socket: Socket) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A name in the abstract socket namespace: it belongs to the network namespace,
+/// as the port does, and goes with the process.
+#[cfg(target_os = "linux")]
+fn lock(port: u16) -> io::Result<Option<Socket>> {
+    let lock = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let name = socket2::SockAddr::unix(format!("\0mooring/port/{port}"))?;
+    lock.bind(&name).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(error.kind(), format!("port {port} is taken by another mooring"))
+        }
+        _ => error,
+    })?;
+    Ok(Some(lock))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lock(_: u16) -> io::Result<Option<Socket>> {
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_that_nobody_else_gets() {
+        let ours = bind("127.0.0.1", 0, 3).unwrap();
+        assert_eq!(ours.sockets.len(), 3);
+        let port = ours.address.port();
+        assert!(ours.sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
+        let error = bind("127.0.0.1", port, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(ours);
+        assert!(bind("127.0.0.1", port, 1).is_ok());
+    }
+}

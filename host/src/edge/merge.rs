@@ -1,0 +1,341 @@
+//! Several servers' catalogues as one: names, lists, and who owns what.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::ServerName;
+use crate::protocol::catalog::Catalog;
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+
+use super::{Member, Selection};
+
+/// When a name carries its server's in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrefixMode {
+    Always,
+    /// Only names that two servers of the scope have.
+    OnCollision,
+    Never,
+}
+
+/// How names are composed.
+#[derive(Debug, Clone, Copy)]
+pub struct Naming<'a> {
+    pub mode: PrefixMode,
+    pub separator: &'a str,
+}
+
+/// One server's part of a scope.
+pub struct Part<'a> {
+    pub member: &'a Member,
+    pub selection: Option<&'a Selection>,
+    pub catalog: &'a Catalog,
+}
+
+/// Whose a name is, and what its owner calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub server: ServerName,
+    pub name: String,
+}
+
+/// What a scope offers. Results are ready to be sent.
+#[derive(Debug, Default)]
+pub struct Merged {
+    results: HashMap<List, Bytes>,
+    tools: HashMap<String, Owner>,
+    prompts: HashMap<String, Owner>,
+    resources: HashMap<String, ServerName>,
+    /// Text before the first variable of a URI template, and whose it is.
+    templates: Vec<(String, ServerName)>,
+    pub instructions: Option<String>,
+}
+
+impl Merged {
+    /// Merges in the order of the parts.
+    #[must_use]
+    pub fn of(parts: &[Part<'_>], naming: Naming<'_>) -> Self {
+        let mut merged = Self { instructions: instructions(parts), ..Self::default() };
+        for list in [List::Tools, List::Prompts] {
+            let (items, owners) = named(parts, list, naming);
+            merged.results.insert(list, result(list, &items));
+            match list {
+                List::Tools => merged.tools = owners,
+                _ => merged.prompts = owners,
+            }
+        }
+        for list in [List::Resources, List::Templates] {
+            let items = merged.located(parts, list);
+            merged.results.insert(list, result(list, &items));
+        }
+        merged
+    }
+
+    /// The result of a list, all on one page.
+    #[must_use]
+    pub fn result(&self, list: List) -> Bytes {
+        self.results.get(&list).cloned().unwrap_or_else(|| result(list, &[]))
+    }
+
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<&Owner> {
+        self.tools.get(name)
+    }
+
+    #[must_use]
+    pub fn prompt(&self, name: &str) -> Option<&Owner> {
+        self.prompts.get(name)
+    }
+
+    /// The owner of a URI: listed, or of a template that begins like it, or the
+    /// only server with that scheme.
+    #[must_use]
+    pub fn resource(&self, uri: &str) -> Option<&ServerName> {
+        if let Some(owner) = self.resources.get(uri) {
+            return Some(owner);
+        }
+        let begins = self.templates.iter().filter(|(text, _)| uri.starts_with(text.as_str()));
+        if let Some((_, owner)) = begins.max_by_key(|(text, _)| text.len()) {
+            return Some(owner);
+        }
+        let (scheme, _) = uri.split_once(':')?;
+        let same_scheme = |other: &str| other.split_once(':').is_some_and(|(s, _)| s == scheme);
+        let mut owners = self
+            .resources
+            .iter()
+            .filter(|(uri, _)| same_scheme(uri))
+            .map(|(_, owner)| owner)
+            .chain(self.templates.iter().filter(|(t, _)| same_scheme(t)).map(|(_, owner)| owner));
+        let first = owners.next()?;
+        owners.all(|owner| owner == first).then_some(first)
+    }
+
+    fn located(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Item {
+            uri: Option<String>,
+            uri_template: Option<String>,
+        }
+        let mut items = Vec::new();
+        for part in parts {
+            let server = &part.member.server;
+            for raw in part.catalog.items(list) {
+                let Ok(item) = serde_json::from_str::<Item>(raw.get()) else { continue };
+                match (list, item.uri, item.uri_template) {
+                    (List::Resources, Some(uri), _) => {
+                        if let Some(owner) = self.resources.get(&uri) {
+                            if owner != server {
+                                tracing::warn!(%uri, "two servers have this resource: {owner} keeps it, {server}'s is hidden");
+                            }
+                            continue;
+                        }
+                        self.resources.insert(uri, server.clone());
+                    }
+                    (List::Templates, _, Some(template)) => {
+                        let fixed = template.split('{').next().unwrap_or("").to_owned();
+                        self.templates.push((fixed, server.clone()));
+                    }
+                    _ => continue,
+                }
+                items.push(Bytes::copy_from_slice(raw.get().as_bytes()));
+            }
+        }
+        items
+    }
+}
+
+/// Tools or prompts under their composed names.
+fn named(
+    parts: &[Part<'_>],
+    list: List,
+    naming: Naming<'_>,
+) -> (Vec<Bytes>, HashMap<String, Owner>) {
+    let mut items = Vec::new();
+    let mut owners: HashMap<String, Owner> = HashMap::new();
+    let shown: Vec<(&Part<'_>, &RawValue, String)> = parts
+        .iter()
+        .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
+        .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
+        .filter(|(part, _, name)| is_shown(part, list, name))
+        .collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (_, _, name) in &shown {
+        *counts.entry(name).or_default() += 1;
+    }
+    for (part, raw, name) in &shown {
+        let server = &part.member.server;
+        let prefixed = match naming.mode {
+            PrefixMode::Always => true,
+            PrefixMode::Never => false,
+            PrefixMode::OnCollision => counts.get(name.as_str()).is_some_and(|count| *count > 1),
+        };
+        let wanted =
+            if prefixed { format!("{server}{}{name}", naming.separator) } else { name.clone() };
+        let composed = free_name(&owners, wanted, server);
+        items.push(renamed(part, list, raw, name, &composed));
+        owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
+    }
+    (items, owners)
+}
+
+/// The first in the file keeps a name; the next gets a number.
+fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerName) -> String {
+    let Some(first) = owners.get(&wanted) else { return wanted };
+    let free = (2..).map(|n| format!("{wanted}-{n}")).find(|name| !owners.contains_key(name));
+    let free = free.unwrap_or(wanted);
+    tracing::warn!("{}'s {} keeps its name; {server}'s is shown as {free}", first.server, first.name);
+    free
+}
+
+fn is_shown(part: &Part<'_>, list: List, name: &str) -> bool {
+    let (chosen, choices) = match list {
+        List::Tools => (&part.member.tools, part.selection.map(|s| &s.tools)),
+        _ => (&part.member.prompts, part.selection.map(|s| &s.prompts)),
+    };
+    let in_group = chosen.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
+    let enabled = choices.and_then(|choices| choices.get(name)).is_none_or(|c| c.enabled);
+    in_group && enabled
+}
+
+/// The item with its name, and the description if the operator has another,
+/// changed in place.
+fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        name: &'a RawValue,
+        #[serde(borrow)]
+        description: Option<&'a RawValue>,
+    }
+    let text = raw.get().as_bytes();
+    let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
+        return Bytes::copy_from_slice(text);
+    };
+    let choices = part.selection.map(|s| if list == List::Tools { &s.tools } else { &s.prompts });
+    let description = choices.and_then(|c| c.get(name)).and_then(|c| c.description.as_deref());
+    let mut edits = Vec::new();
+    edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
+    if let (Some(new), Some(old)) = (description, item.description) {
+        edits.extend(splice::span(text, old).map(|span| (span, splice::quoted(new))));
+    }
+    // From the back, so that earlier spans stay right.
+    edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
+    let mut out = Bytes::copy_from_slice(text);
+    for (span, by) in edits {
+        out = splice::replace(&out, span, by.as_bytes());
+    }
+    out
+}
+
+fn name_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
+}
+
+fn result(list: List, items: &[Bytes]) -> Bytes {
+    let size: usize = items.iter().map(|item| item.len() + 1).sum();
+    let mut out = Vec::with_capacity(size + 32);
+    out.extend_from_slice(format!("{{\"{}\":[", list.member()).as_bytes());
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(item);
+    }
+    out.extend_from_slice(b"]}");
+    out.into()
+}
+
+fn instructions(parts: &[Part<'_>]) -> Option<String> {
+    let texts: Vec<String> = parts
+        .iter()
+        .filter_map(|part| {
+            let outcome: crate::protocol::initialize::Outcome<'_> =
+                serde_json::from_str(part.catalog.initialize.get()).ok()?;
+            let text = outcome.instructions.filter(|text| !text.trim().is_empty())?;
+            Some(format!("## {}\n\n{}", part.member.server, text.trim()))
+        })
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog(tools: &[&str]) -> Catalog {
+        let raw = |text: String| RawValue::from_string(text).unwrap();
+        let mut catalog = Catalog::new(raw("{\"protocolVersion\":\"2025-11-25\"}".into()));
+        catalog.tools = tools.iter().map(|t| raw((*t).to_owned())).collect();
+        catalog
+    }
+
+    fn member(name: &str) -> Member {
+        Member { server: ServerName::parse(name).unwrap(), tools: None, prompts: None }
+    }
+
+    fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> Merged {
+        let parts: Vec<Part<'_>> = parts
+            .iter()
+            .map(|(member, catalog)| Part { member, selection: None, catalog })
+            .collect();
+        Merged::of(&parts, Naming { mode, separator: "-" })
+    }
+
+    #[test]
+    fn a_tool_changes_its_name_and_nothing_else() {
+        let tool = r#"{"x-vendor":{"name":1}, "name" : "echo","n":1e400,"title":"E\u0301"}"#;
+        let (a, tools) = (member("a"), catalog(&[tool]));
+        let merged = merge(&[(&a, &tools)], PrefixMode::Always);
+        let expect = format!("{{\"tools\":[{}]}}", tool.replace("\"echo\"", "\"a-echo\""));
+        assert_eq!(merged.result(List::Tools), expect);
+        assert_eq!(merged.tool("a-echo").unwrap().name, "echo");
+        assert_eq!(merged.tool("echo"), None);
+    }
+
+    #[test]
+    fn equal_composed_names_get_a_number_in_file_order() {
+        let (a, b) = (member("a"), member("a-b"));
+        let (one, two) = (catalog(&[r#"{"name":"b-c"}"#]), catalog(&[r#"{"name":"c"}"#]));
+        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
+        assert_eq!(merged.tool("a-b-c").unwrap().server.as_str(), "a");
+        assert_eq!(merged.tool("a-b-c-2").unwrap().server.as_str(), "a-b");
+    }
+
+    #[test]
+    fn on_collision_only_what_collides_is_prefixed() {
+        let (a, b) = (member("a"), member("b"));
+        let one = catalog(&[r#"{"name":"x"}"#, r#"{"name":"y"}"#]);
+        let two = catalog(&[r#"{"name":"y"}"#]);
+        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::OnCollision);
+        assert!(merged.tool("x").is_some());
+        assert!(merged.tool("a-y").is_some());
+        assert!(merged.tool("b-y").is_some());
+        assert!(merged.tool("y").is_none());
+    }
+
+    #[test]
+    fn a_uri_is_found_by_list_by_template_and_by_scheme() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let (a, b) = (member("a"), member("b"));
+        let mut one = catalog(&[]);
+        one.resources = vec![raw(r#"{"uri":"note://1"}"#)];
+        let mut two = catalog(&[]);
+        two.templates = vec![raw(r#"{"uriTemplate":"file:///tmp/{path}"}"#)];
+        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
+        let owner = |uri| merged.resource(uri).map(ServerName::as_str);
+        assert_eq!(owner("note://1"), Some("a"));
+        assert_eq!(owner("note://2"), Some("a"));
+        assert_eq!(owner("file:///tmp/x"), Some("b"));
+        assert_eq!(owner("http://x"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! What the edge counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Debug, Default)]
+pub struct Metrics {
+    requests: AtomicU64,
+    refused: AtomicU64,
+    in_flight: AtomicU64,
+    opened: AtomicU64,
+    reopened: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    pub requests: u64,
+    /// Answered with a status of 400 or more.
+    pub refused: u64,
+    /// Requests and streams that are under way.
+    pub in_flight: u64,
+    /// Sessions begun.
+    pub opened: u64,
+    /// Sessions that a host had lost and that were opened again.
+    pub reopened: u64,
+    /// Sessions ended by their clients.
+    pub ended: u64,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            requests: read(&self.requests),
+            refused: read(&self.refused),
+            in_flight: read(&self.in_flight),
+            opened: read(&self.opened),
+            reopened: read(&self.reopened),
+            ended: read(&self.ended),
+        }
+    }
+
+    pub(super) fn began(&self) {
+        add(&self.requests);
+        add(&self.in_flight);
+    }
+
+    pub(super) fn settled(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        add(&self.refused);
+    }
+
+    pub(super) fn opened(&self) {
+        add(&self.opened);
+    }
+
+    pub(super) fn reopened(&self) {
+        add(&self.reopened);
+    }
+
+    pub(super) fn ended(&self) {
+        add(&self.ended);
+    }
+}
+
+fn add(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,137 @@
+//! The edge: the part that faces clients.
+//!
+//! The life of a request, one step a function:
+//!
+//! ```text
+//! 1 accept    server     worker, connection, limits
+//! 2 admit     admit      Host, Origin, credentials → principal
+//! 3 classify  classify   path → scope, sealed id → session
+//! 4 resolve   streamable pass-through: the server is the scope
+//!             aggregate  envelope → local answer, or (server, rewritten bytes)
+//! 5 bind      bind       live binding, or the strategy's choice
+//! 6 send      deliver    to the replica; what was surely not sent goes to the next
+//! 7 relay     relay      status, headers, frames as they come
+//! 8 settle    settle     by Drop: metrics and the access log
+//! ```
+//!
+//! An error on the way is a [`rescue::Refusal`]; one table answers the client.
+//! The edge starts no process and knows no cluster: it sees a topology snapshot,
+//! a strategy and a [`crate::seam::Link`].
+
+mod admit;
+mod affinity;
+mod aggregate;
+mod bind;
+mod catalog;
+mod classify;
+mod deliver;
+mod listener;
+mod merge;
+mod metrics;
+mod open;
+mod relay;
+mod rescue;
+mod returning;
+mod server;
+mod session;
+mod settle;
+mod streamable;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::model::{GroupName, NodeId, ServerName, Topology};
+use crate::protocol::seal::KeyRing;
+use crate::seam::Link;
+use crate::store::{Bindings, Records};
+use crate::wasm::Strategy;
+
+pub use admit::for_management as admit_management;
+pub use catalog::Catalogs;
+pub use listener::{Listeners, bind as listen};
+pub use merge::PrefixMode;
+pub use metrics::Metrics;
+pub use returning::Returning;
+pub use server::{OtherRoutes, serve};
+
+/// A group of servers, or what of one server is shown.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub server: ServerName,
+    /// Names that are shown; none means all.
+    pub tools: Option<Vec<String>>,
+    pub prompts: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Whether the name works in URLs, and not only the id.
+    pub by_name: bool,
+    pub name: GroupName,
+    pub id: Option<String>,
+    pub members: Vec<Member>,
+}
+
+/// Tools and prompts of one server that the operator has hidden or described.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Hidden, or shown with another description.
+    pub tools: std::collections::BTreeMap<String, Choice>,
+    pub prompts: std::collections::BTreeMap<String, Choice>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Choice {
+    pub enabled: bool,
+    pub description: Option<String>,
+}
+
+/// What the operator decides about the edge.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    pub bearer: Option<crate::config::Secret>,
+    pub allowed_hosts: Vec<String>,
+    pub allowed_origins: Vec<String>,
+    /// Whether `/mcp` without a name is served.
+    pub global_route: bool,
+    pub groups: Vec<Group>,
+    /// Servers of this process's own file, in file order: lists keep it.
+    pub order: Vec<ServerName>,
+    pub selections: std::collections::BTreeMap<ServerName, Selection>,
+    pub separator: String,
+    pub prefix: PrefixMode,
+    /// Whether the strategy is asked at all.
+    pub sticky: bool,
+    pub signed: bool,
+    pub request_body: usize,
+    pub kept_body: usize,
+    pub header_block: usize,
+    /// Only the coordinator may use `/mcp` of this process.
+    pub closed: bool,
+}
+
+/// What all workers share.
+pub struct Edge {
+    pub config: EdgeConfig,
+    pub topology: Arc<ArcSwap<Topology>>,
+    pub strategy: Strategy,
+    pub bindings: Arc<Bindings>,
+    pub records: Arc<Records>,
+    pub keys: KeyRing,
+    pub catalogs: Arc<Catalogs>,
+    pub returning: Returning,
+    /// Nodes that did not answer, for whoever keeps their health.
+    pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
+    pub metrics: Arc<Metrics>,
+    pub affinity_key: Vec<u8>,
+}
+
+/// One worker's edge. Cloning is cheap.
+#[derive(Clone)]
+pub struct Worker {
+    pub index: usize,
+    pub edge: Arc<Edge>,
+    pub link: Link,
+}

@@ -1,0 +1,144 @@
+//! Opening a session's server at a replica, and finding one that can.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+
+use crate::model::{Node, NodeId, ServerName};
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::seam::{Body, Facts, Failure, Handshake, collect};
+
+use super::Worker;
+use super::affinity::Token;
+use super::bind::Context;
+use super::rescue::Refusal;
+use super::session::Session;
+
+/// An `InitializeResult` with long instructions fits.
+const MAX_RESULT: usize = 4 << 20;
+
+/// A server that is open for the session.
+pub struct Opened {
+    pub node: Node,
+    /// The `InitializeResult`.
+    pub result: Bytes,
+    pub token: Option<Token>,
+}
+
+impl Worker {
+    /// Binds the session to a node and opens the server there; goes on to the
+    /// next node while one refuses. Nothing of the client's message is sent.
+    pub(super) async fn establish(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        message: &[u8],
+        handshake: Handshake,
+        failed: &mut Vec<NodeId>,
+    ) -> Result<Opened, Refusal> {
+        let mut why = "no node that hosts it is up".to_owned();
+        loop {
+            let previous = self.edge.bindings.get(session.id, server);
+            let Some(choice) = self.choose(context, session, server, message, failed) else {
+                return Err(Refusal::Unavailable { server: server.clone(), why });
+            };
+            let bindings = &self.edge.bindings;
+            let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
+            let token = choice.token.filter(|_| winner == choice.node);
+            let topology = self.edge.topology.load_full();
+            let known = topology.node(&winner).filter(|_| !failed.contains(&winner));
+            let Some(node) = known else {
+                // Another worker's choice that is of no use to us.
+                bindings.release(session.id, server, &winner);
+                failed.push(winner);
+                continue;
+            };
+            match self.open(node, session, server, handshake).await {
+                Ok(result) => return Ok(Opened { node: node.clone(), result, token }),
+                Err(reason) => {
+                    tracing::warn!(
+                        session = %session.id.short(), node = %winner, server = %server,
+                        "session affinity: cannot open there: {reason}"
+                    );
+                    bindings.release(session.id, server, &winner);
+                    failed.push(winner);
+                    why = reason;
+                }
+            }
+        }
+    }
+
+    /// Opens the server at one node; does nothing where it is open already.
+    pub(super) async fn open(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        handshake: Handshake,
+    ) -> Result<Bytes, String> {
+        let mut request = Request::new(Body::from(session.params.clone()));
+        *request.method_mut() = Method::POST;
+        let facts = Facts {
+            session: session.id,
+            principal: session.principal.clone(),
+            open: Some(handshake),
+        };
+        request.extensions_mut().insert(facts);
+        let response = match self.link.call(&node.reach, server, request).await {
+            Ok(response) => response,
+            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
+                self.suspect(&node.id, &why);
+                return Err(format!("node {}: {why}", node.id));
+            }
+        };
+        let good = response.status().is_success();
+        let body = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
+        if !good {
+            return Err(error_text(&body));
+        }
+        if handshake == Handshake::Host {
+            self.restore(node, session, server).await;
+        }
+        Ok(body)
+    }
+
+    /// Tells a server that was opened later what the session has set before.
+    async fn restore(&self, node: &Node, session: &Session, server: &ServerName) {
+        let level = self.edge.bindings.record(session.id).and_then(|record| record.log_level);
+        let Some(level) = level else { return };
+        let params = format!("{{\"level\":{level}}}");
+        let message = jsonrpc::request("\"mooring-level\"", "logging/setLevel", &params);
+        let mut request = Request::new(Body::from(message));
+        *request.method_mut() = Method::POST;
+        request
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        let facts =
+            Facts { session: session.id, principal: session.principal.clone(), open: None };
+        request.extensions_mut().insert(facts);
+        // A server without logging refuses; there is nothing to restore then.
+        let _ = self.link.call(&node.reach, server, request).await;
+    }
+
+    pub(super) fn suspect(&self, node: &NodeId, why: &str) {
+        tracing::debug!(node = %node, "did not answer: {why}");
+        // Nobody listens only while the process ends.
+        let _ = self.edge.suspects.send((node.clone(), why.to_owned()));
+    }
+}
+
+/// The message of a JSON-RPC error, or the body's beginning.
+fn error_text(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        message: String,
+    }
+    Envelope::parse(body)
+        .ok()
+        .and_then(|envelope| serde_json::from_str::<Error>(envelope.error?.get()).ok())
+        .map_or_else(
+            || String::from_utf8_lossy(body).chars().take(300).collect(),
+            |error| error.message,
+        )
+}

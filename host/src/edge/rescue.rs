@@ -1,0 +1,130 @@
+//! The one table that turns an error into a response.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::model::ServerName;
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, Malformed, code};
+use crate::seam::Body;
+
+/// Why a request is not served. Says stage and blame by its name, and to the
+/// client what it can do.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    #[error("Forbidden: the Host {0:?} is not one of this gateway's; add it to systemConfig.allowedHosts")]
+    ForeignHost(String),
+    #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
+    ForeignOrigin(String),
+    #[error("Unauthorized: send \"Authorization: Bearer …\" with the key of systemConfig.routing.bearerAuthKey")]
+    Unauthorized,
+    #[error("Forbidden: this node serves its coordinator only; connect to the coordinator, or set cluster.node.public")]
+    ClosedNode,
+    #[error("Not found: {0}")]
+    UnknownPath(String),
+    #[error("Not found: there is no server or group {0:?} here")]
+    UnknownScope(String),
+    #[error("Method not allowed: {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("Unsupported Media Type: Content-Type must be application/json")]
+    ContentType,
+    #[error("Not Acceptable: Accept must have {0}")]
+    Accept(&'static str),
+    #[error("Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)")]
+    TooLarge(usize),
+    #[error("Bad Request: the request body broke off")]
+    BodyBroken,
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    #[error("Bad Request: Mcp-Session-Id header is required, unless the request is initialize")]
+    MissingSession,
+    #[error("Session not found")]
+    UnknownSession,
+    #[error("Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05")]
+    Version(String),
+    #[error("{0}")]
+    InvalidParams(String),
+    #[error("Method not found: {0}")]
+    MethodNotFound(String),
+    #[error("Resource not found: {0}")]
+    ResourceNotFound(String),
+    /// No replica could take it; it has not run anywhere.
+    #[error("server {server} is not available: {why}")]
+    Unavailable { server: ServerName, why: String },
+    /// It reached a replica, which then went away.
+    #[error("the connection to server {server} broke while the call was under way; it may have run: {why}")]
+    Lost { server: ServerName, why: String },
+    #[error("the gateway could not make a session id")]
+    NoKey,
+}
+
+impl Refusal {
+    fn table(&self) -> (StatusCode, i64) {
+        match self {
+            Self::ForeignHost(_) | Self::ForeignOrigin(_) | Self::ClosedNode => {
+                (StatusCode::FORBIDDEN, code::TRANSPORT)
+            }
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, code::TRANSPORT),
+            Self::UnknownPath(_) | Self::UnknownScope(_) => {
+                (StatusCode::NOT_FOUND, code::TRANSPORT)
+            }
+            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::TRANSPORT),
+            Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
+            Self::Accept(_) => (StatusCode::NOT_ACCEPTABLE, code::TRANSPORT),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT),
+            Self::BodyBroken | Self::MissingSession | Self::Version(_) => {
+                (StatusCode::BAD_REQUEST, code::TRANSPORT)
+            }
+            Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
+            Self::UnknownSession => (StatusCode::NOT_FOUND, code::SESSION),
+            Self::InvalidParams(_) => (StatusCode::OK, code::INVALID_PARAMS),
+            Self::MethodNotFound(_) => (StatusCode::OK, code::METHOD_NOT_FOUND),
+            Self::ResourceNotFound(_) => (StatusCode::OK, code::RESOURCE),
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
+            Self::Lost { .. } => (StatusCode::BAD_GATEWAY, code::SERVER_LOST),
+            Self::NoKey => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
+        }
+    }
+
+    /// Whether it answers one request of a session that goes on: then it is a
+    /// JSON-RPC error inside a 200, which clients hand to whoever called. Any
+    /// other status ends the transport of several SDKs.
+    fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidParams(_)
+                | Self::MethodNotFound(_)
+                | Self::ResourceNotFound(_)
+                | Self::Unavailable { .. }
+                | Self::Lost { .. }
+        )
+    }
+
+    /// The response; `id` is the request's, as it stands in the message.
+    #[must_use]
+    pub fn response(&self, id: Option<&str>) -> Response<Body> {
+        let (status, code) = self.table();
+        let answers = self.is_answer() && id.is_some();
+        let mut response =
+            Response::new(Body::from(jsonrpc::error(id, code, &self.to_string())));
+        *response.status_mut() = if answers { StatusCode::OK } else { status };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        match self {
+            Self::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::MethodNotAllowed(_) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            }
+            Self::Unavailable { .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // What is left of the body is not read: the connection is of no use.
+            Self::TooLarge(_) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

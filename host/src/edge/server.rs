@@ -1,0 +1,159 @@
+//! A worker's connections: accept, limits, and which part a path belongs to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::protocol::headers;
+use crate::seam::Body;
+
+use super::rescue::Refusal;
+use super::settle::Settle;
+use super::{Worker, admit, classify};
+
+/// A client that takes longer for its request head is cut off; idle keep-alive
+/// connections end by it too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+/// After running out of descriptors, until the next accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves what is not MCP: the management API, and the seam's remote side.
+pub trait OtherRoutes: Send + Sync {
+    /// None if the path is not one of its own.
+    fn serve(
+        &self,
+        worker: &Worker,
+        request: Request<Body>,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<BoxFuture<'static, Response<Body>>, Request<Body>>;
+}
+
+/// Accepts until `draining`, then waits until every connection has ended.
+pub async fn serve(
+    worker: Worker,
+    listener: TcpListener,
+    routes: Arc<dyn OtherRoutes>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until(&mut draining) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (worker, routes) = (worker.clone(), Arc::clone(&routes));
+                let (draining, alive) = (draining.clone(), alive.clone());
+                tokio::spawn(async move {
+                    connection(worker, stream, peer, routes, draining).await;
+                    drop(alive);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(alive);
+    // Ends when the last connection's sender is gone.
+    let _ = all_ended.recv().await;
+}
+
+async fn connection(
+    worker: Worker,
+    stream: TcpStream,
+    peer: SocketAddr,
+    routes: Arc<dyn OtherRoutes>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let limit = worker.edge.config.header_block;
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (worker, routes) = (worker.clone(), Arc::clone(&routes));
+        async move {
+            let request = request.map(Body::Incoming);
+            Ok::<_, std::convert::Infallible>(route(&worker, &*routes, request, peer, local).await)
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(limit)
+        .pipeline_flush(true);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = until(&mut draining) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%peer, "connection: {error}");
+    }
+}
+
+/// Resolves when it is said, or when nobody is left to say it.
+async fn until(said: &mut watch::Receiver<bool>) {
+    let _ = said.wait_for(|said| *said).await;
+}
+
+async fn route(
+    worker: &Worker,
+    routes: &dyn OtherRoutes,
+    request: Request<Body>,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> Response<Body> {
+    let mut request = match routes.serve(worker, request, peer, local) {
+        Ok(response) => return response.await,
+        Err(request) => request,
+    };
+    headers::strip_internal(request.headers_mut());
+    let mut settle =
+        Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
+    let response = match mcp(worker, request, peer, local).await {
+        Ok(response) => response,
+        Err((refusal, id)) => {
+            tracing::debug!(%peer, "{refusal}");
+            refusal.response(id.as_deref())
+        }
+    };
+    settle.answered(response.status());
+    response.map(|body| body.with_guard(settle))
+}
+
+async fn mcp(
+    worker: &Worker,
+    request: Request<Body>,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> Result<Response<Body>, super::streamable::Refused> {
+    let path = request.uri().path();
+    if path != "/mcp" && !path.starts_with("/mcp/") {
+        let text = format!("{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}");
+        return Err((Refusal::UnknownPath(text), None));
+    }
+    let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
+        .map_err(|refusal| (refusal, None))?;
+    let scope =
+        classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
+    worker.streamable(request, scope, principal, peer.ip()).await
+}

@@ -1,0 +1,281 @@
+//! Streamable HTTP for the revisions with sessions: 2025-03-26, 2025-06-18 and
+//! 2025-11-25 (basic/transports, "Streamable HTTP").
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+
+use crate::model::{Principal, Scope, ServerName};
+use crate::protocol::headers::{self, Accepts};
+use crate::protocol::initialize::{Outcome, Params};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed};
+use crate::protocol::methods;
+use crate::protocol::version::Version;
+use crate::seam::{Body, Handshake, TooLong, collect};
+
+use super::Worker;
+use super::bind::Context;
+use super::classify;
+use super::deliver::Outgoing;
+use super::relay::{json, relay};
+use super::rescue::Refusal;
+use super::session::Session;
+
+/// A refusal, and the id of the request it answers if that is known.
+pub type Refused = (Refusal, Option<String>);
+
+impl Worker {
+    pub(super) async fn streamable(
+        &self,
+        request: Request<Body>,
+        scope: Scope,
+        principal: Principal,
+        peer: std::net::IpAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let (parts, body) = request.into_parts();
+        let context = Context { headers: parts.headers, uri: parts.uri, peer };
+        match parts.method {
+            Method::POST => self.post(&context, &scope, principal, body).await,
+            Method::GET => self.get(&context, &scope, &principal).await.map_err(|r| (r, None)),
+            Method::DELETE => self.delete(&context, &scope, &principal).await.map_err(|r| (r, None)),
+            _ => Err((Refusal::MethodNotAllowed("POST, GET and DELETE are served here"), None)),
+        }
+    }
+
+    async fn post(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        check_media(context).map_err(|refusal| (refusal, None))?;
+        let session = match Session::of(&self.edge, &context.headers, scope, &principal) {
+            Ok(Some(session)) => session,
+            Ok(None) => return self.first(context, scope, principal, body, Refusal::MissingSession).await,
+            Err(refusal @ Refusal::UnknownSession) => {
+                // A client may begin anew with its old id still attached.
+                return self.first(context, scope, principal, body, refusal).await;
+            }
+            Err(refusal) => return Err((refusal, None)),
+        };
+        match classify::is_pass_through(self, scope) {
+            Some(server) => self.pass(context, &session, server, body).await,
+            None => {
+                let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+                self.aggregate(context, scope, &session, message).await
+            }
+        }
+    }
+
+    /// A request without a session: `initialize`, or refused.
+    async fn first(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        body: Body,
+        otherwise: Refusal,
+    ) -> Result<Response<Body>, Refused> {
+        let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        let id = envelope.id_text().map(str::to_owned);
+        if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {
+            return Err((otherwise, id));
+        }
+        self.initialize(context, scope, principal, &message, &envelope)
+            .await
+            .map_err(|refusal| (refusal, id))
+    }
+
+    async fn initialize(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let invalid = || Refusal::InvalidParams("initialize needs params.protocolVersion".into());
+        let params = envelope.params.ok_or_else(invalid)?;
+        let read: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid())?;
+        let requested = read.protocol_version.into_owned();
+        let session = Session::mint(principal, Bytes::copy_from_slice(params.get().as_bytes()));
+        let id = envelope.id_text().unwrap_or("null");
+        let (result, token) = match classify::is_pass_through(self, scope) {
+            Some(server) => {
+                let opened = self
+                    .establish(context, &session, server, message, Handshake::Client, &mut Vec::new())
+                    .await?;
+                (opened.result, opened.token)
+            }
+            None => {
+                self.edge.bindings.begin(session.id);
+                (self.own_result(scope, &session, Version::negotiate(&requested)), None)
+            }
+        };
+        let version = negotiated(&result).unwrap_or(Version::LATEST);
+        let sealed = session.seal(&self.edge, scope, version)?;
+        self.edge.metrics.opened();
+        let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
+        let headers = response.headers_mut();
+        // A sealed id is visible ASCII by construction.
+        let sealed = HeaderValue::from_str(&sealed).map_err(|_| Refusal::NoKey)?;
+        headers.insert(headers::SESSION, sealed);
+        self.edge.write_token(token.as_ref(), headers);
+        Ok(response)
+    }
+
+    /// A message for the one server behind the URL: bytes pass.
+    async fn pass(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let accept = context.headers.get(header::ACCEPT);
+        let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
+        let delivered = match kept {
+            Kept::Whole(message) => {
+                let outgoing = Outgoing::post(message, accept);
+                let sent = self.deliver(context, session, server, &outgoing).await;
+                sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?
+            }
+            Kept::Larger(body) => {
+                let outgoing = Outgoing::post(Bytes::new(), accept);
+                let sent = self.deliver_once(context, session, server, &outgoing, body).await;
+                sent.map_err(|refusal| (refusal, None))?
+            }
+        };
+        let mut response = relay(delivered.response);
+        self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        Ok(response)
+    }
+
+    async fn get(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Result<Response<Body>, Refusal> {
+        if !Accepts::of(&context.headers).events {
+            return Err(Refusal::Accept("text/event-stream"));
+        }
+        let session = self.session(context, scope, principal)?;
+        let Some(server) = classify::is_pass_through(self, scope) else {
+            return Ok(self.own_stream(scope, &session));
+        };
+        let outgoing = Outgoing {
+            method: Method::GET,
+            body: Bytes::new(),
+            accept: context.headers.get(header::ACCEPT).cloned(),
+            last_event_id: context.headers.get(headers::LAST_EVENT_ID).cloned(),
+        };
+        let delivered = self.deliver(context, &session, server, &outgoing).await?;
+        Ok(relay(delivered.response))
+    }
+
+    /// Ends the session everywhere, and for the id's remaining life.
+    async fn delete(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Result<Response<Body>, Refusal> {
+        let session = self.session(context, scope, principal)?;
+        self.edge.records.end(session.id, session.minted_at);
+        self.edge.metrics.ended();
+        let outgoing = Outgoing {
+            method: Method::DELETE,
+            body: Bytes::new(),
+            accept: None,
+            last_event_id: None,
+        };
+        if let Some(record) = self.edge.bindings.forget(session.id) {
+            let topology = self.edge.topology.load_full();
+            for (server, binding) in record.servers {
+                if let Some(node) = topology.node(&binding.node) {
+                    self.close_at(node, &session, &server, &outgoing).await;
+                }
+            }
+        }
+        Ok(Response::new(Body::Empty))
+    }
+
+    fn session(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Result<Session, Refusal> {
+        Session::of(&self.edge, &context.headers, scope, principal)?.ok_or(Refusal::MissingSession)
+    }
+
+    async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {
+        collect(body, self.edge.config.request_body).await.map_err(|error| match error {
+            TooLong::Limit(limit) => Refusal::TooLarge(limit),
+            TooLong::Broken(_) => Refusal::BodyBroken,
+        })
+    }
+
+    /// Reads as much as may be kept for a repeat.
+    async fn keep(&self, mut body: Body) -> Result<Kept, Refusal> {
+        let config = &self.edge.config;
+        let declared = body.size_hint().lower();
+        if declared > config.request_body as u64 {
+            return Err(Refusal::TooLarge(config.request_body));
+        }
+        if declared > config.kept_body as u64 {
+            return Ok(Kept::Larger(body));
+        }
+        let mut read = BytesMut::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+            if read.is_empty() && body.is_end_stream() {
+                return Ok(Kept::Whole(data));
+            }
+            read.extend_from_slice(&data);
+            if read.len() > config.kept_body {
+                let rest = Body::chained(read.freeze(), body, config.request_body);
+                return Ok(Kept::Larger(rest));
+            }
+        }
+        Ok(Kept::Whole(read.freeze()))
+    }
+}
+
+enum Kept {
+    Whole(Bytes),
+    Larger(Body),
+}
+
+fn check_media(context: &Context) -> Result<(), Refusal> {
+    if !headers::is_type(&context.headers, headers::JSON) {
+        return Err(Refusal::ContentType);
+    }
+    let accepts = Accepts::of(&context.headers);
+    if accepts.json && accepts.events {
+        Ok(())
+    } else {
+        Err(Refusal::Accept("application/json and text/event-stream"))
+    }
+}
+
+fn negotiated(result: &[u8]) -> Option<Version> {
+    let outcome: Outcome<'_> = serde_json::from_slice(result).ok()?;
+    Version::parse(&outcome.protocol_version)
+}
+
+/// The id of a kept message, for the answer to it.
+fn request_id(message: &[u8]) -> Option<String> {
+    match Envelope::parse(message) {
+        Ok(envelope) if envelope.kind() == Kind::Request => {
+            envelope.id_text().map(str::to_owned)
+        }
+        Ok(_) | Err(Malformed::Json(_) | Malformed::Message(_)) => None,
+    }
+}

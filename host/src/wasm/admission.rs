@@ -1,0 +1,279 @@
+//! The gate that a plugin passes before it may decide anything.
+//!
+//! ```text
+//!   bytes ─▶ size, kind ─▶ compile ─▶ imports, exports ─▶ link
+//!         ─▶ describe, configure ─▶ plan ─▶ trial ─▶ admitted
+//! ```
+//!
+//! Runs off the request path, with the old plugin still serving. Compiling
+//! hostile bytes is the one step that cannot be interrupted, hence the cap on
+//! their size.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::Component;
+
+use super::engine::{Engines, Pulse};
+use super::guest_log::GuestLog;
+use super::instance::Blueprint;
+use super::plugin::Plugin;
+use super::refusal::{AdmissionError, Kind, Refusal};
+use super::sandbox::WASI_PACKAGES;
+use super::source::Source;
+use super::trial::Trial;
+use super::vocabulary::{Carrier, Input, Plan};
+
+/// The largest in sight is a Python interpreter with 18 MB.
+const FILE_LIMIT: u64 = 32 << 20;
+
+/// From here on a component is an interpreter and goes to the roomy engine. The
+/// built-ins have 0.1 MB.
+const LARGE: usize = 2 << 20;
+
+const STRATEGY: &str = "mooring:routing/strategy@0.1";
+const IMPORTS: [&str; 2] = ["mooring:routing/types@0.1", "mooring:routing/log@0.1"];
+
+/// Every input costs 50 ns a decision.
+const MOST_INPUTS: usize = 16;
+const LONGEST_NAME: usize = 256;
+
+/// Whether a plugin may import WASI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wasi {
+    #[default]
+    Deny,
+    /// It may, and finds nothing there: no files, no network, no clock.
+    Sandbox,
+}
+
+/// All that is decided once per strategy.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub wasi: Wasi,
+    /// Data-plane workers, each with instances of its own. At least 1.
+    pub workers: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            wasi: Wasi::Deny,
+            workers: 1,
+        }
+    }
+}
+
+pub(super) fn admit(
+    engines: &Engines,
+    source: &Source,
+    config_json: &str,
+    wasi: Wasi,
+) -> Result<Plugin, AdmissionError> {
+    let refuse = |refusal| AdmissionError {
+        plugin: source.to_string(),
+        refusal,
+    };
+    let bytes = read(source).map_err(refuse)?;
+    let candidate = Candidate::compile(engines, &bytes).map_err(refuse)?;
+    let plugin = candidate
+        .meet(engines, &bytes, &source.to_string(), config_json, wasi)
+        .map_err(refuse)?;
+    let trial = Trial::run(&plugin).map_err(refuse)?;
+    trial.verdict().map_err(refuse)?;
+    Ok(plugin)
+}
+
+pub(super) fn read(source: &Source) -> Result<Cow<'static, [u8]>, Refusal> {
+    match source {
+        Source::Builtin(builtin) => Ok(Cow::Borrowed(builtin.bytes())),
+        Source::File(path) => Ok(Cow::Owned(read_file(path)?)),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a file that is too large, even if it
+        // grows while it is read.
+        File::open(path)?
+            .take(FILE_LIMIT + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(Refusal::Unreadable)
+}
+
+/// Compiled, and nothing of it run yet.
+pub(super) struct Candidate {
+    component: Component,
+    roomy: bool,
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
+}
+
+impl Candidate {
+    pub(super) fn compile(engines: &Engines, bytes: &[u8]) -> Result<Self, Refusal> {
+        let size = bytes.len() as u64;
+        if size > FILE_LIMIT {
+            let limit = FILE_LIMIT;
+            return Err(Refusal::TooLarge { size, limit });
+        }
+        match Kind::of(bytes) {
+            Kind::Component => {}
+            other => return Err(Refusal::NotAComponent(other)),
+        }
+        let roomy = bytes.len() > LARGE;
+        let component = compile(engines, bytes, roomy)?;
+        let kind = component.component_type();
+        let names = |(name, _): (&str, _)| name.to_owned();
+        let imports = kind.imports(component.engine()).map(names).collect();
+        let exports = kind.exports(component.engine()).map(names).collect();
+        Ok(Self {
+            component,
+            roomy,
+            imports,
+            exports,
+        })
+    }
+
+    pub(super) fn meet(
+        mut self,
+        engines: &Engines,
+        bytes: &[u8],
+        name: &str,
+        config_json: &str,
+        wasi: Wasi,
+    ) -> Result<Plugin, Refusal> {
+        self.check_exports()?;
+        let sandboxed = self.check_imports(wasi)?;
+        if sandboxed && !self.roomy {
+            self.component = compile(engines, bytes, true)?;
+            self.roomy = true;
+        }
+        if self.roomy {
+            tracing::warn!(
+                plugin = name,
+                "a large or sandboxed plugin: its decisions take 10 to 300 microseconds instead \
+                 of one"
+            );
+        }
+        let blueprint = self
+            .link(GuestLog::new(name), engines.pulse(), sandboxed)
+            .map_err(|error| Refusal::Mismatch(format!("{error:#}")))?;
+        let plugin = Plugin::meet(blueprint, config_json)?;
+        check_plan(&plugin.plan)?;
+        Ok(plugin)
+    }
+
+    fn link(&self, log: GuestLog, pulse: Pulse, sandboxed: bool) -> wasmtime::Result<Blueprint> {
+        let log = Arc::new(log);
+        if sandboxed {
+            Blueprint::sandboxed(&self.component, log, pulse)
+        } else {
+            Blueprint::direct(&self.component, log, pulse, self.roomy)
+        }
+    }
+
+    fn check_exports(&self) -> Result<(), Refusal> {
+        if self.exports.iter().any(|name| name.starts_with(STRATEGY)) {
+            return Ok(());
+        }
+        Err(Refusal::WrongWorld {
+            wanted: "mooring:routing/strategy@0.1.0",
+            found: match &*self.exports {
+                [] => "nothing at all".to_owned(),
+                names => names.join(", "),
+            },
+        })
+    }
+
+    /// Whether it needs the sandbox.
+    fn check_imports(&self, wasi: Wasi) -> Result<bool, Refusal> {
+        let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
+        let foreign = self.imports.iter().filter(|name| !starts(name, &IMPORTS));
+        let (wasi_imports, forbidden): (Vec<&str>, Vec<&str>) = foreign
+            .map(String::as_str)
+            .partition(|name| starts(name, &WASI_PACKAGES));
+        match (&*forbidden, &*wasi_imports, wasi) {
+            ([], [], _) => Ok(false),
+            ([], _, Wasi::Sandbox) => Ok(true),
+            ([], names, Wasi::Deny) => Err(Refusal::NeedsWasi(names.join(", "))),
+            (names, _, _) => Err(Refusal::ForbiddenImports(names.join(", "))),
+        }
+    }
+}
+
+fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Refusal> {
+    let engine = if roomy {
+        engines.roomy().map_err(Refusal::host)?
+    } else {
+        engines.pooled()
+    };
+    // `new` would also parse text.
+    Component::from_binary(engine, bytes).map_err(|error| {
+        let problem = format!("{error:#}");
+        if problem.contains("limit of") {
+            Refusal::OverLimit(problem)
+        } else {
+            Refusal::Invalid(problem)
+        }
+    })
+}
+
+fn check_plan(plan: &Plan) -> Result<(), Refusal> {
+    if plan.inputs.len() > MOST_INPUTS {
+        let count = plan.inputs.len();
+        return Err(Refusal::Plan(format!(
+            "{count} inputs; at most {MOST_INPUTS} are passed"
+        )));
+    }
+    let inputs = plan.inputs.iter().try_for_each(|input| match input {
+        Input::Header(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
+            Err(format!("the header \"{name}\"; write it in lower case"))
+        }
+        Input::Header(name) | Input::Cookie(name) => check_token(name),
+        Input::Query(name) => check_length(name),
+        Input::Body(pointer) if !pointer.is_empty() && !pointer.starts_with('/') => Err(format!(
+            "the body's \"{pointer}\", which is no JSON pointer; it begins with a slash"
+        )),
+        Input::Body(pointer) if pointer.is_empty() => Ok(()),
+        Input::Body(pointer) => check_length(pointer),
+        Input::SessionId
+        | Input::RpcMethod
+        | Input::RpcTarget
+        | Input::Principal
+        | Input::ClientAddress => Ok(()),
+    });
+    let carrier = match &plan.carrier {
+        Carrier::None | Carrier::Session => Ok(()),
+        Carrier::Cookie(name) | Carrier::Header(name) => check_token(name),
+    };
+    inputs.and(carrier).map_err(Refusal::Plan)
+}
+
+/// RFC 9110 "token": anything else could end a header line.
+fn check_token(name: &str) -> Result<(), String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.bytes().all(token) {
+        check_length(name)
+    } else {
+        let shown = name.escape_debug();
+        Err(format!(
+            "\"{shown}\", which is no name of a header or cookie"
+        ))
+    }
+}
+
+fn check_length(name: &str) -> Result<(), String> {
+    match name.len() {
+        0 => Err("something without a name".to_owned()),
+        1..=LONGEST_NAME => Ok(()),
+        length => Err(format!(
+            "a name of {length} bytes; at most {LONGEST_NAME} are allowed"
+        )),
+    }
+}

@@ -1,0 +1,155 @@
+//! A topology made quick to look things up in, and the decision without any
+//! plugin.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mooring_strategies::{ConsistentHash, Strategy as _};
+
+use super::vocabulary::{Health, Request, Topology};
+
+/// Weights outside are clamped, as the contract says.
+const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=1000;
+
+pub(super) struct Directory {
+    topology: Arc<Topology>,
+    ids: Vec<Arc<str>>,
+    nodes: HashMap<Arc<str>, u32>,
+    servers: HashMap<String, u32>,
+    native: ConsistentHash,
+}
+
+/// What an answer is worth.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Usable,
+    /// A true candidate, but not for this session now.
+    Refused,
+    /// No node, or none that hosts the server.
+    Invalid,
+}
+
+/// What is asked of the fallback.
+pub(super) struct Fallback<'a> {
+    pub(super) server: u32,
+    /// Sessions with the same key go to the same node.
+    pub(super) key: Option<&'a str>,
+    pub(super) affinity: Option<u32>,
+    pub(super) seed: u64,
+    pub(super) excluded: &'a [&'a str],
+}
+
+impl Directory {
+    /// Fails if the topology contradicts itself.
+    pub(super) fn new(topology: Arc<Topology>) -> Result<Self, String> {
+        let topology = clamped(topology);
+        let (mut native, _) = ConsistentHash::configure("{}")?;
+        native.update(&topology)?;
+        let ids: Vec<Arc<str>> = topology
+            .nodes
+            .iter()
+            .map(|node| (*node.id).into())
+            .collect();
+        let nodes = ids.iter().cloned().zip(0..).collect();
+        let servers = topology.servers.iter().map(|server| server.name.clone());
+        Ok(Self {
+            servers: servers.zip(0..).collect(),
+            nodes,
+            ids,
+            native,
+            topology,
+        })
+    }
+
+    pub(super) fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    pub(super) fn server(&self, name: &str) -> Option<u32> {
+        self.servers.get(name).copied()
+    }
+
+    pub(super) fn node(&self, id: &str) -> Option<u32> {
+        self.nodes.get(id).copied()
+    }
+
+    pub(super) fn id(&self, node: u32) -> Option<&Arc<str>> {
+        self.ids.get(node as usize)
+    }
+
+    pub(super) fn replicas(&self, server: u32) -> u32 {
+        let server = self.topology.servers.get(server as usize);
+        server.map_or(0, |server| server.replicas.len() as u32)
+    }
+
+    pub(super) fn judge(&self, server: u32, node: u32, excluded: &[&str]) -> Verdict {
+        let server = self.topology.servers.get(server as usize);
+        let hosts = server.is_some_and(|server| server.replicas.iter().any(|r| r.node == node));
+        match self.topology.nodes.get(node as usize) {
+            Some(known) if hosts => {
+                let alive = match known.health {
+                    Health::Healthy | Health::Degraded => true,
+                    Health::Draining | Health::Unhealthy => false,
+                };
+                if alive && !excluded.contains(&&*known.id) {
+                    Verdict::Usable
+                } else {
+                    Verdict::Refused
+                }
+            }
+            _ => Verdict::Invalid,
+        }
+    }
+
+    /// The decision of the gateway itself: where the client has been, or else
+    /// rendezvous hashing, as the built-in strategies do it.
+    pub(super) fn fall_back(&self, question: &Fallback<'_>) -> Option<u32> {
+        let usable = |node: &u32| {
+            let verdict = self.judge(question.server, *node, question.excluded);
+            verdict == Verdict::Usable
+        };
+        if let Some(node) = question.affinity.filter(usable) {
+            return Some(node);
+        }
+        (0..self.replicas(question.server))
+            .map_while(|attempt| {
+                let request = Request {
+                    server: question.server,
+                    inputs: &[question.key],
+                    affinity: None,
+                    attempt,
+                    seed: question.seed,
+                    loads: None,
+                };
+                self.native.route(&request).ok()
+            })
+            .map(|decision| decision.node)
+            .find(usable)
+    }
+
+    /// Whether an answer about one means the same in the other.
+    pub(super) fn same_positions(&self, other: &Self) -> bool {
+        let servers = self.topology.servers.iter();
+        self.ids == other.ids
+            && self.topology.servers.len() == other.topology.servers.len()
+            && servers.zip(&other.topology.servers).all(|(a, b)| {
+                let nodes = |server: &super::vocabulary::Server| -> Vec<u32> {
+                    server.replicas.iter().map(|replica| replica.node).collect()
+                };
+                a.name == b.name && nodes(a) == nodes(b)
+            })
+    }
+}
+
+fn clamped(mut topology: Arc<Topology>) -> Arc<Topology> {
+    let replicas = topology.servers.iter().flat_map(|server| &server.replicas);
+    if replicas.into_iter().all(|r| WEIGHTS.contains(&r.weight)) {
+        return topology;
+    }
+    for server in &mut Arc::make_mut(&mut topology).servers {
+        for replica in &mut server.replicas {
+            replica.weight = replica.weight.clamp(*WEIGHTS.start(), *WEIGHTS.end());
+        }
+    }
+    topology
+}

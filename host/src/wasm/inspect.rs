@@ -1,0 +1,124 @@
+//! What a plugin is and does, for `mooring plugin inspect FILE`.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::admission::{Candidate, Wasi};
+use super::engine::Engines;
+use super::pool::Pool;
+use super::refusal::Refusal;
+use super::trial::Trial;
+use super::vocabulary::{Carrier, Input, Plan};
+
+/// A report; its `Display` is made for a terminal.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    pub name: String,
+    pub version: String,
+    pub size: usize,
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+    pub plan: Plan,
+    pub compile_time: Duration,
+    pub dry_run: Trial,
+    /// Why [`super::Strategy::load`] would refuse it nevertheless.
+    pub objection: Option<String>,
+}
+
+/// Goes through admission, with the sandbox if it needs one. Fails where a
+/// plugin cannot even be tried.
+pub fn inspect(bytes: &[u8], config_json: &str) -> Result<Inspection, Refusal> {
+    let engines = Engines::new(Pool::most_instances(1)).map_err(Refusal::host)?;
+    let begun = Instant::now();
+    let candidate = Candidate::compile(&engines, bytes)?;
+    let compile_time = begun.elapsed();
+    let (imports, exports) = (candidate.imports.clone(), candidate.exports.clone());
+    let plugin = candidate.meet(&engines, bytes, "inspect", config_json, Wasi::Sandbox)?;
+    let dry_run = Trial::run(&plugin)?;
+    let objection = dry_run.verdict().err().map(|refusal| refusal.to_string());
+    Ok(Inspection {
+        name: plugin.name.clone(),
+        version: plugin.version.clone(),
+        size: bytes.len(),
+        imports,
+        exports,
+        plan: Plan::clone(&plugin.plan),
+        compile_time,
+        dry_run,
+        objection,
+    })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trial = &self.dry_run;
+        writeln!(f, "{} {}", self.name, self.version)?;
+        writeln!(f, "  size           {:.1} KB", self.size as f64 / 1000.0)?;
+        writeln!(f, "  compiled in    {:.0?}", self.compile_time)?;
+        list(f, "imports", &self.imports)?;
+        list(f, "exports", &self.exports)?;
+        let inputs: Vec<String> = self.plan.inputs.iter().map(input).collect();
+        list(f, "inputs", &inputs)?;
+        writeln!(f, "  affinity by    {}", carrier(&self.plan))?;
+        if self.plan.wants_loads {
+            writeln!(f, "  wants loads    yes")?;
+        }
+        writeln!(
+            f,
+            "  a decision     {:.2?} median, {:.2?} p99",
+            trial.p50, trial.p99
+        )?;
+        let same = if trial.deterministic { "yes" } else { "NO" };
+        writeln!(f, "  deterministic  {same}")?;
+        writeln!(
+            f,
+            "  declined       {} of {}",
+            trial.declined, trial.questions
+        )?;
+        let all = trial.spread.values().sum::<u32>().max(1);
+        for (position, (node, count)) in trial.spread.iter().enumerate() {
+            let label = if position == 0 { "spread" } else { "" };
+            let percent = f64::from(*count) * 100.0 / f64::from(all);
+            writeln!(f, "  {label:<13}  {node} {percent:.1} %")?;
+        }
+        match &self.objection {
+            Some(objection) => writeln!(f, "  REFUSED        {objection}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, label: &str, names: &[String]) -> fmt::Result {
+    if names.is_empty() {
+        return writeln!(f, "  {label:<13}  none");
+    }
+    for (position, name) in names.iter().enumerate() {
+        let label = if position == 0 { label } else { "" };
+        writeln!(f, "  {label:<13}  {name}")?;
+    }
+    Ok(())
+}
+
+fn input(input: &Input) -> String {
+    match input {
+        Input::SessionId => "session id".to_owned(),
+        Input::Header(name) => format!("header {name}"),
+        Input::Cookie(name) => format!("cookie {name}"),
+        Input::Query(name) => format!("query {name}"),
+        Input::RpcMethod => "method".to_owned(),
+        Input::RpcTarget => "target".to_owned(),
+        Input::Body(pointer) => format!("body {pointer}"),
+        Input::Principal => "principal".to_owned(),
+        Input::ClientAddress => "client address".to_owned(),
+    }
+}
+
+fn carrier(plan: &Plan) -> String {
+    let seconds = plan.affinity_ttl_seconds;
+    match &plan.carrier {
+        Carrier::None => "nothing".to_owned(),
+        Carrier::Session => format!("the session, for {seconds} s"),
+        Carrier::Cookie(name) => format!("cookie {name}, for {seconds} s"),
+        Carrier::Header(name) => format!("header {name}, for {seconds} s"),
+    }
+}

@@ -1,0 +1,249 @@
+//! One running plugin, and what can go wrong in a call to it.
+//!
+//! An instance is *started*, then *configured*, then given a topology, and then
+//! asked. After a fault it must not be used again: wasmtime refuses to enter it,
+//! and its memory is in an unknown state.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use super::bindings::{self, Answer, TopologyLists, direct, log, sandboxed};
+use super::engine::{Budgeted, CpuBudget, HOSTCALL_BYTES, MEMORY_LIMIT, Pulse, ROOMY_MEMORY_LIMIT};
+use super::guest_log::GuestLog;
+use super::sandbox::{self, Sandbox};
+use super::vocabulary::{Plan, Request, Topology};
+
+/// A decision takes a microsecond. This is for the one that would not end.
+const ROUTE_CPU: Duration = Duration::from_millis(3);
+
+/// Everything off the request path, a start included, which runs guest code.
+const SETUP_CPU: Duration = Duration::from_secs(2);
+
+/// Where instances of one plugin come from: compiled, linked, type-checked.
+pub(super) struct Blueprint {
+    linked: Linked,
+    /// Of the roomy engine.
+    roomy: bool,
+    log: Arc<GuestLog>,
+    pulse: Pulse,
+}
+
+enum Linked {
+    Direct(direct::PluginPre<Guest>),
+    Sandboxed(sandboxed::PluginPre<Guest>),
+}
+
+impl Blueprint {
+    /// An ordinary plugin, with nothing to import but `log`.
+    pub(super) fn direct(
+        component: &Component,
+        log: Arc<GuestLog>,
+        pulse: Pulse,
+        roomy: bool,
+    ) -> wasmtime::Result<Self> {
+        let linker = linker(component)?;
+        let linked = direct::PluginPre::new(linker.instantiate_pre(component)?)?;
+        Ok(Self {
+            linked: Linked::Direct(linked),
+            roomy,
+            log,
+            pulse,
+        })
+    }
+
+    /// A plugin of the roomy engine, with the sandbox for its WASI imports.
+    pub(super) fn sandboxed(
+        component: &Component,
+        log: Arc<GuestLog>,
+        pulse: Pulse,
+    ) -> wasmtime::Result<Self> {
+        let mut linker = linker(component)?;
+        sandbox::add_to_linker(&mut linker)?;
+        let linked = sandboxed::PluginPre::new(linker.instantiate_pre(component)?)?;
+        Ok(Self {
+            linked: Linked::Sandboxed(linked),
+            roomy: true,
+            log,
+            pulse,
+        })
+    }
+
+    pub(super) fn is_roomy(&self) -> bool {
+        self.roomy
+    }
+
+    pub(super) fn start(&self) -> Result<Instance, Fault> {
+        let engine = match &self.linked {
+            Linked::Direct(linked) => linked.engine(),
+            Linked::Sandboxed(linked) => linked.engine(),
+        };
+        let mut store = Store::new(engine, Guest::new(self));
+        store.limiter(|guest| &mut guest.limits);
+        store.set_hostcall_fuel(HOSTCALL_BYTES);
+        CpuBudget::enforce(&mut store);
+        CpuBudget::start(&mut store, SETUP_CPU);
+        self.pulse.beat();
+        let exports = match &self.linked {
+            Linked::Direct(linked) => linked.instantiate(&mut store).map(Exports::Direct),
+            Linked::Sandboxed(linked) => {
+                sandbox::at_once(linked.instantiate_async(&mut store)).map(Exports::Sandboxed)
+            }
+        };
+        Ok(Instance {
+            exports: exports.map_err(Fault::from)?,
+            store,
+            pulse: self.pulse.clone(),
+        })
+    }
+}
+
+fn linker(component: &Component) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(component.engine());
+    log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+pub(super) struct Instance {
+    store: Store<Guest>,
+    exports: Exports,
+    pulse: Pulse,
+}
+
+enum Exports {
+    Direct(direct::Plugin),
+    Sandboxed(sandboxed::Plugin),
+}
+
+/// Calls the same export through either binding.
+macro_rules! call {
+    ($instance:expr, $limit:expr, $function:ident $(, $argument:expr)*) => {{
+        let instance = $instance;
+        CpuBudget::start(&mut instance.store, $limit);
+        instance.pulse.beat();
+        let store = &mut instance.store;
+        match &instance.exports {
+            Exports::Direct(plugin) => {
+                plugin.mooring_routing_strategy().$function(store $(, $argument)*)
+            }
+            Exports::Sandboxed(plugin) => {
+                let strategy = plugin.mooring_routing_strategy();
+                sandbox::at_once(strategy.$function(store $(, $argument)*))
+            }
+        }
+        .map_err(Fault::from)
+    }};
+}
+
+impl Instance {
+    /// Name and version, in the plugin's own words.
+    pub(super) fn describe(&mut self) -> Result<(String, String), Fault> {
+        CpuBudget::start(&mut self.store, SETUP_CPU);
+        let store = &mut self.store;
+        match &self.exports {
+            Exports::Direct(plugin) => {
+                let info = plugin.mooring_routing_strategy().call_describe(store);
+                info.map(|info| (info.name, info.version))
+            }
+            Exports::Sandboxed(plugin) => {
+                let strategy = plugin.mooring_routing_strategy();
+                let info = sandbox::at_once(strategy.call_describe(store));
+                info.map(|info| (info.name, info.version))
+            }
+        }
+        .map_err(Fault::from)
+    }
+
+    pub(super) fn configure(&mut self, config_json: &str) -> Result<Result<Plan, String>, Fault> {
+        let plan = call!(self, SETUP_CPU, call_configure, config_json)?;
+        Ok(plan.map(bindings::plan))
+    }
+
+    pub(super) fn update(&mut self, topology: &Topology) -> Result<Result<(), String>, Fault> {
+        let lists = TopologyLists::new(topology);
+        let (nodes, servers) = (lists.nodes(), lists.servers());
+        let topology = lists.topology(&nodes, &servers);
+        call!(self, SETUP_CPU, call_update, topology)
+    }
+
+    pub(super) fn route(&mut self, request: &Request<'_>) -> Result<Answer, Fault> {
+        let answer = call!(self, ROUTE_CPU, call_route, bindings::request(request))?;
+        Ok(bindings::answer(answer))
+    }
+}
+
+/// A call that did not come back with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It used up its CPU time.
+    Deadline,
+    /// It gave up, or asked for what it may not have.
+    Trap(String),
+}
+
+impl From<wasmtime::Error> for Fault {
+    fn from(error: wasmtime::Error) -> Self {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Self::Deadline,
+            Some(trap) => Self::Trap(trap.to_string()),
+            None => Self::Trap(error.root_cause().to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadline => f.write_str("it ran longer than its CPU time allows"),
+            Self::Trap(cause) => f.write_str(cause),
+        }
+    }
+}
+
+/// What the host keeps for one instance.
+struct Guest {
+    limits: StoreLimits,
+    budget: CpuBudget,
+    log: Arc<GuestLog>,
+    /// Made when the guest first calls into WASI.
+    sandbox: Option<Sandbox>,
+}
+
+impl Guest {
+    fn new(blueprint: &Blueprint) -> Self {
+        let memory = if blueprint.roomy {
+            ROOMY_MEMORY_LIMIT
+        } else {
+            MEMORY_LIMIT
+        };
+        let limits = StoreLimitsBuilder::new().memory_size(memory);
+        Self {
+            limits: limits.build(),
+            budget: CpuBudget::default(),
+            log: Arc::clone(&blueprint.log),
+            sandbox: None,
+        }
+    }
+}
+
+impl Budgeted for Guest {
+    fn budget(&mut self) -> &mut CpuBudget {
+        &mut self.budget
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.sandbox.get_or_insert_with(Sandbox::deny_all).view()
+    }
+}
+
+impl log::Host for Guest {
+    fn log(&mut self, level: log::Level, message: String) {
+        self.log.line(level, &message);
+    }
+}

@@ -1,0 +1,84 @@
+//! A plugin that has a configuration: where ready instances come from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::instance::{Blueprint, Fault, Instance};
+use super::vocabulary::{Input, Plan, Topology};
+
+pub(super) struct Plugin {
+    /// In the plugin's own words.
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) plan: Arc<Plan>,
+    config_json: String,
+    blueprint: Blueprint,
+}
+
+/// Why there is no ready instance.
+#[derive(Debug)]
+pub(super) enum Unready {
+    Start(Fault),
+    Configure(Fault),
+    /// In the plugin's words, for the operator.
+    ConfigureRefused(String),
+    Update(Fault),
+    UpdateRefused(String),
+}
+
+impl Plugin {
+    /// Asks a first instance who it is and what it wants.
+    pub(super) fn meet(blueprint: Blueprint, config_json: &str) -> Result<Self, Unready> {
+        let mut instance = blueprint.start().map_err(Unready::Start)?;
+        let (name, version) = instance.describe().map_err(Unready::Start)?;
+        let plan = configure(&mut instance, config_json)?;
+        Ok(Self {
+            name,
+            version,
+            plan: Arc::new(plan),
+            config_json: config_json.to_owned(),
+            blueprint,
+        })
+    }
+
+    /// An instance that can be asked about this topology.
+    pub(super) fn ready(&self, topology: &Topology) -> Result<Instance, Unready> {
+        let mut instance = self.blueprint.start().map_err(Unready::Start)?;
+        configure(&mut instance, &self.config_json)?;
+        let updated = instance.update(topology).map_err(Unready::Update)?;
+        updated.map_err(Unready::UpdateRefused)?;
+        Ok(instance)
+    }
+
+    pub(super) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    /// What the fallback hashes: the session's id, or else the first input that
+    /// the request brought.
+    pub(super) fn fallback_key<'a>(&self, inputs: &[Option<&'a str>]) -> Option<&'a str> {
+        let mut asked = self.plan.inputs.iter();
+        let session = asked.position(|input| *input == Input::SessionId);
+        let session = session.and_then(|position| inputs.get(position).copied().flatten());
+        session.or_else(|| inputs.iter().copied().flatten().next())
+    }
+}
+
+fn configure(instance: &mut Instance, config_json: &str) -> Result<Plan, Unready> {
+    let plan = instance
+        .configure(config_json)
+        .map_err(Unready::Configure)?;
+    plan.map_err(Unready::ConfigureRefused)
+}
+
+impl fmt::Display for Unready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(fault) => write!(f, "it does not start: {fault}"),
+            Self::Configure(fault) => write!(f, "it fails in configure: {fault}"),
+            Self::ConfigureRefused(text) => write!(f, "it refuses its configuration: {text}"),
+            Self::Update(fault) => write!(f, "it fails in update: {fault}"),
+            Self::UpdateRefused(text) => write!(f, "it refuses the topology: {text}"),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What decisions are made from: plugin, instances and topology in one value,
+//! so that no answer is ever read against the wrong topology.
+
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::plugin::{Plugin, Unready};
+use super::pool::Pool;
+use super::vocabulary::Topology;
+
+pub(super) struct Snapshot {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) directory: Directory,
+    /// None while the plugin does not accept the topology.
+    pub(super) pool: Option<Arc<Pool>>,
+}
+
+impl Snapshot {
+    /// Before the first topology.
+    pub(super) fn empty(plugin: Plugin) -> Result<Self, String> {
+        Ok(Self {
+            plugin: Arc::new(plugin),
+            directory: Directory::new(Arc::default())?,
+            pool: None,
+        })
+    }
+
+    /// Another plugin for the same topology.
+    pub(super) fn with_plugin(&self, plugin: Plugin, workers: usize) -> Result<Self, Unready> {
+        let plugin = Arc::new(plugin);
+        let topology = Arc::clone(self.directory.topology());
+        let pool = Pool::build(&plugin, &topology, workers)?;
+        let directory = Directory::new(topology).map_err(Unready::UpdateRefused)?;
+        Ok(Self {
+            plugin,
+            directory,
+            pool: Some(Arc::new(pool)),
+        })
+    }
+
+    /// The same plugin for another topology. If the plugin does not take it,
+    /// its instances go on with the one they have as long as their answers mean
+    /// the same in both; the error comes along. Fails only for a topology that
+    /// contradicts itself.
+    pub(super) fn with_topology(
+        &self,
+        topology: Arc<Topology>,
+        workers: usize,
+    ) -> Result<(Self, Option<Unready>), String> {
+        let directory = Directory::new(topology)?;
+        let (pool, unready) = match Pool::build(&self.plugin, directory.topology(), workers) {
+            Ok(pool) => (Some(Arc::new(pool)), None),
+            Err(unready) => {
+                let same = directory.same_positions(&self.directory);
+                (self.pool.clone().filter(|_| same), Some(unready))
+            }
+        };
+        let snapshot = Self {
+            plugin: Arc::clone(&self.plugin),
+            directory,
+            pool,
+        };
+        Ok((snapshot, unready))
+    }
+}
