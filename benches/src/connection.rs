@@ -45,11 +45,7 @@ impl Connection {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            input: Vec::with_capacity(2 * ROOM),
-            body: Vec::new(),
-        })
+        Ok(Self { stream, input: Vec::with_capacity(2 * ROOM), body: Vec::new() })
     }
 
     /// Sends one request, given as head parts and a body in one buffer, and reads its response.
@@ -73,14 +69,8 @@ impl Connection {
                 &self.input[head.length..]
             }
         };
-        let session_id = head
-            .session_id
-            .and_then(|at| std::str::from_utf8(&self.input[at]).ok());
-        Ok(Response {
-            status: head.status,
-            session_id,
-            body,
-        })
+        let session_id = head.session_id.and_then(|at| std::str::from_utf8(&self.input[at]).ok());
+        Ok(Response { status: head.status, session_id, body })
     }
 
     async fn read(&mut self) -> Result<()> {
@@ -88,12 +78,7 @@ impl Connection {
             bail!("response of more than {LIMIT} bytes");
         }
         self.input.reserve(ROOM);
-        match self
-            .stream
-            .read_buf(&mut self.input)
-            .await
-            .context("receive")?
-        {
+        match self.stream.read_buf(&mut self.input).await.context("receive")? {
             0 => bail!("connection closed inside a response"),
             _ => Ok(()),
         }
@@ -153,11 +138,7 @@ impl Head {
             return Ok(None);
         };
         let status = response.code.unwrap_or_default();
-        let mut framing = if status == 204 {
-            Framing::Length(0)
-        } else {
-            Framing::UntilEnd
-        };
+        let mut framing = if status == 204 { Framing::Length(0) } else { Framing::UntilEnd };
         let mut session_id = None;
         for header in response.headers {
             if header.name.eq_ignore_ascii_case("content-length") {
@@ -169,12 +150,7 @@ impl Head {
                 session_id = Some(start..start + header.value.len());
             }
         }
-        Ok(Some(Self {
-            length,
-            status,
-            framing,
-            session_id,
-        }))
+        Ok(Some(Self { length, status, framing, session_id }))
     }
 }
 
@@ -213,20 +189,14 @@ mod tests {
         let mut connection = Connection::open(port).await?;
         let response = connection.exchange(REQUEST).await?;
         let body = String::from_utf8(response.body.to_vec())?;
-        let received = (
-            response.status,
-            response.session_id.map(str::to_owned),
-            body,
-        );
+        let received = (response.status, response.session_id.map(str::to_owned), body);
         server.await??;
         Ok(received)
     }
 
     async fn check(answer: &'static str, expect: (u16, Option<&str>, &str)) {
         for piece in [1, 7, 4096] {
-            let received = received(answer, piece)
-                .await
-                .map_err(|error| error.to_string());
+            let received = received(answer, piece).await.map_err(|error| error.to_string());
             let expect = (expect.0, expect.1.map(str::to_owned), expect.2.to_owned());
             assert_eq!(received, Ok(expect), "in pieces of {piece}");
         }

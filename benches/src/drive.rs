@@ -62,19 +62,12 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     for first in 0..load.threads {
         let markers = (first..load.sessions).step_by(load.threads).collect();
         let endpoint = running.endpoint.clone();
-        generators.push(Generator::start(
-            endpoint,
-            markers,
-            load.body_bytes,
-            &watched,
-            &calls,
-        )?);
+        generators.push(Generator::start(endpoint, markers, load.body_bytes, &watched, &calls)?);
     }
     let mut initializes = 0;
     for generator in &mut generators {
-        initializes += timeout(OPEN, &mut generator.opened)
-            .await
-            .context("opening sessions")???;
+        initializes +=
+            timeout(OPEN, &mut generator.opened).await.context("opening sessions")???;
     }
 
     phase.send_replace(Phase::Warming);
@@ -87,11 +80,7 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
 
     let mut tally = Tally::default();
     for generator in generators {
-        tally.add(
-            timeout(2 * FINISH, generator.tally)
-                .await
-                .context("a generator hangs")??,
-        );
+        tally.add(timeout(2 * FINISH, generator.tally).await.context("a generator hangs")??);
     }
     let mut sample = end.since(&begin, running, &idle)?;
     tally.latencies_us.sort_unstable();
@@ -107,10 +96,7 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
 async fn ready(running: &mut Running, load: &Load) -> Result<()> {
     let deadline = Instant::now() + READY;
     loop {
-        let opened = timeout(
-            READY,
-            Session::open(&running.endpoint, 99_999, load.body_bytes),
-        );
+        let opened = timeout(READY, Session::open(&running.endpoint, 99_999, load.body_bytes));
         let error = match opened.await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error,
@@ -148,20 +134,12 @@ impl Reading {
         let calls = self.calls - begin.calls;
         ensure!(calls > 0, "no call was answered while measuring");
         let per_call = |cpu: Duration| cpu.as_secs_f64() * 1e6 / calls as f64;
-        let gateways = running
-            .gateways
-            .iter()
-            .enumerate()
-            .map(|(index, gateway)| Price {
-                name: gateway.name,
-                cpu_us: per_call(
-                    self.gateways[index]
-                        .cpu
-                        .saturating_sub(begin.gateways[index].cpu),
-                ),
-                idle_rss_bytes: idle[index].rss_bytes,
-                rss_bytes: self.gateways[index].rss_bytes,
-            });
+        let gateways = running.gateways.iter().enumerate().map(|(index, gateway)| Price {
+            name: gateway.name,
+            cpu_us: per_call(self.gateways[index].cpu.saturating_sub(begin.gateways[index].cpu)),
+            idle_rss_bytes: idle[index].rss_bytes,
+            rss_bytes: self.gateways[index].rss_bytes,
+        });
         Ok(Sample {
             calls_per_second: calls as f64 / (self.at - begin.at).as_secs_f64(),
             gateways: gateways.collect(),
@@ -176,19 +154,12 @@ impl Reading {
 }
 
 fn usages(running: &Running) -> Result<Vec<Usage>> {
-    running
-        .gateways
-        .iter()
-        .map(|gateway| Usage::of_gateway(gateway.pid))
-        .collect()
+    running.gateways.iter().map(|gateway| Usage::of_gateway(gateway.pid)).collect()
 }
 
 fn quantile(sorted: &[u32], part: f64) -> f64 {
     let index = (sorted.len() as f64 * part) as usize;
-    sorted
-        .get(index.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .map_or(0.0, f64::from)
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().map_or(0.0, f64::from)
 }
 
 #[cfg(test)]

@@ -59,14 +59,8 @@ impl<'a> Message<'a> {
         let id = self.id.map_or("null", RawValue::get);
         let (kind, value): (&str, &[&str]) = match self.method() {
             "\"tools/call\"" => match self.echoed() {
-                Some(text) => (
-                    "result",
-                    &[r#"{"content":[{"type":"text","text":"#, text, "}]}"],
-                ),
-                None => (
-                    "error",
-                    &[r#"{"code":-32602,"message":"no such tool, or no text"}"#],
-                ),
+                Some(text) => ("result", &[r#"{"content":[{"type":"text","text":"#, text, "}]}"]),
+                None => ("error", &[r#"{"code":-32602,"message":"no such tool, or no text"}"#]),
             },
             "\"tools/list\"" => ("result", &[TOOLS]),
             "\"initialize\"" => (
@@ -78,10 +72,7 @@ impl<'a> Message<'a> {
                 ],
             ),
             "\"ping\"" => ("result", &["{}"]),
-            _ => (
-                "error",
-                &[r#"{"code":-32601,"message":"method not found"}"#],
-            ),
+            _ => ("error", &[r#"{"code":-32601,"message":"method not found"}"#]),
         };
         for part in [r#"{"jsonrpc":"2.0","id":"#, id, ",\"", kind, "\":"] {
             out.extend_from_slice(part.as_bytes());
@@ -103,14 +94,8 @@ impl<'a> Message<'a> {
     }
 
     fn version(&self) -> &'a str {
-        let asked = self
-            .params
-            .as_ref()
-            .and_then(|params| params.protocol_version);
-        asked
-            .map(RawValue::get)
-            .filter(|version| KNOWN.contains(version))
-            .unwrap_or(NEWEST)
+        let asked = self.params.as_ref().and_then(|params| params.protocol_version);
+        asked.map(RawValue::get).filter(|version| KNOWN.contains(version)).unwrap_or(NEWEST)
     }
 }
 
@@ -156,10 +141,7 @@ mod tests {
 
     #[test]
     fn notifications_and_responses_are_not_answered() {
-        check(
-            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
-            "",
-        );
+        check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "");
         check(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "");
     }
 }

@@ -61,16 +61,12 @@ impl Generator {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         thread::Builder::new().name("load".into()).spawn(move || {
             runtime.block_on(async {
-                let sessions = markers
-                    .iter()
-                    .map(|&m| Session::open(&endpoint, m, body_bytes));
+                let sessions = markers.iter().map(|&m| Session::open(&endpoint, m, body_bytes));
                 let sessions = match try_join_all(sessions).await {
                     Ok(sessions) => sessions,
                     Err(error) => return drop(tell_opened.send(Err(error))),
                 };
-                let initializes = sessions
-                    .iter()
-                    .map(|session| u64::from(session.initializes));
+                let initializes = sessions.iter().map(|session| u64::from(session.initializes));
                 // The other side may have given up meanwhile; then nobody wants to know.
                 let _ = tell_opened.send(Ok(initializes.sum()));
                 let _ = tell_tally.send(closed_loops(sessions, phase, calls).await);
@@ -122,9 +118,7 @@ async fn closed_loop(
                 calls.fetch_add(1, Ordering::Relaxed);
                 if *phase.borrow() == Phase::Measuring {
                     let micros = begun.elapsed().as_micros();
-                    tally
-                        .latencies_us
-                        .push(u32::try_from(micros).unwrap_or(u32::MAX));
+                    tally.latencies_us.push(u32::try_from(micros).unwrap_or(u32::MAX));
                 }
             }
             Ok(status) => tally.fail(format!("a call was answered {status}")),

@@ -51,10 +51,7 @@ impl Listen {
             0 | 1 => Builder::new_current_thread(),
             _ => Builder::new_multi_thread(),
         };
-        builder
-            .worker_threads(self.threads.max(1))
-            .enable_all()
-            .build()
+        builder.worker_threads(self.threads.max(1)).enable_all().build()
     }
 }
 
@@ -73,9 +70,7 @@ where
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             // A client that goes away is no news for a fixture.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -88,10 +83,9 @@ pub fn session_id(request: &Request<Incoming>) -> Option<&str> {
 /// A JSON-RPC response as JSON.
 pub fn json(body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
-    answer.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("application/json"),
-    );
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     answer
 }
 

@@ -13,10 +13,7 @@ impl Default for Minted {
     fn default() -> Self {
         // Nobody guesses ids of a fixture: the seed of a hash map is random enough.
         let prefix = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
-        Self {
-            prefix,
-            next: AtomicU64::new(0),
-        }
+        Self { prefix, next: AtomicU64::new(0) }
     }
 }
 

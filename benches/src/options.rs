@@ -9,10 +9,7 @@ use crate::drive::Load;
 use crate::targets::Target;
 
 #[derive(Parser)]
-#[command(
-    name = "load",
-    about = "Measures gateways from outside, all in one go and side by side."
-)]
+#[command(name = "load", about = "Measures gateways from outside, all in one go and side by side.")]
 pub struct Options {
     /// Sessions, each with one keep-alive connection and one call at a time.
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
@@ -52,8 +49,7 @@ pub struct Options {
 impl Options {
     pub fn targets(&self) -> Vec<Target> {
         let all = Target::value_variants().iter().copied();
-        all.filter(|target| self.only.is_empty() || self.only.contains(target))
-            .collect()
+        all.filter(|target| self.only.is_empty() || self.only.contains(target)).collect()
     }
 
     pub fn load(&self) -> Load {

@@ -33,13 +33,7 @@ struct Ratio {
 
 impl Report {
     pub fn new(options: &Options) -> Self {
-        let Options {
-            sessions,
-            rounds,
-            seconds,
-            body_bytes,
-            ..
-        } = options;
+        let Options { sessions, rounds, seconds, body_bytes, .. } = options;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let load = load_average().map_or("unknown".to_owned(), |load| format!("{load:.2}"));
         let setting = format!(
@@ -52,11 +46,7 @@ impl Report {
 
     /// Targets that are still worth a round.
     pub fn pending(&self) -> Vec<Target> {
-        self.rows
-            .iter()
-            .filter(|row| row.skipped.is_none())
-            .map(|row| row.target)
-            .collect()
+        self.rows.iter().filter(|row| row.skipped.is_none()).map(|row| row.target).collect()
     }
 
     pub fn add(&mut self, target: Target, outcome: anyhow::Result<Sample>) {
@@ -90,28 +80,16 @@ impl Report {
     }
 
     fn cpu_ratio(&self, ours: Target, theirs: Target) -> Option<Ratio> {
-        let rounds = self
-            .row(ours)?
-            .samples
-            .iter()
-            .zip(&self.row(theirs)?.samples);
+        let rounds = self.row(ours)?.samples.iter().zip(&self.row(theirs)?.samples);
         let ratios = rounds.map(|(ours, theirs)| cpu_us(ours) / cpu_us(theirs));
         let sorted = sorted(ratios.filter(|ratio| ratio.is_finite()));
-        Some(Ratio {
-            median: median(&sorted)?,
-            least: *sorted.first()?,
-            most: *sorted.last()?,
-        })
+        Some(Ratio { median: median(&sorted)?, least: *sorted.first()?, most: *sorted.last()? })
     }
 }
 
 impl Row {
     fn new(target: Target) -> Self {
-        Self {
-            target,
-            samples: Vec::new(),
-            skipped: None,
-        }
+        Self { target, samples: Vec::new(), skipped: None }
     }
 
     fn median(&self, of: impl Fn(&Sample) -> f64) -> Option<f64> {
@@ -125,19 +103,13 @@ impl Row {
     /// The names of the gateway's processes, in order.
     fn gateways(&self) -> Vec<&'static str> {
         let first = self.samples.first().into_iter();
-        first
-            .flat_map(|sample| sample.gateways.iter().map(|price| price.name))
-            .collect()
+        first.flat_map(|sample| sample.gateways.iter().map(|price| price.name)).collect()
     }
 
     /// A sum over the gateway's processes; nothing where there is no gateway.
     fn gateway_median(&self, of: impl Fn(&Price) -> f64) -> Option<f64> {
         let sum = |sample: &Sample| sample.gateways.iter().map(&of).sum();
-        if self.gateways().is_empty() {
-            None
-        } else {
-            self.median(sum)
-        }
+        if self.gateways().is_empty() { None } else { self.median(sum) }
     }
 
     fn cells(&self) -> Vec<String> {
@@ -147,10 +119,7 @@ impl Row {
             cell(self.median(|sample| sample.p50_us), 0),
             cell(self.median(|sample| sample.p99_us), 0),
             cell(self.gateway_median(|price| price.cpu_us), 1),
-            cell(
-                self.gateway_median(|price| price.idle_rss_bytes as f64 / MIB),
-                1,
-            ),
+            cell(self.gateway_median(|price| price.idle_rss_bytes as f64 / MIB), 1),
             cell(self.gateway_median(|price| price.rss_bytes as f64 / MIB), 1),
             cell(self.median(|sample| sample.initializes as f64), 0),
             self.total(|sample| sample.errors).to_string(),
@@ -234,17 +203,9 @@ impl Report {
             (Target::MooringStdio, Target::Bridge),
             (Target::MooringCluster, Target::Bridge),
         ] {
-            if let Some(Ratio {
-                median,
-                least,
-                most,
-            }) = self.cpu_ratio(ours, theirs)
-            {
+            if let Some(Ratio { median, least, most }) = self.cpu_ratio(ours, theirs) {
                 let (ours, theirs) = (ours.name(), theirs.name());
-                writeln!(
-                    f,
-                    "CPU of {ours} to {theirs}: {median:.2} ({least:.2}–{most:.2})"
-                )?;
+                writeln!(f, "CPU of {ours} to {theirs}: {median:.2} ({least:.2}–{most:.2})")?;
             }
         }
         Ok(())
@@ -262,11 +223,7 @@ fn notes(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
         }
         writeln!(f)?;
     }
-    if let Some(error) = row
-        .samples
-        .iter()
-        .find_map(|sample| sample.first_error.as_ref())
-    {
+    if let Some(error) = row.samples.iter().find_map(|sample| sample.first_error.as_ref()) {
         writeln!(f, "{name}: first error: {error}")?;
     }
     match &row.skipped {
@@ -290,11 +247,7 @@ fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
 fn median(sorted: &[f64]) -> Option<f64> {
     let middle = sorted.len() / 2;
     let upper = *sorted.get(middle)?;
-    Some(if sorted.len() % 2 == 1 {
-        upper
-    } else {
-        (sorted[middle - 1] + upper) / 2.0
-    })
+    Some(if sorted.len() % 2 == 1 { upper } else { (sorted[middle - 1] + upper) / 2.0 })
 }
 
 fn cell(number: Option<f64>, decimals: usize) -> String {

@@ -31,11 +31,7 @@ struct Process {
 impl Sandbox {
     pub fn new(leash: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("mooring-load-").tempdir()?;
-        Ok(Self {
-            folder,
-            leash: leash.to_owned(),
-            processes: Vec::new(),
-        })
+        Ok(Self { folder, leash: leash.to_owned(), processes: Vec::new() })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -78,9 +74,7 @@ impl Sandbox {
     pub async fn port(&mut self, name: &'static str, file: &Path) -> Result<u16> {
         let deadline = Instant::now() + START;
         loop {
-            let port = fs::read_to_string(file)
-                .ok()
-                .and_then(|text| text.trim().parse().ok());
+            let port = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
             if let Some(port) = port {
                 return Ok(port);
             }
@@ -88,10 +82,7 @@ impl Sandbox {
                 bail!(reason);
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{name} named no port in {START:?}: {}",
-                    self.last_words(name)
-                );
+                bail!("{name} named no port in {START:?}: {}", self.last_words(name));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -103,20 +94,13 @@ impl Sandbox {
             let status = process.child.try_wait().ok()??;
             Some((process.name, status))
         })?;
-        Some(format!(
-            "{name} ended with {status}: {}",
-            self.last_words(name)
-        ))
+        Some(format!("{name} ended with {status}: {}", self.last_words(name)))
     }
 
     fn last_words(&self, name: &str) -> String {
         let log = fs::read(self.log(name)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        log.trim_end()
-            .lines()
-            .next_back()
-            .unwrap_or("(no log)")
-            .to_owned()
+        log.trim_end().lines().next_back().unwrap_or("(no log)").to_owned()
     }
 
     fn output(&self, name: &str) -> PathBuf {

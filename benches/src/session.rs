@@ -133,14 +133,8 @@ async fn initialize(connection: &mut Connection, endpoint: &Endpoint) -> Result<
     );
     let response = connection.exchange(&post(endpoint, "", &body)).await?;
     let (status, body) = (response.status, response.body);
-    ensure!(
-        status == 200,
-        "initialize answered {status}: {}",
-        excerpt(body)
-    );
-    let id = response
-        .session_id
-        .context("initialize gave no session id")?;
+    ensure!(status == 200, "initialize answered {status}: {}", excerpt(body));
+    let id = response.session_id.context("initialize gave no session id")?;
     let version = version(body).with_context(|| format!("no version in {}", excerpt(body)))?;
     Ok((id.to_owned(), version.to_owned()))
 }
@@ -152,10 +146,7 @@ async fn initialized(
     headers: &str,
 ) -> Result<bool> {
     let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let status = connection
-        .exchange(&post(endpoint, headers, body))
-        .await?
-        .status;
+    let status = connection.exchange(&post(endpoint, headers, body)).await?.status;
     match status {
         200..300 => Ok(true),
         404 if endpoint.opening == Opening::UntilRouted => Ok(false),
@@ -196,10 +187,7 @@ mod tests {
 
     #[test]
     fn the_version_is_found_in_json_and_in_an_event() {
-        assert_eq!(
-            version(br#"{"result":{"protocolVersion":"2025-06-18"}}"#),
-            Some("2025-06-18")
-        );
+        assert_eq!(version(br#"{"result":{"protocolVersion":"2025-06-18"}}"#), Some("2025-06-18"));
         assert_eq!(
             version(b"data: {\"protocolVersion\" : \"2025-03-26\"}\n\n"),
             Some("2025-03-26")
@@ -209,10 +197,7 @@ mod tests {
 
     #[test]
     fn an_id_counts_only_if_it_is_this_calls_id() {
-        assert!(has_id(
-            br#"{"id":10000001,"result":{}}"#,
-            br#""id":10000001"#
-        ));
+        assert!(has_id(br#"{"id":10000001,"result":{}}"#, br#""id":10000001"#));
         assert!(has_id(br#"{"id": 10000001}"#, br#""id":10000001"#));
         assert!(!has_id(br#"{"id":10000002}"#, br#""id":10000001"#));
     }

@@ -5,42 +5,22 @@ use std::fmt;
 pub fn write(f: &mut fmt::Formatter<'_>, headings: &[&str], rows: &[Vec<String>]) -> fmt::Result {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
-        cells
-            .chain([headings[column].chars().count()])
-            .max()
-            .unwrap_or_default()
+        cells.chain([headings[column].chars().count()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let line = |cells: &[String]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, &width))| {
-                if column == 0 {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
         format!("| {} |", padded.collect::<Vec<_>>().join(" | "))
     };
     writeln!(
         f,
         "{}",
-        line(
-            &headings
-                .iter()
-                .map(|&heading| heading.to_owned())
-                .collect::<Vec<_>>()
-        )
+        line(&headings.iter().map(|&heading| heading.to_owned()).collect::<Vec<_>>())
     )?;
     let rules = widths.iter().enumerate().map(|(column, &width)| {
-        if column == 0 {
-            "-".repeat(width)
-        } else {
-            "-".repeat(width - 1) + ":"
-        }
+        if column == 0 { "-".repeat(width) } else { "-".repeat(width - 1) + ":" }
     });
     writeln!(f, "{}", line(&rules.collect::<Vec<_>>()))?;
     rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))

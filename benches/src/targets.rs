@@ -61,9 +61,7 @@ pub struct Gateway {
 
 impl Target {
     pub fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     pub async fn start(self, kit: &Kit) -> Result<Running> {
@@ -91,10 +89,5 @@ impl Kit {
 
 /// The endpoint of a fixture: a bare path and the tool's own name.
 fn plain(port: u16) -> Endpoint {
-    Endpoint {
-        port,
-        path: "/mcp",
-        tool: "echo",
-        opening: Opening::Once,
-    }
+    Endpoint { port, path: "/mcp", tool: "echo", opening: Opening::Once }
 }

@@ -48,12 +48,7 @@ pub fn own_cpu() -> Result<Duration> {
 
 /// The load average of the last minute; says whether the machine was quiet.
 pub fn load_average() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg")
-        .ok()?
-        .split(' ')
-        .next()?
-        .parse()
-        .ok()
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 struct Stat {
@@ -92,25 +87,15 @@ fn descendants(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(
-            parents
-                .iter()
-                .filter(|(_, of)| *of == parent)
-                .map(|(child, _)| child),
-        );
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| child));
         next += 1;
     }
     family.split_off(1)
 }
 
 fn processes() -> Vec<u32> {
-    let entries = fs::read_dir(Path::new("/proc"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+    let entries = fs::read_dir(Path::new("/proc")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

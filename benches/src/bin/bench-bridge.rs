@@ -40,9 +40,7 @@ fn main() -> anyhow::Result<()> {
         minted: Minted::default(),
         sessions: Mutex::default(),
     });
-    options
-        .listen
-        .serve(move |request| answer(Arc::clone(&bridge), request))?;
+    options.listen.serve(move |request| answer(Arc::clone(&bridge), request))?;
     Ok(())
 }
 
@@ -96,10 +94,8 @@ impl Bridge {
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let session = Arc::new(Session {
-            input: tokio::sync::Mutex::new(input),
-            pending: Mutex::default(),
-        });
+        let session =
+            Arc::new(Session { input: tokio::sync::Mutex::new(input), pending: Mutex::default() });
         tokio::spawn(settle(output, Arc::clone(&session)));
         let id = self.minted.mint();
         lock(&self.sessions).insert(id.clone(), Arc::clone(&session));
@@ -123,9 +119,7 @@ impl Session {
         }
         match answer {
             None => status(StatusCode::ACCEPTED),
-            Some(answer) => answer
-                .await
-                .map_or_else(|_| status(StatusCode::BAD_GATEWAY), json),
+            Some(answer) => answer.await.map_or_else(|_| status(StatusCode::BAD_GATEWAY), json),
         }
     }
 

@@ -22,9 +22,7 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let minted = Arc::new(Minted::default());
-    options
-        .listen
-        .serve(move |request| answer(Arc::clone(&minted), request))?;
+    options.listen.serve(move |request| answer(Arc::clone(&minted), request))?;
     Ok(())
 }
 

@@ -38,15 +38,8 @@ pub async fn start(kit: &Kit) -> Result<Running> {
         command.arg("-db").arg("-f").arg(config);
     })?;
     serves(&mut sandbox, port).await?;
-    let endpoint = Endpoint {
-        opening: Opening::UntilRouted,
-        ..plain(port)
-    };
-    Ok(Running {
-        endpoint,
-        gateways: vec![Gateway { name: NAME, pid }],
-        sandbox,
-    })
+    let endpoint = Endpoint { opening: Opening::UntilRouted, ..plain(port) };
+    Ok(Running { endpoint, gateways: vec![Gateway { name: NAME, pid }], sandbox })
 }
 
 /// Its socket listens before it does, so only an answer says that it is there.
@@ -58,20 +51,14 @@ async fn serves(sandbox: &mut Sandbox, port: u16) -> Result<()> {
     };
     match timeout(START, answered).await {
         Ok(Ok(())) => Ok(()),
-        _ => bail!(
-            sandbox
-                .ended()
-                .unwrap_or_else(|| format!("no answer in {START:?}"))
-        ),
+        _ => bail!(sandbox.ended().unwrap_or_else(|| format!("no answer in {START:?}"))),
     }
 }
 
 fn installed() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(MORE_FOLDERS.map(PathBuf::from));
-    folders
-        .map(|folder| folder.join(NAME))
-        .find(|program| program.is_file())
+    folders.map(|folder| folder.join(NAME)).find(|program| program.is_file())
 }
 
 fn config(listener: i32, [first, second]: [u16; 2]) -> String {

@@ -31,11 +31,7 @@ pub async fn stdio(kit: &Kit) -> Result<Running> {
     let mut sandbox = Sandbox::new(&kit.leash)?;
     let config = json!({ "mcpServers": { SERVER: { "command": kit.stdio_server } } });
     let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
-    Ok(Running {
-        endpoint: one_server(port),
-        gateways: vec![gateway],
-        sandbox,
-    })
+    Ok(Running { endpoint: one_server(port), gateways: vec![gateway], sandbox })
 }
 
 pub async fn cluster(kit: &Kit) -> Result<Running> {
@@ -53,11 +49,7 @@ pub async fn cluster(kit: &Kit) -> Result<Running> {
     });
     let (node, _) = start(kit, &mut sandbox, "node", &config).await?;
     node_is_active(&mut sandbox, port).await?;
-    Ok(Running {
-        endpoint: one_server(port),
-        gateways: vec![coordinator, node],
-        sandbox,
-    })
+    Ok(Running { endpoint: one_server(port), gateways: vec![coordinator, node], sandbox })
 }
 
 async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running> {
@@ -66,31 +58,17 @@ async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running
     let url = format!("http://127.0.0.1:{upstream}/mcp");
     let config = json!({ "mcpServers": { SERVER: { "url": url, "type": "streamable-http" } } });
     let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
-    Ok(Running {
-        endpoint: endpoint(port),
-        gateways: vec![gateway],
-        sandbox,
-    })
+    Ok(Running { endpoint: endpoint(port), gateways: vec![gateway], sandbox })
 }
 
 /// `/mcp/{server}`: names are the server's own.
 fn one_server(port: u16) -> Endpoint {
-    Endpoint {
-        port,
-        path: "/mcp/bench",
-        tool: "echo",
-        opening: Opening::Once,
-    }
+    Endpoint { port, path: "/mcp/bench", tool: "echo", opening: Opening::Once }
 }
 
 /// `/mcp`: names carry the server's.
 fn all_servers(port: u16) -> Endpoint {
-    Endpoint {
-        port,
-        path: "/mcp",
-        tool: "bench-echo",
-        opening: Opening::Once,
-    }
+    Endpoint { port, path: "/mcp", tool: "bench-echo", opening: Opening::Once }
 }
 
 async fn start(
@@ -100,10 +78,7 @@ async fn start(
     config: &Value,
 ) -> Result<(Gateway, u16)> {
     let program = &kit.mooring;
-    ensure!(
-        program.is_file(),
-        "no mooring binary: build it, or name it with --mooring"
-    );
+    ensure!(program.is_file(), "no mooring binary: build it, or name it with --mooring");
     let config = sandbox.write(&format!("{name}.json"), config.to_string())?;
     let port_file = sandbox.path(&format!("{name}.port"));
     let data = sandbox.path(&format!("{name}.data"));
@@ -111,15 +86,8 @@ async fn start(
         for (variable, _) in env::vars_os().filter(|(key, _)| is_ours(key)) {
             command.env_remove(variable);
         }
-        command
-            .arg("--config")
-            .arg(config)
-            .arg("--port-file")
-            .arg(&port_file);
-        command
-            .env("PORT", "0")
-            .env("MOORING_HOST", "127.0.0.1")
-            .env("MOORING_DATA", data);
+        command.arg("--config").arg(config).arg("--port-file").arg(&port_file);
+        command.env("PORT", "0").env("MOORING_HOST", "127.0.0.1").env("MOORING_DATA", data);
     })?;
     let port = sandbox.port(name, Path::new(&port_file)).await?;
     Ok((Gateway { name, pid }, port))
@@ -132,17 +100,11 @@ fn is_ours(variable: &std::ffi::OsStr) -> bool {
 
 async fn node_is_active(sandbox: &mut Sandbox, coordinator: u16) -> Result<()> {
     let deadline = Instant::now() + NODE_ACTIVE;
-    while !lists_node(coordinator)
-        .await
-        .context("ask the coordinator for its nodes")?
-    {
+    while !lists_node(coordinator).await.context("ask the coordinator for its nodes")? {
         if let Some(reason) = sandbox.ended() {
             bail!(reason);
         }
-        ensure!(
-            Instant::now() < deadline,
-            "{NODE} was not active after {NODE_ACTIVE:?}"
-        );
+        ensure!(Instant::now() < deadline, "{NODE} was not active after {NODE_ACTIVE:?}");
         tokio::time::sleep(POLL).await;
     }
     Ok(())

@@ -58,15 +58,10 @@ impl Cancellation {
     }
 
     fn wait(&self, time: Duration) -> Waited {
-        let waiting = self
-            .changed
-            .wait_timeout_while(lock(&self.cancelled), time, |cancelled| !*cancelled);
+        let waiting =
+            self.changed.wait_timeout_while(lock(&self.cancelled), time, |cancelled| !*cancelled);
         let (cancelled, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-        if *cancelled {
-            Waited::Cancelled
-        } else {
-            Waited::Full
-        }
+        if *cancelled { Waited::Cancelled } else { Waited::Full }
     }
 }
 
@@ -82,11 +77,7 @@ impl CallsInFlight {
         let cancellation = Arc::new(Cancellation::default());
         let key = id.to_string();
         lock(&self.by_id).insert(key.clone(), Arc::clone(&cancellation));
-        CallGuard {
-            calls: self,
-            key,
-            cancellation,
-        }
+        CallGuard { calls: self, key, cancellation }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -41,9 +41,7 @@ impl Settings {
         let page = std::env::var("MOORING_EXAMPLE_PAGE").ok();
         Self {
             label: std::env::var("MOORING_EXAMPLE_LABEL").ok(),
-            page: page
-                .and_then(|page| page.parse().ok())
-                .filter(|page| *page > 0),
+            page: page.and_then(|page| page.parse().ok()).filter(|page| *page > 0),
         }
     }
 }

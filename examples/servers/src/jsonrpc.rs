@@ -65,15 +65,10 @@ impl Incoming {
         let id = message.get("id").cloned();
         let method = message.get("method").and_then(Value::as_str);
         match (id, method.map(str::to_owned)) {
-            (Some(id), Some(method)) if id.is_string() || id.is_i64() => Self::Request {
-                id,
-                method,
-                params: message["params"].take(),
-            },
-            (None, Some(method)) => Self::Notification {
-                method,
-                params: message["params"].take(),
-            },
+            (Some(id), Some(method)) if id.is_string() || id.is_i64() => {
+                Self::Request { id, method, params: message["params"].take() }
+            }
+            (None, Some(method)) => Self::Notification { method, params: message["params"].take() },
             (Some(_), None) if message.get("result").or(message.get("error")).is_some() => {
                 Self::Response
             }

@@ -112,10 +112,9 @@ impl<E: Example, W: Write + Send> Server<'_, E, W> {
                 INVALID_REQUEST,
                 "already initialized: this process serves another session",
             )),
-            (_, Session::New) => Err(Failure::new(
-                INVALID_REQUEST,
-                "not initialized: send `initialize` first",
-            )),
+            (_, Session::New) => {
+                Err(Failure::new(INVALID_REQUEST, "not initialized: send `initialize` first"))
+            }
             ("tools/call", Session::Open) => return self.call_tool(id, params, scope),
             ("tools/list", Session::Open) => {
                 let tools = self.tools.iter().map(Tool::listing).collect();

@@ -89,9 +89,7 @@ impl<'a> Arguments<'a> {
         let number = self.read(name, "a whole number", Value::as_u64)?;
         match number {
             Some(number) if number <= max => Ok(number),
-            _ => Err(Refusal::rejected(format!(
-                "`{name}` has to be a number from 0 to {max}"
-            ))),
+            _ => Err(Refusal::rejected(format!("`{name}` has to be a number from 0 to {max}"))),
         }
     }
 

@@ -57,16 +57,10 @@ fn whoami_gives_the_name_from_the_environment() {
 fn a_wrong_argument_is_told_to_the_model_and_a_wrong_name_to_the_program() {
     let mut server = Server::open(COUNTER);
     let call = json!({"name": "count", "arguments": {"by": "two"}});
-    assert_eq!(
-        server.request("tools/call", call)["result"]["isError"],
-        true
-    );
+    assert_eq!(server.request("tools/call", call)["result"]["isError"], true);
     let call = json!({"name": "uncount"});
     assert_eq!(error_code(&server.request("tools/call", call)), -32602);
-    assert_eq!(
-        error_code(&server.request("tools/uncall", json!({}))),
-        -32601
-    );
+    assert_eq!(error_code(&server.request("tools/uncall", json!({}))), -32601);
 }
 
 #[test]
@@ -94,10 +88,7 @@ fn a_list_comes_in_pages_if_asked() {
 #[test]
 fn a_note_is_announced_listed_and_read() {
     let mut server = Server::open(NOTES);
-    server.send(
-        "tools/call",
-        json!({"name": "add_note", "arguments": {"text": "buy rope"}}),
-    );
+    server.send("tools/call", json!({"name": "add_note", "arguments": {"text": "buy rope"}}));
     let announced = server.receive();
     assert_eq!(announced["method"], "notifications/resources/list_changed");
     assert_eq!(structured(&server.receive())["uri"], "note://1");
@@ -117,20 +108,14 @@ fn a_note_is_announced_listed_and_read() {
 #[test]
 fn a_sleeping_call_keeps_nobody_waiting() {
     let mut server = Server::open(CLOCK);
-    server.send(
-        "tools/call",
-        json!({"name": "sleep", "arguments": {"ms": 3_600_000}}),
-    );
+    server.send("tools/call", json!({"name": "sleep", "arguments": {"ms": 3_600_000}}));
     assert!(server.call("now", json!({}))["unix_ms"].is_u64());
 }
 
 #[test]
 fn a_cancelled_call_is_not_answered() {
     let mut server = Server::open(CLOCK);
-    let id = server.send(
-        "tools/call",
-        json!({"name": "sleep", "arguments": {"ms": 3_600_000}}),
-    );
+    let id = server.send("tools/call", json!({"name": "sleep", "arguments": {"ms": 3_600_000}}));
     let cancelled = json!({
         "jsonrpc": "2.0",
         "method": "notifications/cancelled",
@@ -153,10 +138,7 @@ fn every_step_is_reported_under_the_token_of_the_call() {
     for step in 1..=2 {
         let progress = server.receive();
         assert_eq!(progress["method"], "notifications/progress");
-        assert_eq!(
-            progress["params"],
-            json!({"progressToken": 0, "progress": step, "total": 2})
-        );
+        assert_eq!(progress["params"], json!({"progressToken": 0, "progress": step, "total": 2}));
     }
     assert_eq!(structured(&server.receive())["steps"], 2);
 }
@@ -164,10 +146,7 @@ fn every_step_is_reported_under_the_token_of_the_call() {
 #[test]
 fn the_end_of_input_ends_the_process_and_its_calls() {
     let mut server = Server::open(CLOCK);
-    server.send(
-        "tools/call",
-        json!({"name": "sleep", "arguments": {"ms": 3_600_000}}),
-    );
+    server.send("tools/call", json!({"name": "sleep", "arguments": {"ms": 3_600_000}}));
     assert_eq!(server.rest(), Vec::<Value>::new());
     assert!(server.process.wait().is_ok_and(|status| status.success()));
 }
@@ -249,9 +228,7 @@ impl Server {
     fn rest(&mut self) -> Vec<Value> {
         self.input = None;
         let lines = self.output.by_ref().lines();
-        lines
-            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-            .collect()
+        lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
     }
 }
 

@@ -29,17 +29,33 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     };
     let counts = admin.edge_metrics.counts();
     gauge("requests_total", "MCP requests taken", counts.requests)?;
-    gauge("requests_refused_total", "MCP requests answered with a status of 400 or more", counts.refused)?;
+    gauge(
+        "requests_refused_total",
+        "MCP requests answered with a status of 400 or more",
+        counts.refused,
+    )?;
     gauge("requests_in_flight", "MCP requests and streams under way", counts.in_flight)?;
     gauge("sessions_opened_total", "Sessions begun", counts.opened)?;
-    gauge("sessions_reopened_total", "Sessions that a host had lost and that were opened again", counts.reopened)?;
+    gauge(
+        "sessions_reopened_total",
+        "Sessions that a host had lost and that were opened again",
+        counts.reopened,
+    )?;
     gauge("sessions_ended_total", "Sessions ended by their clients", counts.ended)?;
     gauge("sessions", "Sessions known", admin.bindings.sessions() as u64)?;
-    gauge("instances", "Server instances running or opening on this node", admin.host.instances() as u64)?;
+    gauge(
+        "instances",
+        "Server instances running or opening on this node",
+        admin.host.instances() as u64,
+    )?;
     gauge("children", "Child processes of this node", admin.host.children().count() as u64)?;
     let stats = admin.strategy.stats();
     gauge("strategy_decisions_total", "Routing decisions", stats.decisions)?;
-    gauge("strategy_fallbacks_total", "Decisions made by the native fallback", stats.all_fallbacks())?;
+    gauge(
+        "strategy_fallbacks_total",
+        "Decisions made by the native fallback",
+        stats.all_fallbacks(),
+    )?;
     nodes(admin, &registry)?;
     Ok(registry)
 }
@@ -49,8 +65,10 @@ fn nodes(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
         Opts::new("node_up", "1 for the status that the node has"),
         &["node", "status"],
     )?;
-    let bound =
-        IntGaugeVec::new(Opts::new("node_bindings", "Sessions' servers bound to the node"), &["node"])?;
+    let bound = IntGaugeVec::new(
+        Opts::new("node_bindings", "Sessions' servers bound to the node"),
+        &["node"],
+    )?;
     let servers = IntGaugeVec::new(Opts::new("node_servers", "Servers on the node"), &["node"])?;
     for entry in admin.registry.entries() {
         let id = entry.id.as_str();

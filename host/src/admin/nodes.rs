@@ -63,8 +63,8 @@ pub async fn deregister(
         Ok(control) => control,
         Err(refused) => return refused,
     };
-    let left = parsed(&body)
-        .map(|bye: Heartbeat| control.deregister(&bye.id, bye.incarnation.as_deref()));
+    let left =
+        parsed(&body).map(|bye: Heartbeat| control.deregister(&bye.id, bye.incarnation.as_deref()));
     match left {
         Ok(Ok(())) => Answer::Data(json!({})),
         Ok(Err(rejected)) => refuse(&rejected),
@@ -92,7 +92,11 @@ pub async fn join(
     }
 }
 
-async fn gated(admin: &Admin, headers: &HeaderMap, caller: &Caller) -> Result<Arc<Control>, Answer> {
+async fn gated(
+    admin: &Admin,
+    headers: &HeaderMap,
+    caller: &Caller,
+) -> Result<Arc<Control>, Answer> {
     let Role::Coordinator { control, gate } = &admin.role else {
         return Err(only_coordinator());
     };
@@ -102,18 +106,18 @@ async fn gated(admin: &Admin, headers: &HeaderMap, caller: &Caller) -> Result<Ar
 
 async fn check(gate: &Gate, headers: &HeaderMap, caller: &Caller) -> Result<(), Answer> {
     gate.check(headers, caller.peer.ip()).await.map_err(|denied| {
-        let status = if gate.token.is_some() {
-            StatusCode::UNAUTHORIZED
-        } else {
-            StatusCode::FORBIDDEN
-        };
+        let status =
+            if gate.token.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
         Answer::failure(status, denied.to_string())
     })
 }
 
 fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, Answer> {
     serde_json::from_slice(body).map_err(|error| {
-        Answer::failure(StatusCode::BAD_REQUEST, format!("the body is not what is expected: {error}"))
+        Answer::failure(
+            StatusCode::BAD_REQUEST,
+            format!("the body is not what is expected: {error}"),
+        )
     })
 }
 

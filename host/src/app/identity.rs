@@ -43,9 +43,9 @@ fn kept(folder: &DataFolder, port: u16) -> NodeId {
     let host: String =
         hostname().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let file = format!("node-id-{host}-{port}");
-    let before = folder.read(&file).and_then(|text| {
-        NodeId::parse(String::from_utf8(text).ok()?.trim()).ok()
-    });
+    let before = folder
+        .read(&file)
+        .and_then(|text| NodeId::parse(String::from_utf8(text).ok()?.trim()).ok());
     if let Some(id) = before {
         return id;
     }

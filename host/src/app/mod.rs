@@ -61,8 +61,10 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let config = &loaded.config;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = options.workers.unwrap_or(cores).max(1);
-    let listeners = edge::listen(&config.listen.host, config.listen.port, workers)
-        .with_context(|| format!("cannot listen on {}:{}", config.listen.host, config.listen.port))?;
+    let listeners =
+        edge::listen(&config.listen.host, config.listen.port, workers).with_context(|| {
+            format!("cannot listen on {}:{}", config.listen.host, config.listen.port)
+        })?;
     let address = listeners.address;
     let parts = Arc::new(Parts::build(config, address, workers)?);
     let (draining, is_draining) = watch::channel(false);
@@ -70,7 +72,8 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let background = background(&parts, config, &is_draining);
     print!("{}", summary::of(config, &parts, address, workers));
     if let Some(file) = &options.port_file {
-        write_port(file, address.port()).with_context(|| format!("cannot write {}", file.display()))?;
+        write_port(file, address.port())
+            .with_context(|| format!("cannot write {}", file.display()))?;
     }
     signalled().await?;
     tracing::info!("ending: new work is refused, what is under way goes on");
@@ -98,11 +101,16 @@ fn background(
         tokio::spawn(watch_leases(Arc::clone(parts)));
     }
     if let Some((control, reported)) = parts.take_recall() {
-        tokio::spawn(cluster::recall(control, parts.folder.clone(), parts.control_link.clone(), reported));
+        tokio::spawn(cluster::recall(
+            control,
+            parts.folder.clone(),
+            parts.control_link.clone(),
+            reported,
+        ));
     }
-    let agent = parts.take_agent().map(|(agent, at_once)| {
-        tokio::spawn(agent.run(at_once, draining.clone()))
-    });
+    let agent = parts
+        .take_agent()
+        .map(|(agent, at_once)| tokio::spawn(agent.run(at_once, draining.clone())));
     async move {
         if let Some(agent) = agent {
             // It ends by itself once the drain is announced.

@@ -102,7 +102,8 @@ impl Parts {
         });
 
         let node_side = node_side::of(config, address, &node_id, &host, &weights, &control_link);
-        let (node_routes, agent) = node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
+        let (node_routes, agent) =
+            node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
         let role = match (&config.mode, &agent) {
             (Mode::Coordinator(_), _) => Role::Coordinator {
                 control: Arc::clone(&control),

@@ -37,7 +37,10 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
             None => server.name.to_string(),
         })
         .collect();
-    line("servers", &if names.is_empty() { "none of its own".to_owned() } else { names.join(", ") });
+    line(
+        "servers",
+        &if names.is_empty() { "none of its own".to_owned() } else { names.join(", ") },
+    );
     let groups: Vec<String> = config.groups.iter().map(|group| group.name.to_string()).collect();
     if !groups.is_empty() {
         line("groups", &groups.join(", "));

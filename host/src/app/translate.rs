@@ -80,7 +80,10 @@ fn recipe(server: &Server) -> Recipe {
         Some(Transport::Stdio { command, args, env, cwd }) => Recipe::Stdio(Program {
             command: command.clone(),
             args: args.clone(),
-            env: env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect(),
+            env: env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect(),
             cwd: cwd.clone(),
         }),
         Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
@@ -96,9 +99,7 @@ fn recipe(server: &Server) -> Recipe {
     }
 }
 
-fn choices(
-    selections: &crate::config::Selections,
-) -> BTreeMap<String, Choice> {
+fn choices(selections: &crate::config::Selections) -> BTreeMap<String, Choice> {
     let choice = |(name, selection): (&String, &crate::config::Selection)| {
         let description = selection.description.clone();
         (name.clone(), Choice { enabled: selection.enabled, description })

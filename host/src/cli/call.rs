@@ -65,5 +65,9 @@ async fn exchange(base: &str, method: Method, path: &str) -> Result<String, Stri
     let status = response.status();
     let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&body).trim().to_owned();
-    if status.is_success() { Ok(text) } else { Err(format!("{base}{path} answers {status}: {text}")) }
+    if status.is_success() {
+        Ok(text)
+    } else {
+        Err(format!("{base}{path} answers {status}: {text}"))
+    }
 }

@@ -19,7 +19,11 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
     match wasm::inspect(&bytes, settings) {
         Ok(inspection) => {
             println!("{inspection}");
-            if inspection.objection.is_some() { ExitCode::from(super::WRONG) } else { ExitCode::SUCCESS }
+            if inspection.objection.is_some() {
+                ExitCode::from(super::WRONG)
+            } else {
+                ExitCode::SUCCESS
+            }
         }
         Err(refusal) => {
             eprintln!("mooring: {file}: {refusal}");

@@ -148,12 +148,18 @@ impl Agent {
             match self.call("/api/cluster/heartbeat", &heartbeat).await {
                 Answer::Taken => failing = false,
                 Answer::Unknown => {
-                    tracing::info!("{} does not know this node; registering again", self.coordinator);
+                    tracing::info!(
+                        "{} does not know this node; registering again",
+                        self.coordinator
+                    );
                     return;
                 }
                 Answer::Failed(why) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("heartbeat to {} failed, trying on: {why}", self.coordinator);
+                        tracing::warn!(
+                            "heartbeat to {} failed, trying on: {why}",
+                            self.coordinator
+                        );
                     }
                 }
             }
@@ -202,9 +208,7 @@ impl Agent {
     async fn exchange(&self, path: &str, text: Bytes) -> Answer {
         let mut request = Request::new(Body::from(text));
         *request.method_mut() = Method::POST;
-        request
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
         let response = match self.link.remote(&self.coordinator, path, request).await {
             Ok(response) => response,
             Err(failure) => return Answer::Failed(failure.to_string()),

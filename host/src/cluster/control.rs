@@ -37,7 +37,9 @@ pub enum Rejected {
     /// The node is to register.
     #[error("Node not found: {0}")]
     Unknown(String),
-    #[error("node id {0} is in use by another process that still answers; give each node its own id")]
+    #[error(
+        "node id {0} is in use by another process that still answers; give each node its own id"
+    )]
     InUse(String),
 }
 
@@ -92,7 +94,10 @@ impl Control {
             )));
         }
         if !entry.incarnation.is_empty() && entry.incarnation != proved.incarnation {
-            return Err(Rejected::BadRequest(format!("another start of the node answers at {}", entry.url)));
+            return Err(Rejected::BadRequest(format!(
+                "another start of the node answers at {}",
+                entry.url
+            )));
         }
         entry.incarnation = proved.incarnation;
         let held = self.held_by(&entry.url, link).await.map_err(Rejected::BadRequest)?;
@@ -166,7 +171,10 @@ impl Control {
         let declared = uri.host().unwrap_or("").to_owned();
         let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
         let Some(scheme) = scheme.filter(|_| !declared.is_empty()) else {
-            return Err(bad(format!("url {:?} must begin with http:// or https://", registration.url)));
+            return Err(bad(format!(
+                "url {:?} must begin with http:// or https://",
+                registration.url
+            )));
         };
         let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
         let peer_ip = peer.ip().to_canonical();
@@ -176,7 +184,8 @@ impl Control {
         };
         let (url, host) = if registration.advertised {
             // Without a token nobody may send us to a third party.
-            let own = declared == peer_host || (is_near(peer_ip) && peer_ip.is_loopback() && declared == "localhost");
+            let own = declared == peer_host
+                || (is_near(peer_ip) && peer_ip.is_loopback() && declared == "localhost");
             if self.token.is_none() && !own {
                 return Err(bad(format!(
                     "without a cluster token, url must have the peer's address {peer_host} as host, not {declared}"
@@ -221,7 +230,9 @@ impl Control {
             return Err(Rejected::InUse(entry.id.to_string()));
         }
         match self.call_back(&known.url, link).await {
-            Ok(proof) if proof.id == entry.id.as_str() && proof.incarnation == known.incarnation => {
+            Ok(proof)
+                if proof.id == entry.id.as_str() && proof.incarnation == known.incarnation =>
+            {
                 Err(Rejected::InUse(entry.id.to_string()))
             }
             _ => Ok(()),
@@ -235,8 +246,8 @@ impl Control {
         let bare = link.without_credential();
         let path = format!("/cluster/proof?nonce={nonce}");
         let body = fetch(&bare, url, &path, PROOF_SIZE).await?;
-        let proof: Proof =
-            serde_json::from_slice(&body).map_err(|_| "no mooring node answers there".to_owned())?;
+        let proof: Proof = serde_json::from_slice(&body)
+            .map_err(|_| "no mooring node answers there".to_owned())?;
         let token = self.token.as_ref().map_or("", |token| token.expose());
         let expect = prove(token.as_bytes(), &nonce, &proof.id, &proof.incarnation);
         if Secret::new(expect).matches(proof.proof.as_bytes()) {

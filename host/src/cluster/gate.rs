@@ -76,7 +76,9 @@ impl Gate {
         let peer = peer.to_canonical();
         let near = match &self.near {
             Near::Private => is_near(peer) && !is_forwarded(headers),
-            Near::Coordinator { host, port } => match tokio::net::lookup_host((&**host, *port)).await {
+            Near::Coordinator { host, port } => match tokio::net::lookup_host((&**host, *port))
+                .await
+            {
                 Ok(mut addresses) => addresses.any(|address| address.ip().to_canonical() == peer),
                 Err(_) => false,
             },

@@ -30,12 +30,7 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>) -> Access {
     refuse_unbuilt_rules(root, sources.allow_open);
     Access {
         bearer: bearer(&routing, sources),
-        allowed_hosts: checked(
-            &system,
-            "allowedHosts",
-            is_host,
-            "write it like example.com",
-        ),
+        allowed_hosts: checked(&system, "allowedHosts", is_host, "write it like example.com"),
         allowed_origins: checked(
             &system,
             "allowedOrigins",
@@ -174,6 +169,5 @@ fn is_host(text: &str) -> bool {
 }
 
 fn is_origin(text: &str) -> bool {
-    text.split_once("://")
-        .is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host))
+    text.split_once("://").is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host))
 }

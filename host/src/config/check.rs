@@ -32,10 +32,7 @@ fn overview(page: &mut Page, config: &Config) {
         Mode::Node(_) => "node",
     };
     page.row("mode", mode);
-    page.row(
-        "listening",
-        address(&config.listen.host, config.listen.port),
-    );
+    page.row("listening", address(&config.listen.host, config.listen.port));
     page.row("data folder", config.data_dir.display());
     page.row("strategy", strategy(&config.sticky));
     page.row("access", access(config));
@@ -75,10 +72,7 @@ fn strategy(sticky: &Sticky) -> String {
         "header" => format!(" {}", sticky.header_name),
         _ => String::new(),
     };
-    format!(
-        "{}{carrier}, kept for {affinity} of idleness{signed}",
-        sticky.strategy
-    )
+    format!("{}{carrier}, kept for {affinity} of idleness{signed}", sticky.strategy)
 }
 
 fn access(config: &Config) -> String {
@@ -87,10 +81,7 @@ fn access(config: &Config) -> String {
         Some(_) => "bearer key".to_owned(),
         None => "open to everyone who reaches the port".to_owned(),
     }];
-    for (what, list) in [
-        ("hosts", &access.allowed_hosts),
-        ("origins", &access.allowed_origins),
-    ] {
+    for (what, list) in [("hosts", &access.allowed_hosts), ("origins", &access.allowed_origins)] {
         if !list.is_empty() {
             parts.push(format!("{what} {}", list.join(" ")));
         }
@@ -121,10 +112,7 @@ fn cluster_of(page: &mut Page, coordinator: &Coordinator) {
 
 fn membership(page: &mut Page, node: &NodeMode) {
     page.row("coordinator", &node.coordinator_url);
-    page.row(
-        "node id",
-        node.id.as_ref().map_or("generated", |id| id.as_str()),
-    );
+    page.row("node id", node.id.as_ref().map_or("generated", |id| id.as_str()));
     page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
     page.row("heartbeat every", Millis(node.heartbeat_interval));
     let registers = match node.register_on_startup {
@@ -137,11 +125,7 @@ fn membership(page: &mut Page, node: &NodeMode) {
     }
     page.row("weight", node.weight);
     page.optional("zone", &node.zone);
-    let labels: Vec<_> = node
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
+    let labels: Vec<_> = node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     page.optional("labels", &labels.join(" "));
     if node.public {
         page.row("own /mcp", "open to clients");

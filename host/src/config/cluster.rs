@@ -97,9 +97,7 @@ enum Role {
 
 pub(super) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
     let role = role(cluster);
-    let coordinator = cluster
-        .section("coordinator")
-        .lenient_unless(role == Role::Coordinator);
+    let coordinator = cluster.section("coordinator").lenient_unless(role == Role::Coordinator);
     let node = cluster.section("node").lenient_unless(role == Role::Node);
     let shared = cluster.clone().lenient_unless(role != Role::Standalone);
     let coordinator = read_coordinator(&coordinator);

@@ -85,7 +85,5 @@ fn duplicates_in(object: &Object<'_>, place: &Place, notes: &Notes<'_>) {
 
 fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(chars).collect()
-    })
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

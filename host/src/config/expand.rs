@@ -22,11 +22,7 @@ impl fmt::Display for Unexpanded {
         let Self::Unset(names) = self else {
             return write!(f, "grows beyond {} KiB", MAX_EXPANDED >> 10);
         };
-        let list = names
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let list = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         match names.len() {
             1 => write!(f, "environment variable {list} is not set"),
             _ => write!(f, "environment variables {list} are not set"),
@@ -61,11 +57,7 @@ pub(super) fn expand(
         rest = reference.after;
     }
     expanded.push_str(rest);
-    if unset.is_empty() {
-        Ok(expanded)
-    } else {
-        Err(Unexpanded::Unset(unset))
-    }
+    if unset.is_empty() { Ok(expanded) } else { Err(Unexpanded::Unset(unset)) }
 }
 
 /// Whether all of the text is one `${…}`. Secrets are expanded only then: a
@@ -87,34 +79,22 @@ impl<'t> Reference<'t> {
         let Some(braced) = text.strip_prefix('{') else {
             let (name, after) = split_name(text)?;
             let default = None;
-            return Some(Self {
-                name,
-                default,
-                after,
-            });
+            return Some(Self { name, default, after });
         };
         let (name, tail) = split_name(braced)?;
         if let Some(after) = tail.strip_prefix('}') {
-            return Some(Self {
-                name,
-                default: None,
-                after,
-            });
+            return Some(Self { name, default: None, after });
         }
         let (default, after) = tail.strip_prefix(":-")?.split_once('}')?;
-        Some(Self {
-            name,
-            default: Some(default),
-            after,
-        })
+        Some(Self { name, default: Some(default), after })
     }
 
     fn value(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         let value = env(self.name);
         match self.default {
-            Some(default) => value
-                .filter(|value| !value.is_empty())
-                .or_else(|| Some(default.to_owned())),
+            Some(default) => {
+                value.filter(|value| !value.is_empty()).or_else(|| Some(default.to_owned()))
+            }
             None => value,
         }
     }
@@ -124,9 +104,7 @@ fn split_name(text: &str) -> Option<(&str, &str)> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    let end = text
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     let (name, after) = text.split_at(end);
     (!name.is_empty()).then_some((name, after))
 }

@@ -100,9 +100,7 @@ impl<'d> Notes<'d> {
         Self {
             file: file.to_owned(),
             text,
-            lines: std::iter::once(0)
-                .chain(newlines.map(|(i, _)| i + 1))
-                .collect(),
+            lines: std::iter::once(0).chain(newlines.map(|(i, _)| i + 1)).collect(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -110,11 +108,7 @@ impl<'d> Notes<'d> {
 
     /// An error, or a warning where the place is not in use.
     pub fn refuse(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
-        let list = if place.lenient {
-            &self.warnings
-        } else {
-            &self.errors
-        };
+        let list = if place.lenient { &self.warnings } else { &self.errors };
         self.add(list, place, message.into(), advice.into());
     }
 
@@ -152,11 +146,7 @@ impl<'d> Notes<'d> {
     pub fn settle(self) -> Result<Vec<Finding>, Report> {
         let warnings = in_file_order(self.warnings.into_inner());
         let errors = in_file_order(self.errors.into_inner());
-        if errors.is_empty() {
-            Ok(warnings)
-        } else {
-            Err(Report { errors, warnings })
-        }
+        if errors.is_empty() { Ok(warnings) } else { Err(Report { errors, warnings }) }
     }
 
     fn add(&self, list: &RefCell<Vec<Finding>>, place: &Place, message: String, advice: String) {

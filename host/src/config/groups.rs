@@ -77,12 +77,7 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
         .map_err(|error| item.refuse(error.to_string(), "it becomes part of URLs"))
         .ok()?;
     taken.claim("name", &item);
-    Some(Group {
-        name,
-        id: id.and_then(|item| item.text()),
-        description,
-        servers,
-    })
+    Some(Group { name, id: id.and_then(|item| item.text()), description, servers })
 }
 
 /// An id stands in URLs like a name, so the same rules hold.
@@ -163,12 +158,8 @@ fn warn_of_unknown_servers(
 ) {
     let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let unknown = |server: &&GroupServer| !known.contains(&server.name.as_str());
-    let unknown: Vec<&str> = group
-        .servers
-        .iter()
-        .filter(unknown)
-        .map(|server| server.name.as_str())
-        .collect();
+    let unknown: Vec<&str> =
+        group.servers.iter().filter(unknown).map(|server| server.name.as_str()).collect();
     let Some(first) = unknown.first() else {
         return;
     };

@@ -56,11 +56,7 @@ impl<'d> Item<'d> {
 
     /// A whole number within the range.
     pub fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
-        let advice = format!(
-            "use a whole number from {} to {}",
-            range.start(),
-            range.end()
-        );
+        let advice = format!("use a whole number from {} to {}", range.start(), range.end());
         let Value::NumberLit(number) = self.value else {
             return self.wrong_type("a number", &advice);
         };
@@ -83,11 +79,7 @@ impl<'d> Item<'d> {
             Value::Object(object) => Some(object),
             _ => self.wrong_type("an object", "write { … }"),
         };
-        Section {
-            notes: self.notes,
-            place: self.place.clone(),
-            object,
-        }
+        Section { notes: self.notes, place: self.place.clone(), object }
     }
 
     pub fn items(&self) -> Vec<Item<'d>> {

@@ -28,10 +28,7 @@ fn map(object: &Object<'_>) -> Map<String, Json> {
 fn value(from: &Value<'_>) -> Json {
     match from {
         Value::StringLit(string) => Json::String(string.value.clone().into_owned()),
-        Value::NumberLit(number) => number
-            .value
-            .parse::<Number>()
-            .map_or(Json::Null, Json::Number),
+        Value::NumberLit(number) => number.value.parse::<Number>().map_or(Json::Null, Json::Number),
         Value::BooleanLit(boolean) => Json::Bool(boolean.value),
         Value::Object(object) => Json::Object(map(object)),
         Value::Array(array) => Json::Array(array.elements.iter().map(value).collect()),

@@ -26,10 +26,7 @@ pub(super) fn is_used(pattern: &str) -> bool {
 
 /// Walks the file and warns of what will have no effect.
 pub(super) fn warn_of_unread(root: &Object<'_>, notes: &Notes<'_>) {
-    let mut walk = Walk {
-        notes,
-        accepted: BTreeMap::new(),
-    };
+    let mut walk = Walk { notes, accepted: BTreeMap::new() };
     walk.object(root, &Place::root());
     for (place, count) in walk.accepted.into_values() {
         let more = match count {
@@ -108,9 +105,7 @@ fn is_about_the_system(place: &Place) -> bool {
 /// A plugin reads its settings itself; Mooring cannot know them.
 fn is_plugin_settings(object: &Object<'_>, place: &Place) -> bool {
     place.pattern == STRATEGY_SETTINGS
-        && object
-            .get_string("strategy")
-            .is_some_and(|strategy| sticky::is_plugin(&strategy.value))
+        && object.get_string("strategy").is_some_and(|strategy| sticky::is_plugin(&strategy.value))
 }
 
 /// The names directly below a pattern, of either table.
@@ -142,7 +137,5 @@ fn home_of(name: &str) -> Option<&'static str> {
 }
 
 fn is_below(pattern: &str, parent: &str) -> bool {
-    pattern
-        .strip_prefix(parent)
-        .is_some_and(|rest| rest.starts_with(['.', '[']))
+    pattern.strip_prefix(parent).is_some_and(|rest| rest.starts_with(['.', '[']))
 }

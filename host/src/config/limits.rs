@@ -54,11 +54,7 @@ const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
 const KEEP_ALIVE_MS: Bound = bound("keepAlive", 15_000, 100..=3_600_000);
 
 const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> Bound {
-    Bound {
-        key,
-        default,
-        range,
-    }
+    Bound { key, default, range }
 }
 
 pub(super) fn read(system: &Section<'_>) -> Limits {
@@ -79,13 +75,7 @@ pub(super) fn read(system: &Section<'_>) -> Limits {
         children_per_node: size(&CHILDREN_PER_NODE),
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),
     };
-    at_most(
-        &section,
-        "keptBody",
-        limits.kept_body,
-        "requestBody",
-        limits.request_body,
-    );
+    at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
     limits
 }
 

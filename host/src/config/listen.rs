@@ -33,9 +33,7 @@ pub(super) fn read(system: &Section<'_>, sources: &Sources<'_>) -> Listen {
         host: host_variable(system, sources)
             .or(from_file)
             .unwrap_or_else(|| DEFAULT_HOST.to_owned()),
-        port: port_variable(system, sources)
-            .or(u16::try_from(port).ok())
-            .unwrap_or(DEFAULT_PORT),
+        port: port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT),
     }
 }
 
@@ -68,17 +66,13 @@ fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
     let port = sources.variable("PORT")?.trim().parse();
     if port.is_err() {
         let advice = "use a whole number from 0 to 65535";
-        system
-            .notes
-            .refuse_variable("PORT", "is not a port", advice);
+        system.notes.refuse_variable("PORT", "is not a port", advice);
     }
     port.ok()
 }
 
 fn checked_host(text: &str) -> Option<String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let host = bare.unwrap_or(text);
     if host.parse::<std::net::IpAddr>().is_ok() {
         return Some(host.to_owned());

@@ -110,11 +110,7 @@ fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Re
     let notes = Notes::new(&settings.label, text);
     let config = read(text, &settings, sources, &notes);
     let warnings = notes.settle()?;
-    Ok(Loaded {
-        config,
-        warnings,
-        path: settings.path,
-    })
+    Ok(Loaded { config, warnings, path: settings.path })
 }
 
 fn read(text: &str, settings: &Settings, sources: &Sources<'_>, notes: &Notes<'_>) -> Config {
@@ -137,17 +133,8 @@ fn read(text: &str, settings: &Settings, sources: &Sources<'_>, notes: &Notes<'_
 fn root<'d>(tree: Option<&'d Value<'d>>, notes: &'d Notes<'d>) -> Section<'d> {
     let place = Place::root();
     match tree {
-        Some(value) => Item {
-            notes,
-            place,
-            value,
-        }
-        .section(),
-        None => Section {
-            notes,
-            place,
-            object: None,
-        },
+        Some(value) => Item { notes, place, value }.section(),
+        None => Section { notes, place, object: None },
     }
 }
 

@@ -29,9 +29,7 @@ pub(super) fn read(system: &Section<'_>) -> Names {
     ];
     Names {
         separator: separator(system).unwrap_or_else(|| "-".to_owned()),
-        prefix: system
-            .choice("namePrefix", "prefix mode", &choices)
-            .unwrap_or(Prefix::Always),
+        prefix: system.choice("namePrefix", "prefix mode", &choices).unwrap_or(Prefix::Always),
     }
 }
 

@@ -18,12 +18,7 @@ pub(super) struct Place {
 
 impl Place {
     pub fn root() -> Self {
-        Self {
-            path: String::new(),
-            pattern: String::new(),
-            at: 0,
-            lenient: false,
-        }
+        Self { path: String::new(), pattern: String::new(), at: 0, lenient: false }
     }
 
     /// A key that Mooring names.
@@ -38,10 +33,7 @@ impl Place {
 
     /// A key that the operator names: a server, a variable, a header.
     pub fn entry(&self, name: &str, at: usize) -> Self {
-        Self {
-            pattern: join(&self.pattern, "*"),
-            ..self.key(name, at)
-        }
+        Self { pattern: join(&self.pattern, "*"), ..self.key(name, at) }
     }
 
     pub fn index(&self, index: usize, at: usize) -> Self {
@@ -64,11 +56,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 fn join(pattern: &str, name: &str) -> String {
-    if pattern.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{pattern}.{name}")
-    }
+    if pattern.is_empty() { name.to_owned() } else { format!("{pattern}.{name}") }
 }
 
 /// `.name`, or `["a name"]` where a dot would mislead.

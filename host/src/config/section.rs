@@ -39,11 +39,7 @@ impl<'d> Section<'d> {
         );
         match property.value {
             Value::NullKeyword(_) => None,
-            ref value => Some(Item {
-                notes: self.notes,
-                place,
-                value,
-            }),
+            ref value => Some(Item { notes: self.notes, place, value }),
         }
     }
 
@@ -67,9 +63,7 @@ impl<'d> Section<'d> {
     }
 
     pub fn flag(&self, key: &str, default: bool) -> bool {
-        self.get(key)
-            .and_then(|item| item.flag())
-            .unwrap_or(default)
+        self.get(key).and_then(|item| item.flag()).unwrap_or(default)
     }
 
     pub fn text(&self, key: &str) -> Option<String> {
@@ -77,9 +71,7 @@ impl<'d> Section<'d> {
     }
 
     pub fn whole(&self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        self.get(key)
-            .and_then(|item| item.whole(range))
-            .unwrap_or(default)
+        self.get(key).and_then(|item| item.whole(range)).unwrap_or(default)
     }
 
     /// A duration, which the file gives in milliseconds.
@@ -98,11 +90,7 @@ impl<'d> Section<'d> {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         item.refuse(
             format!("{} is not a {what}", quote(&given)),
-            format!(
-                "use one of {}{}",
-                names.join(", "),
-                suggestion(&given, &names)
-            ),
+            format!("use one of {}{}", names.join(", "), suggestion(&given, &names)),
         );
         None
     }

@@ -7,17 +7,8 @@ use super::section::Section;
 const MASK: &str = "…";
 
 /// An argument whose name holds one of these has a secret for its value.
-const SECRET_WORDS: [&str; 9] = [
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "key",
-    "auth",
-    "bearer",
-    "credential",
-    "header",
-];
+const SECRET_WORDS: [&str; 9] =
+    ["token", "secret", "password", "passwd", "key", "auth", "bearer", "credential", "header"];
 
 /// Longest line; a file may hold an argument of a megabyte.
 const MAX_SHOWN: usize = 160;
@@ -41,11 +32,7 @@ fn command_line(command: String, args: &[String]) -> String {
     let mut after_secret_flag = false;
     for arg in args {
         line.push(' ');
-        line.push_str(&if after_secret_flag {
-            MASK.to_owned()
-        } else {
-            argument(arg)
-        });
+        line.push_str(&if after_secret_flag { MASK.to_owned() } else { argument(arg) });
         after_secret_flag =
             arg == "-H" || arg.starts_with('-') && !arg.contains('=') && is_secret(arg);
     }

@@ -51,21 +51,15 @@ pub(super) fn read(sources: &Sources<'_>) -> Result<Settings, Report> {
     }
     let here = Path::new(FILE_NAME);
     match File::open(sources.cwd.join(here)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Settings {
-            label: FILE_NAME.to_owned(),
-            path: None,
-            text: String::new(),
-        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(Settings { label: FILE_NAME.to_owned(), path: None, text: String::new() })
+        }
         _ => open(here, &sources.cwd),
     }
 }
 
 fn open(named: &Path, cwd: &Path) -> Result<Settings, Report> {
-    let named = if cwd.join(named).is_dir() {
-        folder(named, cwd)?
-    } else {
-        named.to_owned()
-    };
+    let named = if cwd.join(named).is_dir() { folder(named, cwd)? } else { named.to_owned() };
     let label = named.display().to_string();
     let path = cwd.join(&named);
     let bytes = bytes(&path).map_err(|error| {
@@ -81,11 +75,7 @@ fn open(named: &Path, cwd: &Path) -> Result<Settings, Report> {
         let message = format!("is not UTF-8 text: byte {at} is out of place");
         Report::of(&label, message, "save it as UTF-8")
     })?;
-    Ok(Settings {
-        label,
-        path: Some(path),
-        text,
-    })
+    Ok(Settings { label, path: Some(path), text })
 }
 
 /// The settings file of a folder. Docker makes a folder of the file's own name
@@ -104,8 +94,6 @@ fn folder(named: &Path, cwd: &Path) -> Result<PathBuf, Report> {
 
 fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

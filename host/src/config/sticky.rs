@@ -50,9 +50,7 @@ pub(super) fn read(section: &Section<'_>, folder: &Path, affinity_timeout: Durat
     let cookie_name = cookie_name(section).unwrap_or_else(|| "MCPHUB_NODE".to_owned());
     let header_name = header_name(section).unwrap_or_else(|| "X-MCPHub-Node".to_owned());
     let signed = section.flag("signed", false);
-    let wasi = section
-        .choice("wasi", "WASI mode", &wasi)
-        .unwrap_or(Wasi::Deny);
+    let wasi = section.choice("wasi", "WASI mode", &wasi).unwrap_or(Wasi::Deny);
     let strategy = strategy(section);
     let json = json::object(
         section.object,

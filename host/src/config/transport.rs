@@ -67,18 +67,11 @@ const KINDS: [(&str, Kind); 7] = [
     ("streamableHttp", Kind::Http),
     ("http", Kind::Http),
     ("openapi", OPENAPI),
-    (
-        "builtin",
-        Kind::Unsupported("builtin servers are not supported"),
-    ),
+    ("builtin", Kind::Unsupported("builtin servers are not supported")),
 ];
 
 pub(super) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Made {
-    let mut reader = Reader {
-        entry,
-        sources,
-        problems: Vec::new(),
-    };
+    let mut reader = Reader { entry, sources, problems: Vec::new() };
     let transport = kind(entry).and_then(|kind| reader.transport(kind, base));
     let problems = reader.problems;
     let misconfigured = match (problems.is_empty(), &transport) {
@@ -227,8 +220,7 @@ impl Reader<'_, '_> {
     fn required(&mut self, key: &str) -> Option<String> {
         let Some(item) = self.entry.get(key) else {
             let advice = format!("add \"{key}\", or change \"type\"");
-            self.entry
-                .refuse_key(key, "is required for this type", &advice);
+            self.entry.refuse_key(key, "is required for this type", &advice);
             return None;
         };
         let line = self.line(&item)?;
@@ -269,9 +261,7 @@ impl Reader<'_, '_> {
             Err(problem) => problem,
         };
         let written = item.word();
-        let expanded = written
-            .as_deref()
-            .map(|text| expand(text, self.sources.env));
+        let expanded = written.as_deref().map(|text| expand(text, self.sources.env));
         if expanded.and_then(Result::ok) == written {
             item.refuse(problem, advice);
         } else {

@@ -7,18 +7,22 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
 use http::header::{self, HeaderValue};
+use http::{HeaderMap, StatusCode};
 
 use crate::model::Principal;
 
-use super::{Edge, EdgeConfig};
 use super::rescue::Refusal;
+use super::{Edge, EdgeConfig};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Lets the request in, as whom.
-pub fn admit(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<Principal, Refusal> {
+pub fn admit(
+    config: &EdgeConfig,
+    headers: &HeaderMap,
+    local: IpAddr,
+) -> Result<Principal, Refusal> {
     check_site(config, headers, local)?;
     if config.closed {
         return Err(Refusal::ClosedNode);
@@ -82,7 +86,8 @@ fn is_allowed(host: &str, allowed: &[String]) -> bool {
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((name, port))
-            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+            if port.bytes().all(|b| b.is_ascii_digit())
+                && (!name.contains(':') || name.ends_with(']')) =>
         {
             name
         }

@@ -112,7 +112,10 @@ mod tests {
     fn a_forged_or_senseless_token_is_none() {
         let header = Carrier::Header(HeaderName::from_static("x-mcphub-node"));
         let with = |value: &str| {
-            HeaderMap::from_iter([(HeaderName::from_static("x-mcphub-node"), value.parse().unwrap())])
+            HeaderMap::from_iter([(
+                HeaderName::from_static("x-mcphub-node"),
+                value.parse().unwrap(),
+            )])
         };
         assert_eq!(read(&header, &with("node-1"), Some(b"key")), None);
         assert_eq!(read(&header, &with("node-1:0000000000000000"), Some(b"key")), None);

@@ -168,13 +168,10 @@ impl Worker {
         }
         let uri = reference.uri.and_then(splice::string).unwrap_or_default();
         let fixed = uri.split('{').next().unwrap_or("").to_owned();
-        let find = |merged: &Merged| {
-            merged.resource(&uri).or_else(|| merged.resource(&fixed)).cloned()
-        };
+        let find =
+            |merged: &Merged| merged.resource(&uri).or_else(|| merged.resource(&fixed)).cloned();
         match self.find(scope, session, find).await {
-            Some(server) => {
-                Ok(self.completes(&server, session).then(|| (server, message.clone())))
-            }
+            Some(server) => Ok(self.completes(&server, session).then(|| (server, message.clone()))),
             None => Err(Refusal::ResourceNotFound(uri)),
         }
     }
@@ -217,7 +214,9 @@ impl Worker {
             .params
             .and_then(|params| serde_json::from_str::<Level>(params.get()).ok())
             .filter(|level| LEVELS.contains(&level.level.as_str()))
-            .ok_or_else(|| Refusal::InvalidParams(format!("params.level must be one of {LEVELS:?}")))?;
+            .ok_or_else(|| {
+                Refusal::InvalidParams(format!("params.level must be one of {LEVELS:?}"))
+            })?;
         self.edge.bindings.set_log_level(session.id, &splice::quoted(&level.level));
         self.tell_all(session, message).await;
         Ok(())
@@ -249,8 +248,7 @@ impl Worker {
         if outgoing.method == Method::POST {
             content_type(request.headers_mut(), headers::JSON);
         }
-        let facts =
-            Facts { session: session.id, principal: session.principal.clone(), open: None };
+        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
         request.extensions_mut().insert(facts);
         if let Err(failure) = self.link.call(&node.reach, server, request).await {
             tracing::debug!(node = %node.id, server = %server, "{failure}");
@@ -291,9 +289,10 @@ impl Worker {
         });
         let mut response = Response::new(Body::Channel(receiver));
         content_type(response.headers_mut(), headers::EVENT_STREAM);
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, no-transform"));
+        response.headers_mut().insert(
+            header::CACHE_CONTROL,
+            http::HeaderValue::from_static("no-cache, no-transform"),
+        );
         response
     }
 
@@ -352,6 +351,8 @@ fn refuse_cursor(envelope: &Envelope<'_>) -> Result<(), Refusal> {
         .and_then(|page| page.cursor);
     match cursor {
         None => Ok(()),
-        Some(_) => Err(Refusal::InvalidParams("this cursor is not known; list again from the start".into())),
+        Some(_) => Err(Refusal::InvalidParams(
+            "this cursor is not known; list again from the start".into(),
+        )),
     }
 }

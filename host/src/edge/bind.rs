@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use http::{HeaderMap, Uri};
 
 use crate::model::{Node, NodeId, ServerName, Topology};
+use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, Target};
-use crate::protocol::headers;
 use crate::wasm::{Question, vocabulary};
 
 use super::affinity::{self, Carrier, Token};
@@ -119,9 +119,7 @@ fn carrier(plan: &vocabulary::Plan) -> Carrier {
         vocabulary::Carrier::Cookie(name) => {
             Carrier::Cookie { name: name.clone(), max_age: plan.affinity_ttl_seconds }
         }
-        vocabulary::Carrier::Header(name) => {
-            name.parse().map_or(Carrier::None, Carrier::Header)
-        }
+        vocabulary::Carrier::Header(name) => name.parse().map_or(Carrier::None, Carrier::Header),
     }
 }
 
@@ -148,9 +146,7 @@ fn value_of(
     use vocabulary::Input;
     match input {
         Input::SessionId => Some(session.id.to_string()),
-        Input::Header(name) => {
-            Some(context.headers.get(name.as_str())?.to_str().ok()?.to_owned())
-        }
+        Input::Header(name) => Some(context.headers.get(name.as_str())?.to_str().ok()?.to_owned()),
         Input::Cookie(name) => headers::cookie(&context.headers, name).map(str::to_owned),
         Input::Query(name) => query(&context.uri, name),
         Input::RpcMethod => Some(Envelope::parse(message).ok()?.method().to_owned()),

@@ -73,7 +73,12 @@ impl Catalogs {
         self.changes.subscribe()
     }
 
-    fn known(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> Option<Arc<Catalog>> {
+    fn known(
+        &self,
+        topology: &Topology,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Option<Arc<Catalog>> {
         let entries = lock(&self.entries);
         candidates(topology, server).find_map(|node| {
             let entry = entries.get(&(node.id.clone(), server.clone(), set))?;
@@ -142,7 +147,8 @@ impl Worker {
             .ok()
             .and_then(|outcome| {
                 let capabilities = outcome.capabilities?;
-                serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get()).ok()
+                serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get())
+                    .ok()
             });
         announced.is_some_and(|capabilities| capabilities.contains_key(name))
     }
@@ -283,8 +289,12 @@ impl Worker {
 }
 
 /// Replicas whose word counts, the healthy ones first.
-fn candidates<'a>(topology: &'a Topology, server: &'a ServerName) -> impl Iterator<Item = &'a Node> {
-    let healthy = topology.replicas(server).filter(|node| node.health == crate::model::Health::Healthy);
+fn candidates<'a>(
+    topology: &'a Topology,
+    server: &'a ServerName,
+) -> impl Iterator<Item = &'a Node> {
+    let healthy =
+        topology.replicas(server).filter(|node| node.health == crate::model::Health::Healthy);
     let other = topology
         .replicas(server)
         .filter(|node| node.health.serves() && node.health != crate::model::Health::Healthy);

@@ -15,7 +15,8 @@ pub async fn scope(worker: &Worker, path: &str) -> Result<Scope, Refusal> {
             Ok(Scope::All)
         } else {
             Err(Refusal::UnknownPath(
-                "/mcp without a name is switched off (systemConfig.routing.enableGlobalRoute)".into(),
+                "/mcp without a name is switched off (systemConfig.routing.enableGlobalRoute)"
+                    .into(),
             ))
         };
     };
@@ -37,9 +38,12 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     let all = |server: ServerName| Member { server, tools: None, prompts: None };
     match scope {
         Scope::Server(server) => vec![all(server.clone())],
-        Scope::Group(name) => {
-            config.groups.iter().find(|g| g.name == *name).map(|g| g.members.clone()).unwrap_or_default()
-        }
+        Scope::Group(name) => config
+            .groups
+            .iter()
+            .find(|g| g.name == *name)
+            .map(|g| g.members.clone())
+            .unwrap_or_default(),
         Scope::All => {
             let topology = worker.edge.topology.load();
             let known = topology.servers();
@@ -53,7 +57,9 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
 /// Whether a scope is one server that is shown as it is: then bytes pass.
 pub fn is_pass_through<'a>(worker: &Worker, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
-        Scope::Server(server) if !worker.edge.config.selections.contains_key(server) => Some(server),
+        Scope::Server(server) if !worker.edge.config.selections.contains_key(server) => {
+            Some(server)
+        }
         _ => None,
     }
 }

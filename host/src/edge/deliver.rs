@@ -57,8 +57,7 @@ impl Outgoing {
         if let Some(id) = &self.last_event_id {
             headers.insert(headers::LAST_EVENT_ID, id.clone());
         }
-        let facts =
-            Facts { session: session.id, principal: session.principal.clone(), open: None };
+        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
         request.extensions_mut().insert(facts);
         request
     }
@@ -87,7 +86,14 @@ impl Worker {
                 Some(node) => node,
                 None => {
                     let opened = self
-                        .establish(context, session, server, &outgoing.body, Handshake::Host, &mut failed)
+                        .establish(
+                            context,
+                            session,
+                            server,
+                            &outgoing.body,
+                            Handshake::Host,
+                            &mut failed,
+                        )
                         .await?;
                     token = opened.token.or(token);
                     opened.node
@@ -166,7 +172,12 @@ impl Worker {
 
     /// The node that holds the session. After a start of the gateway a session
     /// from before it is waited for, since its node may not have reported yet.
-    async fn holder(&self, session: &Session, server: &ServerName, failed: &[NodeId]) -> Option<Node> {
+    async fn holder(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        failed: &[NodeId],
+    ) -> Option<Node> {
         let look = || {
             let topology = self.edge.topology.load();
             self.bound(&topology, session, server, failed)

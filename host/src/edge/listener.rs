@@ -36,7 +36,8 @@ pub fn bind(host: &str, port: u16, workers: usize) -> io::Result<Listeners> {
             open(address, true)?
         }
     };
-    let address = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP socket"))?;
+    let address =
+        first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("no IP socket"))?;
     let lock = lock(address.port())?;
     first.listen(BACKLOG)?;
     let mut sockets = vec![listener(first)?];

@@ -188,7 +188,11 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
     let Some(first) = owners.get(&wanted) else { return wanted };
     let free = (2..).map(|n| format!("{wanted}-{n}")).find(|name| !owners.contains_key(name));
     let free = free.unwrap_or(wanted);
-    tracing::warn!("{}'s {} keeps its name; {server}'s is shown as {free}", first.server, first.name);
+    tracing::warn!(
+        "{}'s {} keeps its name; {server}'s is shown as {free}",
+        first.server,
+        first.name
+    );
     free
 }
 
@@ -266,7 +270,6 @@ fn instructions(parts: &[Part<'_>]) -> Option<String> {
         .collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -111,11 +111,8 @@ impl Worker {
         let message = jsonrpc::request("\"mooring-level\"", "logging/setLevel", &params);
         let mut request = Request::new(Body::from(message));
         *request.method_mut() = Method::POST;
-        request
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-        let facts =
-            Facts { session: session.id, principal: session.principal.clone(), open: None };
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
         request.extensions_mut().insert(facts);
         // A server without logging refuses; there is nothing to restore then.
         let _ = self.link.call(&node.reach, server, request).await;

@@ -11,13 +11,19 @@ use crate::seam::Body;
 /// client what it can do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
-    #[error("Forbidden: the Host {0:?} is not one of this gateway's; add it to systemConfig.allowedHosts")]
+    #[error(
+        "Forbidden: the Host {0:?} is not one of this gateway's; add it to systemConfig.allowedHosts"
+    )]
     ForeignHost(String),
     #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
     ForeignOrigin(String),
-    #[error("Unauthorized: send \"Authorization: Bearer …\" with the key of systemConfig.routing.bearerAuthKey")]
+    #[error(
+        "Unauthorized: send \"Authorization: Bearer …\" with the key of systemConfig.routing.bearerAuthKey"
+    )]
     Unauthorized,
-    #[error("Forbidden: this node serves its coordinator only; connect to the coordinator, or set cluster.node.public")]
+    #[error(
+        "Forbidden: this node serves its coordinator only; connect to the coordinator, or set cluster.node.public"
+    )]
     ClosedNode,
     #[error("Not found: {0}")]
     UnknownPath(String),
@@ -29,7 +35,9 @@ pub enum Refusal {
     ContentType,
     #[error("Not Acceptable: Accept must have {0}")]
     Accept(&'static str),
-    #[error("Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)")]
+    #[error(
+        "Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)"
+    )]
     TooLarge(usize),
     #[error("Bad Request: the request body broke off")]
     BodyBroken,
@@ -39,7 +47,9 @@ pub enum Refusal {
     MissingSession,
     #[error("Session not found")]
     UnknownSession,
-    #[error("Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05")]
+    #[error(
+        "Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05"
+    )]
     Version(String),
     #[error("{0}")]
     InvalidParams(String),
@@ -51,7 +61,9 @@ pub enum Refusal {
     #[error("server {server} is not available: {why}")]
     Unavailable { server: ServerName, why: String },
     /// It reached a replica, which then went away.
-    #[error("the connection to server {server} broke while the call was under way; it may have run: {why}")]
+    #[error(
+        "the connection to server {server} broke while the call was under way; it may have run: {why}"
+    )]
     Lost { server: ServerName, why: String },
     #[error("the gateway could not make a session id")]
     NoKey,
@@ -104,8 +116,7 @@ impl Refusal {
     pub fn response(&self, id: Option<&str>) -> Response<Body> {
         let (status, code) = self.table();
         let answers = self.is_answer() && id.is_some();
-        let mut response =
-            Response::new(Body::from(jsonrpc::error(id, code, &self.to_string())));
+        let mut response = Response::new(Body::from(jsonrpc::error(id, code, &self.to_string())));
         *response.status_mut() = if answers { StatusCode::OK } else { status };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));

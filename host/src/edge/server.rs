@@ -127,8 +127,7 @@ async fn route(
         Err(request) => request,
     };
     headers::strip_internal(request.headers_mut());
-    let mut settle =
-        Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
+    let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
     let response = match mcp(worker, request, peer, local).await {
         Ok(response) => response,
         Err((refusal, id)) => {
@@ -153,7 +152,6 @@ async fn mcp(
     }
     let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
         .map_err(|refusal| (refusal, None))?;
-    let scope =
-        classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
+    let scope = classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
     worker.streamable(request, scope, principal, peer.ip()).await
 }

@@ -40,7 +40,9 @@ impl Worker {
         match parts.method {
             Method::POST => self.post(&context, &scope, principal, body).await,
             Method::GET => self.get(&context, &scope, &principal).await.map_err(|r| (r, None)),
-            Method::DELETE => self.delete(&context, &scope, &principal).await.map_err(|r| (r, None)),
+            Method::DELETE => {
+                self.delete(&context, &scope, &principal).await.map_err(|r| (r, None))
+            }
             _ => Err((Refusal::MethodNotAllowed("POST, GET and DELETE are served here"), None)),
         }
     }
@@ -55,7 +57,9 @@ impl Worker {
         check_media(context).map_err(|refusal| (refusal, None))?;
         let session = match Session::of(&self.edge, &context.headers, scope, &principal) {
             Ok(Some(session)) => session,
-            Ok(None) => return self.first(context, scope, principal, body, Refusal::MissingSession).await,
+            Ok(None) => {
+                return self.first(context, scope, principal, body, Refusal::MissingSession).await;
+            }
             Err(refusal @ Refusal::UnknownSession) => {
                 // A client may begin anew with its old id still attached.
                 return self.first(context, scope, principal, body, refusal).await;
@@ -108,7 +112,14 @@ impl Worker {
         let (result, token) = match classify::is_pass_through(self, scope) {
             Some(server) => {
                 let opened = self
-                    .establish(context, &session, server, message, Handshake::Client, &mut Vec::new())
+                    .establish(
+                        context,
+                        &session,
+                        server,
+                        message,
+                        Handshake::Client,
+                        &mut Vec::new(),
+                    )
                     .await?;
                 (opened.result, opened.token)
             }
@@ -233,7 +244,8 @@ impl Worker {
             return Ok(Kept::Larger(body));
         }
         let mut read = BytesMut::new();
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
             let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
             if read.is_empty() && body.is_end_stream() {
                 return Ok(Kept::Whole(data));
@@ -273,9 +285,7 @@ fn negotiated(result: &[u8]) -> Option<Version> {
 /// The id of a kept message, for the answer to it.
 fn request_id(message: &[u8]) -> Option<String> {
     match Envelope::parse(message) {
-        Ok(envelope) if envelope.kind() == Kind::Request => {
-            envelope.id_text().map(str::to_owned)
-        }
+        Ok(envelope) if envelope.kind() == Kind::Request => envelope.id_text().map(str::to_owned),
         Ok(_) | Err(Malformed::Json(_) | Malformed::Message(_)) => None,
     }
 }

@@ -217,10 +217,9 @@ async fn discover(
     means: &Means,
 ) -> Result<Catalog, String> {
     let params = initialize::own_params(set);
-    let instance =
-        Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, means)
-            .await
-            .map_err(|error| error.to_string())?;
+    let instance = Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, means)
+        .await
+        .map_err(|error| error.to_string())?;
     let read = read_lists(&instance, pool).await;
     instance.close(pool).await;
     read.map_err(|error| format!("server {server}: {error}"))
@@ -228,7 +227,8 @@ async fn discover(
 
 async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, CallError> {
     let text = String::from_utf8_lossy(&instance.result).into_owned();
-    let initialize = RawValue::from_string(text).map_err(|e| CallError::Unanswered(e.to_string()))?;
+    let initialize =
+        RawValue::from_string(text).map_err(|e| CallError::Unanswered(e.to_string()))?;
     let offered = offered(&instance.result);
     let mut catalog = Catalog::new(initialize);
     for list in List::ALL {
@@ -286,8 +286,9 @@ async fn read_list(
         let result = tokio::time::timeout(PAGE_TIMEOUT, call)
             .await
             .map_err(|_| CallError::Unanswered(format!("{} took too long", list.method())))??;
-        let (more, next) = page_of(&result, list)
-            .ok_or_else(|| CallError::Unanswered(format!("{} has a senseless result", list.method())))?;
+        let (more, next) = page_of(&result, list).ok_or_else(|| {
+            CallError::Unanswered(format!("{} has a senseless result", list.method()))
+        })?;
         items.extend(more);
         // The same cursor again would be the same page again.
         if next.is_none() || next == cursor || items.len() > MAX_ITEMS {

@@ -280,8 +280,7 @@ fn unknown_session() -> Response<Body> {
 }
 
 fn cannot_open(error: &OpenError) -> Response<Body> {
-    let mut response =
-        events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
+    let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     Outcome::NotSent.write(response.headers_mut());
     response
@@ -299,4 +298,3 @@ fn plain(status: StatusCode, text: &str) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
-

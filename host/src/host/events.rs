@@ -28,7 +28,10 @@ pub enum Message {
 }
 
 /// The response to a posted request. `None` if the sender went without a word.
-pub async fn respond(mut messages: mpsc::Receiver<Message>, events: bool) -> Option<Response<Body>> {
+pub async fn respond(
+    mut messages: mpsc::Receiver<Message>,
+    events: bool,
+) -> Option<Response<Body>> {
     if !events {
         // A client that takes no events gets the response alone.
         loop {
@@ -62,9 +65,7 @@ pub fn stream(messages: mpsc::Receiver<Message>, first: Option<Bytes>) -> Respon
 
 pub fn json(message: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(message));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
     response
 }
 

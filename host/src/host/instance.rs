@@ -98,13 +98,15 @@ impl Instance {
                 return Err(OpenError::Misconfigured { server, reason });
             }
             Recipe::Stdio(program) => {
-                let stdio = Stdio::start(server, program, means).map_err(|e| failed(e.to_string()))?;
+                let stdio =
+                    Stdio::start(server, program, means).map_err(|e| failed(e.to_string()))?;
                 let envelope = Envelope::parse(&message).map_err(|e| failed(e.to_string()))?;
                 let response = stdio.post(message.clone(), &envelope, true).await;
-                let result = caller::result_of(response).await.map_err(|error| match stdio.lost() {
-                    Some(why) => failed(why.to_string()),
-                    None => refused(error),
-                })?;
+                let result =
+                    caller::result_of(response).await.map_err(|error| match stdio.lost() {
+                        Some(why) => failed(why.to_string()),
+                        None => refused(error),
+                    })?;
                 (Transport::Stdio(stdio), result)
             }
             Recipe::Http(upstream) => {

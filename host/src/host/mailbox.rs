@@ -130,7 +130,9 @@ impl Mailbox {
                 Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
             }
             Kind::Request => self.to_related(line),
-            Kind::Notification if methods::is_unrelated(envelope.method()) => self.to_listener(line),
+            Kind::Notification if methods::is_unrelated(envelope.method()) => {
+                self.to_listener(line)
+            }
             Kind::Notification if envelope.method() == methods::PROGRESS => {
                 match self.by_token(envelope) {
                     Some(sink) => Delivery::To(sink, Message::Part(line)),
@@ -243,9 +245,18 @@ mod tests {
     #[test]
     fn responses_go_by_id_and_progress_by_token() {
         let mut mailbox = Mailbox::default();
-        let mut one = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#);
-        let mut two = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#);
-        deliver(&mut mailbox, r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":0,"progress":1}}"#);
+        let mut one = expect(
+            &mut mailbox,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#,
+        );
+        let mut two = expect(
+            &mut mailbox,
+            r#"{"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#,
+        );
+        deliver(
+            &mut mailbox,
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":0,"progress":1}}"#,
+        );
         deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"\u0031","result":{}}"#);
         assert_eq!(texts(&mut one).len(), 1);

@@ -5,7 +5,9 @@
 //! the upstream gets the configured headers and nothing of the client's.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 
 use crate::model::ServerName;
 use crate::protocol::headers;
@@ -65,7 +67,12 @@ impl RemoteHttp {
         pool.send(&self.upstream.target, request).await
     }
 
-    pub async fn post(&self, pool: &Pool, message: Bytes, envelope: &Envelope<'_>) -> Response<Body> {
+    pub async fn post(
+        &self,
+        pool: &Pool,
+        message: Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Response<Body> {
         let response = match self.send(pool, message).await {
             Ok(response) => response,
             Err(failure) => return self.unreachable(envelope, &failure),
@@ -99,7 +106,9 @@ impl RemoteHttp {
         }
         match pool.send(&self.upstream.target, request).await {
             Ok(response) if response.status().is_success() => relayed(response),
-            Ok(response) if response.status() == StatusCode::NOT_FOUND && self.session.is_some() => {
+            Ok(response)
+                if response.status() == StatusCode::NOT_FOUND && self.session.is_some() =>
+            {
                 let mut gone = Response::new(Body::Empty);
                 *gone.status_mut() = StatusCode::NOT_FOUND;
                 Outcome::UnknownSession.write(gone.headers_mut());
@@ -185,12 +194,14 @@ impl RemoteHttp {
         }
         let why = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!("server {} refuses the gateway's credentials ({status}); check its \"headers\"", self.server)
+                format!(
+                    "server {} refuses the gateway's credentials ({status}); check its \"headers\"",
+                    self.server
+                )
             }
             _ => format!("server {} answers {status}", self.server),
         };
-        let mut response =
-            events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
+        let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         response
     }

@@ -63,7 +63,11 @@ pub struct Stdio {
 
 impl Stdio {
     /// Starts the child; its pipes are served on the calling worker.
-    pub fn start(server: &ServerName, program: &Program, means: &Means) -> Result<Self, StartError> {
+    pub fn start(
+        server: &ServerName,
+        program: &Program,
+        means: &Means,
+    ) -> Result<Self, StartError> {
         let (child, pipes) = Child::start(program, &means.children)?;
         let child = Arc::new(child);
         let (to_server, messages) = mpsc::channel(WRITE_QUEUE);
@@ -110,11 +114,16 @@ impl Stdio {
     }
 
     /// Sends one message; a request is answered by the response this gives.
-    pub async fn post(&self, message: Bytes, envelope: &Envelope<'_>, events: bool) -> Response<Body> {
+    pub async fn post(
+        &self,
+        message: Bytes,
+        envelope: &Envelope<'_>,
+        events: bool,
+    ) -> Response<Body> {
         let expected = match envelope.kind() {
-            Kind::Request => match self.mailbox(|mailbox| {
-                mailbox.expect(envelope, self.shared.limits.in_flight)
-            }) {
+            Kind::Request => match self
+                .mailbox(|mailbox| mailbox.expect(envelope, self.shared.limits.in_flight))
+            {
                 Ok(messages) => Some(messages),
                 Err(refused) => return refuse(envelope, refused),
             },
@@ -148,7 +157,11 @@ impl Stdio {
     }
 
     fn not_answered(&self, envelope: &Envelope<'_>) -> Response<Body> {
-        self.failed(envelope, Outcome::Sent, "has ended while the call was under way; it may have run")
+        self.failed(
+            envelope,
+            Outcome::Sent,
+            "has ended while the call was under way; it may have run",
+        )
     }
 
     fn failed(&self, envelope: &Envelope<'_>, outcome: Outcome, what: &str) -> Response<Body> {
@@ -324,4 +337,3 @@ async fn drain_stderr(server: ServerName, pid: u32, stderr: ChildStderr) {
         }
     }
 }
-

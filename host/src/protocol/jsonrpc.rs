@@ -97,7 +97,9 @@ impl<'a> Envelope<'a> {
         }
         let answers = self.result.is_some() || self.error.is_some();
         if self.method.is_some() == answers {
-            return Err(Malformed::Message("either \"method\" or \"result\" or \"error\" is needed"));
+            return Err(Malformed::Message(
+                "either \"method\" or \"result\" or \"error\" is needed",
+            ));
         }
         if let Some(id) = self.id {
             let first = id.get().as_bytes().first().copied().unwrap_or(b'n');
@@ -168,7 +170,8 @@ pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
 /// A request of our own; `params` is JSON.
 #[must_use]
 pub fn request(id: &str, method: &str, params: &str) -> Bytes {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}").into()
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}")
+        .into()
 }
 
 /// A notification of our own without parameters.

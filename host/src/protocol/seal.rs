@@ -218,7 +218,8 @@ mod tests {
             assert_eq!(ring.open(&changed, &Scope::All, &anyone), None);
             assert_eq!(ring.open(&id[..at], &Scope::All, &anyone), None);
         }
-        let old = Sealed { minted_at: UnixMillis(UnixMillis::now().0 - 8 * 86_400_000), ..sealed() };
+        let old =
+            Sealed { minted_at: UnixMillis(UnixMillis::now().0 - 8 * 86_400_000), ..sealed() };
         let id = ring.seal(&old, &Scope::All, &anyone).unwrap();
         assert_eq!(ring.open(&id, &Scope::All, &anyone), None);
         assert_eq!(ring.open("", &Scope::All, &anyone), None);

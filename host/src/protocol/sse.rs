@@ -123,7 +123,8 @@ impl Decoder {
 
     fn dispatch(&mut self) -> Option<Event> {
         let event = std::mem::take(&mut self.event);
-        let meant = std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry.is_some();
+        let meant =
+            std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry.is_some();
         meant.then_some(event)
     }
 }
@@ -147,7 +148,8 @@ mod tests {
 
     #[test]
     fn line_ends_comments_and_a_byte_order_mark_are_understood() {
-        let stream = b"\xef\xbb\xbf: hello\r\n\r\ndata: a\r\rdata:b\ndata: c\n\nevent: ping\ndata\n\n";
+        let stream =
+            b"\xef\xbb\xbf: hello\r\n\r\ndata: a\r\rdata:b\ndata: c\n\nevent: ping\ndata\n\n";
         let whole = decode(&[stream]);
         assert_eq!(whole[0], data("a"));
         assert_eq!(whole[1], data("b\nc"));

@@ -257,9 +257,7 @@ impl Bindings {
     }
 
     fn counter(&self, node: &NodeId) -> Arc<AtomicU32> {
-        if let Some(counter) =
-            self.loads.read().unwrap_or_else(PoisonError::into_inner).get(node)
-        {
+        if let Some(counter) = self.loads.read().unwrap_or_else(PoisonError::into_inner).get(node) {
             return Arc::clone(counter);
         }
         let mut loads = self.loads.write().unwrap_or_else(PoisonError::into_inner);

@@ -55,8 +55,12 @@ impl DataFolder {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
         file.write_all(contents)?;
         file.sync_data()?;
         fs::rename(draft, path)
@@ -68,8 +72,7 @@ impl DataFolder {
     /// What the file system says.
     pub fn append(&self, name: &str, line: &str) -> io::Result<()> {
         let Some(path) = self.path(name) else { return Ok(()) };
-        let mut file =
-            fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         file.write_all(format!("{line}\n").as_bytes())
     }
 
@@ -97,7 +100,9 @@ impl DataFolder {
         match self.keep_first(name, &fresh) {
             Ok(kept) => kept,
             Err(error) => {
-                tracing::warn!("cannot keep {name} in the data folder ({error}): it ends with this process");
+                tracing::warn!(
+                    "cannot keep {name} in the data folder ({error}): it ends with this process"
+                );
                 fresh
             }
         }
@@ -136,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_the_same_at_the_next_start_and_private() {
-        let folder = std::env::temp_dir().join(format!("mooring-data-{}", crate::model::SessionId::mint()));
+        let folder =
+            std::env::temp_dir().join(format!("mooring-data-{}", crate::model::SessionId::mint()));
         let first = DataFolder::open(&folder).secret("secret");
         assert_eq!(DataFolder::open(&folder).secret("secret"), first);
         assert_ne!(DataFolder::memory().secret("secret"), first);

@@ -60,10 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            wasi: Wasi::Deny,
-            workers: 1,
-        }
+        Self { wasi: Wasi::Deny, workers: 1 }
     }
 }
 
@@ -73,15 +70,11 @@ pub(super) fn admit(
     config_json: &str,
     wasi: Wasi,
 ) -> Result<Plugin, AdmissionError> {
-    let refuse = |refusal| AdmissionError {
-        plugin: source.to_string(),
-        refusal,
-    };
+    let refuse = |refusal| AdmissionError { plugin: source.to_string(), refusal };
     let bytes = read(source).map_err(refuse)?;
     let candidate = Candidate::compile(engines, &bytes).map_err(refuse)?;
-    let plugin = candidate
-        .meet(engines, &bytes, &source.to_string(), config_json, wasi)
-        .map_err(refuse)?;
+    let plugin =
+        candidate.meet(engines, &bytes, &source.to_string(), config_json, wasi).map_err(refuse)?;
     let trial = Trial::run(&plugin).map_err(refuse)?;
     trial.verdict().map_err(refuse)?;
     Ok(plugin)
@@ -99,9 +92,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::new();
         // One byte more than allowed tells a file that is too large, even if it
         // grows while it is read.
-        File::open(path)?
-            .take(FILE_LIMIT + 1)
-            .read_to_end(&mut bytes)?;
+        File::open(path)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     read().map_err(Refusal::Unreadable)
@@ -132,12 +123,7 @@ impl Candidate {
         let names = |(name, _): (&str, _)| name.to_owned();
         let imports = kind.imports(component.engine()).map(names).collect();
         let exports = kind.exports(component.engine()).map(names).collect();
-        Ok(Self {
-            component,
-            roomy,
-            imports,
-            exports,
-        })
+        Ok(Self { component, roomy, imports, exports })
     }
 
     pub(super) fn meet(
@@ -195,9 +181,8 @@ impl Candidate {
     fn check_imports(&self, wasi: Wasi) -> Result<bool, Refusal> {
         let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
         let foreign = self.imports.iter().filter(|name| !starts(name, &IMPORTS));
-        let (wasi_imports, forbidden): (Vec<&str>, Vec<&str>) = foreign
-            .map(String::as_str)
-            .partition(|name| starts(name, &WASI_PACKAGES));
+        let (wasi_imports, forbidden): (Vec<&str>, Vec<&str>) =
+            foreign.map(String::as_str).partition(|name| starts(name, &WASI_PACKAGES));
         match (&*forbidden, &*wasi_imports, wasi) {
             ([], [], _) => Ok(false),
             ([], _, Wasi::Sandbox) => Ok(true),
@@ -208,11 +193,7 @@ impl Candidate {
 }
 
 fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Refusal> {
-    let engine = if roomy {
-        engines.roomy().map_err(Refusal::host)?
-    } else {
-        engines.pooled()
-    };
+    let engine = if roomy { engines.roomy().map_err(Refusal::host)? } else { engines.pooled() };
     // `new` would also parse text.
     Component::from_binary(engine, bytes).map_err(|error| {
         let problem = format!("{error:#}");
@@ -227,9 +208,7 @@ fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Re
 fn check_plan(plan: &Plan) -> Result<(), Refusal> {
     if plan.inputs.len() > MOST_INPUTS {
         let count = plan.inputs.len();
-        return Err(Refusal::Plan(format!(
-            "{count} inputs; at most {MOST_INPUTS} are passed"
-        )));
+        return Err(Refusal::Plan(format!("{count} inputs; at most {MOST_INPUTS} are passed")));
     }
     let inputs = plan.inputs.iter().try_for_each(|input| match input {
         Input::Header(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
@@ -262,9 +241,7 @@ fn check_token(name: &str) -> Result<(), String> {
         check_length(name)
     } else {
         let shown = name.escape_debug();
-        Err(format!(
-            "\"{shown}\", which is no name of a header or cookie"
-        ))
+        Err(format!("\"{shown}\", which is no name of a header or cookie"))
     }
 }
 
@@ -272,8 +249,6 @@ fn check_length(name: &str) -> Result<(), String> {
     match name.len() {
         0 => Err("something without a name".to_owned()),
         1..=LONGEST_NAME => Ok(()),
-        length => Err(format!(
-            "a name of {length} bytes; at most {LONGEST_NAME} are allowed"
-        )),
+        length => Err(format!("a name of {length} bytes; at most {LONGEST_NAME} are allowed")),
     }
 }

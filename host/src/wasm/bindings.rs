@@ -106,17 +106,10 @@ impl<'a> TopologyLists<'a> {
         let replicas = topology.servers.iter().map(|server| {
             let replicas = server.replicas.iter();
             replicas
-                .map(|replica| types::Replica {
-                    node: replica.node,
-                    weight: replica.weight,
-                })
+                .map(|replica| types::Replica { node: replica.node, weight: replica.weight })
                 .collect()
         });
-        Self {
-            topology,
-            labels: labels.collect(),
-            replicas: replicas.collect(),
-        }
+        Self { topology, labels: labels.collect(), replicas: replicas.collect() }
     }
 
     pub(super) fn nodes(&self) -> Vec<types::Node<'_>> {
@@ -134,12 +127,7 @@ impl<'a> TopologyLists<'a> {
 
     pub(super) fn servers(&self) -> Vec<types::Server<'_>> {
         let servers = self.topology.servers.iter().zip(&self.replicas);
-        servers
-            .map(|(server, replicas)| types::Server {
-                name: &server.name,
-                replicas,
-            })
-            .collect()
+        servers.map(|(server, replicas)| types::Server { name: &server.name, replicas }).collect()
     }
 
     pub(super) fn topology<'b>(

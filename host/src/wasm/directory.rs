@@ -45,20 +45,10 @@ impl Directory {
         let topology = clamped(topology);
         let (mut native, _) = ConsistentHash::configure("{}")?;
         native.update(&topology)?;
-        let ids: Vec<Arc<str>> = topology
-            .nodes
-            .iter()
-            .map(|node| (*node.id).into())
-            .collect();
+        let ids: Vec<Arc<str>> = topology.nodes.iter().map(|node| (*node.id).into()).collect();
         let nodes = ids.iter().cloned().zip(0..).collect();
         let servers = topology.servers.iter().map(|server| server.name.clone());
-        Ok(Self {
-            servers: servers.zip(0..).collect(),
-            nodes,
-            ids,
-            native,
-            topology,
-        })
+        Ok(Self { servers: servers.zip(0..).collect(), nodes, ids, native, topology })
     }
 
     pub(super) fn topology(&self) -> &Arc<Topology> {

@@ -61,11 +61,7 @@ impl Engines {
         let mut config = base_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(slots(instances)));
         let pulse = Pulse::default();
-        Ok(Self {
-            pooled: ticking(&config, &pulse)?,
-            roomy: OnceLock::new(),
-            pulse,
-        })
+        Ok(Self { pooled: ticking(&config, &pulse)?, roomy: OnceLock::new(), pulse })
     }
 
     pub(super) fn pooled(&self) -> &Engine {
@@ -122,9 +118,7 @@ fn ticking(config: &Config, pulse: &Pulse) -> wasmtime::Result<Engine> {
     let (weak, pulse) = (engine.weak(), pulse.clone());
     // A plain thread: a timer on the runtime would stop exactly when a plugin
     // hogs the workers. It ends with the engine.
-    thread::Builder::new()
-        .name("mooring-epochs".to_owned())
-        .spawn(move || tick(&weak, &pulse))?;
+    thread::Builder::new().name("mooring-epochs".to_owned()).spawn(move || tick(&weak, &pulse))?;
     Ok(engine)
 }
 
@@ -137,11 +131,7 @@ fn tick(engine: &EngineWeak, pulse: &Pulse) {
             return;
         };
         engine.increment_epoch();
-        quiet = if pulse.take() {
-            0
-        } else {
-            quiet.saturating_add(1)
-        };
+        quiet = if pulse.take() { 0 } else { quiet.saturating_add(1) };
     }
 }
 
@@ -200,8 +190,5 @@ pub(super) trait Budgeted {
 
 fn thread_cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }

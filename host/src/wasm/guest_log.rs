@@ -20,10 +20,7 @@ pub(super) struct GuestLog {
 
 impl GuestLog {
     pub(super) fn new(plugin: impl Into<String>) -> Self {
-        Self {
-            plugin: plugin.into(),
-            rate: Mutex::new(Rate::new(Instant::now())),
-        }
+        Self { plugin: plugin.into(), rate: Mutex::new(Rate::new(Instant::now())) }
     }
 
     pub(super) fn line(&self, level: Level, message: &str) {
@@ -57,11 +54,7 @@ struct Rate {
 
 impl Rate {
     fn new(now: Instant) -> Self {
-        Self {
-            opened: now,
-            lines: 0,
-            dropped: 0,
-        }
+        Self { opened: now, lines: 0, dropped: 0 }
     }
 
     /// Whether a line may pass, and then how many did not since the last.
@@ -95,10 +88,7 @@ mod tests {
         assert_eq!(one_line("a\nb\x1b[1m"), "a b [1m");
         let cut = one_line(&"é".repeat(150));
         assert_eq!(cut.len(), LINE_BYTES);
-        assert_eq!(
-            one_line(&format!("x{}", "é".repeat(150))).len(),
-            LINE_BYTES - 1
-        );
+        assert_eq!(one_line(&format!("x{}", "é".repeat(150))).len(), LINE_BYTES - 1);
     }
 
     #[test]

@@ -63,18 +63,10 @@ impl fmt::Display for Inspection {
         if self.plan.wants_loads {
             writeln!(f, "  wants loads    yes")?;
         }
-        writeln!(
-            f,
-            "  a decision     {:.2?} median, {:.2?} p99",
-            trial.p50, trial.p99
-        )?;
+        writeln!(f, "  a decision     {:.2?} median, {:.2?} p99", trial.p50, trial.p99)?;
         let same = if trial.deterministic { "yes" } else { "NO" };
         writeln!(f, "  deterministic  {same}")?;
-        writeln!(
-            f,
-            "  declined       {} of {}",
-            trial.declined, trial.questions
-        )?;
+        writeln!(f, "  declined       {} of {}", trial.declined, trial.questions)?;
         let all = trial.spread.values().sum::<u32>().max(1);
         for (position, (node, count)) in trial.spread.iter().enumerate() {
             let label = if position == 0 { "spread" } else { "" };

@@ -48,12 +48,7 @@ impl Blueprint {
     ) -> wasmtime::Result<Self> {
         let linker = linker(component)?;
         let linked = direct::PluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self {
-            linked: Linked::Direct(linked),
-            roomy,
-            log,
-            pulse,
-        })
+        Ok(Self { linked: Linked::Direct(linked), roomy, log, pulse })
     }
 
     /// A plugin of the roomy engine, with the sandbox for its WASI imports.
@@ -65,12 +60,7 @@ impl Blueprint {
         let mut linker = linker(component)?;
         sandbox::add_to_linker(&mut linker)?;
         let linked = sandboxed::PluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self {
-            linked: Linked::Sandboxed(linked),
-            roomy: true,
-            log,
-            pulse,
-        })
+        Ok(Self { linked: Linked::Sandboxed(linked), roomy: true, log, pulse })
     }
 
     pub(super) fn is_roomy(&self) -> bool {
@@ -94,11 +84,7 @@ impl Blueprint {
                 sandbox::at_once(linked.instantiate_async(&mut store)).map(Exports::Sandboxed)
             }
         };
-        Ok(Instance {
-            exports: exports.map_err(Fault::from)?,
-            store,
-            pulse: self.pulse.clone(),
-        })
+        Ok(Instance { exports: exports.map_err(Fault::from)?, store, pulse: self.pulse.clone() })
     }
 }
 
@@ -215,11 +201,7 @@ struct Guest {
 
 impl Guest {
     fn new(blueprint: &Blueprint) -> Self {
-        let memory = if blueprint.roomy {
-            ROOMY_MEMORY_LIMIT
-        } else {
-            MEMORY_LIMIT
-        };
+        let memory = if blueprint.roomy { ROOMY_MEMORY_LIMIT } else { MEMORY_LIMIT };
         let limits = StoreLimitsBuilder::new().memory_size(memory);
         Self {
             limits: limits.build(),

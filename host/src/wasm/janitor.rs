@@ -20,11 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) enum Chore {
     /// Give the worker's shard a fresh instance.
-    Refill {
-        pool: Weak<Pool>,
-        worker: usize,
-        broken: Option<Instance>,
-    },
+    Refill { pool: Weak<Pool>, worker: usize, broken: Option<Instance> },
     /// Drop it once nobody reads it any more: dropping a pool takes longer than
     /// the request that happens to be its last reader should wait.
     Retire(Arc<Snapshot>),
@@ -58,11 +54,7 @@ fn work(chores: &Receiver<Chore>, on_failure: &dyn Fn(&Unready)) {
             chores.recv_timeout(SWEEP)
         };
         match chore {
-            Ok(Chore::Refill {
-                pool,
-                worker,
-                broken,
-            }) => {
+            Ok(Chore::Refill { pool, worker, broken }) => {
                 // Its slot first: there may be no other.
                 drop(broken);
                 let refilled = pool.upgrade().map_or(Ok(()), |pool| pool.refill(worker));

@@ -65,9 +65,7 @@ impl Plugin {
 }
 
 fn configure(instance: &mut Instance, config_json: &str) -> Result<Plan, Unready> {
-    let plan = instance
-        .configure(config_json)
-        .map_err(Unready::Configure)?;
+    let plan = instance.configure(config_json).map_err(Unready::Configure)?;
     plan.map_err(Unready::ConfigureRefused)
 }
 

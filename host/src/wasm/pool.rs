@@ -52,11 +52,8 @@ impl Pool {
         topology: &Arc<Topology>,
         workers: usize,
     ) -> Result<Self, Unready> {
-        let per_worker = if plugin.blueprint().is_roomy() {
-            READY_PER_WORKER_ROOMY
-        } else {
-            READY_PER_WORKER
-        };
+        let per_worker =
+            if plugin.blueprint().is_roomy() { READY_PER_WORKER_ROOMY } else { READY_PER_WORKER };
         let shard = |_| {
             let ready = (0..per_worker).map(|_| plugin.ready(topology));
             Ok(Shard {
@@ -76,10 +73,7 @@ impl Pool {
         let home = self.shard(worker);
         let own = home.lock().pop();
         let instance = own.or_else(|| self.borrow_elsewhere())?;
-        Some(Lease {
-            home,
-            instance: Some(instance),
-        })
+        Some(Lease { home, instance: Some(instance) })
     }
 
     fn borrow_elsewhere(&self) -> Option<Instance> {

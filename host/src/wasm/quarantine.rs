@@ -40,11 +40,7 @@ struct Record {
 
 impl Quarantine {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            origin: now,
-            until: AtomicU64::new(0),
-            record: Mutex::default(),
-        }
+        Self { origin: now, until: AtomicU64::new(0), record: Mutex::default() }
     }
 
     /// Asked for every decision, so it reads the clock only during a bypass.
@@ -56,9 +52,7 @@ impl Quarantine {
         if self.millis(now()) < until {
             return true;
         }
-        let lapsed = self
-            .until
-            .compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let lapsed = self.until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
         if lapsed.is_ok() {
             tracing::info!("the routing plugin is tried again");
         }

@@ -29,14 +29,8 @@ const RANDOM_BYTES: u64 = 4096;
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 
 /// What the sandbox provides; `wasi:http` and others are not part of it.
-pub(super) const WASI_PACKAGES: [&str; 6] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
+pub(super) const WASI_PACKAGES: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// One guest's share of it.
 pub(super) struct Sandbox {
@@ -57,17 +51,11 @@ impl Sandbox {
             .insecure_random(Deterministic::new(vec![42, 23, 16, 15, 8, 4]))
             .insecure_random_seed(42)
             .max_random_size(RANDOM_BYTES);
-        Self {
-            context: builder.build(),
-            table: ResourceTable::new(),
-        }
+        Self { context: builder.build(), table: ResourceTable::new() }
     }
 
     pub(super) fn view(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.context,
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: &mut self.context, table: &mut self.table }
     }
 }
 

@@ -31,11 +31,7 @@ impl Snapshot {
         let topology = Arc::clone(self.directory.topology());
         let pool = Pool::build(&plugin, &topology, workers)?;
         let directory = Directory::new(topology).map_err(Unready::UpdateRefused)?;
-        Ok(Self {
-            plugin,
-            directory,
-            pool: Some(Arc::new(pool)),
-        })
+        Ok(Self { plugin, directory, pool: Some(Arc::new(pool)) })
     }
 
     /// The same plugin for another topology. If the plugin does not take it,
@@ -55,11 +51,7 @@ impl Snapshot {
                 (self.pool.clone().filter(|_| same), Some(unready))
             }
         };
-        let snapshot = Self {
-            plugin: Arc::clone(&self.plugin),
-            directory,
-            pool,
-        };
+        let snapshot = Self { plugin: Arc::clone(&self.plugin), directory, pool };
         Ok((snapshot, unready))
     }
 }

@@ -88,10 +88,7 @@ impl Strategy {
         config_json: &str,
         options: &Options,
     ) -> Result<Self, AdmissionError> {
-        let refuse = |refusal| AdmissionError {
-            plugin: source.to_string(),
-            refusal,
-        };
+        let refuse = |refusal| AdmissionError { plugin: source.to_string(), refusal };
         let workers = options.workers.max(1);
         let engines = Engines::new(Pool::most_instances(workers))
             .map_err(|error| refuse(Refusal::host(error)))?;
@@ -114,10 +111,7 @@ impl Strategy {
             quarantine,
             janitor,
             engines,
-            options: Options {
-                workers,
-                wasi: options.wasi,
-            },
+            options: Options { workers, wasi: options.wasi },
         })))
     }
 
@@ -172,12 +166,9 @@ impl Strategy {
         let plugin = admit(&shared.engines, source, config_json, shared.options.wasi)?;
         let _change = shared.lock_changes();
         let current = shared.current.load_full();
-        let snapshot = current
-            .with_plugin(plugin, shared.options.workers)
-            .map_err(|unready| AdmissionError {
-                plugin: source.to_string(),
-                refusal: unready.into(),
-            })?;
+        let snapshot = current.with_plugin(plugin, shared.options.workers).map_err(|unready| {
+            AdmissionError { plugin: source.to_string(), refusal: unready.into() }
+        })?;
         shared.swap(snapshot);
         shared.quarantine.forgive();
         Ok(())
@@ -189,13 +180,7 @@ impl Strategy {
         let shared = &*self.0;
         let snapshot = shared.current.load();
         let counters = shared.counters.of(question.worker);
-        let choice = Asking {
-            shared,
-            snapshot: &snapshot,
-            counters,
-            question,
-        }
-        .choose();
+        let choice = Asking { shared, snapshot: &snapshot, counters, question }.choose();
         match choice {
             Some(_) => counters.decisions.count(),
             None => counters.unanswered.count(),
@@ -364,10 +349,7 @@ impl Asking<'_> {
 fn note_fault(quarantine: &Quarantine, counters: &Worker) {
     if let Some(bypass) = quarantine.fault(Instant::now()) {
         counters.quarantines.count();
-        tracing::error!(
-            ?bypass,
-            "the routing plugin fails too often; the fallback decides"
-        );
+        tracing::error!(?bypass, "the routing plugin fails too often; the fallback decides");
     }
 }
 

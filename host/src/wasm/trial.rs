@@ -43,10 +43,7 @@ impl Trial {
         let mut one = plugin.ready(&topology)?;
         let mut other = plugin.ready(&topology)?;
         let fails = |fault| Refusal::Trial(format!("in route: {fault}"));
-        let mut trial = Self {
-            deterministic: true,
-            ..Self::default()
-        };
+        let mut trial = Self { deterministic: true, ..Self::default() };
         let mut times = Vec::with_capacity(2 * QUESTIONS as usize);
         let begun = Instant::now();
         for number in 0..QUESTIONS {
@@ -61,9 +58,7 @@ impl Trial {
             trial.note(&directory, &request, &answer);
             trial.deterministic &= answer == same;
             if begun.elapsed() > TIME_LIMIT {
-                return Err(Refusal::Trial(format!(
-                    "{number} decisions took {TIME_LIMIT:?}"
-                )));
+                return Err(Refusal::Trial(format!("{number} decisions took {TIME_LIMIT:?}")));
             }
         }
         times.sort_unstable();
@@ -113,11 +108,7 @@ impl Trial {
 fn sample() -> Topology {
     let node = |number: u32| Node {
         id: format!("node-{number}"),
-        health: if number == 4 {
-            Health::Draining
-        } else {
-            Health::Healthy
-        },
+        health: if number == 4 { Health::Draining } else { Health::Healthy },
         priority: 0,
         zone: format!("zone-{}", number % 2),
         labels: vec![("disk".to_owned(), "ssd".to_owned())],
@@ -132,10 +123,7 @@ fn sample() -> Topology {
                 name: "everywhere".to_owned(),
                 replicas: (0..5).map(|node| replica(node, 1)).collect(),
             },
-            Server {
-                name: "pair".to_owned(),
-                replicas: vec![replica(1, 1), replica(3, 10)],
-            },
+            Server { name: "pair".to_owned(), replicas: vec![replica(1, 1), replica(3, 10)] },
         ],
     }
 }
@@ -151,10 +139,7 @@ impl Texts {
     fn new(number: u64, plan: &Plan) -> Self {
         let absent = number % 8 == 5;
         let text = |input| (!absent).then(|| text(input, number));
-        Self {
-            number,
-            inputs: plan.inputs.iter().map(text).collect(),
-        }
+        Self { number, inputs: plan.inputs.iter().map(text).collect() }
     }
 
     fn inputs(&self) -> Vec<Option<&str>> {
@@ -189,11 +174,7 @@ fn text(input: &Input, number: u64) -> String {
         Input::ClientAddress => format!("192.0.2.{}", number % 256),
         Input::Principal => format!("user-{}", number % 100),
         Input::Header(_) | Input::Cookie(_) | Input::Query(_) | Input::Body(_) => {
-            if number % 2 == 0 {
-                format!("node-{}", number % 7)
-            } else {
-                format!("{a:x}")
-            }
+            if number % 2 == 0 { format!("node-{}", number % 7) } else { format!("{a:x}") }
         }
     }
 }

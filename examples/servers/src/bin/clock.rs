@@ -61,10 +61,7 @@ impl Clock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix_ms = since_epoch.unwrap_or_default().as_millis() as u64;
         let waiting = self.waiting.load(Ordering::Relaxed);
-        Ok(Answer::new(
-            unix_ms.to_string(),
-            json!({"unix_ms": unix_ms, "waiting": waiting}),
-        ))
+        Ok(Answer::new(unix_ms.to_string(), json!({"unix_ms": unix_ms, "waiting": waiting})))
     }
 
     fn sleep(&self, arguments: Arguments<'_>, call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -86,10 +83,7 @@ impl Clock {
             wait(call, ms)?;
             call.progress(step, steps);
         }
-        Ok(Answer::new(
-            format!("{steps} steps of {ms} ms"),
-            json!({"steps": steps, "ms": ms}),
-        ))
+        Ok(Answer::new(format!("{steps} steps of {ms} ms"), json!({"steps": steps, "ms": ms})))
     }
 }
 

@@ -63,10 +63,9 @@ impl Counter {
     fn whoami(&self, _: Arguments<'_>, _: &Call<'_>) -> Result<Answer, Refusal> {
         let pid = process::id();
         Ok(match std::env::var("MOORING_EXAMPLE_NAME") {
-            Ok(name) => Answer::new(
-                format!("process {pid} of {name}"),
-                json!({"pid": pid, "name": name}),
-            ),
+            Ok(name) => {
+                Answer::new(format!("process {pid} of {name}"), json!({"pid": pid, "name": name}))
+            }
             Err(_) => Answer::new(format!("process {pid}"), json!({"pid": pid})),
         })
     }

@@ -76,10 +76,7 @@ impl Notes {
         };
         call.notify("notifications/resources/list_changed", json!({}));
         let uri = uri(number);
-        Ok(Answer::new(
-            format!("kept as {uri}"),
-            json!({"n": number, "uri": uri}),
-        ))
+        Ok(Answer::new(format!("kept as {uri}"), json!({"n": number, "uri": uri})))
     }
 
     fn list_notes(&self, _: Arguments<'_>, _: &Call<'_>) -> Result<Answer, Refusal> {
@@ -148,8 +145,5 @@ fn uri(number: usize) -> String {
 }
 
 fn number(uri: &str) -> Option<usize> {
-    uri.strip_prefix("note://")?
-        .parse()
-        .ok()
-        .filter(|number| *number > 0)
+    uri.strip_prefix("note://")?.parse().ok().filter(|number| *number > 0)
 }

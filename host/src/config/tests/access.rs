@@ -22,10 +22,9 @@ fn bearer_authentication_needs_its_key() {
     assert!(bearer.matches(b"a-key-of-some-length"));
     assert!(!bearer.matches(b"a-key-of-some-lengtH") && !bearer.matches(b""));
 
-    routing(r#"{"enableBearerAuth": true}"#).errors(&[
-        "1:30: systemConfig.routing.bearerAuthKey: is required by enableBearerAuth; \
-         set the key, or \"enableBearerAuth\": false",
-    ]);
+    routing(r#"{"enableBearerAuth": true}"#)
+        .errors(&["1:30: systemConfig.routing.bearerAuthKey: is required by enableBearerAuth; \
+         set the key, or \"enableBearerAuth\": false"]);
     routing(r#"{"enableBearerAuth": true, "bearerAuthKey": ""}"#).errors(&[
         "1:74: systemConfig.routing.bearerAuthKey: is empty; give it a value, or leave the key out",
     ]);
@@ -45,9 +44,8 @@ fn a_key_that_is_not_asked_for_is_pointed_out() {
 
 #[test]
 fn routes_can_be_switched_off() {
-    let access = routing(r#"{"enableGlobalRoute": false, "enableGroupNameRoute": false}"#)
-        .warns(&[])
-        .access;
+    let access =
+        routing(r#"{"enableGlobalRoute": false, "enableGroupNameRoute": false}"#).warns(&[]).access;
     assert!(!access.enable_global_route && !access.enable_group_name_route);
 }
 
@@ -56,26 +54,14 @@ const UNBUILT: [(&str, &str); 12] = [
         r#"{"mcpServers": {"a": {"command": "x", "visibility": ["public"]}}}"#,
         "1:53: mcpServers.a.visibility: a restriction to some users",
     ),
-    (
-        r#"{"systemConfig": {"oauthServer": true}}"#,
-        "1:34: systemConfig.oauthServer: OAuth",
-    ),
-    (
-        r#"{"users": [{"username": "admin"}]}"#,
-        "1:11: users: user accounts",
-    ),
+    (r#"{"systemConfig": {"oauthServer": true}}"#, "1:34: systemConfig.oauthServer: OAuth"),
+    (r#"{"users": [{"username": "admin"}]}"#, "1:11: users: user accounts"),
     (
         r#"{"bearerKeys": [{"enabled": false}, {"token": "x"}]}"#,
         "1:37: bearerKeys[1]: bearer key 2",
     ),
-    (
-        r#"{"bearerKeys": [{"enabled": "false"}]}"#,
-        "1:17: bearerKeys[0]: bearer key 1",
-    ),
-    (
-        r#"{"systemConfig": {"oauth": {"enabled": true}}}"#,
-        "1:28: systemConfig.oauth: OAuth",
-    ),
+    (r#"{"bearerKeys": [{"enabled": "false"}]}"#, "1:17: bearerKeys[0]: bearer key 1"),
+    (r#"{"systemConfig": {"oauth": {"enabled": true}}}"#, "1:28: systemConfig.oauth: OAuth"),
     (
         r#"{"systemConfig": {"oauthServer": {"enabled": 1}}}"#,
         "1:34: systemConfig.oauthServer: OAuth",

@@ -10,9 +10,7 @@ pub(super) fn cluster(section: &str) -> Case {
 }
 
 fn node(section: &str) -> Case {
-    cluster(&format!(
-        r#"{{"enabled": true, "mode": "node", "node": {section}}}"#
-    ))
+    cluster(&format!(r#"{{"enabled": true, "mode": "node", "node": {section}}}"#))
 }
 
 #[track_caller]
@@ -25,14 +23,12 @@ pub(super) fn node_of(config: Config) -> NodeMode {
 
 #[test]
 fn a_node_needs_a_coordinator() {
-    node("{}").errors(&[
-        "1:72: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
-         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section",
-    ]);
-    cluster(r#"{"enabled": true, "mode": "node"}"#).errors(&[
-        "1:30: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
-         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section",
-    ]);
+    node("{}")
+        .errors(&["1:72: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
+         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section"]);
+    cluster(r#"{"enabled": true, "mode": "node"}"#)
+        .errors(&["1:30: systemConfig.cluster.node.coordinatorUrl: is required in node mode; \
+         add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section"]);
 }
 
 #[test]
@@ -48,34 +44,17 @@ fn the_coordinators_address_is_a_plain_http_url() {
         (" http://a", "has spaces around it"),
         ("http://me:pw@a/", "must not carry a user name or password"),
         ("http://a/?x=1", "must not carry a query"),
-        (
-            "http://a:0",
-            "has a port that is not a number from 1 to 65535",
-        ),
-        (
-            "http://a:",
-            "has a port that is not a number from 1 to 65535",
-        ),
-        (
-            "http://a:99999",
-            "has a port that is not a number from 1 to 65535",
-        ),
-        (
-            "http://a:x",
-            "has a port that is not a number from 1 to 65535",
-        ),
+        ("http://a:0", "has a port that is not a number from 1 to 65535"),
+        ("http://a:", "has a port that is not a number from 1 to 65535"),
+        ("http://a:99999", "has a port that is not a number from 1 to 65535"),
+        ("http://a:x", "has a port that is not a number from 1 to 65535"),
     ] {
         node(&format!(r#"{{"coordinatorUrl": {url:?}}}"#)).errors(&[&format!(
             "1:91: systemConfig.cluster.node.coordinatorUrl: {problem}; \
              write it like http://coordinator:3000"
         )]);
     }
-    for url in [
-        "http://a",
-        "https://a.b:1/",
-        "http://[::1]:3000",
-        "http://a/base/",
-    ] {
+    for url in ["http://a", "https://a.b:1/", "http://[::1]:3000", "http://a/base/"] {
         node(&format!(r#"{{"coordinatorUrl": {url:?}}}"#)).warns(&[]);
     }
 }
@@ -177,10 +156,9 @@ fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
     cluster(r#"{"secret": ""}"#).errors(&[
         "1:41: systemConfig.cluster.secret: is empty; give it a value, or leave the key out",
     ]);
-    cluster(r#"{"token": "abc"}"#).warns(&[
-        "1:40: systemConfig.cluster.token: is short enough to be guessed; \
-         use at least 16 characters, chosen at random",
-    ]);
+    cluster(r#"{"token": "abc"}"#)
+        .warns(&["1:40: systemConfig.cluster.token: is short enough to be guessed; \
+         use at least 16 characters, chosen at random"]);
     let config = cluster(r#"{"token": "pa$$word$HOME-and-more"}"#).warns(&[]);
     assert_eq!(config.token.unwrap().expose(), "pa$$word$HOME-and-more");
     cluster("{}").env("MOORING_SECRET", "a\n").errors(&[
@@ -190,17 +168,9 @@ fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
 
 #[test]
 fn a_store_is_memory_or_redis() {
-    assert_eq!(
-        cluster(r#"{"store": "memory"}"#).config().store,
-        Store::Memory
-    );
-    let redis = cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#)
-        .env("PW", "x")
-        .config();
-    assert_eq!(
-        redis.store,
-        Store::Redis(Secret::new("redis://:x@r:6379/0"))
-    );
+    assert_eq!(cluster(r#"{"store": "memory"}"#).config().store, Store::Memory);
+    let redis = cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#).env("PW", "x").config();
+    assert_eq!(redis.store, Store::Redis(Secret::new("redis://:x@r:6379/0")));
     cluster(r#"{"store": "etcd"}"#).errors(&[
         "1:40: systemConfig.cluster.store: is not a store; use \"memory\" or \"redis://host:6379/0\"",
     ]);

@@ -30,11 +30,8 @@ impl Folder {
     }
 
     fn load(&self, explicit: Option<&str>, variable: Option<&str>) -> Result<Loaded, Report> {
-        let env = |name: &str| {
-            variable
-                .filter(|_| name == "MCPHUB_SETTING_PATH")
-                .map(str::to_owned)
-        };
+        let env =
+            |name: &str| variable.filter(|_| name == "MCPHUB_SETTING_PATH").map(str::to_owned);
         load(&Sources {
             explicit: explicit.map(PathBuf::from),
             env: &env,
@@ -116,25 +113,15 @@ fn a_file_that_was_named_must_be_readable_text() {
         folder.error("empty"),
         "empty: is a folder without a mcp_settings.json; Docker creates a folder when a mounted file is missing: check the mount"
     );
-    assert_eq!(
-        folder.error("big.json"),
-        "big.json: is larger than 4 MiB; is this the right file?"
-    );
-    assert!(
-        folder
-            .error("/dev/zero")
-            .starts_with("/dev/zero: is larger than 4 MiB")
-    );
+    assert_eq!(folder.error("big.json"), "big.json: is larger than 4 MiB; is this the right file?");
+    assert!(folder.error("/dev/zero").starts_with("/dev/zero: is larger than 4 MiB"));
 }
 
 #[test]
 fn a_folder_in_the_place_of_the_file_is_no_reason_to_start_empty() {
     let folder = Folder::new().with("mcp_settings.json/x", "");
     let error = folder.load(None, None).unwrap_err().to_string();
-    assert!(
-        error.starts_with("mcp_settings.json: is a folder without"),
-        "{error}"
-    );
+    assert!(error.starts_with("mcp_settings.json: is a folder without"), "{error}");
 }
 
 #[test]
@@ -151,8 +138,5 @@ fn a_plugin_is_found_beside_the_file_that_names_it() {
     let text = r#"{"systemConfig": {"cluster": {"stickySession": {"strategy": "zone.wasm"}}}}"#;
     let folder = Folder::new().with("c/mcp_settings.json", text);
     let loaded = folder.load(Some("c"), None).unwrap();
-    assert_eq!(
-        loaded.config.sticky.strategy,
-        folder.0.join("c/zone.wasm").display().to_string()
-    );
+    assert_eq!(loaded.config.sticky.strategy, folder.0.join("c/zone.wasm").display().to_string());
 }

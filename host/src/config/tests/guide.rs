@@ -108,10 +108,7 @@ fn scenario_3_has_no_servers_and_no_sections() {
     assert_eq!(config.servers[0].shown, "...");
     let node = node_of(config);
     assert_eq!((node.id, node.name, node.advertise_url), (None, None, None));
-    assert_eq!(
-        (node.zone.as_str(), node.weight, node.public),
-        ("", 1, false)
-    );
+    assert_eq!((node.zone.as_str(), node.weight, node.public), ("", 1, false));
     assert_eq!(node.heartbeat_interval, Duration::from_secs(5));
     assert!(node.register_on_startup);
 }

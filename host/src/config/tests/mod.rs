@@ -25,11 +25,7 @@ pub(super) struct Case {
 }
 
 pub(super) fn file(text: &str) -> Case {
-    Case {
-        text: text.to_owned(),
-        env: HashMap::new(),
-        allow_open: false,
-    }
+    Case { text: text.to_owned(), env: HashMap::new(), allow_open: false }
 }
 
 impl Case {
@@ -45,12 +41,8 @@ impl Case {
 
     pub fn load(&self) -> Result<Loaded, Report> {
         let env = |name: &str| self.env.get(name).cloned();
-        let sources = Sources {
-            explicit: None,
-            env: &env,
-            cwd: "/work".into(),
-            allow_open: self.allow_open,
-        };
+        let sources =
+            Sources { explicit: None, env: &env, cwd: "/work".into(), allow_open: self.allow_open };
         let settings = Settings {
             label: FILE_NAME.to_owned(),
             path: Some(Path::new("/work").join(FILE_NAME)),

@@ -65,10 +65,7 @@ fn what_looks_like_a_secret_is_masked_in_a_command() {
         (r#""-H", "X: hunter2", "-v""#, "-H … -v"),
         (r#""Authorization: Bearer hunter2""#, "Authorization:…"),
         (r#""API_KEY=hunter2", "MODE=x""#, "API_KEY=… MODE=x"),
-        (
-            r#""redis://:hunter2@h:6379", 5, "a\nb c""#,
-            "redis://…@h:6379 5 \"a\\nb c\"",
-        ),
+        (r#""redis://:hunter2@h:6379", 5, "a\nb c""#, "redis://…@h:6379 5 \"a\\nb c\""),
     ] {
         let text = format!(r#"{{"mcpServers": {{"a": {{"command": "x", "args": [{args}]}}}}}}"#);
         assert_eq!(file(&text).config().servers[0].shown, format!("x {shown}"));

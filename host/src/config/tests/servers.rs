@@ -22,19 +22,11 @@ fn a_command_without_arguments_is_enough() {
     assert_eq!(server.misconfigured, None);
     assert_eq!(server.on_lost, OnLost::Continue);
     assert_eq!(server.isolation, Isolation::Auto);
-    assert_eq!(
-        (server.weight, server.warm, server.idle_timeout),
-        (None, 0, None)
-    );
+    assert_eq!((server.weight, server.warm, server.idle_timeout), (None, 0, None));
     assert_eq!(server.options, RequestOptions::default());
     assert_eq!(
         server.transport,
-        Some(Transport::Stdio {
-            command: "...".into(),
-            args: vec![],
-            env: vec![],
-            cwd: None
-        })
+        Some(Transport::Stdio { command: "...".into(), args: vec![], env: vec![], cwd: None })
     );
 }
 
@@ -51,10 +43,7 @@ fn servers_keep_the_order_of_the_file() {
 #[test]
 fn an_entry_must_say_what_to_run() {
     for (entry, finding) in [
-        (
-            "{}",
-            "1:22: mcpServers.a: has neither a command nor a url; give it one of the two",
-        ),
+        ("{}", "1:22: mcpServers.a: has neither a command nor a url; give it one of the two"),
         (
             r#"{"command": "x", "url": "http://b"}"#,
             "1:22: mcpServers.a: has both a command and a url; add \"type\", or take one of them out",
@@ -68,10 +57,7 @@ fn an_entry_must_say_what_to_run() {
             "1:31: mcpServers.a.type: \"stdoi\" is not a type of server; use one of stdio, sse, \
              streamable-http, streamableHttp, http, openapi, builtin (did you mean \"stdio\"?)",
         ),
-        (
-            r#"{"command": ""}"#,
-            "1:34: mcpServers.a.command: is empty; give it a value",
-        ),
+        (r#"{"command": ""}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
         (
             r#"{"command": "a\u001bb"}"#,
             "1:34: mcpServers.a.command: contains control characters; take them out",
@@ -100,10 +86,7 @@ fn an_entry_must_say_what_to_run() {
             r#"{"command": "x", "enabled": "no"}"#,
             "1:50: mcpServers.a.enabled: must be true or false, not a string; write it without quotes",
         ),
-        (
-            r#""npx""#,
-            "1:22: mcpServers.a: must be an object, not a string; write { … }",
-        ),
+        (r#""npx""#, "1:22: mcpServers.a: must be an object, not a string; write { … }"),
         (
             r#"{"url": "ws://b"}"#,
             "1:30: mcpServers.a.url: must begin with http:// or https://; write it like https://example.com/mcp",
@@ -129,10 +112,7 @@ fn an_entry_must_say_what_to_run() {
             "1:49: mcpServers.a.onLost: \"panic\" is not a reaction to a lost session; use one of continue, fail",
         ),
     ] {
-        let errors = server(entry)
-            .load()
-            .err()
-            .map(|report| lines(&report.errors));
+        let errors = server(entry).load().err().map(|report| lines(&report.errors));
         assert_eq!(errors.unwrap_or_default(), [finding], "{entry}");
     }
 }
@@ -152,10 +132,7 @@ fn a_disabled_server_cannot_stop_the_others() {
     assert!(!config.servers[0].enabled);
     let config = server(r#"{"enabled": false, "command": 1}"#)
         .warns(&["1:52: mcpServers.a.command: must be a string, not a number; write it in quotes"]);
-    assert_eq!(
-        only(config).misconfigured.as_deref(),
-        Some("the entry has mistakes")
-    );
+    assert_eq!(only(config).misconfigured.as_deref(), Some("the entry has mistakes"));
 }
 
 #[test]
@@ -170,27 +147,15 @@ fn everything_else_that_can_be_said_about_a_server() {
     .warns(&[]);
     let server = only(config);
     assert_eq!((server.weight, server.warm), (Some(7), 2));
-    assert_eq!(
-        (server.on_lost, server.isolation),
-        (OnLost::Fail, Isolation::Principal)
-    );
+    assert_eq!((server.on_lost, server.isolation), (OnLost::Fail, Isolation::Principal));
     assert_eq!(server.idle_timeout, Some(Duration::from_secs(1)));
     assert_eq!(server.passthrough_headers, ["x-tenant", "authorization"]);
     assert_eq!(server.options.timeout, Some(Duration::from_mins(10)));
-    assert_eq!(
-        server.options.max_total_timeout,
-        Some(Duration::from_hours(1))
-    );
+    assert_eq!(server.options.max_total_timeout, Some(Duration::from_hours(1)));
     assert!(server.options.reset_timeout_on_progress);
-    let off = Selection {
-        enabled: false,
-        description: None,
-    };
+    let off = Selection { enabled: false, description: None };
     assert_eq!(server.tools["a-read"], off);
-    assert_eq!(
-        server.tools["a-write"].description.as_deref(),
-        Some("Writes.\nA lot.")
-    );
+    assert_eq!(server.tools["a-write"].description.as_deref(), Some("Writes.\nA lot."));
     assert!(server.prompts["p"].enabled && server.resources["r"].enabled);
 }
 

@@ -13,21 +13,13 @@ fn a_syntax_error_says_where() {
     let advice = "comments and trailing commas are the only liberties";
     for (text, at, problem) in [
         ("{\n  \"a\": 1,,\n}", "2:10", "unexpected token in object"),
-        (
-            "{\n  \"a\" 1\n}",
-            "2:7",
-            "expected colon after the string or word in object property",
-        ),
+        ("{\n  \"a\" 1\n}", "2:7", "expected colon after the string or word in object property"),
         ("{\n  \"a\": 1\n  \"b\": 2\n}", "2:9", "expected comma"),
         ("{\n  a: 1\n}", "2:3", "expected string for object property"),
         ("{'a': 1}", "1:2", "single-quoted strings are not allowed"),
         ("{\"ä\": 0x1}", "1:7", "hexadecimal numbers are not allowed"),
         ("{\"a\": NaN}", "1:7", "unexpected token"),
-        (
-            "{} {}",
-            "1:4",
-            "text cannot contain more than one JSON value",
-        ),
+        ("{} {}", "1:4", "text cannot contain more than one JSON value"),
         ("{\n", "1:1", "unterminated object"),
     ] {
         file(text).errors(&[&format!("{at}: not valid JSON: {problem}; {advice}")]);
@@ -143,37 +135,24 @@ fn null_is_as_good_as_absent() {
 #[test]
 fn findings_are_bounded_and_readable() {
     let many: Vec<_> = (0..5000).map(|i| format!("\"s{i}\": {{}}")).collect();
-    let report = file(&format!("{{\"mcpServers\": {{{}}}}}", many.join(",")))
-        .load()
-        .unwrap_err();
+    let report = file(&format!("{{\"mcpServers\": {{{}}}}}", many.join(","))).load().unwrap_err();
     assert_eq!(report.errors.len(), 100);
     assert!(report.to_string().ends_with("(more are not shown)"));
 
     let long = "x".repeat(10_000);
-    let report = file(&format!(r#"{{"mcpServers": {{"{long}\u001b": {{}}}}}}"#))
-        .load()
-        .unwrap_err();
+    let report =
+        file(&format!(r#"{{"mcpServers": {{"{long}\u001b": {{}}}}}}"#)).load().unwrap_err();
     let printed = report.to_string();
-    assert!(
-        printed.len() < 300 && !printed.contains(char::is_control),
-        "{printed}"
-    );
+    assert!(printed.len() < 300 && !printed.contains(char::is_control), "{printed}");
 }
 
 #[test]
 fn deep_nesting_is_an_error_and_no_overflow() {
-    let deep = format!(
-        "{{\"mcpServers\": {}{}}}",
-        "[".repeat(100_000),
-        "]".repeat(100_000)
-    );
+    let deep = format!("{{\"mcpServers\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let report = file(&deep).load().unwrap_err();
     assert!(report.to_string().contains("nesting depth"), "{report}");
-    let allowed = format!(
-        "{{\"systemConfig\": {{\"install\": {}{}}}}}",
-        "[".repeat(500),
-        "]".repeat(500)
-    );
+    let allowed =
+        format!("{{\"systemConfig\": {{\"install\": {}{}}}}}", "[".repeat(500), "]".repeat(500));
     file(&allowed).config();
 }
 
@@ -192,9 +171,7 @@ fn no_mutilation_panics() {
         let (head, tail) = text.split_at(at);
         let tail = tail.get(1..).unwrap_or("");
         let _ = file(head).load();
-        for odd in [
-            "", "\"", "{", "[", "null", "-1", "é", "\u{0}", "$", "1e999", "\\",
-        ] {
+        for odd in ["", "\"", "{", "[", "null", "-1", "é", "\u{0}", "$", "1e999", "\\"] {
             if let Ok(loaded) = file(&format!("{head}{odd}{tail}")).load() {
                 describe(&loaded.config);
             }

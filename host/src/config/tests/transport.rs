@@ -6,9 +6,7 @@ use super::*;
 #[track_caller]
 fn stdio(config: Config) -> (String, Vec<String>, Vec<(String, String)>) {
     match only(config).transport {
-        Some(Transport::Stdio {
-            command, args, env, ..
-        }) => {
+        Some(Transport::Stdio { command, args, env, .. }) => {
             let plain = |(name, value): (String, Secret)| (name, value.expose().to_owned());
             (command, args, env.into_iter().map(plain).collect())
         }
@@ -18,10 +16,7 @@ fn stdio(config: Config) -> (String, Vec<String>, Vec<(String, String)>) {
 
 #[test]
 fn the_type_decides_and_a_bare_url_leaves_it_open() {
-    let remote = || Remote {
-        url: "https://b/mcp?k=1".parse().unwrap(),
-        headers: vec![],
-    };
+    let remote = || Remote { url: "https://b/mcp?k=1".parse().unwrap(), headers: vec![] };
     for (given, expected) in [
         ("", Transport::HttpOrSse(remote())),
         (r#""type": "sse","#, Transport::Sse(remote())),
@@ -53,10 +48,7 @@ fn variables_expand_in_every_string_of_an_entry() {
     assert_eq!(command, "uvx");
     assert_eq!(args, ["--port", "8080", "true", "9", "a b"]);
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    assert_eq!(
-        env,
-        [pair("Z", "s3cret"), pair("A", "1\n2"), pair("N", "5")]
-    );
+    assert_eq!(env, [pair("Z", "s3cret"), pair("A", "1\n2"), pair("N", "5")]);
 
     let config =
         server(r#"{"url": "https://${HOST_}/mcp", "headers": {"Authorization": "Bearer ${KEY}"}}"#)
@@ -105,44 +97,26 @@ fn a_value_spoilt_by_the_environment_stops_its_server_only() {
             r#"{"url": "http://b", "headers": {"k": "${V}"}}"#,
             "contains control characters once expanded",
         ),
-        (
-            r#"{"command": "${V}"}"#,
-            "contains control characters once expanded",
-        ),
+        (r#"{"command": "${V}"}"#, "contains control characters once expanded"),
     ] {
-        let value = if entry.contains("{\"url\": \"$") {
-            " http://b"
-        } else {
-            "a\n"
-        };
+        let value = if entry.contains("{\"url\": \"$") { " http://b" } else { "a\n" };
         let case = server(entry).env("V", value);
-        assert_eq!(
-            only(case.config()).misconfigured.as_deref(),
-            Some(reason),
-            "{entry}"
-        );
+        assert_eq!(only(case.config()).misconfigured.as_deref(), Some(reason), "{entry}");
     }
     let config = server(r#"{"command": "${V}"}"#).env("V", "").config();
-    assert_eq!(
-        only(config).misconfigured.as_deref(),
-        Some("is empty once expanded")
-    );
+    assert_eq!(only(config).misconfigured.as_deref(), Some("is empty once expanded"));
 }
 
 #[test]
 fn openapi_servers_are_listed_but_not_run() {
-    for entry in [
-        r#"{"type": "openapi", "openapi": {"url": "x"}}"#,
-        r#"{"openapi": {"schema": {"a": 1}}}"#,
-    ] {
+    for entry in
+        [r#"{"type": "openapi", "openapi": {"url": "x"}}"#, r#"{"openapi": {"schema": {"a": 1}}}"#]
+    {
         let config = server(entry)
             .warns(&["1:22: mcpServers.a: openapi servers are not supported; \
              the others start; take it out or put \"enabled\": false"]);
         let server = only(config);
-        assert_eq!(
-            server.misconfigured.as_deref(),
-            Some("openapi servers are not supported")
-        );
+        assert_eq!(server.misconfigured.as_deref(), Some("openapi servers are not supported"));
         assert_eq!(server.transport, None);
     }
 }

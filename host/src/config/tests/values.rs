@@ -17,25 +17,10 @@ fn sticky(section: &str) -> Case {
 #[test]
 fn every_default_is_real() {
     let config = file("{}").warns(&[]);
-    assert_eq!(
-        config.listen,
-        Listen {
-            host: "0.0.0.0".into(),
-            port: 3000
-        }
-    );
+    assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 3000 });
     assert_eq!(config.data_dir, Path::new("/work/data"));
-    assert_eq!(
-        (config.token, config.secret, config.store),
-        (None, None, Store::Memory)
-    );
-    assert_eq!(
-        config.names,
-        Names {
-            separator: "-".into(),
-            prefix: Prefix::Always
-        }
-    );
+    assert_eq!((config.token, config.secret, config.store), (None, None, Store::Memory));
+    assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
     assert!(config.servers.is_empty() && config.groups.is_empty());
     let limits = config.limits;
     assert_eq!(limits.request_body, 16 << 20);
@@ -44,14 +29,8 @@ fn every_default_is_real() {
     assert_eq!(limits.header_block, 64 << 10);
     assert_eq!(limits.sessions_per_principal, 10_000);
     assert_eq!(limits.in_flight_per_session, 256);
-    assert_eq!(
-        (limits.buffered_events, limits.buffered_bytes),
-        (1024, 4 << 20)
-    );
-    assert_eq!(
-        (limits.children_per_server, limits.children_per_node),
-        (100, 500)
-    );
+    assert_eq!((limits.buffered_events, limits.buffered_bytes), (1024, 4 << 20));
+    assert_eq!((limits.children_per_server, limits.children_per_node), (100, 500));
     assert_eq!(limits.keep_alive, Duration::from_secs(15));
     let sticky = config.sticky;
     assert!(sticky.enabled && !sticky.signed);
@@ -59,10 +38,7 @@ fn every_default_is_real() {
         (sticky.cookie_name.as_str(), sticky.header_name.as_str()),
         ("MCPHUB_NODE", "X-MCPHub-Node")
     );
-    assert_eq!(
-        (sticky.strategy.as_str(), sticky.wasi),
-        ("consistent-hash", Wasi::Deny)
-    );
+    assert_eq!((sticky.strategy.as_str(), sticky.wasi), ("consistent-hash", Wasi::Deny));
     assert_eq!(
         sticky.json,
         r#"{"enabled":true,"strategy":"consistent-hash","cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","signed":false,"wasi":"deny","affinityTimeout":3600000}"#
@@ -72,25 +48,13 @@ fn every_default_is_real() {
 #[test]
 fn the_environment_goes_before_the_file() {
     let case = || system(r#"{"listen": {"host": "127.0.0.1", "port": 4000}}"#);
-    assert_eq!(
-        case().warns(&[]).listen,
-        Listen {
-            host: "127.0.0.1".into(),
-            port: 4000
-        }
-    );
+    assert_eq!(case().warns(&[]).listen, Listen { host: "127.0.0.1".into(), port: 4000 });
     let config = case()
         .env("PORT", "0")
         .env("MOORING_HOST", "[::1]")
         .env("MOORING_DATA", "/var/m")
         .warns(&[]);
-    assert_eq!(
-        config.listen,
-        Listen {
-            host: "::1".into(),
-            port: 0
-        }
-    );
+    assert_eq!(config.listen, Listen { host: "::1".into(), port: 0 });
     assert_eq!(config.data_dir, Path::new("/var/m"));
     assert_eq!(case().env("PORT", "").config().listen.port, 4000);
 }
@@ -112,25 +76,16 @@ fn an_address_that_cannot_be_is_refused() {
 fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
     for name in ["consistent-hash", "cookie", "header"] {
         assert_eq!(
-            sticky(&format!(r#"{{"strategy": "{name}"}}"#))
-                .warns(&[])
-                .sticky
-                .strategy,
+            sticky(&format!(r#"{{"strategy": "{name}"}}"#)).warns(&[]).sticky.strategy,
             name
         );
     }
     assert_eq!(
-        sticky(r#"{"strategy": "s/zone.wasm"}"#)
-            .warns(&[])
-            .sticky
-            .strategy,
+        sticky(r#"{"strategy": "s/zone.wasm"}"#).warns(&[]).sticky.strategy,
         "/work/s/zone.wasm"
     );
     assert_eq!(
-        sticky(r#"{"strategy": "/s/zone.wasm"}"#)
-            .warns(&[])
-            .sticky
-            .strategy,
+        sticky(r#"{"strategy": "/s/zone.wasm"}"#).warns(&[]).sticky.strategy,
         "/s/zone.wasm"
     );
     sticky(r#"{"strategy": "cookies"}"#).errors(&[
@@ -149,10 +104,9 @@ fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
         config.sticky.json,
         r#"{"strategy":"zone.wasm","zones":{"eu":1.5,"us":[1,null,true]},"signed":true,"enabled":true,"cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","wasi":"deny","affinityTimeout":3600000}"#
     );
-    sticky(r#"{"strategy": "cookie", "zones": 1}"#).warns(&[
-        "1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
-         known here: enabled, strategy, cookieName, headerName, signed, wasi",
-    ]);
+    sticky(r#"{"strategy": "cookie", "zones": 1}"#)
+        .warns(&["1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
+         known here: enabled, strategy, cookieName, headerName, signed, wasi"]);
 }
 
 #[test]
@@ -161,16 +115,10 @@ fn cookie_and_header_names_must_be_possible() {
         sticky(r#"{"cookieName": "N", "headerName": "X-N", "enabled": false, "wasi": "sandbox"}"#)
             .warns(&[]);
     assert_eq!(
-        (
-            config.sticky.cookie_name.as_str(),
-            config.sticky.header_name.as_str()
-        ),
+        (config.sticky.cookie_name.as_str(), config.sticky.header_name.as_str()),
         ("N", "X-N")
     );
-    assert_eq!(
-        (config.sticky.enabled, config.sticky.wasi),
-        (false, Wasi::Sandbox)
-    );
+    assert_eq!((config.sticky.enabled, config.sticky.wasi), (false, Wasi::Sandbox));
     sticky(r#"{"cookieName": "a;b", "headerName": "Transfer-Encoding"}"#).errors(&[
         "1:63: systemConfig.cluster.stickySession.cookieName: \"a;b\" is not a cookie name; \
          use letters, digits, - and _ only",
@@ -205,30 +153,16 @@ fn what_mooring_accepts_the_built_in_strategies_accept() {
         }
     }
     for name in ["Cookie", "Mcp-X", &longer] {
-        let report = sticky(&format!(r#"{{"headerName": "{name}"}}"#))
-            .load()
-            .unwrap_err();
+        let report = sticky(&format!(r#"{{"headerName": "{name}"}}"#)).load().unwrap_err();
         assert_eq!(report.errors.len(), 1, "{report}");
     }
-    assert_eq!(
-        sticky(&format!(r#"{{"headerName": "{long}"}}"#))
-            .config()
-            .sticky
-            .header_name,
-        long
-    );
+    assert_eq!(sticky(&format!(r#"{{"headerName": "{long}"}}"#)).config().sticky.header_name, long);
 }
 
 #[test]
 fn tool_names_are_composed_as_told() {
     let config = system(r#"{"nameSeparator": "__", "namePrefix": "on-collision"}"#).warns(&[]);
-    assert_eq!(
-        config.names,
-        Names {
-            separator: "__".into(),
-            prefix: Prefix::OnCollision
-        }
-    );
+    assert_eq!(config.names, Names { separator: "__".into(), prefix: Prefix::OnCollision });
     system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).errors(&[
         "1:36: systemConfig.nameSeparator: cannot separate names; use 1 to 8 printable ASCII characters, such as -",
         "1:54: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \

@@ -27,17 +27,10 @@ fn assert_says(error: &str, parts: &[&str]) {
 #[test]
 fn another_world_is_refused_with_what_it_exports_instead() {
     let error = refused(&faulty("wrong-world"));
-    assert!(
-        matches!(error.refusal, Refusal::WrongWorld { .. }),
-        "{error}"
-    );
+    assert!(matches!(error.refusal, Refusal::WrongWorld { .. }), "{error}");
     assert_says(
         &error.to_string(),
-        &[
-            "wrong-world.wasm",
-            "mooring:routing/strategy@0.1.0",
-            "wit/routing.wit",
-        ],
+        &["wrong-world.wasm", "mooring:routing/strategy@0.1.0", "wit/routing.wit"],
     );
 }
 
@@ -47,10 +40,7 @@ fn a_foreign_import_is_refused_by_name() {
     let Refusal::ForbiddenImports(names) = &error.refusal else {
         panic!("{error}");
     };
-    assert!(
-        names.contains(':') && !names.contains("mooring:routing/"),
-        "{names}"
-    );
+    assert!(names.contains(':') && !names.contains("mooring:routing/"), "{names}");
     assert!(error.to_string().contains(names));
 }
 
@@ -63,10 +53,9 @@ fn wasi_is_refused_by_name_and_says_how_to_allow_it() {
 
 #[test]
 fn a_plugin_that_fails_before_it_routes_is_refused_within_its_time() {
-    for (name, part) in [
-        ("loops-in-configure", "in configure: it ran longer"),
-        ("traps-always", "fails"),
-    ] {
+    for (name, part) in
+        [("loops-in-configure", "in configure: it ran longer"), ("traps-always", "fails")]
+    {
         let begun = Instant::now();
         assert_says(&refused(&faulty(name)).to_string(), &[name, part]);
         assert!(begun.elapsed() < Duration::from_secs(30), "{name}");
@@ -84,10 +73,7 @@ fn a_configuration_error_is_shown_in_the_plugins_words() {
     let source = Source::Builtin(Builtin::Cookie);
     let wrong = r#"{"cookieName": "a b"}"#;
     let error = Strategy::load(&source, wrong, &options(1)).err().unwrap();
-    assert_says(
-        &error.to_string(),
-        &["\"cookie\"", "stickySession.cookieName"],
-    );
+    assert_says(&error.to_string(), &["\"cookie\"", "stickySession.cookieName"]);
 }
 
 #[test]
@@ -114,10 +100,7 @@ fn a_file_that_is_too_large_is_not_even_looked_at() {
 #[test]
 fn a_misspelled_name_is_refused_with_the_right_ones() {
     let error = refused(&Source::parse("consistant-hash")).to_string();
-    assert_says(
-        &error,
-        &["consistant-hash", "consistent-hash, cookie, header"],
-    );
+    assert_says(&error, &["consistant-hash", "consistent-hash, cookie, header"]);
 }
 
 #[test]
@@ -125,18 +108,9 @@ fn a_plugin_is_inspected_for_a_terminal() {
     let report = super::super::inspect(Builtin::ConsistentHash.bytes(), CONFIG).unwrap();
     assert!(report.dry_run.deterministic);
     assert_eq!(report.objection, None);
-    assert_eq!(
-        report.dry_run.spread.len(),
-        4,
-        "the draining node gets none"
-    );
+    assert_eq!(report.dry_run.spread.len(), 4, "the draining node gets none");
     let text = report.to_string();
-    for part in [
-        "consistent-hash 0.1.0",
-        "session id",
-        "strategy@0.1.0",
-        "spread",
-    ] {
+    for part in ["consistent-hash 0.1.0", "session id", "strategy@0.1.0", "spread"] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
 }

@@ -42,9 +42,7 @@ fn excluded_nodes_are_passed_over_until_none_is_left() {
     let second = ask_without(&strategy, "s", &[&first]).unwrap();
     assert_eq!(second.decided_by, DecidedBy::Plugin);
     assert_ne!(second.node, first);
-    let third = ask_without(&strategy, "s", &[&first, &second.node])
-        .unwrap()
-        .node;
+    let third = ask_without(&strategy, "s", &[&first, &second.node]).unwrap().node;
     assert_ne!(third, first);
     assert_ne!(third, second.node);
     assert_eq!(ask_without(&strategy, "s", &["a", "b", "c"]), None);
@@ -80,20 +78,10 @@ fn the_clients_own_node_is_kept_and_a_new_one_pinned() {
     };
     let kept = strategy.choose(&question).unwrap();
     assert_eq!((&*kept.node, kept.affinity), ("b", AffinityAction::Keep));
-    let moved = strategy
-        .choose(&Question {
-            excluded: &["b"],
-            ..question
-        })
-        .unwrap();
+    let moved = strategy.choose(&Question { excluded: &["b"], ..question }).unwrap();
     assert_ne!(&*moved.node, "b");
     assert_eq!(moved.affinity, AffinityAction::Pin);
-    let gone = strategy
-        .choose(&Question {
-            affinity: Some("left long ago"),
-            ..question
-        })
-        .unwrap();
+    let gone = strategy.choose(&Question { affinity: Some("left long ago"), ..question }).unwrap();
     assert_eq!(gone.affinity, AffinityAction::Pin);
 }
 
@@ -102,9 +90,7 @@ fn inputs_gathered_for_another_plan_are_put_in_order() {
     let strategy = consistent_hash();
     strategy.publish(topology(5));
     let mut other = super::super::vocabulary::Plan::clone(&strategy.plan());
-    other
-        .inputs
-        .insert(0, super::super::vocabulary::Input::RpcMethod);
+    other.inputs.insert(0, super::super::vocabulary::Input::RpcMethod);
     let choice = strategy.choose(&Question {
         worker: 0,
         server: "files",
@@ -176,11 +162,8 @@ fn a_weight_out_of_bounds_is_clamped() {
     heavy.servers[0].replicas[0].weight = 0;
     heavy.servers[0].replicas[1].weight = 5000;
     strategy.publish(Arc::new(heavy));
-    let weights: Vec<u32> = strategy.topology().servers[0]
-        .replicas
-        .iter()
-        .map(|replica| replica.weight)
-        .collect();
+    let weights: Vec<u32> =
+        strategy.topology().servers[0].replicas.iter().map(|replica| replica.weight).collect();
     assert_eq!(weights, [1, 1000]);
     assert_eq!(ask(&strategy, "s").unwrap().decided_by, DecidedBy::Plugin);
     assert_eq!(strategy.stats().fallbacks_for(Reason::UpdateRefused), 0);

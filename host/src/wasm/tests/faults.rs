@@ -29,11 +29,7 @@ fn a_fault_is_contained_and_answered_by_the_fallback() {
         let stats = strategy.stats();
         assert_eq!(stats.fallbacks_for(reason), 1, "{name}");
         assert_eq!(stats.replaced, stats.traps + stats.interrupts, "{name}");
-        let failed_calls = if reason == Reason::InvalidAnswer {
-            0
-        } else {
-            1
-        };
+        let failed_calls = if reason == Reason::InvalidAnswer { 0 } else { 1 };
         assert!(stats.replaced >= failed_calls, "{name}");
     }
 }
@@ -86,22 +82,15 @@ fn broken_instances_are_replaced() {
 fn a_plugin_that_keeps_failing_is_bypassed() {
     let strategy = load_faulty("out-of-range", 3);
     let bypassed = DecidedBy::Fallback(Reason::Quarantined);
-    eventually("quarantine", || {
-        ask(&strategy, "fault").unwrap().decided_by == bypassed
-    });
+    eventually("quarantine", || ask(&strategy, "fault").unwrap().decided_by == bypassed);
     assert_eq!(ask(&strategy, "sound").unwrap().decided_by, bypassed);
     assert_eq!(strategy.stats().quarantines, 1);
     let invalid = strategy.stats().fallbacks_for(Reason::InvalidAnswer);
     assert_eq!(invalid, 20);
 
     // Another plugin is not to blame.
-    strategy
-        .replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG)
-        .unwrap();
-    assert_eq!(
-        ask(&strategy, "fault").unwrap().decided_by,
-        DecidedBy::Plugin
-    );
+    strategy.replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG).unwrap();
+    assert_eq!(ask(&strategy, "fault").unwrap().decided_by, DecidedBy::Plugin);
 }
 
 #[test]

@@ -15,9 +15,7 @@ fn plugin(engines: &Engines, builtin: Builtin, config: &str) -> Plugin {
     let bytes = builtin.bytes();
     let candidate = Candidate::compile(engines, bytes).unwrap();
     let name = builtin.name();
-    candidate
-        .meet(engines, bytes, name, config, Wasi::Deny)
-        .unwrap()
+    candidate.meet(engines, bytes, name, config, Wasi::Deny).unwrap()
 }
 
 #[test]
@@ -27,17 +25,12 @@ fn components_decide_as_written_down() {
     let files: Vec<Value> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "json")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .map(|path| serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
         .collect();
     let mut cases = 0;
     for builtin in Builtin::ALL {
-        let own = files
-            .iter()
-            .filter(|file| file["strategy"] == builtin.name());
+        let own = files.iter().filter(|file| file["strategy"] == builtin.name());
         let mut plugin: Option<(Value, Plugin)> = None;
         for file in own {
             let config = file["config"].clone();
@@ -57,9 +50,8 @@ fn check(plugin: &Plugin, file: &Value) -> usize {
     for case in cases {
         let asked = &case["request"];
         let inputs: Vec<Option<&str>> = list(&asked["inputs"]).map(Value::as_str).collect();
-        let loads: Option<Vec<u32>> = asked["loads"]
-            .as_array()
-            .map(|loads| loads.iter().map(number).collect());
+        let loads: Option<Vec<u32>> =
+            asked["loads"].as_array().map(|loads| loads.iter().map(number).collect());
         let answer = instance.route(&Request {
             server: number(&asked["server"]),
             inputs: &inputs,
@@ -169,20 +161,12 @@ fn differ<N: Native>(builtin: Builtin) {
                 server: random.below(topology.servers.len() as u64) as u32,
                 inputs: &[key],
                 affinity: random.sometimes(3).then(|| random.below(nodes) as u32),
-                attempt: if random.sometimes(7) {
-                    0
-                } else {
-                    random.below(nodes + 2) as u32
-                },
+                attempt: if random.sometimes(7) { 0 } else { random.below(nodes + 2) as u32 },
                 seed: random.next(),
                 loads: None,
             };
             let answer = instance.route(&request).unwrap();
-            assert_eq!(
-                answer,
-                native.route(&request),
-                "{request:?} in {topology:?}"
-            );
+            assert_eq!(answer, native.route(&request), "{request:?} in {topology:?}");
         }
     }
 }
@@ -210,9 +194,7 @@ impl Random {
 
     fn text(&mut self) -> String {
         let length = self.below(50);
-        (0..length)
-            .map(|_| char::from_u32(self.below(0x500) as u32).unwrap_or('x'))
-            .collect()
+        (0..length).map(|_| char::from_u32(self.below(0x500) as u32).unwrap_or('x')).collect()
     }
 
     fn topology(&mut self) -> Topology {
@@ -250,10 +232,7 @@ impl Random {
                         name: format!("server-{number}"),
                         replicas: hosts
                             .into_iter()
-                            .map(|node| Replica {
-                                node,
-                                weight: weight(self),
-                            })
+                            .map(|node| Replica { node, weight: weight(self) })
                             .collect(),
                     }
                 })

@@ -27,10 +27,7 @@ fn faulty(name: &str) -> Source {
 }
 
 fn options(workers: usize) -> Options {
-    Options {
-        wasi: Wasi::Deny,
-        workers,
-    }
+    Options { wasi: Wasi::Deny, workers }
 }
 
 fn consistent_hash() -> Strategy {
@@ -55,9 +52,7 @@ fn topology(nodes: usize) -> Arc<Topology> {
         nodes: ('a'..='z').take(nodes).map(node).collect(),
         servers: vec![Server {
             name: "files".to_owned(),
-            replicas: (0..nodes as u32)
-                .map(|node| Replica { node, weight: 1 })
-                .collect(),
+            replicas: (0..nodes as u32).map(|node| Replica { node, weight: 1 }).collect(),
         }],
     })
 }
@@ -93,10 +88,7 @@ fn ask_without(strategy: &Strategy, session: &str, excluded: &[&str]) -> Option<
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "not in time: {what}"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(20), "not in time: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -10,10 +10,7 @@ fn every_component_has_the_checksum_that_was_recorded() {
     for line in sums.lines() {
         let (sum, name) = line.split_once("  ").unwrap();
         let bytes = std::fs::read(prebuilt().join(name)).unwrap();
-        let found: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(found, sum, "{name}");
         checked += 1;
     }
@@ -24,11 +21,7 @@ fn every_component_has_the_checksum_that_was_recorded() {
 fn the_binary_holds_the_components_of_the_folder() {
     for builtin in Builtin::ALL {
         let file = prebuilt().join(format!("{}.wasm", builtin.name()));
-        assert!(
-            std::fs::read(file).unwrap() == builtin.bytes(),
-            "{}",
-            builtin.name()
-        );
+        assert!(std::fs::read(file).unwrap() == builtin.bytes(), "{}", builtin.name());
     }
 }
 

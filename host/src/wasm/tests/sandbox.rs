@@ -2,10 +2,7 @@ use super::super::DecidedBy;
 use super::*;
 
 fn sandboxed() -> Strategy {
-    let options = Options {
-        wasi: Wasi::Sandbox,
-        workers: 1,
-    };
+    let options = Options { wasi: Wasi::Sandbox, workers: 1 };
     let strategy = Strategy::load(&faulty("wasi-chatty"), CONFIG, &options).unwrap();
     strategy.publish(topology(3));
     strategy
@@ -27,32 +24,19 @@ fn a_wasi_plugin_decides_in_the_sandbox() {
 #[test]
 fn a_guest_that_prints_and_sleeps_holds_no_worker() {
     let strategy = sandboxed();
-    let worker = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let worker = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     worker.block_on(async {
         let begun = Instant::now();
         let choice = ask(&strategy, "fault").unwrap();
         assert!(["a", "b", "c"].contains(&&*choice.node));
-        assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            begun.elapsed()
-        );
-        assert!(
-            matches!(choice.decided_by, DecidedBy::Fallback(_)),
-            "{choice:?}"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        assert!(matches!(choice.decided_by, DecidedBy::Fallback(_)), "{choice:?}");
     });
 }
 
 #[test]
 fn an_ordinary_plugin_is_not_slowed_down_where_the_sandbox_is_allowed() {
-    let options = Options {
-        wasi: Wasi::Sandbox,
-        workers: 1,
-    };
+    let options = Options { wasi: Wasi::Sandbox, workers: 1 };
     let source = Source::Builtin(Builtin::ConsistentHash);
     let strategy = Strategy::load(&source, CONFIG, &options).unwrap();
     strategy.publish(topology(3));

@@ -5,12 +5,8 @@ use super::*;
 
 #[test]
 fn plugins_and_topologies_are_swapped_under_load_without_a_failed_decision() {
-    let strategy = Strategy::load(
-        &Source::Builtin(Builtin::ConsistentHash),
-        CONFIG,
-        &options(2),
-    )
-    .unwrap();
+    let strategy =
+        Strategy::load(&Source::Builtin(Builtin::ConsistentHash), CONFIG, &options(2)).unwrap();
     strategy.publish(topology(4));
     let stop = AtomicBool::new(false);
     let decide = |worker: usize| {
@@ -42,10 +38,7 @@ fn plugins_and_topologies_are_swapped_under_load_without_a_failed_decision() {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     let stats = strategy.stats();
     assert_eq!(stats.decisions, decisions);
@@ -58,9 +51,7 @@ fn a_plugin_that_is_refused_leaves_the_old_one_serving() {
     let strategy = consistent_hash();
     strategy.publish(topology(3));
     let before = ask(&strategy, "s");
-    strategy
-        .replace(&faulty("traps-always"), CONFIG)
-        .unwrap_err();
+    strategy.replace(&faulty("traps-always"), CONFIG).unwrap_err();
     assert_eq!(strategy.name(), "consistent-hash");
     assert_eq!(ask(&strategy, "s"), before);
 }
@@ -69,9 +60,7 @@ fn a_plugin_that_is_refused_leaves_the_old_one_serving() {
 fn a_swapped_plugin_decides_by_the_topology_that_was_there() {
     let strategy = consistent_hash();
     strategy.publish(topology(3));
-    strategy
-        .replace(&Source::Builtin(Builtin::Cookie), CONFIG)
-        .unwrap();
+    strategy.replace(&Source::Builtin(Builtin::Cookie), CONFIG).unwrap();
     assert_eq!(strategy.name(), "cookie");
     assert_eq!(strategy.topology().nodes.len(), 3);
     assert_eq!(ask(&strategy, "s").unwrap().decided_by, DecidedBy::Plugin);
