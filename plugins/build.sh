@@ -46,6 +46,7 @@ find_toolchain() {
         fi
         [ -n "$std_source" ] || std_source=$("$plugins/fetch-std.sh") || explain
         [ -d "$std_source/std" ] || { say "no std/ in $std_source"; exit 1; }
+        std_source=$(CDPATH= cd -- "$std_source" && pwd)
         build_std=-Zbuild-std=std,panic_abort
         # Cargo's own switch for sources outside of the sysroot.
         export __CARGO_TESTS_ONLY_SRC_ROOT="$std_source"

@@ -1,1 +1,31 @@
+//! What a test of the gateway needs: processes to start, a client that speaks
+//! raw HTTP, and waits that end.
+//!
+//! Everything panics with a sentence when it does not get what it expects: in a
+//! test that is the report.
 
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that is not as it should be"
+)]
+
+pub mod binaries;
+pub mod cluster;
+pub mod deadline;
+pub mod gateway;
+pub mod http;
+pub mod mcp;
+pub mod port;
+pub mod process;
+pub mod servers;
+pub mod settings;
+pub mod sse;
+
+pub use cluster::Cluster;
+pub use deadline::{PATIENCE, eventually, within};
+pub use gateway::{Gateway, Setup};
+pub use http::{Connection, Request, Response};
+pub use mcp::{Client, Session};
+pub use port::Port;

@@ -287,7 +287,7 @@ impl Control {
                 Report::Older(winner) => {
                     tracing::warn!(
                         session = %session.short(), node = %node,
-                        "session affinity: {winner} opened it earlier; closed here"
+                        "session affinity: it lives on {winner}; closed here"
                     );
                     node.clone()
                 }

@@ -246,7 +246,7 @@ impl Registry {
     fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let out = with(&mut nodes);
-        let seen: Vec<Node> = nodes.values().map(Entry::node).collect();
+        let seen: Vec<Arc<Node>> = nodes.values().map(|entry| Arc::new(entry.node())).collect();
         self.topology.send_if_modified(|topology| {
             if topology.nodes == seen {
                 return false;

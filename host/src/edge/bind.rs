@@ -2,6 +2,7 @@
 //! choice.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
@@ -38,11 +39,11 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         failed: &[NodeId],
-    ) -> Option<Node> {
+    ) -> Option<Arc<Node>> {
         let id = self.edge.bindings.get(session.id, server)?;
         let node = topology.node(&id)?;
         let lives = node.health.serves() && node.servers.contains_key(server);
-        (lives && !failed.contains(&id)).then(|| node.clone())
+        (lives && !failed.contains(&id)).then(|| Arc::clone(node))
     }
 
     /// Asks the strategy, or takes the least loaded node where it is switched

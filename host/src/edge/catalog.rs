@@ -89,10 +89,15 @@ impl Catalogs {
         })
     }
 
-    /// Whether nothing has been heard of a server yet, good or bad.
+    /// Whether a replica is up, and nothing has been heard of its server yet,
+    /// good or bad.
     fn is_missing(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> bool {
         let entries = lock(&self.entries);
-        !candidates(topology, server).any(|node| {
+        let mut replicas = candidates(topology, server).peekable();
+        if replicas.peek().is_none() {
+            return false;
+        }
+        !replicas.any(|node| {
             entries
                 .get(&(node.id.clone(), server.clone(), set))
                 .is_some_and(|e| e.before.is_some() || !matches!(e.state, State::Fetching))
@@ -292,7 +297,7 @@ impl Worker {
 fn candidates<'a>(
     topology: &'a Topology,
     server: &'a ServerName,
-) -> impl Iterator<Item = &'a Node> {
+) -> impl Iterator<Item = &'a Arc<Node>> {
     let healthy =
         topology.replicas(server).filter(|node| node.health == crate::model::Health::Healthy);
     let other = topology

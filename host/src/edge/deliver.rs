@@ -7,6 +7,8 @@
 //! | unknown session | opens it again, sends again |
 //! | broke after sending | says so: the call may have run |
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response};
@@ -108,7 +110,7 @@ impl Worker {
                     }
                     Some(Outcome::NotSent) => {
                         why = format!("node {} could not reach it", node.id);
-                        failed.push(node.id);
+                        failed.push(node.id.clone());
                     }
                     Some(Outcome::Sent) | None => return Ok(Delivered { response, token }),
                 },
@@ -116,7 +118,7 @@ impl Worker {
                     self.suspect(&node.id, &reason);
                     self.say_moved(session, server, &node.id, &reason);
                     why = reason;
-                    failed.push(node.id);
+                    failed.push(node.id.clone());
                 }
                 Err(Failure::Broken(reason)) => {
                     self.suspect(&node.id, &reason);
@@ -144,7 +146,7 @@ impl Worker {
                 Ok(_) => Some(node),
                 Err(reason) => {
                     self.say_moved(session, server, &node.id, &reason);
-                    failed.push(node.id);
+                    failed.push(node.id.clone());
                     None
                 }
             },
@@ -177,7 +179,7 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         failed: &[NodeId],
-    ) -> Option<Node> {
+    ) -> Option<Arc<Node>> {
         let look = || {
             let topology = self.edge.topology.load();
             self.bound(&topology, session, server, failed)

@@ -26,6 +26,7 @@ mod catalog;
 mod classify;
 mod deliver;
 mod listener;
+mod memory;
 mod merge;
 mod metrics;
 mod open;

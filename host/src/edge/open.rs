@@ -1,5 +1,7 @@
 //! Opening a session's server at a replica, and finding one that can.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
 
@@ -19,7 +21,7 @@ const MAX_RESULT: usize = 4 << 20;
 
 /// A server that is open for the session.
 pub struct Opened {
-    pub node: Node,
+    pub node: Arc<Node>,
     /// The `InitializeResult`.
     pub result: Bytes,
     pub token: Option<Token>,
@@ -55,7 +57,7 @@ impl Worker {
                 continue;
             };
             match self.open(node, session, server, handshake).await {
-                Ok(result) => return Ok(Opened { node: node.clone(), result, token }),
+                Ok(result) => return Ok(Opened { node: Arc::clone(node), result, token }),
                 Err(reason) => {
                     tracing::warn!(
                         session = %session.id.short(), node = %winner, server = %server,

@@ -1,20 +1,32 @@
 //! A replica's response on its way to the client.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::protocol::headers;
 use crate::seam::Body;
 
+/// What a client sees of a replica's headers.
+const SHOWN: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::ALLOW,
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-accel-buffering"),
+    header::CONTENT_LANGUAGE,
+];
+
 /// Frames pass as they come; of the headers, what is the client's business.
 pub fn relay(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    headers::strip_internal(&mut parts.headers);
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.remove(header::DATE);
-    parts.headers.remove(headers::SESSION);
-    Response::from_parts(parts, body)
+    let mut relayed = Response::new(body);
+    *relayed.status_mut() = parts.status;
+    for name in SHOWN {
+        if let Some(value) = parts.headers.remove(&name) {
+            relayed.headers_mut().insert(name, value);
+        }
+    }
+    relayed
 }
 
 /// A JSON response of the edge's own.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::protocol::headers;
 use crate::seam::Body;
 
+use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
 use super::{Worker, admit, classify};
@@ -80,19 +81,19 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limit = worker.edge.config.header_block;
+    let shared = Arc::new((worker, routes, Memory::default()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (worker, routes) = (worker.clone(), Arc::clone(&routes));
+        let shared = Arc::clone(&shared);
         async move {
+            let (worker, routes, memory) = &*shared;
             let request = request.map(Body::Incoming);
-            Ok::<_, std::convert::Infallible>(route(&worker, &*routes, request, peer, local).await)
+            Ok::<_, std::convert::Infallible>(
+                route(worker, &**routes, memory, request, peer, local).await,
+            )
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(limit)
-        .pipeline_flush(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(limit);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -118,6 +119,7 @@ async fn until(said: &mut watch::Receiver<bool>) {
 async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
+    memory: &Memory,
     request: Request<Body>,
     peer: SocketAddr,
     local: SocketAddr,
@@ -128,7 +130,7 @@ async fn route(
     };
     headers::strip_internal(request.headers_mut());
     let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
-    let response = match mcp(worker, request, peer, local).await {
+    let response = match mcp(worker, memory, request, peer, local).await {
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
@@ -141,6 +143,7 @@ async fn route(
 
 async fn mcp(
     worker: &Worker,
+    memory: &Memory,
     request: Request<Body>,
     peer: SocketAddr,
     local: SocketAddr,
@@ -152,6 +155,13 @@ async fn mcp(
     }
     let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
         .map_err(|refusal| (refusal, None))?;
-    let scope = classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
-    worker.streamable(request, scope, principal, peer.ip()).await
+    let scope = match memory.scope(path) {
+        Some(scope) => scope,
+        None => {
+            let scope = classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
+            memory.keep_scope(path, &scope);
+            scope
+        }
+    };
+    worker.streamable(request, scope, principal, peer.ip(), memory).await
 }

@@ -2,6 +2,7 @@
 //! 2025-11-25 (basic/transports, "Streamable HTTP").
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -20,6 +21,7 @@ use super::Worker;
 use super::bind::Context;
 use super::classify;
 use super::deliver::Outgoing;
+use super::memory::Memory;
 use super::relay::{json, relay};
 use super::rescue::Refusal;
 use super::session::Session;
@@ -34,14 +36,17 @@ impl Worker {
         scope: Scope,
         principal: Principal,
         peer: std::net::IpAddr,
+        memory: &Memory,
     ) -> Result<Response<Body>, Refused> {
         let (parts, body) = request.into_parts();
         let context = Context { headers: parts.headers, uri: parts.uri, peer };
         match parts.method {
-            Method::POST => self.post(&context, &scope, principal, body).await,
-            Method::GET => self.get(&context, &scope, &principal).await.map_err(|r| (r, None)),
+            Method::POST => self.post(&context, &scope, principal, body, memory).await,
+            Method::GET => {
+                self.get(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
+            }
             Method::DELETE => {
-                self.delete(&context, &scope, &principal).await.map_err(|r| (r, None))
+                self.delete(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
             }
             _ => Err((Refusal::MethodNotAllowed("POST, GET and DELETE are served here"), None)),
         }
@@ -53,9 +58,10 @@ impl Worker {
         scope: &Scope,
         principal: Principal,
         body: Body,
+        memory: &Memory,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
-        let session = match Session::of(&self.edge, &context.headers, scope, &principal) {
+        let session = match memory.session(&self.edge, &context.headers, scope, &principal) {
             Ok(Some(session)) => session,
             Ok(None) => {
                 return self.first(context, scope, principal, body, Refusal::MissingSession).await;
@@ -172,11 +178,12 @@ impl Worker {
         context: &Context,
         scope: &Scope,
         principal: &Principal,
+        memory: &Memory,
     ) -> Result<Response<Body>, Refusal> {
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
         }
-        let session = self.session(context, scope, principal)?;
+        let session = self.session(context, scope, principal, memory)?;
         let Some(server) = classify::is_pass_through(self, scope) else {
             return Ok(self.own_stream(scope, &session));
         };
@@ -196,8 +203,9 @@ impl Worker {
         context: &Context,
         scope: &Scope,
         principal: &Principal,
+        memory: &Memory,
     ) -> Result<Response<Body>, Refusal> {
-        let session = self.session(context, scope, principal)?;
+        let session = self.session(context, scope, principal, memory)?;
         self.edge.records.end(session.id, session.minted_at);
         self.edge.metrics.ended();
         let outgoing = Outgoing {
@@ -222,8 +230,10 @@ impl Worker {
         context: &Context,
         scope: &Scope,
         principal: &Principal,
-    ) -> Result<Session, Refusal> {
-        Session::of(&self.edge, &context.headers, scope, principal)?.ok_or(Refusal::MissingSession)
+        memory: &Memory,
+    ) -> Result<Arc<Session>, Refusal> {
+        let session = memory.session(&self.edge, &context.headers, scope, principal)?;
+        session.ok_or(Refusal::MissingSession)
     }
 
     async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
-use crate::model::{ServerName, UnixMillis};
+use crate::model::ServerName;
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, code};
@@ -155,13 +155,7 @@ impl Host {
             Err(_) => None,
         };
         match outcome {
-            Some(Ok(instance)) => {
-                let mut response = events::json(instance.result.clone());
-                if let Some((_, opened_at)) = self.shared.table.ready(&key) {
-                    stamp(&mut response, opened_at);
-                }
-                response
-            }
+            Some(Ok(instance)) => events::json(instance.result.clone()),
             Some(Err(error)) => cannot_open(&error),
             None => plain(StatusCode::BAD_GATEWAY, "the opening was given up"),
         }
@@ -195,7 +189,7 @@ impl Host {
     }
 
     async fn post(&self, key: Key, request: Request<Body>) -> Response<Body> {
-        let Some((instance, opened_at)) = self.shared.table.ready(&key) else {
+        let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
         let accepts = Accepts::of(request.headers());
@@ -219,23 +213,19 @@ impl Host {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return response;
         }
-        let mut response =
-            instance.post(message.clone(), &envelope, accepts.events, &self.pool).await;
+        let response = instance.post(message.clone(), &envelope, accepts.events, &self.pool).await;
         if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
             self.shared.table.remove_if(&key, &instance);
         }
-        stamp(&mut response, opened_at);
         response
     }
 
     async fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
-        let Some((instance, opened_at)) = self.shared.table.ready(&key) else {
+        let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
         let last = request.headers().get(headers::LAST_EVENT_ID);
-        let mut response = instance.listen(last, &self.pool).await;
-        stamp(&mut response, opened_at);
-        response
+        instance.listen(last, &self.pool).await
     }
 }
 
@@ -267,10 +257,6 @@ async fn forget_when_lost(
         tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
         shared.table.remove_if(&key, &instance);
     }
-}
-
-fn stamp(response: &mut Response<Body>, opened_at: UnixMillis) {
-    response.headers_mut().insert(headers::seam::OPENED_AT, HeaderValue::from(opened_at.0));
 }
 
 fn unknown_session() -> Response<Body> {

@@ -42,22 +42,30 @@ impl Upstream {
 pub struct RemoteHttp {
     server: ServerName,
     upstream: Upstream,
-    /// What the upstream calls this session; some have none.
-    session: Option<HeaderValue>,
-    version: Option<HeaderValue>,
+    /// Whether the upstream has given the session an id; some have none.
+    has_session: bool,
+    /// What every request carries: the configured headers, and from the answer
+    /// to `initialize` on the session's id and revision.
+    headers: HeaderMap,
 }
 
 impl RemoteHttp {
     /// A client of the upstream before its `initialize` has been answered.
     #[must_use]
     pub fn new(server: ServerName, upstream: Upstream) -> Self {
-        Self { server, upstream, session: None, version: None }
+        let headers = upstream.headers.clone();
+        Self { server, upstream, has_session: false, headers }
     }
 
     /// Takes what the upstream's answer to `initialize` says about the session.
     pub fn opened(&mut self, session: Option<HeaderValue>, version: &str) {
-        self.session = session;
-        self.version = HeaderValue::from_str(version).ok();
+        self.has_session = session.is_some();
+        if let Some(session) = session {
+            self.headers.insert(headers::SESSION, session);
+        }
+        if let Ok(version) = HeaderValue::from_str(version) {
+            self.headers.insert(headers::PROTOCOL_VERSION, version);
+        }
     }
 
     pub async fn send(&self, pool: &Pool, message: Bytes) -> Result<Response<Body>, Failure> {
@@ -82,7 +90,7 @@ impl RemoteHttp {
             return relayed(response);
         }
         let text = error_text(response).await;
-        if self.session.is_some() && is_lost(status, &text) {
+        if self.has_session && is_lost(status, &text) {
             let mut gone = events::json(jsonrpc::error(
                 envelope.id_text(),
                 code::SESSION,
@@ -106,9 +114,7 @@ impl RemoteHttp {
         }
         match pool.send(&self.upstream.target, request).await {
             Ok(response) if response.status().is_success() => relayed(response),
-            Ok(response)
-                if response.status() == StatusCode::NOT_FOUND && self.session.is_some() =>
-            {
+            Ok(response) if response.status() == StatusCode::NOT_FOUND && self.has_session => {
                 let mut gone = Response::new(Body::Empty);
                 *gone.status_mut() = StatusCode::NOT_FOUND;
                 Outcome::UnknownSession.write(gone.headers_mut());
@@ -138,7 +144,7 @@ impl RemoteHttp {
 
     /// Ends the upstream's session; its answer does not matter.
     pub async fn close(&self, pool: &Pool) {
-        if self.session.is_some() {
+        if self.has_session {
             let request = self.request(Method::DELETE, Body::Empty);
             if let Err(failure) = pool.send(&self.upstream.target, request).await {
                 tracing::debug!(server = %self.server, "DELETE upstream: {failure}");
@@ -150,14 +156,7 @@ impl RemoteHttp {
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = self.upstream.path.clone();
-        let headers = request.headers_mut();
-        headers.extend(self.upstream.headers.clone());
-        if let Some(session) = &self.session {
-            headers.insert(headers::SESSION, session.clone());
-        }
-        if let Some(version) = &self.version {
-            headers.insert(headers::PROTOCOL_VERSION, version.clone());
-        }
+        *request.headers_mut() = self.headers.clone();
         request
     }
 

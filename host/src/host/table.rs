@@ -40,15 +40,14 @@ pub struct Table {
 
 impl Table {
     /// The ready instance, if there is one that still lives.
-    pub fn ready(&self, key: &Key) -> Option<(Arc<Instance>, UnixMillis)> {
+    pub fn ready(&self, key: &Key) -> Option<Arc<Instance>> {
         self.locked(|slots| {
             let slot = slots.get_mut(key)?;
             slot.last_used = Instant::now();
-            let instance = match &*slot.opened.borrow() {
-                Some(Ok(instance)) if !instance.is_lost() => Arc::clone(instance),
-                _ => return None,
-            };
-            Some((instance, slot.opened_at))
+            match &*slot.opened.borrow() {
+                Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
+                _ => None,
+            }
         })
     }
 

@@ -65,7 +65,7 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     pub generation: u64,
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<Arc<Node>>,
 }
 
 impl Topology {
@@ -75,12 +75,12 @@ impl Topology {
     }
 
     #[must_use]
-    pub fn node(&self, id: &NodeId) -> Option<&Node> {
+    pub fn node(&self, id: &NodeId) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.id == *id)
     }
 
     /// All nodes that host the server, whatever their health.
-    pub fn replicas<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = &'a Node> {
+    pub fn replicas<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = &'a Arc<Node>> {
         self.nodes.iter().filter(move |node| node.servers.contains_key(server))
     }
 

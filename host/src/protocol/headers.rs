@@ -1,4 +1,4 @@
-//! HTTP headers of MCP, of HTTP itself, and of the seam.
+//! HTTP headers of MCP and of the seam.
 
 use http::header::{self, HeaderMap, HeaderName};
 
@@ -17,39 +17,11 @@ pub mod seam {
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
     /// What became of the request: see `seam::Outcome`.
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
-    /// When the instance that answered was opened, Unix ms.
-    pub const OPENED_AT: HeaderName = HeaderName::from_static("mooring-opened-at");
     pub const PREFIX: &str = "mooring-";
 }
 
 pub const JSON: &str = "application/json";
 pub const EVENT_STREAM: &str = "text/event-stream";
-
-/// RFC 9110 §7.6.1: meant for one hop only.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-/// Takes away what belongs to the connection, not to the message.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
-}
 
 /// Takes away the seam's headers: a client that sends them is guessing.
 pub fn strip_internal(headers: &mut HeaderMap) {
@@ -156,13 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_connection_names_is_for_one_hop() {
+    fn the_seams_headers_are_taken_from_a_request() {
         let mut headers = HeaderMap::new();
-        headers.insert("connection", HeaderValue::from_static("close, X-Secret"));
-        headers.insert("x-secret", HeaderValue::from_static("1"));
         headers.insert("x-kept", HeaderValue::from_static("1"));
         headers.insert("mooring-session", HeaderValue::from_static("1"));
-        strip_hop_by_hop(&mut headers);
+        headers.insert("mooring-anything", HeaderValue::from_static("1"));
         strip_internal(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-kept"]);
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, Uri, header};
+use http::{HeaderValue, Request, Response, Uri, header};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName as TlsName;
@@ -42,6 +42,8 @@ pub struct Target {
     tls: bool,
     host: Arc<str>,
     port: u16,
+    /// Made once: every request carries it.
+    host_header: HeaderValue,
 }
 
 impl Target {
@@ -56,19 +58,8 @@ impl Target {
         let host = uri.host().filter(|host| !host.is_empty())?;
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some(Self { tls, host: host.into(), port })
-    }
-
-    fn host_header(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.to_string()
-        };
-        match (self.tls, self.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
-        }
+        let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
+        Some(Self { tls, host: host.into(), port, host_header })
     }
 }
 
@@ -105,10 +96,8 @@ impl Pool {
         target: &Target,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
-        if !request.headers().contains_key(header::HOST)
-            && let Ok(host) = target.host_header().parse()
-        {
-            request.headers_mut().insert(header::HOST, host);
+        if !request.headers().contains_key(header::HOST) {
+            request.headers_mut().insert(header::HOST, target.host_header.clone());
         }
         // A pooled connection may have been closed meanwhile; then the request
         // comes back unsent and goes out on a new one.
@@ -210,6 +199,15 @@ impl Drop for Lease {
         if let Some(sender) = self.sender.take() {
             self.pool.put(&self.target, sender);
         }
+    }
+}
+
+/// As a `Host` header names it: without the scheme's own port.
+fn authority(tls: bool, host: &str, port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match (tls, port) {
+        (false, 80) | (true, 443) => host,
+        (_, port) => format!("{host}:{port}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, HeaderValue};
 
-use crate::model::{Principal, SessionId, UnixMillis};
+use crate::model::{Principal, SessionId};
 use crate::protocol::headers::seam;
 
 /// Who sends `notifications/initialized` after an open.
@@ -88,12 +88,6 @@ impl Outcome {
             _ => None,
         }
     }
-}
-
-/// When the instance behind a response was opened.
-#[must_use]
-pub fn opened_at(headers: &HeaderMap) -> Option<UnixMillis> {
-    headers.get(seam::OPENED_AT)?.to_str().ok()?.parse().ok().map(UnixMillis)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod link;
 
 pub use body::{Body, BodyError, TooLong, collect};
 pub use dial::{Failure, Pool, Target};
-pub use facts::{Facts, Handshake, Outcome, opened_at};
+pub use facts::{Facts, Handshake, Outcome};
 pub use link::{Endpoint, Link};
 
 /// Path under which a node serves one server to its coordinator.

@@ -17,6 +17,15 @@ pub struct Binding {
     pub node: NodeId,
     pub since: UnixMillis,
     pub last_used: UnixMillis,
+    /// Decided here, not learnt from a node: a node that comes back later does
+    /// not take the session back from where it lives now.
+    decided_here: bool,
+}
+
+impl Binding {
+    fn decided(node: &NodeId, now: UnixMillis) -> Self {
+        Self { node: node.clone(), since: now, last_used: now, decided_here: true }
+    }
 }
 
 /// Everything known of one session.
@@ -45,7 +54,7 @@ impl Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     Taken,
-    /// Another node opened it earlier: the reporting one is to close it.
+    /// Another node has it and keeps it: the reporting one is to close it.
     Older(NodeId),
     /// The reporting node opened it earlier: this one is to close it.
     Replaced(NodeId),
@@ -95,13 +104,12 @@ impl Bindings {
                 Some((_, binding)) if Some(&binding.node) != previous => binding.node.clone(),
                 Some((_, binding)) => {
                     self.moved(Some(&binding.node), Some(node));
-                    *binding = Binding { node: node.clone(), since: now, last_used: now };
+                    *binding = Binding::decided(node, now);
                     node.clone()
                 }
                 None => {
                     self.moved(None, Some(node));
-                    let binding = Binding { node: node.clone(), since: now, last_used: now };
-                    record.servers.push((server.clone(), binding));
+                    record.servers.push((server.clone(), Binding::decided(node, now)));
                     node.clone()
                 }
             }
@@ -121,7 +129,8 @@ impl Bindings {
         });
     }
 
-    /// A node says that it holds a session. If two do, the older open wins.
+    /// A node says that it holds a session. If two do, the older open wins,
+    /// unless this process has moved the session itself.
     pub fn report(
         &self,
         session: SessionId,
@@ -132,7 +141,12 @@ impl Bindings {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, opened_at);
-            let reported = Binding { node: node.clone(), since: opened_at, last_used: now };
+            let reported = Binding {
+                node: node.clone(),
+                since: opened_at,
+                last_used: now,
+                decided_here: false,
+            };
             match record.servers.iter_mut().find(|(name, _)| name == server) {
                 None => {
                     self.moved(None, Some(node));
@@ -143,7 +157,7 @@ impl Bindings {
                     binding.since = binding.since.min(opened_at);
                     Report::Taken
                 }
-                Some((_, binding)) if binding.since <= opened_at => {
+                Some((_, binding)) if binding.decided_here || binding.since <= opened_at => {
                     Report::Older(binding.node.clone())
                 }
                 Some((_, binding)) => {
@@ -297,6 +311,16 @@ mod tests {
         assert_eq!(report("n2", 30), Report::Older(node("n1")));
         assert_eq!(report("n3", 10), Report::Replaced(node("n1")));
         assert_eq!(bindings.get(session, &server()), Some(node("n3")));
+    }
+
+    #[test]
+    fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
+        let bindings = Bindings::new();
+        let session = SessionId::mint();
+        bindings.claim(session, &server(), None, &node("n2"));
+        let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
+        assert_eq!(report, Report::Older(node("n2")));
+        assert_eq!(bindings.get(session, &server()), Some(node("n2")));
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! A coordinator and its nodes.
+
+use serde_json::{Value, json};
+
+use crate::deadline::eventually;
+use crate::gateway::{Gateway, Setup};
+use crate::mcp::Client;
+use crate::port::Port;
+use crate::{servers, settings};
+
+pub struct Cluster {
+    pub coordinator: Gateway,
+    pub nodes: Vec<Gateway>,
+}
+
+impl Cluster {
+    /// The manual scenario of `examples/manual`, prepared and not started: its
+    /// files with nothing changed but the coordinator's port, which is the
+    /// test's own.
+    #[must_use]
+    pub fn of_examples() -> Self {
+        let coordinator = Setup::text(&settings::example("manual/coordinator/mcp_settings.json"));
+        let coordinator = coordinator.prepare();
+        let port = coordinator.port();
+        let node = |name: &str| {
+            let text = settings::example(&format!("manual/{name}/mcp_settings.json"));
+            let text = text.replace("http://127.0.0.1:3000", &format!("http://127.0.0.1:{port}"));
+            Setup::text(&text).prepare()
+        };
+        Self { nodes: vec![node("node1"), node("node2")], coordinator }
+    }
+
+    /// A running cluster of two nodes, `a` and `b`, each with the server
+    /// `counter` whose `whoami` names the node; `cluster` adds to the
+    /// coordinator's cluster section.
+    #[must_use]
+    #[track_caller]
+    pub fn of_two_equal_nodes(cluster: Value) -> Self {
+        let coordinator = Gateway::start_with(&settings::coordinator(cluster));
+        let mut cluster = Self { coordinator, nodes: Vec::new() };
+        for id in ["a", "b"] {
+            cluster.add(id, json!({"counter": servers::counter_named(id)}));
+        }
+        cluster.wait_for_active(2);
+        cluster
+    }
+
+    /// Starts one more node.
+    #[track_caller]
+    pub fn add(&mut self, id: &str, servers: Value) {
+        let settings = settings::node(self.coordinator.port(), json!({"id": id}), servers);
+        self.nodes.push(Gateway::start_with(&settings));
+    }
+
+    /// A running coordinator with a port that was reserved before.
+    #[must_use]
+    pub fn port() -> Port {
+        Port::reserve()
+    }
+
+    /// Waits until so many nodes are active, and gives them.
+    #[track_caller]
+    pub fn wait_for_active(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} nodes are active"), || {
+            let nodes = self.active();
+            (nodes.len() == count).then_some(nodes)
+        })
+    }
+
+    #[must_use]
+    pub fn active(&self) -> Vec<Value> {
+        let nodes = self.coordinator.data("/api/cluster/nodes?active=true");
+        nodes.as_array().expect("a list of nodes").clone()
+    }
+
+    /// What the coordinator knows of a node.
+    #[must_use]
+    pub fn node(&self, id: &str) -> Option<Value> {
+        let nodes = self.coordinator.data("/api/cluster/nodes");
+        nodes.as_array()?.iter().find(|node| node["id"] == id).cloned()
+    }
+
+    /// The node's process, by its place in the order of starts.
+    #[must_use]
+    pub fn index_of(&self, id: &str) -> usize {
+        usize::from(id == "b")
+    }
+
+    #[must_use]
+    pub fn client(&self, path: &str) -> Client {
+        self.coordinator.client(path)
+    }
+}

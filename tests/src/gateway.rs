@@ -1,0 +1,340 @@
+//! A gateway process: started in a folder with its `mcp_settings.json`, watched
+//! through its port file, its log and its API, and ended with the test.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binaries;
+use crate::deadline::{eventually, within};
+use crate::http::{Request, Response};
+use crate::mcp::Client;
+use crate::port::Port;
+use crate::process;
+
+/// A gateway ends by itself within its own drain time; who is dropped is not
+/// waited for that long.
+const GRACE: Duration = Duration::from_secs(2);
+/// The gateway's drain time and some more.
+const END: Duration = Duration::from_secs(20);
+
+/// Variables that would reach the gateway from whoever runs the tests.
+const FOREIGN: [&str; 7] = [
+    "PORT",
+    "MOORING_HOST",
+    "MOORING_DATA",
+    "MOORING_CLUSTER_TOKEN",
+    "MOORING_SECRET",
+    "MOORING_LOG",
+    "MCPHUB_SETTING_PATH",
+];
+
+/// What a gateway is started with.
+pub struct Setup {
+    settings: String,
+    port: Option<Port>,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+    data: Option<PathBuf>,
+}
+
+impl Setup {
+    #[must_use]
+    pub fn new(settings: &Value) -> Self {
+        Self::text(&settings.to_string())
+    }
+
+    /// A settings file, byte for byte.
+    #[must_use]
+    pub fn text(settings: &str) -> Self {
+        Self {
+            settings: settings.to_owned(),
+            port: None,
+            env: Vec::new(),
+            args: Vec::new(),
+            data: None,
+        }
+    }
+
+    #[must_use]
+    pub fn port(mut self, port: Port) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> Self {
+        self.args.push(arg.to_owned());
+        self
+    }
+
+    /// A data folder shared with others; without it each has its own.
+    #[must_use]
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> Gateway {
+        let mut gateway = self.prepare();
+        gateway.start();
+        gateway
+    }
+
+    /// Makes port and folder ready, and starts nothing.
+    #[must_use]
+    pub fn prepare(self) -> Gateway {
+        let folder = tempfile::Builder::new().prefix("mooring-test-").tempdir().expect("a folder");
+        std::fs::write(folder.path().join("mcp_settings.json"), &self.settings).expect("settings");
+        Gateway {
+            folder,
+            port: self.port.unwrap_or_else(Port::reserve),
+            env: self.env,
+            args: self.args,
+            data: self.data,
+            child: None,
+        }
+    }
+
+    /// Starts it where it must refuse to; gives what it said, with exit code.
+    #[must_use]
+    #[track_caller]
+    pub fn refused(self) -> Output {
+        let gateway = self.prepare();
+        let mut child =
+            gateway.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let status = ended_within(&mut child, END);
+        if status.is_none() {
+            let _ = child.kill();
+        }
+        let output = child.wait_with_output().expect("its output");
+        assert!(status.is_some(), "it started: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// Runs a subcommand in a folder with the settings.
+    #[must_use]
+    pub fn run(self, args: &[&str]) -> Output {
+        let gateway = self.prepare();
+        let mut command = gateway.command();
+        command.args(args).output().expect("mooring runs")
+    }
+}
+
+/// A gateway process, or one that has ended and can be started again.
+pub struct Gateway {
+    folder: TempDir,
+    port: Port,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+    data: Option<PathBuf>,
+    child: Option<Child>,
+}
+
+impl Gateway {
+    /// A gateway with these settings that serves.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(settings: &Value) -> Self {
+        Setup::new(settings).start()
+    }
+
+    /// Starts it (again), with the same folder, data and port.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.spawn();
+        let (file, number) = (self.port_file(), self.port.number().to_string());
+        let served = within(END, "the gateway serves or ends", || {
+            if std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == number) {
+                return Some(true);
+            }
+            self.child.as_mut()?.try_wait().expect("its state").map(|_| false)
+        });
+        assert!(served, "the gateway did not start:\n{}", self.log());
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "it runs already");
+        let _ = std::fs::remove_file(self.port_file());
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log");
+        let child = self
+            .command()
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn()
+            .expect("mooring starts");
+        self.child = Some(child);
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binaries::mooring());
+        for name in FOREIGN {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.folder.path())
+            .env("PATH", binaries::path_variable())
+            .env("PORT", self.port.number().to_string())
+            .env("MOORING_HOST", "127.0.0.1")
+            .env("MOORING_DATA", self.data_folder())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .args(&self.args)
+            .arg("--port-file")
+            .arg(self.port_file())
+            .stdin(Stdio::null());
+        command
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    #[must_use]
+    pub fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
+    }
+
+    /// A client of one of its scopes, such as `/mcp/counter`.
+    #[must_use]
+    pub fn client(&self, path: &str) -> Client {
+        Client::new(self.address(), path)
+    }
+
+    #[must_use]
+    pub fn get(&self, path: &str) -> Response {
+        Request::get(path).send(self.address())
+    }
+
+    #[must_use]
+    pub fn post(&self, path: &str, body: &Value) -> Response {
+        Request::post(path).json(body).send(self.address())
+    }
+
+    /// `data` of a successful call of the management API.
+    #[must_use]
+    #[track_caller]
+    pub fn data(&self, path: &str) -> Value {
+        let body = self.get(path).expect(200).json();
+        assert_eq!(body["success"], true, "{path}: {body}");
+        body["data"].clone()
+    }
+
+    /// Everything it has said, of all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for a line that contains `part`, and gives it.
+    #[track_caller]
+    pub fn wait_for_log(&self, part: &str) -> String {
+        eventually(&format!("the log says {part:?}:\n{}", self.log()), || {
+            self.log().lines().find(|line| line.contains(part)).map(str::to_owned)
+        })
+    }
+
+    /// `kill -9`, and gone when it returns.
+    pub fn kill9(&mut self) {
+        self.end_by(Signal::KILL);
+    }
+
+    /// SIGTERM, and gone when it returns.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.end_by(Signal::TERM)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        process::signal(self.pid(), signal);
+    }
+
+    /// Ends it in the given way and starts it again.
+    #[track_caller]
+    pub fn restart_after(&mut self, signal: Signal) {
+        self.end_by(signal);
+        self.start();
+    }
+
+    fn end_by(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let mut child = self.child.take().expect("it runs");
+        match ended_within(&mut child, END) {
+            Some(status) => status,
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("it did not end after {signal:?}:\n{}", self.log());
+            }
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.folder.path().join("port")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the gateway at {}\n{}", self.address(), self.log());
+        }
+        let Some(mut child) = self.child.take() else { return };
+        process::signal(child.id(), Signal::TERM);
+        if ended_within(&mut child, GRACE).is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}

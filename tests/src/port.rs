@@ -1,0 +1,52 @@
+//! Ports that no other test has.
+//!
+//! Below the range from which the system takes ports for outgoing connections:
+//! a gateway that restarts finds its port free, and a node that calls a
+//! coordinator which is not there yet never reaches itself.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use rustix::fs::{FlockOperation, flock};
+
+const FIRST: u16 = 10_240;
+const LAST: u16 = 32_000;
+
+/// A port, reserved until the value goes.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _lock: File,
+}
+
+impl Port {
+    #[must_use]
+    pub fn reserve() -> Self {
+        let folder = std::env::temp_dir().join("mooring-tests-ports");
+        std::fs::create_dir_all(&folder).expect("a folder for the locks");
+        let span = u32::from(LAST - FIRST);
+        // Tests that start together begin at different places.
+        let start = std::process::id().wrapping_mul(7919) % span;
+        (0..span)
+            .filter_map(|step| {
+                let number = FIRST + u16::try_from((start + step) % span).ok()?;
+                let lock = File::create(folder.join(number.to_string())).ok()?;
+                flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
+                // Somebody who is not a test may have it.
+                TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+                Some(Self { number, _lock: lock })
+            })
+            .next()
+            .expect("a free port")
+    }
+
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.number).into()
+    }
+}

@@ -1,0 +1,58 @@
+//! Processes by id: what runs, whose child it is, and ending it.
+
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Sends a signal; nothing happens if the process is gone.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether it runs; a zombie does not.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| stat.state != 'Z')
+}
+
+/// Processes below `pid`, at any depth, that run.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let all: Vec<(u32, Stat)> = std::fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect();
+    let mut below = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = below.get(next).copied() {
+        let children = all.iter().filter(|(_, stat)| stat.parent == parent && stat.state != 'Z');
+        below.extend(children.map(|(pid, _)| *pid));
+        next += 1;
+    }
+    below.split_off(1)
+}
+
+/// Of `pids`, those that still run the program they ran before.
+#[must_use]
+pub fn survivors(pids: &[u32]) -> Vec<u32> {
+    pids.iter().copied().filter(|pid| runs(*pid)).collect()
+}
+
+struct Stat {
+    state: char,
+    parent: u32,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text =
+        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    Some(Stat { state, parent })
+}

@@ -1,0 +1,43 @@
+//! Entries of `mcpServers` with the example servers of this repository.
+
+use serde_json::{Value, json};
+
+#[must_use]
+pub fn counter() -> Value {
+    json!({"command": "mooring-example-counter"})
+}
+
+/// A counter whose `whoami` gives this name.
+#[must_use]
+pub fn counter_named(name: &str) -> Value {
+    json!({"command": "mooring-example-counter", "env": {"MOORING_EXAMPLE_NAME": name}})
+}
+
+#[must_use]
+pub fn notes() -> Value {
+    json!({"command": "mooring-example-notes"})
+}
+
+#[must_use]
+pub fn clock() -> Value {
+    json!({"command": "mooring-example-clock"})
+}
+
+/// Any of them, with list pages of so many entries.
+#[must_use]
+pub fn in_pages(mut server: Value, entries: usize) -> Value {
+    server["env"]["MOORING_EXAMPLE_PAGE"] = entries.to_string().into();
+    server
+}
+
+/// A program that starts and never says a word.
+#[must_use]
+pub fn silent() -> Value {
+    json!({"command": "sleep", "args": ["1000"]})
+}
+
+/// A program that does not exist.
+#[must_use]
+pub fn missing() -> Value {
+    json!({"command": "mooring-no-such-program"})
+}

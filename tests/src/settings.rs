@@ -1,0 +1,68 @@
+//! Settings files: those of the repository, and small ones made for a test.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+/// The repository's root.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the workspace's root").to_owned()
+}
+
+/// The text of an example file, by its path below `examples/`.
+#[must_use]
+pub fn example(path: &str) -> String {
+    let path = repository().join("examples").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[must_use]
+pub fn standalone(servers: Value) -> Value {
+    json!({"mcpServers": servers})
+}
+
+/// A coordinator without servers; `cluster` adds to its cluster section.
+#[must_use]
+pub fn coordinator(cluster: Value) -> Value {
+    let base = json!({"enabled": true, "mode": "coordinator"});
+    json!({"systemConfig": {"cluster": merged(base, cluster)}})
+}
+
+/// A node; `node` adds to its own section.
+#[must_use]
+pub fn node(coordinator: u16, node: Value, servers: Value) -> Value {
+    let base = json!({
+        "coordinatorUrl": format!("http://127.0.0.1:{coordinator}"),
+        "heartbeatInterval": 300,
+    });
+    json!({
+        "mcpServers": servers,
+        "systemConfig": {
+            "cluster": {"enabled": true, "mode": "node", "node": merged(base, node)},
+        },
+    })
+}
+
+/// `over` on top of `base`, object by object.
+#[must_use]
+pub fn merged(mut base: Value, over: Value) -> Value {
+    match (base.as_object_mut(), over) {
+        (Some(members), Value::Object(over)) => {
+            for (key, value) in over {
+                let below = members.remove(&key).unwrap_or(Value::Null);
+                members.insert(key, merged(below, value));
+            }
+            base
+        }
+        (_, over) => over,
+    }
+}
+
+/// A path to one of the prebuilt plugins.
+#[must_use]
+pub fn prebuilt(plugin: &str) -> String {
+    let path = repository().join("plugins/prebuilt").join(plugin);
+    path.to_str().expect("a path in UTF-8").to_owned()
+}

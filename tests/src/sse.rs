@@ -1,0 +1,54 @@
+//! Server-sent events, as the HTML standard defines them.
+
+use std::io::BufRead;
+
+use serde_json::Value;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    pub id: Option<String>,
+    pub kind: Option<String>,
+    pub data: String,
+}
+
+impl Event {
+    /// The data, which MCP makes one JSON-RPC message.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data)
+            .unwrap_or_else(|error| panic!("the event holds no JSON ({error}): {}", self.data))
+    }
+}
+
+/// The next event with data; none at the end of the stream. Comments, and
+/// events that only prime the stream, are passed over.
+pub fn next(stream: &mut impl BufRead) -> Option<Event> {
+    let mut event = Event::default();
+    let mut data: Vec<String> = Vec::new();
+    loop {
+        let mut line = String::new();
+        let length = stream
+            .read_line(&mut line)
+            .unwrap_or_else(|error| panic!("no event came in time, or the stream broke: {error}"));
+        if length == 0 {
+            return None;
+        }
+        let line = line.trim_end_matches(['\r', '\n']);
+        if line.is_empty() {
+            event.data = data.join("\n");
+            if event.data.is_empty() {
+                (event, data) = (Event::default(), Vec::new());
+                continue;
+            }
+            return Some(event);
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
+        match field {
+            "id" => event.id = Some(value),
+            "event" => event.kind = Some(value),
+            "data" => data.push(value),
+            _ => {}
+        }
+    }
+}
