@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+/// Clock ticks a second in /proc: fixed by the kernel's interface, whatever its own rate.
+const USER_HZ: f64 = 100.0;
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// User and system time since the process began.
@@ -33,11 +36,8 @@ impl Usage {
 
     fn of_process(pid: u32) -> Result<Self> {
         let stat = Stat::read(pid).with_context(|| format!("stat of process {pid}"))?;
-        let seconds = stat.ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-        Ok(Self {
-            cpu: Duration::from_secs_f64(seconds),
-            rss_bytes: stat.rss_pages * rustix::param::page_size() as u64,
-        })
+        let seconds = stat.ticks as f64 / USER_HZ;
+        Ok(Self { cpu: Duration::from_secs_f64(seconds), rss_bytes: resident(pid).unwrap_or(0) })
     }
 }
 
@@ -51,10 +51,16 @@ pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
+/// Bytes in memory, from the `VmRSS` line of proc(5).
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 struct Stat {
     parent: u32,
     ticks: u64,
-    rss_pages: u64,
 }
 
 impl Stat {
@@ -70,7 +76,6 @@ impl Stat {
         Some(Self {
             parent: u32::try_from(number(4)?).ok()?,
             ticks: number(14)? + number(15)?,
-            rss_pages: number(24)?,
         })
     }
 }
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 0 1 2 3 4 50 60 8 9 20 0 4 0 99 1000 42 18";
-        let stat = Stat::parse(line).map(|stat| (stat.parent, stat.ticks, stat.rss_pages));
+        let stat = Stat::parse(line).map(|stat| (stat.parent, stat.ticks));
         assert_eq!(stat, Some((3, 110, 42)));
     }
 

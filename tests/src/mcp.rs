@@ -152,7 +152,6 @@ impl Session {
     }
 
     /// The result of a request that must succeed.
-    #[must_use]
     #[track_caller]
     pub fn request(&self, method: &str, params: Value) -> Value {
         let answer = self.answer(method, params);

@@ -192,3 +192,24 @@ fn thread_cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn the_ticker_ends_with_its_engine() {
+        let pulse = Pulse::default();
+        let ticks = pulse.clone();
+        let engine = ticking(&base_config(), &pulse).map_err(|e| e.to_string());
+        drop((engine, pulse));
+        let begun = Instant::now();
+        // The ticker holds the other one.
+        while Arc::strong_count(&ticks.0) > 1 {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            thread::sleep(TICK);
+        }
+    }
+}

@@ -24,6 +24,9 @@ const ROUTE_CPU: Duration = Duration::from_millis(3);
 /// Everything off the request path, a start included, which runs guest code.
 const SETUP_CPU: Duration = Duration::from_secs(2);
 
+/// An interpreter has ten thousand functions to call by pointer.
+const TABLE_ELEMENTS: usize = 100_000;
+
 /// Where instances of one plugin come from: compiled, linked, type-checked.
 pub(super) struct Blueprint {
     linked: Linked,
@@ -202,7 +205,7 @@ struct Guest {
 impl Guest {
     fn new(blueprint: &Blueprint) -> Self {
         let memory = if blueprint.roomy { ROOMY_MEMORY_LIMIT } else { MEMORY_LIMIT };
-        let limits = StoreLimitsBuilder::new().memory_size(memory);
+        let limits = StoreLimitsBuilder::new().memory_size(memory).table_elements(TABLE_ELEMENTS);
         Self {
             limits: limits.build(),
             budget: CpuBudget::default(),

@@ -3,13 +3,13 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::instance::Instance;
-use super::plugin::Unready;
 use super::pool::Pool;
 use super::snapshot::Snapshot;
+use super::stats::Counters;
 
 /// How often it looks whether a retired snapshot is still read.
 const SWEEP: Duration = Duration::from_millis(20);
@@ -30,11 +30,11 @@ pub(super) enum Chore {
 pub(super) struct Janitor(Sender<Chore>);
 
 impl Janitor {
-    pub(super) fn start(on_failure: impl Fn(&Unready) + Send + 'static) -> io::Result<Self> {
+    pub(super) fn start(counters: Arc<Counters>) -> io::Result<Self> {
         let (sender, chores) = channel();
         thread::Builder::new()
             .name("mooring-janitor".to_owned())
-            .spawn(move || work(&chores, &on_failure))?;
+            .spawn(move || work(&chores, &counters))?;
         Ok(Self(sender))
     }
 
@@ -45,7 +45,7 @@ impl Janitor {
     }
 }
 
-fn work(chores: &Receiver<Chore>, on_failure: &dyn Fn(&Unready)) {
+fn work(chores: &Receiver<Chore>, counters: &Counters) {
     let mut retired: Vec<Arc<Snapshot>> = Vec::new();
     loop {
         let chore = if retired.is_empty() {
@@ -57,10 +57,8 @@ fn work(chores: &Receiver<Chore>, on_failure: &dyn Fn(&Unready)) {
             Ok(Chore::Refill { pool, worker, broken }) => {
                 // Its slot first: there may be no other.
                 drop(broken);
-                let refilled = pool.upgrade().map_or(Ok(()), |pool| pool.refill(worker));
-                if let Err(unready) = refilled {
-                    on_failure(&unready);
-                    thread::sleep(PAUSE);
+                if let Some(pool) = pool.upgrade() {
+                    refill(&pool, worker, counters);
                 }
             }
             Ok(Chore::Retire(snapshot)) => retired.push(snapshot),
@@ -69,5 +67,14 @@ fn work(chores: &Receiver<Chore>, on_failure: &dyn Fn(&Unready)) {
         }
         // Nobody can begin to read what was swapped out, so 1 stays 1.
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+}
+
+fn refill(pool: &Pool, worker: usize, counters: &Counters) {
+    if let Err(unready) = pool.refill(worker) {
+        if pool.plugin().blame(&unready, Instant::now()) {
+            counters.of(worker).quarantines.count();
+        }
+        thread::sleep(PAUSE);
     }
 }

@@ -29,12 +29,15 @@ mod bindings;
 mod directory;
 mod engine;
 mod guest_log;
+mod guest_text;
 mod inspect;
 mod instance;
 mod janitor;
+mod line_rate;
 mod plugin;
 mod pool;
 mod quarantine;
+mod question;
 mod refusal;
 mod sandbox;
 mod snapshot;
@@ -48,10 +51,11 @@ mod tests;
 
 pub use admission::{Options, Wasi};
 pub use inspect::{Inspection, inspect};
+pub use question::{Choice, DecidedBy, Question};
 pub use refusal::{AdmissionError, Kind, Refusal};
 pub use source::{Builtin, Source};
 pub use stats::{Reason, Stats};
-pub use strategy::{Choice, DecidedBy, Question, Strategy};
+pub use strategy::Strategy;
 pub use trial::Trial;
 
 /// The words of `wit/routing.wit`, as plain Rust.

@@ -2,9 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::guest_text::plain;
 use super::instance::{Blueprint, Fault, Instance};
+use super::line_rate::LineRate;
+use super::quarantine::Quarantine;
 use super::vocabulary::{Input, Plan, Topology};
+
+/// Of a name or version.
+const NAME_BYTES: usize = 64;
+
+/// Of an error text: several mistakes with their reasons.
+const COMPLAINT_BYTES: usize = 2000;
 
 pub(super) struct Plugin {
     /// In the plugin's own words.
@@ -13,6 +23,8 @@ pub(super) struct Plugin {
     pub(super) plan: Arc<Plan>,
     config_json: String,
     blueprint: Blueprint,
+    quarantine: Quarantine,
+    complaints: LineRate,
 }
 
 /// Why there is no ready instance.
@@ -32,9 +44,12 @@ impl Plugin {
         let mut instance = blueprint.start().map_err(Unready::Start)?;
         let (name, version) = instance.describe().map_err(Unready::Start)?;
         let plan = configure(&mut instance, config_json)?;
+        let now = Instant::now();
         Ok(Self {
-            name,
-            version,
+            quarantine: Quarantine::new(now),
+            complaints: LineRate::new(now),
+            name: plain(&name, NAME_BYTES),
+            version: plain(&version, NAME_BYTES),
             plan: Arc::new(plan),
             config_json: config_json.to_owned(),
             blueprint,
@@ -46,12 +61,34 @@ impl Plugin {
         let mut instance = self.blueprint.start().map_err(Unready::Start)?;
         configure(&mut instance, &self.config_json)?;
         let updated = instance.update(topology).map_err(Unready::Update)?;
-        updated.map_err(Unready::UpdateRefused)?;
+        updated.map_err(|text| Unready::UpdateRefused(plain(&text, COMPLAINT_BYTES)))?;
         Ok(instance)
     }
 
     pub(super) fn blueprint(&self) -> &Blueprint {
         &self.blueprint
+    }
+
+    /// Whether it failed so often that it is left alone for now.
+    pub(super) fn is_bypassed(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.quarantine.bypasses(now)
+    }
+
+    /// Notes a fault, and says whether this one begins a bypass.
+    pub(super) fn blame(&self, fault: impl fmt::Display, now: Instant) -> bool {
+        let plugin = &*self.name;
+        if let Some(dropped) = self.complaints.admit(now) {
+            tracing::warn!(plugin, %fault, dropped, "the routing plugin failed");
+        }
+        let bypass = self.quarantine.fault(now);
+        if let Some(bypass) = bypass {
+            tracing::error!(
+                plugin,
+                ?bypass,
+                "the routing plugin fails too often; the gateway decides without it"
+            );
+        }
+        bypass.is_some()
     }
 
     /// What the fallback hashes: the session's id, or else the first input that
@@ -66,7 +103,7 @@ impl Plugin {
 
 fn configure(instance: &mut Instance, config_json: &str) -> Result<Plan, Unready> {
     let plan = instance.configure(config_json).map_err(Unready::Configure)?;
-    plan.map_err(Unready::ConfigureRefused)
+    plan.map_err(|text| Unready::ConfigureRefused(plain(&text, COMPLAINT_BYTES)))
 }
 
 impl fmt::Display for Unready {

@@ -68,6 +68,10 @@ impl Pool {
         })
     }
 
+    pub(super) fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
     /// None only if this worker and all others have nothing to spare.
     pub(super) fn lease(&self, worker: usize) -> Option<Lease<'_>> {
         let home = self.shard(worker);
@@ -100,6 +104,11 @@ impl Pool {
                 Err(unready)
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn ready(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     fn shard(&self, worker: usize) -> &Shard {

@@ -68,12 +68,6 @@ impl Quarantine {
         Some(bypass)
     }
 
-    /// Another plugin, another record.
-    pub(super) fn forgive(&self) {
-        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Record::default();
-        self.until.store(0, Ordering::Relaxed);
-    }
-
     fn millis(&self, now: Instant) -> u64 {
         // 1 and up: 0 stands for "no bypass".
         millis(now.saturating_duration_since(self.origin)) + 1
@@ -160,17 +154,5 @@ mod tests {
         assert_eq!(burst(start), Some(FIRST_BYPASS));
         let later = start + FIRST_BYPASS + PROBATION + SECOND;
         assert_eq!(burst(later), Some(FIRST_BYPASS));
-    }
-
-    #[test]
-    fn a_new_plugin_starts_trusted() {
-        let start = Instant::now();
-        let quarantine = Quarantine::new(start);
-        for _ in 0..FAULTS {
-            quarantine.fault(start);
-        }
-        assert!(quarantine.bypasses(|| start));
-        quarantine.forgive();
-        assert!(!quarantine.bypasses(|| start));
     }
 }

@@ -174,7 +174,7 @@ fn text(input: &Input, number: u64) -> String {
         Input::ClientAddress => format!("192.0.2.{}", number % 256),
         Input::Principal => format!("user-{}", number % 100),
         Input::Header(_) | Input::Cookie(_) | Input::Query(_) | Input::Body(_) => {
-            if number % 2 == 0 { format!("node-{}", number % 7) } else { format!("{a:x}") }
+            if number.is_multiple_of(2) { format!("node-{}", number % 7) } else { format!("{a:x}") }
         }
     }
 }

@@ -1,0 +1,213 @@
+//! A question and the way to its answer.
+//!
+//! ```text
+//!   Question ─▶ lease ─▶ route(0), route(1), … ─▶ first usable answer
+//!                 │          │
+//!                 └──────────┴─▶ anything else: the fallback decides
+//! ```
+//!
+//! A question never fails because of a plugin. Of all faults only a trap is
+//! tried again, once, on a spare instance, since it may be that instance's
+//! memory that is full or broken; a loop would only take its time twice.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::directory::{Fallback, Verdict};
+use super::instance::{Fault, Instance};
+use super::janitor::{Chore, Janitor};
+use super::pool::Pool;
+use super::snapshot::Snapshot;
+use super::stats::{Reason, Worker};
+use super::vocabulary::{AffinityAction, Decision, Plan, Request, RouteError};
+
+/// Answers to one question that the host may refuse before the fallback takes
+/// over: each is another call.
+const MOST_ATTEMPTS: u32 = 32;
+
+/// Which node for this server?
+pub struct Question<'a> {
+    /// The asking worker's number, from 0.
+    pub worker: usize,
+    pub server: &'a str,
+    /// The plan that `inputs` were gathered for. It may be outdated by now.
+    pub plan: &'a Arc<Plan>,
+    /// Same order and length as `plan.inputs`.
+    pub inputs: &'a [Option<&'a str>],
+    /// Node id of the client's valid token.
+    pub affinity: Option<&'a str>,
+    /// Fresh randomness.
+    pub seed: u64,
+    /// Sessions bound to the node with this id; called if the plan wants loads.
+    pub loads: Option<&'a dyn Fn(&str) -> u32>,
+    /// Ids of nodes that refused or failed already.
+    pub excluded: &'a [&'a str],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub node: Arc<str>,
+    pub affinity: AffinityAction,
+    pub decided_by: DecidedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecidedBy {
+    Plugin,
+    Fallback(Reason),
+}
+
+/// One question on its way.
+pub(super) struct Asking<'a> {
+    pub(super) question: &'a Question<'a>,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) counters: &'a Worker,
+    pub(super) janitor: &'a Janitor,
+}
+
+impl Asking<'_> {
+    pub(super) fn choose(&self) -> Option<Choice> {
+        let directory = &self.snapshot.directory;
+        let server = directory.server(self.question.server)?;
+        let inputs = self.inputs();
+        let affinity = self.question.affinity.and_then(|id| directory.node(id));
+        let request = Request {
+            server,
+            inputs: &inputs,
+            affinity,
+            attempt: 0,
+            seed: self.question.seed,
+            loads: None,
+        };
+        let (decision, decided_by) = match self.ask(request) {
+            Ok(decision) => (decision, DecidedBy::Plugin),
+            Err(reason) => (self.fall_back(&request)?, DecidedBy::Fallback(reason)),
+        };
+        if let DecidedBy::Fallback(reason) = decided_by {
+            self.counters.fallbacks[reason as usize].count();
+        }
+        Some(Choice {
+            node: Arc::clone(directory.id(decision.node)?),
+            affinity: decision.affinity,
+            decided_by,
+        })
+    }
+
+    /// The inputs in the order of the present plan, which a swap may have
+    /// changed since they were gathered.
+    fn inputs(&self) -> Cow<'_, [Option<&str>]> {
+        let (asked, plan) = (self.question.plan, &self.snapshot.plugin.plan);
+        if Arc::ptr_eq(asked, plan) || asked.inputs == plan.inputs {
+            return Cow::Borrowed(self.question.inputs);
+        }
+        let given = |input| {
+            let position = asked.inputs.iter().position(|asked| asked == input)?;
+            self.question.inputs.get(position).copied().flatten()
+        };
+        plan.inputs.iter().map(given).collect()
+    }
+
+    fn ask(&self, request: Request<'_>) -> Result<Decision, Reason> {
+        let pool = self.snapshot.pool.as_ref().ok_or(Reason::UpdateRefused)?;
+        if self.snapshot.plugin.is_bypassed(Instant::now) {
+            return Err(Reason::Quarantined);
+        }
+        match self.question.loads {
+            Some(loads) if self.snapshot.plugin.plan.wants_loads => {
+                let nodes = &self.snapshot.directory.topology().nodes;
+                let loads: Vec<u32> = nodes.iter().map(|node| loads(&node.id)).collect();
+                let loads = Some(&*loads);
+                self.ask_pool(pool, Request { loads, ..request })
+            }
+            _ => self.ask_pool(pool, request),
+        }
+    }
+
+    fn ask_pool(&self, pool: &Arc<Pool>, request: Request<'_>) -> Result<Decision, Reason> {
+        let worker = self.question.worker;
+        if pool.take_short(worker) {
+            self.order_refill(pool, None);
+        }
+        let directory = &self.snapshot.directory;
+        let attempts = (directory.replicas(request.server) + 1).min(MOST_ATTEMPTS);
+        let mut lease = pool.lease(worker).ok_or(Reason::NoInstance)?;
+        let mut spare = true;
+        let mut attempt = 0;
+        while attempt < attempts {
+            let answer = match lease.route(&Request { attempt, ..request }) {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    let reason = self.note(&fault);
+                    self.order_refill(pool, lease.condemn());
+                    if reason != Reason::Trap || !std::mem::take(&mut spare) {
+                        return Err(reason);
+                    }
+                    lease = pool.lease(worker).ok_or(reason)?;
+                    continue;
+                }
+            };
+            let decision = answer.map_err(reason_of)?;
+            match directory.judge(request.server, decision.node, self.question.excluded) {
+                Verdict::Usable => return Ok(decision),
+                Verdict::Refused => attempt += 1,
+                Verdict::Invalid => {
+                    self.blame("it named a node that does not host the server");
+                    return Err(Reason::InvalidAnswer);
+                }
+            }
+        }
+        Err(Reason::AllRefused)
+    }
+
+    fn fall_back(&self, request: &Request<'_>) -> Option<Decision> {
+        let node = self.snapshot.directory.fall_back(&Fallback {
+            server: request.server,
+            key: self.snapshot.plugin.fallback_key(request.inputs),
+            affinity: request.affinity,
+            seed: request.seed,
+            excluded: self.question.excluded,
+        })?;
+        // The client's token stays as the plugin left it.
+        let affinity = AffinityAction::Keep;
+        Some(Decision { node, affinity })
+    }
+
+    fn note(&self, fault: &Fault) -> Reason {
+        self.counters.replaced.count();
+        self.blame(fault);
+        match fault {
+            Fault::Trap(_) => {
+                self.counters.traps.count();
+                Reason::Trap
+            }
+            Fault::Deadline => {
+                self.counters.interrupts.count();
+                Reason::Deadline
+            }
+        }
+    }
+
+    fn blame(&self, fault: impl fmt::Display) {
+        if self.snapshot.plugin.blame(fault, Instant::now()) {
+            self.counters.quarantines.count();
+        }
+    }
+
+    fn order_refill(&self, pool: &Arc<Pool>, broken: Option<Instance>) {
+        self.janitor.leave(Chore::Refill {
+            pool: Arc::downgrade(pool),
+            worker: self.question.worker,
+            broken,
+        });
+    }
+}
+
+fn reason_of(error: RouteError) -> Reason {
+    match error {
+        RouteError::NoCandidate => Reason::NoCandidate,
+        RouteError::Abstain => Reason::Abstain,
+        RouteError::MissingInput => Reason::MissingInput,
+    }
+}

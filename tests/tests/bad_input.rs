@@ -1,0 +1,344 @@
+//! What no client should send: each has one answer, and harms nobody else.
+
+use mooring_tests::{Connection, Gateway, Request, Session, servers};
+use serde_json::{Value, json};
+
+/// A uuid such as the seam uses for sessions.
+const UUID: &str = "6f1c7c5e-33b1-4c3f-9d6d-2d6d2f7a9b10";
+
+fn gateway() -> Gateway {
+    with_system(json!({}))
+}
+
+fn with_system(system: Value) -> Gateway {
+    Gateway::start_with(&json!({
+        "mcpServers": {"counter": servers::counter(), "notes": servers::notes()},
+        "groups": [{"name": "desk", "servers": ["notes"]}],
+        "systemConfig": system,
+    }))
+}
+
+#[test]
+fn malformed_json_is_400_with_the_parse_error() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter", "/mcp/desk"] {
+        let session = gateway.client(path).initialize();
+        let attempts = [
+            session.client.post().body("{\"jsonrpc\":"),
+            session.with(session.client.post()).body("{\"jsonrpc\":\"2.0\",\"id\":1,}"),
+            session.with(session.client.post()).body("not json"),
+            session.with(session.client.post()).body(""),
+        ];
+        for request in attempts {
+            let response = request.send(gateway.address()).expect(400);
+            assert_eq!(response.error_code(), -32700, "{path}: {}", response.text());
+        }
+    }
+}
+
+#[test]
+fn json_that_is_no_message_is_400_with_the_invalid_request_error() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter"] {
+        let session = gateway.client(path).initialize();
+        for body in ["{}", "5", "\"text\"", "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"ping\"}"] {
+            let request = session.with(session.client.post()).body(body);
+            let response = request.send(gateway.address()).expect(400);
+            assert_eq!(response.error_code(), -32600, "{path} {body}: {}", response.text());
+        }
+    }
+}
+
+#[test]
+fn an_unknown_session_is_404_whatever_is_asked_of_it() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter", "/mcp/desk"] {
+        let client = gateway.client(path);
+        for id in ["made-up", UUID, "m1AAAA"] {
+            let session = Session::resumed(&client, id);
+            for method in ["tools/list", "tools/call", "ping", "no/such"] {
+                let response = session.try_request(method, json!({})).expect(404);
+                assert_eq!(response.error_message(), "Session not found");
+            }
+            session.notify("notifications/initialized", json!({})).expect(404);
+            assert_eq!(session.listen().status, 404);
+            session.delete().expect(404);
+        }
+    }
+}
+
+#[test]
+fn a_session_id_with_one_character_changed_is_unknown() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp").initialize();
+    let mut forged = session.id.clone().into_bytes();
+    let last = forged.last_mut().unwrap();
+    *last = if *last == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).unwrap();
+    Session::resumed(&session.client, &forged).try_request("ping", json!({})).expect(404);
+    session.try_request("ping", json!({})).expect(200);
+}
+
+#[test]
+fn a_session_of_one_scope_is_unknown_in_another() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp/counter").initialize();
+    for path in ["/mcp", "/mcp/notes", "/mcp/desk"] {
+        let elsewhere = Session::resumed(&gateway.client(path), &session.id);
+        elsewhere.try_request("tools/list", json!({})).expect(404);
+    }
+}
+
+#[test]
+fn an_unknown_scope_is_404_for_every_http_method_and_every_message() {
+    let gateway = gateway();
+    let known = gateway.client("/mcp").initialize();
+    for path in ["/mcp/nobody", "/mcp/counter/more", "/mcp/%ff", "/mcp/..%2fcounter"] {
+        let client = gateway.client(path);
+        let says = client.try_initialize().expect(404).error_message();
+        assert!(says.contains("no server or group"), "{says}");
+        let session = Session::resumed(&client, &known.id);
+        for method in ["initialize", "tools/list", "tools/call", "ping", "no/such"] {
+            let response = session.try_request(method, json!({"name": "count"})).expect(404);
+            assert!(response.error_message().contains("no server or group"));
+        }
+        session.notify("notifications/initialized", json!({})).expect(404);
+        assert_eq!(session.listen().status, 404);
+        session.delete().expect(404);
+        client.post().body("not json").send(gateway.address()).expect(404);
+    }
+}
+
+#[test]
+fn an_unknown_path_is_404_and_says_where_mcp_is() {
+    let gateway = gateway();
+    let response = gateway.get("/elsewhere").expect(404);
+    assert!(response.error_message().contains("/mcp/{server}"));
+    let response = gateway.get("/api/cluster/elsewhere").expect(404);
+    assert_eq!(response.json()["success"], false);
+}
+
+#[test]
+fn another_content_type_is_415() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp/counter").initialize();
+    let (ping, _) = session.message("ping", json!({}));
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
+        session.post(&ping).header("Content-Type", kind).send(gateway.address()).expect(415);
+    }
+    session.post(&ping).without("Content-Type").send(gateway.address()).expect(415);
+    let with_charset = "application/json; charset=utf-8";
+    session.post(&ping).header("Content-Type", with_charset).send(gateway.address()).expect(200);
+}
+
+#[test]
+fn an_accept_that_leaves_out_what_may_come_is_406() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter"] {
+        let session = gateway.client(path).initialize();
+        let (ping, _) = session.message("ping", json!({}));
+        for accept in [
+            "application/json",
+            "text/event-stream",
+            "text/html",
+            "application/json, text/event-stream;q=0",
+        ] {
+            session.post(&ping).header("Accept", accept).send(gateway.address()).expect(406);
+        }
+        let (ping, _) = session.message("ping", json!({}));
+        session.post(&ping).header("Accept", "*/*").send(gateway.address()).expect(200);
+        let listen = session.with(Request::get(path)).header("Accept", "application/json");
+        listen.send(gateway.address()).expect(406);
+    }
+}
+
+#[test]
+fn a_declared_body_over_the_limit_is_413_before_it_is_sent() {
+    let gateway = with_system(json!({"limits": {"requestBody": 100_000}}));
+    for path in ["/mcp", "/mcp/counter"] {
+        let session = gateway.client(path).initialize();
+        let mut connection = Connection::open(gateway.address());
+        connection.send_raw(
+            format!(
+                "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+                 Accept: application/json, text/event-stream\r\nMcp-Session-Id: {}\r\n\
+                 Content-Length: 100001\r\n\r\n",
+                gateway.address(),
+                session.id
+            )
+            .as_bytes(),
+        );
+        let response = connection.read_head().unwrap().whole().expect(413);
+        let says = response.error_message();
+        assert!(says.contains("100000") && says.contains("limits.requestBody"), "{says}");
+    }
+}
+
+#[test]
+fn a_chunked_body_over_the_limit_is_413_that_names_it() {
+    let gateway = with_system(json!({"limits": {"requestBody": 100_000}}));
+    for path in ["/mcp", "/mcp/notes", "/mcp/desk"] {
+        let session = gateway.client(path).initialize();
+        let tool = if path == "/mcp/notes" { "add_note" } else { "notes-add_note" };
+        let text = "x".repeat(100_000);
+        let params = json!({"name": tool, "arguments": {"text": text}});
+        let (message, _) = session.message("tools/call", params);
+        let response = session.post(&message).chunked().send(gateway.address()).expect(413);
+        let says = response.error_message();
+        assert!(says.contains("100000") && says.contains("limits.requestBody"), "{path}: {says}");
+        session.try_request("ping", json!({})).expect(200);
+    }
+}
+
+#[test]
+fn a_header_block_over_the_limit_is_431() {
+    let gateway = gateway();
+    let long = "x".repeat(70 * 1024);
+    let client = gateway.client("/mcp").header("X-Long", &long);
+    client.try_initialize().expect(431);
+    let many = (0..3000).fold(gateway.client("/mcp"), |client, n| {
+        client.header(&format!("X-Header-{n}"), "some value of a header")
+    });
+    many.try_initialize().expect(431);
+    let fits = "x".repeat(30 * 1024);
+    gateway.client("/mcp").header("X-Long", &fits).try_initialize().expect(200);
+}
+
+#[test]
+fn a_foreign_host_is_403_on_a_loopback_address() {
+    let gateway = gateway();
+    for host in ["evil.example.com", "localhost.evil.example.com", "127.0.0.1.evil.example.com"] {
+        gateway.client("/mcp").header("Host", host).try_initialize().expect(403);
+        let api = Request::get("/api/cluster/status").header("Host", host);
+        api.send(gateway.address()).expect(403);
+    }
+    let port = gateway.port();
+    for host in ["localhost", &format!("localhost:{port}"), &format!("[::1]:{port}")] {
+        gateway.client("/mcp").header("Host", host).try_initialize().expect(200);
+    }
+}
+
+#[test]
+fn a_foreign_origin_is_403_and_a_listed_one_is_not() {
+    let gateway = with_system(json!({"allowedOrigins": ["https://app.example.com"]}));
+    for origin in ["https://evil.example.com", "null", "http://localhost.evil.example.com"] {
+        gateway.client("/mcp").header("Origin", origin).try_initialize().expect(403);
+        let api = Request::get("/api/cluster/status").header("Origin", origin);
+        api.send(gateway.address()).expect(403);
+    }
+    for origin in ["https://app.example.com", "http://localhost:5173", "http://127.0.0.1"] {
+        gateway.client("/mcp").header("Origin", origin).try_initialize().expect(200);
+    }
+}
+
+#[test]
+fn a_listed_host_is_let_in_and_no_other() {
+    let gateway = with_system(json!({"allowedHosts": ["gw.example.com"]}));
+    gateway.client("/mcp").header("Host", "gw.example.com").try_initialize().expect(200);
+    gateway.client("/mcp").header("Host", "other.example.com").try_initialize().expect(403);
+}
+
+#[test]
+fn internal_headers_of_a_client_are_dropped() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter"] {
+        let tool = if path == "/mcp" { "counter-count" } else { "count" };
+        let client = gateway
+            .client(path)
+            .header("mooring-session", UUID)
+            .header("mooring-principal", "somebody")
+            .header("mooring-open", "client")
+            .header("mooring-outcome", "unknown-session")
+            .header("mooring-opened-at", "1");
+        let (one, two) = (client.initialize(), client.initialize());
+        assert_eq!([one.count(tool), one.count(tool), two.count(tool)], [1, 2, 1]);
+    }
+}
+
+#[test]
+fn internal_headers_never_reach_a_client() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp/counter").initialize();
+    let params = json!({"name": "count", "arguments": {}});
+    let answers = [session.response.clone(), session.try_request("tools/call", params)];
+    for response in answers {
+        for name in ["mooring-session", "mooring-outcome", "mooring-opened-at", "mooring-open"] {
+            assert_eq!(response.header(name), None);
+        }
+    }
+}
+
+#[test]
+fn a_request_without_a_session_is_400_and_says_what_is_missing() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter"] {
+        let client = gateway.client(path);
+        let list = client.post().json(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+        let response = list.send(gateway.address()).expect(400);
+        assert!(response.error_message().contains("Mcp-Session-Id"));
+        assert_eq!(response.json()["id"], 1);
+        let listen = Request::get(path).header("Accept", "text/event-stream");
+        listen.send(gateway.address()).expect(400);
+        Request::delete(path).send(gateway.address()).expect(400);
+    }
+}
+
+#[test]
+fn another_http_method_is_405_with_the_allowed_ones() {
+    let gateway = gateway();
+    let response = Request::new("PUT", "/mcp").send(gateway.address()).expect(405);
+    assert_eq!(response.header("allow"), Some("POST, GET, DELETE"));
+}
+
+#[test]
+fn a_protocol_version_that_nobody_knows_is_400() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp").initialize();
+    let (ping, _) = session.message("ping", json!({}));
+    let request = session.post(&ping).header("MCP-Protocol-Version", "1999-01-01");
+    request.send(gateway.address()).expect(400);
+    let without = session.post(&ping).without("MCP-Protocol-Version");
+    without.send(gateway.address()).expect(200);
+}
+
+#[test]
+fn initialize_without_a_protocol_version_is_an_error_and_no_session() {
+    let gateway = gateway();
+    for path in ["/mcp", "/mcp/counter"] {
+        let response = gateway.client(path).params(json!({})).try_initialize();
+        assert_eq!(response.error_code(), -32602, "{}", response.text());
+        assert_eq!(response.header("mcp-session-id"), None);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_http_harm_nobody() {
+    let gateway = gateway();
+    let session = gateway.client("/mcp").initialize();
+    for garbage in [&b"\0\x01\x02\x03\r\n\r\n"[..], b"GET\r\n\r\n", b"POST /mcp HTTP/1.1\r\nHost"] {
+        let mut connection = Connection::open(gateway.address());
+        connection.send_raw(garbage);
+        drop(connection);
+    }
+    let mut connection = Connection::open(gateway.address());
+    connection.send_raw(b"\x16\x03\x01\x02\x00\x01\r\n\r\n");
+    assert_eq!(connection.read_head().map(|head| head.status).ok(), Some(400));
+    assert_eq!(session.count("counter-count"), 1);
+}
+
+#[test]
+fn a_length_and_chunks_in_one_request_are_not_both_believed() {
+    let gateway = gateway();
+    let mut connection = Connection::open(gateway.address());
+    connection.send_raw(
+        format!(
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Accept: */*\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
+             GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            gateway.address()
+        )
+        .as_bytes(),
+    );
+    let first = connection.read_head().unwrap();
+    assert_eq!(first.status, 400);
+}

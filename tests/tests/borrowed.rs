@@ -1,0 +1,52 @@
+//! What `tests/witness/setup.sh` has installed: SDKs, the conformance suite and real servers.
+//!
+//! What is not there is never passed over in silence: a test that cannot run says so in one line,
+//! on stderr and in the file that `MOORING_TEST_SKIPS` names.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The folder that setup.sh was called with.
+pub fn folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os("MOORING_WITNESS_DIR") {
+        return folder.into();
+    }
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => cache.into(),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+    };
+    cache.join("mooring/witness")
+}
+
+/// Starts an installed program, by its name in `bin`.
+pub fn starter(name: &str) -> PathBuf {
+    folder().join("bin").join(name)
+}
+
+
+/// Whether all of `keys` of `have.json` are installed; if not, says that `what` is skipped.
+pub fn at_hand(what: &str, keys: &[&str]) -> bool {
+    let reason = match installed() {
+        Err(reason) => reason,
+        Ok(have) => match keys.iter().find(|key| have[**key] != true) {
+            None => return true,
+            Some(key) => format!("{key} is not installed, tests/witness/setup.sh says why"),
+        },
+    };
+    let line = format!("skipped: {what}: {reason}");
+    eprintln!("{line}");
+    if let Some(file) = std::env::var_os("MOORING_TEST_SKIPS") {
+        let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+    false
+}
+
+fn installed() -> Result<Value, String> {
+    let file = folder().join("have.json");
+    let text = std::fs::read_to_string(&file)
+        .map_err(|_| "tests/witness/setup.sh has not been run".to_owned())?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}

@@ -1,0 +1,50 @@
+//! A program beside the gateway that a test talks to line by line; it ends with the test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+pub struct Running {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take().expect("its stdin");
+        let output = BufReader::new(child.stdout.take().expect("its stdout"));
+        Self { child, input, output }
+    }
+
+    /// The next line it writes.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "the program has ended: {:?}", self.child.wait());
+        line.trim_end().to_owned()
+    }
+
+    /// The same as JSON.
+    #[track_caller]
+    pub fn json(&mut self) -> Value {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
+    }
+
+    /// Sends a line.
+    pub fn send(&mut self, line: &Value) {
+        writeln!(self.input, "{line}").expect("it reads its stdin");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,97 @@
+//! A server that is dead, hangs or does not exist is nobody else's problem.
+
+use std::time::{Duration, Instant};
+
+use mooring_tests::{Gateway, eventually, servers, settings};
+use serde_json::{Value, json};
+
+/// Far below any timeout of the gateway for a server.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
+fn gateway_with(odd: Value) -> Gateway {
+    let servers = json!({"odd": odd, "counter": servers::counter(), "notes": servers::notes()});
+    Gateway::start_with(&settings::standalone(servers))
+}
+
+fn others_are_served(gateway: &Gateway) {
+    let start = Instant::now();
+    let session = gateway.client("/mcp").initialize();
+    let tools = session.tools();
+    assert!(tools.contains(&"counter-count".to_owned()), "{tools:?}");
+    assert!(tools.contains(&"notes-add_note".to_owned()), "{tools:?}");
+    assert_eq!(session.count("counter-count"), 1);
+    let single = gateway.client("/mcp/counter").initialize();
+    assert_eq!(single.count("count"), 1);
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_server_that_never_answers_blocks_no_list_and_no_call_of_the_others() {
+    let gateway = gateway_with(servers::silent());
+    others_are_served(&gateway);
+    others_are_served(&gateway);
+}
+
+#[test]
+fn a_server_that_ends_at_once_blocks_nobody() {
+    let gateway = gateway_with(json!({"command": "false"}));
+    others_are_served(&gateway);
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_named_and_blocks_nobody() {
+    let gateway = gateway_with(servers::missing());
+    others_are_served(&gateway);
+    let line = gateway.wait_for_log("mooring-no-such-program");
+    assert!(line.contains("odd"), "{line}");
+    let response = gateway.client("/mcp/odd").try_initialize();
+    let says = response.error_message();
+    assert!(says.contains("odd") && says.contains("mooring-no-such-program"), "{says}");
+    let error = eventually("health names the error", || {
+        let health = gateway.get("/health").json();
+        let servers = health["servers"].as_array()?.clone();
+        let odd = servers.into_iter().find(|server| server["name"] == "odd")?;
+        odd["error"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("mooring-no-such-program"), "{error}");
+}
+
+#[test]
+fn a_remote_server_that_is_down_is_named_and_blocks_nobody() {
+    let nobody = mooring_tests::Port::reserve();
+    let url = format!("http://127.0.0.1:{}/mcp", nobody.number());
+    let gateway = gateway_with(json!({"type": "streamable-http", "url": url}));
+    others_are_served(&gateway);
+    let says = gateway.client("/mcp/odd").try_initialize().error_message();
+    assert!(says.contains("odd"), "{says}");
+}
+
+#[test]
+fn a_server_with_an_unset_variable_is_misconfigured_by_name_and_the_rest_starts() {
+    let gateway = gateway_with(json!({
+        "command": "mooring-example-counter",
+        "env": {"KEY": "${MOORING_TEST_SURELY_UNSET}"},
+    }));
+    others_are_served(&gateway);
+    let says = gateway.client("/mcp/odd").try_initialize().error_message();
+    assert!(says.contains("MOORING_TEST_SURELY_UNSET"), "{says}");
+}
+
+#[test]
+fn a_server_that_says_nonsense_first_still_works() {
+    let noisy = json!({
+        "command": "sh",
+        "args": ["-c", "echo starting up; echo; echo '{broken'; exec mooring-example-counter"],
+    });
+    let gateway = gateway_with(noisy);
+    others_are_served(&gateway);
+    assert_eq!(gateway.client("/mcp/odd").initialize().count("count"), 1);
+}
+
+#[test]
+fn a_server_that_floods_stderr_still_works() {
+    let flood = "i=0; while [ $i -lt 3000 ]; do echo \"line $i of much too much text\" >&2; \
+                 i=$((i+1)); done; exec mooring-example-counter";
+    let gateway = gateway_with(json!({"command": "sh", "args": ["-c", flood]}));
+    assert_eq!(gateway.client("/mcp/odd").initialize().count("count"), 1);
+}
