@@ -24,6 +24,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The gateway's drain time and some more.
 const END: Duration = Duration::from_secs(20);
 
+/// Lines of a log that a failed test shows.
+const MAX_SHOWN: usize = 200;
+
 /// Variables that would reach the gateway from whoever runs the tests.
 const FOREIGN: [&str; 7] = [
     "PORT",
@@ -165,7 +168,7 @@ impl Gateway {
             }
             self.child.as_mut()?.try_wait().expect("its state").map(|_| false)
         });
-        assert!(served, "the gateway did not start:\n{}", self.log());
+        assert!(served, "the gateway did not start:\n{}", self.log_tail());
     }
 
     /// Starts it without waiting for anything.
@@ -263,10 +266,17 @@ impl Gateway {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// As much of the log as somebody reads.
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(MAX_SHOWN)..].join("\n")
+    }
+
     /// Waits for a line that contains `part`, and gives it.
     #[track_caller]
     pub fn wait_for_log(&self, part: &str) -> String {
-        eventually(&format!("the log says {part:?}:\n{}", self.log()), || {
+        eventually(&format!("the log says {part:?}"), || {
             self.log().lines().find(|line| line.contains(part)).map(str::to_owned)
         })
     }
@@ -300,7 +310,7 @@ impl Gateway {
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("it did not end after {signal:?}:\n{}", self.log());
+                panic!("it did not end after {signal:?}");
             }
         }
     }
@@ -317,7 +327,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of the gateway at {}\n{}", self.address(), self.log());
+            eprintln!("--- log of the gateway at {}\n{}", self.address(), self.log_tail());
         }
         let Some(mut child) = self.child.take() else { return };
         process::signal(child.id(), Signal::TERM);

@@ -1,6 +1,6 @@
 //! What no client should send: each has one answer, and harms nobody else.
 
-use mooring_tests::{Connection, Gateway, Request, Session, servers};
+use mooring_tests::{Cluster, Connection, Gateway, Request, Session, servers, settings};
 use serde_json::{Value, json};
 
 /// A uuid such as the seam uses for sessions.
@@ -188,6 +188,33 @@ fn a_chunked_body_over_the_limit_is_413_that_names_it() {
         assert!(says.contains("100000") && says.contains("limits.requestBody"), "{path}: {says}");
         session.try_request("ping", json!({})).expect(200);
     }
+}
+
+#[test]
+fn a_body_that_is_too_large_or_breaks_off_is_no_fault_of_the_node() {
+    let limits = json!({"systemConfig": {"limits": {"requestBody": 100_000}}});
+    let coordinator = settings::merged(settings::coordinator(json!({})), limits);
+    let mut cluster = Cluster { coordinator: Gateway::start_with(&coordinator), nodes: Vec::new() };
+    cluster.add("n", json!({"notes": servers::notes()}));
+    cluster.wait_for_active(1);
+    let session = cluster.client("/mcp/notes").initialize();
+    let params = json!({"name": "add_note", "arguments": {"text": "x".repeat(120_000)}});
+    let (message, _) = session.message("tools/call", params);
+    let too_large = session.post(&message).chunked().send(cluster.coordinator.address());
+    assert_eq!(too_large.status, 413, "{}", too_large.text());
+    let mut connection = Connection::open(cluster.coordinator.address());
+    connection.send_raw(
+        format!(
+            "POST /mcp/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Accept: */*\r\nMcp-Session-Id: {}\r\nContent-Length: 90000\r\n\r\n{}",
+            session.id,
+            "x".repeat(80_000)
+        )
+        .as_bytes(),
+    );
+    drop(connection);
+    session.call("list_notes", json!({}));
+    assert!(!cluster.coordinator.log().contains("did not answer"));
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_wasi_plugin_is_refused_unless_it_is_given_a_sandbox() {
 fn a_strategy_of_the_operators_own_decides() {
     let coordinator = settings::coordinator(settings::merged(
         strategy("examples/zone.wasm"),
-        json!({"coordinator": {"zone": "east"}, "stickySession": {"loadFactor": 1000}}),
+        json!({"coordinator": {"zone": "east"}, "stickySession": {"loadFactor": 100}}),
     ));
     let coordinator = mooring_tests::Gateway::start_with(&coordinator);
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };

@@ -153,8 +153,9 @@ fn a_coordinator_without_a_token_warns() {
 #[test]
 fn the_token_is_never_logged() {
     let coordinator = with_token();
-    let node =
-        node_of(&coordinator).env("MOORING_CLUSTER_TOKEN", TOKEN).env("MOORING_LOG", "trace");
+    let node = node_of(&coordinator)
+        .env("MOORING_CLUSTER_TOKEN", TOKEN)
+        .env("MOORING_LOG", "mooring=trace,hyper=trace");
     let node = node.start();
     coordinator.wait_for_log("Node registered:");
     coordinator.client("/mcp").initialize().count("counter-count");
