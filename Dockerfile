@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 FROM debian:bookworm-slim AS slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates tini \
     && rm -rf /var/lib/apt/lists/*
 # The user is numeric below so that Kubernetes can tell that it is not root (`runAsNonRoot`).
 # The data folder is theirs before VOLUME: a new named volume takes over its owner.
@@ -34,7 +34,8 @@ VOLUME /app/data
 EXPOSE 3000
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["mooring", "health"]
-ENTRYPOINT ["mooring"]
+# Process 1 must reap what servers leave behind.
+ENTRYPOINT ["/usr/bin/tini", "--", "mooring"]
 
 
 FROM slim AS full

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::deadline::eventually;
 use crate::gateway::{Gateway, Setup};
 use crate::mcp::Client;
-use crate::port::Port;
 use crate::{servers, settings};
 
 pub struct Cluster {
@@ -52,12 +51,6 @@ impl Cluster {
         self.nodes.push(Gateway::start_with(&settings));
     }
 
-    /// A running coordinator with a port that was reserved before.
-    #[must_use]
-    pub fn port() -> Port {
-        Port::reserve()
-    }
-
     /// Waits until so many nodes are active, and gives them.
     #[track_caller]
     pub fn wait_for_active(&self, count: usize) -> Vec<Value> {
@@ -78,12 +71,6 @@ impl Cluster {
     pub fn node(&self, id: &str) -> Option<Value> {
         let nodes = self.coordinator.data("/api/cluster/nodes");
         nodes.as_array()?.iter().find(|node| node["id"] == id).cloned()
-    }
-
-    /// The node's process, by its place in the order of starts.
-    #[must_use]
-    pub fn index_of(&self, id: &str) -> usize {
-        usize::from(id == "b")
     }
 
     #[must_use]

@@ -101,7 +101,7 @@ pub struct Session {
     pub id: String,
     /// The `InitializeResult`.
     pub result: Value,
-    /// The response that brought it.
+    /// The response that brought it; empty for a resumed session.
     pub response: Response,
     next: AtomicU64,
 }
@@ -111,9 +111,13 @@ impl Session {
     /// client's.
     #[must_use]
     pub fn resumed(client: &Client, id: &str) -> Self {
-        let response = Request::get("/livez").send(client.address);
-        let result = Value::Null;
-        Self { client: client.clone(), id: id.to_owned(), result, response, next: 1.into() }
+        Self {
+            client: client.clone(),
+            id: id.to_owned(),
+            result: Value::Null,
+            response: Response::default(),
+            next: 1.into(),
+        }
     }
 
     /// A request of this session with everything that the protocol asks for.

@@ -25,7 +25,6 @@ pub fn starter(name: &str) -> PathBuf {
     folder().join("bin").join(name)
 }
 
-
 /// Whether all of `keys` of `have.json` are installed; if not, says that `what` is skipped.
 pub fn at_hand(what: &str, keys: &[&str]) -> bool {
     let reason = match installed() {

@@ -184,7 +184,8 @@ fn manual_scenario() -> Cluster {
 /// The place of the node that a session is bound to.
 #[track_caller]
 fn node_of(cluster: &Cluster, session: &str) -> usize {
-    let id = cluster.coordinator.data(&format!("/api/cluster/sessions/{session}"))["nodeId"].clone();
+    let id =
+        cluster.coordinator.data(&format!("/api/cluster/sessions/{session}"))["nodeId"].clone();
     let nodes = cluster.active();
     let node = nodes.iter().find(|node| node["id"] == id).expect("the node of the session");
     cluster.nodes.iter().position(|gateway| node["port"] == gateway.port()).expect("our node")

@@ -6,6 +6,7 @@
 
 mod identity;
 mod node_side;
+mod notices;
 mod parts;
 mod routes;
 mod strategy_view;
@@ -23,6 +24,8 @@ use tokio::sync::watch;
 use crate::cluster::{self, Event};
 use crate::config::{Loaded, Mode};
 use crate::edge;
+
+pub use notices::of as notices;
 
 use parts::Parts;
 
@@ -59,6 +62,10 @@ pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
 
 async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let config = &loaded.config;
+    notices::refuse(config)?;
+    for notice in notices::of(config) {
+        tracing::warn!("{notice}");
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = options.workers.unwrap_or(cores).max(1);
     let listeners =

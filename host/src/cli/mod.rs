@@ -124,6 +124,9 @@ fn check(cli: &Cli) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
+    for notice in app::notices(&loaded.config) {
+        eprintln!("warning: {notice}");
+    }
     print!("{}", config::describe(&loaded.config));
     match plugin::admissible(&loaded.config.sticky) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,67 @@
+//! What the operator should know about a valid configuration before it runs.
+
+use crate::config::{Config, Isolation, Mode, OnLost, RequestOptions, Server, Store, Transport};
+
+/// What would make this process do something else than the settings say.
+///
+/// # Errors
+/// If a store is configured that there is not.
+pub fn refuse(config: &Config) -> anyhow::Result<()> {
+    match config.store {
+        Store::Memory => Ok(()),
+        Store::Redis(_) => anyhow::bail!(
+            "systemConfig.cluster.store: Redis is not supported yet; leave the key out to keep \
+             bindings in memory"
+        ),
+    }
+}
+
+/// One line each, for log and `mooring check`.
+#[must_use]
+pub fn of(config: &Config) -> Vec<String> {
+    let mut notices = Vec::new();
+    if config.token.is_none() {
+        let who = match config.mode {
+            Mode::Standalone => None,
+            Mode::Coordinator(_) => Some("nodes register from loopback and private addresses"),
+            Mode::Node(_) => Some("only the coordinator's address is served below /cluster/"),
+        };
+        if let Some(who) = who {
+            notices.push(format!(
+                "no cluster token: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
+            ));
+        }
+    }
+    for server in config.servers.iter().filter(|server| server.enabled) {
+        let without_effect = without_effect(server);
+        if !without_effect.is_empty() {
+            notices.push(format!(
+                "mcpServers.{}: {} accepted, but without effect yet",
+                server.name,
+                without_effect.join(", ")
+            ));
+        }
+        if let Some(Transport::HttpOrSse(_)) = server.transport {
+            notices.push(format!(
+                "mcpServers.{}: url without type is taken as streamable-http; the fall-back to sse \
+                 is not there yet",
+                server.name
+            ));
+        }
+    }
+    notices
+}
+
+/// Keys of a server that are read and do nothing yet.
+fn without_effect(server: &Server) -> Vec<&'static str> {
+    let asked = [
+        ("options", server.options != RequestOptions::default()),
+        ("passthroughHeaders", !server.passthrough_headers.is_empty()),
+        ("onLost", server.on_lost != OnLost::Continue),
+        ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
+        ("warm", server.warm > 0),
+        ("idleTimeoutMs", server.idle_timeout.is_some()),
+        ("resources", !server.resources.is_empty()),
+    ];
+    asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
+}

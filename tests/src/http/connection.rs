@@ -1,0 +1,72 @@
+//! A socket that requests go out on.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::deadline::PATIENCE;
+
+use super::{Incoming, Request, Response};
+
+/// A connection that several requests may use, one after the other.
+#[derive(Debug)]
+pub struct Connection {
+    peer: SocketAddr,
+    stream: TcpStream,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn open(to: SocketAddr) -> Self {
+        Self::try_open(to).unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"))
+    }
+
+    /// # Errors
+    /// If nobody listens.
+    pub fn try_open(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { peer: to, stream })
+    }
+
+    /// Another deadline for each read.
+    #[must_use]
+    pub fn reads_within(self, limit: Duration) -> Self {
+        self.stream.set_read_timeout(Some(limit)).expect("a deadline");
+        self
+    }
+
+    /// One request and its whole response; the connection stays open.
+    #[must_use]
+    pub fn exchange(&mut self, request: &Request) -> Response {
+        self.write(request).expect("the request is sent");
+        let head = self.read_head().expect("a response");
+        head.whole()
+    }
+
+    /// Bytes as they are, for what no HTTP library would send. A peer that has
+    /// stopped reading is no error: its answer says why.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// # Errors
+    /// If no response comes.
+    pub fn read_head(&mut self) -> io::Result<Incoming> {
+        Incoming::read(self.stream.try_clone()?)
+    }
+
+    pub(super) fn write(&mut self, request: &Request) -> io::Result<()> {
+        match self.stream.write_all(&request.bytes(self.peer)) {
+            // It may have answered before it read everything.
+            Err(error) if is_cut(&error) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn is_cut(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
