@@ -73,10 +73,7 @@ impl Stat {
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-        Some(Self {
-            parent: u32::try_from(number(4)?).ok()?,
-            ticks: number(14)? + number(15)?,
-        })
+        Some(Self { parent: u32::try_from(number(4)?).ok()?, ticks: number(14)? + number(15)? })
     }
 }
 

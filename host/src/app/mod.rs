@@ -4,6 +4,7 @@
 //! one), and a worker a core, each with its own accept socket, its own
 //! connections and its own strategy instances.
 
+mod differences;
 mod identity;
 mod node_side;
 mod notices;
@@ -128,9 +129,10 @@ fn background(
 
 async fn publish_topology(parts: Arc<Parts>) {
     let mut changes = parts.registry.topology();
+    let mut differences = differences::Differences::default();
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
-        parts.edge.topology.store(Arc::clone(&topology));
+        differences.warn_of(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds: not on a runtime's thread.
         let built = tokio::task::spawn_blocking(move || {

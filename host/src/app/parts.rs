@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
@@ -82,14 +81,15 @@ impl Parts {
         let (reported, all_reported) = watch::channel(false);
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         let returning = if is_coordinator {
-            Returning::new(crate::cluster::patience(&folder), all_reported)
+            let expected = crate::cluster::is_kept(&folder);
+            Returning::new(crate::cluster::patience(&folder), expected, all_reported)
         } else {
             Returning::nobody()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
         let edge = Arc::new(Edge {
             config: translate::edge(config),
-            topology: Arc::new(ArcSwap::from_pointee(crate::model::Topology::empty())),
+            topology: registry.current(),
             strategy: strategy.clone(),
             bindings: Arc::clone(&bindings),
             records: Arc::new(Records::open(folder.clone())),
@@ -208,7 +208,6 @@ impl Parts {
         let topology = Arc::clone(&self.registry.topology().borrow());
         let view = super::strategy_view::of(&topology, &self.zone);
         self.edge.strategy.publish(Arc::new(view));
-        self.edge.topology.store(topology);
     }
 }
 

@@ -27,6 +27,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// interval, so that a node is in within one step of its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest wait for the coordinator at the end.
+const GOOD_BYE: Duration = Duration::from_secs(2);
 /// The answer's text that goes into the log.
 const ANSWER: usize = 64 * 1024;
 
@@ -96,8 +98,10 @@ impl Agent {
             () = joining => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
-        if *self.joined.borrow() == Joined::Registered {
-            self.deregister().await;
+        // The coordinator may have taken a registration whose answer is still on
+        // its way.
+        if *self.joined.borrow() != Joined::Waiting {
+            let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
         }
     }
 

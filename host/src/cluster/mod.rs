@@ -25,5 +25,5 @@ pub use control::{Control, Rejected};
 pub use gate::{Gate, is_near};
 pub use messages::{Heartbeat, HeldSession, Registration, ServerReport};
 pub use node_routes::NodeRoutes;
-pub use recall::{SNAPSHOT, patience, recall};
+pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::model::{NodeId, Reach, UnixMillis};
+use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::seam::Link;
 use crate::store::DataFolder;
 
@@ -25,7 +25,8 @@ struct Kept {
     url: String,
     host: String,
     port: u16,
-    servers: Vec<String>,
+    /// Names and weights.
+    servers: Vec<(String, u32)>,
     version: String,
     #[serde(default)]
     zone: String,
@@ -46,7 +47,11 @@ pub(super) fn save(folder: &DataFolder, registry: &Registry) {
             url: entry.url,
             host: entry.host,
             port: entry.port,
-            servers: entry.servers.keys().map(ToString::to_string).collect(),
+            servers: entry
+                .servers
+                .iter()
+                .map(|(name, replica)| (name.to_string(), replica.weight))
+                .collect(),
             version: entry.version,
             zone: entry.zone,
             labels: entry.labels,
@@ -67,6 +72,12 @@ pub fn patience(folder: &DataFolder) -> Duration {
     Duration::from_millis(slowest.unwrap_or(5000)) + Duration::from_secs(1)
 }
 
+/// Whether a coordinator has run with this folder before.
+#[must_use]
+pub fn is_kept(folder: &DataFolder) -> bool {
+    folder.path(SNAPSHOT).is_some_and(|path| path.exists())
+}
+
 /// Calls every node of the snapshot, so that none is missed until its next
 /// heartbeat. Says so when all have reported; a node that does not answer is
 /// waited for.
@@ -78,7 +89,8 @@ pub async fn recall(
 ) {
     let kept = read(&folder);
     // Without a snapshot nobody knows who may come: the deadline decides.
-    if folder.path(SNAPSHOT).is_none_or(|path| !path.exists()) {
+    if !is_kept(&folder) {
+        all_reported.closed().await;
         return;
     }
     let calls = kept.into_iter().filter_map(|kept| entry_of(kept)).map(|entry| {
@@ -115,8 +127,8 @@ fn entry_of(kept: Kept) -> Option<Entry> {
     let servers = kept
         .servers
         .iter()
-        .filter_map(|name| crate::model::ServerName::parse(name).ok())
-        .map(|name| (name, crate::model::Replica { weight: 1, digest: None }));
+        .filter_map(|(name, weight)| Some((ServerName::parse(name).ok()?, *weight)))
+        .map(|(name, weight)| (name, Replica { weight, digest: None }));
     Some(Entry {
         id: NodeId::parse(&kept.id).ok()?,
         name: kept.name,

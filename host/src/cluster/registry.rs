@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::model::{Health, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
@@ -107,6 +108,8 @@ pub struct Unknown;
 
 pub struct Registry {
     nodes: Mutex<BTreeMap<NodeId, Entry>>,
+    /// What the edge reads: changed before anybody is told.
+    current: Arc<ArcSwap<Topology>>,
     topology: watch::Sender<Arc<Topology>>,
     node_timeout: Duration,
 }
@@ -116,9 +119,16 @@ impl Registry {
     pub fn new(node_timeout: Duration) -> Self {
         Self {
             nodes: Mutex::default(),
+            current: Arc::new(ArcSwap::from_pointee(Topology::empty())),
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
         }
+    }
+
+    /// The topology as it is at any moment: a node that is registered is in it.
+    #[must_use]
+    pub fn current(&self) -> Arc<ArcSwap<Topology>> {
+        Arc::clone(&self.current)
     }
 
     /// The topology, whenever it changes.
@@ -253,6 +263,7 @@ impl Registry {
             }
             let generation = topology.generation + 1;
             *topology = Arc::new(Topology { generation, nodes: seen });
+            self.current.store(Arc::clone(topology));
             true
         });
         out

@@ -191,11 +191,7 @@ impl Worker {
         look: impl Fn(&Merged) -> Option<T>,
     ) -> Option<T> {
         let set = session.client_set();
-        if let Some(found) = look(&*self.offers_now(scope, set)) {
-            return Some(found);
-        }
-        self.await_silent(scope, set).await;
-        look(&*self.offers_now(scope, set))
+        self.await_silent(scope, set, look).await
     }
 
     async fn set_level(

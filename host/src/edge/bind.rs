@@ -77,7 +77,10 @@ impl Worker {
             seed: seed(session),
             loads: Some(&load),
             excluded: &excluded,
-        })?;
+        });
+        // A node that has just registered is in the topology before the strategy
+        // has been told.
+        let Some(choice) = choice else { return self.least_loaded(server, failed) };
         let node = NodeId::parse(&choice.node).ok()?;
         let token = match choice.affinity {
             vocabulary::AffinityAction::Keep => None,

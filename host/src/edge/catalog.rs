@@ -130,16 +130,28 @@ impl Worker {
         self.merged(scope, &members, set)
     }
 
-    /// Waits for servers of the scope that have not been heard of at all.
-    pub(super) async fn await_silent(&self, scope: &Scope, set: ClientSet) {
+    /// Looks something up in what the scope offers; if it is not there, again
+    /// whenever a server is heard of for the first time, until all have been.
+    pub(super) async fn await_silent<T>(
+        &self,
+        scope: &Scope,
+        set: ClientSet,
+        look: impl Fn(&Merged) -> Option<T>,
+    ) -> Option<T> {
         let members = classify::members(self, scope);
         let mut changes = self.edge.catalogs.changes();
         let deadline = Instant::now() + PATIENCE;
-        self.fetch_new(&members, set);
-        while !self.missing(&members, set).is_empty() {
+        loop {
+            self.fetch_new(&members, set);
+            if let Some(found) = look(&self.merged(scope, &members, set)) {
+                return Some(found);
+            }
+            if self.missing(&members, set).is_empty() {
+                return None;
+            }
             match tokio::time::timeout_at(deadline, changes.changed()).await {
-                Ok(Ok(())) => self.fetch_new(&members, set),
-                Ok(Err(_)) | Err(_) => return,
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return None,
             }
         }
     }

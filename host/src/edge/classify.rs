@@ -8,7 +8,10 @@ use super::{EdgeConfig, Group, Member, Worker};
 
 /// What a path below `/mcp` exposes. The servers behind a group or `/mcp` are
 /// looked up per request; they come and go with their nodes.
-pub async fn scope(worker: &Worker, path: &str) -> Result<Scope, Refusal> {
+///
+/// After a start a node may not have registered again: an unknown server is
+/// waited for if nodes are expected, or if the request is of an older session.
+pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Scope, Refusal> {
     let config = &worker.edge.config;
     let Some(name) = name_in(path)? else {
         return if config.global_route {
@@ -25,9 +28,10 @@ pub async fn scope(worker: &Worker, path: &str) -> Result<Scope, Refusal> {
     }
     let unknown = || Refusal::UnknownScope(name.clone());
     let server = ServerName::parse(&name).map_err(|_| unknown())?;
-    if !knows(worker, &server) && worker.edge.returning.is_under_way() {
-        // Its node may be about to register again.
-        worker.edge.returning.wait().await;
+    let returning = &worker.edge.returning;
+    let may_return = returning.expects() || (has_session && returning.is_under_way());
+    if !knows(worker, &server) && may_return {
+        returning.wait().await;
     }
     if knows(worker, &server) { Ok(Scope::Server(server)) } else { Err(unknown()) }
 }

@@ -15,7 +15,7 @@ use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
 use crate::protocol::headers;
-use crate::seam::{Body, Facts, Failure, Handshake, Outcome};
+use crate::seam::{Body, Cut, Facts, Failure, Handshake, Outcome, Why};
 
 use super::Worker;
 use super::affinity::Token;
@@ -138,6 +138,7 @@ impl Worker {
         server: &ServerName,
         outgoing: &Outgoing,
         body: Body,
+        cut: &Cut,
     ) -> Result<Delivered, Refusal> {
         let mut failed = Vec::new();
         let mut token = None;
@@ -163,7 +164,14 @@ impl Worker {
             }
         };
         let request = outgoing.with_body(session, body);
-        match self.link.call(&node.reach, server, request).await {
+        let sent = self.link.call(&node.reach, server, request).await;
+        // A body that broke off is the client's doing, not the node's.
+        match cut.why() {
+            Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),
+            Some(Why::ClientLeft) => return Err(Refusal::BodyBroken),
+            None => {}
+        }
+        match sent {
             Ok(response) => Ok(Delivered { response, token }),
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
                 self.suspect(&node.id, &why);

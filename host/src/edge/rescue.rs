@@ -39,6 +39,10 @@ pub enum Refusal {
         "Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)"
     )]
     TooLarge(usize),
+    #[error(
+        "Request Header Fields Too Large: more than {0} bytes (systemConfig.limits.headerBlock)"
+    )]
+    HeadersTooLarge(usize),
     #[error("Bad Request: the request body broke off")]
     BodyBroken,
     #[error("{0}")]
@@ -83,6 +87,9 @@ impl Refusal {
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
             Self::Accept(_) => (StatusCode::NOT_ACCEPTABLE, code::TRANSPORT),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT),
+            Self::HeadersTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
+            }
             Self::BodyBroken | Self::MissingSession | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
@@ -131,7 +138,7 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not read: the connection is of no use.
-            Self::TooLarge(_) => {
+            Self::TooLarge(_) | Self::HeadersTooLarge(_) | Self::BodyBroken => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}

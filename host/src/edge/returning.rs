@@ -13,6 +13,8 @@ use crate::model::UnixMillis;
 pub struct Returning {
     started_at: UnixMillis,
     deadline: Instant,
+    /// Whether nodes are known that may return.
+    expected: bool,
     all_reported: watch::Receiver<bool>,
 }
 
@@ -20,19 +22,26 @@ impl Returning {
     /// Waits at most `patience`, or until the sender says that all have
     /// reported.
     #[must_use]
-    pub fn new(patience: Duration, all_reported: watch::Receiver<bool>) -> Self {
-        Self { started_at: UnixMillis::now(), deadline: Instant::now() + patience, all_reported }
+    pub fn new(patience: Duration, expected: bool, all_reported: watch::Receiver<bool>) -> Self {
+        let deadline = Instant::now() + patience;
+        Self { started_at: UnixMillis::now(), deadline, expected, all_reported }
     }
 
     /// Nobody is waited for.
     #[must_use]
     pub fn nobody() -> Self {
-        Self::new(Duration::ZERO, watch::channel(true).1)
+        Self::new(Duration::ZERO, false, watch::channel(true).1)
     }
 
     #[must_use]
     pub fn concerns(&self, minted_at: UnixMillis) -> bool {
         minted_at < self.started_at && self.is_under_way()
+    }
+
+    /// Whether somebody may return who was here before the start.
+    #[must_use]
+    pub fn expects(&self) -> bool {
+        self.expected && self.is_under_way()
     }
 
     #[must_use]

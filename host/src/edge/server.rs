@@ -22,6 +22,8 @@ use super::{Worker, admit, classify};
 /// A client that takes longer for its request head is cut off; idle keep-alive
 /// connections end by it too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+/// Beside the largest header block, what hyper reads along of the body.
+const REQUEST_ROOM: usize = 16 * 1024;
 /// After running out of descriptors, until the next accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -93,7 +95,10 @@ async fn connection(
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(limit);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(limit + REQUEST_ROOM);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -124,6 +129,10 @@ async fn route(
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Response<Body> {
+    let limit = worker.edge.config.header_block;
+    if header_block(&request) > limit {
+        return Refusal::HeadersTooLarge(limit).response(None);
+    }
     let mut request = match routes.serve(worker, request, peer, local) {
         Ok(response) => return response.await,
         Err(request) => request,
@@ -141,6 +150,14 @@ async fn route(
     response.map(|body| body.with_guard(settle))
 }
 
+/// Bytes of the request line and headers, as they came over the wire.
+fn header_block(request: &Request<Body>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let fields = request.headers().iter();
+    line + fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+}
+
 async fn mcp(
     worker: &Worker,
     memory: &Memory,
@@ -155,10 +172,13 @@ async fn mcp(
     }
     let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
         .map_err(|refusal| (refusal, None))?;
+    let has_session = request.headers().contains_key(headers::SESSION);
     let scope = match memory.scope(path) {
         Some(scope) => scope,
         None => {
-            let scope = classify::scope(worker, path).await.map_err(|refusal| (refusal, None))?;
+            let scope = classify::scope(worker, path, has_session)
+                .await
+                .map_err(|refusal| (refusal, None))?;
             memory.keep_scope(path, &scope);
             scope
         }

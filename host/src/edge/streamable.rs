@@ -15,7 +15,7 @@ use crate::protocol::initialize::{Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed};
 use crate::protocol::methods;
 use crate::protocol::version::Version;
-use crate::seam::{Body, Handshake, TooLong, collect};
+use crate::seam::{Body, Cut, Handshake, TooLong, collect};
 
 use super::Worker;
 use super::bind::Context;
@@ -162,9 +162,9 @@ impl Worker {
                 let sent = self.deliver(context, session, server, &outgoing).await;
                 sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?
             }
-            Kept::Larger(body) => {
+            Kept::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new(), accept);
-                let sent = self.deliver_once(context, session, server, &outgoing, body).await;
+                let sent = self.deliver_once(context, session, server, &outgoing, body, &cut).await;
                 sent.map_err(|refusal| (refusal, None))?
             }
         };
@@ -243,6 +243,12 @@ impl Worker {
         })
     }
 
+    fn larger(&self, head: Bytes, rest: Body) -> Kept {
+        let cut = Cut::default();
+        let body = Body::chained(head, rest, self.edge.config.request_body, cut.clone());
+        Kept::Larger(body, cut)
+    }
+
     /// Reads as much as may be kept for a repeat.
     async fn keep(&self, mut body: Body) -> Result<Kept, Refusal> {
         let config = &self.edge.config;
@@ -251,7 +257,7 @@ impl Worker {
             return Err(Refusal::TooLarge(config.request_body));
         }
         if declared > config.kept_body as u64 {
-            return Ok(Kept::Larger(body));
+            return Ok(self.larger(Bytes::new(), body));
         }
         let mut read = BytesMut::new();
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
@@ -262,8 +268,7 @@ impl Worker {
             }
             read.extend_from_slice(&data);
             if read.len() > config.kept_body {
-                let rest = Body::chained(read.freeze(), body, config.request_body);
-                return Ok(Kept::Larger(rest));
+                return Ok(self.larger(read.freeze(), body));
             }
         }
         Ok(Kept::Whole(read.freeze()))
@@ -272,7 +277,8 @@ impl Worker {
 
 enum Kept {
     Whole(Bytes),
-    Larger(Body),
+    /// Sent on as it comes; the cell says if it broke off.
+    Larger(Body, Cut),
 }
 
 fn check_media(context: &Context) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! One body type for both sides of every exchange.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +11,30 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request body that is being sent on ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    TooLarge,
+    ClientLeft,
+}
+
+/// Tells the sender of a chained body that the fault is the body's, not the
+/// receiver's. Cloning gives a handle to the same cell.
+#[derive(Debug, Clone, Default)]
+pub struct Cut(Arc<OnceLock<Why>>);
+
+impl Cut {
+    #[must_use]
+    pub fn why(&self) -> Option<Why> {
+        self.0.get().copied()
+    }
+
+    fn set(&self, why: Why) {
+        // The first reason is the reason.
+        let _ = self.0.set(why);
+    }
+}
 
 /// What happens to what is still held when the body ends or is dropped: a
 /// permit goes back, a connection returns to its pool, a log line is written.
@@ -27,7 +52,7 @@ pub enum Body {
     /// Made piece by piece.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
     /// What was read of a body already, the rest, and how much may still come.
-    Chained(Bytes, Box<Body>, usize),
+    Chained(Bytes, Box<Body>, usize, Cut),
     /// Another body, and what ends with it.
     Guarded(Box<Body>, Option<Guard>),
 }
@@ -50,9 +75,9 @@ impl Body {
     /// A body whose beginning was read already; it breaks off beyond `limit`
     /// bytes in all.
     #[must_use]
-    pub fn chained(head: Bytes, rest: Body, limit: usize) -> Self {
+    pub fn chained(head: Bytes, rest: Body, limit: usize, cut: Cut) -> Self {
         let left = limit.saturating_sub(head.len());
-        Self::Chained(head, Box::new(rest), left)
+        Self::Chained(head, Box::new(rest), left, cut)
     }
 
     /// The same body, with something that ends when it ends.
@@ -92,7 +117,7 @@ impl http_body::Body for Body {
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
-            Self::Chained(head, rest, left) => {
+            Self::Chained(head, rest, left, cut) => {
                 if !head.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
                 }
@@ -102,10 +127,14 @@ impl http_body::Body for Body {
                     match left.checked_sub(more) {
                         Some(rest) => *left = rest,
                         None => {
+                            cut.set(Why::TooLarge);
                             let error = "the request body is larger than the gateway's limit";
                             return Poll::Ready(Some(Err(error.into())));
                         }
                     }
+                }
+                if let Poll::Ready(Some(Err(_))) = &polled {
+                    cut.set(Why::ClientLeft);
                 }
                 polled
             }

@@ -16,7 +16,7 @@ mod dial;
 mod facts;
 mod link;
 
-pub use body::{Body, BodyError, TooLong, collect};
+pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use dial::{Failure, Pool, Target};
 pub use facts::{Facts, Handshake, Outcome};
 pub use link::{Endpoint, Link};
