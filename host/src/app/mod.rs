@@ -64,7 +64,7 @@ pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
 async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let config = &loaded.config;
     notices::refuse(config)?;
-    for notice in notices::of(config) {
+    for notice in notices::of(config).into_iter().chain(notices::open_cluster(config)) {
         tracing::warn!("{notice}");
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

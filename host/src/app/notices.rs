@@ -16,22 +16,23 @@ pub fn refuse(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// One line each, for log and `mooring check`.
+/// Who is trusted in a cluster without a token: for the log of a running process.
+#[must_use]
+pub fn open_cluster(config: &Config) -> Option<String> {
+    let who = match config.mode {
+        Mode::Coordinator(_) => "nodes register from loopback and private addresses",
+        Mode::Node(_) => "only the coordinator's address is served below /cluster/",
+        Mode::Standalone => return None,
+    };
+    config.token.is_none().then(|| {
+        format!("no cluster token: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes")
+    })
+}
+
+/// What is read and does nothing yet, one line each, for log and `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = Vec::new();
-    if config.token.is_none() {
-        let who = match config.mode {
-            Mode::Standalone => None,
-            Mode::Coordinator(_) => Some("nodes register from loopback and private addresses"),
-            Mode::Node(_) => Some("only the coordinator's address is served below /cluster/"),
-        };
-        if let Some(who) = who {
-            notices.push(format!(
-                "no cluster token: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
-            ));
-        }
-    }
     for server in config.servers.iter().filter(|server| server.enabled) {
         let without_effect = without_effect(server);
         if !without_effect.is_empty() {
