@@ -77,7 +77,8 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let parts = Arc::new(Parts::build(config, address, workers)?);
     let (draining, is_draining) = watch::channel(false);
     let threads = worker::start(&parts, listeners, &is_draining)?;
-    let background = background(&parts, config, &is_draining);
+    let (leaving, is_leaving) = watch::channel(false);
+    let background = background(&parts, config, &is_leaving);
     print!("{}", summary::of(config, &parts, address, workers));
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
@@ -86,8 +87,9 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     signalled().await?;
     tracing::info!("ending: new work is refused, what is under way goes on");
     // The coordinator hears it first, so that no more sessions come.
-    draining.send_replace(true);
+    leaving.send_replace(true);
     background.await;
+    draining.send_replace(true);
     threads.join(DRAIN).await;
     parts.host.close_all(parts.control_link.pool()).await;
     let _ = tokio::time::timeout(CHILDREN, parts.host.children().all_ended()).await;
@@ -98,7 +100,7 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
 fn background(
     parts: &Arc<Parts>,
     config: &crate::config::Config,
-    draining: &watch::Receiver<bool>,
+    leaving: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     parts.host.discovery.start(&parts.host, parts.control_link.pool());
     tokio::spawn(publish_topology(Arc::clone(parts)));
@@ -118,10 +120,10 @@ fn background(
     }
     let agent = parts
         .take_agent()
-        .map(|(agent, at_once)| tokio::spawn(agent.run(at_once, draining.clone())));
+        .map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
     async move {
         if let Some(agent) = agent {
-            // It ends by itself once the drain is announced.
+            // It says good-bye and ends once the process is to leave.
             let _ = agent.await;
         }
     }

@@ -24,6 +24,8 @@ use super::recall;
 use super::registry::{Entry, Registry, Status};
 
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The node id of a coordinator's own host.
+const COORDINATOR_ID: &str = "coordinator";
 const PROOF_SIZE: usize = 4 * 1024;
 const PAGE_SIZE: usize = 4 << 20;
 /// Pages of bindings taken from one node; more sessions than that it cannot hold.
@@ -161,6 +163,9 @@ impl Control {
             return Err(bad("Missing required fields: id, name, url".into()));
         }
         let id = NodeId::parse(&registration.id).map_err(|error| bad(format!("id {error}")))?;
+        if id.as_str() == COORDINATOR_ID {
+            return Err(bad(format!("id {id} is the coordinator's own")));
+        }
         if registration.name.chars().any(char::is_control) || registration.name.len() > 256 {
             return Err(bad("name must be at most 256 bytes without control characters".into()));
         }
@@ -300,7 +305,12 @@ impl Control {
                 }
             };
             if let Some(entry) = self.registry.get(&loser) {
-                close(link, &entry.reach, session, &server).await;
+                let link = link.clone();
+                tokio::spawn(async move {
+                    let closing = close(&link, &entry.reach, session, &server);
+                    // Best effort: what is not closed now is idle and ends by itself.
+                    let _ = tokio::time::timeout(CALLBACK_TIMEOUT, closing).await;
+                });
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Who may use the cluster's endpoints.
 //!
 //! With a token: whoever has it (401 else). Without one: a coordinator listens
-//! to loopback and private addresses that came without a proxy, a node only to
-//! its coordinator (403 else).
+//! to loopback and private addresses that came without a proxy or browser, a node
+//! only to its coordinator (403 else).
 
 use std::net::IpAddr;
 
@@ -74,8 +74,11 @@ impl Gate {
             return if token.matches(given) { Ok(()) } else { Err(Denied::Token) };
         }
         let peer = peer.to_canonical();
+        if is_foreign(headers) {
+            return Err(Denied::Address(peer));
+        }
         let near = match &self.near {
-            Near::Private => is_near(peer) && !is_forwarded(headers),
+            Near::Private => is_near(peer),
             Near::Coordinator { host, port } => match tokio::net::lookup_host((&**host, *port))
                 .await
             {
@@ -96,9 +99,11 @@ pub fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// A proxy near us speaks for somebody far away.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
+/// A proxy near us speaks for somebody far away; a browser, for any page.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    const SIGNS: [&str; 5] =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
+    SIGNS.iter().any(|name| headers.contains_key(*name))
 }
 
 #[cfg(test)]
@@ -130,8 +135,10 @@ mod tests {
             assert!(gate.check(&none, near.parse().unwrap()).await.is_ok(), "{near}");
         }
         assert!(gate.check(&none, "8.8.8.8".parse().unwrap()).await.is_err());
-        let proxied = with("x-forwarded-for", "8.8.8.8");
-        assert!(gate.check(&proxied, "10.0.0.1".parse().unwrap()).await.is_err());
+        for name in ["x-forwarded-for", "origin", "sec-fetch-site"] {
+            let foreign = with(name, "http://evil.example");
+            assert!(gate.check(&foreign, "10.0.0.1".parse().unwrap()).await.is_err());
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use crate::model::{ServerName, SessionId};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, code};
-use crate::seam::{Body, Endpoint, Facts, percent_decoded};
+use crate::seam::{Body, Endpoint, Facts, Outcome, percent_decoded};
 
 use super::agent::Identity;
 use super::gate::{Denied, Gate};
@@ -129,6 +129,8 @@ fn json(value: &impl serde::Serialize) -> Response<Body> {
 fn refuse(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(jsonrpc::error(None, code::TRANSPORT, text)));
     *response.status_mut() = status;
+    // The coordinator tries another node; its client is not concerned.
+    Outcome::NotSent.write(response.headers_mut());
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(headers::JSON));

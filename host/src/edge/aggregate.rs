@@ -23,6 +23,8 @@ use super::rescue::Refusal;
 use super::session::Session;
 use super::streamable::Refused;
 
+/// One server that hangs must not hold up what all are told.
+const TELL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// Silence on the edge's own stream before a keep-alive comment.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -42,10 +44,14 @@ impl Worker {
                 let answer = self.request(context, scope, session, &message, &envelope, id).await;
                 answer.map_err(|refusal| (refusal, Some(id.to_owned())))
             }
-            Kind::Notification | Kind::Response => {
+            Kind::Notification => {
                 if envelope.method() != methods::INITIALIZED {
                     self.tell_all(session, &message).await;
                 }
+                Ok(accepted())
+            }
+            Kind::Response => {
+                self.answer_server(session, &message).await;
                 Ok(accepted())
             }
         }
@@ -218,21 +224,34 @@ impl Worker {
         Ok(())
     }
 
+    /// A client's answer to a server's request. With one server open it is that
+    /// one's; with several it cannot be told whose, and none may get another's.
+    async fn answer_server(&self, session: &Session, message: &Bytes) {
+        let record = self.edge.bindings.record(session.id);
+        match record.as_ref().map(|record| record.servers.len()) {
+            Some(1) => self.tell_all(session, message).await,
+            _ => tracing::warn!(
+                session = %session.id.short(),
+                "an answer to a server's request is dropped: several servers are open"
+            ),
+        }
+    }
+
     /// Hands a message to every server that the session has open. A lost one is
     /// not opened for it: nothing of the old conversation is left there.
     async fn tell_all(&self, session: &Session, message: &Bytes) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
-        for (server, binding) in &record.servers {
-            if let Some(node) = topology.node(&binding.node) {
-                let outgoing = Outgoing::post(message.clone(), None);
-                self.close_at(node, session, server, &outgoing).await;
-            }
-        }
+        let outgoing = Outgoing::post(message.clone(), None);
+        let telling = record.servers.iter().filter_map(|(server, binding)| {
+            let node = topology.node(&binding.node)?;
+            Some(self.tell(node, session, server, &outgoing))
+        });
+        futures_util::future::join_all(telling).await;
     }
 
-    /// One exchange with one node whose outcome does not matter.
-    pub(super) async fn close_at(
+    /// One exchange with one node whose outcome does not matter, bounded in time.
+    pub(super) async fn tell(
         &self,
         node: &Node,
         session: &Session,
@@ -246,8 +265,11 @@ impl Worker {
         }
         let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
         request.extensions_mut().insert(facts);
-        if let Err(failure) = self.link.call(&node.reach, server, request).await {
-            tracing::debug!(node = %node.id, server = %server, "{failure}");
+        let call = self.link.call(&node.reach, server, request);
+        match tokio::time::timeout(TELL_TIMEOUT, call).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => tracing::debug!(node = %node.id, server = %server, "{failure}"),
+            Err(_) => tracing::debug!(node = %node.id, server = %server, "no answer"),
         }
     }
 

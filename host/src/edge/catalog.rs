@@ -25,6 +25,8 @@ const QUIET: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A failed fetch is tried again by the next list after this time.
 const RETRY: Duration = Duration::from_secs(2);
+/// A discovery that installs its server first has 180 s for that alone.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// The size of a catalogue on the seam.
 const MAX_CATALOG: usize = 64 << 20;
 
@@ -45,11 +47,16 @@ struct Entry {
     before: Option<Arc<Catalog>>,
 }
 
-type MergedKey = (Scope, ClientSet);
+/// What was merged, and from which state of catalogues and topology.
+struct Made {
+    catalogues: u64,
+    generation: u64,
+    merged: Arc<Merged>,
+}
 
 pub struct Catalogs {
     entries: Mutex<HashMap<Key, Entry>>,
-    merged: Mutex<HashMap<MergedKey, (u64, u64, Arc<Merged>)>>,
+    merged: Mutex<HashMap<(Scope, ClientSet), Made>>,
     /// Servers that a list has waited for.
     waited: Mutex<HashSet<(ServerName, ClientSet)>>,
     changes: watch::Sender<u64>,
@@ -73,6 +80,8 @@ impl Catalogs {
         self.changes.subscribe()
     }
 
+    /// What a replica offers to these clients; until that is known, what it offers
+    /// to clients without capabilities.
     fn known(
         &self,
         topology: &Topology,
@@ -80,12 +89,16 @@ impl Catalogs {
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
         let entries = lock(&self.entries);
-        candidates(topology, server).find_map(|node| {
+        let of = |node: &Node, set: ClientSet| {
             let entry = entries.get(&(node.id.clone(), server.clone(), set))?;
             match &entry.state {
                 State::Known(catalog) => Some(Arc::clone(catalog)),
                 State::Fetching | State::Failed(_) => entry.before.clone(),
             }
+        };
+        let exact = candidates(topology, server).find_map(|node| of(node, set));
+        exact.or_else(|| {
+            candidates(topology, server).find_map(|node| of(node, ClientSet::default()))
         })
     }
 
@@ -183,7 +196,8 @@ impl Worker {
         let any_known = missing.len() < members.len();
         let mut quiet_at = if any_known { Instant::now() + QUIET } else { deadline };
         while !missing.is_empty() {
-            let until = quiet_at.min(deadline);
+            // A server that has answered other clients will answer these too.
+            let until = if self.any_alive(&missing) { deadline } else { quiet_at.min(deadline) };
             if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
                 break;
             }
@@ -196,6 +210,14 @@ impl Worker {
             }
         }
         lock(&catalogs.waited).extend(missing.into_iter().map(|server| (server, set)));
+    }
+
+    fn any_alive(&self, servers: &[ServerName]) -> bool {
+        let topology = self.edge.topology.load();
+        let catalogs = &self.edge.catalogs;
+        servers
+            .iter()
+            .any(|server| catalogs.known(&topology, server, ClientSet::default()).is_some())
     }
 
     fn missing(&self, members: &[Member], set: ClientSet) -> Vec<ServerName> {
@@ -212,11 +234,11 @@ impl Worker {
         let topology = self.edge.topology.load();
         let version = *catalogs.changes.borrow();
         let key = (scope.clone(), set);
-        if let Some((at, generation, merged)) = lock(&catalogs.merged).get(&key)
-            && *at == version
-            && *generation == topology.generation
+        if let Some(made) = lock(&catalogs.merged).get(&key)
+            && made.catalogues == version
+            && made.generation == topology.generation
         {
-            return Arc::clone(merged);
+            return Arc::clone(&made.merged);
         }
         let known: Vec<(&Member, Arc<Catalog>)> = members
             .iter()
@@ -236,7 +258,12 @@ impl Worker {
             Scope::All | Scope::Group(_) => config.prefix,
         };
         let merged = Arc::new(Merged::of(&parts, Naming { mode, separator: &config.separator }));
-        lock(&catalogs.merged).insert(key, (version, topology.generation, Arc::clone(&merged)));
+        let made = Made {
+            catalogues: version,
+            generation: topology.generation,
+            merged: Arc::clone(&merged),
+        };
+        lock(&catalogs.merged).insert(key, made);
         merged
     }
 
@@ -246,6 +273,8 @@ impl Worker {
         for member in members {
             for node in candidates(&topology, &member.server) {
                 self.fetch_if_new(node, &member.server, set);
+                // Known early, since hosts begin with it.
+                self.fetch_if_new(node, &member.server, ClientSet::default());
             }
         }
     }
@@ -277,7 +306,9 @@ impl Worker {
         let reach = node.reach.clone();
         tokio::spawn(async move {
             let (_, server, set) = &key;
-            let state = match worker.fetch(&reach, server, *set).await {
+            let fetch = worker.fetch(&reach, server, *set);
+            let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
+            let state = match fetched.unwrap_or_else(|_| Err("no answer".to_owned())) {
                 Ok(catalog) => State::Known(Arc::new(catalog)),
                 Err(why) => {
                     tracing::debug!(node = %key.0, server = %server, "no catalogue: {why}");

@@ -172,7 +172,14 @@ impl Worker {
             None => {}
         }
         match sent {
-            Ok(response) => Ok(Delivered { response, token }),
+            Ok(response) => match Outcome::read(response.headers()) {
+                // The body is gone: whoever has it must send it again.
+                Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
+                    server: server.clone(),
+                    why: "it was lost while the request came in; send it again".to_owned(),
+                }),
+                Some(Outcome::Sent) | None => Ok(Delivered { response, token }),
+            },
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
                 self.suspect(&node.id, &why);
                 Err(Refusal::Lost { server: server.clone(), why })

@@ -14,7 +14,7 @@
 //! 8 settle    settle     by Drop: metrics and the access log
 //! ```
 //!
-//! An error on the way is a [`rescue::Refusal`]; one table answers the client.
+//! An error on the way is a refusal (`rescue`); one table answers the client.
 //! The edge starts no process and knows no cluster: it sees a topology snapshot,
 //! a strategy and a [`crate::seam::Link`].
 

@@ -216,11 +216,11 @@ impl Worker {
         };
         if let Some(record) = self.edge.bindings.forget(session.id) {
             let topology = self.edge.topology.load_full();
-            for (server, binding) in record.servers {
-                if let Some(node) = topology.node(&binding.node) {
-                    self.close_at(node, &session, &server, &outgoing).await;
-                }
-            }
+            let closing = record.servers.iter().filter_map(|(server, binding)| {
+                let node = topology.node(&binding.node)?;
+                Some(self.tell(node, &session, server, &outgoing))
+            });
+            futures_util::future::join_all(closing).await;
         }
         Ok(Response::new(Body::Empty))
     }

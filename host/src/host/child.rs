@@ -119,13 +119,10 @@ impl Child {
         self.end.notify_one();
     }
 
-    /// Resolves when the process has gone, with how it ended.
-    pub async fn exited(&self) -> String {
-        let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await {
-            Ok(how) => how.clone().unwrap_or_default(),
-            Err(_) => "is gone".to_owned(),
-        }
+    /// Becomes how it ended when the process has gone.
+    #[must_use]
+    pub fn exit(&self) -> watch::Receiver<Option<String>> {
+        self.exit.clone()
     }
 }
 

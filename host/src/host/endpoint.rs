@@ -253,9 +253,10 @@ async fn forget_when_lost(
     mut lost: LostSignal,
 ) {
     let Ok(why) = lost.wait_for(Option::is_some).await.map(|why| why.clone()) else { return };
-    if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why) {
+    if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
+        && shared.table.remove_if(&key, &instance)
+    {
         tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
-        shared.table.remove_if(&key, &instance);
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
+use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::{headers, splice, sse};
 use crate::seam::Body;
 
@@ -51,7 +52,7 @@ pub async fn respond(
 /// An event stream of whatever comes.
 pub fn stream(messages: mpsc::Receiver<Message>, first: Option<Bytes>) -> Response<Body> {
     let events = Events {
-        first: Some(first.map_or_else(|| Bytes::from_static(sse::KEEP_ALIVE), |m| encode(m))),
+        first: Some(first.map_or_else(|| Bytes::from_static(sse::KEEP_ALIVE), encode)),
         messages: Some(messages),
         silence: Box::pin(tokio::time::sleep(KEEP_ALIVE)),
     };
@@ -61,6 +62,12 @@ pub fn stream(messages: mpsc::Receiver<Message>, first: Option<Bytes>) -> Respon
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// A failure that answers a request is an answer: several SDKs end their transport
+/// at any status but 200.
+pub fn status_for(envelope: &Envelope<'_>, otherwise: StatusCode) -> StatusCode {
+    if envelope.kind() == Kind::Request { StatusCode::OK } else { otherwise }
 }
 
 pub fn json(message: Bytes) -> Response<Body> {

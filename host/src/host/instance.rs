@@ -43,7 +43,7 @@ pub enum OpenError {
 
 enum Transport {
     Stdio(Stdio),
-    Http(RemoteHttp),
+    Http(Box<RemoteHttp>),
 }
 
 pub struct Instance {
@@ -64,24 +64,18 @@ impl Instance {
         pool: &Pool,
         means: &Means,
     ) -> Result<Self, OpenError> {
-        let open = Self::start(server, recipe, params, pool, means);
-        let instance = match tokio::time::timeout(INITIALIZE_TIMEOUT, open).await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(OpenError::Silent { server: server.clone() }),
-        };
-        if handshake == Handshake::Host {
-            let message = jsonrpc::notification(methods::INITIALIZED);
-            if let Ok(envelope) = Envelope::parse(&message) {
-                instance.post(message.clone(), &envelope, true, pool).await;
-            }
+        let open = Self::start(server, recipe, params, handshake, pool, means);
+        match tokio::time::timeout(INITIALIZE_TIMEOUT, open).await {
+            Ok(opened) => opened,
+            Err(_) => Err(OpenError::Silent { server: server.clone() }),
         }
-        Ok(instance)
     }
 
     async fn start(
         server: &ServerName,
         recipe: &Recipe,
         params: &[u8],
+        handshake: Handshake,
         pool: &Pool,
         means: &Means,
     ) -> Result<Self, OpenError> {
@@ -118,10 +112,17 @@ impl Instance {
                 let result = caller::result_of(response).await.map_err(refused)?;
                 let version = version_of(&result);
                 remote.opened(session, &version);
-                (Transport::Http(remote), result)
+                (Transport::Http(Box::new(remote)), result)
             }
         };
-        Ok(Self { transport, result, told_initialized: false.into() })
+        let instance = Self { transport, result, told_initialized: false.into() };
+        if handshake == Handshake::Host {
+            let message = jsonrpc::notification(methods::INITIALIZED);
+            if let Ok(envelope) = Envelope::parse(&message) {
+                instance.post(message.clone(), &envelope, true, pool).await;
+            }
+        }
+        Ok(instance)
     }
 
     /// Sends one message of the session.
@@ -157,6 +158,15 @@ impl Instance {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.close(),
             Transport::Http(remote) => remote.close(pool).await,
+        }
+    }
+
+    /// Whether a call is under way or somebody listens.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.is_busy(),
+            Transport::Http(_) => false,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Mailbox {
     listener: Option<mpsc::Sender<Message>>,
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
+    /// Nothing more comes from the server.
+    gone: bool,
 }
 
 /// Where a message is to go.
@@ -52,6 +54,8 @@ pub enum Refused {
     DuplicateId,
     TooMany,
     AlreadyListening,
+    /// The server has ended: nothing was sent.
+    Gone,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +85,9 @@ impl Mailbox {
         request: &Envelope<'_>,
         limit: usize,
     ) -> Result<mpsc::Receiver<Message>, Refused> {
+        if self.gone {
+            return Err(Refused::Gone);
+        }
         let key = key(request.id_text().unwrap_or("null"));
         if self.in_flight.contains_key(&key) {
             return Err(Refused::DuplicateId);
@@ -129,9 +136,9 @@ impl Mailbox {
             Kind::Request if envelope.method() == "ping" => {
                 Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
             }
-            Kind::Request => self.to_related(line),
+            Kind::Request => self.send_related(line),
             Kind::Notification if methods::is_unrelated(envelope.method()) => {
-                self.to_listener(line)
+                self.send_listener(line)
             }
             Kind::Notification if envelope.method() == methods::PROGRESS => {
                 match self.by_token(envelope) {
@@ -140,11 +147,43 @@ impl Mailbox {
                     None => Delivery::Done,
                 }
             }
-            Kind::Notification => self.to_related(line),
+            Kind::Notification => self.send_related(line),
         }
     }
 
-    /// The server is gone: every waiting request is answered.
+    /// The client takes a request back. Servers do not answer it then, so it is
+    /// answered here.
+    pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Cancelled<'a> {
+            #[serde(borrow)]
+            request_id: Option<&'a RawValue>,
+        }
+        let id = cancelled
+            .params
+            .and_then(|params| serde_json::from_str::<Cancelled<'_>>(params.get()).ok())
+            .and_then(|params| params.request_id);
+        let Some(id) = id else { return };
+        if let Some(request) = self.in_flight.remove(&key(id.get())) {
+            let text = "cancelled by the client";
+            let error = jsonrpc::error(Some(id.get()), code::CANCELLED, text);
+            let _ = request.sink.try_send(Message::Last(error));
+        }
+    }
+
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty() || self.listener.as_ref().is_some_and(|l| !l.is_closed())
+    }
+
+    /// The server is gone: every waiting request is answered, and no more taken.
+    pub fn end(&mut self, message: &str) {
+        self.gone = true;
+        self.fail_all(message);
+    }
+
+    /// Answers every waiting request.
     pub fn fail_all(&mut self, message: &str) {
         self.listener = None;
         for (id, request) in self.in_flight.drain() {
@@ -162,14 +201,14 @@ impl Mailbox {
             .map(|request| request.sink.clone())
     }
 
-    fn to_related(&mut self, line: Bytes) -> Delivery {
+    fn send_related(&mut self, line: Bytes) -> Delivery {
         match self.in_flight.values().filter(|r| !r.sink.is_closed()).max_by_key(|r| r.order) {
             Some(request) => Delivery::To(request.sink.clone(), Message::Part(line)),
-            None => self.to_listener(line),
+            None => self.send_listener(line),
         }
     }
 
-    fn to_listener(&mut self, line: Bytes) -> Delivery {
+    fn send_listener(&mut self, line: Bytes) -> Delivery {
         if let Some(listener) = &self.listener {
             match listener.try_send(Message::Part(line)) {
                 Ok(()) => return Delivery::Done,

@@ -18,6 +18,8 @@ use super::events;
 
 /// What an upstream may say when it refuses something.
 const ERROR_BODY: usize = 64 * 1024;
+/// Nobody waits longer for an upstream's good-bye.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
@@ -87,10 +89,13 @@ impl RemoteHttp {
         };
         let status = response.status();
         if status.is_success() {
+            if envelope.kind() == Kind::Request && status != StatusCode::OK {
+                return self.refused(envelope, status, b"");
+            }
             return relayed(response);
         }
         let text = error_text(response).await;
-        if self.has_session && is_lost(status, &text) {
+        if self.has_session && is_lost(status, &text) && !is_answer(&text, envelope) {
             let mut gone = events::json(jsonrpc::error(
                 envelope.id_text(),
                 code::SESSION,
@@ -144,11 +149,17 @@ impl RemoteHttp {
 
     /// Ends the upstream's session; its answer does not matter.
     pub async fn close(&self, pool: &Pool) {
-        if self.has_session {
-            let request = self.request(Method::DELETE, Body::Empty);
-            if let Err(failure) = pool.send(&self.upstream.target, request).await {
-                tracing::debug!(server = %self.server, "DELETE upstream: {failure}");
+        if !self.has_session {
+            return;
+        }
+        let request = self.request(Method::DELETE, Body::Empty);
+        let sent = pool.send(&self.upstream.target, request);
+        match tokio::time::timeout(CLOSE_TIMEOUT, sent).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => {
+                tracing::debug!(server = %self.server, "DELETE upstream: {failure}")
             }
+            Err(_) => tracing::debug!(server = %self.server, "DELETE upstream: no answer"),
         }
     }
 
@@ -176,7 +187,7 @@ impl RemoteHttp {
         };
         let mut response =
             events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         outcome.write(response.headers_mut());
         response
     }
@@ -184,9 +195,7 @@ impl RemoteHttp {
     /// An upstream's own error: as it stands if it is a JSON-RPC answer to this
     /// request, else in our words. A 401 or 403 is between gateway and upstream.
     fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
-        if let Ok(answer) = Envelope::parse(text)
-            && answer.kind() == Kind::Response
-            && answer.id_text() == envelope.id_text()
+        if is_answer(text, envelope)
             && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         {
             return events::json(Bytes::copy_from_slice(text));
@@ -201,7 +210,7 @@ impl RemoteHttp {
             _ => format!("server {} answers {status}", self.server),
         };
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         response
     }
 }
@@ -217,6 +226,22 @@ fn relayed(response: Response<Body>) -> Response<Body> {
         }
     }
     relayed
+}
+
+/// Whether the body answers this very request: then the server has seen it, and
+/// only says "session not found" for a session that is lost.
+fn is_answer(text: &[u8], request: &Envelope<'_>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    Envelope::parse(text).is_ok_and(|answer| {
+        let error = answer.error.and_then(|error| serde_json::from_str::<Error>(error.get()).ok());
+        answer.kind() == Kind::Response
+            && request.id.is_some()
+            && answer.id_text() == request.id_text()
+            && error.is_none_or(|error| error.code != code::SESSION)
+    })
 }
 
 /// The specification says 404; several servers say 400 with a word about it.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::splice;
+use crate::protocol::{methods, splice};
 use crate::seam::{Body, Outcome};
 
 use super::child::{Child, Children, Program, StartError};
@@ -20,6 +20,8 @@ use super::mailbox::{Delivery, Mailbox, Refused};
 
 /// Messages waiting for a server that does not read; then its clients wait.
 const WRITE_QUEUE: usize = 256;
+/// Time for what a process wrote before it ended.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
 /// First buffer of the reader; it grows to what a line needs.
 const READ_BUFFER: usize = 8 * 1024;
 /// A stderr line is cut here.
@@ -80,7 +82,12 @@ impl Stdio {
         });
         let pid = child.pid;
         tracing::debug!(server = %server, pid, "server started");
-        tokio::spawn(write(pipes.stdin, messages, shared.closing.subscribe()));
+        tokio::spawn(write(
+            pipes.stdin,
+            messages,
+            shared.closing.subscribe(),
+            Arc::downgrade(&child),
+        ));
         tokio::spawn(drain_stderr(server.clone(), pid, pipes.stderr));
         tokio::spawn(read(
             Arc::clone(&shared),
@@ -107,6 +114,11 @@ impl Stdio {
         self.shared.lost.subscribe()
     }
 
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.mailbox(|mailbox| mailbox.is_busy())
+    }
+
     /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
         self.shared.closing.send_replace(true);
@@ -125,6 +137,7 @@ impl Stdio {
                 .mailbox(|mailbox| mailbox.expect(envelope, self.shared.limits.in_flight))
             {
                 Ok(messages) => Some(messages),
+                Err(Refused::Gone) => return self.not_sent(envelope),
                 Err(refused) => return refuse(envelope, refused),
             },
             Kind::Notification | Kind::Response => None,
@@ -132,6 +145,9 @@ impl Stdio {
         let sent = self.to_server.send(splice::on_one_line(message)).await.is_ok();
         if !sent {
             return self.not_sent(envelope);
+        }
+        if envelope.method() == methods::CANCELLED {
+            self.mailbox(|mailbox| mailbox.cancel(envelope));
         }
         let Some(messages) = expected else { return accepted() };
         match events::respond(messages, events).await {
@@ -168,7 +184,7 @@ impl Stdio {
         let text = format!("server {} {what}", self.shared.server);
         let error = jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text);
         let mut response = events::json(error);
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         outcome.write(response.headers_mut());
         response
     }
@@ -195,6 +211,7 @@ fn refuse(envelope: &Envelope<'_>, refused: Refused) -> Response<Body> {
             (StatusCode::TOO_MANY_REQUESTS, "too many requests in flight in this session")
         }
         Refused::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
+        Refused::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
     };
     let mut response =
         events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
@@ -208,6 +225,7 @@ async fn write(
     mut stdin: ChildStdin,
     mut messages: mpsc::Receiver<Bytes>,
     mut closing: watch::Receiver<bool>,
+    child: std::sync::Weak<Child>,
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
@@ -226,7 +244,10 @@ async fn write(
             buffer.extend_from_slice(b"\n");
         }
         if stdin.write_all(&buffer).await.is_err() {
-            // The reader sees the end of the other pipe and says why.
+            // A server that takes nothing more is of no use; the reader says why.
+            if let Some(child) = child.upgrade() {
+                child.end();
+            }
             return;
         }
         buffer.clear();
@@ -241,9 +262,15 @@ async fn read(
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut skipping = false;
+    let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
     loop {
         let before = buffer.len();
-        match stdout.read_buf(&mut buffer).await {
+        let read = tokio::select! {
+            read = stdout.read_buf(&mut buffer) => read,
+            // Somebody who is no child of ours any more may hold the pipe open.
+            () = gone(&mut exited) => break,
+        };
+        match read {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
@@ -271,14 +298,25 @@ async fn read(
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
-    let how = match child.upgrade() {
-        Some(child) => child.exited().await,
-        None => "was ended".to_owned(),
+    let text =
+        format!("server {} has ended while the call was under way; it may have run", shared.server);
+    shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).end(&text);
+    if let Some(child) = child.upgrade() {
+        // It may have closed the pipe and stayed.
+        child.end();
+    }
+    let how = match exited.wait_for(Option::is_some).await {
+        Ok(how) => how.clone().unwrap_or_default(),
+        Err(_) => "was ended".to_owned(),
     };
     let why: Arc<str> = format!("server {} has ended ({how})", shared.server).into();
-    let text = format!("{why} while the call was under way; it may have run");
-    shared.mailbox.lock().unwrap_or_else(PoisonError::into_inner).fail_all(&text);
     shared.lost.send_replace(Some(why));
+}
+
+/// Resolves a little after the process has gone: what it wrote last is read first.
+async fn gone(exited: &mut watch::Receiver<Option<String>>) {
+    let _ = exited.wait_for(Option::is_some).await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 async fn take_line(shared: &Shared, to_server: &mpsc::WeakSender<Bytes>, line: Bytes) {
@@ -299,8 +337,9 @@ async fn take_line(shared: &Shared, to_server: &mpsc::WeakSender<Bytes>, line: B
         // A client that reads slowly slows its own server down, nobody else's.
         Delivery::To(sink, message) => drop(sink.send(message).await),
         Delivery::Reply(reply) => {
+            // A server that does not read must not stop its own reader.
             if let Some(to_server) = to_server.upgrade() {
-                let _ = to_server.send(reply).await;
+                let _ = to_server.try_send(reply);
             }
         }
         Delivery::Done => {}

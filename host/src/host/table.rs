@@ -75,16 +75,15 @@ impl Table {
         self.locked(|slots| slots.remove(key)).and_then(instance_of)
     }
 
-    /// Takes the slot away only if it still holds this very instance.
-    pub fn remove_if(&self, key: &Key, instance: &Arc<Instance>) {
+    /// Takes the slot away only if it still holds this very instance; says whether
+    /// it did.
+    pub fn remove_if(&self, key: &Key, instance: &Arc<Instance>) -> bool {
         self.locked(|slots| {
             let same = slots.get(key).is_some_and(|slot| {
                 matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
             });
-            if same {
-                slots.remove(key);
-            }
-        });
+            same && slots.remove(key).is_some()
+        })
     }
 
     /// Takes away what was not used for so long, and failed openings.
@@ -93,8 +92,12 @@ impl Table {
             let stale: Vec<Key> = slots
                 .iter()
                 .filter(|(_, slot)| {
-                    let failed = matches!(&*slot.opened.borrow(), Some(Err(_)));
-                    failed || is_abandoned(&slot.opened) || slot.last_used.elapsed() > idle
+                    let in_use = match &*slot.opened.borrow() {
+                        None => true,
+                        Some(Ok(instance)) => instance.is_busy(),
+                        Some(Err(_)) => return true,
+                    };
+                    is_abandoned(&slot.opened) || (!in_use && slot.last_used.elapsed() > idle)
                 })
                 .map(|(key, _)| key.clone())
                 .collect();

@@ -22,6 +22,8 @@ pub mod code {
     /// Our own, outside every reserved range: the server went away while the
     /// call was under way, and the call may have run.
     pub const SERVER_LOST: i64 = -31001;
+    /// Our own: the client took the request back.
+    pub const CANCELLED: i64 = -31003;
     /// Our own: no replica could take the request; it has not run.
     pub const UNAVAILABLE: i64 = -31002;
 }
@@ -88,9 +90,16 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    fn checked(self) -> Result<Self, Malformed> {
+    fn checked(mut self) -> Result<Self, Malformed> {
         if self.jsonrpc.as_deref() != Some("2.0") {
             return Err(Malformed::Message("\"jsonrpc\" must be \"2.0\""));
+        }
+        // Sloppy servers write the absent one as null.
+        let is_null = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "null");
+        match (is_null(self.result), is_null(self.error)) {
+            (_, true) if self.result.is_some() => self.error = None,
+            (true, false) if self.error.is_some() => self.result = None,
+            _ => {}
         }
         if self.result.is_some() && self.error.is_some() {
             return Err(Malformed::Message("\"result\" and \"error\" exclude each other"));

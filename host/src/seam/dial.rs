@@ -20,8 +20,8 @@ use super::Body;
 
 /// A connection that is not up by then is refused; nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Shorter than the idle timeouts of common servers and proxies.
-const MAX_IDLE: Duration = Duration::from_secs(25);
+/// Shorter than the idle timeouts of common servers: Node's is 5 s.
+const MAX_IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept for one target, by worker.
 const MAX_IDLE_CONNECTIONS: usize = 256;
 

@@ -141,6 +141,8 @@ impl Bindings {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, opened_at);
+            // It is in use somewhere: its idle time begins now.
+            record.last_used = record.last_used.max(now);
             let reported = Binding {
                 node: node.clone(),
                 since: opened_at,
