@@ -16,25 +16,29 @@ pub struct Routes {
     pub node: Option<NodeRoutes>,
 }
 
+impl Routes {
+    fn on_node(&self, path: &str) -> Option<&NodeRoutes> {
+        self.node.as_ref().filter(|_| path.starts_with("/cluster/"))
+    }
+}
+
 impl OtherRoutes for Routes {
+    fn takes(&self, path: &str) -> bool {
+        self.on_node(path).is_some() || Api::serves(path)
+    }
+
     fn serve(
         &self,
         worker: &Worker,
         request: Request<Body>,
         peer: SocketAddr,
         local: SocketAddr,
-    ) -> Result<BoxFuture<'static, Response<Body>>, Request<Body>> {
-        let path = request.uri().path();
-        if let Some(node) = &self.node
-            && path.starts_with("/cluster/")
-        {
+    ) -> BoxFuture<'static, Response<Body>> {
+        if let Some(node) = self.on_node(request.uri().path()) {
             let (node, endpoint) = (node.clone(), worker.link.local());
-            return Ok(Box::pin(async move { node.serve(endpoint, request, peer).await }));
+            return Box::pin(async move { node.serve(endpoint, request, peer).await });
         }
-        if Api::serves(path) {
-            let (api, link) = (self.api.clone(), worker.link.clone());
-            return Ok(Box::pin(api.answer(request, Caller { peer, local, link })));
-        }
-        Err(request)
+        let (api, link) = (self.api.clone(), worker.link.clone());
+        Box::pin(api.answer(request, Caller { peer, local, link }))
     }
 }

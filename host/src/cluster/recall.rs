@@ -93,7 +93,7 @@ pub async fn recall(
         all_reported.closed().await;
         return;
     }
-    let calls = kept.into_iter().filter_map(|kept| entry_of(kept)).map(|entry| {
+    let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
         let (control, link) = (&control, &link);
         async move {
             let id = entry.id.clone();

@@ -30,11 +30,12 @@ pub fn admit(
     check_bearer(config, headers)
 }
 
+/// Lets a request in, or says with status and text why not.
+type Admits = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
+
 /// The same for the management API, whose refusals have another shape: status
 /// and text.
-pub fn for_management(
-    edge: Arc<Edge>,
-) -> Box<dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync> {
+pub fn for_management(edge: Arc<Edge>) -> Box<Admits> {
     Box::new(move |headers, local| {
         check_site(&edge.config, headers, local.ip())
             .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))?;

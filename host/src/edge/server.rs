@@ -29,14 +29,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves what is not MCP: the management API, and the seam's remote side.
 pub trait OtherRoutes: Send + Sync {
-    /// None if the path is not one of its own.
+    /// Whether the path is one of its own.
+    fn takes(&self, path: &str) -> bool;
+
+    /// Answers a request whose path it takes.
     fn serve(
         &self,
         worker: &Worker,
         request: Request<Body>,
         peer: SocketAddr,
         local: SocketAddr,
-    ) -> Result<BoxFuture<'static, Response<Body>>, Request<Body>>;
+    ) -> BoxFuture<'static, Response<Body>>;
 }
 
 /// Accepts until `draining`, then waits until every connection has ended.
@@ -125,7 +128,7 @@ async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
     memory: &Memory,
-    request: Request<Body>,
+    mut request: Request<Body>,
     peer: SocketAddr,
     local: SocketAddr,
 ) -> Response<Body> {
@@ -133,10 +136,9 @@ async fn route(
     if header_block(&request) > limit {
         return Refusal::HeadersTooLarge(limit).response(None);
     }
-    let mut request = match routes.serve(worker, request, peer, local) {
-        Ok(response) => return response.await,
-        Err(request) => request,
-    };
+    if routes.takes(request.uri().path()) {
+        return routes.serve(worker, request, peer, local).await;
+    }
     headers::strip_internal(request.headers_mut());
     let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
     let response = match mcp(worker, memory, request, peer, local).await {
