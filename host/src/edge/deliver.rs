@@ -87,16 +87,10 @@ impl Worker {
             let node = match self.holder(session, server, &failed).await {
                 Some(node) => node,
                 None => {
-                    let opened = self
-                        .establish(
-                            context,
-                            session,
-                            server,
-                            &outgoing.body,
-                            Handshake::Host,
-                            &mut failed,
-                        )
-                        .await?;
+                    let (message, handshake) = (&outgoing.body, Handshake::Host);
+                    let opening =
+                        self.establish(context, session, server, message, handshake, &mut failed);
+                    let opened = Box::pin(opening).await?;
                     token = opened.token.or(token);
                     opened.node
                 }
@@ -106,7 +100,7 @@ impl Worker {
                 Ok(response) => match Outcome::read(response.headers()) {
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
-                        self.open_again(&node, session, server, &mut failed).await;
+                        Box::pin(self.open_again(&node, session, server, &mut failed)).await;
                     }
                     Some(Outcome::NotSent) => {
                         why = format!("node {} could not reach it", node.id);

@@ -1,5 +1,8 @@
 //! Streamable HTTP for the revisions with sessions: 2025-03-26, 2025-06-18 and
 //! 2025-11-25 (basic/transports, "Streamable HTTP").
+//!
+//! What is not the pass-through of a small message is boxed where it is awaited: a
+//! future is as large as its largest branch, and this one is made for every request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,11 +67,12 @@ impl Worker {
         let session = match memory.session(&self.edge, &context.headers, scope, &principal) {
             Ok(Some(session)) => session,
             Ok(None) => {
-                return self.first(context, scope, principal, body, Refusal::MissingSession).await;
+                let missing = Refusal::MissingSession;
+                return Box::pin(self.first(context, scope, principal, body, missing)).await;
             }
             Err(refusal @ Refusal::UnknownSession) => {
                 // A client may begin anew with its old id still attached.
-                return self.first(context, scope, principal, body, refusal).await;
+                return Box::pin(self.first(context, scope, principal, body, refusal)).await;
             }
             Err(refusal) => return Err((refusal, None)),
         };
@@ -76,7 +80,7 @@ impl Worker {
             Some(server) => self.pass(context, &session, server, body).await,
             None => {
                 let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
-                self.aggregate(context, scope, &session, message).await
+                Box::pin(self.aggregate(context, scope, &session, message)).await
             }
         }
     }
@@ -164,7 +168,8 @@ impl Worker {
             }
             Kept::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new(), accept);
-                let sent = self.deliver_once(context, session, server, &outgoing, body, &cut).await;
+                let sent = self.deliver_once(context, session, server, &outgoing, body, &cut);
+                let sent = Box::pin(sent).await;
                 sent.map_err(|refusal| (refusal, None))?
             }
         };

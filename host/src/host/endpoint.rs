@@ -123,7 +123,7 @@ impl Host {
         }
         let key = (facts.session, server);
         match (facts.open, request.method()) {
-            (Some(handshake), &Method::POST) => self.open(key, handshake, request).await,
+            (Some(handshake), &Method::POST) => Box::pin(self.open(key, handshake, request)).await,
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => self.listen(key, &request).await,
             (None, &Method::DELETE) => {

@@ -44,6 +44,12 @@ impl Accepts {
     /// parameters are understood; a quality of 0 refuses.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
+        // What the SDKs send, one and all.
+        if let Some(b"application/json, text/event-stream") =
+            headers.get(header::ACCEPT).map(|value| value.as_bytes())
+        {
+            return Self { json: true, events: true };
+        }
         let mut accepts = Self { json: false, events: false };
         let mut any = false;
         for value in headers.get_all(header::ACCEPT) {

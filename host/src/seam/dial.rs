@@ -108,7 +108,8 @@ impl Pool {
                 Err((error, None)) => return Err(Failure::Broken(error)),
             }
         }
-        let sender = self.connect(target).await.map_err(Failure::NotSent)?;
+        // Rare and large (TLS): boxed, so that every exchange's future stays small.
+        let sender = Box::pin(self.connect(target)).await.map_err(Failure::NotSent)?;
         self.send_on(target, sender, request).await.map_err(|(error, unsent)| match unsent {
             Some(_) => Failure::NotSent(error),
             None => Failure::Broken(error),
