@@ -42,10 +42,10 @@ impl Case {
     pub fn load(&self) -> Result<Loaded, Report> {
         let env = |name: &str| self.env.get(name).cloned();
         let sources =
-            Sources { explicit: None, env: &env, cwd: "/work".into(), allow_open: self.allow_open };
+            Sources { explicit: None, env: &env, cwd: "/srv".into(), allow_open: self.allow_open };
         let settings = Settings {
             label: FILE_NAME.to_owned(),
-            path: Some(Path::new("/work").join(FILE_NAME)),
+            path: Some(Path::new("/srv").join(FILE_NAME)),
             text: self.text.clone(),
         };
         from_settings(settings, &sources)

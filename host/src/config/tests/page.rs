@@ -28,7 +28,7 @@ fn a_node_with_every_kind_of_server() {
         "\
 mode            node
 listening       [::]:any free port
-data folder     /work/data
+data folder     /srv/data
 strategy        cookie MCPHUB_NODE, kept for 1 h of idleness, signed
 access          bearer key, hosts h, no global route
 tool names      server-tool

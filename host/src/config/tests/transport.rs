@@ -43,7 +43,7 @@ fn variables_expand_in_every_string_of_an_entry() {
     let Some(Transport::Stdio { cwd, .. }) = &config.servers[0].transport else {
         panic!("{config:?}");
     };
-    assert_eq!(cwd.as_deref(), Some(Path::new("/work/work/d")));
+    assert_eq!(cwd.as_deref(), Some(Path::new("/srv/work/d")));
     let (command, args, env) = stdio(config);
     assert_eq!(command, "uvx");
     assert_eq!(args, ["--port", "8080", "true", "9", "a b"]);

@@ -18,7 +18,7 @@ fn sticky(section: &str) -> Case {
 fn every_default_is_real() {
     let config = file("{}").warns(&[]);
     assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 3000 });
-    assert_eq!(config.data_dir, Path::new("/work/data"));
+    assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!((config.token, config.secret, config.store), (None, None, Store::Memory));
     assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
     assert!(config.servers.is_empty() && config.groups.is_empty());
@@ -82,7 +82,7 @@ fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
     }
     assert_eq!(
         sticky(r#"{"strategy": "s/zone.wasm"}"#).warns(&[]).sticky.strategy,
-        "/work/s/zone.wasm"
+        "/srv/s/zone.wasm"
     );
     assert_eq!(
         sticky(r#"{"strategy": "/s/zone.wasm"}"#).warns(&[]).sticky.strategy,
