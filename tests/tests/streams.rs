@@ -90,3 +90,17 @@ fn the_get_stream_brings_what_the_server_says_by_itself() {
         |message: &serde_json::Value| message["method"] == "notifications/resources/list_changed";
     assert!(on_post.iter().any(is_change) || is_change(&stream.event().json()));
 }
+
+#[test]
+fn an_open_get_stream_does_not_hold_up_the_end_of_the_gateway() {
+    for path in ["/mcp", "/mcp/notes"] {
+        let mut gateway = gateway();
+        let session = gateway.client(path).initialize();
+        let mut stream = session.listen();
+        let began = std::time::Instant::now();
+        assert!(gateway.terminate().success());
+        // A drain that waits for streams takes ten seconds.
+        assert!(began.elapsed().as_secs() < 8, "{path}: {:?}", began.elapsed());
+        while stream.next_event().is_some() {}
+    }
+}

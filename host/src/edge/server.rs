@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -86,15 +86,21 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limit = worker.edge.config.header_block;
-    let shared = Arc::new((worker, routes, Memory::default()));
+    let shared = Arc::new((worker, routes, Memory::default(), draining.clone()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let shared = Arc::clone(&shared);
         async move {
-            let (worker, routes, memory) = &*shared;
+            let (worker, routes, memory, draining) = &*shared;
             let request = request.map(Body::Incoming);
-            Ok::<_, std::convert::Infallible>(
-                route(worker, &**routes, memory, request, peer, local).await,
-            )
+            let is_get = request.method() == Method::GET;
+            let response = route(worker, &**routes, memory, request, peer, local).await;
+            Ok::<_, std::convert::Infallible>(if is_get {
+                // A GET stream has no end of its own: a drain would wait for it.
+                let mut draining = draining.clone();
+                response.map(|body| body.until(async move { until(&mut draining).await }))
+            } else {
+                response
+            })
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();

@@ -53,6 +53,8 @@ pub enum Body {
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
     /// What was read of a body already, the rest, and how much may still come.
     Chained(Bytes, Box<Body>, usize, Cut),
+    /// A body without an end of its own, and what ends it.
+    Until(Box<Body>, Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
     /// Another body, and what ends with it.
     Guarded(Box<Body>, Option<Guard>),
 }
@@ -66,6 +68,7 @@ impl std::fmt::Debug for Body {
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Chained(..) => f.write_str("Chained"),
+            Self::Until(inner, _) => inner.fmt(f),
             Self::Guarded(inner, _) => inner.fmt(f),
         }
     }
@@ -78,6 +81,12 @@ impl Body {
     pub fn chained(head: Bytes, rest: Body, limit: usize, cut: Cut) -> Self {
         let left = limit.saturating_sub(head.len());
         Self::Chained(head, Box::new(rest), left, cut)
+    }
+
+    /// The same body, which ends early when the future resolves.
+    #[must_use]
+    pub fn until(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        Self::Until(Box::new(self), Box::pin(end))
     }
 
     /// The same body, with something that ends when it ends.
@@ -138,6 +147,13 @@ impl http_body::Body for Body {
                 }
                 polled
             }
+            Self::Until(inner, end) => {
+                if end.as_mut().poll(cx).is_ready() {
+                    *self = Self::Empty;
+                    return Poll::Ready(None);
+                }
+                Pin::new(&mut **inner).poll_frame(cx)
+            }
             Self::Guarded(inner, guard) => {
                 let polled = Pin::new(&mut **inner).poll_frame(cx);
                 if matches!(polled, Poll::Ready(None)) {
@@ -153,7 +169,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) => false,
+            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) | Self::Until(..) => false,
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -163,7 +179,9 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
-            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) => SizeHint::default(),
+            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) | Self::Until(..) => {
+                SizeHint::default()
+            }
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }
