@@ -12,4 +12,5 @@ pub mod model;
 pub mod protocol;
 pub mod seam;
 pub mod store;
+pub mod streams;
 pub mod wasm;

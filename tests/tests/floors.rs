@@ -7,20 +7,21 @@ use mooring_tests::settings;
 
 /// Higher floors may use lower ones. `edge`, `host` and `cluster` share a floor
 /// and never meet.
-const FLOORS: [(&str, u32); 13] = [
+const FLOORS: [(&str, u32); 14] = [
     ("model", 1),
     ("config", 2),
     ("protocol", 2),
     ("store", 3),
     ("seam", 3),
     ("wasm", 3),
-    ("edge", 4),
-    ("host", 4),
-    ("cluster", 4),
-    ("admin", 5),
-    ("app", 6),
-    ("cli", 7),
-    ("main", 7),
+    ("streams", 4),
+    ("edge", 5),
+    ("host", 5),
+    ("cluster", 5),
+    ("admin", 6),
+    ("app", 7),
+    ("cli", 8),
+    ("main", 8),
 ];
 
 fn floor(module: &str) -> u32 {

@@ -68,6 +68,8 @@ fn held_session(held: host::Held) -> HeldSession {
         session: held.session.to_string(),
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
+        level: held.level,
+        subscriptions: held.subscriptions,
     }
 }
 
@@ -78,6 +80,7 @@ fn reports(host: &host::Shared, weights: &BTreeMap<ServerName, u32>) -> Vec<Serv
             name: server.to_string(),
             weight: replica.weight,
             digest: replica.digest.map(|digest| digest.to_string()),
+            passthrough: replica.passthrough.iter().map(|name| name.to_string()).collect(),
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, OnLost, RequestOptions, Server, Store, Transport};
+use crate::config::{Config, Isolation, Mode, OnLost, Server, Store};
 
 /// What would make this process do something else than the settings say.
 ///
@@ -42,13 +42,6 @@ pub fn of(config: &Config) -> Vec<String> {
                 without_effect.join(", ")
             ));
         }
-        if let Some(Transport::HttpOrSse(_)) = server.transport {
-            notices.push(format!(
-                "mcpServers.{}: url without type is taken as streamable-http; the fall-back to sse \
-                 is not there yet",
-                server.name
-            ));
-        }
     }
     notices
 }
@@ -56,8 +49,6 @@ pub fn of(config: &Config) -> Vec<String> {
 /// Keys of a server that are read and do nothing yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let asked = [
-        ("options", server.options != RequestOptions::default()),
-        ("passthroughHeaders", !server.passthrough_headers.is_empty()),
         ("onLost", server.on_lost != OnLost::Continue),
         ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
         ("warm", server.warm > 0),

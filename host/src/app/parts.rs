@@ -95,6 +95,9 @@ impl Parts {
             records: Arc::new(Records::open(folder.clone())),
             keys: keys.clone(),
             catalogs: Arc::default(),
+            openings: edge::Openings::default(),
+            streams: edge::AggregateStreams::default(),
+            snapshots: edge::Snapshots::default(),
             returning,
             suspects,
             metrics: Arc::clone(&edge_metrics),
@@ -253,7 +256,9 @@ pub(super) fn local_servers(
     host.servers()
         .map(|server| {
             let weight = weights.get(server).copied().unwrap_or(1);
-            (server.clone(), Replica { weight, digest: host.discovery.digest(server) })
+            let digest = host.discovery.digest(server);
+            let passthrough = host.passthrough(server).map(|name| name.as_str().into()).collect();
+            (server.clone(), Replica { weight, digest, passthrough })
         })
         .collect()
 }

@@ -3,19 +3,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Chosen, Config, Mode, Prefix, Server, Transport};
+use crate::config::{Chosen, Config, Mode, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
-use crate::host::{HostConfig, Program, Recipe, Upstream};
+use crate::host::{HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream};
 use crate::model::ServerName;
+use crate::streams::Bounds;
 
 #[must_use]
 pub fn host(config: &Config) -> HostConfig {
-    let servers = running(config).map(|server| (server.name.clone(), recipe(server)));
+    let servers = running(config).map(|server| (server.name.clone(), served(server)));
+    let limits = &config.limits;
     HostConfig {
         servers: servers.collect(),
-        message: config.limits.request_body,
-        line: config.limits.line,
-        in_flight: config.limits.in_flight_per_session,
+        message: limits.request_body,
+        rules: Rules {
+            line: limits.line,
+            in_flight: limits.in_flight_per_session,
+            kept: kept(config),
+            keep_alive: limits.keep_alive,
+            timeouts: Timeouts::default(),
+        },
         idle: config.sticky.affinity_timeout,
     }
 }
@@ -52,8 +59,16 @@ pub fn edge(config: &Config) -> EdgeConfig {
         request_body: config.limits.request_body,
         kept_body: config.limits.kept_body,
         header_block: config.limits.header_block,
+        line: config.limits.line,
+        page_size: config.limits.page_size,
+        kept_events: kept(config),
+        keep_alive: config.limits.keep_alive,
         closed: config.token.is_some() && !public,
     }
+}
+
+fn kept(config: &Config) -> Bounds {
+    Bounds { events: config.limits.buffered_events, bytes: config.limits.buffered_bytes }
 }
 
 /// Weights of this node's replicas.
@@ -72,6 +87,19 @@ fn running(config: &Config) -> impl Iterator<Item = &Server> {
     config.servers.iter().filter(|server| server.enabled)
 }
 
+fn served(server: &Server) -> Served {
+    let options = &server.options;
+    Served {
+        recipe: recipe(server),
+        timeouts: Timeouts {
+            silence: options.timeout,
+            reset_on_progress: options.reset_timeout_on_progress,
+            total: options.max_total_timeout,
+        },
+        passthrough: server.passthrough_headers.clone(),
+    }
+}
+
 fn recipe(server: &Server) -> Recipe {
     if let Some(reason) = &server.misconfigured {
         return Recipe::Broken(reason.clone());
@@ -86,16 +114,17 @@ fn recipe(server: &Server) -> Recipe {
                 .collect(),
             cwd: cwd.clone(),
         }),
-        Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
-            match Upstream::new(&remote.url, &remote.headers) {
-                Some(upstream) => Recipe::Http(upstream),
-                None => Recipe::Broken("its url must begin with http:// or https://".into()),
-            }
-        }
-        Some(Transport::Sse(_)) => {
-            Recipe::Broken("type \"sse\" (HTTP+SSE of 2024-11-05) is not supported yet".into())
-        }
+        Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
+        Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
+        Some(Transport::HttpOrSse(remote)) => reached(remote, Recipe::HttpOrSse),
         None => Recipe::Broken("it has neither command nor url".into()),
+    }
+}
+
+fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
+    match Upstream::new(&remote.url, &remote.headers) {
+        Some(upstream) => how(upstream),
+        None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
 }
 

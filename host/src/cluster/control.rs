@@ -287,6 +287,12 @@ impl Control {
                 continue;
             };
             let opened_at = UnixMillis(held.opened_at);
+            if let Some(level) = &held.level {
+                self.bindings.set_log_level_if_unknown(session, level);
+            }
+            for uri in &held.subscriptions {
+                self.bindings.subscribe(session, &server, uri);
+            }
             let loser = match self.bindings.report(session, &server, node, opened_at) {
                 Report::Taken => continue,
                 Report::Older(winner) => {
@@ -348,14 +354,17 @@ fn replicas(reports: Vec<ServerReport>) -> Result<BTreeMap<ServerName, Replica>,
     reports
         .into_iter()
         .map(|report| {
-            let (name, weight, digest) = match report {
-                ServerReport::Name(name) => (name, 1, None),
-                ServerReport::Full { name, weight, digest } => (name, weight, digest),
+            let (name, weight, digest, passthrough) = match report {
+                ServerReport::Name(name) => (name, 1, None, Vec::new()),
+                ServerReport::Full { name, weight, digest, passthrough } => {
+                    (name, weight, digest, passthrough)
+                }
             };
             let server = ServerName::parse(&name)
                 .map_err(|error| Rejected::BadRequest(format!("server name {error}")))?;
             let weight = weight.clamp(1, 1000);
-            Ok((server, Replica { weight, digest: digest.map(Into::into) }))
+            let passthrough = passthrough.into_iter().map(Into::into).collect();
+            Ok((server, Replica { weight, digest: digest.map(Into::into), passthrough }))
         })
         .collect()
 }

@@ -63,6 +63,9 @@ pub enum ServerReport {
         weight: u32,
         #[serde(default)]
         digest: Option<String>,
+        /// Headers of clients that are let through to it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        passthrough: Vec<String>,
     },
 }
 
@@ -89,6 +92,11 @@ pub struct HeldSession {
     pub session: String,
     pub server: String,
     pub opened_at: u64,
+    /// The log level that the client has asked for, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subscriptions: Vec<String>,
 }
 
 fn yes() -> bool {

@@ -60,15 +60,16 @@ impl NodeRoutes {
         };
         match (tail, request.method()) {
             ("catalog", &Method::GET) => {
-                let set = parameter(request.uri().query().unwrap_or(""), "set");
-                let set = set.and_then(|set| set.parse().ok()).unwrap_or(0);
-                endpoint.catalog(server, set).await
+                let query = request.uri().query().unwrap_or("");
+                let set = parameter(query, "set").and_then(|set| set.parse().ok()).unwrap_or(0);
+                let session = parameter(query, "session").and_then(|id| SessionId::parse(&id));
+                endpoint.catalog(server, set, session).await
             }
             ("mcp", _) => {
                 let Some(facts) = Facts::read(request.headers()) else {
                     return refuse(StatusCode::BAD_REQUEST, "the session's headers are missing");
                 };
-                headers::strip_internal(request.headers_mut());
+                headers::strip_all_but_clients(request.headers_mut());
                 request.extensions_mut().insert(facts);
                 endpoint.call(server, request).await
             }

@@ -82,6 +82,7 @@ pub(super) const USED: &[&str] = &[
     "systemConfig.limits.inFlightPerSession",
     "systemConfig.limits.bufferedEvents",
     "systemConfig.limits.bufferedBytes",
+    "systemConfig.limits.pageSize",
     "systemConfig.limits.childrenPerServer",
     "systemConfig.limits.childrenPerNode",
     "systemConfig.limits.keepAlive",

@@ -27,6 +27,9 @@ pub struct Limits {
     pub buffered_events: usize,
     /// Bytes of those events.
     pub buffered_bytes: usize,
+    /// Entries of one page of a list of several servers. Large, since not every
+    /// client asks for the next page.
+    pub page_size: usize,
     pub children_per_server: usize,
     /// Of all servers together.
     pub children_per_node: usize,
@@ -49,6 +52,7 @@ const SESSIONS: Bound = bound("sessionsPerPrincipal", 10_000, 1..=10_000_000);
 const IN_FLIGHT: Bound = bound("inFlightPerSession", 256, 1..=65_536);
 const BUFFERED_EVENTS: Bound = bound("bufferedEvents", 1024, 1..=1_000_000);
 const BUFFERED_BYTES: Bound = bound("bufferedBytes", 4 * MIB, 64 * KIB..=1024 * MIB);
+const PAGE_SIZE: Bound = bound("pageSize", 1000, 1..=100_000);
 const CHILDREN_PER_SERVER: Bound = bound("childrenPerServer", 100, 1..=100_000);
 const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
 const KEEP_ALIVE_MS: Bound = bound("keepAlive", 15_000, 100..=3_600_000);
@@ -71,6 +75,7 @@ pub(super) fn read(system: &Section<'_>) -> Limits {
         in_flight_per_session: size(&IN_FLIGHT),
         buffered_events: size(&BUFFERED_EVENTS),
         buffered_bytes: size(&BUFFERED_BYTES),
+        page_size: size(&PAGE_SIZE),
         children_per_server: size(&CHILDREN_PER_SERVER),
         children_per_node: size(&CHILDREN_PER_NODE),
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),

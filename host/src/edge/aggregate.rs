@@ -1,36 +1,51 @@
 //! Several servers behind one URL: the edge answers what is its own, and sends
-//! the rest to its owner with one name changed.
+//! the rest to its owner with what names it changed.
 
 use bytes::Bytes;
 use http::header;
-use http::{Method, Request, Response, StatusCode};
-use tokio::sync::{mpsc, watch};
+use http::{Response, StatusCode};
 
 use crate::model::{Node, Scope, ServerName};
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
-use crate::protocol::methods::{self, Destination, List};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::methods::{self, Destination};
 use crate::protocol::splice::{self, Target};
 use crate::protocol::version::Version;
-use crate::protocol::{headers, sse};
-use crate::seam::{Body, Facts};
+use crate::seam::Body;
 
 use super::Worker;
+use super::aggregate_reply::rewritten;
 use super::bind::Context;
 use super::deliver::Outgoing;
 use super::merge::{Merged, Owner};
-use super::relay::{accepted, content_type, json, relay};
+use super::relay::{accepted, json};
 use super::rescue::Refusal;
+use super::rewrite::{self, Addressed, Rewriter};
 use super::session::Session;
 use super::streamable::Refused;
 
 /// One server that hangs must not hold up what all are told.
 const TELL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
-/// Silence on the edge's own stream before a keep-alive comment.
-const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 
 impl Worker {
-    /// One message of a session on an aggregate scope.
+    /// What a client of an aggregate has posted: one message, or in 2025-03-26
+    /// several.
     pub(super) async fn aggregate(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        if session.version == Version::V2025_03_26
+            && let Some(parts) = jsonrpc::batch(&body).map_err(|e| (Refusal::Malformed(e), None))?
+        {
+            return self.aggregate_batch(context, scope, session, &body, &parts).await;
+        }
+        self.aggregate_one(context, scope, session, body).await
+    }
+
+    /// One message of a session on an aggregate scope.
+    pub(super) async fn aggregate_one(
         &self,
         context: &Context,
         scope: &Scope,
@@ -41,31 +56,44 @@ impl Worker {
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                let answer = self.request(context, scope, session, &message, &envelope, id).await;
+                let request =
+                    Request { context, scope, session, message: &message, envelope: &envelope, id };
+                let answer = self.request(&request).await;
                 answer.map_err(|refusal| (refusal, Some(id.to_owned())))
             }
             Kind::Notification => {
-                if envelope.method() != methods::INITIALIZED {
-                    self.tell_all(session, &message).await;
-                }
+                self.notification(session, &message, &envelope).await;
                 Ok(accepted())
             }
             Kind::Response => {
-                self.answer_server(session, &message).await;
+                match rewrite::answer_of_client(&message, &envelope) {
+                    Some(addressed) => self.tell_one(session, addressed).await,
+                    None => tracing::debug!(
+                        session = %session.id.short(),
+                        "an answer to a request that nobody has asked is dropped"
+                    ),
+                }
                 Ok(accepted())
             }
         }
     }
 
-    async fn request(
-        &self,
-        context: &Context,
-        scope: &Scope,
-        session: &Session,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-        id: &str,
-    ) -> Result<Response<Body>, Refusal> {
+    async fn notification(&self, session: &Session, message: &Bytes, envelope: &Envelope<'_>) {
+        match envelope.method() {
+            // Hosts say it when they open a server.
+            methods::INITIALIZED => {}
+            methods::PROGRESS => {
+                if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
+                    self.tell_one(session, addressed).await;
+                }
+            }
+            // A client's request ids are its own: at most one server knows this one.
+            _ => self.tell_all(session, message).await,
+        }
+    }
+
+    async fn request(&self, request: &Request<'_>) -> Result<Response<Body>, Refusal> {
+        let Request { scope, session, envelope, id, .. } = *request;
         let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
         match methods::destination(envelope.method()) {
             Destination::Ping => {
@@ -74,23 +102,25 @@ impl Worker {
             }
             Destination::List(list) => {
                 self.edge.bindings.begin(session.id);
-                refuse_cursor(envelope)?;
-                local(&self.list(scope, session, list).await)
+                local(&self.list(scope, session, list, envelope).await?)
             }
             Destination::LogLevel => {
-                self.set_level(session, message, envelope).await?;
+                self.set_level(session, request.message, envelope).await?;
                 local(b"{}")
             }
             Destination::Tool | Destination::Prompt | Destination::Resource => {
-                let (server, rewritten) = self.owner(scope, session, message, envelope).await?;
-                self.send_to(context, session, &server, rewritten).await
+                let addressed = self.owner(request).await?;
+                self.send_to(request, addressed).await
             }
-            Destination::Completion => match self.completion(scope, session, message, envelope).await? {
-                Some((server, rewritten)) => {
-                    self.send_to(context, session, &server, rewritten).await
-                }
+            Destination::Completion => match self.completion(request).await? {
+                Some(addressed) => self.send_to(request, addressed).await,
                 None => local(br#"{"completion":{"values":[]}}"#),
             },
+            Destination::Task => {
+                let addressed = self.task_owner(scope, request.message, envelope)?;
+                self.send_to(request, addressed).await
+            }
+            Destination::TaskList => local(&self.list_tasks(scope, session).await),
             Destination::Initialize => Err(Refusal::InvalidParams(
                 "this session is initialized already; leave out the session header to start another".into(),
             )),
@@ -100,96 +130,101 @@ impl Worker {
 
     async fn send_to(
         &self,
-        context: &Context,
-        session: &Session,
-        server: &ServerName,
-        message: Bytes,
+        request: &Request<'_>,
+        addressed: Addressed,
     ) -> Result<Response<Body>, Refusal> {
+        let Request { context, scope, session, .. } = *request;
+        let Addressed { server, message } = addressed;
+        let mut rewriter = self.rewriter(scope, session, &server);
+        rewriter.tasks = names_tasks(request.envelope);
+        if let Some((own, shown)) = renamed_uri(request, &message) {
+            std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
+        }
         let outgoing = Outgoing::post(message, context.headers.get(header::ACCEPT));
-        let delivered = self.deliver(context, session, server, &outgoing).await?;
-        let mut response = relay(delivered.response);
+        let delivered = self.deliver(context, session, &server, &outgoing).await?;
+        let last_words = lost_words(request.id, &server);
+        let limit = self.edge.config.line;
+        let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
         self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
         Ok(response)
     }
 
-    async fn list(&self, scope: &Scope, session: &Session, list: List) -> Bytes {
-        self.offers(scope, session.client_set()).await.result(list)
-    }
-
-    /// The owner of what the request names, and the message as the owner knows it.
-    async fn owner(
+    /// What has to be changed in a server's messages to this session.
+    pub(super) fn rewriter(
         &self,
         scope: &Scope,
         session: &Session,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> Result<(ServerName, Bytes), Refusal> {
+        server: &ServerName,
+    ) -> Rewriter {
+        let merged = self.offers_now(scope, session.client_set());
+        Rewriter { server: server.clone(), uris: merged.shared_uris(server), tasks: false }
+    }
+
+    /// The owner of what the request names, and the message as the owner knows it.
+    async fn owner(&self, request: &Request<'_>) -> Result<Addressed, Refusal> {
+        let Request { scope, session, message, envelope, .. } = *request;
         let missing = |what| Refusal::InvalidParams(format!("params.{what} is missing"));
         let target = Target::of(envelope.params).unwrap_or_default();
-        if methods::destination(envelope.method()) == Destination::Resource {
-            let uri = target.uri.and_then(splice::string).ok_or_else(|| missing("uri"))?;
-            let find = |merged: &Merged| merged.resource(&uri).cloned();
-            let owner = self.find(scope, session, find).await;
-            return match owner {
-                Some(server) => Ok((server, message.clone())),
+        let destination = methods::destination(envelope.method());
+        if destination == Destination::Resource {
+            let raw = target.uri.ok_or_else(|| missing("uri"))?;
+            let uri = splice::string(raw).ok_or_else(|| missing("uri"))?;
+            return match self.find(scope, session, |merged| merged.resource(&uri)).await {
+                Some(owner) => Ok(addressed(message, raw, &uri, owner)),
                 None => Err(Refusal::ResourceNotFound(uri)),
             };
         }
         let raw = target.name.ok_or_else(|| missing("name"))?;
         let name = splice::string(raw).ok_or_else(|| missing("name"))?;
-        let is_tool = methods::destination(envelope.method()) == Destination::Tool;
+        let is_tool = destination == Destination::Tool;
         let find = |merged: &Merged| {
             let owner = if is_tool { merged.tool(&name) } else { merged.prompt(&name) };
             owner.cloned()
         };
-        let Some(owner) = self.find(scope, session, find).await else {
-            let kind = if is_tool { "tool" } else { "prompt" };
-            return Err(Refusal::InvalidParams(format!("Unknown {kind}: {name}")));
-        };
-        Ok((owner.server.clone(), with_name(message, raw, &owner)))
+        match self.find(scope, session, find).await {
+            Some(owner) => Ok(addressed(message, raw, &name, owner)),
+            None => {
+                let kind = if is_tool { "tool" } else { "prompt" };
+                Err(Refusal::InvalidParams(format!("Unknown {kind}: {name}")))
+            }
+        }
     }
 
-    async fn completion(
-        &self,
-        scope: &Scope,
-        session: &Session,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> Result<Option<(ServerName, Bytes)>, Refusal> {
+    async fn completion(&self, request: &Request<'_>) -> Result<Option<Addressed>, Refusal> {
+        let Request { scope, session, message, envelope, .. } = *request;
         let reference = Target::of(envelope.params)
             .and_then(|target| target.reference)
             .and_then(|reference| Target::of(Some(reference)))
             .ok_or_else(|| Refusal::InvalidParams("params.ref is missing".into()))?;
-        if let Some(raw) = reference.name {
+        let (raw, text, owner) = if let Some(raw) = reference.name {
             let name = splice::string(raw).unwrap_or_default();
-            let find = |merged: &Merged| merged.prompt(&name).cloned();
-            let owner = self.find(scope, session, find).await;
-            return match owner {
-                Some(owner) => {
-                    let rewritten = with_name(message, raw, &owner);
-                    Ok(self.completes(&owner.server, session).then_some((owner.server, rewritten)))
-                }
-                None => Err(Refusal::InvalidParams(format!("Unknown prompt: {name}"))),
+            let owner = self.find(scope, session, |merged| merged.prompt(&name).cloned()).await;
+            let owner =
+                owner.ok_or_else(|| Refusal::InvalidParams(format!("Unknown prompt: {name}")))?;
+            (raw, name, owner)
+        } else if let Some(raw) = reference.uri {
+            let uri = splice::string(raw).unwrap_or_default();
+            let fixed = uri.split('{').next().unwrap_or("");
+            let find = |merged: &Merged| {
+                let known = merged.template(&uri).or_else(|| merged.resource(&uri));
+                // A template that no list has, of a server whose others begin so.
+                known.or_else(|| {
+                    let owner = merged.resource(fixed)?;
+                    Some(Owner { name: uri.clone(), ..owner })
+                })
             };
-        }
-        let uri = reference.uri.and_then(splice::string).unwrap_or_default();
-        let fixed = uri.split('{').next().unwrap_or("").to_owned();
-        let find =
-            |merged: &Merged| merged.resource(&uri).or_else(|| merged.resource(&fixed)).cloned();
-        match self.find(scope, session, find).await {
-            Some(server) => Ok(self.completes(&server, session).then(|| (server, message.clone()))),
-            None => Err(Refusal::ResourceNotFound(uri)),
-        }
+            let owner = self.find(scope, session, find).await;
+            (raw, uri.clone(), owner.ok_or(Refusal::ResourceNotFound(uri))?)
+        } else {
+            return Err(Refusal::InvalidParams("params.ref has neither name nor uri".into()));
+        };
+        // One that does not announce completions completes nothing.
+        let completes = self.capability(&owner.server, session.client_set(), "completions");
+        Ok(completes.then(|| addressed(message, raw, &text, owner)))
     }
 
-    /// Whether a server announces completions; one that does not completes
-    /// nothing.
-    fn completes(&self, server: &ServerName, session: &Session) -> bool {
-        self.capability(server, session.client_set(), "completions")
-    }
-
-    /// Looks something up; if it is not there, waits for servers that have not
-    /// been heard of, since it may be theirs.
+    /// Looks something up; if it is not there, in what is this session's alone,
+    /// and then with servers that have not been heard of, since it may be theirs.
     async fn find<T>(
         &self,
         scope: &Scope,
@@ -197,6 +232,12 @@ impl Worker {
         look: impl Fn(&Merged) -> Option<T>,
     ) -> Option<T> {
         let set = session.client_set();
+        if let Some(found) = look(&self.offers_now(scope, set)) {
+            return Some(found);
+        }
+        if let Some(found) = self.own_offers(scope, session).await.as_ref().and_then(&look) {
+            return Some(found);
+        }
         self.await_silent(scope, set, look).await
     }
 
@@ -224,15 +265,17 @@ impl Worker {
         Ok(())
     }
 
-    /// A client's answer to a server's request. With one server open it is that
-    /// one's; with several it cannot be told whose, and none may get another's.
-    async fn answer_server(&self, session: &Session, message: &Bytes) {
-        let record = self.edge.bindings.record(session.id);
-        match record.as_ref().map(|record| record.servers.len()) {
-            Some(1) => self.tell_all(session, message).await,
-            _ => tracing::warn!(
-                session = %session.id.short(),
-                "an answer to a server's request is dropped: several servers are open"
+    /// Hands an answer to the server that waits for it.
+    async fn tell_one(&self, session: &Session, addressed: Addressed) {
+        let topology = self.edge.topology.load_full();
+        match self.bound(&topology, session, &addressed.server, &[]) {
+            Some(node) => {
+                let outgoing = Outgoing::post(addressed.message, None);
+                self.tell(&node, session, &addressed.server, &outgoing).await;
+            }
+            None => tracing::debug!(
+                session = %session.id.short(), server = %addressed.server,
+                "what is meant for it is dropped: it is not open"
             ),
         }
     }
@@ -258,13 +301,7 @@ impl Worker {
         server: &ServerName,
         outgoing: &Outgoing,
     ) {
-        let mut request = Request::new(Body::from(outgoing.body.clone()));
-        *request.method_mut() = outgoing.method.clone();
-        if outgoing.method == Method::POST {
-            content_type(request.headers_mut(), headers::JSON);
-        }
-        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
-        request.extensions_mut().insert(facts);
+        let request = self.request_for(node, server, session, outgoing, None);
         let call = self.link.call(&node.reach, server, request);
         match tokio::time::timeout(TELL_TIMEOUT, call).await {
             Ok(Ok(_)) => {}
@@ -288,89 +325,74 @@ impl Worker {
             },
             "serverInfo": {"name": "mooring", "version": env!("CARGO_PKG_VERSION")},
         });
-        if let Some(text) = &merged.instructions
-            && let Some(members) = result.as_object_mut()
-        {
-            members.insert("instructions".to_owned(), text.clone().into());
+        if self.has_tasks(scope, session) {
+            result["capabilities"]["tasks"] = serde_json::json!({
+                "list": {}, "cancel": {}, "requests": {"tools": {"call": {}}},
+            });
+        }
+        if let Some(text) = &merged.instructions {
+            result["instructions"] = text.clone().into();
         }
         Bytes::from(result.to_string())
     }
-
-    /// The GET stream of an aggregate: tells when the lists have changed.
-    pub(super) fn own_stream(&self, scope: &Scope, session: &Session) -> Response<Body> {
-        let (sender, receiver) = mpsc::channel(8);
-        let catalogs = self.edge.catalogs.changes();
-        let seen = self.offers_now(scope, session.client_set());
-        let (worker, scope, set) = (self.clone(), scope.clone(), session.client_set());
-        tokio::spawn(async move {
-            worker.tell_changes(scope, set, catalogs, seen, sender).await;
-        });
-        let mut response = Response::new(Body::Channel(receiver));
-        content_type(response.headers_mut(), headers::EVENT_STREAM);
-        response.headers_mut().insert(
-            header::CACHE_CONTROL,
-            http::HeaderValue::from_static("no-cache, no-transform"),
-        );
-        response
-    }
-
-    async fn tell_changes(
-        &self,
-        scope: Scope,
-        set: crate::protocol::initialize::ClientSet,
-        mut changes: watch::Receiver<u64>,
-        mut seen: std::sync::Arc<Merged>,
-        sender: mpsc::Sender<Bytes>,
-    ) {
-        // At once, so that the client sees the stream's head and beginning.
-        let mut comment = sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await;
-        while comment.is_ok() {
-            let changed = tokio::select! {
-                changed = tokio::time::timeout(KEEP_ALIVE, changes.changed()) => changed,
-                () = sender.closed() => return,
-            };
-            match changed {
-                Err(_) => comment = sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await,
-                Ok(Err(_)) => return,
-                Ok(Ok(())) => {
-                    let now = self.offers_now(&scope, set);
-                    for list in [List::Tools, List::Prompts, List::Resources] {
-                        if now.result(list) != seen.result(list) {
-                            let method = format!("notifications/{}/list_changed", list.member());
-                            let event = sse::event(&jsonrpc::notification(&method));
-                            if sender.send(event).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                    seen = now;
-                }
-            }
-        }
-    }
 }
 
-fn with_name(message: &Bytes, raw: &serde_json::value::RawValue, owner: &Owner) -> Bytes {
-    match splice::span(message, raw) {
+/// One request of a session on an aggregate scope.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub context: &'a Context,
+    pub scope: &'a Scope,
+    pub session: &'a Session,
+    pub message: &'a Bytes,
+    pub envelope: &'a Envelope<'a>,
+    /// As it stands in the message.
+    pub id: &'a str,
+}
+
+/// The message for the owner of what `raw` names.
+fn addressed(
+    message: &Bytes,
+    raw: &serde_json::value::RawValue,
+    shown: &str,
+    owner: Owner,
+) -> Addressed {
+    let message = match splice::span(message, raw).filter(|_| owner.name != shown) {
         Some(span) => splice::replace(message, span, splice::quoted(&owner.name).as_bytes()),
         None => message.clone(),
-    }
+    };
+    Addressed { server: owner.server, message }
 }
 
-/// A merged list is one page: no cursor was ever handed out.
-fn refuse_cursor(envelope: &Envelope<'_>) -> Result<(), Refusal> {
+/// The URI that the owner knows a resource by and the one that the client has
+/// asked for, where they differ: the answer repeats it.
+fn renamed_uri(request: &Request<'_>, sent: &Bytes) -> Option<(String, String)> {
+    if methods::destination(request.envelope.method()) != Destination::Resource {
+        return None;
+    }
+    let uri = |envelope: &Envelope<'_>| splice::string(Target::of(envelope.params)?.uri?);
+    let shown = uri(request.envelope)?;
+    let own = uri(&Envelope::parse(sent).ok()?)?;
+    (own != shown).then_some((own, shown))
+}
+
+/// Whether the answer may name tasks: to a request about tasks, or one that asks
+/// to become one.
+fn names_tasks(envelope: &Envelope<'_>) -> bool {
     #[derive(serde::Deserialize)]
-    struct Page {
-        cursor: Option<String>,
+    struct Params {
+        task: Option<serde::de::IgnoredAny>,
     }
-    let cursor = envelope
-        .params
-        .and_then(|params| serde_json::from_str::<Page>(params.get()).ok())
-        .and_then(|page| page.cursor);
-    match cursor {
-        None => Ok(()),
-        Some(_) => Err(Refusal::InvalidParams(
-            "this cursor is not known; list again from the start".into(),
-        )),
-    }
+    methods::destination(envelope.method()) == Destination::Task
+        || envelope.params.is_some_and(|params| {
+            params.get().contains("\"task\"")
+                && serde_json::from_str::<Params>(params.get()).is_ok_and(|p| p.task.is_some())
+        })
+}
+
+/// The answer to a request whose server went away while it was answered.
+pub fn lost_words(id: &str, server: &ServerName) -> Bytes {
+    let text = format!(
+        "the connection to server {server} broke while the call was under way; it may have run"
+    );
+    jsonrpc::error(Some(id), code::SERVER_LOST, &text)
 }

@@ -8,15 +8,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::model::{Node, NodeId, Scope, ServerName, Topology};
+use crate::model::{Node, NodeId, Scope, ServerName, SessionId, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, Outcome};
 use crate::seam::collect;
 
 use super::merge::{Merged, Naming, Part};
+use super::session::Session;
 use super::{Member, Worker, classify};
 
 /// A list waits while discoveries keep finishing within this time of each other.
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(2);
 /// A discovery that installs its server first has 180 s for that alone.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
+/// A session's own lists lie ready at its host, or are read within seconds.
+const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The size of a catalogue on the seam.
 const MAX_CATALOG: usize = 64 << 20;
 
@@ -117,6 +121,14 @@ impl Catalogs {
         })
     }
 
+    /// Forgets catalogues of nodes that are gone.
+    fn prune(&self, topology: &Topology) {
+        lock(&self.entries).retain(|(node, server, _), _| {
+            topology.node(node).is_some_and(|node| node.servers.contains_key(server))
+        });
+        lock(&self.merged).retain(|_, made| made.generation == topology.generation);
+    }
+
     fn settle(&self, key: &Key, state: State) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
             if let State::Known(_) = state {
@@ -169,10 +181,19 @@ impl Worker {
         }
     }
 
-    /// Whether a server announces a capability, as far as is known.
+    /// Whether a server announces a capability; where nothing is known, it may.
     pub(super) fn capability(&self, server: &ServerName, set: ClientSet, name: &str) -> bool {
+        self.announces(server, set, name).unwrap_or(true)
+    }
+
+    /// Whether a server is known to announce a capability.
+    pub(super) fn is_known_for(&self, server: &ServerName, set: ClientSet, name: &str) -> bool {
+        self.announces(server, set, name).unwrap_or(false)
+    }
+
+    fn announces(&self, server: &ServerName, set: ClientSet, name: &str) -> Option<bool> {
         let topology = self.edge.topology.load();
-        let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return true };
+        let catalog = self.edge.catalogs.known(&topology, server, set)?;
         let announced = serde_json::from_str::<Outcome<'_>>(catalog.initialize.get())
             .ok()
             .and_then(|outcome| {
@@ -180,7 +201,7 @@ impl Worker {
                 serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get())
                     .ok()
             });
-        announced.is_some_and(|capabilities| capabilities.contains_key(name))
+        Some(announced.is_some_and(|capabilities| capabilities.contains_key(name)))
     }
 
     async fn await_first(&self, members: &[Member], set: ClientSet) {
@@ -240,10 +261,26 @@ impl Worker {
         {
             return Arc::clone(&made.merged);
         }
-        let known: Vec<(&Member, Arc<Catalog>)> = members
-            .iter()
-            .filter_map(|m| Some((m, catalogs.known(&topology, &m.server, set)?)))
-            .collect();
+        catalogs.prune(&topology);
+        let merged = self.merge(scope, members, |server| catalogs.known(&topology, server, set));
+        let merged = Arc::new(merged);
+        let made = Made {
+            catalogues: version,
+            generation: topology.generation,
+            merged: Arc::clone(&merged),
+        };
+        lock(&catalogs.merged).insert(key, made);
+        merged
+    }
+
+    fn merge(
+        &self,
+        scope: &Scope,
+        members: &[Member],
+        catalog: impl Fn(&ServerName) -> Option<Arc<Catalog>>,
+    ) -> Merged {
+        let known: Vec<(&Member, Arc<Catalog>)> =
+            members.iter().filter_map(|m| Some((m, catalog(&m.server)?))).collect();
         let config = &self.edge.config;
         let parts: Vec<Part<'_>> = known
             .iter()
@@ -257,14 +294,34 @@ impl Worker {
             Scope::Server(_) => super::PrefixMode::Never,
             Scope::All | Scope::Group(_) => config.prefix,
         };
-        let merged = Arc::new(Merged::of(&parts, Naming { mode, separator: &config.separator }));
-        let made = Made {
-            catalogues: version,
-            generation: topology.generation,
-            merged: Arc::clone(&merged),
-        };
-        lock(&catalogs.merged).insert(key, made);
-        merged
+        Merged::of(&parts, Naming { mode, separator: &config.separator })
+    }
+
+    /// What a scope offers to one session: as to others, but for servers that it
+    /// has open and whose own lists have changed. None if no list has.
+    pub(super) async fn own_offers(&self, scope: &Scope, session: &Session) -> Option<Merged> {
+        let record = self.edge.bindings.record(session.id)?;
+        let topology = self.edge.topology.load_full();
+        let members = classify::members(self, scope);
+        let set = session.client_set();
+        let asking = members.iter().filter_map(|member| {
+            let (_, binding) = record.servers.iter().find(|(name, _)| *name == member.server)?;
+            let node = topology.node(&binding.node).filter(|node| node.health.serves())?;
+            Some(async move {
+                let fetch = self.fetch(&node.reach, &member.server, set, Some(session.id));
+                let own = tokio::time::timeout(OWN_LISTS_TIMEOUT, fetch).await.ok()?.ok()??;
+                Some((member.server.clone(), Arc::new(own)))
+            })
+        });
+        let own: HashMap<ServerName, Arc<Catalog>> =
+            futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        if own.is_empty() {
+            return None;
+        }
+        let catalogs = &self.edge.catalogs;
+        Some(self.merge(scope, &members, |server| {
+            own.get(server).cloned().or_else(|| catalogs.known(&topology, server, set))
+        }))
     }
 
     /// Starts a fetch for each replica whose catalogue is unknown or changed.
@@ -306,10 +363,11 @@ impl Worker {
         let reach = node.reach.clone();
         tokio::spawn(async move {
             let (_, server, set) = &key;
-            let fetch = worker.fetch(&reach, server, *set);
+            let fetch = worker.fetch(&reach, server, *set, None);
             let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
             let state = match fetched.unwrap_or_else(|_| Err("no answer".to_owned())) {
-                Ok(catalog) => State::Known(Arc::new(catalog)),
+                Ok(Some(catalog)) => State::Known(Arc::new(catalog)),
+                Ok(None) => State::Failed(Instant::now()),
                 Err(why) => {
                     tracing::debug!(node = %key.0, server = %server, "no catalogue: {why}");
                     State::Failed(Instant::now())
@@ -324,15 +382,22 @@ impl Worker {
         reach: &crate::model::Reach,
         server: &ServerName,
         set: ClientSet,
-    ) -> Result<Catalog, String> {
-        let response =
-            self.link.catalog(reach, server, set.bits()).await.map_err(|e| e.to_string())?;
+        session: Option<SessionId>,
+    ) -> Result<Option<Catalog>, String> {
+        let response = self
+            .link
+            .catalog(reach, server, set.bits(), session)
+            .await
+            .map_err(|e| e.to_string())?;
         let status = response.status();
         let body = collect(response.into_body(), MAX_CATALOG).await.map_err(|e| e.to_string())?;
-        if !status.is_success() {
-            return Err(format!("HTTP {status}"));
+        match status {
+            StatusCode::NO_CONTENT => Ok(None),
+            status if status.is_success() => {
+                Catalog::from_json(&body).map(Some).map_err(|error| error.to_string())
+            }
+            status => Err(format!("HTTP {status}")),
         }
-        Catalog::from_json(&body).map_err(|error| error.to_string())
     }
 }
 

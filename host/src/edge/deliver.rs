@@ -10,15 +10,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
 use crate::protocol::headers;
-use crate::seam::{Body, Cut, Facts, Failure, Handshake, Outcome, Why};
+use crate::seam::{Body, Cut, Facts, Failure, Handshake, Note, Outcome, Why};
 
 use super::Worker;
 use super::affinity::Token;
+use super::aggregate_stream::say_lost;
 use super::bind::Context;
 use super::rescue::Refusal;
 use super::session::Session;
@@ -41,28 +42,6 @@ impl Outgoing {
     pub fn post(body: Bytes, accept: Option<&HeaderValue>) -> Self {
         Self { method: Method::POST, body, accept: accept.cloned(), last_event_id: None }
     }
-
-    fn request(&self, session: &Session) -> Request<Body> {
-        self.with_body(session, Body::from(self.body.clone()))
-    }
-
-    fn with_body(&self, session: &Session, body: Body) -> Request<Body> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        let headers = request.headers_mut();
-        if self.method == Method::POST {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-        }
-        if let Some(accept) = &self.accept {
-            headers.insert(header::ACCEPT, accept.clone());
-        }
-        if let Some(id) = &self.last_event_id {
-            headers.insert(headers::LAST_EVENT_ID, id.clone());
-        }
-        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
-        request.extensions_mut().insert(facts);
-        request
-    }
 }
 
 /// A replica's response, and what the client is to be told about the node.
@@ -72,6 +51,34 @@ pub struct Delivered {
 }
 
 impl Worker {
+    /// The request for a replica: the message, the session's facts, and of the
+    /// client's headers those that the operator lets through to this server.
+    pub(super) fn request_for(
+        &self,
+        node: &Node,
+        server: &ServerName,
+        session: &Session,
+        outgoing: &Outgoing,
+        client: Option<&Context>,
+    ) -> Request<Body> {
+        let mut request = Request::new(Body::from(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
+        let headers = request.headers_mut();
+        if outgoing.method == Method::POST {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+        }
+        if let Some(accept) = &outgoing.accept {
+            headers.insert(header::ACCEPT, accept.clone());
+        }
+        if let Some(id) = &outgoing.last_event_id {
+            headers.insert(headers::LAST_EVENT_ID, id.clone());
+        }
+        let_through(node, server, client, headers);
+        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
+        request.extensions_mut().insert(facts);
+        request
+    }
+
     /// Sends a message that is kept, until a replica answers.
     pub(super) async fn deliver(
         &self,
@@ -95,18 +102,22 @@ impl Worker {
                     opened.node
                 }
             };
-            let request = outgoing.request(session);
+            let request = self.request_for(&node, server, session, outgoing, Some(context));
             match self.link.call(&node.reach, server, request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
-                        Box::pin(self.open_again(&node, session, server, &mut failed)).await;
+                        let again = self.open_again(context, &node, session, server, &mut failed);
+                        Box::pin(again).await;
                     }
                     Some(Outcome::NotSent) => {
                         why = format!("node {} could not reach it", node.id);
                         failed.push(node.id.clone());
                     }
-                    Some(Outcome::Sent) | None => return Ok(Delivered { response, token }),
+                    Some(Outcome::Sent) | None => {
+                        self.take_note(session, server, &response);
+                        return Ok(Delivered { response, token });
+                    }
                 },
                 Err(Failure::NotSent(reason)) => {
                     self.suspect(&node.id, &reason);
@@ -137,7 +148,7 @@ impl Worker {
         let mut failed = Vec::new();
         let mut token = None;
         let confirmed = match self.holder(session, server, &failed).await {
-            Some(node) => match self.open(&node, session, server, Handshake::Host).await {
+            Some(node) => match self.open(context, &node, session, server, Handshake::Host).await {
                 Ok(_) => Some(node),
                 Err(reason) => {
                     self.say_moved(session, server, &node.id, &reason);
@@ -157,7 +168,8 @@ impl Worker {
                 opened.node
             }
         };
-        let request = outgoing.with_body(session, body);
+        let mut request = self.request_for(&node, server, session, outgoing, Some(context));
+        *request.body_mut() = body;
         let sent = self.link.call(&node.reach, server, request).await;
         // A body that broke off is the client's doing, not the node's.
         match cut.why() {
@@ -203,6 +215,7 @@ impl Worker {
 
     async fn open_again(
         &self,
+        context: &Context,
         node: &Node,
         session: &Session,
         server: &ServerName,
@@ -213,9 +226,22 @@ impl Worker {
             failed.push(node.id.clone());
             return;
         }
-        if let Err(reason) = self.open(node, session, server, Handshake::Host).await {
+        if let Err(reason) = self.open(context, node, session, server, Handshake::Host).await {
             self.say_moved(session, server, &node.id, &reason);
             failed.push(node.id.clone());
+            return;
+        }
+        say_lost(&self.edge.streams, session.id, server);
+    }
+
+    /// Remembers what the message has set in the session.
+    fn take_note(&self, session: &Session, server: &ServerName, response: &Response<Body>) {
+        let bindings = &self.edge.bindings;
+        match Note::read(response.headers()) {
+            None => {}
+            Some(Note::Level(level)) => bindings.set_log_level(session.id, &level),
+            Some(Note::Subscribed(uri)) => bindings.subscribe(session.id, server, &uri),
+            Some(Note::Unsubscribed(uri)) => bindings.unsubscribe(session.id, server, &uri),
         }
     }
 
@@ -224,5 +250,21 @@ impl Worker {
             session = %session.id.short(), node = %node, server = %server,
             "session affinity: the session leaves its node: {why}"
         );
+    }
+}
+
+/// Puts the client's headers that the operator lets through onto a request on the
+/// seam.
+pub fn let_through(
+    node: &Node,
+    server: &ServerName,
+    client: Option<&Context>,
+    headers: &mut HeaderMap,
+) {
+    let (Some(client), Some(replica)) = (client, node.servers.get(server)) else { return };
+    for name in &replica.passthrough {
+        if let Ok(name) = HeaderName::try_from(&**name) {
+            headers::let_through(&name, &client.headers, headers);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Several servers' catalogues as one: names, lists, and who owns what.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -47,12 +48,27 @@ pub struct Owner {
 #[derive(Debug, Default)]
 pub struct Merged {
     results: HashMap<List, Bytes>,
+    items: HashMap<List, Arc<Vec<Bytes>>>,
     tools: HashMap<String, Owner>,
     prompts: HashMap<String, Owner>,
-    resources: HashMap<String, ServerName>,
-    /// Text before the first variable of a URI template, and whose it is.
-    templates: Vec<(String, ServerName)>,
+    resources: HashMap<String, Owner>,
+    templates: Vec<Template>,
+    /// URIs that several servers have: by server, its own and the one shown.
+    shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
+    /// What stands in front of the URIs of a server that shares some.
+    aliases: HashMap<String, ServerName>,
     pub instructions: Option<String>,
+}
+
+#[derive(Debug)]
+struct Template {
+    /// As shown.
+    text: String,
+    /// What comes before the first variable, as shown.
+    fixed: String,
+    /// How much of that is not the server's own.
+    alias: usize,
+    server: ServerName,
 }
 
 impl Merged {
@@ -62,7 +78,7 @@ impl Merged {
         let mut merged = Self { instructions: instructions(parts), ..Self::default() };
         for list in [List::Tools, List::Prompts] {
             let (items, owners) = named(parts, list, naming);
-            merged.results.insert(list, result(list, &items));
+            merged.keep(list, items);
             match list {
                 List::Tools => merged.tools = owners,
                 _ => merged.prompts = owners,
@@ -70,15 +86,26 @@ impl Merged {
         }
         for list in [List::Resources, List::Templates] {
             let items = merged.located(parts, list);
-            merged.results.insert(list, result(list, &items));
+            merged.keep(list, items);
         }
         merged
+    }
+
+    fn keep(&mut self, list: List, items: Vec<Bytes>) {
+        self.results.insert(list, result(list, &items, None));
+        self.items.insert(list, Arc::new(items));
     }
 
     /// The result of a list, all on one page.
     #[must_use]
     pub fn result(&self, list: List) -> Bytes {
-        self.results.get(&list).cloned().unwrap_or_else(|| result(list, &[]))
+        self.results.get(&list).cloned().unwrap_or_else(|| result(list, &[], None))
+    }
+
+    /// The entries of a list, one by one.
+    #[must_use]
+    pub fn items(&self, list: List) -> Arc<Vec<Bytes>> {
+        self.items.get(&list).cloned().unwrap_or_default()
     }
 
     #[must_use]
@@ -92,60 +119,122 @@ impl Merged {
     }
 
     /// The owner of a URI: listed, or of a template that begins like it, or the
-    /// only server with that scheme.
+    /// only server with that scheme. Its name is the owner's own for it.
     #[must_use]
-    pub fn resource(&self, uri: &str) -> Option<&ServerName> {
+    pub fn resource(&self, uri: &str) -> Option<Owner> {
         if let Some(owner) = self.resources.get(uri) {
-            return Some(owner);
+            return Some(owner.clone());
         }
-        let begins = self.templates.iter().filter(|(text, _)| uri.starts_with(text.as_str()));
-        if let Some((_, owner)) = begins.max_by_key(|(text, _)| text.len()) {
-            return Some(owner);
+        if let Some((alias, own)) = uri.split_once('+')
+            && let Some(server) = self.aliases.get(alias)
+        {
+            return Some(Owner { server: server.clone(), name: own.to_owned() });
+        }
+        let owned = |server: &ServerName| Owner { server: server.clone(), name: uri.to_owned() };
+        let begins = self.templates.iter().filter(|t| t.alias == 0 && uri.starts_with(&t.fixed));
+        if let Some(template) = begins.max_by_key(|template| template.fixed.len()) {
+            return Some(owned(&template.server));
         }
         let (scheme, _) = uri.split_once(':')?;
         let same_scheme = |other: &str| other.split_once(':').is_some_and(|(s, _)| s == scheme);
-        let mut owners = self
-            .resources
-            .iter()
-            .filter(|(uri, _)| same_scheme(uri))
-            .map(|(_, owner)| owner)
-            .chain(self.templates.iter().filter(|(t, _)| same_scheme(t)).map(|(_, owner)| owner));
+        let listed = self.resources.iter().filter(|(uri, _)| same_scheme(uri));
+        let listed = listed.map(|(_, owner)| &owner.server);
+        let templates = self.templates.iter().filter(|t| same_scheme(&t.fixed)).map(|t| &t.server);
+        let mut owners = listed.chain(templates);
         let first = owners.next()?;
-        owners.all(|owner| owner == first).then_some(first)
+        owners.all(|owner| owner == first).then(|| owned(first))
+    }
+
+    /// The owner of a template, and its own text for it.
+    #[must_use]
+    pub fn template(&self, text: &str) -> Option<Owner> {
+        let template = self.templates.iter().find(|template| template.text == text)?;
+        let name = text.get(template.alias..)?.to_owned();
+        Some(Owner { server: template.server.clone(), name })
+    }
+
+    /// URIs of a server that are shown under another name, since an earlier server
+    /// of the scope has them too.
+    #[must_use]
+    pub fn shared_uris(&self, server: &ServerName) -> Arc<HashMap<String, String>> {
+        self.shared.get(server).cloned().unwrap_or_default()
     }
 
     fn located(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Item {
-            uri: Option<String>,
-            uri_template: Option<String>,
-        }
         let mut items = Vec::new();
         for part in parts {
-            let server = &part.member.server;
             for raw in part.catalog.items(list) {
-                let Ok(item) = serde_json::from_str::<Item>(raw.get()) else { continue };
-                match (list, item.uri, item.uri_template) {
-                    (List::Resources, Some(uri), _) => {
-                        if let Some(owner) = self.resources.get(&uri) {
-                            if owner != server {
-                                tracing::warn!(%uri, "two servers have this resource: {owner} keeps it, {server}'s is hidden");
-                            }
-                            continue;
-                        }
-                        self.resources.insert(uri, server.clone());
-                    }
-                    (List::Templates, _, Some(template)) => {
-                        let fixed = template.split('{').next().unwrap_or("").to_owned();
-                        self.templates.push((fixed, server.clone()));
-                    }
-                    _ => continue,
-                }
-                items.push(Bytes::copy_from_slice(raw.get().as_bytes()));
+                items.extend(self.place(&part.member.server, list, raw));
             }
         }
         items
+    }
+
+    /// Gives a resource or template its place. None if its server has it twice.
+    fn place(&mut self, server: &ServerName, list: List, raw: &RawValue) -> Option<Bytes> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Item<'a> {
+            #[serde(borrow)]
+            uri: Option<&'a RawValue>,
+            #[serde(borrow)]
+            uri_template: Option<&'a RawValue>,
+        }
+        let text = Bytes::copy_from_slice(raw.get().as_bytes());
+        let item: Item<'_> = serde_json::from_slice(&text).ok()?;
+        let value = if list == List::Resources { item.uri } else { item.uri_template }?;
+        let own = splice::string(value)?;
+        let taken = match list {
+            List::Resources => self.resources.get(&own).map(|owner| &owner.server),
+            _ => self.templates.iter().find(|t| t.text == own).map(|t| &t.server),
+        };
+        let (alias, edits) = match taken {
+            None => (String::new(), Vec::new()),
+            Some(owner) if owner == server => return None,
+            Some(_) => {
+                let alias = format!("{}+", self.alias(server));
+                let shown = splice::quoted(&format!("{alias}{own}"));
+                (alias, splice::span(&text, value).map(|span| (span, shown)).into_iter().collect())
+            }
+        };
+        let shown = format!("{alias}{own}");
+        if list == List::Resources {
+            if !alias.is_empty() {
+                let shared = self.shared.entry(server.clone()).or_default();
+                Arc::make_mut(shared).insert(own.clone(), shown.clone());
+            }
+            self.resources.insert(shown, Owner { server: server.clone(), name: own });
+        } else {
+            let fixed = shown.split('{').next().unwrap_or("").to_owned();
+            let (alias, server) = (alias.len(), server.clone());
+            self.templates.push(Template { text: shown, fixed, alias, server });
+        }
+        Some(splice::edit(&text, edits))
+    }
+
+    /// What goes in front of a server's URIs: the characters of a URI's scheme
+    /// alone (RFC 3986 §3.1), since clients check that.
+    fn alias(&mut self, server: &ServerName) -> String {
+        if let Some((alias, _)) = self.aliases.iter().find(|(_, owner)| *owner == server) {
+            return alias.clone();
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let mut alias: String = server
+            .as_str()
+            .chars()
+            .map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        if !alias.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            alias.insert(0, 's');
+        }
+        let free = std::iter::once(alias.clone()).chain((2..).map(|n| format!("{alias}-{n}")));
+        let alias =
+            free.into_iter().find(|alias| !self.aliases.contains_key(alias)).unwrap_or(alias);
+        tracing::warn!(
+            "{server} has resources that another server has too: their URIs are shown with {alias}+ in front"
+        );
+        self.aliases.insert(alias.clone(), server.clone());
+        alias
     }
 }
 
@@ -227,13 +316,7 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
     if let (Some(new), Some(old)) = (description, item.description) {
         edits.extend(splice::span(text, old).map(|span| (span, splice::quoted(new))));
     }
-    // From the back, so that earlier spans stay right.
-    edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
-    let mut out = Bytes::copy_from_slice(text);
-    for (span, by) in edits {
-        out = splice::replace(&out, span, by.as_bytes());
-    }
-    out
+    splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
 fn name_of(raw: &RawValue) -> Option<String> {
@@ -244,7 +327,8 @@ fn name_of(raw: &RawValue) -> Option<String> {
     serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
 }
 
-fn result(list: List, items: &[Bytes]) -> Bytes {
+/// A page of a list; with a cursor if there is another.
+pub fn result(list: List, items: &[Bytes], next: Option<&str>) -> Bytes {
     let size: usize = items.iter().map(|item| item.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 32);
     out.extend_from_slice(format!("{{\"{}\":[", list.member()).as_bytes());
@@ -254,7 +338,12 @@ fn result(list: List, items: &[Bytes]) -> Bytes {
         }
         out.extend_from_slice(item);
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    if let Some(next) = next {
+        out.extend_from_slice(b",\"nextCursor\":");
+        out.extend_from_slice(splice::quoted(next).as_bytes());
+    }
+    out.push(b'}');
     out.into()
 }
 
@@ -335,10 +424,33 @@ mod tests {
         let mut two = catalog(&[]);
         two.templates = vec![raw(r#"{"uriTemplate":"file:///tmp/{path}"}"#)];
         let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
-        let owner = |uri| merged.resource(uri).map(ServerName::as_str);
-        assert_eq!(owner("note://1"), Some("a"));
-        assert_eq!(owner("note://2"), Some("a"));
-        assert_eq!(owner("file:///tmp/x"), Some("b"));
+        let owner = |uri| merged.resource(uri).map(|owner| owner.server.to_string());
+        assert_eq!(owner("note://1").as_deref(), Some("a"));
+        assert_eq!(owner("note://2").as_deref(), Some("a"));
+        assert_eq!(owner("file:///tmp/x").as_deref(), Some("b"));
         assert_eq!(owner("http://x"), None);
+    }
+
+    #[test]
+    fn a_uri_that_two_servers_have_is_shown_twice_and_each_is_found() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let (a, b) = (member("a"), member("B c"));
+        let mut one = catalog(&[]);
+        one.resources = vec![raw(r#"{"uri":"note://1","x":1e400}"#)];
+        one.templates = vec![raw(r#"{"uriTemplate":"note://{id}"}"#)];
+        let merged = merge(&[(&a, &one), (&b, &one)], PrefixMode::Always);
+        assert_eq!(
+            merged.result(List::Resources),
+            r#"{"resources":[{"uri":"note://1","x":1e400},{"uri":"b-c+note://1","x":1e400}]}"#
+        );
+        let owner = |uri| merged.resource(uri).map(|o| format!("{} {}", o.server, o.name));
+        assert_eq!(owner("note://1").as_deref(), Some("a note://1"));
+        assert_eq!(owner("b-c+note://1").as_deref(), Some("B c note://1"));
+        assert_eq!(owner("b-c+note://7").as_deref(), Some("B c note://7"));
+        assert_eq!(owner("note://7").as_deref(), Some("a note://7"));
+        let template = merged.template("b-c+note://{id}").unwrap();
+        assert_eq!((template.server.as_str(), template.name.as_str()), ("B c", "note://{id}"));
+        assert_eq!(merged.shared_uris(&b.server)["note://1"], "b-c+note://1");
+        assert!(merged.shared_uris(&a.server).is_empty());
     }
 }

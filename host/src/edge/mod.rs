@@ -21,22 +21,32 @@
 mod admit;
 mod affinity;
 mod aggregate;
+mod aggregate_reply;
+mod aggregate_stream;
+mod batch;
 mod bind;
 mod catalog;
 mod classify;
 mod deliver;
 mod listener;
+mod lists;
 mod memory;
 mod merge;
+mod messages;
 mod metrics;
 mod open;
+mod openings;
+mod owned;
 mod relay;
 mod rescue;
 mod returning;
+mod rewrite;
 mod server;
 mod session;
 mod settle;
 mod streamable;
+mod tasks;
+mod through;
 
 use std::sync::Arc;
 
@@ -47,13 +57,17 @@ use crate::model::{GroupName, NodeId, ServerName, Topology};
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
 use crate::store::{Bindings, Records};
+use crate::streams::Bounds;
 use crate::wasm::Strategy;
 
 pub use admit::for_management as admit_management;
+pub use aggregate_stream::AggregateStreams;
 pub use catalog::Catalogs;
 pub use listener::{Listeners, bind as listen};
+pub use lists::Snapshots;
 pub use merge::PrefixMode;
 pub use metrics::Metrics;
+pub use openings::Openings;
 pub use returning::Returning;
 pub use server::{OtherRoutes, serve};
 
@@ -109,6 +123,13 @@ pub struct EdgeConfig {
     pub request_body: usize,
     pub kept_body: usize,
     pub header_block: usize,
+    /// Bytes of one event of a server.
+    pub line: usize,
+    /// Entries of one page of a list.
+    pub page_size: usize,
+    /// Of an aggregate's GET stream, for a client that comes back.
+    pub kept_events: Bounds,
+    pub keep_alive: std::time::Duration,
     /// Only the coordinator may use `/mcp` of this process.
     pub closed: bool,
 }
@@ -123,6 +144,9 @@ pub struct Edge {
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
     pub returning: Returning,
+    pub openings: Openings,
+    pub streams: AggregateStreams,
+    pub snapshots: Snapshots,
     /// Nodes that did not answer, for whoever keeps their health.
     pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
     pub metrics: Arc<Metrics>,

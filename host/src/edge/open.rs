@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, header};
+use http::{Method, Request};
 
 use crate::model::{Node, NodeId, ServerName};
-use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::{methods, splice};
 use crate::seam::{Body, Facts, Failure, Handshake, collect};
 
 use super::Worker;
 use super::affinity::Token;
+use super::aggregate_stream::say_lost;
 use super::bind::Context;
+use super::deliver::{Outgoing, let_through};
 use super::rescue::Refusal;
 use super::session::Session;
 
+/// A server that does not answer must not hold up the message that opens it.
+const RESTORE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// An `InitializeResult` with long instructions fits.
 const MAX_RESULT: usize = 4 << 20;
 
@@ -56,8 +60,13 @@ impl Worker {
                 failed.push(winner);
                 continue;
             };
-            match self.open(node, session, server, handshake).await {
-                Ok(result) => return Ok(Opened { node: Arc::clone(node), result, token }),
+            match self.open(context, node, session, server, handshake).await {
+                Ok(result) => {
+                    if previous.is_some() {
+                        say_lost(&self.edge.streams, session.id, server);
+                    }
+                    return Ok(Opened { node: Arc::clone(node), result, token });
+                }
                 Err(reason) => {
                     tracing::warn!(
                         session = %session.id.short(), node = %winner, server = %server,
@@ -74,6 +83,7 @@ impl Worker {
     /// Opens the server at one node; does nothing where it is open already.
     pub(super) async fn open(
         &self,
+        context: &Context,
         node: &Node,
         session: &Session,
         server: &ServerName,
@@ -87,6 +97,7 @@ impl Worker {
             open: Some(handshake),
         };
         request.extensions_mut().insert(facts);
+        let_through(node, server, Some(context), request.headers_mut());
         let response = match self.link.call(&node.reach, server, request).await {
             Ok(response) => response,
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
@@ -102,22 +113,33 @@ impl Worker {
         if handshake == Handshake::Host {
             self.restore(node, session, server).await;
         }
+        self.edge.openings.opened(session.id);
         Ok(body)
     }
 
     /// Tells a server that was opened later what the session has set before.
     async fn restore(&self, node: &Node, session: &Session, server: &ServerName) {
-        let level = self.edge.bindings.record(session.id).and_then(|record| record.log_level);
-        let Some(level) = level else { return };
-        let params = format!("{{\"level\":{level}}}");
-        let message = jsonrpc::request("\"mooring-level\"", "logging/setLevel", &params);
-        let mut request = Request::new(Body::from(message));
-        *request.method_mut() = Method::POST;
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
-        request.extensions_mut().insert(facts);
-        // A server without logging refuses; there is nothing to restore then.
-        let _ = self.link.call(&node.reach, server, request).await;
+        let Some(record) = self.edge.bindings.record(session.id) else { return };
+        let level = record.log_level.map(|level| {
+            let params = format!("{{\"level\":{level}}}");
+            jsonrpc::request("\"mooring-level\"", methods::SET_LEVEL, &params)
+        });
+        let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
+        let subscriptions = subscribed.enumerate().map(|(index, (_, uri))| {
+            let params = format!("{{\"uri\":{}}}", splice::quoted(uri));
+            let id = format!("\"mooring-subscription-{index}\"");
+            jsonrpc::request(&id, methods::SUBSCRIBE, &params)
+        });
+        for message in level.into_iter().chain(subscriptions) {
+            let outgoing = Outgoing::post(message, None);
+            let request = self.request_for(node, server, session, &outgoing, None);
+            let call = self.link.call(&node.reach, server, request);
+            // A server that does not do it refuses; there is nothing to restore then.
+            if let Err(_silent) = tokio::time::timeout(RESTORE_TIMEOUT, call).await {
+                tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");
+                return;
+            }
+        }
     }
 
     pub(super) fn suspect(&self, node: &NodeId, why: &str) {

@@ -17,6 +17,7 @@ pub struct Session {
     pub id: SessionId,
     pub minted_at: UnixMillis,
     pub principal: Principal,
+    pub version: Version,
     /// The client's `initialize` parameters, byte for byte.
     pub params: Bytes,
 }
@@ -25,7 +26,9 @@ impl Session {
     /// A session that begins: its uuid exists before anything is routed.
     #[must_use]
     pub fn mint(principal: Principal, params: Bytes) -> Self {
-        Self { id: SessionId::mint(), minted_at: UnixMillis::now(), principal, params }
+        // Until the server has said which revision it takes.
+        let version = Version::ASSUMED;
+        Self { id: SessionId::mint(), minted_at: UnixMillis::now(), principal, version, params }
     }
 
     /// The session of a request's header. `None` if the header is missing.
@@ -53,19 +56,21 @@ impl Session {
             id: sealed.session,
             minted_at: sealed.minted_at,
             principal: principal.clone(),
+            version: sealed.version,
             params,
         }))
     }
 
     /// The text for the `Mcp-Session-Id` header.
-    pub fn seal(&self, edge: &Edge, scope: &Scope, version: Version) -> Result<String, Refusal> {
+    pub fn seal(&self, edge: &Edge, scope: &Scope) -> Result<String, Refusal> {
         let params = if self.params.len() <= MAX_CARRIED_PARAMS {
             CarriedParams::Inside(self.params.clone())
         } else {
             edge.records.keep_params(self.id, &self.params);
             CarriedParams::Stored
         };
-        let sealed = Sealed { session: self.id, minted_at: self.minted_at, version, params };
+        let (session, minted_at, version) = (self.id, self.minted_at, self.version);
+        let sealed = Sealed { session, minted_at, version, params };
         edge.keys.seal(&sealed, scope, &self.principal).ok_or(Refusal::NoKey)
     }
 

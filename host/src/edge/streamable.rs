@@ -17,17 +17,24 @@ use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::{Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed};
 use crate::protocol::methods;
+use crate::protocol::sse;
 use crate::protocol::version::Version;
 use crate::seam::{Body, Cut, Handshake, TooLong, collect};
+use crate::streams::EventId;
 
 use super::Worker;
+use super::aggregate::lost_words;
+use super::aggregate_reply::rewritten;
 use super::bind::Context;
 use super::classify;
 use super::deliver::Outgoing;
 use super::memory::Memory;
+use super::messages::is_stream;
+use super::owned;
 use super::relay::{json, relay};
 use super::rescue::Refusal;
 use super::session::Session;
+use super::through::Through;
 
 /// A refusal, and the id of the request it answers if that is known.
 pub type Refused = (Refusal, Option<String>);
@@ -117,7 +124,7 @@ impl Worker {
         let params = envelope.params.ok_or_else(invalid)?;
         let read: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid())?;
         let requested = read.protocol_version.into_owned();
-        let session = Session::mint(principal, Bytes::copy_from_slice(params.get().as_bytes()));
+        let mut session = Session::mint(principal, Bytes::copy_from_slice(params.get().as_bytes()));
         let id = envelope.id_text().unwrap_or("null");
         let (result, token) = match classify::is_pass_through(self, scope) {
             Some(server) => {
@@ -138,8 +145,8 @@ impl Worker {
                 (self.own_result(scope, &session, Version::negotiate(&requested)), None)
             }
         };
-        let version = negotiated(&result).unwrap_or(Version::LATEST);
-        let sealed = session.seal(&self.edge, scope, version)?;
+        session.version = negotiated(&result).unwrap_or(Version::LATEST);
+        let sealed = session.seal(&self.edge, scope)?;
         self.edge.metrics.opened();
         let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
         let headers = response.headers_mut();
@@ -164,7 +171,15 @@ impl Worker {
             Kept::Whole(message) => {
                 let outgoing = Outgoing::post(message, accept);
                 let sent = self.deliver(context, session, server, &outgoing).await;
-                sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?
+                let mut delivered =
+                    sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
+                if is_stream(&delivered.response)
+                    && let Some(id) = request_id(&outgoing.body)
+                {
+                    let words = sse::event(&lost_words(&id, server));
+                    delivered.response = delivered.response.map(|body| body.or_last_words(words));
+                }
+                delivered
             }
             Kept::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new(), accept);
@@ -189,17 +204,42 @@ impl Worker {
             return Err(Refusal::Accept("text/event-stream"));
         }
         let session = self.session(context, scope, principal, memory)?;
+        let accept = context.headers.get(header::ACCEPT).cloned();
+        let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
         let Some(server) = classify::is_pass_through(self, scope) else {
-            return Ok(self.own_stream(scope, &session));
+            return self.get_aggregate(context, scope, &session, accept, last_event_id).await;
         };
-        let outgoing = Outgoing {
-            method: Method::GET,
-            body: Bytes::new(),
-            accept: context.headers.get(header::ACCEPT).cloned(),
-            last_event_id: context.headers.get(headers::LAST_EVENT_ID).cloned(),
-        };
+        let outgoing = Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
         let delivered = self.deliver(context, &session, server, &outgoing).await?;
-        Ok(relay(delivered.response))
+        let response = relay(delivered.response);
+        // A stream of a request ends with its answer; the session's own does not.
+        Ok(if is_resumption(&outgoing) {
+            response
+        } else {
+            Through::wrap(response, self, context, &session, server)
+        })
+    }
+
+    async fn get_aggregate(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        accept: Option<HeaderValue>,
+        last_event_id: Option<HeaderValue>,
+    ) -> Result<Response<Body>, Refusal> {
+        let last = last_event_id.as_ref().and_then(|id| id.to_str().ok());
+        let Some((server, own)) = last.and_then(owned::of_event) else {
+            return self.aggregate_stream(scope, session, last);
+        };
+        // The stream of a request, which its server's host keeps.
+        let own = HeaderValue::from_str(own).ok();
+        let outgoing =
+            Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id: own };
+        let delivered = self.deliver(context, session, &server, &outgoing).await?;
+        let mut rewriter = self.rewriter(scope, session, &server);
+        rewriter.tasks = true;
+        Ok(rewritten(delivered.response, rewriter, None, self.edge.config.line).await)
     }
 
     /// Ends the session everywhere, and for the id's remaining life.
@@ -284,6 +324,12 @@ enum Kept {
     Whole(Bytes),
     /// Sent on as it comes; the cell says if it broke off.
     Larger(Body, Cut),
+}
+
+/// Whether the client comes back to the stream of a request.
+fn is_resumption(outgoing: &Outgoing) -> bool {
+    let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
+    last.and_then(EventId::parse).is_some_and(|place| place.stream != EventId::GET)
 }
 
 fn check_media(context: &Context) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::Body as _;
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
@@ -37,7 +37,8 @@ pub async fn call(
     let message = jsonrpc::request(id, method, params);
     let envelope =
         Envelope::parse(&message).map_err(|error| CallError::Unanswered(error.to_string()))?;
-    result_of(instance.post(message.clone(), &envelope, true, pool).await).await
+    let forwarded = HeaderMap::new();
+    result_of(instance.post(message.clone(), &envelope, true, pool, &forwarded).await).await
 }
 
 /// The result in a response, of which only the final message counts.

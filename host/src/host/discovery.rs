@@ -7,7 +7,10 @@
 //! ```
 //!
 //! A discovery opens the server for itself, reads every page of every list and
-//! ends it again: clients' sessions are never used for it.
+//! ends it again. A session whose server says that its lists have changed has
+//! them read over that session; where they differ from the catalogue, the session
+//! has lists of its own, and the server is discovered again, since the change may
+//! concern everybody.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::model::ServerName;
 use crate::protocol::catalog::Catalog;
@@ -27,8 +30,7 @@ use crate::seam::{Handshake, Pool};
 
 use super::caller::{self, CallError};
 use super::endpoint::Shared;
-use super::instance::Instance;
-use super::stdio::Means;
+use super::instance::{Instance, Means, Opening, Served};
 
 /// A server whose cursor never ends would keep us for ever.
 const MAX_PAGES: usize = 1000;
@@ -37,6 +39,8 @@ const MAX_ITEMS: usize = 100_000;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// A server whose sessions each have lists of their own says so all the time.
+const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);
 
 type Key = (ServerName, ClientSet);
 
@@ -55,8 +59,16 @@ enum State {
     Failed(Arc<str>),
 }
 
+/// One catalogue, and how to have it found out again.
+struct Entry {
+    state: watch::Sender<State>,
+    again: Arc<Notify>,
+}
+
 pub struct Discovery {
-    entries: Mutex<HashMap<Key, watch::Sender<State>>>,
+    entries: Mutex<HashMap<Key, Entry>>,
+    /// Rediscoveries that found something else, by server.
+    generations: Mutex<HashMap<ServerName, u64>>,
     /// Counts changes: whoever publishes digests watches it.
     changes: watch::Sender<u64>,
     stopped: watch::Sender<bool>,
@@ -66,6 +78,7 @@ impl Default for Discovery {
     fn default() -> Self {
         Self {
             entries: Mutex::default(),
+            generations: Mutex::default(),
             changes: watch::Sender::new(0),
             stopped: watch::Sender::new(false),
         }
@@ -112,25 +125,61 @@ impl Discovery {
         }
     }
 
-    /// Digest of what a server offers to clients without capabilities.
+    /// Digest of what a server offers: of its catalogue for clients without
+    /// capabilities, and how often any of its catalogues has changed.
     #[must_use]
     pub fn digest(&self, server: &ServerName) -> Option<Arc<str>> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = entries.get(&(server.clone(), ClientSet::default()))?.borrow();
-        match &*state {
-            State::Known(found) => Some(Arc::clone(&found.digest)),
-            _ => None,
+        let digest = match self.known(server, ClientSet::default())? {
+            State::Known(found) => Arc::clone(&found.digest),
+            State::Discovering | State::Failed(_) => return None,
+        };
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match generations.get(server) {
+            Some(generation) => format!("{digest}-{generation}").into(),
+            None => digest,
+        })
+    }
+
+    /// The lists of one session have been read. Gives them if they are not what
+    /// the catalogue says, and has the server discovered again then.
+    pub fn compare(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        own: Catalog,
+    ) -> Option<Arc<Discovered>> {
+        let digest: Arc<str> = own.lists_digest().into();
+        if let Some(State::Known(found)) = self.known(server, set)
+            && found.catalog.lists_digest() == *digest
+        {
+            return None;
         }
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, _), entry) in entries.iter() {
+            if name == server {
+                entry.again.notify_one();
+            }
+        }
+        let json = own.to_json();
+        Some(Arc::new(Discovered { catalog: own, json, digest }))
+    }
+
+    fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(&(server.clone(), set)).map(|entry| entry.state.borrow().clone())
+    }
+
+    fn has_changed(&self, server: &ServerName) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        *generations.entry(server.clone()).or_default() += 1;
     }
 
     /// Why a server's last discovery failed, if it did.
     #[must_use]
     pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = entries.get(&(server.clone(), ClientSet::default()))?.borrow();
-        match &*state {
-            State::Failed(why) => Some(Arc::clone(why)),
-            _ => None,
+        match self.known(server, ClientSet::default())? {
+            State::Failed(why) => Some(why),
+            State::Discovering | State::Known(_) => None,
         }
     }
 
@@ -144,17 +193,19 @@ impl Discovery {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (server.clone(), set);
         if let Some(entry) = entries.get(&key) {
-            return entry.subscribe();
+            return entry.state.subscribe();
         }
         let entry = watch::Sender::new(State::Discovering);
         let state = entry.subscribe();
-        entries.insert(key, entry.clone());
+        let again = Arc::new(Notify::new());
+        entries.insert(key, Entry { state: entry.clone(), again: Arc::clone(&again) });
         tokio::spawn(keep_discovering(
             Arc::downgrade(shared),
             pool.clone(),
             server.clone(),
             set,
             entry,
+            again,
             self.stopped.subscribe(),
         ));
         state
@@ -167,57 +218,92 @@ async fn keep_discovering(
     server: ServerName,
     set: ClientSet,
     entry: watch::Sender<State>,
+    again: Arc<Notify>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut retry = FIRST_RETRY;
     loop {
         let Some(strong) = shared.upgrade() else { return };
-        let Some(recipe) = strong.config.servers.get(&server).cloned() else { return };
+        let Some(served) = strong.config.servers.get(&server).cloned() else { return };
         let found = tokio::select! {
-            found = discover(&server, &recipe, set, &pool, &strong.means) => found,
+            found = discover(&server, &served, set, &pool, &strong.means) => found,
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
-        let known = found.is_ok();
-        match found {
+        let pause = match found {
             Ok(catalog) => {
-                let digest: Arc<str> = catalog.digest().into();
-                tracing::info!(
-                    server = %server,
-                    tools = catalog.tools.len(),
-                    prompts = catalog.prompts.len(),
-                    resources = catalog.resources.len(),
-                    "catalogue discovered"
-                );
-                let json = catalog.to_json();
-                entry.send_replace(State::Known(Arc::new(Discovered { catalog, json, digest })));
+                retry = FIRST_RETRY;
+                if take(&entry, &server, catalog) {
+                    strong.discovery.has_changed(&server);
+                }
+                None
             }
             Err(why) => {
                 tracing::warn!(server = %server, retry_s = retry.as_secs(), "no catalogue: {why}");
-                entry.send_replace(State::Failed(why.into()));
+                // What was known is better than nothing.
+                entry.send_if_modified(|state| {
+                    let is_unknown = !matches!(state, State::Known(_));
+                    if is_unknown {
+                        *state = State::Failed(why.into());
+                    }
+                    is_unknown
+                });
+                let pause = retry;
+                retry = (retry * 2).min(LAST_RETRY);
+                Some(pause)
             }
-        }
+        };
         strong.discovery.changes.send_modify(|count| *count += 1);
         drop(strong);
-        if known {
-            return;
-        }
+        let next = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    tokio::time::sleep(BETWEEN_DISCOVERIES).await;
+                    again.notified().await;
+                }
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(retry) => {}
+            () = next => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        retry = (retry * 2).min(LAST_RETRY);
     }
+}
+
+/// Makes a catalogue the known one; says whether another was known before.
+fn take(entry: &watch::Sender<State>, server: &ServerName, catalog: Catalog) -> bool {
+    let digest: Arc<str> = catalog.digest().into();
+    let before = match &*entry.borrow() {
+        State::Known(found) => Some(Arc::clone(&found.digest)),
+        State::Discovering | State::Failed(_) => None,
+    };
+    if before.as_ref() != Some(&digest) {
+        tracing::info!(
+            server = %server,
+            tools = catalog.tools.len(),
+            prompts = catalog.prompts.len(),
+            resources = catalog.resources.len(),
+            "catalogue discovered"
+        );
+    }
+    let has_changed = before.is_some_and(|before| before != digest);
+    let json = catalog.to_json();
+    entry.send_replace(State::Known(Arc::new(Discovered { catalog, json, digest })));
+    has_changed
 }
 
 async fn discover(
     server: &ServerName,
-    recipe: &super::instance::Recipe,
+    served: &Served,
     set: ClientSet,
     pool: &Pool,
     means: &Means,
 ) -> Result<Catalog, String> {
     let params = initialize::own_params(set);
-    let instance = Instance::open(server, recipe, params.as_bytes(), Handshake::Host, pool, means)
+    let forwarded = http::HeaderMap::new();
+    let opening =
+        Opening { params: params.as_bytes(), handshake: Handshake::Host, forwarded: &forwarded };
+    let instance = Instance::open(server, served, opening, pool, means)
         .await
         .map_err(|error| error.to_string())?;
     let read = read_lists(&instance, pool).await;
@@ -225,7 +311,8 @@ async fn discover(
     read.map_err(|error| format!("server {server}: {error}"))
 }
 
-async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, CallError> {
+/// Every page of every list that the server announces.
+pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, CallError> {
     let text = String::from_utf8_lossy(&instance.result).into_owned();
     let initialize =
         RawValue::from_string(text).map_err(|e| CallError::Unanswered(e.to_string()))?;

@@ -1,34 +1,34 @@
 //! The host's side of the seam: one MCP endpoint per server.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 
-use crate::model::ServerName;
+use crate::model::{ServerName, SessionId};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
-use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::methods;
 use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
 
+use super::attend;
 use super::child::Children;
 use super::discovery::Discovery;
-use super::events;
-use super::instance::{Instance, OpenError, Recipe};
-use super::stdio::{Limits, LostSignal, Means};
+use super::instance::{Instance, Means, OpenError, Opening, Served};
+use super::notes;
+use super::pipe::Rules;
 use super::table::{Entry, Held, Key, Table};
+use crate::streams::response as events;
 
 #[derive(Debug, Clone)]
 pub struct HostConfig {
-    pub servers: BTreeMap<ServerName, Recipe>,
+    pub servers: BTreeMap<ServerName, Served>,
     /// Largest message of a client, in bytes.
     pub message: usize,
-    /// Longest line of a server, in bytes.
-    pub line: usize,
-    pub in_flight: usize,
+    pub rules: Rules,
     /// A session that is not used for so long is closed.
     pub idle: Duration,
 }
@@ -37,15 +37,15 @@ pub struct HostConfig {
 pub struct Shared {
     pub(super) config: HostConfig,
     pub(super) means: Means,
-    table: Table,
+    pub(super) table: Table,
     pub discovery: Discovery,
 }
 
 impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
-        let limits = Limits { line: config.line, in_flight: config.in_flight };
-        let means = Means { limits, children: Children::default() };
+        let rules = config.rules;
+        let means = Means { rules, children: Children::default(), old_transport: Arc::default() };
         Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
     }
 
@@ -69,6 +69,11 @@ impl Shared {
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
         self.config.servers.keys()
+    }
+
+    /// Headers of clients that the operator lets through to a server.
+    pub fn passthrough(&self, server: &ServerName) -> impl Iterator<Item = &HeaderName> {
+        self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
     }
 
     /// Ends one session's instance.
@@ -125,7 +130,7 @@ impl Host {
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => Box::pin(self.open(key, handshake, request)).await,
             (None, &Method::POST) => self.post(key, request).await,
-            (None, &Method::GET) => self.listen(key, &request).await,
+            (None, &Method::GET) => self.listen(key, &request),
             (None, &Method::DELETE) => {
                 self.shared.close(&key, &self.pool).await;
                 Response::new(Body::Empty)
@@ -137,6 +142,7 @@ impl Host {
     /// Opens the session at the server, once however many ask. The answer's body
     /// is the `InitializeResult`.
     async fn open(&self, key: Key, handshake: Handshake, request: Request<Body>) -> Response<Body> {
+        let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
             Err(error) => return unreadable(&error),
@@ -146,7 +152,8 @@ impl Host {
             Entry::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
-                tokio::spawn(self.clone().run_opening(key.clone(), handshake, params, sender));
+                let asked = Asked { handshake, params, forwarded };
+                tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 opened
             }
         };
@@ -164,22 +171,27 @@ impl Host {
     async fn run_opening(
         self,
         key: Key,
-        handshake: Handshake,
-        params: bytes::Bytes,
+        asked: Asked,
         told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
     ) {
         let config = &self.shared.config;
-        let Some(recipe) = config.servers.get(&key.1) else { return };
-        let opening =
-            Instance::open(&key.1, recipe, &params, handshake, &self.pool, &self.shared.means);
+        let Some(served) = config.servers.get(&key.1) else { return };
+        let opening = Opening {
+            params: &asked.params,
+            handshake: asked.handshake,
+            forwarded: &asked.forwarded,
+        };
+        let opening = Instance::open(&key.1, served, opening, &self.pool, &self.shared.means);
         let outcome = opening.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
-                if let Some(lost) = instance.lost_signal() {
-                    let shared = Arc::downgrade(&self.shared);
-                    tokio::spawn(forget_when_lost(shared, key, Arc::downgrade(instance), lost));
-                }
+                tokio::spawn(attend::attend(
+                    Arc::downgrade(&self.shared),
+                    self.pool.clone(),
+                    key,
+                    instance,
+                ));
             }
             Err(error) => {
                 tracing::warn!(session = %key.0.short(), server = %key.1, "{error}");
@@ -193,18 +205,20 @@ impl Host {
             return unknown_session();
         };
         let accepts = Accepts::of(request.headers());
+        let forwarded = self.forwarded(&key.1, request.headers());
         let message = match collect(request.into_body(), self.shared.config.message).await {
             Ok(message) => message,
             Err(error) => return unreadable(&error),
         };
+        let forwarded = &forwarded;
+        if instance.takes_batches()
+            && let Some(response) = self.batch(&instance, &message, accepts.events, forwarded).await
+        {
+            return response;
+        }
         let envelope = match Envelope::parse(&message) {
             Ok(envelope) => envelope,
-            Err(error) => {
-                let mut response =
-                    events::json(jsonrpc::error(None, error.code(), &error.to_string()));
-                *response.status_mut() = StatusCode::BAD_REQUEST;
-                return response;
-            }
+            Err(error) => return malformed(&error),
         };
         if envelope.method() == methods::INITIALIZE {
             let text = "this session is initialized already; leave out the session header to start another";
@@ -213,20 +227,72 @@ impl Host {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return response;
         }
-        let response = instance.post(message.clone(), &envelope, accepts.events, &self.pool).await;
+        let posting =
+            instance.post(message.clone(), &envelope, accepts.events, &self.pool, forwarded);
+        let mut response = posting.await;
         if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
             self.shared.table.remove_if(&key, &instance);
+        } else if let Some(note) = notes::of(&envelope, response.body()) {
+            instance.remember(&note);
+            note.write(response.headers_mut());
         }
         response
     }
 
-    async fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
+    /// Several messages in one body (2025-03-26, basic, "Batching"). None if it is
+    /// one.
+    async fn batch(
+        &self,
+        instance: &Instance,
+        body: &bytes::Bytes,
+        takes_events: bool,
+        forwarded: &HeaderMap,
+    ) -> Option<Response<Body>> {
+        let parts = match jsonrpc::batch(body) {
+            Ok(parts) => parts?,
+            Err(error) => return Some(malformed(&error)),
+        };
+        let parsed = parts.iter().map(|part| Envelope::parse(part.get().as_bytes()));
+        let envelopes: Vec<Envelope<'_>> = match parsed.collect() {
+            Ok(envelopes) => envelopes,
+            Err(error) => return Some(malformed(&error)),
+        };
+        if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
+            return Some(malformed(&Malformed::Message("initialize is never part of a batch")));
+        }
+        let messages: Vec<(bytes::Bytes, &Envelope<'_>)> = parts
+            .iter()
+            .zip(&envelopes)
+            .map(|(part, envelope)| (body.slice_ref(part.get().as_bytes()), envelope))
+            .collect();
+        let body = body.clone();
+        Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
+    }
+
+    fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
         let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
         let last = request.headers().get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool).await
+        instance.listen(last, &self.pool, &self.forwarded(&key.1, request.headers()))
     }
+
+    /// The client's headers that the operator lets through to the server.
+    fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
+        match self.shared.config.servers.get(server) {
+            Some(served) if !served.passthrough.is_empty() => {
+                headers::passed_through(&served.passthrough, seam)
+            }
+            _ => HeaderMap::new(),
+        }
+    }
+}
+
+/// What an opening needs of the request that asks for it.
+struct Asked {
+    handshake: Handshake,
+    params: bytes::Bytes,
+    forwarded: HeaderMap,
 }
 
 impl Endpoint for Host {
@@ -234,9 +300,25 @@ impl Endpoint for Host {
         Box::pin(self.answer(server, request))
     }
 
-    fn catalog(&self, server: ServerName, set: u8) -> BoxFuture<'_, Response<Body>> {
+    fn catalog(
+        &self,
+        server: ServerName,
+        set: u8,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Response<Body>> {
         Box::pin(async move {
             let set = ClientSet::from_bits(set);
+            if let Some(session) = session {
+                let instance = self.shared.table.peek(&(session, server));
+                let own = match &instance {
+                    Some(instance) => instance.own_lists().await,
+                    None => None,
+                };
+                return match own {
+                    Some(own) => events::json(own.json.clone()),
+                    None => no_content(),
+                };
+            }
             match self.shared.discovery.catalog(&self.shared, &self.pool, &server, set).await {
                 Ok(found) => events::json(found.json.clone()),
                 Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
@@ -245,19 +327,16 @@ impl Endpoint for Host {
     }
 }
 
-/// Holds the instance only weakly: it must end when its session does.
-async fn forget_when_lost(
-    shared: Weak<Shared>,
-    key: Key,
-    instance: Weak<Instance>,
-    mut lost: LostSignal,
-) {
-    let Ok(why) = lost.wait_for(Option::is_some).await.map(|why| why.clone()) else { return };
-    if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
-        && shared.table.remove_if(&key, &instance)
-    {
-        tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
-    }
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn malformed(error: &Malformed) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, error.code(), &error.to_string()));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
 }
 
 fn unknown_session() -> Response<Body> {

@@ -1,49 +1,53 @@
-//! Which stream a server's message goes to, for a server with one pipe.
+//! Which stream a server's message goes to.
 //!
-//! Responses go by id and progress by token. Nothing says which request a log
-//! line or a server's own request belongs to; within one session any live
-//! stream is right, so the newest request in flight gets it, and the GET stream
-//! when there is none. What nobody listens for is kept, within bounds.
+//! Responses go by id and progress by token. With one pipe for everything,
+//! nothing says which request a log line or a server's own request belongs to;
+//! within one session any live stream is right, so the newest request in flight
+//! gets it, and the GET stream when there is none. What nobody listens for is
+//! kept, within bounds.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 
-use super::events::Message;
+use crate::streams::{self, Bounds, EventId, Part, Stream, Tag};
 
-/// Messages kept for a GET stream that is not open, and their bytes.
-const KEPT_MESSAGES: usize = 256;
-const KEPT_BYTES: usize = 1 << 20;
-/// Messages waiting for one client connection; beyond that the server's pipe
-/// waits too.
-pub const STREAM_QUEUE: usize = 64;
+const GET: u64 = EventId::GET;
+/// Streams that have ended and are kept for a client that comes back.
+const KEPT_STREAMS: usize = 32;
+/// A client that has not come back after so long has the answer, or will not.
+const KEPT_FOR: Duration = Duration::from_secs(300);
 
 struct InFlight {
-    sink: mpsc::Sender<Message>,
+    stream: Arc<Stream>,
     progress_token: Option<String>,
     order: u64,
+    last_progress: Instant,
 }
 
-#[derive(Default)]
 pub struct Mailbox {
     in_flight: HashMap<String, InFlight>,
-    next_order: u64,
-    listener: Option<mpsc::Sender<Message>>,
-    kept: VecDeque<Bytes>,
-    kept_bytes: usize,
+    next_stream: u64,
+    get: Arc<Stream>,
+    /// Streams of which a client knows event ids, the oldest first.
+    published: VecDeque<(Instant, Arc<Stream>)>,
+    bounds: Bounds,
+    /// Tells event ids of this instance from another's.
+    instance: u32,
     /// Nothing more comes from the server.
     gone: bool,
 }
 
 /// Where a message is to go.
 pub enum Delivery {
-    To(mpsc::Sender<Message>, Message),
+    To(Arc<Stream>, Bytes, Part),
     /// The server asks something that the host itself answers.
     Reply(Bytes),
     Done,
@@ -79,167 +83,240 @@ struct Progress<'a> {
 }
 
 impl Mailbox {
-    /// Expects the answer to a request.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            in_flight: HashMap::new(),
+            next_stream: GET + 1,
+            get: Stream::new(GET, None, bounds),
+            published: VecDeque::new(),
+            bounds,
+            instance: streams::instance(),
+            gone: false,
+        }
+    }
+
+    /// A stream for the answers to these requests, all or none.
     pub fn expect(
         &mut self,
-        request: &Envelope<'_>,
+        requests: &[&Envelope<'_>],
         limit: usize,
-    ) -> Result<mpsc::Receiver<Message>, Refused> {
+    ) -> Result<Arc<Stream>, Refused> {
         if self.gone {
             return Err(Refused::Gone);
         }
-        let key = key(request.id_text().unwrap_or("null"));
-        if self.in_flight.contains_key(&key) {
-            return Err(Refused::DuplicateId);
-        }
-        if self.in_flight.len() >= limit {
+        if self.in_flight.len() + requests.len() > limit {
             return Err(Refused::TooMany);
         }
-        let (sink, messages) = mpsc::channel(STREAM_QUEUE);
-        let progress_token = request
-            .params
-            .filter(|params| params.get().contains("progressToken"))
-            .and_then(|params| serde_json::from_str::<WithMeta<'_>>(params.get()).ok())
-            .and_then(|params| params.meta?.progress_token)
-            .map(|token| self::key(token.get()));
-        let order = self.next_order;
-        self.next_order += 1;
-        self.in_flight.insert(key, InFlight { sink, progress_token, order });
-        Ok(messages)
+        let stream = Stream::new(self.next_stream, Some(requests.len()), self.bounds);
+        let mut entered = Vec::new();
+        for request in requests {
+            let key = key(request.id_text().unwrap_or("null"));
+            if self.in_flight.contains_key(&key) {
+                for key in entered {
+                    self.in_flight.remove(&key);
+                }
+                return Err(Refused::DuplicateId);
+            }
+            let in_flight = InFlight {
+                stream: Arc::clone(&stream),
+                progress_token: progress_token(request),
+                order: self.next_stream,
+                last_progress: Instant::now(),
+            };
+            if requests.len() > 1 {
+                entered.push(key.clone());
+            }
+            self.in_flight.insert(key, in_flight);
+        }
+        self.next_stream += 1;
+        Ok(stream)
     }
 
-    /// Opens the GET stream and gives it what was kept.
-    pub fn listen(&mut self) -> Result<mpsc::Receiver<Message>, Refused> {
-        if self.listener.as_ref().is_some_and(|listener| !listener.is_closed()) {
+    /// The GET stream, for one listener at a time.
+    pub fn listen(&self) -> Result<Arc<Stream>, Refused> {
+        if self.get.is_attached() {
             return Err(Refused::AlreadyListening);
         }
-        let (sink, messages) = mpsc::channel(KEPT_MESSAGES + STREAM_QUEUE);
-        self.kept_bytes = 0;
-        for message in self.kept.drain(..) {
-            // The channel is larger than what is kept.
-            let _ = sink.try_send(Message::Part(message));
-        }
-        self.listener = Some(sink);
-        Ok(messages)
+        Ok(Arc::clone(&self.get))
     }
 
-    /// Takes one message of the server.
+    /// The stream on which messages go that belong to no request.
+    #[must_use]
+    pub fn unrelated(&self) -> &Arc<Stream> {
+        &self.get
+    }
+
+    /// Keeps the stream for a client that comes back to it.
+    pub fn publish(&mut self, stream: &Arc<Stream>) {
+        stream.publish();
+        if stream.number == GET || self.published(stream.number).is_some() {
+            return;
+        }
+        self.published.push_back((Instant::now(), Arc::clone(stream)));
+        while self.published.len() > KEPT_STREAMS
+            || self.published.front().is_some_and(|(at, _)| at.elapsed() > KEPT_FOR)
+        {
+            let Some(ended) = self.published.iter().position(|(_, stream)| stream.has_ended())
+            else {
+                return;
+            };
+            self.published.remove(ended);
+        }
+    }
+
+    /// A stream of which a client knows event ids.
+    #[must_use]
+    pub fn published(&self, number: u64) -> Option<Arc<Stream>> {
+        if number == GET {
+            return Some(Arc::clone(&self.get));
+        }
+        let mut streams = self.published.iter().map(|(_, stream)| stream);
+        streams.find(|stream| stream.number == number).map(Arc::clone)
+    }
+
+    #[must_use]
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+
+    /// What event ids of a stream look like.
+    #[must_use]
+    pub fn tag(&self, stream: &Stream, request: Option<&str>) -> Tag {
+        Tag::new(self.instance, stream.number, request)
+    }
+
+    /// Takes one message of a server with one pipe.
     pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
         match envelope.kind() {
             Kind::Response => {
                 let Some(id) = envelope.id_text() else { return Delivery::Done };
                 match self.in_flight.remove(&key(id)) {
-                    Some(request) => Delivery::To(request.sink, Message::Last(line)),
+                    Some(request) => Delivery::To(request.stream, line, Part::Answer),
                     None => Delivery::Done,
                 }
             }
-            Kind::Request if envelope.method() == "ping" => {
+            Kind::Request if envelope.method() == methods::PING => {
                 Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
             }
-            Kind::Request => self.send_related(line),
-            Kind::Notification if methods::is_unrelated(envelope.method()) => {
-                self.send_listener(line)
-            }
+            Kind::Request => Delivery::To(self.related(), line, Part::Question),
+            Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
             Kind::Notification if envelope.method() == methods::PROGRESS => {
                 match self.by_token(envelope) {
-                    Some(sink) => Delivery::To(sink, Message::Part(line)),
+                    Some(stream) => Delivery::To(stream, line, Part::Notice),
                     // Progress of a request that has ended is of no use.
                     None => Delivery::Done,
                 }
             }
-            Kind::Notification => self.send_related(line),
+            Kind::Notification => match self.related() {
+                stream if stream.number == GET => self.keep(line),
+                stream => Delivery::To(stream, line, Part::Notice),
+            },
         }
     }
 
     /// The client takes a request back. Servers do not answer it then, so it is
     /// answered here.
     pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Cancelled<'a> {
-            #[serde(borrow)]
-            request_id: Option<&'a RawValue>,
+        if let Some(id) = cancelled_request(cancelled) {
+            self.answer_for_server(id, code::CANCELLED, "cancelled by the client");
         }
-        let id = cancelled
-            .params
-            .and_then(|params| serde_json::from_str::<Cancelled<'_>>(params.get()).ok())
-            .and_then(|params| params.request_id);
-        let Some(id) = id else { return };
-        if let Some(request) = self.in_flight.remove(&key(id.get())) {
-            let text = "cancelled by the client";
-            let error = jsonrpc::error(Some(id.get()), code::CANCELLED, text);
-            let _ = request.sink.try_send(Message::Last(error));
+    }
+
+    /// Answers a request in the server's place, if it is still in flight.
+    pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) {
+        if let Some(request) = self.in_flight.remove(&key(id)) {
+            request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         }
+    }
+
+    /// A request has been answered on a stream of its own; says whether it was
+    /// in flight.
+    pub fn answered(&mut self, id: &str) -> bool {
+        self.in_flight.remove(&key(id)).is_some()
+    }
+
+    /// Since when a request in flight has made no progress; none if it is over.
+    #[must_use]
+    pub fn last_progress(&self, id: &str) -> Option<Instant> {
+        self.in_flight.get(&key(id)).map(|request| request.last_progress)
+    }
+
+    /// Notes progress of the request that a notification's token belongs to.
+    pub fn progressed(&mut self, envelope: &Envelope<'_>) {
+        let Some(token) = token_of(envelope) else { return };
+        let now = Instant::now();
+        let requests = self.in_flight.values_mut();
+        requests
+            .filter(|request| request.progress_token.as_ref() == Some(&token))
+            .for_each(|request| request.last_progress = now);
     }
 
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty() || self.listener.as_ref().is_some_and(|l| !l.is_closed())
+        !self.in_flight.is_empty() || self.get.is_attached()
     }
 
     /// The server is gone: every waiting request is answered, and no more taken.
     pub fn end(&mut self, message: &str) {
         self.gone = true;
         self.fail_all(message);
+        self.get.end();
     }
 
     /// Answers every waiting request.
     pub fn fail_all(&mut self, message: &str) {
-        self.listener = None;
         for (id, request) in self.in_flight.drain() {
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
-            let _ = request.sink.try_send(Message::Last(error));
+            request.stream.put(error, Part::Answer);
         }
     }
 
-    fn by_token(&self, envelope: &Envelope<'_>) -> Option<mpsc::Sender<Message>> {
-        let progress: Progress<'_> = serde_json::from_str(envelope.params?.get()).ok()?;
-        let token = key(progress.progress_token?.get());
-        self.in_flight
-            .values()
-            .find(|request| request.progress_token.as_ref() == Some(&token))
-            .map(|request| request.sink.clone())
+    fn by_token(&mut self, envelope: &Envelope<'_>) -> Option<Arc<Stream>> {
+        let token = token_of(envelope)?;
+        let mut requests = self.in_flight.values_mut();
+        let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
+        request.last_progress = Instant::now();
+        Some(Arc::clone(&request.stream))
     }
 
-    fn send_related(&mut self, line: Bytes) -> Delivery {
-        match self.in_flight.values().filter(|r| !r.sink.is_closed()).max_by_key(|r| r.order) {
-            Some(request) => Delivery::To(request.sink.clone(), Message::Part(line)),
-            None => self.send_listener(line),
-        }
+    /// The newest request's stream that somebody can read, or the GET stream.
+    fn related(&self) -> Arc<Stream> {
+        let readable = self.in_flight.values().filter(|request| request.stream.can_be_read());
+        let newest = readable.max_by_key(|request| request.order);
+        Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }
 
-    fn send_listener(&mut self, line: Bytes) -> Delivery {
-        if let Some(listener) = &self.listener {
-            match listener.try_send(Message::Part(line)) {
-                Ok(()) => return Delivery::Done,
-                // A listener that does not read must not stop the session's
-                // other streams: what does not fit is kept or dropped.
-                Err(mpsc::error::TrySendError::Full(Message::Part(line) | Message::Last(line))) => {
-                    self.keep(line);
-                }
-                Err(mpsc::error::TrySendError::Closed(
-                    Message::Part(line) | Message::Last(line),
-                )) => {
-                    self.listener = None;
-                    self.keep(line);
-                }
-            }
-            return Delivery::Done;
-        }
-        self.keep(line);
+    /// For whoever listens, at once: a listener that does not read must not stop
+    /// the session's other streams.
+    fn keep(&self, line: Bytes) -> Delivery {
+        self.get.put(line, Part::Notice);
         Delivery::Done
     }
+}
 
-    fn keep(&mut self, line: Bytes) {
-        self.kept_bytes += line.len();
-        self.kept.push_back(line);
-        while self.kept.len() > KEPT_MESSAGES || self.kept_bytes > KEPT_BYTES {
-            match self.kept.pop_front() {
-                Some(oldest) => self.kept_bytes -= oldest.len(),
-                None => break,
-            }
-        }
+/// The id in a `notifications/cancelled`, as it stands in the message.
+#[must_use]
+pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cancelled<'a> {
+        #[serde(borrow)]
+        request_id: Option<&'a RawValue>,
     }
+    let params = serde_json::from_str::<Cancelled<'_>>(cancelled.params?.get()).ok()?;
+    params.request_id.map(RawValue::get)
+}
+
+fn progress_token(request: &Envelope<'_>) -> Option<String> {
+    let params = request.params.filter(|params| params.get().contains("progressToken"))?;
+    let params: WithMeta<'_> = serde_json::from_str(params.get()).ok()?;
+    params.meta?.progress_token.map(|token| key(token.get()))
+}
+
+fn token_of(progress: &Envelope<'_>) -> Option<String> {
+    let params: Progress<'_> = serde_json::from_str(progress.params?.get()).ok()?;
+    params.progress_token.map(|token| key(token.get()))
 }
 
 /// An id's or token's text, the same for every way to write the same string.
@@ -256,16 +333,23 @@ fn key(raw: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::{Context, Poll, Waker};
 
-    fn expect(mailbox: &mut Mailbox, text: &str) -> mpsc::Receiver<Message> {
-        mailbox.expect(&Envelope::parse(text.as_bytes()).unwrap(), 8).unwrap()
+    const BOUNDS: Bounds = Bounds { events: 256, bytes: 1 << 20 };
+
+    fn mailbox() -> Mailbox {
+        Mailbox::new(BOUNDS)
+    }
+
+    fn expect(mailbox: &mut Mailbox, text: &str) -> Arc<Stream> {
+        mailbox.expect(&[&Envelope::parse(text.as_bytes()).unwrap()], 8).unwrap()
     }
 
     fn deliver(mailbox: &mut Mailbox, text: &'static str) -> &'static str {
         let line = Bytes::from_static(text.as_bytes());
         match mailbox.deliver(line.clone(), &Envelope::parse(&line).unwrap()) {
-            Delivery::To(sink, message) => {
-                sink.try_send(message).unwrap();
+            Delivery::To(stream, message, part) => {
+                stream.put(message, part);
                 "sent"
             }
             Delivery::Reply(_) => "reply",
@@ -273,22 +357,24 @@ mod tests {
         }
     }
 
-    fn texts(receiver: &mut mpsc::Receiver<Message>) -> Vec<String> {
-        std::iter::from_fn(|| receiver.try_recv().ok())
-            .map(|message| match message {
-                Message::Part(b) | Message::Last(b) => String::from_utf8(b.to_vec()).unwrap(),
-            })
-            .collect()
+    fn texts(stream: &Arc<Stream>) -> Vec<String> {
+        let mut reader = stream.read_on();
+        let mut cx = Context::from_waker(Waker::noop());
+        std::iter::from_fn(|| match reader.poll_next(&mut cx) {
+            Poll::Ready(Some(item)) => Some(String::from_utf8(item.message.to_vec()).unwrap()),
+            _ => None,
+        })
+        .collect()
     }
 
     #[test]
     fn responses_go_by_id_and_progress_by_token() {
-        let mut mailbox = Mailbox::default();
-        let mut one = expect(
+        let mut mailbox = mailbox();
+        let one = expect(
             &mut mailbox,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#,
         );
-        let mut two = expect(
+        let two = expect(
             &mut mailbox,
             r#"{"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#,
         );
@@ -298,44 +384,85 @@ mod tests {
         );
         deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
         deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"\u0031","result":{}}"#);
-        assert_eq!(texts(&mut one).len(), 1);
-        assert_eq!(texts(&mut two).len(), 2);
+        assert_eq!(texts(&one).len(), 1);
+        assert_eq!(texts(&two).len(), 2);
+        assert!(one.has_ended() && two.has_ended());
         assert!(mailbox.in_flight.is_empty());
     }
 
     #[test]
-    fn an_id_in_flight_is_not_taken_twice() {
-        let mut mailbox = Mailbox::default();
+    fn an_id_in_flight_is_not_taken_twice_and_a_refused_batch_leaves_nothing() {
+        let mut mailbox = mailbox();
         let text = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
+        let other = r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#;
         let _first = expect(&mut mailbox, text);
-        let second = mailbox.expect(&Envelope::parse(text.as_bytes()).unwrap(), 8);
+        let envelope = Envelope::parse(text.as_bytes()).unwrap();
+        let other = Envelope::parse(other.as_bytes()).unwrap();
+        let second = mailbox.expect(&[&other, &envelope], 8);
         assert_eq!(second.err(), Some(Refused::DuplicateId));
+        assert_eq!(mailbox.in_flight.len(), 1);
+        assert_eq!(mailbox.expect(&[&other, &other], 2).err(), Some(Refused::TooMany));
     }
 
     #[test]
     fn what_nobody_listens_for_waits_for_the_stream() {
-        let mut mailbox = Mailbox::default();
+        let mut mailbox = mailbox();
         let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
         assert_eq!(deliver(&mut mailbox, changed), "done");
-        let mut listener = mailbox.listen().unwrap();
-        assert_eq!(texts(&mut listener), [changed]);
+        let get = mailbox.listen().unwrap();
+        assert_eq!(texts(&get), [changed]);
+        let listener = get.read_on();
         assert_eq!(mailbox.listen().err(), Some(Refused::AlreadyListening));
         drop(listener);
         assert!(mailbox.listen().is_ok());
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut mailbox = Mailbox::default();
-        for _ in 0..KEPT_MESSAGES + 50 {
-            deliver(&mut mailbox, r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
+    fn a_question_goes_to_the_newest_request_that_somebody_reads() {
+        let mut mailbox = mailbox();
+        let one = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let two = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#);
+        let question = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
+        let reader = one.read_on();
+        deliver(&mut mailbox, question);
+        drop(reader);
+        assert_eq!(texts(&one), [question]);
+        assert!(texts(&two).is_empty());
+        deliver(&mut mailbox, question);
+        assert_eq!(texts(mailbox.unrelated()), [question]);
+    }
+
+    #[test]
+    fn a_batch_is_one_stream_that_ends_with_its_last_answer() {
+        let mut mailbox = mailbox();
+        let messages = [1, 2].map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#));
+        let envelopes = messages.each_ref().map(|m| Envelope::parse(m.as_bytes()).unwrap());
+        let stream = mailbox.expect(&[&envelopes[0], &envelopes[1]], 8).unwrap();
+        deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+        assert!(!stream.has_ended());
+        deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert!(stream.has_ended());
+    }
+
+    #[test]
+    fn streams_that_have_ended_are_kept_for_a_while_and_in_bounds() {
+        let mut mailbox = mailbox();
+        let mut numbers = Vec::new();
+        for id in 0..2 * KEPT_STREAMS {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
+            let stream = expect(&mut mailbox, &text);
+            mailbox.publish(&stream);
+            numbers.push(stream.number);
+            mailbox.answer_for_server(&id.to_string(), 1, "x");
         }
-        assert_eq!(texts(&mut mailbox.listen().unwrap()).len(), KEPT_MESSAGES);
+        assert!(mailbox.published(numbers[0]).is_none());
+        assert!(mailbox.published(*numbers.last().unwrap()).is_some());
+        assert!(mailbox.published.len() <= KEPT_STREAMS);
     }
 
     #[test]
     fn a_ping_of_the_server_is_answered_here() {
-        let mut mailbox = Mailbox::default();
+        let mut mailbox = mailbox();
         assert_eq!(deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#), "reply");
     }
 }

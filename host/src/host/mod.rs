@@ -12,20 +12,29 @@
 //! A message for a slot that is not there is answered `unknown-session`, and the
 //! edge opens it: first use, failover and restart are the same path.
 
+mod attend;
 mod caller;
 mod child;
+mod cookies;
 mod discovery;
 mod endpoint;
-mod events;
 mod instance;
 mod mailbox;
+mod notes;
+mod pipe;
+mod pump;
 mod remote_http;
+mod remote_sse;
 mod stdio;
 mod table;
+mod timeout;
+mod upstream;
 
 pub use child::{Children, Program};
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
-pub use instance::Recipe;
-pub use remote_http::Upstream;
+pub use instance::{Recipe, Served};
+pub use pipe::Rules;
 pub use table::Held;
+pub use timeout::Timeouts;
+pub use upstream::Upstream;

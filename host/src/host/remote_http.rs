@@ -1,187 +1,276 @@
 //! An MCP server behind a URL: Streamable HTTP, one upstream session for each
 //! of ours.
 //!
-//! Bodies pass as they come. What never passes are the client's credentials:
-//! the upstream gets the configured headers and nothing of the client's.
+//! A JSON answer passes as it comes. An event stream is read message by message
+//! into a stream of ours (`pump`), which outlives both the client's connection
+//! and the upstream's. What never passes are the client's credentials: the
+//! upstream gets the configured headers, and of the client's those that the
+//! operator lets through.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
-};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::seam::{Body, Failure, Outcome, Pool, Target, collect};
+use crate::protocol::methods;
+use crate::seam::{Body, Failure, Outcome, Pool, collect};
 
-use super::events;
+use super::mailbox::{Mailbox, Refused};
+use super::pipe::{self, LostSignal, Rules};
+use super::pump;
+use super::timeout;
+use super::upstream::Caller;
+use crate::streams::{Way, response as events};
 
 /// What an upstream may say when it refuses something.
 const ERROR_BODY: usize = 64 * 1024;
 /// Nobody waits longer for an upstream's good-bye.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
-const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
-/// Where the server is and what to send along.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    pub target: Target,
-    pub path: Uri,
-    pub headers: HeaderMap,
+/// What the session's tasks share.
+pub struct Session {
+    pub server: ServerName,
+    pub rules: Rules,
+    pub caller: Caller,
+    /// Whether the upstream has given the session an id; some have none.
+    has_session: bool,
+    primes: bool,
+    mailbox: Mutex<Mailbox>,
+    lost: watch::Sender<Option<Arc<str>>>,
+    pub list_changes: watch::Sender<u32>,
+    pub closing: watch::Sender<bool>,
+    /// Whether the upstream's own stream is being read, or has been found missing.
+    is_heard: std::sync::atomic::AtomicBool,
 }
 
-impl Upstream {
-    /// None if the URL is not `http` or `https`.
-    #[must_use]
-    pub fn new(uri: &Uri, pairs: &[(HeaderName, HeaderValue)]) -> Option<Self> {
-        let headers = HeaderMap::from_iter(pairs.iter().cloned());
-        let path = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-        Some(Self { target: Target::of(uri)?, path, headers })
+impl Session {
+    pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The upstream has no such session any more.
+    pub fn is_lost_because(&self, how: &str) {
+        let text = format!("server {} has forgotten the session", self.server);
+        self.mailbox().end(&text);
+        self.lost.send_replace(Some(format!("server {} {how}", self.server).into()));
     }
 }
 
+/// An upstream whose `initialize` has been answered.
 pub struct RemoteHttp {
-    server: ServerName,
-    upstream: Upstream,
-    /// Whether the upstream has given the session an id; some have none.
-    has_session: bool,
-    /// What every request carries: the configured headers, and from the answer
-    /// to `initialize` on the session's id and revision.
-    headers: HeaderMap,
+    session: Arc<Session>,
 }
 
 impl RemoteHttp {
-    /// A client of the upstream before its `initialize` has been answered.
-    #[must_use]
-    pub fn new(server: ServerName, upstream: Upstream) -> Self {
-        let headers = upstream.headers.clone();
-        Self { server, upstream, has_session: false, headers }
-    }
-
     /// Takes what the upstream's answer to `initialize` says about the session.
-    pub fn opened(&mut self, session: Option<HeaderValue>, version: &str) {
-        self.has_session = session.is_some();
+    #[must_use]
+    pub fn opened(
+        server: ServerName,
+        mut caller: Caller,
+        rules: Rules,
+        session: Option<HeaderValue>,
+        version: &str,
+        primes: bool,
+    ) -> Self {
+        let has_session = session.is_some();
         if let Some(session) = session {
-            self.headers.insert(headers::SESSION, session);
+            caller.set(headers::SESSION, session);
         }
         if let Ok(version) = HeaderValue::from_str(version) {
-            self.headers.insert(headers::PROTOCOL_VERSION, version);
+            caller.set(headers::PROTOCOL_VERSION, version);
         }
+        let session = Session {
+            server,
+            rules,
+            caller,
+            has_session,
+            primes,
+            mailbox: Mutex::new(Mailbox::new(rules.kept)),
+            lost: watch::Sender::new(None),
+            list_changes: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
+            is_heard: false.into(),
+        };
+        Self { session: Arc::new(session) }
     }
 
-    pub async fn send(&self, pool: &Pool, message: Bytes) -> Result<Response<Body>, Failure> {
-        let mut request = self.request(Method::POST, Body::from(message));
-        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        request.headers_mut().insert(header::ACCEPT, BOTH);
-        pool.send(&self.upstream.target, request).await
+    #[must_use]
+    pub fn lost(&self) -> Option<Arc<str>> {
+        self.session.lost.borrow().clone()
     }
 
+    #[must_use]
+    pub fn lost_signal(&self) -> LostSignal {
+        self.session.lost.subscribe()
+    }
+
+    /// Counts the server's list_changed notifications.
+    #[must_use]
+    pub fn list_changes(&self) -> watch::Receiver<u32> {
+        self.session.list_changes.subscribe()
+    }
+
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.session.mailbox().is_busy()
+    }
+
+    /// Sends messages that came together, as they came; `body` is all of them.
     pub async fn post(
         &self,
         pool: &Pool,
-        message: Bytes,
-        envelope: &Envelope<'_>,
+        body: Bytes,
+        messages: &[&Envelope<'_>],
+        forwarded: &HeaderMap,
+        takes_events: bool,
     ) -> Response<Body> {
-        let response = match self.send(pool, message).await {
+        let requests: Vec<&Envelope<'_>> =
+            messages.iter().copied().filter(|e| e.kind() == Kind::Request).collect();
+        let about = requests.first().or(messages.first());
+        let Some(about) = about else { return pipe::accepted() };
+        for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
+            self.session.mailbox().cancel(message);
+        }
+        let sending = self.session.caller.post(pool, None, body, forwarded);
+        let limit = timeout::first(self.session.rules.timeouts).filter(|_| !requests.is_empty());
+        let sent = match limit {
+            None => sending.await,
+            Some((limit, expired)) => match tokio::time::timeout(limit, sending).await {
+                Ok(sent) => sent,
+                Err(_) => return self.expired(pool, about, &expired),
+            },
+        };
+        let response = match sent {
             Ok(response) => response,
-            Err(failure) => return self.unreachable(envelope, &failure),
+            Err(failure) => return self.unreachable(about, &failure),
         };
         let status = response.status();
         if status.is_success() {
-            if envelope.kind() == Kind::Request && status != StatusCode::OK {
-                return self.refused(envelope, status, b"");
+            if !requests.is_empty() && status != StatusCode::OK {
+                return self.refused(about, status, b"");
+            }
+            if headers::is_type(response.headers(), headers::EVENT_STREAM) && !requests.is_empty() {
+                return self.stream(pool, response, &requests, takes_events).await;
             }
             return relayed(response);
         }
         let text = error_text(response).await;
-        if self.has_session && is_lost(status, &text) && !is_answer(&text, envelope) {
+        if self.session.has_session && is_lost(status, &text) && !is_answer(&text, about) {
             let mut gone = events::json(jsonrpc::error(
-                envelope.id_text(),
+                about.id_text(),
                 code::SESSION,
-                &format!("server {} has forgotten the session", self.server),
+                &format!("server {} has forgotten the session", self.session.server),
             ));
             *gone.status_mut() = StatusCode::NOT_FOUND;
             Outcome::UnknownSession.write(gone.headers_mut());
             return gone;
         }
-        self.refused(envelope, status, &text)
+        self.refused(about, status, &text)
     }
 
-    /// The GET stream; 405 where the upstream has none.
-    pub async fn listen(&self, pool: &Pool, last_event_id: Option<&HeaderValue>) -> Response<Body> {
-        let mut request = self.request(Method::GET, Body::Empty);
-        request
-            .headers_mut()
-            .insert(header::ACCEPT, HeaderValue::from_static(headers::EVENT_STREAM));
-        if let Some(id) = last_event_id {
-            request.headers_mut().insert(headers::LAST_EVENT_ID, id.clone());
+    /// Reads the upstream's stream into one of ours, which the client can resume.
+    async fn stream(
+        &self,
+        pool: &Pool,
+        response: Response<Body>,
+        requests: &[&Envelope<'_>],
+        takes_events: bool,
+    ) -> Response<Body> {
+        let session = &self.session;
+        let Some(about) = requests.first() else { return pipe::accepted() };
+        let expected = session.mailbox().expect(requests, session.rules.in_flight);
+        let stream = match expected {
+            Ok(stream) => stream,
+            Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
+            Err(refused) => return pipe::refuse(about, refused),
+        };
+        let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
+        let request = about.id_text().filter(|_| requests.len() == 1);
+        let publish = || {
+            let mut mailbox = session.mailbox();
+            mailbox.publish(&stream);
+            mailbox.tag(&stream, request)
+        };
+        tokio::spawn(pump::answer(
+            Arc::clone(session),
+            pool.clone(),
+            response.into_body(),
+            Arc::clone(&stream),
+            ids.collect(),
+        ));
+        match events::respond(&stream, takes_events, self.way(), publish).await {
+            Some(response) => response,
+            None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
         }
-        match pool.send(&self.upstream.target, request).await {
-            Ok(response) if response.status().is_success() => relayed(response),
-            Ok(response) if response.status() == StatusCode::NOT_FOUND && self.has_session => {
-                let mut gone = Response::new(Body::Empty);
-                *gone.status_mut() = StatusCode::NOT_FOUND;
-                Outcome::UnknownSession.write(gone.headers_mut());
-                gone
-            }
-            Ok(response) => {
-                let mut refused = Response::new(Body::Empty);
-                *refused.status_mut() = match response.status() {
-                    status @ (StatusCode::METHOD_NOT_ALLOWED | StatusCode::CONFLICT) => status,
-                    _ => StatusCode::METHOD_NOT_ALLOWED,
-                };
-                refused
-            }
-            Err(failure) => {
-                let envelope = Envelope {
-                    jsonrpc: None,
-                    id: None,
-                    method: None,
-                    params: None,
-                    result: None,
-                    error: None,
-                };
-                self.unreachable(&envelope, &failure)
-            }
+    }
+
+    /// The GET stream. The upstream's own is read into it from now on, where
+    /// there is one.
+    pub fn listen(
+        &self,
+        pool: &Pool,
+        last_event_id: Option<&HeaderValue>,
+        forwarded: &HeaderMap,
+    ) -> Response<Body> {
+        if !self.session.is_heard.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            tokio::spawn(pump::listen(
+                Arc::downgrade(&self.session),
+                pool.clone(),
+                forwarded.clone(),
+            ));
         }
+        pipe::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 
     /// Ends the upstream's session; its answer does not matter.
     pub async fn close(&self, pool: &Pool) {
-        if !self.has_session {
+        self.session.closing.send_replace(true);
+        self.session.mailbox().end("the session has ended");
+        if !self.session.has_session {
             return;
         }
-        let request = self.request(Method::DELETE, Body::Empty);
-        let sent = pool.send(&self.upstream.target, request);
-        match tokio::time::timeout(CLOSE_TIMEOUT, sent).await {
+        let server = &self.session.server;
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.session.caller.delete(pool)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(failure)) => {
-                tracing::debug!(server = %self.server, "DELETE upstream: {failure}")
-            }
-            Err(_) => tracing::debug!(server = %self.server, "DELETE upstream: no answer"),
+            Ok(Err(failure)) => tracing::debug!(server = %server, "DELETE upstream: {failure}"),
+            Err(_) => tracing::debug!(server = %server, "DELETE upstream: no answer"),
         }
     }
 
-    fn request(&self, method: Method, body: Body) -> Request<Body> {
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = self.upstream.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
+    fn way(&self) -> Way {
+        Way { keep_alive: self.session.rules.keep_alive, primes: self.session.primes }
+    }
+
+    /// Not even the answer's head came in time.
+    fn expired(
+        &self,
+        pool: &Pool,
+        request: &Envelope<'_>,
+        expired: &timeout::Expired,
+    ) -> Response<Body> {
+        let text = format!("server {}: {expired}", self.session.server);
+        tracing::info!("{text}");
+        if let Some(id) = request.id_text() {
+            pump::tell(&self.session, pool, timeout::cancelled(id, &text));
+        }
+        events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }
 
     fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
+        let server = &self.session.server;
         let (outcome, text) = match failure {
             Failure::NotSent(why) => {
-                (Outcome::NotSent, format!("server {} cannot be reached: {why}", self.server))
+                (Outcome::NotSent, format!("server {server} cannot be reached: {why}"))
             }
             Failure::Broken(why) => (
                 Outcome::Sent,
                 format!(
-                    "the connection to server {} broke while the call was under way; it may have \
-                     run: {why}",
-                    self.server
+                    "the connection to server {server} broke while the call was under way; it may \
+                     have run: {why}"
                 ),
             ),
         };
@@ -200,14 +289,15 @@ impl RemoteHttp {
         {
             return events::json(Bytes::copy_from_slice(text));
         }
+        let server = &self.session.server;
         let why = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 format!(
-                    "server {} refuses the gateway's credentials ({status}); check its \"headers\"",
-                    self.server
+                    "server {server} refuses the gateway's credentials ({status}); check its \
+                     \"headers\""
                 )
             }
-            _ => format!("server {} answers {status}", self.server),
+            _ => format!("server {server} answers {status}"),
         };
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);

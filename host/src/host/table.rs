@@ -19,6 +19,9 @@ pub struct Held {
     pub session: SessionId,
     pub server: ServerName,
     pub opened_at: UnixMillis,
+    /// What the client has set, as far as it concerns this server.
+    pub level: Option<String>,
+    pub subscriptions: Vec<String>,
 }
 
 struct Slot {
@@ -48,6 +51,14 @@ impl Table {
                 Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
                 _ => None,
             }
+        })
+    }
+
+    /// The same without counting as use.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Instance>> {
+        self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
+            Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
+            _ => None,
         })
     }
 
@@ -116,15 +127,16 @@ impl Table {
     /// Sessions after a cursor, in the order of their keys.
     pub fn page(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
         let mut held: Vec<Held> = self.locked(|slots| {
-            let beyond = slots.iter().filter(|(key, slot)| {
-                after.is_none_or(|after| *key > after)
-                    && matches!(&*slot.opened.borrow(), Some(Ok(_)))
-            });
+            let beyond = slots.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
             beyond
-                .map(|((session, server), slot)| Held {
-                    session: *session,
-                    server: server.clone(),
-                    opened_at: slot.opened_at,
+                .filter_map(|((session, server), slot)| match &*slot.opened.borrow() {
+                    Some(Ok(instance)) => {
+                        let (level, subscriptions) = instance.settings();
+                        let (session, server) = (*session, server.clone());
+                        let opened_at = slot.opened_at;
+                        Some(Held { session, server, opened_at, level, subscriptions })
+                    }
+                    _ => None,
                 })
                 .collect()
         });

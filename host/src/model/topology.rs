@@ -48,6 +48,8 @@ pub struct Replica {
     pub weight: u32,
     /// Which catalogue the node has for it; none before its first discovery.
     pub digest: Option<Arc<str>>,
+    /// Headers of the client that the operator lets through to it, in lower case.
+    pub passthrough: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

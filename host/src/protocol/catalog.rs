@@ -57,8 +57,21 @@ impl Catalog {
     /// Equal catalogues have equal digests.
     #[must_use]
     pub fn digest(&self) -> String {
-        let hash: [u8; 32] = Sha256::digest(self.to_json()).into();
-        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        short(Sha256::digest(self.to_json()).into())
+    }
+
+    /// The same of the lists alone.
+    #[must_use]
+    pub fn lists_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for list in List::ALL {
+            hash.update(list.member());
+            for item in self.items(list) {
+                hash.update(item.get());
+                hash.update([0]);
+            }
+        }
+        short(hash.finalize().into())
     }
 
     #[must_use]
@@ -72,4 +85,8 @@ impl Catalog {
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
+}
+
+fn short(hash: [u8; 32]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,7 +17,11 @@ pub mod seam {
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
     /// What became of the request: see `seam::Outcome`.
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
+    /// What the request has set in its session: see `seam::Note`.
+    pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
     pub const PREFIX: &str = "mooring-";
+    /// In front of the name of a client's header that the operator lets through.
+    pub const CLIENT_PREFIX: &str = "mooring-client-";
 }
 
 pub const JSON: &str = "application/json";
@@ -30,6 +34,42 @@ pub fn strip_internal(headers: &mut HeaderMap) {
     for name in ours {
         headers.remove(name);
     }
+}
+
+/// The same behind the gate: what the edge has let through of the client's stays.
+pub fn strip_all_but_clients(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            name.as_str().starts_with(seam::PREFIX)
+                && !name.as_str().starts_with(seam::CLIENT_PREFIX)
+        })
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// A client's header that the operator lets through, under the seam's name.
+pub fn let_through(name: &HeaderName, client: &HeaderMap, seam: &mut HeaderMap) {
+    let ours = HeaderName::try_from(format!("{}{name}", self::seam::CLIENT_PREFIX));
+    if let (Ok(ours), Some(value)) = (ours, client.get(name)) {
+        seam.insert(ours, value.clone());
+    }
+}
+
+/// What was let through for a server that wants these headers, under their own
+/// names again.
+#[must_use]
+pub fn passed_through(wanted: &[HeaderName], seam: &HeaderMap) -> HeaderMap {
+    let passed = wanted.iter().filter_map(|name| {
+        let value = seam.get(format!("{}{name}", self::seam::CLIENT_PREFIX))?;
+        let mut value = value.clone();
+        value.set_sensitive(true);
+        Some((name.clone(), value))
+    });
+    passed.collect()
 }
 
 /// What a client can take, from its `Accept` headers.

@@ -26,6 +26,9 @@ pub mod code {
     pub const CANCELLED: i64 = -31003;
     /// Our own: no replica could take the request; it has not run.
     pub const UNAVAILABLE: i64 = -31002;
+    /// Our own: the server did not answer within the time that its
+    /// configuration gives it.
+    pub const TIMED_OUT: i64 = -31004;
 }
 
 /// One message, borrowed. Members that are not the envelope's are not looked at.
@@ -183,10 +186,33 @@ pub fn request(id: &str, method: &str, params: &str) -> Bytes {
         .into()
 }
 
+/// The messages of a batch; none if the body is no array
+/// (2025-03-26, basic, "Batching").
+///
+/// # Errors
+/// If it is no JSON, or an empty array.
+pub fn batch(bytes: &[u8]) -> Result<Option<Vec<&RawValue>>, Malformed> {
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'[') {
+        return Ok(None);
+    }
+    let messages: Vec<&RawValue> =
+        serde_json::from_slice(bytes).map_err(|error| Malformed::Json(error.to_string()))?;
+    if messages.is_empty() {
+        return Err(Malformed::Message("a batch has at least one message"));
+    }
+    Ok(Some(messages))
+}
+
 /// A notification of our own without parameters.
 #[must_use]
 pub fn notification(method: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}").into()
+}
+
+/// The same with parameters, which are JSON.
+#[must_use]
+pub fn notification_with(method: &str, params: &str) -> Bytes {
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{params}}}").into()
 }
 
 #[cfg(test)]

@@ -33,6 +33,19 @@ impl List {
         }
     }
 
+    /// Lists with a notification of their own; templates change with resources.
+    pub const NOTIFIED: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
+    /// The notification that says that it has changed.
+    #[must_use]
+    pub fn changed(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources | Self::Templates => "notifications/resources/list_changed",
+        }
+    }
+
     /// The capability under which a server announces it.
     #[must_use]
     pub fn capability(self) -> &'static str {
@@ -61,6 +74,10 @@ pub enum Destination {
     Resource,
     /// To the owner of `params.ref`.
     Completion,
+    /// To the owner of the task in `params.taskId`.
+    Task,
+    /// Every open server's tasks.
+    TaskList,
     /// Kept at the edge and told to every open server.
     LogLevel,
     Unknown,
@@ -79,6 +96,8 @@ pub fn destination(method: &str) -> Destination {
         "prompts/get" => Destination::Prompt,
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Destination::Resource,
         "completion/complete" => Destination::Completion,
+        "tasks/get" | "tasks/result" | "tasks/cancel" => Destination::Task,
+        TASK_LIST => Destination::TaskList,
         "logging/setLevel" => Destination::LogLevel,
         _ => Destination::Unknown,
     }
@@ -86,21 +105,29 @@ pub fn destination(method: &str) -> Destination {
 
 pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
+pub const SET_LEVEL: &str = "logging/setLevel";
+pub const SUBSCRIBE: &str = "resources/subscribe";
+pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
+pub const TASK_LIST: &str = "tasks/list";
+pub const PING: &str = "ping";
 pub const CANCELLED: &str = "notifications/cancelled";
 pub const PROGRESS: &str = "notifications/progress";
 pub const MESSAGE: &str = "notifications/message";
+pub const UPDATED: &str = "notifications/resources/updated";
+pub const TASK_STATUS: &str = "notifications/tasks/status";
 pub const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 
 /// Server notifications that belong to no request: the GET stream is theirs.
 #[must_use]
 pub fn is_unrelated(method: &str) -> bool {
-    matches!(
-        method,
-        "notifications/tools/list_changed"
-            | "notifications/prompts/list_changed"
-            | "notifications/resources/list_changed"
-            | "notifications/resources/updated"
-    )
+    is_list_changed(method)
+        || matches!(method, UPDATED | TASK_STATUS | "notifications/elicitation/complete")
+}
+
+/// Whether the server says that one of its lists has changed.
+#[must_use]
+pub fn is_list_changed(method: &str) -> bool {
+    List::NOTIFIED.into_iter().any(|list| list.changed() == method)
 }
 
 /// Whether running the request twice does no harm, by its method alone.

@@ -29,6 +29,35 @@ pub fn replace(text: &[u8], span: Range<usize>, by: &[u8]) -> Bytes {
     out.into()
 }
 
+/// The text with several spans replaced, which do not overlap.
+#[must_use]
+pub fn edit(text: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+    if edits.is_empty() {
+        return text.clone();
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+    let more: usize = edits.iter().map(|(_, by)| by.len()).sum();
+    let mut out = Vec::with_capacity(text.len() + more);
+    let mut at = 0;
+    for (span, by) in &edits {
+        out.extend_from_slice(text.get(at..span.start).unwrap_or_default());
+        out.extend_from_slice(by.as_bytes());
+        at = span.end;
+    }
+    out.extend_from_slice(text.get(at..).unwrap_or_default());
+    out.into()
+}
+
+/// Where a member goes into an object that stands in the text, and what to write
+/// there. None if the value is no object of that text.
+#[must_use]
+pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<(Range<usize>, String)> {
+    let at = span(text, object)?;
+    let inside = object.get().strip_prefix('{')?;
+    let comma = if inside.trim_start().starts_with('}') { "" } else { "," };
+    Some((at.start + 1..at.start + 1, format!("{member}{comma}")))
+}
+
 /// The members of `params` by which a request finds its server.
 #[derive(Debug, Default, Deserialize)]
 pub struct Target<'a> {
@@ -87,6 +116,20 @@ mod tests {
         let span = span(message.as_bytes(), name).unwrap();
         let out = replace(message.as_bytes(), span, b"\"b\"");
         assert_eq!(out, message.replace(r#""a-b\u00e9""#, "\"b\""));
+    }
+
+    #[test]
+    fn members_go_into_objects_empty_or_not() {
+        for (text, expect) in [
+            ("{\"a\":{ }}", "{\"a\":{\"x\":1 }}"),
+            ("{\"a\":{\"b\":2}}", "{\"a\":{\"x\":1,\"b\":2}}"),
+        ] {
+            let text = Bytes::from_static(text.as_bytes());
+            let outer: std::collections::HashMap<&str, &RawValue> =
+                serde_json::from_slice(&text).unwrap();
+            let edit = insertion(&text, outer["a"], "\"x\":1").unwrap();
+            assert_eq!(super::edit(&text, vec![edit]), expect);
+        }
     }
 
     #[test]

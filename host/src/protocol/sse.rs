@@ -16,6 +16,26 @@ pub fn event(message: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// The same with an id, by which a client can resume the stream after it.
+#[must_use]
+pub fn event_with_id(id: &str, message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(id.len() + message.len() + 32);
+    out.put_slice(b"id: ");
+    out.put_slice(id.as_bytes());
+    out.put_slice(b"\nevent: message\ndata: ");
+    out.put_slice(message);
+    out.put_slice(b"\n\n");
+    out.freeze()
+}
+
+/// An event that only tells the client from where to resume, and after how many
+/// milliseconds (2025-11-25, basic/transports, "Sending Messages to the Server").
+#[must_use]
+pub fn priming(id: &str, retry_ms: Option<u64>) -> Bytes {
+    let retry = retry_ms.map(|ms| format!("retry: {ms}\n")).unwrap_or_default();
+    format!("id: {id}\n{retry}data: \n\n").into()
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// "" stands for "message".

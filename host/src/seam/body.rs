@@ -55,6 +55,8 @@ pub enum Body {
     Chained(Bytes, Box<Body>, usize, Cut),
     /// A body without an end of its own, and what ends it.
     Until(Box<Body>, Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
+    /// Another body, and what is said at its end if it breaks off.
+    OrLastWords(Box<Body>, Bytes),
     /// Another body, and what ends with it.
     Guarded(Box<Body>, Option<Guard>),
 }
@@ -68,7 +70,7 @@ impl std::fmt::Debug for Body {
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Chained(..) => f.write_str("Chained"),
-            Self::Until(inner, _) => inner.fmt(f),
+            Self::Until(inner, _) | Self::OrLastWords(inner, _) => inner.fmt(f),
             Self::Guarded(inner, _) => inner.fmt(f),
         }
     }
@@ -87,6 +89,12 @@ impl Body {
     #[must_use]
     pub fn until(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         Self::Until(Box::new(self), Box::pin(end))
+    }
+
+    /// The same body; if it breaks off, it ends with these words instead.
+    #[must_use]
+    pub fn or_last_words(self, words: Bytes) -> Self {
+        Self::OrLastWords(Box::new(self), words)
     }
 
     /// The same body, with something that ends when it ends.
@@ -154,6 +162,15 @@ impl http_body::Body for Body {
                 }
                 Pin::new(&mut **inner).poll_frame(cx)
             }
+            Self::OrLastWords(inner, words) => {
+                let polled = Pin::new(&mut **inner).poll_frame(cx);
+                if let Poll::Ready(Some(Err(_))) = &polled {
+                    let words = std::mem::take(words);
+                    *self = Self::Empty;
+                    return Poll::Ready(Some(Ok(Frame::data(words))));
+                }
+                polled
+            }
             Self::Guarded(inner, guard) => {
                 let polled = Pin::new(&mut **inner).poll_frame(cx);
                 if matches!(polled, Poll::Ready(None)) {
@@ -169,7 +186,11 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
-            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) | Self::Until(..) => false,
+            Self::Channel(_)
+            | Self::Stream(_)
+            | Self::Chained(..)
+            | Self::Until(..)
+            | Self::OrLastWords(..) => false,
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -179,9 +200,11 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
-            Self::Channel(_) | Self::Stream(_) | Self::Chained(..) | Self::Until(..) => {
-                SizeHint::default()
-            }
+            Self::Channel(_)
+            | Self::Stream(_)
+            | Self::Chained(..)
+            | Self::Until(..)
+            | Self::OrLastWords(..) => SizeHint::default(),
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }

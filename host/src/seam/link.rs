@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, header};
 
-use crate::model::{Reach, ServerName};
+use crate::model::{Reach, ServerName, SessionId};
 
 use super::{Body, Facts, Failure, Pool, Target};
 
@@ -16,8 +16,14 @@ use super::{Body, Facts, Failure, Pool, Target};
 pub trait Endpoint: Send + Sync {
     fn call(&self, server: ServerName, request: Request<Body>) -> BoxFuture<'_, Response<Body>>;
 
-    /// The catalogue of one server for one set of client capabilities.
-    fn catalog(&self, server: ServerName, set: u8) -> BoxFuture<'_, Response<Body>>;
+    /// The catalogue of one server for one set of client capabilities. With a
+    /// session: what its own instance offers, or 204 if that is the same.
+    fn catalog(
+        &self,
+        server: ServerName,
+        set: u8,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Response<Body>>;
 }
 
 /// Cloning is cheap; each worker has its own, with its own connections.
@@ -82,11 +88,13 @@ impl Link {
         reach: &Reach,
         server: &ServerName,
         set: u8,
+        session: Option<SessionId>,
     ) -> Result<Response<Body>, Failure> {
         match reach {
-            Reach::Local => Ok(self.local.catalog(server.clone(), set).await),
+            Reach::Local => Ok(self.local.catalog(server.clone(), set, session).await),
             Reach::Remote(base) => {
-                let path = super::server_path(server, &format!("catalog?set={set}"));
+                let session = session.map_or_else(String::new, |id| format!("&session={id}"));
+                let path = super::server_path(server, &format!("catalog?set={set}{session}"));
                 self.remote(base, &path, Request::new(Body::Empty)).await
             }
         }

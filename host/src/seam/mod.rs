@@ -15,11 +15,13 @@ mod body;
 mod dial;
 mod facts;
 mod link;
+mod note;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use dial::{Failure, Pool, Target};
 pub use facts::{Facts, Handshake, Outcome};
 pub use link::{Endpoint, Link};
+pub use note::Note;
 
 /// Path under which a node serves one server to its coordinator.
 #[must_use]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 
 const SHARDS: usize = 64;
+/// Subscriptions of one session that are kept for a new instance.
+const MAX_SUBSCRIPTIONS: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
@@ -36,11 +38,19 @@ pub struct Record {
     pub servers: Vec<(ServerName, Binding)>,
     /// What the client asked for with `logging/setLevel`, as JSON.
     pub log_level: Option<Arc<str>>,
+    /// Resources that the client is subscribed to, as their servers name them.
+    pub subscriptions: Vec<(ServerName, Arc<str>)>,
 }
 
 impl Record {
     fn new(now: UnixMillis) -> Self {
-        Self { created: now, last_used: now, servers: Vec::new(), log_level: None }
+        Self {
+            created: now,
+            last_used: now,
+            servers: Vec::new(),
+            log_level: None,
+            subscriptions: Vec::new(),
+        }
     }
 
     /// The binding that was used last.
@@ -183,6 +193,36 @@ impl Bindings {
         let now = UnixMillis::now();
         self.with(session, |records| {
             self.entry(records, session, now).log_level = Some(level.into());
+        });
+    }
+
+    /// What a node says of a session's log level: this process knows better.
+    pub fn set_log_level_if_unknown(&self, session: SessionId, level: &str) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            self.entry(records, session, now).log_level.get_or_insert_with(|| level.into());
+        });
+    }
+
+    /// Notes a subscription; a client that has more of them than fit is not told
+    /// of all after its server was lost.
+    pub fn subscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let subscriptions = &mut self.entry(records, session, now).subscriptions;
+            let is_there =
+                subscriptions.iter().any(|(name, known)| name == server && **known == *uri);
+            if !is_there && subscriptions.len() < MAX_SUBSCRIPTIONS {
+                subscriptions.push((server.clone(), uri.into()));
+            }
+        });
+    }
+
+    pub fn unsubscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
+        self.with(session, |records| {
+            if let Some(record) = records.get_mut(&session) {
+                record.subscriptions.retain(|(name, known)| name != server || **known != *uri);
+            }
         });
     }
 

@@ -1,0 +1,307 @@
+//! The GET stream of an aggregate: one numbered stream for what all open servers
+//! of the session say outside of requests, and for changes of the lists.
+//!
+//! It lives a while longer than the client's connection, and keeps what comes, for
+//! a client that comes back with the last event's id. After a restart of the
+//! gateway it begins anew, with the news that lists may have changed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::model::{Node, Scope, ServerName, SessionId};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::methods::List;
+use crate::protocol::version::Version;
+use crate::seam::{Body, Outcome};
+use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
+
+use super::Worker;
+use super::deliver::Outgoing;
+use super::merge::Merged;
+use super::messages::{Events, Read, has_message, is_stream, message_of};
+use super::rescue::Refusal;
+use super::session::Session;
+use super::through::lost_notice;
+
+/// A client that has not come back after so long will not.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+/// How often it is looked whether anybody still needs the stream.
+const LOOK: Duration = Duration::from_secs(30);
+/// Servers say several times in a row that lists have changed.
+const QUIET: Duration = Duration::from_millis(100);
+/// After a connection to a node broke, until it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Messages of the session's servers that wait to be numbered.
+const QUEUE: usize = 64;
+
+/// Streams of this process's sessions.
+#[derive(Default)]
+pub struct AggregateStreams(Mutex<HashMap<SessionId, Own>>);
+
+#[derive(Clone)]
+struct Own {
+    instance: u32,
+    stream: Arc<Stream>,
+}
+
+impl AggregateStreams {
+    fn get(&self, session: SessionId) -> Option<Own> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
+    }
+
+    fn insert(&self, session: SessionId, own: Own) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session, own);
+    }
+
+    fn remove(&self, session: SessionId, instance: u32) {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.get(&session).is_some_and(|own| own.instance == instance) {
+            streams.remove(&session);
+        }
+    }
+
+    /// Says something of the gateway's own to a session that listens.
+    pub fn say(&self, session: SessionId, message: Bytes) {
+        if let Some(own) = self.get(session) {
+            own.stream.put(message, Part::Notice);
+        }
+    }
+}
+
+impl Worker {
+    /// The session's GET stream, from the last event that the client has seen.
+    pub(super) fn aggregate_stream(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        last_event_id: Option<&str>,
+    ) -> Result<Response<Body>, Refusal> {
+        let streams = &self.edge.streams;
+        let place = last_event_id.and_then(EventId::parse);
+        let known = streams.get(session.id).filter(|own| !own.stream.has_ended());
+        let (own, reader) = match (known, &place) {
+            (Some(own), Some(place)) if place.instance == own.instance => {
+                let reader = own.stream.read_after(place.number);
+                (own, reader)
+            }
+            (Some(own), None) if own.stream.is_attached() && last_event_id.is_none() => {
+                return Err(Refusal::AlreadyListening);
+            }
+            (Some(own), _) => {
+                let reader = own.stream.read_on();
+                (own, reader)
+            }
+            (None, _) => {
+                let own = self.begin_stream(scope, session);
+                let reader = own.stream.read_on();
+                (own, reader)
+            }
+        };
+        let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
+        if reader.has_gap || (last_event_id.is_some() && is_another()) {
+            say_lists_changed(&own.stream, &List::NOTIFIED);
+        }
+        let way = Way {
+            keep_alive: self.edge.config.keep_alive,
+            primes: session.version >= Version::V2025_11_25,
+        };
+        let tag = Tag::new(own.instance, own.stream.number, None);
+        Ok(response::event_stream(reader, tag, way))
+    }
+
+    fn begin_stream(&self, scope: &Scope, session: &Session) -> Own {
+        let own = Own {
+            instance: streams::instance(),
+            stream: Stream::new(0, None, self.edge.config.kept_events),
+        };
+        own.stream.publish();
+        self.edge.streams.insert(session.id, own.clone());
+        let feeding = Feeding {
+            seen: self.offers_now(scope, session.client_set()),
+            worker: self.clone(),
+            scope: scope.clone(),
+            session: session.clone(),
+            own: own.clone(),
+            changed: BTreeSet::new(),
+        };
+        tokio::spawn(feeding.run());
+        own
+    }
+
+    /// A server's own stream, where the session has it open; none elsewhere.
+    pub(super) async fn listen_where_open(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+    ) -> Option<Response<Body>> {
+        let node = self.where_open(session, server)?;
+        let request = self.request_for(&node, server, session, outgoing, None);
+        let response = self.link.call(&node.reach, server, request).await.ok()?;
+        Outcome::read(response.headers()).is_none().then_some(response)
+    }
+
+    fn where_open(&self, session: &Session, server: &ServerName) -> Option<Arc<Node>> {
+        let topology = self.edge.topology.load();
+        self.bound(&topology, session, server, &[])
+    }
+}
+
+/// Feeds one session's stream.
+struct Feeding {
+    worker: Worker,
+    scope: Scope,
+    session: Session,
+    own: Own,
+    /// What the client knows of the lists.
+    seen: Arc<Merged>,
+    /// Lists that have changed and are not announced yet.
+    changed: BTreeSet<List>,
+}
+
+impl Feeding {
+    async fn run(mut self) {
+        let (sender, mut messages) = mpsc::channel(QUEUE);
+        let mut catalogues = self.worker.edge.catalogs.changes();
+        let mut openings = self.worker.edge.openings.watch(self.session.id);
+        let mut tasks = JoinSet::new();
+        let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
+        let mut needed = Instant::now();
+        let mut due = tokio::time::Instant::now();
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            self.hear_open_servers(&mut tasks, &mut heard, &sender);
+            if self.changed.is_empty() {
+                due = tokio::time::Instant::now() + QUIET;
+            }
+            tokio::select! {
+                opened = openings.changed() => if opened.is_err() { break },
+                Some((server, message)) = messages.recv() => self.take(&server, message),
+                changed = catalogues.changed() => {
+                    if changed.is_err() { break }
+                    self.compare();
+                }
+                () = tokio::time::sleep_until(due), if !self.changed.is_empty() => {
+                    let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
+                    say_lists_changed(&self.own.stream, &lists);
+                }
+                _ = look.tick() => {
+                    if self.own.stream.is_attached() { needed = Instant::now() }
+                    let is_over = self.worker.edge.records.is_ended(self.session.id);
+                    if is_over || needed.elapsed() > KEPT_FOR { break }
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        self.own.stream.end();
+        self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Listens to every server of the scope that the session has open.
+    fn hear_open_servers(
+        &self,
+        tasks: &mut JoinSet<()>,
+        heard: &mut HashMap<ServerName, AbortHandle>,
+        sender: &mpsc::Sender<(ServerName, Bytes)>,
+    ) {
+        heard.retain(|_, task| !task.is_finished());
+        let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
+        for (server, _) in record.servers {
+            if !heard.contains_key(&server) {
+                let hearing =
+                    hear(self.worker.clone(), self.session.clone(), server.clone(), sender.clone());
+                heard.insert(server, tasks.spawn(hearing));
+            }
+        }
+    }
+
+    fn take(&mut self, server: &ServerName, message: Bytes) {
+        let Ok(envelope) = Envelope::parse(&message) else { return };
+        let list = List::NOTIFIED.into_iter().find(|list| list.changed() == envelope.method());
+        if let Some(list) = list {
+            self.changed.insert(list);
+            return;
+        }
+        let part = match envelope.kind() {
+            Kind::Request => Part::Question,
+            Kind::Notification => Part::Notice,
+            // Answers come with their requests.
+            Kind::Response => return,
+        };
+        let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
+        self.own.stream.put(rewriter.message(message), part);
+    }
+
+    fn compare(&mut self) {
+        let now = self.worker.offers_now(&self.scope, self.session.client_set());
+        for list in List::ALL {
+            if now.result(list) != self.seen.result(list) {
+                let told = if list == List::Templates { List::Resources } else { list };
+                self.changed.insert(told);
+            }
+        }
+        self.seen = now;
+    }
+}
+
+/// Hands on what one open server says, until the session is open there no more.
+async fn hear(
+    worker: Worker,
+    session: Session,
+    server: ServerName,
+    sender: mpsc::Sender<(ServerName, Bytes)>,
+) {
+    let mut last: Option<String> = None;
+    let limit = worker.edge.config.line;
+    loop {
+        let outgoing = Outgoing {
+            method: Method::GET,
+            body: Bytes::new(),
+            accept: Some(HeaderValue::from_static(crate::protocol::headers::EVENT_STREAM)),
+            last_event_id: last.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
+        };
+        let Some(response) = worker.listen_where_open(&session, &server, &outgoing).await else {
+            return;
+        };
+        if !response.status().is_success() || !is_stream(&response) {
+            return;
+        }
+        let mut events = Events::new(response.into_body(), limit);
+        while let Some(read) = events.next().await {
+            match read {
+                Read::Event(event) => {
+                    if event.id.is_some() {
+                        last.clone_from(&event.id);
+                    }
+                    if has_message(&event)
+                        && sender.send((server.clone(), message_of(event))).await.is_err()
+                    {
+                        return;
+                    }
+                }
+                Read::Comment => {}
+                Read::Broken(_) => break,
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What a session hears when a server's state is gone.
+pub fn say_lost(streams: &AggregateStreams, session: SessionId, server: &ServerName) {
+    let Some(own) = streams.get(session) else { return };
+    own.stream.put(lost_notice(server), Part::Notice);
+    say_lists_changed(&own.stream, &List::NOTIFIED);
+}
+
+fn say_lists_changed(stream: &Stream, lists: &[List]) {
+    for list in lists {
+        stream.put(jsonrpc::notification(list.changed()), Part::Notice);
+    }
+}

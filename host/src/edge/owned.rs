@@ -1,0 +1,100 @@
+//! Names of several servers in one session: the id of a server's request, a
+//! progress token, a task, an event. Each says whose it is, so that an answer
+//! finds its way back on whichever thread, connection or gateway it arrives, and
+//! nothing has to be remembered for it.
+
+use crate::model::ServerName;
+use crate::protocol::splice;
+
+/// A request id or token of a server, as the client sees it: a JSON string with
+/// the server's own in front, as it stands in the server's message.
+#[must_use]
+pub fn id(server: &ServerName, raw: &str) -> String {
+    splice::quoted(&format!("{raw}@{server}"))
+}
+
+/// Whose id or token it is, and its own text. None if it is none of ours.
+#[must_use]
+pub fn of_id(raw: &str) -> Option<(ServerName, String)> {
+    let text: String = serde_json::from_str(raw).ok()?;
+    // The server's own is one JSON value: what follows it begins with the sign.
+    let mut values = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+    let own = values.next()?.ok().filter(|id| id.is_string() || id.is_number());
+    let end = match own {
+        Some(_) => values.byte_offset(),
+        None => return None,
+    };
+    let server = text.get(end..)?.strip_prefix('@')?;
+    Some((ServerName::parse(server).ok()?, text.get(..end)?.to_owned()))
+}
+
+/// An event id of a server's stream, as the client sees it.
+#[must_use]
+pub fn event(server: &ServerName, id: &str) -> String {
+    format!("{id}@{server}")
+}
+
+/// Whose stream it is, and its own id; ids of hosts have no such sign in them.
+#[must_use]
+pub fn of_event(id: &str) -> Option<(ServerName, &str)> {
+    let (own, server) = id.split_once('@')?;
+    Some((ServerName::parse(server).ok()?, own))
+}
+
+/// A server's name for a thing of its own (a task, a resource that another server
+/// has too), as the client sees it.
+#[must_use]
+pub fn thing(server: &ServerName, name: &str) -> String {
+    format!("{server}~{name}")
+}
+
+/// Whose it is among these servers, and what its owner calls it. Names may have
+/// the sign in them: the longest server counts.
+#[must_use]
+pub fn of_thing<'a, 'b>(
+    servers: impl Iterator<Item = &'a ServerName>,
+    text: &'b str,
+) -> Option<(&'a ServerName, &'b str)> {
+    servers
+        .filter_map(|server| Some((server, text.strip_prefix(server.as_str())?.strip_prefix('~')?)))
+        .max_by_key(|(server, _)| server.as_str().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str) -> ServerName {
+        ServerName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn an_id_comes_back_with_its_type_and_its_server() {
+        for raw in ["1", "-7", "\"a\"", "\"1\"", "\"a@b\\\"@c\"", "12345678901234567890123"] {
+            for name in ["a", "x@y", "two words"] {
+                let id = id(&server(name), raw);
+                assert_eq!(of_id(&id), Some((server(name), raw.to_owned())), "{id}");
+            }
+        }
+        for raw in ["1", "\"x\"", "\"1\"", "\"{}@a\"", "\"1@\"", "\"1 2@a\"", "null", "x"] {
+            assert_eq!(of_id(raw), None, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_thing_belongs_to_the_server_with_the_longest_name() {
+        let servers = [server("a"), server("a~b"), server("c")];
+        let of = |text| of_thing(servers.iter(), text).map(|(s, name)| (s.as_str(), name));
+        assert_eq!(of("a~b~1"), Some(("a~b", "1")));
+        assert_eq!(of("a~1"), Some(("a", "1")));
+        assert_eq!(of("d~1"), None);
+        assert_eq!(of_thing(servers.iter(), &thing(&servers[0], "x")).unwrap().1, "x");
+    }
+
+    #[test]
+    fn an_event_id_comes_back() {
+        let id = event(&server("x@y"), "8f-1-2");
+        assert_eq!(of_event(&id), Some((server("x@y"), "8f-1-2")));
+        assert_eq!(of_event("8f-1-2"), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a message sets in its session, for the edge to remember.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::{methods, splice};
+use crate::seam::{Body, Note};
+
+/// None if the request sets nothing, or the server has refused it.
+pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<Note> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        level: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+    }
+    let sets =
+        |method| matches!(method, methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE);
+    if !sets(request.method()) || is_error(answer) {
+        return None;
+    }
+    let params: Params<'_> = serde_json::from_str(request.params?.get()).ok()?;
+    match request.method() {
+        methods::SET_LEVEL => Some(Note::Level(splice::quoted(&splice::string(params.level?)?))),
+        methods::SUBSCRIBE => Some(Note::Subscribed(splice::string(params.uri?)?)),
+        _ => Some(Note::Unsubscribed(splice::string(params.uri?)?)),
+    }
+}
+
+/// An answer that comes as a stream is not known yet, and mostly good.
+fn is_error(answer: &Body) -> bool {
+    let Body::Full(bytes) = answer else { return false };
+    Envelope::parse(bytes).is_ok_and(|envelope| envelope.error.is_some())
+}

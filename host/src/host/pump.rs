@@ -1,0 +1,270 @@
+//! Reading an upstream's event streams into ours.
+//!
+//! An upstream may close a stream before the answer has come, and is asked for
+//! the rest then (2025-11-25, basic/transports, "Resumability and Redelivery");
+//! the client notices nothing of it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::methods;
+use crate::protocol::sse::{Decoder, Event};
+use crate::seam::{Body, Pool};
+
+use super::remote_http::Session;
+use super::timeout;
+use crate::streams::{Part, Stream};
+
+/// Where an upstream names no time after which to come back.
+const RETRY: Duration = Duration::from_secs(1);
+/// What an upstream asks for is done within reason.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// An upstream that breaks off so often without a word will not answer.
+const MAX_RESUMPTIONS: u32 = 8;
+
+/// Where a stream was left.
+#[derive(Default)]
+struct Place {
+    last_event_id: Option<String>,
+    retry: Option<Duration>,
+    /// Resumptions since the last event.
+    resumptions: u32,
+}
+
+impl Place {
+    fn pause(&self) -> Duration {
+        let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
+        // The first time as the upstream says, then with more and more patience.
+        (retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1))).min(LONGEST_RETRY)
+    }
+
+    fn note(&mut self, event: &Event) {
+        self.resumptions = 0;
+        if event.id.is_some() {
+            self.last_event_id.clone_from(&event.id);
+        }
+        if let Some(ms) = event.retry {
+            self.retry = Some(Duration::from_millis(ms));
+        }
+    }
+}
+
+/// Reads the answers to requests, from the response to the POST on.
+pub async fn answer(
+    session: Arc<Session>,
+    pool: Pool,
+    body: Body,
+    stream: Arc<Stream>,
+    ids: Vec<String>,
+) {
+    let mut closing = session.closing.subscribe();
+    let ended = tokio::select! {
+        ended = read_answers(&session, &pool, body, &stream) => ended,
+        expired = expired(&session, &ids) => Err(expired),
+        _ = closing.wait_for(|closing| *closing) => Err((code::SERVER_LOST, "the session has ended".to_owned())),
+    };
+    if let Err((code, why)) = ended {
+        let text = format!("server {}: {why}", session.server);
+        for id in &ids {
+            session.mailbox().answer_for_server(id, code, &text);
+            if code == code::TIMED_OUT {
+                tell(&session, &pool, timeout::cancelled(id, &text));
+            }
+        }
+    }
+}
+
+async fn read_answers(
+    session: &Session,
+    pool: &Pool,
+    mut body: Body,
+    stream: &Arc<Stream>,
+) -> Result<(), (i64, String)> {
+    let lost = |why: &str| (code::SERVER_LOST, format!("{why}; the call may have run"));
+    let mut place = Place::default();
+    loop {
+        read(session, pool, body, stream, &mut place)
+            .await
+            .map_err(|why| (code::SERVER_LOST, why))?;
+        if stream.has_ended() {
+            return Ok(());
+        }
+        if place.last_event_id.is_none() {
+            return Err(lost("its stream ended without an answer"));
+        }
+        body = loop {
+            place.resumptions += 1;
+            if place.resumptions > MAX_RESUMPTIONS {
+                return Err(lost("its stream ended without an answer, and could not be resumed"));
+            }
+            tokio::time::sleep(place.pause()).await;
+            if stream.has_ended() {
+                return Ok(());
+            }
+            let last = place.last_event_id.as_deref();
+            match session.caller.get(pool, last, &HeaderMap::new()).await {
+                Ok(response) if is_stream(&response) => break response.into_body(),
+                Ok(response) if response.status().is_client_error() => {
+                    let status = response.status();
+                    return Err(lost(&format!("its stream cannot be resumed ({status})")));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        };
+    }
+}
+
+/// Resolves when the first of these requests has taken too long.
+async fn expired(session: &Session, ids: &[String]) -> (i64, String) {
+    let timeouts = session.rules.timeouts;
+    if let Some(id) = ids.first()
+        && timeouts.are_set()
+        && let Some(expired) =
+            timeout::expired(timeouts, || session.mailbox().last_progress(id)).await
+    {
+        return (code::TIMED_OUT, expired.to_string());
+    }
+    std::future::pending().await
+}
+
+/// Reads the upstream's own stream for as long as the session lives.
+pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
+    let mut place = Place::default();
+    loop {
+        let Some(held) = session.upgrade() else { return };
+        let mut closing = held.closing.subscribe();
+        let stream = Arc::clone(held.mailbox().unrelated());
+        let last = place.last_event_id.clone();
+        let reading = async {
+            match held.caller.get(&pool, last.as_deref(), &forwarded).await {
+                Ok(response) if is_stream(&response) => {
+                    let body = response.into_body();
+                    if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
+                        tracing::warn!(server = %held.server, "its GET stream: {why}");
+                        return false;
+                    }
+                    true
+                }
+                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                    held.is_lost_because("has forgotten the session");
+                    false
+                }
+                // It has no stream of its own, or does not want us to have it.
+                Ok(response) if response.status().is_client_error() => false,
+                Ok(_) | Err(_) => true,
+            }
+        };
+        let goes_on = tokio::select! {
+            goes_on = reading => goes_on,
+            _ = closing.wait_for(|closing| *closing) => false,
+        };
+        if !goes_on {
+            return;
+        }
+        drop(held);
+        place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
+        tokio::select! {
+            () = tokio::time::sleep(place.pause()) => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+    }
+}
+
+fn is_stream(response: &http::Response<Body>) -> bool {
+    response.status().is_success() && headers::is_type(response.headers(), headers::EVENT_STREAM)
+}
+
+/// Reads to the end of one response.
+async fn read(
+    session: &Session,
+    pool: &Pool,
+    mut body: Body,
+    stream: &Arc<Stream>,
+    place: &mut Place,
+) -> Result<(), String> {
+    let mut decoder = Decoder::new(session.rules.line);
+    let mut events = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        let Ok(data) = frame.into_data() else { continue };
+        decoder.feed(&data, |event| events.push(event)).map_err(|error| error.to_string())?;
+        for event in events.drain(..) {
+            place.note(&event);
+            if (event.name.is_empty() || event.name == "message") && !event.data.is_empty() {
+                take(session, pool, stream, event.data.into()).await;
+            }
+        }
+        if stream.has_ended() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn take(session: &Session, pool: &Pool, stream: &Stream, data: Bytes) {
+    if let Ok(Some(batch)) = jsonrpc::batch(&data) {
+        for message in batch {
+            let message = Bytes::copy_from_slice(message.get().as_bytes());
+            take_one(session, pool, stream, message).await;
+        }
+        return;
+    }
+    take_one(session, pool, stream, data).await;
+}
+
+async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Bytes) {
+    let Ok(envelope) = Envelope::parse(&message) else {
+        tracing::debug!(server = %session.server, bytes = message.len(), "an event that is no message");
+        return;
+    };
+    let part = match envelope.kind() {
+        Kind::Response => {
+            let Some(id) = envelope.id_text() else { return };
+            // What nobody waits for is not passed on.
+            if !session.mailbox().answered(id) {
+                return;
+            }
+            Part::Answer
+        }
+        Kind::Request if envelope.method() == methods::PING => {
+            let id = envelope.id_text().unwrap_or("null");
+            tell(session, pool, jsonrpc::result(id, b"{}"));
+            return;
+        }
+        Kind::Request => Part::Question,
+        Kind::Notification => {
+            if envelope.method() == methods::PROGRESS {
+                session.mailbox().progressed(&envelope);
+            }
+            if methods::is_list_changed(envelope.method()) {
+                session.list_changes.send_modify(|count| *count += 1);
+            }
+            Part::Notice
+        }
+    };
+    let message = message.clone();
+    if session.mailbox().unrelated().number == stream.number {
+        // A client that does not read its GET stream must not stop this reader.
+        stream.put(message, part);
+    } else {
+        stream.push(message, part).await;
+    }
+}
+
+/// Sends something whose fate does not matter.
+pub fn tell(session: &Session, pool: &Pool, message: Bytes) {
+    let (caller, pool) = (session.caller.clone(), pool.clone());
+    let server = session.server.clone();
+    tokio::spawn(async move {
+        if let Err(failure) = caller.post(&pool, None, message, &HeaderMap::new()).await {
+            tracing::debug!(server = %server, "{failure}");
+        }
+    });
+}

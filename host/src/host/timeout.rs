@@ -1,0 +1,113 @@
+//! How long a server may take for one request: `options` of its configuration.
+//! Without them a request takes as long as it takes.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::protocol::splice;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Longest time without an answer.
+    pub silence: Option<Duration>,
+    /// Whether progress begins that time anew.
+    pub reset_on_progress: bool,
+    /// Longest time in all, whatever the progress.
+    pub total: Option<Duration>,
+}
+
+impl Timeouts {
+    #[must_use]
+    pub fn are_set(&self) -> bool {
+        self.silence.is_some() || self.total.is_some()
+    }
+
+    fn due(&self, began: Instant, last_progress: Instant) -> Option<(Instant, Expired)> {
+        let since = if self.reset_on_progress { last_progress } else { began };
+        let silence = self.silence.map(|limit| (since + limit, Expired::Silence(limit)));
+        let total = self.total.map(|limit| (began + limit, Expired::Total(limit)));
+        silence.into_iter().chain(total).min_by_key(|(due, _)| *due)
+    }
+}
+
+/// The limit that a request meets first if nothing at all comes.
+#[must_use]
+pub fn first(timeouts: Timeouts) -> Option<(Duration, Expired)> {
+    let began = Instant::now();
+    timeouts.due(began, began).map(|(due, expired)| (due - began, expired))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    Silence(Duration),
+    Total(Duration),
+}
+
+impl fmt::Display for Expired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, key) = match self {
+            Self::Silence(limit) => (limit, "options.timeout"),
+            Self::Total(limit) => (limit, "options.maxTotalTimeout"),
+        };
+        write!(f, "no answer within {} ms ({key}); the call may have run", limit.as_millis())
+    }
+}
+
+/// Waits until a request's time is over. None if it has been answered before:
+/// then `last_progress` gives nothing more.
+pub async fn expired(
+    timeouts: Timeouts,
+    last_progress: impl Fn() -> Option<Instant>,
+) -> Option<Expired> {
+    let began = Instant::now();
+    loop {
+        let (due, expired) = timeouts.due(began, last_progress()?)?;
+        if due <= Instant::now() {
+            return Some(expired);
+        }
+        tokio::time::sleep_until(due.into()).await;
+    }
+}
+
+/// Tells the server that nobody waits any more.
+#[must_use]
+pub fn cancelled(id: &str, reason: &str) -> Bytes {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{}}}}}"#,
+        splice::quoted(reason)
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_nearer_limit_counts_and_progress_moves_only_the_one() {
+        let began = Instant::now();
+        let timeouts =
+            Timeouts { silence: Some(ms(10)), reset_on_progress: true, total: Some(ms(50)) };
+        let due = |at: u64| timeouts.due(began, began + ms(at)).unwrap();
+        assert_eq!(due(0), (began + ms(10), Expired::Silence(ms(10))));
+        assert_eq!(due(30), (began + ms(40), Expired::Silence(ms(10))));
+        assert_eq!(due(45), (began + ms(50), Expired::Total(ms(50))));
+        let fixed = Timeouts { reset_on_progress: false, ..timeouts };
+        assert_eq!(fixed.due(began, began + ms(30)).unwrap().0, began + ms(10));
+        assert_eq!(Timeouts::default().due(began, began), None);
+    }
+
+    #[test]
+    fn the_cancelling_message_names_the_request_as_the_client_wrote_it() {
+        let message = cancelled("\"a\\u0062\"", "too \"slow\"");
+        let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(value["params"]["requestId"], "ab");
+        assert_eq!(value["params"]["reason"], "too \"slow\"");
+    }
+}

@@ -1,0 +1,126 @@
+//! A remote server's address, and what every request to it carries.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+
+use crate::protocol::headers;
+use crate::seam::{Body, Failure, Pool, Target};
+
+use super::cookies::Cookies;
+
+pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
+const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
+
+/// Where the server is and what to send along.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pub target: Target,
+    pub uri: Uri,
+    pub path: Uri,
+    pub headers: HeaderMap,
+}
+
+impl Upstream {
+    /// None if the URL is not `http` or `https`.
+    #[must_use]
+    pub fn new(uri: &Uri, pairs: &[(HeaderName, HeaderValue)]) -> Option<Self> {
+        let headers = HeaderMap::from_iter(pairs.iter().cloned());
+        Some(Self { target: Target::of(uri)?, uri: uri.clone(), path: path_of(uri), headers })
+    }
+}
+
+/// Path and query, as a request target.
+#[must_use]
+pub fn path_of(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// One session's requests to an upstream: its headers, and its cookies. Clones
+/// share the cookies.
+#[derive(Clone)]
+pub struct Caller {
+    upstream: Upstream,
+    /// What every request carries: the configured headers, and those of the
+    /// session.
+    headers: HeaderMap,
+    cookies: Arc<Cookies>,
+}
+
+impl Caller {
+    #[must_use]
+    pub fn new(upstream: Upstream) -> Self {
+        let headers = upstream.headers.clone();
+        Self { upstream, headers, cookies: Arc::default() }
+    }
+
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    /// A message, to the upstream's URL or to the one it has given; `forwarded`
+    /// are the client's own headers that the operator lets through.
+    pub async fn post(
+        &self,
+        pool: &Pool,
+        path: Option<&Uri>,
+        message: Bytes,
+        forwarded: &HeaderMap,
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = self.request(Method::POST, path, Body::from(message), forwarded);
+        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        request.headers_mut().insert(header::ACCEPT, BOTH);
+        self.send(pool, request).await
+    }
+
+    /// An event stream, after the last event that was seen of it.
+    pub async fn get(
+        &self,
+        pool: &Pool,
+        last_event_id: Option<&str>,
+        forwarded: &HeaderMap,
+    ) -> Result<Response<Body>, Failure> {
+        let mut request = self.request(Method::GET, None, Body::Empty, forwarded);
+        request.headers_mut().insert(header::ACCEPT, EVENTS);
+        if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert(headers::LAST_EVENT_ID, id);
+        }
+        self.send(pool, request).await
+    }
+
+    pub async fn delete(&self, pool: &Pool) -> Result<Response<Body>, Failure> {
+        let request = self.request(Method::DELETE, None, Body::Empty, &HeaderMap::new());
+        self.send(pool, request).await
+    }
+
+    async fn send(&self, pool: &Pool, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let response = pool.send(&self.upstream.target, request).await?;
+        self.cookies.take(response.headers());
+        Ok(response)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: Option<&Uri>,
+        body: Body,
+        forwarded: &HeaderMap,
+    ) -> Request<Body> {
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
+        *request.headers_mut() = self.headers.clone();
+        for (name, value) in forwarded {
+            request.headers_mut().insert(name, value.clone());
+        }
+        self.cookies.give(request.headers_mut());
+        request
+    }
+}

@@ -1,0 +1,108 @@
+//! Ids of events: which stream of which instance, and where in it.
+//!
+//! ```text
+//! 8f3a01c2-7-12-MQ        instance, stream, number, the request it answers
+//! ```
+//!
+//! The request's id travels along, so that whoever comes back after the stream is
+//! gone, with its process or after its time, can still be told what became of it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+
+/// Longer request ids do not travel along: event ids are in every event.
+const MAX_REQUEST: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventId {
+    pub instance: u32,
+    pub stream: u64,
+    pub number: u64,
+    /// The id of the request that the stream answers, as it stands in the message.
+    pub request: Option<String>,
+}
+
+impl EventId {
+    /// The number of a session's own stream, which answers no request.
+    pub const GET: u64 = 0;
+
+    /// None if the text is no id of ours.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(4, '-');
+        let instance = u32::from_str_radix(parts.next()?, 16).ok()?;
+        let stream = parts.next()?.parse().ok()?;
+        let number = parts.next()?.parse().ok()?;
+        let request = match parts.next() {
+            None => None,
+            Some(tag) => Some(String::from_utf8(BASE64.decode(tag).ok()?).ok()?),
+        };
+        // It goes into an answer as it stands.
+        if let Some(request) = &request {
+            serde_json::from_str::<serde_json::Value>(request)
+                .ok()
+                .filter(|id| id.is_string() || id.is_number())?;
+        }
+        Some(Self { instance, stream, number, request })
+    }
+}
+
+/// What all event ids of one stream have in common.
+#[derive(Debug, Clone)]
+pub struct Tag {
+    head: String,
+    tail: String,
+}
+
+impl Tag {
+    #[must_use]
+    pub fn new(instance: u32, stream: u64, request: Option<&str>) -> Self {
+        let tail = request
+            .filter(|request| request.len() <= MAX_REQUEST)
+            .map(|request| format!("-{}", BASE64.encode(request)))
+            .unwrap_or_default();
+        Self { head: format!("{instance:08x}-{stream}-"), tail }
+    }
+
+    #[must_use]
+    pub fn id(&self, number: u64) -> String {
+        format!("{}{number}{}", self.head, self.tail)
+    }
+}
+
+/// A number for a new instance.
+#[must_use]
+pub fn instance() -> u32 {
+    let mut bytes = [0; 4];
+    // It tells the instances of one session apart, and keeps no secret: where
+    // there is no randomness, the process and the time do.
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u32::from_le_bytes(bytes),
+        Err(_) => std::process::id() ^ crate::model::UnixMillis::now().0 as u32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_where_it_is_from() {
+        let id = |request: Option<&str>| Tag::new(0xab, 7, request).id(12);
+        for request in [None, Some("1"), Some("\"a-b\""), Some("\"\u{e4}\"")] {
+            let expect =
+                EventId { instance: 0xab, stream: 7, number: 12, request: request.map(Into::into) };
+            assert_eq!(EventId::parse(&id(request)), Some(expect));
+        }
+        assert_eq!(id(None), "000000ab-7-12");
+        let long = "9".repeat(MAX_REQUEST + 1);
+        assert_eq!(EventId::parse(&id(Some(&long))).unwrap().request, None);
+    }
+
+    #[test]
+    fn what_is_no_id_of_ours_is_none() {
+        for text in ["", "1", "a-b-c", "1-2-3-4-5-%", "zz-1-1", "1-1-1-e30", "1-1--1"] {
+            assert_eq!(EventId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Messages of a server as a response: plain JSON if the answer comes first,
+//! an event stream if anything comes before it or it takes long.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use tokio::time::{Instant, Sleep};
+
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::{headers, splice, sse};
+use crate::seam::Body;
+
+use super::{Part, Reader, Stream, Tag};
+
+/// Silence of a call after which its stream is opened: from then on the client
+/// has an event id, and can come back for the answer.
+const OPEN_AFTER: Duration = Duration::from_secs(1);
+/// When a client whose stream broke is to come back.
+const RETRY_MS: u64 = 1000;
+
+/// How streams of one instance are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// Silence after which a keep-alive comment is sent.
+    pub keep_alive: Duration,
+    /// Whether clients understand an event without data (from 2025-11-25 on).
+    pub primes: bool,
+}
+
+/// The response to posted requests. `None` if the stream ended without a word.
+pub async fn respond(
+    stream: &Arc<Stream>,
+    takes_events: bool,
+    way: Way,
+    publish: impl FnOnce() -> Tag,
+) -> Option<Response<Body>> {
+    let mut reader = stream.read_on();
+    if !takes_events {
+        return answers(reader).await;
+    }
+    match tokio::time::timeout(OPEN_AFTER, reader.only_answer()).await {
+        Ok(Some(answer)) => Some(json(answer)),
+        Ok(None) if stream.is_spent() => None,
+        Ok(None) | Err(_) => {
+            let tag = publish();
+            Some(event_stream(reader, tag, way))
+        }
+    }
+}
+
+/// For a client that takes no events: the answers alone.
+async fn answers(mut reader: Reader) -> Option<Response<Body>> {
+    let mut answers = Vec::new();
+    while let Some(item) = reader.next().await {
+        if item.part == Part::Answer {
+            answers.push(item.message);
+        }
+    }
+    match answers.len() {
+        0 => None,
+        1 => answers.pop().map(json),
+        _ => {
+            let joined = answers.join(&b","[..]);
+            Some(json([&b"["[..], &joined, b"]"].concat().into()))
+        }
+    }
+}
+
+/// An event stream of whatever comes.
+pub fn event_stream(reader: Reader, tag: Tag, way: Way) -> Response<Body> {
+    let first = if way.primes {
+        sse::priming(&tag.id(reader.after()), Some(RETRY_MS))
+    } else {
+        Bytes::from_static(sse::KEEP_ALIVE)
+    };
+    let silence = Box::pin(tokio::time::sleep(way.keep_alive));
+    let events = Events { first: Some(first), reader, tag, silence, keep_alive: way.keep_alive };
+    let mut response = Response::new(Body::Stream(Box::pin(events)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// A stream of these events alone, for a client that comes back too late.
+pub fn last_words(id: &str, message: Bytes) -> Response<Body> {
+    let event = sse::event_with_id(id, &message);
+    let mut response = Response::new(Body::from(event));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    response
+}
+
+/// A failure that answers a request is an answer: several SDKs end their transport
+/// at any status but 200.
+pub fn status_for(envelope: &Envelope<'_>, otherwise: StatusCode) -> StatusCode {
+    if envelope.kind() == Kind::Request { StatusCode::OK } else { otherwise }
+}
+
+pub fn json(message: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(message));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+    response
+}
+
+struct Events {
+    first: Option<Bytes>,
+    reader: Reader,
+    tag: Tag,
+    silence: Pin<Box<Sleep>>,
+    keep_alive: Duration,
+}
+
+impl futures_util::Stream for Events {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(first));
+        }
+        if let Poll::Ready(item) = this.reader.poll_next(cx) {
+            this.silence.as_mut().reset(Instant::now() + this.keep_alive);
+            return Poll::Ready(item.map(|item| {
+                sse::event_with_id(&this.tag.id(item.number), &splice::on_one_line(item.message))
+            }));
+        }
+        if this.silence.as_mut().poll(cx).is_ready() {
+            this.silence.as_mut().reset(Instant::now() + this.keep_alive);
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)));
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seam::collect;
+    use crate::streams::Bounds;
+
+    const BOUNDS: Bounds = Bounds { events: 99, bytes: 9999 };
+    const WAY: Way = Way { keep_alive: Duration::from_secs(15), primes: false };
+
+    fn publish(stream: &Arc<Stream>) -> Tag {
+        stream.publish();
+        Tag::new(1, stream.number, None)
+    }
+
+    async fn text(response: Response<Body>) -> String {
+        String::from_utf8(collect(response.into_body(), 9999).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_first_is_plain_json() {
+        let stream = Stream::new(5, Some(1), BOUNDS);
+        stream.put("{}".into(), Part::Answer);
+        let response = respond(&stream, true, WAY, || publish(&stream)).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(text(response).await, "{}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_the_answer_makes_it_a_stream_that_ends_with_the_answer() {
+        let stream = Stream::new(5, Some(1), BOUNDS);
+        stream.put("1".into(), Part::Notice);
+        stream.put("2".into(), Part::Answer);
+        let way = Way { primes: true, ..WAY };
+        let response = respond(&stream, true, way, || publish(&stream)).await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(
+            text(response).await,
+            "id: 00000001-5-0\nretry: 1000\ndata: \n\n\
+             id: 00000001-5-1\nevent: message\ndata: 1\n\n\
+             id: 00000001-5-2\nevent: message\ndata: 2\n\n"
+        );
+        let again = text(event_stream(stream.read_after(1), Tag::new(1, 5, None), way)).await;
+        assert!(again.starts_with("id: 00000001-5-1\nretry"), "{again}");
+        assert!(again.ends_with("data: 2\n\n") && !again.contains("data: 1\n"), "{again}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_without_events_gets_the_answers_alone() {
+        let stream = Stream::new(5, Some(2), BOUNDS);
+        for (message, part) in [("1", Part::Answer), ("x", Part::Notice), ("2", Part::Answer)] {
+            stream.put(message.into(), part);
+        }
+        let response = respond(&stream, false, WAY, || publish(&stream)).await.unwrap();
+        assert_eq!(text(response).await, "[1,2]");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_ends_without_a_word_is_no_response() {
+        let stream = Stream::new(5, Some(1), BOUNDS);
+        stream.end();
+        assert!(respond(&stream, true, WAY, || publish(&stream)).await.is_none());
+        assert!(respond(&stream, false, WAY, || publish(&stream)).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_call_is_kept_alive() {
+        let stream = Stream::new(5, Some(1), BOUNDS);
+        let call = tokio::spawn({
+            let stream = Arc::clone(&stream);
+            async move { text(respond(&stream, true, WAY, || publish(&stream)).await.unwrap()).await }
+        });
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        stream.put("7".into(), Part::Answer);
+        let text = call.await.unwrap();
+        assert!(text.matches(": keep-alive").count() >= 39, "{text}");
+        assert!(text.ends_with("data: 7\n\n"));
+    }
+}

@@ -1,0 +1,435 @@
+//! One stream of a session: numbered messages, kept for a client that comes back
+//! (2025-11-25, basic/transports, "Resumability and Redelivery").
+//!
+//! A message is kept before anybody reads it. Who reads is a [`Reader`]; one
+//! that attaches later takes over, from where it says. A stream that a client
+//! cannot resume, since it has seen no event id of it, forgets what was read.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// Messages ahead of a reader, beyond which the server's pipe waits for it.
+const AHEAD: u64 = 64;
+/// The first message's number; 0 is the event that primes the stream.
+const FIRST: u64 = 1;
+
+/// How much of one stream is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+/// What a message is to the stream that carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Dropped when nobody reads and there are too many.
+    Notice,
+    /// The server waits for an answer to it: never dropped.
+    Question,
+    /// Answers a request of the client: never dropped.
+    Answer,
+}
+
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub number: u64,
+    pub message: Bytes,
+    pub part: Part,
+}
+
+pub struct Stream {
+    pub number: u64,
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+struct State {
+    kept: VecDeque<Item>,
+    bytes: usize,
+    next: u64,
+    /// The next message that nobody has read.
+    unread: u64,
+    unread_bytes: usize,
+    /// Answers still to come. None: the stream has no end of its own.
+    owed: Option<usize>,
+    ended: bool,
+    /// Whether a client knows event ids of it.
+    is_published: bool,
+    /// Something unread had to be dropped.
+    has_gap: bool,
+    /// Counts readers; the latest is the reader.
+    readers: u64,
+    is_attached: bool,
+    reader: Option<Waker>,
+    writers: Vec<Waker>,
+}
+
+impl Stream {
+    /// A stream that ends with the last of so many answers; with none it goes on.
+    #[must_use]
+    pub fn new(number: u64, owed: Option<usize>, bounds: Bounds) -> Arc<Self> {
+        let state = State {
+            kept: VecDeque::new(),
+            bytes: 0,
+            next: FIRST,
+            unread: FIRST,
+            unread_bytes: 0,
+            owed,
+            ended: false,
+            is_published: false,
+            has_gap: false,
+            readers: 0,
+            is_attached: false,
+            reader: None,
+            writers: Vec::new(),
+        };
+        Arc::new(Self { number, bounds, state: Mutex::new(state) })
+    }
+
+    /// Keeps a message, once an attached reader has room for it.
+    pub async fn push(&self, message: Bytes, part: Part) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.locked();
+            if state.is_attached && !state.ended && state.is_full(self.bounds) {
+                state.writers.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.put(message, part);
+    }
+
+    /// Keeps a message at once, at the cost of the oldest that may be dropped.
+    pub fn put(&self, message: Bytes, part: Part) {
+        let mut state = self.locked();
+        if state.ended {
+            return;
+        }
+        let number = state.next;
+        state.next += 1;
+        state.bytes += message.len();
+        state.unread_bytes += message.len();
+        state.kept.push_back(Item { number, message, part });
+        if part == Part::Answer
+            && let Some(owed) = &mut state.owed
+        {
+            *owed = owed.saturating_sub(1);
+            state.ended = *owed == 0;
+        }
+        state.trim(self.bounds);
+        state.wake_reader();
+    }
+
+    /// Nothing more comes.
+    pub fn end(&self) {
+        let mut state = self.locked();
+        state.ended = true;
+        state.wake_reader();
+    }
+
+    /// From now on what was read is kept too, for a client that comes back.
+    pub fn publish(&self) {
+        self.locked().is_published = true;
+    }
+
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.locked().is_published
+    }
+
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.locked().ended
+    }
+
+    /// Whether it has ended, and nothing of it is left.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        let state = self.locked();
+        state.ended && state.kept.is_empty()
+    }
+
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.locked().is_attached
+    }
+
+    /// Whether somebody can still read what is put.
+    #[must_use]
+    pub fn can_be_read(&self) -> bool {
+        let state = self.locked();
+        !state.ended && (state.is_attached || state.is_published)
+    }
+
+    /// Reads from the first message that nobody has read.
+    #[must_use]
+    pub fn read_on(self: &Arc<Self>) -> Reader {
+        let unread = self.locked().unread;
+        self.read_after(unread - 1)
+    }
+
+    /// Reads what came after the message with this number.
+    #[must_use]
+    pub fn read_after(self: &Arc<Self>, number: u64) -> Reader {
+        let mut state = self.locked();
+        state.readers += 1;
+        state.is_attached = true;
+        // The reader before this one learns that it is none any more.
+        state.wake_reader();
+        let position = number.saturating_add(1).clamp(FIRST, state.next);
+        let has_gap = state.kept.front().map_or(state.next, |item| item.number) > position
+            || std::mem::take(&mut state.has_gap);
+        Reader { stream: Arc::clone(self), place: state.readers, position, has_gap }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self, bounds: Bounds) -> bool {
+        let ahead = self.next - self.unread;
+        ahead >= AHEAD || (ahead > 0 && self.unread_bytes > bounds.bytes)
+    }
+
+    fn trim(&mut self, bounds: Bounds) {
+        while self.kept.len() > bounds.events || self.bytes > bounds.bytes {
+            let was_read = |item: &Item| item.number < self.unread;
+            let found = match self.kept.front() {
+                Some(item) if was_read(item) => Some(0),
+                _ => self.kept.iter().position(|item| item.part == Part::Notice),
+            };
+            // The newest is what this is about.
+            let Some(item) = found
+                .filter(|index| index + 1 < self.kept.len())
+                .and_then(|index| self.kept.remove(index))
+            else {
+                return;
+            };
+            self.bytes -= item.message.len();
+            if item.number >= self.unread {
+                self.unread_bytes -= item.message.len();
+                self.has_gap = true;
+            }
+        }
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn wake_writers(&mut self) {
+        for writer in self.writers.drain(..) {
+            writer.wake();
+        }
+    }
+}
+
+/// The one who reads a stream now.
+pub struct Reader {
+    stream: Arc<Stream>,
+    place: u64,
+    position: u64,
+    /// What is read does not begin where the reader asked to.
+    pub has_gap: bool,
+}
+
+impl Reader {
+    #[must_use]
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The number before the next message's.
+    #[must_use]
+    pub fn after(&self) -> u64 {
+        self.position - 1
+    }
+
+    /// The next message; none at the stream's end, or if another reads it now.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let mut state = self.stream.locked();
+        if state.readers != self.place {
+            return Poll::Ready(None);
+        }
+        let index = state.kept.partition_point(|item| item.number < self.position);
+        let Some(item) = state.kept.get(index).cloned() else {
+            if state.ended {
+                return Poll::Ready(None);
+            }
+            if !state.reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                state.reader = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        };
+        self.position = item.number + 1;
+        if item.number >= state.unread {
+            state.unread = item.number + 1;
+            state.unread_bytes -= item.message.len();
+        }
+        if !state.is_published {
+            state.bytes -= item.message.len();
+            state.kept.remove(index);
+        }
+        state.wake_writers();
+        Poll::Ready(Some(item))
+    }
+
+    pub async fn next(&mut self) -> Option<Item> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Waits until there is something to read; gives the answer if that is all
+    /// there will ever be, and takes nothing otherwise.
+    pub async fn only_answer(&mut self) -> Option<Bytes> {
+        std::future::poll_fn(|cx| {
+            let mut state = self.stream.locked();
+            if state.kept.is_empty() && !state.ended {
+                state.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let is_all = state.ended && state.kept.len() == 1;
+            Poll::Ready(is_all.then(|| state.kept.pop_front()).flatten().map(|item| item.message))
+        })
+        .await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.stream.locked();
+        if state.readers == self.place {
+            state.is_attached = false;
+            state.reader = None;
+            state.wake_writers();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { events: 4, bytes: 1000 };
+
+    fn put(stream: &Stream, texts: &[&'static str]) {
+        for text in texts {
+            stream.put(Bytes::from_static(text.as_bytes()), Part::Notice);
+        }
+    }
+
+    fn read(reader: &mut Reader) -> Vec<(u64, String)> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut read = Vec::new();
+        while let Poll::Ready(Some(item)) = reader.poll_next(&mut cx) {
+            read.push((item.number, String::from_utf8_lossy(&item.message).into_owned()));
+        }
+        read
+    }
+
+    fn texts(reader: &mut Reader) -> String {
+        read(reader).into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn who_comes_back_reads_what_came_after_its_last_event() {
+        let stream = Stream::new(1, Some(1), BOUNDS);
+        stream.publish();
+        let mut reader = stream.read_on();
+        put(&stream, &["a", "b"]);
+        assert_eq!(read(&mut reader), [(1, "a".into()), (2, "b".into())]);
+        drop(reader);
+        put(&stream, &["c"]);
+        stream.put("d".into(), Part::Answer);
+        let mut again = stream.read_after(1);
+        assert_eq!(texts(&mut again), "bcd");
+        assert!(!again.has_gap);
+        assert!(matches!(
+            again.poll_next(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(None)
+        ));
+    }
+
+    #[test]
+    fn a_second_reader_takes_over() {
+        let stream = Stream::new(0, None, BOUNDS);
+        let mut first = stream.read_on();
+        let mut second = stream.read_on();
+        put(&stream, &["a"]);
+        assert!(matches!(
+            first.poll_next(&mut Context::from_waker(Waker::noop())),
+            Poll::Ready(None)
+        ));
+        drop(first);
+        assert!(stream.is_attached());
+        assert_eq!(texts(&mut second), "a");
+    }
+
+    #[test]
+    fn what_nobody_reads_is_bounded_and_answers_are_never_dropped() {
+        let stream = Stream::new(0, None, BOUNDS);
+        stream.put("A".into(), Part::Answer);
+        put(&stream, &["a", "b", "c", "d", "e"]);
+        let mut reader = stream.read_on();
+        assert!(reader.has_gap);
+        assert_eq!(texts(&mut reader), "Acde");
+    }
+
+    #[test]
+    fn bytes_are_bounded_too_and_a_large_message_passes_alone() {
+        let stream = Stream::new(0, None, Bounds { events: 9, bytes: 10 });
+        put(&stream, &["aaaa", "bbbb", "cccccccccccccccc"]);
+        assert_eq!(texts(&mut stream.read_on()), "cccccccccccccccc");
+    }
+
+    #[test]
+    fn unpublished_streams_forget_what_was_read() {
+        let stream = Stream::new(1, Some(1), BOUNDS);
+        put(&stream, &["a"]);
+        assert_eq!(texts(&mut stream.read_on()), "a");
+        assert_eq!(texts(&mut stream.read_after(0)), "");
+    }
+
+    #[tokio::test]
+    async fn the_writer_waits_for_a_slow_reader_and_for_nobody_else() {
+        let stream = Stream::new(1, Some(1), Bounds { events: 1000, bytes: 1000 });
+        let mut reader = stream.read_on();
+        for _ in 0..AHEAD {
+            stream.push("a".into(), Part::Notice).await;
+        }
+        let writer = tokio::spawn({
+            let stream = Arc::clone(&stream);
+            async move { stream.push("b".into(), Part::Notice).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!writer.is_finished());
+        reader.next().await.unwrap();
+        writer.await.unwrap();
+        drop(reader);
+        for _ in 0..AHEAD {
+            stream.push("c".into(), Part::Notice).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_alone_is_told_apart_from_an_answer_after_something() {
+        let stream = Stream::new(1, Some(1), BOUNDS);
+        let mut reader = stream.read_on();
+        stream.put("x".into(), Part::Answer);
+        assert_eq!(reader.only_answer().await.as_deref(), Some(&b"x"[..]));
+        let stream = Stream::new(1, Some(1), BOUNDS);
+        let mut reader = stream.read_on();
+        put(&stream, &["a"]);
+        stream.put("x".into(), Part::Answer);
+        assert_eq!(reader.only_answer().await, None);
+        assert_eq!(texts(&mut reader), "ax");
+    }
+}
