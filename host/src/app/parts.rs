@@ -95,6 +95,7 @@ impl Parts {
             records: Arc::new(Records::open(folder.clone())),
             keys: keys.clone(),
             catalogs: Arc::default(),
+            event_streams: edge::EventStreams::default(),
             returning,
             suspects,
             metrics: Arc::clone(&edge_metrics),

@@ -52,6 +52,10 @@ pub fn edge(config: &Config) -> EdgeConfig {
         request_body: config.limits.request_body,
         kept_body: config.limits.kept_body,
         header_block: config.limits.header_block,
+        line: config.limits.line,
+        in_flight: config.limits.in_flight_per_session,
+        buffered_bytes: config.limits.buffered_bytes,
+        keep_alive: config.limits.keep_alive,
         closed: config.token.is_some() && !public,
     }
 }

@@ -8,6 +8,7 @@
 //! 3 classify  classify   path → scope, sealed id → session
 //! 4 resolve   streamable pass-through: the server is the scope
 //!             aggregate  envelope → local answer, or (server, rewritten bytes)
+//!             legacy_sse HTTP+SSE: the same two, with the answers on one stream
 //! 5 bind      bind       live binding, or the strategy's choice
 //! 6 send      deliver    to the replica; what was surely not sent goes to the next
 //! 7 relay     relay      status, headers, frames as they come
@@ -25,7 +26,10 @@ mod bind;
 mod catalog;
 mod classify;
 mod deliver;
+mod feed;
+mod legacy_sse;
 mod listener;
+mod live;
 mod memory;
 mod merge;
 mod metrics;
@@ -52,6 +56,7 @@ use crate::wasm::Strategy;
 pub use admit::for_management as admit_management;
 pub use catalog::Catalogs;
 pub use listener::{Listeners, bind as listen};
+pub use live::EventStreams;
 pub use merge::PrefixMode;
 pub use metrics::Metrics;
 pub use returning::Returning;
@@ -109,6 +114,14 @@ pub struct EdgeConfig {
     pub request_body: usize,
     pub kept_body: usize,
     pub header_block: usize,
+    /// Bytes of one event.
+    pub line: usize,
+    /// Requests of one session that are under way.
+    pub in_flight: usize,
+    /// Bytes of one stream that wait for the client to read.
+    pub buffered_bytes: usize,
+    /// Silence on a stream before a keep-alive comment.
+    pub keep_alive: std::time::Duration,
     /// Only the coordinator may use `/mcp` of this process.
     pub closed: bool,
 }
@@ -122,6 +135,8 @@ pub struct Edge {
     pub records: Arc<Records>,
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
+    /// Sessions of HTTP+SSE.
+    pub event_streams: EventStreams,
     pub returning: Returning,
     /// Nodes that did not answer, for whoever keeps their health.
     pub suspects: mpsc::UnboundedSender<(NodeId, String)>,

@@ -16,6 +16,12 @@ pub fn event(message: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// The event with which a stream of HTTP+SSE begins: where the client posts to.
+#[must_use]
+pub fn endpoint(path: &str) -> Bytes {
+    format!("event: endpoint\ndata: {path}\n\n").into()
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// "" stands for "message".
