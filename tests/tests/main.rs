@@ -23,6 +23,7 @@ mod failover;
 mod floors;
 mod groups;
 mod headers;
+mod legacy_sse;
 mod limits;
 mod liveness;
 mod lost_sessions;

@@ -23,7 +23,8 @@ impl Entrance {
         if path == "/messages" {
             return Some(Self::Messages);
         }
-        let below = |root| path.strip_prefix(root).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        let below =
+            |root| path.strip_prefix(root).is_some_and(|r| r.is_empty() || r.starts_with('/'));
         if below("/mcp") {
             return Some(Self::Streamable);
         }

@@ -119,13 +119,7 @@ impl Worker {
     }
 
     /// Listens to the one server behind the URL, and again when it was restarted.
-    async fn listen(
-        &self,
-        context: &Context,
-        live: &Live,
-        session: &Session,
-        server: &ServerName,
-    ) {
+    async fn listen(&self, context: &Context, live: &Live, session: &Session, server: &ServerName) {
         let outgoing = Outgoing {
             method: Method::GET,
             body: Bytes::new(),
@@ -225,10 +219,7 @@ mod tests {
     fn an_error_without_an_id_gets_the_requests() {
         let error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-7,"message":"no"}}"#;
         let answer = readdressed(error, "\"a\"").unwrap();
-        assert_eq!(
-            &*answer,
-            br#"{"jsonrpc":"2.0","id":"a","error":{"code":-7,"message":"no"}}"#
-        );
+        assert_eq!(&*answer, br#"{"jsonrpc":"2.0","id":"a","error":{"code":-7,"message":"no"}}"#);
         assert_eq!(readdressed(b"<html>", "1"), None);
     }
 }

@@ -252,8 +252,7 @@ struct Asked {
 /// their server in the order in which they came.
 async fn begin(task: impl Future<Output = ()> + Send + 'static) {
     let mut task = Box::pin(task);
-    let is_done =
-        std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await;
+    let is_done = std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await;
     if !is_done {
         tokio::spawn(task);
     }
