@@ -34,6 +34,7 @@ mod restart;
 mod routing;
 mod running;
 mod sdk;
+mod sdk_over_sse;
 mod sessions;
 mod slow_servers;
 mod spread;

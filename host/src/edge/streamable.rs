@@ -212,6 +212,7 @@ impl Worker {
         memory: &Memory,
     ) -> Result<Response<Body>, Refusal> {
         let session = self.session(context, scope, principal, memory)?;
+        self.edge.metrics.ended();
         self.end(&session).await;
         Ok(Response::new(Body::Empty))
     }
@@ -219,7 +220,6 @@ impl Worker {
     /// Ends a session at every server that it has open.
     pub(super) async fn end(&self, session: &Session) {
         self.edge.records.end(session.id, session.minted_at);
-        self.edge.metrics.ended();
         let outgoing = Outgoing {
             method: Method::DELETE,
             body: Bytes::new(),
