@@ -98,6 +98,7 @@ impl Parts {
             openings: edge::Openings::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::Snapshots::default(),
+            event_streams: edge::EventStreams::default(),
             returning,
             suspects,
             metrics: Arc::clone(&edge_metrics),

@@ -62,6 +62,8 @@ pub fn edge(config: &Config) -> EdgeConfig {
         line: config.limits.line,
         page_size: config.limits.page_size,
         kept_events: kept(config),
+        in_flight: config.limits.in_flight_per_session,
+        buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
         closed: config.token.is_some() && !public,
     }

@@ -25,7 +25,7 @@ pub struct Limits {
     pub in_flight_per_session: usize,
     /// Events of one stream that are kept for a client that comes back.
     pub buffered_events: usize,
-    /// Bytes of those events.
+    /// Bytes of those events, or of what waits until a client of HTTP+SSE reads.
     pub buffered_bytes: usize,
     /// Entries of one page of a list of several servers. Large, since not every
     /// client asks for the next page.

@@ -173,7 +173,8 @@ fn value_of(
     }
 }
 
-fn query(uri: &Uri, name: &str) -> Option<String> {
+/// A parameter of a URL.
+pub(super) fn query(uri: &Uri, name: &str) -> Option<String> {
     uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (crate::seam::percent_decoded(key)? == name)

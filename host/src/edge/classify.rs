@@ -1,4 +1,4 @@
-//! Path → scope.
+//! Path → transport and scope.
 
 use crate::model::{Scope, ServerName};
 use crate::seam::percent_decoded;
@@ -6,7 +6,33 @@ use crate::seam::percent_decoded;
 use super::rescue::Refusal;
 use super::{EdgeConfig, Group, Member, Worker};
 
-/// What a path below `/mcp` exposes. The servers behind a group or `/mcp` are
+/// Which of the client's transports a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// `/mcp…`
+    Streamable,
+    /// `/sse…`: what a client of HTTP+SSE reads.
+    EventStream,
+    /// `/messages`: where it posts.
+    Messages,
+}
+
+impl Entrance {
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        if path == "/messages" {
+            return Some(Self::Messages);
+        }
+        let below =
+            |root| path.strip_prefix(root).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        if below("/mcp") {
+            return Some(Self::Streamable);
+        }
+        below("/sse").then_some(Self::EventStream)
+    }
+}
+
+/// What a path below `/mcp` or `/sse` exposes. The servers behind a group or `/mcp` are
 /// looked up per request; they come and go with their nodes.
 ///
 /// After a start a node may not have registered again: an unknown server is
@@ -18,7 +44,7 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
             Ok(Scope::All)
         } else {
             Err(Refusal::UnknownPath(
-                "/mcp without a name is switched off (systemConfig.routing.enableGlobalRoute)"
+                "a path without a name is switched off (systemConfig.routing.enableGlobalRoute)"
                     .into(),
             ))
         };
@@ -77,9 +103,10 @@ fn group<'a>(config: &'a EdgeConfig, name: &str) -> Option<&'a Group> {
     by_name.or_else(|| config.groups.iter().find(|group| group.id.as_deref() == Some(name)))
 }
 
-/// The one segment after `/mcp`, if there is one.
+/// The one segment after `/mcp` or `/sse`, if there is one.
 fn name_in(path: &str) -> Result<Option<String>, Refusal> {
-    let rest = path.strip_prefix("/mcp").unwrap_or(path).trim_matches('/');
+    let below = path.strip_prefix("/mcp").or_else(|| path.strip_prefix("/sse"));
+    let rest = below.unwrap_or(path).trim_matches('/');
     if rest.is_empty() {
         return Ok(None);
     }
@@ -93,9 +120,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_belongs_to_one_transport() {
+        for (path, expect) in [
+            ("/mcp", Some(Entrance::Streamable)),
+            ("/mcp/sse", Some(Entrance::Streamable)),
+            ("/sse", Some(Entrance::EventStream)),
+            ("/sse/messages", Some(Entrance::EventStream)),
+            ("/messages", Some(Entrance::Messages)),
+            ("/messages/a", None),
+            ("/ssex", None),
+            ("/", None),
+        ] {
+            assert_eq!(Entrance::of(path), expect, "{path}");
+        }
+    }
+
+    #[test]
     fn the_name_after_mcp_is_one_segment() {
         assert_eq!(name_in("/mcp").unwrap(), None);
         assert_eq!(name_in("/mcp/").unwrap(), None);
+        assert_eq!(name_in("/sse").unwrap(), None);
+        assert_eq!(name_in("/sse/mcp").unwrap().as_deref(), Some("mcp"));
         assert_eq!(name_in("/mcp/a%20b").unwrap().as_deref(), Some("a b"));
         assert!(name_in("/mcp/a/b").is_err());
         assert!(name_in("/mcp/%ff").is_err());

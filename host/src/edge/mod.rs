@@ -8,6 +8,7 @@
 //! 3 classify  classify   path → scope, sealed id → session
 //! 4 resolve   streamable pass-through: the server is the scope
 //!             aggregate  envelope → local answer, or (server, rewritten bytes)
+//!             legacy_sse HTTP+SSE: the same two, with the answers on one stream
 //! 5 bind      bind       live binding, or the strategy's choice
 //! 6 send      deliver    to the replica; what was surely not sent goes to the next
 //! 7 relay     relay      status, headers, frames as they come
@@ -28,8 +29,11 @@ mod bind;
 mod catalog;
 mod classify;
 mod deliver;
+mod feed;
+mod legacy_sse;
 mod listener;
 mod lists;
+mod live;
 mod memory;
 mod merge;
 mod messages;
@@ -65,6 +69,7 @@ pub use aggregate_stream::AggregateStreams;
 pub use catalog::Catalogs;
 pub use listener::{Listeners, bind as listen};
 pub use lists::Snapshots;
+pub use live::EventStreams;
 pub use merge::PrefixMode;
 pub use metrics::Metrics;
 pub use openings::Openings;
@@ -125,10 +130,15 @@ pub struct EdgeConfig {
     pub header_block: usize,
     /// Bytes of one event of a server.
     pub line: usize,
+    /// Requests of one session that are under way.
+    pub in_flight: usize,
+    /// Bytes of one stream of HTTP+SSE that wait for the client to read.
+    pub buffered_bytes: usize,
     /// Entries of one page of a list.
     pub page_size: usize,
     /// Of an aggregate's GET stream, for a client that comes back.
     pub kept_events: Bounds,
+    /// Silence on a stream before a keep-alive comment.
     pub keep_alive: std::time::Duration,
     /// Only the coordinator may use `/mcp` of this process.
     pub closed: bool,
@@ -143,6 +153,8 @@ pub struct Edge {
     pub records: Arc<Records>,
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
+    /// Sessions of HTTP+SSE.
+    pub event_streams: EventStreams,
     pub returning: Returning,
     pub openings: Openings,
     pub streams: AggregateStreams,

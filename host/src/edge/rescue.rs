@@ -29,7 +29,8 @@ pub enum Refusal {
     UnknownPath(String),
     #[error("Not found: there is no server or group {0:?} here")]
     UnknownScope(String),
-    #[error("Method not allowed: {0}")]
+    /// Holds what the `Allow` header is to say.
+    #[error("Method not allowed: {0} can be used here")]
     MethodNotAllowed(&'static str),
     #[error("Unsupported Media Type: Content-Type must be application/json")]
     ContentType,
@@ -53,6 +54,16 @@ pub enum Refusal {
     AlreadyListening,
     #[error("Session not found")]
     UnknownSession,
+    #[error(
+        "Bad Request: sessionId is required; post to the address that the stream's endpoint event names"
+    )]
+    MissingStream,
+    #[error("Invalid Request: the session is not initialized; send initialize first")]
+    NotInitialized,
+    #[error(
+        "Too Many Requests: {0} requests of this session are under way, or wait until the client reads its event stream (systemConfig.limits.inFlightPerSession)"
+    )]
+    Busy(u32),
     #[error(
         "Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05"
     )]
@@ -92,9 +103,11 @@ impl Refusal {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }
-            Self::BodyBroken | Self::MissingSession | Self::Version(_) => {
+            Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
+            Self::NotInitialized => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
+            Self::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT),
             Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
             Self::AlreadyListening => (StatusCode::CONFLICT, code::TRANSPORT),
             Self::UnknownSession => (StatusCode::NOT_FOUND, code::SESSION),
@@ -134,10 +147,10 @@ impl Refusal {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::MethodNotAllowed(_) => {
-                headers.insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+            Self::MethodNotAllowed(allowed) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
-            Self::Unavailable { .. } => {
+            Self::Unavailable { .. } | Self::Busy(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             // What is left of the body is not read: the connection is of no use.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::protocol::headers;
 use crate::seam::Body;
 
+use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
@@ -92,9 +93,11 @@ async fn connection(
         async move {
             let (worker, routes, memory, draining) = &*shared;
             let request = request.map(Body::Incoming);
+            // A stream of HTTP+SSE carries answers: it ends itself once they are given.
+            let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let response = route(worker, &**routes, memory, request, peer, local).await;
-            Ok::<_, std::convert::Infallible>(if is_get {
+            let response = route(worker, &**routes, memory, request, (peer, local), draining).await;
+            Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream has no end of its own: a drain would wait for it.
                 let mut draining = draining.clone();
                 response.map(|body| body.until(async move { until(&mut draining).await }))
@@ -135,8 +138,8 @@ async fn route(
     routes: &dyn OtherRoutes,
     memory: &Memory,
     mut request: Request<Body>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
+    draining: &watch::Receiver<bool>,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
     if header_block(&request) > limit {
@@ -147,7 +150,7 @@ async fn route(
     }
     headers::strip_internal(request.headers_mut());
     let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
-    let response = match mcp(worker, memory, request, peer, local).await {
+    let response = match mcp(worker, memory, request, (peer, local), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
@@ -170,16 +173,27 @@ async fn mcp(
     worker: &Worker,
     memory: &Memory,
     request: Request<Body>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    (peer, local): (SocketAddr, SocketAddr),
+    draining: &watch::Receiver<bool>,
 ) -> Result<Response<Body>, super::streamable::Refused> {
     let path = request.uri().path();
-    if path != "/mcp" && !path.starts_with("/mcp/") {
-        let text = format!("{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}");
+    let Some(entrance) = Entrance::of(path) else {
+        let text = format!(
+            "{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}, HTTP+SSE at /sse likewise"
+        );
         return Err((Refusal::UnknownPath(text), None));
-    }
+    };
     let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
         .map_err(|refusal| (refusal, None))?;
+    match entrance {
+        Entrance::Streamable => {}
+        Entrance::EventStream => {
+            return Box::pin(worker.event_stream(request, principal, draining)).await;
+        }
+        Entrance::Messages => {
+            return Box::pin(worker.messages(request, &principal, peer.ip())).await;
+        }
+    }
     let has_session = request.headers().contains_key(headers::SESSION);
     let scope = match memory.scope(path) {
         Some(scope) => scope,

@@ -23,6 +23,7 @@ use crate::seam::{Body, Cut, Handshake, TooLong, collect};
 use crate::streams::EventId;
 
 use super::Worker;
+use super::affinity::Token;
 use super::aggregate::lost_words;
 use super::aggregate_reply::rewritten;
 use super::bind::Context;
@@ -58,7 +59,7 @@ impl Worker {
             Method::DELETE => {
                 self.delete(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
             }
-            _ => Err((Refusal::MethodNotAllowed("POST, GET and DELETE are served here"), None)),
+            _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
         }
     }
 
@@ -120,34 +121,12 @@ impl Worker {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let invalid = || Refusal::InvalidParams("initialize needs params.protocolVersion".into());
-        let params = envelope.params.ok_or_else(invalid)?;
-        let read: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid())?;
-        let requested = read.protocol_version.into_owned();
-        let mut session = Session::mint(principal, Bytes::copy_from_slice(params.get().as_bytes()));
-        let id = envelope.id_text().unwrap_or("null");
-        let (result, token) = match classify::is_pass_through(self, scope) {
-            Some(server) => {
-                let opened = self
-                    .establish(
-                        context,
-                        &session,
-                        server,
-                        message,
-                        Handshake::Client,
-                        &mut Vec::new(),
-                    )
-                    .await?;
-                (opened.result, opened.token)
-            }
-            None => {
-                self.edge.bindings.begin(session.id);
-                (self.own_result(scope, &session, Version::negotiate(&requested)), None)
-            }
-        };
+        let mut session = Session::mint(principal, params_of(envelope)?);
+        let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
         let sealed = session.seal(&self.edge, scope)?;
         self.edge.metrics.opened();
+        let id = envelope.id_text().unwrap_or("null");
         let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
         let headers = response.headers_mut();
         // A sealed id is visible ASCII by construction.
@@ -157,8 +136,30 @@ impl Worker {
         Ok(response)
     }
 
+    /// Begins a session whose uuid and parameters are known: its
+    /// `InitializeResult`, and what the client is to be told about the node.
+    pub(super) async fn begin(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        message: &Bytes,
+    ) -> Result<(Bytes, Option<Token>), Refusal> {
+        let Some(server) = classify::is_pass_through(self, scope) else {
+            let requested: Params<'_> =
+                serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
+            self.edge.bindings.begin(session.id);
+            let version = Version::negotiate(&requested.protocol_version);
+            return Ok((self.own_result(scope, session, version), None));
+        };
+        let (handshake, mut failed) = (Handshake::Client, Vec::new());
+        let opened =
+            self.establish(context, session, server, message, handshake, &mut failed).await?;
+        Ok((opened.result, opened.token))
+    }
+
     /// A message for the one server behind the URL: bytes pass.
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         context: &Context,
         session: &Session,
@@ -251,8 +252,14 @@ impl Worker {
         memory: &Memory,
     ) -> Result<Response<Body>, Refusal> {
         let session = self.session(context, scope, principal, memory)?;
-        self.edge.records.end(session.id, session.minted_at);
         self.edge.metrics.ended();
+        self.end(&session).await;
+        Ok(Response::new(Body::Empty))
+    }
+
+    /// Ends a session at every server that it has open.
+    pub(super) async fn end(&self, session: &Session) {
+        self.edge.records.end(session.id, session.minted_at);
         let outgoing = Outgoing {
             method: Method::DELETE,
             body: Bytes::new(),
@@ -263,11 +270,10 @@ impl Worker {
             let topology = self.edge.topology.load_full();
             let closing = record.servers.iter().filter_map(|(server, binding)| {
                 let node = topology.node(&binding.node)?;
-                Some(self.tell(node, &session, server, &outgoing))
+                Some(self.tell(node, session, server, &outgoing))
             });
             futures_util::future::join_all(closing).await;
         }
-        Ok(Response::new(Body::Empty))
     }
 
     fn session(
@@ -281,7 +287,7 @@ impl Worker {
         session.ok_or(Refusal::MissingSession)
     }
 
-    async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {
+    pub(super) async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {
         collect(body, self.edge.config.request_body).await.map_err(|error| match error {
             TooLong::Limit(limit) => Refusal::TooLarge(limit),
             TooLong::Broken(_) => Refusal::BodyBroken,
@@ -342,6 +348,17 @@ fn check_media(context: &Context) -> Result<(), Refusal> {
     } else {
         Err(Refusal::Accept("application/json and text/event-stream"))
     }
+}
+
+/// The parameters of an `initialize`, byte for byte, if they are any.
+pub(super) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
+    let params = initialize.params.ok_or_else(invalid_params)?;
+    let _: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
+    Ok(Bytes::copy_from_slice(params.get().as_bytes()))
+}
+
+fn invalid_params() -> Refusal {
+    Refusal::InvalidParams("initialize needs params.protocolVersion".into())
 }
 
 fn negotiated(result: &[u8]) -> Option<Version> {

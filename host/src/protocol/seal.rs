@@ -1,7 +1,8 @@
 //! Sealed session ids: what a session is, inside the id that names it.
 //!
 //! Any edge with the key opens any id, so a restart needs no table and several
-//! coordinators share none. The text is
+//! coordinators share none. (The id of an HTTP+SSE stream is the exception: it
+//! names a connection, and is of use only where that is.) The text is
 //! `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce
 //! is random, which its 24 bytes make safe for the life of a key.
 
@@ -25,7 +26,11 @@ const MARK: &str = "m1";
 const NONCE: usize = 24;
 const TAG: usize = 16;
 const PURPOSE_SESSION: u8 = 1;
-const FIXED: usize = 1 + 16 + 8 + 8 + 8 + 1 + 1;
+/// An id in the address that a client of HTTP+SSE posts to. It names a session
+/// whose stream is open here, and carries nothing else.
+const PURPOSE_STREAM: u8 = 2;
+/// Purpose, uuid, time, scope, principal: what every id begins with.
+const HEAD: usize = 1 + 16 + 8 + 8 + 8;
 
 /// What a sealed id says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,10 +75,73 @@ impl KeyRing {
     /// The id for a session. None without any key.
     #[must_use]
     pub fn seal(&self, sealed: &Sealed, scope: &Scope, principal: &Principal) -> Option<String> {
+        let params: &[u8] = match &sealed.params {
+            CarriedParams::Inside(params) => params,
+            CarriedParams::Stored => &[],
+        };
+        let mut contents = Vec::with_capacity(HEAD + 2 + params.len() + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, PURPOSE_SESSION, sealed.session, sealed.minted_at, owner);
+        contents.push(sealed.version as u8);
+        contents.push(u8::from(sealed.params == CarriedParams::Stored));
+        contents.extend_from_slice(params);
+        self.encrypt(contents)
+    }
+
+    /// None for every reason alike: a wrong seal, scope or principal, or too
+    /// old. Who guesses must not learn which.
+    #[must_use]
+    pub fn open(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
+        let contents = self.decrypt(text)?;
+        let (head, rest) = read_head(&contents)?;
+        if head.purpose != PURPOSE_SESSION || head.owner != binding(scope, principal) {
+            return None;
+        }
+        let ([version, stored], params) = rest.split_first_chunk::<2>()?;
+        let params = match stored {
+            0 => CarriedParams::Inside(bytes::Bytes::copy_from_slice(params)),
+            _ => CarriedParams::Stored,
+        };
+        let version = Version::from_byte(*version)?;
+        Some(Sealed { session: head.session, minted_at: head.minted_at, version, params })
+    }
+
+    /// The id for the stream of a session. None without any key.
+    #[must_use]
+    pub fn seal_stream(
+        &self,
+        session: SessionId,
+        minted_at: UnixMillis,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, PURPOSE_STREAM, session, minted_at, owner);
+        self.encrypt(contents)
+    }
+
+    /// The stream that an id names. Its URL says no scope: whoever knows the
+    /// stream checks whose it is.
+    #[must_use]
+    pub fn open_stream(&self, text: &str) -> Option<StreamId> {
+        let contents = self.decrypt(text)?;
+        let (head, _) = read_head(&contents)?;
+        let is_stream = head.purpose == PURPOSE_STREAM;
+        is_stream.then_some(StreamId { session: head.session, owner: head.owner })
+    }
+
+    /// Only whose session it is, for the operator's questions.
+    #[must_use]
+    pub fn peek(&self, text: &str) -> Option<SessionId> {
+        let contents = self.decrypt(text)?;
+        read_head(&contents).map(|(head, _)| head.session)
+    }
+
+    fn encrypt(&self, mut contents: Vec<u8>) -> Option<String> {
         let (key_id, cipher) = self.keys.first()?;
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).ok()?;
-        let mut contents = contents(sealed, scope, principal);
         cipher.encrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
         let mut bytes = Vec::with_capacity(1 + NONCE + contents.len());
         bytes.push(*key_id);
@@ -85,24 +153,10 @@ impl KeyRing {
         Some(text)
     }
 
-    /// None for every reason alike: a wrong seal, scope or principal, or too
-    /// old. Who guesses must not learn which.
-    #[must_use]
-    pub fn open(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
-        let (sealed, bound) = self.unseal(text)?;
-        (bound == binding(scope, principal)).then_some(sealed)
-    }
-
-    /// Only whose session it is, for the operator's questions.
-    #[must_use]
-    pub fn peek(&self, text: &str) -> Option<SessionId> {
-        self.unseal(text).map(|(sealed, _)| sealed.session)
-    }
-
-    fn unseal(&self, text: &str) -> Option<(Sealed, [u8; 16])> {
+    fn decrypt(&self, text: &str) -> Option<Vec<u8>> {
         let bytes = URL_SAFE_NO_PAD.decode(text.strip_prefix(MARK)?).ok()?;
         let (key_id, rest) = bytes.split_first()?;
-        if rest.len() < NONCE + TAG + FIXED {
+        if rest.len() < NONCE + TAG + HEAD {
             return None;
         }
         let (nonce, sealed) = rest.split_at(NONCE);
@@ -111,48 +165,63 @@ impl KeyRing {
         self.keys.iter().filter(|(id, _)| id == key_id).find_map(|(_, cipher)| {
             let mut contents = sealed.to_vec();
             cipher.decrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
-            read(&contents)
+            Some(contents)
         })
     }
 }
 
-fn contents(sealed: &Sealed, scope: &Scope, principal: &Principal) -> Vec<u8> {
-    let params: &[u8] = match &sealed.params {
-        CarriedParams::Inside(params) => params,
-        CarriedParams::Stored => &[],
-    };
-    let mut out = Vec::with_capacity(FIXED + params.len() + TAG);
-    out.push(PURPOSE_SESSION);
-    out.extend_from_slice(sealed.session.as_bytes());
-    out.extend_from_slice(&sealed.minted_at.0.to_be_bytes());
-    out.extend_from_slice(&binding(scope, principal));
-    out.push(sealed.version as u8);
-    out.push(u8::from(sealed.params == CarriedParams::Stored));
-    out.extend_from_slice(params);
-    out
+/// A stream's session, before it is known whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamId {
+    pub session: SessionId,
+    owner: Owner,
 }
 
-fn read(contents: &[u8]) -> Option<(Sealed, [u8; 16])> {
-    let (fixed, params) = contents.split_at_checked(FIXED)?;
-    let (purpose, rest) = fixed.split_first()?;
-    let (session, rest) = rest.split_first_chunk::<16>()?;
-    let (minted, rest) = rest.split_first_chunk::<8>()?;
-    let (bound, rest) = rest.split_first_chunk::<16>()?;
-    let [version, stored] = rest else { return None };
-    let minted_at = UnixMillis(u64::from_be_bytes(*minted));
-    if *purpose != PURPOSE_SESSION || UnixMillis::now().since(minted_at) > MAX_AGE {
-        return None;
+impl StreamId {
+    #[must_use]
+    pub fn is_of(&self, scope: &Scope, principal: &Principal) -> bool {
+        self.owner == binding(scope, principal)
     }
-    let params = match stored {
-        0 => CarriedParams::Inside(bytes::Bytes::copy_from_slice(params)),
-        _ => CarriedParams::Stored,
-    };
-    let session = SessionId::from_bytes(*session);
-    Some((Sealed { session, minted_at, version: Version::from_byte(*version)?, params }, *bound))
 }
 
 /// Half for the scope, half for the principal.
-fn binding(scope: &Scope, principal: &Principal) -> [u8; 16] {
+type Owner = [u8; 16];
+
+struct Head {
+    purpose: u8,
+    session: SessionId,
+    minted_at: UnixMillis,
+    owner: Owner,
+}
+
+fn write_head(
+    out: &mut Vec<u8>,
+    purpose: u8,
+    session: SessionId,
+    minted_at: UnixMillis,
+    owner: Owner,
+) {
+    out.push(purpose);
+    out.extend_from_slice(session.as_bytes());
+    out.extend_from_slice(&minted_at.0.to_be_bytes());
+    out.extend_from_slice(&owner);
+}
+
+/// None if the id is too old, whatever it is for.
+fn read_head(contents: &[u8]) -> Option<(Head, &[u8])> {
+    let (purpose, rest) = contents.split_first()?;
+    let (session, rest) = rest.split_first_chunk::<16>()?;
+    let (minted, rest) = rest.split_first_chunk::<8>()?;
+    let (owner, rest) = rest.split_first_chunk::<16>()?;
+    let minted_at = UnixMillis(u64::from_be_bytes(*minted));
+    if UnixMillis::now().since(minted_at) > MAX_AGE {
+        return None;
+    }
+    let session = SessionId::from_bytes(*session);
+    Some((Head { purpose: *purpose, session, minted_at, owner: *owner }, rest))
+}
+
+fn binding(scope: &Scope, principal: &Principal) -> Owner {
     let mut out = [0; 16];
     let (left, right) = out.split_at_mut(8);
     left.copy_from_slice(&digest(&[b"scope", scope.seal_text().as_bytes()])[..8]);
@@ -196,6 +265,24 @@ mod tests {
         assert_eq!(ring.open(&id, &server, &anyone), None);
         assert_eq!(ring.open(&id, &Scope::All, &Principal::named("eve")), None);
         assert_eq!(KeyRing::new(&[b"two"]).open(&id, &Scope::All, &anyone), None);
+    }
+
+    #[test]
+    fn an_id_of_one_purpose_does_not_open_for_another() {
+        let ring = KeyRing::new(&[b"one"]);
+        let (anyone, session) = (Principal::anonymous(), sealed());
+        let http = ring.seal(&session, &Scope::All, &anyone).unwrap();
+        let (uuid, minted) = (session.session, session.minted_at);
+        let stream = ring.seal_stream(uuid, minted, &Scope::All, &anyone).unwrap();
+        assert_eq!(ring.open_stream(&http), None);
+        assert_eq!(ring.open(&stream, &Scope::All, &anyone), None);
+        let opened = ring.open_stream(&stream).unwrap();
+        assert_eq!(opened.session, uuid);
+        assert_eq!(ring.peek(&stream), Some(uuid));
+        assert!(opened.is_of(&Scope::All, &anyone));
+        assert!(!opened.is_of(&Scope::All, &Principal::named("eve")));
+        let server = Scope::Server(ServerName::parse("a").unwrap());
+        assert!(!opened.is_of(&server, &anyone));
     }
 
     #[test]

@@ -36,6 +36,12 @@ pub fn priming(id: &str, retry_ms: Option<u64>) -> Bytes {
     format!("id: {id}\n{retry}data: \n\n").into()
 }
 
+/// The event with which a stream of HTTP+SSE begins: where the client posts to.
+#[must_use]
+pub fn endpoint(path: &str) -> Bytes {
+    format!("event: endpoint\ndata: {path}\n\n").into()
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
     /// "" stands for "message".

@@ -1,0 +1,151 @@
+//! An MCP client over HTTP+SSE, the transport of 2024-11-05.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::http::{Incoming, Request, Response};
+use crate::mcp::{REVISION, request};
+use crate::sse::Event;
+
+/// A session, by its open stream; dropping it closes the stream.
+pub struct OverSse {
+    pub stream: Incoming,
+    /// Where the client posts to.
+    pub endpoint: String,
+    address: SocketAddr,
+    headers: Vec<(String, String)>,
+    next: u64,
+    /// What came while something else was waited for.
+    passed: VecDeque<Value>,
+}
+
+impl OverSse {
+    /// Opens a stream and reads the endpoint's address from it.
+    #[must_use]
+    #[track_caller]
+    pub fn open(address: SocketAddr, path: &str) -> Self {
+        Self::open_with(address, path, &[])
+    }
+
+    /// The same with headers for every request of the client.
+    #[must_use]
+    #[track_caller]
+    pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
+        let headers: Vec<(String, String)> =
+            headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let asked = Request::get(path).header("Accept", "text/event-stream").headers(&headers);
+        let mut stream = asked.open(address);
+        assert_eq!(stream.status, 200, "GET {path}");
+        let Event { kind, data: endpoint, .. } = stream.event();
+        assert_eq!(kind.as_deref(), Some("endpoint"));
+        Self { stream, endpoint, address, headers, next: 1, passed: VecDeque::new() }
+    }
+
+    /// A session with `notifications/initialized` sent.
+    #[must_use]
+    #[track_caller]
+    pub fn initialize(address: SocketAddr, path: &str) -> Self {
+        let mut session = Self::open(address, path);
+        session.begin();
+        session
+    }
+
+    /// Initializes it and gives the `InitializeResult`.
+    #[track_caller]
+    pub fn begin(&mut self) -> Value {
+        let params = json!({
+            "protocolVersion": REVISION,
+            "capabilities": {},
+            "clientInfo": {"name": "mooring-tests", "version": "1"},
+        });
+        let result = self.request("initialize", params);
+        self.notify("notifications/initialized", json!({}));
+        result
+    }
+
+    /// A POST to the session's endpoint.
+    #[must_use]
+    pub fn post(&self, message: &Value) -> Request {
+        Request::post(&self.endpoint).headers(&self.headers).json(message)
+    }
+
+    /// Posts a message over a connection of its own.
+    #[must_use]
+    pub fn try_send(&self, message: &Value) -> Response {
+        self.post(message).send(self.address)
+    }
+
+    #[track_caller]
+    pub fn send(&self, message: &Value) {
+        assert_eq!(self.try_send(message).expect(202).text(), "Accepted");
+    }
+
+    #[track_caller]
+    pub fn notify(&self, method: &str, params: Value) {
+        self.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
+    }
+
+    /// Posts a request and gives its id.
+    #[track_caller]
+    pub fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = json!(self.next);
+        self.next += 1;
+        self.send(&request(id.clone(), method, params));
+        id
+    }
+
+    /// The answer to a request, once it comes.
+    #[track_caller]
+    pub fn answer_to(&mut self, id: &Value) -> Value {
+        self.wait_for(|message| message["id"] == *id && message.get("method").is_none())
+    }
+
+    #[track_caller]
+    pub fn answer(&mut self, method: &str, params: Value) -> Value {
+        let id = self.ask(method, params);
+        self.answer_to(&id)
+    }
+
+    /// The result of a request that must succeed.
+    #[track_caller]
+    pub fn request(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.answer(method, params);
+        assert!(answer.get("result").is_some(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// The structured result of a tool call that must succeed.
+    #[track_caller]
+    pub fn call(&mut self, tool: &str, arguments: Value) -> Value {
+        let result = self.request("tools/call", json!({"name": tool, "arguments": arguments}));
+        assert_ne!(result["isError"], true, "{tool}: {result}");
+        result["structuredContent"].clone()
+    }
+
+    /// The id of the server's process.
+    #[track_caller]
+    pub fn pid(&mut self, whoami: &str) -> u32 {
+        let pid = self.call(whoami, json!({}))["pid"].as_u64();
+        pid.and_then(|pid| pid.try_into().ok()).expect("a pid")
+    }
+
+    /// The first message, of those that came and come, that is meant; the others stay.
+    #[track_caller]
+    pub fn wait_for(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.passed.iter().position(&is_meant) {
+            return self.passed.remove(at).expect("it is there");
+        }
+        loop {
+            let event = self.stream.event();
+            assert_eq!(event.kind.as_deref(), Some("message"));
+            assert_eq!(event.id, None, "this transport has no event ids");
+            let message = event.json();
+            if is_meant(&message) {
+                return message;
+            }
+            self.passed.push_back(message);
+        }
+    }
+}
