@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{Chosen, Config, Mode, Prefix, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
-use crate::host::{HostConfig, Program, Recipe, Upstream};
+use crate::host::{Confinement, HostConfig, Program, Recipe, Upstream};
 use crate::model::ServerName;
 
 #[must_use]
@@ -85,6 +85,7 @@ fn recipe(server: &Server) -> Recipe {
                 .map(|(name, value)| (name.clone(), value.expose().to_owned()))
                 .collect(),
             cwd: cwd.clone(),
+            confinement: Confinement::default(),
         }),
         Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
             match Upstream::new(&remote.url, &remote.headers) {

@@ -92,8 +92,9 @@ impl Instance {
                 return Err(OpenError::Misconfigured { server, reason });
             }
             Recipe::Stdio(program) => {
-                let stdio =
-                    Stdio::start(server, program, means).map_err(|e| failed(e.to_string()))?;
+                let stdio = Stdio::start(server, program, means)
+                    .await
+                    .map_err(|e| failed(e.to_string()))?;
                 let envelope = Envelope::parse(&message).map_err(|e| failed(e.to_string()))?;
                 let response = stdio.post(message.clone(), &envelope, true).await;
                 let result =

@@ -14,6 +14,8 @@
 
 mod caller;
 mod child;
+#[cfg(not(target_os = "linux"))]
+mod direct;
 mod discovery;
 mod endpoint;
 mod events;
@@ -21,11 +23,17 @@ mod instance;
 mod mailbox;
 mod remote_http;
 mod stdio;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod table;
 
-pub use child::{Children, Program};
+pub use child::{Children, Confinement, Program, User};
+#[cfg(not(target_os = "linux"))]
+pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
 pub use instance::Recipe;
 pub use remote_http::Upstream;
+#[cfg(target_os = "linux")]
+pub use supervisor::supervise_if_asked;
 pub use table::Held;

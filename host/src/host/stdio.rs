@@ -65,12 +65,12 @@ pub struct Stdio {
 
 impl Stdio {
     /// Starts the child; its pipes are served on the calling worker.
-    pub fn start(
+    pub async fn start(
         server: &ServerName,
         program: &Program,
         means: &Means,
     ) -> Result<Self, StartError> {
-        let (child, pipes) = Child::start(program, &means.children)?;
+        let (child, pipes) = Child::start(program, &means.children).await?;
         let child = Arc::new(child);
         let (to_server, messages) = mpsc::channel(WRITE_QUEUE);
         let shared = Arc::new(Shared {
