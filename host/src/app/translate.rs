@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Chosen, Config, Mode, Prefix, Server, Transport};
+use crate::config::{self, Chosen, Config, Mode, Prefix, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
-use crate::host::{Confinement, HostConfig, Program, Recipe, Upstream};
+use crate::host::{Confinement, HostConfig, Program, Recipe, Upstream, User};
 use crate::model::ServerName;
 
 #[must_use]
@@ -77,7 +77,7 @@ fn recipe(server: &Server) -> Recipe {
         return Recipe::Broken(reason.clone());
     }
     match &server.transport {
-        Some(Transport::Stdio { command, args, env, cwd }) => Recipe::Stdio(Program {
+        Some(Transport::Stdio { command, args, env, cwd, confinement }) => Recipe::Stdio(Program {
             command: command.clone(),
             args: args.clone(),
             env: env
@@ -85,7 +85,7 @@ fn recipe(server: &Server) -> Recipe {
                 .map(|(name, value)| (name.clone(), value.expose().to_owned()))
                 .collect(),
             cwd: cwd.clone(),
-            confinement: Confinement::default(),
+            confinement: confine(confinement),
         }),
         Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
             match Upstream::new(&remote.url, &remote.headers) {
@@ -98,6 +98,12 @@ fn recipe(server: &Server) -> Recipe {
         }
         None => Recipe::Broken("it has neither command nor url".into()),
     }
+}
+
+fn confine(confinement: &config::Confinement) -> Confinement {
+    let config::Confinement { memory, files, processes, cpu_seconds, user } = *confinement;
+    let user = user.map(|(uid, gid)| User { uid, gid });
+    Confinement { memory, files, processes, cpu_seconds, user }
 }
 
 fn choices(selections: &crate::config::Selections) -> BTreeMap<String, Choice> {

@@ -175,9 +175,9 @@ impl Supervisor {
                 Ok(self)
             }
             Ok(Fork::Child) => {
-                let (supervisor, _) = self.alive;
+                let (supervisor, held) = self.alive;
                 // A reaper that held these would hide an end from the others.
-                drop((self.socket, self.signals, self.reapers));
+                drop((self.socket, self.signals, self.reapers, held));
                 reaper::run(charge, supervisor)?;
                 std::process::exit(0);
             }
