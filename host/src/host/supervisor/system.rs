@@ -13,6 +13,9 @@ pub const PARENT_GONE: Signal = Signal::USR1;
 
 /// The highest signal's number on Linux.
 const SIGNALS: i32 = 64;
+/// The kernel's `struct sigaction`, all zero: `SIG_DFL`, no flags, no mask.
+const DEFAULT: &[u64; 4] = &[0; 4];
+const NOTHING: *const u8 = std::ptr::null();
 /// Bytes of a `signalfd_siginfo`; its number comes first.
 const RECORD: usize = 128;
 
@@ -31,7 +34,8 @@ impl Signals {
     /// are the default, since children keep what is ignored.
     #[allow(unsafe_code, reason = "signal masks and signalfd have no safe wrapper here")]
     pub fn take_over() -> io::Result<Self> {
-        // SAFETY: SIG_DFL installs no code; the sets are initialised by
+        // SAFETY: SIG_DFL installs no code, and DEFAULT is as long as the kernel
+        // reads on any of its architectures; the sets are initialised by
         // sigfillset and sigemptyset before they are read; the descriptor that
         // signalfd gives is new and owned by nobody else.
         unsafe {
@@ -39,8 +43,9 @@ impl Signals {
             libc::sigfillset(&raw mut set);
             check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()))?;
             for signal in 1..=SIGNALS {
-                // Two of them cannot be set, and two are the C library's.
-                libc::signal(signal, libc::SIG_DFL);
+                // Past the C library, which keeps two for itself and leaves
+                // them ignored in what posix_spawn starts.
+                libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), NOTHING, 8_usize);
             }
             libc::sigemptyset(&raw mut set);
             libc::sigaddset(&raw mut set, libc::SIGCHLD);
