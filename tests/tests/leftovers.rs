@@ -41,6 +41,13 @@ fn kinds() -> Vec<Kind> {
              </dev/null >/dev/null 2>&1; exec mooring-example-counter",
             4,
         ),
+        // Each process of the chain is gone soon after it was seen.
+        shell(
+            "breeding",
+            "setsid -f sh -c 'next() { sleep 0.01; next & }; next' </dev/null >/dev/null 2>&1; \
+             exec mooring-example-counter",
+            2,
+        ),
         shell("stopped", "sh -c 'kill -STOP $$' & exec mooring-example-counter", 2),
     ]
 }
@@ -212,7 +219,8 @@ fn nothing_is_left(end: End, kinds: &[Kind]) {
         session.request("tools/list", json!({}));
         eventually(&format!("{} has started all its processes", kind.name), || {
             let pids = process::with_variable(MARK, &mark(kind));
-            let stopped = kind.name != "stopped" || pids.iter().any(|pid| process::is_stopped(*pid));
+            let stopped =
+                kind.name != "stopped" || pids.iter().any(|pid| process::is_stopped(*pid));
             (pids.len() >= kind.processes && stopped).then_some(())
         });
         session

@@ -64,8 +64,7 @@ fn user(item: &Item<'_>) -> Option<(u32, u32)> {
     let text = item.word()?;
     let id = |text: &str| {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let id = text.parse::<u32>().ok().filter(|id| digits && u64::from(*id) <= MAX_ID);
-        id
+        text.parse::<u32>().ok().filter(|id| digits && u64::from(*id) <= MAX_ID)
     };
     let user = match text.split_once(':') {
         Some((uid, gid)) => id(uid).zip(id(gid)),

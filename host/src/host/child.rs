@@ -138,11 +138,9 @@ impl Child {
         children: &Children,
     ) -> Result<(Self, Pipes), StartError> {
         let place = children.enter();
-        let (running, pipes) =
-            Running::start(program, &children.line).await.map_err(|error| StartError {
-                command: program.command.clone(),
-                reason: explain(&error, program),
-            })?;
+        let (running, pipes) = Running::start(program, &children.line).await.map_err(|error| {
+            StartError { command: program.command.clone(), reason: explain(&error, program) }
+        })?;
         let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);
         let ended = Arc::clone(&end);

@@ -59,10 +59,8 @@ fn mistakes_are_found_together() {
 
 #[test]
 fn a_slip_in_a_limit_and_limits_of_a_url_are_warned_about() {
-    server(r#"{"command": "x", "rlimits": {"file": 64}}"#).warns(&[
-        "1:51: mcpServers.a.rlimits.file: is not a known key; did you mean \"files\"?",
-    ]);
-    server(r#"{"url": "http://b", "user": 1}"#).warns(&[
-        "1:50: mcpServers.a.user: is not used by a server of this type; take it out",
-    ]);
+    server(r#"{"command": "x", "rlimits": {"file": 64}}"#)
+        .warns(&["1:51: mcpServers.a.rlimits.file: is not a known key; did you mean \"files\"?"]);
+    server(r#"{"url": "http://b", "user": 1}"#)
+        .warns(&["1:50: mcpServers.a.user: is not used by a server of this type; take it out"]);
 }

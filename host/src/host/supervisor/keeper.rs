@@ -73,7 +73,7 @@ impl Line {
     }
 }
 
-/// The running supervisor. Dropping it leaves it running to the process's end.
+/// The running supervisor. Dropping this ends it, without waiting for that.
 pub struct Supervised {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,

@@ -91,9 +91,8 @@ impl Reaper {
     fn watch_over(&mut self) {
         let mut stage = Stage::Running;
         loop {
-            let timeout = stage
-                .deadline()
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout =
+                stage.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let fds = [self.control.as_fd(), self.supervisor.as_fd(), self.signals.fd()];
             let [spoken, supervisor_gone, _] = wait_for(fds, timeout);
             if supervisor_gone || self.signals.take().parent_gone {

@@ -79,15 +79,9 @@ impl Signals {
 /// Waits until one of them can be read or has ended, at most for `timeout`;
 /// says which.
 #[allow(unsafe_code, reason = "poll has no safe wrapper among rustix's features here")]
-pub fn wait_for<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
-    timeout: Option<Duration>,
-) -> [bool; N] {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    });
+pub fn wait_for<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> [bool; N] {
+    let mut polled =
+        fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     // Rounded up: a wait that ends too early would spin.
     let timeout = timeout.map_or(-1, |timeout| {
         i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
