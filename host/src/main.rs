@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    mooring::cli::main()
+    // Before the first thread: the supervisor of the servers' processes forks.
+    mooring::host::supervise_if_asked().unwrap_or_else(mooring::cli::main)
 }

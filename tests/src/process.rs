@@ -20,11 +20,8 @@ pub fn runs(pid: u32) -> bool {
 /// Processes below `pid`, at any depth, that run.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<u32> {
-    let all: Vec<(u32, Stat)> = std::fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, stat(pid)?)))
-        .collect();
+    let all: Vec<(u32, Stat)> =
+        all().into_iter().filter_map(|pid| Some((pid, stat(pid)?))).collect();
     let mut below = vec![pid];
     let mut next = 0;
     while let Some(parent) = below.get(next).copied() {
@@ -39,6 +36,43 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 #[must_use]
 pub fn survivors(pids: &[u32]) -> Vec<u32> {
     pids.iter().copied().filter(|pid| runs(*pid)).collect()
+}
+
+/// Processes that run with `name=value` in the environment they were started with.
+#[must_use]
+pub fn with_variable(name: &str, value: &str) -> Vec<u32> {
+    let wanted = format!("{name}={value}");
+    let has = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes()))
+    };
+    all().into_iter().filter(|pid| has(pid) && runs(*pid)).collect()
+}
+
+/// The arguments it was started with, by single spaces.
+#[must_use]
+pub fn command_line(pid: u32) -> String {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Whether it is stopped, as by SIGSTOP.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| stat.state == 'T')
+}
+
+/// Its children that run.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let is_child =
+        |other: &u32| stat(*other).is_some_and(|stat| stat.parent == pid && stat.state != 'Z');
+    all().into_iter().filter(is_child).collect()
+}
+
+fn all() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 struct Stat {

@@ -34,13 +34,18 @@ pub fn at_hand(what: &str, keys: &[&str]) -> bool {
             Some(key) => format!("{key} is not installed, tests/witness/setup.sh says why"),
         },
     };
+    skip(what, &reason);
+    false
+}
+
+/// Says that `what` is not tested here.
+pub fn skip(what: &str, reason: &str) {
     let line = format!("skipped: {what}: {reason}");
     eprintln!("{line}");
     if let Some(file) = std::env::var_os("MOORING_TEST_SKIPS") {
         let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
-    false
 }
 
 fn installed() -> Result<Value, String> {

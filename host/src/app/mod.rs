@@ -75,6 +75,11 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
         })?;
     let address = listeners.address;
     let parts = Arc::new(Parts::build(config, address, workers)?);
+    let supervised = parts
+        .host
+        .children()
+        .supervise()
+        .context("cannot start the supervisor of the servers' processes")?;
     let (draining, is_draining) = watch::channel(false);
     let threads = worker::start(&parts, listeners, &is_draining)?;
     let (leaving, is_leaving) = watch::channel(false);
@@ -93,6 +98,7 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     threads.join(DRAIN).await;
     parts.host.close_all(parts.control_link.pool()).await;
     let _ = tokio::time::timeout(CHILDREN, parts.host.children().all_ended()).await;
+    supervised.end().await;
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Chosen, Config, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{self, Chosen, Config, Mode, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
-use crate::host::{HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream};
+use crate::host::{
+    Confinement, HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream, User,
+};
 use crate::model::ServerName;
 use crate::streams::Bounds;
 
@@ -107,7 +109,7 @@ fn recipe(server: &Server) -> Recipe {
         return Recipe::Broken(reason.clone());
     }
     match &server.transport {
-        Some(Transport::Stdio { command, args, env, cwd }) => Recipe::Stdio(Program {
+        Some(Transport::Stdio { command, args, env, cwd, confinement }) => Recipe::Stdio(Program {
             command: command.clone(),
             args: args.clone(),
             env: env
@@ -115,6 +117,7 @@ fn recipe(server: &Server) -> Recipe {
                 .map(|(name, value)| (name.clone(), value.expose().to_owned()))
                 .collect(),
             cwd: cwd.clone(),
+            confinement: confine(confinement),
         }),
         Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
         Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
@@ -128,6 +131,12 @@ fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
         Some(upstream) => how(upstream),
         None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
+}
+
+fn confine(confinement: &config::Confinement) -> Confinement {
+    let config::Confinement { memory, files, processes, cpu_seconds, user } = *confinement;
+    let user = user.map(|(uid, gid)| User { uid, gid });
+    Confinement { memory, files, processes, cpu_seconds, user }
 }
 
 fn choices(selections: &crate::config::Selections) -> BTreeMap<String, Choice> {

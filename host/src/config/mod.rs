@@ -14,6 +14,7 @@
 mod access;
 mod check;
 mod cluster;
+mod confinement;
 mod document;
 mod expand;
 mod finding;
@@ -47,6 +48,7 @@ use jsonc_parser::ast::Value;
 pub use access::Access;
 pub use check::describe;
 pub use cluster::{Coordinator, Mode, NodeMode, Store};
+pub use confinement::Confinement;
 pub use finding::{Finding, Report};
 pub use groups::{Chosen, Group, GroupServer};
 pub use limits::Limits;

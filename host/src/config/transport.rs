@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
 
+use super::confinement::{self, Confinement};
 use super::expand::expand;
 use super::headers;
 use super::item::Item;
@@ -24,6 +25,7 @@ pub enum Transport {
         env: Vec<(String, Secret)>,
         /// The working directory; the process's own if absent.
         cwd: Option<PathBuf>,
+        confinement: Confinement,
     },
     /// Streamable HTTP.
     Http(Remote),
@@ -156,11 +158,13 @@ impl Reader<'_, '_> {
             Some(item) => Some(base.join(self.line(&item)?)),
             None => None,
         };
+        let confinement = confinement::read(self.entry);
         Some(Transport::Stdio {
             command: command?,
             args: args.into_iter().collect::<Option<_>>()?,
             env: env?,
             cwd,
+            confinement: confinement?,
         })
     }
 
@@ -182,7 +186,9 @@ impl Reader<'_, '_> {
     }
 
     fn remote(&mut self) -> Option<Remote> {
-        self.warn_of_unused("command");
+        for key in ["command", "rlimits", "user"] {
+            self.warn_of_unused(key);
+        }
         let url = self.required("url");
         let headers = self.headers();
         let item = self.entry.get("url")?;

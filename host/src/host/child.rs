@@ -1,27 +1,34 @@
-//! One child process: started in a group of its own, ended gently and surely.
+//! One child process: started without blocking the caller, ended gently and
+//! surely.
 //!
 //! ```text
-//! running ── stdin closed ──(2 s)── SIGTERM to the group ──(2 s)── SIGKILL to the group
+//! running ── stdin closed ──(2 s)── SIGTERM to all ──(2 s)── SIGKILL to all
 //! ```
 //!
-//! The group is signalled because `npx`, `uvx` and `sh` leave the server itself
-//! one process further down. If the gateway dies, the kernel ends the child.
+//! "All" is everything that the child has started, at any depth: `npx`, `uvx`
+//! and `sh` leave the server itself further down. On Linux the `supervisor` sees
+//! to that.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, watch};
+
+#[cfg(not(target_os = "linux"))]
+use super::direct::{Line, Running, Supervised};
+#[cfg(target_os = "linux")]
+use super::supervisor::{Line, Running, Supervised};
 
 /// What a child sees of the gateway's own environment.
 const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
 /// Node's and Python's SDK servers are gone 25 ms after end-of-file.
-const AFTER_EOF: Duration = Duration::from_secs(2);
-const AFTER_TERM: Duration = Duration::from_secs(2);
+pub const AFTER_EOF: Duration = Duration::from_secs(2);
+pub const AFTER_TERM: Duration = Duration::from_secs(2);
 
 /// What to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +37,28 @@ pub struct Program {
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: Option<PathBuf>,
+    pub confinement: Confinement,
+}
+
+/// What a child may use. A limit that is not there is the gateway's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// Bytes of address space of each process.
+    pub memory: Option<u64>,
+    /// Open files of each process.
+    pub files: Option<u64>,
+    /// Processes and threads of its user, all there are on the machine.
+    pub processes: Option<u64>,
+    /// Seconds of CPU time of each process.
+    pub cpu_seconds: Option<u64>,
+    /// Whom it runs as, without further groups; else as the gateway does.
+    pub user: Option<User>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -41,44 +70,50 @@ pub struct StartError {
 
 /// The children that have not ended yet. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Children(watch::Sender<usize>);
+pub struct Children {
+    count: watch::Sender<usize>,
+    line: Line,
+}
 
 impl Default for Children {
     fn default() -> Self {
-        Self(watch::Sender::new(0))
+        Self { count: watch::Sender::new(0), line: Line::default() }
     }
 }
 
 impl Children {
     #[must_use]
     pub fn count(&self) -> usize {
-        *self.0.borrow()
+        *self.count.borrow()
     }
 
-    /// Resolves when the last one has ended.
+    /// Resolves when the last one has ended, and all that they had started.
     pub async fn all_ended(&self) {
         // The sender is in self: it cannot be gone.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Starts what starts children; until then each waits. To be called once,
+    /// on the main thread's runtime.
+    ///
+    /// # Errors
+    /// If the supervisor cannot be started.
+    pub fn supervise(&self) -> io::Result<Supervised> {
+        self.line.supervise()
+    }
+
+    fn enter(&self) -> Place {
+        self.count.send_modify(|count| *count += 1);
+        Place(self.clone())
     }
 }
 
-/// Counts a child, and clears its group away on whatever path it ends.
-struct Group {
-    pid: u32,
-    children: Children,
-}
+/// Counts a child, on whatever path it ends.
+struct Place(Children);
 
-impl Group {
-    fn enter(pid: u32, children: &Children) -> Self {
-        children.0.send_modify(|count| *count += 1);
-        Self { pid, children: children.clone() }
-    }
-}
-
-impl Drop for Group {
+impl Drop for Place {
     fn drop(&mut self) {
-        signal_group(self.pid, Signal::KILL);
-        self.children.0.send_modify(|count| *count -= 1);
+        self.0.count.send_modify(|count| *count -= 1);
     }
 }
 
@@ -96,22 +131,24 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the program on the calling worker, whose runtime watches it.
-    pub fn start(program: &Program, children: &Children) -> Result<(Self, Pipes), StartError> {
-        let failed = |reason: String| StartError { command: program.command.clone(), reason };
-        let mut command = command(program);
-        let mut child = command.spawn().map_err(|error| failed(explain(&error, program)))?;
-        let pid = child.id().ok_or_else(|| failed("it ended at once".into()))?;
-        let group = Group::enter(pid, children);
-        let (Some(stdin), Some(stdout), Some(stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(failed("its pipes are missing".into()));
-        };
-        let end = Arc::new(Notify::new());
+    /// Starts the program; the calling worker's runtime watches it. If the
+    /// future is dropped, so is the child.
+    pub async fn start(
+        program: &Program,
+        children: &Children,
+    ) -> Result<(Self, Pipes), StartError> {
+        let place = children.enter();
+        let (running, pipes) = Running::start(program, &children.line).await.map_err(|error| {
+            StartError { command: program.command.clone(), reason: explain(&error, program) }
+        })?;
+        let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);
-        tokio::spawn(watch_over(child, group, Arc::clone(&end), told));
-        Ok((Self { pid, end, exit }, Pipes { stdin, stdout, stderr }))
+        let ended = Arc::clone(&end);
+        tokio::spawn(async move {
+            running.watch_over(&ended, &told).await;
+            drop(place);
+        });
+        Ok((Self { pid, end, exit }, pipes))
     }
 
     /// Begins the end, of which the module's head tells.
@@ -132,91 +169,39 @@ impl Drop for Child {
     }
 }
 
-fn command(program: &Program) -> Command {
-    let mut command = Command::new(&program.command);
-    command.args(&program.args).env_clear();
-    for name in INHERITED {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.envs(&program.env);
-    if let Some(cwd) = &program.cwd {
-        command.current_dir(cwd);
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    die_with_parent(&mut command);
-    command
+/// All variables of a child.
+pub fn environment(program: &Program) -> BTreeMap<OsString, OsString> {
+    let inherited =
+        INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+    let own = program.env.iter().map(|(name, value)| (name.into(), value.into()));
+    inherited.chain(own).collect()
 }
 
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn die_with_parent(command: &mut Command) {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed;
-    // prctl is a plain system call and allocates nothing.
-    unsafe {
-        command.pre_exec(|| {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            Ok(())
-        });
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
-
-async fn watch_over(
-    mut child: tokio::process::Child,
-    group: Group,
-    end: Arc<Notify>,
-    told: watch::Sender<Option<String>>,
-) {
-    let how = tokio::select! {
-        status = child.wait() => status,
-        () = end.notified() => finish(&mut child, group.pid).await,
-    };
-    // Whatever the child left in its group goes with it.
-    drop(group);
-    let _ = told.send(Some(match how {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    }));
-}
-
-/// Its stdin is closed already: the handle that held it is gone.
-async fn finish(
-    child: &mut tokio::process::Child,
-    pid: u32,
-) -> std::io::Result<std::process::ExitStatus> {
-    if let Ok(status) = tokio::time::timeout(AFTER_EOF, child.wait()).await {
-        return status;
-    }
-    signal_group(pid, Signal::TERM);
-    if let Ok(status) = tokio::time::timeout(AFTER_TERM, child.wait()).await {
-        return status;
-    }
-    signal_group(pid, Signal::KILL);
-    child.wait().await
-}
-
-fn signal_group(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // An empty group is what we want; there is nothing to do about it.
-        let _ = kill_process_group(pid, signal);
-    }
-}
-
-fn explain(error: &std::io::Error, program: &Program) -> String {
+fn explain(error: &io::Error, program: &Program) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound if program.cwd.as_ref().is_some_and(|cwd| !cwd.is_dir()) => {
+        io::ErrorKind::NotFound if program.cwd.as_ref().is_some_and(|cwd| !cwd.is_dir()) => {
             "its working directory does not exist".to_owned()
         }
-        std::io::ErrorKind::NotFound => {
+        io::ErrorKind::NotFound => {
             "no such program; give its full path, or put its folder on the PATH of the gateway \
              or into the server's \"env\""
                 .to_owned()
         }
+        // Only a change of the user and a raised limit give EPERM; see capabilities(7).
+        _ if error.raw_os_error() == Some(libc::EPERM) => refusal(&program.confinement, error),
+        _ => error.to_string(),
+    }
+}
+
+fn refusal(confinement: &Confinement, error: &io::Error) -> String {
+    match &confinement.user {
+        Some(User { uid, gid }) if !rustix::process::geteuid().is_root() => format!(
+            "it may not become user {uid}:{gid}; run the gateway as root, or take \"user\" out"
+        ),
+        _ if *confinement != Confinement::default() => format!(
+            "a limit in \"rlimits\" is above what the gateway itself may have ({error}); lower \
+             it, or raise the gateway's with ulimit"
+        ),
         _ => error.to_string(),
     }
 }

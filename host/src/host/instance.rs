@@ -343,6 +343,7 @@ impl Start<'_> {
         message: Bytes,
     ) -> Result<(Transport, Bytes), OpenError> {
         let stdio = Stdio::start(self.server, program, self.rules(), &self.means.children)
+            .await
             .map_err(|error| self.failed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = stdio.post(message.clone(), &envelope, true).await;

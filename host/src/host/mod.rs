@@ -16,6 +16,8 @@ mod attend;
 mod caller;
 mod child;
 mod cookies;
+#[cfg(not(target_os = "linux"))]
+mod direct;
 mod discovery;
 mod endpoint;
 mod instance;
@@ -26,15 +28,21 @@ mod pump;
 mod remote_http;
 mod remote_sse;
 mod stdio;
+#[cfg(target_os = "linux")]
+mod supervisor;
 mod table;
 mod timeout;
 mod upstream;
 
-pub use child::{Children, Program};
+pub use child::{Children, Confinement, Program, User};
+#[cfg(not(target_os = "linux"))]
+pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
 pub use instance::{Recipe, Served};
 pub use pipe::Rules;
+#[cfg(target_os = "linux")]
+pub use supervisor::supervise_if_asked;
 pub use table::Held;
 pub use timeout::Timeouts;
 pub use upstream::Upstream;

@@ -34,13 +34,13 @@ pub struct Stdio {
 
 impl Stdio {
     /// Starts the child; its pipes are served on the calling worker.
-    pub fn start(
+    pub async fn start(
         server: &ServerName,
         program: &Program,
         rules: Rules,
         children: &Children,
     ) -> Result<Self, StartError> {
-        let (child, pipes) = Child::start(program, children)?;
+        let (child, pipes) = Child::start(program, children).await?;
         let child = Arc::new(child);
         let (pipe, outbox) = Pipe::new(server, rules);
         let closing = watch::Sender::new(false);

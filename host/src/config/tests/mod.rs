@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod confinement;
 mod expansion;
 mod files;
 mod groups;

@@ -26,7 +26,13 @@ fn a_command_without_arguments_is_enough() {
     assert_eq!(server.options, RequestOptions::default());
     assert_eq!(
         server.transport,
-        Some(Transport::Stdio { command: "...".into(), args: vec![], env: vec![], cwd: None })
+        Some(Transport::Stdio {
+            command: "...".into(),
+            args: vec![],
+            env: vec![],
+            cwd: None,
+            confinement: Confinement::default(),
+        })
     );
 }
 

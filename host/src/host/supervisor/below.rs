@@ -1,0 +1,155 @@
+//! The processes below this one, and their end.
+//!
+//! Whoever calls this is a child subreaper: a descendant whose parent dies
+//! becomes its child, so nothing gets away by `setsid` or a double fork.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{self, Pid, PidfdFlags, Signal, WaitOptions};
+
+use super::system::{Signals, wait_for};
+
+/// Between two looks for what was forked while the others were killed. Waits
+/// grow from the first to the second while nothing ends.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Some,
+    Nobody,
+}
+
+/// Takes the status of every child that has ended.
+pub fn reap(mut ended: impl FnMut(Pid, i32)) -> Left {
+    loop {
+        match process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => ended(pid, status.as_raw()),
+            Ok(None) => return Left::Some,
+            Err(Errno::INTR) => {}
+            Err(_) => return Left::Nobody,
+        }
+    }
+}
+
+/// Kills until nobody is left.
+pub fn kill_all(signals: &Signals, mut ended: impl FnMut(Pid, i32)) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let mut any_ended = false;
+        let left = reap(|pid, status| {
+            any_ended = true;
+            ended(pid, status);
+        });
+        if left == Left::Nobody {
+            return;
+        }
+        signal_all(Signal::KILL, |_| false);
+        pause = if any_ended { FIRST_PAUSE } else { (2 * pause).min(LONGEST_PAUSE) };
+        wait_for([signals.fd()], Some(pause));
+        signals.take();
+    }
+}
+
+/// Signals every descendant but the spared children and what is below them;
+/// says whether there was one.
+pub fn signal_all(signal: Signal, spared: impl Fn(Pid) -> bool) -> Left {
+    let own = process::getpid();
+    let mut parents = vec![own];
+    let mut left = Left::Nobody;
+    let processes = Processes::look();
+    while let Some(parent) = parents.pop() {
+        for pid in processes.children_of(parent) {
+            if parent == own && spared(pid) {
+                continue;
+            }
+            left = Left::Some;
+            // Its children are read before it dies, or are ours when it has.
+            parents.push(pid);
+            if parent == own && signal == Signal::KILL {
+                kill_group_of(pid);
+            }
+            send(pid, parent, signal);
+        }
+    }
+    left
+}
+
+/// A group dies as one, so that no member forks faster than it is found. Only
+/// for own children: they keep their group's id from being used again.
+fn kill_group_of(child: Pid) {
+    let foreign = |group: &Pid| *group != process::getpgrp();
+    if let Some(group) = process::getpgid(Some(child)).ok().filter(foreign) {
+        let _ = process::kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// Nothing to do about one that is gone, or that may not be signalled.
+fn send(pid: Pid, parent: Pid, signal: Signal) {
+    let own = process::getpid();
+    if parent == own {
+        // Nobody else reaps it: the id is its own until then.
+        let _ = process::kill_process(pid, signal);
+        return;
+    }
+    // Deeper down the id may be another process's by now: one is opened first
+    // and then looked at.
+    let Ok(process) = process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    if parent_of(pid).is_some_and(|now| now == parent || now == own) {
+        let _ = process::pidfd_send_signal(process, signal);
+    }
+}
+
+/// Who is whose child.
+enum Processes {
+    /// The kernel keeps lists: only descendants are looked at.
+    Listed,
+    /// It does not (`CONFIG_PROC_CHILDREN`): all processes with their parents.
+    Scanned(Vec<(Pid, Pid)>),
+}
+
+impl Processes {
+    fn look() -> Self {
+        if std::fs::metadata("/proc/thread-self/children").is_ok() {
+            return Self::Listed;
+        }
+        let all = numbers_in("/proc").filter_map(|pid| Some((pid, parent_of(pid)?)));
+        Self::Scanned(all.collect())
+    }
+
+    fn children_of(&self, parent: Pid) -> Vec<Pid> {
+        match self {
+            Self::Listed => listed_children_of(parent),
+            Self::Scanned(all) => {
+                let children = all.iter().filter(|(_, other)| *other == parent);
+                children.map(|(pid, _)| *pid).collect()
+            }
+        }
+    }
+}
+
+/// Each thread has a list of its own.
+fn listed_children_of(parent: Pid) -> Vec<Pid> {
+    let tasks = format!("/proc/{}/task", parent.as_raw_nonzero());
+    let lists = numbers_in(&tasks).filter_map(|task| {
+        std::fs::read_to_string(format!("{tasks}/{}/children", task.as_raw_nonzero())).ok()
+    });
+    lists.flat_map(|list| list.split_whitespace().filter_map(pid).collect::<Vec<_>>()).collect()
+}
+
+fn numbers_in(folder: &str) -> impl Iterator<Item = Pid> + use<> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| pid(entry.ok()?.file_name().to_str()?))
+}
+
+fn parent_of(pid_: Pid) -> Option<Pid> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid_.as_raw_nonzero())).ok()?;
+    // The name stands in parentheses and may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    pid(rest.split(' ').nth(1)?)
+}
+
+fn pid(text: &str) -> Option<Pid> {
+    text.parse().ok().and_then(Pid::from_raw)
+}

@@ -1,0 +1,214 @@
+//! The gateway's side: it starts the supervisor, hands servers over to it, and
+//! starts another one should it die.
+//!
+//! Workers send what is to be started down a [`Line`]; one task on the control
+//! runtime owns the socket. Nobody waits on a worker's thread.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{ARGUMENT, DESCRIPTORS};
+
+/// This very executable, also if its file was replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// Servers waiting to be started; then who starts one waits.
+const QUEUE: usize = 256;
+/// A supervisor that dies sooner is not started again at once.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// Between two attempts to start one.
+const PAUSE: Duration = Duration::from_millis(500);
+/// While too many descriptors are on their way: until some have arrived.
+const CONGESTED: Duration = Duration::from_millis(2);
+/// Killing what is left takes milliseconds; longer is not waited at the end.
+const END: Duration = Duration::from_secs(2);
+
+/// A server's ends: its reaper's socket, stdin, stdout, stderr.
+pub type Charged = [OwnedFd; DESCRIPTORS];
+
+/// The way to the supervisor, whichever runs. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Line {
+    charges: mpsc::Sender<Charged>,
+    // Taken once, by the keeper.
+    queue: Arc<Mutex<Option<mpsc::Receiver<Charged>>>>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        let (charges, queue) = mpsc::channel(QUEUE);
+        Self { charges, queue: Arc::new(Mutex::new(Some(queue))) }
+    }
+}
+
+impl Line {
+    /// Hands a server over. What becomes of it is told on its socket: that
+    /// closes if nothing was started.
+    pub(super) async fn send(&self, charge: Charged) -> io::Result<()> {
+        let gone = |_| io::Error::other("the gateway is ending");
+        self.charges.send(charge).await.map_err(gone)
+    }
+
+    /// Starts the supervisor and keeps one running. To be called on the main
+    /// thread's runtime.
+    pub fn supervise(&self) -> io::Result<Supervised> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let queue = queue.ok_or_else(|| io::Error::other("it runs already"))?;
+        let first = Supervisor::start()?;
+        let (stop, stopped) = oneshot::channel();
+        let keeper = Keeper { queue, waiting: None };
+        Ok(Supervised { stop, task: tokio::spawn(keeper.keep(first, stopped)) })
+    }
+}
+
+/// The running supervisor. Dropping this ends it, without waiting for that.
+pub struct Supervised {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Supervised {
+    /// Ends the supervisor, and with it whatever is still below it.
+    pub async fn end(self) {
+        let _ = self.stop.send(());
+        let _ = tokio::time::timeout(END, self.task).await;
+    }
+}
+
+struct Keeper {
+    queue: mpsc::Receiver<Charged>,
+    /// Received and not handed over yet.
+    waiting: Option<Charged>,
+}
+
+impl Keeper {
+    async fn keep(mut self, first: Supervisor, mut stopped: oneshot::Receiver<()>) {
+        let mut supervisor = first;
+        loop {
+            let why = tokio::select! {
+                why = self.serve(&mut supervisor) => why,
+                _ = &mut stopped => return supervisor.end().await,
+            };
+            tracing::error!(
+                "the supervisor of the servers' processes has died ({why}): they are ended with \
+                 it, and another one is started"
+            );
+            if supervisor.since.elapsed() < SHORT_LIFE {
+                tokio::time::sleep(PAUSE).await;
+            }
+            supervisor = started_again().await;
+        }
+    }
+
+    /// Hands over what comes until the supervisor dies; says how that was.
+    async fn serve(&mut self, supervisor: &mut Supervisor) -> String {
+        loop {
+            if self.waiting.is_none() {
+                tokio::select! {
+                    how = supervisor.death() => return how,
+                    Some(charge) = self.queue.recv() => self.waiting = Some(charge),
+                }
+            }
+            if let Some(charge) = &self.waiting {
+                match supervisor.hand_over(charge).await {
+                    Ok(()) => self.waiting = None,
+                    // It goes to the next supervisor.
+                    Err(error) if is_death(&error) => return supervisor.death().await,
+                    Err(error) => {
+                        tracing::error!("a server cannot be handed to the supervisor: {error}");
+                        self.waiting = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Supervisor {
+    process: Child,
+    socket: UnixStream,
+    since: Instant,
+}
+
+impl Supervisor {
+    fn start() -> io::Result<Self> {
+        let (ours, its) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = std::process::Command::new(OWN_PROGRAM);
+        // Neither it nor the reapers have a use for the gateway's secrets.
+        command.arg0("mooring").arg(ARGUMENT).env_clear();
+        command.stdin(OwnedFd::from(its)).stdout(Stdio::null());
+        let process = Command::from(command).spawn()?;
+        let socket = UnixStream::from_std(ours)?;
+        Ok(Self { process, socket, since: Instant::now() })
+    }
+
+    async fn hand_over(&self, charge: &Charged) -> io::Result<()> {
+        loop {
+            self.socket.writable().await?;
+            match self.socket.try_io(Interest::WRITABLE, || send(&self.socket, charge)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_congestion(&error) => tokio::time::sleep(CONGESTED).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn death(&mut self) -> String {
+        match self.process.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn end(self) {
+        let Self { mut process, socket, .. } = self;
+        drop(socket);
+        let _ = process.wait().await;
+    }
+}
+
+fn send(socket: &UnixStream, charge: &Charged) -> io::Result<()> {
+    let descriptors = charge.each_ref().map(|fd| fd.as_fd());
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    // One byte to carry the descriptors: each read there takes one.
+    sendmsg(socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn is_death(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+/// The system limits descriptors that are sent and not yet received.
+fn is_congestion(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::TOOMANYREFS, Errno::NOBUFS].iter().any(|known| errno == Some(known.raw_os_error()))
+}
+
+async fn started_again() -> Supervisor {
+    loop {
+        match Supervisor::start() {
+            Ok(supervisor) => return supervisor,
+            Err(error) => {
+                tracing::error!("the supervisor cannot be started, no server can run: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
