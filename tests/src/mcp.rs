@@ -54,6 +54,11 @@ impl Client {
         self
     }
 
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A POST to the client's scope with the headers that the protocol asks for.
     #[must_use]
     pub fn post(&self) -> Request {

@@ -99,7 +99,9 @@ impl Worker {
     ) {
         let own = match classify::is_pass_through(&self, &live.scope) {
             Some(_) => None,
-            None => self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body),
+            None => {
+                self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body)
+            }
         };
         tokio::spawn(async move {
             let feeding = async {

@@ -87,9 +87,12 @@ impl<'a> Envelope<'a> {
     /// refused: a reader that takes the first and one that takes the last must
     /// not see two different messages.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice::<Self>(bytes) {
+        // As a whole: serde looks only at the strings that it is asked for, and what is not asked
+        // for goes to a server that may end at bytes which are no text.
+        let text = std::str::from_utf8(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
+        match serde_json::from_str::<Self>(text) {
             Ok(envelope) => envelope.checked(),
-            Err(error) => Err(why(bytes, &error)),
+            Err(error) => Err(why(text, &error)),
         }
     }
 
@@ -145,11 +148,11 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn why(bytes: &[u8], error: &serde_json::Error) -> Malformed {
-    if serde_json::from_slice::<&RawValue>(bytes).is_err() {
+fn why(text: &str, error: &serde_json::Error) -> Malformed {
+    if serde_json::from_str::<&RawValue>(text).is_err() {
         return Malformed::Json(error.to_string());
     }
-    match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
+    match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'[') => Malformed::Message("batches are not part of this protocol revision"),
         Some(b'{') => Malformed::Message("a member is twice there or of the wrong type"),
         _ => Malformed::Message("a message is a JSON object"),
@@ -246,6 +249,16 @@ mod tests {
         check(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, Err(code::INVALID_REQUEST));
         check(r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, Err(code::INVALID_REQUEST));
         check(r#"{"jsonrpc":"2.0","id":1}"#, Err(code::INVALID_REQUEST));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_wherever_it_stands() {
+        for message in [
+            &b"{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"extra\":\"\xff\"}"[..],
+            b"{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"\xed\xa0\x80\":1}",
+        ] {
+            assert_eq!(Envelope::parse(message).unwrap_err().code(), code::PARSE);
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod headers;
 pub mod initialize;
 pub mod jsonrpc;
 pub mod methods;
+#[cfg(test)]
+mod properties;
 pub mod seal;
 pub mod splice;
 pub mod sse;

@@ -136,9 +136,7 @@ impl Decoder {
             b"id" if !value.contains(&0) => {
                 self.event.id = Some(String::from_utf8_lossy(value).into_owned());
             }
-            b"retry" => {
-                self.event.retry = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
-            }
+            b"retry" => self.event.retry = milliseconds(value).or(self.event.retry),
             _ => {}
         }
         // The line's buffer serves the next line too.
@@ -153,6 +151,12 @@ impl Decoder {
             std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry.is_some();
         meant.then_some(event)
     }
+}
+
+/// Digits only; anything else is as if the line were not there.
+fn milliseconds(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().all(u8::is_ascii_digit).then_some(value)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -189,6 +193,18 @@ mod tests {
         let events = decode(&[b"id: 7\ndata:\n\nretry: 100\n\n"]);
         assert_eq!(events[0], Event { id: Some("7".into()), ..data("") });
         assert_eq!(events[1], Event { retry: Some(100), ..Event::default() });
+    }
+
+    #[test]
+    fn a_retry_time_is_digits_and_nothing_else_replaces_it() {
+        let retry = |text: &str| {
+            let events = decode(&[text.as_bytes(), b"\n\n"]);
+            events.first().and_then(|event| event.retry)
+        };
+        assert_eq!(retry("retry: 5"), Some(5));
+        assert_eq!(retry("retry: +5"), None);
+        assert_eq!(retry("retry:"), None);
+        assert_eq!(retry("retry: 5\nretry: soon"), Some(5));
     }
 
     #[test]
