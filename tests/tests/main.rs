@@ -24,6 +24,7 @@ mod floors;
 mod groups;
 mod headers;
 mod legacy_sse;
+mod legacy_sse_cluster;
 mod limits;
 mod liveness;
 mod lost_sessions;
