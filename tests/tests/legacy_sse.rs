@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use mooring_tests::{
-    Cluster, Gateway, OverSse, Request, Response, Setup, eventually, process, servers, settings,
+    Gateway, OverSse, Request, Response, Setup, eventually, process, servers, settings,
 };
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ fn the_stream_names_an_address_and_brings_the_answers() {
 }
 
 #[test]
-fn messages_that_do_not_wait_for_each_other_arrive_in_order() {
+fn a_client_need_not_wait_between_its_messages() {
     let gateway = gateway();
     for (path, tool) in [("/sse", "counter-count"), ("/sse/counter", "count")] {
         let mut session = open(&gateway, path);
@@ -119,7 +119,7 @@ fn what_a_server_says_comes_on_the_stream() {
             json!({"name": tool, "arguments": {"steps": 2, "ms": 1}, "_meta": {"progressToken": 7}}),
         );
         for step in 1..=2 {
-            let said = clock.wait_for(|message| message.get("method").is_some());
+            let said = clock.wait_for(|message| message["method"] == "notifications/progress");
             assert_eq!(said["params"]["progress"], step, "{path}: {said}");
         }
         assert_eq!(clock.answer_to(&id)["result"]["structuredContent"]["steps"], 2);
@@ -369,42 +369,6 @@ fn a_drain_brings_what_is_under_way_and_ends_the_stream() {
     assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
     assert!(session.answer_to(&id)["result"].is_object());
     for mut ended in [session, silent] {
-        assert_eq!(ended.stream.next_event(), None);
+        while ended.stream.next_event().is_some() {}
     }
-}
-
-#[test]
-fn a_coordinator_serves_the_servers_of_its_nodes() {
-    let mut cluster = Cluster::of_two_equal_nodes(json!({}));
-    let address = cluster.coordinator.address();
-    let (mut one, mut all) =
-        (OverSse::initialize(address, "/sse/counter"), OverSse::initialize(address, "/sse"));
-    let (here, there) = (one.pid("whoami"), all.pid("counter-whoami"));
-    for expected in 1..=5 {
-        assert_eq!(one.call("count", json!({}))["value"], expected);
-        assert_eq!(all.call("counter-count", json!({}))["value"], expected);
-    }
-    let id = one.endpoint.rsplit_once('=').unwrap().1.to_owned();
-    let known = cluster.coordinator.data(&format!("/api/cluster/sessions/{id}"));
-    assert!(known["nodeId"] == "a" || known["nodeId"] == "b", "{known}");
-    cluster.add("c", json!({"notes": servers::notes()}));
-    all.wait_for(|message| message["method"] == "notifications/tools/list_changed");
-    drop(one);
-    wait_until_gone(here);
-    // A session of this transport ends with the gateway that has its stream.
-    assert!(cluster.coordinator.terminate().success());
-    assert_eq!(all.stream.next_event(), None);
-    wait_until_gone(there);
-}
-
-#[test]
-fn a_node_that_serves_its_coordinator_only_opens_no_stream() {
-    let token = json!({"systemConfig": {"cluster": {"token": "0123456789abcdef0123456789abcdef"}}});
-    let coordinator =
-        Gateway::start_with(&settings::merged(settings::coordinator(json!({})), token.clone()));
-    let node =
-        settings::node(coordinator.port(), json!({}), json!({"counter": servers::counter()}));
-    let node = Gateway::start_with(&settings::merged(node, token));
-    node.get("/sse").expect(403);
-    post(&node, "/messages?sessionId=x").expect(403);
 }

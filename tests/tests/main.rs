@@ -29,6 +29,7 @@ mod headers;
 mod inspector;
 mod leftovers;
 mod legacy_sse;
+mod legacy_sse_cluster;
 mod limits;
 mod liveness;
 mod lost_sessions;
