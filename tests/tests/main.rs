@@ -17,6 +17,7 @@ mod cli;
 mod cluster_api;
 mod config;
 mod conformance;
+mod conformance_client;
 mod deployment;
 mod examples;
 mod failover;

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "keep": False,
     "headers": {},
     "transport": "http",
+    "listen": False,
     "timeoutMs": 30_000,
 }
 
@@ -61,8 +62,11 @@ class Observed:
     session_id: str | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     last_status: int | None = None
+    listening: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def note(self, response: httpx2.Response) -> None:
+        if response.request.method == "GET":
+            self.listening.set()
         if response.request.method != "POST":
             return
         self.last_status = response.status_code
@@ -99,6 +103,8 @@ async def open_session(url: str, options: dict[str, Any]) -> AsyncIterator[Opene
             )
             async with session:
                 await session.initialize()
+                if options["listen"]:
+                    await http.listening.wait()
                 yield Opened(session, asked, http)
 
 

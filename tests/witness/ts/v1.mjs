@@ -11,19 +11,22 @@ const types = require("@modelcontextprotocol/sdk/types.js");
 
 const CAPABILITIES = { elicitation: {}, sampling: {}, roots: {} };
 
-async function open(url, { headers, sessionId, transport: kind }) {
+async function open(url, { headers, listen, sessionId, transport: kind }) {
   const [asked, opened] = [[], {}];
   const client = new Client({ name: "witness-ts-v1", version: "1" }, { capabilities: CAPABILITIES });
   const answer = answers(asked);
   client.setRequestHandler(types.ElicitRequestSchema, answer.elicitation);
   client.setRequestHandler(types.CreateMessageRequestSchema, answer.sampling);
   client.setRequestHandler(types.ListRootsRequestSchema, answer.roots);
-  const options = { requestInit: { headers }, fetch: observed(opened), sessionId };
+  const listening = Promise.withResolvers();
+  const fetch = observed(opened, listening.resolve);
+  const options = { requestInit: { headers }, fetch, sessionId };
   const overSse = kind === "sse";
   const transport = overSse
     ? new SSEClientTransport(new URL(url), options)
     : new StreamableHTTPClientTransport(new URL(url), options);
   await client.connect(transport);
+  if (listen) await listening.promise;
   return {
     sdk: "ts-v1",
     client,

@@ -8,7 +8,7 @@ const sdk = require("@modelcontextprotocol/client");
 
 const CAPABILITIES = { elicitation: { form: {} }, sampling: {}, roots: {} };
 
-async function open(url, { era, headers, sessionId, transport: kind }) {
+async function open(url, { era, headers, listen, sessionId, transport: kind }) {
   const [asked, opened] = [[], {}];
   const mode = era === "legacy" || era === "auto" ? era : { pin: era };
   const client = new sdk.Client(
@@ -19,12 +19,15 @@ async function open(url, { era, headers, sessionId, transport: kind }) {
   client.setRequestHandler("elicitation/create", answer.elicitation);
   client.setRequestHandler("sampling/createMessage", answer.sampling);
   client.setRequestHandler("roots/list", answer.roots);
-  const options = { requestInit: { headers }, fetch: observed(opened), sessionId };
+  const listening = Promise.withResolvers();
+  const fetch = observed(opened, listening.resolve);
+  const options = { requestInit: { headers }, fetch, sessionId };
   const overSse = kind === "sse";
   const transport = overSse
     ? new sdk.SSEClientTransport(new URL(url), options)
     : new sdk.StreamableHTTPClientTransport(new URL(url), options);
   await client.connect(transport);
+  if (listen) await listening.promise;
   return {
     sdk: "ts-v2",
     client,

@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 
-const USAGE = "usage: node v1.mjs|v2.mjs list|state|parallel|hold|delete URL ['{\"option\": …}']";
+const USAGE = "usage: node v1.mjs|v2.mjs list|state|schema|parallel|hold|delete URL ['{\"option\": …}']";
 
 const DEFAULTS = {
   tool: "count",
@@ -17,13 +17,14 @@ const DEFAULTS = {
   headers: {},
   transport: "http",
   era: "legacy",
+  listen: false,
   timeoutMs: 30_000,
 };
 
 /** The whole program: one scenario, one JSON value on stdout, or a message and exit code 1. */
 export async function main(open) {
   const [name, url, json = "{}"] = process.argv.slice(2);
-  const scenario = { list, state, parallel, hold, delete: remove }[name];
+  const scenario = { list, state, schema, parallel, hold, delete: remove }[name];
   if (!scenario || !url) {
     console.error(USAGE);
     process.exit(2);
@@ -65,6 +66,15 @@ async function state(open, options) {
       results.push(await call(session, options.tool, options.arguments, options));
     }
     return { ...about(session), results, asked: session.asked };
+  });
+}
+
+async function schema(open, options) {
+  return using(open, async (session) => {
+    const { tools } = await session.client.listTools();
+    const { inputSchema } = tools.find((tool) => tool.name === options.of);
+    const said = await call(session, options.tool, { schema: inputSchema }, options);
+    return { ...about(session), inputSchema, said };
   });
 }
 
@@ -200,10 +210,14 @@ function print(value) {
   return new Promise((resolve) => process.stdout.write(`${JSON.stringify(value)}\n`, resolve));
 }
 
-/** A `fetch` that remembers with which headers the server answered the first message. */
-export function observed(opened) {
+/**
+ * A `fetch` that remembers with which headers the server answered the first message, and tells when
+ * it has answered to the first GET, which the SDKs send without waiting for the answer.
+ */
+export function observed(opened, onListening = () => {}) {
   return async (input, init) => {
     const response = await fetch(input, init);
+    if (init?.method === "GET") onListening();
     if (init?.method === "POST" && opened.status === undefined) {
       opened.status = response.status;
       opened.headers = Object.fromEntries(response.headers);
