@@ -1,4 +1,5 @@
-//! What `tests/witness/setup.sh` has installed: SDKs, the conformance suite and real servers.
+//! What `tests/witness/setup.sh` has installed: SDKs, the conformance suite, the MCP Inspector and
+//! real servers.
 //!
 //! What is not there is never passed over in silence: a test that cannot run says so in one line,
 //! on stderr and in the file that `MOORING_TEST_SKIPS` names.

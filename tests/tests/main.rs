@@ -25,6 +25,7 @@ mod fidelity;
 mod floors;
 mod groups;
 mod headers;
+mod inspector;
 mod limits;
 mod liveness;
 mod lost_sessions;

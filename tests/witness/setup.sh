@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the interoperability tests borrow: official SDKs, the conformance suite and real
-# servers. Usage: setup.sh DIR
+# Installs what the interoperability tests borrow: official SDKs, the conformance suite, the MCP
+# Inspector and real servers. Usage: setup.sh DIR
 #
 # What is there already, at the pinned version, is left alone. What cannot be had is named with
 # the reason, and the exit code is 0 all the same: DIR/have.json tells a test what to skip.
@@ -95,17 +95,21 @@ if command -v npm > /dev/null; then
     npm_package ts_v1 $scope/sdk
     npm_package ts_v2 $scope/client
     npm_package conformance $scope/conformance
+    npm_package inspector $scope/inspector
     npm_package everything $scope/server-everything
     npm_package memory $scope/server-memory
     npm_package filesystem $scope/server-filesystem
+    node_starter inspector inspector $scope/inspector/clients/launcher/build/index.js
+    # A copy: DIR serves more than one checkout.
+    cp "$here/loopback.mjs" "$dir/loopback.mjs.new" && mv "$dir/loopback.mjs.new" "$dir/loopback.mjs"
     node_starter conformance conformance $scope/conformance/dist/index.js
     node_starter server-everything everything $scope/server-everything/dist/index.js \
-        "--import '$here/loopback.mjs'"
+        "--import '$dir/loopback.mjs'"
     node_starter server-memory memory $scope/server-memory/dist/index.js
     node_starter server-filesystem filesystem $scope/server-filesystem/dist/index.js
 else
     echo 'missing: npm: not on the PATH, so nothing of Node'
-    for key in node_22 node ts_v1 ts_v2 conformance everything memory filesystem; do note $key false; done
+    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem; do note $key false; done
 fi
 
 if [ -x "$dir/py/bin/pip" ] || python3 -m venv "$dir/py" > "$dir/log/python" 2>&1; then
