@@ -126,7 +126,7 @@ impl HttpFixture {
     fn start() -> Self {
         let mut command = Command::new(binaries::program("mooring-conformance-server"));
         let mut process = Running::start(command.args(["http", "--port", "0"]));
-        Self { port: process.line().parse().expect("a port"), _process: process }
+        Self { port: process.port(), _process: process }
     }
 
     fn url(&self) -> String {

@@ -362,7 +362,7 @@ impl Http {
     fn start() -> Self {
         let mut command = Command::new(binaries::program("mooring-verbatim-server"));
         let mut process = Running::start(command.arg("http"));
-        Self { port: process.line().parse().expect("a port"), _process: process }
+        Self { port: process.port(), _process: process }
     }
 
     fn entry(&self) -> Value {

@@ -37,6 +37,7 @@ mod restart;
 mod routing;
 mod running;
 mod sdk;
+mod sdk_examples;
 mod sessions;
 mod slow_servers;
 mod spread;

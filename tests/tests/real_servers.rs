@@ -91,7 +91,7 @@ fn standalone_serves_a_real_http_server() {
     if !borrowed::at_hand("server-everything over HTTP", &["everything"]) {
         return;
     }
-    let mut server = HttpServer::start();
+    let server = HttpServer::start();
     let servers = json!({"remote": {"url": server.url()}});
     let gateway = Gateway::start_with(&settings::standalone(servers));
     let url = format!("{}/mcp", gateway.url());
@@ -127,21 +127,20 @@ fn told(sdk: Sdk, url: &str, tool: &str, arguments: Value) -> String {
 
 /// server-everything, listening for Streamable HTTP.
 struct HttpServer {
-    process: Running,
+    port: u16,
+    _process: Running,
 }
 
 impl HttpServer {
     fn start() -> Self {
         let mut command = Command::new(borrowed::starter("server-everything"));
-        Self { process: Running::start(command.arg("streamableHttp").env("PORT", "0")) }
+        let mut process = Running::start(command.arg("streamableHttp").env("PORT", "0"));
+        let port = process.port();
+        process.discard_output();
+        Self { port, _process: process }
     }
 
-    /// Known once it says which port it got.
-    #[track_caller]
-    fn url(&mut self) -> String {
-        let port: u16 = std::iter::repeat_with(|| self.process.line())
-            .find_map(|line| line.parse().ok())
-            .expect("a line for ever");
-        format!("http://127.0.0.1:{port}/mcp")
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 pub struct Running {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// None when nobody wants it.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Running {
@@ -17,14 +18,14 @@ impl Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().expect("its stdin");
         let output = BufReader::new(child.stdout.take().expect("its stdout"));
-        Self { child, input, output }
+        Self { child, input, output: Some(output) }
     }
 
     /// The next line it writes.
     #[track_caller]
     pub fn line(&mut self) -> String {
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("a line");
+        self.output.as_mut().expect("its output is read").read_line(&mut line).expect("a line");
         assert!(!line.is_empty(), "the program has ended: {:?}", self.child.wait());
         line.trim_end().to_owned()
     }
@@ -34,6 +35,21 @@ impl Running {
     pub fn json(&mut self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
+    }
+
+    /// The port it prints, between other lines perhaps.
+    #[track_caller]
+    pub fn port(&mut self) -> u16 {
+        std::iter::repeat_with(|| self.line())
+            .find_map(|line| line.parse().ok())
+            .expect("a line for ever")
+    }
+
+    /// From here on nobody reads what it writes: a full pipe would stop it.
+    pub fn discard_output(&mut self) {
+        if let Some(mut output) = self.output.take() {
+            std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        }
     }
 
     /// Sends a line.

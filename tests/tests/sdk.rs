@@ -79,7 +79,12 @@ impl Held {
     /// What a tool says, or `{"error": …}`.
     #[track_caller]
     pub fn call(&mut self, tool: &str) -> Value {
-        self.process.send(&json!({"tool": tool, "arguments": {}}));
+        self.call_with(tool, json!({}))
+    }
+
+    #[track_caller]
+    pub fn call_with(&mut self, tool: &str, arguments: Value) -> Value {
+        self.process.send(&json!({"tool": tool, "arguments": arguments}));
         self.process.json()
     }
 }
