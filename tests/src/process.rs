@@ -32,6 +32,13 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     below.split_off(1)
 }
 
+/// What runs below a gateway but for its own helpers: servers and what they started.
+#[must_use]
+pub fn servers(gateway: u32) -> Vec<u32> {
+    let is_helper = |pid: &u32| command_line(*pid).contains("--supervise-children");
+    descendants(gateway).into_iter().filter(|pid| !is_helper(pid)).collect()
+}
+
 /// Of `pids`, those that still run the program they ran before.
 #[must_use]
 pub fn survivors(pids: &[u32]) -> Vec<u32> {

@@ -99,6 +99,7 @@ impl Worker {
                         self.establish(context, session, server, message, handshake, &mut failed);
                     let opened = Box::pin(opening).await?;
                     token = opened.token.or(token);
+                    Box::pin(self.edge.streams.hears(session.id, server)).await;
                     opened.node
                 }
             };

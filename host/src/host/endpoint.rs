@@ -130,7 +130,10 @@ impl Host {
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => Box::pin(self.open(key, handshake, request)).await,
             (None, &Method::POST) => self.post(key, request).await,
-            (None, &Method::GET) => self.listen(key, &request),
+            (None, &Method::GET) => {
+                let (parts, _) = request.into_parts();
+                self.listen(key, &parts.headers).await
+            }
             (None, &Method::DELETE) => {
                 self.shared.close(&key, &self.pool).await;
                 Response::new(Body::Empty)
@@ -269,12 +272,12 @@ impl Host {
         Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
     }
 
-    fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
+    async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
         let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
-        let last = request.headers().get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool, &self.forwarded(&key.1, request.headers()))
+        let last = request.get(headers::LAST_EVENT_ID);
+        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
     }
 
     /// The client's headers that the operator lets through to the server.

@@ -172,7 +172,7 @@ impl Instance {
         }
     }
 
-    pub fn listen(
+    pub async fn listen(
         &self,
         last_event_id: Option<&HeaderValue>,
         pool: &Pool,
@@ -181,7 +181,7 @@ impl Instance {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
-            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded),
+            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::model::ServerName;
@@ -175,10 +176,34 @@ impl Pipe {
                 }
                 return;
             }
-            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+            self.take_malformed(&message);
             return;
         };
         self.deliver(message.clone(), &envelope).await;
+    }
+
+    /// A line that is no message. If it says which request it should have answered,
+    /// that one is answered: nobody else would.
+    fn take_malformed(&self, line: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Id<'a> {
+            #[serde(borrow)]
+            id: &'a RawValue,
+            method: Option<serde::de::IgnoredAny>,
+        }
+        match serde_json::from_slice::<Id<'_>>(line) {
+            Ok(Id { id, method: None }) => {
+                tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
+                let text = format!(
+                    "server {} answered with something that is no JSON-RPC 2.0 message",
+                    self.server
+                );
+                self.answer_for_server(id.get(), code::INTERNAL, &text);
+            }
+            Ok(_) | Err(_) => {
+                tracing::debug!(server = %self.server, bytes = line.len(), "a line that is no message");
+            }
+        }
     }
 
     async fn take_one(&self, message: Bytes) {

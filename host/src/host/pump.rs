@@ -143,7 +143,9 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
         let stream = Arc::clone(held.mailbox().unrelated());
         let last = place.last_event_id.clone();
         let reading = async {
-            match held.caller.get(&pool, last.as_deref(), &forwarded).await {
+            let answered = held.caller.get(&pool, last.as_deref(), &forwarded).await;
+            held.heard.send_replace(true);
+            match answered {
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
                     if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
@@ -227,11 +229,13 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
     let part = match envelope.kind() {
         Kind::Response => {
             let Some(id) = envelope.id_text() else { return };
-            // What nobody waits for is not passed on.
-            if !session.mailbox().answered(id) {
-                return;
+            // An answer may come on any stream of the session; what nobody waits
+            // for is not passed on.
+            let asked = session.mailbox().answered(id);
+            if let Some(asked) = asked {
+                asked.push(message.clone(), Part::Answer).await;
             }
-            Part::Answer
+            return;
         }
         Kind::Request if envelope.method() == methods::PING => {
             let id = envelope.id_text().unwrap_or("null");
