@@ -130,7 +130,8 @@ impl Pipe {
                     }
                 };
                 match expected {
-                    Ok(stream) => Some((first, stream)),
+                    // Whoever has no reader yet would not be found by what comes first.
+                    Ok(stream) => Some((first, stream.read_on(), stream)),
                     Err(Refused::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
                 }
@@ -147,14 +148,14 @@ impl Pipe {
                 self.watch(envelope);
             }
         }
-        let Some((first, stream)) = stream else { return accepted() };
+        let Some((first, reader, stream)) = stream else { return accepted() };
         let request = first.id_text().filter(|_| messages.len() == 1);
         let publish = || {
             let mut mailbox = self.mailbox();
             mailbox.publish(&stream);
             mailbox.tag(&stream, request)
         };
-        match events::respond(&stream, takes_events, self.way(), publish).await {
+        match events::respond(reader, takes_events, self.way(), publish).await {
             Some(response) => response,
             None => self.not_answered(first),
         }

@@ -192,6 +192,7 @@ impl RemoteHttp {
             Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
             Err(refused) => return pipe::refuse(about, refused),
         };
+        let reader = stream.read_on();
         let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
         let request = about.id_text().filter(|_| requests.len() == 1);
         let publish = || {
@@ -206,7 +207,7 @@ impl RemoteHttp {
             Arc::clone(&stream),
             ids.collect(),
         ));
-        match events::respond(&stream, takes_events, self.way(), publish).await {
+        match events::respond(reader, takes_events, self.way(), publish).await {
             Some(response) => response,
             None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
         }
