@@ -204,12 +204,20 @@ impl Scope {
     fn events(&self) {
         for (what, value) in VALUES {
             let value = text(value);
-            let message = |logger: &str, id: &str, params: &str| [
-                format!(r#"{{"params":{{{logger}"level":"info","data":{value}}},"method":"notifications/message","jsonrpc":"2.0"}}"#),
-                format!(r#"{{"jsonrpc":"2.0","method":"notifications\/com.example","x-vendor":{value}}}"#),
-                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"sampling/createMessage","params":{params}}}"#),
-                format!(r#"{{"jsonrpc":"2.0", "id":9,"result":{{"x":{value}}}}}"#),
-            ];
+            let message = |logger: &str, id: &str, params: &str| {
+                [
+                    format!(
+                        r#"{{"params":{{{logger}"level":"info","data":{value}}},"method":"notifications/message","jsonrpc":"2.0"}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications\/com.example","x-vendor":{value}}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"method":"sampling/createMessage","params":{params}}}"#
+                    ),
+                    format!(r#"{{"jsonrpc":"2.0", "id":9,"result":{{"x":{value}}}}}"#),
+                ]
+            };
             let id = r#""\u0073 1""#;
             let messages = message("", id, &value);
             let expected = if self.single {
@@ -231,18 +239,20 @@ impl Scope {
         let _ = self.heard();
         for (what, value) in VALUES {
             let value = text(value);
-            let said = |text: &str, number: &str| [
-                format!(
-                    r#"{{"params":{value},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
-                ),
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"notifications/com.example","x-vendor":{value}}}"#
-                ),
-                format!(r#"{{"result":{{"x":{value}}},"id":{text},"jsonrpc":"2.0"}}"#),
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":{number},"error":{{"code":-1,"message":"","data":{value}}}}}"#
-                ),
-            ];
+            let said = |text: &str, number: &str| {
+                [
+                    format!(
+                        r#"{{"params":{value},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/com.example","x-vendor":{value}}}"#
+                    ),
+                    format!(r#"{{"result":{{"x":{value}}},"id":{text},"jsonrpc":"2.0"}}"#),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{number},"error":{{"code":-1,"message":"","data":{value}}}}}"#
+                    ),
+                ]
+            };
             let (text, number) = (r#""\u0073 1""#, "12345678901234567890123");
             let expected = said(text, number);
             let said =

@@ -211,7 +211,9 @@ mod tests {
         let stream = Stream::new(5, Some(1), BOUNDS);
         let call = tokio::spawn({
             let stream = Arc::clone(&stream);
-            async move { text(respond(stream.read_on(), true, WAY, || publish(&stream)).await.unwrap()).await }
+            async move {
+                text(respond(stream.read_on(), true, WAY, || publish(&stream)).await.unwrap()).await
+            }
         });
         tokio::time::sleep(Duration::from_secs(600)).await;
         stream.put("7".into(), Part::Answer);
