@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Chosen, Config, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{self, Chosen, Config, Mode, OnLost, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
     Confinement, HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream, User,
@@ -101,6 +101,7 @@ fn served(server: &Server) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
+        ends_when_lost: server.on_lost == OnLost::Fail,
     }
 }
 

@@ -76,6 +76,12 @@ impl Shared {
         self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
     }
 
+    /// Whether sessions end when what the server held for them is lost.
+    #[must_use]
+    pub fn ends_when_lost(&self, server: &ServerName) -> bool {
+        self.config.servers.get(server).is_some_and(|served| served.ends_when_lost)
+    }
+
     /// Ends one session's instance.
     pub async fn close(&self, key: &Key, pool: &Pool) {
         if let Some(instance) = self.table.remove(key) {

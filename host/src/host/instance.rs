@@ -52,6 +52,8 @@ pub struct Served {
     pub timeouts: Timeouts,
     /// Headers of the client that reach a remote server.
     pub passthrough: Vec<HeaderName>,
+    /// Sessions end when what the server held for them is lost.
+    pub ends_when_lost: bool,
 }
 
 /// What every server of a host is run with.

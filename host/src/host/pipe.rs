@@ -18,7 +18,7 @@ use crate::seam::{Body, Outcome};
 
 use super::mailbox::{Delivery, Mailbox, Refused};
 use super::timeout::{self, Timeouts};
-use crate::streams::{Bounds, EventId, Part};
+use crate::streams::{Bounds, EventId, Part, Reached};
 use crate::streams::{Way, response as events};
 
 /// Messages waiting for a server that does not read, and their bytes; then its
@@ -156,7 +156,19 @@ impl Pipe {
             mailbox.tag(&stream, request)
         };
         match events::respond(reader, takes_events, self.way(), publish).await {
-            Some(response) => response,
+            Some(mut response) => {
+                // Nothing of it has been told: the edge may send it again.
+                let outcome = stream.lost().map(|reached| match reached {
+                    Reached::Perhaps => Outcome::Sent,
+                    Reached::No => Outcome::UnknownSession,
+                });
+                if let Some(outcome) = outcome
+                    && matches!(response.body(), Body::Full(_))
+                {
+                    outcome.write(response.headers_mut());
+                }
+                response
+            }
             None => self.not_answered(first),
         }
     }
@@ -230,6 +242,19 @@ impl Pipe {
     /// Answers everything in flight: what came cannot be told apart.
     pub fn fail_all(&self, text: &str) {
         self.mailbox().fail_all(text);
+    }
+
+    /// Lines that the server has not read a byte of, and will not.
+    pub fn unsent(&self, lines: &[u8]) {
+        let text = format!("server {} has ended; nothing was sent to it", self.server);
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Ok(envelope) = Envelope::parse(line)
+                && envelope.kind() == Kind::Request
+                && let Some(id) = envelope.id_text()
+            {
+                self.mailbox().unsent(id, &text);
+            }
+        }
     }
 
     /// Answers a request in the server's place, if it is still in flight.
