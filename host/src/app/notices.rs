@@ -51,8 +51,6 @@ fn without_effect(server: &Server) -> Vec<&'static str> {
     let asked = [
         ("onLost", server.on_lost != OnLost::Continue),
         ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
-        ("warm", server.warm > 0),
-        ("idleTimeoutMs", server.idle_timeout.is_some()),
         ("resources", !server.resources.is_empty()),
     ];
     asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
