@@ -84,6 +84,12 @@ impl Shared {
         self.config.servers.keys()
     }
 
+    /// The last stderr lines of the process behind one session.
+    #[must_use]
+    pub fn stderr_of(&self, key: &Key) -> Option<Vec<String>> {
+        Some(self.table.peek(key)?.stderr_tail())
+    }
+
     /// Headers of clients that the operator lets through to a server.
     pub fn passthrough(&self, server: &ServerName) -> impl Iterator<Item = &HeaderName> {
         self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
