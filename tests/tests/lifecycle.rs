@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mooring_tests::{
-    Client, Cluster, Gateway, OverSse, Request, Response, eventually, process, servers, settings,
+    Client, Cluster, Connection, Gateway, OverSse, Request, Response, eventually, process, servers, settings,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -130,10 +130,8 @@ fn a_full_node_is_passed_over_and_only_a_full_cluster_refuses() {
 
 #[test]
 fn a_principal_has_so_many_sessions_and_then_429() {
-    let gateway = with_limits(
-        json!({"counter": servers::counter()}),
-        json!({"sessionsPerPrincipal": 2}),
-    );
+    let gateway =
+        with_limits(json!({"counter": servers::counter()}), json!({"sessionsPerPrincipal": 2}));
     let single = gateway.client("/mcp/counter").initialize();
     let over_sse = OverSse::initialize(gateway.address(), "/sse");
     for path in ["/mcp", "/mcp/counter"] {
@@ -171,12 +169,42 @@ fn many_sessions_at_the_same_time_all_open_two_by_two() {
         with_limits(json!({"counter": servers::counter()}), json!({"simultaneousStarts": 2}));
     std::thread::scope(|scope| {
         let opening = (0..20).map(|_| {
-            scope.spawn(|| assert_eq!(gateway.client("/mcp/counter").initialize().count("count"), 1))
+            scope
+                .spawn(|| assert_eq!(gateway.client("/mcp/counter").initialize().count("count"), 1))
         });
         let opening: Vec<_> = opening.collect();
         opening.into_iter().for_each(|one| one.join().unwrap());
     });
     assert_eq!(metric(&gateway, "server_processes", "counter"), 20);
+}
+
+#[test]
+fn a_client_that_leaves_while_its_server_starts_leaves_nothing_behind() {
+    let slow = json!({"command": "sh", "args": ["-c", "sleep 1; exec mooring-example-counter"]});
+    let gateway = with_limits(
+        json!({"odd": settings::merged(slow, json!({"maxInstances": 1}))}),
+        json!({"sessionsPerPrincipal": 1}),
+    );
+    wait_until_quiet(&gateway);
+    let mut connection = Connection::open(gateway.address());
+    let body = json!({
+        "jsonrpc": "2.0", "id": 0, "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {},
+                   "clientInfo": {"name": "mooring-tests", "version": "1"}},
+    })
+    .to_string();
+    connection.send_raw(
+        format!(
+            "POST /mcp/odd HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
+    wait_for_metric(&gateway, "server_processes", "odd", 1);
+    drop(connection);
+    wait_for_metric(&gateway, "server_processes", "odd", 0);
+    gateway.client("/mcp/odd").initialize().count("count");
 }
 
 // Ends

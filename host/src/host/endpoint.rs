@@ -15,15 +15,15 @@ use crate::protocol::methods;
 use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
 
 use super::attend;
-use super::backoff::Status;
 use super::caps;
 use super::child::Children;
 use super::discovery::Discovery;
-use super::instance::{Instance, Means, OpenError, Opening, Recipe, Served};
+use super::instance::{Instance, Means, Opening, Served};
 use super::notes;
+use super::open_error::OpenError;
 use super::pipe::Rules;
 use super::spares::Spares;
-use super::starts::{ServerState, Starts};
+use super::starts::Starts;
 use super::table::{Entry, Held, Key, Table};
 use crate::streams::response as events;
 
@@ -84,12 +84,6 @@ impl Shared {
         self.config.servers.keys()
     }
 
-    /// The last stderr lines of the process behind one session.
-    #[must_use]
-    pub fn stderr_of(&self, key: &Key) -> Option<Vec<String>> {
-        Some(self.table.peek(key)?.stderr_tail())
-    }
-
     /// Headers of clients that the operator lets through to a server.
     pub fn passthrough(&self, server: &ServerName) -> impl Iterator<Item = &HeaderName> {
         self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
@@ -100,21 +94,6 @@ impl Shared {
         if let Some(instance) = self.table.remove(key) {
             instance.close(pool).await;
         }
-    }
-
-    /// How each server does.
-    #[must_use]
-    pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
-        let state = |(server, served): (&ServerName, &Served)| {
-            let mut state = self.means.starts.state(server)?;
-            if let Recipe::Broken(reason) = &served.recipe {
-                state.status = Status::Misconfigured;
-                state.last_error = Some(reason.as_str().into());
-            }
-            state.spares = self.means.spares.count(server);
-            Some((server.clone(), state))
-        };
-        self.config.servers.iter().filter_map(state).collect()
     }
 
     /// Ends everything; children are given their time to go.

@@ -15,18 +15,17 @@ use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
 use crate::seam::{Body, Handshake, Note, Pool};
 
-use super::backoff::Pause;
 use super::caller::{self, CallError};
-use super::caps::Full;
 use super::child::{Children, Program};
 use super::discovery::Discovered;
 use super::launch::Launch;
+use super::open_error::OpenError;
 use super::pipe::{self, LostSignal, Rules};
 use super::recycle::Recycling;
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
 use super::spares::Spares;
-use super::starts::{Starts, TURN};
+use super::starts::Starts;
 use super::stdio::Stdio;
 use super::timeout::Timeouts;
 use super::upstream::{Caller, Upstream};
@@ -89,58 +88,6 @@ pub struct Opening<'a> {
     pub forwarded: &'a HeaderMap,
     /// Whose session it is; none for the gateway's own questions.
     pub principal: Option<&'a Principal>,
-}
-
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum OpenError {
-    #[error("server {server} is misconfigured: {reason}")]
-    Misconfigured { server: ServerName, reason: String },
-    #[error("server {server}: {reason}")]
-    Start { server: ServerName, reason: String },
-    #[error("server {server} did not answer initialize within {} (startTimeoutMs)", in_seconds(*.patience))]
-    Silent { server: ServerName, patience: Duration },
-    #[error("server {server}: {full}")]
-    Full { server: ServerName, full: Full },
-    #[error(
-        "server {server} {} ({} failed starts; the last: {}); next attempt in {}",
-        if .pause.is_crash_loop { "is in a crash loop" } else { "has failed" },
-        .pause.failures, .pause.last_error, in_seconds(.pause.left)
-    )]
-    Paused { server: ServerName, pause: Pause },
-    #[error(
-        "server {server}: {at_once} servers are being started at the same time, and it has waited \
-         {} for its turn (limits.simultaneousStarts)",
-        in_seconds(TURN)
-    )]
-    Crowded { server: ServerName, at_once: usize },
-    #[error("server {server} refused initialize: {reason}")]
-    Refused { server: ServerName, reason: String },
-}
-
-impl OpenError {
-    /// When it may be worth another try, where that is known.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        /// Processes end when their sessions do: nobody knows when that is.
-        const FULL: Duration = Duration::from_secs(5);
-        match self {
-            Self::Paused { pause, .. } => Some(pause.left),
-            Self::Full { .. } | Self::Crowded { .. } => Some(FULL),
-            Self::Misconfigured { .. }
-            | Self::Start { .. }
-            | Self::Silent { .. }
-            | Self::Refused { .. } => None,
-        }
-    }
-}
-
-/// For people: not more exact than it matters.
-fn in_seconds(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => format!("{} ms", duration.as_millis()),
-        1..10 => format!("{:.1} s", duration.as_secs_f64()),
-        whole => format!("{whole} s"),
-    }
 }
 
 enum Transport {

@@ -27,6 +27,7 @@ mod launch;
 mod mailbox;
 mod memory;
 mod notes;
+mod open_error;
 mod pipe;
 mod pump;
 mod recycle;
@@ -34,6 +35,7 @@ mod remote_http;
 mod remote_sse;
 mod spares;
 mod starts;
+mod states;
 mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]

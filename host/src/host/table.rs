@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 
-use super::instance::{Instance, OpenError};
+use super::instance::Instance;
+use super::open_error::OpenError;
 
 pub type Key = (SessionId, ServerName);
 type Opened = Option<Result<Arc<Instance>, OpenError>>;
