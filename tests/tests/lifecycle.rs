@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use mooring_tests::{
-    Client, Cluster, Connection, Gateway, OverSse, Request, Response, eventually, process, servers, settings,
+    Client, Cluster, Connection, Gateway, OverSse, Request, Response, eventually, process, servers,
+    settings,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, OnLost, Server, Store, Transport};
+use crate::config::{Config, Isolation, Mode, Server, Store, Transport};
 
 /// What would make this process do something else than the settings say.
 ///
@@ -57,7 +57,6 @@ pub fn of(config: &Config) -> Vec<String> {
 /// Keys of a server that are read and do nothing yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let asked = [
-        ("onLost", server.on_lost != OnLost::Continue),
         ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
         ("resources", !server.resources.is_empty()),
     ];

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Chosen, Config, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{self, Chosen, Config, Mode, OnLost, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
     Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
@@ -122,6 +122,7 @@ fn served(server: &Server) -> Served {
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
         warm: server.warm.into(),
+        ends_when_lost: server.on_lost == OnLost::Fail,
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Served {
     pub recycling: Recycling,
     /// Processes kept ahead of their first session.
     pub warm: usize,
+    /// Sessions end when what the server held for them is lost.
+    pub ends_when_lost: bool,
 }
 
 /// What every server of a host is run with.
@@ -183,7 +185,7 @@ impl Instance {
         }
     }
 
-    pub fn listen(
+    pub async fn listen(
         &self,
         last_event_id: Option<&HeaderValue>,
         pool: &Pool,
@@ -192,7 +194,7 @@ impl Instance {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
-            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded),
+            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::model::{Principal, ServerName};
 use crate::protocol::jsonrpc::Envelope;
+use crate::seam::Outcome;
 
 use super::caller::{self, CallError};
 use super::caps::Permit;
@@ -136,11 +137,13 @@ impl Launch<'_> {
         let envelope = Envelope::parse(initialize)
             .map_err(|error| Failure::Refused(format!("initialize: {error}")))?;
         let response = stdio.post(initialize.clone(), &envelope, true).await;
+        // Only the host itself says what became of a message.
+        let is_lost = Outcome::read(response.headers()).is_some();
         let error = match caller::result_of(response).await {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        if stdio.pipe().has_ended() {
+        if is_lost || stdio.pipe().has_ended() {
             let mut lost = stdio.lost_signal();
             let how = tokio::time::timeout(LAST_WORD, lost.wait_for(Option::is_some)).await;
             let why = match how {

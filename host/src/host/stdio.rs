@@ -101,7 +101,14 @@ impl Stdio {
             is_open: false.into(),
             is_wanted: false.into(),
         });
-        tokio::spawn(write(stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
+        let writing = write(
+            Arc::downgrade(&pipe),
+            stdin,
+            outbox,
+            closing.subscribe(),
+            Arc::downgrade(&child),
+        );
+        tokio::spawn(writing);
         let reading = read(Arc::clone(&pipe), Arc::downgrade(&child), stdout, Arc::clone(&life));
         tokio::spawn(reading);
         Self { pipe, child, closing, life }
@@ -181,6 +188,7 @@ impl Drop for Stdio {
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
 async fn write(
+    pipe: std::sync::Weak<Pipe>,
     mut stdin: ChildStdin,
     mut outbox: Outbox,
     mut closing: watch::Receiver<bool>,
@@ -203,7 +211,13 @@ async fn write(
             buffer.extend_from_slice(b"\n");
             room.merge(more);
         }
-        if stdin.write_all(&buffer).await.is_err() {
+        if let Err(written) = write_all(&mut stdin, &buffer).await {
+            // Whole lines behind what was written are known to be unread.
+            let rest = buffer.get(written..).unwrap_or_default();
+            let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
+            if let Some(pipe) = pipe.upgrade() {
+                pipe.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
+            }
             // A server that takes nothing more is of no use; the reader says why.
             if let Some(child) = child.upgrade() {
                 child.end();
@@ -215,6 +229,18 @@ async fn write(
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
+}
+
+/// The error is how much the pipe has taken before it broke.
+async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stdin.write(rest).await {
+            Ok(0) | Err(_) => return Err(written),
+            Ok(more) => written += more,
+        }
+    }
+    Ok(())
 }
 
 async fn read(
