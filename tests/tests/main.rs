@@ -30,6 +30,7 @@ mod inspector;
 mod leftovers;
 mod legacy_sse;
 mod legacy_sse_cluster;
+mod lifecycle;
 mod limits;
 mod liveness;
 mod lost_sessions;

@@ -25,6 +25,7 @@ use super::Worker;
 use super::affinity::Token;
 use super::aggregate_stream::say_lost;
 use super::bind::Context;
+use super::open::Tried;
 use super::rescue::Refusal;
 use super::session::Session;
 
@@ -91,12 +92,12 @@ impl Worker {
         server: &ServerName,
         outgoing: &Outgoing,
     ) -> Result<Delivered, Refusal> {
-        let mut failed: Vec<NodeId> = Vec::new();
+        let mut tried = Tried::default();
         let mut token = None;
         let mut why = String::new();
         let mut is_repeated = false;
         for _ in 0..MAX_ATTEMPTS {
-            let node = match self.holder(session, server, &failed).await {
+            let node = match self.holder(session, server, &tried.nodes).await {
                 Some(node) => node,
                 None => {
                     let was_open = self.edge.bindings.get(session.id, server).is_some();
@@ -105,7 +106,7 @@ impl Worker {
                     }
                     let (message, handshake) = (&outgoing.body, Handshake::Host);
                     let opening =
-                        self.establish(context, session, server, message, handshake, &mut failed);
+                        self.establish(context, session, server, message, handshake, &mut tried);
                     let opened = Box::pin(opening).await?;
                     token = opened.token.or(token);
                     Box::pin(self.edge.streams.hears(session.id, server)).await;
@@ -128,12 +129,12 @@ impl Worker {
                     }
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
-                        let again = self.open_again(context, &node, session, server, &mut failed);
+                        let again = self.open_again(context, &node, session, server, &mut tried);
                         Box::pin(again).await;
                     }
                     Some(Outcome::NotSent) => {
                         why = format!("node {} could not reach it", node.id);
-                        failed.push(node.id.clone());
+                        tried.failed(&node.id, why.clone().into());
                     }
                     Some(Outcome::Sent) | None => {
                         self.take_note(session, server, &response);
@@ -143,8 +144,8 @@ impl Worker {
                 Err(Failure::NotSent(reason)) => {
                     self.suspect(&node.id, &reason);
                     self.say_moved(session, server, &node.id, &reason);
+                    tried.failed(&node.id, reason.clone().into());
                     why = reason;
-                    failed.push(node.id.clone());
                 }
                 Err(Failure::Broken(reason)) => {
                     self.suspect(&node.id, &reason);
@@ -154,12 +155,12 @@ impl Worker {
                         return Err(Refusal::Lost { server: server.clone(), why: reason });
                     }
                     is_repeated = true;
+                    tried.failed(&node.id, reason.clone().into());
                     why = reason;
-                    failed.push(node.id.clone());
                 }
             }
         }
-        Err(Refusal::Unavailable { server: server.clone(), why })
+        Err(tried.refusal(server, &why))
     }
 
     /// Sends a message that is too large to be kept: once, after the host has
@@ -173,14 +174,14 @@ impl Worker {
         body: Body,
         cut: &Cut,
     ) -> Result<Delivered, Refusal> {
-        let mut failed = Vec::new();
+        let mut tried = Tried::default();
         let mut token = None;
-        let confirmed = match self.holder(session, server, &failed).await {
+        let confirmed = match self.holder(session, server, &tried.nodes).await {
             Some(node) => match self.open(context, &node, session, server, Handshake::Host).await {
                 Ok(_) => Some(node),
-                Err(reason) => {
-                    self.say_moved(session, server, &node.id, &reason);
-                    failed.push(node.id.clone());
+                Err(why) => {
+                    self.say_moved(session, server, &node.id, &why.reason);
+                    tried.failed(&node.id, why);
                     None
                 }
             },
@@ -190,7 +191,7 @@ impl Worker {
             Some(node) => node,
             None => {
                 let opened = self
-                    .establish(context, session, server, &[], Handshake::Host, &mut failed)
+                    .establish(context, session, server, &[], Handshake::Host, &mut tried)
                     .await?;
                 token = opened.token;
                 opened.node
@@ -211,6 +212,7 @@ impl Worker {
                 Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
                     server: server.clone(),
                     why: "it was lost while the request came in; send it again".to_owned(),
+                    retry_after: None,
                 }),
                 Some(Outcome::Sent) | None => Ok(Delivered { response, token }),
             },
@@ -247,16 +249,16 @@ impl Worker {
         node: &Node,
         session: &Session,
         server: &ServerName,
-        failed: &mut Vec<NodeId>,
+        tried: &mut Tried,
     ) {
         self.edge.metrics.reopened();
         if !node.health.accepts() {
-            failed.push(node.id.clone());
+            tried.nodes.push(node.id.clone());
             return;
         }
-        if let Err(reason) = self.open(context, node, session, server, Handshake::Host).await {
-            self.say_moved(session, server, &node.id, &reason);
-            failed.push(node.id.clone());
+        if let Err(why) = self.open(context, node, session, server, Handshake::Host).await {
+            self.say_moved(session, server, &node.id, &why.reason);
+            tried.failed(&node.id, why);
             return;
         }
         say_lost(&self.edge.streams, session.id, server);

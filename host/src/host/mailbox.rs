@@ -263,9 +263,22 @@ impl Mailbox {
             .for_each(|request| request.last_progress = now);
     }
 
+    /// Whether a request is in flight.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty() || self.get.is_attached()
+    pub fn is_working(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether somebody listens to the GET stream.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.get.is_attached()
+    }
+
+    /// Whether nothing more comes from the server.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The server is gone: every waiting request is answered, and no more taken.

@@ -55,6 +55,8 @@ pub struct Pipe {
     lost: watch::Sender<Option<Arc<str>>>,
     list_changes: watch::Sender<u32>,
     primes: std::sync::atomic::AtomicBool,
+    /// Requests that the server has answered.
+    answers: std::sync::atomic::AtomicU32,
 }
 
 impl Pipe {
@@ -70,6 +72,7 @@ impl Pipe {
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             primes: false.into(),
+            answers: 0.into(),
         };
         (Arc::new(pipe), outbox)
     }
@@ -96,9 +99,28 @@ impl Pipe {
         self.list_changes.subscribe()
     }
 
+    /// Whether a call is under way or somebody listens.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.mailbox().is_busy()
+        self.is_working() || self.mailbox().is_heard()
+    }
+
+    /// Whether a call is under way.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.mailbox().is_working()
+    }
+
+    /// Requests that the server has answered.
+    #[must_use]
+    pub fn answers(&self) -> u32 {
+        self.answers.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether the server has closed its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox().is_gone()
     }
 
     /// Sends one message; a request is answered by the response this gives.
@@ -232,7 +254,12 @@ impl Pipe {
         let delivery = self.mailbox().deliver(message, envelope);
         match delivery {
             // A client that reads slowly slows its own server down, nobody else's.
-            Delivery::To(stream, message, part) => stream.push(message, part).await,
+            Delivery::To(stream, message, part) => {
+                if part == Part::Answer {
+                    self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+                stream.push(message, part).await;
+            }
             // A server that does not read must not stop its own reader.
             Delivery::Reply(reply) => self.try_send(reply),
             Delivery::Done => {}

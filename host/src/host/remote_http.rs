@@ -120,7 +120,12 @@ impl RemoteHttp {
 
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.session.mailbox().is_busy()
+        self.is_working() || self.session.mailbox().is_heard()
+    }
+
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.session.mailbox().is_working()
     }
 
     /// Sends messages that came together, as they came; `body` is all of them.
