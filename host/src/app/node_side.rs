@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport};
+use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport, Sight};
 use crate::config::{Config, Mode};
 use crate::host;
 use crate::model::{NodeId, ServerName};
@@ -20,7 +20,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    host: &Arc<host::Shared>,
+    (host, sight): (&Arc<host::Shared>, &Arc<dyn Sight>),
     weights: &BTreeMap<ServerName, u32>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -42,6 +42,7 @@ pub fn of(
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
+        sight: Arc::clone(sight),
     };
     let weights = weights.clone();
     let agent = Agent {

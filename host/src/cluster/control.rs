@@ -200,13 +200,8 @@ impl Control {
         } else {
             (format!("{scheme}://{peer_host}:{port}"), peer_host)
         };
+        let reach = Reach::Remote(url.as_str().into());
         Ok(Entry {
-            id,
-            name: registration.name,
-            reach: Reach::Remote(url.as_str().into()),
-            url,
-            host,
-            port,
             incarnation: registration.incarnation,
             version: registration.version,
             servers: replicas(registration.servers)?,
@@ -216,12 +211,7 @@ impl Control {
                 0 => 5000,
                 interval => interval,
             }),
-            status: Status::Active,
-            draining: false,
-            suspect: false,
-            last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
-            registered_at: UnixMillis::now(),
+            ..Entry::new(id, registration.name, reach, host, port)
         })
     }
 

@@ -72,6 +72,36 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A node heard of just now: active, and nothing known of what it may say of
+    /// itself.
+    #[must_use]
+    pub fn new(id: NodeId, name: String, reach: Reach, host: String, port: u16) -> Self {
+        let url = match &reach {
+            Reach::Local => String::new(),
+            Reach::Remote(url) => url.to_string(),
+        };
+        Self {
+            id,
+            name,
+            url,
+            host,
+            port,
+            incarnation: String::new(),
+            version: String::new(),
+            reach,
+            servers: BTreeMap::new(),
+            zone: String::new(),
+            labels: Vec::new(),
+            heartbeat_interval: Duration::ZERO,
+            status: Status::Active,
+            draining: false,
+            suspect: false,
+            last_heartbeat: UnixMillis::now(),
+            last_seen: Instant::now(),
+            registered_at: UnixMillis::now(),
+        }
+    }
+
     fn health(&self) -> Health {
         match self.status {
             Status::Inactive => Health::Inactive,
@@ -284,25 +314,13 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(15);
 
     fn entry(id: &str, at: Instant) -> Entry {
+        let reach = Reach::Remote("http://10.0.0.1:3001".into());
+        let id = NodeId::parse(id).unwrap();
         Entry {
-            id: NodeId::parse(id).unwrap(),
-            name: id.to_owned(),
-            url: "http://10.0.0.1:3001".into(),
-            host: "10.0.0.1".into(),
-            port: 3001,
             incarnation: "one".into(),
-            version: String::new(),
-            reach: Reach::Remote("http://10.0.0.1:3001".into()),
-            servers: BTreeMap::new(),
-            zone: String::new(),
-            labels: Vec::new(),
-            heartbeat_interval: Duration::from_secs(5),
-            status: Status::Active,
-            draining: false,
-            suspect: false,
             last_heartbeat: UnixMillis(7),
             last_seen: at,
-            registered_at: UnixMillis(7),
+            ..Entry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
         }
     }
 

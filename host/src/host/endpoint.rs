@@ -18,6 +18,7 @@ use super::attend;
 use super::child::Children;
 use super::discovery::Discovery;
 use super::instance::{Instance, Means, OpenError, Opening, Served};
+use super::journal::Journal;
 use super::notes;
 use super::pipe::Rules;
 use super::table::{Entry, Held, Key, Table};
@@ -45,7 +46,12 @@ impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
         let rules = config.rules;
-        let means = Means { rules, children: Children::default(), old_transport: Arc::default() };
+        let means = Means {
+            rules,
+            children: Children::default(),
+            journal: Journal::default(),
+            old_transport: Arc::default(),
+        };
         Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
     }
 

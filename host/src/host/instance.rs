@@ -18,10 +18,12 @@ use crate::seam::{Body, Handshake, Note, Pool};
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
 use super::discovery::Discovered;
+use super::journal::Journal;
 use super::pipe::{self, LostSignal, Rules};
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
 use super::stdio::Stdio;
+use super::tail::Line;
 use super::timeout::Timeouts;
 use super::upstream::{Caller, Upstream};
 
@@ -60,6 +62,8 @@ pub struct Means {
     /// But for the timeouts, which are the server's.
     pub rules: Rules,
     pub children: Children,
+    /// What children write to stderr.
+    pub journal: Journal,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
     pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
 }
@@ -287,6 +291,24 @@ impl Instance {
             Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
+
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match &self.transport {
+            Transport::Stdio(_) => "stdio",
+            Transport::Http(_) => "http",
+            Transport::Sse(_) => "sse",
+        }
+    }
+
+    /// What a child wrote to stderr last, oldest first.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<Line> {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.tail().lines(),
+            Transport::Http(_) | Transport::Sse(_) => Vec::new(),
+        }
+    }
 }
 
 /// One start of one server.
@@ -342,7 +364,8 @@ impl Start<'_> {
         program: &Program,
         message: Bytes,
     ) -> Result<(Transport, Bytes), OpenError> {
-        let stdio = Stdio::start(self.server, program, self.rules(), &self.means.children)
+        let Means { children, journal, .. } = self.means;
+        let stdio = Stdio::start(self.server, program, self.rules(), children, journal)
             .await
             .map_err(|error| self.failed(error.to_string()))?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;

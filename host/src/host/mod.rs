@@ -21,18 +21,22 @@ mod direct;
 mod discovery;
 mod endpoint;
 mod instance;
+mod journal;
 mod mailbox;
 mod notes;
 mod pipe;
 mod pump;
 mod remote_http;
 mod remote_sse;
+mod sight;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
 mod table;
+mod tail;
 mod timeout;
 mod upstream;
+pub mod usage;
 
 pub use child::{Children, Confinement, Program, User};
 #[cfg(not(target_os = "linux"))]
@@ -40,9 +44,12 @@ pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
 pub use instance::{Recipe, Served};
+pub use journal::{Journal, Said};
 pub use pipe::Rules;
+pub use sight::{Phase, Seen};
 #[cfg(target_os = "linux")]
 pub use supervisor::supervise_if_asked;
 pub use table::Held;
+pub use tail::Line;
 pub use timeout::Timeouts;
 pub use upstream::Upstream;

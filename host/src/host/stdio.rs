@@ -9,12 +9,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::watch;
 
-use crate::model::ServerName;
+use crate::model::{ServerName, UnixMillis};
 use crate::protocol::jsonrpc::Envelope;
 use crate::seam::Body;
 
 use super::child::{Child, Children, Program, StartError};
+use super::journal::{Journal, Said};
 use super::pipe::{LostSignal, Outbox, Pipe, Rules};
+use super::tail::{Line, Tail};
 
 /// Time for what a process wrote before it ended.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
@@ -30,6 +32,7 @@ pub struct Stdio {
     pipe: Arc<Pipe>,
     child: Arc<Child>,
     closing: watch::Sender<bool>,
+    tail: Tail,
 }
 
 impl Stdio {
@@ -39,6 +42,7 @@ impl Stdio {
         program: &Program,
         rules: Rules,
         children: &Children,
+        journal: &Journal,
     ) -> Result<Self, StartError> {
         let (child, pipes) = Child::start(program, children).await?;
         let child = Arc::new(child);
@@ -47,14 +51,22 @@ impl Stdio {
         let pid = child.pid;
         tracing::debug!(server = %server, pid, "server started");
         tokio::spawn(write(pipes.stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
-        tokio::spawn(drain_stderr(server.clone(), pid, pipes.stderr));
+        let tail = Tail::default();
+        let drain = drain_stderr(server.clone(), pid, pipes.stderr, tail.clone(), journal.clone());
+        tokio::spawn(drain);
         tokio::spawn(read(Arc::clone(&pipe), Arc::downgrade(&child), pipes.stdout));
-        Ok(Self { pipe, child, closing })
+        Ok(Self { pipe, child, closing, tail })
     }
 
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.pid
+    }
+
+    /// What it wrote to stderr last.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     #[must_use]
@@ -194,7 +206,13 @@ fn trimmed(line: Bytes) -> Bytes {
 }
 
 /// An undrained pipe stops its writer at 64 KiB.
-async fn drain_stderr(server: ServerName, pid: u32, stderr: ChildStderr) {
+async fn drain_stderr(
+    server: ServerName,
+    pid: u32,
+    stderr: ChildStderr,
+    tail: Tail,
+    journal: Journal,
+) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     let mut window = (std::time::Instant::now(), 0_u32);
@@ -205,13 +223,17 @@ async fn drain_stderr(server: ServerName, pid: u32, stderr: ChildStderr) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        let said = Line { at: UnixMillis::now(), text: text.into() };
+        tail.push(said.clone());
+        journal.push(&server, Said { pid, line: said });
         if window.0.elapsed() > STDERR_WINDOW {
             window = (std::time::Instant::now(), 0);
         }
         window.1 += 1;
         if window.1 <= STDERR_LINES {
-            let text = String::from_utf8_lossy(&line);
-            tracing::info!(target: "mooring::server", server = %server, pid, "{}", text.trim_end());
+            tracing::info!(target: "mooring::server", server = %server, pid, "{text}");
         } else if window.1 == STDERR_LINES + 1 {
             tracing::info!(target: "mooring::server", server = %server, pid, "writes much to stderr: some lines are left out");
         }
