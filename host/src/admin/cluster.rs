@@ -83,6 +83,8 @@ fn node(entry: &Entry, caller: &Caller) -> Value {
         "zone": entry.zone,
         "draining": entry.draining,
         "suspect": entry.suspect,
+        "room": entry.load.as_ref().map(|load| load.room),
+        "load": entry.load,
     })
 }
 

@@ -12,6 +12,7 @@ use crate::host;
 use crate::model::{NodeId, ServerName};
 use crate::seam::Link;
 
+use super::room::Gauge;
 use super::{identity, parts};
 
 /// The routes, the agent, and whether the agent registers at once. None unless
@@ -20,7 +21,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, sight): (&Arc<host::Shared>, &Arc<dyn Sight>),
+    (host, sight, gauge): (&Arc<host::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
     weights: &BTreeMap<ServerName, u32>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -44,7 +45,7 @@ pub fn of(
         }),
         sight: Arc::clone(sight),
     };
-    let weights = weights.clone();
+    let (weights, gauge) = (weights.clone(), Arc::clone(gauge));
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -57,6 +58,8 @@ pub fn of(
         interval: node.heartbeat_interval,
         servers: Box::new(move || reports(&reporter, &weights)),
         changes: host.discovery.changes(),
+        room: gauge.changes(),
+        load: Box::new(move || gauge.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
         link: link.clone(),

@@ -20,6 +20,7 @@ use crate::seam::{Link, Pool};
 use crate::store::{Bindings, DataFolder, Records};
 use crate::wasm::{self, Strategy};
 
+use super::room::Gauge;
 use super::routes::Routes;
 use super::{identity, node_side, translate};
 
@@ -37,6 +38,7 @@ pub struct Parts {
     pub routes: Arc<dyn OtherRoutes>,
     /// The control runtime's own way to nodes and servers.
     pub control_link: Link,
+    pub gauge: Arc<Gauge>,
     weights: BTreeMap<ServerName, u32>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
@@ -105,10 +107,17 @@ impl Parts {
             affinity_key: secret,
         });
 
+        let gauge = Gauge::new(&host, config);
         let sight: Arc<dyn Sight> =
             Arc::new(Local { host: Arc::clone(&host), node: node_id.clone() });
-        let node_side =
-            node_side::of(config, address, &node_id, (&host, &sight), &weights, &control_link);
+        let node_side = node_side::of(
+            config,
+            address,
+            &node_id,
+            (&host, &sight, &gauge),
+            &weights,
+            &control_link,
+        );
         let (node_routes, agent) =
             node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
         let role = match (&config.mode, &agent) {
@@ -144,6 +153,7 @@ impl Parts {
             edge,
             routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
             control_link,
+            gauge,
             weights,
             tls,
             credential,

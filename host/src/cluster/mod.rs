@@ -27,7 +27,7 @@ pub use agent::{Agent, Identity, Joined};
 pub use control::{Control, Rejected};
 pub use gate::{Gate, is_near};
 pub use log_follow::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
-pub use messages::{Heartbeat, HeldSession, Registration, ServerReport};
+pub use messages::{Heartbeat, HeldSession, LoadReport, Registration, RoomReport, ServerReport};
 pub use node_routes::NodeRoutes;
 pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};

@@ -22,6 +22,7 @@ mod discovery;
 mod endpoint;
 mod instance;
 mod journal;
+pub mod machine;
 mod mailbox;
 mod notes;
 mod pipe;
@@ -45,6 +46,7 @@ pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
 pub use instance::{Recipe, Served};
 pub use journal::{Journal, Said};
+pub use machine::Memory;
 pub use pipe::Rules;
 pub use sight::{Phase, Seen};
 #[cfg(target_os = "linux")]

@@ -108,6 +108,13 @@ impl Shared {
         counts
     }
 
+    /// Processes of sessions, those that start included. Discovery has its own.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        let of_process = |server| self.transport_of(server) == "stdio";
+        self.per_server().iter().filter(|(s, _)| of_process(s)).map(|(_, n)| *n as usize).sum()
+    }
+
     /// What the children of servers write to stderr.
     #[must_use]
     pub fn journal(&self) -> &Journal {
