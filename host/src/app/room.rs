@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn processes_and_memory_take_up_the_room() {
-        let memory = |free, total| Some(Memory { free: free << 20, total: total << 20 });
+        let memory = |free: u64, total: u64| Some(Memory { free: free << 20, total: total << 20 });
         for (children, memory, min_free, expect) in [
             (1, memory(900, 1000), None, Room::Free),
             (2, memory(900, 1000), None, Room::Full),
