@@ -28,12 +28,13 @@ const END: Duration = Duration::from_secs(20);
 const MAX_SHOWN: usize = 200;
 
 /// Variables that would reach the gateway from whoever runs the tests.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 8] = [
     "PORT",
     "MOORING_HOST",
     "MOORING_DATA",
     "MOORING_CLUSTER_TOKEN",
     "MOORING_SECRET",
+    "MOORING_KEY",
     "MOORING_LOG",
     "MCPHUB_SETTING_PATH",
 ];

@@ -41,3 +41,13 @@ pub fn silent() -> Value {
 pub fn missing() -> Value {
     json!({"command": "mooring-no-such-program"})
 }
+
+/// A counter behind a shell that writes every message to stderr, for a server
+/// that is not the process that was started.
+#[must_use]
+pub fn talkative() -> Value {
+    let script = "echo here I am >&2; \
+                  while IFS= read -r line; do echo \"$line\" >&2; printf '%s\\n' \"$line\"; done \
+                  | mooring-example-counter";
+    json!({"command": "sh", "args": ["-c", script]})
+}

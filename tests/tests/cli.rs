@@ -108,6 +108,8 @@ fn help_names_every_command_and_every_variable() {
         "check",
         "plugin",
         "join",
+        "ps",
+        "logs",
         "--config",
         "--allow-open",
         "PORT",
@@ -115,6 +117,7 @@ fn help_names_every_command_and_every_variable() {
         "MOORING_DATA",
         "MOORING_CLUSTER_TOKEN",
         "MOORING_SECRET",
+        "MOORING_KEY",
         "MCPHUB_SETTING_PATH",
     ] {
         assert!(page.contains(part), "{part}:\n{page}");

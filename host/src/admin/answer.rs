@@ -39,3 +39,8 @@ impl Answer {
 pub async fn not_found() -> Answer {
     Answer::failure(StatusCode::NOT_FOUND, "Not found")
 }
+
+/// The router adds what is allowed.
+pub async fn method_not_allowed() -> Answer {
+    Answer::failure(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+}

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Extension;
-use axum::extract::{Path, Query, State};
-use http::{HeaderMap, StatusCode};
+use axum::extract::State;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,18 +13,10 @@ use crate::model::{Reach, SessionId, UnixMillis};
 use crate::store::Record;
 
 use super::answer::Answer;
+use super::extract::{Admitted, Asked, AtCoordinator, Named};
 use super::{Admin, Caller, Role};
 
-const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
-
-pub async fn status(
-    State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-) -> Answer {
-    if let Err((status, text)) = (admin.admit)(&headers, caller.local) {
-        return Answer::failure(status, text);
-    }
+pub async fn status(_: Admitted, State(admin): State<Arc<Admin>>) -> Answer {
     let (mode, node_id) = match admin.role {
         Role::Standalone => {
             return Answer::Data(json!({
@@ -61,14 +52,10 @@ pub struct Filter {
 }
 
 pub async fn nodes(
+    AtCoordinator(caller): AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
-    Query(filter): Query<Filter>,
-    headers: HeaderMap,
+    Asked(filter): Asked<Filter>,
 ) -> Answer {
-    if let Err(refused) = coordinator(&admin, &headers, &caller) {
-        return refused;
-    }
     let only_active = filter.active.as_deref() == Some("true");
     let nodes: Vec<Value> = admin
         .registry
@@ -96,6 +83,8 @@ fn node(entry: &Entry, caller: &Caller) -> Value {
         "zone": entry.zone,
         "draining": entry.draining,
         "suspect": entry.suspect,
+        "room": entry.load.as_ref().map(|load| load.room),
+        "load": entry.load,
     })
 }
 
@@ -115,14 +104,10 @@ fn address(entry: &Entry, caller: &Caller) -> (String, u16, String) {
 }
 
 pub async fn replicas(
+    AtCoordinator(caller): AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
+    Named(name): Named,
 ) -> Answer {
-    if let Err(refused) = coordinator(&admin, &headers, &caller) {
-        return refused;
-    }
     let replicas: Vec<Value> = admin
         .registry
         .entries()
@@ -143,14 +128,10 @@ pub async fn replicas(
 }
 
 pub async fn session(
+    _: AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
+    Named(id): Named,
 ) -> Answer {
-    if let Err(refused) = coordinator(&admin, &headers, &caller) {
-        return refused;
-    }
     let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
     match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
         Some((session, record)) => Answer::Data(affinity(&admin, session, &record)),
@@ -184,19 +165,4 @@ fn affinity(admin: &Admin, session: SessionId, record: &Record) -> Value {
         members.insert("serverId".to_owned(), server.as_str().into());
     }
     answer
-}
-
-/// Lets a request in that only a coordinator answers.
-fn coordinator(admin: &Admin, headers: &HeaderMap, caller: &Caller) -> Result<(), Answer> {
-    (admin.admit)(headers, caller.local).map_err(|(status, text)| Answer::failure(status, text))?;
-    match admin.role {
-        Role::Coordinator { .. } => Ok(()),
-        Role::Standalone | Role::Node { .. } => {
-            Err(Answer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR))
-        }
-    }
-}
-
-pub(super) fn only_coordinator() -> Answer {
-    Answer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR)
 }

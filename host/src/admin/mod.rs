@@ -1,8 +1,13 @@
-//! The management API: cluster, health, metrics. Shapes are the guide's.
+//! The management API: cluster, instances, logs, health, metrics. Shapes are the
+//! guide's where it has any.
 
 mod answer;
 mod cluster;
+mod extract;
 mod health;
+mod instances;
+mod local;
+mod logs;
 mod metrics;
 mod nodes;
 
@@ -12,18 +17,23 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use http::header::CONTENT_TYPE;
 use http::{Request, Response};
-use tokio::sync::{Notify, watch};
+use http_body_util::BodyExt as _;
+use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
-use crate::cluster::{Control, Gate, Joined, Registry};
+use crate::cluster::{Control, Gate, Joined, Registry, Sight};
 use crate::edge::Metrics;
 use crate::host;
 use crate::model::{NodeId, UnixMillis};
+use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::seam::{Body, Link};
 use crate::store::Bindings;
 use crate::wasm::Strategy;
+
+pub use local::Local;
 
 /// A heartbeat of a node with ten thousand servers fits.
 const MAX_BODY: usize = 1 << 20;
@@ -48,6 +58,8 @@ pub struct Admin {
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
     pub host: Arc<host::Shared>,
+    /// The same host, as those see it who look into it.
+    pub sight: Arc<dyn Sight>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
     /// Lets a request to `/api` in, or says with status and text why not.
@@ -82,11 +94,14 @@ impl Api {
             .route("/api/cluster/nodes", get(cluster::nodes))
             .route("/api/cluster/servers/{name}/replicas", get(cluster::replicas))
             .route("/api/cluster/sessions/{id}", get(cluster::session))
+            .route("/api/cluster/instances", get(instances::instances))
+            .route("/api/logs", get(logs::logs))
             .route("/api/cluster/register", post(nodes::register))
             .route("/api/cluster/heartbeat", post(nodes::heartbeat))
             .route("/api/cluster/deregister", post(nodes::deregister))
             .route("/api/cluster/join", post(nodes::join))
             .fallback(answer::not_found)
+            .method_not_allowed_fallback(answer::method_not_allowed)
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
             .with_state(admin);
         Self(router)
@@ -104,7 +119,31 @@ impl Api {
         // A router never fails: its error type has no value.
         let Ok(response) = self.0.oneshot(request).await;
         let (parts, body) = response.into_parts();
+        if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::EVENT_STREAM) {
+            return Response::from_parts(parts, passed_on(body));
+        }
         let bytes = axum::body::to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
         Response::from_parts(parts, Body::from(bytes))
     }
+}
+
+/// A stream as it comes. It ends when its reader leaves, and is not read faster
+/// than its reader reads.
+fn passed_on(mut body: axum::body::Body) -> Body {
+    let (writer, passed) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = writer.closed() => return,
+            };
+            let Some(Ok(frame)) = frame else { return };
+            if let Ok(data) = frame.into_data()
+                && writer.send(data).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    Body::Channel(passed)
 }

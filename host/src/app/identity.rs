@@ -4,7 +4,8 @@ use crate::config::{Mode, NodeMode};
 use crate::model::{NodeId, SessionId};
 use crate::store::DataFolder;
 
-/// The id that stands for a process without a cluster, never seen outside.
+/// The id that stands for a process without a cluster, in metrics and lists of
+/// instances.
 const STANDALONE: &str = "standalone";
 const COORDINATOR: &str = "coordinator";
 

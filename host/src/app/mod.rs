@@ -9,6 +9,7 @@ mod identity;
 mod node_side;
 mod notices;
 mod parts;
+mod room;
 mod routes;
 mod strategy_view;
 mod summary;
@@ -111,6 +112,9 @@ fn background(
     parts.host.discovery.start(&parts.host, parts.control_link.pool());
     tokio::spawn(publish_topology(Arc::clone(parts)));
     tokio::spawn(publish_catalogues(Arc::clone(parts)));
+    tokio::spawn(
+        Arc::clone(&parts.gauge).watch(Arc::clone(&parts.registry), parts.node_id.clone()),
+    );
     tokio::spawn(take_suspects(Arc::clone(parts)));
     let between_sweeps = match &config.mode {
         Mode::Coordinator(coordinator) => coordinator.cleanup_interval,

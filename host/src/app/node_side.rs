@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport};
+use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport, Sight};
 use crate::config::{Config, Mode};
 use crate::host;
 use crate::model::{NodeId, ServerName};
 use crate::seam::Link;
 
+use super::room::Gauge;
 use super::{identity, parts};
 
 /// The routes, the agent, and whether the agent registers at once. None unless
@@ -20,7 +21,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    host: &Arc<host::Shared>,
+    (host, sight, gauge): (&Arc<host::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
     weights: &BTreeMap<ServerName, u32>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -42,8 +43,9 @@ pub fn of(
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
+        sight: Arc::clone(sight),
     };
-    let weights = weights.clone();
+    let (weights, gauge) = (weights.clone(), Arc::clone(gauge));
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -56,6 +58,8 @@ pub fn of(
         interval: node.heartbeat_interval,
         servers: Box::new(move || reports(&reporter, &weights)),
         changes: host.discovery.changes(),
+        room: gauge.changes(),
+        load: Box::new(move || gauge.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
         link: link.clone(),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Role};
-use crate::cluster::{Agent, Control, Entry, Gate, Registry, Status};
+use crate::admin::{Admin, Api, Local, Role};
+use crate::cluster::{Agent, Control, Entry, Gate, Registry, Sight};
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
 use crate::host::{self, Host};
@@ -20,6 +20,7 @@ use crate::seam::{Link, Pool};
 use crate::store::{Bindings, DataFolder, Records};
 use crate::wasm::{self, Strategy};
 
+use super::room::Gauge;
 use super::routes::Routes;
 use super::{identity, node_side, translate};
 
@@ -37,6 +38,7 @@ pub struct Parts {
     pub routes: Arc<dyn OtherRoutes>,
     /// The control runtime's own way to nodes and servers.
     pub control_link: Link,
+    pub gauge: Arc<Gauge>,
     weights: BTreeMap<ServerName, u32>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
@@ -105,7 +107,17 @@ impl Parts {
             affinity_key: secret,
         });
 
-        let node_side = node_side::of(config, address, &node_id, &host, &weights, &control_link);
+        let gauge = Gauge::new(&host, config);
+        let sight: Arc<dyn Sight> =
+            Arc::new(Local { host: Arc::clone(&host), node: node_id.clone() });
+        let node_side = node_side::of(
+            config,
+            address,
+            &node_id,
+            (&host, &sight, &gauge),
+            &weights,
+            &control_link,
+        );
         let (node_routes, agent) =
             node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
         let role = match (&config.mode, &agent) {
@@ -127,6 +139,7 @@ impl Parts {
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics,
             host: Arc::clone(&host),
+            sight,
             strategy,
             started_at: UnixMillis::now(),
             admit: edge::admit_management(Arc::clone(&edge)),
@@ -140,6 +153,7 @@ impl Parts {
             edge,
             routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
             control_link,
+            gauge,
             weights,
             tls,
             credential,
@@ -188,25 +202,13 @@ impl Parts {
             Mode::Node(node) => (identity::node_name(node), node.labels.clone()),
             Mode::Coordinator(_) | Mode::Standalone => (self.node_id.to_string(), Vec::new()),
         };
+        let (id, host) = (self.node_id.clone(), address.ip().to_string());
         self.registry.register(Entry {
-            id: self.node_id.clone(),
-            name,
-            url: String::new(),
-            host: address.ip().to_string(),
-            port: address.port(),
-            incarnation: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            reach: Reach::Local,
             servers,
             zone: self.zone.clone(),
             labels,
-            heartbeat_interval: Duration::ZERO,
-            status: Status::Active,
-            draining: false,
-            suspect: false,
-            last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
-            registered_at: UnixMillis::now(),
+            ..Entry::new(id, name, Reach::Local, host, address.port())
         });
         // The edge routes from its first request on.
         let topology = Arc::clone(&self.registry.topology().borrow());

@@ -1,6 +1,6 @@
 //! The topology in the strategies' words.
 
-use crate::model::{Health, Topology};
+use crate::model::{Health, Room, Topology};
 use crate::wasm::vocabulary;
 
 /// Nodes keep their order, servers are sorted by name.
@@ -8,7 +8,7 @@ use crate::wasm::vocabulary;
 pub fn of(topology: &Topology, local_zone: &str) -> vocabulary::Topology {
     let nodes = topology.nodes.iter().map(|node| vocabulary::Node {
         id: node.id.to_string(),
-        health: health(node.health),
+        health: health(node.health, node.room),
         priority: 0,
         zone: node.zone.to_string(),
         labels: node.labels.clone(),
@@ -33,8 +33,11 @@ pub fn of(topology: &Topology, local_zone: &str) -> vocabulary::Topology {
     }
 }
 
-fn health(health: Health) -> vocabulary::Health {
+/// The contract has no word for room: who has none is for when nothing else is
+/// left, as a node that has failed lately.
+fn health(health: Health, room: Room) -> vocabulary::Health {
     match health {
+        Health::Healthy if room != Room::Free => vocabulary::Health::Degraded,
         Health::Healthy => vocabulary::Health::Healthy,
         Health::Suspect => vocabulary::Health::Degraded,
         Health::Draining => vocabulary::Health::Draining,

@@ -4,7 +4,10 @@
 //! or the command line is wrong.
 
 mod call;
+mod gateway;
+mod logs;
 mod plugin;
+mod ps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +16,8 @@ use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::{self, Loaded, Sources};
+
+use gateway::Gateway;
 
 const WRONG: u8 = 2;
 
@@ -28,6 +33,7 @@ const WRONG: u8 = 2;
   MOORING_HOST            address to listen on (0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   what coordinator and nodes show each other
+  MOORING_KEY             shown to a running gateway that asks for bearerAuthKey
   MOORING_SECRET          seals session ids; generated into the data folder if unset
   MOORING_LOG             log filter, such as info or mooring=debug
   MOORING_LOG_FORMAT      text or json
@@ -62,15 +68,48 @@ enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// List the servers that run: here, or on all nodes of a coordinator
+    Ps {
+        /// Only this server
+        server: Option<String>,
+        /// Only this node
+        #[arg(long)]
+        node: Option<String>,
+        /// JSON for programs
+        #[arg(long)]
+        json: bool,
+        /// The gateway's base URL [default: as the settings and PORT say]
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Show what a server writes to stderr
+    Logs {
+        server: String,
+        /// Go on with new lines as they come
+        #[arg(long, short)]
+        follow: bool,
+        /// So many of the last lines
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+        lines: usize,
+        /// Only this node
+        #[arg(long)]
+        node: Option<String>,
+        /// One JSON text a line for programs
+        #[arg(long)]
+        json: bool,
+        /// The gateway's base URL [default: as the settings and PORT say]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Ask a node that is waiting (registerOnStartup: false) to register
     Join {
-        /// The node's base URL [default: http://127.0.0.1:$PORT]
+        /// The node's base URL [default: as the settings and PORT say]
         #[arg(long)]
         url: Option<String>,
     },
     /// Exit with 0 if a gateway answers /health (for container health checks)
     Health {
-        /// The gateway's base URL [default: http://127.0.0.1:$PORT]
+        /// The gateway's base URL [default: as the settings and PORT say]
         #[arg(long)]
         url: Option<String>,
     },
@@ -99,9 +138,40 @@ pub fn main() -> ExitCode {
         Some(Command::Plugin { command: PluginCommand::Inspect { file, settings } }) => {
             plugin::inspect(file, settings)
         }
-        Some(Command::Join { url }) => call::join(url.as_deref()),
-        Some(Command::Health { url }) => call::health(url.as_deref()),
+        Some(Command::Ps { server, node, json, url }) => {
+            let gateway = gateway(&cli, url.as_deref());
+            ps::run(&gateway, server.as_deref(), node.as_deref(), *json)
+        }
+        Some(Command::Logs { server, follow, lines, node, json, url }) => {
+            let gateway = gateway(&cli, url.as_deref());
+            let (lines, follow, json) = (*lines, *follow, *json);
+            let asked = logs::Asked { server, node: node.as_deref(), lines, follow, json };
+            logs::run(&gateway, &asked)
+        }
+        Some(Command::Join { url }) => call::join(&gateway(&cli, url.as_deref())),
+        Some(Command::Health { url }) => call::health(&gateway(&cli, url.as_deref())),
     }
+}
+
+/// Settings that cannot be read keep nobody from calling a gateway.
+fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
+    let loaded = try_load(cli);
+    Gateway::find(url, loaded.as_ref().ok())
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("mooring: {}", printable(why));
+    ExitCode::FAILURE
+}
+
+/// What came from elsewhere must not steer the terminal.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\t' => vec![c],
+        c if c.is_control() => c.escape_default().collect(),
+        c => vec![c],
+    };
+    text.chars().flat_map(shown).collect()
 }
 
 fn serve(cli: &Cli) -> ExitCode {
@@ -138,6 +208,16 @@ fn check(cli: &Cli) -> ExitCode {
 }
 
 fn load(cli: &Cli) -> Option<Loaded> {
+    match try_load(cli) {
+        Ok(loaded) => Some(loaded),
+        Err(report) => {
+            eprintln!("{report}");
+            None
+        }
+    }
+}
+
+fn try_load(cli: &Cli) -> Result<Loaded, config::Report> {
     let env = |name: &str| std::env::var(name).ok();
     let sources = Sources {
         explicit: cli.config.clone(),
@@ -145,13 +225,7 @@ fn load(cli: &Cli) -> Option<Loaded> {
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         allow_open: cli.allow_open,
     };
-    match config::load(&sources) {
-        Ok(loaded) => Some(loaded),
-        Err(report) => {
-            eprintln!("{report}");
-            None
-        }
-    }
+    config::load(&sources)
 }
 
 fn start_log() {

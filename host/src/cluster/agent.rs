@@ -16,17 +16,19 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
-use crate::model::{NodeId, SessionId};
+use crate::model::{NodeId, Room, SessionId};
 use crate::protocol::headers;
 use crate::seam::{Body, Link, collect};
 
-use super::messages::{Heartbeat, Registration, ServerReport};
+use super::messages::{Heartbeat, LoadReport, Registration, ServerReport};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause after a failed registration; it doubles up to the heartbeat
 /// interval, so that a node is in within one step of its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Between two heartbeats that are sent because there is room again or no more.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for the coordinator at the end.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 /// The answer's text that goes into the log.
@@ -69,6 +71,9 @@ pub struct Agent {
     pub servers: Box<dyn Fn() -> Vec<ServerReport> + Send + Sync>,
     /// Changes of what `servers` says.
     pub changes: watch::Receiver<u64>,
+    /// What the node has to do now, and changes of its room.
+    pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
+    pub room: watch::Receiver<Room>,
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
     pub link: Link,
@@ -133,6 +138,7 @@ impl Agent {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         timer.tick().await;
         let mut failing = false;
+        let mut sent = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 _ = timer.tick() => {}
@@ -142,12 +148,22 @@ impl Agent {
                         timer.tick().await;
                     }
                 }
+                changed = self.room.changed() => {
+                    if changed.is_err() {
+                        timer.tick().await;
+                    }
+                    // A node that is full and not in turn is no news each time.
+                    tokio::time::sleep_until(sent + ROOM_PAUSE).await;
+                    self.room.borrow_and_update();
+                }
             }
+            sent = tokio::time::Instant::now();
             let heartbeat = Heartbeat {
                 id: self.identity.id.to_string(),
                 incarnation: Some(self.identity.incarnation.clone()),
                 servers: Some((self.servers)()),
                 draining: false,
+                load: Some((self.load)()),
             };
             match self.call("/api/cluster/heartbeat", &heartbeat).await {
                 Answer::Taken => failing = false,
@@ -176,6 +192,7 @@ impl Agent {
             incarnation: Some(self.identity.incarnation.clone()),
             servers: None,
             draining: true,
+            load: None,
         };
         if let Answer::Failed(why) = self.call("/api/cluster/deregister", &good_bye).await {
             tracing::warn!("could not deregister: {why}");
@@ -196,6 +213,7 @@ impl Agent {
             zone: self.identity.zone.clone(),
             labels: self.identity.labels.iter().cloned().collect(),
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
+            load: Some((self.load)()),
         }
     }
 

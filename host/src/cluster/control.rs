@@ -21,7 +21,7 @@ use super::gate::is_near;
 use super::messages::{BindingsPage, Heartbeat, Proof, Registration, ServerReport};
 use super::proof::prove;
 use super::recall;
-use super::registry::{Entry, Registry, Status};
+use super::registry::{Beat, Entry, Registry, Status};
 
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node id of a coordinator's own host.
@@ -137,10 +137,8 @@ impl Control {
             Some(reports) => Some(replicas(reports.clone())?),
         };
         let incarnation = heartbeat.incarnation.as_deref();
-        let now = Instant::now();
-        self.registry
-            .heartbeat(&id, incarnation, servers, heartbeat.draining, now)
-            .map_err(|_| unknown())?;
+        let beat = Beat { servers, draining: heartbeat.draining, load: heartbeat.load.clone() };
+        self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         Ok(())
     }
@@ -200,28 +198,19 @@ impl Control {
         } else {
             (format!("{scheme}://{peer_host}:{port}"), peer_host)
         };
+        let reach = Reach::Remote(url.as_str().into());
         Ok(Entry {
-            id,
-            name: registration.name,
-            reach: Reach::Remote(url.as_str().into()),
-            url,
-            host,
-            port,
             incarnation: registration.incarnation,
             version: registration.version,
             servers: replicas(registration.servers)?,
             zone: registration.zone,
             labels: registration.labels.into_iter().collect(),
+            load: registration.load,
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
                 0 => 5000,
                 interval => interval,
             }),
-            status: Status::Active,
-            draining: false,
-            suspect: false,
-            last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
-            registered_at: UnixMillis::now(),
+            ..Entry::new(id, registration.name, reach, host, port)
         })
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Room;
+
 /// `POST /api/cluster/register`. The guide's fields come first; the others have
 /// defaults, so that a registration by hand works.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Registration {
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub heartbeat_interval: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
 }
 
 /// `POST /api/cluster/heartbeat`.
@@ -50,6 +54,59 @@ pub struct Heartbeat {
     pub servers: Option<Vec<ServerReport>>,
     #[serde(default)]
     pub draining: bool,
+    /// Absent: unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadReport>,
+}
+
+/// What a node has to do, and what is left for more.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadReport {
+    pub room: RoomReport,
+    /// Processes of sessions, and how many there may be.
+    pub children: u32,
+    pub slots: u32,
+    /// Bytes that the machine or the container has.
+    pub free_memory: Option<u64>,
+    pub total_memory: Option<u64>,
+    /// Of the last minute.
+    pub load_average: Option<f64>,
+    pub cpus: u32,
+    /// By server.
+    pub instances: BTreeMap<String, u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoomReport {
+    #[default]
+    Free,
+    Full,
+    LowMemory,
+    /// Of a later version. Whoever cannot take a session refuses it.
+    #[serde(other)]
+    Unknown,
+}
+
+impl From<RoomReport> for Room {
+    fn from(report: RoomReport) -> Self {
+        match report {
+            RoomReport::Free | RoomReport::Unknown => Self::Free,
+            RoomReport::Full => Self::Full,
+            RoomReport::LowMemory => Self::LowMemory,
+        }
+    }
+}
+
+impl From<Room> for RoomReport {
+    fn from(room: Room) -> Self {
+        match room {
+            Room::Free => Self::Free,
+            Room::Full => Self::Full,
+            Room::LowMemory => Self::LowMemory,
+        }
+    }
 }
 
 /// A hosted server: its name alone, or with what the node knows of it.

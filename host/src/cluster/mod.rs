@@ -7,6 +7,7 @@
 //!       ◄─ GET  /cluster/bindings?after= ──    │  (which sessions does it hold)
 //! agent ── POST /api/cluster/heartbeat ───►    │
 //! node  ◄─ /cluster/servers/{server}/mcp ── edge
+//! node  ◄─ /cluster/instances, /cluster/logs ── whoever looks
 //! ```
 //!
 //! `registry` is policy without IO; `control` and `agent` drive it.
@@ -14,16 +15,23 @@
 mod agent;
 mod control;
 mod gate;
+mod log_follow;
 mod messages;
 mod node_routes;
 mod proof;
 mod recall;
 mod registry;
+mod sight;
 
 pub use agent::{Agent, Identity, Joined};
 pub use control::{Control, Rejected};
 pub use gate::{Gate, is_near};
-pub use messages::{Heartbeat, HeldSession, Registration, ServerReport};
+pub use log_follow::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
+pub use messages::{Heartbeat, HeldSession, LoadReport, Registration, RoomReport, ServerReport};
 pub use node_routes::NodeRoutes;
 pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};
+pub use sight::{
+    InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, Sight, StderrLine,
+    USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
+};

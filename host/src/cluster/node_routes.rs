@@ -12,8 +12,10 @@ use crate::seam::{Body, Endpoint, Facts, Outcome, percent_decoded};
 
 use super::agent::Identity;
 use super::gate::{Denied, Gate};
+use super::log_follow::{MOST_LOG_LINES, lines_of};
 use super::messages::{BindingsPage, HeldSession, Proof};
 use super::proof::prove;
+use super::sight::{Look, MOST_INSTANCES, MOST_LINES, Place, Sight};
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
@@ -30,6 +32,7 @@ pub struct NodeRoutes {
     pub gate: Gate,
     pub identity: Arc<Identity>,
     pub held: Arc<HeldPage>,
+    pub sight: Arc<dyn Sight>,
 }
 
 impl NodeRoutes {
@@ -54,6 +57,13 @@ impl NodeRoutes {
         }
         if path == "bindings" {
             return self.bindings(request.uri().query().unwrap_or(""));
+        }
+        if path == "instances" {
+            let look = look_of(request.uri().query().unwrap_or(""));
+            return json(&self.sight.instances(look).await);
+        }
+        if path == "logs" {
+            return self.logs(request.uri().query().unwrap_or(""));
         }
         let Some((server, tail)) = server_in(path) else {
             return refuse(StatusCode::NOT_FOUND, "no such path below /cluster/");
@@ -92,6 +102,17 @@ impl NodeRoutes {
         json(&proof)
     }
 
+    fn logs(&self, query: &str) -> Response<Body> {
+        let server = parameter(query, "server").and_then(|name| ServerName::parse(&name).ok());
+        let Some(server) = server.filter(|server| self.sight.hosts(server)) else {
+            return refuse(StatusCode::NOT_FOUND, "no such server on this node");
+        };
+        let lines = parameter(query, "lines").and_then(|lines| lines.parse().ok());
+        let lines = lines.unwrap_or(MOST_LOG_LINES).min(MOST_LOG_LINES);
+        let follow = parameter(query, "follow").is_some_and(|follow| follow == "true");
+        Response::new(lines_of(self.sight.log(server, lines, follow)))
+    }
+
     fn bindings(&self, query: &str) -> Response<Body> {
         let after = parameter(query, "after").unwrap_or_default();
         let after = after.split_once('/').and_then(|(session, server)| {
@@ -102,6 +123,17 @@ impl NodeRoutes {
         let last = bindings.last().filter(|_| full);
         let next = last.map(|held| format!("{}/{}", held.session, held.server));
         json(&BindingsPage { bindings, next })
+    }
+}
+
+/// What is missing is as large as it may be.
+fn look_of(query: &str) -> Look {
+    let number = |name| parameter(query, name).and_then(|number| number.parse().ok());
+    Look {
+        server: parameter(query, "server").and_then(|name| ServerName::parse(&name).ok()),
+        after: parameter(query, "after").and_then(|place| Place::parse(&place)),
+        limit: number("limit").unwrap_or(MOST_INSTANCES).clamp(1, MOST_INSTANCES),
+        lines: number("lines").unwrap_or(MOST_LINES).min(MOST_LINES),
     }
 }
 

@@ -1,12 +1,12 @@
 //! After a coordinator's start: asking the nodes of before for their sessions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
+use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::seam::Link;
 use crate::store::DataFolder;
 
@@ -129,24 +129,14 @@ fn entry_of(kept: Kept) -> Option<Entry> {
         .iter()
         .filter_map(|(name, weight)| Some((ServerName::parse(name).ok()?, *weight)))
         .map(|(name, weight)| (name, Replica::of_weight(weight)));
+    let id = NodeId::parse(&kept.id).ok()?;
+    let reach = Reach::Remote(kept.url.as_str().into());
     Some(Entry {
-        id: NodeId::parse(&kept.id).ok()?,
-        name: kept.name,
-        reach: Reach::Remote(kept.url.as_str().into()),
-        url: kept.url,
-        host: kept.host,
-        port: kept.port,
-        incarnation: String::new(),
         version: kept.version,
         servers: servers.collect(),
         zone: kept.zone,
         labels: kept.labels,
         heartbeat_interval: Duration::from_millis(kept.heartbeat_interval),
-        status: Status::Active,
-        draining: false,
-        suspect: false,
-        last_heartbeat: UnixMillis::now(),
-        last_seen: Instant::now(),
-        registered_at: UnixMillis::now(),
+        ..Entry::new(id, kept.name, reach, kept.host, kept.port)
     })
 }

@@ -23,6 +23,8 @@ use tokio::sync::watch;
 
 use crate::model::{Health, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
 
+use super::messages::LoadReport;
+
 /// A dead node is forgotten after so many node timeouts.
 const FORGET_AFTER: u32 = 10;
 
@@ -65,6 +67,8 @@ pub struct Entry {
     pub status: Status,
     pub draining: bool,
     pub suspect: bool,
+    /// Nodes of earlier versions do not say.
+    pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
     /// The lease counts from here.
     pub last_seen: Instant,
@@ -72,6 +76,37 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A node heard of just now: active, and nothing known of what it may say of
+    /// itself.
+    #[must_use]
+    pub fn new(id: NodeId, name: String, reach: Reach, host: String, port: u16) -> Self {
+        let url = match &reach {
+            Reach::Local => String::new(),
+            Reach::Remote(url) => url.to_string(),
+        };
+        Self {
+            id,
+            name,
+            url,
+            host,
+            port,
+            incarnation: String::new(),
+            version: String::new(),
+            reach,
+            servers: BTreeMap::new(),
+            zone: String::new(),
+            labels: Vec::new(),
+            heartbeat_interval: Duration::ZERO,
+            status: Status::Active,
+            draining: false,
+            suspect: false,
+            load: None,
+            last_heartbeat: UnixMillis::now(),
+            last_seen: Instant::now(),
+            registered_at: UnixMillis::now(),
+        }
+    }
+
     fn health(&self) -> Health {
         match self.status {
             Status::Inactive => Health::Inactive,
@@ -88,11 +123,20 @@ impl Entry {
             name: self.name.as_str().into(),
             reach: self.reach.clone(),
             health: self.health(),
+            room: self.load.as_ref().map(|load| load.room.into()).unwrap_or_default(),
             zone: self.zone.as_str().into(),
             labels: self.labels.clone(),
             servers: self.servers.clone(),
         }
     }
+}
+
+/// What a heartbeat says. What is absent has not changed.
+#[derive(Debug, Clone, Default)]
+pub struct Beat {
+    pub servers: Option<BTreeMap<ServerName, Replica>>,
+    pub draining: bool,
+    pub load: Option<LoadReport>,
 }
 
 /// What the passing of time has done.
@@ -152,8 +196,7 @@ impl Registry {
         &self,
         id: &NodeId,
         incarnation: Option<&str>,
-        servers: Option<BTreeMap<ServerName, Replica>>,
-        draining: bool,
+        said: Beat,
         now: Instant,
     ) -> Result<(), Unknown> {
         let beat = |nodes: &mut BTreeMap<NodeId, Entry>| {
@@ -167,10 +210,11 @@ impl Registry {
             entry.last_seen = now;
             entry.status = Status::Active;
             entry.suspect = false;
-            entry.draining = draining;
-            if let Some(servers) = servers {
+            entry.draining = said.draining;
+            if let Some(servers) = said.servers {
                 entry.servers = servers;
             }
+            entry.load = said.load.or_else(|| entry.load.take());
             Ok(entry.node() != before)
         };
         // Most heartbeats change nothing that the edge sees, and there are many.
@@ -210,6 +254,20 @@ impl Registry {
                 entry.servers = servers;
             }
         });
+    }
+
+    /// What this process's own node has left.
+    pub fn set_local_load(&self, id: &NodeId, load: LoadReport) {
+        let set = |nodes: &mut BTreeMap<NodeId, Entry>| {
+            let Some(entry) = nodes.get_mut(id) else { return false };
+            let before = entry.load.replace(load).map(|load| load.room);
+            before.unwrap_or_default() != entry.load.as_ref().map(|l| l.room).unwrap_or_default()
+        };
+        // As with heartbeats: it comes often and changes little.
+        let changed = set(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
+        if changed {
+            self.change(|_| ());
+        }
     }
 
     /// Marks nodes whose lease has run out, once each.
@@ -280,29 +338,19 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::RoomReport;
+    use crate::model::Room;
 
     const TIMEOUT: Duration = Duration::from_secs(15);
 
     fn entry(id: &str, at: Instant) -> Entry {
+        let reach = Reach::Remote("http://10.0.0.1:3001".into());
+        let id = NodeId::parse(id).unwrap();
         Entry {
-            id: NodeId::parse(id).unwrap(),
-            name: id.to_owned(),
-            url: "http://10.0.0.1:3001".into(),
-            host: "10.0.0.1".into(),
-            port: 3001,
             incarnation: "one".into(),
-            version: String::new(),
-            reach: Reach::Remote("http://10.0.0.1:3001".into()),
-            servers: BTreeMap::new(),
-            zone: String::new(),
-            labels: Vec::new(),
-            heartbeat_interval: Duration::from_secs(5),
-            status: Status::Active,
-            draining: false,
-            suspect: false,
             last_heartbeat: UnixMillis(7),
             last_seen: at,
-            registered_at: UnixMillis(7),
+            ..Entry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
         }
     }
 
@@ -320,7 +368,7 @@ mod tests {
         let unhealthy = Event::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
         assert_eq!(registry.expire(late), [unhealthy]);
         assert_eq!(registry.expire(late), []);
-        assert_eq!(registry.heartbeat(&id, Some("one"), None, false, late), Ok(()));
+        assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), late), Ok(()));
         assert_eq!(status(&registry, "n1"), Some(Status::Active));
     }
 
@@ -340,12 +388,12 @@ mod tests {
     fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
         let registry = Registry::new(TIMEOUT);
         let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-        assert_eq!(registry.heartbeat(&id, None, None, false, now), Err(Unknown));
+        assert_eq!(registry.heartbeat(&id, None, Beat::default(), now), Err(Unknown));
         registry.register(entry("n1", now));
-        assert_eq!(registry.heartbeat(&id, Some("two"), None, false, now), Err(Unknown));
+        assert_eq!(registry.heartbeat(&id, Some("two"), Beat::default(), now), Err(Unknown));
         assert!(!registry.deregister(&id, Some("two")));
         assert!(registry.deregister(&id, Some("one")));
-        assert_eq!(registry.heartbeat(&id, Some("one"), None, false, now), Err(Unknown));
+        assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), now), Err(Unknown));
     }
 
     #[test]
@@ -355,11 +403,32 @@ mod tests {
         registry.register(entry("n1", now));
         let generation = || registry.topology().borrow().generation;
         let before = generation();
-        let _ = registry.heartbeat(&id, Some("one"), None, false, now);
+        let _ = registry.heartbeat(&id, Some("one"), Beat::default(), now);
         assert_eq!(generation(), before);
         registry.suspect(&id);
         assert_eq!(generation(), before + 1);
-        let _ = registry.heartbeat(&id, Some("one"), None, true, now);
+        let _ =
+            registry.heartbeat(&id, Some("one"), Beat { draining: true, ..Beat::default() }, now);
         assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
+    }
+
+    #[test]
+    fn a_heartbeat_that_does_not_speak_of_load_leaves_it_as_it_was() {
+        let registry = Registry::new(TIMEOUT);
+        let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+        registry.register(entry("n1", now));
+        let room = || registry.topology().borrow().nodes[0].room;
+        assert_eq!(room(), Room::Free);
+        let load = LoadReport { room: RoomReport::Full, ..LoadReport::default() };
+        for (load, expect) in [
+            (Some(load.clone()), Room::Full),
+            (None, Room::Full),
+            (Some(LoadReport { room: RoomReport::LowMemory, ..load }), Room::LowMemory),
+            (Some(LoadReport::default()), Room::Free),
+        ] {
+            let beat = Beat { load, ..Beat::default() };
+            assert_eq!(registry.heartbeat(&id, None, beat, now), Ok(()));
+            assert_eq!(room(), expect);
+        }
     }
 }

@@ -45,6 +45,9 @@ fn overview(page: &mut Page, config: &Config) {
         None => "generated in the data folder",
     };
     page.row("session secret", secret);
+    if let Some(bytes) = config.min_free_memory {
+        page.row("free memory", format!("new sessions go elsewhere with less than {bytes} bytes"));
+    }
     if let Store::Redis(_) = config.store {
         page.row("store", "redis");
     }

@@ -20,6 +20,9 @@ const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
 /// A sealed session id lives for seven days, so no affinity outlives it.
 const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
 
+/// More than any machine has; what JavaScript still counts exactly.
+const MAX_FREE_MEMORY: u64 = 1 << 53;
+
 /// Weights beyond this make the lightest replica unreachable in practice.
 pub(super) const MAX_WEIGHT: u64 = 1000;
 
@@ -86,6 +89,8 @@ pub(super) struct Cluster {
     pub store: Store,
     /// Applies in every mode.
     pub affinity_timeout: Duration,
+    /// Likewise.
+    pub min_free_memory: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,12 +106,14 @@ pub(super) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
     let node = cluster.section("node").lenient_unless(role == Role::Node);
     let shared = cluster.clone().lenient_unless(role != Role::Standalone);
     let coordinator = read_coordinator(&coordinator);
+    let min_free_memory = min_free_memory(&node);
     let node = read_node(&node, sources, role == Role::Node);
     Cluster {
         token: secret_or_variable(&shared, "token", "MOORING_CLUSTER_TOKEN", sources),
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         store: store(cluster, sources),
         affinity_timeout: coordinator.sticky_session_timeout,
+        min_free_memory,
         mode: match (role, node) {
             (Role::Coordinator, _) => Mode::Coordinator(coordinator),
             (Role::Node, Some(node)) => Mode::Node(node),
@@ -216,6 +223,11 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
         }
     }
     labels
+}
+
+/// Bytes.
+fn min_free_memory(node: &Section<'_>) -> Option<u64> {
+    node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
 }
 
 fn store(cluster: &Section<'_>, sources: &Sources<'_>) -> Store {

@@ -120,6 +120,7 @@ pub(super) const USED: &[&str] = &[
     "systemConfig.cluster.node.labels",
     "systemConfig.cluster.node.weight",
     "systemConfig.cluster.node.public",
+    "systemConfig.cluster.node.minFreeMemory",
     "systemConfig.cluster.stickySession",
     "systemConfig.cluster.stickySession.enabled",
     "systemConfig.cluster.stickySession.strategy",

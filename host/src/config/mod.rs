@@ -85,6 +85,9 @@ pub struct Config {
     pub names: Names,
     pub access: Access,
     pub limits: Limits,
+    /// With less free memory, in bytes, this process's host is given no new
+    /// sessions while another one has more. Absent: what suits the machine.
+    pub min_free_memory: Option<u64>,
 }
 
 /// A configuration that can run.
@@ -155,6 +158,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         names: names::read(&system),
         access: access::read(root, sources),
         limits: limits::read(&system),
+        min_free_memory: cluster.min_free_memory,
         mode: cluster.mode,
         token: cluster.token,
         secret: cluster.secret,

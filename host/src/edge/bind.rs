@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
-use crate::model::{Node, NodeId, ServerName, Topology};
+use crate::model::{Node, NodeId, Room, ServerName, Topology};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, Target};
@@ -59,6 +59,9 @@ impl Worker {
         if !self.edge.config.sticky {
             return self.least_loaded(server, failed);
         }
+        let Some(crowded) = self.crowded(server, failed) else {
+            return self.least_loaded(server, failed);
+        };
         let strategy = &self.edge.strategy;
         let plan = strategy.plan();
         let values = inputs(&plan, context, session, message);
@@ -67,7 +70,7 @@ impl Worker {
         let key = self.edge.affinity_key();
         let affinity = affinity::read(&carrier, &context.headers, key);
         let load = |node: &str| self.edge.bindings.load(node);
-        let excluded: Vec<&str> = failed.iter().map(NodeId::as_str).collect();
+        let excluded: Vec<&str> = failed.iter().chain(&crowded).map(NodeId::as_str).collect();
         let choice = strategy.choose(&Question {
             worker: self.index,
             server: server.as_str(),
@@ -90,6 +93,20 @@ impl Worker {
         Some(Chosen { node, token })
     }
 
+    /// Nodes that a new session is not given to, since they have no room and
+    /// others have. None if nobody has: then one has to refuse by itself.
+    fn crowded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Vec<NodeId>> {
+        let topology = self.edge.topology.load();
+        let (free, crowded): (Vec<&Arc<Node>>, Vec<&Arc<Node>>) = topology
+            .replicas(server)
+            .filter(|node| node.health.accepts() && !failed.contains(&node.id))
+            .partition(|node| node.room == Room::Free);
+        if free.is_empty() && !crowded.is_empty() {
+            return None;
+        }
+        Some(crowded.into_iter().map(|node| node.id.clone()).collect())
+    }
+
     fn least_loaded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Chosen> {
         let topology = self.edge.topology.load();
         let candidates = topology
@@ -97,7 +114,7 @@ impl Worker {
             .filter(|node| node.health.accepts() && !failed.contains(&node.id));
         let node = candidates.min_by_key(|node| {
             let suspect = node.health == crate::model::Health::Suspect;
-            (suspect, self.edge.bindings.load(node.id.as_str()))
+            (node.room != Room::Free, suspect, self.edge.bindings.load(node.id.as_str()))
         })?;
         Some(Chosen { node: node.id.clone(), token: None })
     }

@@ -52,6 +52,7 @@ fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Opti
     if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
         && shared.table.remove_if(key, &instance)
     {
+        shared.means.journal.count_lost(&key.1);
         tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
     }
 }

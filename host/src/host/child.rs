@@ -88,6 +88,12 @@ impl Children {
         *self.count.borrow()
     }
 
+    /// Changes of the count.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
     /// Resolves when the last one has ended, and all that they had started.
     pub async fn all_ended(&self) {
         // The sender is in self: it cannot be gone.

@@ -19,6 +19,7 @@ use super::caps;
 use super::child::Children;
 use super::discovery::Discovery;
 use super::instance::{Instance, Means, Opening, Served};
+use super::journal::Journal;
 use super::notes;
 use super::open_error::OpenError;
 use super::pipe::Rules;
@@ -57,6 +58,7 @@ impl Shared {
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
             spares: Spares::new(warm.map(|(server, _)| server)),
+            journal: Journal::default(),
             old_transport: Arc::default(),
         };
         Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })

@@ -18,6 +18,7 @@ use crate::seam::{Body, Handshake, Note, Pool};
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
 use super::discovery::Discovered;
+use super::journal::Journal;
 use super::launch::Launch;
 use super::open_error::OpenError;
 use super::pipe::{self, LostSignal, Rules};
@@ -27,6 +28,7 @@ use super::remote_sse::RemoteSse;
 use super::spares::Spares;
 use super::starts::Starts;
 use super::stdio::Stdio;
+use super::tail::Line;
 use super::timeout::Timeouts;
 use super::upstream::{Caller, Upstream};
 
@@ -78,6 +80,8 @@ pub struct Means {
     pub children: Children,
     pub starts: Arc<Starts>,
     pub spares: Arc<Spares>,
+    /// What children write to stderr.
+    pub journal: Journal,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
     pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
 }
@@ -328,6 +332,24 @@ impl Instance {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.stdio().map(Stdio::pid)
+    }
+
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match &self.transport {
+            Transport::Stdio(_) => "stdio",
+            Transport::Http(_) => "http",
+            Transport::Sse(_) => "sse",
+        }
+    }
+
+    /// What a child wrote to stderr last, oldest first.
+    #[must_use]
+    pub fn stderr(&self) -> Vec<Line> {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.tail().lines(),
+            Transport::Http(_) | Transport::Sse(_) => Vec::new(),
+        }
     }
 }
 

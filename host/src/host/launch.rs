@@ -121,7 +121,9 @@ impl Launch<'_> {
                 }
             }
         }
-        let process = Process::start(self.server, self.program, &self.means.children).await;
+        let process =
+            Process::start(self.server, self.program, &self.means.children, &self.means.journal)
+                .await;
         let process = process.map_err(|error| Failure::Ended(error.to_string(), Vec::new()))?;
         let stdio = self.serve(process);
         hold(&stdio, permit);

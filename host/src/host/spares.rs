@@ -17,6 +17,7 @@ use crate::model::ServerName;
 use super::backoff;
 use super::caps::SparePermit;
 use super::child::{Children, Program};
+use super::journal::Journal;
 use super::starts::Starts;
 use super::stdio::Process;
 
@@ -106,6 +107,7 @@ impl Spares {
         wanted: usize,
         starts: Arc<Starts>,
         children: Children,
+        journal: Journal,
     ) {
         let Some(pool) = self.pools.get(&server) else { return };
         let mut stopped = self.stopped.subscribe();
@@ -124,7 +126,7 @@ impl Spares {
             }
             let is_missing = pool.ready().len() < wanted && !died;
             if is_missing && Instant::now() >= not_before && starts.is_well(&server) {
-                let starting = start(&server, &program, &starts, &children);
+                let starting = start(&server, &program, &starts, &children, &journal);
                 let started = tokio::select! {
                     started = starting => started,
                     _ = stopped.wait_for(|stopped| *stopped) => return,
@@ -177,10 +179,11 @@ async fn start(
     program: &Program,
     starts: &Starts,
     children: &Children,
+    journal: &Journal,
 ) -> Result<Option<Spare>, String> {
     let Some(place) = starts.caps.enter_spare() else { return Ok(None) };
     let Ok(_turn) = starts.turn(true).await else { return Ok(None) };
-    let process = Process::start(server, program, children).await;
+    let process = Process::start(server, program, children, journal).await;
     let process = process.map_err(|error| error.to_string())?;
     Ok(Some(Spare { process, since: Instant::now(), _place: place }))
 }

@@ -1,17 +1,17 @@
 //! What a server writes to stderr: to the log, and the last of it kept, since it
 //! is the best there is when somebody asks why the server has ended.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStderr;
 
-use crate::model::ServerName;
+use crate::model::{ServerName, UnixMillis};
 
-/// Lines that are kept, and how much of each.
-const KEPT_LINES: usize = 50;
+use super::journal::{Journal, Said};
+use super::tail::{Line, Tail};
+
+/// How much of a line is kept.
 const KEPT_LINE: usize = 1024;
 /// Of these, what an error message shows.
 const SHOWN_LINES: usize = 3;
@@ -21,26 +21,6 @@ const LINE: usize = 4 * 1024;
 /// Lines of one child that reach the log, in `WINDOW`.
 const LOGGED: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(10);
-
-/// The last lines of one child. Cloning gives another handle.
-#[derive(Debug, Clone, Default)]
-pub struct Tail(Arc<Mutex<VecDeque<Box<str>>>>);
-
-impl Tail {
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(|line| line.to_string()).collect()
-    }
-
-    fn push(&self, line: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == KEPT_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(beginning(line, KEPT_LINE).into());
-    }
-}
 
 /// The end of what was said, for an error message; empty if nothing was.
 #[must_use]
@@ -59,7 +39,13 @@ fn beginning(text: &str, most: usize) -> &str {
 }
 
 /// An undrained pipe stops its writer at 64 KiB.
-pub async fn drain(server: ServerName, pid: u32, stderr: ChildStderr, tail: Tail) {
+pub async fn drain(
+    server: ServerName,
+    pid: u32,
+    stderr: ChildStderr,
+    tail: Tail,
+    journal: Journal,
+) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     let mut window = (Instant::now(), 0_u32);
@@ -72,7 +58,9 @@ pub async fn drain(server: ServerName, pid: u32, stderr: ChildStderr, tail: Tail
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        tail.push(text);
+        let said = Line { at: UnixMillis::now(), text: beginning(text, KEPT_LINE).into() };
+        tail.push(said.clone());
+        journal.push(&server, Said { pid, line: said });
         if window.0.elapsed() > WINDOW {
             window = (Instant::now(), 0);
         }
@@ -90,25 +78,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_are_kept_and_the_very_last_shown() {
-        let tail = Tail::default();
-        assert_eq!(shown(&tail.lines()), "");
-        for number in 0..KEPT_LINES + 3 {
-            tail.push(&format!("line {number}"));
-        }
-        tail.push("");
-        let lines = tail.lines();
-        assert_eq!((lines.len(), lines[0].as_str()), (KEPT_LINES, "line 4"));
-        assert_eq!(shown(&lines), "; stderr: line 50 | line 51 | line 52");
+    fn the_very_last_lines_are_shown() {
+        assert_eq!(shown(&[]), "");
+        let mut lines: Vec<String> = (0..9).map(|number| format!("line {number}")).collect();
+        lines.push(" ".to_owned());
+        assert_eq!(shown(&lines), "; stderr: line 6 | line 7 | line 8");
     }
 
     #[test]
     fn long_lines_are_cut_between_characters() {
-        let tail = Tail::default();
-        tail.push(&"ä".repeat(KEPT_LINE));
-        assert_eq!(tail.lines()[0].len(), KEPT_LINE);
-        tail.push(&format!("x{}", "ä".repeat(KEPT_LINE)));
-        assert_eq!(tail.lines()[1].len(), KEPT_LINE - 1);
-        assert!(shown(&tail.lines()).len() <= SHOWN + 10);
+        assert_eq!(beginning(&"ä".repeat(KEPT_LINE), KEPT_LINE).len(), KEPT_LINE);
+        assert_eq!(
+            beginning(&format!("x{}", "ä".repeat(KEPT_LINE)), KEPT_LINE).len(),
+            KEPT_LINE - 1
+        );
     }
 }

@@ -16,9 +16,11 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::seam::Body;
 
 use super::child::{Child, Children, Pipes, Program, StartError};
+use super::journal::Journal;
 use super::pipe::{LostSignal, Outbox, Pipe, Rules};
 use super::starts::Starts;
-use super::stderr::{self, Tail};
+use super::stderr;
+use super::tail::Tail;
 
 /// Time for what a process wrote before it ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -39,12 +41,14 @@ impl Process {
         server: &ServerName,
         program: &Program,
         children: &Children,
+        journal: &Journal,
     ) -> Result<Self, StartError> {
         let (child, pipes) = Child::start(program, children).await?;
         let Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
         tracing::debug!(server = %server, pid = child.pid, "server started");
-        tokio::spawn(stderr::drain(server.clone(), child.pid, stderr, tail.clone()));
+        let drain = stderr::drain(server.clone(), child.pid, stderr, tail.clone(), journal.clone());
+        tokio::spawn(drain);
         Ok(Self { child, stdin, stdout, tail })
     }
 }
@@ -63,7 +67,7 @@ struct Life {
 impl Life {
     fn ended(&self, pipe: &Pipe, how: &str) {
         if self.is_open.load(Ordering::Acquire) && !self.is_wanted.load(Ordering::Acquire) {
-            let (answered, words) = (has_answered(pipe), self.tail.lines());
+            let (answered, words) = (has_answered(pipe), self.tail.texts());
             self.starts.died(&pipe.server, self.began, answered, how, words);
         }
     }
@@ -133,7 +137,7 @@ impl Stdio {
     /// The last lines that the server has written to stderr.
     #[must_use]
     pub fn stderr_tail(&self) -> Vec<String> {
-        self.life.tail.lines()
+        self.life.tail.texts()
     }
 
     #[must_use]
@@ -144,6 +148,12 @@ impl Stdio {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.pid
+    }
+
+    /// What it wrote to stderr last.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.life.tail
     }
 
     #[must_use]

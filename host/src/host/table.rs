@@ -54,6 +54,14 @@ impl std::ops::Deref for InHand {
     }
 }
 
+/// A slot as it is, for who looks: without an instance while it is opened.
+pub struct Glimpse {
+    pub key: Key,
+    pub instance: Option<Arc<Instance>>,
+    pub opened_at: UnixMillis,
+    pub last_used: UnixMillis,
+}
+
 /// Whoever finds no slot opens it; whoever finds one waits for that opening.
 pub enum Entry {
     Opening(watch::Sender<Opened>),
@@ -223,6 +231,27 @@ impl Table {
         held.sort_by(|a, b| (a.session, &a.server).cmp(&(b.session, &b.server)));
         held.truncate(limit);
         held
+    }
+
+    /// What is being opened or was; failed openings are left out.
+    pub fn slots(&self, server: Option<&ServerName>) -> Vec<Glimpse> {
+        let (now, clock) = (UnixMillis::now(), Instant::now());
+        self.locked(|slots| {
+            let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
+            let glimpse = |(key, slot): (&Key, &Slot)| {
+                let instance = match &*slot.opened.borrow() {
+                    None if is_abandoned(&slot.opened) => return None,
+                    None => None,
+                    Some(Ok(instance)) => Some(Arc::clone(instance)),
+                    Some(Err(_)) => return None,
+                };
+                let unused = clock.saturating_duration_since(slot.last_used);
+                let last_used = now.minus(unused);
+                let (key, opened_at) = (key.clone(), slot.opened_at);
+                Some(Glimpse { key, instance, opened_at, last_used })
+            };
+            of_server.filter_map(glimpse).collect()
+        })
     }
 
     pub fn len(&self) -> usize {

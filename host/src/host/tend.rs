@@ -41,6 +41,7 @@ impl Shared {
                     served.warm,
                     Arc::clone(&self.means.starts),
                     self.means.children.clone(),
+                    self.means.journal.clone(),
                 ));
             }
         }

@@ -10,4 +10,4 @@ mod topology;
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use scope::Scope;
 pub use session::{Principal, SessionId, UnixMillis};
-pub use topology::{Health, Node, Reach, Replica, Topology};
+pub use topology::{Health, Node, Reach, Replica, Room, Topology};

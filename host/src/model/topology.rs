@@ -32,6 +32,16 @@ impl Health {
     }
 }
 
+/// Whether a node can take more sessions. It goes on with those it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Room {
+    #[default]
+    Free,
+    /// As many processes as it may have.
+    Full,
+    LowMemory,
+}
+
 /// How the edge gets to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
@@ -68,6 +78,8 @@ pub struct Node {
     pub name: Arc<str>,
     pub reach: Reach,
     pub health: Health,
+    /// As the node has reported it.
+    pub room: Room,
     pub zone: Arc<str>,
     pub labels: Vec<(String, String)>,
     pub servers: BTreeMap<ServerName, Replica>,

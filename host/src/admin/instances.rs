@@ -1,0 +1,80 @@
+//! `GET /api/cluster/instances`: the servers that run, here or on all nodes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cluster::{self, Look, MOST_INSTANCES, MOST_LINES, Place, USUAL_INSTANCES, USUAL_LINES};
+use crate::model::{NodeId, ServerName};
+
+use super::Admin;
+use super::answer::Answer;
+use super::extract::{Admitted, Asked};
+
+#[derive(Deserialize)]
+pub struct Filter {
+    server: Option<String>,
+    node: Option<String>,
+    limit: Option<usize>,
+    /// Stderr lines of each.
+    lines: Option<usize>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+pub async fn instances(
+    Admitted(caller): Admitted,
+    State(admin): State<Arc<Admin>>,
+    Asked(filter): Asked<Filter>,
+) -> Answer {
+    let after = match filter.after.as_deref().map(place) {
+        None => None,
+        Some(Some(after)) => Some(after),
+        Some(None) => return Answer::failure(StatusCode::BAD_REQUEST, "after is no place"),
+    };
+    let server = match filter.server.as_deref().map(ServerName::parse).transpose() {
+        Ok(server) => server,
+        Err(error) => return bad("server", &error),
+    };
+    let node = match node_of(&admin, filter.node.as_deref()) {
+        Ok(node) => node,
+        Err(refused) => return refused,
+    };
+    let look = Look {
+        server,
+        after: None,
+        limit: filter.limit.unwrap_or(USUAL_INSTANCES).clamp(1, MOST_INSTANCES),
+        lines: filter.lines.unwrap_or(USUAL_LINES).min(MOST_LINES),
+    };
+    let asked =
+        cluster::overview(&admin.registry, &admin.sight, &caller.link, node.as_ref(), after, look);
+    let overview = asked.await;
+    Answer::Data(json!({
+        "instances": overview.instances,
+        "unreachable": overview.unreachable,
+        "next": overview.next.map(|(node, place)| format!("{node}/{place}")),
+    }))
+}
+
+/// `{node}/{place}`
+fn place(text: &str) -> Option<(String, Place)> {
+    let (node, place) = text.split_once('/')?;
+    Some((node.to_owned(), Place::parse(place)?))
+}
+
+/// A node that somebody asks for must be known.
+pub(super) fn node_of(admin: &Admin, name: Option<&str>) -> Result<Option<NodeId>, Answer> {
+    let Some(name) = name else { return Ok(None) };
+    let id = NodeId::parse(name).map_err(|error| bad("node", &error))?;
+    match admin.registry.get(&id) {
+        Some(_) => Ok(Some(id)),
+        None => Err(Answer::failure(StatusCode::NOT_FOUND, format!("Node not found: {id}"))),
+    }
+}
+
+pub(super) fn bad(parameter: &str, error: &impl std::fmt::Display) -> Answer {
+    Answer::failure(StatusCode::BAD_REQUEST, format!("{parameter} {error}"))
+}

@@ -1,0 +1,109 @@
+//! This process's own host in the words of the cluster.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::cluster::{InstancePage, InstanceReport, LogEvent, Look, Sight, StderrLine};
+use crate::host::{self, Line, Said, Seen, usage};
+use crate::model::{NodeId, ServerName};
+
+/// Bytes of one stderr line in a list of instances; the log has all of it.
+const SHOWN: usize = 256;
+/// Sessions of one shared instance that a list names.
+const SESSIONS: usize = 100;
+
+pub struct Local {
+    pub host: Arc<host::Shared>,
+    pub node: NodeId,
+}
+
+impl Sight for Local {
+    fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage> {
+        let seen = self.host.look(look.server.as_ref());
+        let mut instances: Vec<InstanceReport> =
+            seen.into_iter().map(|seen| report(seen, &self.node, look.lines)).collect();
+        instances.sort_by_key(InstanceReport::place);
+        if let Some(after) = &look.after {
+            instances.retain(|instance| instance.place() > *after);
+        }
+        let more = instances.len() > look.limit;
+        instances.truncate(look.limit);
+        Box::pin(async move {
+            measure(&mut instances).await;
+            InstancePage { instances, more }
+        })
+    }
+
+    fn hosts(&self, server: &ServerName) -> bool {
+        self.host.servers().any(|hosted| hosted == server)
+    }
+
+    fn log(&self, server: ServerName, lines: usize, follow: bool) -> BoxStream<'static, LogEvent> {
+        let (last, next) = self.host.journal().listen(&server, lines);
+        let node = self.node.to_string();
+        let named = node.clone();
+        let last = stream::iter(last).map(move |said| event(said, &named));
+        if follow { last.chain(following(next, node)).boxed() } else { last.boxed() }
+    }
+}
+
+fn report(seen: Seen, node: &NodeId, lines: usize) -> InstanceReport {
+    let skipped = seen.stderr.len().saturating_sub(lines);
+    InstanceReport {
+        server: seen.server.to_string(),
+        node: node.to_string(),
+        pid: seen.pid,
+        transport: seen.transport.to_owned(),
+        state: seen.phase.as_str().to_owned(),
+        session_count: seen.sessions.len(),
+        sessions: seen.sessions.iter().take(SESSIONS).map(|session| session.short()).collect(),
+        started_at: seen.opened_at.0,
+        last_used: seen.last_used.0,
+        rss_bytes: None,
+        cpu_ms: None,
+        restarts: seen.restarts,
+        stderr: seen.stderr.iter().skip(skipped).map(shown).collect(),
+    }
+}
+
+fn shown(line: &Line) -> StderrLine {
+    let end = line.text.floor_char_boundary(SHOWN);
+    StderrLine { at: line.at.0, text: line.text.get(..end).unwrap_or_default().to_owned() }
+}
+
+/// Reads what the servers of a page use, beside the requests of the worker.
+async fn measure(instances: &mut [InstanceReport]) {
+    let pids: Vec<u32> = instances.iter().filter_map(|instance| instance.pid).collect();
+    if pids.is_empty() {
+        return;
+    }
+    // If it fails, nothing is known of anybody.
+    let used = tokio::task::spawn_blocking(move || usage::of(&pids)).await.unwrap_or_default();
+    for instance in instances {
+        let usage = instance.pid.and_then(|pid| used.get(&pid));
+        instance.rss_bytes = usage.map(|usage| usage.rss_bytes);
+        instance.cpu_ms = usage.map(|usage| usage.cpu_ms);
+    }
+}
+
+fn following(
+    next: broadcast::Receiver<Said>,
+    node: String,
+) -> impl stream::Stream<Item = LogEvent> + Send {
+    stream::unfold((next, node), |(mut next, node)| async move {
+        let event = match next.recv().await {
+            Ok(said) => event(said, &node),
+            Err(RecvError::Lagged(lost)) => LogEvent::Lost { lost, node: node.clone() },
+            Err(RecvError::Closed) => return None,
+        };
+        Some((event, (next, node)))
+    })
+}
+
+fn event(said: Said, node: &str) -> LogEvent {
+    let Said { pid, line: Line { at, text } } = said;
+    LogEvent::Line { at: at.0, node: node.to_owned(), pid, text: text.as_ref().to_owned() }
+}

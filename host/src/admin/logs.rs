@@ -1,0 +1,90 @@
+//! `GET /api/logs`: what a server's children write to stderr, on all nodes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::cluster::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
+use crate::model::ServerName;
+use crate::protocol::{headers, sse};
+
+use super::Admin;
+use super::answer::Answer;
+use super::extract::{Admitted, Asked};
+use super::instances::{bad, node_of};
+
+/// A screenful or two.
+const USUAL_LINES: usize = 100;
+
+#[derive(Deserialize)]
+pub struct Query {
+    server: String,
+    node: Option<String>,
+    lines: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+}
+
+pub async fn logs(
+    Admitted(caller): Admitted,
+    State(admin): State<Arc<Admin>>,
+    Asked(query): Asked<Query>,
+) -> Response {
+    let server = match ServerName::parse(&query.server) {
+        Ok(server) => server,
+        Err(error) => return bad("server", &error).into_response(),
+    };
+    let node = match node_of(&admin, query.node.as_deref()) {
+        Ok(node) => node,
+        Err(refused) => return refused.into_response(),
+    };
+    if !admin.registry.entries().iter().any(|entry| entry.servers.contains_key(&server)) {
+        let text = format!("Server not found: {server}");
+        return Answer::failure(StatusCode::NOT_FOUND, text).into_response();
+    }
+    let lines = query.lines.unwrap_or(USUAL_LINES).min(MOST_LOG_LINES);
+    let wanted = Wanted { server, node, lines };
+    let sources = Sources {
+        registry: Arc::clone(&admin.registry),
+        sight: Arc::clone(&admin.sight),
+        link: caller.link,
+    };
+    if query.follow {
+        let body = Body::from_stream(events(sources.follow(wanted)));
+        let kind =
+            [(header::CONTENT_TYPE, headers::EVENT_STREAM), (header::CACHE_CONTROL, "no-store")];
+        return (kind, body).into_response();
+    }
+    let (lines, unreachable) = sources.last(&wanted).await;
+    Answer::Data(json!({"lines": lines, "unreachable": unreachable})).into_response()
+}
+
+/// Each event says by its name what it is; silence is broken now and then.
+fn events(
+    events: mpsc::Receiver<LogEvent>,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+    stream::unfold(events, |mut events| async move {
+        let text = match tokio::time::timeout(BEAT, events.recv()).await {
+            Ok(Some(event)) => {
+                let name = match event {
+                    LogEvent::Line { .. } => "line",
+                    LogEvent::Lost { .. } => "lost",
+                    LogEvent::Unreachable { .. } => "unreachable",
+                };
+                let data = serde_json::to_string(&event).unwrap_or_default();
+                Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+            }
+            Ok(None) => return None,
+            Err(_silent) => Bytes::from_static(sse::KEEP_ALIVE),
+        };
+        Some((Ok(text), events))
+    })
+}

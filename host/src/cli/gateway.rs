@@ -1,0 +1,167 @@
+//! The running gateway that a subcommand calls: where it is, and what it asks
+//! for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+
+use crate::config::{self, Loaded, Secret};
+use crate::seam::{Body, Pool, Target, collect};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A page of instances with the most stderr lines fits.
+const MAX_ANSWER: usize = 64 << 20;
+/// The key, where there are no settings to read it from.
+const KEY: &str = "MOORING_KEY";
+/// The guide's port.
+const PORT: u16 = 3000;
+
+pub struct Gateway {
+    base: String,
+    key: Option<Secret>,
+}
+
+impl Gateway {
+    /// At `url`, or where the settings and `PORT` say that one listens.
+    pub fn find(url: Option<&str>, settings: Option<&Loaded>) -> Self {
+        let config = settings.map(|loaded| &loaded.config);
+        let base = match (url, config) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Some(config)) => base(&config.listen),
+            (None, None) => {
+                let port = std::env::var("PORT").ok().and_then(|port| port.trim().parse().ok());
+                format!("http://127.0.0.1:{}", port.unwrap_or(PORT))
+            }
+        };
+        let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(Secret::new);
+        // The file's key is for the file's gateway, and for nobody at some address.
+        let own = config.filter(|_| url.is_none() || is_loopback(&base));
+        let key = given.or_else(|| own.and_then(|config| config.access.bearer.clone()));
+        Self { base, key }
+    }
+
+    /// The text that it answers within a few seconds.
+    pub fn call(&self, method: Method, path: &str) -> Result<String, String> {
+        runtime()?.block_on(self.text(method, path))
+    }
+
+    pub async fn text(&self, method: Method, path: &str) -> Result<String, String> {
+        let exchange = async {
+            let response = self.open(method, path).await?;
+            let body =
+                collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
+            Ok(String::from_utf8_lossy(&body).trim().to_owned())
+        };
+        tokio::time::timeout(TIMEOUT, exchange)
+            .await
+            .unwrap_or_else(|_| Err(format!("{} does not answer", self.base)))
+    }
+
+    /// A response whose body is still to come.
+    pub async fn open(&self, method: Method, path: &str) -> Result<Response<Body>, String> {
+        let base = &self.base;
+        let uri: Uri = format!("{base}{path}").parse().map_err(|_| format!("{base} is no URL"))?;
+        let target = Target::of(&uri).ok_or_else(|| format!("{base} is no http or https URL"))?;
+        let mut request = Request::new(Body::Empty);
+        *request.method_mut() = method;
+        let asked = uri.path_and_query().cloned();
+        *request.uri_mut() = asked.map_or_else(Uri::default, Uri::from);
+        if let Some(key) = &self.key {
+            let value = format!("Bearer {}", key.expose());
+            let mut value =
+                HeaderValue::from_str(&value).map_err(|_| "the key cannot be sent".to_owned())?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        let pool = Pool::new(crate::app::tls().map_err(|error| error.to_string())?);
+        let response = pool
+            .send(&target, request)
+            .await
+            .map_err(|failure| format!("no gateway answers at {base}: {failure}"))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
+        let advice = match status {
+            http::StatusCode::UNAUTHORIZED => format!("; {KEY} may hold the key"),
+            _ => String::new(),
+        };
+        Err(format!("{base}{path} answers {status}: {}{advice}", said(&body)))
+    }
+}
+
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(|error| error.to_string())
+}
+
+/// `data` of the management API's answer.
+pub fn data(text: &str) -> Result<serde_json::Value, String> {
+    let mut answer: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| format!("the answer is no JSON: {error}"))?;
+    match answer.get_mut("data") {
+        Some(data) => Ok(data.take()),
+        None => Err("this is no mooring gateway".to_owned()),
+    }
+}
+
+fn base(listen: &config::Listen) -> String {
+    let host = match listen.host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".to_owned(),
+        Ok(IpAddr::V6(address)) if address.is_unspecified() => "[::1]".to_owned(),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(IpAddr::V4(_)) | Err(_) => listen.host.clone(),
+    };
+    format!("http://{host}:{}", listen.port)
+}
+
+fn is_loopback(base: &str) -> bool {
+    let Ok(uri) = base.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The `message` of the management API, or the body itself.
+fn said(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Failure {
+        message: String,
+    }
+    serde_json::from_slice::<Failure>(body)
+        .map(|failure| failure.message)
+        .unwrap_or_else(|_| String::from_utf8_lossy(body).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_stands_for_all_is_called_on_this_machine() {
+        for (host, expect) in [
+            ("0.0.0.0", "http://127.0.0.1:80"),
+            ("::", "http://[::1]:80"),
+            ("fd00::1", "http://[fd00::1]:80"),
+            ("10.0.0.1", "http://10.0.0.1:80"),
+            ("gw.example", "http://gw.example:80"),
+        ] {
+            assert_eq!(base(&config::Listen { host: host.into(), port: 80 }), expect);
+        }
+    }
+
+    #[test]
+    fn only_this_machine_gets_the_key_of_the_file() {
+        for (base, expect) in [
+            ("http://127.0.0.1:3000", true),
+            ("http://localhost", true),
+            ("http://[::1]:1", true),
+            ("https://gw.example", false),
+            ("http://localhost.example", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_loopback(base), expect, "{base}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `mooring logs`: what a server writes to stderr.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use http::Method;
+use http_body::Body as _;
+use serde::Deserialize;
+
+use crate::cluster::{LogEvent, Unreachable};
+use crate::model::UnixMillis;
+use crate::protocol::sse;
+use crate::seam::percent_encoded;
+
+use super::gateway::{self, Gateway};
+
+/// One event: a line of 4 KiB, however JSON writes it.
+const MAX_EVENT: usize = 64 * 1024;
+
+pub struct Asked<'a> {
+    pub server: &'a str,
+    pub node: Option<&'a str>,
+    pub lines: usize,
+    pub follow: bool,
+    pub json: bool,
+}
+
+pub fn run(gateway: &Gateway, asked: &Asked<'_>) -> ExitCode {
+    let server = percent_encoded(asked.server);
+    let mut path = format!("/api/logs?server={server}&lines={}", asked.lines);
+    if let Some(node) = asked.node {
+        path.push_str(&format!("&node={}", percent_encoded(node)));
+    }
+    let done = if asked.follow {
+        follow(gateway, &format!("{path}&follow=true"), asked.json)
+    } else {
+        last(gateway, &path, asked.json)
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => super::failed(&why),
+    }
+}
+
+fn last(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Last {
+        lines: Vec<LogEvent>,
+        #[serde(default)]
+        unreachable: Vec<Unreachable>,
+    }
+    let data = gateway::data(&gateway.call(Method::GET, path)?)?;
+    let last: Last = serde_json::from_value(data)
+        .map_err(|error| format!("the answer is not what is expected: {error}"))?;
+    let unreachable = last
+        .unreachable
+        .into_iter()
+        .map(|Unreachable { node, reason }| LogEvent::Unreachable { node, reason });
+    let mut out = std::io::stdout().lock();
+    for event in last.lines.into_iter().chain(unreachable) {
+        if write(&mut out, &event, json).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
+    gateway::runtime()?.block_on(async {
+        let mut body = gateway.open(Method::GET, path).await?.into_body();
+        let mut decoder = sse::Decoder::new(MAX_EVENT);
+        let mut out = std::io::stdout().lock();
+        loop {
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+            let Some(Ok(frame)) = frame else {
+                return Err("the gateway has ended the log".to_owned());
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let mut written = Ok(());
+            let write_all = |event: sse::Event| {
+                if let Ok(event) = serde_json::from_slice(&event.data)
+                    && written.is_ok()
+                {
+                    written = write(&mut out, &event, json);
+                }
+            };
+            decoder.feed(&data, write_all).map_err(|error| error.to_string())?;
+            // Whoever reads has read enough.
+            if written.and_then(|()| out.flush()).is_err() {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// Lines go out; what is said about them goes to stderr.
+fn write(out: &mut impl Write, event: &LogEvent, json: bool) -> std::io::Result<()> {
+    if json {
+        return writeln!(out, "{}", serde_json::to_string(event).unwrap_or_default());
+    }
+    match event {
+        LogEvent::Line { at, node, pid, text } => {
+            let (at, text) = (UnixMillis(*at).iso8601(), super::printable(text));
+            writeln!(out, "{at} {node}/{pid} {text}")
+        }
+        LogEvent::Lost { lost, node } => {
+            eprintln!("mooring: {lost} lines of node {node} were left out: too slow to read");
+            Ok(())
+        }
+        LogEvent::Unreachable { node, reason } => {
+            eprintln!("mooring: node {node} is unreachable: {}", super::printable(reason));
+            Ok(())
+        }
+    }
+}

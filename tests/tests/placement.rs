@@ -1,0 +1,162 @@
+//! New sessions go where there is room; those that are somewhere stay.
+
+use mooring_tests::{Cluster, Gateway, Session, Setup, eventually, process, servers, settings};
+use serde_json::{Value, json};
+
+/// A node of a test's cluster with so many processes at most.
+fn add_with_slots(cluster: &mut Cluster, id: &str, slots: u32) {
+    add(cluster, id, json!({}), json!({"limits": {"childrenPerNode": slots}}));
+}
+
+fn add(cluster: &mut Cluster, id: &str, node: Value, system: Value) {
+    let servers = json!({"counter": servers::counter_named(id)});
+    let node = settings::merged(json!({"id": id, "heartbeatInterval": 60_000}), node);
+    let settings = settings::node(cluster.coordinator.port(), node, servers);
+    let settings = settings::merged(settings, json!({"systemConfig": system}));
+    cluster.nodes.push(Gateway::start_with(&settings));
+}
+
+fn empty_cluster(strategy: &str) -> Cluster {
+    // Nobody sends a heartbeat but for a reason.
+    let cluster = json!({
+        "coordinator": {"nodeTimeout": 600_000},
+        "stickySession": {"strategy": strategy},
+    });
+    Cluster { coordinator: Gateway::start_with(&settings::coordinator(cluster)), nodes: Vec::new() }
+}
+
+fn wait_for_room(cluster: &Cluster, id: &str, room: &str) -> Value {
+    eventually(&format!("{id} is {room}"), || cluster.node(id).filter(|node| node["room"] == *room))
+}
+
+/// The node of a new session.
+fn place(cluster: &Cluster) -> (Session, String) {
+    let session = cluster.client("/mcp/counter").initialize();
+    let node = session.whoami("whoami").name;
+    (session, node)
+}
+
+#[test]
+fn a_full_node_gets_no_new_session_while_another_has_room() {
+    for strategy in ["consistent-hash", "cookie"] {
+        let mut cluster = empty_cluster(strategy);
+        add_with_slots(&mut cluster, "a", 1);
+        cluster.wait_for_active(1);
+        let (first, node) = place(&cluster);
+        assert_eq!(node, "a");
+        let full = wait_for_room(&cluster, "a", "full");
+        assert_eq!((&full["load"]["children"], &full["load"]["slots"]), (&json!(1), &json!(1)));
+        assert_eq!(full["load"]["instances"], json!({"counter": 1}));
+        add_with_slots(&mut cluster, "b", 100);
+        cluster.wait_for_active(2);
+        let others: Vec<_> = (0..12).map(|_| place(&cluster)).collect();
+        assert!(others.iter().all(|(_, node)| node == "b"), "{strategy}: {others:?}");
+        // Who names the full node is not let in either.
+        let named = cluster.client("/mcp/counter").header("Cookie", "MCPHUB_NODE=a").initialize();
+        assert_eq!(named.whoami("whoami").name, "b");
+        // The session that is there stays.
+        assert_eq!(first.whoami("whoami").name, "a");
+        first.delete().expect(200);
+        wait_for_room(&cluster, "a", "free");
+        let _again = eventually("a is given sessions again", || {
+            let (session, node) = place(&cluster);
+            (node == "a").then_some(session)
+        });
+    }
+}
+
+#[test]
+fn without_a_strategy_a_full_node_is_passed_over_too() {
+    let cluster = json!({
+        "coordinator": {"nodeTimeout": 600_000},
+        "stickySession": {"enabled": false},
+    });
+    let coordinator = Gateway::start_with(&settings::coordinator(cluster));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    add_with_slots(&mut cluster, "a", 1);
+    add_with_slots(&mut cluster, "b", 100);
+    cluster.wait_for_active(2);
+    let held: Vec<_> = (0..2).map(|_| place(&cluster)).collect();
+    wait_for_room(&cluster, "a", "full");
+    let more: Vec<_> = (0..4).map(|_| place(&cluster)).collect();
+    assert!(more.iter().all(|(_, node)| node == "b"), "{held:?} {more:?}");
+}
+
+#[test]
+fn a_node_low_on_memory_gets_no_new_session_while_another_has_room() {
+    let mut cluster = empty_cluster("consistent-hash");
+    // No machine has so much.
+    add(&mut cluster, "a", json!({"minFreeMemory": 1_u64 << 52}), json!({}));
+    cluster.wait_for_active(1);
+    let low = wait_for_room(&cluster, "a", "low-memory");
+    assert!(low["load"]["freeMemory"].as_u64().unwrap() > 0, "{low}");
+    assert!(low["load"]["cpus"].as_u64().unwrap() > 0, "{low}");
+    // Alone it is better than nothing.
+    let (alone, node) = place(&cluster);
+    assert_eq!(node, "a");
+    add(&mut cluster, "b", json!({"minFreeMemory": 0}), json!({}));
+    cluster.wait_for_active(2);
+    for _ in 0..12 {
+        assert_eq!(place(&cluster).1, "b");
+    }
+    assert_eq!(alone.whoami("whoami").name, "a");
+}
+
+#[test]
+fn a_coordinators_own_servers_give_way_too() {
+    let settings = settings::merged(
+        settings::coordinator(json!({"coordinator": {"nodeTimeout": 600_000}})),
+        json!({
+            "mcpServers": {"counter": servers::counter_named("coordinator")},
+            "systemConfig": {"limits": {"childrenPerNode": 1}},
+        }),
+    );
+    let mut cluster = Cluster { coordinator: Gateway::start_with(&settings), nodes: Vec::new() };
+    let (_first, node) = place(&cluster);
+    assert_eq!(node, "coordinator");
+    wait_for_room(&cluster, "coordinator", "full");
+    add_with_slots(&mut cluster, "a", 100);
+    cluster.wait_for_active(2);
+    for _ in 0..8 {
+        assert_eq!(place(&cluster).1, "a");
+    }
+}
+
+#[test]
+fn a_node_that_does_not_speak_of_load_is_given_sessions() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    cluster.add("a", json!({"counter": servers::counter_named("a")}));
+    cluster.wait_for_active(1);
+    // What an earlier version sends, and what a later one may.
+    for heartbeat in [
+        json!({"id": "a"}),
+        json!({"id": "a", "load": {}}),
+        json!({"id": "a", "load": {"room": "spacious", "moods": [1]}}),
+    ] {
+        cluster.coordinator.post("/api/cluster/heartbeat", &heartbeat).expect(200);
+        assert_eq!(place(&cluster).1, "a");
+    }
+}
+
+#[test]
+fn a_senseless_bound_of_memory_is_refused_with_its_place() {
+    let text = r#"{"systemConfig": {"cluster": {"enabled": true, "mode": "node",
+        "node": {"coordinatorUrl": "http://c:3000", "minFreeMemory": "much"}}}}"#;
+    let output = Setup::text(text).run(&["check"]);
+    assert_eq!(output.status.code(), Some(2));
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(says.contains("systemConfig.cluster.node.minFreeMemory"), "{says}");
+}
+
+#[test]
+fn what_a_dead_process_has_held_is_free_again() {
+    let mut cluster = empty_cluster("consistent-hash");
+    add_with_slots(&mut cluster, "a", 1);
+    cluster.wait_for_active(1);
+    let (session, _) = place(&cluster);
+    wait_for_room(&cluster, "a", "full");
+    process::signal(session.whoami("whoami").pid, rustix::process::Signal::KILL);
+    wait_for_room(&cluster, "a", "free");
+    assert_eq!(session.whoami("whoami").name, "a");
+}
