@@ -1,6 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, OnLost, Server, Store};
+use crate::config::{Config, Isolation, Mode, OnLost, Server, Store, Transport};
 
 /// What would make this process do something else than the settings say.
 ///
@@ -29,11 +29,18 @@ pub fn open_cluster(config: &Config) -> Option<String> {
     })
 }
 
-/// What is read and does nothing yet, one line each, for log and `mooring check`.
+/// What is read and does nothing (yet), one line each, for log and `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = Vec::new();
     for server in config.servers.iter().filter(|server| server.enabled) {
+        if is_shared_from_afar(server) {
+            notices.push(format!(
+                "mcpServers.{}.isolation: a remote server keeps a session for each of its clients \
+                 anyway; each session here has one there",
+                server.name
+            ));
+        }
         let without_effect = without_effect(server);
         if !without_effect.is_empty() {
             notices.push(format!(
@@ -46,13 +53,19 @@ pub fn of(config: &Config) -> Vec<String> {
     notices
 }
 
+/// Sharing saves processes; a remote server has none here.
+fn is_shared_from_afar(server: &Server) -> bool {
+    let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
+    is_shared && !matches!(server.transport, None | Some(Transport::Stdio { .. }))
+}
+
 /// Keys of a server that are read and do nothing yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
+    let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
         ("onLost", server.on_lost != OnLost::Continue),
-        ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
         ("warm", server.warm > 0),
-        ("idleTimeoutMs", server.idle_timeout.is_some()),
+        ("idleTimeoutMs", server.idle_timeout.is_some() && !is_shared),
         ("resources", !server.resources.is_empty()),
     ];
     asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()

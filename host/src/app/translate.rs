@@ -2,18 +2,23 @@
 //! settings file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::config::{self, Chosen, Config, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{self, Chosen, Config, Isolation, Mode, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
-    Confinement, HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream, User,
+    Confinement, HostConfig, Program, Recipe, Rules, Served, Sharers, Sharing, Timeouts, Upstream,
+    User,
 };
 use crate::model::ServerName;
 use crate::streams::Bounds;
 
 #[must_use]
 pub fn host(config: &Config) -> HostConfig {
-    let servers = running(config).map(|server| (server.name.clone(), served(server)));
+    let servers = running(config).map(|server| {
+        let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
+        (server.name.clone(), served(server, idle))
+    });
     let limits = &config.limits;
     HostConfig {
         servers: servers.collect(),
@@ -91,7 +96,7 @@ fn running(config: &Config) -> impl Iterator<Item = &Server> {
     config.servers.iter().filter(|server| server.enabled)
 }
 
-fn served(server: &Server) -> Served {
+fn served(server: &Server, idle: Duration) -> Served {
     let options = &server.options;
     Served {
         recipe: recipe(server),
@@ -101,6 +106,17 @@ fn served(server: &Server) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
+        sharing: Sharing { by: sharers(server), idle },
+    }
+}
+
+fn sharers(server: &Server) -> Sharers {
+    match (server.isolation, &server.transport) {
+        (Isolation::Principal, Some(Transport::Stdio { .. })) => Sharers::Principal,
+        (Isolation::Shared, Some(Transport::Stdio { .. })) => Sharers::All,
+        // Servers of the revisions with sessions are not shared unasked, and a
+        // remote one keeps its sessions apart itself.
+        _ => Sharers::Nobody,
     }
 }
 

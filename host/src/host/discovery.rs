@@ -113,9 +113,11 @@ impl Discovery {
         server: &ServerName,
         set: ClientSet,
     ) -> Result<Arc<Discovered>, String> {
-        if !shared.config.servers.contains_key(server) {
+        let Some(served) = shared.config.servers.get(server) else {
             return Err(format!("server {server} is not hosted on this node"));
-        }
+        };
+        // A shared process is told of no capabilities.
+        let set = if served.sharing.is_on() { ClientSet::default() } else { set };
         let mut state = self.entry(shared, pool, server, set);
         let settled = state.wait_for(|state| !matches!(state, State::Discovering)).await;
         match settled.as_deref() {
@@ -301,8 +303,12 @@ async fn discover(
 ) -> Result<Catalog, String> {
     let params = initialize::own_params(set);
     let forwarded = http::HeaderMap::new();
-    let opening =
-        Opening { params: params.as_bytes(), handshake: Handshake::Host, forwarded: &forwarded };
+    let opening = Opening {
+        params: params.as_bytes(),
+        handshake: Handshake::Host,
+        forwarded: &forwarded,
+        owner: None,
+    };
     let instance = Instance::open(server, served, opening, pool, means)
         .await
         .map_err(|error| error.to_string())?;

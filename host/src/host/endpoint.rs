@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 
-use crate::model::{ServerName, SessionId};
+use crate::model::{Principal, ServerName, SessionId};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -17,6 +17,7 @@ use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, coll
 use super::attend;
 use super::child::Children;
 use super::discovery::Discovery;
+use super::hub::Hubs;
 use super::instance::{Instance, Means, OpenError, Opening, Served};
 use super::notes;
 use super::pipe::Rules;
@@ -45,7 +46,8 @@ impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
         let rules = config.rules;
-        let means = Means { rules, children: Children::default(), old_transport: Arc::default() };
+        let (children, hubs) = (Children::default(), Hubs::default());
+        let means = Means { rules, children, old_transport: Arc::default(), hubs };
         Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
     }
 
@@ -97,6 +99,7 @@ impl Shared {
             instance.close(pool).await;
         });
         futures_util::future::join_all(closing).await;
+        self.means.hubs.close();
         self.discovery.stop();
     }
 }
@@ -128,7 +131,9 @@ impl Host {
         }
         let key = (facts.session, server);
         match (facts.open, request.method()) {
-            (Some(handshake), &Method::POST) => Box::pin(self.open(key, handshake, request)).await,
+            (Some(handshake), &Method::POST) => {
+                Box::pin(self.open(key, facts.principal, handshake, request)).await
+            }
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => self.listen(key, &request),
             (None, &Method::DELETE) => {
@@ -141,7 +146,13 @@ impl Host {
 
     /// Opens the session at the server, once however many ask. The answer's body
     /// is the `InitializeResult`.
-    async fn open(&self, key: Key, handshake: Handshake, request: Request<Body>) -> Response<Body> {
+    async fn open(
+        &self,
+        key: Key,
+        principal: Principal,
+        handshake: Handshake,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -152,7 +163,7 @@ impl Host {
             Entry::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
-                let asked = Asked { handshake, params, forwarded };
+                let asked = Asked { principal, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 opened
             }
@@ -180,6 +191,7 @@ impl Host {
             params: &asked.params,
             handshake: asked.handshake,
             forwarded: &asked.forwarded,
+            owner: Some((key.0, &asked.principal)),
         };
         let opening = Instance::open(&key.1, served, opening, &self.pool, &self.shared.means);
         let outcome = opening.await.map(Arc::new);
@@ -290,6 +302,7 @@ impl Host {
 
 /// What an opening needs of the request that asks for it.
 struct Asked {
+    principal: Principal,
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
-use crate::model::ServerName;
-use crate::protocol::initialize::{ClientSet, Outcome, Params};
+use crate::model::{Principal, ServerName, SessionId};
+use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
@@ -18,15 +18,17 @@ use crate::seam::{Body, Handshake, Note, Pool};
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
 use super::discovery::Discovered;
+use super::hub::{Beginning, HubKey, Hubs, Sharers, Sharing};
 use super::pipe::{self, LostSignal, Rules};
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
+use super::seat::Seat;
 use super::stdio::Stdio;
 use super::timeout::Timeouts;
 use super::upstream::{Caller, Upstream};
 
 /// npx and uvx may install the server first.
-const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(180);
+pub const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(180);
 /// The id of the gateway's own requests; no client counts like that.
 pub const OWN_ID: &str = "\"mooring-open\"";
 /// Subscriptions of one session that a coordinator is told of.
@@ -52,6 +54,8 @@ pub struct Served {
     pub timeouts: Timeouts,
     /// Headers of the client that reach a remote server.
     pub passthrough: Vec<HeaderName>,
+    /// Of a server with a process; a remote one keeps its sessions apart itself.
+    pub sharing: Sharing,
 }
 
 /// What every server of a host is run with.
@@ -62,6 +66,8 @@ pub struct Means {
     pub children: Children,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
     pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
+    /// The processes that sessions share.
+    pub hubs: Hubs,
 }
 
 /// How a session begins at a server.
@@ -70,6 +76,8 @@ pub struct Opening<'a> {
     pub params: &'a [u8],
     pub handshake: Handshake,
     pub forwarded: &'a HeaderMap,
+    /// Whose session it is; none if it is the gateway's own.
+    pub owner: Option<(SessionId, &'a Principal)>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -86,6 +94,7 @@ pub enum OpenError {
 
 enum Transport {
     Stdio(Stdio),
+    Seat(Seat),
     Http(Box<RemoteHttp>),
     Sse(RemoteSse),
 }
@@ -146,6 +155,7 @@ impl Instance {
         }
         match &self.transport {
             Transport::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
+            Transport::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
             Transport::Sse(remote) => remote.post(message, envelope, takes_events).await,
             Transport::Http(remote) => {
                 remote.post(pool, message, &[envelope], forwarded, takes_events).await
@@ -164,6 +174,7 @@ impl Instance {
     ) -> Response<Body> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().post_all(messages, takes_events).await,
+            Transport::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
             Transport::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
             Transport::Http(remote) => {
                 let envelopes: Vec<&Envelope<'_>> = messages.iter().map(|(_, e)| *e).collect();
@@ -180,6 +191,7 @@ impl Instance {
     ) -> Response<Body> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
+            Transport::Seat(seat) => seat.pipe().listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
             Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded),
         }
@@ -189,6 +201,7 @@ impl Instance {
     pub async fn close(&self, pool: &Pool) {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.close(),
+            Transport::Seat(seat) => seat.close(),
             Transport::Sse(remote) => remote.close(),
             Transport::Http(remote) => remote.close(pool).await,
         }
@@ -205,6 +218,7 @@ impl Instance {
     pub fn is_busy(&self) -> bool {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().is_busy(),
+            Transport::Seat(seat) => seat.pipe().is_busy(),
             Transport::Sse(remote) => remote.pipe().is_busy(),
             Transport::Http(remote) => remote.is_busy(),
         }
@@ -215,6 +229,7 @@ impl Instance {
     pub fn is_lost(&self) -> bool {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().lost().is_some(),
+            Transport::Seat(seat) => seat.pipe().lost().is_some(),
             Transport::Sse(remote) => remote.pipe().lost().is_some(),
             Transport::Http(remote) => remote.lost().is_some(),
         }
@@ -225,6 +240,7 @@ impl Instance {
     pub fn lost_signal(&self) -> LostSignal {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.lost_signal(),
+            Transport::Seat(seat) => seat.pipe().lost_signal(),
             Transport::Sse(remote) => remote.lost_signal(),
             Transport::Http(remote) => remote.lost_signal(),
         }
@@ -235,6 +251,7 @@ impl Instance {
     pub fn list_changes(&self) -> watch::Receiver<u32> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().list_changes(),
+            Transport::Seat(seat) => seat.pipe().list_changes(),
             Transport::Sse(remote) => remote.pipe().list_changes(),
             Transport::Http(remote) => remote.list_changes(),
         }
@@ -284,6 +301,7 @@ impl Instance {
     pub fn pid(&self) -> Option<u32> {
         match &self.transport {
             Transport::Stdio(stdio) => Some(stdio.pid()),
+            Transport::Seat(seat) => Some(seat.pid()),
             Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
@@ -307,7 +325,10 @@ impl Start<'_> {
                 let (server, reason) = (self.server.clone(), reason.clone());
                 return Err(OpenError::Misconfigured { server, reason });
             }
-            Recipe::Stdio(program) => self.stdio(program, message).await?,
+            Recipe::Stdio(program) => match self.seat(program).await? {
+                Some(opened) => opened,
+                None => self.stdio(program, message).await?,
+            },
             Recipe::Sse(upstream) => self.sse(upstream, message).await?,
             Recipe::Http(upstream) => match self.http(upstream, message).await? {
                 Ok(opened) => opened,
@@ -316,6 +337,9 @@ impl Start<'_> {
             Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
         };
         let client_set = serde_json::from_slice::<Params<'_>>(self.opening.params)
+            .ok()
+            // A shared process was told of no capabilities.
+            .filter(|_| !matches!(transport, Transport::Seat(_)))
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let instance = Instance {
@@ -335,6 +359,36 @@ impl Start<'_> {
             }
         }
         Ok(instance)
+    }
+
+    /// A seat at a shared process. None if it is not to be shared. The gateway's own
+    /// session sits at one that runs, and has its own process otherwise, since who
+    /// starts one also serves its pipes.
+    async fn seat(&self, program: &Program) -> Result<Option<(Transport, Bytes)>, OpenError> {
+        let Sharing { by, idle } = self.served.sharing;
+        let of = match (by, self.opening.owner) {
+            (Sharers::All, _) => None,
+            (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
+            (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
+        };
+        let key: HubKey = (self.server.clone(), of);
+        let hubs = &self.means.hubs;
+        let (seat, result) = match self.opening.owner {
+            Some((session, _)) => {
+                let (program, children) = (program.clone(), self.means.children.clone());
+                let with = Beginning { program, rules: self.means.rules, children, idle };
+                hubs.seat(&key, session, self.rules(), with).await?
+            }
+            None => match hubs.seat_if_running(&key, self.rules()) {
+                Some(taken) => taken,
+                None => return Ok(None),
+            },
+        };
+        let params = serde_json::from_slice::<Params<'_>>(self.opening.params);
+        let requested = params.map(|params| params.protocol_version).unwrap_or_default();
+        let result = initialize::result_for(&result, &requested);
+        seat.pipe().may_prime(primes(&result));
+        Ok(Some((Transport::Seat(seat), result)))
     }
 
     async fn stdio(

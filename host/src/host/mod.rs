@@ -9,6 +9,10 @@
 //!             └──────► failed           (whoever waited is told; the slot is free)
 //! ```
 //!
+//! Where sessions share a process, each has a seat there (`seat.rs`), which is
+//! an instance like any other; the process belongs to a hub (`hub.rs`), and who
+//! gets what is decided in `switchboard.rs`.
+//!
 //! A message for a slot that is not there is answered `unknown-session`, and the
 //! edge opens it: first use, failover and restart are the same path.
 
@@ -20,6 +24,8 @@ mod cookies;
 mod direct;
 mod discovery;
 mod endpoint;
+mod hub;
+mod inbox;
 mod instance;
 mod mailbox;
 mod notes;
@@ -27,9 +33,11 @@ mod pipe;
 mod pump;
 mod remote_http;
 mod remote_sse;
+mod seat;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
+mod switchboard;
 mod table;
 mod timeout;
 mod upstream;
@@ -39,6 +47,7 @@ pub use child::{Children, Confinement, Program, User};
 pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
+pub use hub::{Sharers, Sharing};
 pub use instance::{Recipe, Served};
 pub use pipe::Rules;
 #[cfg(target_os = "linux")]

@@ -14,7 +14,8 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::seam::Body;
 
 use super::child::{Child, Children, Program, StartError};
-use super::pipe::{LostSignal, Outbox, Pipe, Rules};
+use super::inbox::Outbox;
+use super::pipe::{LostSignal, Pipe, Rules, Taker};
 
 /// Time for what a process wrote before it ended.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
@@ -26,35 +27,64 @@ const STDERR_LINE: usize = 4 * 1024;
 const STDERR_LINES: u32 = 50;
 const STDERR_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
 
-pub struct Stdio {
-    pipe: Arc<Pipe>,
+/// A child, and the tasks at its pipes.
+pub struct Process {
     child: Arc<Child>,
     closing: watch::Sender<bool>,
 }
 
-impl Stdio {
+impl Process {
     /// Starts the child; its pipes are served on the calling worker.
+    pub async fn start<T: Taker>(
+        program: &Program,
+        children: &Children,
+        taker: &Arc<T>,
+        outbox: Outbox,
+    ) -> Result<Self, StartError> {
+        let (child, pipes) = Child::start(program, children).await?;
+        let child = Arc::new(child);
+        let closing = watch::Sender::new(false);
+        let (server, pid) = (taker.server().clone(), child.pid);
+        tracing::debug!(server = %server, pid, "server started");
+        tokio::spawn(write(pipes.stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
+        tokio::spawn(drain_stderr(server, pid, pipes.stderr));
+        tokio::spawn(read(Arc::clone(taker), Arc::downgrade(&child), pipes.stdout));
+        Ok(Self { child, closing })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid
+    }
+
+    /// Closes the server's stdin; what follows is in `child`.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+        self.child.end();
+    }
+}
+
+/// A process for one session.
+pub struct Stdio {
+    pipe: Arc<Pipe>,
+    process: Process,
+}
+
+impl Stdio {
     pub async fn start(
         server: &ServerName,
         program: &Program,
         rules: Rules,
         children: &Children,
     ) -> Result<Self, StartError> {
-        let (child, pipes) = Child::start(program, children).await?;
-        let child = Arc::new(child);
         let (pipe, outbox) = Pipe::new(server, rules);
-        let closing = watch::Sender::new(false);
-        let pid = child.pid;
-        tracing::debug!(server = %server, pid, "server started");
-        tokio::spawn(write(pipes.stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
-        tokio::spawn(drain_stderr(server.clone(), pid, pipes.stderr));
-        tokio::spawn(read(Arc::clone(&pipe), Arc::downgrade(&child), pipes.stdout));
-        Ok(Self { pipe, child, closing })
+        let process = Process::start(program, children, &pipe, outbox).await?;
+        Ok(Self { pipe, process })
     }
 
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.pid
+        self.process.pid()
     }
 
     #[must_use]
@@ -67,10 +97,8 @@ impl Stdio {
         self.pipe.lost_signal()
     }
 
-    /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
-        self.closing.send_replace(true);
-        self.child.end();
+        self.process.close();
     }
 
     /// Sends one message; a request is answered by the response this gives.
@@ -127,7 +155,7 @@ async fn write(
     }
 }
 
-async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildStdout) {
+async fn read<T: Taker>(taker: Arc<T>, child: std::sync::Weak<Child>, mut stdout: ChildStdout) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut skipping = false;
     let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
@@ -149,18 +177,19 @@ async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildS
             if !std::mem::take(&mut skipping) {
                 let line = trimmed(line.freeze());
                 if !line.is_empty() {
-                    pipe.take(line).await;
+                    taker.take(line).await;
                 }
             }
         }
-        if buffer.len() > pipe.rules.line {
+        if buffer.len() > taker.line() {
             if !skipping {
                 let text = format!(
                     "server {} sent a line of more than {} bytes",
-                    pipe.server, pipe.rules.line
+                    taker.server(),
+                    taker.line()
                 );
-                tracing::warn!(server = %pipe.server, "{text}");
-                pipe.fail_all(&text);
+                tracing::warn!(server = %taker.server(), "{text}");
+                taker.fail_all(&text);
             }
             skipping = true;
             buffer.clear();
@@ -169,7 +198,7 @@ async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildS
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
-    pipe.end();
+    taker.end();
     if let Some(child) = child.upgrade() {
         // It may have closed the pipe and stayed.
         child.end();
@@ -178,7 +207,7 @@ async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildS
         Ok(how) => how.clone().unwrap_or_default(),
         Err(_) => "was ended".to_owned(),
     };
-    pipe.is_lost_because(&how);
+    taker.is_lost_because(&how);
 }
 
 /// Resolves a little after the process has gone: what it wrote last is read first.

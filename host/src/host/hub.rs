@@ -1,0 +1,448 @@
+//! Processes that sessions share.
+//!
+//! ```text
+//! a session ──► Starting ──► Running ──► closed   (nobody at it for the idle time)
+//!                   │           └──────► lost     (it died: every seat with it)
+//!                   └──────► failed               (whoever waited is told)
+//! ```
+//!
+//! A hub initialises its process once, as a client that can do nothing, and
+//! answers each session's `initialize` with what it got (`initialize::result_for`).
+//! What a session sends then goes by `switchboard`.
+//!
+//! No session stops the others. What it sends waits in its own queue and takes
+//! turns at the process's with the others' (both channels serve in order of
+//! arrival); what it does not read is kept within the bounds of its streams, and
+//! beyond them notices are dropped (`Pipe::hand`): the reader waits for nobody.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::model::{Principal, ServerName, SessionId};
+use crate::protocol::initialize::{self, ClientSet};
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::{methods, splice};
+
+use super::caller::{self, CallError};
+use super::child::{Children, Program};
+use super::inbox::Inbox;
+use super::instance::{INITIALIZE_TIMEOUT, OWN_ID, OpenError};
+use super::pipe::{LostSignal, Pipe, Rules, Taker};
+use super::seat::Seat;
+use super::stdio::Process;
+use super::switchboard::{Asked, Place, Said, Switchboard};
+
+/// A log message of a server is cut here.
+const LOG_TEXT: usize = 4 * 1024;
+/// A process that ends between its start and the first session, so often.
+const ATTEMPTS: u32 = 3;
+
+/// Whether sessions share a process of their server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    pub by: Sharers,
+    /// How long the process stays when no session is at it.
+    pub idle: Duration,
+}
+
+impl Sharing {
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.by != Sharers::Nobody
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharers {
+    /// Each session has its own.
+    Nobody,
+    /// The sessions of one principal.
+    Principal,
+    All,
+}
+
+/// Who shares one process: all, or those of one principal.
+pub type HubKey = (ServerName, Option<Principal>);
+
+/// What a shared process is started with.
+#[derive(Clone)]
+pub struct Beginning {
+    pub program: Program,
+    pub rules: Rules,
+    pub children: Children,
+    /// How long it stays when nobody is at it.
+    pub idle: Duration,
+}
+
+/// A shared process and what goes through it.
+pub struct Hub {
+    pub exchange: Arc<Exchange>,
+    /// The `InitializeResult`, as the server wrote it.
+    pub result: Bytes,
+    process: Process,
+}
+
+impl Hub {
+    async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
+        let failed = |reason| OpenError::Start { server: server.clone(), reason };
+        let (inbox, outbox) = Inbox::new();
+        let exchange = Exchange::new(server, with.rules.line, inbox);
+        let process = Process::start(&with.program, &with.children, &exchange, outbox)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let own = Seat::take(&exchange, SessionId::mint(), with.rules, process.pid());
+        let own = own.ok_or_else(|| failed("has ended at once".to_owned()))?;
+        let params = initialize::own_params(ClientSet::default());
+        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
+        let envelope = Envelope::parse(&message).map_err(|error| failed(error.to_string()))?;
+        let response = own.pipe().post(message.clone(), &envelope, true).await;
+        let result = caller::result_of(response).await.map_err(|error| {
+            match (exchange.lost.borrow().as_deref(), error) {
+                (Some(why), _) => failed(why.to_owned()),
+                (None, CallError::Refused(reason)) => {
+                    OpenError::Refused { server: server.clone(), reason }
+                }
+                (None, error) => failed(error.to_string()),
+            }
+        })?;
+        exchange.tell(jsonrpc::notification(methods::INITIALIZED)).await;
+        Ok(Self { exchange, result, process })
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+/// What the reader of a process and the seats at it have in common.
+pub struct Exchange {
+    server: ServerName,
+    line: usize,
+    inbox: Inbox,
+    state: Mutex<State>,
+    lost: watch::Sender<Option<Arc<str>>>,
+    /// How many are at it.
+    seated: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    board: Switchboard,
+    pipes: HashMap<Place, Arc<Pipe>>,
+    /// Nobody is let in any more.
+    is_closed: bool,
+}
+
+impl Exchange {
+    fn new(server: &ServerName, line: usize, inbox: Inbox) -> Arc<Self> {
+        Arc::new(Self {
+            server: server.clone(),
+            line,
+            inbox,
+            state: Mutex::default(),
+            lost: watch::Sender::new(None),
+            seated: watch::Sender::new(0),
+        })
+    }
+
+    #[must_use]
+    pub fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// None if the process is gone or about to go.
+    pub fn enter(&self, session: SessionId, pipe: &Arc<Pipe>) -> Option<Place> {
+        let mut state = self.state();
+        if state.is_closed {
+            return None;
+        }
+        let place = state.board.enter(session);
+        state.pipes.insert(place, Arc::clone(pipe));
+        self.seated.send_replace(state.pipes.len());
+        Some(place)
+    }
+
+    /// One session less: its calls are given up and its subscriptions ended.
+    pub async fn leave(&self, place: Place) {
+        let told = {
+            let mut state = self.state();
+            state.pipes.remove(&place);
+            self.seated.send_replace(state.pipes.len());
+            state.board.leave(place)
+        };
+        for message in told {
+            self.tell(message).await;
+        }
+    }
+
+    /// A session's message, once there is room for it.
+    pub async fn ask(&self, place: Place, message: Bytes) {
+        let Some(room) = self.inbox.reserve(message.len()).await else { return };
+        let Ok(envelope) = Envelope::parse(&message) else { return };
+        let (asked, pipe) = {
+            let mut state = self.state();
+            let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
+            match state.board.ask(place, &message, &envelope) {
+                // Under the lock: what the board has decided in this order must
+                // reach the process in this order.
+                Asked::Send(message) => return room.send(message),
+                Asked::Answer(answer) => (answer, pipe),
+                Asked::Nothing => return,
+            }
+        };
+        if let Ok(envelope) = Envelope::parse(&asked) {
+            pipe.hand(asked.clone(), &envelope);
+        }
+    }
+
+    async fn tell(&self, message: Bytes) {
+        if let Some(room) = self.inbox.reserve(message.len()).await {
+            room.send(message);
+        }
+    }
+
+    /// Lets nobody in any more, if nobody is there.
+    fn close_if_empty(&self) -> bool {
+        let mut state = self.state();
+        state.is_closed |= state.pipes.is_empty();
+        state.is_closed
+    }
+
+    fn is_closed(&self) -> bool {
+        self.state().is_closed
+    }
+
+    fn hear(&self, message: &Bytes, envelope: Envelope<'_>) {
+        let mut state = self.state();
+        match state.board.hear(message, &envelope) {
+            Said::Answer(place, id, message) => {
+                let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
+                drop(state);
+                pipe.hand(message, &Envelope { id: Some(&id), ..envelope });
+            }
+            Said::Notice(places, message) => {
+                let pipes: Vec<Arc<Pipe>> =
+                    places.iter().filter_map(|place| state.pipes.get(place).cloned()).collect();
+                drop(state);
+                if let Ok(envelope) = Envelope::parse(&message) {
+                    pipes.iter().for_each(|pipe| pipe.hand(message.clone(), &envelope));
+                }
+            }
+            // A server that does not read must not stop its own reader.
+            Said::Reply(reply) => self.inbox.try_send(reply),
+            Said::Log => {
+                let text = envelope.params.map_or("", |params| params.get());
+                let text: String = text.chars().take(LOG_TEXT).collect();
+                tracing::debug!(target: "mooring::server", server = %self.server, "logs {text}");
+            }
+            Said::Nothing => {
+                tracing::debug!(
+                    server = %self.server, method = envelope.method(),
+                    "a message of a shared process that is nobody's"
+                );
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pipes(&self) -> Vec<Arc<Pipe>> {
+        self.state().pipes.values().cloned().collect()
+    }
+}
+
+impl Taker for Exchange {
+    fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    fn line(&self) -> usize {
+        self.line
+    }
+
+    async fn take(&self, message: Bytes) {
+        if let Ok(envelope) = Envelope::parse(&message) {
+            return self.hear(&message, envelope);
+        }
+        let Ok(Some(batch)) = jsonrpc::batch(&message) else {
+            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+            return;
+        };
+        for part in batch {
+            let part = splice::span(&message, part).map(|span| message.slice(span));
+            if let Some(part) = part
+                && let Ok(envelope) = Envelope::parse(&part)
+            {
+                self.hear(&part, envelope);
+            }
+        }
+    }
+
+    fn fail_all(&self, text: &str) {
+        self.state().board.forget_calls();
+        self.pipes().iter().for_each(|pipe| pipe.fail_all(text));
+    }
+
+    fn end(&self) {
+        self.state().is_closed = true;
+        self.pipes().iter().for_each(|pipe| pipe.end());
+    }
+
+    fn is_lost_because(&self, how: &str) {
+        let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
+        self.lost.send_replace(Some(why));
+        self.pipes().iter().for_each(|pipe| pipe.is_lost_because(how));
+    }
+}
+
+type Started = Option<Result<Arc<Hub>, OpenError>>;
+
+/// The shared processes of a host. Cloning is cheap.
+#[derive(Clone, Default)]
+pub struct Hubs(Arc<Mutex<HashMap<HubKey, watch::Receiver<Started>>>>);
+
+impl fmt::Debug for Hubs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hubs").field(&self.locked().len()).finish()
+    }
+}
+
+impl Hubs {
+    /// A seat at the process of this key, which is started if there is none.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn seat(
+        &self,
+        key: &HubKey,
+        session: SessionId,
+        rules: Rules,
+        with: Beginning,
+    ) -> Result<(Seat, Bytes), OpenError> {
+        for _ in 0..ATTEMPTS {
+            let hub = self.hub(key, &with).await?;
+            if let Some(seat) = Seat::take(&hub.exchange, session, rules, hub.pid()) {
+                return Ok((seat, hub.result.clone()));
+            }
+        }
+        let reason = "its process ends again and again".to_owned();
+        Err(OpenError::Start { server: key.0.clone(), reason })
+    }
+
+    /// A seat at a process that runs already.
+    #[must_use]
+    pub fn seat_if_running(&self, key: &HubKey, rules: Rules) -> Option<(Seat, Bytes)> {
+        let hub = match &*self.locked().get(key)?.borrow() {
+            Some(Ok(hub)) => Arc::clone(hub),
+            _ => return None,
+        };
+        let seat = Seat::take(&hub.exchange, SessionId::mint(), rules, hub.pid())?;
+        Some((seat, hub.result.clone()))
+    }
+
+    /// Ends them all.
+    pub fn close(&self) {
+        let hubs = std::mem::take(&mut *self.locked());
+        for started in hubs.into_values() {
+            if let Some(Ok(hub)) = &*started.borrow() {
+                hub.process.close();
+            }
+        }
+    }
+
+    async fn hub(&self, key: &HubKey, with: &Beginning) -> Result<Arc<Hub>, OpenError> {
+        let mut started = {
+            let mut hubs = self.locked();
+            match hubs.get(key).filter(|started| is_usable(started)) {
+                Some(started) => started.clone(),
+                None => {
+                    let (told, started) = watch::channel(None);
+                    hubs.insert(key.clone(), started.clone());
+                    // On its own task: others wait for it, whoever leaves.
+                    tokio::spawn(self.clone().run(key.clone(), with.clone(), told));
+                    started
+                }
+            }
+        };
+        let given_up = || {
+            let reason = "its start was given up".to_owned();
+            OpenError::Start { server: key.0.clone(), reason }
+        };
+        match started.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            Ok(None) | Err(_) => Err(given_up()),
+        }
+    }
+
+    /// One process, from its start to its end.
+    async fn run(self, key: HubKey, with: Beginning, told: watch::Sender<Started>) {
+        let starting = tokio::time::timeout(INITIALIZE_TIMEOUT, Hub::start(&key.0, &with));
+        let outcome = match starting.await {
+            Ok(outcome) => outcome.map(Arc::new),
+            Err(_) => Err(OpenError::Silent { server: key.0.clone() }),
+        };
+        told.send_replace(Some(outcome.clone()));
+        let Ok(hub) = outcome else {
+            self.forget(&key, &told);
+            return;
+        };
+        let shared = key.1.as_ref().map_or("by all sessions", |_| "by one principal");
+        tracing::info!(server = %key.0, pid = hub.pid(), "shared process started, used {shared}");
+        let idle = idle(&hub.exchange, with.idle);
+        let mut lost: LostSignal = hub.exchange.lost.subscribe();
+        let why = tokio::select! {
+            () = idle => None,
+            why = lost.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
+        };
+        match why {
+            Some(why) => {
+                tracing::warn!(server = %key.0, "{why}; it was shared, and is started again when needed")
+            }
+            None => tracing::info!(server = %key.0, pid = hub.pid(), "idle shared process ended"),
+        }
+        self.forget(&key, &told);
+        hub.process.close();
+    }
+
+    /// Takes the slot away, unless it is another's by now.
+    fn forget(&self, key: &HubKey, told: &watch::Sender<Started>) {
+        let mut hubs = self.locked();
+        if hubs.get(key).is_some_and(|started| started.same_channel(&told.subscribe())) {
+            hubs.remove(key);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<HubKey, watch::Receiver<Started>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves when nobody has been at it for so long, and nobody can be any more.
+async fn idle(exchange: &Exchange, limit: Duration) {
+    let mut seated = exchange.seated.subscribe();
+    loop {
+        // The sender lives as long as the exchange.
+        let _ = seated.wait_for(|seated| *seated == 0).await;
+        let somebody = seated.wait_for(|seated| *seated > 0);
+        if tokio::time::timeout(limit, somebody).await.is_err() && exchange.close_if_empty() {
+            return;
+        }
+    }
+}
+
+/// Being started, or running and open.
+fn is_usable(started: &watch::Receiver<Started>) -> bool {
+    match &*started.borrow() {
+        None => started.has_changed().is_ok(),
+        Some(Ok(hub)) => !hub.exchange.is_closed(),
+        Some(Err(_)) => false,
+    }
+}
