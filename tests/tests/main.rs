@@ -27,6 +27,7 @@ mod floors;
 mod groups;
 mod headers;
 mod inspector;
+mod isolation;
 mod leftovers;
 mod legacy_sse;
 mod legacy_sse_cluster;
