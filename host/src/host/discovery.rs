@@ -156,14 +156,19 @@ impl Discovery {
         {
             return None;
         }
+        self.ask_again(server);
+        let json = own.to_json();
+        Some(Arc::new(Discovered { catalog: own, json, digest }))
+    }
+
+    /// Has a server discovered once more, in a while.
+    pub fn ask_again(&self, server: &ServerName) {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for ((name, _), entry) in entries.iter() {
             if name == server {
                 entry.again.notify_one();
             }
         }
-        let json = own.to_json();
-        Some(Arc::new(Discovered { catalog: own, json, digest }))
     }
 
     fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {

@@ -8,12 +8,7 @@
 //!
 //! A hub initialises its process once, as a client that can do nothing, and
 //! answers each session's `initialize` with what it got (`initialize::result_for`).
-//! What a session sends then goes by `switchboard`.
-//!
-//! No session stops the others. What it sends waits in its own queue and takes
-//! turns at the process's with the others' (both channels serve in order of
-//! arrival); what it does not read is kept within the bounds of its streams, and
-//! beyond them notices are dropped (`Pipe::hand`): the reader waits for nobody.
+//! What a session sends then goes through the `exchange`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,19 +21,17 @@ use tokio::sync::watch;
 use crate::model::{Principal, ServerName, SessionId};
 use crate::protocol::initialize::{self, ClientSet};
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::{methods, splice};
+use crate::protocol::methods;
 
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
+use super::exchange::Exchange;
 use super::inbox::Inbox;
 use super::instance::{INITIALIZE_TIMEOUT, OWN_ID, OpenError};
-use super::pipe::{LostSignal, Pipe, Rules, Taker};
+use super::pipe::{LostSignal, Rules};
 use super::seat::Seat;
 use super::stdio::Process;
-use super::switchboard::{Asked, Place, Said, Switchboard};
 
-/// A log message of a server is cut here.
-const LOG_TEXT: usize = 4 * 1024;
 /// A process that ends between its start and the first session, so often.
 const ATTEMPTS: u32 = 3;
 
@@ -117,189 +110,6 @@ impl Hub {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
-    }
-}
-
-/// What the reader of a process and the seats at it have in common.
-pub struct Exchange {
-    server: ServerName,
-    line: usize,
-    inbox: Inbox,
-    state: Mutex<State>,
-    lost: watch::Sender<Option<Arc<str>>>,
-    /// How many are at it.
-    seated: watch::Sender<usize>,
-}
-
-#[derive(Default)]
-struct State {
-    board: Switchboard,
-    pipes: HashMap<Place, Arc<Pipe>>,
-    /// Nobody is let in any more.
-    is_closed: bool,
-}
-
-impl Exchange {
-    fn new(server: &ServerName, line: usize, inbox: Inbox) -> Arc<Self> {
-        Arc::new(Self {
-            server: server.clone(),
-            line,
-            inbox,
-            state: Mutex::default(),
-            lost: watch::Sender::new(None),
-            seated: watch::Sender::new(0),
-        })
-    }
-
-    #[must_use]
-    pub fn server(&self) -> &ServerName {
-        &self.server
-    }
-
-    /// None if the process is gone or about to go.
-    pub fn enter(&self, session: SessionId, pipe: &Arc<Pipe>) -> Option<Place> {
-        let mut state = self.state();
-        if state.is_closed {
-            return None;
-        }
-        let place = state.board.enter(session);
-        state.pipes.insert(place, Arc::clone(pipe));
-        self.seated.send_replace(state.pipes.len());
-        Some(place)
-    }
-
-    /// One session less: its calls are given up and its subscriptions ended.
-    pub async fn leave(&self, place: Place) {
-        let told = {
-            let mut state = self.state();
-            state.pipes.remove(&place);
-            self.seated.send_replace(state.pipes.len());
-            state.board.leave(place)
-        };
-        for message in told {
-            self.tell(message).await;
-        }
-    }
-
-    /// A session's message, once there is room for it.
-    pub async fn ask(&self, place: Place, message: Bytes) {
-        let Some(room) = self.inbox.reserve(message.len()).await else { return };
-        let Ok(envelope) = Envelope::parse(&message) else { return };
-        let (asked, pipe) = {
-            let mut state = self.state();
-            let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
-            match state.board.ask(place, &message, &envelope) {
-                // Under the lock: what the board has decided in this order must
-                // reach the process in this order.
-                Asked::Send(message) => return room.send(message),
-                Asked::Answer(answer) => (answer, pipe),
-                Asked::Nothing => return,
-            }
-        };
-        if let Ok(envelope) = Envelope::parse(&asked) {
-            pipe.hand(asked.clone(), &envelope);
-        }
-    }
-
-    async fn tell(&self, message: Bytes) {
-        if let Some(room) = self.inbox.reserve(message.len()).await {
-            room.send(message);
-        }
-    }
-
-    /// Lets nobody in any more, if nobody is there.
-    fn close_if_empty(&self) -> bool {
-        let mut state = self.state();
-        state.is_closed |= state.pipes.is_empty();
-        state.is_closed
-    }
-
-    fn is_closed(&self) -> bool {
-        self.state().is_closed
-    }
-
-    fn hear(&self, message: &Bytes, envelope: Envelope<'_>) {
-        let mut state = self.state();
-        match state.board.hear(message, &envelope) {
-            Said::Answer(place, id, message) => {
-                let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
-                drop(state);
-                pipe.hand(message, &Envelope { id: Some(&id), ..envelope });
-            }
-            Said::Notice(places, message) => {
-                let pipes: Vec<Arc<Pipe>> =
-                    places.iter().filter_map(|place| state.pipes.get(place).cloned()).collect();
-                drop(state);
-                if let Ok(envelope) = Envelope::parse(&message) {
-                    pipes.iter().for_each(|pipe| pipe.hand(message.clone(), &envelope));
-                }
-            }
-            // A server that does not read must not stop its own reader.
-            Said::Reply(reply) => self.inbox.try_send(reply),
-            Said::Log => {
-                let text = envelope.params.map_or("", |params| params.get());
-                let text: String = text.chars().take(LOG_TEXT).collect();
-                tracing::debug!(target: "mooring::server", server = %self.server, "logs {text}");
-            }
-            Said::Nothing => {
-                tracing::debug!(
-                    server = %self.server, method = envelope.method(),
-                    "a message of a shared process that is nobody's"
-                );
-            }
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pipes(&self) -> Vec<Arc<Pipe>> {
-        self.state().pipes.values().cloned().collect()
-    }
-}
-
-impl Taker for Exchange {
-    fn server(&self) -> &ServerName {
-        &self.server
-    }
-
-    fn line(&self) -> usize {
-        self.line
-    }
-
-    async fn take(&self, message: Bytes) {
-        if let Ok(envelope) = Envelope::parse(&message) {
-            return self.hear(&message, envelope);
-        }
-        let Ok(Some(batch)) = jsonrpc::batch(&message) else {
-            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
-            return;
-        };
-        for part in batch {
-            let part = splice::span(&message, part).map(|span| message.slice(span));
-            if let Some(part) = part
-                && let Ok(envelope) = Envelope::parse(&part)
-            {
-                self.hear(&part, envelope);
-            }
-        }
-    }
-
-    fn fail_all(&self, text: &str) {
-        self.state().board.forget_calls();
-        self.pipes().iter().for_each(|pipe| pipe.fail_all(text));
-    }
-
-    fn end(&self) {
-        self.state().is_closed = true;
-        self.pipes().iter().for_each(|pipe| pipe.end());
-    }
-
-    fn is_lost_because(&self, how: &str) {
-        let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
-        self.lost.send_replace(Some(why));
-        self.pipes().iter().for_each(|pipe| pipe.is_lost_because(how));
     }
 }
 

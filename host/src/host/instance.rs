@@ -17,6 +17,7 @@ use crate::seam::{Body, Handshake, Note, Pool};
 
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
+use super::common_lists::CommonLists;
 use super::discovery::Discovered;
 use super::hub::{Beginning, HubKey, Hubs, Sharers, Sharing};
 use super::pipe::{self, LostSignal, Rules};
@@ -254,6 +255,15 @@ impl Instance {
             Transport::Seat(seat) => seat.pipe().list_changes(),
             Transport::Sse(remote) => remote.pipe().list_changes(),
             Transport::Http(remote) => remote.list_changes(),
+        }
+    }
+
+    /// The lists that it has in common with others.
+    #[must_use]
+    pub fn common_lists(&self) -> Option<&CommonLists> {
+        match &self.transport {
+            Transport::Seat(seat) => Some(seat.lists()),
+            Transport::Stdio(_) | Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
 

@@ -11,7 +11,7 @@
 //!
 //! Where sessions share a process, each has a seat there (`seat.rs`), which is
 //! an instance like any other; the process belongs to a hub (`hub.rs`), and who
-//! gets what is decided in `switchboard.rs`.
+//! gets what (`exchange.rs`) is decided in `switchboard.rs`.
 //!
 //! A message for a slot that is not there is answered `unknown-session`, and the
 //! edge opens it: first use, failover and restart are the same path.
@@ -19,16 +19,19 @@
 mod attend;
 mod caller;
 mod child;
+mod common_lists;
 mod cookies;
 #[cfg(not(target_os = "linux"))]
 mod direct;
 mod discovery;
 mod endpoint;
+mod exchange;
 mod hub;
 mod inbox;
 mod instance;
 mod mailbox;
 mod notes;
+mod overlong;
 mod pipe;
 mod pump;
 mod remote_http;

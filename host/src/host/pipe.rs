@@ -46,8 +46,11 @@ pub trait Taker: Send + Sync + 'static {
 
     fn take(&self, message: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Answers everything in flight: what came cannot be told apart.
-    fn fail_all(&self, text: &str);
+    /// A line is too long to be kept, of which this is the beginning.
+    fn overflows(&self, head: &[u8], text: &str);
+
+    /// That line has ended, with this.
+    fn has_overflown(&self, _tail: &[u8]) {}
 
     /// Nothing more comes from the server.
     fn end(&self);
@@ -208,6 +211,11 @@ impl Pipe {
         }
     }
 
+    /// Answers everything in flight.
+    pub fn fail_all(&self, text: &str) {
+        self.mailbox().fail_all(text);
+    }
+
     /// Answers a request in the server's place, if it is still in flight.
     pub fn answer_for_server(&self, id: &str, code: i64, text: &str) {
         self.mailbox().answer_for_server(id, code, text);
@@ -299,8 +307,9 @@ impl Taker for Pipe {
         self.deliver(message.clone(), &envelope).await;
     }
 
-    fn fail_all(&self, text: &str) {
-        self.mailbox().fail_all(text);
+    /// Answers everything in flight: what came cannot be told apart.
+    fn overflows(&self, _head: &[u8], text: &str) {
+        self.fail_all(text);
     }
 
     fn end(&self) {

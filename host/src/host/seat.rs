@@ -7,13 +7,15 @@ use tokio::sync::watch;
 
 use crate::model::SessionId;
 
-use super::hub::Exchange;
+use super::common_lists::CommonLists;
+use super::exchange::Exchange;
 use super::inbox::Outbox;
 use super::pipe::{LostSignal, Pipe, Rules, Taker};
 use super::switchboard::Place;
 
 pub struct Seat {
     pipe: Arc<Pipe>,
+    exchange: Arc<Exchange>,
     pid: u32,
     /// Dropping it frees the place too.
     closing: watch::Sender<bool>,
@@ -28,17 +30,23 @@ impl Seat {
         rules: Rules,
         pid: u32,
     ) -> Option<Self> {
-        let (pipe, outbox) = Pipe::new(exchange.server(), rules);
+        let (pipe, outbox) = Pipe::new(&exchange.server, rules);
         let place = exchange.enter(session, &pipe)?;
         let closing = watch::Sender::new(false);
         let (closed, lost) = (closing.subscribe(), pipe.lost_signal());
         tokio::spawn(pass_on(Arc::clone(exchange), place, outbox, closed, lost));
-        Some(Self { pipe, pid, closing })
+        Some(Self { pipe, exchange: Arc::clone(exchange), pid, closing })
     }
 
     #[must_use]
     pub fn pipe(&self) -> &Arc<Pipe> {
         &self.pipe
+    }
+
+    /// The lists, which are everybody's.
+    #[must_use]
+    pub fn lists(&self) -> &CommonLists {
+        &self.exchange.lists
     }
 
     #[must_use]

@@ -174,11 +174,13 @@ async fn read<T: Taker>(taker: Arc<T>, child: std::sync::Weak<Child>, mut stdout
         while let Some(at) = memchr::memchr(b'\n', buffer.get(searched..).unwrap_or_default()) {
             let line = buffer.split_to(searched + at + 1);
             searched = 0;
-            if !std::mem::take(&mut skipping) {
-                let line = trimmed(line.freeze());
-                if !line.is_empty() {
-                    taker.take(line).await;
-                }
+            if std::mem::take(&mut skipping) {
+                taker.has_overflown(&line);
+                continue;
+            }
+            let line = trimmed(line.freeze());
+            if !line.is_empty() {
+                taker.take(line).await;
             }
         }
         if buffer.len() > taker.line() {
@@ -189,7 +191,7 @@ async fn read<T: Taker>(taker: Arc<T>, child: std::sync::Weak<Child>, mut stdout
                     taker.line()
                 );
                 tracing::warn!(server = %taker.server(), "{text}");
-                taker.fail_all(&text);
+                taker.overflows(&buffer, &text);
             }
             skipping = true;
             buffer.clear();

@@ -167,6 +167,13 @@ impl Switchboard {
         told
     }
 
+    /// A call is answered otherwise; gives whose it was, and its id.
+    pub fn forget_call(&mut self, number: u64) -> Option<(Place, Box<RawValue>)> {
+        let call = self.calls.remove(&number)?;
+        self.numbers.remove(&(call.place, key(call.id.get())));
+        Some((call.place, call.id))
+    }
+
     /// Every call has been answered otherwise.
     pub fn forget_calls(&mut self) {
         self.calls.clear();
