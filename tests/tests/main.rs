@@ -38,6 +38,7 @@ mod odd_values;
 mod plugins;
 mod real_servers;
 mod registration;
+mod repeats;
 mod restart;
 mod routing;
 mod running;

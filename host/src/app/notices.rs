@@ -1,6 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, OnLost, Server, Store, Transport};
+use crate::config::{Config, Isolation, Mode, Server, Store, Transport};
 
 /// What would make this process do something else than the settings say.
 ///
@@ -63,7 +63,6 @@ fn is_shared_from_afar(server: &Server) -> bool {
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
-        ("onLost", server.on_lost != OnLost::Continue),
         ("warm", server.warm > 0),
         ("idleTimeoutMs", server.idle_timeout.is_some() && !is_shared),
         ("resources", !server.resources.is_empty()),

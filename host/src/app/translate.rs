@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{self, Chosen, Config, Isolation, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{
+    self, Chosen, Config, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
+};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
     Confinement, HostConfig, Program, Recipe, Rules, Served, Sharers, Sharing, Timeouts, Upstream,
@@ -106,6 +108,7 @@ fn served(server: &Server, idle: Duration) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
+        ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
     }
 }

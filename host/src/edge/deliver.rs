@@ -5,7 +5,8 @@
 //! |---|---|
 //! | not connected, not sent | next candidate, at once; the node becomes suspect |
 //! | unknown session | opens it again, sends again |
-//! | broke after sending | says so: the call may have run |
+//! | broke after sending, and a repeat does no harm | opens it elsewhere, sends once more |
+//! | broke after sending, otherwise | says so: the call may have run |
 
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
 use crate::protocol::headers;
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::methods;
+use crate::protocol::splice::{self, Target};
 use crate::seam::{Body, Cut, Facts, Failure, Handshake, Note, Outcome, Why};
 
 use super::Worker;
@@ -90,21 +94,38 @@ impl Worker {
         let mut failed: Vec<NodeId> = Vec::new();
         let mut token = None;
         let mut why = String::new();
+        let mut is_repeated = false;
         for _ in 0..MAX_ATTEMPTS {
             let node = match self.holder(session, server, &failed).await {
                 Some(node) => node,
                 None => {
+                    let was_open = self.edge.bindings.get(session.id, server).is_some();
+                    if was_open && self.ends_when_lost(server) {
+                        return Box::pin(self.end_lost(session, server)).await;
+                    }
                     let (message, handshake) = (&outgoing.body, Handshake::Host);
                     let opening =
                         self.establish(context, session, server, message, handshake, &mut failed);
                     let opened = Box::pin(opening).await?;
                     token = opened.token.or(token);
+                    Box::pin(self.edge.streams.hears(session.id, server)).await;
                     opened.node
                 }
             };
             let request = self.request_for(&node, server, session, outgoing, Some(context));
-            match self.link.call(&node.reach, server, request).await {
+            match self.call(&node, server, request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
+                    Some(Outcome::UnknownSession) if self.ends_when_lost(server) => {
+                        return Box::pin(self.end_lost(session, server)).await;
+                    }
+                    Some(Outcome::Sent)
+                        if !is_repeated
+                            && Box::pin(self.is_safe_to_repeat(session, server, outgoing))
+                                .await =>
+                    {
+                        is_repeated = true;
+                        why = "it went away twice while it answered".to_owned();
+                    }
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
                         let again = self.open_again(context, &node, session, server, &mut failed);
@@ -127,7 +148,14 @@ impl Worker {
                 }
                 Err(Failure::Broken(reason)) => {
                     self.suspect(&node.id, &reason);
-                    return Err(Refusal::Lost { server: server.clone(), why: reason });
+                    let may_repeat = !is_repeated
+                        && Box::pin(self.is_safe_to_repeat(session, server, outgoing)).await;
+                    if !may_repeat {
+                        return Err(Refusal::Lost { server: server.clone(), why: reason });
+                    }
+                    is_repeated = true;
+                    why = reason;
+                    failed.push(node.id.clone());
                 }
             }
         }
@@ -170,7 +198,7 @@ impl Worker {
         };
         let mut request = self.request_for(&node, server, session, outgoing, Some(context));
         *request.body_mut() = body;
-        let sent = self.link.call(&node.reach, server, request).await;
+        let sent = self.call(&node, server, request).await;
         // A body that broke off is the client's doing, not the node's.
         match cut.why() {
             Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),
@@ -232,6 +260,47 @@ impl Worker {
             return;
         }
         say_lost(&self.edge.streams, session.id, server);
+    }
+
+    /// Whether a second run of the message does no harm: by its method, or by what
+    /// the server says of the tool.
+    async fn is_safe_to_repeat(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+    ) -> bool {
+        let Ok(envelope) = Envelope::parse(&outgoing.body) else { return false };
+        if outgoing.method != Method::POST || envelope.kind() != Kind::Request {
+            return false;
+        }
+        if methods::destination(envelope.method()) != methods::Destination::Tool {
+            return methods::is_safe_to_repeat(envelope.method());
+        }
+        let name = Target::of(envelope.params).and_then(|target| splice::string(target.name?));
+        match name {
+            Some(name) => self.is_harmless_tool(server, session.client_set(), &name).await,
+            None => false,
+        }
+    }
+
+    /// Whether the operator wants sessions to end rather than go on without what
+    /// the server held for them (`onLost`).
+    fn ends_when_lost(&self, server: &ServerName) -> bool {
+        let topology = self.edge.topology.load();
+        topology
+            .replicas(server)
+            .any(|node| node.servers.get(server).is_some_and(|replica| replica.ends_when_lost))
+    }
+
+    async fn end_lost(&self, session: &Session, server: &ServerName) -> Result<Delivered, Refusal> {
+        tracing::warn!(
+            session = %session.id.short(), server = %server,
+            "the session ends: its server's state is lost, and onLost is \"fail\""
+        );
+        self.edge.metrics.ended();
+        self.end(session).await;
+        Err(Refusal::UnknownSession)
     }
 
     /// Remembers what the message has set in the session.

@@ -51,6 +51,7 @@ mod settle;
 mod streamable;
 mod tasks;
 mod through;
+mod vigil;
 
 use std::sync::Arc;
 

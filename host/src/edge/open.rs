@@ -98,7 +98,7 @@ impl Worker {
         };
         request.extensions_mut().insert(facts);
         let_through(node, server, Some(context), request.headers_mut());
-        let response = match self.link.call(&node.reach, server, request).await {
+        let response = match self.call(node, server, request).await {
             Ok(response) => response,
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
                 self.suspect(&node.id, &why);
@@ -109,6 +109,13 @@ impl Worker {
         let body = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         if !good {
             return Err(error_text(&body));
+        }
+        // A DELETE that came meanwhile found nothing to end here.
+        if self.edge.records.is_ended(session.id) {
+            let outgoing =
+                Outgoing { method: Method::DELETE, ..Outgoing::post(Bytes::new(), None) };
+            Box::pin(self.tell(node, session, server, &outgoing)).await;
+            return Err("the session has ended".to_owned());
         }
         if handshake == Handshake::Host {
             self.restore(node, session, server).await;
@@ -133,7 +140,7 @@ impl Worker {
         for message in level.into_iter().chain(subscriptions) {
             let outgoing = Outgoing::post(message, None);
             let request = self.request_for(node, server, session, &outgoing, None);
-            let call = self.link.call(&node.reach, server, request);
+            let call = self.call(node, server, request);
             // A server that does not do it refuses; there is nothing to restore then.
             if let Err(_silent) = tokio::time::timeout(RESTORE_TIMEOUT, call).await {
                 tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");

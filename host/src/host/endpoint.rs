@@ -78,6 +78,12 @@ impl Shared {
         self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
     }
 
+    /// Whether sessions end when what the server held for them is lost.
+    #[must_use]
+    pub fn ends_when_lost(&self, server: &ServerName) -> bool {
+        self.config.servers.get(server).is_some_and(|served| served.ends_when_lost)
+    }
+
     /// Ends one session's instance.
     pub async fn close(&self, key: &Key, pool: &Pool) {
         if let Some(instance) = self.table.remove(key) {
@@ -135,7 +141,10 @@ impl Host {
                 Box::pin(self.open(key, facts.principal, handshake, request)).await
             }
             (None, &Method::POST) => self.post(key, request).await,
-            (None, &Method::GET) => self.listen(key, &request),
+            (None, &Method::GET) => {
+                let (parts, _) = request.into_parts();
+                self.listen(key, &parts.headers).await
+            }
             (None, &Method::DELETE) => {
                 self.shared.close(&key, &self.pool).await;
                 Response::new(Body::Empty)
@@ -281,12 +290,12 @@ impl Host {
         Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
     }
 
-    fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
+    async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
         let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
-        let last = request.headers().get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool, &self.forwarded(&key.1, request.headers()))
+        let last = request.get(headers::LAST_EVENT_ID);
+        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
     }
 
     /// The client's headers that the operator lets through to the server.

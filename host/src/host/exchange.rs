@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId};
@@ -19,7 +20,7 @@ use crate::protocol::{methods, splice};
 use super::common_lists::CommonLists;
 use super::inbox::Inbox;
 use super::overlong;
-use super::pipe::{Pipe, Taker};
+use super::pipe::{Pipe, Taker, id_of_malformed, id_of_request};
 use super::switchboard::{Asked, Place, Said, Switchboard};
 
 /// A log message of a server is cut here.
@@ -161,18 +162,21 @@ impl Exchange {
         }
     }
 
-    /// Answers the call of this number in the process's place; says whether it was
-    /// one.
-    fn fail_one(&self, number: Option<u64>, text: &str) -> bool {
+    /// The call of this number is answered otherwise: by whose pipe, and under
+    /// which id.
+    fn forget(&self, number: Option<u64>) -> Option<(Arc<Pipe>, Box<RawValue>)> {
         let mut state = self.state();
-        let call = number.and_then(|number| state.board.forget_call(number));
-        let Some((place, id)) = call else { return false };
-        let pipe = state.pipes.get(&place).map(Arc::clone);
-        drop(state);
-        if let Some(pipe) = pipe {
+        let (place, id) = state.board.forget_call(number?)?;
+        state.pipes.get(&place).map(|pipe| (Arc::clone(pipe), id))
+    }
+
+    /// Says whether it was a call.
+    fn fail_one(&self, number: Option<u64>, text: &str) -> bool {
+        let call = self.forget(number);
+        if let Some((pipe, id)) = &call {
             pipe.answer_for_server(id.get(), code::SERVER_LOST, text);
         }
-        true
+        call.is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -198,7 +202,12 @@ impl Taker for Exchange {
             return self.hear(&message, envelope);
         }
         let Ok(Some(batch)) = jsonrpc::batch(&message) else {
-            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+            match id_of_malformed(&message).and_then(|id| self.forget(id.parse().ok())) {
+                Some((pipe, id)) => pipe.answers_nonsense(id.get()),
+                None => {
+                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+                }
+            }
             return;
         };
         for part in batch {
@@ -223,6 +232,15 @@ impl Taker for Exchange {
         if !self.fail_one(overlong::number_at_the_end(tail), &text) {
             self.state().board.forget_calls();
             self.pipes().iter().for_each(|pipe| pipe.fail_all(&text));
+        }
+    }
+
+    fn unsent(&self, lines: &[u8]) {
+        for line in lines.split(|byte| *byte == b'\n') {
+            let number = id_of_request(line).and_then(|id| id.parse().ok());
+            if let Some((pipe, id)) = self.forget(number) {
+                pipe.has_not_sent(id.get());
+            }
         }
     }
 

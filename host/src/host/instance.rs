@@ -55,6 +55,8 @@ pub struct Served {
     pub timeouts: Timeouts,
     /// Headers of the client that reach a remote server.
     pub passthrough: Vec<HeaderName>,
+    /// Sessions end when what the server held for them is lost.
+    pub ends_when_lost: bool,
     /// Of a server with a process; a remote one keeps its sessions apart itself.
     pub sharing: Sharing,
 }
@@ -184,7 +186,7 @@ impl Instance {
         }
     }
 
-    pub fn listen(
+    pub async fn listen(
         &self,
         last_event_id: Option<&HeaderValue>,
         pool: &Pool,
@@ -194,7 +196,7 @@ impl Instance {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
             Transport::Seat(seat) => seat.pipe().listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
-            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded),
+            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
@@ -18,7 +19,7 @@ use crate::seam::{Body, Outcome};
 use super::inbox::{Inbox, Outbox};
 use super::mailbox::{Delivery, Mailbox, Refused};
 use super::timeout::{self, Timeouts};
-use crate::streams::{Bounds, EventId, Part};
+use crate::streams::{Bounds, EventId, Part, Reached};
 use crate::streams::{Way, response as events};
 
 /// What bounds one session at one server.
@@ -48,6 +49,9 @@ pub trait Taker: Send + Sync + 'static {
 
     /// A line is too long to be kept, of which this is the beginning.
     fn overflows(&self, head: &[u8], text: &str);
+
+    /// Lines that the server has not read a byte of, and will not.
+    fn unsent(&self, lines: &[u8]);
 
     /// That line has ended, with this.
     fn has_overflown(&self, _tail: &[u8]) {}
@@ -142,7 +146,8 @@ impl Pipe {
                     }
                 };
                 match expected {
-                    Ok(stream) => Some((first, stream)),
+                    // Whoever has no reader yet would not be found by what comes first.
+                    Ok(stream) => Some((first, stream.read_on(), stream)),
                     Err(Refused::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
                 }
@@ -159,15 +164,27 @@ impl Pipe {
                 self.watch(envelope);
             }
         }
-        let Some((first, stream)) = stream else { return accepted() };
+        let Some((first, reader, stream)) = stream else { return accepted() };
         let request = first.id_text().filter(|_| messages.len() == 1);
         let publish = || {
             let mut mailbox = self.mailbox();
             mailbox.publish(&stream);
             mailbox.tag(&stream, request)
         };
-        match events::respond(&stream, takes_events, self.way(), publish).await {
-            Some(response) => response,
+        match events::respond(reader, takes_events, self.way(), publish).await {
+            Some(mut response) => {
+                // Nothing of it has been told: the edge may send it again.
+                let outcome = stream.lost().map(|reached| match reached {
+                    Reached::Perhaps => Outcome::Sent,
+                    Reached::No => Outcome::UnknownSession,
+                });
+                if let Some(outcome) = outcome
+                    && matches!(response.body(), Body::Full(_))
+                {
+                    outcome.write(response.headers_mut());
+                }
+                response
+            }
             None => self.not_answered(first),
         }
     }
@@ -214,6 +231,23 @@ impl Pipe {
     /// Answers everything in flight.
     pub fn fail_all(&self, text: &str) {
         self.mailbox().fail_all(text);
+    }
+
+    /// The server has not read a byte of this request, and will not.
+    pub fn has_not_sent(&self, id: &str) {
+        let text = format!("server {} has ended; nothing was sent to it", self.server);
+        self.mailbox().unsent(id, &text);
+    }
+
+    /// The server answers this request with a line that is no message: nobody else
+    /// would answer it.
+    pub fn answers_nonsense(&self, id: &str) {
+        tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
+        let text = format!(
+            "server {} answered with something that is no JSON-RPC 2.0 message",
+            self.server
+        );
+        self.answer_for_server(id, code::INTERNAL, &text);
     }
 
     /// Answers a request in the server's place, if it is still in flight.
@@ -301,7 +335,12 @@ impl Taker for Pipe {
                 }
                 return;
             }
-            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+            match id_of_malformed(&message) {
+                Some(id) => self.answers_nonsense(id),
+                None => {
+                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+                }
+            }
             return;
         };
         self.deliver(message.clone(), &envelope).await;
@@ -310,6 +349,14 @@ impl Taker for Pipe {
     /// Answers everything in flight: what came cannot be told apart.
     fn overflows(&self, _head: &[u8], text: &str) {
         self.fail_all(text);
+    }
+
+    fn unsent(&self, lines: &[u8]) {
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Some(id) = id_of_request(line) {
+                self.has_not_sent(id);
+            }
+        }
     }
 
     fn end(&self) {
@@ -324,6 +371,26 @@ impl Taker for Pipe {
         let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
         self.lost.send_replace(Some(why));
     }
+}
+
+/// The id of a request, as it stands in the line.
+#[must_use]
+pub fn id_of_request(line: &[u8]) -> Option<&str> {
+    let envelope = Envelope::parse(line).ok()?;
+    envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
+}
+
+/// Which request a line that is no message should have answered, if it says so.
+#[must_use]
+pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
+    #[derive(serde::Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+        method: Option<serde::de::IgnoredAny>,
+    }
+    let read: Id<'_> = serde_json::from_slice(line).ok()?;
+    read.method.is_none().then_some(read.id.get())
 }
 
 /// The GET stream of a session, or what is left of the stream that the client

@@ -46,7 +46,13 @@ impl Process {
         let closing = watch::Sender::new(false);
         let (server, pid) = (taker.server().clone(), child.pid);
         tracing::debug!(server = %server, pid, "server started");
-        tokio::spawn(write(pipes.stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
+        tokio::spawn(write(
+            Arc::downgrade(taker),
+            pipes.stdin,
+            outbox,
+            closing.subscribe(),
+            Arc::downgrade(&child),
+        ));
         tokio::spawn(drain_stderr(server, pid, pipes.stderr));
         tokio::spawn(read(Arc::clone(taker), Arc::downgrade(&child), pipes.stdout));
         Ok(Self { child, closing })
@@ -118,7 +124,8 @@ impl Stdio {
 
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
-async fn write(
+async fn write<T: Taker>(
+    taker: std::sync::Weak<T>,
     mut stdin: ChildStdin,
     mut outbox: Outbox,
     mut closing: watch::Receiver<bool>,
@@ -141,7 +148,13 @@ async fn write(
             buffer.extend_from_slice(b"\n");
             room.merge(more);
         }
-        if stdin.write_all(&buffer).await.is_err() {
+        if let Err(written) = write_all(&mut stdin, &buffer).await {
+            // Whole lines behind what was written are known to be unread.
+            let rest = buffer.get(written..).unwrap_or_default();
+            let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
+            if let Some(taker) = taker.upgrade() {
+                taker.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
+            }
             // A server that takes nothing more is of no use; the reader says why.
             if let Some(child) = child.upgrade() {
                 child.end();
@@ -153,6 +166,18 @@ async fn write(
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
+}
+
+/// The error is how much the pipe has taken before it broke.
+async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stdin.write(rest).await {
+            Ok(0) | Err(_) => return Err(written),
+            Ok(more) => written += more,
+        }
+    }
+    Ok(())
 }
 
 async fn read<T: Taker>(taker: Arc<T>, child: std::sync::Weak<Child>, mut stdout: ChildStdout) {

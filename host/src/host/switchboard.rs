@@ -297,7 +297,9 @@ impl Switchboard {
     }
 
     fn answer(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Said> {
-        let raw = envelope.id?;
+        let Some(raw) = envelope.id.filter(|id| id.get() != "null") else {
+            return self.only_answer(envelope);
+        };
         let number: u64 = raw.get().parse().ok()?;
         let call = self.calls.remove(&number)?;
         self.numbers.remove(&(call.place, key(call.id.get())));
@@ -311,6 +313,16 @@ impl Switchboard {
         let span = splice::span(message, raw)?;
         let restored = splice::replace(message, span, call.id.get().as_bytes());
         Some(Said::Answer(call.place, call.id, restored))
+    }
+
+    /// An error about a message that the process could not read: if there is one
+    /// call alone, it is about that.
+    fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<Said> {
+        let error = envelope.error.filter(|_| self.calls.len() == 1)?;
+        let number = *self.calls.keys().next()?;
+        let (place, id) = self.forget_call(number)?;
+        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
+        Some(Said::Answer(place, id, answer.into()))
     }
 
     fn keep_task(&mut self, place: Place, result: &RawValue) {

@@ -69,6 +69,17 @@ fn equal_ids_become_different_numbers_and_come_back_as_they_were_written() {
 }
 
 #[test]
+fn an_error_without_an_id_is_about_the_only_call() {
+    let mut board = Board::new();
+    board.ask(0, r#"{"jsonrpc":"2.0","id":"a","method":"m"}"#);
+    board.ask(1, r#"{"jsonrpc":"2.0","id":"b","method":"m"}"#);
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#;
+    assert_eq!(board.hear(error).1, "nothing");
+    board.hear(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert_eq!(board.hear(error), (vec![1], error.replace("null", "\"b\"")));
+}
+
+#[test]
 fn progress_goes_to_whoever_asked_with_the_token_it_gave() {
     let mut board = Board::new();
     for (who, token) in [(0, r#""t""#), (1, r#""t""#), (0, "5"), (1, "-1e0")] {
