@@ -181,7 +181,7 @@ fn is_started_on_demand(entry: &Section<'_>) {
     if let Some(item) = entry.get("startOnDemand")
         && item.flag() == Some(false)
     {
-        item.warn("is always so here", "take it out");
+        item.warn("is false, but servers always start when they are needed", "take it out");
     }
 }
 
