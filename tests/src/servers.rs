@@ -23,6 +23,13 @@ pub fn clock() -> Value {
     json!({"command": "mooring-example-clock"})
 }
 
+/// Any of them, its process shared as `isolation` says.
+#[must_use]
+pub fn isolated(mut server: Value, isolation: &str) -> Value {
+    server["isolation"] = isolation.into();
+    server
+}
+
 /// Any of them, with list pages of so many entries.
 #[must_use]
 pub fn in_pages(mut server: Value, entries: usize) -> Value {

@@ -145,11 +145,11 @@ fn a_slip_in_a_keys_name_is_warned_about_with_the_right_one() {
 
 #[test]
 fn a_key_that_only_mcphub_uses_is_accepted_with_one_warning() {
-    let text = r#"{"mcpServers": {"a": {"command": "x", "startOnDemand": true},
-                                  "b": {"command": "y", "startOnDemand": true}}}"#;
+    let text = r#"{"mcpServers": {"a": {"command": "x", "enableKeepAlive": true},
+                                  "b": {"command": "y", "enableKeepAlive": true}}}"#;
     let (good, page) = check(text);
     assert!(good, "{page}");
-    assert_eq!(page.matches("startOnDemand").count(), 1, "{page}");
+    assert_eq!(page.matches("enableKeepAlive").count(), 1, "{page}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ mod groups;
 mod headers;
 mod inspector;
 mod instances;
+mod isolation;
 mod leftovers;
 mod legacy_sse;
 mod legacy_sse_cluster;

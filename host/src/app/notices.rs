@@ -29,11 +29,18 @@ pub fn open_cluster(config: &Config) -> Option<String> {
     })
 }
 
-/// What is read and does nothing yet, one line each, for log and `mooring check`.
+/// What is read and does nothing (yet), one line each, for log and `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = Vec::new();
     for server in config.servers.iter().filter(|server| server.enabled) {
+        if is_shared_from_afar(server) {
+            notices.push(format!(
+                "mcpServers.{}.isolation: a remote server keeps a session for each of its clients \
+                 anyway; each session here has one there",
+                server.name
+            ));
+        }
         let without_effect = without_effect(server);
         if !without_effect.is_empty() {
             notices.push(format!(
@@ -54,11 +61,21 @@ pub fn of(config: &Config) -> Vec<String> {
     notices
 }
 
+/// Sharing saves processes; a remote server has none here.
+fn is_shared_from_afar(server: &Server) -> bool {
+    let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
+    is_shared && !matches!(server.transport, None | Some(Transport::Stdio { .. }))
+}
+
 /// Keys of a server that are read and do nothing yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
+    let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
-        ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
         ("resources", !server.resources.is_empty()),
+        // A shared process has no quiet point of one session, and starts with the first.
+        ("warm", is_shared && server.warm > 0),
+        ("maxLifetimeMs", is_shared && server.max_lifetime.is_some()),
+        ("maxMemory", is_shared && server.max_memory.is_some()),
     ];
     asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
 }

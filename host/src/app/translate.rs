@@ -2,19 +2,25 @@
 //! settings file.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::config::{self, Chosen, Config, Mode, OnLost, Prefix, Remote, Server, Transport};
+use crate::config::{
+    self, Chosen, Config, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
+};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
     Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
-    Timeouts, Upstream, User,
+    Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::model::ServerName;
 use crate::streams::Bounds;
 
 #[must_use]
 pub fn host(config: &Config) -> HostConfig {
-    let servers = running(config).map(|server| (server.name.clone(), served(server)));
+    let servers = running(config).map(|server| {
+        let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
+        (server.name.clone(), served(server, idle))
+    });
     let limits = &config.limits;
     HostConfig {
         servers: servers.collect(),
@@ -108,7 +114,7 @@ fn running(config: &Config) -> impl Iterator<Item = &Server> {
     config.servers.iter().filter(|server| server.enabled)
 }
 
-fn served(server: &Server) -> Served {
+fn served(server: &Server, idle: Duration) -> Served {
     let options = &server.options;
     Served {
         recipe: recipe(server),
@@ -123,6 +129,17 @@ fn served(server: &Server) -> Served {
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
         warm: server.warm.into(),
         ends_when_lost: server.on_lost == OnLost::Fail,
+        sharing: Sharing { by: sharers(server), idle },
+    }
+}
+
+fn sharers(server: &Server) -> Sharers {
+    match (server.isolation, &server.transport) {
+        (Isolation::Principal, Some(Transport::Stdio { .. })) => Sharers::Principal,
+        (Isolation::Shared, Some(Transport::Stdio { .. })) => Sharers::All,
+        // Servers of the revisions with sessions are not shared unasked, and a
+        // remote one keeps its sessions apart itself.
+        _ => Sharers::Nobody,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cluster::{Coordinator, Mode, NodeMode, Store};
 use super::groups::{Chosen, Group, GroupServer};
-use super::servers::Server;
+use super::servers::{Isolation, Server};
 use super::sticky::Sticky;
 use super::transport::Transport;
 use super::{Config, Prefix};
@@ -155,6 +155,15 @@ fn server(server: &Server) -> [String; 3] {
             true => format!("MISCONFIGURED: {reason}"),
             false => format!("{what}  MISCONFIGURED: {reason}"),
         };
+    }
+    match (server.isolation, &server.transport) {
+        (Isolation::Shared, Some(Transport::Stdio { .. })) => {
+            what.push_str("  (one process for all sessions)");
+        }
+        (Isolation::Principal, Some(Transport::Stdio { .. })) => {
+            what.push_str("  (one process for each principal)");
+        }
+        _ => {}
     }
     let masked: Vec<String> = match &server.transport {
         Some(Transport::Stdio { env, .. }) => {

@@ -136,6 +136,7 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
     let enabled = entry.flag("enabled", true);
     let entry = entry.clone().lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
+    is_started_on_demand(&entry);
     Server {
         name,
         enabled,
@@ -153,9 +154,7 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
         on_lost: entry
             .choice("onLost", "reaction to a lost session", &ON_LOST)
             .unwrap_or(OnLost::Continue),
-        isolation: entry
-            .choice("isolation", "kind of isolation", &ISOLATION)
-            .unwrap_or(Isolation::Auto),
+        isolation: isolation(&entry),
         warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
         idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
         max_instances: usize::try_from(entry.whole("maxInstances", 0, 1..=MAX_INSTANCES))
@@ -176,6 +175,39 @@ const ISOLATION: [(&str, Isolation); 4] = [
     ("principal", Isolation::Principal),
     ("shared", Isolation::Shared),
 ];
+
+/// Also in MCPHub's words, whose `perSessionClient: false` shares one process
+/// between all: here that must be asked for by its name, since it lets clients
+/// see each other's state.
+fn isolation(entry: &Section<'_>) -> Isolation {
+    let own = entry.choice("isolation", "kind of isolation", &ISOLATION);
+    let Some(item) = entry.get("perSessionClient") else { return own.unwrap_or(Isolation::Auto) };
+    match (own, item.flag().unwrap_or(true)) {
+        (None, true) => Isolation::Session,
+        (None, false) => {
+            item.warn(
+                "shares nothing by itself",
+                "for one process for all, write \"isolation\": \"shared\"",
+            );
+            Isolation::Auto
+        }
+        (Some(own @ (Isolation::Shared | Isolation::Principal)), true)
+        | (Some(own @ Isolation::Session), false) => {
+            item.warn("contradicts \"isolation\", which counts", "take one of the two out");
+            own
+        }
+        (Some(own), _) => own,
+    }
+}
+
+/// Nothing runs before it is needed, whatever is written.
+fn is_started_on_demand(entry: &Section<'_>) {
+    if let Some(item) = entry.get("startOnDemand")
+        && item.flag() == Some(false)
+    {
+        item.warn("is false, but servers always start when they are needed", "take it out");
+    }
+}
 
 fn selections(entry: &Section<'_>, key: &str) -> Selections {
     let mut selections = Selections::new();

@@ -53,6 +53,10 @@ fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Opti
         && shared.table.remove_if(key, &instance)
     {
         shared.means.journal.count_lost(&key.1);
+        if instance.common_lists().is_some() {
+            // The catalogue may be of the very process that is gone.
+            shared.discovery.ask_again(&key.1);
+        }
         tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
     }
 }
@@ -80,12 +84,18 @@ async fn read_lists(
     count: u32,
 ) {
     let (Some(shared), Some(instance)) = (shared.upgrade(), instance.upgrade()) else { return };
-    let own = match discovery::read_lists(&instance, pool).await {
-        Ok(catalog) => shared.discovery.compare(&key.1, instance.client_set, catalog),
-        Err(error) => {
-            tracing::debug!(server = %key.1, "its changed lists cannot be read: {error}");
-            None
+    let read = async {
+        match discovery::read_lists(&instance, pool).await {
+            Ok(catalog) => shared.discovery.compare(&key.1, instance.client_set, catalog),
+            Err(error) => {
+                tracing::debug!(server = %key.1, "its changed lists cannot be read: {error}");
+                None
+            }
         }
+    };
+    let own = match instance.common_lists() {
+        Some(common) => common.get(read).await,
+        None => read.await,
     };
     instance.lists_are(count, own);
 }

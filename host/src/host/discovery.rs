@@ -113,9 +113,11 @@ impl Discovery {
         server: &ServerName,
         set: ClientSet,
     ) -> Result<Arc<Discovered>, String> {
-        if !shared.config.servers.contains_key(server) {
+        let Some(served) = shared.config.servers.get(server) else {
             return Err(format!("server {server} is not hosted on this node"));
-        }
+        };
+        // A shared process is told of no capabilities.
+        let set = if served.sharing.is_on() { ClientSet::default() } else { set };
         let mut state = self.entry(shared, pool, server, set);
         let settled = state.wait_for(|state| !matches!(state, State::Discovering)).await;
         match settled.as_deref() {
@@ -154,14 +156,19 @@ impl Discovery {
         {
             return None;
         }
+        self.ask_again(server);
+        let json = own.to_json();
+        Some(Arc::new(Discovered { catalog: own, json, digest }))
+    }
+
+    /// Has a server discovered once more, in a while.
+    pub fn ask_again(&self, server: &ServerName) {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for ((name, _), entry) in entries.iter() {
             if name == server {
                 entry.again.notify_one();
             }
         }
-        let json = own.to_json();
-        Some(Arc::new(Discovered { catalog: own, json, digest }))
     }
 
     fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {
@@ -322,7 +329,7 @@ async fn discover(
         params: params.as_bytes(),
         handshake: Handshake::Host,
         forwarded: &forwarded,
-        principal: None,
+        owner: None,
     };
     let instance = Instance::open(server, served, opening, pool, means)
         .await

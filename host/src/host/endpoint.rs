@@ -18,6 +18,7 @@ use super::attend;
 use super::caps;
 use super::child::Children;
 use super::discovery::Discovery;
+use super::hub::Hubs;
 use super::instance::{Instance, Means, Opening, Served};
 use super::journal::Journal;
 use super::notes;
@@ -60,6 +61,7 @@ impl Shared {
             spares: Spares::new(warm.map(|(server, _)| server)),
             journal: Journal::default(),
             old_transport: Arc::default(),
+            hubs: Hubs::default(),
         };
         Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
     }
@@ -111,6 +113,7 @@ impl Shared {
             instance.close(pool).await;
         });
         futures_util::future::join_all(closing).await;
+        self.means.hubs.close();
         self.discovery.stop();
     }
 }
@@ -143,8 +146,7 @@ impl Host {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let asking = self.open(key, handshake, facts.principal, request);
-                Box::pin(asking).await
+                Box::pin(self.open(key, facts.principal, handshake, request)).await
             }
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => {
@@ -164,8 +166,8 @@ impl Host {
     async fn open(
         &self,
         key: Key,
-        handshake: Handshake,
         principal: Principal,
+        handshake: Handshake,
         request: Request<Body>,
     ) -> Response<Body> {
         let forwarded = self.forwarded(&key.1, request.headers());
@@ -178,7 +180,7 @@ impl Host {
             Entry::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
-                let asked = Asked { handshake, params, forwarded, principal };
+                let asked = Asked { principal, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 opened
             }
@@ -206,7 +208,7 @@ impl Host {
             params: &asked.params,
             handshake: asked.handshake,
             forwarded: &asked.forwarded,
-            principal: Some(&asked.principal),
+            owner: Some((key.0, &asked.principal)),
         };
         let opening = Instance::open(&key.1, served, opening, &self.pool, &self.shared.means);
         let outcome = opening.await.map(Arc::new);
@@ -317,10 +319,10 @@ impl Host {
 
 /// What an opening needs of the request that asks for it.
 struct Asked {
+    principal: Principal,
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,
-    principal: Principal,
 }
 
 impl Endpoint for Host {

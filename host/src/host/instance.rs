@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
-use crate::model::{Principal, ServerName};
-use crate::protocol::initialize::{ClientSet, Outcome, Params};
+use crate::model::{Principal, ServerName, SessionId};
+use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
@@ -17,7 +17,9 @@ use crate::seam::{Body, Handshake, Note, Pool};
 
 use super::caller::{self, CallError};
 use super::child::{Children, Program};
+use super::common_lists::CommonLists;
 use super::discovery::Discovered;
+use super::hub::{Beginning, HubKey, Hubs, Sharers, Sharing};
 use super::journal::Journal;
 use super::launch::Launch;
 use super::open_error::OpenError;
@@ -25,6 +27,7 @@ use super::pipe::{self, LostSignal, Rules};
 use super::recycle::Recycling;
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
+use super::seat::Seat;
 use super::spares::Spares;
 use super::starts::Starts;
 use super::stdio::Stdio;
@@ -70,6 +73,8 @@ pub struct Served {
     pub warm: usize,
     /// Sessions end when what the server held for them is lost.
     pub ends_when_lost: bool,
+    /// Of a server with a process; a remote one keeps its sessions apart itself.
+    pub sharing: Sharing,
 }
 
 /// What every server of a host is run with.
@@ -84,6 +89,8 @@ pub struct Means {
     pub journal: Journal,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
     pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
+    /// The processes that sessions share.
+    pub hubs: Hubs,
 }
 
 /// How a session begins at a server.
@@ -92,12 +99,13 @@ pub struct Opening<'a> {
     pub params: &'a [u8],
     pub handshake: Handshake,
     pub forwarded: &'a HeaderMap,
-    /// Whose session it is; none for the gateway's own questions.
-    pub principal: Option<&'a Principal>,
+    /// Whose session it is; none if it is the gateway's own.
+    pub owner: Option<(SessionId, &'a Principal)>,
 }
 
 enum Transport {
     Stdio(Stdio),
+    Seat(Seat),
     Http(Box<RemoteHttp>),
     Sse(RemoteSse),
 }
@@ -163,6 +171,7 @@ impl Instance {
         }
         match &self.transport {
             Transport::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
+            Transport::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
             Transport::Sse(remote) => remote.post(message, envelope, takes_events).await,
             Transport::Http(remote) => {
                 remote.post(pool, message, &[envelope], forwarded, takes_events).await
@@ -181,6 +190,7 @@ impl Instance {
     ) -> Response<Body> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().post_all(messages, takes_events).await,
+            Transport::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
             Transport::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
             Transport::Http(remote) => {
                 let envelopes: Vec<&Envelope<'_>> = messages.iter().map(|(_, e)| *e).collect();
@@ -197,6 +207,7 @@ impl Instance {
     ) -> Response<Body> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
+            Transport::Seat(seat) => seat.pipe().listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
             Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
@@ -206,6 +217,7 @@ impl Instance {
     pub async fn close(&self, pool: &Pool) {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.close(),
+            Transport::Seat(seat) => seat.close(),
             Transport::Sse(remote) => remote.close(),
             Transport::Http(remote) => remote.close(pool).await,
         }
@@ -222,6 +234,7 @@ impl Instance {
     pub fn is_busy(&self) -> bool {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().is_busy(),
+            Transport::Seat(seat) => seat.pipe().is_busy(),
             Transport::Sse(remote) => remote.pipe().is_busy(),
             Transport::Http(remote) => remote.is_busy(),
         }
@@ -232,6 +245,7 @@ impl Instance {
     pub fn is_working(&self) -> bool {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().is_working(),
+            Transport::Seat(seat) => seat.pipe().is_working(),
             Transport::Sse(remote) => remote.pipe().is_working(),
             Transport::Http(remote) => remote.is_working(),
         }
@@ -249,14 +263,14 @@ impl Instance {
     pub fn stdio(&self) -> Option<&Stdio> {
         match &self.transport {
             Transport::Stdio(stdio) => Some(stdio),
-            Transport::Http(_) | Transport::Sse(_) => None,
+            Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
 
     /// The last lines of its process on stderr.
     #[must_use]
     pub fn stderr_tail(&self) -> Vec<String> {
-        self.stdio().map(Stdio::stderr_tail).unwrap_or_default()
+        self.stdio().map(|stdio| stdio.tail().texts()).unwrap_or_default()
     }
 
     /// Whether the server has gone by itself.
@@ -264,6 +278,7 @@ impl Instance {
     pub fn is_lost(&self) -> bool {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().lost().is_some(),
+            Transport::Seat(seat) => seat.pipe().lost().is_some(),
             Transport::Sse(remote) => remote.pipe().lost().is_some(),
             Transport::Http(remote) => remote.lost().is_some(),
         }
@@ -274,6 +289,7 @@ impl Instance {
     pub fn lost_signal(&self) -> LostSignal {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.lost_signal(),
+            Transport::Seat(seat) => seat.pipe().lost_signal(),
             Transport::Sse(remote) => remote.lost_signal(),
             Transport::Http(remote) => remote.lost_signal(),
         }
@@ -284,8 +300,18 @@ impl Instance {
     pub fn list_changes(&self) -> watch::Receiver<u32> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.pipe().list_changes(),
+            Transport::Seat(seat) => seat.pipe().list_changes(),
             Transport::Sse(remote) => remote.pipe().list_changes(),
             Transport::Http(remote) => remote.list_changes(),
+        }
+    }
+
+    /// The lists that it has in common with others.
+    #[must_use]
+    pub fn common_lists(&self) -> Option<&CommonLists> {
+        match &self.transport {
+            Transport::Seat(seat) => Some(seat.lists()),
+            Transport::Stdio(_) | Transport::Http(_) | Transport::Sse(_) => None,
         }
     }
 
@@ -331,13 +357,18 @@ impl Instance {
 
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.stdio().map(Stdio::pid)
+        match &self.transport {
+            Transport::Stdio(stdio) => Some(stdio.pid()),
+            Transport::Seat(seat) => Some(seat.pid()),
+            Transport::Http(_) | Transport::Sse(_) => None,
+        }
     }
 
     #[must_use]
     pub fn transport(&self) -> &'static str {
         match &self.transport {
             Transport::Stdio(_) => "stdio",
+            Transport::Seat(_) => "stdio, shared",
             Transport::Http(_) => "http",
             Transport::Sse(_) => "sse",
         }
@@ -348,7 +379,8 @@ impl Instance {
     pub fn stderr(&self) -> Vec<Line> {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.tail().lines(),
-            Transport::Http(_) | Transport::Sse(_) => Vec::new(),
+            // What several sessions' process writes is in the server's log.
+            Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => Vec::new(),
         }
     }
 }
@@ -371,7 +403,10 @@ impl Start<'_> {
                 let (server, reason) = (self.server.clone(), reason.clone());
                 return Err(OpenError::Misconfigured { server, reason });
             }
-            Recipe::Stdio(program) => self.stdio(program, message).await?,
+            Recipe::Stdio(program) => match self.seat(program).await? {
+                Some(opened) => opened,
+                None => self.stdio(program, message).await?,
+            },
             Recipe::Sse(upstream) => self.sse(upstream, message).await?,
             Recipe::Http(upstream) => match self.http(upstream, message).await? {
                 Ok(opened) => opened,
@@ -380,6 +415,9 @@ impl Start<'_> {
             Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
         };
         let client_set = serde_json::from_slice::<Params<'_>>(self.opening.params)
+            .ok()
+            // A shared process was told of no capabilities.
+            .filter(|_| !matches!(transport, Transport::Seat(_)))
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let instance = Instance {
@@ -401,6 +439,45 @@ impl Start<'_> {
         Ok(instance)
     }
 
+    /// A seat at a shared process. None if it is not to be shared. The gateway's own
+    /// session sits at one that runs, and has its own process otherwise, since who
+    /// starts one also serves its pipes.
+    async fn seat(&self, program: &Program) -> Result<Option<(Transport, Bytes)>, OpenError> {
+        let Sharing { by, idle } = self.served.sharing;
+        let of = match (by, self.opening.owner) {
+            (Sharers::All, _) => None,
+            (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
+            (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
+        };
+        let key: HubKey = (self.server.clone(), of);
+        let hubs = &self.means.hubs;
+        let (seat, result) = match self.opening.owner {
+            Some((session, principal)) => {
+                let Means { rules, children, starts, journal, .. } = self.means;
+                let with = Beginning {
+                    program: program.clone(),
+                    rules: *rules,
+                    children: children.clone(),
+                    starts: Arc::clone(starts),
+                    journal: journal.clone(),
+                    principal: Some(principal.clone()),
+                    patience: self.served.start_timeout,
+                    idle,
+                };
+                hubs.seat(&key, session, self.rules(), with).await?
+            }
+            None => match hubs.seat_if_running(&key, self.rules()) {
+                Some(taken) => taken,
+                None => return Ok(None),
+            },
+        };
+        let params = serde_json::from_slice::<Params<'_>>(self.opening.params);
+        let requested = params.map(|params| params.protocol_version).unwrap_or_default();
+        let result = initialize::result_for(&result, &requested);
+        seat.pipe().may_prime(primes(&result));
+        Ok(Some((Transport::Seat(seat), result)))
+    }
+
     async fn stdio(
         &self,
         program: &Program,
@@ -412,7 +489,7 @@ impl Start<'_> {
             program,
             rules: self.rules(),
             means: self.means,
-            principal: self.opening.principal,
+            principal: self.opening.owner.map(|(_, principal)| principal),
         };
         let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));

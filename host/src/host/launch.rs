@@ -79,7 +79,7 @@ impl Launch<'_> {
         };
         match started {
             Ok(Ok((stdio, result))) => {
-                stdio.is_open();
+                stdio.running().is_open();
                 attempt.succeeded();
                 Ok((stdio, result))
             }
@@ -153,11 +153,11 @@ impl Launch<'_> {
                 Ok(Err(_)) | Err(_) => None,
             };
             let why = why.unwrap_or_else(|| "it has closed its output".to_owned());
-            return Err(Failure::Ended(why, stdio.stderr_tail()));
+            return Err(Failure::Ended(why, stdio.tail().texts()));
         }
         match error {
             CallError::Refused(reason) => Err(Failure::Refused(reason)),
-            CallError::Unanswered(why) => Err(Failure::Ended(why, stdio.stderr_tail())),
+            CallError::Unanswered(why) => Err(Failure::Ended(why, stdio.tail().texts())),
         }
     }
 }

@@ -353,7 +353,7 @@ fn token_of(progress: &Envelope<'_>) -> Option<String> {
 }
 
 /// An id's or token's text, the same for every way to write the same string.
-fn key(raw: &str) -> String {
+pub fn key(raw: &str) -> String {
     if raw.starts_with('"')
         && raw.contains('\\')
         && let Ok(text) = serde_json::from_str::<String>(raw)

@@ -9,6 +9,10 @@
 //!             └──────► failed           (whoever waited is told; the slot is free)
 //! ```
 //!
+//! Where sessions share a process, each has a seat there (`seat.rs`), which is
+//! an instance like any other; the process belongs to a hub (`hub.rs`), and who
+//! gets what (`exchange.rs`) is decided in `switchboard.rs`.
+//!
 //! A message for a slot that is not there is answered `unknown-session`, and the
 //! edge opens it: first use, failover and restart are the same path.
 
@@ -17,11 +21,15 @@ mod backoff;
 mod caller;
 mod caps;
 mod child;
+mod common_lists;
 mod cookies;
 #[cfg(not(target_os = "linux"))]
 mod direct;
 mod discovery;
 mod endpoint;
+mod exchange;
+mod hub;
+mod inbox;
 mod instance;
 mod journal;
 mod launch;
@@ -30,11 +38,13 @@ mod mailbox;
 mod memory;
 mod notes;
 mod open_error;
+mod overlong;
 mod pipe;
 mod pump;
 mod recycle;
 mod remote_http;
 mod remote_sse;
+mod seat;
 mod sight;
 mod spares;
 mod starts;
@@ -43,6 +53,7 @@ mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
+mod switchboard;
 mod table;
 mod tail;
 mod tend;
@@ -57,6 +68,7 @@ pub use child::{Children, Confinement, Program, User};
 pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
+pub use hub::{Sharers, Sharing};
 pub use instance::{Recipe, START_TIMEOUT, Served};
 pub use journal::{Journal, Said};
 pub use machine::Memory;

@@ -9,22 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
 use crate::seam::{Body, Outcome};
 
+use super::inbox::{Inbox, Outbox};
 use super::mailbox::{Delivery, Mailbox, Refused};
 use super::timeout::{self, Timeouts};
 use crate::streams::{Bounds, EventId, Part, Reached};
 use crate::streams::{Way, response as events};
-
-/// Messages waiting for a server that does not read, and their bytes; then its
-/// clients wait.
-const WRITE_QUEUE: usize = 256;
-const WRITE_BYTES: u32 = 32 << 20;
 
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +35,41 @@ pub struct Rules {
     pub timeouts: Timeouts,
 }
 
-/// Messages on their way to the server; each frees its room when it is dropped.
-pub type Outbox = mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>;
-
 /// Becomes the reason when nothing more comes from the server.
 pub type LostSignal = watch::Receiver<Option<Arc<str>>>;
+
+/// Who takes what a server's process says: one session, or all that share it.
+pub trait Taker: Send + Sync + 'static {
+    fn server(&self) -> &ServerName;
+
+    /// The longest line, in bytes.
+    fn line(&self) -> usize;
+
+    fn take(&self, message: Bytes) -> impl Future<Output = ()> + Send;
+
+    /// A line is too long to be kept, of which this is the beginning.
+    fn overflows(&self, head: &[u8], text: &str);
+
+    /// Lines that the server has not read a byte of, and will not.
+    fn unsent(&self, lines: &[u8]);
+
+    /// That line has ended, with this.
+    fn has_overflown(&self, _tail: &[u8]) {}
+
+    /// How many requests the server has answered.
+    fn answers(&self) -> u32;
+
+    /// Nothing more comes from the server.
+    fn end(&self);
+
+    /// Says for what reason, to whoever waits for it.
+    fn is_lost_because(&self, how: &str);
+}
 
 pub struct Pipe {
     pub server: ServerName,
     pub rules: Rules,
-    to_server: mpsc::Sender<(Bytes, OwnedSemaphorePermit)>,
-    room: Arc<Semaphore>,
+    to_server: Inbox,
     mailbox: Mutex<Mailbox>,
     /// Why nothing more comes from the server, once that is so.
     lost: watch::Sender<Option<Arc<str>>>,
@@ -62,12 +82,11 @@ pub struct Pipe {
 impl Pipe {
     #[must_use]
     pub fn new(server: &ServerName, rules: Rules) -> (Arc<Self>, Outbox) {
-        let (to_server, outbox) = mpsc::channel(WRITE_QUEUE);
+        let (to_server, outbox) = Inbox::new();
         let pipe = Self {
             server: server.clone(),
             rules,
             to_server,
-            room: Arc::new(Semaphore::new(WRITE_BYTES as usize)),
             mailbox: Mutex::new(Mailbox::new(rules.kept)),
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
@@ -109,12 +128,6 @@ impl Pipe {
     #[must_use]
     pub fn is_working(&self) -> bool {
         self.mailbox().is_working()
-    }
-
-    /// Requests that the server has answered.
-    #[must_use]
-    pub fn answers(&self) -> u32 {
-        self.answers.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Whether the server has closed its end.
@@ -200,59 +213,32 @@ impl Pipe {
         listen(&mut self.mailbox(), last_event_id, self.way())
     }
 
-    /// Takes one message of the server.
-    pub async fn take(&self, message: Bytes) {
-        let Ok(envelope) = Envelope::parse(&message) else {
-            if let Ok(Some(batch)) = jsonrpc::batch(&message) {
-                for part in batch {
-                    let part = Bytes::copy_from_slice(part.get().as_bytes());
-                    // Batches do not nest.
-                    Box::pin(self.take_one(part)).await;
-                }
-                return;
-            }
-            self.take_malformed(&message);
-            return;
-        };
-        self.deliver(message.clone(), &envelope).await;
-    }
-
-    /// A line that is no message. If it says which request it should have answered,
-    /// that one is answered: nobody else would.
-    fn take_malformed(&self, line: &[u8]) {
-        #[derive(serde::Deserialize)]
-        struct Id<'a> {
-            #[serde(borrow)]
-            id: &'a RawValue,
-            method: Option<serde::de::IgnoredAny>,
-        }
-        match serde_json::from_slice::<Id<'_>>(line) {
-            Ok(Id { id, method: None }) => {
-                tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
-                let text = format!(
-                    "server {} answered with something that is no JSON-RPC 2.0 message",
-                    self.server
-                );
-                self.answer_for_server(id.get(), code::INTERNAL, &text);
-            }
-            Ok(_) | Err(_) => {
-                tracing::debug!(server = %self.server, bytes = line.len(), "a line that is no message");
-            }
-        }
-    }
-
     async fn take_one(&self, message: Bytes) {
         if let Ok(envelope) = Envelope::parse(&message) {
             self.deliver(message.clone(), &envelope).await;
         }
     }
 
-    async fn deliver(&self, message: Bytes, envelope: &Envelope<'_>) {
+    /// Takes one message without waiting for whoever reads it: one client that
+    /// does not read must not stop the others of its server. What it misses then
+    /// is notices, never an answer.
+    pub fn hand(&self, message: Bytes, envelope: &Envelope<'_>) {
+        match self.delivery(message, envelope) {
+            Delivery::To(stream, message, part) => stream.put(message, part),
+            Delivery::Reply(reply) => self.to_server.try_send(reply),
+            Delivery::Done => {}
+        }
+    }
+
+    fn delivery(&self, message: Bytes, envelope: &Envelope<'_>) -> Delivery {
         if methods::is_list_changed(envelope.method()) {
             self.list_changes.send_modify(|count| *count += 1);
         }
-        let delivery = self.mailbox().deliver(message, envelope);
-        match delivery {
+        self.mailbox().deliver(message, envelope)
+    }
+
+    async fn deliver(&self, message: Bytes, envelope: &Envelope<'_>) {
+        match self.delivery(message, envelope) {
             // A client that reads slowly slows its own server down, nobody else's.
             Delivery::To(stream, message, part) => {
                 if part == Part::Answer {
@@ -261,27 +247,31 @@ impl Pipe {
                 stream.push(message, part).await;
             }
             // A server that does not read must not stop its own reader.
-            Delivery::Reply(reply) => self.try_send(reply),
+            Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
         }
     }
 
-    /// Answers everything in flight: what came cannot be told apart.
+    /// Answers everything in flight.
     pub fn fail_all(&self, text: &str) {
         self.mailbox().fail_all(text);
     }
 
-    /// Lines that the server has not read a byte of, and will not.
-    pub fn unsent(&self, lines: &[u8]) {
+    /// The server has not read a byte of this request, and will not.
+    pub fn has_not_sent(&self, id: &str) {
         let text = format!("server {} has ended; nothing was sent to it", self.server);
-        for line in lines.split(|byte| *byte == b'\n') {
-            if let Ok(envelope) = Envelope::parse(line)
-                && envelope.kind() == Kind::Request
-                && let Some(id) = envelope.id_text()
-            {
-                self.mailbox().unsent(id, &text);
-            }
-        }
+        self.mailbox().unsent(id, &text);
+    }
+
+    /// The server answers this request with a line that is no message: nobody else
+    /// would answer it.
+    pub fn answers_nonsense(&self, id: &str) {
+        tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
+        let text = format!(
+            "server {} answered with something that is no JSON-RPC 2.0 message",
+            self.server
+        );
+        self.answer_for_server(id, code::INTERNAL, &text);
     }
 
     /// Answers a request in the server's place, if it is still in flight.
@@ -289,33 +279,13 @@ impl Pipe {
         self.mailbox().answer_for_server(id, code, text);
     }
 
-    /// Nothing more comes from the server.
-    pub fn end(&self) {
-        let text = format!(
-            "server {} has ended while the call was under way; it may have run",
-            self.server
-        );
-        self.mailbox().end(&text);
-    }
-
-    /// Says for what reason, to whoever waits for it.
-    pub fn is_lost_because(&self, how: &str) {
-        let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
-        self.lost.send_replace(Some(why));
-    }
-
     async fn send(&self, message: Bytes) -> bool {
-        let size = u32::try_from(message.len()).unwrap_or(WRITE_BYTES).min(WRITE_BYTES);
-        match Arc::clone(&self.room).acquire_many_owned(size).await {
-            Ok(permit) => self.to_server.send((message, permit)).await.is_ok(),
-            Err(_) => false,
-        }
-    }
-
-    fn try_send(&self, message: Bytes) {
-        let size = u32::try_from(message.len()).unwrap_or(WRITE_BYTES).min(WRITE_BYTES);
-        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(size) {
-            let _ = self.to_server.try_send((message, permit));
+        match self.to_server.reserve(message.len()).await {
+            Some(place) => {
+                place.send(message);
+                true
+            }
+            None => false,
         }
     }
 
@@ -333,7 +303,7 @@ impl Pipe {
             let text = format!("server {}: {expired}", pipe.server);
             tracing::info!("{text}");
             pipe.mailbox().answer_for_server(&id, code::TIMED_OUT, &text);
-            pipe.try_send(timeout::cancelled(&id, &text));
+            pipe.to_server.try_send(timeout::cancelled(&id, &text));
         });
     }
 
@@ -368,6 +338,87 @@ impl Pipe {
         outcome.write(response.headers_mut());
         response
     }
+}
+
+impl Taker for Pipe {
+    fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    fn line(&self) -> usize {
+        self.rules.line
+    }
+
+    async fn take(&self, message: Bytes) {
+        let Ok(envelope) = Envelope::parse(&message) else {
+            if let Ok(Some(batch)) = jsonrpc::batch(&message) {
+                for part in batch {
+                    let part = Bytes::copy_from_slice(part.get().as_bytes());
+                    // Batches do not nest.
+                    Box::pin(self.take_one(part)).await;
+                }
+                return;
+            }
+            match id_of_malformed(&message) {
+                Some(id) => self.answers_nonsense(id),
+                None => {
+                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+                }
+            }
+            return;
+        };
+        self.deliver(message.clone(), &envelope).await;
+    }
+
+    /// Answers everything in flight: what came cannot be told apart.
+    fn overflows(&self, _head: &[u8], text: &str) {
+        self.fail_all(text);
+    }
+
+    fn unsent(&self, lines: &[u8]) {
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Some(id) = id_of_request(line) {
+                self.has_not_sent(id);
+            }
+        }
+    }
+
+    fn answers(&self) -> u32 {
+        self.answers.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        let text = format!(
+            "server {} has ended while the call was under way; it may have run",
+            self.server
+        );
+        self.mailbox().end(&text);
+    }
+
+    fn is_lost_because(&self, how: &str) {
+        let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
+        self.lost.send_replace(Some(why));
+    }
+}
+
+/// The id of a request, as it stands in the line.
+#[must_use]
+pub fn id_of_request(line: &[u8]) -> Option<&str> {
+    let envelope = Envelope::parse(line).ok()?;
+    envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
+}
+
+/// Which request a line that is no message should have answered, if it says so.
+#[must_use]
+pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
+    #[derive(serde::Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+        method: Option<serde::de::IgnoredAny>,
+    }
+    let read: Id<'_> = serde_json::from_slice(line).ok()?;
+    read.method.is_none().then_some(read.id.get())
 }
 
 /// The GET stream of a session, or what is left of the stream that the client

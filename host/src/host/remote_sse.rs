@@ -17,7 +17,8 @@ use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::protocol::sse::Decoder;
 use crate::seam::{Body, Pool, collect};
 
-use super::pipe::{LostSignal, Outbox, Pipe, Rules};
+use super::inbox::Outbox;
+use super::pipe::{LostSignal, Pipe, Rules, Taker};
 use super::upstream::{Caller, Upstream, path_of};
 
 /// A server that opens its stream names its endpoint at once.

@@ -16,8 +16,9 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::seam::Body;
 
 use super::child::{Child, Children, Pipes, Program, StartError};
+use super::inbox::Outbox;
 use super::journal::Journal;
-use super::pipe::{LostSignal, Outbox, Pipe, Rules};
+use super::pipe::{LostSignal, Pipe, Rules, Taker};
 use super::starts::Starts;
 use super::stderr;
 use super::tail::Tail;
@@ -53,7 +54,7 @@ impl Process {
     }
 }
 
-/// What has to be known of an instance when its process ends.
+/// What has to be known of a process when it ends.
 struct Life {
     starts: Arc<Starts>,
     began: Instant,
@@ -65,38 +66,37 @@ struct Life {
 }
 
 impl Life {
-    fn ended(&self, pipe: &Pipe, how: &str) {
+    fn ended(&self, taker: &impl Taker, how: &str) {
         if self.is_open.load(Ordering::Acquire) && !self.is_wanted.load(Ordering::Acquire) {
-            let (answered, words) = (has_answered(pipe), self.tail.texts());
-            self.starts.died(&pipe.server, self.began, answered, how, words);
+            let (answered, words) = (has_answered(taker), self.tail.texts());
+            self.starts.died(taker.server(), self.began, answered, how, words);
         }
     }
 }
 
 /// Whether anything but `initialize` was answered.
-fn has_answered(pipe: &Pipe) -> bool {
-    pipe.answers() > 1
+fn has_answered(taker: &impl Taker) -> bool {
+    taker.answers() > 1
 }
 
-pub struct Stdio {
-    pipe: Arc<Pipe>,
+/// A child whose pipes are served.
+pub struct Running {
     child: Arc<Child>,
     closing: watch::Sender<bool>,
     life: Arc<Life>,
 }
 
-impl Stdio {
+impl Running {
     /// Serves the child's pipes on the calling worker.
     #[must_use]
-    pub fn serve(
-        server: &ServerName,
+    pub fn serve<T: Taker>(
         process: Process,
-        rules: Rules,
+        taker: &Arc<T>,
+        outbox: Outbox,
         starts: &Arc<Starts>,
     ) -> Self {
         let Process { child, stdin, stdout, tail } = process;
         let child = Arc::new(child);
-        let (pipe, outbox) = Pipe::new(server, rules);
         let closing = watch::Sender::new(false);
         let life = Arc::new(Life {
             starts: Arc::clone(starts),
@@ -105,17 +105,15 @@ impl Stdio {
             is_open: false.into(),
             is_wanted: false.into(),
         });
-        let writing = write(
-            Arc::downgrade(&pipe),
+        tokio::spawn(write(
+            Arc::downgrade(taker),
             stdin,
             outbox,
             closing.subscribe(),
             Arc::downgrade(&child),
-        );
-        tokio::spawn(writing);
-        let reading = read(Arc::clone(&pipe), Arc::downgrade(&child), stdout, Arc::clone(&life));
-        tokio::spawn(reading);
-        Self { pipe, child, closing, life }
+        ));
+        tokio::spawn(read(Arc::clone(taker), Arc::downgrade(&child), stdout, Arc::clone(&life)));
+        Self { child, closing, life }
     }
 
     /// The server has answered `initialize`.
@@ -126,18 +124,6 @@ impl Stdio {
     #[must_use]
     pub fn age(&self) -> Duration {
         self.life.began.elapsed()
-    }
-
-    /// Whether anything but `initialize` was answered.
-    #[must_use]
-    pub fn has_answered(&self) -> bool {
-        has_answered(&self.pipe)
-    }
-
-    /// The last lines that the server has written to stderr.
-    #[must_use]
-    pub fn stderr_tail(&self) -> Vec<String> {
-        self.life.tail.texts()
     }
 
     #[must_use]
@@ -156,6 +142,72 @@ impl Stdio {
         &self.life.tail
     }
 
+    /// Closes the server's stdin; what follows is in `child`.
+    pub fn close(&self) {
+        self.life.is_wanted.store(true, Ordering::Release);
+        self.closing.send_replace(true);
+        self.child.end();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Nobody holds it any more: the end that follows is the gateway's doing.
+        self.life.is_wanted.store(true, Ordering::Release);
+    }
+}
+
+/// A process for one session.
+pub struct Stdio {
+    pipe: Arc<Pipe>,
+    running: Running,
+}
+
+impl Stdio {
+    #[must_use]
+    pub fn serve(
+        server: &ServerName,
+        process: Process,
+        rules: Rules,
+        starts: &Arc<Starts>,
+    ) -> Self {
+        let (pipe, outbox) = Pipe::new(server, rules);
+        let running = Running::serve(process, &pipe, outbox, starts);
+        Self { pipe, running }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.running.age()
+    }
+
+    /// Whether anything but `initialize` was answered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        has_answered(&*self.pipe)
+    }
+
+    #[must_use]
+    pub fn child(&self) -> &Child {
+        self.running.child()
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        self.running.tail()
+    }
+
     #[must_use]
     pub fn pipe(&self) -> &Arc<Pipe> {
         &self.pipe
@@ -166,11 +218,8 @@ impl Stdio {
         self.pipe.lost_signal()
     }
 
-    /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
-        self.life.is_wanted.store(true, Ordering::Release);
-        self.closing.send_replace(true);
-        self.child.end();
+        self.running.close();
     }
 
     /// Sends one message; a request is answered by the response this gives.
@@ -188,17 +237,10 @@ impl Stdio {
     }
 }
 
-impl Drop for Stdio {
-    fn drop(&mut self) {
-        // Nobody holds it any more: the end that follows is the gateway's doing.
-        self.life.is_wanted.store(true, Ordering::Release);
-    }
-}
-
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
-async fn write(
-    pipe: std::sync::Weak<Pipe>,
+async fn write<T: Taker>(
+    taker: std::sync::Weak<T>,
     mut stdin: ChildStdin,
     mut outbox: Outbox,
     mut closing: watch::Receiver<bool>,
@@ -225,8 +267,8 @@ async fn write(
             // Whole lines behind what was written are known to be unread.
             let rest = buffer.get(written..).unwrap_or_default();
             let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
-            if let Some(pipe) = pipe.upgrade() {
-                pipe.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
+            if let Some(taker) = taker.upgrade() {
+                taker.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
             }
             // A server that takes nothing more is of no use; the reader says why.
             if let Some(child) = child.upgrade() {
@@ -253,8 +295,8 @@ async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
     Ok(())
 }
 
-async fn read(
-    pipe: Arc<Pipe>,
+async fn read<T: Taker>(
+    taker: Arc<T>,
     child: std::sync::Weak<Child>,
     mut stdout: ChildStdout,
     life: Arc<Life>,
@@ -277,21 +319,24 @@ async fn read(
         while let Some(at) = memchr::memchr(b'\n', buffer.get(searched..).unwrap_or_default()) {
             let line = buffer.split_to(searched + at + 1);
             searched = 0;
-            if !std::mem::take(&mut skipping) {
-                let line = trimmed(line.freeze());
-                if !line.is_empty() {
-                    pipe.take(line).await;
-                }
+            if std::mem::take(&mut skipping) {
+                taker.has_overflown(&line);
+                continue;
+            }
+            let line = trimmed(line.freeze());
+            if !line.is_empty() {
+                taker.take(line).await;
             }
         }
-        if buffer.len() > pipe.rules.line {
+        if buffer.len() > taker.line() {
             if !skipping {
                 let text = format!(
                     "server {} sent a line of more than {} bytes",
-                    pipe.server, pipe.rules.line
+                    taker.server(),
+                    taker.line()
                 );
-                tracing::warn!(server = %pipe.server, "{text}");
-                pipe.fail_all(&text);
+                tracing::warn!(server = %taker.server(), "{text}");
+                taker.overflows(&buffer, &text);
             }
             skipping = true;
             buffer.clear();
@@ -300,7 +345,7 @@ async fn read(
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
-    pipe.end();
+    taker.end();
     if let Some(child) = child.upgrade() {
         // It may have closed the pipe and stayed.
         child.end();
@@ -309,8 +354,8 @@ async fn read(
         Ok(how) => how.clone().unwrap_or_default(),
         Err(_) => "was ended".to_owned(),
     };
-    life.ended(&pipe, &how);
-    pipe.is_lost_because(&how);
+    life.ended(&*taker, &how);
+    taker.is_lost_because(&how);
 }
 
 /// Resolves a little after the process has gone: what it wrote last is read first.

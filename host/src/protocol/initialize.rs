@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::splice;
 use super::version::Version;
 
 /// What the gateway reads of a client's `initialize` parameters.
@@ -126,9 +128,51 @@ pub fn own_params(set: ClientSet) -> String {
     )
 }
 
+/// A server's `InitializeResult` for one of several clients that share it: the
+/// revision it asks for in the place of the server's, every other byte as it is.
+///
+/// Never a newer one than the server speaks, since the client would use what the
+/// server does not know; such a client is offered "another protocol version" that
+/// is supported (2025-11-25, basic/lifecycle, "Version Negotiation"). An older one
+/// is granted: revisions add to each other, and clients pass over what they do
+/// not know. A revision of the server that nobody knows stays as it is.
+#[must_use]
+pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spoken<'a> {
+        #[serde(borrow)]
+        protocol_version: &'a RawValue,
+    }
+    let rewritten = || {
+        let raw = serde_json::from_slice::<Spoken<'_>>(result).ok()?.protocol_version;
+        let spoken = Version::parse(&splice::string(raw)?)?;
+        let granted = Version::negotiate(requested).min(spoken);
+        let span = splice::span(result, raw).filter(|_| granted != spoken)?;
+        Some(splice::replace(result, span, splice::quoted(granted.as_str()).as_bytes()))
+    };
+    rewritten().unwrap_or_else(|| result.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_gets_the_revision_it_asks_for_but_none_newer_than_the_servers() {
+        let check = |spoken: &str, requested: &str, expect: &str| {
+            let result = |version: &str| {
+                format!(r#"{{ "x":1.0,"protocolVersion" : "{version}","capabilities":{{}} }}"#)
+            };
+            let got = result_for(&Bytes::from(result(spoken)), requested);
+            assert_eq!(got, result(expect), "{spoken} {requested}");
+        };
+        check("2025-11-25", "2025-06-18", "2025-06-18");
+        check("2025-11-25", "2024-11-05", "2024-11-05");
+        check("2025-03-26", "2025-11-25", "2025-03-26");
+        check("2025-06-18", "1999-01-01", "2025-06-18");
+        check("2030-01-01", "2025-06-18", "2030-01-01");
+    }
 
     #[test]
     fn a_set_comes_back_from_its_own_json() {

@@ -178,3 +178,28 @@ fn debug_prints_no_secret() {
     let printed = format!("{config:?}");
     assert!(!printed.contains("hunter2"), "{printed}");
 }
+
+#[test]
+fn who_shares_a_process_can_be_said_in_the_words_of_mcphub() {
+    let isolation = |members: &str, warning: Option<&str>| {
+        let text = format!(r#"{{"command": "x", {members}}}"#);
+        let warnings: Vec<&str> = warning.into_iter().collect();
+        only(server(&text).warns(&warnings)).isolation
+    };
+    assert_eq!(isolation(r#""perSessionClient": true"#, None), Isolation::Session);
+    let alone = "1:59: mcpServers.a.perSessionClient: shares nothing by itself; for one process for \
+                 all, write \"isolation\": \"shared\"";
+    assert_eq!(isolation(r#""perSessionClient": false"#, Some(alone)), Isolation::Auto);
+    let both = r#""perSessionClient": false, "isolation": "shared""#;
+    assert_eq!(isolation(both, None), Isolation::Shared);
+    let contradiction = "1:59: mcpServers.a.perSessionClient: contradicts \"isolation\", which counts; \
+                         take one of the two out";
+    let both = r#""perSessionClient": true, "isolation": "shared""#;
+    assert_eq!(isolation(both, Some(contradiction)), Isolation::Shared);
+    let both = r#""perSessionClient": false, "isolation": "session""#;
+    assert_eq!(isolation(both, Some(contradiction)), Isolation::Session);
+    assert_eq!(isolation(r#""startOnDemand": true"#, None), Isolation::Auto);
+    let eager = "1:56: mcpServers.a.startOnDemand: is false, but servers always start when they are \
+                 needed; take it out";
+    assert_eq!(isolation(r#""startOnDemand": false"#, Some(eager)), Isolation::Auto);
+}
