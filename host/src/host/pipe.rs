@@ -130,7 +130,9 @@ impl Pipe {
                     }
                 };
                 match expected {
-                    Ok(stream) => Some((first, stream)),
+                    // Read from here on: what a quick server says before the response is
+                    // made belongs to it, not to the GET stream.
+                    Ok(stream) => Some((first, stream.read_on(), stream)),
                     Err(Refused::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
                 }
@@ -147,7 +149,7 @@ impl Pipe {
                 self.watch(envelope);
             }
         }
-        let Some((first, stream)) = stream else { return accepted() };
+        let Some((first, _held, stream)) = stream else { return accepted() };
         let request = first.id_text().filter(|_| messages.len() == 1);
         let publish = || {
             let mut mailbox = self.mailbox();
