@@ -9,6 +9,7 @@
 
 mod access;
 mod aggregate;
+mod asking;
 mod bad_input;
 mod borrowed;
 mod catalogue;
@@ -34,6 +35,7 @@ mod limits;
 mod liveness;
 mod lost_sessions;
 mod odd_values;
+mod orders;
 mod plugins;
 mod real_servers;
 mod registration;
