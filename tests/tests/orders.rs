@@ -30,6 +30,20 @@ pub fn emit_answer(
     order(session, tool, messages, Some(answer))
 }
 
+/// Has the server answer, and say these messages after it: on a pipe, when nothing is under way.
+#[track_caller]
+pub fn late(session: &Session, tool: &str, messages: &[Value]) {
+    let (mut message, id) = session.message("tools/call", Value::Null);
+    let answer = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+    let all: Vec<Value> = [&[answer], messages].concat();
+    message["params"] = json!({"name": tool, "arguments": {"messages": coded(&all)}});
+    session.post(&message).send(session.client.address()).expect(200);
+}
+
+fn coded(messages: &[Value]) -> Vec<String> {
+    messages.iter().map(|message| STANDARD.encode(message.to_string())).collect()
+}
+
 /// Has the server say these messages by itself; they are said when this returns.
 #[track_caller]
 pub fn announce(session: &Session, tool: &str, messages: &[Value]) {
@@ -45,9 +59,9 @@ fn order(
     answer: Option<&dyn Fn(&Value) -> Value>,
 ) -> (Incoming, Value) {
     let (mut message, id) = session.message("tools/call", Value::Null);
-    let all = messages.iter().cloned().chain(answer.map(|answer| answer(&id)));
-    let all: Vec<String> = all.map(|message| STANDARD.encode(message.to_string())).collect();
-    message["params"] = json!({"name": tool, "arguments": {"messages": all}});
+    let all: Vec<Value> =
+        messages.iter().cloned().chain(answer.map(|answer| answer(&id))).collect();
+    message["params"] = json!({"name": tool, "arguments": {"messages": coded(&all)}});
     (session.post(&message).open(session.client.address()), id)
 }
 
