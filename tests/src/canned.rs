@@ -45,10 +45,11 @@ impl Canned {
         self
     }
 
-    /// The same for a server that runs already.
+    /// The same for a server that runs already; a process's id behind the method makes it that
+    /// process's alone.
     pub fn answer(&self, method: &str, result: &Value) {
         let path = self.folder.path().join(method.replace('/', "."));
-        let draft = path.with_extension("draft");
+        let draft = self.folder.path().join("draft");
         std::fs::write(&draft, result.to_string()).expect("the answer");
         std::fs::rename(&draft, &path).expect("the answer");
     }

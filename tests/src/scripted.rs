@@ -134,7 +134,10 @@ impl Out {
                 self.initialize(asked, &[&format!("Mcp-Session-Id: {who}-{number}")]);
             }
             ("POST", "tools/list") => {
-                self.result(asked, &json!({"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]}));
+                self.result(
+                    asked,
+                    &json!({"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]}),
+                );
             }
             ("POST", "tools/call") => self.result(asked, &said("as usual")),
             ("POST", _) if asked.json()["id"].is_null() || asked.rpc().is_empty() => {

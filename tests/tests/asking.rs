@@ -206,7 +206,10 @@ fn an_answer_that_nobody_asked_for_reaches_nobody() {
         for (pid, told) in servers.iter().flat_map(Canned::told) {
             assert_ne!(told["result"]["forged"], true, "{told}");
             if told["result"]["foreign"].is_number() {
-                assert_eq!(told["result"]["foreign"], pid, "a session's answer stays in the session");
+                assert_eq!(
+                    told["result"]["foreign"], pid,
+                    "a session's answer stays in the session"
+                );
             }
         }
     });

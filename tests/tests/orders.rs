@@ -40,7 +40,7 @@ pub fn late(session: &Session, tool: &str, messages: &[Value]) {
     session.post(&message).send(session.client.address()).expect(200);
 }
 
-fn coded(messages: &[Value]) -> Vec<String> {
+pub fn coded(messages: &[Value]) -> Vec<String> {
     messages.iter().map(|message| STANDARD.encode(message.to_string())).collect()
 }
 

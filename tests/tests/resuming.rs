@@ -290,6 +290,38 @@ fn say(session: &Session, tool: &str, number: u64) {
 }
 
 #[test]
+fn who_has_missed_something_on_the_get_stream_reads_its_lists_again() {
+    let (_server, entries) = logging();
+    let system = json!({"limits": {"bufferedEvents": 4}});
+    Front::each(&entries, &system, |front| {
+        for (path, tool) in [("/mcp", "log-announce"), ("/mcp/log", "announce")] {
+            let session = front.client(path).initialize();
+            announce(&session, tool, &[]);
+            let mut stream = session.listen();
+            say(&session, tool, 0);
+            let (last, _) = logged(&mut stream);
+            drop(stream);
+            for number in 1..=9 {
+                say(&session, tool, number);
+            }
+            let mut stream = session.resume(&last);
+            let mut seen = Vec::new();
+            loop {
+                let message = came(&mut stream).expect("it goes on").message;
+                match message["params"]["data"].as_u64() {
+                    Some(number) => seen.push(number),
+                    None if message["method"] == "notifications/resources/list_changed" => break,
+                    None => {}
+                }
+            }
+            assert!(seen.len() <= 4 && !seen.contains(&1), "{path}: {seen:?}");
+            say(&session, tool, 10);
+            assert_eq!(logged(&mut stream).1, 10, "{path}");
+        }
+    });
+}
+
+#[test]
 fn one_get_stream_at_a_time() {
     Front::each(&everything(), &json!({}), |front| {
         for (path, prefix) in SCOPES {
@@ -354,7 +386,8 @@ fn the_get_stream_survives_the_death_of_its_node() {
         say(&session, tool, 1);
         assert_eq!(logged(&mut stream).1, 1, "{path}");
         let pid = server.told().last().unwrap().0;
-        let at = cluster.nodes.iter().position(|node| process::descendants(node.pid()).contains(&pid));
+        let at =
+            cluster.nodes.iter().position(|node| process::descendants(node.pid()).contains(&pid));
         cluster.nodes[at.expect("a node has it")].kill9();
         eventually("the other node serves it", || {
             let (message, id) = session.message("tools/call", json!({"name": tool}));

@@ -161,7 +161,7 @@ fn the_example_over_http_and_sse_is_a_server_like_any_other() {
         for (path, prefix) in [("/mcp/example", ""), ("/mcp", "example-")] {
             let session = gateway.client(path).initialize();
             let tool = format!("{prefix}start-notification-stream");
-            assert_eq!(session.tools(), [tool.clone()]);
+            assert_eq!(session.tools(), [tool.as_str()]);
             let (stream, _) = session.start(&tool, json!({"interval": 10, "count": 3}), json!({}));
             let messages = stream.whole().expect(200).messages();
             let text = messages.last().unwrap()["result"]["content"][0]["text"].clone();

@@ -41,9 +41,15 @@ fn answer_to(asked: &Asked, text: &str) -> Value {
 #[test]
 fn a_session_that_the_upstream_has_forgotten_is_opened_again() {
     let refusals = [
-        ("400 Bad Request", r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#),
+        (
+            "400 Bad Request",
+            r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
+        ),
         ("400 Bad Request", "Invalid session id"),
-        ("404 Not Found", r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#),
+        (
+            "404 Not Found",
+            r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#,
+        ),
         ("404 Not Found", ""),
     ];
     for (path, tool) in SCOPES {
@@ -177,7 +183,8 @@ fn events_are_read_however_they_are_written() {
             format!("{lines}\n").into_bytes()
         }),
         ("no blanks, and other events between", |m| {
-            format!("event:ping\ndata:1\n\nretry:5\n\nid:x\nevent:message\ndata:{m}\n\n").into_bytes()
+            format!("event:ping\ndata:1\n\nretry:5\n\nid:x\nevent:message\ndata:{m}\n\n")
+                .into_bytes()
         }),
         ("a batch", |m| {
             let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
@@ -213,7 +220,8 @@ fn cookies_are_each_sessions_own() {
         if asked.rpc() == "initialize" {
             let who = asked.json()["params"]["clientInfo"]["version"].as_str().unwrap().to_owned();
             let session = format!("Mcp-Session-Id: client-{who}");
-            let cookies = [format!("Set-Cookie: lb={who}; Path=/; HttpOnly"), "Set-Cookie: gone=1".into()];
+            let cookies =
+                [format!("Set-Cookie: lb={who}; Path=/; HttpOnly"), "Set-Cookie: gone=1".into()];
             let headers = [session.as_str(), &cookies[0], &cookies[1]];
             out.initialize(asked, &headers);
             return None;
@@ -305,7 +313,9 @@ fn an_answer_that_is_none_is_an_error_and_not_a_hang() {
         ("204", |out| out.reply("204 No Content", &[], b"")),
         ("an empty 200", |out| out.reply("200 OK", &["Content-Type: application/json"], b"")),
         ("an empty 200 without a type", |out| out.reply("200 OK", &[], b"")),
-        ("500", |out| out.reply("500 Internal Server Error", &["Content-Type: text/html"], b"<p>no</p>")),
+        ("500", |out| {
+            out.reply("500 Internal Server Error", &["Content-Type: text/html"], b"<p>no</p>")
+        }),
     ];
     for (how, reply) in ways {
         let far = Scripted::start(move |asked, out| {
@@ -384,7 +394,9 @@ impl Old {
                     held.lock().unwrap().insert(id.clone(), sender);
                     let origin = format!("http://{}", asked.header("host").unwrap());
                     let mut out = out.events();
-                    out.write(format!("event: endpoint\ndata: {}\n\n", endpoint(&origin, &id)).as_bytes());
+                    out.write(
+                        format!("event: endpoint\ndata: {}\n\n", endpoint(&origin, &id)).as_bytes(),
+                    );
                     for message in messages {
                         if !out.event(&message) {
                             break;
@@ -411,7 +423,8 @@ impl Old {
                     };
                     out.reply("202 Accepted", &[], b"Accepted");
                     if !message["id"].is_null() {
-                        let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+                        let answer =
+                            json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
                         let _ = stream.send(answer);
                     }
                 }
@@ -465,7 +478,8 @@ fn an_old_servers_endpoint_is_used_as_it_is() {
 fn an_endpoint_at_another_origin_is_refused() {
     let other = Scripted::start(|_, out| Some(out));
     let elsewhere = other.address();
-    let old = Old::start(move |_, id| format!("http://{elsewhere}/messages?sessionId={id}"), NOT_ALLOWED);
+    let old =
+        Old::start(move |_, id| format!("http://{elsewhere}/messages?sessionId={id}"), NOT_ALLOWED);
     let gateway = gateway(&old.entry());
     let refused = gateway.client("/mcp/far").try_initialize();
     assert!(refused.error_message().contains("another origin"), "{}", refused.text());
