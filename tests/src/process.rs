@@ -69,6 +69,13 @@ pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
+/// Bytes that wait in the pipe that is its standard input.
+#[must_use]
+pub fn unread_input(pid: u32) -> usize {
+    let Ok(pipe) = std::fs::File::open(format!("/proc/{pid}/fd/0")) else { return 0 };
+    rustix::io::ioctl_fionread(&pipe).map_or(0, |bytes| bytes as usize)
+}
+
 /// Its children that run.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

@@ -128,7 +128,7 @@ fn entry_of(kept: Kept) -> Option<Entry> {
         .servers
         .iter()
         .filter_map(|(name, weight)| Some((ServerName::parse(name).ok()?, *weight)))
-        .map(|(name, weight)| (name, Replica { weight, digest: None, passthrough: Vec::new() }));
+        .map(|(name, weight)| (name, Replica::of_weight(weight)));
     Some(Entry {
         id: NodeId::parse(&kept.id).ok()?,
         name: kept.name,

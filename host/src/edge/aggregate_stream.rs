@@ -150,7 +150,7 @@ impl Worker {
     ) -> Option<Response<Body>> {
         let node = self.where_open(session, server)?;
         let request = self.request_for(&node, server, session, outgoing, None);
-        let response = self.link.call(&node.reach, server, request).await.ok()?;
+        let response = self.call(&node, server, request).await.ok()?;
         Outcome::read(response.headers()).is_none().then_some(response)
     }
 

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 
-use crate::streams::{self, Bounds, EventId, Part, Stream, Tag};
+use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 
 const GET: u64 = EventId::GET;
 /// Streams that have ended and are kept for a client that comes back.
@@ -233,6 +233,14 @@ impl Mailbox {
         }
     }
 
+    /// The server has not read a byte of this request, and will not.
+    pub fn unsent(&mut self, id: &str, message: &str) {
+        if let Some(request) = self.in_flight.remove(&key(id)) {
+            let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
+            request.stream.put_lost(error, Reached::No);
+        }
+    }
+
     /// The stream of a request that the server answers now, wherever it does so.
     /// None if it is not in flight.
     pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
@@ -255,9 +263,22 @@ impl Mailbox {
             .for_each(|request| request.last_progress = now);
     }
 
+    /// Whether a request is in flight.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty() || self.get.is_attached()
+    pub fn is_working(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether somebody listens to the GET stream.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.get.is_attached()
+    }
+
+    /// Whether nothing more comes from the server.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The server is gone: every waiting request is answered, and no more taken.
@@ -271,7 +292,7 @@ impl Mailbox {
     pub fn fail_all(&mut self, message: &str) {
         for (id, request) in self.in_flight.drain() {
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
-            request.stream.put(error, Part::Answer);
+            request.stream.put_lost(error, Reached::Perhaps);
         }
     }
 

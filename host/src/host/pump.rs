@@ -36,6 +36,8 @@ struct Place {
     retry: Option<Duration>,
     /// Resumptions since the last event.
     resumptions: u32,
+    /// The upstream has given a stream before.
+    is_there: bool,
 }
 
 impl Place {
@@ -148,13 +150,15 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
             match answered {
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
+                    place.is_there = true;
                     if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
                         tracing::warn!(server = %held.server, "its GET stream: {why}");
                         return false;
                     }
                     true
                 }
-                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                // Of a session that had a stream; others mean that they have none.
+                Ok(response) if place.is_there && response.status() == StatusCode::NOT_FOUND => {
                     held.is_lost_because("has forgotten the session");
                     false
                 }

@@ -121,7 +121,12 @@ impl RemoteHttp {
 
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.session.mailbox().is_busy()
+        self.is_working() || self.session.mailbox().is_heard()
+    }
+
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.session.mailbox().is_working()
     }
 
     /// Sends messages that came together, as they came; `body` is all of them.
@@ -196,6 +201,7 @@ impl RemoteHttp {
             Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
             Err(refused) => return pipe::refuse(about, refused),
         };
+        let reader = stream.read_on();
         let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
         let request = about.id_text().filter(|_| requests.len() == 1);
         let publish = || {
@@ -210,7 +216,7 @@ impl RemoteHttp {
             Arc::clone(&stream),
             ids.collect(),
         ));
-        match events::respond(&stream, takes_events, self.way(), publish).await {
+        match events::respond(reader, takes_events, self.way(), publish).await {
             Some(response) => response,
             None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
         }
