@@ -35,6 +35,8 @@ const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CATALOG: usize = 64 << 20;
 
 type Key = (NodeId, ServerName, ClientSet);
+/// None until a replica has been discovered.
+type Digest = Option<Arc<str>>;
 
 #[derive(Clone)]
 enum State {
@@ -45,7 +47,7 @@ enum State {
 
 struct Entry {
     /// The replica's digest when this was fetched.
-    digest: Option<Arc<str>>,
+    digest: Digest,
     state: State,
     /// What was known before: served until the new one is here.
     before: Option<Arc<Catalog>>,
@@ -66,7 +68,7 @@ pub struct Catalogs {
     /// Servers that a list has waited for.
     waited: Mutex<HashSet<(ServerName, ClientSet)>>,
     /// Digests of the last topology that was looked at.
-    digests: Mutex<HashMap<(NodeId, ServerName), Option<Arc<str>>>>,
+    digests: Mutex<HashMap<(NodeId, ServerName), Digest>>,
     changes: watch::Sender<u64>,
 }
 
