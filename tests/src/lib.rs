@@ -12,22 +12,28 @@
 )]
 
 pub mod binaries;
+pub mod canned;
 pub mod cluster;
 pub mod deadline;
+pub mod front;
 pub mod gateway;
 pub mod http;
 pub mod mcp;
 pub mod over_sse;
 pub mod port;
 pub mod process;
+pub mod scripted;
 pub mod servers;
 pub mod settings;
 pub mod sse;
 
+pub use canned::Canned;
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};
+pub use front::Front;
 pub use gateway::{Gateway, Setup};
 pub use http::{Connection, Request, Response};
 pub use mcp::{Client, Session};
 pub use over_sse::OverSse;
 pub use port::Port;
+pub use scripted::Scripted;

@@ -226,10 +226,35 @@ impl Session {
     /// Opens the session's GET stream.
     #[must_use]
     pub fn listen(&self) -> Incoming {
+        self.get().open(self.client.address)
+    }
+
+    /// Comes back to a stream, after this event.
+    #[must_use]
+    pub fn resume(&self, last_event_id: &str) -> Incoming {
+        self.get().header("Last-Event-ID", last_event_id).open(self.client.address)
+    }
+
+    fn get(&self) -> Request {
         let request = Request::get(&self.client.path)
             .header("Accept", "text/event-stream")
             .headers(&self.client.headers);
-        self.with(request).open(self.client.address)
+        self.with(request)
+    }
+
+    /// A tool call whose response is read as it comes, and its id.
+    #[must_use]
+    pub fn start(&self, tool: &str, arguments: Value, meta: Value) -> (Incoming, Value) {
+        let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
+        let (message, id) = self.message("tools/call", params);
+        (self.post(&message).open(self.client.address), id)
+    }
+
+    /// Answers a request of the server.
+    #[track_caller]
+    pub fn reply(&self, id: &Value, result: Value) {
+        let message = json!({"jsonrpc": "2.0", "id": id, "result": result});
+        self.post(&message).send(self.client.address).expect(202);
     }
 
     pub fn delete(&self) -> Response {

@@ -152,6 +152,48 @@ fn every_sdk_uses_the_examples_on_stdio() {
     }
 }
 
+#[test]
+fn the_example_over_http_and_sse_is_a_server_like_any_other() {
+    let Some(server) = Example::start("simpleSseServer") else { return };
+    let url = format!("http://127.0.0.1:{}/mcp", server.port);
+    for entry in [json!({"type": "sse", "url": url}), json!({"url": url})] {
+        let gateway = Gateway::start_with(&settings::standalone(json!({"example": entry})));
+        for (path, prefix) in [("/mcp/example", ""), ("/mcp", "example-")] {
+            let session = gateway.client(path).initialize();
+            let tool = format!("{prefix}start-notification-stream");
+            assert_eq!(session.tools(), [tool.as_str()]);
+            let (stream, _) = session.start(&tool, json!({"interval": 10, "count": 3}), json!({}));
+            let messages = stream.whole().expect(200).messages();
+            let text = messages.last().unwrap()["result"]["content"][0]["text"].clone();
+            assert!(text.as_str().unwrap().contains("every 10ms"), "{path}: {messages:?}");
+            let said = messages.iter().filter(|m| m["method"] == "notifications/message").count();
+            assert!(said >= 3, "{path}: {messages:?}");
+            session.delete().expect(200);
+        }
+    }
+}
+
+#[test]
+fn a_server_of_the_python_sdk_over_http_and_sse_is_one_too() {
+    if !borrowed::at_hand("a Python server over HTTP+SSE", &["python"]) {
+        return;
+    }
+    let mut command = Command::new(borrowed::starter("python"));
+    let mut process =
+        Running::start(command.arg(settings::repository().join("tests/witness/py/sse_server.py")));
+    let url = format!("http://127.0.0.1:{}/sse", process.port());
+    for entry in [json!({"type": "sse", "url": url}), json!({"url": url})] {
+        let gateway = Gateway::start_with(&settings::standalone(json!({"python": entry})));
+        for (path, tool) in [("/mcp/python", "add"), ("/mcp", "python-add")] {
+            let session = gateway.client(path).initialize();
+            assert_eq!(session.tools(), [tool]);
+            let sum = session.call(tool, json!({"a": 2, "b": 3}));
+            assert_eq!(sum["content"][0]["text"], "5", "{path}");
+            session.delete().expect(200);
+        }
+    }
+}
+
 /// Three clients, each as its authors run it.
 #[test]
 fn the_example_clients_reach_an_example_server() {

@@ -152,6 +152,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
+        parts.edge.catalogs.look_at(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds: not on a runtime's thread.
         let built = tokio::task::spawn_blocking(move || {

@@ -5,6 +5,7 @@
 //! a client that comes back with the last event's id. After a restart of the
 //! gateway it begins anew, with the news that lists may have changed.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -220,7 +221,7 @@ impl Feeding {
         heard.retain(|_, task| !task.is_finished());
         let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
         for (server, _) in record.servers {
-            if !heard.contains_key(&server) {
+            if let Entry::Vacant(free) = heard.entry(server.clone()) {
                 let hearing = Hearing {
                     worker: self.worker.clone(),
                     session: self.session.clone(),
@@ -228,7 +229,7 @@ impl Feeding {
                     heard: Arc::clone(&self.own.heard),
                 };
                 let hearing = hearing.run(sender.clone());
-                heard.insert(server, tasks.spawn(hearing));
+                free.insert(tasks.spawn(hearing));
             }
         }
     }

@@ -35,6 +35,8 @@ const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CATALOG: usize = 64 << 20;
 
 type Key = (NodeId, ServerName, ClientSet);
+/// None until a replica has been discovered.
+type Digest = Option<Arc<str>>;
 
 #[derive(Clone)]
 enum State {
@@ -45,10 +47,12 @@ enum State {
 
 struct Entry {
     /// The replica's digest when this was fetched.
-    digest: Option<Arc<str>>,
+    digest: Digest,
     state: State,
     /// What was known before: served until the new one is here.
     before: Option<Arc<Catalog>>,
+    /// When the replica's lists were last seen to change; 0 if never.
+    news: u64,
 }
 
 /// What was merged, and from which state of catalogues and topology.
@@ -63,6 +67,8 @@ pub struct Catalogs {
     merged: Mutex<HashMap<(Scope, ClientSet), Made>>,
     /// Servers that a list has waited for.
     waited: Mutex<HashSet<(ServerName, ClientSet)>>,
+    /// Digests of the last topology that was looked at.
+    digests: Mutex<HashMap<(NodeId, ServerName), Digest>>,
     changes: watch::Sender<u64>,
 }
 
@@ -72,6 +78,7 @@ impl Default for Catalogs {
             entries: Mutex::default(),
             merged: Mutex::default(),
             waited: Mutex::default(),
+            digests: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -84,8 +91,27 @@ impl Catalogs {
         self.changes.subscribe()
     }
 
+    /// Wakes whoever follows the catalogues when a digest is new: while no client
+    /// lists anything, nobody else would fetch what has changed.
+    pub fn look_at(&self, topology: &Topology) {
+        let nodes = topology.nodes.iter();
+        let digests: HashMap<_, _> = nodes
+            .flat_map(|node| {
+                let id = |server: &ServerName| (node.id.clone(), server.clone());
+                node.servers
+                    .iter()
+                    .map(move |(server, replica)| (id(server), replica.digest.clone()))
+            })
+            .collect();
+        let is_new = std::mem::replace(&mut *lock(&self.digests), digests.clone()) != digests;
+        if is_new {
+            self.changes.send_modify(|count| *count += 1);
+        }
+    }
+
     /// What a replica offers to these clients; until that is known, what it offers
-    /// to clients without capabilities.
+    /// to clients without capabilities. Of several replicas the one whose lists
+    /// have changed last: the others have not been asked since.
     fn known(
         &self,
         topology: &Topology,
@@ -95,15 +121,18 @@ impl Catalogs {
         let entries = lock(&self.entries);
         let of = |node: &Node, set: ClientSet| {
             let entry = entries.get(&(node.id.clone(), server.clone(), set))?;
-            match &entry.state {
+            let catalog = match &entry.state {
                 State::Known(catalog) => Some(Arc::clone(catalog)),
                 State::Fetching | State::Failed(_) => entry.before.clone(),
-            }
+            };
+            Some((entry.news, catalog?))
         };
-        let exact = candidates(topology, server).find_map(|node| of(node, set));
-        exact.or_else(|| {
-            candidates(topology, server).find_map(|node| of(node, ClientSet::default()))
-        })
+        let newest = |set: ClientSet| {
+            let known = candidates(topology, server).filter_map(|node| of(node, set));
+            known.reduce(|best, next| if next.0 > best.0 { next } else { best })
+        };
+        let (_, catalog) = newest(set).or_else(|| newest(ClientSet::default()))?;
+        Some(catalog)
     }
 
     /// Whether a replica is up, and nothing has been heard of its server yet,
@@ -131,8 +160,11 @@ impl Catalogs {
 
     fn settle(&self, key: &Key, state: State) {
         if let Some(entry) = lock(&self.entries).get_mut(key) {
-            if let State::Known(_) = state {
-                entry.before = None;
+            if let State::Known(catalog) = &state
+                && let Some(before) = entry.before.take()
+                && before.lists_digest() != catalog.lists_digest()
+            {
+                entry.news = *self.changes.borrow() + 1;
             }
             entry.state = state;
         }
@@ -372,6 +404,7 @@ impl Worker {
         let key = (node.id.clone(), server.clone(), set);
         {
             let mut entries = lock(&self.edge.catalogs.entries);
+            let news = entries.get(&key).map_or(0, |entry| entry.news);
             let before = match entries.get(&key) {
                 None => None,
                 Some(Entry { state: State::Fetching, .. }) => return,
@@ -388,7 +421,7 @@ impl Worker {
                 Some(Entry { state: State::Known(catalog), .. }) => Some(Arc::clone(catalog)),
                 Some(Entry { before, .. }) => before.clone(),
             };
-            entries.insert(key.clone(), Entry { digest, state: State::Fetching, before });
+            entries.insert(key.clone(), Entry { digest, state: State::Fetching, before, news });
         }
         let worker = self.clone();
         let reach = node.reach.clone();

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
@@ -165,6 +166,9 @@ impl RemoteHttp {
             if headers::is_type(response.headers(), headers::EVENT_STREAM) && !requests.is_empty() {
                 return self.stream(pool, response, &requests, takes_events).await;
             }
+            if !requests.is_empty() && response.body().is_end_stream() {
+                return self.refused(about, status, b"");
+            }
             return relayed(response);
         }
         let text = error_text(response).await;
@@ -309,6 +313,9 @@ impl RemoteHttp {
                     "server {server} refuses the gateway's credentials ({status}); check its \
                      \"headers\""
                 )
+            }
+            _ if status.is_success() => {
+                format!("server {server} answers {status} and nothing to the request")
             }
             _ => format!("server {server} answers {status}"),
         };

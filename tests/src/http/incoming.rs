@@ -1,7 +1,9 @@
 //! A response while it comes.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::TcpStream;
+
+use serde_json::Value;
 
 use crate::sse::{self, Event};
 
@@ -58,6 +60,23 @@ impl Incoming {
     /// The next event of a stream; none at its end.
     pub fn next_event(&mut self) -> Option<Event> {
         sse::next(&mut self.body)
+    }
+
+    /// The next line of a stream as it stands; none at its end.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.body.read_line(&mut line).expect("a line in time");
+        (read > 0).then(|| line.trim_end_matches('\n').to_owned())
+    }
+
+    /// The next message of a stream that is meant; what comes before is passed over.
+    pub fn message(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.event().json();
+            if is_meant(&message) {
+                return message;
+            }
+        }
     }
 
     /// The next event of a stream that must go on.

@@ -1,0 +1,535 @@
+//! Upstreams over HTTP that do what the specification allows, and what it does not.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mooring_tests::scripted::{Asked, Out, said};
+use mooring_tests::{Front, Gateway, Scripted, Session, settings};
+use serde_json::{Value, json};
+
+/// Scopes, and what the server's tool is called there.
+const SCOPES: [(&str, &str); 2] = [("/mcp", "far-ask"), ("/mcp/far", "ask")];
+
+fn gateway(far: &Value) -> Gateway {
+    Gateway::start_with(&settings::standalone(json!({"far": far})))
+}
+
+fn ask(session: &Session, tool: &str) -> Value {
+    session.answer("tools/call", json!({"name": tool, "arguments": {}}))
+}
+
+fn text(answer: &Value) -> &str {
+    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// The message in which the gateway says what is wrong.
+fn wrong(answer: &Value) -> &str {
+    answer["error"]["message"].as_str().unwrap_or_else(|| panic!("no error: {answer}"))
+}
+
+fn event(message: &Value) -> String {
+    format!("event: message\ndata: {message}\n\n")
+}
+
+fn answer_to(asked: &Asked, text: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": said(text)})
+}
+
+#[test]
+fn a_session_that_the_upstream_has_forgotten_is_opened_again() {
+    let refusals = [
+        (
+            "400 Bad Request",
+            r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
+        ),
+        ("400 Bad Request", "Invalid session id"),
+        (
+            "404 Not Found",
+            r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#,
+        ),
+        ("404 Not Found", ""),
+    ];
+    for (path, tool) in SCOPES {
+        for (status, body) in refusals {
+            let is_forgotten = Arc::new(AtomicUsize::new(0));
+            let far = Scripted::start({
+                let is_forgotten = Arc::clone(&is_forgotten);
+                move |asked, out| {
+                    if asked.session().starts_with("client-")
+                        && asked.calls("tools/call")
+                        && is_forgotten.fetch_add(1, Ordering::AcqRel) == 1
+                    {
+                        out.reply(status, &["Content-Type: application/json"], body.as_bytes());
+                        return None;
+                    }
+                    Some(out)
+                }
+            });
+            let gateway = gateway(&far.entry());
+            let session = gateway.client(path).initialize();
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+            assert_eq!(text(&ask(&session, tool)), "as usual", "{status} {body}");
+            let seen = far.seen();
+            let opened = seen.iter().filter(|asked| asked.calls("initialize")).count();
+            let calls: Vec<&str> =
+                seen.iter().filter(|a| a.calls("tools/call")).map(Asked::session).collect();
+            assert_eq!((opened, calls.len()), (2, 3), "{path} {status} {body}: {calls:?}");
+            assert_eq!(calls[0], calls[1]);
+            assert_ne!(calls[1], calls[2]);
+            let initialized = |asked: &&Asked| asked.calls("notifications/initialized");
+            assert_eq!(seen.iter().filter(initialized).count(), 2);
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_takes_no_good_bye_is_left_nevertheless() {
+    let far = Scripted::start(|asked, out| {
+        if asked.method == "DELETE" {
+            out.reply("405 Method Not Allowed", &[], b"");
+            return None;
+        }
+        Some(out)
+    });
+    let gateway = gateway(&far.entry());
+    let session = gateway.client("/mcp/far").initialize();
+    ask(&session, "ask");
+    session.delete().expect(200);
+    far.wait_for("the good-bye", |asked| asked.method == "DELETE" && asked.is_of_client());
+    session.try_request("tools/list", json!({})).expect(404);
+}
+
+#[test]
+fn a_stream_that_the_upstream_closes_early_is_fetched_and_the_call_not_repeated() {
+    for (path, tool) in SCOPES {
+        let question: Arc<Mutex<Option<(Asked, Instant)>>> = Arc::default();
+        let waited: Arc<Mutex<Option<Duration>>> = Arc::default();
+        let far = Scripted::start({
+            let (question, waited) = (Arc::clone(&question), Arc::clone(&waited));
+            move |asked, out| {
+                if asked.calls("tools/call") {
+                    let mut out = out.events();
+                    *question.lock().unwrap() = Some((asked.clone(), Instant::now()));
+                    out.write(b"id: e-1\nretry: 300\ndata: \n\n");
+                    return None;
+                }
+                if asked.method == "GET" && asked.header("last-event-id") == Some("e-1") {
+                    let (call, at) = question.lock().unwrap().clone().unwrap();
+                    waited.lock().unwrap().get_or_insert(at.elapsed());
+                    let mut out = out.events();
+                    // Once more, in the middle.
+                    let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                        "params": {"progressToken": "t", "progress": 1}});
+                    out.write(format!("id: e-2\nretry: 1\n{}", event(&progress)).as_bytes());
+                    let _ = call;
+                    return None;
+                }
+                if asked.method == "GET" && asked.header("last-event-id") == Some("e-2") {
+                    let (call, _) = question.lock().unwrap().clone().unwrap();
+                    let mut out = out.events();
+                    out.event(&answer_to(&call, "the rest"));
+                    return None;
+                }
+                Some(out)
+            }
+        });
+        let gateway = gateway(&far.entry());
+        let session = gateway.client(path).initialize();
+        let (stream, id) = session.start(tool, json!({}), json!({"progressToken": "t"}));
+        let messages = stream.whole().expect(200).messages();
+        assert_eq!(messages.len(), 2, "{path}: {messages:?}");
+        assert_eq!(messages[0]["params"]["progressToken"], "t");
+        assert_eq!((&messages[1]["id"], text(&messages[1])), (&id, "the rest"));
+        let calls = far.seen().iter().filter(|asked| asked.calls("tools/call")).count();
+        assert_eq!(calls, 1, "a call is never posted twice");
+        let waited = waited.lock().unwrap().unwrap();
+        assert!(waited >= Duration::from_millis(300), "it comes back after `retry`: {waited:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_ends_without_an_answer_is_an_error_and_not_a_hang() {
+    for (path, tool) in SCOPES {
+        let far = Scripted::start(|asked, out| {
+            if asked.calls("tools/call") {
+                drop(out.events());
+                return None;
+            }
+            Some(out)
+        });
+        let gateway = gateway(&far.entry());
+        let session = gateway.client(path).initialize();
+        let answer = ask(&session, tool);
+        assert!(wrong(&answer).contains("may have run"), "{path}: {answer}");
+        assert_eq!(far.seen().iter().filter(|asked| asked.calls("tools/call")).count(), 1);
+    }
+}
+
+/// How an answer may be written on an event stream.
+#[test]
+fn events_are_read_however_they_are_written() {
+    type Write = fn(&Value) -> Vec<u8>;
+    let ways: [(&str, Write); 7] = [
+        ("CRLF", |m| event(m).replace('\n', "\r\n").into_bytes()),
+        ("CR alone", |m| event(m).replace('\n', "\r").into_bytes()),
+        ("a byte order mark", |m| format!("\u{feff}{}", event(m)).into_bytes()),
+        ("comments", |m| format!(": hello\n\n:\n{}: bye\n\n", event(m)).into_bytes()),
+        ("several lines", |m| {
+            let pretty = serde_json::to_string_pretty(m).unwrap();
+            let lines: String = pretty.lines().map(|line| format!("data: {line}\n")).collect();
+            format!("{lines}\n").into_bytes()
+        }),
+        ("no blanks, and other events between", |m| {
+            format!("event:ping\ndata:1\n\nretry:5\n\nid:x\nevent:message\ndata:{m}\n\n")
+                .into_bytes()
+        }),
+        ("a batch", |m| {
+            let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
+                "params": {"level": "info", "data": "x"}});
+            event(&json!([log, m])).into_bytes()
+        }),
+    ];
+    for (how, write) in ways {
+        let far = Scripted::start(move |asked, out| {
+            if asked.calls("tools/call") {
+                let mut out = out.events();
+                let bytes = write(&answer_to(asked, "é\n😀"));
+                // In two pieces, wherever that cuts.
+                let (head, tail) = bytes.split_at(bytes.len() / 2);
+                out.write(head);
+                std::thread::sleep(Duration::from_millis(5));
+                out.write(tail);
+                return None;
+            }
+            Some(out)
+        });
+        let gateway = gateway(&far.entry());
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            assert_eq!(text(&ask(&session, tool)), "é\n😀", "{how}, {path}");
+        }
+    }
+}
+
+#[test]
+fn cookies_are_each_sessions_own() {
+    let far = Scripted::start(|asked, out| {
+        if asked.rpc() == "initialize" {
+            let who = asked.json()["params"]["clientInfo"]["version"].as_str().unwrap().to_owned();
+            let session = format!("Mcp-Session-Id: client-{who}");
+            let cookies =
+                [format!("Set-Cookie: lb={who}; Path=/; HttpOnly"), "Set-Cookie: gone=1".into()];
+            let headers = [session.as_str(), &cookies[0], &cookies[1]];
+            out.initialize(asked, &headers);
+            return None;
+        }
+        if asked.calls("tools/call") {
+            let body = answer_to(asked, asked.header("cookie").unwrap_or("none")).to_string();
+            let headers = ["Content-Type: application/json", "Set-Cookie: gone=; Max-Age=0"];
+            out.reply("200 OK", &headers, body.as_bytes());
+            return None;
+        }
+        Some(out)
+    });
+    let front = Front::alone(&json!({"far": far.entry()}), &json!({}));
+    for (path, tool) in SCOPES {
+        let open = |version: &str| {
+            let params = json!({
+                "protocolVersion": "2025-11-25", "capabilities": {},
+                "clientInfo": {"name": "mooring-tests", "version": version},
+            });
+            // A cookie of the client's own ends at the gateway.
+            front.client(path).header("Cookie", "own=secret").params(params).initialize()
+        };
+        let sessions: Vec<(String, Session)> =
+            (1..=3).map(|n| format!("v{n}")).map(|v| (v.clone(), open(&v))).collect();
+        for (version, session) in &sessions {
+            assert_eq!(text(&ask(session, tool)), format!("gone=1; lb={version}"));
+        }
+        for (version, session) in sessions.iter().rev() {
+            assert_eq!(text(&ask(session, tool)), format!("lb={version}"), "{path}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_sends_along_ends_at_the_gateway_but_for_what_the_operator_lets_through() {
+    let (plain, open) = (Scripted::start(|_, out| Some(out)), Scripted::start(|_, out| Some(out)));
+    let servers = json!({
+        "plain": settings::merged(plain.entry(), json!({"headers": {"X-Own": "configured"}})),
+        "open": settings::merged(open.entry(), json!({"passthroughHeaders": ["X-Tenant", "Authorization"]})),
+    });
+    Front::each(&servers, &json!({}), |front| {
+        for path in ["/mcp", "/mcp/plain", "/mcp/open"] {
+            let client = front
+                .client(path)
+                .header("Authorization", "Bearer of-the-client")
+                .header("Cookie", "own=secret")
+                .header("X-Tenant", "acme")
+                .header("X-Other", "other")
+                .header("X-Own", "forged")
+                .header("mooring-session", "forged");
+            let session = client.initialize();
+            let tools: &[&str] = if path == "/mcp" { &["plain-ask", "open-ask"] } else { &["ask"] };
+            for tool in tools {
+                assert_eq!(text(&ask(&session, tool)), "as usual");
+            }
+            drop(session.listen());
+            session.delete().expect(200);
+        }
+        for asked in plain.seen() {
+            let headers = ["authorization", "cookie", "x-tenant", "x-other", "mooring-session"];
+            for name in headers {
+                assert_eq!(asked.header(name), None, "{name}: {asked:?}");
+            }
+            assert_eq!(asked.header("x-own"), Some("configured"));
+        }
+        let seen = open.seen();
+        let calls: Vec<&Asked> = seen.iter().filter(|asked| asked.calls("tools/call")).collect();
+        assert!(!calls.is_empty());
+        for asked in calls {
+            assert_eq!(asked.header("x-tenant"), Some("acme"));
+            assert_eq!(asked.header("authorization"), Some("Bearer of-the-client"));
+        }
+        for asked in seen.iter().filter(|asked| asked.rpc() == "initialize") {
+            assert_eq!(asked.header("x-tenant"), Some("acme"), "an opening carries them too");
+        }
+        for asked in &seen {
+            for name in ["cookie", "x-other", "x-own", "mooring-session"] {
+                assert_eq!(asked.header(name), None, "{name}: {asked:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_is_none_is_an_error_and_not_a_hang() {
+    type Reply = fn(Out);
+    let ways: [(&str, Reply); 5] = [
+        ("202", |out| out.reply("202 Accepted", &[], b"")),
+        ("204", |out| out.reply("204 No Content", &[], b"")),
+        ("an empty 200", |out| out.reply("200 OK", &["Content-Type: application/json"], b"")),
+        ("an empty 200 without a type", |out| out.reply("200 OK", &[], b"")),
+        ("500", |out| {
+            out.reply("500 Internal Server Error", &["Content-Type: text/html"], b"<p>no</p>")
+        }),
+    ];
+    for (how, reply) in ways {
+        let far = Scripted::start(move |asked, out| {
+            if asked.calls("tools/call") {
+                reply(out);
+                return None;
+            }
+            Some(out)
+        });
+        let gateway = gateway(&far.entry());
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            let answer = ask(&session, tool);
+            assert!(wrong(&answer).contains("far"), "{how}, {path}: {answer}");
+            // The session goes on.
+            session.request("tools/list", json!({}));
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_refuses_the_gateway_says_what_to_look_at() {
+    let is_locked = Arc::new(AtomicUsize::new(0));
+    let far = Scripted::start({
+        let is_locked = Arc::clone(&is_locked);
+        move |asked, out| {
+            if is_locked.load(Ordering::Acquire) == 1 && asked.is_of_client() {
+                let headers = ["WWW-Authenticate: Bearer", "Content-Type: application/json"];
+                out.reply("401 Unauthorized", &headers, br#"{"error":"invalid_token"}"#);
+                return None;
+            }
+            Some(out)
+        }
+    });
+    let gateway = gateway(&far.entry());
+    let sessions: Vec<(Session, &str)> =
+        SCOPES.map(|(path, tool)| (gateway.client(path).initialize(), tool)).into();
+    for (session, tool) in &sessions {
+        assert_eq!(text(&ask(session, tool)), "as usual");
+    }
+    is_locked.store(1, Ordering::Release);
+    for (session, tool) in &sessions {
+        let answer = ask(session, tool);
+        let says = wrong(&answer);
+        assert!(says.contains("far") && says.contains("credentials"), "{says}");
+        assert!(says.contains("headers"), "{says}");
+    }
+    let refused = gateway.client("/mcp/far").try_initialize();
+    assert_ne!(refused.status, 401, "it is not the client who is refused");
+    assert!(refused.error_message().contains("credentials"), "{}", refused.text());
+    assert_eq!(refused.header("www-authenticate"), None);
+}
+
+/// A server of HTTP+SSE, with an endpoint of the test's own making.
+struct Old {
+    server: Scripted,
+    streams: Streams,
+}
+
+type Streams = Arc<Mutex<HashMap<String, Sender<Value>>>>;
+
+impl Old {
+    /// `endpoint` gets the server's origin and the session.
+    fn start(
+        endpoint: impl Fn(&str, &str) -> String + Send + Sync + 'static,
+        post: &'static str,
+    ) -> Self {
+        let streams = Streams::default();
+        let number = AtomicUsize::new(0);
+        let held = Arc::clone(&streams);
+        let server = Scripted::start(move |asked, out| {
+            match (asked.method.as_str(), asked.path.split('?').next().unwrap_or("")) {
+                ("GET", "/sse") => {
+                    let id = format!("s{}", number.fetch_add(1, Ordering::Relaxed));
+                    let (sender, messages) = channel();
+                    held.lock().unwrap().insert(id.clone(), sender);
+                    let origin = format!("http://{}", asked.header("host").unwrap());
+                    let mut out = out.events();
+                    out.write(
+                        format!("event: endpoint\ndata: {}\n\n", endpoint(&origin, &id)).as_bytes(),
+                    );
+                    for message in messages {
+                        if !out.event(&message) {
+                            break;
+                        }
+                    }
+                }
+                ("POST", "/messages") => {
+                    let id = asked.path.rsplit_once('=').map_or("", |(_, id)| id).to_owned();
+                    let streams = held.lock().unwrap();
+                    let Some(stream) = streams.get(&id) else {
+                        out.reply("404 Not Found", &[], b"Could not find session");
+                        return None;
+                    };
+                    let message = asked.json();
+                    let result = match message["method"].as_str() {
+                        Some("initialize") => json!({
+                            "protocolVersion": "2024-11-05", "capabilities": {"tools": {}},
+                            "serverInfo": {"name": "old", "version": "1"},
+                        }),
+                        Some("tools/list") => {
+                            json!({"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]})
+                        }
+                        _ => said(&id),
+                    };
+                    out.reply("202 Accepted", &[], b"Accepted");
+                    if !message["id"].is_null() {
+                        let answer =
+                            json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+                        let _ = stream.send(answer);
+                    }
+                }
+                ("POST", _) => out.reply(post, &[], b"Cannot POST"),
+                _ => out.reply("404 Not Found", &[], b""),
+            }
+            None
+        });
+        Self { server, streams }
+    }
+
+    fn entry(&self) -> Value {
+        json!({"type": "sse", "url": self.server.url("/sse")})
+    }
+
+    fn tries_of_streamable_http(&self) -> usize {
+        let all = self.server.all();
+        all.iter().filter(|asked| asked.method == "POST" && asked.path == "/sse").count()
+    }
+}
+
+const NOT_ALLOWED: &str = "405 Method Not Allowed";
+
+#[test]
+fn an_old_servers_endpoint_is_used_as_it_is() {
+    let ways: [fn(&str, &str) -> String; 4] = [
+        |_, id| format!("/messages?sessionId={id}"),
+        |_, id| format!("/messages?session_id={id}"),
+        |origin, id| format!("{origin}/messages?sessionId={id}"),
+        |_, id| format!("messages?a=%2F&sessionId={id}"),
+    ];
+    for endpoint in ways {
+        let old = Old::start(endpoint, NOT_ALLOWED);
+        let gateway = gateway(&old.entry());
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            let first = ask(&session, tool);
+            assert_eq!(text(&ask(&session, tool)), text(&first), "one session, one stream");
+            session.delete().expect(200);
+        }
+        let posts = old.server.all().into_iter().filter(|asked| asked.method == "POST");
+        let expected = endpoint("", "s").replace("http://", "");
+        let expected = expected.trim_start_matches('/').trim_end_matches('s').to_owned();
+        for asked in posts {
+            assert!(asked.path.starts_with(&format!("/{expected}")), "{} {expected}", asked.path);
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_at_another_origin_is_refused() {
+    let other = Scripted::start(|_, out| Some(out));
+    let elsewhere = other.address();
+    let old =
+        Old::start(move |_, id| format!("http://{elsewhere}/messages?sessionId={id}"), NOT_ALLOWED);
+    let gateway = gateway(&old.entry());
+    let refused = gateway.client("/mcp/far").try_initialize();
+    assert!(refused.error_message().contains("another origin"), "{}", refused.text());
+    assert!(other.all().is_empty(), "nothing is sent there");
+}
+
+#[test]
+fn an_old_server_whose_stream_ended_is_opened_again_by_the_next_call() {
+    let old = Old::start(|_, id| format!("/messages?sessionId={id}"), NOT_ALLOWED);
+    let gateway = gateway(&old.entry());
+    for (path, tool) in SCOPES {
+        let session = gateway.client(path).initialize();
+        let first = ask(&session, tool);
+        old.streams.lock().unwrap().remove(text(&first)).expect("its stream");
+        // The end may not have been noticed yet: then this very call is told.
+        let again = mooring_tests::eventually("it is open again", || {
+            let answer = ask(&session, tool);
+            answer.get("result").is_some().then_some(answer)
+        });
+        assert_ne!(text(&again), text(&first), "{path}");
+    }
+}
+
+#[test]
+fn a_url_without_type_is_tried_both_ways_and_the_right_one_remembered() {
+    for post in [NOT_ALLOWED, "404 Not Found"] {
+        let old = Old::start(|_, id| format!("/messages?sessionId={id}"), post);
+        let gateway = gateway(&json!({"url": old.server.url("/sse")}));
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            ask(&session, tool)["result"].as_object().expect("a result");
+        }
+        let tries = old.tries_of_streamable_http();
+        assert!(tries >= 1, "the newer transport is tried first");
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            ask(&session, tool)["result"].as_object().expect("a result");
+        }
+        assert_eq!(old.tries_of_streamable_http(), tries, "{post}: it is known now");
+    }
+}
+
+#[test]
+fn a_url_where_nobody_speaks_the_protocol_is_told_with_both_reasons() {
+    let far = Scripted::start(|_, out| {
+        out.reply("404 Not Found", &["Content-Type: text/html"], b"<h1>Not Found</h1>");
+        None
+    });
+    let gateway = gateway(&json!({"url": far.url("/x")}));
+    let refused = gateway.client("/mcp/far").try_initialize();
+    let says = refused.error_message();
+    assert!(says.contains("Streamable HTTP") && says.contains("HTTP+SSE"), "{says}");
+}
