@@ -47,9 +47,9 @@ pub struct Price {
     pub name: &'static str,
     pub cpu_us: f64,
     /// Once it listens, before any session.
-    pub idle_rss_bytes: u64,
+    pub idle_memory_bytes: u64,
     /// At the end, all sessions open and busy.
-    pub rss_bytes: u64,
+    pub memory_bytes: u64,
 }
 
 pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
@@ -137,8 +137,8 @@ impl Reading {
         let gateways = running.gateways.iter().enumerate().map(|(index, gateway)| Price {
             name: gateway.name,
             cpu_us: per_call(self.gateways[index].cpu.saturating_sub(begin.gateways[index].cpu)),
-            idle_rss_bytes: idle[index].rss_bytes,
-            rss_bytes: self.gateways[index].rss_bytes,
+            idle_memory_bytes: idle[index].memory_bytes,
+            memory_bytes: self.gateways[index].memory_bytes,
         });
         Ok(Sample {
             calls_per_second: calls as f64 / (self.at - begin.at).as_secs_f64(),

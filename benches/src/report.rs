@@ -119,8 +119,8 @@ impl Row {
             cell(self.median(|sample| sample.p50_us), 0),
             cell(self.median(|sample| sample.p99_us), 0),
             cell(self.gateway_median(|price| price.cpu_us), 1),
-            cell(self.gateway_median(|price| price.idle_rss_bytes as f64 / MIB), 1),
-            cell(self.gateway_median(|price| price.rss_bytes as f64 / MIB), 1),
+            cell(self.gateway_median(|price| price.idle_memory_bytes as f64 / MIB), 1),
+            cell(self.gateway_median(|price| price.memory_bytes as f64 / MIB), 1),
             cell(self.median(|sample| sample.initializes as f64), 0),
             self.total(|sample| sample.errors).to_string(),
             cell(self.median(|sample| sample.generator_us), 1),
@@ -133,8 +133,8 @@ impl Row {
                 json!({
                     "name": price.name,
                     "cpuMicrosPerCall": price.cpu_us,
-                    "idleRssBytes": price.idle_rss_bytes,
-                    "rssBytes": price.rss_bytes,
+                    "idleRssBytes": price.idle_memory_bytes,
+                    "rssBytes": price.memory_bytes,
                 })
             });
             json!({

@@ -1,7 +1,11 @@
 //! One MCP session of the older revisions on one connection, and its echo calls.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, Result, bail, ensure};
 use memchr::memmem;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::connection::Connection;
 
@@ -32,6 +36,9 @@ pub enum Opening {
 
 pub struct Session {
     connection: Connection,
+    endpoint: Endpoint,
+    /// What names the session in each request.
+    headers: String,
     request: Vec<u8>,
     /// Both places in `request` where the call's number stands: the id, and inside the text.
     numbers: [usize; 2],
@@ -85,6 +92,8 @@ impl Session {
         let head = request.len() - body.len();
         Self {
             connection,
+            endpoint: endpoint.clone(),
+            headers: headers.to_owned(),
             request,
             numbers: [head + id, head + text],
             number: FIRST_CALL,
@@ -106,6 +115,33 @@ impl Session {
             ensure!(right, "wrong answer: {}", excerpt(response.body));
         }
         Ok(response.status)
+    }
+
+    /// Opens the session's own event stream, on a connection of its own.
+    pub async fn listen(&self) -> Result<TcpStream> {
+        let Endpoint { port, path, .. } = &self.endpoint;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n{}\r\n",
+            self.headers
+        );
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = Vec::new();
+        while memmem::find(&head, b"\r\n\r\n").is_none() {
+            ensure!(stream.read_buf(&mut head).await? > 0, "the stream ended: {}", excerpt(&head));
+        }
+        ensure!(head.starts_with(b"HTTP/1.1 200"), "no stream: {}", excerpt(&head));
+        Ok(stream)
+    }
+
+    /// Ends the session.
+    pub async fn end(mut self) -> Result<()> {
+        let Endpoint { port, path, .. } = &self.endpoint;
+        let request =
+            format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{}\r\n", self.headers);
+        let status = self.connection.exchange(request.as_bytes()).await?.status;
+        ensure!((200..300).contains(&status), "DELETE answered {status}");
+        Ok(())
     }
 
     fn count_up(&mut self) {

@@ -16,7 +16,7 @@ const USER_HZ: f64 = 100.0;
 pub struct Usage {
     /// User and system time since the process began.
     pub cpu: Duration,
-    pub rss_bytes: u64,
+    pub memory_bytes: u64,
 }
 
 impl Usage {
@@ -28,7 +28,7 @@ impl Usage {
                 // It may end while we look: then it has nothing to add.
                 let usage = Self::of_process(descendant).unwrap_or_default();
                 sum.cpu += usage.cpu;
-                sum.rss_bytes += usage.rss_bytes;
+                sum.memory_bytes += usage.memory_bytes;
             }
         }
         Ok(sum)
@@ -37,8 +37,14 @@ impl Usage {
     fn of_process(pid: u32) -> Result<Self> {
         let stat = Stat::read(pid).with_context(|| format!("stat of process {pid}"))?;
         let seconds = stat.ticks as f64 / USER_HZ;
-        Ok(Self { cpu: Duration::from_secs_f64(seconds), rss_bytes: resident(pid).unwrap_or(0) })
+        Ok(Self { cpu: Duration::from_secs_f64(seconds), memory_bytes: resident(pid).unwrap_or(0) })
     }
+}
+
+/// Processes below a gateway that are not the gateway: its servers.
+pub fn servers_of(pid: u32) -> usize {
+    let program = executable(pid);
+    descendants(pid).into_iter().filter(|process| executable(*process) != program).count()
 }
 
 /// CPU time of the harness itself: what the load costs to make.
@@ -51,10 +57,11 @@ pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Bytes in memory, from the `VmRSS` line of proc(5).
+/// Bytes in memory, each page shared with others by its share (`Pss` of proc(5)): a
+/// supervisor and its forks are one program in memory, however many they are.
 fn resident(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -114,7 +121,7 @@ mod tests {
     #[test]
     fn this_process_has_memory_and_its_parent_has_it_as_a_descendant() -> Result<()> {
         let own = std::process::id();
-        assert!(Usage::of_gateway(own)?.rss_bytes > 0);
+        assert!(Usage::of_gateway(own)?.memory_bytes > 0);
         assert!(descendants(std::os::unix::process::parent_id()).contains(&own));
         Ok(())
     }

@@ -38,10 +38,10 @@ done
 case $MCP_CONFORMANCE_SCENARIO in
     initialize) does=list options='' ;;
     tools_call) does=state options='"tool": "add_numbers", "arguments": {"a": 5, "b": 3}' ;;
-    # Its server would answer the call on the session's GET stream, if that came late.
+    # These servers use the session's GET stream: the call has to come after it.
     sse-retry) does=state options='"tool": "test_reconnection", "listen": true' ;;
     elicitation-sep1034-client-defaults)
-        does=state options='"tool": "test_client_elicitation_defaults"' ;;
+        does=state options='"tool": "test_client_elicitation_defaults", "listen": true' ;;
     json-schema-2020-12-preservation)
         does=schema options='"of": "json_schema_2020_12_tool", "tool": "json_schema_echo"' ;;
     *) echo "no client for the scenario $MCP_CONFORMANCE_SCENARIO" >&2; end 2 ;;

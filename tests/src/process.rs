@@ -32,6 +32,13 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     below.split_off(1)
 }
 
+/// What runs below a gateway but for its own helpers: servers and what they started.
+#[must_use]
+pub fn servers(gateway: u32) -> Vec<u32> {
+    let is_helper = |pid: &u32| command_line(*pid).contains("--supervise-children");
+    descendants(gateway).into_iter().filter(|pid| !is_helper(pid)).collect()
+}
+
 /// Of `pids`, those that still run the program they ran before.
 #[must_use]
 pub fn survivors(pids: &[u32]) -> Vec<u32> {
@@ -60,6 +67,13 @@ pub fn command_line(pid: u32) -> String {
 #[must_use]
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == 'T')
+}
+
+/// Bytes that wait in the pipe that is its standard input.
+#[must_use]
+pub fn unread_input(pid: u32) -> usize {
+    let Ok(pipe) = std::fs::File::open(format!("/proc/{pid}/fd/0")) else { return 0 };
+    rustix::io::ioctl_fionread(&pipe).map_or(0, |bytes| bytes as usize)
 }
 
 /// Its children that run.

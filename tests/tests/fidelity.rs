@@ -105,7 +105,7 @@ fn all_scopes(gateway: &Gateway, mode: Names, breaks: LineBreaks) {
         let single = path == "/mcp/verbatim";
         eprintln!("{path}, names {mode:?}");
         let client = gateway.client(path);
-        let scope = Scope { session: client.initialize(), prefix };
+        let scope = Scope { session: client.initialize(), prefix, single };
         scope.requests();
         scope.on_several_lines(breaks);
         scope.responses();
@@ -125,6 +125,8 @@ struct Scope {
     session: Session,
     /// In front of a tool's name, for clients.
     prefix: &'static str,
+    /// Whether the server has the URL for itself: else its messages say whose they are.
+    single: bool,
 }
 
 impl Scope {
@@ -202,17 +204,32 @@ impl Scope {
     fn events(&self) {
         for (what, value) in VALUES {
             let value = text(value);
-            let messages = [
-                format!(r#"{{"params":{{"level":"info","data":{value}}},"method":"notifications/message","jsonrpc":"2.0"}}"#),
-                format!(r#"{{"jsonrpc":"2.0","method":"notifications\/com.example","x-vendor":{value}}}"#),
-                format!(r#"{{"jsonrpc":"2.0","id":{{"id"}},"method":"sampling/createMessage","params":{value}}}"#).replace("{\"id\"}", r#""\u0073 1""#),
-                format!(r#"{{"jsonrpc":"2.0", "id":9,"result":{{"x":{value}}}}}"#),
-            ];
+            let message = |logger: &str, id: &str, params: &str| {
+                [
+                    format!(
+                        r#"{{"params":{{{logger}"level":"info","data":{value}}},"method":"notifications/message","jsonrpc":"2.0"}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications\/com.example","x-vendor":{value}}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{id},"method":"sampling/createMessage","params":{params}}}"#
+                    ),
+                    format!(r#"{{"jsonrpc":"2.0", "id":9,"result":{{"x":{value}}}}}"#),
+                ]
+            };
+            let id = r#""\u0073 1""#;
+            let messages = message("", id, &value);
+            let expected = if self.single {
+                messages.clone()
+            } else {
+                message(r#""logger":"verbatim","#, &owned(id), &asked_by_verbatim(&value))
+            };
             let response = self.emitted("9", "events", &messages.each_ref().map(String::as_str));
             let events = response.events();
             assert_eq!(events.len(), messages.len(), "{what}: {}", response.text());
-            for (event, message) in events.iter().zip(&messages) {
-                same(event.data.as_bytes(), message.as_bytes(), &format!("event, {what}"));
+            for (event, expected) in events.iter().zip(&expected) {
+                same(event.data.as_bytes(), expected.as_bytes(), &format!("event, {what}"));
             }
         }
     }
@@ -222,22 +239,29 @@ impl Scope {
         let _ = self.heard();
         for (what, value) in VALUES {
             let value = text(value);
-            for said in [
-                format!(
-                    r#"{{"params":{value},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
-                ),
-                format!(
-                    r#"{{"jsonrpc":"2.0","method":"notifications/com.example","x-vendor":{value}}}"#
-                ),
-                format!(r#"{{"result":{{"x":{value}}},"id":"\u0073 1","jsonrpc":"2.0"}}"#),
-                format!(
-                    r#"{{"jsonrpc":"2.0","id":12345678901234567890123,"error":{{"code":-1,"message":"","data":{value}}}}}"#
-                ),
-            ] {
-                self.send(&said).expect(202);
+            let said = |text: &str, number: &str| {
+                [
+                    format!(
+                        r#"{{"params":{value},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
+                    ),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/com.example","x-vendor":{value}}}"#
+                    ),
+                    format!(r#"{{"result":{{"x":{value}}},"id":{text},"jsonrpc":"2.0"}}"#),
+                    format!(
+                        r#"{{"jsonrpc":"2.0","id":{number},"error":{{"code":-1,"message":"","data":{value}}}}}"#
+                    ),
+                ]
+            };
+            let (text, number) = (r#""\u0073 1""#, "12345678901234567890123");
+            let expected = said(text, number);
+            let said =
+                if self.single { expected.clone() } else { said(&owned(text), &owned(number)) };
+            for (said, expected) in said.iter().zip(&expected) {
+                self.send(said).expect(202);
                 let heard = self.heard();
                 assert_eq!(heard.len(), 1, "{what}: {heard:?}");
-                same(&heard[0], said.as_bytes(), &format!("said by the client, {what}"));
+                same(&heard[0], expected.as_bytes(), &format!("said by the client, {what}"));
             }
         }
     }
@@ -314,6 +338,23 @@ impl Scope {
     fn send(&self, message: &str) -> Response {
         let request: Request = self.session.with(self.session.client.post());
         request.body(message).send(self.session.client.address())
+    }
+}
+
+/// The id of a request of the fixture's, where there may be other servers.
+fn owned(id: &str) -> String {
+    json!(format!("{id}@verbatim")).to_string()
+}
+
+/// Parameters of such a request: an object says who asks.
+fn asked_by_verbatim(params: &str) -> String {
+    const ASKS: &str = r#""mooring/server":"verbatim""#;
+    let with_meta = params.strip_prefix(r#"{"_meta":{"#);
+    match (with_meta, params.strip_prefix('{')) {
+        (Some(rest), _) => format!(r#"{{"_meta":{{{ASKS},{rest}"#),
+        (None, Some("}")) => format!(r#"{{"_meta":{{{ASKS}}}}}"#),
+        (None, Some(rest)) => format!(r#"{{"_meta":{{{ASKS}}},{rest}"#),
+        (None, None) => params.to_owned(),
     }
 }
 

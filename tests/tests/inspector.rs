@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 use crate::borrowed;
 
 #[test]
+fn the_inspector_uses_sse() {
+    lists_and_calls("/sse", "sse");
+}
+
+#[test]
 fn the_inspector_lists_and_calls_tools() {
     lists_and_calls("/mcp", "http");
 }

@@ -133,7 +133,7 @@ fn a_server_that_was_restarted_is_heard_again() {
     session.call("add_note", json!({"text": "x"}));
     let is_change = |message: &Value| message["method"] == "notifications/resources/list_changed";
     session.wait_for(is_change);
-    let before = process::descendants(gateway.pid());
+    let before = process::servers(gateway.pid());
     for pid in &before {
         process::signal(*pid, rustix::process::Signal::KILL);
     }
@@ -170,7 +170,7 @@ fn an_initialize_that_nobody_waits_for_leaves_no_process() {
         session.ask("initialize", json!({"protocolVersion": "2025-06-18", "capabilities": {}}));
     }
     eventually("the sessions' processes are gone", || {
-        process::descendants(gateway.pid()).is_empty().then_some(())
+        process::servers(gateway.pid()).is_empty().then_some(())
     });
 }
 

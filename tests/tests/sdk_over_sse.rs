@@ -62,7 +62,7 @@ fn every_sdk_with_this_transport_lists_and_counts() {
 #[test]
 fn sessions_of_every_sdk_with_this_transport_keep_apart_and_leave_no_process() {
     let both = Both::of(json!({"counter": servers::counter()}));
-    let standing = |gateway: &Gateway| process::descendants(gateway.pid()).len();
+    let standing = |gateway: &Gateway| process::servers(gateway.pid()).len();
     for sdk in at_hand("parallel sessions") {
         for url in both.urls("/sse/counter") {
             let options = over_sse(json!({"sessions": 20, "calls": 3, "batch": 5}));

@@ -12,6 +12,8 @@ pub struct Tool<E> {
     pub arguments: Value,
     pub required: &'static [&'static str],
     pub pace: Pace,
+    /// Whether it changes nothing: a gateway may call it twice then.
+    pub reads_only: bool,
     pub run: fn(&E, Arguments<'_>, &Call<'_>) -> Result<Answer, Refusal>,
 }
 
@@ -33,6 +35,7 @@ impl<E> Tool<E> {
                 "properties": self.arguments,
                 "required": self.required,
             },
+            "annotations": {"readOnlyHint": self.reads_only},
         })
     }
 }

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::host::Status;
+
 use super::Admin;
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -57,7 +59,39 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         stats.all_fallbacks(),
     )?;
     nodes(admin, &registry)?;
+    servers(admin, &registry)?;
     Ok(registry)
+}
+
+/// How the servers of this process do.
+fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let by_server = |name: &str, help: &str| {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &["server"])?;
+        registry.register(Box::new(gauge.clone()))?;
+        prometheus::Result::Ok(gauge)
+    };
+    let restarts = by_server("server_restarts_total", "Starts after a failure or a sudden end")?;
+    let recycled = by_server("server_recycled_total", "Instances ended for age or memory")?;
+    let failures =
+        by_server("server_failures", "Failed starts since the server was known to be well")?;
+    let crash_loop = by_server("server_crash_loop", "1 while the server is in a crash loop")?;
+    let processes = by_server("server_processes", "Processes of sessions")?;
+    let spares = by_server("server_spares", "Processes that wait for a session")?;
+    for (server, state) in admin.host.states() {
+        let values = [
+            (&restarts, state.restarts),
+            (&recycled, state.recycled),
+            (&failures, state.failures.into()),
+            (&crash_loop, u64::from(state.status == Status::CrashLoop)),
+            (&processes, state.processes as u64),
+            (&spares, state.spares as u64),
+        ];
+        for (gauge, value) in values {
+            let gauge = gauge.with_label_values(&[server.as_str()]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+    Ok(())
 }
 
 fn nodes(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {

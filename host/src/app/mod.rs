@@ -116,7 +116,14 @@ fn background(
         Arc::clone(&parts.gauge).watch(Arc::clone(&parts.registry), parts.node_id.clone()),
     );
     tokio::spawn(take_suspects(Arc::clone(parts)));
-    tokio::spawn(sweep(Arc::clone(parts), config.mode.clone()));
+    let between_sweeps = match &config.mode {
+        Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
+        Mode::Standalone | Mode::Node(_) => SWEEP,
+    };
+    tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
+    parts.host.keep_spares();
+    let host = Arc::clone(&parts.host);
+    tokio::spawn(host.tend(between_sweeps, parts.control_link.pool().clone()));
     if let Mode::Coordinator(_) = &config.mode {
         tokio::spawn(watch_leases(Arc::clone(parts)));
     }
@@ -192,11 +199,7 @@ async fn watch_leases(parts: Arc<Parts>) {
     }
 }
 
-async fn sweep(parts: Arc<Parts>, mode: Mode) {
-    let interval = match mode {
-        Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
-        Mode::Standalone | Mode::Node(_) => SWEEP,
-    };
+async fn sweep(parts: Arc<Parts>, interval: Duration) {
     let mut timer = tokio::time::interval(interval);
     timer.tick().await;
     loop {
@@ -211,7 +214,6 @@ async fn sweep(parts: Arc<Parts>, mode: Mode) {
             tracing::info!(expired, "idle session affinities removed");
         }
         parts.edge.records.sweep();
-        parts.host.close_idle(parts.control_link.pool()).await;
     }
 }
 

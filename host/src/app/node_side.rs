@@ -84,6 +84,7 @@ fn reports(host: &host::Shared, weights: &BTreeMap<ServerName, u32>) -> Vec<Serv
             name: server.to_string(),
             weight: replica.weight,
             digest: replica.digest.map(|digest| digest.to_string()),
+            ends_when_lost: replica.ends_when_lost,
             passthrough: replica.passthrough.iter().map(|name| name.to_string()).collect(),
         })
         .collect()

@@ -1,6 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, OnLost, Server, Store};
+use crate::config::{Config, Isolation, Mode, Server, Store, Transport};
 
 /// What would make this process do something else than the settings say.
 ///
@@ -42,6 +42,14 @@ pub fn of(config: &Config) -> Vec<String> {
                 without_effect.join(", ")
             ));
         }
+        let of_processes = of_processes(server);
+        if !of_processes.is_empty() {
+            notices.push(format!(
+                "mcpServers.{}: {} without effect, since the server is no process of this gateway",
+                server.name,
+                of_processes.join(", ")
+            ));
+        }
     }
     notices
 }
@@ -49,11 +57,22 @@ pub fn of(config: &Config) -> Vec<String> {
 /// Keys of a server that are read and do nothing yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let asked = [
-        ("onLost", server.on_lost != OnLost::Continue),
         ("isolation", !matches!(server.isolation, Isolation::Auto | Isolation::Session)),
-        ("warm", server.warm > 0),
-        ("idleTimeoutMs", server.idle_timeout.is_some()),
         ("resources", !server.resources.is_empty()),
+    ];
+    asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
+}
+
+/// Keys of a remote server that mean something for child processes only.
+fn of_processes(server: &Server) -> Vec<&'static str> {
+    if matches!(server.transport, Some(Transport::Stdio { .. }) | None) {
+        return Vec::new();
+    }
+    let asked = [
+        ("warm", server.warm > 0),
+        ("maxInstances", server.max_instances.is_some()),
+        ("maxLifetimeMs", server.max_lifetime.is_some()),
+        ("maxMemory", server.max_memory.is_some()),
     ];
     asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
 }

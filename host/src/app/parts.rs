@@ -261,7 +261,8 @@ pub(super) fn local_servers(
             let weight = weights.get(server).copied().unwrap_or(1);
             let digest = host.discovery.digest(server);
             let passthrough = host.passthrough(server).map(|name| name.as_str().into()).collect();
-            (server.clone(), Replica { weight, digest, passthrough })
+            let ends_when_lost = host.ends_when_lost(server);
+            (server.clone(), Replica { weight, digest, passthrough, ends_when_lost })
         })
         .collect()
 }

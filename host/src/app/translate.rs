@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Chosen, Config, Mode, Prefix, Remote, Server, Transport};
+use crate::config::{self, Chosen, Config, Mode, OnLost, Prefix, Remote, Server, Transport};
 use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
 use crate::host::{
-    Confinement, HostConfig, Program, Recipe, Rules, Served, Timeouts, Upstream, User,
+    Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
+    Timeouts, Upstream, User,
 };
 use crate::model::ServerName;
 use crate::streams::Bounds;
@@ -26,7 +27,22 @@ pub fn host(config: &Config) -> HostConfig {
             timeouts: Timeouts::default(),
         },
         idle: config.sticky.affinity_timeout,
+        caps: Limits {
+            per_server: limits.children_per_server,
+            own: running(config)
+                .filter_map(|server| Some((server.name.clone(), server.max_instances?)))
+                .collect(),
+            per_node: limits.children_per_node,
+            per_principal: limits.children_per_principal.unwrap_or(limits.children_per_node),
+        },
+        starts: limits.simultaneous_starts.unwrap_or_else(simultaneous_starts),
     }
+}
+
+/// Most of a start is waiting for disks and for what a server talks to.
+fn simultaneous_starts() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (2 * cores).max(4)
 }
 
 #[must_use]
@@ -67,6 +83,7 @@ pub fn edge(config: &Config) -> EdgeConfig {
         in_flight: config.limits.in_flight_per_session,
         buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
+        sessions_per_principal: config.limits.sessions_per_principal,
         closed: config.token.is_some() && !public,
     }
 }
@@ -101,6 +118,11 @@ fn served(server: &Server) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
+        start_timeout: server.start_timeout.unwrap_or(START_TIMEOUT),
+        idle: server.idle_timeout,
+        recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
+        warm: server.warm.into(),
+        ends_when_lost: server.on_lost == OnLost::Fail,
     }
 }
 

@@ -123,6 +123,9 @@ pub enum ServerReport {
         /// Headers of clients that are let through to it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         passthrough: Vec<String>,
+        /// Whether sessions end when the server's state is lost.
+        #[serde(default)]
+        ends_when_lost: bool,
     },
 }
 

@@ -128,7 +128,7 @@ fn entry_of(kept: Kept) -> Option<Entry> {
         .servers
         .iter()
         .filter_map(|(name, weight)| Some((ServerName::parse(name).ok()?, *weight)))
-        .map(|(name, weight)| (name, Replica { weight, digest: None, passthrough: Vec::new() }));
+        .map(|(name, weight)| (name, Replica::of_weight(weight)));
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
     Some(Entry {

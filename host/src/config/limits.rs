@@ -33,6 +33,11 @@ pub struct Limits {
     pub children_per_server: usize,
     /// Of all servers together.
     pub children_per_node: usize,
+    /// Of one principal; as many as the node has if absent.
+    pub children_per_principal: Option<usize>,
+    /// Servers that are started at the same time; by the number of cores if
+    /// absent.
+    pub simultaneous_starts: Option<usize>,
     /// Silence on a stream before a keep-alive comment; below the 30 s after
     /// which common proxies give up.
     pub keep_alive: Duration,
@@ -55,6 +60,8 @@ const BUFFERED_BYTES: Bound = bound("bufferedBytes", 4 * MIB, 64 * KIB..=1024 * 
 const PAGE_SIZE: Bound = bound("pageSize", 1000, 1..=100_000);
 const CHILDREN_PER_SERVER: Bound = bound("childrenPerServer", 100, 1..=100_000);
 const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
+const CHILDREN_PER_PRINCIPAL: Bound = bound("childrenPerPrincipal", 0, 1..=100_000);
+const SIMULTANEOUS_STARTS: Bound = bound("simultaneousStarts", 0, 1..=10_000);
 const KEEP_ALIVE_MS: Bound = bound("keepAlive", 15_000, 100..=3_600_000);
 
 const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> Bound {
@@ -78,10 +85,17 @@ pub(super) fn read(system: &Section<'_>) -> Limits {
         page_size: size(&PAGE_SIZE),
         children_per_server: size(&CHILDREN_PER_SERVER),
         children_per_node: size(&CHILDREN_PER_NODE),
+        children_per_principal: if_any(size(&CHILDREN_PER_PRINCIPAL)),
+        simultaneous_starts: if_any(size(&SIMULTANEOUS_STARTS)),
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),
     };
     at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
     limits
+}
+
+/// Zero cannot be written: it stands for an absent key.
+fn if_any(size: usize) -> Option<usize> {
+    Some(size).filter(|size| *size > 0)
 }
 
 fn at_most(section: &Section<'_>, key: &str, value: usize, other: &str, limit: usize) {

@@ -20,6 +20,15 @@ const MAX_TIMEOUT_MS: u64 = 24 * 3600 * 1000;
 /// Spare processes of one server.
 const MAX_WARM: u64 = 64;
 
+/// As many as `limits.childrenPerServer` may say.
+const MAX_INSTANCES: u64 = 100_000;
+/// A year.
+const MAX_LIFETIME_MS: u64 = 366 * 24 * 3600 * 1000;
+/// No server lives in less.
+const MIN_MEMORY: u64 = 1 << 20;
+/// What JavaScript still counts exactly.
+const MAX_MEMORY: u64 = 1 << 53;
+
 /// One entry of `mcpServers`. `Debug` prints no argument, variable or header.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Server {
@@ -47,6 +56,14 @@ pub struct Server {
     /// After so long without use an instance is stopped; the host's default if
     /// absent.
     pub idle_timeout: Option<Duration>,
+    /// Processes of sessions; `limits.childrenPerServer` if absent.
+    pub max_instances: Option<usize>,
+    /// An older instance is replaced between two calls.
+    pub max_lifetime: Option<Duration>,
+    /// So is one that uses more bytes of memory; at twice as many, at once.
+    pub max_memory: Option<u64>,
+    /// From its start to its answer to `initialize`; the host's default if absent.
+    pub start_timeout: Option<Duration>,
 }
 
 /// By the name of a tool, prompt or resource.
@@ -141,6 +158,13 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
             .unwrap_or(Isolation::Auto),
         warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
         idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
+        max_instances: usize::try_from(entry.whole("maxInstances", 0, 1..=MAX_INSTANCES))
+            .ok()
+            .filter(|instances| *instances > 0),
+        max_lifetime: entry.millis("maxLifetimeMs", 1..=MAX_LIFETIME_MS),
+        max_memory: Some(entry.whole("maxMemory", 0, MIN_MEMORY..=MAX_MEMORY))
+            .filter(|memory| *memory > 0),
+        start_timeout: entry.millis("startTimeoutMs", 1..=MAX_TIMEOUT_MS),
     }
 }
 

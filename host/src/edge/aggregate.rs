@@ -302,7 +302,7 @@ impl Worker {
         outgoing: &Outgoing,
     ) {
         let request = self.request_for(node, server, session, outgoing, None);
-        let call = self.link.call(&node.reach, server, request);
+        let call = self.call(node, server, request);
         match tokio::time::timeout(TELL_TIMEOUT, call).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => tracing::debug!(node = %node.id, server = %server, "{failure}"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::model::{Node, Scope, ServerName, SessionId};
@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(100);
 /// After a connection to a node broke, until it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A node that is slow to give its stream does not hold up the call that opened it.
+const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages of the session's servers that wait to be numbered.
 const QUEUE: usize = 64;
 
@@ -48,6 +50,8 @@ pub struct AggregateStreams(Mutex<HashMap<SessionId, Own>>);
 struct Own {
     instance: u32,
     stream: Arc<Stream>,
+    /// Servers that are listened to.
+    heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
 }
 
 impl AggregateStreams {
@@ -66,11 +70,13 @@ impl AggregateStreams {
         }
     }
 
-    /// Says something of the gateway's own to a session that listens.
-    pub fn say(&self, session: SessionId, message: Bytes) {
-        if let Some(own) = self.get(session) {
-            own.stream.put(message, Part::Notice);
-        }
+    /// Waits until a server that has just been opened is listened to, if the client
+    /// listens at all: what it asks during the first call must not be missed.
+    pub async fn hears(&self, session: SessionId, server: &ServerName) {
+        let Some(own) = self.get(session).filter(|own| !own.stream.has_ended()) else { return };
+        let mut heard = own.heard.subscribe();
+        let hears = heard.wait_for(|heard| heard.contains(server));
+        let _ = tokio::time::timeout(HEARD_TIMEOUT, hears).await;
     }
 }
 
@@ -119,6 +125,7 @@ impl Worker {
         let own = Own {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
+            heard: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
@@ -143,7 +150,7 @@ impl Worker {
     ) -> Option<Response<Body>> {
         let node = self.where_open(session, server)?;
         let request = self.request_for(&node, server, session, outgoing, None);
-        let response = self.link.call(&node.reach, server, request).await.ok()?;
+        let response = self.call(&node, server, request).await.ok()?;
         Outcome::read(response.headers()).is_none().then_some(response)
     }
 
@@ -214,8 +221,13 @@ impl Feeding {
         let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
         for (server, _) in record.servers {
             if !heard.contains_key(&server) {
-                let hearing =
-                    hear(self.worker.clone(), self.session.clone(), server.clone(), sender.clone());
+                let hearing = Hearing {
+                    worker: self.worker.clone(),
+                    session: self.session.clone(),
+                    server: server.clone(),
+                    heard: Arc::clone(&self.own.heard),
+                };
+                let hearing = hearing.run(sender.clone());
                 heard.insert(server, tasks.spawn(hearing));
             }
         }
@@ -251,45 +263,57 @@ impl Feeding {
 }
 
 /// Hands on what one open server says, until the session is open there no more.
-async fn hear(
+struct Hearing {
     worker: Worker,
     session: Session,
     server: ServerName,
-    sender: mpsc::Sender<(ServerName, Bytes)>,
-) {
-    let mut last: Option<String> = None;
-    let limit = worker.edge.config.line;
-    loop {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            body: Bytes::new(),
-            accept: Some(HeaderValue::from_static(crate::protocol::headers::EVENT_STREAM)),
-            last_event_id: last.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
-        };
-        let Some(response) = worker.listen_where_open(&session, &server, &outgoing).await else {
-            return;
-        };
-        if !response.status().is_success() || !is_stream(&response) {
-            return;
-        }
-        let mut events = Events::new(response.into_body(), limit);
-        while let Some(read) = events.next().await {
-            match read {
-                Read::Event(event) => {
-                    if event.id.is_some() {
-                        last.clone_from(&event.id);
+    heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
+}
+
+impl Hearing {
+    async fn run(self, sender: mpsc::Sender<(ServerName, Bytes)>) {
+        let mut last: Option<String> = None;
+        let limit = self.worker.edge.config.line;
+        loop {
+            let outgoing = Outgoing {
+                method: Method::GET,
+                body: Bytes::new(),
+                accept: Some(HeaderValue::from_static(crate::protocol::headers::EVENT_STREAM)),
+                last_event_id: last.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
+            };
+            let listening = self.worker.listen_where_open(&self.session, &self.server, &outgoing);
+            let response = listening.await.filter(|response| response.status().is_success());
+            self.heard.send_modify(|heard| {
+                heard.insert(self.server.clone());
+            });
+            let Some(response) = response.filter(is_stream) else { return };
+            let mut events = Events::new(response.into_body(), limit);
+            while let Some(read) = events.next().await {
+                match read {
+                    Read::Event(event) => {
+                        if event.id.is_some() {
+                            last.clone_from(&event.id);
+                        }
+                        if has_message(&event)
+                            && sender.send((self.server.clone(), message_of(event))).await.is_err()
+                        {
+                            return;
+                        }
                     }
-                    if has_message(&event)
-                        && sender.send((server.clone(), message_of(event))).await.is_err()
-                    {
-                        return;
-                    }
+                    Read::Comment => {}
+                    Read::Broken(_) => break,
                 }
-                Read::Comment => {}
-                Read::Broken(_) => break,
             }
+            tokio::time::sleep(PAUSE).await;
         }
-        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.heard.send_modify(|heard| {
+            heard.remove(&self.server);
+        });
     }
 }
 

@@ -204,6 +204,37 @@ impl Worker {
         Some(announced.is_some_and(|capabilities| capabilities.contains_key(name)))
     }
 
+    /// Whether the server says of a tool that it only reads, or that a second call
+    /// changes nothing more (2025-11-25, server/tools, "Tool").
+    pub(super) async fn is_harmless_tool(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        name: &str,
+    ) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Tool {
+            name: String,
+            #[serde(default)]
+            annotations: Annotations,
+        }
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Annotations {
+            read_only_hint: bool,
+            idempotent_hint: bool,
+        }
+        // A server that only passes through may not have been heard of here.
+        self.offers(&Scope::Server(server.clone()), set).await;
+        let topology = self.edge.topology.load();
+        let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return false };
+        let tools = catalog.tools.iter().filter(|tool| tool.get().contains(name));
+        tools
+            .filter_map(|tool| serde_json::from_str::<Tool>(tool.get()).ok())
+            .find(|tool| tool.name == name)
+            .is_some_and(|tool| tool.annotations.read_only_hint || tool.annotations.idempotent_hint)
+    }
+
     async fn await_first(&self, members: &[Member], set: ClientSet) {
         let catalogs = &self.edge.catalogs;
         let mut changes = catalogs.changes();

@@ -5,7 +5,8 @@
 //! |---|---|
 //! | not connected, not sent | next candidate, at once; the node becomes suspect |
 //! | unknown session | opens it again, sends again |
-//! | broke after sending | says so: the call may have run |
+//! | broke after sending, and a repeat does no harm | opens it elsewhere, sends once more |
+//! | broke after sending, otherwise | says so: the call may have run |
 
 use std::sync::Arc;
 
@@ -15,12 +16,16 @@ use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
 use crate::protocol::headers;
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::methods;
+use crate::protocol::splice::{self, Target};
 use crate::seam::{Body, Cut, Facts, Failure, Handshake, Note, Outcome, Why};
 
 use super::Worker;
 use super::affinity::Token;
 use super::aggregate_stream::say_lost;
 use super::bind::Context;
+use super::open::Tried;
 use super::rescue::Refusal;
 use super::session::Session;
 
@@ -87,32 +92,49 @@ impl Worker {
         server: &ServerName,
         outgoing: &Outgoing,
     ) -> Result<Delivered, Refusal> {
-        let mut failed: Vec<NodeId> = Vec::new();
+        let mut tried = Tried::default();
         let mut token = None;
         let mut why = String::new();
+        let mut is_repeated = false;
         for _ in 0..MAX_ATTEMPTS {
-            let node = match self.holder(session, server, &failed).await {
+            let node = match self.holder(session, server, &tried.nodes).await {
                 Some(node) => node,
                 None => {
+                    let was_open = self.edge.bindings.get(session.id, server).is_some();
+                    if was_open && self.ends_when_lost(server) {
+                        return Box::pin(self.end_lost(session, server)).await;
+                    }
                     let (message, handshake) = (&outgoing.body, Handshake::Host);
                     let opening =
-                        self.establish(context, session, server, message, handshake, &mut failed);
+                        self.establish(context, session, server, message, handshake, &mut tried);
                     let opened = Box::pin(opening).await?;
                     token = opened.token.or(token);
+                    Box::pin(self.edge.streams.hears(session.id, server)).await;
                     opened.node
                 }
             };
             let request = self.request_for(&node, server, session, outgoing, Some(context));
-            match self.link.call(&node.reach, server, request).await {
+            match self.call(&node, server, request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
+                    Some(Outcome::UnknownSession) if self.ends_when_lost(server) => {
+                        return Box::pin(self.end_lost(session, server)).await;
+                    }
+                    Some(Outcome::Sent)
+                        if !is_repeated
+                            && Box::pin(self.is_safe_to_repeat(session, server, outgoing))
+                                .await =>
+                    {
+                        is_repeated = true;
+                        why = "it went away twice while it answered".to_owned();
+                    }
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
-                        let again = self.open_again(context, &node, session, server, &mut failed);
+                        let again = self.open_again(context, &node, session, server, &mut tried);
                         Box::pin(again).await;
                     }
                     Some(Outcome::NotSent) => {
                         why = format!("node {} could not reach it", node.id);
-                        failed.push(node.id.clone());
+                        tried.failed(&node.id, why.clone().into());
                     }
                     Some(Outcome::Sent) | None => {
                         self.take_note(session, server, &response);
@@ -122,16 +144,23 @@ impl Worker {
                 Err(Failure::NotSent(reason)) => {
                     self.suspect(&node.id, &reason);
                     self.say_moved(session, server, &node.id, &reason);
+                    tried.failed(&node.id, reason.clone().into());
                     why = reason;
-                    failed.push(node.id.clone());
                 }
                 Err(Failure::Broken(reason)) => {
                     self.suspect(&node.id, &reason);
-                    return Err(Refusal::Lost { server: server.clone(), why: reason });
+                    let may_repeat = !is_repeated
+                        && Box::pin(self.is_safe_to_repeat(session, server, outgoing)).await;
+                    if !may_repeat {
+                        return Err(Refusal::Lost { server: server.clone(), why: reason });
+                    }
+                    is_repeated = true;
+                    tried.failed(&node.id, reason.clone().into());
+                    why = reason;
                 }
             }
         }
-        Err(Refusal::Unavailable { server: server.clone(), why })
+        Err(tried.refusal(server, &why))
     }
 
     /// Sends a message that is too large to be kept: once, after the host has
@@ -145,14 +174,14 @@ impl Worker {
         body: Body,
         cut: &Cut,
     ) -> Result<Delivered, Refusal> {
-        let mut failed = Vec::new();
+        let mut tried = Tried::default();
         let mut token = None;
-        let confirmed = match self.holder(session, server, &failed).await {
+        let confirmed = match self.holder(session, server, &tried.nodes).await {
             Some(node) => match self.open(context, &node, session, server, Handshake::Host).await {
                 Ok(_) => Some(node),
-                Err(reason) => {
-                    self.say_moved(session, server, &node.id, &reason);
-                    failed.push(node.id.clone());
+                Err(why) => {
+                    self.say_moved(session, server, &node.id, &why.reason);
+                    tried.failed(&node.id, why);
                     None
                 }
             },
@@ -162,7 +191,7 @@ impl Worker {
             Some(node) => node,
             None => {
                 let opened = self
-                    .establish(context, session, server, &[], Handshake::Host, &mut failed)
+                    .establish(context, session, server, &[], Handshake::Host, &mut tried)
                     .await?;
                 token = opened.token;
                 opened.node
@@ -170,7 +199,7 @@ impl Worker {
         };
         let mut request = self.request_for(&node, server, session, outgoing, Some(context));
         *request.body_mut() = body;
-        let sent = self.link.call(&node.reach, server, request).await;
+        let sent = self.call(&node, server, request).await;
         // A body that broke off is the client's doing, not the node's.
         match cut.why() {
             Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),
@@ -183,6 +212,7 @@ impl Worker {
                 Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
                     server: server.clone(),
                     why: "it was lost while the request came in; send it again".to_owned(),
+                    retry_after: None,
                 }),
                 Some(Outcome::Sent) | None => Ok(Delivered { response, token }),
             },
@@ -219,19 +249,60 @@ impl Worker {
         node: &Node,
         session: &Session,
         server: &ServerName,
-        failed: &mut Vec<NodeId>,
+        tried: &mut Tried,
     ) {
         self.edge.metrics.reopened();
         if !node.health.accepts() {
-            failed.push(node.id.clone());
+            tried.nodes.push(node.id.clone());
             return;
         }
-        if let Err(reason) = self.open(context, node, session, server, Handshake::Host).await {
-            self.say_moved(session, server, &node.id, &reason);
-            failed.push(node.id.clone());
+        if let Err(why) = self.open(context, node, session, server, Handshake::Host).await {
+            self.say_moved(session, server, &node.id, &why.reason);
+            tried.failed(&node.id, why);
             return;
         }
         say_lost(&self.edge.streams, session.id, server);
+    }
+
+    /// Whether a second run of the message does no harm: by its method, or by what
+    /// the server says of the tool.
+    async fn is_safe_to_repeat(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+    ) -> bool {
+        let Ok(envelope) = Envelope::parse(&outgoing.body) else { return false };
+        if outgoing.method != Method::POST || envelope.kind() != Kind::Request {
+            return false;
+        }
+        if methods::destination(envelope.method()) != methods::Destination::Tool {
+            return methods::is_safe_to_repeat(envelope.method());
+        }
+        let name = Target::of(envelope.params).and_then(|target| splice::string(target.name?));
+        match name {
+            Some(name) => self.is_harmless_tool(server, session.client_set(), &name).await,
+            None => false,
+        }
+    }
+
+    /// Whether the operator wants sessions to end rather than go on without what
+    /// the server held for them (`onLost`).
+    fn ends_when_lost(&self, server: &ServerName) -> bool {
+        let topology = self.edge.topology.load();
+        topology
+            .replicas(server)
+            .any(|node| node.servers.get(server).is_some_and(|replica| replica.ends_when_lost))
+    }
+
+    async fn end_lost(&self, session: &Session, server: &ServerName) -> Result<Delivered, Refusal> {
+        tracing::warn!(
+            session = %session.id.short(), server = %server,
+            "the session ends: its server's state is lost, and onLost is \"fail\""
+        );
+        self.edge.metrics.ended();
+        self.end(session).await;
+        Err(Refusal::UnknownSession)
     }
 
     /// Remembers what the message has set in the session.

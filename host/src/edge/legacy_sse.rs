@@ -59,6 +59,8 @@ impl Worker {
         let scope = classify::scope(self, request.uri().path(), false)
             .await
             .map_err(|refusal| (refusal, None))?;
+        // Its initialize would be refused; who has no stream sees a status.
+        self.has_room_for(&principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
         let bounds = Bounds {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),

@@ -19,6 +19,7 @@
 //! The edge starts no process and knows no cluster: it sees a topology snapshot,
 //! a strategy and a [`crate::seam::Link`].
 
+mod admission;
 mod admit;
 mod affinity;
 mod aggregate;
@@ -51,6 +52,7 @@ mod settle;
 mod streamable;
 mod tasks;
 mod through;
+mod vigil;
 
 use std::sync::Arc;
 
@@ -140,6 +142,8 @@ pub struct EdgeConfig {
     pub kept_events: Bounds,
     /// Silence on a stream before a keep-alive comment.
     pub keep_alive: std::time::Duration,
+    /// Live sessions of one principal.
+    pub sessions_per_principal: usize,
     /// Only the coordinator may use `/mcp` of this process.
     pub closed: bool,
 }

@@ -1,13 +1,14 @@
 //! Opening a session's server at a replica, and finding one that can.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
 
 use crate::model::{Node, NodeId, ServerName};
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::{methods, splice};
+use crate::protocol::{headers, methods, splice};
 use crate::seam::{Body, Facts, Failure, Handshake, collect};
 
 use super::Worker;
@@ -19,9 +20,49 @@ use super::rescue::Refusal;
 use super::session::Session;
 
 /// A server that does not answer must not hold up the message that opens it.
-const RESTORE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An `InitializeResult` with long instructions fits.
 const MAX_RESULT: usize = 4 << 20;
+
+/// Nodes at which it did not work, and what the last of them said.
+#[derive(Debug, Default)]
+pub struct Tried {
+    pub nodes: Vec<NodeId>,
+    why: Option<NotOpened>,
+}
+
+impl Tried {
+    pub fn failed(&mut self, node: &NodeId, why: NotOpened) {
+        self.nodes.push(node.clone());
+        let before = self.why.take().and_then(|before| before.retry_after);
+        let soonest = before.into_iter().chain(why.retry_after).min();
+        self.why = Some(NotOpened { retry_after: soonest, ..why });
+    }
+
+    /// What the client is told when no node is left.
+    pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
+        let (server, otherwise) = (server.clone(), otherwise.to_owned());
+        match self.why {
+            Some(NotOpened { reason, retry_after }) => {
+                Refusal::Unavailable { server, why: reason, retry_after }
+            }
+            None => Refusal::Unavailable { server, why: otherwise, retry_after: None },
+        }
+    }
+}
+
+/// Why a node has not opened a server, and when it may.
+#[derive(Debug, Clone)]
+pub struct NotOpened {
+    pub reason: String,
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for NotOpened {
+    fn from(reason: String) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
 
 /// A server that is open for the session.
 pub struct Opened {
@@ -41,23 +82,24 @@ impl Worker {
         server: &ServerName,
         message: &[u8],
         handshake: Handshake,
-        failed: &mut Vec<NodeId>,
+        tried: &mut Tried,
     ) -> Result<Opened, Refusal> {
-        let mut why = "no node that hosts it is up".to_owned();
         loop {
             let previous = self.edge.bindings.get(session.id, server);
-            let Some(choice) = self.choose(context, session, server, message, failed) else {
-                return Err(Refusal::Unavailable { server: server.clone(), why });
+            self.edge.bindings.belongs_to(session.id, &session.principal);
+            let choice = self.choose(context, session, server, message, &tried.nodes);
+            let Some(choice) = choice else {
+                return Err(std::mem::take(tried).refusal(server, "no node that hosts it is up"));
             };
             let bindings = &self.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
             let token = choice.token.filter(|_| winner == choice.node);
             let topology = self.edge.topology.load_full();
-            let known = topology.node(&winner).filter(|_| !failed.contains(&winner));
+            let known = topology.node(&winner).filter(|_| !tried.nodes.contains(&winner));
             let Some(node) = known else {
                 // Another worker's choice that is of no use to us.
                 bindings.release(session.id, server, &winner);
-                failed.push(winner);
+                tried.nodes.push(winner);
                 continue;
             };
             match self.open(context, node, session, server, handshake).await {
@@ -67,14 +109,13 @@ impl Worker {
                     }
                     return Ok(Opened { node: Arc::clone(node), result, token });
                 }
-                Err(reason) => {
+                Err(why) => {
                     tracing::warn!(
                         session = %session.id.short(), node = %winner, server = %server,
-                        "session affinity: cannot open there: {reason}"
+                        "session affinity: cannot open there: {}", why.reason
                     );
                     bindings.release(session.id, server, &winner);
-                    failed.push(winner);
-                    why = reason;
+                    tried.failed(&winner, why);
                 }
             }
         }
@@ -88,7 +129,7 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         handshake: Handshake,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Bytes, NotOpened> {
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
         let facts = Facts {
@@ -98,17 +139,25 @@ impl Worker {
         };
         request.extensions_mut().insert(facts);
         let_through(node, server, Some(context), request.headers_mut());
-        let response = match self.link.call(&node.reach, server, request).await {
+        let response = match self.call(node, server, request).await {
             Ok(response) => response,
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
                 self.suspect(&node.id, &why);
-                return Err(format!("node {}: {why}", node.id));
+                return Err(format!("node {}: {why}", node.id).into());
             }
         };
         let good = response.status().is_success();
+        let retry_after = headers::retry_after(response.headers());
         let body = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         if !good {
-            return Err(error_text(&body));
+            return Err(NotOpened { reason: error_text(&body), retry_after });
+        }
+        // A DELETE that came meanwhile found nothing to end here.
+        if self.edge.records.is_ended(session.id) {
+            let outgoing =
+                Outgoing { method: Method::DELETE, ..Outgoing::post(Bytes::new(), None) };
+            Box::pin(self.tell(node, session, server, &outgoing)).await;
+            return Err("the session has ended".to_owned().into());
         }
         if handshake == Handshake::Host {
             self.restore(node, session, server).await;
@@ -133,7 +182,7 @@ impl Worker {
         for message in level.into_iter().chain(subscriptions) {
             let outgoing = Outgoing::post(message, None);
             let request = self.request_for(node, server, session, &outgoing, None);
-            let call = self.link.call(&node.reach, server, request);
+            let call = self.call(node, server, request);
             // A server that does not do it refuses; there is nothing to restore then.
             if let Err(_silent) = tokio::time::timeout(RESTORE_TIMEOUT, call).await {
                 tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");

@@ -17,15 +17,26 @@ pub fn id(server: &ServerName, raw: &str) -> String {
 #[must_use]
 pub fn of_id(raw: &str) -> Option<(ServerName, String)> {
     let text: String = serde_json::from_str(raw).ok()?;
-    // The server's own is one JSON value: what follows it begins with the sign.
-    let mut values = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
-    let own = values.next()?.ok().filter(|id| id.is_string() || id.is_number());
-    let end = match own {
-        Some(_) => values.byte_offset(),
-        None => return None,
-    };
-    let server = text.get(end..)?.strip_prefix('@')?;
-    Some((ServerName::parse(server).ok()?, text.get(..end)?.to_owned()))
+    let end = own_length(&text)?;
+    let (own, server) = text.split_at_checked(end)?;
+    let id: serde_json::Value = serde_json::from_str(own).ok()?;
+    if !id.is_string() && !id.is_number() {
+        return None;
+    }
+    let server = ServerName::parse(server.strip_prefix('@')?).ok()?;
+    Some((server, own.to_owned()))
+}
+
+/// Where the server's own id ends: behind its string, or before the sign.
+fn own_length(text: &str) -> Option<usize> {
+    let Some(string) = text.strip_prefix('"') else { return text.find('@') };
+    let mut is_escaped = false;
+    let end = string.bytes().position(|byte| {
+        let ends = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        ends
+    })?;
+    Some(end + 2)
 }
 
 /// An event id of a server's stream, as the client sees it.

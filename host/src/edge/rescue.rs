@@ -1,11 +1,18 @@
 //! The one table that turns an error into a response.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::model::ServerName;
-use crate::protocol::headers;
+use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
 use crate::seam::Body;
+
+/// What passes by itself, mostly at once.
+const SOON: Duration = Duration::from_secs(1);
+/// Sessions end when their clients are done, which takes longer.
+const SESSIONS: Duration = Duration::from_secs(10);
 
 /// Why a request is not served. Says stage and blame by its name, and to the
 /// client what it can do.
@@ -76,7 +83,11 @@ pub enum Refusal {
     ResourceNotFound(String),
     /// No replica could take it; it has not run anywhere.
     #[error("server {server} is not available: {why}")]
-    Unavailable { server: ServerName, why: String },
+    Unavailable { server: ServerName, why: String, retry_after: Option<Duration> },
+    #[error(
+        "Too Many Requests: {0} sessions of yours are open (systemConfig.limits.sessionsPerPrincipal); end one with DELETE"
+    )]
+    TooManySessions(usize),
     /// It reached a replica, which then went away.
     #[error(
         "the connection to server {server} broke while the call was under way; it may have run: {why}"
@@ -107,7 +118,9 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
             Self::NotInitialized => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
-            Self::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT),
+            Self::Busy(_) | Self::TooManySessions(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
+            }
             Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
             Self::AlreadyListening => (StatusCode::CONFLICT, code::TRANSPORT),
             Self::UnknownSession => (StatusCode::NOT_FOUND, code::SESSION),
@@ -150,8 +163,15 @@ impl Refusal {
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
-            Self::Unavailable { .. } | Self::Busy(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            Self::Unavailable { retry_after, .. } => {
+                let after = retry_after.unwrap_or(SOON);
+                headers.insert(header::RETRY_AFTER, whole_seconds(after));
+            }
+            Self::Busy(_) => {
+                headers.insert(header::RETRY_AFTER, whole_seconds(SOON));
+            }
+            Self::TooManySessions(_) => {
+                headers.insert(header::RETRY_AFTER, whole_seconds(SESSIONS));
             }
             // What is left of the body is not read: the connection is of no use.
             Self::TooLarge(_) | Self::HeadersTooLarge(_) | Self::BodyBroken => {

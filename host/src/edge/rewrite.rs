@@ -73,13 +73,17 @@ impl Rewriter {
             edits.extend(end.map(|end| (end..end, params)));
             return;
         };
-        let Some(members) = members(params) else { return };
-        match members.get("_meta") {
-            Some(meta) => {
+        // A name that is no text (half a surrogate pair) keeps members from being read;
+        // there may be no `_meta` among them then.
+        let members = members(params);
+        let has_meta = members.is_some() || params.get().contains("\"_meta\"");
+        match members.as_ref().map(|members| members.get("_meta")) {
+            Some(Some(meta)) => {
                 edits.extend(splice::insertion(text, meta, &asks));
                 self.meta(text, meta, edits);
             }
-            None => {
+            None if has_meta => {}
+            Some(None) | None => {
                 let meta = format!("\"_meta\":{{{asks}}}");
                 edits.extend(splice::insertion(text, params, &meta));
             }

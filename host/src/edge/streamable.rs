@@ -31,6 +31,7 @@ use super::classify;
 use super::deliver::Outgoing;
 use super::memory::Memory;
 use super::messages::is_stream;
+use super::open::Tried;
 use super::owned;
 use super::relay::{json, relay};
 use super::rescue::Refusal;
@@ -145,16 +146,18 @@ impl Worker {
         session: &Session,
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
+        let admitted = self.admit_session(session)?;
         let Some(server) = classify::is_pass_through(self, scope) else {
             let requested: Params<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
-            self.edge.bindings.begin(session.id);
             let version = Version::negotiate(&requested.protocol_version);
+            admitted.stays();
             return Ok((self.own_result(scope, session, version), None));
         };
-        let (handshake, mut failed) = (Handshake::Client, Vec::new());
+        let (handshake, mut tried) = (Handshake::Client, Tried::default());
         let opened =
-            self.establish(context, session, server, message, handshake, &mut failed).await?;
+            self.establish(context, session, server, message, handshake, &mut tried).await?;
+        admitted.stays();
         Ok((opened.result, opened.token))
     }
 

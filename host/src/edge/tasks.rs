@@ -128,7 +128,7 @@ impl Worker {
         let message = jsonrpc::request(&id, methods::TASK_LIST, &params);
         let outgoing = Outgoing::post(message, None);
         let request = self.request_for(&node, server, session, &outgoing, None);
-        let response = self.link.call(&node.reach, server, request).await.ok()?;
+        let response = self.call(&node, server, request).await.ok()?;
         let limit = self.edge.config.line;
         if !is_stream(&response) {
             return collect(response.into_body(), limit).await.ok();

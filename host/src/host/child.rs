@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, watch};
 
+use super::caps::Permit;
 #[cfg(not(target_os = "linux"))]
 use super::direct::{Line, Running, Supervised};
 #[cfg(target_os = "linux")]
@@ -134,6 +135,25 @@ pub struct Child {
     pub pid: u32,
     end: Arc<Notify>,
     exit: watch::Receiver<Option<String>>,
+    hold: Arc<Hold>,
+}
+
+/// The place that a child takes up, given back when nothing is left of it.
+#[derive(Default)]
+struct Hold(Mutex<Held>);
+
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Place(Permit),
+    Over,
+}
+
+impl Hold {
+    fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Child {
@@ -149,17 +169,33 @@ impl Child {
         })?;
         let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);
-        let ended = Arc::clone(&end);
+        let (ended, hold) = (Arc::clone(&end), Arc::<Hold>::default());
+        let held = Arc::clone(&hold);
         tokio::spawn(async move {
             running.watch_over(&ended, &told).await;
+            held.change(|held| *held = Held::Over);
             drop(place);
         });
-        Ok((Self { pid, end, exit }, pipes))
+        Ok((Self { pid, end, exit, hold }, pipes))
+    }
+
+    /// Has the child take up a place for as long as anything is left of it.
+    pub fn hold(&self, permit: Permit) {
+        self.hold.change(|held| {
+            if !matches!(held, Held::Over) {
+                *held = Held::Place(permit);
+            }
+        });
     }
 
     /// Begins the end, of which the module's head tells.
     pub fn end(&self) {
         self.end.notify_one();
+        self.hold.change(|held| {
+            if let Held::Place(permit) = held {
+                permit.is_ending();
+            }
+        });
     }
 
     /// Becomes how it ended when the process has gone.

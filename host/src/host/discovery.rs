@@ -225,6 +225,7 @@ async fn keep_discovering(
     loop {
         let Some(strong) = shared.upgrade() else { return };
         let Some(served) = strong.config.servers.get(&server).cloned() else { return };
+        let mut recoveries = strong.means.starts.recoveries(&server);
         let found = tokio::select! {
             found = discover(&server, &served, set, &pool, &strong.means) => found,
             _ = stopped.wait_for(|stopped| *stopped) => return,
@@ -237,8 +238,10 @@ async fn keep_discovering(
                 }
                 None
             }
-            Err(why) => {
-                tracing::warn!(server = %server, retry_s = retry.as_secs(), "no catalogue: {why}");
+            Err(Undiscovered { why, again }) => {
+                let pause = again.unwrap_or(retry);
+                let retry_ms = pause.as_millis();
+                tracing::warn!(server = %server, retry_ms, "no catalogue: {why}");
                 // What was known is better than nothing.
                 entry.send_if_modified(|state| {
                     let is_unknown = !matches!(state, State::Known(_));
@@ -247,8 +250,9 @@ async fn keep_discovering(
                     }
                     is_unknown
                 });
-                let pause = retry;
-                retry = (retry * 2).min(LAST_RETRY);
+                if again.is_none() {
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
                 Some(pause)
             }
         };
@@ -256,7 +260,11 @@ async fn keep_discovering(
         drop(strong);
         let next = async {
             match pause {
-                Some(pause) => tokio::time::sleep(pause).await,
+                // A session may find out first that it works again.
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = recovery(&mut recoveries) => {}
+                },
                 None => {
                     tokio::time::sleep(BETWEEN_DISCOVERIES).await;
                     again.notified().await;
@@ -268,6 +276,15 @@ async fn keep_discovering(
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
+}
+
+async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
+    if let Some(recoveries) = recoveries
+        && recoveries.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Makes a catalogue the known one; says whether another was known before.
@@ -298,17 +315,27 @@ async fn discover(
     set: ClientSet,
     pool: &Pool,
     means: &Means,
-) -> Result<Catalog, String> {
+) -> Result<Catalog, Undiscovered> {
     let params = initialize::own_params(set);
     let forwarded = http::HeaderMap::new();
-    let opening =
-        Opening { params: params.as_bytes(), handshake: Handshake::Host, forwarded: &forwarded };
+    let opening = Opening {
+        params: params.as_bytes(),
+        handshake: Handshake::Host,
+        forwarded: &forwarded,
+        principal: None,
+    };
     let instance = Instance::open(server, served, opening, pool, means)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Undiscovered { why: error.to_string(), again: error.retry_after() })?;
     let read = read_lists(&instance, pool).await;
     instance.close(pool).await;
-    read.map_err(|error| format!("server {server}: {error}"))
+    read.map_err(|error| Undiscovered { why: format!("server {server}: {error}"), again: None })
+}
+
+/// Why there is no catalogue, and when a new attempt makes sense if not as usual.
+struct Undiscovered {
+    why: String,
+    again: Option<Duration>,
 }
 
 /// Every page of every list that the server announces.

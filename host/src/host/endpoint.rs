@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 
-use crate::model::{ServerName, SessionId};
+use crate::model::{Principal, ServerName, SessionId};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -15,12 +15,16 @@ use crate::protocol::methods;
 use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
 
 use super::attend;
+use super::caps;
 use super::child::Children;
 use super::discovery::Discovery;
-use super::instance::{Instance, Means, OpenError, Opening, Served};
+use super::instance::{Instance, Means, Opening, Served};
 use super::journal::Journal;
 use super::notes;
+use super::open_error::OpenError;
 use super::pipe::Rules;
+use super::spares::Spares;
+use super::starts::Starts;
 use super::table::{Entry, Held, Key, Table};
 use crate::streams::response as events;
 
@@ -32,6 +36,9 @@ pub struct HostConfig {
     pub rules: Rules,
     /// A session that is not used for so long is closed.
     pub idle: Duration,
+    pub caps: caps::Limits,
+    /// Servers that are started at the same time.
+    pub starts: usize,
 }
 
 /// What all workers of the process share.
@@ -45,10 +52,12 @@ pub struct Shared {
 impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
-        let rules = config.rules;
+        let warm = config.servers.iter().filter(|(_, served)| served.warm > 0);
         let means = Means {
-            rules,
+            rules: config.rules,
             children: Children::default(),
+            starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
+            spares: Spares::new(warm.map(|(server, _)| server)),
             journal: Journal::default(),
             old_transport: Arc::default(),
         };
@@ -82,6 +91,12 @@ impl Shared {
         self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
     }
 
+    /// Whether sessions end when what the server held for them is lost.
+    #[must_use]
+    pub fn ends_when_lost(&self, server: &ServerName) -> bool {
+        self.config.servers.get(server).is_some_and(|served| served.ends_when_lost)
+    }
+
     /// Ends one session's instance.
     pub async fn close(&self, key: &Key, pool: &Pool) {
         if let Some(instance) = self.table.remove(key) {
@@ -89,16 +104,9 @@ impl Shared {
         }
     }
 
-    /// Ends sessions that nobody has used for the idle time.
-    pub async fn close_idle(&self, pool: &Pool) {
-        for ((session, server), instance) in self.table.take_idle(self.config.idle) {
-            tracing::info!(session = %session.short(), server = %server, "idle session closed");
-            instance.close(pool).await;
-        }
-    }
-
     /// Ends everything; children are given their time to go.
     pub async fn close_all(&self, pool: &Pool) {
+        self.means.spares.stop();
         let closing = self.table.take_all().into_iter().map(|instance| async move {
             instance.close(pool).await;
         });
@@ -134,9 +142,15 @@ impl Host {
         }
         let key = (facts.session, server);
         match (facts.open, request.method()) {
-            (Some(handshake), &Method::POST) => Box::pin(self.open(key, handshake, request)).await,
+            (Some(handshake), &Method::POST) => {
+                let asking = self.open(key, handshake, facts.principal, request);
+                Box::pin(asking).await
+            }
             (None, &Method::POST) => self.post(key, request).await,
-            (None, &Method::GET) => self.listen(key, &request),
+            (None, &Method::GET) => {
+                let (parts, _) = request.into_parts();
+                self.listen(key, &parts.headers).await
+            }
             (None, &Method::DELETE) => {
                 self.shared.close(&key, &self.pool).await;
                 Response::new(Body::Empty)
@@ -147,7 +161,13 @@ impl Host {
 
     /// Opens the session at the server, once however many ask. The answer's body
     /// is the `InitializeResult`.
-    async fn open(&self, key: Key, handshake: Handshake, request: Request<Body>) -> Response<Body> {
+    async fn open(
+        &self,
+        key: Key,
+        handshake: Handshake,
+        principal: Principal,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -158,7 +178,7 @@ impl Host {
             Entry::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
-                let asked = Asked { handshake, params, forwarded };
+                let asked = Asked { handshake, params, forwarded, principal };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 opened
             }
@@ -186,6 +206,7 @@ impl Host {
             params: &asked.params,
             handshake: asked.handshake,
             forwarded: &asked.forwarded,
+            principal: Some(&asked.principal),
         };
         let opening = Instance::open(&key.1, served, opening, &self.pool, &self.shared.means);
         let outcome = opening.await.map(Arc::new);
@@ -275,12 +296,12 @@ impl Host {
         Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
     }
 
-    fn listen(&self, key: Key, request: &Request<Body>) -> Response<Body> {
+    async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
         let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
-        let last = request.headers().get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool, &self.forwarded(&key.1, request.headers()))
+        let last = request.get(headers::LAST_EVENT_ID);
+        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
     }
 
     /// The client's headers that the operator lets through to the server.
@@ -299,6 +320,7 @@ struct Asked {
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,
+    principal: Principal,
 }
 
 impl Endpoint for Host {
@@ -355,6 +377,10 @@ fn cannot_open(error: &OpenError) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     Outcome::NotSent.write(response.headers_mut());
+    if let Some(after) = error.retry_after() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
+    }
     response
 }
 

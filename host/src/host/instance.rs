@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
-use crate::model::ServerName;
+use crate::model::{Principal, ServerName};
 use crate::protocol::initialize::{ClientSet, Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
@@ -19,16 +19,21 @@ use super::caller::{self, CallError};
 use super::child::{Children, Program};
 use super::discovery::Discovered;
 use super::journal::Journal;
+use super::launch::Launch;
+use super::open_error::OpenError;
 use super::pipe::{self, LostSignal, Rules};
+use super::recycle::Recycling;
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
+use super::spares::Spares;
+use super::starts::Starts;
 use super::stdio::Stdio;
 use super::tail::Line;
 use super::timeout::Timeouts;
 use super::upstream::{Caller, Upstream};
 
 /// npx and uvx may install the server first.
-const INITIALIZE_TIMEOUT: Duration = Duration::from_secs(180);
+pub const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// The id of the gateway's own requests; no client counts like that.
 pub const OWN_ID: &str = "\"mooring-open\"";
 /// Subscriptions of one session that a coordinator is told of.
@@ -54,6 +59,17 @@ pub struct Served {
     pub timeouts: Timeouts,
     /// Headers of the client that reach a remote server.
     pub passthrough: Vec<HeaderName>,
+    /// Longest time from its start to its answer to `initialize`.
+    pub start_timeout: Duration,
+    /// An instance that is not used for so long is ended, whoever listens; else
+    /// the host's default holds.
+    pub idle: Option<Duration>,
+    /// When an instance is ended at a quiet point.
+    pub recycling: Recycling,
+    /// Processes kept ahead of their first session.
+    pub warm: usize,
+    /// Sessions end when what the server held for them is lost.
+    pub ends_when_lost: bool,
 }
 
 /// What every server of a host is run with.
@@ -62,6 +78,8 @@ pub struct Means {
     /// But for the timeouts, which are the server's.
     pub rules: Rules,
     pub children: Children,
+    pub starts: Arc<Starts>,
+    pub spares: Arc<Spares>,
     /// What children write to stderr.
     pub journal: Journal,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
@@ -74,18 +92,8 @@ pub struct Opening<'a> {
     pub params: &'a [u8],
     pub handshake: Handshake,
     pub forwarded: &'a HeaderMap,
-}
-
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum OpenError {
-    #[error("server {server} is misconfigured: {reason}")]
-    Misconfigured { server: ServerName, reason: String },
-    #[error("server {server}: {reason}")]
-    Start { server: ServerName, reason: String },
-    #[error("server {server} did not answer initialize within {} s", INITIALIZE_TIMEOUT.as_secs())]
-    Silent { server: ServerName },
-    #[error("server {server} refused initialize: {reason}")]
-    Refused { server: ServerName, reason: String },
+    /// Whose session it is; none for the gateway's own questions.
+    pub principal: Option<&'a Principal>,
 }
 
 enum Transport {
@@ -126,9 +134,14 @@ impl Instance {
         means: &Means,
     ) -> Result<Self, OpenError> {
         let open = Start { server, served, opening, pool, means }.run();
-        match tokio::time::timeout(INITIALIZE_TIMEOUT, open).await {
+        if let Recipe::Stdio(_) = served.recipe {
+            // Its patience begins with its turn.
+            return open.await;
+        }
+        let patience = served.start_timeout;
+        match tokio::time::timeout(patience, open).await {
             Ok(opened) => opened,
-            Err(_) => Err(OpenError::Silent { server: server.clone() }),
+            Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
         }
     }
 
@@ -176,7 +189,7 @@ impl Instance {
         }
     }
 
-    pub fn listen(
+    pub async fn listen(
         &self,
         last_event_id: Option<&HeaderValue>,
         pool: &Pool,
@@ -185,7 +198,7 @@ impl Instance {
         match &self.transport {
             Transport::Stdio(stdio) => stdio.listen(last_event_id),
             Transport::Sse(remote) => remote.listen(last_event_id),
-            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded),
+            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 
@@ -212,6 +225,38 @@ impl Instance {
             Transport::Sse(remote) => remote.pipe().is_busy(),
             Transport::Http(remote) => remote.is_busy(),
         }
+    }
+
+    /// Whether a call is under way.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.pipe().is_working(),
+            Transport::Sse(remote) => remote.pipe().is_working(),
+            Transport::Http(remote) => remote.is_working(),
+        }
+    }
+
+    /// Whether the client waits for updates of resources.
+    #[must_use]
+    pub fn is_subscribed(&self) -> bool {
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        !settings.subscriptions.is_empty()
+    }
+
+    /// The child process behind it, if there is one.
+    #[must_use]
+    pub fn stdio(&self) -> Option<&Stdio> {
+        match &self.transport {
+            Transport::Stdio(stdio) => Some(stdio),
+            Transport::Http(_) | Transport::Sse(_) => None,
+        }
+    }
+
+    /// The last lines of its process on stderr.
+    #[must_use]
+    pub fn stderr_tail(&self) -> Vec<String> {
+        self.stdio().map(Stdio::stderr_tail).unwrap_or_default()
     }
 
     /// Whether the server has gone by itself.
@@ -286,10 +331,7 @@ impl Instance {
 
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        match &self.transport {
-            Transport::Stdio(stdio) => Some(stdio.pid()),
-            Transport::Http(_) | Transport::Sse(_) => None,
-        }
+        self.stdio().map(Stdio::pid)
     }
 
     #[must_use]
@@ -364,17 +406,15 @@ impl Start<'_> {
         program: &Program,
         message: Bytes,
     ) -> Result<(Transport, Bytes), OpenError> {
-        let Means { children, journal, .. } = self.means;
-        let stdio = Stdio::start(self.server, program, self.rules(), children, journal)
-            .await
-            .map_err(|error| self.failed(error.to_string()))?;
-        let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
-        let response = stdio.post(message.clone(), &envelope, true).await;
-        let result =
-            caller::result_of(response).await.map_err(|error| match stdio.pipe().lost() {
-                Some(why) => self.failed(why.to_string()),
-                None => self.refused(error),
-            })?;
+        let launch = Launch {
+            server: self.server,
+            served: self.served,
+            program,
+            rules: self.rules(),
+            means: self.means,
+            principal: self.opening.principal,
+        };
+        let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));
         Ok((Transport::Stdio(stdio), result))
     }

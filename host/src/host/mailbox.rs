@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 
-use crate::streams::{self, Bounds, EventId, Part, Stream, Tag};
+use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 
 const GET: u64 = EventId::GET;
 /// Streams that have ended and are kept for a client that comes back.
@@ -190,7 +190,10 @@ impl Mailbox {
     pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
         match envelope.kind() {
             Kind::Response => {
-                let Some(id) = envelope.id_text() else { return Delivery::Done };
+                let id = envelope.id_text().filter(|id| *id != "null");
+                // An error about a message that the server could not read: if there
+                // is one request alone, it is about that.
+                let Some(id) = id else { return self.fail_only(envelope) };
                 match self.in_flight.remove(&key(id)) {
                     Some(request) => Delivery::To(request.stream, line, Part::Answer),
                     None => Delivery::Done,
@@ -230,10 +233,18 @@ impl Mailbox {
         }
     }
 
-    /// A request has been answered on a stream of its own; says whether it was
-    /// in flight.
-    pub fn answered(&mut self, id: &str) -> bool {
-        self.in_flight.remove(&key(id)).is_some()
+    /// The server has not read a byte of this request, and will not.
+    pub fn unsent(&mut self, id: &str, message: &str) {
+        if let Some(request) = self.in_flight.remove(&key(id)) {
+            let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
+            request.stream.put_lost(error, Reached::No);
+        }
+    }
+
+    /// The stream of a request that the server answers now, wherever it does so.
+    /// None if it is not in flight.
+    pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
+        self.in_flight.remove(&key(id)).map(|request| request.stream)
     }
 
     /// Since when a request in flight has made no progress; none if it is over.
@@ -252,9 +263,22 @@ impl Mailbox {
             .for_each(|request| request.last_progress = now);
     }
 
+    /// Whether a request is in flight.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty() || self.get.is_attached()
+    pub fn is_working(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether somebody listens to the GET stream.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.get.is_attached()
+    }
+
+    /// Whether nothing more comes from the server.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The server is gone: every waiting request is answered, and no more taken.
@@ -268,7 +292,7 @@ impl Mailbox {
     pub fn fail_all(&mut self, message: &str) {
         for (id, request) in self.in_flight.drain() {
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
-            request.stream.put(error, Part::Answer);
+            request.stream.put_lost(error, Reached::Perhaps);
         }
     }
 
@@ -278,6 +302,15 @@ impl Mailbox {
         let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
         request.last_progress = Instant::now();
         Some(Arc::clone(&request.stream))
+    }
+
+    fn fail_only(&mut self, envelope: &Envelope<'_>) -> Delivery {
+        let Some(error) = envelope.error.filter(|_| self.in_flight.len() == 1) else {
+            return Delivery::Done;
+        };
+        let Some((id, request)) = self.in_flight.drain().next() else { return Delivery::Done };
+        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get());
+        Delivery::To(request.stream, answer.into(), Part::Answer)
     }
 
     /// The newest request's stream that somebody can read, or the GET stream.
@@ -458,6 +491,19 @@ mod tests {
         assert!(mailbox.published(numbers[0]).is_none());
         assert!(mailbox.published(*numbers.last().unwrap()).is_some());
         assert!(mailbox.published.len() <= KEPT_STREAMS);
+    }
+
+    #[test]
+    fn an_error_without_an_id_is_about_the_only_request() {
+        let mut mailbox = mailbox();
+        let one = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+        let two = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":"b","method":"x"}"#);
+        let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#;
+        assert_eq!(deliver(&mut mailbox, error), "done");
+        deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(deliver(&mut mailbox, error), "sent");
+        assert!(one.has_ended());
+        assert_eq!(texts(&two), [error.replace("null", "\"b\"")]);
     }
 
     #[test]

@@ -13,7 +13,9 @@
 //! edge opens it: first use, failover and restart are the same path.
 
 mod attend;
+mod backoff;
 mod caller;
+mod caps;
 mod child;
 mod cookies;
 #[cfg(not(target_os = "linux"))]
@@ -22,33 +24,46 @@ mod discovery;
 mod endpoint;
 mod instance;
 mod journal;
+mod launch;
 pub mod machine;
 mod mailbox;
+mod memory;
 mod notes;
+mod open_error;
 mod pipe;
 mod pump;
+mod recycle;
 mod remote_http;
 mod remote_sse;
 mod sight;
+mod spares;
+mod starts;
+mod states;
+mod stderr;
 mod stdio;
 #[cfg(target_os = "linux")]
 mod supervisor;
 mod table;
 mod tail;
+mod tend;
 mod timeout;
 mod upstream;
 pub mod usage;
 
+pub use backoff::Status;
+pub use caps::Limits;
 pub use child::{Children, Confinement, Program, User};
 #[cfg(not(target_os = "linux"))]
 pub use direct::supervise_if_asked;
 pub use discovery::{Discovered, Discovery};
 pub use endpoint::{Host, HostConfig, Shared};
-pub use instance::{Recipe, Served};
+pub use instance::{Recipe, START_TIMEOUT, Served};
 pub use journal::{Journal, Said};
 pub use machine::Memory;
 pub use pipe::Rules;
+pub use recycle::Recycling;
 pub use sight::{Phase, Seen};
+pub use starts::ServerState;
 #[cfg(target_os = "linux")]
 pub use supervisor::supervise_if_asked;
 pub use table::Held;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::model::ServerName;
@@ -17,7 +18,7 @@ use crate::seam::{Body, Outcome};
 
 use super::mailbox::{Delivery, Mailbox, Refused};
 use super::timeout::{self, Timeouts};
-use crate::streams::{Bounds, EventId, Part};
+use crate::streams::{Bounds, EventId, Part, Reached};
 use crate::streams::{Way, response as events};
 
 /// Messages waiting for a server that does not read, and their bytes; then its
@@ -54,6 +55,8 @@ pub struct Pipe {
     lost: watch::Sender<Option<Arc<str>>>,
     list_changes: watch::Sender<u32>,
     primes: std::sync::atomic::AtomicBool,
+    /// Requests that the server has answered.
+    answers: std::sync::atomic::AtomicU32,
 }
 
 impl Pipe {
@@ -69,6 +72,7 @@ impl Pipe {
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             primes: false.into(),
+            answers: 0.into(),
         };
         (Arc::new(pipe), outbox)
     }
@@ -95,9 +99,28 @@ impl Pipe {
         self.list_changes.subscribe()
     }
 
+    /// Whether a call is under way or somebody listens.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.mailbox().is_busy()
+        self.is_working() || self.mailbox().is_heard()
+    }
+
+    /// Whether a call is under way.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.mailbox().is_working()
+    }
+
+    /// Requests that the server has answered.
+    #[must_use]
+    pub fn answers(&self) -> u32 {
+        self.answers.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether the server has closed its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.mailbox().is_gone()
     }
 
     /// Sends one message; a request is answered by the response this gives.
@@ -129,7 +152,8 @@ impl Pipe {
                     }
                 };
                 match expected {
-                    Ok(stream) => Some((first, stream)),
+                    // Whoever has no reader yet would not be found by what comes first.
+                    Ok(stream) => Some((first, stream.read_on(), stream)),
                     Err(Refused::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
                 }
@@ -146,15 +170,27 @@ impl Pipe {
                 self.watch(envelope);
             }
         }
-        let Some((first, stream)) = stream else { return accepted() };
+        let Some((first, reader, stream)) = stream else { return accepted() };
         let request = first.id_text().filter(|_| messages.len() == 1);
         let publish = || {
             let mut mailbox = self.mailbox();
             mailbox.publish(&stream);
             mailbox.tag(&stream, request)
         };
-        match events::respond(&stream, takes_events, self.way(), publish).await {
-            Some(response) => response,
+        match events::respond(reader, takes_events, self.way(), publish).await {
+            Some(mut response) => {
+                // Nothing of it has been told: the edge may send it again.
+                let outcome = stream.lost().map(|reached| match reached {
+                    Reached::Perhaps => Outcome::Sent,
+                    Reached::No => Outcome::UnknownSession,
+                });
+                if let Some(outcome) = outcome
+                    && matches!(response.body(), Body::Full(_))
+                {
+                    outcome.write(response.headers_mut());
+                }
+                response
+            }
             None => self.not_answered(first),
         }
     }
@@ -175,10 +211,34 @@ impl Pipe {
                 }
                 return;
             }
-            tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+            self.take_malformed(&message);
             return;
         };
         self.deliver(message.clone(), &envelope).await;
+    }
+
+    /// A line that is no message. If it says which request it should have answered,
+    /// that one is answered: nobody else would.
+    fn take_malformed(&self, line: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Id<'a> {
+            #[serde(borrow)]
+            id: &'a RawValue,
+            method: Option<serde::de::IgnoredAny>,
+        }
+        match serde_json::from_slice::<Id<'_>>(line) {
+            Ok(Id { id, method: None }) => {
+                tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
+                let text = format!(
+                    "server {} answered with something that is no JSON-RPC 2.0 message",
+                    self.server
+                );
+                self.answer_for_server(id.get(), code::INTERNAL, &text);
+            }
+            Ok(_) | Err(_) => {
+                tracing::debug!(server = %self.server, bytes = line.len(), "a line that is no message");
+            }
+        }
     }
 
     async fn take_one(&self, message: Bytes) {
@@ -194,7 +254,12 @@ impl Pipe {
         let delivery = self.mailbox().deliver(message, envelope);
         match delivery {
             // A client that reads slowly slows its own server down, nobody else's.
-            Delivery::To(stream, message, part) => stream.push(message, part).await,
+            Delivery::To(stream, message, part) => {
+                if part == Part::Answer {
+                    self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+                stream.push(message, part).await;
+            }
             // A server that does not read must not stop its own reader.
             Delivery::Reply(reply) => self.try_send(reply),
             Delivery::Done => {}
@@ -204,6 +269,19 @@ impl Pipe {
     /// Answers everything in flight: what came cannot be told apart.
     pub fn fail_all(&self, text: &str) {
         self.mailbox().fail_all(text);
+    }
+
+    /// Lines that the server has not read a byte of, and will not.
+    pub fn unsent(&self, lines: &[u8]) {
+        let text = format!("server {} has ended; nothing was sent to it", self.server);
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Ok(envelope) = Envelope::parse(line)
+                && envelope.kind() == Kind::Request
+                && let Some(id) = envelope.id_text()
+            {
+                self.mailbox().unsent(id, &text);
+            }
+        }
     }
 
     /// Answers a request in the server's place, if it is still in flight.

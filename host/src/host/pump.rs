@@ -36,6 +36,8 @@ struct Place {
     retry: Option<Duration>,
     /// Resumptions since the last event.
     resumptions: u32,
+    /// The upstream has given a stream before.
+    is_there: bool,
 }
 
 impl Place {
@@ -143,16 +145,20 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
         let stream = Arc::clone(held.mailbox().unrelated());
         let last = place.last_event_id.clone();
         let reading = async {
-            match held.caller.get(&pool, last.as_deref(), &forwarded).await {
+            let answered = held.caller.get(&pool, last.as_deref(), &forwarded).await;
+            held.heard.send_replace(true);
+            match answered {
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
+                    place.is_there = true;
                     if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
                         tracing::warn!(server = %held.server, "its GET stream: {why}");
                         return false;
                     }
                     true
                 }
-                Ok(response) if response.status() == StatusCode::NOT_FOUND => {
+                // Of a session that had a stream; others mean that they have none.
+                Ok(response) if place.is_there && response.status() == StatusCode::NOT_FOUND => {
                     held.is_lost_because("has forgotten the session");
                     false
                 }
@@ -227,11 +233,13 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
     let part = match envelope.kind() {
         Kind::Response => {
             let Some(id) = envelope.id_text() else { return };
-            // What nobody waits for is not passed on.
-            if !session.mailbox().answered(id) {
-                return;
+            // An answer may come on any stream of the session; what nobody waits
+            // for is not passed on.
+            let asked = session.mailbox().answered(id);
+            if let Some(asked) = asked {
+                asked.push(message.clone(), Part::Answer).await;
             }
-            Part::Answer
+            return;
         }
         Kind::Request if envelope.method() == methods::PING => {
             let id = envelope.id_text().unwrap_or("null");

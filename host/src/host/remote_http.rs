@@ -28,6 +28,8 @@ use crate::streams::{Way, response as events};
 
 /// What an upstream may say when it refuses something.
 const ERROR_BODY: usize = 64 * 1024;
+/// An upstream that is slow to open its own stream does not hold up the client's.
+const HEARD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 /// Nobody waits longer for an upstream's good-bye.
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -43,8 +45,9 @@ pub struct Session {
     lost: watch::Sender<Option<Arc<str>>>,
     pub list_changes: watch::Sender<u32>,
     pub closing: watch::Sender<bool>,
-    /// Whether the upstream's own stream is being read, or has been found missing.
     is_heard: std::sync::atomic::AtomicBool,
+    /// Becomes true when the upstream's own stream is read, or found missing.
+    pub heard: watch::Sender<bool>,
 }
 
 impl Session {
@@ -94,6 +97,7 @@ impl RemoteHttp {
             list_changes: watch::Sender::new(0),
             closing: watch::Sender::new(false),
             is_heard: false.into(),
+            heard: watch::Sender::new(false),
         };
         Self { session: Arc::new(session) }
     }
@@ -116,7 +120,12 @@ impl RemoteHttp {
 
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.session.mailbox().is_busy()
+        self.is_working() || self.session.mailbox().is_heard()
+    }
+
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.session.mailbox().is_working()
     }
 
     /// Sends messages that came together, as they came; `body` is all of them.
@@ -188,6 +197,7 @@ impl RemoteHttp {
             Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
             Err(refused) => return pipe::refuse(about, refused),
         };
+        let reader = stream.read_on();
         let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
         let request = about.id_text().filter(|_| requests.len() == 1);
         let publish = || {
@@ -202,7 +212,7 @@ impl RemoteHttp {
             Arc::clone(&stream),
             ids.collect(),
         ));
-        match events::respond(&stream, takes_events, self.way(), publish).await {
+        match events::respond(reader, takes_events, self.way(), publish).await {
             Some(response) => response,
             None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
         }
@@ -210,7 +220,7 @@ impl RemoteHttp {
 
     /// The GET stream. The upstream's own is read into it from now on, where
     /// there is one.
-    pub fn listen(
+    pub async fn listen(
         &self,
         pool: &Pool,
         last_event_id: Option<&HeaderValue>,
@@ -223,6 +233,9 @@ impl RemoteHttp {
                 forwarded.clone(),
             ));
         }
+        // A client that has its stream may count on the server having one.
+        let mut heard = self.session.heard.subscribe();
+        let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.wait_for(|heard| *heard)).await;
         pipe::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 

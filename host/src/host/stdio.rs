@@ -2,60 +2,147 @@
 //! (2025-11-25, basic/transports, "stdio").
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Response};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
 
-use crate::model::{ServerName, UnixMillis};
+use crate::model::ServerName;
 use crate::protocol::jsonrpc::Envelope;
 use crate::seam::Body;
 
-use super::child::{Child, Children, Program, StartError};
-use super::journal::{Journal, Said};
+use super::child::{Child, Children, Pipes, Program, StartError};
+use super::journal::Journal;
 use super::pipe::{LostSignal, Outbox, Pipe, Rules};
-use super::tail::{Line, Tail};
+use super::starts::Starts;
+use super::stderr;
+use super::tail::Tail;
 
 /// Time for what a process wrote before it ended.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// First buffer of the reader; it grows to what a line needs.
 const READ_BUFFER: usize = 8 * 1024;
-/// A stderr line is cut here.
-const STDERR_LINE: usize = 4 * 1024;
-/// Stderr lines of one child that reach the log, in `STDERR_WINDOW`.
-const STDERR_LINES: u32 = 50;
-const STDERR_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A child with its stderr read, and nothing said to it yet.
+pub struct Process {
+    pub child: Child,
+    pub stdin: ChildStdin,
+    pub stdout: ChildStdout,
+    pub tail: Tail,
+}
+
+impl Process {
+    /// Starts the child; the calling worker's runtime watches it.
+    pub async fn start(
+        server: &ServerName,
+        program: &Program,
+        children: &Children,
+        journal: &Journal,
+    ) -> Result<Self, StartError> {
+        let (child, pipes) = Child::start(program, children).await?;
+        let Pipes { stdin, stdout, stderr } = pipes;
+        let tail = Tail::default();
+        tracing::debug!(server = %server, pid = child.pid, "server started");
+        let drain = stderr::drain(server.clone(), child.pid, stderr, tail.clone(), journal.clone());
+        tokio::spawn(drain);
+        Ok(Self { child, stdin, stdout, tail })
+    }
+}
+
+/// What has to be known of an instance when its process ends.
+struct Life {
+    starts: Arc<Starts>,
+    began: Instant,
+    tail: Tail,
+    /// It has answered `initialize`: before that its end is a failed start.
+    is_open: AtomicBool,
+    /// It ends because the gateway wants it to.
+    is_wanted: AtomicBool,
+}
+
+impl Life {
+    fn ended(&self, pipe: &Pipe, how: &str) {
+        if self.is_open.load(Ordering::Acquire) && !self.is_wanted.load(Ordering::Acquire) {
+            let (answered, words) = (has_answered(pipe), self.tail.texts());
+            self.starts.died(&pipe.server, self.began, answered, how, words);
+        }
+    }
+}
+
+/// Whether anything but `initialize` was answered.
+fn has_answered(pipe: &Pipe) -> bool {
+    pipe.answers() > 1
+}
 
 pub struct Stdio {
     pipe: Arc<Pipe>,
     child: Arc<Child>,
     closing: watch::Sender<bool>,
-    tail: Tail,
+    life: Arc<Life>,
 }
 
 impl Stdio {
-    /// Starts the child; its pipes are served on the calling worker.
-    pub async fn start(
+    /// Serves the child's pipes on the calling worker.
+    #[must_use]
+    pub fn serve(
         server: &ServerName,
-        program: &Program,
+        process: Process,
         rules: Rules,
-        children: &Children,
-        journal: &Journal,
-    ) -> Result<Self, StartError> {
-        let (child, pipes) = Child::start(program, children).await?;
+        starts: &Arc<Starts>,
+    ) -> Self {
+        let Process { child, stdin, stdout, tail } = process;
         let child = Arc::new(child);
         let (pipe, outbox) = Pipe::new(server, rules);
         let closing = watch::Sender::new(false);
-        let pid = child.pid;
-        tracing::debug!(server = %server, pid, "server started");
-        tokio::spawn(write(pipes.stdin, outbox, closing.subscribe(), Arc::downgrade(&child)));
-        let tail = Tail::default();
-        let drain = drain_stderr(server.clone(), pid, pipes.stderr, tail.clone(), journal.clone());
-        tokio::spawn(drain);
-        tokio::spawn(read(Arc::clone(&pipe), Arc::downgrade(&child), pipes.stdout));
-        Ok(Self { pipe, child, closing, tail })
+        let life = Arc::new(Life {
+            starts: Arc::clone(starts),
+            began: Instant::now(),
+            tail,
+            is_open: false.into(),
+            is_wanted: false.into(),
+        });
+        let writing = write(
+            Arc::downgrade(&pipe),
+            stdin,
+            outbox,
+            closing.subscribe(),
+            Arc::downgrade(&child),
+        );
+        tokio::spawn(writing);
+        let reading = read(Arc::clone(&pipe), Arc::downgrade(&child), stdout, Arc::clone(&life));
+        tokio::spawn(reading);
+        Self { pipe, child, closing, life }
+    }
+
+    /// The server has answered `initialize`.
+    pub fn is_open(&self) {
+        self.life.is_open.store(true, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.life.began.elapsed()
+    }
+
+    /// Whether anything but `initialize` was answered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        has_answered(&self.pipe)
+    }
+
+    /// The last lines that the server has written to stderr.
+    #[must_use]
+    pub fn stderr_tail(&self) -> Vec<String> {
+        self.life.tail.texts()
+    }
+
+    #[must_use]
+    pub fn child(&self) -> &Child {
+        &self.child
     }
 
     #[must_use]
@@ -66,7 +153,7 @@ impl Stdio {
     /// What it wrote to stderr last.
     #[must_use]
     pub fn tail(&self) -> &Tail {
-        &self.tail
+        &self.life.tail
     }
 
     #[must_use]
@@ -81,6 +168,7 @@ impl Stdio {
 
     /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
+        self.life.is_wanted.store(true, Ordering::Release);
         self.closing.send_replace(true);
         self.child.end();
     }
@@ -100,9 +188,17 @@ impl Stdio {
     }
 }
 
+impl Drop for Stdio {
+    fn drop(&mut self) {
+        // Nobody holds it any more: the end that follows is the gateway's doing.
+        self.life.is_wanted.store(true, Ordering::Release);
+    }
+}
+
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
 async fn write(
+    pipe: std::sync::Weak<Pipe>,
     mut stdin: ChildStdin,
     mut outbox: Outbox,
     mut closing: watch::Receiver<bool>,
@@ -125,7 +221,13 @@ async fn write(
             buffer.extend_from_slice(b"\n");
             room.merge(more);
         }
-        if stdin.write_all(&buffer).await.is_err() {
+        if let Err(written) = write_all(&mut stdin, &buffer).await {
+            // Whole lines behind what was written are known to be unread.
+            let rest = buffer.get(written..).unwrap_or_default();
+            let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
+            if let Some(pipe) = pipe.upgrade() {
+                pipe.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
+            }
             // A server that takes nothing more is of no use; the reader says why.
             if let Some(child) = child.upgrade() {
                 child.end();
@@ -139,7 +241,24 @@ async fn write(
     }
 }
 
-async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildStdout) {
+/// The error is how much the pipe has taken before it broke.
+async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match stdin.write(rest).await {
+            Ok(0) | Err(_) => return Err(written),
+            Ok(more) => written += more,
+        }
+    }
+    Ok(())
+}
+
+async fn read(
+    pipe: Arc<Pipe>,
+    child: std::sync::Weak<Child>,
+    mut stdout: ChildStdout,
+    life: Arc<Life>,
+) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut skipping = false;
     let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
@@ -190,6 +309,7 @@ async fn read(pipe: Arc<Pipe>, child: std::sync::Weak<Child>, mut stdout: ChildS
         Ok(how) => how.clone().unwrap_or_default(),
         Err(_) => "was ended".to_owned(),
     };
+    life.ended(&pipe, &how);
     pipe.is_lost_because(&how);
 }
 
@@ -203,39 +323,4 @@ async fn gone(exited: &mut watch::Receiver<Option<String>>) {
 fn trimmed(line: Bytes) -> Bytes {
     let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
     line.slice_ref(text)
-}
-
-/// An undrained pipe stops its writer at 64 KiB.
-async fn drain_stderr(
-    server: ServerName,
-    pid: u32,
-    stderr: ChildStderr,
-    tail: Tail,
-    journal: Journal,
-) {
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    let mut window = (std::time::Instant::now(), 0_u32);
-    loop {
-        line.clear();
-        let mut limited = (&mut reader).take(STDERR_LINE as u64);
-        match limited.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        let said = Line { at: UnixMillis::now(), text: text.into() };
-        tail.push(said.clone());
-        journal.push(&server, Said { pid, line: said });
-        if window.0.elapsed() > STDERR_WINDOW {
-            window = (std::time::Instant::now(), 0);
-        }
-        window.1 += 1;
-        if window.1 <= STDERR_LINES {
-            tracing::info!(target: "mooring::server", server = %server, pid, "{text}");
-        } else if window.1 == STDERR_LINES + 1 {
-            tracing::info!(target: "mooring::server", server = %server, pid, "writes much to stderr: some lines are left out");
-        }
-    }
 }

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 
-use super::instance::{Instance, OpenError};
+use super::instance::Instance;
+use super::open_error::OpenError;
 
 pub type Key = (SessionId, ServerName);
 type Opened = Option<Result<Arc<Instance>, OpenError>>;
@@ -28,6 +29,29 @@ struct Slot {
     opened: watch::Receiver<Opened>,
     opened_at: UnixMillis,
     last_used: Instant,
+    /// Held by everyone who is about to use the instance.
+    in_hand: Arc<()>,
+}
+
+impl Slot {
+    /// Nobody is about to use it, and no call is under way.
+    fn is_quiet(&self, instance: &Instance) -> bool {
+        Arc::strong_count(&self.in_hand) == 1 && !instance.is_working()
+    }
+}
+
+/// An instance that is not taken away while this is held, unless it is closed.
+pub struct InHand {
+    instance: Arc<Instance>,
+    _mark: Arc<()>,
+}
+
+impl std::ops::Deref for InHand {
+    type Target = Arc<Instance>;
+
+    fn deref(&self) -> &Arc<Instance> {
+        &self.instance
+    }
 }
 
 /// A slot as it is, for who looks: without an instance while it is opened.
@@ -51,14 +75,48 @@ pub struct Table {
 
 impl Table {
     /// The ready instance, if there is one that still lives.
-    pub fn ready(&self, key: &Key) -> Option<Arc<Instance>> {
+    pub fn ready(&self, key: &Key) -> Option<InHand> {
         self.locked(|slots| {
             let slot = slots.get_mut(key)?;
             slot.last_used = Instant::now();
             match &*slot.opened.borrow() {
-                Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
+                Some(Ok(instance)) if !instance.is_lost() => {
+                    let (instance, _mark) = (Arc::clone(instance), Arc::clone(&slot.in_hand));
+                    Some(InHand { instance, _mark })
+                }
                 _ => None,
             }
+        })
+    }
+
+    /// Every instance that is ready.
+    pub fn all_ready(&self) -> Vec<(Key, Arc<Instance>)> {
+        self.locked(|slots| {
+            let ready = slots.iter().filter_map(|(key, slot)| match &*slot.opened.borrow() {
+                Some(Ok(instance)) if !instance.is_lost() => {
+                    Some((key.clone(), Arc::clone(instance)))
+                }
+                _ => None,
+            });
+            ready.collect()
+        })
+    }
+
+    /// Takes this very instance away if there is a reason to, which may depend on
+    /// whether it is quiet.
+    pub fn take_if<T>(
+        &self,
+        key: &Key,
+        instance: &Arc<Instance>,
+        reason: impl FnOnce(bool) -> Option<T>,
+    ) -> Option<T> {
+        self.locked(|slots| {
+            let slot = slots.get(key)?;
+            let same =
+                matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance));
+            let reason = reason(slot.is_quiet(instance)).filter(|_| same)?;
+            slots.remove(key);
+            Some(reason)
         })
     }
 
@@ -84,7 +142,12 @@ impl Table {
                 }
             }
             let (sender, opened) = watch::channel(None);
-            let slot = Slot { opened, opened_at: UnixMillis::now(), last_used: Instant::now() };
+            let slot = Slot {
+                opened,
+                opened_at: UnixMillis::now(),
+                last_used: Instant::now(),
+                in_hand: Arc::default(),
+            };
             slots.insert(key.clone(), slot);
             Entry::Opening(sender)
         })
@@ -105,21 +168,38 @@ impl Table {
         })
     }
 
-    /// Takes away what was not used for so long, and failed openings.
-    pub fn take_idle(&self, idle: Duration) -> Vec<(Key, Arc<Instance>)> {
+    /// Takes away what was not used for so long, and failed openings. A server
+    /// with a time of its own is not kept by a client that only listens, unless
+    /// that waits for updates of resources.
+    pub fn take_idle(
+        &self,
+        own: impl Fn(&ServerName) -> Option<Duration>,
+        default: Duration,
+    ) -> Vec<(Key, Arc<Instance>)> {
+        let now = Instant::now();
         self.locked(|slots| {
-            let stale: Vec<Key> = slots
-                .iter()
-                .filter(|(_, slot)| {
-                    let in_use = match &*slot.opened.borrow() {
-                        None => true,
-                        Some(Ok(instance)) => instance.is_busy(),
-                        Some(Err(_)) => return true,
-                    };
-                    is_abandoned(&slot.opened) || (!in_use && slot.last_used.elapsed() > idle)
-                })
-                .map(|(key, _)| key.clone())
-                .collect();
+            let mut stale: Vec<Key> = Vec::new();
+            for (key, slot) in slots.iter_mut() {
+                let own = own(&key.1);
+                let is_used = match &*slot.opened.borrow() {
+                    None => !is_abandoned(&slot.opened),
+                    Some(Err(_)) => {
+                        stale.push(key.clone());
+                        continue;
+                    }
+                    Some(Ok(instance)) => {
+                        let counts = own.is_none() || instance.is_subscribed();
+                        !slot.is_quiet(instance) || (counts && instance.is_busy())
+                    }
+                };
+                if is_used {
+                    slot.last_used = now;
+                } else if is_abandoned(&slot.opened)
+                    || now.duration_since(slot.last_used) > own.unwrap_or(default)
+                {
+                    stale.push(key.clone());
+                }
+            }
             let taken = stale.into_iter().filter_map(|key| {
                 let instance = instance_of(slots.remove(&key)?)?;
                 Some((key, instance))

@@ -28,6 +28,12 @@ impl Tail {
         lines.push_back(line);
     }
 
+    /// What they say, oldest first.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        self.lines().iter().map(|line| line.text.to_string()).collect()
+    }
+
     /// Oldest first.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {

@@ -60,6 +60,16 @@ pub struct Replica {
     pub digest: Option<Arc<str>>,
     /// Headers of the client that the operator lets through to it, in lower case.
     pub passthrough: Vec<Arc<str>>,
+    /// Whether a session ends when what the server held for it is lost.
+    pub ends_when_lost: bool,
+}
+
+impl Replica {
+    /// One of which nothing but its weight is known.
+    #[must_use]
+    pub fn of_weight(weight: u32) -> Self {
+        Self { weight, digest: None, passthrough: Vec::new(), ends_when_lost: false }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

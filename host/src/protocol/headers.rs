@@ -1,6 +1,8 @@
 //! HTTP headers of MCP and of the seam.
 
-use http::header::{self, HeaderMap, HeaderName};
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -26,6 +28,20 @@ pub mod seam {
 
 pub const JSON: &str = "application/json";
 pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// For `Retry-After`: rounded up, since too early is refused again.
+#[must_use]
+pub fn whole_seconds(duration: Duration) -> HeaderValue {
+    let started = u64::from(duration.subsec_nanos() > 0);
+    HeaderValue::from(duration.as_secs().saturating_add(started).max(1))
+}
+
+/// What `Retry-After` says, if it is a number of seconds.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
 
 /// Takes away the seam's headers: a client that sends them is guessing.
 pub fn strip_internal(headers: &mut HeaderMap) {

@@ -53,8 +53,8 @@ pub enum Body {
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
     /// What was read of a body already, the rest, and how much may still come.
     Chained(Bytes, Box<Body>, usize, Cut),
-    /// A body without an end of its own, and what ends it.
-    Until(Box<Body>, Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
+    /// A body without an end of its own, what ends it, and whether that is a break.
+    Until(Box<Body>, Pin<Box<dyn Future<Output = ()> + Send + Sync>>, bool),
     /// Another body, and what is said at its end if it breaks off.
     OrLastWords(Box<Body>, Bytes),
     /// Another body, and what ends with it.
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Body {
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Chained(..) => f.write_str("Chained"),
-            Self::Until(inner, _) | Self::OrLastWords(inner, _) => inner.fmt(f),
+            Self::Until(inner, ..) | Self::OrLastWords(inner, _) => inner.fmt(f),
             Self::Guarded(inner, _) => inner.fmt(f),
         }
     }
@@ -88,7 +88,13 @@ impl Body {
     /// The same body, which ends early when the future resolves.
     #[must_use]
     pub fn until(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self::Until(Box::new(self), Box::pin(end))
+        Self::Until(Box::new(self), Box::pin(end), false)
+    }
+
+    /// The same body, which breaks off when the future resolves.
+    #[must_use]
+    pub fn broken_when(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        Self::Until(Box::new(self), Box::pin(end), true)
     }
 
     /// The same body; if it breaks off, it ends with these words instead.
@@ -155,10 +161,11 @@ impl http_body::Body for Body {
                 }
                 polled
             }
-            Self::Until(inner, end) => {
+            Self::Until(inner, end, breaks) => {
                 if end.as_mut().poll(cx).is_ready() {
+                    let error = breaks.then(|| Err("the connection was given up".into()));
                     *self = Self::Empty;
-                    return Poll::Ready(None);
+                    return Poll::Ready(error);
                 }
                 Pin::new(&mut **inner).poll_frame(cx)
             }

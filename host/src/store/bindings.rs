@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
+use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
 
 const SHARDS: usize = 64;
 /// Subscriptions of one session that are kept for a new instance.
@@ -40,6 +40,8 @@ pub struct Record {
     pub log_level: Option<Arc<str>>,
     /// Resources that the client is subscribed to, as their servers name them.
     pub subscriptions: Vec<(ServerName, Arc<str>)>,
+    /// Whose session it is, as far as that is counted.
+    principal: Option<Principal>,
 }
 
 impl Record {
@@ -50,6 +52,7 @@ impl Record {
             servers: Vec::new(),
             log_level: None,
             subscriptions: Vec::new(),
+            principal: None,
         }
     }
 
@@ -75,6 +78,8 @@ pub struct Bindings {
     shards: Vec<Mutex<HashMap<SessionId, Record>>>,
     loads: RwLock<HashMap<NodeId, Arc<AtomicU32>>>,
     sessions: AtomicUsize,
+    /// Live sessions by whose they are.
+    principals: Mutex<HashMap<Principal, usize>>,
 }
 
 impl Bindings {
@@ -189,6 +194,57 @@ impl Bindings {
         });
     }
 
+    /// Makes a session known that begins, if its principal may have one more.
+    #[must_use]
+    pub fn admit(&self, session: SessionId, principal: &Principal, limit: usize) -> bool {
+        {
+            let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = principals.entry(principal.clone()).or_default();
+            if *count >= limit {
+                return false;
+            }
+            *count += 1;
+        }
+        let now = UnixMillis::now();
+        let before = self.with(session, |records| {
+            self.entry(records, session, now).principal.replace(principal.clone())
+        });
+        // It was counted before.
+        before.inspect(|before| self.uncount(before));
+        true
+    }
+
+    /// A session goes on that may have begun before this process did: it counts,
+    /// and is never refused.
+    pub fn belongs_to(&self, session: SessionId, principal: &Principal) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let record = self.entry(records, session, now);
+            if record.principal.is_none() {
+                record.principal = Some(principal.clone());
+                let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+                *principals.entry(principal.clone()).or_default() += 1;
+            }
+        });
+    }
+
+    /// Live sessions of a principal.
+    #[must_use]
+    pub fn of_principal(&self, principal: &Principal) -> usize {
+        let principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+        principals.get(principal).copied().unwrap_or(0)
+    }
+
+    fn uncount(&self, principal: &Principal) {
+        let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = principals.get_mut(principal) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                principals.remove(principal);
+            }
+        }
+    }
+
     pub fn set_log_level(&self, session: SessionId, level: &str) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -301,6 +357,9 @@ impl Bindings {
         for (_, binding) in &record.servers {
             self.moved(Some(&binding.node), None);
         }
+        if let Some(principal) = &record.principal {
+            self.uncount(principal);
+        }
     }
 
     fn moved(&self, from: Option<&NodeId>, to: Option<&NodeId>) {
@@ -363,6 +422,27 @@ mod tests {
         let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
         assert_eq!(report, Report::Older(node("n2")));
         assert_eq!(bindings.get(session, &server()), Some(node("n2")));
+    }
+
+    #[test]
+    fn a_principal_has_so_many_sessions_and_no_more_until_one_is_gone() {
+        let bindings = Bindings::new();
+        let (one, other) = (Principal::named("one"), Principal::named("other"));
+        let sessions = [SessionId::mint(), SessionId::mint(), SessionId::mint()];
+        assert!(bindings.admit(sessions[0], &one, 1));
+        assert!(!bindings.admit(sessions[1], &one, 1));
+        assert!(bindings.admit(sessions[1], &other, 1));
+        bindings.belongs_to(sessions[0], &one);
+        bindings.forget(sessions[0]);
+        bindings.forget(sessions[0]);
+        assert_eq!(bindings.of_principal(&one), 0);
+        // It comes back, as after a restart: never refused, and counted.
+        bindings.belongs_to(sessions[0], &one);
+        assert!(!bindings.admit(sessions[2], &one, 1));
+        assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
+        std::thread::sleep(Duration::from_millis(3));
+        bindings.sweep(Duration::ZERO);
+        assert!(bindings.admit(sessions[2], &one, 1));
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod stream;
 
 pub use event_id::{EventId, Tag, instance};
 pub use response::Way;
-pub use stream::{Bounds, Item, Part, Reader, Stream};
+pub use stream::{Bounds, Item, Part, Reached, Reader, Stream};

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::{headers, splice, sse};
 use crate::seam::Body;
 
-use super::{Part, Reader, Stream, Tag};
+use super::{Part, Reader, Tag};
 
 /// Silence of a call after which its stream is opened: from then on the client
 /// has an event id, and can come back for the answer.
@@ -32,20 +31,20 @@ pub struct Way {
     pub primes: bool,
 }
 
-/// The response to posted requests. `None` if the stream ended without a word.
+/// The response to posted requests, whose reader has been there since before they
+/// were sent. `None` if the stream ended without a word.
 pub async fn respond(
-    stream: &Arc<Stream>,
+    mut reader: Reader,
     takes_events: bool,
     way: Way,
     publish: impl FnOnce() -> Tag,
 ) -> Option<Response<Body>> {
-    let mut reader = stream.read_on();
     if !takes_events {
         return answers(reader).await;
     }
     match tokio::time::timeout(OPEN_AFTER, reader.only_answer()).await {
         Ok(Some(answer)) => Some(json(answer)),
-        Ok(None) if stream.is_spent() => None,
+        Ok(None) if reader.stream().is_spent() => None,
         Ok(None) | Err(_) => {
             let tag = publish();
             Some(event_stream(reader, tag, way))
@@ -145,7 +144,9 @@ impl futures_util::Stream for Events {
 mod tests {
     use super::*;
     use crate::seam::collect;
-    use crate::streams::Bounds;
+    use std::sync::Arc;
+
+    use crate::streams::{Bounds, Stream};
 
     const BOUNDS: Bounds = Bounds { events: 99, bytes: 9999 };
     const WAY: Way = Way { keep_alive: Duration::from_secs(15), primes: false };
@@ -163,7 +164,7 @@ mod tests {
     async fn an_answer_that_comes_first_is_plain_json() {
         let stream = Stream::new(5, Some(1), BOUNDS);
         stream.put("{}".into(), Part::Answer);
-        let response = respond(&stream, true, WAY, || publish(&stream)).await.unwrap();
+        let response = respond(stream.read_on(), true, WAY, || publish(&stream)).await.unwrap();
         assert_eq!(response.headers()["content-type"], "application/json");
         assert_eq!(text(response).await, "{}");
     }
@@ -174,7 +175,7 @@ mod tests {
         stream.put("1".into(), Part::Notice);
         stream.put("2".into(), Part::Answer);
         let way = Way { primes: true, ..WAY };
-        let response = respond(&stream, true, way, || publish(&stream)).await.unwrap();
+        let response = respond(stream.read_on(), true, way, || publish(&stream)).await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(
             text(response).await,
@@ -193,7 +194,7 @@ mod tests {
         for (message, part) in [("1", Part::Answer), ("x", Part::Notice), ("2", Part::Answer)] {
             stream.put(message.into(), part);
         }
-        let response = respond(&stream, false, WAY, || publish(&stream)).await.unwrap();
+        let response = respond(stream.read_on(), false, WAY, || publish(&stream)).await.unwrap();
         assert_eq!(text(response).await, "[1,2]");
     }
 
@@ -201,8 +202,8 @@ mod tests {
     async fn a_stream_that_ends_without_a_word_is_no_response() {
         let stream = Stream::new(5, Some(1), BOUNDS);
         stream.end();
-        assert!(respond(&stream, true, WAY, || publish(&stream)).await.is_none());
-        assert!(respond(&stream, false, WAY, || publish(&stream)).await.is_none());
+        assert!(respond(stream.read_on(), true, WAY, || publish(&stream)).await.is_none());
+        assert!(respond(stream.read_on(), false, WAY, || publish(&stream)).await.is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,7 +211,9 @@ mod tests {
         let stream = Stream::new(5, Some(1), BOUNDS);
         let call = tokio::spawn({
             let stream = Arc::clone(&stream);
-            async move { text(respond(&stream, true, WAY, || publish(&stream)).await.unwrap()).await }
+            async move {
+                text(respond(stream.read_on(), true, WAY, || publish(&stream)).await.unwrap()).await
+            }
         });
         tokio::time::sleep(Duration::from_secs(600)).await;
         stream.put("7".into(), Part::Answer);

@@ -34,6 +34,15 @@ pub enum Part {
     Answer,
 }
 
+/// What became of a request to a server that went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// It may have run.
+    Perhaps,
+    /// Not a byte of it was read.
+    No,
+}
+
 #[derive(Debug, Clone)]
 pub struct Item {
     pub number: u64,
@@ -61,6 +70,9 @@ struct State {
     is_published: bool,
     /// Something unread had to be dropped.
     has_gap: bool,
+    /// The answer is not the server's, which went away; and whether the request had
+    /// reached it.
+    lost: Option<Reached>,
     /// Counts readers; the latest is the reader.
     readers: u64,
     is_attached: bool,
@@ -82,6 +94,7 @@ impl Stream {
             ended: false,
             is_published: false,
             has_gap: false,
+            lost: None,
             readers: 0,
             is_attached: false,
             reader: None,
@@ -123,6 +136,18 @@ impl Stream {
         }
         state.trim(self.bounds);
         state.wake_reader();
+    }
+
+    /// Answers in the place of a server that went away.
+    pub fn put_lost(&self, answer: Bytes, reached: Reached) {
+        self.locked().lost = Some(reached);
+        self.put(answer, Part::Answer);
+    }
+
+    /// Whether the server went away before it answered.
+    #[must_use]
+    pub fn lost(&self) -> Option<Reached> {
+        self.locked().lost
     }
 
     /// Nothing more comes.

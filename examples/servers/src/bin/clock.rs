@@ -31,6 +31,7 @@ impl Example for Clock {
                 arguments: json!({}),
                 required: &[],
                 pace: Pace::Quick,
+                reads_only: true,
                 run: Self::now,
             },
             Tool {
@@ -39,6 +40,7 @@ impl Example for Clock {
                 arguments: json!({"ms": {"type": "integer", "minimum": 0, "maximum": MAX_MS}}),
                 required: &["ms"],
                 pace: Pace::Slow,
+                reads_only: false,
                 run: Self::sleep,
             },
             Tool {
@@ -50,6 +52,7 @@ impl Example for Clock {
                 }),
                 required: &["steps", "ms"],
                 pace: Pace::Slow,
+                reads_only: false,
                 run: Self::wait_with_progress,
             },
         ]

@@ -31,6 +31,7 @@ impl Example for Counter {
                 }),
                 required: &[],
                 pace: Pace::Quick,
+                reads_only: false,
                 run: Self::count,
             },
             Tool {
@@ -39,6 +40,7 @@ impl Example for Counter {
                 arguments: json!({}),
                 required: &[],
                 pace: Pace::Quick,
+                reads_only: true,
                 run: Self::whoami,
             },
             Tool {
@@ -47,6 +49,7 @@ impl Example for Counter {
                 arguments: json!({}),
                 required: &[],
                 pace: Pace::Quick,
+                reads_only: false,
                 run: Self::reset,
             },
         ]

@@ -33,6 +33,7 @@ impl Example for Notes {
                 arguments: json!({"text": {"type": "string"}}),
                 required: &["text"],
                 pace: Pace::Quick,
+                reads_only: false,
                 run: Self::add_note,
             },
             Tool {
@@ -41,6 +42,7 @@ impl Example for Notes {
                 arguments: json!({}),
                 required: &[],
                 pace: Pace::Quick,
+                reads_only: true,
                 run: Self::list_notes,
             },
         ]

@@ -145,7 +145,8 @@ fn a_disabled_server_cannot_stop_the_others() {
 fn everything_else_that_can_be_said_about_a_server() {
     let config = server(
         r#"{"command": "x", "weight": 7, "onLost": "fail", "isolation": "principal", "warm": 2,
-            "idleTimeoutMs": 1000, "passthroughHeaders": ["X-Tenant", "x-tenant", "Authorization"],
+            "idleTimeoutMs": 1000, "maxInstances": 3, "maxLifetimeMs": 60000, "maxMemory": 1048576,
+            "startTimeoutMs": 5000, "passthroughHeaders": ["X-Tenant", "x-tenant", "Authorization"],
             "options": {"timeout": 600000, "resetTimeoutOnProgress": true, "maxTotalTimeout": 3600000},
             "tools": {"a-read": {"enabled": false}, "a-write": {"description": "Writes.\nA lot."}},
             "prompts": {"p": {"enabled": true}}, "resources": {"r": {}}}"#,
@@ -155,6 +156,9 @@ fn everything_else_that_can_be_said_about_a_server() {
     assert_eq!((server.weight, server.warm), (Some(7), 2));
     assert_eq!((server.on_lost, server.isolation), (OnLost::Fail, Isolation::Principal));
     assert_eq!(server.idle_timeout, Some(Duration::from_secs(1)));
+    assert_eq!((server.max_instances, server.max_memory), (Some(3), Some(1 << 20)));
+    assert_eq!(server.max_lifetime, Some(Duration::from_mins(1)));
+    assert_eq!(server.start_timeout, Some(Duration::from_secs(5)));
     assert_eq!(server.passthrough_headers, ["x-tenant", "authorization"]);
     assert_eq!(server.options.timeout, Some(Duration::from_mins(10)));
     assert_eq!(server.options.max_total_timeout, Some(Duration::from_hours(1)));

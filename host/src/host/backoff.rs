@@ -1,0 +1,342 @@
+//! How often a server that fails is started again. Pure: times and chance come
+//! from the caller.
+//!
+//! ```text
+//!            failed once         failed again         5 times in 60 s
+//! Running ──────────────► Running ──────────► Backoff ──────────► CrashLoop
+//!    ▲      (at once)        ▲                  │  │                 │
+//!    │                       └── one attempt ◄──┘  └── one attempt ◄─┘
+//!    └── has lived for a minute, or answered calls and lived for ten seconds
+//! ```
+//!
+//! A failure is a start that came to nothing, or the death of a server that had
+//! just been started and had not answered a single call. What one session's call
+//! does to its own process says nothing about the next start.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Before the second restart; it doubles from there.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// So many failures within the window are a crash loop.
+const CRASH_LOOP: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+/// Who ends sooner has not really started.
+const EARLY: Duration = Duration::from_secs(10);
+/// Who lives so long is well, whatever it was asked.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// What is known of one server's starts.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    /// Since the server was last known to be well.
+    streak: u32,
+    recent: VecDeque<Instant>,
+    next: Option<Instant>,
+    last_error: Option<Arc<str>>,
+    loops: bool,
+    /// An attempt after a delay is under way: the others wait for its outcome.
+    probing: bool,
+    /// Starts under way.
+    starting: u32,
+    /// Ends of the server that no start has followed yet.
+    unanswered: u64,
+    restarts: u64,
+}
+
+/// Whether the server may be started now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Go,
+    /// Somebody tries already.
+    Wait,
+    Refused(Pause),
+}
+
+/// Until when nobody tries, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    pub left: Duration,
+    pub failures: u32,
+    pub is_crash_loop: bool,
+    pub last_error: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It runs, or starts when it is needed.
+    Running,
+    Starting,
+    /// It has failed, and is left alone for a moment.
+    Backoff,
+    CrashLoop,
+    /// The settings are wrong: it is never started.
+    Misconfigured,
+}
+
+impl Status {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Starting => "starting",
+            Self::Backoff => "backoff",
+            Self::CrashLoop => "crash-loop",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
+impl Backoff {
+    /// Asks for one start; after `Go` one of `started`, `failed` and `given_up`
+    /// must follow.
+    pub fn attempt(&mut self, now: Instant) -> Verdict {
+        if let Some(pause) = self.pause(now) {
+            return Verdict::Refused(pause);
+        }
+        if self.next.is_some() {
+            if self.probing {
+                return Verdict::Wait;
+            }
+            self.probing = true;
+        }
+        self.starting += 1;
+        if self.unanswered > 0 {
+            self.unanswered -= 1;
+            self.restarts += 1;
+        }
+        Verdict::Go
+    }
+
+    /// The server has answered `initialize`.
+    pub fn started(&mut self) {
+        self.given_up();
+        self.next = None;
+    }
+
+    /// The start has come to nothing, and not by the server's fault.
+    pub fn given_up(&mut self) {
+        self.starting = self.starting.saturating_sub(1);
+        self.probing = false;
+    }
+
+    /// The start that began then has failed. `chance` is from 0 to 1.
+    pub fn failed(&mut self, began: Instant, now: Instant, chance: f64, error: &str) {
+        self.given_up();
+        self.unanswered += 1;
+        self.note(began, now, chance, error);
+    }
+
+    /// A server that had been started has ended by itself.
+    pub fn died(
+        &mut self,
+        began: Instant,
+        now: Instant,
+        has_answered: bool,
+        chance: f64,
+        how: &str,
+    ) {
+        self.unanswered += 1;
+        let lived = now.saturating_duration_since(began);
+        if is_well(lived, has_answered) {
+            self.well();
+        } else if lived < EARLY && !has_answered {
+            self.note(began, now, chance, how);
+        }
+    }
+
+    /// A server lives, and has done so for some time.
+    pub fn lives(&mut self, lived: Duration, has_answered: bool) {
+        if self.streak > 0 && is_well(lived, has_answered) {
+            self.well();
+        }
+    }
+
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        match (self.next, self.loops) {
+            (Some(_), true) => Status::CrashLoop,
+            (Some(next), false) if now < next => Status::Backoff,
+            _ if self.starting > 0 => Status::Starting,
+            (Some(_), false) => Status::Backoff,
+            (None, _) => Status::Running,
+        }
+    }
+
+    /// Failures since the server was last known to be well.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.streak
+    }
+
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    #[must_use]
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        self.last_error.clone()
+    }
+
+    /// Why nobody may start it now, if that is so.
+    #[must_use]
+    pub fn pause(&self, now: Instant) -> Option<Pause> {
+        let next = self.next.filter(|next| now < *next)?;
+        Some(Pause {
+            left: next - now,
+            failures: self.streak,
+            is_crash_loop: self.loops,
+            last_error: self.last_error.clone().unwrap_or_else(|| "it has ended".into()),
+        })
+    }
+
+    fn note(&mut self, began: Instant, now: Instant, chance: f64, error: &str) {
+        self.last_error = Some(error.into());
+        // Starts that were under way together fail together, for one reason.
+        if self.recent.back().is_some_and(|last| began < *last) {
+            return;
+        }
+        self.streak = self.streak.saturating_add(1);
+        self.recent.push_back(now);
+        while self.recent.len() > CRASH_LOOP
+            || self.recent.front().is_some_and(|at| now.duration_since(*at) > WINDOW)
+        {
+            self.recent.pop_front();
+        }
+        self.loops |= self.recent.len() >= CRASH_LOOP;
+        self.next = delay(self.streak, chance).map(|delay| now + delay);
+    }
+
+    fn well(&mut self) {
+        self.streak = 0;
+        self.recent.clear();
+        self.loops = false;
+        self.last_error = None;
+    }
+}
+
+fn is_well(lived: Duration, has_answered: bool) -> bool {
+    lived > STEADY || (has_answered && lived >= EARLY)
+}
+
+/// None after the first failure: that restart is at once.
+pub fn delay(failures: u32, chance: f64) -> Option<Duration> {
+    let doublings = failures.checked_sub(2)?;
+    let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+    let longest = FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY);
+    // Half of it by chance, so that not all nodes try at the same moment.
+    Some(longest.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    /// Fails until the given number of failures is reached; gives the time then.
+    fn fail(backoff: &mut Backoff, mut now: Instant, times: u32) -> Instant {
+        for _ in 0..times {
+            now += backoff.pause(now).map_or(Duration::ZERO, |pause| pause.left);
+            assert_eq!(backoff.attempt(now), Verdict::Go);
+            backoff.failed(now, now, 1.0, "exit status: 1");
+        }
+        now
+    }
+
+    #[test]
+    fn the_first_restart_is_at_once_and_the_next_are_not() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        fail(&mut backoff, now, 1);
+        assert_eq!(backoff.status(now), Status::Running);
+        let now = fail(&mut backoff, now, 1);
+        assert_eq!(backoff.pause(now).map(|pause| pause.left), Some(FIRST_DELAY));
+        assert_eq!(backoff.status(now), Status::Backoff);
+        assert_eq!(backoff.restarts(), 1);
+    }
+
+    #[test]
+    fn delays_double_to_a_bound_and_half_of_them_is_chance() {
+        let delays = [2, 3, 4, 9, 40, u32::MAX].map(|failures| delay(failures, 1.0).unwrap());
+        let expected = [250, 500, 1000, 30_000, 30_000, 30_000].map(Duration::from_millis);
+        assert_eq!(delays, expected);
+        assert_eq!(delay(3, 0.0), Some(Duration::from_millis(250)));
+        assert_eq!((delay(0, 1.0), delay(1, 1.0)), (None, None));
+    }
+
+    #[test]
+    fn five_failures_in_a_minute_are_a_crash_loop_until_one_start_succeeds() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let now = fail(&mut backoff, now, 4);
+        assert_eq!(backoff.status(now), Status::Backoff);
+        let mut now = fail(&mut backoff, now, 1);
+        let pause = backoff.pause(now).unwrap();
+        assert!(pause.is_crash_loop && pause.failures == 5, "{pause:?}");
+        now += pause.left;
+        assert_eq!(backoff.status(now), Status::CrashLoop, "nobody has tried yet");
+        assert_eq!(backoff.attempt(now), Verdict::Go);
+        backoff.started();
+        assert_eq!(backoff.status(now), Status::Running);
+        backoff.died(now, now + secs(1), false, 1.0, "exit status: 1");
+        assert_eq!(backoff.status(now + secs(1)), Status::CrashLoop);
+    }
+
+    #[test]
+    fn after_a_delay_one_tries_and_the_others_wait_for_it() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let now = fail(&mut backoff, now, 2) + secs(1);
+        assert_eq!(backoff.attempt(now), Verdict::Go);
+        assert_eq!(backoff.attempt(now), Verdict::Wait);
+        backoff.given_up();
+        assert_eq!(backoff.attempt(now), Verdict::Go);
+        backoff.started();
+        assert_eq!(backoff.attempt(now), Verdict::Go);
+        assert_eq!(backoff.attempt(now), Verdict::Go);
+    }
+
+    #[test]
+    fn starts_that_fail_together_are_one_failure() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(backoff.attempt(now), Verdict::Go);
+        }
+        for _ in 0..20 {
+            backoff.failed(now, now + secs(1), 1.0, "no such program");
+        }
+        assert_eq!(backoff.failures(), 1);
+        assert_eq!(backoff.status(now + secs(1)), Status::Running);
+    }
+
+    #[test]
+    fn health_clears_the_record() {
+        let now = Instant::now();
+        let healthy = [(secs(61), false), (secs(10), true)];
+        for (lived, has_answered) in healthy {
+            let mut backoff = Backoff::default();
+            let began = fail(&mut backoff, now, 6);
+            backoff.started();
+            backoff.lives(lived - secs(5), has_answered);
+            assert_eq!(backoff.failures(), 6);
+            backoff.lives(lived, has_answered);
+            assert_eq!((backoff.failures(), backoff.last_error()), (0, None));
+            backoff.died(began, began + lived, has_answered, 1.0, "signal: 9");
+            assert_eq!(backoff.status(began + lived), Status::Running);
+        }
+    }
+
+    #[test]
+    fn a_death_after_an_answered_call_is_no_failed_start() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(backoff.attempt(now), Verdict::Go);
+            backoff.started();
+            backoff.died(now, now + secs(1), true, 1.0, "signal: 9");
+        }
+        assert_eq!((backoff.failures(), backoff.restarts()), (0, 9));
+    }
+}

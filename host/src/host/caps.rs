@@ -1,0 +1,306 @@
+//! How many processes there may be: of one server, of one principal, and on this
+//! node.
+//!
+//! Counted are processes of sessions, from before their start until nothing is
+//! left of them. A process that is being ended still counts, but who finds no
+//! room waits for it a moment. Spares give way to sessions, and discovery has its
+//! own bound: a node that is full still knows what it could serve.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::model::{Principal, ServerName};
+
+/// Longer than a process takes to end that has to be killed.
+const ENDING: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub per_server: usize,
+    /// Of servers with a number of their own.
+    pub own: BTreeMap<ServerName, usize>,
+    pub per_node: usize,
+    pub per_principal: usize,
+}
+
+/// A limit that is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Full {
+    limit: usize,
+    which: Which,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Instances,
+    Server,
+    Node,
+    Principal,
+}
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let limit = self.limit;
+        match self.which {
+            Which::Instances => write!(f, "all {limit} of its processes are in use (maxInstances)"),
+            Which::Server => {
+                write!(f, "all {limit} of its processes are in use (limits.childrenPerServer)")
+            }
+            Which::Node => {
+                write!(f, "all {limit} processes of this node are in use (limits.childrenPerNode)")
+            }
+            Which::Principal => {
+                write!(f, "you have {limit} processes in use (limits.childrenPerPrincipal)")
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: Count,
+    servers: HashMap<ServerName, Count>,
+    principals: HashMap<Principal, Count>,
+    spares: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    there: usize,
+    /// Of these, those that are being ended.
+    ending: usize,
+}
+
+/// Cloning gives another handle.
+#[derive(Debug, Clone)]
+pub struct Caps {
+    limits: Arc<Limits>,
+    counts: Arc<Mutex<Counts>>,
+    /// Counts what makes room.
+    freed: watch::Sender<u64>,
+}
+
+impl Caps {
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits: limits.into(), counts: Arc::default(), freed: watch::Sender::new(0) }
+    }
+
+    /// A place for one more process of a session, which may have to wait until one
+    /// that is being ended has gone.
+    ///
+    /// # Errors
+    /// The limit that stands against it.
+    pub async fn enter(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
+        let mut freed = self.freed.subscribe();
+        let deadline = tokio::time::Instant::now() + ENDING;
+        loop {
+            freed.borrow_and_update();
+            let (full, room_comes) = match self.try_enter(server, principal) {
+                Ok(permit) => return Ok(permit),
+                Err(refused) => refused,
+            };
+            let waiting = tokio::time::timeout_at(deadline, freed.changed());
+            if !room_comes || !matches!(waiting.await, Ok(Ok(()))) {
+                return Err(full);
+            }
+        }
+    }
+
+    /// If there is none, says also whether one is about to be free.
+    fn try_enter(
+        &self,
+        server: &ServerName,
+        principal: &Principal,
+    ) -> Result<Permit, (Full, bool)> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of_server, which) = match self.limits.own.get(server) {
+            Some(own) => (*own, Which::Instances),
+            None => (self.limits.per_server, Which::Server),
+        };
+        let count = |count: Option<&Count>| count.copied().unwrap_or_default();
+        let checks = [
+            (count(counts.servers.get(server)), of_server, which),
+            (counts.all, self.limits.per_node, Which::Node),
+            (count(counts.principals.get(principal)), self.limits.per_principal, Which::Principal),
+        ];
+        for (count, limit, which) in checks {
+            if count.there >= limit {
+                return Err((Full { limit, which }, count.ending > 0));
+            }
+        }
+        let (server, principal) = (server.clone(), principal.clone());
+        counts.all.there += 1;
+        counts.servers.entry(server.clone()).or_default().there += 1;
+        counts.principals.entry(principal.clone()).or_default().there += 1;
+        drop(counts);
+        Ok(Permit { caps: self.clone(), server, principal, is_ending: false })
+    }
+
+    /// A place for a process that nobody uses yet. None if the node has no room
+    /// for it beside the sessions.
+    #[must_use]
+    pub fn enter_spare(&self) -> Option<SparePermit> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.all.there + counts.spares >= self.limits.per_node {
+            return None;
+        }
+        counts.spares += 1;
+        Some(SparePermit(self.clone()))
+    }
+
+    /// Whether spares are to give way.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.spares > 0 && counts.all.there + counts.spares > self.limits.per_node
+    }
+
+    /// Processes of sessions, of one server.
+    #[must_use]
+    pub fn of(&self, server: &ServerName) -> usize {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.servers.get(server).map_or(0, |count| count.there)
+    }
+
+    fn change(&self, permit: &Permit, change: impl Fn(&mut Count)) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut counts.all);
+        if let Some(count) = counts.servers.get_mut(&permit.server) {
+            change(count);
+        }
+        if let Some(count) = counts.principals.get_mut(&permit.principal) {
+            change(count);
+            if count.there == 0 {
+                counts.principals.remove(&permit.principal);
+            }
+        }
+        drop(counts);
+        self.freed.send_modify(|freed| *freed = freed.wrapping_add(1));
+    }
+}
+
+/// One process's place, given back when this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    caps: Caps,
+    server: ServerName,
+    principal: Principal,
+    is_ending: bool,
+}
+
+impl Permit {
+    /// The process is being ended: whoever finds no room may wait for it.
+    pub fn is_ending(&mut self) {
+        if !std::mem::replace(&mut self.is_ending, true) {
+            self.caps.change(self, |count| count.ending += 1);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let ending = usize::from(self.is_ending);
+        self.caps.change(self, |count| {
+            count.there = count.there.saturating_sub(1);
+            count.ending = count.ending.saturating_sub(ending);
+        });
+    }
+}
+
+/// A spare's place on the node.
+#[derive(Debug)]
+pub struct SparePermit(Caps);
+
+impl Drop for SparePermit {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.spares = counts.spares.saturating_sub(1);
+        drop(counts);
+        self.0.freed.send_modify(|freed| *freed = freed.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str) -> ServerName {
+        ServerName::parse(name).unwrap()
+    }
+
+    fn caps(per_server: usize, per_node: usize, per_principal: usize) -> Caps {
+        let own = BTreeMap::from([(server("own"), 1)]);
+        Caps::new(Limits { per_server, own, per_node, per_principal })
+    }
+
+    fn refusal(caps: &Caps, name: &str, principal: &str) -> String {
+        match caps.try_enter(&server(name), &Principal::named(principal)) {
+            Ok(_) => "taken".to_owned(),
+            Err((full, _)) => full.to_string(),
+        }
+    }
+
+    fn enter(caps: &Caps, name: &str, principal: &str) -> Permit {
+        caps.try_enter(&server(name), &Principal::named(principal)).unwrap()
+    }
+
+    #[test]
+    fn the_limit_that_is_reached_is_named() {
+        let caps = caps(2, 4, 3);
+        let mut permits = vec![enter(&caps, "a", "p"), enter(&caps, "a", "p")];
+        assert_eq!(
+            refusal(&caps, "a", "q"),
+            "all 2 of its processes are in use (limits.childrenPerServer)"
+        );
+        permits.push(enter(&caps, "own", "p"));
+        assert_eq!(refusal(&caps, "own", "q"), "all 1 of its processes are in use (maxInstances)");
+        assert_eq!(
+            refusal(&caps, "b", "p"),
+            "you have 3 processes in use (limits.childrenPerPrincipal)"
+        );
+        permits.push(enter(&caps, "b", "q"));
+        assert_eq!(
+            refusal(&caps, "c", "r"),
+            "all 4 processes of this node are in use (limits.childrenPerNode)"
+        );
+        drop(permits);
+        assert_eq!(refusal(&caps, "a", "p"), "taken");
+        assert_eq!(caps.of(&server("a")), 0);
+        assert!(caps.counts.lock().unwrap().principals.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_waits_for_what_is_being_ended_and_for_nothing_else() {
+        let caps = caps(1, 10, 10);
+        let mut first = enter(&caps, "a", "p");
+        let (name, principal) = (server("a"), Principal::named("q"));
+        assert!(caps.enter(&name, &principal).await.is_err());
+        first.is_ending();
+        first.is_ending();
+        let ends = async {
+            tokio::task::yield_now().await;
+            drop(first);
+        };
+        let (entered, ()) = tokio::join!(caps.enter(&name, &principal), ends);
+        let second = entered.unwrap();
+        assert!(caps.enter(&name, &principal).await.is_err(), "nothing is being ended any more");
+        drop(second);
+    }
+
+    #[test]
+    fn spares_have_what_sessions_leave_and_give_way() {
+        let caps = caps(10, 2, 10);
+        let spare = caps.enter_spare().unwrap();
+        let _one = enter(&caps, "a", "p");
+        assert!(caps.enter_spare().is_none());
+        assert!(!caps.is_crowded());
+        let _two = enter(&caps, "a", "p");
+        assert!(caps.is_crowded());
+        drop(spare);
+        assert!(!caps.is_crowded());
+    }
+}

@@ -1,0 +1,301 @@
+//! Who may start a server now: the driver of `backoff` and `caps`, and the turns
+//! of those that start at the same time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::model::ServerName;
+
+use super::backoff::{Backoff, Pause, Status, Verdict};
+use super::caps::{self, Caps};
+use super::stderr;
+
+/// Longest wait for a turn.
+pub const TURN: Duration = Duration::from_secs(60);
+/// A start that takes longer is waiting for something else than this machine:
+/// it goes on, and the next one may begin.
+pub const HOLDS: Duration = Duration::from_secs(5);
+
+/// Everything that is known of the servers' starts.
+#[derive(Debug)]
+pub struct Starts {
+    ledgers: BTreeMap<ServerName, Ledger>,
+    pub caps: Caps,
+    limit: usize,
+    turns: Arc<Semaphore>,
+    /// Discovery never takes more than half of the turns.
+    of_discovery: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    backoff: Mutex<Backoff>,
+    /// Counts outcomes of attempts, for whoever waits for one.
+    outcomes: watch::Sender<u64>,
+    /// Counts good starts after bad ones.
+    recoveries: watch::Sender<u64>,
+    /// What the last one that died had on stderr.
+    last_words: Mutex<Vec<String>>,
+    recycled: AtomicU64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            backoff: Mutex::default(),
+            outcomes: watch::Sender::new(0),
+            recoveries: watch::Sender::new(0),
+            last_words: Mutex::default(),
+            recycled: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Ledger {
+    fn backoff(&self) -> MutexGuard<'_, Backoff> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_words(&self, words: Vec<String>) {
+        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+}
+
+/// How one server does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    pub status: Status,
+    /// Since it was last known to be well.
+    pub failures: u32,
+    /// Until the next attempt may be made.
+    pub next_attempt: Option<Duration>,
+    pub last_error: Option<Arc<str>>,
+    pub restarts: u64,
+    /// Ended at a quiet point for age or memory.
+    pub recycled: u64,
+    /// Processes of sessions.
+    pub processes: usize,
+    /// Processes that wait for a session.
+    pub spares: usize,
+    /// The last stderr lines of the process that died last.
+    pub last_words: Vec<String>,
+}
+
+/// A place among those that start now; both are given back on drop.
+#[derive(Debug)]
+pub struct Turn {
+    _all: OwnedSemaphorePermit,
+    _of_discovery: Option<OwnedSemaphorePermit>,
+}
+
+/// No turn came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded(pub usize);
+
+impl Starts {
+    pub fn new<'a>(
+        servers: impl Iterator<Item = &'a ServerName>,
+        caps: caps::Limits,
+        at_once: usize,
+    ) -> Arc<Self> {
+        let at_once = at_once.max(1);
+        Arc::new(Self {
+            ledgers: servers.map(|server| (server.clone(), Ledger::default())).collect(),
+            caps: Caps::new(caps),
+            limit: at_once,
+            turns: Arc::new(Semaphore::new(at_once)),
+            of_discovery: Arc::new(Semaphore::new((at_once / 2).max(1))),
+        })
+    }
+
+    /// Asks whether the server may be started; waits for the outcome if somebody
+    /// tries it after a failure.
+    ///
+    /// # Errors
+    /// If it is left alone for a while.
+    pub async fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Attempt, Pause> {
+        let attempt = || Attempt {
+            starts: Arc::clone(self),
+            server: server.clone(),
+            began: Instant::now(),
+            is_settled: false,
+        };
+        let Some(ledger) = self.ledgers.get(server) else { return Ok(attempt()) };
+        let mut outcomes = ledger.outcomes.subscribe();
+        loop {
+            outcomes.borrow_and_update();
+            let verdict = ledger.backoff().attempt(Instant::now());
+            match verdict {
+                Verdict::Go => return Ok(attempt()),
+                Verdict::Refused(pause) => return Err(pause),
+                // The sender is in self: it cannot be gone.
+                Verdict::Wait => drop(outcomes.changed().await),
+            }
+        }
+    }
+
+    /// A turn among those that start at the same time.
+    ///
+    /// # Errors
+    /// If none comes in time.
+    pub async fn turn(&self, discovers: bool) -> Result<Turn, Crowded> {
+        let both = async {
+            let _of_discovery = match discovers {
+                true => Some(Arc::clone(&self.of_discovery).acquire_owned().await.ok()?),
+                false => None,
+            };
+            let _all = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            Some(Turn { _all, _of_discovery })
+        };
+        match tokio::time::timeout(TURN, both).await {
+            Ok(Some(turn)) => Ok(turn),
+            Ok(None) | Err(_) => Err(Crowded(self.limit)),
+        }
+    }
+
+    /// A server that had been started has ended by itself.
+    pub fn died(
+        &self,
+        server: &ServerName,
+        began: Instant,
+        has_answered: bool,
+        how: &str,
+        words: Vec<String>,
+    ) {
+        let Some(ledger) = self.ledgers.get(server) else { return };
+        let error = format!("{how}{}", stderr::shown(&words));
+        ledger.keep_words(words);
+        let now = Instant::now();
+        let pause = {
+            let mut backoff = ledger.backoff();
+            backoff.died(began, now, has_answered, chance(), &error);
+            backoff.pause(now)
+        };
+        say(server, pause);
+    }
+
+    /// A server lives, and has done so for some time.
+    pub fn lives(&self, server: &ServerName, lived: Duration, has_answered: bool) {
+        if let Some(ledger) = self.ledgers.get(server) {
+            ledger.backoff().lives(lived, has_answered);
+        }
+    }
+
+    /// An instance was ended to make way for a new one.
+    pub fn recycled(&self, server: &ServerName) {
+        if let Some(ledger) = self.ledgers.get(server) {
+            ledger.recycled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nothing speaks against starting it.
+    #[must_use]
+    pub fn is_well(&self, server: &ServerName) -> bool {
+        self.ledgers.get(server).is_none_or(|ledger| {
+            let status = ledger.backoff().status(Instant::now());
+            matches!(status, Status::Running | Status::Starting)
+        })
+    }
+
+    /// Tells when a good start follows bad ones.
+    #[must_use]
+    pub fn recoveries(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
+        self.ledgers.get(server).map(|ledger| ledger.recoveries.subscribe())
+    }
+
+    #[must_use]
+    pub fn state(&self, server: &ServerName) -> Option<ServerState> {
+        let ledger = self.ledgers.get(server)?;
+        let (processes, now) = (self.caps.of(server), Instant::now());
+        let last_words = ledger.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let backoff = ledger.backoff();
+        Some(ServerState {
+            status: backoff.status(now),
+            failures: backoff.failures(),
+            next_attempt: backoff.pause(now).map(|pause| pause.left),
+            last_error: backoff.last_error(),
+            restarts: backoff.restarts(),
+            recycled: ledger.recycled.load(Ordering::Relaxed),
+            processes,
+            spares: 0,
+            last_words,
+        })
+    }
+}
+
+/// One start. Dropped without an outcome, it says nothing about the server.
+#[derive(Debug)]
+pub struct Attempt {
+    starts: Arc<Starts>,
+    server: ServerName,
+    began: Instant,
+    is_settled: bool,
+}
+
+impl Attempt {
+    /// The server has answered.
+    pub fn succeeded(mut self) {
+        self.is_settled = true;
+        let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        let recovers = {
+            let mut backoff = ledger.backoff();
+            let recovers = backoff.failures() > 0;
+            backoff.started();
+            recovers
+        };
+        if recovers {
+            ledger.recoveries.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// It has not, for this reason.
+    pub fn failed(mut self, error: &str, words: Vec<String>) {
+        self.is_settled = true;
+        let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        if !words.is_empty() {
+            ledger.keep_words(words);
+        }
+        let now = Instant::now();
+        let pause = {
+            let mut backoff = ledger.backoff();
+            backoff.failed(self.began, now, chance(), error);
+            backoff.pause(now)
+        };
+        say(&self.server, pause);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.starts.ledgers.get(&self.server) {
+            if !self.is_settled {
+                ledger.backoff().given_up();
+            }
+            ledger.outcomes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+fn say(server: &ServerName, pause: Option<Pause>) {
+    let Some(Pause { left, failures, is_crash_loop, last_error }) = pause else { return };
+    let next_ms = left.as_millis();
+    if is_crash_loop {
+        tracing::error!(server = %server, failures, next_ms, "it is in a crash loop: {last_error}");
+    } else {
+        tracing::warn!(server = %server, failures, next_ms, "it has failed and is left alone for a moment: {last_error}");
+    }
+}
+
+/// From 0 to 1. Without a source of chance there is no jitter, and nothing else
+/// is lost.
+fn chance() -> f64 {
+    let mut byte = [0];
+    match getrandom::fill(&mut byte) {
+        Ok(()) => f64::from(byte[0]) / 255.0,
+        Err(_) => 1.0,
+    }
+}
