@@ -178,3 +178,22 @@ fn who_has_room_and_refuses_leaves_the_session_to_the_next() {
     }
     cluster.coordinator.wait_for_log("cannot open there");
 }
+
+#[test]
+fn a_session_that_an_old_report_sends_to_a_full_node_goes_on_to_the_next() {
+    let mut cluster = empty_cluster("cookie");
+    add_with_slots(&mut cluster, "a", 1);
+    add_with_slots(&mut cluster, "b", 100);
+    cluster.wait_for_active(2);
+    let to_a = cluster.client("/mcp/counter").header("Cookie", "MCPHUB_NODE=a");
+    let first = to_a.initialize();
+    assert_eq!(first.whoami("whoami").name, "a");
+    wait_for_room(&cluster, "a", "full");
+    // What the node has said before.
+    let old = json!({"id": "a", "load": {"room": "free"}});
+    cluster.coordinator.post("/api/cluster/heartbeat", &old).expect(200);
+    wait_for_room(&cluster, "a", "free");
+    assert_eq!(to_a.initialize().whoami("whoami").name, "b");
+    cluster.coordinator.wait_for_log("cannot open there");
+    assert_eq!(first.whoami("whoami").name, "a");
+}
