@@ -53,8 +53,6 @@ pub fn missing() -> Value {
 /// that is not the process that was started.
 #[must_use]
 pub fn talkative() -> Value {
-    let script = "echo here I am >&2; \
-                  while IFS= read -r line; do echo \"$line\" >&2; printf '%s\\n' \"$line\"; done \
-                  | mooring-example-counter";
+    let script = "echo here I am >&2; tee /dev/stderr | mooring-example-counter";
     json!({"command": "sh", "args": ["-c", script]})
 }

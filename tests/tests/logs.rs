@@ -135,15 +135,18 @@ fn a_coordinator_follows_all_nodes_and_those_that_come_later() {
 
 #[test]
 fn a_slow_reader_is_told_what_it_has_missed() {
-    // More than all buffers on the way hold.
-    let script = "while IFS= read -r line; do \
-                  case $line in *flood*) seq -f 'many-lines-of-some-length-that-nobody-reads-%g' 100000 >&2;; \
-                  esac; printf '%s\\n' \"$line\"; done | mooring-example-counter";
-    let server = json!({"command": "sh", "args": ["-c", script]});
-    let gateway = Gateway::start_with(&settings::standalone(json!({"counter": server})));
+    // A file, since the settings would expand the shell's variables.
+    let script = "while IFS= read -r line; do
+        case $line in *flood*) seq -f 'many-lines-of-some-length-that-nobody-reads-%g' 100000 >&2;; esac
+        printf '%s\n' \"$line\"
+    done | mooring-example-counter";
+    let server = json!({"command": "sh", "args": ["flood.sh"]});
+    let mut gateway = Setup::new(&settings::standalone(json!({"counter": server}))).prepare();
+    std::fs::write(gateway.folder().join("flood.sh"), script).unwrap();
+    gateway.start();
     let session = gateway.client("/mcp/counter").initialize();
     let mut stream = follow(&gateway, "&lines=0");
-    // Answered once the last line of the flood is written.
+    // More than all buffers on the way hold; answered once the last line is written.
     say(&session, "flood");
     let lost = loop {
         let event = stream.event();

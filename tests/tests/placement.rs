@@ -160,3 +160,40 @@ fn what_a_dead_process_has_held_is_free_again() {
     wait_for_room(&cluster, "a", "free");
     assert_eq!(session.whoami("whoami").name, "a");
 }
+
+#[test]
+fn who_has_room_and_refuses_leaves_the_session_to_the_next() {
+    let mut cluster = empty_cluster("consistent-hash");
+    let broken = settings::node(
+        cluster.coordinator.port(),
+        json!({"id": "a"}),
+        json!({"counter": servers::missing()}),
+    );
+    cluster.nodes.push(Gateway::start_with(&broken));
+    add(&mut cluster, "b", json!({"minFreeMemory": 1_u64 << 52}), json!({}));
+    cluster.wait_for_active(2);
+    wait_for_room(&cluster, "b", "low-memory");
+    for _ in 0..6 {
+        assert_eq!(place(&cluster).1, "b");
+    }
+    cluster.coordinator.wait_for_log("cannot open there");
+}
+
+#[test]
+fn a_session_that_an_old_report_sends_to_a_full_node_goes_on_to_the_next() {
+    let mut cluster = empty_cluster("cookie");
+    add_with_slots(&mut cluster, "a", 1);
+    add_with_slots(&mut cluster, "b", 100);
+    cluster.wait_for_active(2);
+    let to_a = cluster.client("/mcp/counter").header("Cookie", "MCPHUB_NODE=a");
+    let first = to_a.initialize();
+    assert_eq!(first.whoami("whoami").name, "a");
+    wait_for_room(&cluster, "a", "full");
+    // What the node has said before.
+    let old = json!({"id": "a", "load": {"room": "free"}});
+    cluster.coordinator.post("/api/cluster/heartbeat", &old).expect(200);
+    wait_for_room(&cluster, "a", "free");
+    assert_eq!(to_a.initialize().whoami("whoami").name, "b");
+    cluster.coordinator.wait_for_log("cannot open there");
+    assert_eq!(first.whoami("whoami").name, "a");
+}

@@ -63,7 +63,7 @@ pub enum LogEvent {
 
 impl LogEvent {
     /// A node speaks for itself only.
-    fn from_node(mut self, id: &NodeId) -> Self {
+    fn told_by(mut self, id: &NodeId) -> Self {
         let (Self::Line { node, .. } | Self::Lost { node, .. } | Self::Unreachable { node, .. }) =
             &mut self;
         id.as_str().clone_into(node);
@@ -121,7 +121,7 @@ impl Sources {
         while let Some((id, answer)) = answers.next().await {
             match answer {
                 Ok(events) => {
-                    lines.extend(events.into_iter().map(|event| event.from_node(&id)));
+                    lines.extend(events.into_iter().map(|event| event.told_by(&id)));
                     // What is too old for the answer is not kept until its end.
                     lines.sort_by_key(LogEvent::at);
                     lines.drain(..lines.len().saturating_sub(wanted.lines));
@@ -176,7 +176,7 @@ impl Sources {
                 Ok(mut events) => {
                     told = false;
                     while let Some(event) = events.next().await {
-                        if reader.send(event.from_node(&id)).await.is_err() {
+                        if reader.send(event.told_by(&id)).await.is_err() {
                             return;
                         }
                     }
