@@ -160,6 +160,9 @@ fn who_does_not_read_stops_nobody() {
     }
     // What it reads at last ends with the answer.
     let last = |mut stream: Incoming| {
+        if stream.header("content-type") != Some("text/event-stream") {
+            return stream.whole().json();
+        }
         let mut last = Value::Null;
         while let Some(event) = stream.next_event() {
             last = event.json();
@@ -167,7 +170,8 @@ fn who_does_not_read_stops_nobody() {
         last
     };
     for (id, stream) in (0..).zip(unread) {
-        assert_eq!((&last(stream)["id"], id), (&json!(id), id));
+        let last = last(stream);
+        assert_eq!(last["id"], id, "{last}");
     }
 }
 
