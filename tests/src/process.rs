@@ -76,6 +76,14 @@ pub fn unread_input(pid: u32) -> usize {
     rustix::io::ioctl_fionread(&pipe).map_or(0, |bytes| bytes as usize)
 }
 
+/// Bytes of memory that it has now; none if it is gone.
+#[must_use]
+pub fn memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// Its children that run.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

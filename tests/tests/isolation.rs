@@ -172,6 +172,7 @@ fn who_does_not_read_stops_nobody() {
     for (id, stream) in (0..).zip(unread) {
         let last = last(stream);
         assert_eq!(last["id"], id, "{last}");
+        assert_eq!(last["result"]["structuredContent"]["steps"], 10_000, "{last}");
     }
 }
 

@@ -129,8 +129,9 @@ fn npx_leaves_nothing() {
 #[test]
 fn uvx_leaves_nothing() {
     let what = "what uvx leaves behind";
-    let Some(uvx) = on_the_path("uvx") else {
-        return borrowed::skip(what, "uvx is not on the PATH");
+    let installed = Some(borrowed::folder().join("py/bin/uvx")).filter(|file| is_program(file));
+    let Some(uvx) = installed.or_else(|| on_the_path("uvx")) else {
+        return borrowed::skip(what, "uvx is not installed");
     };
     let args = ["--offline", "mcp-server-time"];
     let tried = std::process::Command::new(&uvx).args(args).arg("--help").output();

@@ -64,5 +64,6 @@ mod streams;
 mod tasks;
 mod timeouts;
 mod trust;
+mod unruly;
 mod upstreams;
 mod witness;

@@ -115,6 +115,11 @@ fi
 if [ -x "$dir/py/bin/pip" ] || python3 -m venv "$dir/py" > "$dir/log/python" 2>&1; then
     python_package python mcp
     python_package time mcp-server-time
+    python_package uv uv
+    # Into uvx's own cache, which the tests use offline. It does not read pip's settings.
+    UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" \
+        "$dir/py/bin/uvx" mcp-server-time --help > "$dir/log/uvx" 2>&1 ||
+        echo "missing: uvx cannot fetch mcp-server-time: $(tail -n 1 "$dir/log/uvx")"
     starter python "'$dir/py/bin/python'"
     starter server-time "'$dir/py/bin/mcp-server-time'"
 else

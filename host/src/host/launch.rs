@@ -152,7 +152,12 @@ impl Launch<'_> {
                 Ok(Ok(why)) => why.as_deref().map(str::to_owned),
                 Ok(Err(_)) | Err(_) => None,
             };
-            let why = why.unwrap_or_else(|| "it has closed its output".to_owned());
+            let why = why.unwrap_or_else(|| match &error {
+                CallError::Refused(said) if !stdio.pipe().has_ended() => said.clone(),
+                CallError::Refused(_) | CallError::Unanswered(_) => {
+                    "it has closed its output".to_owned()
+                }
+            });
             return Err(Failure::Ended(why, stdio.tail().texts()));
         }
         match error {

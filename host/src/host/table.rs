@@ -11,6 +11,9 @@ use crate::model::{ServerName, SessionId, UnixMillis};
 use super::instance::Instance;
 use super::open_error::OpenError;
 
+/// For a message that was announced: a large body of a client with a slow line.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
 pub type Key = (SessionId, ServerName);
 type Opened = Option<Result<Arc<Instance>, OpenError>>;
 
@@ -29,6 +32,9 @@ struct Slot {
     opened: watch::Receiver<Opened>,
     opened_at: UnixMillis,
     last_used: Instant,
+    /// When the edge has asked whether it is open, to send something that cannot be
+    /// sent twice; that has not come yet.
+    awaited: Option<Instant>,
     /// Held by everyone who is about to use the instance.
     in_hand: Arc<()>,
 }
@@ -36,7 +42,9 @@ struct Slot {
 impl Slot {
     /// Nobody is about to use it, and no call is under way.
     fn is_quiet(&self, instance: &Instance) -> bool {
-        Arc::strong_count(&self.in_hand) == 1 && !instance.is_working()
+        Arc::strong_count(&self.in_hand) == 1
+            && !instance.is_working()
+            && self.awaited.is_none_or(|since| since.elapsed() > ARRIVAL)
     }
 }
 
@@ -79,6 +87,7 @@ impl Table {
         self.locked(|slots| {
             let slot = slots.get_mut(key)?;
             slot.last_used = Instant::now();
+            slot.awaited = None;
             match &*slot.opened.borrow() {
                 Some(Ok(instance)) if !instance.is_lost() => {
                     let (instance, _mark) = (Arc::clone(instance), Arc::clone(&slot.in_hand));
@@ -131,13 +140,14 @@ impl Table {
     /// The place of a key: to be opened by the caller, or being opened already.
     pub fn enter(&self, key: &Key) -> Entry {
         self.locked(|slots| {
-            if let Some(slot) = slots.get(key) {
+            if let Some(slot) = slots.get_mut(key) {
                 let usable = match &*slot.opened.borrow() {
                     None => !is_abandoned(&slot.opened),
                     Some(Ok(instance)) => !instance.is_lost(),
                     Some(Err(_)) => false,
                 };
                 if usable {
+                    slot.awaited = Some(Instant::now());
                     return Entry::Wait(slot.opened.clone());
                 }
             }
@@ -146,6 +156,7 @@ impl Table {
                 opened,
                 opened_at: UnixMillis::now(),
                 last_used: Instant::now(),
+                awaited: None,
                 in_hand: Arc::default(),
             };
             slots.insert(key.clone(), slot);
