@@ -5,7 +5,8 @@
 //! on stderr and in the file that `MOORING_TEST_SKIPS` names.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -47,6 +48,16 @@ pub fn skip(what: &str, reason: &str) {
         let mut file = std::fs::File::options().create(true).append(true).open(file).unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
+}
+
+/// A program of this machine, by its full path.
+pub fn on_the_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 fn installed() -> Result<Value, String> {

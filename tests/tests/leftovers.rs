@@ -3,8 +3,6 @@
 //! Every process of a server carries a variable that no other process on the machine has; it is
 //! inherited by whatever the server starts, into other sessions and process groups as well.
 
-use std::path::{Path, PathBuf};
-
 use mooring_tests::{Gateway, eventually, process, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -115,7 +113,7 @@ fn npx_leaves_nothing() {
     if !borrowed::at_hand(what, &["memory"]) {
         return;
     }
-    let Some(npx) = on_the_path("npx") else {
+    let Some(npx) = borrowed::on_the_path("npx") else {
         return borrowed::skip(what, "npx is not on the PATH");
     };
     let folder = borrowed::folder().join("npm/memory");
@@ -129,8 +127,8 @@ fn npx_leaves_nothing() {
 #[test]
 fn uvx_leaves_nothing() {
     let what = "what uvx leaves behind";
-    let installed = Some(borrowed::folder().join("py/bin/uvx")).filter(|file| is_program(file));
-    let Some(uvx) = installed.or_else(|| on_the_path("uvx")) else {
+    let installed = Some(borrowed::folder().join("py/bin/uvx")).filter(|file| file.is_file());
+    let Some(uvx) = installed.or_else(|| borrowed::on_the_path("uvx")) else {
         return borrowed::skip(what, "uvx is not installed");
     };
     let args = ["--offline", "mcp-server-time"];
@@ -272,14 +270,4 @@ fn supervisor(gateway: &Gateway) -> u32 {
 fn children_named(pid: u32, part: &str) -> Vec<u32> {
     let named = |pid: &u32| process::command_line(*pid).contains(part);
     process::children(pid).into_iter().filter(named).collect()
-}
-
-fn on_the_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

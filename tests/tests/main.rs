@@ -13,6 +13,7 @@ mod asking;
 mod bad_input;
 mod batches;
 mod borrowed;
+mod browsers;
 mod catalogue;
 mod children;
 mod cli;

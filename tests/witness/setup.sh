@@ -6,6 +6,8 @@
 # the reason, and the exit code is 0 all the same: DIR/have.json tells a test what to skip.
 # Versions are pinned in ts/package.json and py/requirements.txt. DIR/bin has a starter for each.
 set -u
+# No browser from elsewhere: the tests use the Chromium of this machine, if there is one.
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
 
 [ $# -eq 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -99,6 +101,7 @@ if command -v npm > /dev/null; then
     npm_package everything $scope/server-everything
     npm_package memory $scope/server-memory
     npm_package filesystem $scope/server-filesystem
+    npm_package playwright @playwright/mcp
     node_starter inspector inspector $scope/inspector/clients/launcher/build/index.js
     # A copy: DIR serves more than one checkout.
     cp "$here/loopback.mjs" "$dir/loopback.mjs.new" && mv "$dir/loopback.mjs.new" "$dir/loopback.mjs"
@@ -107,9 +110,12 @@ if command -v npm > /dev/null; then
         "--import '$dir/loopback.mjs'"
     node_starter server-memory memory $scope/server-memory/dist/index.js
     node_starter server-filesystem filesystem $scope/server-filesystem/dist/index.js
+    node_starter server-playwright playwright @playwright/mcp/cli.js
 else
     echo 'missing: npm: not on the PATH, so nothing of Node'
-    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem; do note $key false; done
+    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright; do
+        note $key false
+    done
 fi
 
 if [ -x "$dir/py/bin/pip" ] || python3 -m venv "$dir/py" > "$dir/log/python" 2>&1; then
