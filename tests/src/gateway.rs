@@ -282,6 +282,20 @@ impl Gateway {
         })
     }
 
+    /// Waits until these servers' lists are known.
+    #[track_caller]
+    pub fn wait_until_discovered(&self, names: &[&str]) {
+        eventually(&format!("{names:?} have been discovered"), || {
+            let health = self.get("/health").json();
+            let servers = health["servers"].as_array()?;
+            let is_known = |name: &&str| {
+                let is_it = |server: &&Value| server["name"] == **name;
+                servers.iter().find(is_it).is_some_and(|server| server["discovered"] == true)
+            };
+            names.iter().all(is_known).then_some(())
+        });
+    }
+
     /// `kill -9`, and gone when it returns.
     pub fn kill9(&mut self) {
         self.end_by(Signal::KILL);

@@ -69,6 +69,15 @@ pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
+/// Memory of a process that is in RAM, in bytes.
+#[must_use]
+pub fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
 /// Bytes that wait in the pipe that is its standard input.
 #[must_use]
 pub fn unread_input(pid: u32) -> usize {

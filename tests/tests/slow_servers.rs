@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use mooring_tests::{Gateway, eventually, servers, settings};
 use serde_json::{Value, json};
 
+/// What servers that are not there may add to a new client's first list.
+const UNNOTICED: Duration = Duration::from_millis(300);
+
 /// Far below any timeout of the gateway for a server.
 const AT_ONCE: Duration = Duration::from_secs(8);
 
@@ -103,4 +106,69 @@ fn a_server_that_floods_stderr_still_works() {
         "yes 'a line of much too much text' | head -n 5000 >&2; exec mooring-example-counter";
     let gateway = gateway_with(json!({"command": "sh", "args": ["-c", flood]}));
     assert_eq!(gateway.client("/mcp/odd").initialize().count("count"), 1);
+}
+
+/// The time that a new client takes to its list of tools, and the list.
+fn first_list(gateway: &Gateway) -> (Duration, Vec<String>) {
+    let start = Instant::now();
+    let session = gateway.client("/mcp").initialize();
+    let tools = session.tools();
+    let took = start.elapsed();
+    session.delete().expect(200);
+    (took, tools)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[test]
+fn new_clients_do_not_wait_for_dead_hanging_and_slow_servers_and_are_told_of_the_slow_one() {
+    const GOOD: [&str; 3] = ["counter", "notes", "clock"];
+    const TRIES: usize = 9;
+    let folder = tempfile::tempdir().unwrap();
+    let installed = folder.path().join("installed");
+    let install = "while ! [ -e \"$0\" ]; do sleep 0.1; done; exec mooring-example-counter";
+    let good = json!({
+        "counter": servers::counter(), "notes": servers::notes(), "clock": servers::clock(),
+    });
+    let bad = json!({
+        "dead": servers::missing(),
+        "hanging": servers::silent(),
+        "slow": {"command": "sh", "args": ["-c", install, installed]},
+    });
+    let alone = Gateway::start_with(&settings::standalone(good.clone()));
+    let beside = Gateway::start_with(&settings::standalone(settings::merged(good, bad)));
+    let start = Instant::now();
+    let [alone_knows, beside_knows] = [&alone, &beside].map(|gateway| {
+        gateway.wait_until_discovered(&GOOD);
+        first_list(gateway).1
+    });
+    assert_eq!(alone_knows, beside_knows);
+
+    // Somebody else may have used the machine in one of them.
+    let is_unnoticed = (0..3).any(|_| {
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        for _ in 0..TRIES {
+            without.push(first_list(&alone).0);
+            with.push(first_list(&beside).0);
+        }
+        let (without, with) = (median(without), median(with));
+        eprintln!("initialize and tools/list: {without:.1?} without the bad ones, {with:.1?} with");
+        with < without + UNNOTICED
+    });
+    assert!(is_unnoticed, "three times in a row");
+
+    let session = beside.client("/mcp").initialize();
+    let mut stream = session.listen();
+    assert_eq!(session.tools(), alone_knows);
+    std::thread::sleep(Duration::from_secs(3).saturating_sub(start.elapsed()));
+    std::fs::write(&installed, "").unwrap();
+    stream.message(|message| message["method"] == "notifications/tools/list_changed");
+    let tools = session.tools();
+    assert!(tools.contains(&"slow-count".to_owned()), "{tools:?}");
+    assert_eq!(tools.len(), alone_knows.len() + 3, "{tools:?}");
+    assert_eq!(session.count("slow-count"), 1);
+    assert_eq!(session.count("counter-count"), 1);
 }

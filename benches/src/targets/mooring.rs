@@ -29,7 +29,10 @@ pub async fn aggregate(kit: &Kit) -> Result<Running> {
 
 pub async fn stdio(kit: &Kit) -> Result<Running> {
     let mut sandbox = Sandbox::new(&kit.leash)?;
-    let config = json!({ "mcpServers": { SERVER: { "command": kit.stdio_server } } });
+    let config = json!({
+        "mcpServers": { SERVER: { "command": kit.stdio_server } },
+        "systemConfig": { "limits": { "childrenPerServer": 10_000, "childrenPerNode": 10_000 } },
+    });
     let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
     Ok(Running { endpoint: one_server(port), gateways: vec![gateway], sandbox })
 }
