@@ -105,14 +105,17 @@ impl Running {
             is_open: false.into(),
             is_wanted: false.into(),
         });
-        tokio::spawn(write(
+        let over = watch::Sender::new(false);
+        let writer = tokio::spawn(write(
             Arc::downgrade(taker),
             stdin,
             outbox,
-            closing.subscribe(),
+            Stops { closing: closing.subscribe(), over: over.subscribe() },
             Arc::downgrade(&child),
         ));
-        tokio::spawn(read(Arc::clone(taker), Arc::downgrade(&child), stdout, Arc::clone(&life)));
+        let reading =
+            Reading { child: Arc::downgrade(&child), life: Arc::clone(&life), over, writer };
+        tokio::spawn(read(Arc::clone(taker), stdout, reading));
         Self { child, closing, life }
     }
 
@@ -237,22 +240,40 @@ impl Stdio {
     }
 }
 
+/// What ends the writer.
+struct Stops {
+    /// The gateway wants the server to end.
+    closing: watch::Receiver<bool>,
+    /// The server says nothing more.
+    over: watch::Receiver<bool>,
+}
+
+/// What the reader ends with.
+struct Reading {
+    child: std::sync::Weak<Child>,
+    life: Arc<Life>,
+    over: watch::Sender<bool>,
+    writer: tokio::task::JoinHandle<()>,
+}
+
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
 async fn write<T: Taker>(
     taker: std::sync::Weak<T>,
     mut stdin: ChildStdin,
     mut outbox: Outbox,
-    mut closing: watch::Receiver<bool>,
+    mut stops: Stops,
     child: std::sync::Weak<Child>,
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
         let first = tokio::select! {
+            biased;
+            _ = stops.closing.wait_for(|closing| *closing) => None,
+            _ = stops.over.wait_for(|over| *over) => None,
             message = outbox.recv() => message,
-            _ = closing.wait_for(|closing| *closing) => None,
         };
-        let Some((first, mut room)) = first else { return };
+        let Some((first, mut room)) = first else { break };
         buffer.extend_from_slice(&first);
         buffer.extend_from_slice(b"\n");
         // What has queued up meanwhile goes out in the same write.
@@ -274,12 +295,19 @@ async fn write<T: Taker>(
             if let Some(child) = child.upgrade() {
                 child.end();
             }
-            return;
+            break;
         }
         buffer.clear();
         if buffer.capacity() > 16 * READ_BUFFER {
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
+    }
+    drop(stdin);
+    // Not a byte of what still waits has been written; nothing more is taken.
+    outbox.close();
+    while let Some((unsent, _room)) = outbox.recv().await {
+        let Some(taker) = taker.upgrade() else { return };
+        taker.unsent(&unsent);
     }
 }
 
@@ -295,12 +323,8 @@ async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
     Ok(())
 }
 
-async fn read<T: Taker>(
-    taker: Arc<T>,
-    child: std::sync::Weak<Child>,
-    mut stdout: ChildStdout,
-    life: Arc<Life>,
-) {
+async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading) {
+    let Reading { child, life, over, writer } = reading;
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut skipping = false;
     let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
@@ -345,6 +369,9 @@ async fn read<T: Taker>(
             buffer = BytesMut::with_capacity(READ_BUFFER);
         }
     }
+    // What was not written yet must not count as perhaps done.
+    over.send_replace(true);
+    let _ = tokio::time::timeout(LAST_WORDS, writer).await;
     taker.end();
     if let Some(child) = child.upgrade() {
         // It may have closed the pipe and stayed.
