@@ -92,8 +92,16 @@ impl Exchange {
 
     /// A session's message, once there is room for it.
     pub async fn ask(&self, place: Place, message: Bytes) {
-        let Some(room) = self.inbox.reserve(message.len()).await else { return };
+        let room = self.inbox.reserve(message.len()).await;
         let Ok(envelope) = Envelope::parse(&message) else { return };
+        let Some(room) = room else {
+            // The process is gone: what comes now has surely not run.
+            let pipe = self.state().pipes.get(&place).map(Arc::clone);
+            if let (Some(pipe), Some(id)) = (pipe, envelope.id_text()) {
+                pipe.has_not_sent(id);
+            }
+            return;
+        };
         let (asked, pipe) = {
             let mut state = self.state();
             let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
