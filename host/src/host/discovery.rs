@@ -30,7 +30,9 @@ use crate::seam::{Handshake, Pool};
 
 use super::caller::{self, CallError};
 use super::endpoint::Shared;
-use super::instance::{Instance, Means, Opening, Served};
+use super::instance::Instance;
+use super::opening::{self, Opening};
+use super::served::{Means, Served};
 
 /// A server whose cursor never ends would keep us for ever.
 const MAX_PAGES: usize = 1000;
@@ -331,7 +333,7 @@ async fn discover(
         forwarded: &forwarded,
         owner: None,
     };
-    let instance = Instance::open(server, served, opening, pool, means)
+    let instance = opening::open(server, served, opening, pool, means)
         .await
         .map_err(|error| Undiscovered { why: error.to_string(), again: error.retry_after() })?;
     let read = read_lists(&instance, pool).await;

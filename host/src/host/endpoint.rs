@@ -19,11 +19,13 @@ use super::caps;
 use super::child::Children;
 use super::discovery::Discovery;
 use super::hub::Hubs;
-use super::instance::{Instance, Means, Opening, Served};
+use super::instance::Instance;
 use super::journal::Journal;
 use super::notes;
 use super::open_error::OpenError;
+use super::opening::{self, Opening};
 use super::pipe::Rules;
+use super::served::{Means, Served};
 use super::spares::Spares;
 use super::starts::Starts;
 use super::table::{Entry, Held, Key, Table};
@@ -210,8 +212,8 @@ impl Host {
             forwarded: &asked.forwarded,
             owner: Some((key.0, &asked.principal)),
         };
-        let opening = Instance::open(&key.1, served, opening, &self.pool, &self.shared.means);
-        let outcome = opening.await.map(Arc::new);
+        let open = opening::open(&key.1, served, opening, &self.pool, &self.shared.means);
+        let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");

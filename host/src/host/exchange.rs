@@ -20,8 +20,9 @@ use crate::protocol::{methods, splice};
 use super::common_lists::CommonLists;
 use super::inbox::Inbox;
 use super::overlong;
-use super::pipe::{Pipe, Taker, id_of_malformed, id_of_request};
+use super::pipe::Pipe;
 use super::switchboard::{Asked, Place, Said, Switchboard};
+use super::taker::{Taker, id_of_malformed, id_of_request};
 
 /// A log message of a server is cut here.
 const LOG_TEXT: usize = 4 * 1024;

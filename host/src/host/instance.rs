@@ -1,109 +1,34 @@
 //! A running MCP server for one session, whatever its transport.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::watch;
 
-use crate::model::{Principal, ServerName, SessionId};
-use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::initialize::ClientSet;
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::methods;
 use crate::protocol::version::Version;
-use crate::protocol::{headers, methods};
-use crate::seam::{Body, Handshake, Note, Pool};
+use crate::seam::{Body, Note, Pool};
 
-use super::caller::{self, CallError};
-use super::child::{Children, Program};
 use super::common_lists::CommonLists;
 use super::discovery::Discovered;
-use super::hub::{Beginning, HubKey, Hubs, Sharers, Sharing};
-use super::journal::Journal;
-use super::launch::Launch;
-use super::open_error::OpenError;
-use super::pipe::{self, LostSignal, Rules};
-use super::recycle::Recycling;
+use super::pipe::LostSignal;
 use super::remote_http::RemoteHttp;
 use super::remote_sse::RemoteSse;
+use super::replies;
 use super::seat::Seat;
-use super::spares::Spares;
-use super::starts::Starts;
 use super::stdio::Stdio;
 use super::tail::Line;
-use super::timeout::Timeouts;
-use super::upstream::{Caller, Upstream};
 
-/// npx and uvx may install the server first.
-pub const START_TIMEOUT: Duration = Duration::from_secs(180);
-/// The id of the gateway's own requests; no client counts like that.
-pub const OWN_ID: &str = "\"mooring-open\"";
 /// Subscriptions of one session that a coordinator is told of.
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
-/// How to start a server.
-#[derive(Debug, Clone)]
-pub enum Recipe {
-    Stdio(Program),
-    Http(Upstream),
-    /// HTTP+SSE, the transport of 2024-11-05.
-    Sse(Upstream),
-    /// The first that works, Streamable HTTP before HTTP+SSE.
-    HttpOrSse(Upstream),
-    /// Its configuration is wrong; the reason.
-    Broken(String),
-}
-
-/// One server, as it is run here.
-#[derive(Debug, Clone)]
-pub struct Served {
-    pub recipe: Recipe,
-    pub timeouts: Timeouts,
-    /// Headers of the client that reach a remote server.
-    pub passthrough: Vec<HeaderName>,
-    /// Longest time from its start to its answer to `initialize`.
-    pub start_timeout: Duration,
-    /// An instance that is not used for so long is ended, whoever listens; else
-    /// the host's default holds.
-    pub idle: Option<Duration>,
-    /// When an instance is ended at a quiet point.
-    pub recycling: Recycling,
-    /// Processes kept ahead of their first session.
-    pub warm: usize,
-    /// Sessions end when what the server held for them is lost.
-    pub ends_when_lost: bool,
-    /// Of a server with a process; a remote one keeps its sessions apart itself.
-    pub sharing: Sharing,
-}
-
-/// What every server of a host is run with.
-#[derive(Debug, Clone)]
-pub struct Means {
-    /// But for the timeouts, which are the server's.
-    pub rules: Rules,
-    pub children: Children,
-    pub starts: Arc<Starts>,
-    pub spares: Arc<Spares>,
-    /// What children write to stderr.
-    pub journal: Journal,
-    /// Servers of unknown transport that have been found to speak HTTP+SSE.
-    pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
-    /// The processes that sessions share.
-    pub hubs: Hubs,
-}
-
-/// How a session begins at a server.
-pub struct Opening<'a> {
-    /// The client's `initialize` parameters.
-    pub params: &'a [u8],
-    pub handshake: Handshake,
-    pub forwarded: &'a HeaderMap,
-    /// Whose session it is; none if it is the gateway's own.
-    pub owner: Option<(SessionId, &'a Principal)>,
-}
-
-enum Transport {
+/// What is behind an instance.
+pub enum Transport {
     Stdio(Stdio),
     Seat(Seat),
     Http(Box<RemoteHttp>),
@@ -133,23 +58,22 @@ struct Settings {
 }
 
 impl Instance {
-    /// Starts the server and opens its session with the client's parameters.
-    pub async fn open(
-        server: &ServerName,
-        served: &Served,
-        opening: Opening<'_>,
-        pool: &Pool,
-        means: &Means,
-    ) -> Result<Self, OpenError> {
-        let open = Start { server, served, opening, pool, means }.run();
-        if let Recipe::Stdio(_) = served.recipe {
-            // Its patience begins with its turn.
-            return open.await;
-        }
-        let patience = served.start_timeout;
-        match tokio::time::timeout(patience, open).await {
-            Ok(opened) => opened,
-            Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
+    /// An instance that has just been opened.
+    #[must_use]
+    pub fn new(
+        transport: Transport,
+        result: Bytes,
+        client_set: ClientSet,
+        version: Option<Version>,
+    ) -> Self {
+        Self {
+            transport,
+            result,
+            client_set,
+            version,
+            told_initialized: false.into(),
+            lists: watch::Sender::new((0, None)),
+            settings: Mutex::default(),
         }
     }
 
@@ -167,7 +91,7 @@ impl Instance {
             && self.told_initialized.swap(true, std::sync::atomic::Ordering::AcqRel)
         {
             // A server must hear it once, and a repeated open has said it.
-            return pipe::accepted();
+            return replies::accepted();
         }
         match &self.transport {
             Transport::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
@@ -383,223 +307,4 @@ impl Instance {
             Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => Vec::new(),
         }
     }
-}
-
-/// One start of one server.
-struct Start<'a> {
-    server: &'a ServerName,
-    served: &'a Served,
-    opening: Opening<'a>,
-    pool: &'a Pool,
-    means: &'a Means,
-}
-
-impl Start<'_> {
-    async fn run(self) -> Result<Instance, OpenError> {
-        let params = String::from_utf8_lossy(self.opening.params);
-        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
-        let (transport, result) = match &self.served.recipe {
-            Recipe::Broken(reason) => {
-                let (server, reason) = (self.server.clone(), reason.clone());
-                return Err(OpenError::Misconfigured { server, reason });
-            }
-            Recipe::Stdio(program) => match self.seat(program).await? {
-                Some(opened) => opened,
-                None => self.stdio(program, message).await?,
-            },
-            Recipe::Sse(upstream) => self.sse(upstream, message).await?,
-            Recipe::Http(upstream) => match self.http(upstream, message).await? {
-                Ok(opened) => opened,
-                Err((_, error)) => return Err(self.refused(error)),
-            },
-            Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
-        };
-        let client_set = serde_json::from_slice::<Params<'_>>(self.opening.params)
-            .ok()
-            // A shared process was told of no capabilities.
-            .filter(|_| !matches!(transport, Transport::Seat(_)))
-            .map(|params| ClientSet::of(params.capabilities))
-            .unwrap_or_default();
-        let instance = Instance {
-            transport,
-            client_set,
-            version: Version::parse(&version_of(&result)),
-            result,
-            told_initialized: false.into(),
-            lists: watch::Sender::new((0, None)),
-            settings: Mutex::default(),
-        };
-        if self.opening.handshake == Handshake::Host {
-            let message = jsonrpc::notification(methods::INITIALIZED);
-            if let Ok(envelope) = Envelope::parse(&message) {
-                let forwarded = self.opening.forwarded;
-                instance.post(message.clone(), &envelope, true, self.pool, forwarded).await;
-            }
-        }
-        Ok(instance)
-    }
-
-    /// A seat at a shared process. None if it is not to be shared. The gateway's own
-    /// session sits at one that runs, and has its own process otherwise, since who
-    /// starts one also serves its pipes.
-    async fn seat(&self, program: &Program) -> Result<Option<(Transport, Bytes)>, OpenError> {
-        let Sharing { by, idle } = self.served.sharing;
-        let of = match (by, self.opening.owner) {
-            (Sharers::All, _) => None,
-            (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
-            (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
-        };
-        let key: HubKey = (self.server.clone(), of);
-        let hubs = &self.means.hubs;
-        let (seat, result) = match self.opening.owner {
-            Some((session, principal)) => {
-                let Means { rules, children, starts, journal, .. } = self.means;
-                let with = Beginning {
-                    program: program.clone(),
-                    rules: *rules,
-                    children: children.clone(),
-                    starts: Arc::clone(starts),
-                    journal: journal.clone(),
-                    principal: Some(principal.clone()),
-                    patience: self.served.start_timeout,
-                    idle,
-                };
-                hubs.seat(&key, session, self.rules(), with).await?
-            }
-            None => match hubs.seat_if_running(&key, self.rules()) {
-                Some(taken) => taken,
-                None => return Ok(None),
-            },
-        };
-        let params = serde_json::from_slice::<Params<'_>>(self.opening.params);
-        let requested = params.map(|params| params.protocol_version).unwrap_or_default();
-        let result = initialize::result_for(&result, &requested);
-        seat.pipe().may_prime(primes(&result));
-        Ok(Some((Transport::Seat(seat), result)))
-    }
-
-    async fn stdio(
-        &self,
-        program: &Program,
-        message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
-        let launch = Launch {
-            server: self.server,
-            served: self.served,
-            program,
-            rules: self.rules(),
-            means: self.means,
-            principal: self.opening.owner.map(|(_, principal)| principal),
-        };
-        let (stdio, result) = launch.run(&message).await?;
-        stdio.pipe().may_prime(primes(&result));
-        Ok((Transport::Stdio(stdio), result))
-    }
-
-    async fn sse(
-        &self,
-        upstream: &Upstream,
-        message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
-        let forwarded = self.opening.forwarded.clone();
-        let remote = RemoteSse::start(self.server, upstream, self.rules(), self.pool, forwarded)
-            .await
-            .map_err(|why| self.failed(why))?;
-        let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
-        let response = remote.post(message.clone(), &envelope, true).await;
-        let result = caller::result_of(response).await.map_err(|error| self.refused(error))?;
-        remote.pipe().may_prime(primes(&result));
-        Ok((Transport::Sse(remote), result))
-    }
-
-    /// The inner error is one by which the server perhaps says that it does not
-    /// speak this transport.
-    async fn http(
-        &self,
-        upstream: &Upstream,
-        message: Bytes,
-    ) -> Result<Result<(Transport, Bytes), (StatusCode, CallError)>, OpenError> {
-        let caller = Caller::new(upstream.clone());
-        let sent = caller.post(self.pool, None, message, self.opening.forwarded).await;
-        let response = sent.map_err(|failure| self.failed(failure.to_string()))?;
-        let status = response.status();
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let why = format!("it refuses the gateway's credentials ({status}); check \"headers\"");
-            return Err(self.failed(why));
-        }
-        let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
-        let result = match caller::result_of(response).await {
-            Ok(result) => result,
-            Err(error) if is_another_transport(status) => return Ok(Err((status, error))),
-            Err(error) => return Err(self.refused(error)),
-        };
-        let version = version_of(&result);
-        let (server, rules) = (self.server.clone(), self.rules());
-        let remote = RemoteHttp::opened(server, caller, rules, session, &version, primes(&result));
-        Ok(Ok((Transport::Http(Box::new(remote)), result)))
-    }
-
-    /// Streamable HTTP, and where the server does not speak it, HTTP+SSE
-    /// (2025-11-25, basic/transports, "Backwards Compatibility").
-    async fn either(
-        &self,
-        upstream: &Upstream,
-        message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
-        let known = &self.means.old_transport;
-        let is_old = known.lock().unwrap_or_else(PoisonError::into_inner).contains(self.server);
-        if is_old && let Ok(opened) = self.sse(upstream, message.clone()).await {
-            return Ok(opened);
-        }
-        let status = match self.http(upstream, message.clone()).await? {
-            Ok(opened) => return Ok(opened),
-            Err((status, _)) => status,
-        };
-        let opened = self.sse(upstream, message).await.map_err(|error| match error {
-            OpenError::Start { reason, .. } => self.failed(format!(
-                "it speaks neither Streamable HTTP (initialize answers {status}) nor HTTP+SSE \
-                 ({reason})"
-            )),
-            other => other,
-        })?;
-        tracing::info!(server = %self.server, "speaks HTTP+SSE; set its \"type\" to \"sse\" to save the first try");
-        known.lock().unwrap_or_else(PoisonError::into_inner).insert(self.server.clone());
-        Ok(opened)
-    }
-
-    fn rules(&self) -> Rules {
-        Rules { timeouts: self.served.timeouts, ..self.means.rules }
-    }
-
-    fn failed(&self, reason: String) -> OpenError {
-        OpenError::Start { server: self.server.clone(), reason }
-    }
-
-    fn refused(&self, error: CallError) -> OpenError {
-        match error {
-            CallError::Refused(reason) => {
-                OpenError::Refused { server: self.server.clone(), reason }
-            }
-            other => self.failed(other.to_string()),
-        }
-    }
-}
-
-/// What servers of the older transport answer to a POST where they have a stream.
-fn is_another_transport(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
-    )
-}
-
-/// Events without data are understood from 2025-11-25 on; older clients choke.
-fn primes(result: &[u8]) -> bool {
-    Version::parse(&version_of(result)).is_some_and(|version| version >= Version::V2025_11_25)
-}
-
-fn version_of(result: &[u8]) -> String {
-    serde_json::from_slice::<Outcome<'_>>(result)
-        .map(|outcome| outcome.protocol_version.into_owned())
-        .unwrap_or_default()
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
@@ -18,9 +17,10 @@ use crate::seam::{Body, Outcome};
 
 use super::inbox::{Inbox, Outbox};
 use super::mailbox::{Delivery, Mailbox, Refused};
+use super::replies::{self, accepted, refuse};
+use super::taker::{Taker, id_of_malformed, id_of_request};
 use super::timeout::{self, Timeouts};
-use crate::streams::{Bounds, EventId, Part, Reached};
-use crate::streams::{Way, response as events};
+use crate::streams::{Bounds, Part, Reached, Way, response as events};
 
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
@@ -37,34 +37,6 @@ pub struct Rules {
 
 /// Becomes the reason when nothing more comes from the server.
 pub type LostSignal = watch::Receiver<Option<Arc<str>>>;
-
-/// Who takes what a server's process says: one session, or all that share it.
-pub trait Taker: Send + Sync + 'static {
-    fn server(&self) -> &ServerName;
-
-    /// The longest line, in bytes.
-    fn line(&self) -> usize;
-
-    fn take(&self, message: Bytes) -> impl Future<Output = ()> + Send;
-
-    /// A line is too long to be kept, of which this is the beginning.
-    fn overflows(&self, head: &[u8], text: &str);
-
-    /// Lines that the server has not read a byte of, and will not.
-    fn unsent(&self, lines: &[u8]);
-
-    /// That line has ended, with this.
-    fn has_overflown(&self, _tail: &[u8]) {}
-
-    /// How many requests the server has answered.
-    fn answers(&self) -> u32;
-
-    /// Nothing more comes from the server.
-    fn end(&self);
-
-    /// Says for what reason, to whoever waits for it.
-    fn is_lost_because(&self, how: &str);
-}
 
 pub struct Pipe {
     pub server: ServerName,
@@ -210,7 +182,7 @@ impl Pipe {
 
     /// The GET stream, or what is left of the stream that the client comes back to.
     pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
-        listen(&mut self.mailbox(), last_event_id, self.way())
+        replies::listen(&mut self.mailbox(), last_event_id, self.way())
     }
 
     async fn take_one(&self, message: Bytes) {
@@ -399,102 +371,4 @@ impl Taker for Pipe {
         let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
         self.lost.send_replace(Some(why));
     }
-}
-
-/// The id of a request, as it stands in the line.
-#[must_use]
-pub fn id_of_request(line: &[u8]) -> Option<&str> {
-    let envelope = Envelope::parse(line).ok()?;
-    envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
-}
-
-/// Which request a line that is no message should have answered, if it says so.
-#[must_use]
-pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
-    #[derive(serde::Deserialize)]
-    struct Id<'a> {
-        #[serde(borrow)]
-        id: &'a RawValue,
-        method: Option<serde::de::IgnoredAny>,
-    }
-    let read: Id<'_> = serde_json::from_slice(line).ok()?;
-    read.method.is_none().then_some(read.id.get())
-}
-
-/// The GET stream of a session, or what is left of the stream that the client
-/// comes back to. What an earlier instance had is gone: then the client hears
-/// what became of its request, or that lists may have changed.
-pub fn listen(
-    mailbox: &mut Mailbox,
-    last_event_id: Option<&HeaderValue>,
-    way: Way,
-) -> Response<Body> {
-    let last = last_event_id.and_then(|id| id.to_str().ok());
-    let place = last.and_then(EventId::parse);
-    let known = place.as_ref().filter(|place| place.instance == mailbox.instance());
-    if let Some(place) = known
-        && let Some(stream) = mailbox.published(place.stream)
-    {
-        let reader = stream.read_after(place.number);
-        if reader.has_gap && stream.number == mailbox.unrelated().number {
-            say_that_lists_changed(mailbox);
-        }
-        let tag = mailbox.tag(&stream, place.request.as_deref());
-        mailbox.publish(&stream);
-        return events::event_stream(reader, tag, way);
-    }
-    if let (Some(place), Some(last)) = (&place, last)
-        && let Some(request) = &place.request
-    {
-        let text = "the answer is no longer there: its server's session was lost, or it was \
-                    fetched too late; the call may have run";
-        return events::last_words(last, jsonrpc::error(Some(request), code::SERVER_LOST, text));
-    }
-    match mailbox.listen() {
-        Ok(stream) => {
-            let reader = stream.read_on();
-            if last.is_some() || reader.has_gap {
-                say_that_lists_changed(mailbox);
-            }
-            mailbox.publish(&stream);
-            events::event_stream(reader, mailbox.tag(&stream, None), way)
-        }
-        Err(_) => conflict("another GET stream of this session is open"),
-    }
-}
-
-fn say_that_lists_changed(mailbox: &Mailbox) {
-    for list in ["tools", "prompts", "resources"] {
-        let method = format!("notifications/{list}/list_changed");
-        mailbox.unrelated().put(jsonrpc::notification(&method), Part::Notice);
-    }
-}
-
-pub fn accepted() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response
-}
-
-fn conflict(text: &str) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
-    *response.status_mut() = StatusCode::CONFLICT;
-    response
-}
-
-pub fn refuse(envelope: &Envelope<'_>, refused: Refused) -> Response<Body> {
-    let (status, text) = match refused {
-        Refused::DuplicateId => {
-            (StatusCode::BAD_REQUEST, "a request with this id is still in flight in this session")
-        }
-        Refused::TooMany => {
-            (StatusCode::TOO_MANY_REQUESTS, "too many requests in flight in this session")
-        }
-        Refused::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
-        Refused::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
-    };
-    let mut response =
-        events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
-    *response.status_mut() = status;
-    response
 }

@@ -21,8 +21,9 @@ use crate::protocol::methods;
 use crate::seam::{Body, Failure, Outcome, Pool, collect};
 
 use super::mailbox::{Mailbox, Refused};
-use super::pipe::{self, LostSignal, Rules};
+use super::pipe::{LostSignal, Rules};
 use super::pump;
+use super::replies;
 use super::timeout;
 use super::upstream::Caller;
 use crate::streams::{Way, response as events};
@@ -141,7 +142,7 @@ impl RemoteHttp {
         let requests: Vec<&Envelope<'_>> =
             messages.iter().copied().filter(|e| e.kind() == Kind::Request).collect();
         let about = requests.first().or(messages.first());
-        let Some(about) = about else { return pipe::accepted() };
+        let Some(about) = about else { return replies::accepted() };
         for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
             self.session.mailbox().cancel(message);
         }
@@ -194,12 +195,12 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let session = &self.session;
-        let Some(about) = requests.first() else { return pipe::accepted() };
+        let Some(about) = requests.first() else { return replies::accepted() };
         let expected = session.mailbox().expect(requests, session.rules.in_flight);
         let stream = match expected {
             Ok(stream) => stream,
             Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
-            Err(refused) => return pipe::refuse(about, refused),
+            Err(refused) => return replies::refuse(about, refused),
         };
         let reader = stream.read_on();
         let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
@@ -240,7 +241,7 @@ impl RemoteHttp {
         // A client that has its stream may count on the server having one.
         let mut heard = self.session.heard.subscribe();
         let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.wait_for(|heard| *heard)).await;
-        pipe::listen(&mut self.session.mailbox(), last_event_id, self.way())
+        replies::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 
     /// Ends the upstream's session; its answer does not matter.

@@ -18,7 +18,8 @@ use crate::protocol::sse::Decoder;
 use crate::seam::{Body, Pool, collect};
 
 use super::inbox::Outbox;
-use super::pipe::{LostSignal, Pipe, Rules, Taker};
+use super::pipe::{LostSignal, Pipe, Rules};
+use super::taker::Taker;
 use super::upstream::{Caller, Upstream, path_of};
 
 /// A server that opens its stream names its endpoint at once.

@@ -10,8 +10,9 @@ use crate::model::SessionId;
 use super::common_lists::CommonLists;
 use super::exchange::Exchange;
 use super::inbox::Outbox;
-use super::pipe::{LostSignal, Pipe, Rules, Taker};
+use super::pipe::{LostSignal, Pipe, Rules};
 use super::switchboard::Place;
+use super::taker::Taker;
 
 pub struct Seat {
     pipe: Arc<Pipe>,

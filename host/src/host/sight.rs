@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::model::{ServerName, SessionId, UnixMillis};
 
 use super::endpoint::Shared;
-use super::instance::Recipe;
 use super::journal::Journal;
+use super::served::Recipe;
 use super::tail::Line;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

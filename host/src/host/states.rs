@@ -6,7 +6,7 @@ use crate::model::ServerName;
 
 use super::backoff::Status;
 use super::endpoint::Shared;
-use super::instance::{Recipe, Served};
+use super::served::{Recipe, Served};
 use super::starts::ServerState;
 use super::table::Key;
 

@@ -18,10 +18,11 @@ use crate::seam::Body;
 use super::child::{Child, Children, Pipes, Program, StartError};
 use super::inbox::Outbox;
 use super::journal::Journal;
-use super::pipe::{LostSignal, Pipe, Rules, Taker};
+use super::pipe::{LostSignal, Pipe, Rules};
 use super::starts::Starts;
 use super::stderr;
 use super::tail::Tail;
+use super::taker::Taker;
 
 /// Time for what a process wrote before it ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);

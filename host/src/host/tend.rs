@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::seam::Pool;
 
 use super::endpoint::Shared;
-use super::instance::{Recipe, Served};
 use super::memory::Processes;
+use super::served::{Recipe, Served};
 
 /// However short the timeouts are.
 const SHORTEST: Duration = Duration::from_millis(50);

@@ -1,0 +1,74 @@
+//! A server as it is run here: how it is started, within what limits, and with
+//! what all servers of the host have in common.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::model::ServerName;
+
+use super::child::{Children, Program};
+use super::hub::{Hubs, Sharing};
+use super::journal::Journal;
+use super::pipe::Rules;
+use super::recycle::Recycling;
+use super::spares::Spares;
+use super::starts::Starts;
+use super::timeout::Timeouts;
+use super::upstream::Upstream;
+
+/// npx and uvx may install the server first.
+pub const START_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub enum Recipe {
+    Stdio(Program),
+    Http(Upstream),
+    /// HTTP+SSE, the transport of 2024-11-05.
+    Sse(Upstream),
+    /// The first that works, Streamable HTTP before HTTP+SSE.
+    HttpOrSse(Upstream),
+    /// Its configuration is wrong; the reason.
+    Broken(String),
+}
+
+/// One server, as it is run here.
+#[derive(Debug, Clone)]
+pub struct Served {
+    pub recipe: Recipe,
+    pub timeouts: Timeouts,
+    /// Headers of the client that reach a remote server.
+    pub passthrough: Vec<HeaderName>,
+    /// Longest time from its start to its answer to `initialize`.
+    pub start_timeout: Duration,
+    /// An instance that is not used for so long is ended, whoever listens; else
+    /// the host's default holds.
+    pub idle: Option<Duration>,
+    /// When an instance is ended at a quiet point.
+    pub recycling: Recycling,
+    /// Processes kept ahead of their first session.
+    pub warm: usize,
+    /// Sessions end when what the server held for them is lost.
+    pub ends_when_lost: bool,
+    /// Of a server with a process; a remote one keeps its sessions apart itself.
+    pub sharing: Sharing,
+}
+
+/// What every server of a host is run with.
+#[derive(Debug, Clone)]
+pub struct Means {
+    /// But for the timeouts, which are the server's.
+    pub rules: Rules,
+    pub children: Children,
+    pub starts: Arc<Starts>,
+    pub spares: Arc<Spares>,
+    /// What children write to stderr.
+    pub journal: Journal,
+    /// Servers of unknown transport that have been found to speak HTTP+SSE.
+    pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
+    /// The processes that sessions share.
+    pub hubs: Hubs,
+}
