@@ -39,6 +39,7 @@ mod memory;
 mod merge;
 mod messages;
 mod metrics;
+mod offers;
 mod open;
 mod openings;
 mod owned;

@@ -65,11 +65,19 @@ fn resident(pid: u32) -> Option<u64> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn a_process_of_this_one_is_found_with_what_it_uses() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // `spawn` returns before the program's pages are there: let it say something.
+        let mut echoed = [0];
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut echoed).unwrap();
         let used = Processes::look().memory_of(child.id());
         child.kill().unwrap();
         child.wait().unwrap();

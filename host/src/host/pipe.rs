@@ -144,9 +144,11 @@ impl Pipe {
                 }
             }
         };
-        for (message, envelope) in messages {
+        for (index, (message, envelope)) in messages.iter().enumerate() {
             if !self.send(splice::on_one_line(message.clone())).await {
-                return self.not_sent(first.unwrap_or(envelope));
+                let about = first.unwrap_or(envelope);
+                // What came before it may have been read.
+                return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
             }
             if envelope.method() == methods::CANCELLED {
                 self.mailbox().cancel(envelope);
@@ -164,10 +166,11 @@ impl Pipe {
         };
         match events::respond(reader, takes_events, self.way(), publish).await {
             Some(mut response) => {
-                // Nothing of it has been told: the edge may send it again.
+                // Nothing of it has been told: the edge may send it again. Of messages
+                // that came together others may have been read.
                 let outcome = stream.lost().map(|reached| match reached {
-                    Reached::Perhaps => Outcome::Sent,
-                    Reached::No => Outcome::UnknownSession,
+                    Reached::No if messages.len() == 1 => Outcome::UnknownSession,
+                    Reached::No | Reached::Perhaps => Outcome::Sent,
                 });
                 if let Some(outcome) = outcome
                     && matches!(response.body(), Body::Full(_))
@@ -370,5 +373,61 @@ impl Taker for Pipe {
     fn is_lost_because(&self, how: &str) {
         let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
         self.lost.send_replace(Some(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
+    const TWO: &str = r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#;
+
+    fn pipe() -> (Arc<Pipe>, Outbox) {
+        let rules = Rules {
+            line: 1000,
+            in_flight: 8,
+            kept: Bounds { events: 8, bytes: 1000 },
+            keep_alive: std::time::Duration::from_secs(15),
+            timeouts: Timeouts::default(),
+        };
+        Pipe::new(&ServerName::parse("s").unwrap(), rules)
+    }
+
+    /// What is said of messages to a server that goes away; `unread` it has not read.
+    async fn outcome(texts: &[&'static str], unread: &str) -> Option<Outcome> {
+        let (pipe, mut outbox) = pipe();
+        let envelopes: Vec<Envelope<'_>> =
+            texts.iter().map(|text| Envelope::parse(text.as_bytes()).unwrap()).collect();
+        let messages: Vec<(Bytes, &Envelope<'_>)> =
+            texts.iter().map(|text| Bytes::from_static(text.as_bytes())).zip(&envelopes).collect();
+        let posting = pipe.post_all(&messages, false);
+        let dying = async {
+            for _ in texts {
+                drop(outbox.recv().await.unwrap());
+            }
+            pipe.unsent(unread.as_bytes());
+            pipe.end();
+        };
+        let (response, ()) = tokio::join!(posting, dying);
+        Outcome::read(response.headers())
+    }
+
+    #[tokio::test]
+    async fn only_what_was_surely_not_read_may_be_sent_again() {
+        assert_eq!(outcome(&[ONE], "").await, Some(Outcome::Sent));
+        assert_eq!(outcome(&[ONE], ONE).await, Some(Outcome::UnknownSession));
+        // One of two was read: nobody knows what became of it.
+        assert_eq!(outcome(&[ONE, TWO], TWO).await, Some(Outcome::Sent));
+        assert_eq!(outcome(&[ONE, TWO], ONE).await, Some(Outcome::Sent));
+    }
+
+    #[tokio::test]
+    async fn what_finds_the_server_gone_is_sent_again() {
+        let (pipe, outbox) = pipe();
+        drop(outbox);
+        let envelope = Envelope::parse(ONE.as_bytes()).unwrap();
+        let response = pipe.post(Bytes::from_static(ONE.as_bytes()), &envelope, true).await;
+        assert_eq!(Outcome::read(response.headers()), Some(Outcome::UnknownSession));
     }
 }
