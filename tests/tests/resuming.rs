@@ -319,7 +319,8 @@ fn who_has_missed_something_on_the_get_stream_reads_its_lists_again() {
             }
             assert!(seen.len() <= 4 && !seen.contains(&1), "{path}: {seen:?}");
             say(&session, tool, 10);
-            assert_eq!(logged(&mut stream).1, 10, "{path}");
+            // The last of before may come after the answer to its call.
+            while logged(&mut stream).1 != 10 {}
         }
     });
 }

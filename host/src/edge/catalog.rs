@@ -180,7 +180,8 @@ impl Catalogs {
     }
 
     fn settle(&self, key: &Key, state: State) {
-        if let Some(entry) = lock(&self.entries).get_mut(key) {
+        let mut entries = lock(&self.entries);
+        if let Some(entry) = entries.get_mut(key) {
             if let State::Known(catalog) = &state
                 && let Some(before) = entry.before.take()
                 && before.lists_digest() != catalog.lists_digest()
@@ -189,6 +190,7 @@ impl Catalogs {
             }
             entry.state = state;
         }
+        // Under the lock: who sees the new entry finds what was merged stale.
         self.changes.send_modify(|count| *count += 1);
     }
 }

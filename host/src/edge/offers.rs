@@ -52,10 +52,12 @@ impl Worker {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.fetch_new(&members, set);
+            // Asked before the look: what comes between the two is not overlooked.
+            let all_known = self.missing(&members, set).is_empty();
             if let Some(found) = look(&self.merged(scope, &members, set)) {
                 return Some(found);
             }
-            if self.missing(&members, set).is_empty() {
+            if all_known {
                 return None;
             }
             match tokio::time::timeout_at(deadline, changes.changed()).await {
