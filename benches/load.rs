@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -54,14 +54,6 @@ async fn measure(target: Target, kit: &Kit, load: &Load) -> Result<Sample> {
 }
 
 fn kit(options: &Options) -> Kit {
-    let bridge = PathBuf::from(env!("CARGO_BIN_EXE_bench-bridge"));
-    let beside = bridge.parent().unwrap_or(Path::new("")).join("mooring");
-    Kit {
-        stdio_server: env!("CARGO_BIN_EXE_bench-stdio-server").into(),
-        http_server: env!("CARGO_BIN_EXE_bench-http-server").into(),
-        leash: env!("CARGO_BIN_EXE_bench-leash").into(),
-        mooring: options.mooring.clone().unwrap_or(beside),
-        threads: options.fixture_threads,
-        bridge,
-    }
+    let fixture = Path::new(env!("CARGO_BIN_EXE_bench-bridge"));
+    Kit::beside(fixture, options.mooring.clone(), options.fixture_threads)
 }

@@ -137,14 +137,6 @@ fn row(what: &str, count: usize, before: u64, with: u64, after: u64) {
 }
 
 fn kit(options: &Options) -> Kit {
-    let bridge = PathBuf::from(env!("CARGO_BIN_EXE_bench-bridge"));
-    let beside = bridge.parent().unwrap_or(Path::new("")).join("mooring");
-    Kit {
-        stdio_server: env!("CARGO_BIN_EXE_bench-stdio-server").into(),
-        http_server: env!("CARGO_BIN_EXE_bench-http-server").into(),
-        leash: env!("CARGO_BIN_EXE_bench-leash").into(),
-        mooring: options.mooring.clone().unwrap_or(beside),
-        threads: 1,
-        bridge,
-    }
+    let fixture = Path::new(env!("CARGO_BIN_EXE_bench-bridge"));
+    Kit::beside(fixture, options.mooring.clone(), 1)
 }

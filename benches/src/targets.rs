@@ -5,7 +5,7 @@ mod direct;
 mod haproxy;
 mod mooring;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -78,6 +78,19 @@ impl Target {
 }
 
 impl Kit {
+    /// The programs of one target folder, of which `fixture` is one.
+    pub fn beside(fixture: &Path, mooring: Option<PathBuf>, threads: usize) -> Self {
+        let program = |name: &str| fixture.with_file_name(name);
+        Self {
+            stdio_server: program("bench-stdio-server"),
+            http_server: program("bench-http-server"),
+            bridge: program("bench-bridge"),
+            leash: program("bench-leash"),
+            mooring: mooring.unwrap_or_else(|| program("mooring")),
+            threads,
+        }
+    }
+
     /// Starts an HTTP fixture and gives its port.
     async fn http_server(&self, sandbox: &mut Sandbox, name: &'static str) -> Result<u16> {
         sandbox.start(name, &self.http_server, |command| {

@@ -45,6 +45,7 @@ mod logs;
 mod lost_sessions;
 mod many_children;
 mod odd_values;
+mod old_upstreams;
 mod orders;
 mod pages;
 mod placement;

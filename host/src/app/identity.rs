@@ -4,11 +4,6 @@ use crate::config::{Mode, NodeMode};
 use crate::model::{NodeId, SessionId};
 use crate::store::DataFolder;
 
-/// The id that stands for a process without a cluster, in metrics and lists of
-/// instances.
-const STANDALONE: &str = "standalone";
-const COORDINATOR: &str = "coordinator";
-
 /// The node id of this process.
 ///
 /// A node without one gets a random id, kept in the data folder for hostname and
@@ -17,8 +12,8 @@ const COORDINATOR: &str = "coordinator";
 #[must_use]
 pub fn node_id(mode: &Mode, folder: &DataFolder, port: u16) -> NodeId {
     match mode {
-        Mode::Standalone => known(STANDALONE),
-        Mode::Coordinator(_) => known(COORDINATOR),
+        Mode::Standalone => NodeId::standalone(),
+        Mode::Coordinator(_) => NodeId::coordinator(),
         Mode::Node(NodeMode { id: Some(id), .. }) => id.clone(),
         Mode::Node(_) => kept(folder, port),
     }
@@ -50,14 +45,10 @@ fn kept(folder: &DataFolder, port: u16) -> NodeId {
     if let Some(id) = before {
         return id;
     }
-    let id = known(&format!("node-{}", SessionId::mint().short()));
+    let [a, b, c, d, ..] = *SessionId::mint().as_bytes();
+    let id = NodeId::numbered(u32::from_be_bytes([a, b, c, d]));
     if let Err(error) = folder.write(&file, format!("{id}\n").as_bytes()) {
         tracing::warn!("cannot keep the node's id: {error}; the next start gets another");
     }
     id
-}
-
-#[allow(clippy::expect_used, reason = "literals and hexadecimal digits are valid ids")]
-fn known(id: &str) -> NodeId {
-    NodeId::parse(id).expect("a valid node id")
 }

@@ -157,7 +157,7 @@ impl Worker {
         server: &ServerName,
     ) -> Rewriter {
         let merged = self.offers_now(scope, session.client_set());
-        Rewriter { server: server.clone(), uris: merged.shared_uris(server), tasks: false }
+        Rewriter { server: server.clone(), uris: merged.uris.shared(server), tasks: false }
     }
 
     /// The owner of what the request names, and the message as the owner knows it.
@@ -169,7 +169,7 @@ impl Worker {
         if destination == Destination::Resource {
             let raw = target.uri.ok_or_else(|| missing("uri"))?;
             let uri = splice::string(raw).ok_or_else(|| missing("uri"))?;
-            return match self.find(scope, session, |merged| merged.resource(&uri)).await {
+            return match self.find(scope, session, |merged| merged.uris.resource(&uri)).await {
                 Some(owner) => Ok(addressed(message, raw, &uri, owner)),
                 None => Err(Refusal::ResourceNotFound(uri)),
             };
@@ -206,10 +206,10 @@ impl Worker {
             let uri = splice::string(raw).unwrap_or_default();
             let fixed = uri.split('{').next().unwrap_or("");
             let find = |merged: &Merged| {
-                let known = merged.template(&uri).or_else(|| merged.resource(&uri));
+                let known = merged.uris.template(&uri).or_else(|| merged.uris.resource(&uri));
                 // A template that no list has, of a server whose others begin so.
                 known.or_else(|| {
-                    let owner = merged.resource(fixed)?;
+                    let owner = merged.uris.resource(fixed)?;
                     Some(Owner { name: uri.clone(), ..owner })
                 })
             };

@@ -20,6 +20,8 @@ use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, Target};
 use crate::seam::{Body, Cut, Facts, Failure, Handshake, Note, Outcome, Why};
+use crate::streams::EventId;
+use crate::streams::response::too_late;
 
 use super::Worker;
 use super::affinity::Token;
@@ -221,6 +223,40 @@ impl Worker {
                 Err(Refusal::Lost { server: server.clone(), why })
             }
         }
+    }
+
+    /// The rest of the stream of a request, from the host that has it. Where it is
+    /// gone nobody has it: no server is started to say so.
+    pub(super) async fn resume(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+        place: EventId,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(request) = place.request else {
+            let delivered = self.deliver(context, session, server, outgoing).await?;
+            return Ok(delivered.response);
+        };
+        let was_open = self.edge.bindings.get(session.id, server).is_some();
+        if let Some(node) = self.holder(session, server, &[]).await {
+            let get = self.request_for(&node, server, session, outgoing, Some(context));
+            match self.call(&node, server, get).await {
+                Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
+                Ok(_) => {}
+                Err(Failure::NotSent(reason)) => self.suspect(&node.id, &reason),
+                Err(Failure::Broken(why)) => {
+                    self.suspect(&node.id, &why);
+                    return Err(Refusal::Lost { server: server.clone(), why });
+                }
+            }
+        }
+        if was_open && self.ends_when_lost(server) {
+            self.end_lost(session, server).await?;
+        }
+        let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
+        Ok(too_late(last.unwrap_or_default(), &request))
     }
 
     /// The node that holds the session. After a start of the gateway a session

@@ -1,4 +1,5 @@
-//! Several servers' catalogues as one: names, lists, and who owns what.
+//! Several servers' catalogues as one: names, lists, and who owns what. Resources
+//! and templates, whose names are URIs, are in `uris`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::protocol::catalog::Catalog;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
+use super::uris::Uris;
 use super::{Member, Selection};
 
 /// When a name carries its server's in front.
@@ -51,24 +53,8 @@ pub struct Merged {
     items: HashMap<List, Arc<Vec<Bytes>>>,
     tools: HashMap<String, Owner>,
     prompts: HashMap<String, Owner>,
-    resources: HashMap<String, Owner>,
-    templates: Vec<Template>,
-    /// URIs that several servers have: by server, its own and the one shown.
-    shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
-    /// What stands in front of the URIs of a server that shares some.
-    aliases: HashMap<String, ServerName>,
+    pub uris: Uris,
     pub instructions: Option<String>,
-}
-
-#[derive(Debug)]
-struct Template {
-    /// As shown.
-    text: String,
-    /// What comes before the first variable, as shown.
-    fixed: String,
-    /// How much of that is not the server's own.
-    alias: usize,
-    server: ServerName,
 }
 
 impl Merged {
@@ -85,7 +71,7 @@ impl Merged {
             }
         }
         for list in [List::Resources, List::Templates] {
-            let items = merged.located(parts, list);
+            let items = merged.uris.place(parts, list);
             merged.keep(list, items);
         }
         merged
@@ -116,125 +102,6 @@ impl Merged {
     #[must_use]
     pub fn prompt(&self, name: &str) -> Option<&Owner> {
         self.prompts.get(name)
-    }
-
-    /// The owner of a URI: listed, or of a template that begins like it, or the
-    /// only server with that scheme. Its name is the owner's own for it.
-    #[must_use]
-    pub fn resource(&self, uri: &str) -> Option<Owner> {
-        if let Some(owner) = self.resources.get(uri) {
-            return Some(owner.clone());
-        }
-        if let Some((alias, own)) = uri.split_once('+')
-            && let Some(server) = self.aliases.get(alias)
-        {
-            return Some(Owner { server: server.clone(), name: own.to_owned() });
-        }
-        let owned = |server: &ServerName| Owner { server: server.clone(), name: uri.to_owned() };
-        let begins = self.templates.iter().filter(|t| t.alias == 0 && uri.starts_with(&t.fixed));
-        if let Some(template) = begins.max_by_key(|template| template.fixed.len()) {
-            return Some(owned(&template.server));
-        }
-        let (scheme, _) = uri.split_once(':')?;
-        let same_scheme = |other: &str| other.split_once(':').is_some_and(|(s, _)| s == scheme);
-        let listed = self.resources.iter().filter(|(uri, _)| same_scheme(uri));
-        let listed = listed.map(|(_, owner)| &owner.server);
-        let templates = self.templates.iter().filter(|t| same_scheme(&t.fixed)).map(|t| &t.server);
-        let mut owners = listed.chain(templates);
-        let first = owners.next()?;
-        owners.all(|owner| owner == first).then(|| owned(first))
-    }
-
-    /// The owner of a template, and its own text for it.
-    #[must_use]
-    pub fn template(&self, text: &str) -> Option<Owner> {
-        let template = self.templates.iter().find(|template| template.text == text)?;
-        let name = text.get(template.alias..)?.to_owned();
-        Some(Owner { server: template.server.clone(), name })
-    }
-
-    /// URIs of a server that are shown under another name, since an earlier server
-    /// of the scope has them too.
-    #[must_use]
-    pub fn shared_uris(&self, server: &ServerName) -> Arc<HashMap<String, String>> {
-        self.shared.get(server).cloned().unwrap_or_default()
-    }
-
-    fn located(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
-        let mut items = Vec::new();
-        for part in parts {
-            for raw in part.catalog.items(list) {
-                items.extend(self.place(&part.member.server, list, raw));
-            }
-        }
-        items
-    }
-
-    /// Gives a resource or template its place. None if its server has it twice.
-    fn place(&mut self, server: &ServerName, list: List, raw: &RawValue) -> Option<Bytes> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Item<'a> {
-            #[serde(borrow)]
-            uri: Option<&'a RawValue>,
-            #[serde(borrow)]
-            uri_template: Option<&'a RawValue>,
-        }
-        let text = Bytes::copy_from_slice(raw.get().as_bytes());
-        let item: Item<'_> = serde_json::from_slice(&text).ok()?;
-        let value = if list == List::Resources { item.uri } else { item.uri_template }?;
-        let own = splice::string(value)?;
-        let taken = match list {
-            List::Resources => self.resources.get(&own).map(|owner| &owner.server),
-            _ => self.templates.iter().find(|t| t.text == own).map(|t| &t.server),
-        };
-        let (alias, edits) = match taken {
-            None => (String::new(), Vec::new()),
-            Some(owner) if owner == server => return None,
-            Some(_) => {
-                let alias = format!("{}+", self.alias(server));
-                let shown = splice::quoted(&format!("{alias}{own}"));
-                (alias, splice::span(&text, value).map(|span| (span, shown)).into_iter().collect())
-            }
-        };
-        let shown = format!("{alias}{own}");
-        if list == List::Resources {
-            if !alias.is_empty() {
-                let shared = self.shared.entry(server.clone()).or_default();
-                Arc::make_mut(shared).insert(own.clone(), shown.clone());
-            }
-            self.resources.insert(shown, Owner { server: server.clone(), name: own });
-        } else {
-            let fixed = shown.split('{').next().unwrap_or("").to_owned();
-            let (alias, server) = (alias.len(), server.clone());
-            self.templates.push(Template { text: shown, fixed, alias, server });
-        }
-        Some(splice::edit(&text, edits))
-    }
-
-    /// What goes in front of a server's URIs: the characters of a URI's scheme
-    /// alone (RFC 3986 §3.1), since clients check that.
-    fn alias(&mut self, server: &ServerName) -> String {
-        if let Some((alias, _)) = self.aliases.iter().find(|(_, owner)| *owner == server) {
-            return alias.clone();
-        }
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-        let mut alias: String = server
-            .as_str()
-            .chars()
-            .map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' })
-            .collect();
-        if !alias.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            alias.insert(0, 's');
-        }
-        let free = std::iter::once(alias.clone()).chain((2..).map(|n| format!("{alias}-{n}")));
-        let alias =
-            free.into_iter().find(|alias| !self.aliases.contains_key(alias)).unwrap_or(alias);
-        tracing::warn!(
-            "{server} has resources that another server has too: their URIs are shown with {alias}+ in front"
-        );
-        self.aliases.insert(alias.clone(), server.clone());
-        alias
     }
 }
 
@@ -413,44 +280,5 @@ mod tests {
         assert!(merged.tool("a-y").is_some());
         assert!(merged.tool("b-y").is_some());
         assert!(merged.tool("y").is_none());
-    }
-
-    #[test]
-    fn a_uri_is_found_by_list_by_template_and_by_scheme() {
-        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let (a, b) = (member("a"), member("b"));
-        let mut one = catalog(&[]);
-        one.resources = vec![raw(r#"{"uri":"note://1"}"#)];
-        let mut two = catalog(&[]);
-        two.templates = vec![raw(r#"{"uriTemplate":"file:///tmp/{path}"}"#)];
-        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
-        let owner = |uri| merged.resource(uri).map(|owner| owner.server.to_string());
-        assert_eq!(owner("note://1").as_deref(), Some("a"));
-        assert_eq!(owner("note://2").as_deref(), Some("a"));
-        assert_eq!(owner("file:///tmp/x").as_deref(), Some("b"));
-        assert_eq!(owner("http://x"), None);
-    }
-
-    #[test]
-    fn a_uri_that_two_servers_have_is_shown_twice_and_each_is_found() {
-        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let (a, b) = (member("a"), member("B c"));
-        let mut one = catalog(&[]);
-        one.resources = vec![raw(r#"{"uri":"note://1","x":1e400}"#)];
-        one.templates = vec![raw(r#"{"uriTemplate":"note://{id}"}"#)];
-        let merged = merge(&[(&a, &one), (&b, &one)], PrefixMode::Always);
-        assert_eq!(
-            merged.result(List::Resources),
-            r#"{"resources":[{"uri":"note://1","x":1e400},{"uri":"b-c+note://1","x":1e400}]}"#
-        );
-        let owner = |uri| merged.resource(uri).map(|o| format!("{} {}", o.server, o.name));
-        assert_eq!(owner("note://1").as_deref(), Some("a note://1"));
-        assert_eq!(owner("b-c+note://1").as_deref(), Some("B c note://1"));
-        assert_eq!(owner("b-c+note://7").as_deref(), Some("B c note://7"));
-        assert_eq!(owner("note://7").as_deref(), Some("a note://7"));
-        let template = merged.template("b-c+note://{id}").unwrap();
-        assert_eq!((template.server.as_str(), template.name.as_str()), ("B c", "note://{id}"));
-        assert_eq!(merged.shared_uris(&b.server)["note://1"], "b-c+note://1");
-        assert!(merged.shared_uris(&a.server).is_empty());
     }
 }

@@ -53,6 +53,7 @@ mod settle;
 mod streamable;
 mod tasks;
 mod through;
+mod uris;
 mod vigil;
 
 use std::sync::Arc;

@@ -214,14 +214,13 @@ impl Worker {
             return self.get_aggregate(context, scope, &session, accept, last_event_id).await;
         };
         let outgoing = Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
-        let delivered = self.deliver(context, &session, server, &outgoing).await?;
-        let response = relay(delivered.response);
         // A stream of a request ends with its answer; the session's own does not.
-        Ok(if is_resumption(&outgoing) {
-            response
-        } else {
-            Through::wrap(response, self, context, &session, server)
-        })
+        if let Some(place) = resumption(&outgoing) {
+            let resumed = self.resume(context, &session, server, &outgoing, place).await;
+            return resumed.map(relay);
+        }
+        let delivered = self.deliver(context, &session, server, &outgoing).await?;
+        Ok(Through::wrap(relay(delivered.response), self, context, &session, server))
     }
 
     async fn get_aggregate(
@@ -240,10 +239,13 @@ impl Worker {
         let own = HeaderValue::from_str(own).ok();
         let outgoing =
             Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id: own };
-        let delivered = self.deliver(context, session, &server, &outgoing).await?;
+        let response = match resumption(&outgoing) {
+            Some(place) => self.resume(context, session, &server, &outgoing, place).await?,
+            None => self.deliver(context, session, &server, &outgoing).await?.response,
+        };
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = true;
-        Ok(rewritten(delivered.response, rewriter, None, self.edge.config.line).await)
+        Ok(rewritten(response, rewriter, None, self.edge.config.line).await)
     }
 
     /// Ends the session everywhere, and for the id's remaining life.
@@ -335,10 +337,10 @@ enum Kept {
     Larger(Body, Cut),
 }
 
-/// Whether the client comes back to the stream of a request.
-fn is_resumption(outgoing: &Outgoing) -> bool {
+/// The place in the stream of a request that the client comes back to.
+fn resumption(outgoing: &Outgoing) -> Option<EventId> {
     let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
-    last.and_then(EventId::parse).is_some_and(|place| place.stream != EventId::GET)
+    last.and_then(EventId::parse).filter(|place| place.stream != EventId::GET)
 }
 
 fn check_media(context: &Context) -> Result<(), Refusal> {

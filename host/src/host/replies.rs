@@ -35,9 +35,7 @@ pub fn listen(
     if let (Some(place), Some(last)) = (&place, last)
         && let Some(request) = &place.request
     {
-        let text = "the answer is no longer there: its server's session was lost, or it was \
-                    fetched too late; the call may have run";
-        return events::last_words(last, jsonrpc::error(Some(request), code::SERVER_LOST, text));
+        return events::too_late(last, request);
     }
     match mailbox.listen() {
         Ok(stream) => {

@@ -78,6 +78,25 @@ name!(
     |c: char| !c.is_control() && c != '/'
 );
 
+impl NodeId {
+    /// The only process of a standalone gateway, in metrics and lists of instances.
+    #[must_use]
+    pub fn standalone() -> Self {
+        Self("standalone".into())
+    }
+
+    #[must_use]
+    pub fn coordinator() -> Self {
+        Self("coordinator".into())
+    }
+
+    /// For a node that nobody has named.
+    #[must_use]
+    pub fn numbered(number: u32) -> Self {
+        Self(format!("node-{number:08x}").into())
+    }
+}
+
 fn check(text: &str, max: usize, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
@@ -98,6 +117,9 @@ mod tests {
     #[test]
     fn a_node_id_is_safe_in_a_cookie_a_header_and_a_path() {
         assert!(NodeId::parse("node-1.eu_west").is_ok());
+        for made in [NodeId::standalone(), NodeId::coordinator(), NodeId::numbered(7)] {
+            assert_eq!(NodeId::parse(made.as_str()), Ok(made));
+        }
         for bad in ["", "a b", "a;b", "ä", "a/b", "a\n"] {
             assert!(NodeId::parse(bad).is_err(), "{bad:?}");
         }

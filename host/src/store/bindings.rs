@@ -10,68 +10,11 @@ use std::time::Duration;
 
 use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
 
+use super::record::{Binding, Record, Report};
+
 const SHARDS: usize = 64;
 /// Subscriptions of one session that are kept for a new instance.
 const MAX_SUBSCRIPTIONS: usize = 1000;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Binding {
-    pub node: NodeId,
-    pub since: UnixMillis,
-    pub last_used: UnixMillis,
-    /// Decided here, not learnt from a node: a node that comes back later does
-    /// not take the session back from where it lives now.
-    decided_here: bool,
-}
-
-impl Binding {
-    fn decided(node: &NodeId, now: UnixMillis) -> Self {
-        Self { node: node.clone(), since: now, last_used: now, decided_here: true }
-    }
-}
-
-/// Everything known of one session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    pub created: UnixMillis,
-    pub last_used: UnixMillis,
-    pub servers: Vec<(ServerName, Binding)>,
-    /// What the client asked for with `logging/setLevel`, as JSON.
-    pub log_level: Option<Arc<str>>,
-    /// Resources that the client is subscribed to, as their servers name them.
-    pub subscriptions: Vec<(ServerName, Arc<str>)>,
-    /// Whose session it is, as far as that is counted.
-    principal: Option<Principal>,
-}
-
-impl Record {
-    fn new(now: UnixMillis) -> Self {
-        Self {
-            created: now,
-            last_used: now,
-            servers: Vec::new(),
-            log_level: None,
-            subscriptions: Vec::new(),
-            principal: None,
-        }
-    }
-
-    /// The binding that was used last.
-    #[must_use]
-    pub fn latest(&self) -> Option<&(ServerName, Binding)> {
-        self.servers.iter().max_by_key(|(_, binding)| binding.last_used)
-    }
-}
-
-/// What came of a node's report that it holds a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    Taken,
-    /// Another node has it and keeps it: the reporting one is to close it.
-    Older(NodeId),
-    /// The reporting node opened it earlier: this one is to close it.
-    Replaced(NodeId),
-}
 
 #[derive(Default)]
 pub struct Bindings {

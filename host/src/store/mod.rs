@@ -6,8 +6,10 @@
 
 mod bindings;
 mod data;
+mod record;
 mod records;
 
-pub use bindings::{Binding, Bindings, Record, Report};
+pub use bindings::Bindings;
 pub use data::DataFolder;
+pub use record::{Binding, Record, Report};
 pub use records::Records;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::{Instant, Sleep};
 
-use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice, sse};
 use crate::seam::Body;
 
@@ -87,10 +87,13 @@ pub fn event_stream(reader: Reader, tag: Tag, way: Way) -> Response<Body> {
     response
 }
 
-/// A stream of these events alone, for a client that comes back too late.
-pub fn last_words(id: &str, message: Bytes) -> Response<Body> {
-    let event = sse::event_with_id(id, &message);
-    let mut response = Response::new(Body::from(event));
+/// For a client that comes back too late to the answer of its request: that it is
+/// gone, as an event with the id that the client has named.
+pub fn too_late(last_event_id: &str, request: &str) -> Response<Body> {
+    let text = "the answer is no longer there: its server's session was lost, or it was fetched \
+                too late; the call may have run";
+    let answer = jsonrpc::error(Some(request), code::SERVER_LOST, text);
+    let mut response = Response::new(Body::from(sse::event_with_id(last_event_id, &answer)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
