@@ -141,10 +141,10 @@ impl Table {
     pub fn enter(&self, key: &Key) -> Entry {
         self.locked(|slots| {
             if let Some(slot) = slots.get_mut(key) {
-                let usable = match &*slot.opened.borrow() {
-                    None => !is_abandoned(&slot.opened),
-                    Some(Ok(instance)) => !instance.is_lost(),
-                    Some(Err(_)) => false,
+                let usable = match Look::at(&slot.opened) {
+                    Look::Opening => true,
+                    Look::Ready(instance) => !instance.is_lost(),
+                    Look::Failed | Look::Abandoned => false,
                 };
                 if usable {
                     slot.awaited = Some(Instant::now());
@@ -192,22 +192,20 @@ impl Table {
             let mut stale: Vec<Key> = Vec::new();
             for (key, slot) in slots.iter_mut() {
                 let own = own(&key.1);
-                let is_used = match &*slot.opened.borrow() {
-                    None => !is_abandoned(&slot.opened),
-                    Some(Err(_)) => {
+                let is_used = match Look::at(&slot.opened) {
+                    Look::Opening => true,
+                    Look::Failed | Look::Abandoned => {
                         stale.push(key.clone());
                         continue;
                     }
-                    Some(Ok(instance)) => {
+                    Look::Ready(instance) => {
                         let counts = own.is_none() || instance.is_subscribed();
-                        !slot.is_quiet(instance) || (counts && instance.is_busy())
+                        !slot.is_quiet(&instance) || (counts && instance.is_busy())
                     }
                 };
                 if is_used {
                     slot.last_used = now;
-                } else if is_abandoned(&slot.opened)
-                    || now.duration_since(slot.last_used) > own.unwrap_or(default)
-                {
+                } else if now.duration_since(slot.last_used) > own.unwrap_or(default) {
                     stale.push(key.clone());
                 }
             }
@@ -250,11 +248,10 @@ impl Table {
         self.locked(|slots| {
             let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
             let glimpse = |(key, slot): (&Key, &Slot)| {
-                let instance = match &*slot.opened.borrow() {
-                    None if is_abandoned(&slot.opened) => return None,
-                    None => None,
-                    Some(Ok(instance)) => Some(Arc::clone(instance)),
-                    Some(Err(_)) => return None,
+                let instance = match Look::at(&slot.opened) {
+                    Look::Opening => None,
+                    Look::Ready(instance) => Some(instance),
+                    Look::Failed | Look::Abandoned => return None,
                 };
                 let unused = clock.saturating_duration_since(slot.last_used);
                 let last_used = now.minus(unused);
@@ -275,13 +272,79 @@ impl Table {
 }
 
 fn instance_of(slot: Slot) -> Option<Arc<Instance>> {
-    match &*slot.opened.borrow() {
-        Some(Ok(instance)) => Some(Arc::clone(instance)),
-        _ => None,
+    match Look::at(&slot.opened) {
+        Look::Ready(instance) => Some(instance),
+        Look::Opening | Look::Failed | Look::Abandoned => None,
     }
 }
 
-/// Whoever was opening it is gone without a result.
-fn is_abandoned(opened: &watch::Receiver<Opened>) -> bool {
-    opened.borrow().is_none() && opened.has_changed().is_err()
+/// What has become of an opening.
+enum Look {
+    Opening,
+    Ready(Arc<Instance>),
+    Failed,
+    /// Whoever was opening it is gone without a result.
+    Abandoned,
+}
+
+impl Look {
+    /// Reads the channel once: a second `borrow` during the first waits for ever if
+    /// the sender has begun to wait in between. `has_changed` takes no lock.
+    fn at(opened: &watch::Receiver<Opened>) -> Self {
+        match &*opened.borrow() {
+            None if opened.has_changed().is_err() => Self::Abandoned,
+            None => Self::Opening,
+            Some(Ok(instance)) => Self::Ready(Arc::clone(instance)),
+            Some(Err(_)) => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    /// Openings that end while others look at the table.
+    #[test]
+    fn looking_at_openings_never_stops_them() {
+        const OPENINGS: usize = 200_000;
+        let table = Arc::new(Table::default());
+        let over = Arc::new(AtomicBool::new(false));
+        let (done, all) = mpsc::channel();
+        for _ in 0..2 {
+            let (table, done) = (Arc::clone(&table), done.clone());
+            thread::spawn(move || {
+                let server = ServerName::parse("s").unwrap();
+                for _ in 0..OPENINGS {
+                    let key = (SessionId::mint(), server.clone());
+                    if let Entry::Opening(sender) = table.enter(&key) {
+                        let (server, reason) = (server.clone(), String::new());
+                        sender.send_replace(Some(Err(OpenError::Start { server, reason })));
+                    }
+                    table.remove(&key);
+                }
+                done.send(()).unwrap();
+            });
+        }
+        let looks: [fn(&Table); 2] = [
+            |table| drop(table.slots(None)),
+            |table| drop(table.take_idle(|_| None, Duration::from_secs(9))),
+        ];
+        for look in looks {
+            let (table, over) = (Arc::clone(&table), Arc::clone(&over));
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    look(&table);
+                }
+            });
+        }
+        for _ in 0..2 {
+            all.recv_timeout(Duration::from_secs(20)).expect("nobody waits for ever");
+        }
+        over.store(true, Ordering::Relaxed);
+    }
 }
