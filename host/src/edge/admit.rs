@@ -79,9 +79,10 @@ pub fn check_bearer(config: &EdgeConfig, headers: &HeaderMap) -> Result<Principa
 }
 
 fn is_allowed(host: &str, allowed: &[String]) -> bool {
-    let host = host.to_ascii_lowercase();
-    let name = without_port(&host);
-    LOOPBACK.contains(&name) || allowed.iter().any(|listed| *listed == host || listed == name)
+    let name = without_port(host);
+    let mut names = LOOPBACK.iter().copied().chain(allowed.iter().map(String::as_str));
+    names.any(|listed| listed.eq_ignore_ascii_case(name))
+        || allowed.iter().any(|listed| listed.eq_ignore_ascii_case(host))
 }
 
 fn without_port(authority: &str) -> &str {

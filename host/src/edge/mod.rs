@@ -19,6 +19,7 @@
 //! The edge starts no process and knows no cluster: it sees a topology snapshot,
 //! a strategy and a [`crate::seam::Link`].
 
+mod activity;
 mod admission;
 mod admit;
 mod affinity;

@@ -1,7 +1,7 @@
 //! A replica's response on its way to the client.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 
 use crate::protocol::headers;
 use crate::seam::Body;
@@ -19,14 +19,19 @@ const SHOWN: [HeaderName; 6] = [
 /// Frames pass as they come; of the headers, what is the client's business.
 pub fn relay(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    let mut relayed = Response::new(body);
-    *relayed.status_mut() = parts.status;
-    for name in SHOWN {
-        if let Some(value) = parts.headers.remove(&name) {
-            relayed.headers_mut().insert(name, value);
+    // Mostly there is nothing else: then nothing is built anew.
+    if !parts.headers.keys().all(|name| SHOWN.contains(name)) {
+        let mut shown = HeaderMap::with_capacity(SHOWN.len());
+        for name in SHOWN {
+            if let Some(value) = parts.headers.remove(&name) {
+                shown.insert(name, value);
+            }
         }
+        parts.headers = shown;
     }
-    relayed
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Response::from_parts(parts, body)
 }
 
 /// A JSON response of the edge's own.

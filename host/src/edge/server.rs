@@ -7,22 +7,19 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::protocol::headers;
-use crate::seam::Body;
+use crate::seam::{Body, Wire};
 
+use super::activity::{Activity, InUse};
 use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
 use super::{Worker, admit, classify};
 
-/// A client that takes longer for its request head is cut off; idle keep-alive
-/// connections end by it too.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 /// Beside the largest header block, what hyper reads along of the body.
 const REQUEST_ROOM: usize = 16 * 1024;
 /// After running out of descriptors, until the next accept.
@@ -87,16 +84,19 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limit = worker.edge.config.header_block;
+    let activity = Arc::new(Activity::default());
+    let used = Arc::clone(&activity);
     let shared = Arc::new((worker, routes, Memory::default(), draining.clone()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let shared = Arc::clone(&shared);
+        let (shared, in_use) = (Arc::clone(&shared), used.begin());
         async move {
             let (worker, routes, memory, draining) = &*shared;
             let request = request.map(Body::Incoming);
             // A stream of HTTP+SSE carries answers: it ends itself once they are given.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let response = route(worker, &**routes, memory, request, (peer, local), draining).await;
+            let peers = (peer, local);
+            let response = route(worker, &**routes, memory, request, peers, draining, in_use).await;
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream has no end of its own: a drain would wait for it.
                 let mut draining = draining.clone();
@@ -107,20 +107,19 @@ async fn connection(
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(limit + REQUEST_ROOM);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = until(&mut draining) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    builder.max_buf_size(limit + REQUEST_ROOM);
+    let mut connection = std::pin::pin!(builder.serve_connection(Wire::new(stream), service));
+    let mut silence = std::pin::pin!(activity.silence());
+    let mut is_draining = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => break ended,
+            () = until(&mut draining), if !is_draining => {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut silence => return,
         }
     };
     if let Err(error) = ended {
@@ -140,16 +139,19 @@ async fn route(
     mut request: Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &watch::Receiver<bool>,
+    in_use: InUse,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
     if header_block(&request) > limit {
         return Refusal::HeadersTooLarge(limit).response(None);
     }
     if routes.takes(request.uri().path()) {
-        return routes.serve(worker, request, peer, local).await;
+        let response = routes.serve(worker, request, peer, local).await;
+        return response.map(|body| body.with_guard(in_use));
     }
     headers::strip_internal(request.headers_mut());
-    let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
     let response = match mcp(worker, memory, request, (peer, local), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 
 use super::Metrics;
+use super::activity::InUse;
 
 /// Lives as long as the response's body.
 pub struct Settle {
@@ -15,11 +16,12 @@ pub struct Settle {
     method: Method,
     path: String,
     status: Option<StatusCode>,
+    _in_use: InUse,
 }
 
 impl Settle {
     #[must_use]
-    pub fn begin(metrics: &Arc<Metrics>, method: &Method, path: &str) -> Self {
+    pub fn begin(metrics: &Arc<Metrics>, method: &Method, path: &str, in_use: InUse) -> Self {
         metrics.began();
         Self {
             metrics: Arc::clone(metrics),
@@ -31,6 +33,7 @@ impl Settle {
                 String::new()
             },
             status: None,
+            _in_use: in_use,
         }
     }
 

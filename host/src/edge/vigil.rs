@@ -58,13 +58,22 @@ impl Worker {
         server: &ServerName,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
-        let call = self.link.call(&node.reach, server, request);
         if node.reach == Reach::Local {
-            return call.await;
+            return Ok(self.link.here(server, request).await);
         }
+        // Boxed, so that calls in this process do not carry it about.
+        Box::pin(self.call_far(node, server, request)).await
+    }
+
+    async fn call_far(
+        &self,
+        node: &Node,
+        server: &ServerName,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failure> {
         let response = tokio::select! {
             biased;
-            answered = call => answered?,
+            answered = self.link.call(&node.reach, server, request) => answered?,
             () = Vigil::over(self, &node.id) => {
                 return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
             }

@@ -201,10 +201,10 @@ impl Instance {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().lost().is_some(),
-            Transport::Seat(seat) => seat.pipe().lost().is_some(),
-            Transport::Sse(remote) => remote.pipe().lost().is_some(),
-            Transport::Http(remote) => remote.lost().is_some(),
+            Transport::Stdio(stdio) => stdio.pipe().is_lost(),
+            Transport::Seat(seat) => seat.pipe().is_lost(),
+            Transport::Sse(remote) => remote.pipe().is_lost(),
+            Transport::Http(remote) => remote.is_lost(),
         }
     }
 

@@ -73,10 +73,10 @@ impl Pipe {
         self.primes.store(primes, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Why the server is gone, if it is.
+    /// Whether the server is gone.
     #[must_use]
-    pub fn lost(&self) -> Option<Arc<str>> {
-        self.lost.borrow().clone()
+    pub fn is_lost(&self) -> bool {
+        self.lost.borrow().is_some()
     }
 
     #[must_use]

@@ -105,8 +105,8 @@ impl RemoteHttp {
     }
 
     #[must_use]
-    pub fn lost(&self) -> Option<Arc<str>> {
-        self.session.lost.borrow().clone()
+    pub fn is_lost(&self) -> bool {
+        self.session.lost.borrow().is_some()
     }
 
     #[must_use]

@@ -57,7 +57,9 @@ impl Principal {
     /// Whoever calls where no credential is asked for.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self("anonymous".into())
+        static ANONYMOUS: std::sync::LazyLock<Principal> =
+            std::sync::LazyLock::new(|| Principal::named("anonymous"));
+        ANONYMOUS.clone()
     }
 
     #[must_use]

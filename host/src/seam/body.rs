@@ -47,6 +47,9 @@ pub enum Body {
     Full(Bytes),
     /// A connection's bytes as they come.
     Incoming(Incoming),
+    /// The same with what ends with them: most bodies on the data path are that,
+    /// and a box less each.
+    Lent(Incoming, Option<Guard>),
     /// Written by another task; ends when its sender is dropped.
     Channel(mpsc::Receiver<Bytes>),
     /// Made piece by piece.
@@ -66,7 +69,7 @@ impl std::fmt::Debug for Body {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
-            Self::Incoming(_) => f.write_str("Incoming"),
+            Self::Incoming(_) | Self::Lent(..) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Chained(..) => f.write_str("Chained"),
@@ -106,7 +109,11 @@ impl Body {
     /// The same body, with something that ends when it ends.
     #[must_use]
     pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
-        Self::Guarded(Box::new(self), Some(Box::new(guard)))
+        match self {
+            Self::Incoming(body) => Self::Lent(body, Some(Box::new(guard))),
+            Self::Lent(body, before) => Self::Lent(body, Some(Box::new((before, guard)))),
+            other => Self::Guarded(Box::new(other), Some(Box::new(guard))),
+        }
     }
 }
 
@@ -133,6 +140,13 @@ impl http_body::Body for Body {
             }
             Self::Incoming(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
+            }
+            Self::Lent(body, guard) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                if matches!(polled, Poll::Ready(None)) {
+                    *guard = None;
+                }
+                polled.map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
             Self::Channel(receiver) => {
                 receiver.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
@@ -192,7 +206,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Incoming(body) | Self::Lent(body, _) => body.is_end_stream(),
             Self::Channel(_)
             | Self::Stream(_)
             | Self::Chained(..)
@@ -206,7 +220,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) => body.size_hint(),
+            Self::Incoming(body) | Self::Lent(body, _) => body.size_hint(),
             Self::Channel(_)
             | Self::Stream(_)
             | Self::Chained(..)

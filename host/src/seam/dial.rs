@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName as TlsName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::Body;
+use super::{Body, Wire};
 
 /// A connection that is not up by then is refused; nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,13 +37,23 @@ pub enum Failure {
 }
 
 /// Where to connect: parsed once, used as the pool's key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target(Arc<Address>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
     tls: bool,
-    host: Arc<str>,
+    host: String,
     port: u16,
     /// Made once: every request carries it.
     host_header: HeaderValue,
+}
+
+impl std::hash::Hash for Target {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // The header says nothing new.
+        (&self.0.host, self.0.port).hash(state);
+    }
 }
 
 impl Target {
@@ -59,7 +69,7 @@ impl Target {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
-        Some(Self { tls, host: host.into(), port, host_header })
+        Some(Self(Arc::new(Address { tls, host: host.to_owned(), port, host_header })))
     }
 }
 
@@ -71,6 +81,23 @@ struct Idle {
 #[derive(Default)]
 struct Shared {
     idle: Mutex<HashMap<Target, Vec<Idle>>>,
+}
+
+impl Shared {
+    fn put(&self, target: &Target, sender: SendRequest<Body>) {
+        if sender.is_closed() {
+            return;
+        }
+        let since = Instant::now();
+        let mut all = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = match all.get_mut(target) {
+            Some(idle) => idle,
+            None => all.entry(target.clone()).or_default(),
+        };
+        if idle.len() < MAX_IDLE_CONNECTIONS {
+            idle.push(Idle { sender, since });
+        }
+    }
 }
 
 /// Cloning gives a handle to the same pool.
@@ -91,43 +118,52 @@ impl Pool {
     ///
     /// # Errors
     /// [`Failure`] if no response head came.
-    pub async fn send(
-        &self,
-        target: &Target,
+    // Not `async fn`: its future would hold each argument twice, and it is made and
+    // moved for every call.
+    pub fn send<'a>(
+        &'a self,
+        target: &'a Target,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
         if !request.headers().contains_key(header::HOST) {
-            request.headers_mut().insert(header::HOST, target.host_header.clone());
+            request.headers_mut().insert(header::HOST, target.0.host_header.clone());
         }
-        // A pooled connection may have been closed meanwhile; then the request
-        // comes back unsent and goes out on a new one.
-        while let Some(sender) = self.take(target).await {
-            match self.send_on(target, sender, request).await {
-                Ok(response) => return Ok(response),
-                Err((_, Some(unsent))) => request = unsent,
-                Err((error, None)) => return Err(Failure::Broken(error)),
+        async move {
+            // A pooled connection may have been closed meanwhile; then the request
+            // comes back unsent and goes out on a new one.
+            while let Some(sender) = self.take(target).await {
+                match self.send_on(target, sender, request).await {
+                    Ok(response) => return Ok(response),
+                    Err((_, Some(unsent))) => request = unsent,
+                    Err((error, None)) => return Err(Failure::Broken(error)),
+                }
             }
+            // Rare and large (TLS): boxed, so that every exchange's future stays small.
+            let sender = Box::pin(self.connect(target)).await.map_err(Failure::NotSent)?;
+            self.send_on(target, sender, request).await.map_err(|(error, unsent)| match unsent {
+                Some(_) => Failure::NotSent(error),
+                None => Failure::Broken(error),
+            })
         }
-        // Rare and large (TLS): boxed, so that every exchange's future stays small.
-        let sender = Box::pin(self.connect(target)).await.map_err(Failure::NotSent)?;
-        self.send_on(target, sender, request).await.map_err(|(error, unsent)| match unsent {
-            Some(_) => Failure::NotSent(error),
-            None => Failure::Broken(error),
-        })
     }
 
-    async fn send_on(
-        &self,
-        target: &Target,
+    fn send_on<'a>(
+        &'a self,
+        target: &'a Target,
         mut sender: SendRequest<Body>,
         request: Request<Body>,
-    ) -> Result<Response<Body>, (String, Option<Request<Body>>)> {
-        let response = sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            (reason(error.error()), unsent)
-        })?;
-        let lease = Lease { pool: self.clone(), target: target.clone(), sender: Some(sender) };
-        Ok(response.map(|body| Body::Incoming(body).with_guard(lease)))
+    ) -> impl Future<Output = Result<Response<Body>, (String, Option<Request<Body>>)>> + Send + use<'a>
+    {
+        let responding = sender.try_send_request(request);
+        async move {
+            let response = responding.await.map_err(|mut error| {
+                let unsent = error.take_message();
+                (reason(error.error()), unsent)
+            })?;
+            let (pool, target) = (Arc::clone(&self.shared), target.clone());
+            let lease = Lease { pool, target, sender: Some(sender) };
+            Ok(response.map(|body| Body::Incoming(body).with_guard(lease)))
+        }
     }
 
     async fn take(&self, target: &Target) -> Option<SendRequest<Body>> {
@@ -147,17 +183,6 @@ impl Pool {
         }
     }
 
-    fn put(&self, target: &Target, sender: SendRequest<Body>) {
-        if sender.is_closed() {
-            return;
-        }
-        let mut all = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = all.entry(target.clone()).or_default();
-        if idle.len() < MAX_IDLE_CONNECTIONS {
-            idle.push(Idle { sender, since: Instant::now() });
-        }
-    }
-
     async fn connect(&self, target: &Target) -> Result<SendRequest<Body>, String> {
         match tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(target)).await {
             Ok(done) => done,
@@ -166,19 +191,19 @@ impl Pool {
     }
 
     async fn handshake(&self, target: &Target) -> Result<SendRequest<Body>, String> {
-        let stream = TcpStream::connect((&*target.host, target.port))
+        let stream = TcpStream::connect((&*target.0.host, target.0.port))
             .await
             .map_err(|error| format!("cannot connect: {error}"))?;
         let _ = stream.set_nodelay(true);
         let mut builder = http1::Builder::new();
         builder.max_headers(256);
-        if !target.tls {
+        if !target.0.tls {
             let (sender, connection) =
-                builder.handshake(TokioIo::new(stream)).await.map_err(|e| reason(&e))?;
+                builder.handshake(Wire::new(stream)).await.map_err(|e| reason(&e))?;
             tokio::spawn(connection);
             return Ok(sender);
         }
-        let name = TlsName::try_from(target.host.to_string()).map_err(|e| e.to_string())?;
+        let name = TlsName::try_from(target.0.host.clone()).map_err(|e| e.to_string())?;
         let stream =
             self.tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
         let (sender, connection) =
@@ -190,7 +215,7 @@ impl Pool {
 
 /// Gives the connection back when the response body ends or is dropped.
 struct Lease {
-    pool: Pool,
+    pool: Arc<Shared>,
     target: Target,
     sender: Option<SendRequest<Body>>,
 }

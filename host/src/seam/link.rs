@@ -1,6 +1,7 @@
 //! A worker's way to every replica.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
@@ -33,12 +34,46 @@ pub struct Link {
     pool: Pool,
     /// `Bearer …` for other nodes of a cluster with a token.
     credential: Option<HeaderValue>,
+    places: Arc<Places>,
+}
+
+/// Where nodes serve their servers: read once, used by every call.
+#[derive(Default)]
+struct Places(Mutex<HashMap<ServerName, Vec<Place>>>);
+
+#[derive(Clone)]
+struct Place {
+    base: String,
+    target: Target,
+    uri: Uri,
+}
+
+/// Addresses remembered for one server: nodes that come back under others must
+/// not pile up.
+const MAX_PLACES: usize = 64;
+
+impl Places {
+    fn of(&self, base: &str, server: &ServerName) -> Option<(Target, Uri)> {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = places.get(server)
+            && let Some(place) = known.iter().find(|place| place.base == base)
+        {
+            return Some((place.target.clone(), place.uri.clone()));
+        }
+        let (target, uri) = locate(base, &super::server_path(server, "mcp"))?;
+        let known = places.entry(server.clone()).or_default();
+        if known.len() >= MAX_PLACES {
+            known.clear();
+        }
+        known.push(Place { base: base.to_owned(), target: target.clone(), uri: uri.clone() });
+        Some((target, uri))
+    }
 }
 
 impl Link {
     #[must_use]
     pub fn new(local: Arc<dyn Endpoint>, pool: Pool, credential: Option<HeaderValue>) -> Self {
-        Self { local, pool, credential }
+        Self { local, pool, credential, places: Arc::default() }
     }
 
     #[must_use]
@@ -57,6 +92,15 @@ impl Link {
         Arc::clone(&self.local)
     }
 
+    /// One exchange with a server's replica in this process.
+    pub fn here(
+        &self,
+        server: &ServerName,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Response<Body>> {
+        self.local.call(server.clone(), request)
+    }
+
     /// One exchange with a server's replica.
     ///
     /// # Errors
@@ -69,12 +113,13 @@ impl Link {
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         match reach {
-            Reach::Local => Ok(self.local.call(server.clone(), request).await),
+            Reach::Local => Ok(self.here(server, request).await),
             Reach::Remote(base) => {
                 if let Some(facts) = request.extensions_mut().remove::<Facts>() {
                     facts.write(request.headers_mut());
                 }
-                self.remote(base, &super::server_path(server, "mcp"), request).await
+                let place = self.places.of(base, server);
+                self.send(place.ok_or_else(|| no_url(base))?, request).await
             }
         }
     }
@@ -108,16 +153,26 @@ impl Link {
         &self,
         base: &str,
         path: &str,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failure> {
+        self.send(locate(base, path).ok_or_else(|| no_url(base))?, request).await
+    }
+
+    async fn send(
+        &self,
+        (target, uri): (Target, Uri),
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
-        let (target, uri) = locate(base, path)
-            .ok_or_else(|| Failure::NotSent(format!("{base} is no http or https URL")))?;
         *request.uri_mut() = uri;
         if let Some(credential) = &self.credential {
             request.headers_mut().insert(header::AUTHORIZATION, credential.clone());
         }
         self.pool.send(&target, request).await
     }
+}
+
+fn no_url(base: &str) -> Failure {
+    Failure::NotSent(format!("{base} is no http or https URL"))
 }
 
 /// The pool's key and the request target of a path below a base URL.

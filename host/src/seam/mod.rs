@@ -16,12 +16,14 @@ mod dial;
 mod facts;
 mod link;
 mod note;
+mod wire;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use dial::{Failure, Pool, Target};
 pub use facts::{Facts, Handshake, Outcome};
 pub use link::{Endpoint, Link};
 pub use note::Note;
+pub use wire::Wire;
 
 /// Path under which a node serves one server to its coordinator.
 #[must_use]
