@@ -1,5 +1,6 @@
 //! A worker's connections: accept, limits, and which part a path belongs to.
 
+use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,14 +90,15 @@ async fn connection(
     let shared = Arc::new((worker, routes, Memory::default(), draining.clone()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (shared, in_use) = (Arc::clone(&shared), used.begin());
+        let mut request = request.map(Body::Incoming);
         async move {
             let (worker, routes, memory, draining) = &*shared;
-            let request = request.map(Body::Incoming);
             // A stream of HTTP+SSE carries answers: it ends itself once they are given.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let peers = (peer, local);
-            let response = route(worker, &**routes, memory, request, peers, draining, in_use).await;
+            let response =
+                route(worker, &**routes, memory, &mut request, peers, draining, in_use).await;
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream has no end of its own: a drain would wait for it.
                 let mut draining = draining.clone();
@@ -132,21 +134,23 @@ async fn until(said: &mut watch::Receiver<bool>) {
     let _ = said.wait_for(|said| *said).await;
 }
 
+/// Takes out of the request what it needs: each owner of a request in the futures
+/// below would make them as much larger, and they are moved for every call.
 async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
     memory: &Memory,
-    mut request: Request<Body>,
+    request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &watch::Receiver<bool>,
     in_use: InUse,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
-    if header_block(&request) > limit {
+    if header_block(request) > limit {
         return Refusal::HeadersTooLarge(limit).response(None);
     }
     if routes.takes(request.uri().path()) {
-        let response = routes.serve(worker, request, peer, local).await;
+        let response = routes.serve(worker, take(request), peer, local).await;
         return response.map(|body| body.with_guard(in_use));
     }
     headers::strip_internal(request.headers_mut());
@@ -174,7 +178,7 @@ fn header_block(request: &Request<Body>) -> usize {
 async fn mcp(
     worker: &Worker,
     memory: &Memory,
-    request: Request<Body>,
+    request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &watch::Receiver<bool>,
 ) -> Result<Response<Body>, super::streamable::Refused> {
@@ -190,10 +194,10 @@ async fn mcp(
     match entrance {
         Entrance::Streamable => {}
         Entrance::EventStream => {
-            return Box::pin(worker.event_stream(request, principal, draining)).await;
+            return Box::pin(worker.event_stream(take(request), principal, draining)).await;
         }
         Entrance::Messages => {
-            return Box::pin(worker.messages(request, &principal, peer.ip())).await;
+            return Box::pin(worker.messages(take(request), &principal, peer.ip())).await;
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);

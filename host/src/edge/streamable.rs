@@ -4,6 +4,7 @@
 //! What is not the pass-through of a small message is boxed where it is awaited: a
 //! future is as large as its largest branch, and this one is made for every request.
 
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -44,15 +45,16 @@ pub type Refused = (Refusal, Option<String>);
 impl Worker {
     pub(super) async fn streamable(
         &self,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         scope: Scope,
         principal: Principal,
         peer: std::net::IpAddr,
         memory: &Memory,
     ) -> Result<Response<Body>, Refused> {
-        let (parts, body) = request.into_parts();
-        let context = Context { headers: parts.headers, uri: parts.uri, peer };
-        match parts.method {
+        let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
+        let context = Context { headers, uri, peer };
+        let body = take(request.body_mut());
+        match *request.method() {
             Method::POST => self.post(&context, &scope, principal, body, memory).await,
             Method::GET => {
                 self.get(&context, &scope, &principal, memory).await.map_err(|r| (r, None))

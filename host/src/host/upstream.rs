@@ -67,17 +67,17 @@ impl Caller {
 
     /// A message, to the upstream's URL or to the one it has given; `forwarded`
     /// are the client's own headers that the operator lets through.
-    pub async fn post(
-        &self,
-        pool: &Pool,
+    pub fn post<'a>(
+        &'a self,
+        pool: &'a Pool,
         path: Option<&Uri>,
         message: Bytes,
         forwarded: &HeaderMap,
-    ) -> Result<Response<Body>, Failure> {
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
         let mut request = self.request(Method::POST, path, Body::from(message), forwarded);
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         request.headers_mut().insert(header::ACCEPT, BOTH);
-        self.send(pool, request).await
+        self.send(pool, request)
     }
 
     /// An event stream, after the last event that was seen of it.
@@ -100,10 +100,17 @@ impl Caller {
         self.send(pool, request).await
     }
 
-    async fn send(&self, pool: &Pool, request: Request<Body>) -> Result<Response<Body>, Failure> {
-        let response = pool.send(&self.upstream.target, request).await?;
-        self.cookies.take(response.headers());
-        Ok(response)
+    fn send<'a>(
+        &'a self,
+        pool: &'a Pool,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
+        let sending = pool.send(&self.upstream.target, request);
+        async move {
+            let response = sending.await?;
+            self.cookies.take(response.headers());
+            Ok(response)
+        }
     }
 
     fn request(
