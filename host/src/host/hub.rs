@@ -26,6 +26,7 @@ use crate::protocol::methods;
 use super::caller::{self, CallError};
 use super::caps::Permit;
 use super::child::{Children, Program};
+use super::doors::Admitted;
 use super::exchange::Exchange;
 use super::inbox::Inbox;
 use super::journal::Journal;
@@ -93,30 +94,15 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the process as one for a session is started (`launch`): if the server
-    /// is not backing off, within the same limits, and in its turn.
+    /// is not backing off, within the same limits, and in its turn (`doors`).
     async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
-        let name = || server.clone();
-        let starts = &with.starts;
-        let attempt = starts
-            .begin(server)
-            .await
-            .map_err(|pause| OpenError::Paused { server: name(), pause })?;
-        let permit = match &with.principal {
-            Some(principal) => {
-                let entered = starts.caps.enter(server, principal).await;
-                Some(entered.map_err(|full| OpenError::Full { server: name(), full })?)
-            }
-            None => None,
-        };
-        let _turn = starts
-            .turn(with.principal.is_none())
-            .await
-            .map_err(|crowded| OpenError::Crowded { server: name(), at_once: crowded.0 })?;
+        let admitting = with.starts.admit(server, with.principal.as_ref());
+        let Admitted { attempt, permit, turn } = admitting.await?;
         let introducing =
             tokio::time::timeout(with.patience, Self::introduce(server, with, permit));
-        let started = introducing
-            .await
-            .unwrap_or_else(|_| Err(OpenError::Silent { server: name(), patience: with.patience }));
+        let started = turn.during(introducing).await.unwrap_or_else(|_| {
+            Err(OpenError::Silent { server: server.clone(), patience: with.patience })
+        });
         match &started {
             Ok(hub) => {
                 hub.process.is_open();

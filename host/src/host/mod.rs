@@ -26,6 +26,7 @@ mod cookies;
 #[cfg(not(target_os = "linux"))]
 mod direct;
 mod discovery;
+mod doors;
 mod endpoint;
 mod exchange;
 mod hub;
