@@ -45,14 +45,11 @@ impl Gauge {
 
     #[must_use]
     pub fn report(&self) -> LoadReport {
-        let (memory, children) = (machine::memory(), self.host.processes());
+        let (memory, tally) = (machine::memory(), self.host.tally());
+        let host::Tally { processes: children, instances } = tally;
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let instances: BTreeMap<String, u32> = self
-            .host
-            .per_server()
-            .into_iter()
-            .map(|(server, count)| (server.to_string(), count))
-            .collect();
+        let instances: BTreeMap<String, u32> =
+            instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();
         LoadReport {
             room: room(children, self.slots, memory, self.min_free).into(),
             children: number(children),

@@ -166,6 +166,15 @@ impl Caps {
         counts.servers.get(server).map_or(0, |count| count.there)
     }
 
+    /// The same of all servers that have some, without those that are being ended.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<(ServerName, usize)> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |count: &Count| count.there.saturating_sub(count.ending);
+        let servers = counts.servers.iter().map(|(server, count)| (server.clone(), left(count)));
+        servers.filter(|(_, left)| *left > 0).collect()
+    }
+
     fn change(&self, permit: &Permit, change: impl Fn(&mut Count)) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut counts.all);

@@ -252,6 +252,7 @@ impl Hubs {
         };
         match why {
             Some(why) => {
+                with.journal.count_lost(&key.0);
                 tracing::warn!(server = %key.0, "{why}; it was shared, and is started again when needed")
             }
             None => tracing::info!(server = %key.0, pid = hub.pid(), "idle shared process ended"),

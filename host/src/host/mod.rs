@@ -80,7 +80,7 @@ pub use machine::Memory;
 pub use pipe::Rules;
 pub use recycle::Recycling;
 pub use served::{Recipe, START_TIMEOUT, Served};
-pub use sight::{Phase, Seen};
+pub use sight::{Phase, Seen, Tally};
 pub use starts::ServerState;
 #[cfg(target_os = "linux")]
 pub use supervisor::supervise_if_asked;

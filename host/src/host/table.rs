@@ -1,6 +1,6 @@
 //! The instances of this host, by session and server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -260,6 +260,23 @@ impl Table {
             };
             of_server.filter_map(glimpse).collect()
         })
+    }
+
+    /// How many there are of each of these servers; failed openings are left out.
+    pub fn count(&self, of: impl Fn(&ServerName) -> bool) -> BTreeMap<ServerName, u32> {
+        let mut counts = BTreeMap::new();
+        self.locked(|slots| {
+            for ((_, server), slot) in slots.iter().filter(|((_, server), _)| of(server)) {
+                if matches!(Look::at(&slot.opened), Look::Failed | Look::Abandoned) {
+                    continue;
+                }
+                match counts.get_mut(server) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(server.clone(), 1)),
+                }
+            }
+        });
+        counts
     }
 
     pub fn len(&self) -> usize {
