@@ -14,6 +14,9 @@ use crate::model::{NodeId, Room};
 
 /// Memory is looked at so often; processes tell by themselves.
 const TICK: Duration = Duration::from_secs(1);
+/// Between two looks. Processes come and go by hundreds at a time, and this thread
+/// hands them to their supervisor.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Without `minFreeMemory`: so many percent of all, and no more than this. A
 /// server takes some ten MiB, and what runs already grows.
 const PERCENT: u64 = 5;
@@ -45,14 +48,11 @@ impl Gauge {
 
     #[must_use]
     pub fn report(&self) -> LoadReport {
-        let (memory, children) = (machine::memory(), self.host.processes());
+        let (memory, tally) = (machine::memory(), self.host.tally());
+        let host::Tally { processes: children, instances } = tally;
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let instances: BTreeMap<String, u32> = self
-            .host
-            .per_server()
-            .into_iter()
-            .map(|(server, count)| (server.to_string(), count))
-            .collect();
+        let instances: BTreeMap<String, u32> =
+            instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();
         LoadReport {
             room: room(children, self.slots, memory, self.min_free).into(),
             children: number(children),
@@ -76,6 +76,9 @@ impl Gauge {
             let room = Room::from(load.room);
             registry.set_local_load(&id, load);
             self.told.send_if_modified(|told| std::mem::replace(told, room) != room);
+            // What happens meanwhile is in the next report: the first of many changes
+            // counts, and the last.
+            tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 _ = timer.tick() => {}
                 changed = children.changed() => if changed.is_err() { return },

@@ -52,12 +52,16 @@ fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Opti
     if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
         && shared.table.remove_if(key, &instance)
     {
-        shared.means.journal.count_lost(&key.1);
+        let session = key.0.short();
         if instance.common_lists().is_some() {
-            // The catalogue may be of the very process that is gone.
+            // The catalogue may be of the very process that is gone, which its hub
+            // counts and speaks of.
             shared.discovery.ask_again(&key.1);
+            tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
+            return;
         }
-        tracing::warn!(session = %key.0.short(), server = %key.1, "{why}; the next message opens it again");
+        shared.means.journal.count_lost(&key.1);
+        tracing::warn!(session = %session, server = %key.1, "{why}; the next message opens it again");
     }
 }
 

@@ -90,18 +90,24 @@ impl Status {
 }
 
 impl Backoff {
+    /// What `attempt` would say.
+    #[must_use]
+    pub fn look(&self, now: Instant) -> Verdict {
+        match self.pause(now) {
+            Some(pause) => Verdict::Refused(pause),
+            None if self.next.is_some() && self.probing => Verdict::Wait,
+            None => Verdict::Go,
+        }
+    }
+
     /// Asks for one start; after `Go` one of `started`, `failed` and `given_up`
     /// must follow.
     pub fn attempt(&mut self, now: Instant) -> Verdict {
-        if let Some(pause) = self.pause(now) {
-            return Verdict::Refused(pause);
+        match self.look(now) {
+            Verdict::Go => {}
+            other => return other,
         }
-        if self.next.is_some() {
-            if self.probing {
-                return Verdict::Wait;
-            }
-            self.probing = true;
-        }
+        self.probing |= self.next.is_some();
         self.starting += 1;
         if self.unanswered > 0 {
             self.unanswered -= 1;

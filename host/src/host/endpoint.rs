@@ -17,6 +17,7 @@ use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, coll
 use super::attend;
 use super::caps;
 use super::child::Children;
+use super::complaints::Complaints;
 use super::discovery::Discovery;
 use super::hub::Hubs;
 use super::instance::Instance;
@@ -40,6 +41,9 @@ pub struct HostConfig {
     /// A session that is not used for so long is closed.
     pub idle: Duration,
     pub caps: caps::Limits,
+    /// A process that is unused for longer gives way to another where there is no
+    /// room.
+    pub unused: Duration,
     /// Servers that are started at the same time.
     pub starts: usize,
 }
@@ -50,12 +54,13 @@ pub struct Shared {
     pub(super) means: Means,
     pub(super) table: Table,
     pub discovery: Discovery,
+    complaints: Complaints,
 }
 
 impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
-        let warm = config.servers.iter().filter(|(_, served)| served.warm > 0);
+        let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let means = Means {
             rules: config.rules,
             children: Children::default(),
@@ -65,7 +70,11 @@ impl Shared {
             old_transport: Arc::default(),
             hubs: Hubs::default(),
         };
-        Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
+        let (table, discovery) = (Table::default(), Discovery::default());
+        let shared =
+            Arc::new(Self { config, means, table, discovery, complaints: Complaints::default() });
+        shared.give_way();
+        shared
     }
 
     /// Sessions held here, for a coordinator that asks.
@@ -224,9 +233,7 @@ impl Host {
                     instance,
                 ));
             }
-            Err(error) => {
-                tracing::warn!(session = %key.0.short(), server = %key.1, "{error}");
-            }
+            Err(error) => self.shared.complaints.say(&key, error),
         }
         told.send_replace(Some(outcome));
     }

@@ -11,6 +11,7 @@
 //! What a session sends then goes through the `exchange`.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::protocol::methods;
 use super::caller::{self, CallError};
 use super::caps::Permit;
 use super::child::{Children, Program};
+use super::doors::Admitted;
 use super::exchange::Exchange;
 use super::inbox::Inbox;
 use super::journal::Journal;
@@ -35,10 +37,13 @@ use super::pipe::{LostSignal, Rules};
 use super::seat::Seat;
 use super::starts::Starts;
 use super::stderr;
-use super::stdio::{Process, Running};
+use super::stdio::{self, Process, Running};
 
 /// A process that ends between its start and the first session, so often.
 const ATTEMPTS: u32 = 3;
+
+/// Between two looks whether a process has lived long enough to be well.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether sessions share a process of their server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,30 +98,15 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the process as one for a session is started (`launch`): if the server
-    /// is not backing off, within the same limits, and in its turn.
+    /// is not backing off, within the same limits, and in its turn (`doors`).
     async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
-        let name = || server.clone();
-        let starts = &with.starts;
-        let attempt = starts
-            .begin(server)
-            .await
-            .map_err(|pause| OpenError::Paused { server: name(), pause })?;
-        let permit = match &with.principal {
-            Some(principal) => {
-                let entered = starts.caps.enter(server, principal).await;
-                Some(entered.map_err(|full| OpenError::Full { server: name(), full })?)
-            }
-            None => None,
-        };
-        let _turn = starts
-            .turn(with.principal.is_none())
-            .await
-            .map_err(|crowded| OpenError::Crowded { server: name(), at_once: crowded.0 })?;
+        let admitting = with.starts.admit(server, with.principal.as_ref());
+        let Admitted { attempt, permit, turn } = admitting.await?;
         let introducing =
             tokio::time::timeout(with.patience, Self::introduce(server, with, permit));
-        let started = introducing
-            .await
-            .unwrap_or_else(|_| Err(OpenError::Silent { server: name(), patience: with.patience }));
+        let started = turn.during(introducing).await.unwrap_or_else(|_| {
+            Err(OpenError::Silent { server: server.clone(), patience: with.patience })
+        });
         match &started {
             Ok(hub) => {
                 hub.process.is_open();
@@ -166,6 +156,14 @@ impl Hub {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Says now and then that it lives, for ever.
+    async fn is_well(&self, server: &ServerName, starts: &Starts) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            starts.lives(server, self.process.age(), stdio::has_answered(&*self.exchange));
+        }
     }
 }
 
@@ -258,14 +256,15 @@ impl Hubs {
         };
         let shared = key.1.as_ref().map_or("by all sessions", |_| "by one principal");
         tracing::info!(server = %key.0, pid = hub.pid(), "shared process started, used {shared}");
-        let idle = idle(&hub.exchange, with.idle);
         let mut lost: LostSignal = hub.exchange.lost.subscribe();
         let why = tokio::select! {
-            () = idle => None,
+            () = idle(&hub.exchange, with.idle) => None,
             why = lost.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
+            never = hub.is_well(&key.0, &with.starts) => match never {},
         };
         match why {
             Some(why) => {
+                with.journal.count_lost(&key.0);
                 tracing::warn!(server = %key.0, "{why}; it was shared, and is started again when needed")
             }
             None => tracing::info!(server = %key.0, pid = hub.pid(), "idle shared process ended"),

@@ -288,6 +288,17 @@ impl Instance {
         }
     }
 
+    /// Equal for those that one process serves, for as long as they are there.
+    #[must_use]
+    pub fn behind(&self) -> *const () {
+        match &self.transport {
+            Transport::Seat(seat) => seat.process(),
+            Transport::Stdio(_) | Transport::Http(_) | Transport::Sse(_) => {
+                std::ptr::from_ref(self).cast()
+            }
+        }
+    }
+
     #[must_use]
     pub fn transport(&self) -> &'static str {
         match &self.transport {

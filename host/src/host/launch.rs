@@ -2,9 +2,7 @@
 //! be started now to its answer to `initialize`.
 //!
 //! ```text
-//! backoff ──► caps ──► a turn ──► a spare, or a new process ──► initialize
-//!    │          │         │
-//!    └──────────┴─────────┴─► not sent: another node may have room
+//! the doors ──► a spare, or a new process ──► initialize
 //! ```
 
 use std::time::Duration;
@@ -18,10 +16,10 @@ use crate::seam::Outcome;
 use super::caller::{self, CallError};
 use super::caps::Permit;
 use super::child::Program;
+use super::doors::Admitted;
 use super::open_error::OpenError;
 use super::pipe::Rules;
 use super::served::{Means, Served};
-use super::starts::HOLDS;
 use super::stderr;
 use super::stdio::{Process, Stdio};
 
@@ -53,30 +51,10 @@ impl Launch<'_> {
     pub async fn run(self, initialize: &Bytes) -> Result<(Stdio, Bytes), OpenError> {
         let server = || self.server.clone();
         let starts = &self.means.starts;
-        let attempt = starts
-            .begin(self.server)
-            .await
-            .map_err(|pause| OpenError::Paused { server: server(), pause })?;
-        let permit = match self.principal {
-            Some(principal) => {
-                let entered = starts.caps.enter(self.server, principal).await;
-                Some(entered.map_err(|full| OpenError::Full { server: server(), full })?)
-            }
-            None => None,
-        };
-        let turn = starts
-            .turn(self.principal.is_none())
-            .await
-            .map_err(|crowded| OpenError::Crowded { server: server(), at_once: crowded.0 })?;
+        let Admitted { attempt, permit, turn } = starts.admit(self.server, self.principal).await?;
         let patience = self.served.start_timeout;
-        let mut starting = Box::pin(tokio::time::timeout(patience, self.start(permit, initialize)));
-        let started = match tokio::time::timeout(HOLDS, &mut starting).await {
-            Ok(started) => started,
-            Err(_) => {
-                drop(turn);
-                starting.await
-            }
-        };
+        let starting = tokio::time::timeout(patience, self.start(permit, initialize));
+        let started = turn.during(starting).await;
         match started {
             Ok(Ok((stdio, result))) => {
                 stdio.running().is_open();

@@ -22,12 +22,15 @@ mod caller;
 mod caps;
 mod child;
 mod common_lists;
+mod complaints;
 mod cookies;
 #[cfg(not(target_os = "linux"))]
 mod direct;
 mod discovery;
+mod doors;
 mod endpoint;
 mod exchange;
+mod giving_way;
 mod hub;
 mod inbox;
 mod instance;
@@ -79,7 +82,7 @@ pub use machine::Memory;
 pub use pipe::Rules;
 pub use recycle::Recycling;
 pub use served::{Recipe, START_TIMEOUT, Served};
-pub use sight::{Phase, Seen};
+pub use sight::{Phase, Seen, Tally};
 pub use starts::ServerState;
 #[cfg(target_os = "linux")]
 pub use supervisor::supervise_if_asked;

@@ -44,6 +44,12 @@ impl Seat {
         &self.pipe
     }
 
+    /// What all seats at the same process have in common, and no other has.
+    #[must_use]
+    pub fn process(&self) -> *const () {
+        Arc::as_ptr(&self.exchange).cast()
+    }
+
     /// The lists, which are everybody's.
     #[must_use]
     pub fn lists(&self) -> &CommonLists {

@@ -1,11 +1,11 @@
 //! What this host's instances are doing, for people who look.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 
 use super::endpoint::Shared;
+use super::hub::Sharers;
 use super::journal::Journal;
 use super::served::Recipe;
 use super::tail::Line;
@@ -48,71 +48,87 @@ pub struct Seen {
     pub restarts: u64,
 }
 
+/// How much there is of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Processes of sessions, those that start included. Discovery has its own.
+    pub processes: usize,
+    /// Of each server that has some: its processes, or sessions at a remote one.
+    pub instances: BTreeMap<ServerName, u32>,
+}
+
+/// What one entry of a list is about.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject {
+    Process(*const ()),
+    /// The process that all sessions of a server wait for.
+    Starting(ServerName),
+}
+
 impl Shared {
     /// Instances that start, run or have just ended; of one server, or of all.
     #[must_use]
     pub fn look(&self, server: Option<&ServerName>) -> Vec<Seen> {
-        // Sessions that share an instance are one entry.
-        let mut shared = HashMap::new();
+        // Sessions that share a process are one entry.
+        let mut known: HashMap<Subject, usize> = HashMap::new();
         let mut all: Vec<Seen> = Vec::new();
-        for slot in self.table.slots(server) {
-            let (session, server) = slot.key;
-            let Some(instance) = slot.instance else {
-                all.push(Seen {
-                    restarts: self.means.journal.lost(&server),
-                    transport: self.transport_of(&server),
-                    server,
-                    sessions: vec![session],
-                    phase: Phase::Starting,
-                    pid: None,
-                    opened_at: slot.opened_at,
-                    last_used: slot.last_used,
-                    stderr: Vec::new(),
-                });
-                continue;
+        // They are held until the end: a new one must not have an old one's address.
+        let slots = self.table.slots(server);
+        for slot in &slots {
+            let (session, server) = &slot.key;
+            let subject = match &slot.instance {
+                Some(instance) => Some(Subject::Process(instance.behind())),
+                None => self.waits_with_all(server).then(|| Subject::Starting(server.clone())),
             };
-            let address = Arc::as_ptr(&instance);
-            if let Some(seen) = shared.get(&address).and_then(|index: &usize| all.get_mut(*index)) {
-                seen.sessions.push(session);
-                seen.opened_at = seen.opened_at.min(slot.opened_at);
-                seen.last_used = seen.last_used.max(slot.last_used);
-                continue;
+            if let Some(subject) = subject {
+                let index = *known.entry(subject).or_insert(all.len());
+                if let Some(seen) = all.get_mut(index) {
+                    seen.sessions.push(*session);
+                    seen.opened_at = seen.opened_at.min(slot.opened_at);
+                    seen.last_used = seen.last_used.max(slot.last_used);
+                    continue;
+                }
             }
-            shared.insert(address, all.len());
+            let instance = slot.instance.as_ref();
             all.push(Seen {
-                restarts: self.means.journal.lost(&server),
-                server,
-                sessions: vec![session],
-                phase: if instance.is_lost() { Phase::Ended } else { Phase::Ready },
-                transport: instance.transport(),
-                pid: instance.pid(),
+                server: server.clone(),
+                sessions: vec![*session],
+                phase: match instance {
+                    None => Phase::Starting,
+                    Some(instance) if instance.is_lost() => Phase::Ended,
+                    Some(_) => Phase::Ready,
+                },
+                transport: instance
+                    .map_or_else(|| self.transport_of(server), |instance| instance.transport()),
+                pid: instance.and_then(|instance| instance.pid()),
                 opened_at: slot.opened_at,
                 last_used: slot.last_used,
-                stderr: instance.stderr(),
+                stderr: instance.map(|instance| instance.stderr()).unwrap_or_default(),
+                restarts: self.means.journal.lost(server),
             });
         }
+        // The first stands for all where somebody reads page by page.
+        all.iter_mut().for_each(|seen| seen.sessions.sort_unstable());
         all
     }
 
-    /// Instances of each server that has one.
-    #[must_use]
-    pub fn per_server(&self) -> BTreeMap<ServerName, u32> {
-        let mut counts = BTreeMap::new();
-        let mut shared = HashSet::new();
-        for slot in self.table.slots(None) {
-            let instance = slot.instance.as_ref().map(Arc::as_ptr);
-            if instance.is_none_or(|address| shared.insert(address)) {
-                *counts.entry(slot.key.1).or_default() += 1;
-            }
-        }
-        counts
+    /// Whether one process is started for all who open this server.
+    fn waits_with_all(&self, server: &ServerName) -> bool {
+        self.config.servers.get(server).is_some_and(|served| served.sharing.by == Sharers::All)
     }
 
-    /// Processes of sessions, those that start included. Discovery has its own.
     #[must_use]
-    pub fn processes(&self) -> usize {
-        let of_process = |server| self.transport_of(server) == "stdio";
-        self.per_server().iter().filter(|(s, _)| of_process(s)).map(|(_, n)| *n as usize).sum()
+    pub fn tally(&self) -> Tally {
+        let is_remote = |server: &ServerName| {
+            let recipe = self.config.servers.get(server).map(|served| &served.recipe);
+            !matches!(recipe, Some(Recipe::Stdio(_)))
+        };
+        let mut instances = self.table.count(is_remote);
+        let in_use = self.means.starts.caps.in_use();
+        let processes = in_use.iter().map(|(_, count)| count).sum();
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        instances.extend(in_use.into_iter().map(|(server, count)| (server, number(count))));
+        Tally { processes, instances }
     }
 
     /// What the children of servers write to stderr.

@@ -12,19 +12,21 @@ use crate::model::ServerName;
 
 use super::backoff::{Backoff, Pause, Status, Verdict};
 use super::caps::{self, Caps};
+use super::giving_way::GivingWay;
 use super::stderr;
 
 /// Longest wait for a turn.
 pub const TURN: Duration = Duration::from_secs(60);
 /// A start that takes longer is waiting for something else than this machine:
 /// it goes on, and the next one may begin.
-pub const HOLDS: Duration = Duration::from_secs(5);
+const HOLDS: Duration = Duration::from_secs(5);
 
 /// Everything that is known of the servers' starts.
 #[derive(Debug)]
 pub struct Starts {
     ledgers: BTreeMap<ServerName, Ledger>,
     pub caps: Caps,
+    pub giving_way: GivingWay,
     limit: usize,
     turns: Arc<Semaphore>,
     /// Discovery never takes more than half of the turns.
@@ -92,6 +94,20 @@ pub struct Turn {
     _of_discovery: Option<OwnedSemaphorePermit>,
 }
 
+impl Turn {
+    /// Keeps the turn during this start, but for no longer than a start should take.
+    pub async fn during<T>(self, starting: impl Future<Output = T>) -> T {
+        let mut starting = Box::pin(starting);
+        match tokio::time::timeout(HOLDS, &mut starting).await {
+            Ok(started) => started,
+            Err(_) => {
+                drop(self);
+                starting.await
+            }
+        }
+    }
+}
+
 /// No turn came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded(pub usize);
@@ -106,35 +122,46 @@ impl Starts {
         Arc::new(Self {
             ledgers: servers.map(|server| (server.clone(), Ledger::default())).collect(),
             caps: Caps::new(caps),
+            giving_way: GivingWay::default(),
             limit: at_once,
             turns: Arc::new(Semaphore::new(at_once)),
             of_discovery: Arc::new(Semaphore::new((at_once / 2).max(1))),
         })
     }
 
-    /// Asks whether the server may be started; waits for the outcome if somebody
-    /// tries it after a failure.
+    /// Waits for the outcome if somebody tries the server after a failure.
     ///
     /// # Errors
     /// If it is left alone for a while.
-    pub async fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Attempt, Pause> {
-        let attempt = || Attempt {
-            starts: Arc::clone(self),
-            server: server.clone(),
-            began: Instant::now(),
-            is_settled: false,
-        };
-        let Some(ledger) = self.ledgers.get(server) else { return Ok(attempt()) };
+    pub async fn settled(&self, server: &ServerName) -> Result<(), Pause> {
+        let Some(ledger) = self.ledgers.get(server) else { return Ok(()) };
         let mut outcomes = ledger.outcomes.subscribe();
         loop {
             outcomes.borrow_and_update();
-            let verdict = ledger.backoff().attempt(Instant::now());
+            let verdict = ledger.backoff().look(Instant::now());
             match verdict {
-                Verdict::Go => return Ok(attempt()),
+                Verdict::Go => return Ok(()),
                 Verdict::Refused(pause) => return Err(pause),
                 // The sender is in self: it cannot be gone.
                 Verdict::Wait => drop(outcomes.changed().await),
             }
+        }
+    }
+
+    /// Begins a start, unless somebody tries the server after a failure.
+    ///
+    /// # Errors
+    /// If it is left alone for a while.
+    pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<Attempt>, Pause> {
+        let began = Instant::now();
+        let verdict = self.ledgers.get(server).map(|ledger| ledger.backoff().attempt(began));
+        match verdict.unwrap_or(Verdict::Go) {
+            Verdict::Go => {
+                let (starts, server) = (Arc::clone(self), server.clone());
+                Ok(Some(Attempt { starts, server, began, is_settled: false }))
+            }
+            Verdict::Wait => Ok(None),
+            Verdict::Refused(pause) => Err(pause),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The instances of this host, by session and server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -221,6 +221,34 @@ impl Table {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
 
+    /// Takes away what has been unused for longest, and at least so long, of those
+    /// that may go. Nobody works with it, and nobody listens.
+    pub fn take_unused(
+        &self,
+        least: Duration,
+        may_go: impl Fn(&ServerName, &Instance) -> bool,
+    ) -> Option<(Key, Arc<Instance>)> {
+        let now = Instant::now();
+        self.locked(|slots| {
+            let unused = slots.iter().filter_map(|(key, slot)| {
+                let unused = now.duration_since(slot.last_used);
+                if unused <= least {
+                    return None;
+                }
+                let Look::Ready(instance) = Look::at(&slot.opened) else { return None };
+                let goes = slot.is_quiet(&instance)
+                    && !instance.is_busy()
+                    && !instance.is_subscribed()
+                    && may_go(&key.1, &instance);
+                goes.then_some((unused, key))
+            });
+            let (_, key) = unused.max_by_key(|(unused, _)| *unused)?;
+            let key = key.clone();
+            let instance = instance_of(slots.remove(&key)?)?;
+            Some((key, instance))
+        })
+    }
+
     /// Sessions after a cursor, in the order of their keys.
     pub fn page(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
         let mut held: Vec<Held> = self.locked(|slots| {
@@ -260,6 +288,23 @@ impl Table {
             };
             of_server.filter_map(glimpse).collect()
         })
+    }
+
+    /// How many there are of each of these servers; failed openings are left out.
+    pub fn count(&self, of: impl Fn(&ServerName) -> bool) -> BTreeMap<ServerName, u32> {
+        let mut counts = BTreeMap::new();
+        self.locked(|slots| {
+            for ((_, server), slot) in slots.iter().filter(|((_, server), _)| of(server)) {
+                if matches!(Look::at(&slot.opened), Look::Failed | Look::Abandoned) {
+                    continue;
+                }
+                match counts.get_mut(server) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(server.clone(), 1)),
+                }
+            }
+        });
+        counts
     }
 
     pub fn len(&self) -> usize {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::seam::Pool;
 
 use super::endpoint::Shared;
+use super::instance::Instance;
 use super::memory::Processes;
 use super::served::{Recipe, Served};
 
@@ -15,7 +16,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Between two looks at the memory of servers, which may grow quickly.
 const MEMORY: Duration = Duration::from_secs(1);
 /// Of a time after which something is done: so much later it may be.
-const PRECISION: u32 = 4;
+pub const PRECISION: u32 = 4;
 
 impl Shared {
     /// Looks after the instances, at least so often, until the process ends.
@@ -24,7 +25,7 @@ impl Shared {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             timer.tick().await;
-            self.close_idle(&pool).await;
+            self.close_idle(&pool);
             self.recycle(&pool).await;
         }
     }
@@ -33,12 +34,12 @@ impl Shared {
     pub fn keep_spares(&self) {
         for (server, served) in &self.config.servers {
             let Recipe::Stdio(program) = &served.recipe else { continue };
-            if served.warm > 0 {
+            if served.spares() > 0 {
                 let spares = Arc::clone(&self.means.spares);
                 tokio::spawn(spares.keep(
                     server.clone(),
                     program.clone(),
-                    served.warm,
+                    served.spares(),
                     Arc::clone(&self.means.starts),
                     self.means.children.clone(),
                     self.means.journal.clone(),
@@ -54,16 +55,19 @@ impl Shared {
             let memory = recycling.max_memory.map(|_| MEMORY);
             times.map(|time| time / PRECISION).chain(memory).min()
         };
-        let shortest = self.config.servers.values().filter_map(of).min();
+        // Whatever works and listens is then marked as used in time (`giving_way`).
+        let unused = self.config.unused / PRECISION;
+        let servers = self.config.servers.values();
+        let shortest = servers.filter_map(of).chain(std::iter::once(unused)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST, longest.max(SHORTEST))
     }
 
     /// Ends sessions that nobody has used for the idle time of their server.
-    async fn close_idle(&self, pool: &Pool) {
+    fn close_idle(&self, pool: &Pool) {
         let (own, default) = (|server: &_| self.config.servers.get(server)?.idle, self.config.idle);
         for ((session, server), instance) in self.table.take_idle(own, default) {
             tracing::info!(session = %session.short(), server = %server, "idle session closed");
-            instance.close(pool).await;
+            close(instance, pool);
         }
     }
 
@@ -93,8 +97,15 @@ impl Shared {
                     "recycled: {due}; the next message opens it again"
                 );
                 self.means.starts.recycled(&key.1);
-                instance.close(pool).await;
+                close(instance, pool);
             }
         }
     }
+}
+
+/// On its own task: a remote server that does not answer must not keep the others
+/// from being looked after.
+fn close(instance: Arc<Instance>, pool: &Pool) {
+    let pool = pool.clone();
+    tokio::spawn(async move { instance.close(&pool).await });
 }
