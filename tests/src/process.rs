@@ -93,6 +93,16 @@ pub fn memory(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// Time that it has spent on processors.
+#[must_use]
+pub fn processor_time(pid: u32) -> std::time::Duration {
+    const TICKS_A_SECOND: u32 = 100;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, rest) = text.rsplit_once(") ").expect("a state");
+    let ticks = rest.split(' ').skip(11).take(2).map(|field| field.parse::<u32>().expect("ticks"));
+    std::time::Duration::from_secs(1) * ticks.sum() / TICKS_A_SECOND
+}
+
 /// Its children that run.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

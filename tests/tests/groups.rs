@@ -54,3 +54,18 @@ fn a_group_with_one_server_is_still_a_group() {
     assert_eq!(session.tools(), ["counter-count", "counter-whoami", "counter-reset"]);
     assert_eq!([session.count("counter-count"), session.count("counter-count")], [1, 2]);
 }
+
+/// An event id says whose stream it is of; the client may say what it likes.
+#[test]
+fn no_event_id_opens_a_server_that_the_group_does_not_have() {
+    let gateway = gateway(json!([{"name": "desk", "servers": ["notes"]}]));
+    gateway.wait_until_discovered(&["counter", "notes", "clock"]);
+    let session = gateway.client("/mcp/desk").initialize();
+    for id in ["0-0-0@counter", "0-0-0@notes", "0-1-0@counter", "0-1-0-MQ@counter", "x@counter"] {
+        let mut stream = session.resume(id);
+        assert_eq!(stream.status, 200, "{id}");
+        let told = stream.event().json();
+        assert_eq!(told["method"], "notifications/tools/list_changed", "{id}: a stream anew");
+    }
+    assert_eq!(gateway.data("/api/cluster/instances")["instances"], json!([]));
+}

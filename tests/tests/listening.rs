@@ -1,5 +1,7 @@
 //! What a client that listens is told, and what of it outlives a server.
 
+use std::time::Duration;
+
 use mooring_tests::http::Incoming;
 use mooring_tests::{Canned, Front, Session, eventually, process};
 use rustix::process::Signal;
@@ -134,6 +136,8 @@ fn lists_of_one_session_change_for_it_alone_and_are_new_when_it_is_told() {
         late(&session, "one-emit", &[log(None, "begin")]);
         until(&mut stream, "begin");
         servers[0].answer(&format!("tools/list.{pid}"), &with_more("own"));
+        // Also after a silence.
+        std::thread::sleep(Duration::from_millis(300));
         late(&session, "one-emit", &[(); 3].map(|()| notification(CHANGED, json!({}))));
         stream.message(|message| message["method"] == CHANGED);
         assert!(session.tools().contains(&"one-own".to_owned()), "{:?}", session.tools());
@@ -227,5 +231,28 @@ fn a_level_reaches_servers_that_are_opened_later() {
         }
         let answer = session.answer("logging/setLevel", json!({"level": "loud"}));
         assert_eq!(answer["error"]["code"], -32602);
+    });
+}
+
+#[test]
+fn who_listens_to_a_server_that_is_gone_waits_at_rest() {
+    let (servers, entries) = two();
+    Front::each(&entries, &json!({}), |front| {
+        let session = front.client("/mcp").initialize();
+        let mut stream = session.listen();
+        announce(&session, "one-announce", &[]);
+        late(&session, "one-emit", &[log(None, "before")]);
+        until(&mut stream, "before");
+        let pid = servers[0].told().last().unwrap().0;
+        process::signal(pid, Signal::KILL);
+        eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+        let gateway = front.gateway().pid();
+        let before = process::processor_time(gateway);
+        std::thread::sleep(Duration::from_secs(2));
+        let spent = process::processor_time(gateway) - before;
+        assert!(spent < Duration::from_millis(500), "{spent:?}");
+        announce(&session, "one-announce", &[]);
+        late(&session, "one-emit", &[log(None, "after")]);
+        until(&mut stream, "after");
     });
 }

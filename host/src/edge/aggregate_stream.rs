@@ -11,21 +11,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response};
+use http::Response;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{Node, Scope, ServerName, SessionId};
+use crate::model::{Scope, ServerName, SessionId};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
-use crate::seam::{Body, Outcome};
+use crate::seam::Body;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
 use super::Worker;
-use super::deliver::Outgoing;
+use super::classify;
+use super::hearing::Hearing;
 use super::merge::Merged;
-use super::messages::{Events, Read, has_message, is_stream, message_of};
 use super::rescue::Refusal;
 use super::session::Session;
 use super::through::lost_notice;
@@ -36,8 +36,6 @@ const KEPT_FOR: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(30);
 /// Servers say several times in a row that lists have changed.
 const QUIET: Duration = Duration::from_millis(100);
-/// After a connection to a node broke, until it is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// A node that is slow to give its stream does not hold up the call that opened it.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages of the session's servers that wait to be numbered.
@@ -141,24 +139,6 @@ impl Worker {
         tokio::spawn(feeding.run());
         own
     }
-
-    /// A server's own stream, where the session has it open; none elsewhere.
-    pub(super) async fn listen_where_open(
-        &self,
-        session: &Session,
-        server: &ServerName,
-        outgoing: &Outgoing,
-    ) -> Option<Response<Body>> {
-        let node = self.where_open(session, server)?;
-        let request = self.request_for(&node, server, session, outgoing, None);
-        let response = self.call(&node, server, request).await.ok()?;
-        Outcome::read(response.headers()).is_none().then_some(response)
-    }
-
-    fn where_open(&self, session: &Session, server: &ServerName) -> Option<Arc<Node>> {
-        let topology = self.edge.topology.load();
-        self.bound(&topology, session, server, &[])
-    }
 }
 
 /// Feeds one session's stream.
@@ -181,21 +161,28 @@ impl Feeding {
         let mut tasks = JoinSet::new();
         let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
         let mut needed = Instant::now();
-        let mut due = tokio::time::Instant::now();
         let mut look = tokio::time::interval(LOOK);
+        let mut due = None;
+        let mut is_message = false;
         loop {
-            self.hear_open_servers(&mut tasks, &mut heard, &sender);
-            if self.changed.is_empty() {
-                due = tokio::time::Instant::now() + QUIET;
+            if !is_message {
+                self.hear_open_servers(&mut tasks, &mut heard, &sender);
             }
+            is_message = false;
+            // The first of several changes says when they are told.
+            due = (!self.changed.is_empty())
+                .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
             tokio::select! {
                 opened = openings.changed() => if opened.is_err() { break },
-                Some((server, message)) = messages.recv() => self.take(&server, message),
+                Some((server, message)) = messages.recv() => {
+                    self.take(&server, message);
+                    is_message = true;
+                }
                 changed = catalogues.changed() => {
                     if changed.is_err() { break }
                     self.compare();
                 }
-                () = tokio::time::sleep_until(due), if !self.changed.is_empty() => {
+                () = until(due) => {
                     let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
                     say_lists_changed(&self.own.stream, &lists);
                 }
@@ -220,16 +207,15 @@ impl Feeding {
     ) {
         heard.retain(|_, task| !task.is_finished());
         let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
+        let members = classify::members(&self.worker, &self.scope);
         for (server, _) in record.servers {
+            if !members.iter().any(|member| member.server == server) {
+                continue;
+            }
             if let Entry::Vacant(free) = heard.entry(server.clone()) {
-                let hearing = Hearing {
-                    worker: self.worker.clone(),
-                    session: self.session.clone(),
-                    server: server.clone(),
-                    heard: Arc::clone(&self.own.heard),
-                };
-                let hearing = hearing.run(sender.clone());
-                free.insert(tasks.spawn(hearing));
+                let (worker, session) = (&self.worker, &self.session);
+                let hearing = Hearing::of(worker, session, server, &self.own.heard);
+                free.insert(tasks.spawn(hearing.run(sender.clone())));
             }
         }
     }
@@ -263,58 +249,11 @@ impl Feeding {
     }
 }
 
-/// Hands on what one open server says, until the session is open there no more.
-struct Hearing {
-    worker: Worker,
-    session: Session,
-    server: ServerName,
-    heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
-}
-
-impl Hearing {
-    async fn run(self, sender: mpsc::Sender<(ServerName, Bytes)>) {
-        let mut last: Option<String> = None;
-        let limit = self.worker.edge.config.line;
-        loop {
-            let outgoing = Outgoing {
-                method: Method::GET,
-                body: Bytes::new(),
-                accept: Some(HeaderValue::from_static(crate::protocol::headers::EVENT_STREAM)),
-                last_event_id: last.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
-            };
-            let listening = self.worker.listen_where_open(&self.session, &self.server, &outgoing);
-            let response = listening.await.filter(|response| response.status().is_success());
-            self.heard.send_modify(|heard| {
-                heard.insert(self.server.clone());
-            });
-            let Some(response) = response.filter(is_stream) else { return };
-            let mut events = Events::new(response.into_body(), limit);
-            while let Some(read) = events.next().await {
-                match read {
-                    Read::Event(event) => {
-                        if event.id.is_some() {
-                            last.clone_from(&event.id);
-                        }
-                        if has_message(&event)
-                            && sender.send((self.server.clone(), message_of(event))).await.is_err()
-                        {
-                            return;
-                        }
-                    }
-                    Read::Comment => {}
-                    Read::Broken(_) => break,
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-}
-
-impl Drop for Hearing {
-    fn drop(&mut self) {
-        self.heard.send_modify(|heard| {
-            heard.remove(&self.server);
-        });
+/// Never, if there is no such time.
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

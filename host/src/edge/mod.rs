@@ -32,6 +32,7 @@ mod catalog;
 mod classify;
 mod deliver;
 mod feed;
+mod hearing;
 mod legacy_sse;
 mod listener;
 mod lists;

@@ -234,17 +234,20 @@ impl Worker {
         last_event_id: Option<HeaderValue>,
     ) -> Result<Response<Body>, Refusal> {
         let last = last_event_id.as_ref().and_then(|id| id.to_str().ok());
-        let Some((server, own)) = last.and_then(owned::of_event) else {
+        // The stream of a request, which its server's host keeps. Whatever else an id
+        // says is no word of ours: it opens no server, and none outside of the scope.
+        let of_request = last.and_then(owned::of_event).and_then(|(server, own)| {
+            let members = classify::members(self, scope);
+            let last_event_id = HeaderValue::from_str(own).ok();
+            members.iter().any(|member| member.server == server).then_some(())?;
+            let outgoing =
+                Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
+            Some((server, resumption(&outgoing)?, outgoing))
+        });
+        let Some((server, place, outgoing)) = of_request else {
             return self.aggregate_stream(scope, session, last);
         };
-        // The stream of a request, which its server's host keeps.
-        let own = HeaderValue::from_str(own).ok();
-        let outgoing =
-            Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id: own };
-        let response = match resumption(&outgoing) {
-            Some(place) => self.resume(context, session, &server, &outgoing, place).await?,
-            None => self.deliver(context, session, &server, &outgoing).await?.response,
-        };
+        let response = self.resume(context, session, &server, &outgoing, place).await?;
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = true;
         Ok(rewritten(response, rewriter, None, self.edge.config.line).await)

@@ -45,6 +45,16 @@ impl Bindings {
         })
     }
 
+    /// The same for who only looks on, which is no use.
+    #[must_use]
+    pub fn look(&self, session: SessionId, server: &ServerName) -> Option<NodeId> {
+        self.with(session, |records| {
+            let servers = &records.get(&session)?.servers;
+            let (_, binding) = servers.iter().find(|(name, _)| name == server)?;
+            Some(binding.node.clone())
+        })
+    }
+
     /// Binds to `node` if the binding still is what the caller saw; in any case
     /// says which node it is now.
     pub fn claim(
