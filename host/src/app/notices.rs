@@ -71,7 +71,6 @@ fn is_shared_from_afar(server: &Server) -> bool {
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
-        ("resources", !server.resources.is_empty()),
         // A shared process has no quiet point of one session, and starts with the first.
         ("warm", is_shared && server.warm > 0),
         ("maxLifetimeMs", is_shared && server.max_lifetime.is_some()),

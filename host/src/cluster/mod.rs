@@ -21,6 +21,7 @@ mod node_routes;
 mod proof;
 mod recall;
 mod registry;
+mod replica;
 mod sight;
 
 pub use agent::{Agent, Identity, Joined};
