@@ -12,6 +12,7 @@
 //!
 //! `registry` is policy without IO; `control` and `agent` drive it.
 
+mod addresses;
 mod agent;
 mod control;
 mod gate;
