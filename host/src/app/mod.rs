@@ -66,7 +66,6 @@ pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
 
 async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let config = &loaded.config;
-    notices::refuse(config)?;
     for notice in notices::of(config).into_iter().chain(notices::open_cluster(config)) {
         tracing::warn!("{notice}");
     }
