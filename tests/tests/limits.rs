@@ -2,6 +2,7 @@
 //! trouble.
 
 use mooring_tests::{Cluster, Connection, Gateway, servers, settings};
+use rustix::process::Signal;
 use serde_json::json;
 
 fn gateway() -> Gateway {
@@ -89,4 +90,29 @@ fn a_header_block_over_the_limit_is_431() {
     many.try_initialize().expect(431);
     let fits = "x".repeat(30 * 1024);
     gateway.client("/mcp").header("X-Long", &fits).try_initialize().expect(200);
+}
+
+#[test]
+fn initialize_may_say_64_kib_of_its_client_which_outlive_a_restart() {
+    let mut gateway = gateway();
+    let params = |size: usize| {
+        json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": {"experimental": {"long": {"x": "x".repeat(size)}}},
+            "clientInfo": {"name": "long", "version": "1"},
+        })
+    };
+    for path in ["/mcp", "/mcp/counter"] {
+        let response = gateway.client(path).params(params(65 * 1024)).try_initialize();
+        let says = response.expect(413).error_message();
+        assert!(says.contains("initialize") && says.contains("65536"), "{says}");
+        let session = gateway.client(path).params(params(60 * 1024)).initialize();
+        gateway.restart_after(Signal::KILL);
+        session.request("tools/list", json!({}));
+        session.delete().expect(200);
+        gateway.restart_after(Signal::KILL);
+        session.try_request("tools/list", json!({})).expect(404);
+    }
+    let kept = std::fs::read_dir(gateway.data_folder().join("sessions")).unwrap();
+    assert_eq!(kept.count(), 0);
 }

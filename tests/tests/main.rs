@@ -32,6 +32,7 @@ mod fidelity;
 mod floors;
 mod groups;
 mod headers;
+mod hidden;
 mod inspector;
 mod instances;
 mod isolation;

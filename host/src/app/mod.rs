@@ -40,6 +40,8 @@ const CHILDREN: Duration = Duration::from_secs(6);
 const LEASE_TICK: Duration = Duration::from_millis(200);
 /// Between two sweeps of idle sessions where no cleanupInterval says otherwise.
 const SWEEP: Duration = Duration::from_secs(30);
+/// Between two looks for files of sessions that nobody can come back to.
+const FILE_SWEEP: Duration = Duration::from_secs(3600);
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +66,6 @@ pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
 
 async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let config = &loaded.config;
-    notices::refuse(config)?;
     for notice in notices::of(config).into_iter().chain(notices::open_cluster(config)) {
         tracing::warn!("{notice}");
     }
@@ -203,8 +204,14 @@ async fn watch_leases(parts: Arc<Parts>) {
 async fn sweep(parts: Arc<Parts>, interval: Duration) {
     let mut timer = tokio::time::interval(interval);
     timer.tick().await;
+    let mut files_swept = Instant::now();
+    parts.edge.records.sweep_files().await;
     loop {
         timer.tick().await;
+        if files_swept.elapsed() > FILE_SWEEP {
+            files_swept = Instant::now();
+            parts.edge.records.sweep_files().await;
+        }
         for event in parts.registry.clean_up(Instant::now()) {
             if let Event::Removed { id } = event {
                 tracing::info!("Removed node {id}: gone for ten node timeouts");

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport, Sight};
 use crate::config::{Config, Mode};
 use crate::host;
-use crate::model::{NodeId, ServerName};
+use crate::model::{NodeId, Replica, ServerName};
 use crate::seam::Link;
 
 use super::room::Gauge;
@@ -22,7 +22,7 @@ pub fn of(
     address: SocketAddr,
     id: &NodeId,
     (host, sight, gauge): (&Arc<host::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
-    weights: &BTreeMap<ServerName, u32>,
+    replicas: &BTreeMap<ServerName, Replica>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
@@ -45,7 +45,7 @@ pub fn of(
         }),
         sight: Arc::clone(sight),
     };
-    let (weights, gauge) = (weights.clone(), Arc::clone(gauge));
+    let (replicas, gauge) = (replicas.clone(), Arc::clone(gauge));
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -56,7 +56,7 @@ pub fn of(
         advertised: node.advertise_url.is_some(),
         port: address.port(),
         interval: node.heartbeat_interval,
-        servers: Box::new(move || reports(&reporter, &weights)),
+        servers: Box::new(move || reports(&reporter, &replicas)),
         changes: host.discovery.changes(),
         room: gauge.changes(),
         load: Box::new(move || gauge.report()),
@@ -77,15 +77,7 @@ fn held_session(held: host::Held) -> HeldSession {
     }
 }
 
-fn reports(host: &host::Shared, weights: &BTreeMap<ServerName, u32>) -> Vec<ServerReport> {
-    parts::local_servers(host, weights)
-        .into_iter()
-        .map(|(server, replica)| ServerReport::Full {
-            name: server.to_string(),
-            weight: replica.weight,
-            digest: replica.digest.map(|digest| digest.to_string()),
-            ends_when_lost: replica.ends_when_lost,
-            passthrough: replica.passthrough.iter().map(|name| name.to_string()).collect(),
-        })
-        .collect()
+fn reports(host: &host::Shared, replicas: &BTreeMap<ServerName, Replica>) -> Vec<ServerReport> {
+    let servers = parts::local_servers(host, replicas);
+    servers.iter().map(|(server, replica)| ServerReport::of(server, replica)).collect()
 }

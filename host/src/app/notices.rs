@@ -1,20 +1,6 @@
 //! What the operator should know about a valid configuration before it runs.
 
-use crate::config::{Config, Isolation, Mode, Server, Store, Transport};
-
-/// What would make this process do something else than the settings say.
-///
-/// # Errors
-/// If a store is configured that there is not.
-pub fn refuse(config: &Config) -> anyhow::Result<()> {
-    match config.store {
-        Store::Memory => Ok(()),
-        Store::Redis(_) => anyhow::bail!(
-            "systemConfig.cluster.store: Redis is not supported yet; leave the key out to keep \
-             bindings in memory"
-        ),
-    }
-}
+use crate::config::{Config, Isolation, Mode, Server, Transport};
 
 /// Who is trusted in a cluster without a token: for the log of a running process.
 #[must_use]
@@ -71,7 +57,6 @@ fn is_shared_from_afar(server: &Server) -> bool {
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
-        ("resources", !server.resources.is_empty()),
         // A shared process has no quiet point of one session, and starts with the first.
         ("warm", is_shared && server.warm > 0),
         ("maxLifetimeMs", is_shared && server.max_lifetime.is_some()),

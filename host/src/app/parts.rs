@@ -39,7 +39,7 @@ pub struct Parts {
     /// The control runtime's own way to nodes and servers.
     pub control_link: Link,
     pub gauge: Arc<Gauge>,
-    weights: BTreeMap<ServerName, u32>,
+    replicas: BTreeMap<ServerName, Replica>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
     // Taken once, by the task that runs them.
@@ -67,7 +67,7 @@ impl Parts {
         let registry = Arc::new(Registry::new(node_timeout));
         let bindings = Arc::new(Bindings::new());
         let host = host::Shared::new(translate::host(config));
-        let weights = translate::weights(config);
+        let replicas = translate::replicas(config);
         let strategy = strategy(config, workers)?;
         let tls = super::tls()?;
         let credential = credential(config)?;
@@ -115,7 +115,7 @@ impl Parts {
             address,
             &node_id,
             (&host, &sight, &gauge),
-            &weights,
+            &replicas,
             &control_link,
         );
         let (node_routes, agent) =
@@ -154,7 +154,7 @@ impl Parts {
             routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
             control_link,
             gauge,
-            weights,
+            replicas,
             tls,
             credential,
             recall: Mutex::new(is_coordinator.then_some((control, reported))),
@@ -176,7 +176,7 @@ impl Parts {
     /// Replicas on this node, as discovery knows them now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
-        local_servers(&self.host, &self.weights)
+        local_servers(&self.host, &self.replicas)
     }
 
     pub fn take_recall(&self) -> Option<Recall> {
@@ -251,18 +251,14 @@ fn credential(config: &Config) -> anyhow::Result<Option<HeaderValue>> {
     Ok(Some(value))
 }
 
-/// What a host says of its servers: the digest is what discovery knows now.
+/// What the file says of this node's servers, with what discovery knows now.
 pub(super) fn local_servers(
     host: &host::Shared,
-    weights: &BTreeMap<ServerName, u32>,
+    replicas: &BTreeMap<ServerName, Replica>,
 ) -> BTreeMap<ServerName, Replica> {
-    host.servers()
-        .map(|server| {
-            let weight = weights.get(server).copied().unwrap_or(1);
-            let digest = host.discovery.digest(server);
-            let passthrough = host.passthrough(server).map(|name| name.as_str().into()).collect();
-            let ends_when_lost = host.ends_when_lost(server);
-            (server.clone(), Replica { weight, digest, passthrough, ends_when_lost })
-        })
-        .collect()
+    let known = |(server, replica): (&ServerName, &Replica)| {
+        let digest = host.discovery.digest(server);
+        (server.clone(), Replica { digest, ..replica.clone() })
+    };
+    replicas.iter().map(known).collect()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use crate::config::{Config, Mode, Store};
+use crate::config::{Config, Mode};
 
 use super::parts::Parts;
 
@@ -52,10 +52,6 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
         "none: least loaded (stickySession.enabled is false)".to_owned()
     };
     line("strategy", &sticky);
-    let store = match &config.store {
-        Store::Memory => "memory",
-        Store::Redis(_) => "redis",
-    };
-    line("store", &format!("{store}, data in {}", config.data_dir.display()));
+    line("store", &format!("memory, data in {}", config.data_dir.display()));
     format!("mooring {}\n{text}", env!("CARGO_PKG_VERSION"))
 }

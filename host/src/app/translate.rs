@@ -2,17 +2,18 @@
 //! settings file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
     self, Chosen, Config, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
 };
-use crate::edge::{Choice, EdgeConfig, Group, Member, PrefixMode, Selection};
+use crate::edge::{EdgeConfig, Group, Member, PrefixMode};
 use crate::host::{
     Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
     Sharers, Sharing, Timeouts, Upstream, User,
 };
-use crate::model::ServerName;
+use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::streams::Bounds;
 
 #[must_use]
@@ -58,13 +59,6 @@ pub fn edge(config: &Config) -> EdgeConfig {
         Mode::Node(node) => node.public,
         Mode::Standalone | Mode::Coordinator(_) => true,
     };
-    let selections = running(config)
-        .filter(|server| !server.tools.is_empty() || !server.prompts.is_empty())
-        .map(|server| {
-            let tools = choices(&server.tools);
-            let prompts = choices(&server.prompts);
-            (server.name.clone(), Selection { tools, prompts })
-        });
     EdgeConfig {
         bearer: config.access.bearer.clone(),
         allowed_hosts: config.access.allowed_hosts.clone(),
@@ -72,7 +66,6 @@ pub fn edge(config: &Config) -> EdgeConfig {
         global_route: config.access.enable_global_route,
         groups: groups(config),
         order: running(config).map(|server| server.name.clone()).collect(),
-        selections: selections.collect(),
         separator: config.names.separator.clone(),
         prefix: match config.names.prefix {
             Prefix::Always => PrefixMode::Always,
@@ -99,15 +92,24 @@ fn kept(config: &Config) -> Bounds {
     Bounds { events: config.limits.buffered_events, bytes: config.limits.buffered_bytes }
 }
 
-/// Weights of this node's replicas.
+/// What the file says of this node's replicas; discovery knows the rest.
 #[must_use]
-pub fn weights(config: &Config) -> BTreeMap<ServerName, u32> {
+pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
     let node = match &config.mode {
         Mode::Node(node) => node.weight,
         Mode::Standalone | Mode::Coordinator(_) => 1,
     };
     running(config)
-        .map(|server| (server.name.clone(), server.weight.unwrap_or(node).into()))
+        .map(|server| {
+            let weight = server.weight.unwrap_or(node).into();
+            let replica = Replica {
+                passthrough: server.passthrough_headers.iter().map(|n| n.as_str().into()).collect(),
+                ends_when_lost: server.on_lost == OnLost::Fail,
+                selection: selection(server),
+                ..Replica::of_weight(weight)
+            };
+            (server.name.clone(), replica)
+        })
         .collect()
 }
 
@@ -129,7 +131,6 @@ fn served(server: &Server, idle: Duration) -> Served {
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
         warm: server.warm.into(),
-        ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
     }
 }
@@ -179,7 +180,17 @@ fn confine(confinement: &config::Confinement) -> Confinement {
     Confinement { memory, files, processes, cpu_seconds, user }
 }
 
-fn choices(selections: &crate::config::Selections) -> BTreeMap<String, Choice> {
+/// None if the server is shown as it is.
+fn selection(server: &Server) -> Option<Arc<Selection>> {
+    let selection = Selection {
+        tools: choices(&server.tools),
+        prompts: choices(&server.prompts),
+        resources: choices(&server.resources),
+    };
+    (!selection.is_empty()).then(|| Arc::new(selection))
+}
+
+fn choices(selections: &crate::config::Selections) -> Choices {
     let choice = |(name, selection): (&String, &crate::config::Selection)| {
         let description = selection.description.clone();
         (name.clone(), Choice { enabled: selection.enabled, description })
@@ -207,6 +218,7 @@ fn groups(config: &Config) -> Vec<Group> {
                     server: server.name.clone(),
                     tools: names(&server.tools),
                     prompts: names(&server.prompts),
+                    resources: names(&server.resources),
                 })
                 .collect(),
         })

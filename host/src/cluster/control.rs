@@ -343,21 +343,8 @@ fn replicas(reports: Vec<ServerReport>) -> Result<BTreeMap<ServerName, Replica>,
     reports
         .into_iter()
         .map(|report| {
-            let name = match &report {
-                ServerReport::Name(name) | ServerReport::Full { name, .. } => name,
-            };
-            let server = ServerName::parse(name)
-                .map_err(|error| Rejected::BadRequest(format!("server name {error}")))?;
-            let replica = match report {
-                ServerReport::Name(_) => Replica::of_weight(1),
-                ServerReport::Full { weight, digest, passthrough, ends_when_lost, .. } => Replica {
-                    weight: weight.clamp(1, 1000),
-                    digest: digest.map(Into::into),
-                    passthrough: passthrough.into_iter().map(Into::into).collect(),
-                    ends_when_lost,
-                },
-            };
-            Ok((server, replica))
+            let read = report.replica();
+            read.map_err(|error| Rejected::BadRequest(format!("server name {error}")))
         })
         .collect()
 }

@@ -11,6 +11,8 @@ use http::header;
 
 use crate::config::Secret;
 
+use super::addresses::Addresses;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// A token is configured and was not given.
@@ -40,9 +42,8 @@ impl std::fmt::Display for Denied {
 pub enum Near {
     /// Loopback and private ranges, not through a proxy.
     Private,
-    /// The host of the coordinator's URL, looked up for each question: names
-    /// move in container networks.
-    Coordinator { host: String, port: u16 },
+    /// The host of the coordinator's URL.
+    Coordinator(Addresses),
 }
 
 #[derive(Debug, Clone)]
@@ -61,8 +62,8 @@ impl Gate {
     /// A node's gate.
     #[must_use]
     pub fn for_coordinator(token: Option<Secret>, host: &str, port: u16) -> Self {
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Self { token, near: Near::Coordinator { host, port } }
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Self { token, near: Near::Coordinator(Addresses::of(host, port)) }
     }
 
     /// # Errors
@@ -79,12 +80,7 @@ impl Gate {
         }
         let near = match &self.near {
             Near::Private => is_near(peer),
-            Near::Coordinator { host, port } => match tokio::net::lookup_host((&**host, *port))
-                .await
-            {
-                Ok(mut addresses) => addresses.any(|address| address.ip().to_canonical() == peer),
-                Err(_) => false,
-            },
+            Near::Coordinator(addresses) => addresses.has(peer).await,
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
     }

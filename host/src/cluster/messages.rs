@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Room;
+use crate::model::{Choice, Choices, Room, Selection};
 
 /// `POST /api/cluster/register`. The guide's fields come first; the others have
 /// defaults, so that a registration by hand works.
@@ -126,7 +126,64 @@ pub enum ServerReport {
         /// Whether sessions end when the server's state is lost.
         #[serde(default)]
         ends_when_lost: bool,
+        /// What the node's file hides or describes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selection: Option<SelectionReport>,
     },
+}
+
+/// By the name of a tool or prompt, or the URI of a resource or template.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SelectionReport {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, ChoiceReport>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<String, ChoiceReport>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, ChoiceReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceReport {
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+impl From<&Selection> for SelectionReport {
+    fn from(selection: &Selection) -> Self {
+        let reports = |choices: &Choices| {
+            let report = |(name, choice): (&String, &Choice)| {
+                let Choice { enabled, description } = choice.clone();
+                (name.clone(), ChoiceReport { enabled, description })
+            };
+            choices.iter().map(report).collect()
+        };
+        Self {
+            tools: reports(&selection.tools),
+            prompts: reports(&selection.prompts),
+            resources: reports(&selection.resources),
+        }
+    }
+}
+
+impl From<SelectionReport> for Selection {
+    fn from(report: SelectionReport) -> Self {
+        let choices = |reports: BTreeMap<String, ChoiceReport>| {
+            let choice = |(name, report): (String, ChoiceReport)| {
+                let ChoiceReport { enabled, description } = report;
+                (name, Choice { enabled, description })
+            };
+            reports.into_iter().map(choice).collect()
+        };
+        Self {
+            tools: choices(report.tools),
+            prompts: choices(report.prompts),
+            resources: choices(report.resources),
+        }
+    }
 }
 
 /// `GET /cluster/proof?nonce=`.

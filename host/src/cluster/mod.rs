@@ -12,6 +12,7 @@
 //!
 //! `registry` is policy without IO; `control` and `agent` drive it.
 
+mod addresses;
 mod agent;
 mod control;
 mod gate;
@@ -21,6 +22,7 @@ mod node_routes;
 mod proof;
 mod recall;
 mod registry;
+mod replica;
 mod sight;
 
 pub use agent::{Agent, Identity, Joined};

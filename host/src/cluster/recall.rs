@@ -11,6 +11,7 @@ use crate::seam::Link;
 use crate::store::DataFolder;
 
 use super::control::Control;
+use super::messages::ServerReport;
 use super::registry::{Entry, Registry, Status};
 
 /// The registry's file in the data folder.
@@ -25,8 +26,7 @@ struct Kept {
     url: String,
     host: String,
     port: u16,
-    /// Names and weights.
-    servers: Vec<(String, u32)>,
+    servers: Vec<ServerReport>,
     version: String,
     #[serde(default)]
     zone: String,
@@ -47,11 +47,7 @@ pub(super) fn save(folder: &DataFolder, registry: &Registry) {
             url: entry.url,
             host: entry.host,
             port: entry.port,
-            servers: entry
-                .servers
-                .iter()
-                .map(|(name, replica)| (name.to_string(), replica.weight))
-                .collect(),
+            servers: entry.servers.iter().map(|(name, replica)| reported(name, replica)).collect(),
             version: entry.version,
             zone: entry.zone,
             labels: entry.labels,
@@ -115,6 +111,12 @@ pub async fn recall(
     all_reported.closed().await;
 }
 
+/// What a file hides stays hidden from the first request on; a catalogue has to be
+/// heard of anew.
+fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
+    ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
+}
+
 fn read(folder: &DataFolder) -> Vec<Kept> {
     let Some(text) = folder.read(SNAPSHOT) else { return Vec::new() };
     serde_json::from_slice(&text).unwrap_or_else(|error| {
@@ -124,11 +126,7 @@ fn read(folder: &DataFolder) -> Vec<Kept> {
 }
 
 fn entry_of(kept: Kept) -> Option<Entry> {
-    let servers = kept
-        .servers
-        .iter()
-        .filter_map(|(name, weight)| Some((ServerName::parse(name).ok()?, *weight)))
-        .map(|(name, weight)| (name, Replica::of_weight(weight)));
+    let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
     Some(Entry {

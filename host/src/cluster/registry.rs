@@ -327,7 +327,7 @@ impl Registry {
                 return false;
             }
             let generation = topology.generation + 1;
-            *topology = Arc::new(Topology { generation, nodes: seen });
+            *topology = Arc::new(Topology::of(generation, seen));
             self.current.store(Arc::clone(topology));
             true
         });

@@ -4,7 +4,7 @@
 use jsonc_parser::ast::Value;
 
 use super::item::Item;
-use super::reading::secret;
+use super::reading::credential;
 use super::secret::Secret;
 use super::section::Section;
 use super::source::Sources;
@@ -51,7 +51,7 @@ fn bearer(routing: &Section<'_>, sources: &Sources<'_>) -> Option<Secret> {
         let advice = "set the key, or \"enableBearerAuth\": false";
         routing.refuse_key("bearerAuthKey", "is required by enableBearerAuth", advice);
     }
-    secret(routing, "bearerAuthKey", sources)
+    credential(routing, "bearerAuthKey", None, sources)
 }
 
 /// MCPHub writes a key beside `"enableBearerAuth": false`; a key all alone was

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::cluster::{Coordinator, Mode, NodeMode, Store};
+use super::cluster::{Coordinator, Mode, NodeMode};
 use super::groups::{Chosen, Group, GroupServer};
 use super::servers::{Isolation, Server};
 use super::sticky::Sticky;
@@ -47,9 +47,6 @@ fn overview(page: &mut Page, config: &Config) {
     page.row("session secret", secret);
     if let Some(bytes) = config.min_free_memory {
         page.row("free memory", format!("new sessions go elsewhere with less than {bytes} bytes"));
-    }
-    if let Store::Redis(_) = config.store {
-        page.row("store", "redis");
     }
 }
 

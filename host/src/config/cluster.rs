@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
-use super::reading::{expand_item, expanded, secret_or_variable};
+use super::reading::{credential, expand_item, expanded, secret_or_variable};
 use super::secret::Secret;
 use super::section::Section;
 use super::source::Sources;
@@ -73,20 +73,11 @@ pub struct NodeMode {
     pub public: bool,
 }
 
-/// Where bindings and session records live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Store {
-    Memory,
-    /// Shared by several coordinators. The URL may hold a password.
-    Redis(Secret),
-}
-
 /// Everything of `systemConfig.cluster` but `stickySession`.
 pub(super) struct Cluster {
     pub mode: Mode,
     pub token: Option<Secret>,
     pub secret: Option<Secret>,
-    pub store: Store,
     /// Applies in every mode.
     pub affinity_timeout: Duration,
     /// Likewise.
@@ -107,11 +98,11 @@ pub(super) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
     let shared = cluster.clone().lenient_unless(role != Role::Standalone);
     let coordinator = read_coordinator(&coordinator);
     let min_free_memory = min_free_memory(&node);
+    check_store(cluster, sources);
     let node = read_node(&node, sources, role == Role::Node);
     Cluster {
-        token: secret_or_variable(&shared, "token", "MOORING_CLUSTER_TOKEN", sources),
+        token: credential(&shared, "token", Some("MOORING_CLUSTER_TOKEN"), sources),
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
-        store: store(cluster, sources),
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
         mode: match (role, node) {
@@ -206,6 +197,10 @@ fn base_url(
 fn node_id(section: &Section<'_>, sources: &Sources<'_>) -> Option<NodeId> {
     let id = expanded(section, "id", sources).filter(|id| !id.is_empty())?;
     let item = section.get("id")?;
+    if id == NodeId::coordinator().as_str() {
+        item.refuse("is the coordinator's own", "choose another, or have one generated");
+        return None;
+    }
     NodeId::parse(&id)
         .map_err(|error| item.refuse(error.to_string(), "leave it out to have one generated"))
         .ok()
@@ -230,18 +225,16 @@ fn min_free_memory(node: &Section<'_>) -> Option<u64> {
     node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
 }
 
-fn store(cluster: &Section<'_>, sources: &Sources<'_>) -> Store {
-    let Some(text) = expanded(cluster, "store", sources) else {
-        return Store::Memory;
+/// Bindings are in memory. What the settings promise beyond that is refused.
+fn check_store(cluster: &Section<'_>, sources: &Sources<'_>) {
+    let (Some(text), Some(item)) = (expanded(cluster, "store", sources), cluster.get("store"))
+    else {
+        return;
     };
+    let advice = "leave it out to keep bindings in memory";
     if text.starts_with("redis://") || text.starts_with("rediss://") {
-        return Store::Redis(Secret::new(text));
-    }
-    if text != "memory"
-        && let Some(item) = cluster.get("store")
-    {
-        let advice = "use \"memory\" or \"redis://host:6379/0\"";
+        item.refuse("is Redis, which is not supported yet", advice);
+    } else if text != "memory" {
         item.refuse("is not a store", advice);
     }
-    Store::Memory
 }

@@ -47,7 +47,7 @@ use jsonc_parser::ast::Value;
 
 pub use access::Access;
 pub use check::describe;
-pub use cluster::{Coordinator, Mode, NodeMode, Store};
+pub use cluster::{Coordinator, Mode, NodeMode};
 pub use confinement::Confinement;
 pub use finding::{Finding, Report};
 pub use groups::{Chosen, Group, GroupServer};
@@ -78,7 +78,6 @@ pub struct Config {
     pub token: Option<Secret>,
     /// Seals session ids; generated into the data folder if absent.
     pub secret: Option<Secret>,
-    pub store: Store,
     /// In file order, disabled and misconfigured ones too.
     pub servers: Vec<Server>,
     pub groups: Vec<Group>,
@@ -162,7 +161,6 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         mode: cluster.mode,
         token: cluster.token,
         secret: cluster.secret,
-        store: cluster.store,
         servers,
     }
 }

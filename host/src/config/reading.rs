@@ -50,6 +50,35 @@ pub(super) fn secret(section: &Section<'_>, key: &str, sources: &Sources<'_>) ->
     Some(Secret::new(text))
 }
 
+/// A secret that is shown in a header, and may be overridden by a variable.
+pub(super) fn credential(
+    section: &Section<'_>,
+    key: &str,
+    variable: Option<&str>,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let secret = match variable {
+        Some(variable) => secret_or_variable(section, key, variable, sources)?,
+        None => secret(section, key, sources)?,
+    };
+    let text = secret.expose();
+    // Spaces around a header's value are no part of it.
+    if text.trim() == text && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Some(secret);
+    }
+    let message = "cannot be sent in a header";
+    let advice = "use visible ASCII characters, without spaces around them";
+    match variable.filter(|name| sources.variable(name).is_some()) {
+        Some(name) => section.notes.refuse_variable(name, message, advice),
+        None => {
+            if let Some(item) = section.get(key) {
+                item.refuse(message, advice);
+            }
+        }
+    }
+    None
+}
+
 /// A secret that the environment overrides.
 pub(super) fn secret_or_variable(
     section: &Section<'_>,

@@ -65,7 +65,7 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
 /// The members of an aggregate scope, in the order of lists.
 pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     let config = &worker.edge.config;
-    let all = |server: ServerName| Member { server, tools: None, prompts: None };
+    let all = |server: ServerName| Member { server, tools: None, prompts: None, resources: None };
     match scope {
         Scope::Server(server) => vec![all(server.clone())],
         Scope::Group(name) => config
@@ -84,13 +84,14 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     }
 }
 
-/// Whether a scope is one server that is shown as it is: then bytes pass.
+/// Whether a scope is one server that is shown as it is: then bytes pass. What a
+/// node's file hides is hidden here too.
 pub fn is_pass_through<'a>(worker: &Worker, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
-        Scope::Server(server) if !worker.edge.config.selections.contains_key(server) => {
-            Some(server)
+        Scope::Server(server) => {
+            worker.edge.topology.load().selection(server).is_none().then_some(server)
         }
-        _ => None,
+        Scope::All | Scope::Group(_) => None,
     }
 }
 

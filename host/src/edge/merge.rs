@@ -8,13 +8,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::ServerName;
+use crate::model::{Choice, Selection, ServerName};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
+use super::Member;
 use super::uris::Uris;
-use super::{Member, Selection};
 
 /// When a name carries its server's in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,46 @@ pub struct Part<'a> {
     pub member: &'a Member,
     pub selection: Option<&'a Selection>,
     pub catalog: &'a Catalog,
+}
+
+impl Part<'_> {
+    /// Whether the scope shows an entry of the server, by its name or URI.
+    #[must_use]
+    pub fn shows(&self, list: List, name: &str) -> bool {
+        let chosen = match list {
+            List::Tools => &self.member.tools,
+            List::Prompts => &self.member.prompts,
+            List::Resources | List::Templates => &self.member.resources,
+        };
+        let in_group = chosen.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
+        in_group && self.choice(list, name).is_none_or(|choice| choice.enabled)
+    }
+
+    /// Puts the operator's description, if there is one, into an entry's text.
+    #[must_use]
+    pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
+        #[derive(Deserialize)]
+        struct Item<'a> {
+            #[serde(borrow)]
+            description: Option<&'a RawValue>,
+        }
+        let new = self.choice(list, name)?.description.as_deref().map(splice::quoted)?;
+        let text = raw.get();
+        match serde_json::from_str::<Item<'_>>(text).ok()?.description {
+            Some(old) => Some((splice::span(text.as_bytes(), old)?, new)),
+            None => splice::insertion(text.as_bytes(), raw, &format!("\"description\":{new}")),
+        }
+    }
+
+    fn choice(&self, list: List, name: &str) -> Option<&Choice> {
+        let selection = self.selection?;
+        let choices = match list {
+            List::Tools => &selection.tools,
+            List::Prompts => &selection.prompts,
+            List::Resources | List::Templates => &selection.resources,
+        };
+        choices.get(name)
+    }
 }
 
 /// Whose a name is, and what its owner calls it.
@@ -117,7 +157,7 @@ fn named(
         .iter()
         .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
         .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
-        .filter(|(part, _, name)| is_shown(part, list, name))
+        .filter(|(part, _, name)| part.shows(list, name))
         .collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (_, _, name) in &shown {
@@ -152,16 +192,6 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
     free
 }
 
-fn is_shown(part: &Part<'_>, list: List, name: &str) -> bool {
-    let (chosen, choices) = match list {
-        List::Tools => (&part.member.tools, part.selection.map(|s| &s.tools)),
-        _ => (&part.member.prompts, part.selection.map(|s| &s.prompts)),
-    };
-    let in_group = chosen.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
-    let enabled = choices.and_then(|choices| choices.get(name)).is_none_or(|c| c.enabled);
-    in_group && enabled
-}
-
 /// The item with its name, and the description if the operator has another,
 /// changed in place.
 fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
@@ -169,20 +199,13 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
     struct Item<'a> {
         #[serde(borrow)]
         name: &'a RawValue,
-        #[serde(borrow)]
-        description: Option<&'a RawValue>,
     }
     let text = raw.get().as_bytes();
     let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
         return Bytes::copy_from_slice(text);
     };
-    let choices = part.selection.map(|s| if list == List::Tools { &s.tools } else { &s.prompts });
-    let description = choices.and_then(|c| c.get(name)).and_then(|c| c.description.as_deref());
-    let mut edits = Vec::new();
+    let mut edits: Vec<splice::Edit> = part.described(list, raw, name).into_iter().collect();
     edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
-    if let (Some(new), Some(old)) = (description, item.description) {
-        edits.extend(splice::span(text, old).map(|span| (span, splice::quoted(new))));
-    }
     splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
@@ -239,7 +262,12 @@ mod tests {
     }
 
     fn member(name: &str) -> Member {
-        Member { server: ServerName::parse(name).unwrap(), tools: None, prompts: None }
+        Member {
+            server: ServerName::parse(name).unwrap(),
+            tools: None,
+            prompts: None,
+            resources: None,
+        }
     }
 
     fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> Merged {

@@ -89,6 +89,8 @@ pub struct Member {
     /// Names that are shown; none means all.
     pub tools: Option<Vec<String>>,
     pub prompts: Option<Vec<String>>,
+    /// URIs of resources and templates.
+    pub resources: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,20 +100,6 @@ pub struct Group {
     pub name: GroupName,
     pub id: Option<String>,
     pub members: Vec<Member>,
-}
-
-/// Tools and prompts of one server that the operator has hidden or described.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Hidden, or shown with another description.
-    pub tools: std::collections::BTreeMap<String, Choice>,
-    pub prompts: std::collections::BTreeMap<String, Choice>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Choice {
-    pub enabled: bool,
-    pub description: Option<String>,
 }
 
 /// What the operator decides about the edge.
@@ -125,7 +113,6 @@ pub struct EdgeConfig {
     pub groups: Vec<Group>,
     /// Servers of this process's own file, in file order: lists keep it.
     pub order: Vec<ServerName>,
-    pub selections: std::collections::BTreeMap<ServerName, Selection>,
     pub separator: String,
     pub prefix: PrefixMode,
     /// Whether the strategy is asked at all.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Scope, ServerName};
+use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, Outcome};
 
@@ -177,7 +177,8 @@ impl Worker {
         // Counted before they are read: what changes meanwhile makes this stale.
         let version = *catalogs.changes().borrow();
         catalogs.prune(&topology);
-        let merged = self.merge(scope, members, |server| catalogs.known(&topology, server, set));
+        let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
+        let merged = self.merge(scope, &topology, members, catalog);
         let merged = Arc::new(merged);
         catalogs.keep_merged(key, &topology, version, &merged);
         merged
@@ -186,6 +187,7 @@ impl Worker {
     fn merge(
         &self,
         scope: &Scope,
+        topology: &Topology,
         members: &[Member],
         catalog: impl Fn(&ServerName) -> Option<Arc<Catalog>>,
     ) -> Merged {
@@ -196,7 +198,7 @@ impl Worker {
             .iter()
             .map(|(member, catalog)| Part {
                 member,
-                selection: config.selections.get(&member.server),
+                selection: topology.selection(&member.server).map(|selection| &**selection),
                 catalog,
             })
             .collect();
@@ -229,7 +231,7 @@ impl Worker {
             return None;
         }
         let catalogs = &self.edge.catalogs;
-        Some(self.merge(scope, &members, |server| {
+        Some(self.merge(scope, &topology, &members, |server| {
             own.get(server).cloned().or_else(|| catalogs.known(&topology, server, set))
         }))
     }

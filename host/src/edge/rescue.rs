@@ -47,6 +47,8 @@ pub enum Refusal {
         "Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)"
     )]
     TooLarge(usize),
+    #[error("Content Too Large: the parameters of initialize are larger than {0} bytes")]
+    ParamsTooLarge(usize),
     #[error(
         "Request Header Fields Too Large: more than {0} bytes (systemConfig.limits.headerBlock)"
     )]
@@ -110,7 +112,9 @@ impl Refusal {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::TRANSPORT),
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
             Self::Accept(_) => (StatusCode::NOT_ACCEPTABLE, code::TRANSPORT),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT),
+            Self::TooLarge(_) | Self::ParamsTooLarge(_) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT)
+            }
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }

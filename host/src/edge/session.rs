@@ -62,11 +62,11 @@ impl Session {
     }
 
     /// The text for the `Mcp-Session-Id` header.
-    pub fn seal(&self, edge: &Edge, scope: &Scope) -> Result<String, Refusal> {
+    pub async fn seal(&self, edge: &Edge, scope: &Scope) -> Result<String, Refusal> {
         let params = if self.params.len() <= MAX_CARRIED_PARAMS {
             CarriedParams::Inside(self.params.clone())
         } else {
-            edge.records.keep_params(self.id, &self.params);
+            edge.records.keep_params(self.id, &self.params).await;
             CarriedParams::Stored
         };
         let (session, minted_at, version) = (self.id, self.minted_at, self.version);

@@ -39,6 +39,10 @@ use super::rescue::Refusal;
 use super::session::Session;
 use super::through::Through;
 
+/// Bytes of the parameters of `initialize`. They are kept as long as the session
+/// may live, and most clients send some hundred.
+const MAX_PARAMS: usize = 64 * 1024;
+
 /// A refusal, and the id of the request it answers if that is known.
 pub type Refused = (Refusal, Option<String>);
 
@@ -127,7 +131,7 @@ impl Worker {
         let mut session = Session::mint(principal, params_of(envelope)?);
         let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
-        let sealed = session.seal(&self.edge, scope)?;
+        let sealed = session.seal(&self.edge, scope).await?;
         self.edge.metrics.opened();
         let id = envelope.id_text().unwrap_or("null");
         let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
@@ -269,7 +273,7 @@ impl Worker {
 
     /// Ends a session at every server that it has open.
     pub(super) async fn end(&self, session: &Session) {
-        self.edge.records.end(session.id, session.minted_at);
+        self.edge.records.end(session.id, session.minted_at).await;
         let outgoing = Outgoing {
             method: Method::DELETE,
             body: Bytes::new(),
@@ -363,6 +367,9 @@ fn check_media(context: &Context) -> Result<(), Refusal> {
 /// The parameters of an `initialize`, byte for byte, if they are any.
 pub(super) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
     let params = initialize.params.ok_or_else(invalid_params)?;
+    if params.get().len() > MAX_PARAMS {
+        return Err(Refusal::ParamsTooLarge(MAX_PARAMS));
+    }
     let _: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
     Ok(Bytes::copy_from_slice(params.get().as_bytes()))
 }

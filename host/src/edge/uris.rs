@@ -1,7 +1,8 @@
 //! Resources and templates of several servers: URIs stay as they are, unless two
-//! servers have the same.
+//! servers have the same. What the operator hides is unknown here, whatever
+//! template it fits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,18 @@ pub struct Uris {
     shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
     /// What stands in front of the URIs of a server that shares some.
     aliases: HashMap<String, ServerName>,
+    hidden: HashMap<ServerName, Hidden>,
+}
+
+/// What is not to be had of a server.
+#[derive(Debug, Default)]
+struct Hidden {
+    uris: HashSet<String>,
+    /// What comes before the first variable of a hidden template.
+    templates: Vec<String>,
+    /// Whatever is not listed and fits no template that is shown: a group names
+    /// what of the server it has.
+    others: bool,
 }
 
 #[derive(Debug)]
@@ -47,10 +60,12 @@ impl Uris {
         if let Some((alias, own)) = uri.split_once('+')
             && let Some(server) = self.aliases.get(alias)
         {
-            return Some(Owner { server: server.clone(), name: own.to_owned() });
+            let owner = Owner { server: server.clone(), name: own.to_owned() };
+            return self.is_open(server, own).then_some(owner);
         }
         let owned = |server: &ServerName| Owner { server: server.clone(), name: uri.to_owned() };
         let begins = self.templates.iter().filter(|t| t.alias == 0 && uri.starts_with(&t.fixed));
+        let begins = begins.filter(|t| self.is_open(&t.server, uri));
         if let Some(template) = begins.max_by_key(|template| template.fixed.len()) {
             return Some(owned(&template.server));
         }
@@ -59,9 +74,25 @@ impl Uris {
         let listed = self.resources.iter().filter(|(uri, _)| same_scheme(uri));
         let listed = listed.map(|(_, owner)| &owner.server);
         let templates = self.templates.iter().filter(|t| same_scheme(&t.fixed)).map(|t| &t.server);
-        let mut owners = listed.chain(templates);
+        let mut owners = listed.chain(templates).filter(|server| self.is_open(server, uri));
         let first = owners.next()?;
         owners.all(|owner| owner == first).then(|| owned(first))
+    }
+
+    /// Whether a URI that is not listed may be asked of a server.
+    fn is_open(&self, server: &ServerName, own: &str) -> bool {
+        let Some(hidden) = self.hidden.get(server) else { return true };
+        if hidden.uris.contains(own) {
+            return false;
+        }
+        let fits = |fixed: &str| own.starts_with(fixed).then_some(fixed.len());
+        let templates = self.templates.iter().filter(|template| template.server == *server);
+        let shown = templates.filter_map(|t| fits(t.fixed.get(t.alias..)?)).max();
+        match hidden.templates.iter().filter_map(|fixed| fits(fixed)).max() {
+            // The longer one says more of what it is.
+            Some(closed) => shown.is_some_and(|shown| shown > closed),
+            None => shown.is_some() || !hidden.others,
+        }
     }
 
     /// The owner of a template, and its own text for it.
@@ -84,15 +115,35 @@ impl Uris {
     pub fn place(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
         let mut items = Vec::new();
         for part in parts {
+            self.hide(part);
             for raw in part.catalog.items(list) {
-                items.extend(self.place_one(&part.member.server, list, raw));
+                items.extend(self.place_one(part, list, raw));
             }
         }
         items
     }
 
-    /// Gives a resource or template its place. None if its server has it twice.
-    fn place_one(&mut self, server: &ServerName, list: List, raw: &RawValue) -> Option<Bytes> {
+    /// Remembers what of a part nobody gets.
+    fn hide(&mut self, part: &Part<'_>) {
+        let choices = part.selection.into_iter().flat_map(|selection| &selection.resources);
+        let off: Vec<&String> =
+            choices.filter_map(|(uri, c)| (!c.enabled).then_some(uri)).collect();
+        let others = part.member.resources.is_some();
+        if off.is_empty() && !others {
+            return;
+        }
+        let fixed = |uri: &&String| Some(uri.split_once('{')?.0.to_owned());
+        let hidden = Hidden {
+            templates: off.iter().filter_map(fixed).collect(),
+            uris: off.into_iter().cloned().collect(),
+            others,
+        };
+        self.hidden.insert(part.member.server.clone(), hidden);
+    }
+
+    /// Gives a resource or template its place. None if it is hidden, or its server
+    /// has it twice.
+    fn place_one(&mut self, part: &Part<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Item<'a> {
@@ -105,11 +156,15 @@ impl Uris {
         let item: Item<'_> = serde_json::from_slice(&text).ok()?;
         let value = if list == List::Resources { item.uri } else { item.uri_template }?;
         let own = splice::string(value)?;
+        if !part.shows(list, &own) {
+            return None;
+        }
+        let server = &part.member.server;
         let taken = match list {
             List::Resources => self.resources.get(&own).map(|owner| &owner.server),
             _ => self.templates.iter().find(|t| t.text == own).map(|t| &t.server),
         };
-        let (alias, edits) = match taken {
+        let (alias, mut edits) = match taken {
             None => (String::new(), Vec::new()),
             Some(owner) if owner == server => return None,
             Some(_) => {
@@ -118,6 +173,7 @@ impl Uris {
                 (alias, splice::span(&text, value).map(|span| (span, shown)).into_iter().collect())
             }
         };
+        edits.extend(part.described(list, raw, &own));
         let shown = format!("{alias}{own}");
         if list == List::Resources {
             if !alias.is_empty() {
@@ -163,6 +219,7 @@ impl Uris {
 mod tests {
     use super::super::Member;
     use super::*;
+    use crate::model::{Choice, Selection};
     use crate::protocol::catalog::Catalog;
 
     fn raw(text: &str) -> Box<RawValue> {
@@ -184,6 +241,7 @@ mod tests {
                 server: ServerName::parse(name).unwrap(),
                 tools: None,
                 prompts: None,
+                resources: None,
             })
             .collect();
         let parts: Vec<Part<'_>> = members
@@ -228,5 +286,80 @@ mod tests {
         let shared = |name: &str| uris.shared(&ServerName::parse(name).unwrap());
         assert_eq!(shared("B c")["note://1"], "b-c+note://1");
         assert!(shared("a").is_empty());
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_found_by_template_or_scheme_either() {
+        let catalog = catalog(
+            &[
+                r#"{"uri":"note://1"}"#,
+                r#"{"uri":"note://2","name":"two"}"#,
+                r#"{"uri":"log://1"}"#,
+            ],
+            &[r#"{"uriTemplate":"note://{id}"}"#, r#"{"uriTemplate":"log://{id}"}"#],
+        );
+        let choice = |uri: &str, enabled, description: Option<&str>| {
+            let description = description.map(str::to_owned);
+            (uri.to_owned(), Choice { enabled, description })
+        };
+        let resources = [
+            choice("note://1", false, None),
+            choice("note://2", true, Some("the second")),
+            choice("note://3", false, None),
+            choice("log://{id}", false, None),
+        ];
+        let selection = Selection { resources: resources.into(), ..Selection::default() };
+        let member = Member {
+            server: ServerName::parse("a").unwrap(),
+            tools: None,
+            prompts: None,
+            resources: None,
+        };
+        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        let mut uris = Uris::default();
+        let shown = uris.place(&[part], List::Resources);
+        assert_eq!(
+            shown,
+            [
+                r#"{"description":"the second","uri":"note://2","name":"two"}"#,
+                r#"{"uri":"log://1"}"#
+            ]
+        );
+        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        assert_eq!(uris.place(&[part], List::Templates), [r#"{"uriTemplate":"note://{id}"}"#]);
+        for (uri, found) in [
+            ("note://1", false),
+            ("note://2", true),
+            ("note://3", false),
+            ("note://4", true),
+            ("log://1", true),
+            ("log://2", false),
+        ] {
+            assert_eq!(uris.resource(uri).is_some(), found, "{uri}");
+        }
+        assert_eq!(uris.template("log://{id}"), None);
+    }
+
+    #[test]
+    fn a_group_has_of_a_server_what_it_names() {
+        let catalog = catalog(
+            &[r#"{"uri":"note://1"}"#, r#"{"uri":"file:///x"}"#],
+            &[r#"{"uriTemplate":"file:///{path}"}"#, r#"{"uriTemplate":"log://{id}"}"#],
+        );
+        let member = Member {
+            server: ServerName::parse("a").unwrap(),
+            tools: None,
+            prompts: None,
+            resources: Some(vec!["note://1".into(), "log://{id}".into()]),
+        };
+        let part = || Part { member: &member, selection: None, catalog: &catalog };
+        let mut uris = Uris::default();
+        assert_eq!(uris.place(&[part()], List::Resources), [r#"{"uri":"note://1"}"#]);
+        assert_eq!(uris.place(&[part()], List::Templates), [r#"{"uriTemplate":"log://{id}"}"#]);
+        for (uri, found) in
+            [("note://1", true), ("note://2", false), ("log://7", true), ("file:///x", false)]
+        {
+            assert_eq!(uris.resource(uri).is_some(), found, "{uri}");
+        }
     }
 }

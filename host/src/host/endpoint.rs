@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use crate::model::{Principal, ServerName, SessionId};
 use crate::protocol::headers::{self, Accepts};
@@ -97,17 +97,6 @@ impl Shared {
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
         self.config.servers.keys()
-    }
-
-    /// Headers of clients that the operator lets through to a server.
-    pub fn passthrough(&self, server: &ServerName) -> impl Iterator<Item = &HeaderName> {
-        self.config.servers.get(server).into_iter().flat_map(|served| &served.passthrough)
-    }
-
-    /// Whether sessions end when what the server held for them is lost.
-    #[must_use]
-    pub fn ends_when_lost(&self, server: &ServerName) -> bool {
-        self.config.servers.get(server).is_some_and(|served| served.ends_when_lost)
     }
 
     /// Ends one session's instance.

@@ -51,8 +51,6 @@ pub struct Served {
     pub recycling: Recycling,
     /// Processes kept ahead of their first session.
     pub warm: usize,
-    /// Sessions end when what the server held for them is lost.
-    pub ends_when_lost: bool,
     /// Of a server with a process; a remote one keeps its sessions apart itself.
     pub sharing: Sharing,
 }

@@ -4,10 +4,12 @@
 
 mod name;
 mod scope;
+mod selection;
 mod session;
 mod topology;
 
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use scope::Scope;
+pub use selection::{Choice, Choices, Selection};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use topology::{Health, Node, Reach, Replica, Room, Topology};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NodeId, ServerName};
+use super::{NodeId, Selection, ServerName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
@@ -62,13 +62,21 @@ pub struct Replica {
     pub passthrough: Vec<Arc<str>>,
     /// Whether a session ends when what the server held for it is lost.
     pub ends_when_lost: bool,
+    /// What the node's file hides or describes, if anything.
+    pub selection: Option<Arc<Selection>>,
 }
 
 impl Replica {
     /// One of which nothing but its weight is known.
     #[must_use]
     pub fn of_weight(weight: u32) -> Self {
-        Self { weight, digest: None, passthrough: Vec::new(), ends_when_lost: false }
+        Self {
+            weight,
+            digest: None,
+            passthrough: Vec::new(),
+            ends_when_lost: false,
+            selection: None,
+        }
     }
 }
 
@@ -90,12 +98,26 @@ pub struct Node {
 pub struct Topology {
     pub generation: u64,
     pub nodes: Vec<Arc<Node>>,
+    selections: BTreeMap<ServerName, Arc<Selection>>,
 }
 
 impl Topology {
     #[must_use]
     pub fn empty() -> Self {
-        Self { generation: 0, nodes: Vec::new() }
+        Self::of(0, Vec::new())
+    }
+
+    #[must_use]
+    pub fn of(generation: u64, nodes: Vec<Arc<Node>>) -> Self {
+        let selections = selections(&nodes);
+        Self { generation, nodes, selections }
+    }
+
+    /// What the files of the server's nodes hide or describe, if anything. It is
+    /// the same for all of its replicas: which one a session gets is chance.
+    #[must_use]
+    pub fn selection(&self, server: &ServerName) -> Option<&Arc<Selection>> {
+        self.selections.get(server)
     }
 
     #[must_use]
@@ -118,4 +140,21 @@ impl Topology {
     pub fn servers(&self) -> std::collections::BTreeSet<&ServerName> {
         self.nodes.iter().flat_map(|node| node.servers.keys()).collect()
     }
+}
+
+/// This process's own file first: its descriptions count.
+fn selections(nodes: &[Arc<Node>]) -> BTreeMap<ServerName, Arc<Selection>> {
+    let mut selections: BTreeMap<ServerName, Arc<Selection>> = BTreeMap::new();
+    let own = nodes.iter().filter(|node| node.reach == Reach::Local);
+    let others = nodes.iter().filter(|node| node.reach != Reach::Local);
+    for (server, replica) in own.chain(others).flat_map(|node| &node.servers) {
+        let Some(selection) = &replica.selection else { continue };
+        match selections.get_mut(server) {
+            Some(known) => Arc::make_mut(known).narrow(selection),
+            None => {
+                selections.insert(server.clone(), Arc::clone(selection));
+            }
+        }
+    }
+    selections
 }

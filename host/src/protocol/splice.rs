@@ -9,6 +9,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// A span of a text, and what is to stand there.
+pub type Edit = (Range<usize>, String);
+
 /// Where a borrowed value stands in the text it was borrowed from.
 ///
 /// None if it is not part of that text.
@@ -31,7 +34,7 @@ pub fn replace(text: &[u8], span: Range<usize>, by: &[u8]) -> Bytes {
 
 /// The text with several spans replaced, which do not overlap.
 #[must_use]
-pub fn edit(text: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+pub fn edit(text: &Bytes, mut edits: Vec<Edit>) -> Bytes {
     if edits.is_empty() {
         return text.clone();
     }
@@ -51,7 +54,7 @@ pub fn edit(text: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
 /// Where a member goes into an object that stands in the text, and what to write
 /// there. None if the value is no object of that text.
 #[must_use]
-pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<(Range<usize>, String)> {
+pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<Edit> {
     let at = span(text, object)?;
     let inside = object.get().strip_prefix('{')?;
     let comma = if inside.trim_start().starts_with('}') { "" } else { "," };

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A folder of our own, mode 0700; or none, where it cannot be written.
 #[derive(Debug, Clone)]
@@ -81,6 +82,26 @@ impl DataFolder {
             // It may never have been there.
             let _ = fs::remove_file(path);
         }
+    }
+
+    /// Removes the files of a folder within that have not been written for so
+    /// long, and says how many.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sweep(&self, name: &str, age: Duration) -> io::Result<usize> {
+        let Some(path) = self.path(name).filter(|path| path.exists()) else { return Ok(0) };
+        let mut removed = 0;
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            // Another process may be sweeping too.
+            let Ok(written) = entry.metadata().and_then(|file| file.modified()) else { continue };
+            let is_old = written.elapsed().is_ok_and(|since| since > age);
+            if is_old && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// A secret of 32 random bytes, the same at every start.

@@ -1,7 +1,9 @@
 //! What an id cannot carry: `initialize` parameters that are too large for it,
 //! and that a session was ended by its client.
+//!
+//! Workers wait for the file system without being held up by it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -12,14 +14,16 @@ use crate::protocol::seal::MAX_AGE;
 use super::DataFolder;
 
 const TOMBSTONES: &str = "ended-sessions";
-/// Parameters kept in memory where no folder can be written.
-const MAX_IN_MEMORY: usize = 10_000;
+const PARAMS: &str = "sessions";
+/// Bytes of parameters in memory: of the sessions that began last, and all there
+/// is of them where no folder can be written.
+const MAX_IN_MEMORY: usize = 32 << 20;
 
 pub struct Records {
     folder: DataFolder,
     /// Ended sessions and when their ids expire by themselves.
     ended: RwLock<HashMap<SessionId, UnixMillis>>,
-    params: Mutex<HashMap<SessionId, Bytes>>,
+    latest: Mutex<Latest>,
 }
 
 impl Records {
@@ -42,18 +46,20 @@ impl Records {
         {
             tracing::warn!("cannot rewrite {TOMBSTONES}: {error}");
         }
-        Self { folder, ended: RwLock::new(ended), params: Mutex::default() }
+        Self { folder, ended: RwLock::new(ended), latest: Mutex::new(Latest::of(MAX_IN_MEMORY)) }
     }
 
-    /// The client has ended the session: its id is unknown from now on.
-    pub fn end(&self, session: SessionId, minted_at: UnixMillis) {
+    /// The client has ended the session: its id is unknown from now on, and after
+    /// a restart once this is done.
+    pub async fn end(&self, session: SessionId, minted_at: UnixMillis) {
         let until = minted_at.plus(MAX_AGE);
         self.ended.write().unwrap_or_else(PoisonError::into_inner).insert(session, until);
-        if let Err(error) = self.folder.append(TOMBSTONES, &format!("{session} {}", until.0)) {
-            tracing::warn!(session = %session.short(), "cannot keep the end of a session: {error}");
-        }
-        self.params.lock().unwrap_or_else(PoisonError::into_inner).remove(&session);
-        self.folder.remove(&file(session));
+        lock(&self.latest).remove(session);
+        self.beside("cannot keep the end of a session", session, move |folder| {
+            folder.remove(&file(session));
+            folder.append(TOMBSTONES, &format!("{session} {}", until.0))
+        })
+        .await;
     }
 
     #[must_use]
@@ -68,40 +74,116 @@ impl Records {
         ended.retain(|_, until| *until > now);
     }
 
-    pub fn keep_params(&self, session: SessionId, params: &Bytes) {
-        if let Err(error) = self.folder.write(&file(session), params) {
-            tracing::warn!(session = %session.short(), "cannot keep initialize parameters: {error}");
+    /// Removes the files of sessions whose ids have expired: few clients say when
+    /// they are done.
+    pub async fn sweep_files(&self) {
+        let folder = self.folder.clone();
+        let swept = tokio::task::spawn_blocking(move || folder.sweep(PARAMS, MAX_AGE)).await;
+        match swept {
+            Ok(Ok(0)) => {}
+            Ok(Ok(count)) => tracing::info!(count, "files of expired sessions removed"),
+            Ok(Err(error)) => tracing::warn!("cannot sweep {PARAMS}: {error}"),
+            Err(error) => tracing::warn!("cannot sweep {PARAMS}: {error}"),
         }
-        let mut kept = self.params.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < MAX_IN_MEMORY {
-            kept.insert(session, params.clone());
-        }
+    }
+
+    /// Keeps a session's parameters: once this is done, for the next start too.
+    pub async fn keep_params(&self, session: SessionId, params: &Bytes) {
+        lock(&self.latest).insert(session, params.clone());
+        let params = params.clone();
+        self.beside("cannot keep initialize parameters", session, move |folder| {
+            folder.write(&file(session), &params)
+        })
+        .await;
     }
 
     #[must_use]
     pub fn params(&self, session: SessionId) -> Option<Bytes> {
-        let kept =
-            self.params.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned();
+        let kept = lock(&self.latest).get(session);
         kept.or_else(|| self.folder.read(&file(session)).map(Bytes::from))
+    }
+
+    /// Does something in the folder, on another thread than this one.
+    async fn beside(
+        &self,
+        what: &'static str,
+        session: SessionId,
+        work: impl FnOnce(DataFolder) -> std::io::Result<()> + Send + 'static,
+    ) {
+        if self.folder.path(PARAMS).is_none() {
+            return;
+        }
+        let folder = self.folder.clone();
+        let done = tokio::task::spawn_blocking(move || work(folder)).await;
+        let failed = match done {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(session = %session.short(), "{what}: {failed}");
     }
 }
 
+/// The parameters that came last, bounded in bytes.
+struct Latest {
+    room: usize,
+    bytes: usize,
+    kept: HashMap<SessionId, Bytes>,
+    /// In the order in which they came; some may be gone.
+    order: VecDeque<SessionId>,
+}
+
+impl Latest {
+    fn of(room: usize) -> Self {
+        Self { room, bytes: 0, kept: HashMap::new(), order: VecDeque::new() }
+    }
+
+    fn get(&self, session: SessionId) -> Option<Bytes> {
+        self.kept.get(&session).cloned()
+    }
+
+    fn insert(&mut self, session: SessionId, params: Bytes) {
+        self.remove(session);
+        self.bytes += params.len();
+        self.kept.insert(session, params);
+        self.order.push_back(session);
+        while self.bytes > self.room
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.remove(oldest);
+        }
+        if self.order.len() > 2 * self.kept.len() {
+            self.order.retain(|session| self.kept.contains_key(session));
+        }
+    }
+
+    fn remove(&mut self, session: SessionId) {
+        if let Some(gone) = self.kept.remove(&session) {
+            self.bytes -= gone.len();
+        }
+    }
+}
+
+fn lock(latest: &Mutex<Latest>) -> std::sync::MutexGuard<'_, Latest> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn file(session: SessionId) -> String {
-    format!("sessions/{session}")
+    format!("{PARAMS}/{session}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_ended_session_stays_ended_after_a_restart() {
+    #[tokio::test]
+    async fn an_ended_session_stays_ended_after_a_restart() {
         let path = std::env::temp_dir().join(format!("mooring-records-{}", SessionId::mint()));
         let (ended, other, old) = (SessionId::mint(), SessionId::mint(), SessionId::mint());
         let records = Records::open(DataFolder::open(&path));
-        records.keep_params(other, &"{}".into());
-        records.end(ended, UnixMillis::now());
-        records.end(old, UnixMillis(1));
+        records.keep_params(other, &"{}".into()).await;
+        records.end(ended, UnixMillis::now()).await;
+        records.end(old, UnixMillis(1)).await;
         drop(records);
         let records = Records::open(DataFolder::open(&path));
         assert!(records.is_ended(ended));
@@ -109,5 +191,44 @@ mod tests {
         assert!(!records.is_ended(old), "its id has expired by itself");
         assert_eq!(records.params(other).as_deref(), Some(b"{}".as_slice()));
         std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn files_of_expired_sessions_are_removed_and_no_others() {
+        let path = std::env::temp_dir().join(format!("mooring-records-{}", SessionId::mint()));
+        let (old, young) = (SessionId::mint(), SessionId::mint());
+        let records = Records::open(DataFolder::open(&path));
+        records.sweep_files().await;
+        for session in [old, young] {
+            records.keep_params(session, &"{}".into()).await;
+        }
+        let long_ago = std::time::SystemTime::now() - MAX_AGE - std::time::Duration::from_secs(1);
+        let file = std::fs::File::options().write(true).open(path.join(file(old))).unwrap();
+        file.set_modified(long_ago).unwrap();
+        drop(records);
+        let records = Records::open(DataFolder::open(&path));
+        records.sweep_files().await;
+        assert_eq!(records.params(old), None);
+        assert!(records.params(young).is_some());
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn of_what_is_in_memory_the_oldest_goes_first() {
+        let sessions: Vec<SessionId> = (0..100).map(|_| SessionId::mint()).collect();
+        let mut latest = Latest::of(100);
+        for session in &sessions {
+            latest.insert(*session, Bytes::from_static(&[0; 40]));
+        }
+        let kept: Vec<bool> = sessions.iter().map(|id| latest.get(*id).is_some()).collect();
+        assert_eq!(kept.iter().filter(|kept| **kept).count(), 2);
+        assert!(kept.ends_with(&[true, true]));
+        for session in &sessions {
+            latest.remove(*session);
+            latest.insert(*session, Bytes::from_static(&[0; 1]));
+            latest.remove(*session);
+        }
+        assert_eq!((latest.bytes, latest.kept.len()), (0, 0));
+        assert!(latest.order.len() <= 2, "{}", latest.order.len());
     }
 }

@@ -167,11 +167,34 @@ fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
 }
 
 #[test]
-fn a_store_is_memory_or_redis() {
-    assert_eq!(cluster(r#"{"store": "memory"}"#).config().store, Store::Memory);
-    let redis = cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#).env("PW", "x").config();
-    assert_eq!(redis.store, Store::Redis(Secret::new("redis://:x@r:6379/0")));
+fn a_store_is_memory() {
+    cluster(r#"{"store": "memory"}"#).warns(&[]);
+    cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#)
+        .env("PW", "x")
+        .errors(&["1:40: systemConfig.cluster.store: is Redis, which is not supported yet; \
+         leave it out to keep bindings in memory"]);
     cluster(r#"{"store": "etcd"}"#).errors(&[
-        "1:40: systemConfig.cluster.store: is not a store; use \"memory\" or \"redis://host:6379/0\"",
+        "1:40: systemConfig.cluster.store: is not a store; leave it out to keep bindings in memory",
     ]);
+}
+
+#[test]
+fn a_token_can_be_sent() {
+    for token in ["é-0123456789abcdef", " 0123456789abcdef", "0123456789abcdef "] {
+        let text = format!(r#"{{"enabled": true, "mode": "coordinator", "token": "{token}"}}"#);
+        cluster(&text).errors(&["1:80: systemConfig.cluster.token: cannot be sent in a header; \
+             use visible ASCII characters, without spaces around them"]);
+    }
+    cluster("{}")
+        .env("MOORING_CLUSTER_TOKEN", "é-0123456789abcdef")
+        .errors(&["environment: MOORING_CLUSTER_TOKEN: cannot be sent in a header; \
+         use visible ASCII characters, without spaces around them"]);
+}
+
+#[test]
+fn a_node_is_not_called_coordinator() {
+    let node = r#"{"coordinatorUrl": "http://c:3000", "id": "coordinator"}"#;
+    let text = format!(r#"{{"enabled": true, "mode": "node", "node": {node}}}"#);
+    cluster(&text).errors(&["1:114: systemConfig.cluster.node.id: is the coordinator's own; \
+         choose another, or have one generated"]);
 }

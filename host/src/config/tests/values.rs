@@ -19,7 +19,7 @@ fn every_default_is_real() {
     let config = file("{}").warns(&[]);
     assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 3000 });
     assert_eq!(config.data_dir, Path::new("/srv/data"));
-    assert_eq!((config.token, config.secret, config.store), (None, None, Store::Memory));
+    assert_eq!((config.token, config.secret), (None, None));
     assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
     assert!(config.servers.is_empty() && config.groups.is_empty());
     let limits = config.limits;
