@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mooring_tests::scripted::{Asked, Out, said};
-use mooring_tests::{Front, Gateway, Scripted, Session, settings};
+use mooring_tests::{Front, Gateway, Scripted, Session, eventually, settings};
 use serde_json::{Value, json};
 
 /// Scopes, and what the server's tool is called there.
@@ -365,4 +365,31 @@ fn an_upstream_that_refuses_the_gateway_says_what_to_look_at() {
     assert_ne!(refused.status, 401, "it is not the client who is refused");
     assert!(refused.error_message().contains("credentials"), "{}", refused.text());
     assert_eq!(refused.header("www-authenticate"), None);
+}
+
+/// What a server could not be asked is not what it offers.
+#[test]
+fn a_list_that_fails_once_is_read_again() {
+    type Reply = fn(&Asked, Out);
+    let ways: [(&str, Reply); 3] = [
+        ("503", |_, out| out.reply("503 Service Unavailable", &[], b"")),
+        ("401", |_, out| out.reply("401 Unauthorized", &[], b"")),
+        ("an error of the server's", |asked, out| {
+            let error = json!({"code": -32603, "message": "my database is away"});
+            out.json(&json!({"jsonrpc": "2.0", "id": asked.json()["id"], "error": error}));
+        }),
+    ];
+    for (how, reply) in ways {
+        let failures = AtomicUsize::new(0);
+        let far = Scripted::start(move |asked, out| {
+            if asked.rpc() == "tools/list" && failures.fetch_add(1, Ordering::AcqRel) == 0 {
+                reply(asked, out);
+                return None;
+            }
+            Some(out)
+        });
+        let gateway = gateway(&far.entry());
+        let session = gateway.client("/mcp").initialize();
+        eventually(how, || (session.tools() == ["far-ask"]).then_some(()));
+    }
 }

@@ -246,7 +246,7 @@ impl Start<'_> {
 
     fn refused(&self, error: CallError) -> OpenError {
         match error {
-            CallError::Refused(reason) => {
+            CallError::Refused(reason, _) => {
                 OpenError::Refused { server: self.server.clone(), reason }
             }
             other => self.failed(other.to_string()),

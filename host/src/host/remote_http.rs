@@ -20,6 +20,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::seam::{Body, Failure, Outcome, Pool, collect};
 
+use super::caller::InItsPlace;
 use super::mailbox::{Mailbox, Refused};
 use super::pipe::{LostSignal, Rules};
 use super::pump;
@@ -321,6 +322,7 @@ impl RemoteHttp {
             _ => format!("server {server} answers {status}"),
         };
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
+        response.extensions_mut().insert(InItsPlace);
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         response
     }
