@@ -393,3 +393,89 @@ fn a_list_that_fails_once_is_read_again() {
         eventually(how, || (session.tools() == ["far-ask"]).then_some(()));
     }
 }
+
+/// Keeps the GET streams of an upstream open, by session.
+#[derive(Clone, Default)]
+struct Listeners(Arc<Mutex<Vec<(String, Out)>>>);
+
+impl Listeners {
+    fn keep(&self, asked: &Asked, out: Out) {
+        self.0.lock().unwrap().push((asked.session().to_owned(), out.events()));
+    }
+
+    /// Says something on a session's stream.
+    fn say(&self, session: &str, message: &Value) {
+        eventually("its GET stream", || {
+            let mut listeners = self.0.lock().unwrap();
+            let listener = listeners.iter_mut().find(|(of, _)| of == session);
+            listener.map(|(_, out)| assert!(out.event(message), "nobody reads it"))
+        });
+    }
+}
+
+#[test]
+fn who_listens_hears_the_session_that_was_opened_again() {
+    for (status, body) in [("404 Not Found", ""), ("400 Bad Request", "Invalid session id")] {
+        for (path, tool) in SCOPES {
+            let (listeners, is_forgotten) = (Listeners::default(), AtomicUsize::new(0));
+            let far = Scripted::start({
+                let listeners = listeners.clone();
+                move |asked, out| {
+                    if asked.method == "GET" {
+                        listeners.keep(asked, out);
+                        return None;
+                    }
+                    if asked.calls("tools/call") && is_forgotten.fetch_add(1, Ordering::AcqRel) == 1
+                    {
+                        out.reply(status, &[], body.as_bytes());
+                        return None;
+                    }
+                    Some(out)
+                }
+            });
+            let gateway = gateway(&far.entry());
+            let session = gateway.client(path).initialize();
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+            let mut stream = session.listen();
+            let log = |data: &str| {
+                json!({"jsonrpc": "2.0", "method": "notifications/message",
+                    "params": {"level": "info", "data": data}})
+            };
+            let said_by = |number: usize, data: &str| {
+                let seen = far.seen();
+                let mut calls = seen.iter().filter(|asked| asked.calls("tools/call"));
+                listeners.say(calls.nth(number).unwrap().session(), &log(data));
+            };
+            said_by(0, "before");
+            stream.message(|message| message["params"]["data"] == "before");
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+            said_by(2, "after");
+            stream.message(|message| message["params"]["data"] == "after");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_refused_for_its_session_tells_that_the_session_is_gone() {
+    let far = Scripted::start(|asked, out| {
+        if asked.method == "GET" && asked.header("last-event-id").is_none() {
+            out.events().write(b"id: e-1\nretry: 1\ndata: \n\n");
+            return None;
+        }
+        if asked.method == "GET" {
+            out.reply("400 Bad Request", &[], b"Bad Request: No valid session ID provided");
+            return None;
+        }
+        Some(out)
+    });
+    let gateway = gateway(&far.entry());
+    let session = gateway.client("/mcp/far").initialize();
+    let _stream = session.listen();
+    eventually("another session", || {
+        assert_eq!(text(&ask(&session, "ask")), "as usual");
+        let seen = far.seen();
+        let calls: Vec<&str> =
+            seen.iter().filter(|a| a.calls("tools/call")).map(Asked::session).collect();
+        (calls.first() != calls.last()).then_some(())
+    });
+}

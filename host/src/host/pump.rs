@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use http_body::Body as _;
 
 use crate::protocol::headers;
@@ -18,7 +18,7 @@ use crate::protocol::methods;
 use crate::protocol::sse::{Decoder, Event};
 use crate::seam::{Body, Pool};
 
-use super::remote_http::Session;
+use super::remote_http::{Session, error_text};
 use super::timeout;
 use crate::streams::{Part, Stream};
 
@@ -157,13 +157,15 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
                     }
                     true
                 }
-                // Of a session that had a stream; others mean that they have none.
-                Ok(response) if place.is_there && response.status() == StatusCode::NOT_FOUND => {
-                    held.is_lost_because("has forgotten the session");
+                Ok(response) if response.status().is_client_error() => {
+                    // It has no stream of its own, or does not want us to have it; who had
+                    // one may mean the session.
+                    let status = response.status();
+                    if place.is_there && held.is_forgotten_by(status, &error_text(response).await) {
+                        held.is_forgotten();
+                    }
                     false
                 }
-                // It has no stream of its own, or does not want us to have it.
-                Ok(response) if response.status().is_client_error() => false,
                 Ok(_) | Err(_) => true,
             }
         };

@@ -58,11 +58,18 @@ impl Session {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The upstream has no such session any more.
-    pub fn is_lost_because(&self, how: &str) {
+    /// The upstream has no such session any more: what it was to answer is answered
+    /// here, and who listens learns that there is nothing more to hear.
+    pub fn is_forgotten(&self) {
         let text = format!("server {} has forgotten the session", self.server);
         self.mailbox().end(&text);
-        self.lost.send_replace(Some(format!("server {} {how}", self.server).into()));
+        self.lost.send_replace(Some(text.into()));
+        self.closing.send_replace(true);
+    }
+
+    /// Whether a response says so.
+    pub fn is_forgotten_by(&self, status: StatusCode, text: &[u8]) -> bool {
+        self.has_session && is_lost(status, text)
     }
 }
 
@@ -174,7 +181,8 @@ impl RemoteHttp {
             return relayed(response);
         }
         let text = error_text(response).await;
-        if self.session.has_session && is_lost(status, &text) && !is_answer(&text, about) {
+        if self.session.is_forgotten_by(status, &text) && !is_answer(&text, about) {
+            self.session.is_forgotten();
             let mut gone = events::json(jsonrpc::error(
                 about.id_text(),
                 code::SESSION,
@@ -369,6 +377,6 @@ fn is_lost(status: StatusCode, text: &[u8]) -> bool {
     }
 }
 
-async fn error_text(response: Response<Body>) -> Bytes {
+pub async fn error_text(response: Response<Body>) -> Bytes {
     collect(response.into_body(), ERROR_BODY).await.unwrap_or_default()
 }
