@@ -74,10 +74,27 @@ impl Caller {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> Result<Response<Body>, Failure> {
+        self.send(pool, self.message(path, message, forwarded)).await
+    }
+
+    /// The same, to be sent by the caller, who then says what came
+    /// ([`Self::has_come`]).
+    #[must_use]
+    pub fn message(
+        &self,
+        path: Option<&Uri>,
+        message: Bytes,
+        forwarded: &HeaderMap,
+    ) -> Request<Body> {
         let mut request = self.request(Method::POST, path, Body::from(message), forwarded);
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         request.headers_mut().insert(header::ACCEPT, BOTH);
-        self.send(pool, request).await
+        request
+    }
+
+    /// Takes what a response says to the session.
+    pub fn has_come(&self, response: &Response<Body>) {
+        self.cookies.take(response.headers());
     }
 
     /// An event stream, after the last event that was seen of it.
@@ -102,7 +119,7 @@ impl Caller {
 
     async fn send(&self, pool: &Pool, request: Request<Body>) -> Result<Response<Body>, Failure> {
         let response = pool.send(&self.upstream.target, request).await?;
-        self.cookies.take(response.headers());
+        self.has_come(&response);
         Ok(response)
     }
 
