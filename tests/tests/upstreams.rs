@@ -479,3 +479,58 @@ fn a_stream_that_is_refused_for_its_session_tells_that_the_session_is_gone() {
         (calls.first() != calls.last()).then_some(())
     });
 }
+
+#[test]
+fn all_of_a_session_carries_what_the_operator_lets_through() {
+    for (path, tool) in SCOPES {
+        let call: Arc<Mutex<Option<Asked>>> = Arc::default();
+        let far = Scripted::start({
+            let call = Arc::clone(&call);
+            move |asked, out| {
+                if asked.calls("tools/call") {
+                    *call.lock().unwrap() = Some(asked.clone());
+                    let mut out = out.events();
+                    out.event(&json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}));
+                    out.event(&json!({"jsonrpc": "2.0", "id": 2, "method": "elicitation/create",
+                        "params": {"message": "?", "requestedSchema": {"type": "object"}}}));
+                    out.write(b"id: e-1\nretry: 1\ndata: \n\n");
+                    return None;
+                }
+                if asked.method == "GET" && asked.header("last-event-id") == Some("e-1") {
+                    let call = call.lock().unwrap().clone().unwrap();
+                    out.events().event(&answer_to(&call, "the rest"));
+                    return None;
+                }
+                if asked.method == "GET" {
+                    out.events().wait_for_end();
+                    return None;
+                }
+                Some(out)
+            }
+        });
+        let headers = json!({"passthroughHeaders": ["Authorization"]});
+        let gateway = gateway(&settings::merged(far.entry(), headers));
+        let client = gateway.client(path).header("Authorization", "Bearer of-the-client");
+        let session = client.initialize();
+        let (mut stream, id) = session.start(tool, json!({}), json!({}));
+        let question = stream.message(|message| message["method"] == "elicitation/create");
+        assert_eq!(text(&stream.message(|message| message["id"] == id)), "the rest");
+        session.reply(&question["id"], json!({"action": "decline"}));
+        let _listening = session.listen();
+        far.wait_for("the GET stream", |asked| {
+            asked.method == "GET" && asked.header("last-event-id").is_none()
+        });
+        session.notify("notifications/roots/list_changed", json!({})).expect(202);
+        session.delete().expect(200);
+        far.wait_for("the good-bye", |asked| asked.method == "DELETE" && asked.is_of_client());
+        let answers = |id: i64| {
+            move |asked: &Asked| asked.json()["id"] == id && asked.json().get("result").is_some()
+        };
+        far.wait_for("the answer to the ping", answers(1));
+        far.wait_for("the answer to the question", answers(2));
+        for asked in far.seen() {
+            let authorization = asked.header("authorization");
+            assert_eq!(authorization, Some("Bearer of-the-client"), "{path}: {asked:?}");
+        }
+    }
+}
