@@ -44,6 +44,7 @@ mod limits;
 mod listening;
 mod liveness;
 mod logs;
+mod long_calls;
 mod lost_sessions;
 mod many_children;
 mod odd_values;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mooring_tests::scripted::{Asked, Out, said};
-use mooring_tests::{Front, Gateway, Scripted, Session, settings};
+use mooring_tests::{Front, Gateway, Scripted, Session, eventually, settings};
 use serde_json::{Value, json};
 
 /// Scopes, and what the server's tool is called there.
@@ -365,4 +365,172 @@ fn an_upstream_that_refuses_the_gateway_says_what_to_look_at() {
     assert_ne!(refused.status, 401, "it is not the client who is refused");
     assert!(refused.error_message().contains("credentials"), "{}", refused.text());
     assert_eq!(refused.header("www-authenticate"), None);
+}
+
+/// What a server could not be asked is not what it offers.
+#[test]
+fn a_list_that_fails_once_is_read_again() {
+    type Reply = fn(&Asked, Out);
+    let ways: [(&str, Reply); 3] = [
+        ("503", |_, out| out.reply("503 Service Unavailable", &[], b"")),
+        ("401", |_, out| out.reply("401 Unauthorized", &[], b"")),
+        ("an error of the server's", |asked, out| {
+            let error = json!({"code": -32603, "message": "my database is away"});
+            out.json(&json!({"jsonrpc": "2.0", "id": asked.json()["id"], "error": error}));
+        }),
+    ];
+    for (how, reply) in ways {
+        let failures = AtomicUsize::new(0);
+        let far = Scripted::start(move |asked, out| {
+            if asked.rpc() == "tools/list" && failures.fetch_add(1, Ordering::AcqRel) == 0 {
+                reply(asked, out);
+                return None;
+            }
+            Some(out)
+        });
+        let gateway = gateway(&far.entry());
+        let session = gateway.client("/mcp").initialize();
+        eventually(how, || (session.tools() == ["far-ask"]).then_some(()));
+    }
+}
+
+/// Keeps the GET streams of an upstream open, by session.
+#[derive(Clone, Default)]
+struct Listeners(Arc<Mutex<Vec<(String, Out)>>>);
+
+impl Listeners {
+    fn keep(&self, asked: &Asked, out: Out) {
+        self.0.lock().unwrap().push((asked.session().to_owned(), out.events()));
+    }
+
+    /// Says something on a session's stream.
+    fn say(&self, session: &str, message: &Value) {
+        eventually("its GET stream", || {
+            let mut listeners = self.0.lock().unwrap();
+            let listener = listeners.iter_mut().find(|(of, _)| of == session);
+            listener.map(|(_, out)| assert!(out.event(message), "nobody reads it"))
+        });
+    }
+}
+
+#[test]
+fn who_listens_hears_the_session_that_was_opened_again() {
+    for (status, body) in [("404 Not Found", ""), ("400 Bad Request", "Invalid session id")] {
+        for (path, tool) in SCOPES {
+            let (listeners, is_forgotten) = (Listeners::default(), AtomicUsize::new(0));
+            let far = Scripted::start({
+                let listeners = listeners.clone();
+                move |asked, out| {
+                    if asked.method == "GET" {
+                        listeners.keep(asked, out);
+                        return None;
+                    }
+                    if asked.calls("tools/call") && is_forgotten.fetch_add(1, Ordering::AcqRel) == 1
+                    {
+                        out.reply(status, &[], body.as_bytes());
+                        return None;
+                    }
+                    Some(out)
+                }
+            });
+            let gateway = gateway(&far.entry());
+            let session = gateway.client(path).initialize();
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+            let mut stream = session.listen();
+            let log = |data: &str| {
+                json!({"jsonrpc": "2.0", "method": "notifications/message",
+                    "params": {"level": "info", "data": data}})
+            };
+            let said_by = |number: usize, data: &str| {
+                let seen = far.seen();
+                let mut calls = seen.iter().filter(|asked| asked.calls("tools/call"));
+                listeners.say(calls.nth(number).unwrap().session(), &log(data));
+            };
+            said_by(0, "before");
+            stream.message(|message| message["params"]["data"] == "before");
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+            said_by(2, "after");
+            stream.message(|message| message["params"]["data"] == "after");
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_refused_for_its_session_tells_that_the_session_is_gone() {
+    let far = Scripted::start(|asked, out| {
+        if asked.method == "GET" && asked.header("last-event-id").is_none() {
+            out.events().write(b"id: e-1\nretry: 1\ndata: \n\n");
+            return None;
+        }
+        if asked.method == "GET" {
+            out.reply("400 Bad Request", &[], b"Bad Request: No valid session ID provided");
+            return None;
+        }
+        Some(out)
+    });
+    let gateway = gateway(&far.entry());
+    let session = gateway.client("/mcp/far").initialize();
+    let _stream = session.listen();
+    eventually("another session", || {
+        assert_eq!(text(&ask(&session, "ask")), "as usual");
+        let seen = far.seen();
+        let calls: Vec<&str> =
+            seen.iter().filter(|a| a.calls("tools/call")).map(Asked::session).collect();
+        (calls.first() != calls.last()).then_some(())
+    });
+}
+
+#[test]
+fn all_of_a_session_carries_what_the_operator_lets_through() {
+    for (path, tool) in SCOPES {
+        let call: Arc<Mutex<Option<Asked>>> = Arc::default();
+        let far = Scripted::start({
+            let call = Arc::clone(&call);
+            move |asked, out| {
+                if asked.calls("tools/call") {
+                    *call.lock().unwrap() = Some(asked.clone());
+                    let mut out = out.events();
+                    out.event(&json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}));
+                    out.event(&json!({"jsonrpc": "2.0", "id": 2, "method": "elicitation/create",
+                        "params": {"message": "?", "requestedSchema": {"type": "object"}}}));
+                    out.write(b"id: e-1\nretry: 1\ndata: \n\n");
+                    return None;
+                }
+                if asked.method == "GET" && asked.header("last-event-id") == Some("e-1") {
+                    let call = call.lock().unwrap().clone().unwrap();
+                    out.events().event(&answer_to(&call, "the rest"));
+                    return None;
+                }
+                if asked.method == "GET" {
+                    out.events().wait_for_end();
+                    return None;
+                }
+                Some(out)
+            }
+        });
+        let headers = json!({"passthroughHeaders": ["Authorization"]});
+        let gateway = gateway(&settings::merged(far.entry(), headers));
+        let client = gateway.client(path).header("Authorization", "Bearer of-the-client");
+        let session = client.initialize();
+        let (mut stream, id) = session.start(tool, json!({}), json!({}));
+        let question = stream.message(|message| message["method"] == "elicitation/create");
+        assert_eq!(text(&stream.message(|message| message["id"] == id)), "the rest");
+        session.reply(&question["id"], json!({"action": "decline"}));
+        let _listening = session.listen();
+        far.wait_for("the GET stream", |asked| {
+            asked.method == "GET" && asked.header("last-event-id").is_none()
+        });
+        session.notify("notifications/roots/list_changed", json!({})).expect(202);
+        session.delete().expect(200);
+        far.wait_for("the good-bye", |asked| asked.method == "DELETE" && asked.is_of_client());
+        let answers = |id: i64| {
+            move |asked: &Asked| asked.json()["id"] == id && asked.json().get("result").is_some()
+        };
+        far.wait_for("the answer to the ping", answers(1));
+        far.wait_for("the answer to the question", answers(2));
+        for asked in far.seen() {
+            let authorization = asked.header("authorization");
+            assert_eq!(authorization, Some("Bearer of-the-client"), "{path}: {asked:?}");
+        }
+    }
 }

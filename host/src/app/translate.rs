@@ -131,6 +131,7 @@ fn served(server: &Server, idle: Duration) -> Served {
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
         warm: server.warm.into(),
+        ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
     }
 }

@@ -62,12 +62,12 @@ impl Worker {
                 answer.map_err(|refusal| (refusal, Some(id.to_owned())))
             }
             Kind::Notification => {
-                self.notification(session, &message, &envelope).await;
+                self.notification(context, session, &message, &envelope).await;
                 Ok(accepted())
             }
             Kind::Response => {
                 match rewrite::answer_of_client(&message, &envelope) {
-                    Some(addressed) => self.tell_one(session, addressed).await,
+                    Some(addressed) => self.tell_one(context, session, addressed).await,
                     None => tracing::debug!(
                         session = %session.id.short(),
                         "an answer to a request that nobody has asked is dropped"
@@ -78,22 +78,28 @@ impl Worker {
         }
     }
 
-    async fn notification(&self, session: &Session, message: &Bytes, envelope: &Envelope<'_>) {
+    async fn notification(
+        &self,
+        context: &Context,
+        session: &Session,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) {
         match envelope.method() {
             // Hosts say it when they open a server.
             methods::INITIALIZED => {}
             methods::PROGRESS => {
                 if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
-                    self.tell_one(session, addressed).await;
+                    self.tell_one(context, session, addressed).await;
                 }
             }
             // A client's request ids are its own: at most one server knows this one.
-            _ => self.tell_all(session, message).await,
+            _ => self.tell_all(context, session, message).await,
         }
     }
 
     async fn request(&self, request: &Request<'_>) -> Result<Response<Body>, Refusal> {
-        let Request { scope, session, envelope, id, .. } = *request;
+        let Request { context, scope, session, envelope, id, .. } = *request;
         let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
         match methods::destination(envelope.method()) {
             Destination::Ping => {
@@ -105,7 +111,7 @@ impl Worker {
                 local(&self.list(scope, session, list, envelope).await?)
             }
             Destination::LogLevel => {
-                self.set_level(session, request.message, envelope).await?;
+                self.set_level(context, session, request.message, envelope).await?;
                 local(b"{}")
             }
             Destination::Tool | Destination::Prompt | Destination::Resource => {
@@ -243,6 +249,7 @@ impl Worker {
 
     async fn set_level(
         &self,
+        context: &Context,
         session: &Session,
         message: &Bytes,
         envelope: &Envelope<'_>,
@@ -261,17 +268,17 @@ impl Worker {
                 Refusal::InvalidParams(format!("params.level must be one of {LEVELS:?}"))
             })?;
         self.edge.bindings.set_log_level(session.id, &splice::quoted(&level.level));
-        self.tell_all(session, message).await;
+        self.tell_all(context, session, message).await;
         Ok(())
     }
 
     /// Hands an answer to the server that waits for it.
-    async fn tell_one(&self, session: &Session, addressed: Addressed) {
+    async fn tell_one(&self, context: &Context, session: &Session, addressed: Addressed) {
         let topology = self.edge.topology.load_full();
         match self.bound(&topology, session, &addressed.server, &[]) {
             Some(node) => {
                 let outgoing = Outgoing::post(addressed.message, None);
-                self.tell(&node, session, &addressed.server, &outgoing).await;
+                self.tell(&node, session, &addressed.server, &outgoing, Some(context)).await;
             }
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
@@ -282,13 +289,13 @@ impl Worker {
 
     /// Hands a message to every server that the session has open. A lost one is
     /// not opened for it: nothing of the old conversation is left there.
-    async fn tell_all(&self, session: &Session, message: &Bytes) {
+    async fn tell_all(&self, context: &Context, session: &Session, message: &Bytes) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
         let outgoing = Outgoing::post(message.clone(), None);
         let telling = record.servers.iter().filter_map(|(server, binding)| {
             let node = topology.node(&binding.node)?;
-            Some(self.tell(node, session, server, &outgoing))
+            Some(self.tell(node, session, server, &outgoing, Some(context)))
         });
         futures_util::future::join_all(telling).await;
     }
@@ -300,8 +307,9 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         outgoing: &Outgoing,
+        client: Option<&Context>,
     ) {
-        let request = self.request_for(node, server, session, outgoing, None);
+        let request = self.request_for(node, server, session, outgoing, client);
         let call = self.call(node, server, request);
         match tokio::time::timeout(TELL_TIMEOUT, call).await {
             Ok(Ok(_)) => {}

@@ -153,7 +153,7 @@ impl Worker {
         if self.edge.records.is_ended(session.id) {
             let outgoing =
                 Outgoing { method: Method::DELETE, ..Outgoing::post(Bytes::new(), None) };
-            Box::pin(self.tell(node, session, server, &outgoing)).await;
+            Box::pin(self.tell(node, session, server, &outgoing, Some(context))).await;
             return Err("the session has ended".to_owned().into());
         }
         if handshake == Handshake::Host {

@@ -284,7 +284,7 @@ impl Worker {
             let topology = self.edge.topology.load_full();
             let closing = record.servers.iter().filter_map(|(server, binding)| {
                 let node = topology.node(&binding.node)?;
-                Some(self.tell(node, session, server, &outgoing))
+                Some(self.tell(node, session, server, &outgoing, None))
             });
             futures_util::future::join_all(closing).await;
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body as _;
 
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::Decoder;
 use crate::protocol::{headers, splice};
 use crate::seam::{Body, Pool, collect};
@@ -20,11 +20,27 @@ const MAX_ANSWER: usize = 16 << 20;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
+    /// The server's error, or one of the gateway's in its place.
     #[error("{0}")]
-    Refused(String),
+    Refused(String, Refusal),
     #[error("no answer: {0}")]
     Unanswered(String),
 }
+
+/// What an error says of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not have the method.
+    NoSuchMethod,
+    /// It has looked at the request, and does not do it.
+    Other,
+    /// Nothing: the gateway had no answer of it.
+    NotTheServers,
+}
+
+/// Marks a response whose error is not the server's but in its place.
+#[derive(Debug, Clone, Copy)]
+pub struct InItsPlace;
 
 /// One request over an open instance.
 pub async fn call(
@@ -45,6 +61,7 @@ pub async fn call(
 pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
     let events = headers::is_type(response.headers(), headers::EVENT_STREAM);
     let status = response.status();
+    let is_servers = response.extensions().get::<InItsPlace>().is_none();
     let answer = if events {
         last_response(response.into_body()).await?
     } else {
@@ -59,8 +76,25 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
             Some(span) => Ok(answer.slice(span)),
             None => Err(CallError::Unanswered("an answer without a result".into())),
         },
-        (None, Some(error)) => Err(CallError::Refused(error.get().to_owned())),
+        (None, Some(error)) => {
+            let refusal = if is_servers { refusal(error.get()) } else { Refusal::NotTheServers };
+            Err(CallError::Refused(error.get().to_owned(), refusal))
+        }
         (None, None) => Err(CallError::Unanswered(format!("HTTP {status} without an answer"))),
+    }
+}
+
+fn refusal(error: &str) -> Refusal {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    match serde_json::from_str::<Error>(error).map(|error| error.code) {
+        Ok(code::METHOD_NOT_FOUND) => Refusal::NoSuchMethod,
+        Ok(code::SERVER_LOST | code::UNAVAILABLE | code::CANCELLED | code::TIMED_OUT) => {
+            Refusal::NotTheServers
+        }
+        Ok(_) | Err(_) => Refusal::Other,
     }
 }
 

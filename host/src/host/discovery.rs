@@ -28,7 +28,7 @@ use crate::protocol::methods::List;
 use crate::protocol::splice;
 use crate::seam::{Handshake, Pool};
 
-use super::caller::{self, CallError};
+use super::caller::{self, CallError, Refusal};
 use super::endpoint::Shared;
 use super::instance::Instance;
 use super::opening::{self, Opening};
@@ -360,14 +360,28 @@ pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, Cal
         }
         match read_list(instance, pool, list).await {
             Ok(items) => *catalog.items_mut(list) = items,
-            // Announced, but not there: servers without templates do that.
-            Err(CallError::Refused(why)) => {
+            Err(CallError::Refused(why, refusal)) if is_missing(list, refusal) => {
                 tracing::debug!(method = list.method(), "{why}");
             }
-            Err(unanswered) => return Err(unanswered),
+            Err(error) => return Err(error),
         }
     }
-    Ok(catalog)
+    // What a server says while it goes away is not what it offers.
+    match instance.is_lost() {
+        true => Err(CallError::Unanswered("it went away meanwhile".into())),
+        false => Ok(catalog),
+    }
+}
+
+/// Whether a refused list is announced but not there. Anything else may be over
+/// the next time: an empty list would be believed for good. Servers refuse
+/// templates in many ways, which they announce with resources.
+fn is_missing(list: List, refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::NoSuchMethod => true,
+        Refusal::Other => list == List::Templates,
+        Refusal::NotTheServers => false,
+    }
 }
 
 /// Which of the three list capabilities the server announces.

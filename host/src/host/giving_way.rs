@@ -70,7 +70,7 @@ impl Shared {
     fn make_room(&self, full: &Full, server: &ServerName, principal: &Principal) -> bool {
         let counts = |of: &ServerName, instance: &Instance| {
             let Some(stdio) = instance.stdio() else { return false };
-            !self.ends_when_lost(of)
+            self.config.servers.get(of).is_some_and(|served| !served.ends_when_lost)
                 && full.is_of(server, of)
                 && (!full.is_of_principal() || stdio.child().is_of(principal))
         };

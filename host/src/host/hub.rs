@@ -143,7 +143,7 @@ impl Hub {
             let words = || stderr::shown(&process.tail().texts());
             match (exchange.lost.borrow().as_deref(), error) {
                 (Some(why), _) => failed(format!("{why}{}", words())),
-                (None, CallError::Refused(reason)) => {
+                (None, CallError::Refused(reason, _)) => {
                     OpenError::Refused { server: server.clone(), reason }
                 }
                 (None, error) => failed(format!("{error}{}", words())),

@@ -131,15 +131,15 @@ impl Launch<'_> {
                 Ok(Err(_)) | Err(_) => None,
             };
             let why = why.unwrap_or_else(|| match &error {
-                CallError::Refused(said) if !stdio.pipe().has_ended() => said.clone(),
-                CallError::Refused(_) | CallError::Unanswered(_) => {
+                CallError::Refused(said, _) if !stdio.pipe().has_ended() => said.clone(),
+                CallError::Refused(..) | CallError::Unanswered(_) => {
                     "it has closed its output".to_owned()
                 }
             });
             return Err(Failure::Ended(why, stdio.tail().texts()));
         }
         match error {
-            CallError::Refused(reason) => Err(Failure::Refused(reason)),
+            CallError::Refused(reason, _) => Err(Failure::Refused(reason)),
             CallError::Unanswered(why) => Err(Failure::Ended(why, stdio.tail().texts())),
         }
     }

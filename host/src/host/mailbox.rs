@@ -22,8 +22,16 @@ use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 const GET: u64 = EventId::GET;
 /// Streams that have ended and are kept for a client that comes back.
 const KEPT_STREAMS: usize = 32;
+/// Cancellations that are remembered for calls the session does not know yet, and
+/// for how long: none stays unknown longer.
+const KEPT_CANCELS: usize = 64;
+const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
+/// Longer ids are nobody's.
+const LONGEST_ID: usize = 256;
 /// A client that has not come back after so long has the answer, or will not.
 const KEPT_FOR: Duration = Duration::from_secs(300);
+
+const CANCELLED: &str = "cancelled by the client";
 
 struct InFlight {
     stream: Arc<Stream>,
@@ -38,6 +46,8 @@ pub struct Mailbox {
     get: Arc<Stream>,
     /// Streams of which a client knows event ids, the oldest first.
     published: VecDeque<(Instant, Arc<Stream>)>,
+    /// Requests that were taken back when they were not in flight, the oldest first.
+    cancelled: VecDeque<(Instant, String)>,
     bounds: Bounds,
     /// Tells event ids of this instance from another's.
     instance: u32,
@@ -90,6 +100,7 @@ impl Mailbox {
             next_stream: GET + 1,
             get: Stream::new(GET, None, bounds),
             published: VecDeque::new(),
+            cancelled: VecDeque::new(),
             bounds,
             instance: streams::instance(),
             gone: false,
@@ -102,11 +113,53 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         limit: usize,
     ) -> Result<Arc<Stream>, Refused> {
+        if self.in_flight.len() + requests.len() > limit && !self.gone {
+            return Err(Refused::TooMany);
+        }
+        self.enter(requests, Instant::now())
+    }
+
+    /// Whether these requests may be sent, as far as is known: what is answered soon
+    /// is never entered here.
+    pub fn admits(&self, requests: &[&Envelope<'_>], limit: usize) -> Result<(), Refused> {
         if self.gone {
             return Err(Refused::Gone);
         }
         if self.in_flight.len() + requests.len() > limit {
             return Err(Refused::TooMany);
+        }
+        let mut ids = requests.iter().filter_map(|request| request.id_text());
+        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.contains_key(&key(id))) {
+            return Err(Refused::DuplicateId);
+        }
+        Ok(())
+    }
+
+    /// A stream for the answers to requests that run already since `began`, however
+    /// many there are. What the client has taken back since then is answered at once.
+    pub fn adopt(
+        &mut self,
+        requests: &[&Envelope<'_>],
+        began: Instant,
+    ) -> Result<Arc<Stream>, Refused> {
+        let stream = self.enter(requests, began)?;
+        for request in requests {
+            let Some(id) = request.id_text() else { continue };
+            let key = key(id);
+            if self.cancelled.iter().any(|(at, taken)| *at >= began && *taken == key) {
+                self.answer_for_server(id, code::CANCELLED, CANCELLED);
+            }
+        }
+        Ok(stream)
+    }
+
+    fn enter(
+        &mut self,
+        requests: &[&Envelope<'_>],
+        began: Instant,
+    ) -> Result<Arc<Stream>, Refused> {
+        if self.gone {
+            return Err(Refused::Gone);
         }
         let stream = Stream::new(self.next_stream, Some(requests.len()), self.bounds);
         let mut entered = Vec::new();
@@ -122,7 +175,7 @@ impl Mailbox {
                 stream: Arc::clone(&stream),
                 progress_token: progress_token(request),
                 order: self.next_stream,
-                last_progress: Instant::now(),
+                last_progress: began,
             };
             if requests.len() > 1 {
                 entered.push(key.clone());
@@ -221,16 +274,24 @@ impl Mailbox {
     /// The client takes a request back. Servers do not answer it then, so it is
     /// answered here.
     pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
-        if let Some(id) = cancelled_request(cancelled) {
-            self.answer_for_server(id, code::CANCELLED, "cancelled by the client");
+        let Some(id) = cancelled_request(cancelled) else { return };
+        if !self.answer_for_server(id, code::CANCELLED, CANCELLED) && id.len() <= LONGEST_ID {
+            let is_over = |(at, _): &(Instant, String)| at.elapsed() > CANCEL_KEPT_FOR;
+            while self.cancelled.len() >= KEPT_CANCELS
+                || self.cancelled.front().is_some_and(is_over)
+            {
+                self.cancelled.pop_front();
+            }
+            self.cancelled.push_back((Instant::now(), key(id)));
         }
     }
 
-    /// Answers a request in the server's place, if it is still in flight.
-    pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) {
-        if let Some(request) = self.in_flight.remove(&key(id)) {
-            request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
-        }
+    /// Answers a request in the server's place, if it is still in flight; says
+    /// whether it was.
+    pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
+        let Some(request) = self.in_flight.remove(&key(id)) else { return false };
+        request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
+        true
     }
 
     /// The server has not read a byte of this request, and will not.

@@ -46,6 +46,8 @@ mod overlong;
 mod pipe;
 mod pump;
 mod recycle;
+mod remote_call;
+mod remote_errors;
 mod remote_http;
 mod remote_sse;
 mod replies;

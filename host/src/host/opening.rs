@@ -188,7 +188,10 @@ impl Start<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<Result<(Transport, Bytes), (StatusCode, CallError)>, OpenError> {
-        let caller = Caller::new(upstream.clone());
+        let mut caller = Caller::new(upstream.clone());
+        if !self.served.passthrough.is_empty() {
+            caller.passes_headers();
+        }
         let sent = caller.post(self.pool, None, message, self.opening.forwarded).await;
         let response = sent.map_err(|failure| self.failed(failure.to_string()))?;
         let status = response.status();
@@ -246,7 +249,7 @@ impl Start<'_> {
 
     fn refused(&self, error: CallError) -> OpenError {
         match error {
-            CallError::Refused(reason) => {
+            CallError::Refused(reason, _) => {
                 OpenError::Refused { server: self.server.clone(), reason }
             }
             other => self.failed(other.to_string()),

@@ -5,6 +5,7 @@
 //! server says to [`Pipe::take`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -268,12 +269,15 @@ impl Pipe {
     fn watch(self: &Arc<Self>, request: &Envelope<'_>) {
         let Some(id) = request.id_text().map(str::to_owned) else { return };
         let (pipe, timeouts) = (Arc::downgrade(self), self.rules.timeouts);
+        let began = Instant::now();
         tokio::spawn(async move {
             let last_progress = {
                 let (pipe, id) = (Weak::clone(&pipe), id.clone());
                 move || pipe.upgrade()?.mailbox().last_progress(&id)
             };
-            let Some(expired) = timeout::expired(timeouts, last_progress).await else { return };
+            let Some(expired) = timeout::expired(timeouts, began, last_progress).await else {
+                return;
+            };
             let Some(pipe) = pipe.upgrade() else { return };
             let text = format!("server {}: {expired}", pipe.server);
             tracing::info!("{text}");

@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -16,8 +16,10 @@ use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::protocol::sse::{Decoder, Event};
-use crate::seam::{Body, Pool};
+use crate::seam::{Body, Pool, TooLong, Unanswered, collect};
 
+use super::remote_call::Sending;
+use super::remote_errors;
 use super::remote_http::Session;
 use super::timeout;
 use crate::streams::{Part, Stream};
@@ -58,29 +60,94 @@ impl Place {
     }
 }
 
-/// Reads the answers to requests, from the response to the POST on.
+/// Where the answers to requests come from.
+pub enum Source {
+    /// The event stream that the POST was answered with.
+    Stream(Body),
+    /// The response to the POST, whose head is not here yet.
+    Late(Sending),
+}
+
+/// What the requests that were not answered are told instead: a code and a text.
+type Instead = (i64, String);
+
+/// Reads the answers to requests, which run since `began`.
 pub async fn answer(
     session: Arc<Session>,
     pool: Pool,
-    body: Body,
+    source: Source,
     stream: Arc<Stream>,
     ids: Vec<String>,
+    began: Instant,
 ) {
     let mut closing = session.closing.subscribe();
-    let ended = tokio::select! {
-        ended = read_answers(&session, &pool, body, &stream) => ended,
-        expired = expired(&session, &ids) => Err(expired),
-        _ = closing.wait_for(|closing| *closing) => Err((code::SERVER_LOST, "the session has ended".to_owned())),
+    let reading = async {
+        let body = match source {
+            Source::Stream(body) => Some(body),
+            Source::Late(sending) => late_head(&session, &pool, sending, &stream, &ids).await?,
+        };
+        match body {
+            Some(body) => read_answers(&session, &pool, body, &stream).await,
+            None => Ok(()),
+        }
     };
-    if let Err((code, why)) = ended {
-        let text = format!("server {}: {why}", session.server);
+    let ended = tokio::select! {
+        ended = reading => ended,
+        // Cancelled, or answered otherwise.
+        () = stream.over() => Ok(()),
+        () = watch(&session, &pool, &ids, began) => Ok(()),
+        _ = closing.wait_for(|closing| *closing) => {
+            Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
+        }
+    };
+    if let Err((code, text)) = ended {
         for id in &ids {
             session.mailbox().answer_for_server(id, code, &text);
-            if code == code::TIMED_OUT {
-                tell(&session, &pool, timeout::cancelled(id, &text));
-            }
         }
     }
+}
+
+/// What a response brings whose head took long: a stream that is to be read, or
+/// the answers themselves.
+async fn late_head(
+    session: &Session,
+    pool: &Pool,
+    sending: Sending,
+    stream: &Arc<Stream>,
+    ids: &[String],
+) -> Result<Option<Body>, Instead> {
+    let server = &session.server;
+    let response = match sending.await {
+        Ok(response) => response,
+        Err(Unanswered::Stale(_)) => {
+            return Err((code::SERVER_LOST, remote_errors::not_sent(server, "it was closed")));
+        }
+        Err(Unanswered::Failed(failure)) => {
+            return Err((code::SERVER_LOST, remote_errors::unreachable(server, &failure)));
+        }
+    };
+    session.caller.has_come(&response);
+    let status = response.status();
+    if status == StatusCode::OK && is_stream(&response) {
+        return Ok(Some(response.into_body()));
+    }
+    let refused = || (code::INTERNAL, remote_errors::refused(server, status));
+    if status == StatusCode::OK {
+        let broken = |error: TooLong| {
+            (code::SERVER_LOST, format!("server {server}: {error}; the call may have run"))
+        };
+        let answer = collect(response.into_body(), session.rules.line).await.map_err(broken)?;
+        take(session, pool, stream, answer).await;
+    } else if !status.is_success() {
+        let text = remote_errors::text(response).await;
+        let is_answer = ids.iter().any(|id| remote_errors::is_answer(&text, Some(id)));
+        if session.is_forgotten_by(status, &text) && !is_answer {
+            session.is_forgotten();
+        } else if is_answer && !remote_errors::is_about_credentials(status) {
+            take(session, pool, stream, text).await;
+        }
+    }
+    if stream.has_ended() { Ok(None) } else { Err(refused()) }
 }
 
 async fn read_answers(
@@ -88,13 +155,15 @@ async fn read_answers(
     pool: &Pool,
     mut body: Body,
     stream: &Arc<Stream>,
-) -> Result<(), (i64, String)> {
-    let lost = |why: &str| (code::SERVER_LOST, format!("{why}; the call may have run"));
+) -> Result<(), Instead> {
+    let server = &session.server;
+    let lost =
+        |why: &str| (code::SERVER_LOST, format!("server {server}: {why}; the call may have run"));
     let mut place = Place::default();
     loop {
         read(session, pool, body, stream, &mut place)
             .await
-            .map_err(|why| (code::SERVER_LOST, why))?;
+            .map_err(|why| (code::SERVER_LOST, format!("server {server}: {why}")))?;
         if stream.has_ended() {
             return Ok(());
         }
@@ -123,17 +192,23 @@ async fn read_answers(
     }
 }
 
-/// Resolves when the first of these requests has taken too long.
-async fn expired(session: &Session, ids: &[String]) -> (i64, String) {
+/// Answers these requests itself if they take longer than they may. Resolves when
+/// none of them is left, and never where there is no limit.
+async fn watch(session: &Session, pool: &Pool, ids: &[String], began: Instant) {
     let timeouts = session.rules.timeouts;
-    if let Some(id) = ids.first()
-        && timeouts.are_set()
-        && let Some(expired) =
-            timeout::expired(timeouts, || session.mailbox().last_progress(id)).await
-    {
-        return (code::TIMED_OUT, expired.to_string());
+    if !timeouts.are_set() {
+        return std::future::pending().await;
     }
-    std::future::pending().await
+    let watching = ids.iter().map(|id| async move {
+        let last_progress = || session.mailbox().last_progress(id);
+        let Some(expired) = timeout::expired(timeouts, began, last_progress).await else { return };
+        let text = format!("server {}: {expired}", session.server);
+        if session.mailbox().answer_for_server(id, code::TIMED_OUT, &text) {
+            tracing::info!("{text}");
+            tell(session, pool, timeout::cancelled(id, &text));
+        }
+    });
+    futures_util::future::join_all(watching).await;
 }
 
 /// Reads the upstream's own stream for as long as the session lives.
@@ -157,13 +232,17 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
                     }
                     true
                 }
-                // Of a session that had a stream; others mean that they have none.
-                Ok(response) if place.is_there && response.status() == StatusCode::NOT_FOUND => {
-                    held.is_lost_because("has forgotten the session");
+                Ok(response) if response.status().is_client_error() => {
+                    // It has no stream of its own, or does not want us to have it; who had
+                    // one may mean the session.
+                    let status = response.status();
+                    if place.is_there
+                        && held.is_forgotten_by(status, &remote_errors::text(response).await)
+                    {
+                        held.is_forgotten();
+                    }
                     false
                 }
-                // It has no stream of its own, or does not want us to have it.
-                Ok(response) if response.status().is_client_error() => false,
                 Ok(_) | Err(_) => true,
             }
         };

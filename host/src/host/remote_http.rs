@@ -7,7 +7,9 @@
 //! upstream gets the configured headers, and of the client's those that the
 //! operator lets through.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -18,22 +20,24 @@ use crate::model::ServerName;
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
-use crate::seam::{Body, Failure, Outcome, Pool, collect};
+use crate::seam::{Body, Failure, Outcome, Pool};
 
+use super::caller::InItsPlace;
 use super::mailbox::{Mailbox, Refused};
 use super::pipe::{LostSignal, Rules};
-use super::pump;
+use super::pump::{self, Source};
+use super::remote_call::{Call, Head};
+use super::remote_errors;
 use super::replies;
 use super::timeout;
 use super::upstream::Caller;
-use crate::streams::{Way, response as events};
+use crate::streams::response::OPEN_AFTER;
+use crate::streams::{Reader, Way, response as events};
 
-/// What an upstream may say when it refuses something.
-const ERROR_BODY: usize = 64 * 1024;
 /// An upstream that is slow to open its own stream does not hold up the client's.
-const HEARD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nobody waits longer for an upstream's good-bye.
-const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the session's tasks share.
 pub struct Session {
@@ -57,11 +61,18 @@ impl Session {
         self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The upstream has no such session any more.
-    pub fn is_lost_because(&self, how: &str) {
+    /// The upstream has no such session any more: what it was to answer is answered
+    /// here, and who listens learns that there is nothing more to hear.
+    pub fn is_forgotten(&self) {
         let text = format!("server {} has forgotten the session", self.server);
         self.mailbox().end(&text);
-        self.lost.send_replace(Some(format!("server {} {how}", self.server).into()));
+        self.lost.send_replace(Some(text.into()));
+        self.closing.send_replace(true);
+    }
+
+    /// Whether a response says so.
+    pub fn is_forgotten_by(&self, status: StatusCode, text: &[u8]) -> bool {
+        self.has_session && remote_errors::is_lost(status, text)
     }
 }
 
@@ -139,49 +150,55 @@ impl RemoteHttp {
         forwarded: &HeaderMap,
         takes_events: bool,
     ) -> Response<Body> {
-        let requests: Vec<&Envelope<'_>> =
-            messages.iter().copied().filter(|e| e.kind() == Kind::Request).collect();
-        let about = requests.first().or(messages.first());
-        let Some(about) = about else { return replies::accepted() };
-        for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
-            self.session.mailbox().cancel(message);
-        }
-        let sending = self.session.caller.post(pool, None, body, forwarded);
-        let limit = timeout::first(self.session.rules.timeouts).filter(|_| !requests.is_empty());
-        let sent = match limit {
-            None => sending.await,
-            Some((limit, expired)) => match tokio::time::timeout(limit, sending).await {
-                Ok(sent) => sent,
-                Err(_) => return self.expired(pool, about, &expired),
-            },
+        let session = &self.session;
+        let is_request = |envelope: &&Envelope<'_>| envelope.kind() == Kind::Request;
+        let requests: Cow<'_, [&Envelope<'_>]> = if messages.iter().all(is_request) {
+            Cow::Borrowed(messages)
+        } else {
+            messages.iter().copied().filter(is_request).collect()
         };
-        let response = match sent {
-            Ok(response) => response,
-            Err(failure) => return self.unreachable(about, &failure),
+        let Some(about) = requests.first().or(messages.first()) else { return replies::accepted() };
+        for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
+            session.mailbox().cancel(message);
+        }
+        if !requests.is_empty() {
+            let admitted = session.mailbox().admits(&requests, session.rules.in_flight);
+            match admitted {
+                Ok(()) => {}
+                Err(Refused::Gone) => return self.forgotten(about),
+                Err(refused) => return replies::refuse(about, refused),
+            }
+        }
+        let mut call = Call::new(session, pool, &requests);
+        let request = session.caller.message(None, body, forwarded);
+        let response = match call.send(request).await {
+            Head::Came(response) => response,
+            Head::Failed(failure) => return self.unreachable(about, &failure),
+            Head::Expired(expired) => return self.expired(pool, about, &expired),
+            Head::Late => return self.late(call, about, takes_events).await,
         };
         let status = response.status();
         if status.is_success() {
-            if !requests.is_empty() && status != StatusCode::OK {
+            if requests.is_empty() {
+                return relayed(response);
+            }
+            if status != StatusCode::OK {
                 return self.refused(about, status, b"");
             }
-            if headers::is_type(response.headers(), headers::EVENT_STREAM) && !requests.is_empty() {
-                return self.stream(pool, response, &requests, takes_events).await;
+            if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+                return self.stream(call, response.into_body(), about, takes_events).await;
             }
-            if !requests.is_empty() && response.body().is_end_stream() {
+            if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
             }
             return relayed(response);
         }
-        let text = error_text(response).await;
-        if self.session.has_session && is_lost(status, &text) && !is_answer(&text, about) {
-            let mut gone = events::json(jsonrpc::error(
-                about.id_text(),
-                code::SESSION,
-                &format!("server {} has forgotten the session", self.session.server),
-            ));
-            *gone.status_mut() = StatusCode::NOT_FOUND;
-            Outcome::UnknownSession.write(gone.headers_mut());
-            return gone;
+        let text = remote_errors::text(response).await;
+        if session.is_forgotten_by(status, &text)
+            && !remote_errors::is_answer(&text, about.id_text())
+        {
+            session.is_forgotten();
+            return self.forgotten(about);
         }
         self.refused(about, status, &text)
     }
@@ -189,35 +206,54 @@ impl RemoteHttp {
     /// Reads the upstream's stream into one of ours, which the client can resume.
     async fn stream(
         &self,
-        pool: &Pool,
-        response: Response<Body>,
-        requests: &[&Envelope<'_>],
+        call: Call<'_>,
+        body: Body,
+        about: &Envelope<'_>,
         takes_events: bool,
     ) -> Response<Body> {
-        let session = &self.session;
-        let Some(about) = requests.first() else { return replies::accepted() };
-        let expected = session.mailbox().expect(requests, session.rules.in_flight);
-        let stream = match expected {
+        let stream = match call.adopt() {
             Ok(stream) => stream,
-            Err(Refused::Gone) => return self.refused(about, StatusCode::NOT_FOUND, b""),
-            Err(refused) => return replies::refuse(about, refused),
+            Err(refused) => return self.runs_apart(about, refused),
         };
         let reader = stream.read_on();
-        let ids = requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
-        let request = about.id_text().filter(|_| requests.len() == 1);
+        call.read(Source::Stream(body), &stream);
+        self.respond(OPEN_AFTER, reader, about, takes_events).await
+    }
+
+    /// No head within the first second: the client gets a stream of ours, that it
+    /// can come back to, while the exchange goes on.
+    async fn late(
+        &self,
+        mut call: Call<'_>,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = match call.adopt() {
+            Ok(stream) => stream,
+            Err(refused) => return self.runs_apart(about, refused),
+        };
+        let reader = stream.read_on();
+        call.go_on(&stream);
+        drop(call);
+        self.respond(Duration::ZERO, reader, about, takes_events).await
+    }
+
+    async fn respond(
+        &self,
+        patience: Duration,
+        reader: Reader,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = Arc::clone(reader.stream());
+        let request = about.id_text().filter(|_| stream.is_of_one());
         let publish = || {
-            let mut mailbox = session.mailbox();
+            let mut mailbox = self.session.mailbox();
             mailbox.publish(&stream);
             mailbox.tag(&stream, request)
         };
-        tokio::spawn(pump::answer(
-            Arc::clone(session),
-            pool.clone(),
-            response.into_body(),
-            Arc::clone(&stream),
-            ids.collect(),
-        ));
-        match events::respond(reader, takes_events, self.way(), publish).await {
+        let way = self.way();
+        match events::respond_within(patience, reader, takes_events, way, publish).await {
             Some(response) => response,
             None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
         }
@@ -278,20 +314,36 @@ impl RemoteHttp {
         events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }
 
-    fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
-        let server = &self.session.server;
-        let (outcome, text) = match failure {
-            Failure::NotSent(why) => {
-                (Outcome::NotSent, format!("server {server} cannot be reached: {why}"))
-            }
-            Failure::Broken(why) => (
-                Outcome::Sent,
-                format!(
-                    "the connection to server {server} broke while the call was under way; it may \
-                     have run: {why}"
-                ),
-            ),
+    /// The upstream has not done what was asked, for want of a session: the edge
+    /// opens another and asks again.
+    fn forgotten(&self, about: &Envelope<'_>) -> Response<Body> {
+        let text = format!("server {} has forgotten the session", self.session.server);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::SESSION, &text));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        Outcome::UnknownSession.write(response.headers_mut());
+        response
+    }
+
+    /// A request that runs already and cannot become one of the session's.
+    fn runs_apart(&self, about: &Envelope<'_>, refused: Refused) -> Response<Body> {
+        let why = match refused {
+            Refused::DuplicateId => "a request with this id is still in flight in this session",
+            Refused::Gone | Refused::TooMany | Refused::AlreadyListening => "the session has ended",
         };
+        let text = format!("server {}: {why}; this one may have run", self.session.server);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::SERVER_LOST, &text));
+        if refused == Refused::Gone {
+            Outcome::Sent.write(response.headers_mut());
+        }
+        response
+    }
+
+    fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
+        let outcome = match failure {
+            Failure::NotSent(_) => Outcome::NotSent,
+            Failure::Broken(_) => Outcome::Sent,
+        };
+        let text = remote_errors::unreachable(&self.session.server, failure);
         let mut response =
             events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
@@ -300,27 +352,16 @@ impl RemoteHttp {
     }
 
     /// An upstream's own error: as it stands if it is a JSON-RPC answer to this
-    /// request, else in our words. A 401 or 403 is between gateway and upstream.
+    /// request, else in our words.
     fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
-        if is_answer(text, envelope)
-            && !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        if remote_errors::is_answer(text, envelope.id_text())
+            && !remote_errors::is_about_credentials(status)
         {
             return events::json(Bytes::copy_from_slice(text));
         }
-        let server = &self.session.server;
-        let why = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!(
-                    "server {server} refuses the gateway's credentials ({status}); check its \
-                     \"headers\""
-                )
-            }
-            _ if status.is_success() => {
-                format!("server {server} answers {status} and nothing to the request")
-            }
-            _ => format!("server {server} answers {status}"),
-        };
+        let why = remote_errors::refused(&self.session.server, status);
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
+        response.extensions_mut().insert(InItsPlace);
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         response
     }
@@ -337,36 +378,4 @@ fn relayed(response: Response<Body>) -> Response<Body> {
         }
     }
     relayed
-}
-
-/// Whether the body answers this very request: then the server has seen it, and
-/// only says "session not found" for a session that is lost.
-fn is_answer(text: &[u8], request: &Envelope<'_>) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Error {
-        code: i64,
-    }
-    Envelope::parse(text).is_ok_and(|answer| {
-        let error = answer.error.and_then(|error| serde_json::from_str::<Error>(error.get()).ok());
-        answer.kind() == Kind::Response
-            && request.id.is_some()
-            && answer.id_text() == request.id_text()
-            && error.is_none_or(|error| error.code != code::SESSION)
-    })
-}
-
-/// The specification says 404; several servers say 400 with a word about it.
-fn is_lost(status: StatusCode, text: &[u8]) -> bool {
-    match status {
-        StatusCode::NOT_FOUND => true,
-        StatusCode::BAD_REQUEST => {
-            let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-            text.contains("session") || text.contains("not initialized")
-        }
-        _ => false,
-    }
-}
-
-async fn error_text(response: Response<Body>) -> Bytes {
-    collect(response.into_body(), ERROR_BODY).await.unwrap_or_default()
 }

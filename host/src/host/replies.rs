@@ -8,6 +8,7 @@ use crate::protocol::methods::List;
 use crate::seam::Body;
 use crate::streams::{EventId, Part, Way, response as events};
 
+use super::caller::InItsPlace;
 use super::mailbox::{Mailbox, Refused};
 
 /// The GET stream of a session, or what is left of the stream that the client
@@ -82,5 +83,6 @@ pub fn refuse(envelope: &Envelope<'_>, refused: Refused) -> Response<Body> {
     let mut response =
         events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
     *response.status_mut() = status;
+    response.extensions_mut().insert(InItsPlace);
     response
 }

@@ -51,6 +51,9 @@ pub struct Served {
     pub recycling: Recycling,
     /// Processes kept ahead of their first session.
     pub warm: usize,
+    /// Whether its sessions end when what it held for them is lost: then nothing of
+    /// it gives way to others.
+    pub ends_when_lost: bool,
     /// Of a server with a process; a remote one keeps its sessions apart itself.
     pub sharing: Sharing,
 }

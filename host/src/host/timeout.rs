@@ -32,11 +32,10 @@ impl Timeouts {
     }
 }
 
-/// The limit that a request meets first if nothing at all comes.
+/// The limit that a request meets first if nothing at all comes, and when.
 #[must_use]
-pub fn first(timeouts: Timeouts) -> Option<(Duration, Expired)> {
-    let began = Instant::now();
-    timeouts.due(began, began).map(|(due, expired)| (due - began, expired))
+pub fn first(timeouts: Timeouts, began: Instant) -> Option<(Instant, Expired)> {
+    timeouts.due(began, began)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +58,9 @@ impl fmt::Display for Expired {
 /// then `last_progress` gives nothing more.
 pub async fn expired(
     timeouts: Timeouts,
+    began: Instant,
     last_progress: impl Fn() -> Option<Instant>,
 ) -> Option<Expired> {
-    let began = Instant::now();
     loop {
         let (due, expired) = timeouts.due(began, last_progress()?)?;
         if due <= Instant::now() {

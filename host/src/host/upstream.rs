@@ -1,6 +1,6 @@
 //! A remote server's address, and what every request to it carries.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
@@ -47,13 +47,22 @@ pub struct Caller {
     /// session.
     headers: HeaderMap,
     cookies: Arc<Cookies>,
+    /// The client's headers that came last, where the operator lets any through: for
+    /// what goes out without a request of the client's.
+    passed: Option<Arc<Mutex<HeaderMap>>>,
 }
 
 impl Caller {
     #[must_use]
     pub fn new(upstream: Upstream) -> Self {
         let headers = upstream.headers.clone();
-        Self { upstream, headers, cookies: Arc::default() }
+        Self { upstream, headers, cookies: Arc::default(), passed: None }
+    }
+
+    /// Headers of clients are let through: what goes out without any carries those
+    /// that came last.
+    pub fn passes_headers(&mut self) {
+        self.passed = Some(Arc::default());
     }
 
     #[must_use]
@@ -74,10 +83,27 @@ impl Caller {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
+        self.send(pool, self.message(path, message, forwarded))
+    }
+
+    /// The same, to be sent by the caller, who then says what came
+    /// ([`Self::has_come`]).
+    #[must_use]
+    pub fn message(
+        &self,
+        path: Option<&Uri>,
+        message: Bytes,
+        forwarded: &HeaderMap,
+    ) -> Request<Body> {
         let mut request = self.request(Method::POST, path, Body::from(message), forwarded);
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         request.headers_mut().insert(header::ACCEPT, BOTH);
-        self.send(pool, request)
+        request
+    }
+
+    /// Takes what a response says to the session.
+    pub fn has_come(&self, response: &Response<Body>) {
+        self.cookies.take(response.headers());
     }
 
     /// An event stream, after the last event that was seen of it.
@@ -108,7 +134,7 @@ impl Caller {
         let sending = pool.send(&self.upstream.target, request);
         async move {
             let response = sending.await?;
-            self.cookies.take(response.headers());
+            self.has_come(&response);
             Ok(response)
         }
     }
@@ -124,10 +150,23 @@ impl Caller {
         *request.method_mut() = method;
         *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
         *request.headers_mut() = self.headers.clone();
-        for (name, value) in forwarded {
-            request.headers_mut().insert(name, value.clone());
+        match &self.passed {
+            None => add(forwarded, request.headers_mut()),
+            Some(passed) => {
+                let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                if !forwarded.is_empty() && *passed != *forwarded {
+                    passed.clone_from(forwarded);
+                }
+                add(&passed, request.headers_mut());
+            }
         }
         self.cookies.give(request.headers_mut());
         request
+    }
+}
+
+fn add(more: &HeaderMap, headers: &mut HeaderMap) {
+    for (name, value) in more {
+        headers.insert(name, value.clone());
     }
 }

@@ -54,6 +54,8 @@ pub enum Body {
     Channel(mpsc::Receiver<Bytes>),
     /// Made piece by piece.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
+    /// The first piece of a body, and the rest.
+    Begun(Bytes, Box<Body>),
     /// What was read of a body already, the rest, and how much may still come.
     Chained(Bytes, Box<Body>, usize, Cut),
     /// A body without an end of its own, what ends it, and whether that is a break.
@@ -72,6 +74,7 @@ impl std::fmt::Debug for Body {
             Self::Incoming(_) | Self::Lent(..) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Begun(..) => f.write_str("Begun"),
             Self::Chained(..) => f.write_str("Chained"),
             Self::Until(inner, ..) | Self::OrLastWords(inner, _) => inner.fmt(f),
             Self::Guarded(inner, _) => inner.fmt(f),
@@ -86,6 +89,34 @@ impl Body {
     pub fn chained(head: Bytes, rest: Body, limit: usize, cut: Cut) -> Self {
         let left = limit.saturating_sub(head.len());
         Self::Chained(head, Box::new(rest), left, cut)
+    }
+
+    /// The same body, once its first piece is here. Most have no other: then it is
+    /// full.
+    ///
+    /// # Errors
+    /// If it breaks off before.
+    pub async fn begun(mut self) -> Result<Self, BodyError> {
+        while !self.is_end_stream() {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await;
+            let Some(frame) = next else { return Ok(Self::Empty) };
+            match frame?.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) if self.is_end_stream() => return Ok(Self::Full(data)),
+                Ok(data) => return Ok(Self::Begun(data, Box::new(self))),
+                Err(_) => {}
+            }
+        }
+        Ok(Self::Empty)
+    }
+
+    /// What is known of it without waiting.
+    #[must_use]
+    pub fn beginning(&self) -> &[u8] {
+        match self {
+            Self::Full(bytes) | Self::Begun(bytes, _) => bytes,
+            _ => b"",
+        }
     }
 
     /// The same body, which ends early when the future resolves.
@@ -154,6 +185,11 @@ impl http_body::Body for Body {
             Self::Stream(stream) => {
                 stream.as_mut().poll_next(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
+            Self::Begun(head, rest) => {
+                let (head, rest) = (std::mem::take(head), std::mem::take(&mut **rest));
+                *self = rest;
+                Poll::Ready(Some(Ok(Frame::data(head))))
+            }
             Self::Chained(head, rest, left, cut) => {
                 if !head.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
@@ -209,6 +245,7 @@ impl http_body::Body for Body {
             Self::Incoming(body) | Self::Lent(body, _) => body.is_end_stream(),
             Self::Channel(_)
             | Self::Stream(_)
+            | Self::Begun(..)
             | Self::Chained(..)
             | Self::Until(..)
             | Self::OrLastWords(..) => false,
@@ -221,6 +258,16 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) | Self::Lent(body, _) => body.size_hint(),
+            Self::Begun(head, rest) => {
+                let rest = rest.size_hint();
+                let length = head.len() as u64;
+                let mut hint = SizeHint::new();
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(length));
+                }
+                hint.set_lower(rest.lower().saturating_add(length));
+                hint
+            }
             Self::Channel(_)
             | Self::Stream(_)
             | Self::Chained(..)

@@ -118,52 +118,34 @@ impl Pool {
     ///
     /// # Errors
     /// [`Failure`] if no response head came.
-    // Not `async fn`: its future would hold each argument twice, and it is made and
-    // moved for every call.
-    pub fn send<'a>(
-        &'a self,
-        target: &'a Target,
+    pub async fn send(
+        &self,
+        target: &Target,
         mut request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
-        if !request.headers().contains_key(header::HOST) {
-            request.headers_mut().insert(header::HOST, target.0.host_header.clone());
-        }
-        async move {
-            // A pooled connection may have been closed meanwhile; then the request
-            // comes back unsent and goes out on a new one.
-            while let Some(sender) = self.take(target).await {
-                match self.send_on(target, sender, request).await {
-                    Ok(response) => return Ok(response),
-                    Err((_, Some(unsent))) => request = unsent,
-                    Err((error, None)) => return Err(Failure::Broken(error)),
-                }
+    ) -> Result<Response<Body>, Failure> {
+        loop {
+            match self.connection(target).await?.send(request).await {
+                Ok(response) => return Ok(response),
+                Err(Unanswered::Stale(unsent)) => request = *unsent,
+                Err(Unanswered::Failed(failure)) => return Err(failure),
             }
-            // Rare and large (TLS): boxed, so that every exchange's future stays small.
-            let sender = Box::pin(self.connect(target)).await.map_err(Failure::NotSent)?;
-            self.send_on(target, sender, request).await.map_err(|(error, unsent)| match unsent {
-                Some(_) => Failure::NotSent(error),
-                None => Failure::Broken(error),
-            })
         }
     }
 
-    fn send_on<'a>(
-        &'a self,
-        target: &'a Target,
-        mut sender: SendRequest<Body>,
-        request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Body>, (String, Option<Request<Body>>)>> + Send + use<'a>
-    {
-        let responding = sender.try_send_request(request);
-        async move {
-            let response = responding.await.map_err(|mut error| {
-                let unsent = error.take_message();
-                (reason(error.error()), unsent)
-            })?;
-            let (pool, target) = (Arc::clone(&self.shared), target.clone());
-            let lease = Lease { pool, target, sender: Some(sender) };
-            Ok(response.map(|body| Body::Incoming(body).with_guard(lease)))
-        }
+    /// A connection for one request: one that is there, or a new one. Nothing is
+    /// sent yet.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] if there is no way to the target.
+    pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
+        let (sender, is_new) = match self.take(target).await {
+            Some(sender) => (sender, false),
+            // Rare and large (TLS): boxed, so that every exchange's future stays small.
+            None => (Box::pin(self.connect(target)).await.map_err(Failure::NotSent)?, true),
+        };
+        let (pool, target) = (Arc::clone(&self.shared), target.clone());
+        let lease = Lease { pool, target, sender: None };
+        Ok(Connection { sender, lease, is_new })
     }
 
     async fn take(&self, target: &Target) -> Option<SendRequest<Body>> {
@@ -210,6 +192,48 @@ impl Pool {
             builder.handshake(TokioIo::new(stream)).await.map_err(|e| reason(&e))?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// A connection that waits for its next request.
+pub struct Connection {
+    sender: SendRequest<Body>,
+    lease: Lease,
+    is_new: bool,
+}
+
+/// Why a connection gave no response head.
+pub enum Unanswered {
+    /// It was closed since its last request; this one, of which nothing went out,
+    /// is for another connection.
+    Stale(Box<Request<Body>>),
+    Failed(Failure),
+}
+
+impl Connection {
+    /// Sends the request at once; what it gives is the wait for the head, which
+    /// borrows nothing. Dropping that gives the exchange up.
+    pub fn send(
+        self,
+        mut request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + Send + use<> {
+        let Self { mut sender, mut lease, is_new } = self;
+        if !request.headers().contains_key(header::HOST) {
+            request.headers_mut().insert(header::HOST, lease.target.0.host_header.clone());
+        }
+        let sent = sender.try_send_request(request);
+        async move {
+            let response = sent.await.map_err(|mut error| {
+                let reason = reason(error.error());
+                match error.take_message() {
+                    Some(unsent) if !is_new => Unanswered::Stale(Box::new(unsent)),
+                    Some(_) => Unanswered::Failed(Failure::NotSent(reason)),
+                    None => Unanswered::Failed(Failure::Broken(reason)),
+                }
+            })?;
+            lease.sender = Some(sender);
+            Ok(response.map(|body| Body::Incoming(body).with_guard(lease)))
+        }
     }
 }
 

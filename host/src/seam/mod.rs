@@ -19,7 +19,7 @@ mod note;
 mod wire;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
-pub use dial::{Failure, Pool, Target};
+pub use dial::{Connection, Failure, Pool, Target, Unanswered};
 pub use facts::{Facts, Handshake, Outcome};
 pub use link::{Endpoint, Link};
 pub use note::Note;

@@ -18,7 +18,7 @@ use super::{Part, Reader, Tag};
 
 /// Silence of a call after which its stream is opened: from then on the client
 /// has an event id, and can come back for the answer.
-const OPEN_AFTER: Duration = Duration::from_secs(1);
+pub const OPEN_AFTER: Duration = Duration::from_secs(1);
 /// When a client whose stream broke is to come back.
 const RETRY_MS: u64 = 1000;
 
@@ -34,6 +34,18 @@ pub struct Way {
 /// The response to posted requests, whose reader has been there since before they
 /// were sent. `None` if the stream ended without a word.
 pub async fn respond(
+    reader: Reader,
+    takes_events: bool,
+    way: Way,
+    publish: impl FnOnce() -> Tag,
+) -> Option<Response<Body>> {
+    respond_within(OPEN_AFTER, reader, takes_events, way, publish).await
+}
+
+/// The same, for requests whose client has waited already: a stream is opened so
+/// soon.
+pub async fn respond_within(
+    patience: Duration,
     mut reader: Reader,
     takes_events: bool,
     way: Way,
@@ -42,7 +54,7 @@ pub async fn respond(
     if !takes_events {
         return answers(reader).await;
     }
-    match tokio::time::timeout(OPEN_AFTER, reader.only_answer()).await {
+    match tokio::time::timeout(patience, reader.only_answer()).await {
         Ok(Some(answer)) => Some(json(answer)),
         Ok(None) if reader.stream().is_spent() => None,
         Ok(None) | Err(_) => {

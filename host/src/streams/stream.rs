@@ -53,6 +53,8 @@ pub struct Item {
 pub struct Stream {
     pub number: u64,
     bounds: Bounds,
+    /// Answers that it ends with.
+    expected: Option<usize>,
     state: Mutex<State>,
 }
 
@@ -100,7 +102,7 @@ impl Stream {
             reader: None,
             writers: Vec::new(),
         };
-        Arc::new(Self { number, bounds, state: Mutex::new(state) })
+        Arc::new(Self { number, bounds, expected: owed, state: Mutex::new(state) })
     }
 
     /// Keeps a message, once an attached reader has room for it.
@@ -108,7 +110,7 @@ impl Stream {
         std::future::poll_fn(|cx| {
             let mut state = self.locked();
             if state.is_attached && !state.ended && state.is_full(self.bounds) {
-                state.writers.push(cx.waker().clone());
+                state.wait(cx);
                 return Poll::Pending;
             }
             Poll::Ready(())
@@ -134,6 +136,9 @@ impl Stream {
             *owed = owed.saturating_sub(1);
             state.ended = *owed == 0;
         }
+        if state.ended {
+            state.wake_writers();
+        }
         state.trim(self.bounds);
         state.wake_reader();
     }
@@ -155,6 +160,20 @@ impl Stream {
         let mut state = self.locked();
         state.ended = true;
         state.wake_reader();
+        state.wake_writers();
+    }
+
+    /// Waits until nothing more comes.
+    pub async fn over(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.locked();
+            if state.ended {
+                return Poll::Ready(());
+            }
+            state.wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// From now on what was read is kept too, for a client that comes back.
@@ -170,6 +189,12 @@ impl Stream {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.locked().ended
+    }
+
+    /// Whether it carries the answer of one request alone.
+    #[must_use]
+    pub fn is_of_one(&self) -> bool {
+        self.expected == Some(1)
     }
 
     /// Whether it has ended, and nothing of it is left.
@@ -248,6 +273,13 @@ impl State {
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
+        }
+    }
+
+    /// Wakes whoever waits here when something was read, or the stream has ended.
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.writers.push(cx.waker().clone());
         }
     }
 

@@ -52,6 +52,11 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// One request, whose response may be left alone.
+    pub fn send_request(&mut self, request: &Request) {
+        self.write(request).expect("the request is sent");
+    }
+
     /// # Errors
     /// If no response comes.
     pub fn read_head(&mut self) -> io::Result<Incoming> {
