@@ -12,27 +12,31 @@ use super::activity::InUse;
 /// Lives as long as the response's body.
 pub struct Settle {
     metrics: Arc<Metrics>,
+    status: Option<StatusCode>,
+    line: Option<Box<Line>>,
+    _in_use: InUse,
+}
+
+/// What the access log says of it, where there is one.
+struct Line {
     began: Instant,
     method: Method,
     path: String,
-    status: Option<StatusCode>,
-    _in_use: InUse,
 }
 
 impl Settle {
     #[must_use]
     pub fn begin(metrics: &Arc<Metrics>, method: &Method, path: &str, in_use: InUse) -> Self {
         metrics.began();
+        let is_logged = tracing::enabled!(target: "mooring::access", tracing::Level::DEBUG);
+        let line = || {
+            let (method, path) = (method.clone(), path.to_owned());
+            Box::new(Line { began: Instant::now(), method, path })
+        };
         Self {
             metrics: Arc::clone(metrics),
-            began: Instant::now(),
-            method: method.clone(),
-            path: if tracing::enabled!(target: "mooring::access", tracing::Level::DEBUG) {
-                path.to_owned()
-            } else {
-                String::new()
-            },
             status: None,
+            line: is_logged.then(line),
             _in_use: in_use,
         }
     }
@@ -49,12 +53,13 @@ impl Settle {
 impl Drop for Settle {
     fn drop(&mut self) {
         self.metrics.settled();
+        let Some(line) = &self.line else { return };
         tracing::debug!(
             target: "mooring::access",
-            method = %self.method,
-            path = %self.path,
+            method = %line.method,
+            path = %line.path,
             status = self.status.map_or(499, |status| status.as_u16()),
-            ms = self.began.elapsed().as_millis(),
+            ms = line.began.elapsed().as_millis(),
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The host's side of the seam: one MCP endpoint per server.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ impl Host {
         Self { shared, pool }
     }
 
-    async fn answer(&self, server: ServerName, request: Request<Body>) -> Response<Body> {
+    async fn answer(&self, server: ServerName, mut request: Request<Body>) -> Response<Body> {
         let Some(facts) = request.extensions().get::<Facts>().cloned() else {
             return plain(StatusCode::BAD_REQUEST, "the session's headers are missing");
         };
@@ -148,7 +149,7 @@ impl Host {
             (Some(handshake), &Method::POST) => {
                 Box::pin(self.open(key, facts.principal, handshake, request)).await
             }
-            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::POST) => self.post(key, &mut request).await,
             (None, &Method::GET) => {
                 let (parts, _) = request.into_parts();
                 self.listen(key, &parts.headers).await
@@ -227,13 +228,15 @@ impl Host {
         told.send_replace(Some(outcome));
     }
 
-    async fn post(&self, key: Key, request: Request<Body>) -> Response<Body> {
+    /// Takes the body out of the request: another owner would make the future larger,
+    /// which is made for every call.
+    async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
         let Some(instance) = self.shared.table.ready(&key) else {
             return unknown_session();
         };
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
-        let message = match collect(request.into_body(), self.shared.config.message).await {
+        let message = match collect(take(request.body_mut()), self.shared.config.message).await {
             Ok(message) => message,
             Err(error) => return unreadable(&error),
         };

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::sync::watch;
 
@@ -369,13 +369,13 @@ impl RemoteHttp {
 
 /// The response with nothing but what a client of ours should see.
 fn relayed(response: Response<Body>) -> Response<Body> {
-    let (parts, body) = response.into_parts();
-    let mut relayed = Response::new(body);
-    *relayed.status_mut() = parts.status;
-    for name in [header::CONTENT_TYPE, header::CACHE_CONTROL] {
-        if let Some(value) = parts.headers.get(&name) {
-            relayed.headers_mut().insert(name, value.clone());
-        }
-    }
-    relayed
+    let (mut parts, body) = response.into_parts();
+    let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL]
+        .map(|name| parts.headers.remove(&name).map(|value| (name, value)));
+    // Its room serves once more.
+    parts.headers.clear();
+    parts.headers.extend(kept.into_iter().flatten());
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Response::from_parts(parts, body)
 }

@@ -46,6 +46,8 @@ pub struct Caller {
     /// What every request carries: the configured headers, and those of the
     /// session.
     headers: HeaderMap,
+    /// The same for messages. Copied as a whole, since maps that grow are dear.
+    posting: HeaderMap,
     cookies: Arc<Cookies>,
     /// The client's headers that came last, where the operator lets any through: for
     /// what goes out without a request of the client's.
@@ -55,8 +57,12 @@ pub struct Caller {
 impl Caller {
     #[must_use]
     pub fn new(upstream: Upstream) -> Self {
-        let headers = upstream.headers.clone();
-        Self { upstream, headers, cookies: Arc::default(), passed: None }
+        let mut headers = upstream.headers.clone();
+        headers.entry(header::HOST).or_insert_with(|| upstream.target.host_header().clone());
+        let mut posting = headers.clone();
+        posting.insert(header::CONTENT_TYPE, JSON);
+        posting.insert(header::ACCEPT, BOTH);
+        Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
     }
 
     /// Headers of clients are let through: what goes out without any carries those
@@ -71,6 +77,7 @@ impl Caller {
     }
 
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.posting.insert(name.clone(), value.clone());
         self.headers.insert(name, value);
     }
 
@@ -95,10 +102,7 @@ impl Caller {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> Request<Body> {
-        let mut request = self.request(Method::POST, path, Body::from(message), forwarded);
-        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        request.headers_mut().insert(header::ACCEPT, BOTH);
-        request
+        self.request(Method::POST, path, Body::from(message), forwarded)
     }
 
     /// Takes what a response says to the session.
@@ -147,9 +151,10 @@ impl Caller {
         forwarded: &HeaderMap,
     ) -> Request<Body> {
         let mut request = Request::new(body);
-        *request.method_mut() = method;
         *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
-        *request.headers_mut() = self.headers.clone();
+        let template = if method == Method::POST { &self.posting } else { &self.headers };
+        *request.headers_mut() = template.clone();
+        *request.method_mut() = method;
         match &self.passed {
             None => add(forwarded, request.headers_mut()),
             Some(passed) => {

@@ -140,11 +140,13 @@ fn is_refused(parameters: &str) -> bool {
 /// Whether the content type is the given one, whatever its parameters.
 #[must_use]
 pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .map(|value| value.split(';').next().unwrap_or("").trim())
-        .is_some_and(|kind| kind.eq_ignore_ascii_case(expect))
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    // Mostly it is just that.
+    value.as_bytes() == expect.as_bytes()
+        || value
+            .to_str()
+            .map(|value| value.split(';').next().unwrap_or("").trim())
+            .is_ok_and(|kind| kind.eq_ignore_ascii_case(expect))
 }
 
 /// The first cookie of that name in the request's `Cookie` headers.

@@ -34,11 +34,11 @@ pub mod code {
 /// One message, borrowed. Members that are not the envelope's are not looked at.
 #[derive(Debug, Deserialize)]
 pub struct Envelope<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub jsonrpc: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "text")]
     pub method: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub params: Option<&'a RawValue>,
@@ -46,6 +46,14 @@ pub struct Envelope<'a> {
     pub result: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub error: Option<&'a RawValue>,
+}
+
+/// Borrows what has no escapes; serde's own `Option<Cow<str>>` copies.
+fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Borrowing<'a>(#[serde(borrow)] Cow<'a, str>);
+    Ok(Option::<Borrowing<'_>>::deserialize(input)?.map(|text| text.0))
 }
 
 /// Keeps `null` apart from absent.

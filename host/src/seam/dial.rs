@@ -6,7 +6,8 @@
 //! as [`Failure::NotSent`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -36,6 +37,9 @@ pub enum Failure {
     Broken(String),
 }
 
+/// Nobody outside can choose targets that collide.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// Where to connect: parsed once, used as the pool's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target(Arc<Address>);
@@ -47,12 +51,32 @@ struct Address {
     port: u16,
     /// Made once: every request carries it.
     host_header: HeaderValue,
+    hash: u64,
 }
 
 impl std::hash::Hash for Target {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        // The header says nothing new.
-        (&self.0.host, self.0.port).hash(state);
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// Of keys that bring their own hash: connections are looked up twice a call.
+#[derive(Default)]
+struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -69,7 +93,15 @@ impl Target {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
-        Some(Self(Arc::new(Address { tls, host: host.to_owned(), port, host_header })))
+        let hash = KEYS.hash_one((tls, host, port));
+        let host = host.to_owned();
+        Some(Self(Arc::new(Address { tls, host, port, host_header, hash })))
+    }
+
+    /// What requests to it carry as `Host`.
+    #[must_use]
+    pub fn host_header(&self) -> &HeaderValue {
+        &self.0.host_header
     }
 }
 
@@ -80,7 +112,7 @@ struct Idle {
 
 #[derive(Default)]
 struct Shared {
-    idle: Mutex<HashMap<Target, Vec<Idle>>>,
+    idle: Mutex<HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>>,
 }
 
 impl Shared {
