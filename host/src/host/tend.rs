@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::seam::Pool;
 
 use super::endpoint::Shared;
+use super::instance::Instance;
 use super::memory::Processes;
 use super::served::{Recipe, Served};
 
@@ -24,7 +25,7 @@ impl Shared {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             timer.tick().await;
-            self.close_idle(&pool).await;
+            self.close_idle(&pool);
             self.recycle(&pool).await;
         }
     }
@@ -59,11 +60,11 @@ impl Shared {
     }
 
     /// Ends sessions that nobody has used for the idle time of their server.
-    async fn close_idle(&self, pool: &Pool) {
+    fn close_idle(&self, pool: &Pool) {
         let (own, default) = (|server: &_| self.config.servers.get(server)?.idle, self.config.idle);
         for ((session, server), instance) in self.table.take_idle(own, default) {
             tracing::info!(session = %session.short(), server = %server, "idle session closed");
-            instance.close(pool).await;
+            close(instance, pool);
         }
     }
 
@@ -93,8 +94,15 @@ impl Shared {
                     "recycled: {due}; the next message opens it again"
                 );
                 self.means.starts.recycled(&key.1);
-                instance.close(pool).await;
+                close(instance, pool);
             }
         }
     }
+}
+
+/// On its own task: a remote server that does not answer must not keep the others
+/// from being looked after.
+fn close(instance: Arc<Instance>, pool: &Pool) {
+    let pool = pool.clone();
+    tokio::spawn(async move { instance.close(&pool).await });
 }
