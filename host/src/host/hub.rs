@@ -11,6 +11,7 @@
 //! What a session sends then goes through the `exchange`.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,10 +37,13 @@ use super::pipe::{LostSignal, Rules};
 use super::seat::Seat;
 use super::starts::Starts;
 use super::stderr;
-use super::stdio::{Process, Running};
+use super::stdio::{self, Process, Running};
 
 /// A process that ends between its start and the first session, so often.
 const ATTEMPTS: u32 = 3;
+
+/// Between two looks whether a process has lived long enough to be well.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether sessions share a process of their server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +157,14 @@ impl Hub {
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
+
+    /// Says now and then that it lives, for ever.
+    async fn is_well(&self, server: &ServerName, starts: &Starts) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            starts.lives(server, self.process.age(), stdio::has_answered(&*self.exchange));
+        }
+    }
 }
 
 type Started = Option<Result<Arc<Hub>, OpenError>>;
@@ -244,11 +256,11 @@ impl Hubs {
         };
         let shared = key.1.as_ref().map_or("by all sessions", |_| "by one principal");
         tracing::info!(server = %key.0, pid = hub.pid(), "shared process started, used {shared}");
-        let idle = idle(&hub.exchange, with.idle);
         let mut lost: LostSignal = hub.exchange.lost.subscribe();
         let why = tokio::select! {
-            () = idle => None,
+            () = idle(&hub.exchange, with.idle) => None,
             why = lost.wait_for(Option::is_some) => why.ok().and_then(|why| why.clone()),
+            never = hub.is_well(&key.0, &with.starts) => match never {},
         };
         match why {
             Some(why) => {

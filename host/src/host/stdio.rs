@@ -76,7 +76,7 @@ impl Life {
 }
 
 /// Whether anything but `initialize` was answered.
-fn has_answered(taker: &impl Taker) -> bool {
+pub fn has_answered(taker: &impl Taker) -> bool {
     taker.answers() > 1
 }
 
