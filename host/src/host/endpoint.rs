@@ -55,7 +55,7 @@ pub struct Shared {
 impl Shared {
     #[must_use]
     pub fn new(config: HostConfig) -> Arc<Self> {
-        let warm = config.servers.iter().filter(|(_, served)| served.warm > 0);
+        let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let means = Means {
             rules: config.rules,
             children: Children::default(),

@@ -57,6 +57,14 @@ pub struct Served {
     pub sharing: Sharing,
 }
 
+impl Served {
+    /// Processes to keep ahead: only a session with a process of its own takes one.
+    #[must_use]
+    pub fn spares(&self) -> usize {
+        if self.sharing.is_on() { 0 } else { self.warm }
+    }
+}
+
 /// What every server of a host is run with.
 #[derive(Debug, Clone)]
 pub struct Means {

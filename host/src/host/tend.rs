@@ -34,12 +34,12 @@ impl Shared {
     pub fn keep_spares(&self) {
         for (server, served) in &self.config.servers {
             let Recipe::Stdio(program) = &served.recipe else { continue };
-            if served.warm > 0 {
+            if served.spares() > 0 {
                 let spares = Arc::clone(&self.means.spares);
                 tokio::spawn(spares.keep(
                     server.clone(),
                     program.clone(),
-                    served.warm,
+                    served.spares(),
                     Arc::clone(&self.means.starts),
                     self.means.children.clone(),
                     self.means.journal.clone(),
