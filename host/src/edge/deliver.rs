@@ -145,7 +145,7 @@ impl Worker {
                 },
                 Err(Failure::NotSent(reason)) => {
                     self.suspect(&node.id, &reason);
-                    self.say_moved(session, server, &node.id, &reason);
+                    self.say_refused(session, server, &node, &tried.nodes, &reason);
                     tried.failed(&node.id, reason.clone().into());
                     why = reason;
                 }
@@ -182,7 +182,7 @@ impl Worker {
             Some(node) => match self.open(context, &node, session, server, Handshake::Host).await {
                 Ok(_) => Some(node),
                 Err(why) => {
-                    self.say_moved(session, server, &node.id, &why.reason);
+                    self.say_refused(session, server, &node, &tried.nodes, &why.reason);
                     tried.failed(&node.id, why);
                     None
                 }
@@ -293,7 +293,7 @@ impl Worker {
             return;
         }
         if let Err(why) = self.open(context, node, session, server, Handshake::Host).await {
-            self.say_moved(session, server, &node.id, &why.reason);
+            self.say_refused(session, server, node, &tried.nodes, &why.reason);
             tried.failed(&node.id, why);
             return;
         }
@@ -350,13 +350,6 @@ impl Worker {
             Some(Note::Subscribed(uri)) => bindings.subscribe(session.id, server, &uri),
             Some(Note::Unsubscribed(uri)) => bindings.unsubscribe(session.id, server, &uri),
         }
-    }
-
-    fn say_moved(&self, session: &Session, server: &ServerName, node: &NodeId, why: &str) {
-        tracing::warn!(
-            session = %session.id.short(), node = %node, server = %server,
-            "session affinity: the session leaves its node: {why}"
-        );
     }
 }
 

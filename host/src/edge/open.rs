@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 
-use crate::model::{Node, NodeId, ServerName};
+use crate::model::{Node, NodeId, Reach, ServerName};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::{headers, methods, splice};
 use crate::seam::{Body, Facts, Failure, Handshake, collect};
@@ -110,10 +110,7 @@ impl Worker {
                     return Ok(Opened { node: Arc::clone(node), result, token });
                 }
                 Err(why) => {
-                    tracing::warn!(
-                        session = %session.id.short(), node = %winner, server = %server,
-                        "session affinity: cannot open there: {}", why.reason
-                    );
+                    self.say_refused(session, server, node, &tried.nodes, &why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
@@ -188,6 +185,36 @@ impl Worker {
                 tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");
                 return;
             }
+        }
+    }
+
+    /// A node has not taken the session, which goes on to the next if there is one.
+    /// What this process's own host refuses it says itself.
+    pub(super) fn say_refused(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        node: &Node,
+        tried: &[NodeId],
+        why: &str,
+    ) {
+        let topology = self.edge.topology.load();
+        let is_left = |other: &Node| {
+            other.id != node.id && other.health.accepts() && !tried.contains(&other.id)
+        };
+        let (session, node_id) = (session.id.short(), &node.id);
+        if topology.replicas(server).any(|other| is_left(other)) {
+            tracing::warn!(
+                session = %session, node = %node_id, server = %server,
+                "session affinity: cannot open there, the session goes on to another node: {why}"
+            );
+        } else if node.reach != Reach::Local {
+            tracing::warn!(
+                session = %session, node = %node_id, server = %server,
+                "session affinity: cannot open there, and there is no other node: {why}"
+            );
+        } else {
+            tracing::debug!(session = %session, server = %server, "cannot open: {why}");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, coll
 use super::attend;
 use super::caps;
 use super::child::Children;
+use super::complaints::Complaints;
 use super::discovery::Discovery;
 use super::hub::Hubs;
 use super::instance::Instance;
@@ -50,6 +51,7 @@ pub struct Shared {
     pub(super) means: Means,
     pub(super) table: Table,
     pub discovery: Discovery,
+    complaints: Complaints,
 }
 
 impl Shared {
@@ -65,7 +67,8 @@ impl Shared {
             old_transport: Arc::default(),
             hubs: Hubs::default(),
         };
-        Arc::new(Self { config, means, table: Table::default(), discovery: Discovery::default() })
+        let (table, discovery) = (Table::default(), Discovery::default());
+        Arc::new(Self { config, means, table, discovery, complaints: Complaints::default() })
     }
 
     /// Sessions held here, for a coordinator that asks.
@@ -224,9 +227,7 @@ impl Host {
                     instance,
                 ));
             }
-            Err(error) => {
-                tracing::warn!(session = %key.0.short(), server = %key.1, "{error}");
-            }
+            Err(error) => self.shared.complaints.say(&key, error),
         }
         told.send_replace(Some(outcome));
     }

@@ -22,6 +22,7 @@ mod caller;
 mod caps;
 mod child;
 mod common_lists;
+mod complaints;
 mod cookies;
 #[cfg(not(target_os = "linux"))]
 mod direct;
