@@ -7,6 +7,7 @@ use mooring_tests::http::Incoming;
 use mooring_tests::{
     Cluster, Gateway, Request, Session, Setup, binaries, eventually, servers, settings,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 const KEY: &str = "a-key-for-tests";
@@ -131,6 +132,24 @@ fn a_coordinator_follows_all_nodes_and_those_that_come_later() {
     eventually("b is back", || {
         back(&cluster.coordinator.data("/api/logs?server=counter")).then_some(())
     });
+}
+
+#[test]
+fn what_a_node_writes_while_nobody_can_follow_it_is_shown_later() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    cluster.add("a", json!({"counter": servers::talkative()}));
+    cluster.wait_for_active(1);
+    let mut stream = follow(&cluster.coordinator, "");
+    say(&cluster.client("/mcp/counter").initialize(), "before");
+    line_with(&mut stream, "before");
+    // The coordinator sees nothing of what follows until it is over.
+    cluster.coordinator.signal(Signal::STOP);
+    cluster.nodes[0].restart_after(Signal::KILL);
+    say(&cluster.nodes[0].client("/mcp/counter").initialize(), "meanwhile");
+    cluster.coordinator.signal(Signal::CONT);
+    let line = line_with(&mut stream, "meanwhile");
+    assert_eq!((&line["node"], line.get("number")), (&json!("a"), None), "{line}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::cluster::{InstancePage, InstanceReport, LogEvent, Look, Sight, StderrLine};
+use crate::cluster::{InstancePage, InstanceReport, LogEvent, Look, Sight, Since, StderrLine};
 use crate::host::{self, Line, Said, Seen, usage};
 use crate::model::{NodeId, ServerName};
 
@@ -41,11 +41,20 @@ impl Sight for Local {
         self.host.servers().any(|hosted| hosted == server)
     }
 
-    fn log(&self, server: ServerName, lines: usize, follow: bool) -> BoxStream<'static, LogEvent> {
-        let (last, next) = self.host.journal().listen(&server, lines);
+    fn log(&self, server: ServerName, since: Since, follow: bool) -> BoxStream<'static, LogEvent> {
+        let journal = self.host.journal();
+        let (lost, last, next) = match since {
+            Since::Last(lines) => {
+                let (last, next) = journal.listen(&server, lines);
+                (0, last, next)
+            }
+            Since::After(number) => journal.listen_after(&server, number),
+        };
         let node = self.node.to_string();
         let named = node.clone();
-        let last = stream::iter(last).map(move |said| event(said, &named));
+        let gap = (lost > 0).then(|| LogEvent::Lost { lost, node: node.clone() });
+        let last = last.into_iter().map(move |said| event(said, &named));
+        let last = stream::iter(gap.into_iter().chain(last));
         if follow { last.chain(following(next, node)).boxed() } else { last.boxed() }
     }
 }
@@ -104,6 +113,7 @@ fn following(
 }
 
 fn event(said: Said, node: &str) -> LogEvent {
-    let Said { pid, line: Line { at, text } } = said;
-    LogEvent::Line { at: at.0, node: node.to_owned(), pid, text: text.as_ref().to_owned() }
+    let Said { number, pid, line: Line { at, text } } = said;
+    let (node, text) = (node.to_owned(), text.as_ref().to_owned());
+    LogEvent::Line { at: at.0, node, pid, text, number }
 }

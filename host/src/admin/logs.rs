@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::cluster::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
+use crate::cluster::{BEAT, LogEvent, MOST_LOG_LINES, Since, Sources, Wanted};
 use crate::model::ServerName;
 use crate::protocol::{headers, sse};
 
@@ -51,7 +51,7 @@ pub async fn logs(
         return Answer::failure(StatusCode::NOT_FOUND, text).into_response();
     }
     let lines = query.lines.unwrap_or(USUAL_LINES).min(MOST_LOG_LINES);
-    let wanted = Wanted { server, node, lines };
+    let wanted = Wanted { server, node, since: Since::Last(lines) };
     let sources = Sources {
         registry: Arc::clone(&admin.registry),
         sight: Arc::clone(&admin.sight),

@@ -100,7 +100,7 @@ fn write(out: &mut impl Write, event: &LogEvent, json: bool) -> std::io::Result<
         return writeln!(out, "{}", serde_json::to_string(event).unwrap_or_default());
     }
     match event {
-        LogEvent::Line { at, node, pid, text } => {
+        LogEvent::Line { at, node, pid, text, .. } => {
             let (at, text) = (UnixMillis(*at).iso8601(), super::printable(text));
             writeln!(out, "{at} {node}/{pid} {text}")
         }

@@ -21,7 +21,7 @@ use crate::model::{NodeId, Reach, ServerName};
 use crate::seam::{Body, Link, percent_encoded};
 
 use super::registry::{Registry, Status};
-use super::sight::{Sight, Unreachable};
+use super::sight::{Sight, Since, Unreachable};
 
 /// Lines of one answer; a host keeps no more.
 pub const MOST_LOG_LINES: usize = 500;
@@ -46,6 +46,9 @@ pub enum LogEvent {
         node: String,
         pid: u32,
         text: String,
+        /// Where a node's lines go on after a break; for nobody else.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        number: u64,
     },
     /// The reader was too slow for so many lines.
     Lost {
@@ -64,6 +67,9 @@ pub enum LogEvent {
 impl LogEvent {
     /// A node speaks for itself only.
     fn told_by(mut self, id: &NodeId) -> Self {
+        if let Self::Line { number, .. } = &mut self {
+            *number = 0;
+        }
         let (Self::Line { node, .. } | Self::Lost { node, .. } | Self::Unreachable { node, .. }) =
             &mut self;
         id.as_str().clone_into(node);
@@ -78,12 +84,18 @@ impl LogEvent {
     }
 }
 
+/// It is not written where it says nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Which lines: of a server, on one node or on all.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub server: ServerName,
     pub node: Option<NodeId>,
-    pub lines: usize,
+    pub since: Since,
 }
 
 /// Where lines come from.
@@ -117,6 +129,10 @@ impl Sources {
             (id, tokio::time::timeout(ANSWER, all).await.unwrap_or_else(|_| late()))
         });
         let mut answers = stream::iter(asked).buffered(16);
+        let most = match wanted.since {
+            Since::Last(lines) => lines,
+            Since::After(_) => MOST_LOG_LINES,
+        };
         let (mut lines, mut unreachable) = (Vec::new(), Vec::new());
         while let Some((id, answer)) = answers.next().await {
             match answer {
@@ -124,7 +140,7 @@ impl Sources {
                     lines.extend(events.into_iter().map(|event| event.told_by(&id)));
                     // What is too old for the answer is not kept until its end.
                     lines.sort_by_key(LogEvent::at);
-                    lines.drain(..lines.len().saturating_sub(wanted.lines));
+                    lines.drain(..lines.len().saturating_sub(most));
                 }
                 Err(reason) => unreachable.push(Unreachable { node: id.to_string(), reason }),
             }
@@ -176,12 +192,18 @@ impl Sources {
                 Ok(mut events) => {
                     told = false;
                     while let Some(event) = events.next().await {
+                        if let LogEvent::Line { number, .. } = event {
+                            // What was shown is not shown again. A node of an earlier
+                            // version does not number its lines.
+                            wanted.since = match number {
+                                0 => Since::Last(0),
+                                number => Since::After(number),
+                            };
+                        }
                         if reader.send(event.told_by(&id)).await.is_err() {
                             return;
                         }
                     }
-                    // What was shown is not shown again.
-                    wanted.lines = 0;
                     "its stream has ended".to_owned()
                 }
                 Err(reason) => reason,
@@ -204,13 +226,17 @@ impl Sources {
         follow: bool,
     ) -> Result<BoxStream<'static, LogEvent>, String> {
         let Reach::Remote(base) = reach else {
-            return Ok(self.sight.log(wanted.server.clone(), wanted.lines, follow));
+            return Ok(self.sight.log(wanted.server.clone(), wanted.since, follow));
         };
         if status != Status::Active {
             return Err(format!("it is {}", status.as_str()));
         }
         let server = percent_encoded(wanted.server.as_str());
-        let path = format!("/cluster/logs?server={server}&lines={}&follow={follow}", wanted.lines);
+        let since = match wanted.since {
+            Since::Last(lines) => format!("lines={lines}"),
+            Since::After(number) => format!("after={number}"),
+        };
+        let path = format!("/cluster/logs?server={server}&{since}&follow={follow}");
         let response = self
             .link
             .remote(base, &path, Request::new(Body::Empty))
@@ -280,7 +306,13 @@ mod tests {
     async fn events_survive_the_way_between_nodes() {
         let node = String::new();
         let all = vec![
-            LogEvent::Line { at: 7, node: node.clone(), pid: 8, text: "a \"b\"\n\u{1b}".into() },
+            LogEvent::Line {
+                at: 7,
+                node: node.clone(),
+                pid: 8,
+                text: "a \"b\"\n\u{1b}".into(),
+                number: 9,
+            },
             LogEvent::Lost { lost: 3, node: node.clone() },
             LogEvent::Unreachable { node, reason: "why".into() },
         ];

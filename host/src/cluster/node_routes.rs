@@ -15,7 +15,7 @@ use super::gate::{Denied, Gate};
 use super::log_follow::{MOST_LOG_LINES, lines_of};
 use super::messages::{BindingsPage, HeldSession, Proof};
 use super::proof::prove;
-use super::sight::{Look, MOST_INSTANCES, MOST_LINES, Place, Sight};
+use super::sight::{Look, MOST_INSTANCES, MOST_LINES, Place, Sight, Since};
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
@@ -109,8 +109,10 @@ impl NodeRoutes {
         };
         let lines = parameter(query, "lines").and_then(|lines| lines.parse().ok());
         let lines = lines.unwrap_or(MOST_LOG_LINES).min(MOST_LOG_LINES);
+        let after = parameter(query, "after").and_then(|number| number.parse().ok());
+        let since = after.map_or(Since::Last(lines), Since::After);
         let follow = parameter(query, "follow").is_some_and(|follow| follow == "true");
-        Response::new(lines_of(self.sight.log(server, lines, follow)))
+        Response::new(lines_of(self.sight.log(server, since, follow)))
     }
 
     fn bindings(&self, query: &str) -> Response<Body> {

@@ -135,17 +135,26 @@ pub struct Overview {
     pub next: Option<(String, Place)>,
 }
 
+/// Where lines of a log begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// With the last ones, so many of them.
+    Last(usize),
+    /// After the line of this number.
+    After(u64),
+}
+
 /// This process's own host, for those who look.
 pub trait Sight: Send + Sync {
     fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage>;
 
     fn hosts(&self, server: &ServerName) -> bool;
 
-    /// The last lines of a server's children, and with `follow` those to come.
+    /// Lines of a server's children, and with `follow` those to come.
     fn log(
         &self,
         server: ServerName,
-        lines: usize,
+        since: Since,
         follow: bool,
     ) -> BoxStream<'static, super::LogEvent>;
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::model::ServerName;
+use crate::model::{ServerName, UnixMillis};
 
 use super::tail::Line;
 
@@ -20,9 +20,15 @@ const BYTES: usize = 256 * 1024;
 /// Lines that a listener may be behind before it loses the oldest.
 const BEHIND: usize = 256;
 
+/// A server cannot write more lines than these in a millisecond.
+const A_MILLISECOND: u64 = 1000;
+
 /// A line, and which child wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
+    /// One higher than that of the server's line before; higher than all numbers of a
+    /// process before this one.
+    pub number: u64,
     pub pid: u32,
     pub line: Line,
 }
@@ -33,6 +39,9 @@ pub struct Journal(Arc<Mutex<HashMap<ServerName, Book>>>);
 
 #[derive(Debug)]
 struct Book {
+    /// The numbers of the first line and of the next.
+    first: u64,
+    next: u64,
     lines: VecDeque<Said>,
     bytes: usize,
     told: broadcast::Sender<Said>,
@@ -43,13 +52,17 @@ struct Book {
 
 impl Default for Book {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, told: broadcast::Sender::new(BEHIND), lost: 0 }
+        let first = UnixMillis::now().0.saturating_mul(A_MILLISECOND);
+        let (lines, told) = (VecDeque::new(), broadcast::Sender::new(BEHIND));
+        Self { first, next: first, lines, bytes: 0, told, lost: 0 }
     }
 }
 
 impl Journal {
-    pub fn push(&self, server: &ServerName, said: Said) {
+    pub fn push(&self, server: &ServerName, pid: u32, line: Line) {
         self.with(server, |book| {
+            let said = Said { number: book.next, pid, line };
+            book.next += 1;
             book.bytes += said.line.text.len();
             book.lines.push_back(said.clone());
             while book.lines.len() > LINES || book.bytes > BYTES {
@@ -71,6 +84,23 @@ impl Journal {
         self.with(server, |book| {
             let skipped = book.lines.len().saturating_sub(last);
             (book.lines.iter().skip(skipped).cloned().collect(), book.told.subscribe())
+        })
+    }
+
+    /// Those after a line that was seen, and those that come; and how many between
+    /// them are not kept any more.
+    #[must_use]
+    pub fn listen_after(
+        &self,
+        server: &ServerName,
+        number: u64,
+    ) -> (u64, Vec<Said>, broadcast::Receiver<Said>) {
+        self.with(server, |book| {
+            // A process before this one has its lines no more, nor their count.
+            let next = number.saturating_add(1).max(book.first);
+            let kept = book.lines.front().map_or(book.next, |said| said.number);
+            let lines = book.lines.iter().filter(|said| said.number >= next).cloned();
+            (kept.saturating_sub(next), lines.collect(), book.told.subscribe())
         })
     }
 
@@ -98,22 +128,26 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UnixMillis;
 
-    fn said(text: &str) -> Said {
-        Said { pid: 7, line: Line { at: UnixMillis(1), text: text.into() } }
+    fn line(text: &str) -> Line {
+        Line { at: UnixMillis(1), text: text.into() }
+    }
+
+    fn texts(said: &[Said]) -> Vec<&str> {
+        said.iter().map(|said| &*said.line.text).collect()
     }
 
     #[tokio::test]
     async fn a_listener_gets_the_last_lines_and_the_next_without_a_gap() {
         let (journal, server) = (Journal::default(), ServerName::parse("s").unwrap());
         for text in ["one", "two", "three"] {
-            journal.push(&server, said(text));
+            journal.push(&server, 7, line(text));
         }
         let (last, mut next) = journal.listen(&server, 2);
-        assert_eq!(last, [said("two"), said("three")]);
-        journal.push(&server, said("four"));
-        assert_eq!(next.recv().await.unwrap(), said("four"));
+        assert_eq!(texts(&last), ["two", "three"]);
+        journal.push(&server, 8, line("four"));
+        let said = next.recv().await.unwrap();
+        assert_eq!(said, Said { number: last[1].number + 1, pid: 8, line: line("four") });
     }
 
     #[test]
@@ -121,8 +155,29 @@ mod tests {
         let (journal, server) = (Journal::default(), ServerName::parse("s").unwrap());
         let long = "x".repeat(BYTES / 2);
         for text in ["one", "two", &long, &long] {
-            journal.push(&server, said(text));
+            journal.push(&server, 7, line(text));
         }
-        assert_eq!(journal.listen(&server, 10).0, [said(&long), said(&long)]);
+        assert_eq!(texts(&journal.listen(&server, 10).0), [&long, &long]);
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_came_meanwhile_and_the_number_of_what_is_gone() {
+        let (journal, server) = (Journal::default(), ServerName::parse("s").unwrap());
+        for text in ["one", "two", "three"] {
+            journal.push(&server, 7, line(text));
+        }
+        let after = |number| {
+            let (lost, lines, _) = journal.listen_after(&server, number);
+            (lost, texts(&lines).join(" "))
+        };
+        let first = journal.listen(&server, 3).0[0].number;
+        assert_eq!(after(first), (0, "two three".to_owned()));
+        assert_eq!(after(first + 2), (0, String::new()));
+        assert_eq!(after(first - 60_000), (0, "one two three".to_owned()), "of another process");
+        for _ in 0..LINES {
+            journal.push(&server, 7, line("x"));
+        }
+        assert_eq!(after(first).0, 2);
+        assert_eq!(after(first + 2).0, 0);
     }
 }

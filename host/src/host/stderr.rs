@@ -8,7 +8,7 @@ use tokio::process::ChildStderr;
 
 use crate::model::{ServerName, UnixMillis};
 
-use super::journal::{Journal, Said};
+use super::journal::Journal;
 use super::tail::{Line, Tail};
 
 /// How much of a line is kept.
@@ -60,7 +60,7 @@ pub async fn drain(
         let text = text.trim_end();
         let said = Line { at: UnixMillis::now(), text: beginning(text, KEPT_LINE).into() };
         tail.push(said.clone());
-        journal.push(&server, Said { pid, line: said });
+        journal.push(&server, pid, said);
         if window.0.elapsed() > WINDOW {
             window = (Instant::now(), 0);
         }
