@@ -41,6 +41,7 @@ pub fn host(config: &Config) -> HostConfig {
             per_node: limits.children_per_node,
             per_principal: limits.children_per_principal.unwrap_or(limits.children_per_node),
         },
+        unused: limits.unused,
         starts: limits.simultaneous_starts.unwrap_or_else(simultaneous_starts),
     }
 }

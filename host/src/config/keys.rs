@@ -98,6 +98,7 @@ pub(super) const USED: &[&str] = &[
     "systemConfig.limits.childrenPerServer",
     "systemConfig.limits.childrenPerNode",
     "systemConfig.limits.childrenPerPrincipal",
+    "systemConfig.limits.unusedAfterMs",
     "systemConfig.limits.simultaneousStarts",
     "systemConfig.limits.keepAlive",
     "systemConfig.cluster",

@@ -35,6 +35,8 @@ pub struct Limits {
     pub children_per_node: usize,
     /// Of one principal; as many as the node has if absent.
     pub children_per_principal: Option<usize>,
+    /// A process that is unused for longer gives way where one of these is reached.
+    pub unused: Duration,
     /// Servers that are started at the same time; by the number of cores if
     /// absent.
     pub simultaneous_starts: Option<usize>,
@@ -61,6 +63,7 @@ const PAGE_SIZE: Bound = bound("pageSize", 1000, 1..=100_000);
 const CHILDREN_PER_SERVER: Bound = bound("childrenPerServer", 100, 1..=100_000);
 const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
 const CHILDREN_PER_PRINCIPAL: Bound = bound("childrenPerPrincipal", 0, 1..=100_000);
+const UNUSED_MS: Bound = bound("unusedAfterMs", 60_000, 100..=86_400_000);
 const SIMULTANEOUS_STARTS: Bound = bound("simultaneousStarts", 0, 1..=10_000);
 const KEEP_ALIVE_MS: Bound = bound("keepAlive", 15_000, 100..=3_600_000);
 
@@ -86,6 +89,7 @@ pub(super) fn read(system: &Section<'_>) -> Limits {
         children_per_server: size(&CHILDREN_PER_SERVER),
         children_per_node: size(&CHILDREN_PER_NODE),
         children_per_principal: if_any(size(&CHILDREN_PER_PRINCIPAL)),
+        unused: Duration::from_millis(number(&UNUSED_MS)),
         simultaneous_starts: if_any(size(&SIMULTANEOUS_STARTS)),
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),
     };

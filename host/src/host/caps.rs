@@ -33,6 +33,23 @@ pub struct Full {
     which: Which,
 }
 
+impl Full {
+    /// Whether processes of this server count, if the limit stood against `asked`.
+    #[must_use]
+    pub fn is_of(&self, asked: &ServerName, server: &ServerName) -> bool {
+        match self.which {
+            Which::Instances | Which::Server => asked == server,
+            Which::Node | Which::Principal => true,
+        }
+    }
+
+    /// Whether only one principal's processes count.
+    #[must_use]
+    pub fn is_of_principal(&self) -> bool {
+        self.which == Which::Principal
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
     Instances,
@@ -202,6 +219,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    #[must_use]
+    pub fn is_of(&self, principal: &Principal) -> bool {
+        self.principal == *principal
+    }
+
     /// The process is being ended: whoever finds no room may wait for it.
     pub fn is_ending(&mut self) {
         if !std::mem::replace(&mut self.is_ending, true) {

@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, watch};
 
+use crate::model::Principal;
+
 use super::caps::Permit;
 #[cfg(not(target_os = "linux"))]
 use super::direct::{Line, Running, Supervised};
@@ -186,6 +188,12 @@ impl Child {
                 *held = Held::Place(permit);
             }
         });
+    }
+
+    /// Whether it takes up a place of this principal's.
+    #[must_use]
+    pub fn is_of(&self, principal: &Principal) -> bool {
+        self.hold.change(|held| matches!(held, Held::Place(permit) if permit.is_of(principal)))
     }
 
     /// Begins the end, of which the module's head tells.

@@ -41,7 +41,7 @@ impl Starts {
         self.settled(server).await.map_err(paused)?;
         let permit = match principal {
             Some(principal) => {
-                let entered = self.caps.enter(server, principal).await;
+                let entered = self.place(server, principal).await;
                 Some(entered.map_err(|full| OpenError::Full { server: name(), full })?)
             }
             None => None,

@@ -41,6 +41,9 @@ pub struct HostConfig {
     /// A session that is not used for so long is closed.
     pub idle: Duration,
     pub caps: caps::Limits,
+    /// A process that is unused for longer gives way to another where there is no
+    /// room.
+    pub unused: Duration,
     /// Servers that are started at the same time.
     pub starts: usize,
 }
@@ -68,7 +71,10 @@ impl Shared {
             hubs: Hubs::default(),
         };
         let (table, discovery) = (Table::default(), Discovery::default());
-        Arc::new(Self { config, means, table, discovery, complaints: Complaints::default() })
+        let shared =
+            Arc::new(Self { config, means, table, discovery, complaints: Complaints::default() });
+        shared.give_way();
+        shared
     }
 
     /// Sessions held here, for a coordinator that asks.

@@ -30,6 +30,7 @@ mod discovery;
 mod doors;
 mod endpoint;
 mod exchange;
+mod giving_way;
 mod hub;
 mod inbox;
 mod instance;

@@ -12,6 +12,7 @@ use crate::model::ServerName;
 
 use super::backoff::{Backoff, Pause, Status, Verdict};
 use super::caps::{self, Caps};
+use super::giving_way::GivingWay;
 use super::stderr;
 
 /// Longest wait for a turn.
@@ -25,6 +26,7 @@ const HOLDS: Duration = Duration::from_secs(5);
 pub struct Starts {
     ledgers: BTreeMap<ServerName, Ledger>,
     pub caps: Caps,
+    pub giving_way: GivingWay,
     limit: usize,
     turns: Arc<Semaphore>,
     /// Discovery never takes more than half of the turns.
@@ -120,6 +122,7 @@ impl Starts {
         Arc::new(Self {
             ledgers: servers.map(|server| (server.clone(), Ledger::default())).collect(),
             caps: Caps::new(caps),
+            giving_way: GivingWay::default(),
             limit: at_once,
             turns: Arc::new(Semaphore::new(at_once)),
             of_discovery: Arc::new(Semaphore::new((at_once / 2).max(1))),

@@ -221,6 +221,34 @@ impl Table {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
 
+    /// Takes away what has been unused for longest, and at least so long, of those
+    /// that may go. Nobody works with it, and nobody listens.
+    pub fn take_unused(
+        &self,
+        least: Duration,
+        may_go: impl Fn(&ServerName, &Instance) -> bool,
+    ) -> Option<(Key, Arc<Instance>)> {
+        let now = Instant::now();
+        self.locked(|slots| {
+            let unused = slots.iter().filter_map(|(key, slot)| {
+                let unused = now.duration_since(slot.last_used);
+                if unused <= least {
+                    return None;
+                }
+                let Look::Ready(instance) = Look::at(&slot.opened) else { return None };
+                let goes = slot.is_quiet(&instance)
+                    && !instance.is_busy()
+                    && !instance.is_subscribed()
+                    && may_go(&key.1, &instance);
+                goes.then_some((unused, key))
+            });
+            let (_, key) = unused.max_by_key(|(unused, _)| *unused)?;
+            let key = key.clone();
+            let instance = instance_of(slots.remove(&key)?)?;
+            Some((key, instance))
+        })
+    }
+
     /// Sessions after a cursor, in the order of their keys.
     pub fn page(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
         let mut held: Vec<Held> = self.locked(|slots| {

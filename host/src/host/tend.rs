@@ -16,7 +16,7 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// Between two looks at the memory of servers, which may grow quickly.
 const MEMORY: Duration = Duration::from_secs(1);
 /// Of a time after which something is done: so much later it may be.
-const PRECISION: u32 = 4;
+pub const PRECISION: u32 = 4;
 
 impl Shared {
     /// Looks after the instances, at least so often, until the process ends.
@@ -55,7 +55,10 @@ impl Shared {
             let memory = recycling.max_memory.map(|_| MEMORY);
             times.map(|time| time / PRECISION).chain(memory).min()
         };
-        let shortest = self.config.servers.values().filter_map(of).min();
+        // Whatever works and listens is then marked as used in time (`giving_way`).
+        let unused = self.config.unused / PRECISION;
+        let servers = self.config.servers.values();
+        let shortest = servers.filter_map(of).chain(std::iter::once(unused)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST, longest.max(SHORTEST))
     }
 
