@@ -11,7 +11,7 @@ use mooring_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-fn with_limits(servers: Value, limits: Value) -> Gateway {
+pub fn with_limits(servers: Value, limits: Value) -> Gateway {
     let limits = json!({"systemConfig": {"limits": limits}});
     Gateway::start_with(&settings::merged(settings::standalone(servers), limits))
 }
@@ -22,7 +22,7 @@ fn with(mut server: Value, more: Value) -> Value {
 }
 
 /// A value of `/metrics` for one server.
-fn metric(gateway: &Gateway, name: &str, server: &str) -> u64 {
+pub fn metric(gateway: &Gateway, name: &str, server: &str) -> u64 {
     let text = gateway.get("/metrics").expect(200).text();
     let start = format!("mooring_{name}{{server=\"{server}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok());
@@ -37,7 +37,7 @@ fn wait_for_metric(gateway: &Gateway, name: &str, server: &str, value: u64) {
 }
 
 #[track_caller]
-fn is_refused(response: &Response, parts: &[&str]) {
+pub fn is_refused(response: &Response, parts: &[&str]) {
     let says = response.error_message();
     for part in parts {
         assert!(says.contains(part), "{part:?} is not in {says:?}");
@@ -47,7 +47,7 @@ fn is_refused(response: &Response, parts: &[&str]) {
 }
 
 #[track_caller]
-fn wait_until_gone(pid: u32) {
+pub fn wait_until_gone(pid: u32) {
     eventually(&format!("{pid} is gone"), || (!process::runs(pid)).then_some(()));
 }
 
@@ -175,17 +175,40 @@ fn a_session_that_could_not_begin_does_not_count() {
 
 #[test]
 fn many_sessions_at_the_same_time_all_open_two_by_two() {
-    let gateway =
-        with_limits(json!({"counter": servers::counter()}), json!({"simultaneousStarts": 2}));
-    std::thread::scope(|scope| {
-        let opening = (0..20).map(|_| {
-            scope
-                .spawn(|| assert_eq!(gateway.client("/mcp/counter").initialize().count("count"), 1))
+    const SESSIONS: usize = 12;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("server.sh");
+    let slow = "say() { echo \"$1 $(date +%s%N)\" >>\"$0.turns\"; }
+        say 1; sleep 0.1; say -1; exec mooring-example-counter";
+    std::fs::write(&script, slow).unwrap();
+    let gateway = with_limits(json!({"odd": scripted(&script)}), json!({"simultaneousStarts": 2}));
+    let sessions: Vec<_> = std::thread::scope(|scope| {
+        let opening = (0..SESSIONS).map(|_| {
+            scope.spawn(|| {
+                let session = gateway.client("/mcp/odd").initialize();
+                assert_eq!(session.count("count"), 1);
+                session
+            })
         });
         let opening: Vec<_> = opening.collect();
-        opening.into_iter().for_each(|one| one.join().unwrap());
+        opening.into_iter().map(|one| one.join().unwrap()).collect()
     });
-    assert_eq!(metric(&gateway, "server_processes", "counter"), 20);
+    assert_eq!(metric(&gateway, "server_processes", "odd"), SESSIONS as u64);
+    drop(sessions);
+    // Each line says that a start begins or has ended, and when.
+    let turns = std::fs::read_to_string(script.with_extension("sh.turns")).unwrap();
+    let mut turns: Vec<(u64, i32)> = turns
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(change, at)| (at.parse().unwrap(), change.parse().unwrap()))
+        .collect();
+    turns.sort_unstable();
+    assert!(turns.len() >= 2 * SESSIONS, "{turns:?}");
+    let at_once = turns.iter().scan(0, |now, (_, change)| {
+        *now += change;
+        Some(*now)
+    });
+    assert_eq!(at_once.max(), Some(2), "{turns:?}");
 }
 
 #[test]
