@@ -23,11 +23,14 @@ const NOTICE: Duration = Duration::from_millis(50);
 
 /// A process was alive before `from` and is gone after `until`.
 struct Kill {
+    /// Whose it was.
+    owner: usize,
     from: Instant,
     until: Instant,
 }
 
 struct Failure {
+    session: usize,
     began: Instant,
     ended: Instant,
     says: String,
@@ -58,7 +61,7 @@ struct Outcomes {
 
 impl Outcomes {
     /// One call; none if it has failed. Anything but an answer ends the test.
-    fn call(&mut self, session: &Session, tool: &str) -> Option<Value> {
+    fn call(&mut self, (number, session): &(usize, Session), tool: &str) -> Option<Value> {
         let began = Instant::now();
         let (message, id) = session.message("tools/call", json!({"name": tool, "arguments": {}}));
         let response = session.post(&message).send(session.client.address()).expect(200);
@@ -71,7 +74,8 @@ impl Outcomes {
         if content.is_object() {
             return Some(content.clone());
         }
-        self.failures.push(Failure { began, ended, says: answer.to_string() });
+        let (session, says) = (*number, answer.to_string());
+        self.failures.push(Failure { session, began, ended, says });
         None
     }
 
@@ -89,9 +93,9 @@ fn use_them(ground: &Ground, sessions: &[(usize, Session)]) -> Outcomes {
     let mut outcomes = Outcomes::default();
     let mut last: HashMap<usize, i64> = HashMap::new();
     while !ground.is_over.load(Ordering::Acquire) {
-        for (number, session) in sessions {
-            let began = Instant::now();
-            let Some(content) = outcomes.call(session, "count") else { continue };
+        for one in sessions {
+            let (number, began) = (&one.0, Instant::now());
+            let Some(content) = outcomes.call(one, "count") else { continue };
             let value = content["value"].as_i64().unwrap();
             let before = last.insert(*number, value);
             if before.is_some_and(|before| value > before) {
@@ -106,7 +110,7 @@ fn use_them(ground: &Ground, sessions: &[(usize, Session)]) -> Outcomes {
                 }
             }
             // Only reads: the gateway repeats it if it must.
-            if let Some(content) = outcomes.call(session, "whoami") {
+            if let Some(content) = outcomes.call(one, "whoami") {
                 let pid = content["pid"].as_u64().unwrap().try_into().unwrap();
                 ground.owners.lock().unwrap().insert(pid, *number);
             }
@@ -123,7 +127,7 @@ fn kill_them(ground: &Ground, pause_ms: u64) -> Vec<Kill> {
     while !ground.is_over.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(chance.below(2 * pause_ms)));
         let from = Instant::now();
-        let pid = {
+        let (pid, owner) = {
             let mut owners = ground.owners.lock().unwrap();
             if owners.is_empty() {
                 continue;
@@ -132,13 +136,13 @@ fn kill_them(ground: &Ground, pause_ms: u64) -> Vec<Kill> {
             let pid = *owners.keys().nth(at).unwrap();
             let owner = owners.remove(&pid).unwrap();
             ground.killed.lock().unwrap().insert(owner, from);
-            pid
+            (pid, owner)
         };
         process::signal(pid, Signal::KILL);
         while process::runs(pid) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        kills.push(Kill { from, until: Instant::now() });
+        kills.push(Kill { owner, from, until: Instant::now() });
     }
     kills
 }
@@ -188,9 +192,12 @@ fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_not
 
     for failure in &failures {
         assert!(failure.says.contains("may have run"), "{}", failure.says);
-        let is_of =
-            |kill: &Kill| kill.from <= failure.ended && failure.began <= kill.until + NOTICE;
-        assert!(kills.iter().any(is_of), "nobody was killed meanwhile: {}", failure.says);
+        let is_of = |kill: &Kill| {
+            kill.owner == failure.session
+                && kill.from <= failure.ended
+                && failure.began <= kill.until + NOTICE
+        };
+        assert!(kills.iter().any(is_of), "its server was not killed meanwhile: {}", failure.says);
     }
     assert!(failures.len() <= kills.len(), "{} calls, {} kills", failures.len(), kills.len());
     assert!(anew <= kills.len(), "{anew} new processes, {} kills", kills.len());
