@@ -3,6 +3,8 @@
 //! Every process of a server carries a variable that no other process on the machine has; it is
 //! inherited by whatever the server starts, into other sessions and process groups as well.
 
+use std::path::Path;
+
 use mooring_tests::{Gateway, eventually, process, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -60,9 +62,16 @@ enum End {
     KillReapers,
     /// The servers themselves, and nothing that they started.
     KillServers,
+    /// They are older than they may be.
+    Lifetime,
+    /// They take more memory than they may.
+    Memory,
+    /// They have not answered in time.
+    StartTimeout,
 }
 
-const ENDS: [End; 7] = [
+/// Those that need nothing of the server.
+const ENDS: [End; 8] = [
     End::Delete,
     End::Idle,
     End::Sigterm,
@@ -70,7 +79,10 @@ const ENDS: [End; 7] = [
     End::KillSupervisor,
     End::KillReapers,
     End::KillServers,
+    End::Lifetime,
 ];
+/// Of memory, to a server that may take so much.
+const MAX_MEMORY: u64 = 40_000_000;
 
 #[test]
 fn delete_leaves_nothing() {
@@ -105,6 +117,47 @@ fn kill_9_of_the_reapers_leaves_nothing() {
 #[test]
 fn kill_9_of_the_servers_leaves_nothing() {
     nothing_is_left(End::KillServers, &kinds());
+}
+
+#[test]
+fn age_leaves_nothing() {
+    nothing_is_left(End::Lifetime, &kinds());
+}
+
+#[test]
+fn greed_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("grow");
+    // Beside the server, so that it keeps its place in the tree.
+    let script = "(until test -e \"$0\"; do sleep 0.05; done; (head -c 60000000 /dev/zero; sleep 1000) | tail) \
+                  </dev/null >/dev/null 2>&1 & exec \"$@\"";
+    let kinds = kinds().into_iter().map(|mut kind| {
+        let command = std::mem::replace(&mut kind.server["command"], "sh".into());
+        let args = kind.server["args"].as_array().cloned().unwrap_or_default();
+        let first = [json!("-c"), script.into(), file.to_str().unwrap().into(), command];
+        kind.server["args"] = first.into_iter().chain(args).collect();
+        kind.server["maxMemory"] = MAX_MEMORY.into();
+        kind.processes += 1;
+        kind
+    });
+    nothing_is_left_after(End::Memory, &kinds.collect::<Vec<_>>(), &file);
+}
+
+#[test]
+fn silence_at_the_start_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("be-silent");
+    let server =
+        format!("$(test -e {} && echo sleep 1000 || echo mooring-example-counter)", file.display());
+    let kinds = kinds().into_iter().map(|mut kind| {
+        let script = match kind.server["args"][1].as_str() {
+            Some(script) => script.replace("mooring-example-counter", &server),
+            None => format!("exec {server}"),
+        };
+        kind.server = json!({"command": "sh", "args": ["-c", script], "startTimeoutMs": 5000});
+        kind
+    });
+    nothing_is_left_after(End::StartTimeout, &kinds.collect::<Vec<_>>(), &file);
 }
 
 #[test]
@@ -201,6 +254,12 @@ fn a_server_has_its_three_pipes_and_nothing_else() {
 /// Opens a session of every kind, ends them, and waits until no process of them is left.
 #[track_caller]
 fn nothing_is_left(end: End, kinds: &[Kind]) {
+    nothing_is_left_after(end, kinds, Path::new(""));
+}
+
+/// The same for servers that do what they are to end for once there is a file.
+#[track_caller]
+fn nothing_is_left_after(end: End, kinds: &[Kind], sign: &Path) {
     let folder = tempfile::tempdir().unwrap();
     // Unique on this machine as long as the folder is there.
     let run = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
@@ -209,29 +268,55 @@ fn nothing_is_left(end: End, kinds: &[Kind]) {
     for kind in kinds {
         servers[kind.name] = kind.server.clone();
         servers[kind.name]["env"][MARK] = mark(kind).into();
+        if end == End::Lifetime {
+            servers[kind.name]["maxLifetimeMs"] = 3000.into();
+        }
     }
     let mut settings = settings::standalone(servers);
+    // All of them shall be there at the same time.
+    settings["systemConfig"]["limits"]["simultaneousStarts"] = kinds.len().into();
     if end == End::Idle {
         let idle = json!({"coordinator": {"cleanupInterval": 100, "stickySessionTimeout": 3000}});
         settings = settings::merged(settings::coordinator(idle), settings);
     }
     let mut gateway = Gateway::start_with(&settings);
-    let open = |kind: &Kind| {
-        let session = gateway.client(&format!("/mcp/{}", kind.name)).initialize();
-        session.request("tools/list", json!({}));
+    let started = |kind: &Kind| {
         eventually(&format!("{} has started all its processes", kind.name), || {
             let pids = process::with_variable(MARK, &mark(kind));
             let stopped =
                 kind.name != "stopped" || pids.iter().any(|pid| process::is_stopped(*pid));
             (pids.len() >= kind.processes && stopped).then_some(())
         });
+    };
+    let open = |kind: &Kind| {
+        let session = gateway.client(&format!("/mcp/{}", kind.name)).initialize();
+        session.request("tools/list", json!({}));
+        started(kind);
         session
     };
-    let sessions: Vec<_> = kinds.iter().map(open).collect();
+    let begin = |kind: &Kind| {
+        let client = gateway.client(&format!("/mcp/{}", kind.name));
+        std::thread::spawn(move || client.try_initialize())
+    };
+    let sessions: Vec<_> = if end == End::StartTimeout {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        gateway.wait_until_discovered(&names);
+        std::fs::write(sign, "").unwrap();
+        let begun: Vec<_> = kinds.iter().map(begin).collect();
+        kinds.iter().for_each(started);
+        for one in begun {
+            let says = one.join().unwrap().error_message();
+            assert!(says.contains("startTimeoutMs"), "{says}");
+        }
+        Vec::new()
+    } else {
+        kinds.iter().map(open).collect()
+    };
     let helpers = process::descendants(gateway.pid());
     match end {
         End::Delete => sessions.iter().for_each(|session| drop(session.delete().expect(200))),
-        End::Idle => {}
+        End::Idle | End::Lifetime | End::StartTimeout => {}
+        End::Memory => std::fs::write(sign, "").unwrap(),
         End::Sigterm => assert!(gateway.terminate().success()),
         End::KillGateway => gateway.kill9(),
         End::KillSupervisor => process::signal(supervisor(&gateway), Signal::KILL),
