@@ -24,6 +24,7 @@ mod config;
 mod conformance;
 mod conformance_client;
 mod containment;
+mod crowds;
 mod deployment;
 mod examples;
 mod failover;
