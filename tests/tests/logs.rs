@@ -56,9 +56,15 @@ fn out(output: &Output) -> String {
 fn the_last_lines_come_with_time_and_process_newest_last() {
     let gateway = talkative();
     let session = gateway.client("/mcp/counter").initialize();
+    // What that writes must not come between two looks.
+    gateway.wait_until_discovered(&["counter"]);
     say(&session, "one");
     say(&session, "two");
-    let all = lines(&gateway, "");
+    // An answer may be faster than what is written before it.
+    let all = eventually("both lines are there", || {
+        let all = lines(&gateway, "");
+        all.iter().any(|line| line["text"].to_string().contains("two")).then_some(all)
+    });
     let place = |marker: &str| {
         let is = |line: &Value| line["text"].as_str().unwrap().contains(marker);
         all.iter().position(is).unwrap_or_else(|| panic!("{marker}: {all:?}"))

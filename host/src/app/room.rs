@@ -40,7 +40,7 @@ impl Gauge {
         })
     }
 
-    /// Changes of what `report` says about room.
+    /// Changes of what `report` has said about room.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Room> {
         self.told.subscribe()
@@ -53,8 +53,12 @@ impl Gauge {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let instances: BTreeMap<String, u32> =
             instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();
+        let room = room(children, self.slots, memory, self.min_free);
+        // Whoever asks tells others: that has to be taken back even if it is over
+        // before the next look.
+        self.told.send_if_modified(|told| std::mem::replace(told, room) != room);
         LoadReport {
-            room: room(children, self.slots, memory, self.min_free).into(),
+            room: room.into(),
             children: number(children),
             slots: number(self.slots),
             free_memory: memory.map(|memory| memory.free),
@@ -72,10 +76,7 @@ impl Gauge {
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let load = self.report();
-            let room = Room::from(load.room);
-            registry.set_local_load(&id, load);
-            self.told.send_if_modified(|told| std::mem::replace(told, room) != room);
+            registry.set_local_load(&id, self.report());
             // What happens meanwhile is in the next report: the first of many changes
             // counts, and the last.
             tokio::time::sleep(PAUSE).await;
