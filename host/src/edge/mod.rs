@@ -29,6 +29,7 @@ mod batch;
 mod bind;
 mod catalog;
 mod classify;
+mod cors;
 mod deliver;
 mod feed;
 mod legacy_sse;

@@ -18,7 +18,7 @@ use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
-use super::{Worker, admit, classify};
+use super::{Worker, admit, classify, cors};
 
 /// A client that takes longer for its request head is cut off; idle keep-alive
 /// connections end by it too.
@@ -148,15 +148,24 @@ async fn route(
     if routes.takes(request.uri().path()) {
         return routes.serve(worker, request, peer, local).await;
     }
+    let page = cors::Admitted::of(worker, request.headers(), local.ip());
+    if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
+        && let Some(answer) = page.preflight(&request)
+    {
+        return answer;
+    }
     headers::strip_internal(request.headers_mut());
     let mut settle = Settle::begin(&worker.edge.metrics, request.method(), request.uri().path());
-    let response = match mcp(worker, memory, request, (peer, local), draining).await {
+    let mut response = match mcp(worker, memory, request, (peer, local), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
             refusal.response(id.as_deref())
         }
     };
+    if let Some(page) = page {
+        page.write(worker, response.headers_mut());
+    }
     settle.answered(response.status());
     response.map(|body| body.with_guard(settle))
 }
