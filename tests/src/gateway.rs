@@ -317,7 +317,8 @@ impl Gateway {
         self.start();
     }
 
-    fn end_by(&mut self, signal: Signal) -> ExitStatus {
+    /// Gone when it returns.
+    pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         let mut child = self.child.take().expect("it runs");
         match ended_within(&mut child, END) {

@@ -81,3 +81,59 @@ fn internal_headers_never_reach_a_client() {
         }
     }
 }
+
+#[test]
+fn a_page_of_a_listed_origin_may_use_what_it_is_answered() {
+    const PAGE: &str = "https://app.example.com";
+    let gateway = Gateway::start_with(&json!({
+        "mcpServers": {"counter": servers::counter()},
+        "systemConfig": {
+            "allowedOrigins": [PAGE],
+            "routing": {"enableBearerAuth": true, "bearerAuthKey": "k3y"},
+            "cluster": {"stickySession": {"strategy": "header"}},
+        },
+    }));
+    let ask = |path: &str, origin: &str| {
+        Request::new("OPTIONS", path)
+            .header("Origin", origin)
+            .header("Access-Control-Request-Method", "POST")
+    };
+    for path in ["/mcp", "/mcp/counter", "/sse", "/messages"] {
+        // A browser shows no key before it may.
+        let asked = ask(path, PAGE)
+            .header("Access-Control-Request-Headers", "mcp-session-id,x-own")
+            .send(gateway.address())
+            .expect(204);
+        assert_eq!(asked.header("access-control-allow-origin"), Some(PAGE));
+        assert_eq!(asked.header("access-control-allow-headers"), Some("mcp-session-id,x-own"));
+        assert!(asked.header("access-control-allow-methods").unwrap().contains("DELETE"));
+        assert!(asked.header("access-control-max-age").is_some());
+        assert_eq!(asked.header("vary"), Some("Origin"));
+        let plain = ask(path, PAGE).send(gateway.address()).expect(204);
+        let allowed = plain.header("access-control-allow-headers").unwrap();
+        assert!(allowed.contains("mcp-protocol-version"), "{allowed}");
+        let foreign = ask(path, "https://evil.example.com").send(gateway.address()).expect(403);
+        assert_eq!(foreign.header("access-control-allow-origin"), None);
+    }
+    let client = gateway.client("/mcp/counter").header("Origin", PAGE);
+    let refused = client.try_initialize().expect(401);
+    assert_eq!(refused.header("access-control-allow-origin"), Some(PAGE));
+    let client = client.header("Authorization", "Bearer k3y");
+    let begun = client.try_initialize().expect(200);
+    assert_eq!(begun.header("access-control-allow-origin"), Some(PAGE));
+    assert_eq!(begun.header("vary"), Some("Origin"));
+    let shown = begun.header("access-control-expose-headers").unwrap();
+    assert!(shown.contains("mcp-session-id") && shown.contains("x-mcphub-node"), "{shown}");
+    let counted = client.initialize().try_request("tools/list", json!({}));
+    assert_eq!(counted.header("access-control-allow-origin"), Some(PAGE));
+
+    let other = gateway.client("/mcp/counter").header("Authorization", "Bearer k3y");
+    let begun = other.try_initialize().expect(200);
+    for name in ["access-control-allow-origin", "access-control-expose-headers", "vary"] {
+        assert_eq!(begun.header(name), None, "{name}");
+    }
+    Request::new("OPTIONS", "/mcp")
+        .header("Authorization", "Bearer k3y")
+        .send(gateway.address())
+        .expect(405);
+}

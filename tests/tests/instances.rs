@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use mooring_tests::{Cluster, Gateway, Request, Session, eventually, process, servers, settings};
+use mooring_tests::{
+    Cluster, Gateway, Request, Session, Setup, eventually, process, servers, settings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -207,4 +209,46 @@ fn what_the_router_rejects_is_in_the_apis_envelope() {
         assert_eq!(body["success"], false, "{text}");
         assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{text}");
     }
+}
+
+#[test]
+fn a_server_in_a_crash_loop_is_shown_with_its_reason() {
+    let broken = json!({"command": "sh", "args": ["-c", "echo s3cret-word >&2; exit 3"]});
+    let key =
+        json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": "k3y"}}});
+    let mut cluster = Cluster {
+        coordinator: Gateway::start_with(&settings::coordinator(json!({}))),
+        nodes: Vec::new(),
+    };
+    let node =
+        settings::node(cluster.coordinator.port(), json!({"id": "a"}), json!({"bad": broken}));
+    cluster.nodes.push(Gateway::start_with(&settings::merged(node, key)));
+    cluster.wait_for_active(1);
+    let seen = eventually("it is in a crash loop", || {
+        let data = cluster.coordinator.data("/api/cluster/instances");
+        let seen = data["servers"].as_array()?.iter().find(|server| server["server"] == "bad")?;
+        (seen["status"] == "crash-loop").then(|| seen.clone())
+    });
+    assert_eq!(seen["node"], "a");
+    assert!(seen["failures"].as_u64().unwrap() > 1, "{seen}");
+    assert!(seen["nextAttemptMs"].as_u64().is_some(), "{seen}");
+    assert!(seen["lastError"].as_str().unwrap().contains("s3cret-word"), "{seen}");
+
+    let url = format!("http://{}", cluster.coordinator.address());
+    let output = Setup::new(&json!({})).run(&["ps", "--url", &url]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.lines().any(|l| l.starts_with("bad") && l.contains("crash-loop")), "{table}");
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(says.contains("bad on a: crash-loop") && says.contains("s3cret-word"), "{says}");
+
+    // Anybody may ask a node for its health, and is not told what a server says.
+    let node = &cluster.nodes[0];
+    let health = node.get("/health").expect(200);
+    assert_eq!(health.json()["servers"][0]["status"], "crash-loop");
+    assert!(!health.text().contains("s3cret-word"), "{}", health.text());
+    let evil = Request::get("/health").header("Host", "evil.example");
+    assert!(!evil.send(node.address()).expect(200).text().contains("s3cret-word"));
+    let known = Request::get("/health").header("Authorization", "Bearer k3y");
+    let health = known.send(node.address()).expect(200);
+    assert!(health.text().contains("s3cret-word"), "{}", health.text());
 }

@@ -54,6 +54,7 @@ pub async fn instances(
     let overview = asked.await;
     Answer::Data(json!({
         "instances": overview.instances,
+        "servers": overview.servers,
         "unreachable": overview.unreachable,
         "next": overview.next.map(|(node, place)| format!("{node}/{place}")),
     }))

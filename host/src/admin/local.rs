@@ -1,17 +1,22 @@
 //! This process's own host in the words of the cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::cluster::{InstancePage, InstanceReport, LogEvent, Look, Sight, Since, StderrLine};
-use crate::host::{self, Line, Said, Seen, usage};
+use crate::cluster::{
+    InstancePage, InstanceReport, LogEvent, Look, ServerHealth, Sight, Since, StderrLine,
+};
+use crate::host::{self, Line, Said, Seen, ServerState, usage};
 use crate::model::{NodeId, ServerName};
 
 /// Bytes of one stderr line in a list of instances; the log has all of it.
 const SHOWN: usize = 256;
+/// Bytes of the reason why a server does not run.
+const ERROR: usize = 1024;
 /// Sessions of one shared instance that a list names.
 const SESSIONS: usize = 100;
 
@@ -29,11 +34,15 @@ impl Sight for Local {
         if let Some(after) = &look.after {
             instances.retain(|instance| instance.place() > *after);
         }
+        let servers = match &look.after {
+            Some(_) => Vec::new(),
+            None => self.servers(look.server.as_ref()),
+        };
         let more = instances.len() > look.limit;
         instances.truncate(look.limit);
         Box::pin(async move {
             measure(&mut instances).await;
-            InstancePage { instances, more }
+            InstancePage { instances, more, servers }
         })
     }
 
@@ -59,6 +68,32 @@ impl Sight for Local {
     }
 }
 
+impl Local {
+    fn servers(&self, only: Option<&ServerName>) -> Vec<ServerHealth> {
+        let states = self.host.states().into_iter();
+        let asked = states.filter(|(server, _)| only.is_none_or(|only| only == server));
+        asked
+            .map(|(server, state)| ServerHealth {
+                server: server.to_string(),
+                node: self.node.to_string(),
+                ..health(&state)
+            })
+            .collect()
+    }
+}
+
+/// How a server does, but for its name and where it is.
+pub fn health(state: &ServerState) -> ServerHealth {
+    let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    ServerHealth {
+        status: state.status.as_str().to_owned(),
+        failures: state.failures,
+        next_attempt_ms: state.next_attempt.map(millis),
+        last_error: state.last_error.as_deref().map(|text| beginning(text, ERROR)),
+        ..ServerHealth::default()
+    }
+}
+
 fn report(seen: Seen, node: &NodeId, lines: usize) -> InstanceReport {
     let skipped = seen.stderr.len().saturating_sub(lines);
     InstanceReport {
@@ -79,8 +114,11 @@ fn report(seen: Seen, node: &NodeId, lines: usize) -> InstanceReport {
 }
 
 fn shown(line: &Line) -> StderrLine {
-    let end = line.text.floor_char_boundary(SHOWN);
-    StderrLine { at: line.at.0, text: line.text.get(..end).unwrap_or_default().to_owned() }
+    StderrLine { at: line.at.0, text: beginning(&line.text, SHOWN) }
+}
+
+fn beginning(text: &str, most: usize) -> String {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 
 /// Reads what the servers of a page use, beside the requests of the worker.

@@ -52,7 +52,7 @@ pub struct Options {
     pub workers: Option<usize>,
 }
 
-/// Runs the gateway until SIGTERM or SIGINT.
+/// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// If it cannot start: the port is taken, the strategy is refused.
@@ -229,9 +229,12 @@ async fn signalled() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    // A terminal that is closed: without this the process would end at once.
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hang_up.recv() => {}
     }
     Ok(())
 }

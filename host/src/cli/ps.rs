@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::cluster::{InstanceReport, MOST_INSTANCES, Unreachable};
+use crate::cluster::{InstanceReport, MOST_INSTANCES, ServerHealth, Unreachable};
 use crate::model::UnixMillis;
 use crate::seam::percent_encoded;
 
@@ -17,11 +17,14 @@ use super::gateway::{self, Gateway};
 const MAX_PAGES: usize = 200;
 const HEAD: [&str; 9] =
     ["SERVER", "NODE", "PID", "STATE", "SESSIONS", "RSS", "CPU", "RESTARTS", "AGE"];
+/// The status of a server that runs when it is needed.
+const WELL: &str = "running";
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Page {
     instances: Vec<InstanceReport>,
+    servers: Vec<ServerHealth>,
     unreachable: Vec<Unreachable>,
     next: Option<String>,
 }
@@ -32,12 +35,20 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
         Err(why) => return super::failed(&why),
     };
     let text = if json {
-        format!("{}\n", json!({"instances": all.instances, "unreachable": all.unreachable}))
+        format!(
+            "{}\n",
+            json!({
+                "instances": all.instances, "servers": all.servers, "unreachable": all.unreachable,
+            })
+        )
     } else {
-        table(&all.instances, UnixMillis::now())
+        table(&all.instances, &all.servers, UnixMillis::now())
     };
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
+    for server in all.servers.iter().filter(|server| !is_well(server)) {
+        eprintln!("mooring: {}", why(server));
+    }
     for Unreachable { node, reason } in &all.unreachable {
         eprintln!("mooring: node {node} is unreachable: {}", super::printable(reason));
     }
@@ -58,6 +69,7 @@ fn all(gateway: &Gateway, server: Option<&str>, node: Option<&str>) -> Result<Pa
         let page: Page = serde_json::from_value(gateway::data(&text)?)
             .map_err(|error| format!("the answer is not what is expected: {error}"))?;
         all.instances.extend(page.instances);
+        all.servers.extend(page.servers);
         all.unreachable.extend(page.unreachable);
         match page.next {
             Some(next) => after = format!("&after={}", percent_encoded(&next)),
@@ -67,9 +79,16 @@ fn all(gateway: &Gateway, server: Option<&str>, node: Option<&str>) -> Result<Pa
     Ok(all)
 }
 
-fn table(instances: &[InstanceReport], now: UnixMillis) -> String {
+/// A server without trouble is shown by its instances.
+fn table(instances: &[InstanceReport], servers: &[ServerHealth], now: UnixMillis) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(instances.iter().map(|instance| row(instance, now)));
+    rows.extend(servers.iter().filter(|server| server.status != WELL).map(|server| {
+        let (name, node) = (super::printable(&server.server), super::printable(&server.node));
+        let [_, _, _, _, _, rss, cpu, restarts, age] = ["-"; HEAD.len()].map(str::to_owned);
+        let (pid, status) = ("-".to_owned(), super::printable(&server.status));
+        [name, node, pid, status, "0".to_owned(), rss, cpu, restarts, age]
+    }));
     let mut widths = [0; HEAD.len()];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -81,6 +100,23 @@ fn table(instances: &[InstanceReport], now: UnixMillis) -> String {
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+/// Whether nothing is to be said of it; a start is no trouble.
+fn is_well(server: &ServerHealth) -> bool {
+    matches!(server.status.as_str(), WELL | "starting")
+}
+
+fn why(server: &ServerHealth) -> String {
+    let ServerHealth { server, node, status, failures, next_attempt_ms, last_error } = server;
+    let mut text = format!("{server} on {node}: {status}, {failures} failures");
+    if let Some(left) = next_attempt_ms {
+        text.push_str(&format!(", next attempt in {}", age(left.div_ceil(1000))));
+    }
+    if let Some(error) = last_error {
+        text.push_str(&format!(": {error}"));
+    }
+    super::printable(&text)
 }
 
 fn row(instance: &InstanceReport, now: UnixMillis) -> [String; HEAD.len()] {
@@ -148,12 +184,25 @@ mod tests {
         };
         let remote =
             InstanceReport { pid: None, rss_bytes: None, cpu_ms: None, ..instance.clone() };
+        let server = |status: &str| ServerHealth {
+            server: "b".into(),
+            node: "n2".into(),
+            status: status.into(),
+            failures: 5,
+            next_attempt_ms: Some(61_000),
+            last_error: Some("no\u{1b} way".into()),
+        };
+        let (well, ill) = (server("running"), server("crash-loop"));
+        let said = why(&ill);
+        assert!(said.starts_with("b on n2: crash-loop, 5 failures, next attempt in 1m1s: no"));
+        assert!(!said.contains('\u{1b}'), "{said}");
         assert_eq!(
-            table(&[instance, remote], UnixMillis(62_000)),
+            table(&[instance, remote], &[well, ill], UnixMillis(62_000)),
             "\
-SERVER       NODE  PID   STATE  SESSIONS  RSS   CPU   RESTARTS  AGE
-a-long-name  n1    4711  ready  1         2.0M  1.2s  0         1m1s
-a-long-name  n1    -     ready  1         -     -     0         1m1s
+SERVER       NODE  PID   STATE       SESSIONS  RSS   CPU   RESTARTS  AGE
+a-long-name  n1    4711  ready       1         2.0M  1.2s  0         1m1s
+a-long-name  n1    -     ready       1         -     -     0         1m1s
+b            n2    -     crash-loop  0         -     -     -         -
 "
         );
     }

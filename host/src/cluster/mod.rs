@@ -34,6 +34,6 @@ pub use node_routes::NodeRoutes;
 pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};
 pub use sight::{
-    InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, Sight, Since,
-    StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
+    InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, ServerHealth, Sight,
+    Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
 };

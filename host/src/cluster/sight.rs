@@ -110,6 +110,22 @@ pub struct StderrLine {
     pub text: String,
 }
 
+/// How one server does on one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServerHealth {
+    pub server: String,
+    pub node: String,
+    /// `running` also if it starts once it is needed; `starting`, `backoff`,
+    /// `crash-loop` or `misconfigured`.
+    pub status: String,
+    /// Failed starts since the server was last known to be well.
+    pub failures: u32,
+    /// Until it may be started again.
+    pub next_attempt_ms: Option<u64>,
+    pub last_error: Option<String>,
+}
+
 /// `GET /cluster/instances`: in the order of places.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -117,6 +133,8 @@ pub struct InstancePage {
     pub instances: Vec<InstanceReport>,
     /// Whether there are more.
     pub more: bool,
+    /// On a first page only.
+    pub servers: Vec<ServerHealth>,
 }
 
 /// A node that could not be asked.
@@ -130,6 +148,8 @@ pub struct Unreachable {
 #[derive(Debug, Default)]
 pub struct Overview {
     pub instances: Vec<InstanceReport>,
+    /// Of each node with its first page.
+    pub servers: Vec<ServerHealth>,
     pub unreachable: Vec<Unreachable>,
     /// The place after which the next page begins.
     pub next: Option<(String, Place)>,
@@ -189,6 +209,10 @@ pub async fn overview(
                 continue;
             }
         };
+        for mut server in page.servers {
+            server.node = id.to_string();
+            overview.servers.push(server);
+        }
         let room = look.limit - overview.instances.len();
         let more = page.more || page.instances.len() > room;
         page.instances.truncate(room);

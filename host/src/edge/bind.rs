@@ -126,10 +126,15 @@ impl Edge {
         self.config.signed.then_some(self.affinity_key.as_slice())
     }
 
+    /// How the strategy wants an affinity carried.
+    pub(super) fn carrier(&self) -> Carrier {
+        carrier(&self.strategy.plan())
+    }
+
     /// Puts the token of a decision onto a response.
     pub(super) fn write_token(&self, token: Option<&Token>, headers: &mut HeaderMap) {
         if let Some(token) = token {
-            affinity::write(&carrier(&self.strategy.plan()), token, headers, self.affinity_key());
+            affinity::write(&self.carrier(), token, headers, self.affinity_key());
         }
     }
 }

@@ -30,6 +30,7 @@ mod batch;
 mod bind;
 mod catalog;
 mod classify;
+mod cors;
 mod deliver;
 mod feed;
 mod hearing;

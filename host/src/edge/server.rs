@@ -19,7 +19,7 @@ use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
-use super::{Worker, admit, classify};
+use super::{Worker, admit, classify, cors};
 
 /// Beside the largest header block, what hyper reads along of the body.
 const REQUEST_ROOM: usize = 16 * 1024;
@@ -153,16 +153,25 @@ async fn route(
         let response = routes.serve(worker, take(request), peer, local).await;
         return response.map(|body| body.with_guard(in_use));
     }
+    let page = cors::Admitted::of(worker, request.headers(), local.ip());
+    if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
+        && let Some(answer) = page.preflight(request)
+    {
+        return answer;
+    }
     headers::strip_internal(request.headers_mut());
     let (method, path) = (request.method(), request.uri().path());
     let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
-    let response = match mcp(worker, memory, request, (peer, local), draining).await {
+    let mut response = match mcp(worker, memory, request, (peer, local), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
             refusal.response(id.as_deref())
         }
     };
+    if let Some(page) = page {
+        page.write(worker, response.headers_mut());
+    }
     settle.answered(response.status());
     response.map(|body| body.with_guard(settle))
 }
