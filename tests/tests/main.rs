@@ -42,6 +42,7 @@ mod limits;
 mod listening;
 mod liveness;
 mod logs;
+mod losing;
 mod lost_sessions;
 mod many_children;
 mod odd_values;

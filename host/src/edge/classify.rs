@@ -4,7 +4,7 @@ use crate::model::{Scope, ServerName};
 use crate::seam::percent_decoded;
 
 use super::rescue::Refusal;
-use super::{EdgeConfig, Group, Member, Worker};
+use super::{Edge, EdgeConfig, Group, Member, Worker};
 
 /// Which of the client's transports a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +85,9 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
 }
 
 /// Whether a scope is one server that is shown as it is: then bytes pass.
-pub fn is_pass_through<'a>(worker: &Worker, scope: &'a Scope) -> Option<&'a ServerName> {
+pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
-        Scope::Server(server) if !worker.edge.config.selections.contains_key(server) => {
-            Some(server)
-        }
+        Scope::Server(server) if !edge.config.selections.contains_key(server) => Some(server),
         _ => None,
     }
 }

@@ -217,7 +217,8 @@ impl Worker {
         let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let params = params_of(&envelope).map_err(refused)?;
         let live = &asked.live;
-        let Some(session) = live.initialize(params) else {
+        let is_of_one = classify::is_pass_through(&self.edge, &live.scope).is_some();
+        let Some(session) = live.initialize(params, is_of_one) else {
             let text = "this session is initialized already; open another stream to start another";
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
         };
@@ -236,7 +237,7 @@ impl Worker {
         session: &Session,
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
-        match classify::is_pass_through(self, &live.scope) {
+        match classify::is_pass_through(&self.edge, &live.scope) {
             Some(server) => self.pass(context, session, server, Body::from(message)).await,
             None => self.aggregate(context, &live.scope, session, message).await,
         }

@@ -168,7 +168,7 @@ pub enum NoPlace {
 
 impl Live {
     /// The client says who it is. None if it has said so before.
-    pub fn initialize(&self, params: Bytes) -> Option<Arc<Session>> {
+    pub fn initialize(&self, params: Bytes, is_of_one: bool) -> Option<Arc<Session>> {
         self.locked(|stage| {
             let Stage::Waiting = stage else { return None };
             let session = Arc::new(Session {
@@ -178,6 +178,7 @@ impl Live {
                 // The transport's messages are the same in all.
                 version: Version::LATEST,
                 params,
+                is_of_one,
             });
             *stage = Stage::Opening(Arc::clone(&session));
             Some(session)

@@ -136,7 +136,8 @@ impl Refusal {
     /// Whether it answers one request of a session that goes on: then it is a
     /// JSON-RPC error inside a 200, which clients hand to whoever called. Any
     /// other status ends the transport of several SDKs.
-    fn is_answer(&self) -> bool {
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
         matches!(
             self,
             Self::InvalidParams(_)

@@ -19,7 +19,7 @@ mod note;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use dial::{Failure, Pool, Target};
-pub use facts::{Facts, Handshake, Outcome};
+pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
 pub use note::Note;
 
