@@ -25,6 +25,7 @@ mod affinity;
 mod aggregate;
 mod aggregate_reply;
 mod aggregate_stream;
+mod asking;
 mod batch;
 mod bind;
 mod catalog;
@@ -73,6 +74,7 @@ use crate::wasm::Strategy;
 
 pub use admit::for_management as admit_management;
 pub use aggregate_stream::AggregateStreams;
+pub use asking::OwnRequests;
 pub use catalog::Catalogs;
 pub use listener::{Listeners, bind as listen};
 pub use lists::Snapshots;
@@ -166,6 +168,7 @@ pub struct Edge {
     pub event_streams: EventStreams,
     pub returning: Returning,
     pub openings: Openings,
+    pub own_requests: OwnRequests,
     pub streams: AggregateStreams,
     pub snapshots: Snapshots,
     /// Nodes that did not answer, for whoever keeps their health.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
-use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{headers, methods, splice};
 use crate::seam::{Body, Facts, Failure, Handshake, Start, collect};
 
 use super::Worker;
 use super::affinity::Token;
+use super::asking::Silent;
 use super::bind::Context;
 use super::deliver::{Outgoing, let_through};
 use super::rescue::Refusal;
@@ -181,22 +182,15 @@ impl Worker {
     /// Tells a server that was opened later what the session has set before.
     async fn restore(&self, node: &Node, session: &Session, server: &ServerName) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
-        let level = record.log_level.map(|level| {
-            let params = format!("{{\"level\":{level}}}");
-            jsonrpc::request("\"mooring-level\"", methods::SET_LEVEL, &params)
-        });
+        let level =
+            record.log_level.map(|level| (methods::SET_LEVEL, format!("{{\"level\":{level}}}")));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
-        let subscriptions = subscribed.enumerate().map(|(index, (_, uri))| {
-            let params = format!("{{\"uri\":{}}}", splice::quoted(uri));
-            let id = format!("\"mooring-subscription-{index}\"");
-            jsonrpc::request(&id, methods::SUBSCRIBE, &params)
-        });
-        for message in level.into_iter().chain(subscriptions) {
-            let outgoing = Outgoing::post(message, None);
-            let request = self.request_for(node, server, session, &outgoing, None);
-            let call = self.call(node, server, request);
+        let subscriptions = subscribed
+            .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
+        for (method, params) in level.into_iter().chain(subscriptions) {
+            let asking = self.ask(node, session, server, (method, &params), RESTORE_TIMEOUT);
             // A server that does not do it refuses; there is nothing to restore then.
-            if let Err(_silent) = tokio::time::timeout(RESTORE_TIMEOUT, call).await {
+            if let Err(Silent) = asking.await {
                 tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");
                 return;
             }
