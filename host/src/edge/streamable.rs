@@ -384,7 +384,8 @@ fn invalid_params() -> Refusal {
     Refusal::InvalidParams("initialize needs params.protocolVersion".into())
 }
 
-fn negotiated(result: &[u8]) -> Option<Version> {
+/// The revision that a server has taken.
+pub(super) fn negotiated(result: &[u8]) -> Option<Version> {
     let outcome: Outcome<'_> = serde_json::from_slice(result).ok()?;
     Version::parse(&outcome.protocol_version)
 }
