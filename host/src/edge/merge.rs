@@ -169,7 +169,7 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
     struct Item<'a> {
         #[serde(borrow)]
         name: &'a RawValue,
-        #[serde(borrow)]
+        #[serde(borrow, default, deserialize_with = "present")]
         description: Option<&'a RawValue>,
     }
     let text = raw.get().as_bytes();
@@ -180,10 +180,22 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
     let description = choices.and_then(|c| c.get(name)).and_then(|c| c.description.as_deref());
     let mut edits = Vec::new();
     edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
-    if let (Some(new), Some(old)) = (description, item.description) {
-        edits.extend(splice::span(text, old).map(|span| (span, splice::quoted(new))));
+    match (description.map(splice::quoted), item.description) {
+        (Some(new), Some(old)) => {
+            edits.extend(splice::span(text, old).map(|span| (span, new)));
+        }
+        (Some(new), None) => {
+            let at = splice::span(text, item.name).map(|span| span.end);
+            edits.extend(at.map(|at| (at..at, format!(",\"description\":{new}"))));
+        }
+        (None, _) => {}
     }
     splice::edit(&Bytes::copy_from_slice(text), edits)
+}
+
+/// A member that is there, also if it is null.
+fn present<'de, D: serde::Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(member).map(Some)
 }
 
 fn name_of(raw: &RawValue) -> Option<String> {
@@ -259,6 +271,30 @@ mod tests {
         assert_eq!(merged.result(List::Tools), expect);
         assert_eq!(merged.tool("a-echo").unwrap().name, "echo");
         assert_eq!(merged.tool("echo"), None);
+    }
+
+    #[test]
+    fn a_description_of_the_operators_stands_whether_the_server_has_one_or_not() {
+        let choice = super::super::Choice { enabled: true, description: Some("\"new\"".into()) };
+        let tools = [("echo".to_owned(), choice)].into();
+        let selection = Selection { tools, ..Selection::default() };
+        for (tool, expect) in [
+            (
+                r#"{"description":"old", "name":"echo"}"#,
+                r#"{"description":"\"new\"", "name":"a-echo"}"#,
+            ),
+            (
+                r#"{"name":"echo","description":null}"#,
+                r#"{"name":"a-echo","description":"\"new\""}"#,
+            ),
+            (r#"{"name":"echo", "x":1}"#, r#"{"name":"a-echo","description":"\"new\"", "x":1}"#),
+        ] {
+            let (member, catalog) = (member("a"), catalog(&[tool]));
+            let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+            let naming = Naming { mode: PrefixMode::Always, separator: "-" };
+            let merged = Merged::of(&[part], naming);
+            assert_eq!(merged.result(List::Tools), format!("{{\"tools\":[{expect}]}}"));
+        }
     }
 
     #[test]
