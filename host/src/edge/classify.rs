@@ -92,6 +92,14 @@ pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerNa
     }
 }
 
+/// Whether what a path exposed before is still there: servers go with their nodes.
+pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
+    match scope {
+        Scope::Server(server) => knows(worker, server),
+        Scope::All | Scope::Group(_) => true,
+    }
+}
+
 fn knows(worker: &Worker, server: &ServerName) -> bool {
     worker.edge.topology.load().knows(server)
 }
