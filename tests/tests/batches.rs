@@ -111,6 +111,23 @@ fn progress_of_a_batch_comes_before_its_answers() {
 }
 
 #[test]
+fn a_batch_has_no_more_messages_than_a_session_may_have_under_way() {
+    let system = json!({"limits": {"inFlightPerSession": 40}});
+    Front::each(&everything(), &system, |front| {
+        let session = old(front.client("/mcp"));
+        let batch = |length: u32| -> Value {
+            (1..=length).map(|id| call(json!(id), "counter-count", json!({}))).collect()
+        };
+        let response = post(&session, &batch(41)).expect(400);
+        assert_eq!(response.error_code(), -32600);
+        assert!(response.text().contains("inFlightPerSession"), "{}", response.text());
+        // More than are sent at once.
+        assert_eq!(answers(post(&session, &batch(40))).len(), 40);
+        assert_eq!(session.count("counter-count"), 41, "nothing of the first has run");
+    });
+}
+
+#[test]
 fn a_batch_without_requests_is_accepted() {
     Front::each(&everything(), &json!({}), |front| {
         for path in ["/mcp", "/mcp/clock"] {

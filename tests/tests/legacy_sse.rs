@@ -70,6 +70,32 @@ fn the_stream_names_an_address_and_brings_the_answers() {
 }
 
 #[test]
+fn a_client_of_the_revision_with_batches_may_send_some() {
+    let gateway = gateway();
+    for (path, tool) in [("/sse", "counter-count"), ("/sse/counter", "count")] {
+        for (revision, status) in [("2025-03-26", 202), ("2025-06-18", 400)] {
+            let mut session = open(&gateway, path);
+            let first = json!({"protocolVersion": revision, "capabilities": {}});
+            let begun = session.request("initialize", first);
+            assert_eq!(begun["protocolVersion"], revision, "{path}");
+            session.notify("notifications/initialized", json!({}));
+            let call = |id: &str| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool}});
+            let note = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
+            let batch = json!([call("one"), note, ping(), call("two")]);
+            session.try_send(&batch).expect(status);
+            if status == 202 {
+                for id in ["one", "two", "p"] {
+                    let answer = session.answer_to(&json!(id));
+                    assert!(answer["result"].is_object(), "{path}: {answer}");
+                }
+                session.try_send(&json!([])).expect(400);
+                session.try_send(&json!([ping(), 1])).expect(400);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_client_need_not_wait_between_its_messages() {
     let gateway = gateway();
     for (path, tool) in [("/sse", "counter-count"), ("/sse/counter", "count")] {

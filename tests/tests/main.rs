@@ -45,6 +45,7 @@ mod listening;
 mod liveness;
 mod logs;
 mod long_calls;
+mod losing;
 mod lost_sessions;
 mod many_children;
 mod odd_values;

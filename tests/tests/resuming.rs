@@ -233,24 +233,30 @@ fn what_nobody_reads_is_bounded_and_the_answer_is_never_dropped() {
     });
 }
 
-/// A server that logs, by itself, what it is told to.
+/// A server that says, by itself, what it is told to.
 fn logging() -> (Canned, Value) {
     let server = Canned::new()
-        .with_capabilities(json!({"tools": {}, "logging": {}}))
+        .with_capabilities(json!({"tools": {}, "resources": {"subscribe": true}}))
         .answers("tools/list", tools())
-        .answers("logging/setLevel", json!({}));
+        .answers("resources/list", json!({"resources": []}))
+        .answers("resources/templates/list", json!({"resourceTemplates": []}));
     let entries = json!({"log": server.entry()});
     (server, entries)
 }
 
-fn log(number: u64) -> Value {
-    notification("notifications/message", json!({"level": "info", "logger": "l", "data": number}))
+/// One that never belongs to a call, whatever is under way when it is read.
+fn updated(number: u64) -> Value {
+    notification("notifications/resources/updated", json!({"uri": format!("res://{number}")}))
+}
+
+fn number_of(message: &Value) -> Option<u64> {
+    message["params"]["uri"].as_str()?.strip_prefix("res://")?.parse().ok()
 }
 
 fn logged(stream: &mut Incoming) -> (String, u64) {
     loop {
         let came = came(stream).expect("the stream goes on");
-        if let Some(number) = came.message["params"]["data"].as_u64() {
+        if let Some(number) = number_of(&came.message) {
             return (came.id, number);
         }
     }
@@ -289,7 +295,7 @@ fn the_get_stream_goes_on_where_it_was_lost() {
 /// Said by the server by itself, once its answer is out: what it says during a call belongs to the
 /// call's response.
 fn say(session: &Session, tool: &str, number: u64) {
-    late(session, &tool.replace("announce", "emit"), &[log(number)]);
+    late(session, &tool.replace("announce", "emit"), &[updated(number)]);
 }
 
 #[test]
@@ -302,25 +308,30 @@ fn who_has_missed_something_on_the_get_stream_reads_its_lists_again() {
             announce(&session, tool, &[]);
             let mut stream = session.listen();
             say(&session, tool, 0);
-            let (last, _) = logged(&mut stream);
+            let (mut last, _) = logged(&mut stream);
             drop(stream);
-            for number in 1..=9 {
-                say(&session, tool, number);
-            }
-            let mut stream = session.resume(&last);
-            let mut seen = Vec::new();
-            loop {
-                let message = came(&mut stream).expect("it goes on").message;
-                match message["params"]["data"].as_u64() {
-                    Some(number) => seen.push(number),
-                    None if message["method"] == "notifications/resources/list_changed" => break,
-                    None => {}
+            // What is on its way to the stream when the client is back is not missed.
+            let missed = (0..50).map(|round| round * 10 + 1).find(|first| {
+                let said: Vec<Value> = (*first..first + 9).map(updated).collect();
+                late(&session, &tool.replace("announce", "emit"), &said);
+                announce(&session, tool, &[]);
+                let mut stream = session.resume(&last);
+                let (mut seen, mut is_told) = (Vec::new(), false);
+                while seen.last() != Some(&(first + 8)) || (seen.len() < 9 && !is_told) {
+                    let came = came(&mut stream).expect("it goes on");
+                    is_told |= came.message["method"] == "notifications/resources/list_changed";
+                    if let Some(number) = number_of(&came.message) {
+                        seen.push(number);
+                        last = came.id;
+                    }
                 }
-            }
-            assert!(seen.len() <= 4 && !seen.contains(&1), "{path}: {seen:?}");
-            say(&session, tool, 10);
-            // The last of before may come after the answer to its call.
-            while logged(&mut stream).1 != 10 {}
+                assert!(seen.is_sorted(), "{path}: {seen:?}");
+                seen.len() < 9
+            });
+            assert!(missed.is_some(), "{path}: nine are more than are kept");
+            let mut stream = session.resume(&last);
+            say(&session, tool, 1000);
+            while logged(&mut stream).1 != 1000 {}
         }
     });
 }

@@ -140,3 +140,52 @@ fn delete_at_the_coordinator_ends_the_process_at_the_node() {
     });
     session.try_request("ping", json!({})).expect(404);
 }
+
+/// Over a connection that has asked for the same path before.
+#[test]
+fn a_server_that_has_gone_with_its_nodes_is_unknown() {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+
+    let mut cluster = Cluster::of_two_equal_nodes(
+        json!({"coordinator": {"nodeTimeout": 1000, "cleanupInterval": 100}}),
+    );
+    let client = cluster.client("/mcp/counter");
+    let mut stream = BufReader::new(std::net::TcpStream::connect(client.address()).unwrap());
+    let mut initialize = || {
+        let body = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25", "capabilities": {},
+                "clientInfo": {"name": "x", "version": "1"}},
+        })
+        .to_string();
+        let head = format!(
+            "POST /mcp/counter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.get_mut().write_all((head + &body).as_bytes()).unwrap();
+        let (mut status, mut length) = (String::new(), 0);
+        stream.read_line(&mut status).unwrap();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            let line = line.trim().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).unwrap();
+        status.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(initialize(), "200");
+    for node in &mut cluster.nodes {
+        assert!(node.terminate().success());
+    }
+    mooring_tests::eventually("the server is unknown", || {
+        (cluster.client("/mcp/counter").try_initialize().status == 404).then_some(())
+    });
+    assert_eq!(initialize(), "404");
+}

@@ -35,9 +35,16 @@ fn spread(cluster: &Cluster) -> BTreeMap<String, usize> {
 
 fn assert_even_spread(strategy: &str) {
     let cluster = Cluster::of_two_equal_nodes(json!({"stickySession": {"strategy": strategy}}));
-    let counts = spread(&cluster);
     let fair = SESSIONS * 45 / 100..=SESSIONS * 55 / 100;
-    assert!(counts.len() == 2 && counts.values().all(|n| fair.contains(n)), "{counts:?}");
+    let is_even = |counts: &BTreeMap<String, usize>| {
+        counts.len() == 2 && counts.values().all(|count| fair.contains(count))
+    };
+    // A fair coin misses once in seven hundred times; twice in a row is no accident.
+    let first = spread(&cluster);
+    if !is_even(&first) {
+        let second = spread(&cluster);
+        assert!(is_even(&second), "{first:?}, then {second:?}");
+    }
 }
 
 #[test]

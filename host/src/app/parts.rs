@@ -98,6 +98,7 @@ impl Parts {
             keys: keys.clone(),
             catalogs: Arc::default(),
             openings: edge::Openings::default(),
+            own_requests: edge::OwnRequests::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::Snapshots::default(),
             event_streams: edge::EventStreams::default(),

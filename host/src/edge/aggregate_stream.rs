@@ -128,6 +128,9 @@ impl Worker {
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
+        for server in self.edge.bindings.take_untold(session.id) {
+            own.stream.put(lost_notice(&server), Part::Notice);
+        }
         let feeding = Feeding {
             seen: self.offers_now(scope, session.client_set()),
             worker: self.clone(),
@@ -258,10 +261,15 @@ async fn until(due: Option<tokio::time::Instant>) {
 }
 
 /// What a session hears when a server's state is gone.
-pub fn say_lost(streams: &AggregateStreams, session: SessionId, server: &ServerName) {
-    let Some(own) = streams.get(session) else { return };
+///
+/// False if it has no stream.
+pub fn say_lost(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
+    let Some(own) = streams.get(session).filter(|own| !own.stream.has_ended()) else {
+        return false;
+    };
     own.stream.put(lost_notice(server), Part::Notice);
     say_lists_changed(&own.stream, &List::NOTIFIED);
+    true
 }
 
 fn say_lists_changed(stream: &Stream, lists: &[List]) {

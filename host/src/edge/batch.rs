@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::stream::{self, FuturesUnordered, SelectAll};
+use futures_util::stream::{self, SelectAll};
 use http::{Response, header};
 use serde_json::value::RawValue;
 
@@ -21,6 +21,9 @@ use super::rescue::Refusal;
 use super::session::Session;
 use super::streamable::Refused;
 
+/// Requests of one batch that wait for their servers at the same time.
+const AT_ONCE: usize = 32;
+
 impl Worker {
     pub(super) async fn aggregate_batch(
         &self,
@@ -31,6 +34,9 @@ impl Worker {
         parts: &[&RawValue],
     ) -> Result<Response<Body>, Refused> {
         let malformed = |error| (Refusal::Malformed(error), None);
+        if parts.len() > self.edge.config.in_flight {
+            return Err((Refusal::LongBatch(self.edge.config.in_flight), None));
+        }
         let mut requests = Vec::new();
         let mut others = Vec::new();
         for part in parts {
@@ -49,10 +55,9 @@ impl Worker {
         if requests.is_empty() {
             return Ok(accepted());
         }
-        let mut answering: FuturesUnordered<_> = requests
-            .into_iter()
+        let mut answering = stream::iter(requests)
             .map(|message| self.aggregate_one(context, scope, session, message))
-            .collect();
+            .buffer_unordered(AT_ONCE);
         let limit = self.edge.config.line;
         let mut bodies = SelectAll::new();
         while let Some(answer) = answering.next().await {

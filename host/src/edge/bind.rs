@@ -24,6 +24,15 @@ pub struct Context {
     pub peer: IpAddr,
 }
 
+/// What is known of a session's server.
+#[derive(Debug, Default)]
+pub struct Holding {
+    /// The node that it is bound to, if it can go on there.
+    pub node: Option<Arc<Node>>,
+    /// Whether it has been open where it is bound.
+    pub was_open: bool,
+}
+
 /// A node, and what the client is to be told about it.
 #[derive(Debug, Clone)]
 pub struct Chosen {
@@ -40,10 +49,25 @@ impl Worker {
         server: &ServerName,
         failed: &[NodeId],
     ) -> Option<Arc<Node>> {
-        let id = self.edge.bindings.get(session.id, server)?;
-        let node = topology.node(&id)?;
-        let lives = node.health.serves() && node.servers.contains_key(server);
-        (lives && !failed.contains(&id)).then(|| Arc::clone(node))
+        self.holding(topology, session, server, failed).node
+    }
+
+    /// The same, and what is known of the server in this session.
+    pub(super) fn holding(
+        &self,
+        topology: &Topology,
+        session: &Session,
+        server: &ServerName,
+        failed: &[NodeId],
+    ) -> Holding {
+        let Some(bound) = self.edge.bindings.get(session.id, server) else {
+            return Holding::default();
+        };
+        let node = topology.node(&bound.node).filter(|node| {
+            let lives = node.health.serves() && node.servers.contains_key(server);
+            lives && !failed.contains(&bound.node)
+        });
+        Holding { node: node.map(Arc::clone), was_open: bound.was_open }
     }
 
     /// Asks the strategy, or takes the least loaded node where it is switched

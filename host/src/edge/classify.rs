@@ -4,7 +4,7 @@ use crate::model::{Scope, ServerName};
 use crate::seam::percent_decoded;
 
 use super::rescue::Refusal;
-use super::{EdgeConfig, Group, Member, Worker};
+use super::{Edge, EdgeConfig, Group, Member, Worker};
 
 /// Which of the client's transports a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,18 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
 
 /// Whether a scope is one server that is shown as it is: then bytes pass. What a
 /// node's file hides is hidden here too.
-pub fn is_pass_through<'a>(worker: &Worker, scope: &'a Scope) -> Option<&'a ServerName> {
+pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
-        Scope::Server(server) => {
-            worker.edge.topology.load().selection(server).is_none().then_some(server)
-        }
+        Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
         Scope::All | Scope::Group(_) => None,
+    }
+}
+
+/// Whether what a path exposed before is still there: servers go with their nodes.
+pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
+    match scope {
+        Scope::Server(server) => knows(worker, server),
+        Scope::All | Scope::Group(_) => true,
     }
 }
 

@@ -8,8 +8,6 @@
 //! | broke after sending, and a repeat does no harm | opens it elsewhere, sends once more |
 //! | broke after sending, otherwise | says so: the call may have run |
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
@@ -19,15 +17,14 @@ use crate::protocol::headers;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, Target};
-use crate::seam::{Body, Cut, Facts, Failure, Handshake, Note, Outcome, Why};
+use crate::seam::{Body, Facts, Failure, Handshake, Note, Outcome};
 use crate::streams::EventId;
 use crate::streams::response::too_late;
 
 use super::Worker;
 use super::affinity::Token;
-use super::aggregate_stream::say_lost;
-use super::bind::Context;
-use super::open::Tried;
+use super::bind::{Context, Holding};
+use super::open::{Tried, not_opened};
 use super::rescue::Refusal;
 use super::session::Session;
 
@@ -99,12 +96,12 @@ impl Worker {
         let mut why = String::new();
         let mut is_repeated = false;
         for _ in 0..MAX_ATTEMPTS {
-            let node = match self.holder(session, server, &tried.nodes).await {
+            let Holding { node, was_open } = self.holder(session, server, &tried.nodes).await;
+            let node = match node {
                 Some(node) => node,
                 None => {
-                    let was_open = self.edge.bindings.get(session.id, server).is_some();
                     if was_open && self.ends_when_lost(server) {
-                        return Box::pin(self.end_lost(session, server)).await;
+                        return Err(Box::pin(self.end_lost(session, server)).await);
                     }
                     let (message, handshake) = (&outgoing.body, Handshake::Host);
                     let opening =
@@ -118,8 +115,10 @@ impl Worker {
             let request = self.request_for(&node, server, session, outgoing, Some(context));
             match self.call(&node, server, request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
-                    Some(Outcome::UnknownSession) if self.ends_when_lost(server) => {
-                        return Box::pin(self.end_lost(session, server)).await;
+                    Some(Outcome::UnknownSession)
+                        if (was_open || session.is_of_one) && self.ends_when_lost(server) =>
+                    {
+                        return Err(Box::pin(self.end_lost(session, server)).await);
                     }
                     Some(Outcome::Sent)
                         if !is_repeated
@@ -132,11 +131,12 @@ impl Worker {
                     Some(Outcome::UnknownSession) => {
                         why = "its session was lost and could not be opened again".to_owned();
                         let again = self.open_again(context, &node, session, server, &mut tried);
-                        Box::pin(again).await;
+                        Box::pin(again).await?;
                     }
                     Some(Outcome::NotSent) => {
-                        why = format!("node {} could not reach it", node.id);
-                        tried.failed(&node.id, why.clone().into());
+                        let refused = Box::pin(not_opened(&node, response)).await;
+                        why.clone_from(&refused.reason);
+                        tried.failed(&node.id, refused);
                     }
                     Some(Outcome::Sent) | None => {
                         self.take_note(session, server, &response);
@@ -165,66 +165,6 @@ impl Worker {
         Err(tried.refusal(server, &why))
     }
 
-    /// Sends a message that is too large to be kept: once, after the host has
-    /// confirmed the session.
-    pub(super) async fn deliver_once(
-        &self,
-        context: &Context,
-        session: &Session,
-        server: &ServerName,
-        outgoing: &Outgoing,
-        body: Body,
-        cut: &Cut,
-    ) -> Result<Delivered, Refusal> {
-        let mut tried = Tried::default();
-        let mut token = None;
-        let confirmed = match self.holder(session, server, &tried.nodes).await {
-            Some(node) => match self.open(context, &node, session, server, Handshake::Host).await {
-                Ok(_) => Some(node),
-                Err(why) => {
-                    self.say_refused(session, server, &node, &tried.nodes, &why.reason);
-                    tried.failed(&node.id, why);
-                    None
-                }
-            },
-            None => None,
-        };
-        let node = match confirmed {
-            Some(node) => node,
-            None => {
-                let opened = self
-                    .establish(context, session, server, &[], Handshake::Host, &mut tried)
-                    .await?;
-                token = opened.token;
-                opened.node
-            }
-        };
-        let mut request = self.request_for(&node, server, session, outgoing, Some(context));
-        *request.body_mut() = body;
-        let sent = self.call(&node, server, request).await;
-        // A body that broke off is the client's doing, not the node's.
-        match cut.why() {
-            Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),
-            Some(Why::ClientLeft) => return Err(Refusal::BodyBroken),
-            None => {}
-        }
-        match sent {
-            Ok(response) => match Outcome::read(response.headers()) {
-                // The body is gone: whoever has it must send it again.
-                Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
-                    server: server.clone(),
-                    why: "it was lost while the request came in; send it again".to_owned(),
-                    retry_after: None,
-                }),
-                Some(Outcome::Sent) | None => Ok(Delivered { response, token }),
-            },
-            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
-                self.suspect(&node.id, &why);
-                Err(Refusal::Lost { server: server.clone(), why })
-            }
-        }
-    }
-
     /// The rest of the stream of a request, from the host that has it. Where it is
     /// gone nobody has it: no server is started to say so.
     pub(super) async fn resume(
@@ -239,8 +179,8 @@ impl Worker {
             let delivered = self.deliver(context, session, server, outgoing).await?;
             return Ok(delivered.response);
         };
-        let was_open = self.edge.bindings.get(session.id, server).is_some();
-        if let Some(node) = self.holder(session, server, &[]).await {
+        let Holding { node, was_open } = self.holder(session, server, &[]).await;
+        if let Some(node) = node {
             let get = self.request_for(&node, server, session, outgoing, Some(context));
             match self.call(&node, server, get).await {
                 Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
@@ -253,7 +193,7 @@ impl Worker {
             }
         }
         if was_open && self.ends_when_lost(server) {
-            self.end_lost(session, server).await?;
+            return Err(self.end_lost(session, server).await);
         }
         let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
         Ok(too_late(last.unwrap_or_default(), &request))
@@ -261,18 +201,18 @@ impl Worker {
 
     /// The node that holds the session. After a start of the gateway a session
     /// from before it is waited for, since its node may not have reported yet.
-    async fn holder(
+    pub(super) async fn holder(
         &self,
         session: &Session,
         server: &ServerName,
         failed: &[NodeId],
-    ) -> Option<Arc<Node>> {
+    ) -> Holding {
         let look = || {
             let topology = self.edge.topology.load();
-            self.bound(&topology, session, server, failed)
+            self.holding(&topology, session, server, failed)
         };
         let found = look();
-        if found.is_some() || !self.edge.returning.concerns(session.minted_at) {
+        if found.node.is_some() || !self.edge.returning.concerns(session.minted_at) {
             return found;
         }
         self.edge.returning.wait().await;
@@ -286,18 +226,19 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         tried: &mut Tried,
-    ) {
-        self.edge.metrics.reopened();
+    ) -> Result<(), Refusal> {
         if !node.health.accepts() {
             tried.nodes.push(node.id.clone());
-            return;
+            return Ok(());
         }
-        if let Err(why) = self.open(context, node, session, server, Handshake::Host).await {
-            self.say_refused(session, server, node, &tried.nodes, &why.reason);
-            tried.failed(&node.id, why);
-            return;
+        match self.open(context, node, session, server, Handshake::Host).await {
+            Ok(opening) => self.may_go_on(session, server, &opening).await,
+            Err(why) => {
+                self.say_refused(session, server, node, &tried.nodes, &why.reason);
+                tried.failed(&node.id, why);
+                Ok(())
+            }
         }
-        say_lost(&self.edge.streams, session.id, server);
     }
 
     /// Whether a second run of the message does no harm: by its method, or by what
@@ -322,27 +263,13 @@ impl Worker {
         }
     }
 
-    /// Whether the operator wants sessions to end rather than go on without what
-    /// the server held for them (`onLost`).
-    fn ends_when_lost(&self, server: &ServerName) -> bool {
-        let topology = self.edge.topology.load();
-        topology
-            .replicas(server)
-            .any(|node| node.servers.get(server).is_some_and(|replica| replica.ends_when_lost))
-    }
-
-    async fn end_lost(&self, session: &Session, server: &ServerName) -> Result<Delivered, Refusal> {
-        tracing::warn!(
-            session = %session.id.short(), server = %server,
-            "the session ends: its server's state is lost, and onLost is \"fail\""
-        );
-        self.edge.metrics.ended();
-        self.end(session).await;
-        Err(Refusal::UnknownSession)
-    }
-
     /// Remembers what the message has set in the session.
-    fn take_note(&self, session: &Session, server: &ServerName, response: &Response<Body>) {
+    pub(super) fn take_note(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        response: &Response<Body>,
+    ) {
         let bindings = &self.edge.bindings;
         match Note::read(response.headers()) {
             None => {}

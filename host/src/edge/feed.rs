@@ -97,7 +97,7 @@ impl Worker {
         session: Arc<Session>,
         place: Place,
     ) {
-        let own = match classify::is_pass_through(&self, &live.scope) {
+        let own = match classify::is_pass_through(&self.edge, &live.scope) {
             Some(_) => None,
             None => {
                 self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body)
@@ -105,7 +105,7 @@ impl Worker {
         };
         tokio::spawn(async move {
             let feeding = async {
-                match (own, classify::is_pass_through(&self, &live.scope)) {
+                match (own, classify::is_pass_through(&self.edge, &live.scope)) {
                     (Some(own), _) => {
                         let _ = live.forward(own, self.edge.config.line).await;
                     }

@@ -21,6 +21,7 @@ use crate::model::Principal;
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods;
+use crate::protocol::version::Version;
 use crate::seam::Body;
 
 use super::Worker;
@@ -30,7 +31,7 @@ use super::live::{Bounds, Live, NoPlace, Opened, Place};
 use super::relay::{content_type, json};
 use super::rescue::Refusal;
 use super::session::Session;
-use super::streamable::{Refused, params_of};
+use super::streamable::{Refused, negotiated, params_of};
 
 /// Longest wait of a drain for the answers to what is under way.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -135,13 +136,46 @@ impl Worker {
         let found = self.edge.event_streams.find(&self.edge.keys, &id, principal);
         let live = found.ok_or(refused(Refusal::UnknownSession))?;
         let message = self.whole(body).await.map_err(refused)?;
-        let envelope = Envelope::parse(&message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let context = Context { headers: asking_for_both(parts.headers), uri: parts.uri, peer };
+        let takes_batches =
+            live.session().is_some_and(|session| session.version == Version::V2025_03_26);
+        let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };
+        match batch.map_err(|e| refused(Refusal::Malformed(e)))? {
+            None => self.take(context, &live, message).await?,
+            Some(parts) if parts.len() > self.edge.config.in_flight => {
+                return Err(refused(Refusal::LongBatch(self.edge.config.in_flight)));
+            }
+            Some(parts) => {
+                let envelopes = parts.iter().map(|part| Envelope::parse(part.get().as_bytes()));
+                if let Some(error) = envelopes.filter_map(Result::err).next() {
+                    return Err(refused(Refusal::Malformed(error)));
+                }
+                for part in parts {
+                    let part = message.slice_ref(part.get().as_bytes());
+                    self.take(context.clone(), &live, part).await?;
+                }
+            }
+        }
+        let mut response = Response::new(Body::from(Bytes::from_static(b"Accepted")));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        Ok(response)
+    }
+
+    /// One message: with its server, or on its way there, when this returns.
+    async fn take(
+        &self,
+        context: Context,
+        live: &Arc<Live>,
+        message: Bytes,
+    ) -> Result<(), Refused> {
+        let refused = |refusal| (refusal, None);
+        let envelope = Envelope::parse(&message).map_err(|e| refused(Refusal::Malformed(e)))?;
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null").to_owned();
                 let is_busy = |refusal| (refusal, Some(id.clone()));
                 let place = live.request().await.map_err(no_place).map_err(is_busy)?;
+                let live = Arc::clone(live);
                 let asked = Asked { live, id, method: envelope.method().to_owned() };
                 let task = self.clone().run(context, asked, message.clone(), place);
                 begin(task).await;
@@ -149,12 +183,10 @@ impl Worker {
             Kind::Notification | Kind::Response => {
                 let place = live.aside().await.map_err(no_place).map_err(refused)?;
                 let begins = envelope.method() == methods::INITIALIZED;
-                self.aside(context, live, message.clone(), begins, place).await?;
+                self.aside(context, Arc::clone(live), message.clone(), begins, place).await?;
             }
         }
-        let mut response = Response::new(Body::from(Bytes::from_static(b"Accepted")));
-        *response.status_mut() = StatusCode::ACCEPTED;
-        Ok(response)
+        Ok(())
     }
 
     /// A message without an answer. It is with its servers before the client may
@@ -217,12 +249,14 @@ impl Worker {
         let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let params = params_of(&envelope).map_err(refused)?;
         let live = &asked.live;
-        let Some(session) = live.initialize(params) else {
+        let is_of_one = classify::is_pass_through(&self.edge, &live.scope).is_some();
+        let Some(session) = live.initialize(params, is_of_one) else {
             let text = "this session is initialized already; open another stream to start another";
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
         };
         let begun = self.begin(context, &live.scope, &session, message).await;
-        live.initialized(begun.is_ok());
+        let revision = |(result, _): &(Bytes, _)| negotiated(result).unwrap_or(Version::LATEST);
+        live.initialized(begun.as_ref().ok().map(revision));
         let (result, _) = begun.map_err(refused)?;
         self.edge.metrics.opened();
         Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, &result)))
@@ -236,7 +270,7 @@ impl Worker {
         session: &Session,
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
-        match classify::is_pass_through(self, &live.scope) {
+        match classify::is_pass_through(&self.edge, &live.scope) {
             Some(server) => self.pass(context, session, server, Body::from(message)).await,
             None => self.aggregate(context, &live.scope, session, message).await,
         }

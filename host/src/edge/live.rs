@@ -168,27 +168,30 @@ pub enum NoPlace {
 
 impl Live {
     /// The client says who it is. None if it has said so before.
-    pub fn initialize(&self, params: Bytes) -> Option<Arc<Session>> {
+    pub fn initialize(&self, params: Bytes, is_of_one: bool) -> Option<Arc<Session>> {
         self.locked(|stage| {
             let Stage::Waiting = stage else { return None };
             let session = Arc::new(Session {
                 id: self.id,
                 minted_at: self.minted_at,
                 principal: self.principal.clone(),
-                // The transport's messages are the same in all.
+                // Until the server has said which revision it takes.
                 version: Version::LATEST,
                 params,
+                is_of_one,
             });
             *stage = Stage::Opening(Arc::clone(&session));
             Some(session)
         })
     }
 
-    /// What came of it: after a refusal the client may try again.
-    pub fn initialized(&self, is_open: bool) {
+    /// What came of it, which is a revision: after a refusal the client may try again.
+    pub fn initialized(&self, revision: Option<Version>) {
         self.locked(|stage| {
-            *stage = match std::mem::replace(stage, Stage::Waiting) {
-                Stage::Opening(session) | Stage::Open(session) if is_open => Stage::Open(session),
+            *stage = match (std::mem::replace(stage, Stage::Waiting), revision) {
+                (Stage::Opening(session) | Stage::Open(session), Some(version)) => {
+                    Stage::Open(Arc::new(Session { version, ..Session::clone(&session) }))
+                }
                 _ => Stage::Waiting,
             };
         });

@@ -57,7 +57,7 @@ impl Part<'_> {
     pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
         #[derive(Deserialize)]
         struct Item<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, default, deserialize_with = "present")]
             description: Option<&'a RawValue>,
         }
         let new = self.choice(list, name)?.description.as_deref().map(splice::quoted)?;
@@ -209,6 +209,11 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
     splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
+/// A member that is there, also if it is null.
+fn present<'de, D: serde::Deserializer<'de>>(member: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(member).map(Some)
+}
+
 fn name_of(raw: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -287,6 +292,30 @@ mod tests {
         assert_eq!(merged.result(List::Tools), expect);
         assert_eq!(merged.tool("a-echo").unwrap().name, "echo");
         assert_eq!(merged.tool("echo"), None);
+    }
+
+    #[test]
+    fn a_description_of_the_operators_stands_whether_the_server_has_one_or_not() {
+        let choice = crate::model::Choice { enabled: true, description: Some("\"new\"".into()) };
+        let tools = [("echo".to_owned(), choice)].into();
+        let selection = Selection { tools, ..Selection::default() };
+        for (tool, expect) in [
+            (
+                r#"{"description":"old", "name":"echo"}"#,
+                r#"{"description":"\"new\"", "name":"a-echo"}"#,
+            ),
+            (
+                r#"{"name":"echo","description":null}"#,
+                r#"{"name":"a-echo","description":"\"new\""}"#,
+            ),
+            (r#"{"name":"echo", "x":1}"#, r#"{"description":"\"new\"","name":"a-echo", "x":1}"#),
+        ] {
+            let (member, catalog) = (member("a"), catalog(&[tool]));
+            let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+            let naming = Naming { mode: PrefixMode::Always, separator: "-" };
+            let merged = Merged::of(&[part], naming);
+            assert_eq!(merged.result(List::Tools), format!("{{\"tools\":[{expect}]}}"));
+        }
     }
 
     #[test]

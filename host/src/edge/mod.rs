@@ -26,6 +26,7 @@ mod affinity;
 mod aggregate;
 mod aggregate_reply;
 mod aggregate_stream;
+mod asking;
 mod batch;
 mod bind;
 mod catalog;
@@ -34,10 +35,12 @@ mod cors;
 mod deliver;
 mod feed;
 mod hearing;
+mod large;
 mod legacy_sse;
 mod listener;
 mod lists;
 mod live;
+mod losing;
 mod memory;
 mod merge;
 mod messages;
@@ -73,6 +76,7 @@ use crate::wasm::Strategy;
 
 pub use admit::for_management as admit_management;
 pub use aggregate_stream::AggregateStreams;
+pub use asking::OwnRequests;
 pub use catalog::Catalogs;
 pub use listener::{Listeners, bind as listen};
 pub use lists::Snapshots;
@@ -153,6 +157,7 @@ pub struct Edge {
     pub event_streams: EventStreams,
     pub returning: Returning,
     pub openings: Openings,
+    pub own_requests: OwnRequests,
     pub streams: AggregateStreams,
     pub snapshots: Snapshots,
     /// Nodes that did not answer, for whoever keeps their health.

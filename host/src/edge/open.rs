@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, Reach, ServerName};
-use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{headers, methods, splice};
-use crate::seam::{Body, Facts, Failure, Handshake, collect};
+use crate::seam::{Body, Facts, Failure, Handshake, Start, collect};
 
 use super::Worker;
 use super::affinity::Token;
-use super::aggregate_stream::say_lost;
+use super::asking::Silent;
 use super::bind::Context;
 use super::deliver::{Outgoing, let_through};
 use super::rescue::Refusal;
@@ -64,6 +64,14 @@ impl From<String> for NotOpened {
     }
 }
 
+/// What a node has done to open a server.
+pub struct Opening {
+    /// The `InitializeResult`.
+    pub result: Bytes,
+    /// Whether the session has had it open before, and nothing of that is left.
+    pub is_lost: bool,
+}
+
 /// A server that is open for the session.
 pub struct Opened {
     pub node: Arc<Node>,
@@ -85,7 +93,7 @@ impl Worker {
         tried: &mut Tried,
     ) -> Result<Opened, Refusal> {
         loop {
-            let previous = self.edge.bindings.get(session.id, server);
+            let previous = self.edge.bindings.get(session.id, server).map(|bound| bound.node);
             self.edge.bindings.belongs_to(session.id, &session.principal);
             let choice = self.choose(context, session, server, message, &tried.nodes);
             let Some(choice) = choice else {
@@ -103,11 +111,9 @@ impl Worker {
                 continue;
             };
             match self.open(context, node, session, server, handshake).await {
-                Ok(result) => {
-                    if previous.is_some() {
-                        say_lost(&self.edge.streams, session.id, server);
-                    }
-                    return Ok(Opened { node: Arc::clone(node), result, token });
+                Ok(opening) => {
+                    self.may_go_on(session, server, &opening).await?;
+                    return Ok(Opened { node: Arc::clone(node), result: opening.result, token });
                 }
                 Err(why) => {
                     self.say_refused(session, server, node, &tried.nodes, &why.reason);
@@ -118,7 +124,8 @@ impl Worker {
         }
     }
 
-    /// Opens the server at one node; does nothing where it is open already.
+    /// Opens the server at one node, which does nothing where it is open already. If
+    /// the session has had it open and it was not, its state is lost.
     pub(super) async fn open(
         &self,
         context: &Context,
@@ -126,7 +133,9 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         handshake: Handshake,
-    ) -> Result<Bytes, NotOpened> {
+    ) -> Result<Opening, NotOpened> {
+        let was_open = handshake == Handshake::Host
+            && (session.is_of_one || self.edge.bindings.was_open(session.id, server));
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
         let facts = Facts {
@@ -143,12 +152,11 @@ impl Worker {
                 return Err(format!("node {}: {why}", node.id).into());
             }
         };
-        let good = response.status().is_success();
-        let retry_after = headers::retry_after(response.headers());
-        let body = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
-        if !good {
-            return Err(NotOpened { reason: error_text(&body), retry_after });
+        if !response.status().is_success() {
+            return Err(not_opened(node, response).await);
         }
+        let is_fresh = Start::read(response.headers()) == Start::Fresh;
+        let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that came meanwhile found nothing to end here.
         if self.edge.records.is_ended(session.id) {
             let outgoing =
@@ -156,32 +164,30 @@ impl Worker {
             Box::pin(self.tell(node, session, server, &outgoing, Some(context))).await;
             return Err("the session has ended".to_owned().into());
         }
-        if handshake == Handshake::Host {
+        let opening = Opening { result, is_lost: is_fresh && was_open };
+        if handshake == Handshake::Host && is_fresh {
             self.restore(node, session, server).await;
         }
+        if opening.is_lost {
+            self.say_lost(session, server);
+        }
+        self.edge.bindings.opened(session.id, server, &node.id);
         self.edge.openings.opened(session.id);
-        Ok(body)
+        Ok(opening)
     }
 
     /// Tells a server that was opened later what the session has set before.
     async fn restore(&self, node: &Node, session: &Session, server: &ServerName) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
-        let level = record.log_level.map(|level| {
-            let params = format!("{{\"level\":{level}}}");
-            jsonrpc::request("\"mooring-level\"", methods::SET_LEVEL, &params)
-        });
+        let level =
+            record.log_level.map(|level| (methods::SET_LEVEL, format!("{{\"level\":{level}}}")));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
-        let subscriptions = subscribed.enumerate().map(|(index, (_, uri))| {
-            let params = format!("{{\"uri\":{}}}", splice::quoted(uri));
-            let id = format!("\"mooring-subscription-{index}\"");
-            jsonrpc::request(&id, methods::SUBSCRIBE, &params)
-        });
-        for message in level.into_iter().chain(subscriptions) {
-            let outgoing = Outgoing::post(message, None);
-            let request = self.request_for(node, server, session, &outgoing, None);
-            let call = self.call(node, server, request);
+        let subscriptions = subscribed
+            .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
+        for (method, params) in level.into_iter().chain(subscriptions) {
+            let asking = self.ask(node, session, server, (method, &params), RESTORE_TIMEOUT);
             // A server that does not do it refuses; there is nothing to restore then.
-            if let Err(_silent) = tokio::time::timeout(RESTORE_TIMEOUT, call).await {
+            if let Err(Silent) = asking.await {
                 tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");
                 return;
             }
@@ -223,6 +229,17 @@ impl Worker {
         // Nobody listens only while the process ends.
         let _ = self.edge.suspects.send((node.clone(), why.to_owned()));
     }
+}
+
+/// What a node says that cannot open a server.
+pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
+    let retry_after = headers::retry_after(response.headers());
+    let reason = match collect(response.into_body(), MAX_RESULT).await {
+        Ok(body) if body.is_empty() => format!("node {} could not reach it", node.id),
+        Ok(body) => error_text(&body),
+        Err(error) => error.to_string(),
+    };
+    NotOpened { reason, retry_after }
 }
 
 /// The message of a JSON-RPC error, or the body's beginning.

@@ -5,6 +5,7 @@
 
 use crate::model::ServerName;
 use crate::protocol::splice;
+use crate::seam::{percent_decoded, percent_encoded};
 
 /// A request id or token of a server, as the client sees it: a JSON string with
 /// the server's own in front, as it stands in the server's message.
@@ -42,14 +43,15 @@ fn own_length(text: &str) -> Option<usize> {
 /// An event id of a server's stream, as the client sees it.
 #[must_use]
 pub fn event(server: &ServerName, id: &str) -> String {
-    format!("{id}@{server}")
+    format!("{id}@{}", percent_encoded(server.as_str()))
 }
 
-/// Whose stream it is, and its own id; ids of hosts have no such sign in them.
+/// Whose stream it is, and its own id; ids of hosts have no such sign in them. The
+/// client gives it back in a header, which has room for ASCII only.
 #[must_use]
 pub fn of_event(id: &str) -> Option<(ServerName, &str)> {
     let (own, server) = id.split_once('@')?;
-    Some((ServerName::parse(server).ok()?, own))
+    Some((ServerName::parse(&percent_decoded(server)?).ok()?, own))
 }
 
 /// A server's name for a thing of its own (a task, a resource that another server
@@ -104,8 +106,11 @@ mod tests {
 
     #[test]
     fn an_event_id_comes_back() {
-        let id = event(&server("x@y"), "8f-1-2");
-        assert_eq!(of_event(&id), Some((server("x@y"), "8f-1-2")));
+        for name in ["x@y", "größe", "a b%41"] {
+            let id = event(&server(name), "8f-1-2");
+            assert!(id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
+            assert_eq!(of_event(&id), Some((server(name), "8f-1-2")));
+        }
         assert_eq!(of_event("8f-1-2"), None);
     }
 }

@@ -77,6 +77,10 @@ pub enum Refusal {
         "Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05"
     )]
     Version(String),
+    #[error(
+        "Bad Request: a batch has at most {0} messages here (systemConfig.limits.inFlightPerSession)"
+    )]
+    LongBatch(usize),
     #[error("{0}")]
     InvalidParams(String),
     #[error("Method not found: {0}")]
@@ -121,7 +125,9 @@ impl Refusal {
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
-            Self::NotInitialized => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
+            Self::NotInitialized | Self::LongBatch(_) => {
+                (StatusCode::BAD_REQUEST, code::INVALID_REQUEST)
+            }
             Self::Busy(_) | Self::TooManySessions(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
             }
@@ -140,7 +146,8 @@ impl Refusal {
     /// Whether it answers one request of a session that goes on: then it is a
     /// JSON-RPC error inside a 200, which clients hand to whoever called. Any
     /// other status ends the transport of several SDKs.
-    fn is_answer(&self) -> bool {
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
         matches!(
             self,
             Self::InvalidParams(_)

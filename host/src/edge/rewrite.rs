@@ -161,25 +161,22 @@ impl Rewriter {
     }
 
     /// Every `uri` inside a value, however deep: contents, embedded resources,
-    /// links to resources.
+    /// links to resources. In valid JSON a name is a string before a colon, so that
+    /// one pass finds them.
     fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<Edit>) {
-        match value.get().as_bytes().first() {
-            Some(b'{') => {
-                for (name, value) in members(value).into_iter().flatten() {
-                    if name == "uri" {
-                        self.uri(text, Some(value), edits);
-                    } else {
-                        self.uris_in(text, value, edits);
-                    }
-                }
+        let Some(whole) = splice::span(text, value) else { return };
+        let mut at = whole.start;
+        let mut is_named = false;
+        while let Some(string) = next_string(text, at..whole.end) {
+            at = string.end;
+            if std::mem::take(&mut is_named) {
+                let shown = string_at(text, &string).and_then(|uri| self.uris.get(&uri));
+                edits.extend(shown.map(|shown| (string.clone(), splice::quoted(shown))));
+            } else if let Some(behind) = behind_colon(text, string.end) {
+                at = behind;
+                let is_uri = string_at(text, &string).is_some_and(|name| name == "uri");
+                is_named = is_uri && text.get(behind) == Some(&b'"');
             }
-            Some(b'[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
-                for item in items {
-                    self.uris_in(text, item, edits);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -208,6 +205,33 @@ impl Rewriter {
             edits.push((span, splice::quoted(shown)));
         }
     }
+}
+
+/// The next string within a part of valid JSON, quotes included.
+fn next_string(text: &[u8], part: Range<usize>) -> Option<Range<usize>> {
+    let start = part.start + memchr::memchr(b'"', text.get(part)?)?;
+    let mut end = start + 1;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', text.get(end..)?)?;
+        if text.get(end) == Some(&b'"') {
+            return Some(start..end + 1);
+        }
+        end += 2;
+    }
+}
+
+fn string_at(text: &[u8], string: &Range<usize>) -> Option<String> {
+    serde_json::from_slice(text.get(string.clone())?).ok()
+}
+
+/// Where the value begins, if a colon comes next.
+fn behind_colon(text: &[u8], at: usize) -> Option<usize> {
+    let solid = |at: usize| {
+        let space = text.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        Some(at + space)
+    };
+    let colon = solid(at).filter(|at| text.get(*at) == Some(&b':'))?;
+    solid(colon + 1)
 }
 
 /// An object's members, each where it stands. None if it is no object, or has a
@@ -326,6 +350,21 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"b~file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
         );
+    }
+
+    #[test]
+    fn uris_are_found_at_any_depth_and_nothing_else_is_taken_for_one() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":[{"uri" : "file:///x","b":["uri","file:///x"]}],"uri\"":"file:///x","\u0075ri":"file:\/\/\/x","uri":{"uri":"file:///x"}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":[{"uri" : "b~file:///x","b":["uri","file:///x"]}],"uri\"":"file:///x","\u0075ri":"b~file:///x","uri":{"uri":"b~file:///x"}}}"#,
+        );
+        let deep = 50_000;
+        let (open, close) = ("[".repeat(deep), "]".repeat(deep));
+        let message = |uri: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":{open}{{"uri":"{uri}"}}{close}}}}}"#)
+        };
+        let out = rewriter().message(message("file:///x").into());
+        assert_eq!(out, message("b~file:///x"));
     }
 
     #[test]

@@ -210,7 +210,8 @@ async fn mcp(
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);
-    let scope = match memory.scope(path) {
+    let remembered = memory.scope(path).filter(|scope| classify::is_known(worker, scope));
+    let scope = match remembered {
         Some(scope) => scope,
         None => {
             let scope = classify::scope(worker, path, has_session)

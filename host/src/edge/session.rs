@@ -10,6 +10,7 @@ use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 
 use super::Edge;
+use super::classify;
 use super::rescue::Refusal;
 
 #[derive(Debug, Clone)]
@@ -20,15 +21,19 @@ pub struct Session {
     pub version: Version,
     /// The client's `initialize` parameters, byte for byte.
     pub params: Bytes,
+    /// Whether its URL is one server's, which `initialize` has opened. Those behind
+    /// other URLs are opened when they are needed.
+    pub is_of_one: bool,
 }
 
 impl Session {
     /// A session that begins: its uuid exists before anything is routed.
     #[must_use]
-    pub fn mint(principal: Principal, params: Bytes) -> Self {
+    pub fn mint(principal: Principal, params: Bytes, is_of_one: bool) -> Self {
         // Until the server has said which revision it takes.
         let version = Version::ASSUMED;
-        Self { id: SessionId::mint(), minted_at: UnixMillis::now(), principal, version, params }
+        let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
+        Self { id, minted_at, principal, version, params, is_of_one }
     }
 
     /// The session of a request's header. `None` if the header is missing.
@@ -58,6 +63,7 @@ impl Session {
             principal: principal.clone(),
             version: sealed.version,
             params,
+            is_of_one: classify::is_pass_through(edge, scope).is_some(),
         }))
     }
 

@@ -29,7 +29,7 @@ use super::aggregate::lost_words;
 use super::aggregate_reply::rewritten;
 use super::bind::Context;
 use super::classify;
-use super::deliver::Outgoing;
+use super::deliver::{Delivered, Outgoing};
 use super::memory::Memory;
 use super::messages::is_stream;
 use super::open::Tried;
@@ -91,13 +91,23 @@ impl Worker {
             }
             Err(refusal) => return Err((refusal, None)),
         };
-        match classify::is_pass_through(self, scope) {
-            Some(server) => self.pass(context, &session, server, body).await,
+        let response = match classify::is_pass_through(&self.edge, scope) {
+            Some(server) => self.pass(context, &session, server, body).await?,
             None => {
                 let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
-                Box::pin(self.aggregate(context, scope, &session, message)).await
+                Box::pin(self.aggregate(context, scope, &session, message)).await?
             }
+        };
+        Ok(self.in_use(&session, response))
+    }
+
+    /// A stream uses its session as long as it is open.
+    fn in_use(&self, session: &Session, response: Response<Body>) -> Response<Body> {
+        if !is_stream(&response) {
+            return response;
         }
+        let held = self.edge.bindings.hold(session.id);
+        response.map(|body| body.with_guard(held))
     }
 
     /// A request without a session: `initialize`, or refused.
@@ -128,7 +138,8 @@ impl Worker {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let mut session = Session::mint(principal, params_of(envelope)?);
+        let is_of_one = classify::is_pass_through(&self.edge, scope).is_some();
+        let mut session = Session::mint(principal, params_of(envelope)?, is_of_one);
         let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
         let sealed = session.seal(&self.edge, scope).await?;
@@ -153,7 +164,7 @@ impl Worker {
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
         let admitted = self.admit_session(session)?;
-        let Some(server) = classify::is_pass_through(self, scope) else {
+        let Some(server) = classify::is_pass_through(&self.edge, scope) else {
             let requested: Params<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
             let version = Version::negotiate(&requested.protocol_version);
@@ -181,21 +192,15 @@ impl Worker {
             Kept::Whole(message) => {
                 let outgoing = Outgoing::post(message, accept);
                 let sent = self.deliver(context, session, server, &outgoing).await;
-                let mut delivered =
-                    sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
-                if is_stream(&delivered.response)
-                    && let Some(id) = request_id(&outgoing.body)
-                {
-                    let words = sse::event(&lost_words(&id, server));
-                    delivered.response = delivered.response.map(|body| body.or_last_words(words));
-                }
-                delivered
+                let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
+                to_the_end(delivered, server, || request_id(&outgoing.body))
             }
             Kept::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new(), accept);
                 let sent = self.deliver_once(context, session, server, &outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
-                sent.map_err(|refusal| (refusal, None))?
+                let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
+                to_the_end(delivered, server, || cut.request_id())
             }
         };
         let mut response = relay(delivered.response);
@@ -214,19 +219,29 @@ impl Worker {
             return Err(Refusal::Accept("text/event-stream"));
         }
         let session = self.session(context, scope, principal, memory)?;
+        let response = match classify::is_pass_through(&self.edge, scope) {
+            Some(server) => self.get_of_one(context, &session, server).await?,
+            None => self.get_aggregate(context, scope, &session).await?,
+        };
+        Ok(self.in_use(&session, response))
+    }
+
+    async fn get_of_one(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+    ) -> Result<Response<Body>, Refusal> {
         let accept = context.headers.get(header::ACCEPT).cloned();
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
-        let Some(server) = classify::is_pass_through(self, scope) else {
-            return self.get_aggregate(context, scope, &session, accept, last_event_id).await;
-        };
         let outgoing = Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
         // A stream of a request ends with its answer; the session's own does not.
         if let Some(place) = resumption(&outgoing) {
-            let resumed = self.resume(context, &session, server, &outgoing, place).await;
+            let resumed = self.resume(context, session, server, &outgoing, place).await;
             return resumed.map(relay);
         }
-        let delivered = self.deliver(context, &session, server, &outgoing).await?;
-        Ok(Through::wrap(relay(delivered.response), self, context, &session, server))
+        let delivered = self.deliver(context, session, server, &outgoing).await?;
+        Ok(Through::wrap(relay(delivered.response), self, context, session, server))
     }
 
     async fn get_aggregate(
@@ -234,10 +249,10 @@ impl Worker {
         context: &Context,
         scope: &Scope,
         session: &Session,
-        accept: Option<HeaderValue>,
-        last_event_id: Option<HeaderValue>,
     ) -> Result<Response<Body>, Refusal> {
-        let last = last_event_id.as_ref().and_then(|id| id.to_str().ok());
+        let accept = context.headers.get(header::ACCEPT).cloned();
+        let last_event_id = context.headers.get(headers::LAST_EVENT_ID);
+        let last = last_event_id.and_then(|id| id.to_str().ok());
         // The stream of a request, which its server's host keeps. Whatever else an id
         // says is no word of ours: it opens no server, and none outside of the scope.
         let of_request = last.and_then(owned::of_event).and_then(|(server, own)| {
@@ -378,9 +393,25 @@ fn invalid_params() -> Refusal {
     Refusal::InvalidParams("initialize needs params.protocolVersion".into())
 }
 
-fn negotiated(result: &[u8]) -> Option<Version> {
+/// The revision that a server has taken.
+pub(super) fn negotiated(result: &[u8]) -> Option<Version> {
     let outcome: Outcome<'_> = serde_json::from_slice(result).ok()?;
     Version::parse(&outcome.protocol_version)
+}
+
+/// If the response is a stream that breaks off, it ends with an answer.
+fn to_the_end(
+    mut delivered: Delivered,
+    server: &ServerName,
+    id: impl FnOnce() -> Option<String>,
+) -> Delivered {
+    if is_stream(&delivered.response)
+        && let Some(id) = id()
+    {
+        let words = sse::event(&lost_words(&id, server));
+        delivered.response = delivered.response.map(|body| body.or_last_words(words));
+    }
+    delivered
 }
 
 /// The id of a kept message, for the answer to it.

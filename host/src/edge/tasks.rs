@@ -6,12 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::{Scope, ServerName};
-use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
-use crate::seam::collect;
 
-use super::deliver::Outgoing;
-use super::messages::{Events, Read, has_message, is_stream};
 use super::rescue::Refusal;
 use super::rewrite::{Addressed, Rewriter};
 use super::session::Session;
@@ -90,9 +87,16 @@ impl Worker {
             Rewriter { server: server.clone(), uris: std::sync::Arc::default(), tasks: true };
         let mut tasks = Vec::new();
         let mut cursor: Option<String> = None;
-        for number in 0..MAX_PAGES {
-            let page = self.page_of_tasks(session, server, number, cursor.as_deref());
-            let Ok(Some(page)) = tokio::time::timeout(PAGE_TIMEOUT, page).await else { break };
+        let topology = self.edge.topology.load_full();
+        let Some(node) = self.bound(&topology, session, server, &[]) else { return tasks };
+        for _ in 0..MAX_PAGES {
+            let params = match &cursor {
+                Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
+                None => "{}".to_owned(),
+            };
+            let request = (methods::TASK_LIST, params.as_str());
+            let asking = self.ask(&node, session, server, request, PAGE_TIMEOUT);
+            let Ok(Some(page)) = asking.await else { break };
             let page = rewriter.message(page);
             let envelope = Envelope::parse(&page).ok();
             let result = envelope.and_then(|envelope| envelope.result);
@@ -108,40 +112,5 @@ impl Worker {
             cursor = read.next_cursor;
         }
         tasks
-    }
-
-    /// The server's answer. None if it gives none.
-    async fn page_of_tasks(
-        &self,
-        session: &Session,
-        server: &ServerName,
-        number: usize,
-        cursor: Option<&str>,
-    ) -> Option<Bytes> {
-        let topology = self.edge.topology.load_full();
-        let node = self.bound(&topology, session, server, &[])?;
-        let params = match cursor {
-            Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
-            None => "{}".to_owned(),
-        };
-        let id = format!("\"mooring-tasks-{number}\"");
-        let message = jsonrpc::request(&id, methods::TASK_LIST, &params);
-        let outgoing = Outgoing::post(message, None);
-        let request = self.request_for(&node, server, session, &outgoing, None);
-        let response = self.call(&node, server, request).await.ok()?;
-        let limit = self.edge.config.line;
-        if !is_stream(&response) {
-            return collect(response.into_body(), limit).await.ok();
-        }
-        let mut events = Events::new(response.into_body(), limit);
-        while let Some(read) = events.next().await {
-            let Read::Event(event) = read else { continue };
-            if has_message(&event)
-                && Envelope::parse(&event.data).is_ok_and(|e| e.id_text() == Some(id.as_str()))
-            {
-                return Some(event.data.into());
-            }
-        }
-        None
     }
 }

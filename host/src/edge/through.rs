@@ -35,6 +35,8 @@ pub struct Through {
     state: State,
     again: Again,
     keep_alive: Duration,
+    /// What the client is told first.
+    notice: Option<Bytes>,
 }
 
 enum State {
@@ -67,6 +69,9 @@ impl Through {
         if !response.status().is_success() || !is_stream(&response) {
             return response;
         }
+        // Only then is there one to be told of: the URL is one server's.
+        let is_lost = !worker.edge.bindings.take_untold(session.id).is_empty();
+        let notice = is_lost.then(|| lost(server));
         let again = Again {
             worker: worker.clone(),
             context: context.clone(),
@@ -76,7 +81,7 @@ impl Through {
         };
         let keep_alive = worker.edge.config.keep_alive;
         response.map(|body| {
-            Body::Stream(Box::pin(Self { state: State::Relaying(body), again, keep_alive }))
+            Body::Stream(Box::pin(Self { state: State::Relaying(body), again, keep_alive, notice }))
         })
     }
 }
@@ -86,6 +91,9 @@ impl Stream for Through {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
+        if let Some(notice) = this.notice.take() {
+            return Poll::Ready(Some(notice));
+        }
         loop {
             match &mut this.state {
                 State::Relaying(body) => match Pin::new(body).poll_frame(cx) {
@@ -109,6 +117,9 @@ impl Stream for Through {
                             return Poll::Ready(None);
                         };
                         this.state = State::Relaying(body);
+                        let again = &this.again;
+                        // It is told here.
+                        drop(again.worker.edge.bindings.take_untold(again.session.id));
                         return Poll::Ready(Some(lost(&this.again.server)));
                     }
                     if silence.as_mut().poll(cx).is_ready() {

@@ -13,7 +13,7 @@ use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::methods;
-use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, TooLong, collect};
+use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, Start, TooLong, collect};
 
 use super::attend;
 use super::caps;
@@ -30,7 +30,7 @@ use super::pipe::Rules;
 use super::served::{Means, Served};
 use super::spares::Spares;
 use super::starts::Starts;
-use super::table::{Entry, Held, Key, Table};
+use super::table::{Entry, Held, InHand, Key, Opened, Ready, Table};
 use crate::streams::response as events;
 
 #[derive(Debug, Clone)]
@@ -176,14 +176,14 @@ impl Host {
             Ok(params) => params,
             Err(error) => return unreadable(&error),
         };
-        let mut opened = match self.shared.table.enter(&key) {
-            Entry::Wait(opened) => opened,
+        let (start, mut opened) = match self.shared.table.enter(&key) {
+            Entry::Wait(opened) => (Start::Existing, opened),
             Entry::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
                 let asked = Asked { principal, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                opened
+                (Start::Fresh, opened)
             }
         };
         let outcome = match opened.wait_for(Option::is_some).await {
@@ -191,7 +191,11 @@ impl Host {
             Err(_) => None,
         };
         match outcome {
-            Some(Ok(instance)) => events::json(instance.result.clone()),
+            Some(Ok(instance)) => {
+                let mut response = events::json(instance.result.clone());
+                start.write(response.headers_mut());
+                response
+            }
             Some(Err(error)) => cannot_open(&error),
             None => plain(StatusCode::BAD_GATEWAY, "the opening was given up"),
         }
@@ -231,8 +235,13 @@ impl Host {
     /// Takes the body out of the request: another owner would make the future larger,
     /// which is made for every call.
     async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
-        let Some(instance) = self.shared.table.ready(&key) else {
-            return unknown_session();
+        let instance = match self.shared.table.ready(&key) {
+            Ready::Here(instance) => instance,
+            Ready::Opening(opened) => match Box::pin(self.opened(&key, opened)).await {
+                Ok(instance) => instance,
+                Err(response) => return response,
+            },
+            Ready::Gone => return unknown_session(),
         };
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
@@ -300,11 +309,34 @@ impl Host {
     }
 
     async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
-        let Some(instance) = self.shared.table.ready(&key) else {
-            return unknown_session();
+        let instance = match self.shared.table.ready(&key) {
+            Ready::Here(instance) => instance,
+            Ready::Opening(opened) => match Box::pin(self.opened(&key, opened)).await {
+                Ok(instance) => instance,
+                Err(response) => return response,
+            },
+            Ready::Gone => return unknown_session(),
         };
         let last = request.get(headers::LAST_EVENT_ID);
         instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
+    }
+
+    /// The instance that another request of the session is opening, or what is said
+    /// if it cannot.
+    async fn opened(
+        &self,
+        key: &Key,
+        mut opened: tokio::sync::watch::Receiver<Opened>,
+    ) -> Result<InHand, Response<Body>> {
+        if let Ok(outcome) = opened.wait_for(Option::is_some).await
+            && let Some(Err(error)) = &*outcome
+        {
+            return Err(cannot_open(error));
+        }
+        match self.shared.table.ready(key) {
+            Ready::Here(instance) => Ok(instance),
+            Ready::Opening(_) | Ready::Gone => Err(unknown_session()),
+        }
     }
 
     /// The client's headers that the operator lets through to the server.

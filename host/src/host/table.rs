@@ -15,7 +15,7 @@ use super::open_error::OpenError;
 const ARRIVAL: Duration = Duration::from_secs(10);
 
 pub type Key = (SessionId, ServerName);
-type Opened = Option<Result<Arc<Instance>, OpenError>>;
+pub type Opened = Option<Result<Arc<Instance>, OpenError>>;
 
 /// A session that this host holds for a server: what a coordinator is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,14 @@ impl std::ops::Deref for InHand {
     }
 }
 
+/// What somebody finds who is about to use an instance.
+pub enum Ready {
+    Here(InHand),
+    /// Somebody else's opening: it may be waited for.
+    Opening(watch::Receiver<Opened>),
+    Gone,
+}
+
 /// A slot as it is, for who looks: without an instance while it is opened.
 pub struct Glimpse {
     pub key: Key,
@@ -82,18 +90,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// The ready instance, if there is one that still lives.
-    pub fn ready(&self, key: &Key) -> Option<InHand> {
+    /// The instance, if there is one that still lives or is being opened.
+    pub fn ready(&self, key: &Key) -> Ready {
         self.locked(|slots| {
-            let slot = slots.get_mut(key)?;
+            let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
             slot.last_used = Instant::now();
             slot.awaited = None;
-            match &*slot.opened.borrow() {
-                Some(Ok(instance)) if !instance.is_lost() => {
-                    let (instance, _mark) = (Arc::clone(instance), Arc::clone(&slot.in_hand));
-                    Some(InHand { instance, _mark })
+            match Look::at(&slot.opened) {
+                Look::Ready(instance) if !instance.is_lost() => {
+                    Ready::Here(InHand { instance, _mark: Arc::clone(&slot.in_hand) })
                 }
-                _ => None,
+                Look::Opening => Ready::Opening(slot.opened.clone()),
+                Look::Ready(_) | Look::Failed | Look::Abandoned => Ready::Gone,
             }
         })
     }

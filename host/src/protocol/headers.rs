@@ -19,6 +19,8 @@ pub mod seam {
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
     /// What became of the request: see `seam::Outcome`.
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
+    /// Whether an open has started something: see `seam::Start`.
+    pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::Note`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
     pub const PREFIX: &str = "mooring-";

@@ -12,6 +12,7 @@ pub mod jsonrpc;
 pub mod methods;
 #[cfg(test)]
 mod properties;
+pub mod request_id;
 pub mod seal;
 pub mod splice;
 pub mod sse;

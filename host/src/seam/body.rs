@@ -1,7 +1,7 @@
 //! One body type for both sides of every exchange.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +9,8 @@ use futures_util::Stream;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+
+use crate::protocol::request_id::RequestId;
 
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -20,19 +22,36 @@ pub enum Why {
 }
 
 /// Tells the sender of a chained body that the fault is the body's, not the
-/// receiver's. Cloning gives a handle to the same cell.
+/// receiver's, and which request has passed. Cloning gives a handle to the same cell.
 #[derive(Debug, Clone, Default)]
-pub struct Cut(Arc<OnceLock<Why>>);
+pub struct Cut(Arc<Passed>);
+
+#[derive(Debug, Default)]
+struct Passed {
+    why: OnceLock<Why>,
+    request: Mutex<RequestId>,
+}
 
 impl Cut {
     #[must_use]
     pub fn why(&self) -> Option<Why> {
-        self.0.get().copied()
+        self.0.why.get().copied()
+    }
+
+    /// The request's id, if it was in what has passed.
+    #[must_use]
+    pub fn request_id(&self) -> Option<String> {
+        let request = self.0.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.get().map(str::to_owned)
     }
 
     fn set(&self, why: Why) {
         // The first reason is the reason.
-        let _ = self.0.set(why);
+        let _ = self.0.why.set(why);
+    }
+
+    fn passes(&self, piece: &[u8]) {
+        self.0.request.lock().unwrap_or_else(PoisonError::into_inner).read(piece);
     }
 }
 
@@ -137,6 +156,13 @@ impl Body {
         Self::OrLastWords(Box::new(self), words)
     }
 
+    /// Reads what is left, for whoever looks on.
+    pub async fn read_out(mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
+        {
+        }
+    }
+
     /// The same body, with something that ends when it ends.
     #[must_use]
     pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
@@ -192,13 +218,17 @@ impl http_body::Body for Body {
             }
             Self::Chained(head, rest, left, cut) => {
                 if !head.is_empty() {
+                    cut.passes(head);
                     return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
                 }
                 let polled = Pin::new(&mut **rest).poll_frame(cx);
                 if let Poll::Ready(Some(Ok(frame))) = &polled {
                     let more = frame.data_ref().map_or(0, Bytes::len);
                     match left.checked_sub(more) {
-                        Some(rest) => *left = rest,
+                        Some(rest) => {
+                            *left = rest;
+                            cut.passes(frame.data_ref().map_or(&[], |data| data));
+                        }
                         None => {
                             cut.set(Why::TooLarge);
                             let error = "the request body is larger than the gateway's limit";

@@ -90,6 +90,32 @@ impl Outcome {
     }
 }
 
+/// What a host has found when it was told to open a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The session was not open there: nothing of an earlier conversation is left.
+    Fresh,
+    Existing,
+}
+
+impl Start {
+    pub fn write(self, headers: &mut HeaderMap) {
+        let text = match self {
+            Self::Fresh => "fresh",
+            Self::Existing => "existing",
+        };
+        headers.insert(seam::START, HeaderValue::from_static(text));
+    }
+
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Self {
+        match headers.get(seam::START).map(HeaderValue::as_bytes) {
+            Some(b"existing") => Self::Existing,
+            _ => Self::Fresh,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ mod wire;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use dial::{Connection, Failure, Pool, Target, Unanswered};
-pub use facts::{Facts, Handshake, Outcome};
+pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
 pub use note::Note;
 pub use wire::Wire;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
 
-use super::record::{Binding, Record, Report};
+use super::record::{Binding, Bound, Record, Report};
 
 const SHARDS: usize = 64;
 /// Subscriptions of one session that are kept for a new instance.
@@ -34,14 +34,14 @@ impl Bindings {
 
     /// The session's node for a server, which counts as use.
     #[must_use]
-    pub fn get(&self, session: SessionId, server: &ServerName) -> Option<NodeId> {
+    pub fn get(&self, session: SessionId, server: &ServerName) -> Option<Bound> {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = records.get_mut(&session)?;
             record.last_used = now;
             let (_, binding) = record.servers.iter_mut().find(|(name, _)| name == server)?;
             binding.last_used = now;
-            Some(binding.node.clone())
+            Some(Bound { node: binding.node.clone(), was_open: binding.was_open })
         })
     }
 
@@ -72,12 +72,15 @@ impl Bindings {
                 Some((_, binding)) if Some(&binding.node) != previous => binding.node.clone(),
                 Some((_, binding)) => {
                     self.moved(Some(&binding.node), Some(node));
-                    *binding = Binding::decided(node, now);
+                    let was_open = binding.was_open;
+                    *binding = Binding { was_open, ..Binding::decided(node, now) };
                     node.clone()
                 }
                 None => {
                     self.moved(None, Some(node));
-                    record.servers.push((server.clone(), Binding::decided(node, now)));
+                    let was_open = take(&mut record.gone, server);
+                    let binding = Binding { was_open, ..Binding::decided(node, now) };
+                    record.servers.push((server.clone(), binding));
                     node.clone()
                 }
             }
@@ -87,14 +90,56 @@ impl Bindings {
     /// Undoes a binding that came to nothing.
     pub fn release(&self, session: SessionId, server: &ServerName, node: &NodeId) {
         self.with(session, |records| {
-            if let Some(record) = records.get_mut(&session) {
-                let before = record.servers.len();
-                record.servers.retain(|(name, binding)| name != server || binding.node != *node);
-                if record.servers.len() < before {
-                    self.moved(Some(node), None);
-                }
+            let Some(record) = records.get_mut(&session) else { return };
+            let is_it =
+                |(name, binding): &(ServerName, Binding)| name == server && binding.node == *node;
+            let Some(at) = record.servers.iter().position(is_it) else { return };
+            let (server, binding) = record.servers.remove(at);
+            self.moved(Some(node), None);
+            if binding.was_open {
+                record.gone.push(server);
             }
         });
+    }
+
+    /// The session has the server open on this node now.
+    pub fn opened(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+        self.with(session, |records| {
+            let Some(record) = records.get_mut(&session) else { return };
+            for (name, binding) in &mut record.servers {
+                binding.was_open |= name == server && binding.node == *node;
+            }
+        });
+    }
+
+    /// Whether the session is known to have had the server open.
+    #[must_use]
+    pub fn was_open(&self, session: SessionId, server: &ServerName) -> bool {
+        self.with(session, |records| {
+            let Some(record) = records.get(&session) else { return false };
+            let mut bound = record.servers.iter();
+            bound.any(|(name, binding)| name == server && binding.was_open)
+                || record.gone.contains(server)
+        })
+    }
+
+    /// What a server held for the session is lost, and the client does not know yet.
+    pub fn keep_untold(&self, session: SessionId, server: &ServerName) {
+        self.with(session, |records| {
+            let Some(record) = records.get_mut(&session) else { return };
+            if !record.untold.contains(server) {
+                record.untold.push(server.clone());
+            }
+        });
+    }
+
+    /// The servers of which the client has to be told that; it is told now.
+    #[must_use]
+    pub fn take_untold(&self, session: SessionId) -> Vec<ServerName> {
+        self.with(session, |records| {
+            let record = records.get_mut(&session);
+            record.map(|record| std::mem::take(&mut record.untold)).unwrap_or_default()
+        })
     }
 
     /// A node says that it holds a session. If two do, the older open wins,
@@ -116,15 +161,18 @@ impl Bindings {
                 since: opened_at,
                 last_used: now,
                 decided_here: false,
+                was_open: true,
             };
             match record.servers.iter_mut().find(|(name, _)| name == server) {
                 None => {
                     self.moved(None, Some(node));
+                    take(&mut record.gone, server);
                     record.servers.push((server.clone(), reported));
                     Report::Taken
                 }
                 Some((_, binding)) if binding.node == *node => {
                     binding.since = binding.since.min(opened_at);
+                    binding.was_open = true;
                     Report::Taken
                 }
                 Some((_, binding)) if binding.decided_here || binding.since <= opened_at => {
@@ -198,6 +246,16 @@ impl Bindings {
         }
     }
 
+    /// Keeps the session's record for as long as the mark is held: a stream that is
+    /// open is use, whatever is said on it.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, session: SessionId) -> InUse {
+        let now = UnixMillis::now();
+        let mark =
+            self.with(session, |records| Arc::clone(&self.entry(records, session, now).in_use));
+        InUse { bindings: Arc::clone(self), session, _mark: mark }
+    }
+
     pub fn set_log_level(&self, session: SessionId, level: &str) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -253,7 +311,8 @@ impl Bindings {
         for shard in &self.shards {
             let mut records = shard.lock().unwrap_or_else(PoisonError::into_inner);
             records.retain(|_, record| {
-                let keep = now.since(record.last_used) <= idle;
+                let is_held = Arc::strong_count(&record.in_use) > 1;
+                let keep = is_held || now.since(record.last_used) <= idle;
                 if !keep {
                     swept += 1;
                     self.gone(record);
@@ -333,6 +392,30 @@ impl Bindings {
     }
 }
 
+/// Held by what uses a session for a while; its idle time begins with the end.
+pub struct InUse {
+    bindings: Arc<Bindings>,
+    session: SessionId,
+    _mark: Arc<()>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let now = UnixMillis::now();
+        self.bindings.with(self.session, |records| {
+            if let Some(record) = records.get_mut(&self.session) {
+                record.last_used = now;
+            }
+        });
+    }
+}
+
+/// Takes a name out; says whether it was there.
+fn take(names: &mut Vec<ServerName>, server: &ServerName) -> bool {
+    let at = names.iter().position(|name| name == server);
+    at.map(|at| names.swap_remove(at)).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,7 +447,7 @@ mod tests {
         assert_eq!(report("n1", 20), Report::Taken);
         assert_eq!(report("n2", 30), Report::Older(node("n1")));
         assert_eq!(report("n3", 10), Report::Replaced(node("n1")));
-        assert_eq!(bindings.get(session, &server()), Some(node("n3")));
+        assert_eq!(bindings.look(session, &server()), Some(node("n3")));
     }
 
     #[test]
@@ -374,7 +457,7 @@ mod tests {
         bindings.claim(session, &server(), None, &node("n2"));
         let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
         assert_eq!(report, Report::Older(node("n2")));
-        assert_eq!(bindings.get(session, &server()), Some(node("n2")));
+        assert_eq!(bindings.look(session, &server()), Some(node("n2")));
     }
 
     #[test]
@@ -396,6 +479,44 @@ mod tests {
         std::thread::sleep(Duration::from_millis(3));
         bindings.sweep(Duration::ZERO);
         assert!(bindings.admit(sessions[2], &one, 1));
+    }
+
+    #[test]
+    fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
+        let bindings = Bindings::new();
+        let session = SessionId::mint();
+        let was_open = || bindings.was_open(session, &server());
+        bindings.claim(session, &server(), None, &node("n1"));
+        assert!(!was_open(), "it was only chosen");
+        bindings.release(session, &server(), &node("n1"));
+        bindings.claim(session, &server(), None, &node("n1"));
+        assert!(!was_open());
+        bindings.opened(session, &server(), &node("n2"));
+        assert!(!was_open(), "another node's");
+        bindings.opened(session, &server(), &node("n1"));
+        assert!(bindings.get(session, &server()).unwrap().was_open);
+        bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
+        assert!(bindings.get(session, &server()).unwrap().was_open);
+        bindings.release(session, &server(), &node("n2"));
+        assert!(was_open() && bindings.get(session, &server()).is_none());
+        bindings.claim(session, &server(), None, &node("n1"));
+        assert!(bindings.get(session, &server()).unwrap().was_open);
+    }
+
+    #[test]
+    fn what_is_held_is_not_swept_however_long_it_is_silent() {
+        let bindings = Arc::new(Bindings::new());
+        let session = SessionId::mint();
+        bindings.claim(session, &server(), None, &node("n1"));
+        let held = bindings.hold(session);
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(bindings.sweep(Duration::ZERO), 0);
+        drop(held);
+        assert_eq!(bindings.sweep(Duration::from_millis(20)), 0, "the idle time begins");
+        let held = bindings.hold(session);
+        bindings.forget(session);
+        drop(held);
+        assert!(bindings.record(session).is_none());
     }
 
     #[test]

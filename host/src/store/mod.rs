@@ -11,5 +11,5 @@ mod records;
 
 pub use bindings::Bindings;
 pub use data::DataFolder;
-pub use record::{Binding, Record, Report};
+pub use record::{Binding, Bound, Record, Report};
 pub use records::Records;

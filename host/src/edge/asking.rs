@@ -1,0 +1,107 @@
+//! Requests of the gateway's own in a client's session.
+//!
+//! Their ids are used once, in this process and in the one before it: a server may
+//! still be at work on an earlier one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::model::{Node, ServerName};
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::methods;
+use crate::seam::collect;
+use crate::streams;
+
+use super::Worker;
+use super::deliver::Outgoing;
+use super::messages::{Events, Read, has_message, is_stream};
+use super::session::Session;
+
+/// Makes ids for the gateway's own requests.
+#[derive(Debug)]
+pub struct OwnRequests {
+    process: u32,
+    next: AtomicU64,
+}
+
+impl Default for OwnRequests {
+    fn default() -> Self {
+        Self { process: streams::instance(), next: AtomicU64::new(0) }
+    }
+}
+
+impl OwnRequests {
+    /// A JSON string that no other request of the gateway has.
+    fn id(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("\"mooring-{:08x}-{number}\"", self.process)
+    }
+}
+
+/// The server has not answered in time; the request was taken back.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Worker {
+    /// Asks a server that the session has open. None if it gives no answer at all.
+    pub(super) async fn ask(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        (method, params): (&str, &str),
+        patience: Duration,
+    ) -> Result<Option<Bytes>, Silent> {
+        let id = self.edge.own_requests.id();
+        let outgoing = Outgoing::post(jsonrpc::request(&id, method, params), None);
+        let answer = self.answer_to(node, session, server, &outgoing, &id);
+        if let Ok(answer) = tokio::time::timeout(patience, answer).await {
+            return Ok(answer);
+        }
+        let params = format!("{{\"requestId\":{id},\"reason\":\"it took too long\"}}");
+        let cancel = jsonrpc::notification_with(methods::CANCELLED, &params);
+        self.tell(node, session, server, &Outgoing::post(cancel, None), None).await;
+        Err(Silent)
+    }
+
+    async fn answer_to(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+        id: &str,
+    ) -> Option<Bytes> {
+        let request = self.request_for(node, server, session, outgoing, None);
+        let response = self.call(node, server, request).await.ok()?;
+        let limit = self.edge.config.line;
+        if !is_stream(&response) {
+            return collect(response.into_body(), limit).await.ok();
+        }
+        let mut events = Events::new(response.into_body(), limit);
+        while let Some(read) = events.next().await {
+            let Read::Event(event) = read else { continue };
+            if has_message(&event)
+                && Envelope::parse(&event.data).is_ok_and(|e| e.id_text() == Some(id))
+            {
+                return Some(event.data.into());
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_comes_twice_in_this_process_or_the_next() {
+        let (first, second) = (OwnRequests::default(), OwnRequests::default());
+        let ids = [first.id(), first.id(), second.id(), second.id()];
+        let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    }
+}

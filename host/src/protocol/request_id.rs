@@ -1,0 +1,183 @@
+//! The id of a request that passes in pieces, without keeping it. Some clients write it
+//! behind the parameters, so that only the whole message has it.
+
+/// A longer id is not kept.
+const MAX_ID: usize = 256;
+
+#[derive(Debug, Default)]
+enum At {
+    /// Before the message, or in one that is no object.
+    #[default]
+    Outside,
+    /// A member's name comes.
+    Before,
+    Name,
+    /// Behind a name: the colon, or the value's beginning.
+    Between,
+    Value,
+}
+
+/// Reads a message's outermost members as its bytes pass.
+#[derive(Debug, Default)]
+pub struct RequestId {
+    at: At,
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+    name: Vec<u8>,
+    value: Vec<u8>,
+    id: Option<String>,
+    has_method: bool,
+}
+
+impl RequestId {
+    /// The id as it stands in the message, if that is a request as far as it was read.
+    #[must_use]
+    pub fn get(&self) -> Option<&str> {
+        self.id.as_deref().filter(|_| self.has_method)
+    }
+
+    /// Takes the next piece of the message.
+    pub fn read(&mut self, mut piece: &[u8]) {
+        while let Some((byte, rest)) = piece.split_first() {
+            if self.in_string && !self.is_escaped && !self.is_wanted() {
+                // Most of a large message is one long text.
+                let end = memchr::memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
+                if end > 0 {
+                    piece = piece.get(end..).unwrap_or_default();
+                    continue;
+                }
+            }
+            self.step(*byte);
+            piece = rest;
+        }
+    }
+
+    /// Whether what is read now is a name or the id.
+    fn is_wanted(&self) -> bool {
+        self.depth == 1
+            && (matches!(self.at, At::Name) || (matches!(self.at, At::Value) && self.name == b"id"))
+    }
+
+    fn step(&mut self, byte: u8) {
+        if self.in_string {
+            let ends = byte == b'"' && !self.is_escaped;
+            self.is_escaped = byte == b'\\' && !self.is_escaped;
+            self.in_string = !ends;
+            if matches!(self.at, At::Name) && ends && self.depth == 1 {
+                self.at = At::Between;
+            } else {
+                self.keep(byte);
+            }
+            return;
+        }
+        match byte {
+            b'{' | b'[' => {
+                self.begin_value();
+                self.depth += 1;
+                if self.depth == 1 && byte == b'{' {
+                    self.at = At::Before;
+                }
+            }
+            b'}' | b']' => {
+                if self.depth == 1 {
+                    self.end_value();
+                    self.at = At::Outside;
+                }
+                self.depth = self.depth.saturating_sub(1);
+            }
+            b'"' => {
+                self.in_string = true;
+                if self.depth == 1 && matches!(self.at, At::Before) {
+                    self.at = At::Name;
+                    self.name.clear();
+                } else {
+                    self.begin_value();
+                    self.keep(byte);
+                }
+            }
+            b',' if self.depth == 1 => {
+                self.end_value();
+                if !matches!(self.at, At::Outside) {
+                    self.at = At::Before;
+                }
+            }
+            b':' | b' ' | b'\t' | b'\r' | b'\n' => {}
+            _ => {
+                self.begin_value();
+                self.keep(byte);
+            }
+        }
+    }
+
+    fn begin_value(&mut self) {
+        if self.depth == 1 && matches!(self.at, At::Between) {
+            self.at = At::Value;
+            self.value.clear();
+        }
+    }
+
+    fn keep(&mut self, byte: u8) {
+        if !self.is_wanted() {
+            return;
+        }
+        let kept = if matches!(self.at, At::Name) { &mut self.name } else { &mut self.value };
+        if kept.len() <= MAX_ID {
+            kept.push(byte);
+        }
+    }
+
+    fn end_value(&mut self) {
+        if !matches!(self.at, At::Value) {
+            return;
+        }
+        self.has_method |= self.name == b"method";
+        if self.name != b"id" || self.value.len() > MAX_ID {
+            return;
+        }
+        // It goes into an answer as it stands.
+        let id = serde_json::from_slice::<serde_json::Value>(&self.value);
+        if id.is_ok_and(|id| id.is_string() || id.is_number()) {
+            self.id = String::from_utf8(std::mem::take(&mut self.value)).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_wherever_it_stands_and_however_the_message_comes() {
+        for (message, expect) in [
+            (r#"{"jsonrpc":"2.0","id":7,"method":"m"}"#, Some("7")),
+            (
+                r#"{ "method" : "m", "params": {"id":1,"a":["id",{"id":2}]}, "id" : "a\"}," }"#,
+                Some(r#""a\"},""#),
+            ),
+            (r#"{"method":"m","params":{"x":"\",\"id\":5"},"id":-1.5e3}"#, Some("-1.5e3")),
+            (r#"{"id":7,"result":{"method":"m"}}"#, None),
+            (r#"{"method":"m","id":null}"#, None),
+            (r#"{"method":"m","id":[1]}"#, None),
+            (r#"{"method":"m","params":{"id":1}}"#, None),
+            (r#"[{"method":"m","id":1}]"#, None),
+            (r#""method","id":1"#, None),
+            ("}}]],,::", None),
+        ] {
+            for size in [1, 2, 3, 1000] {
+                let mut read = RequestId::default();
+                for piece in message.as_bytes().chunks(size) {
+                    read.read(piece);
+                }
+                assert_eq!(read.get(), expect, "{message} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_without_end_is_not_kept() {
+        let mut read = RequestId::default();
+        read.read(format!(r#"{{"method":"m","id":"{}"}}"#, "x".repeat(100_000)).as_bytes());
+        assert!(read.get().is_none() && read.value.len() <= MAX_ID + 1);
+    }
+}
