@@ -146,6 +146,9 @@ impl Pipe {
             }
         };
         for (index, (message, envelope)) in messages.iter().enumerate() {
+            if envelope.kind() == Kind::Response && !self.mailbox().is_answered_by(envelope) {
+                continue;
+            }
             if !self.send(splice::on_one_line(message.clone())).await {
                 let about = first.unwrap_or(envelope);
                 // What came before it may have been read.

@@ -325,8 +325,12 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
             tell(session, pool, jsonrpc::result(id, b"{}"));
             return;
         }
-        Kind::Request => Part::Question,
+        Kind::Request => {
+            session.mailbox().asks(&envelope);
+            Part::Question
+        }
         Kind::Notification => {
+            session.mailbox().takes_back(&envelope);
             if envelope.method() == methods::PROGRESS {
                 session.mailbox().progressed(&envelope);
             }

@@ -141,6 +141,12 @@ impl RemoteHttp {
         self.session.mailbox().is_working()
     }
 
+    /// Whether the upstream is to have this message: answers only to what it asked.
+    #[must_use]
+    pub fn takes(&self, message: &Envelope<'_>) -> bool {
+        message.kind() != Kind::Response || self.session.mailbox().is_answered_by(message)
+    }
+
     /// Sends messages that came together, as they came; `body` is all of them.
     pub async fn post(
         &self,
@@ -173,7 +179,14 @@ impl RemoteHttp {
         let request = session.caller.message(None, body, forwarded);
         let response = match call.send(request).await {
             Head::Came(response) => response,
-            Head::Failed(failure) => return self.unreachable(about, &failure),
+            Head::Failed(failure) => {
+                if matches!(failure, Failure::NotSent(_)) {
+                    // The client may try it again.
+                    let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
+                    answers.for_each(|answer| session.mailbox().asks(answer));
+                }
+                return self.unreachable(about, &failure);
+            }
             Head::Expired(expired) => return self.expired(pool, about, &expired),
             Head::Late => return self.late(call, about, takes_events).await,
         };
