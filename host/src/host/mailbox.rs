@@ -363,6 +363,12 @@ impl Mailbox {
             .for_each(|request| request.last_progress = now);
     }
 
+    /// The ids of the requests in flight.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.in_flight.keys().cloned().collect()
+    }
+
     /// Whether a request is in flight.
     #[must_use]
     pub fn is_working(&self) -> bool {
