@@ -333,6 +333,22 @@ impl Mailbox {
         true
     }
 
+    /// The request was not sent after all.
+    pub fn withdraw(&mut self, request: &Envelope<'_>) {
+        if let Some(id) = request.id_text() {
+            self.in_flight.remove(&key(id));
+        }
+    }
+
+    /// What the server is told of a question that is dropped, since the client reads
+    /// none.
+    pub fn unread(&mut self, question: &[u8]) -> Option<Bytes> {
+        let envelope = Envelope::parse(question).ok()?;
+        let id = envelope.id_text()?;
+        self.forget_question(id);
+        Some(streams::nobody_reads(id))
+    }
+
     /// The server has not read a byte of this request, and will not.
     pub fn unsent(&mut self, id: &str, message: &str) {
         if let Some(request) = self.in_flight.remove(&key(id)) {

@@ -362,11 +362,15 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
         }
     };
     let message = message.clone();
-    if session.mailbox().unrelated().number == stream.number {
+    let unread = if stream.is_without_end() {
         // A client that does not read its GET stream must not stop this reader.
-        stream.put(message, part);
+        stream.put(message, part)
     } else {
-        stream.push(message, part).await;
+        stream.push(message, part).await
+    };
+    for question in unread {
+        let answer = session.mailbox().unread(&question);
+        answer.into_iter().for_each(|answer| tell(session, pool, answer));
     }
 }
 
