@@ -530,7 +530,7 @@ mod tests {
         let (pipe, mut outbox) = pipe();
         let (message, one) = parsed(ONE);
         let mut posting = Box::pin(pipe.post(message.clone(), &one, true));
-        while !pipe.is_working() || outbox.len() == 0 {
+        while !pipe.is_working() || outbox.is_empty() {
             assert!(posting.as_mut().now_or_never().is_none());
         }
         drop(posting);

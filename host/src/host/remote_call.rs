@@ -97,7 +97,7 @@ impl<'a> Call<'a> {
                     caller.has_come(&response);
                     return Head::Came(response);
                 }
-                Err(Unanswered::Stale(unsent)) => request = unsent,
+                Err(Unanswered::Stale(unsent)) => request = *unsent,
                 Err(Unanswered::Failed(failure)) => return Head::Failed(failure),
             }
         }

@@ -431,7 +431,7 @@ mod tests {
         buffer.extend_from_slice(b"line\n");
         let begins_at = buffer.as_ptr();
         let line = alone(buffer.split_to(5), 100 * READ_BUFFER);
-        assert!(line == &b"line\n"[..] && line.as_ptr() != begins_at);
+        assert!(line == b"line\n"[..] && line.as_ptr() != begins_at);
         buffer.extend_from_slice(b"line\n");
         let begins_at = buffer.as_ptr();
         assert_eq!(alone(buffer.split_to(5), READ_BUFFER).as_ptr(), begins_at);

@@ -99,7 +99,7 @@ impl Pool {
         loop {
             match self.connection(target).await?.send(request).await {
                 Ok(response) => return Ok(response),
-                Err(Unanswered::Stale(unsent)) => request = unsent,
+                Err(Unanswered::Stale(unsent)) => request = *unsent,
                 Err(Unanswered::Failed(failure)) => return Err(failure),
             }
         }
@@ -189,7 +189,7 @@ pub struct Connection {
 pub enum Unanswered {
     /// It was closed since its last request; this one, of which nothing went out,
     /// is for another connection.
-    Stale(Request<Body>),
+    Stale(Box<Request<Body>>),
     Failed(Failure),
 }
 
@@ -209,7 +209,7 @@ impl Connection {
             let response = sent.await.map_err(|mut error| {
                 let reason = reason(error.error());
                 match error.take_message() {
-                    Some(unsent) if !is_new => Unanswered::Stale(unsent),
+                    Some(unsent) if !is_new => Unanswered::Stale(Box::new(unsent)),
                     Some(_) => Unanswered::Failed(Failure::NotSent(reason)),
                     None => Unanswered::Failed(Failure::Broken(reason)),
                 }
