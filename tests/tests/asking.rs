@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use mooring_tests::http::Incoming;
-use mooring_tests::{Canned, Client, Front, Session, binaries};
+use mooring_tests::{Canned, Client, Front, Session, binaries, eventually, process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::orders::{emit, emit_answer, notification, tools};
+use crate::orders::{announce, emit, emit_answer, notification, tools};
 use crate::running::Running;
 
 fn able(client: Client) -> Session {
@@ -120,6 +121,32 @@ fn a_question_of_a_single_server_is_passed_as_it_is() {
     });
 }
 
+/// A form that was filled in for a process that is gone must not answer the next one's
+/// question, which begins to count anew.
+#[test]
+fn an_answer_that_nobody_waits_for_reaches_nobody() {
+    let server = canned();
+    Front::each(&json!({"one": server.entry()}), &json!({}), |front| {
+        for (path, tool) in [("/mcp/one", "emit"), ("/mcp", "one-emit")] {
+            let session = able(front.client(path));
+            let asks = json!({"jsonrpc": "2.0", "id": "old", "method": "roots/list"});
+            let (mut stream, id) = emit(&session, tool, std::slice::from_ref(&asks));
+            let asked = question(&mut stream, "roots/list")["id"].clone();
+            answer(&mut stream, &id);
+            let before = server.told().last().unwrap().0;
+            process::signal(before, Signal::KILL);
+            eventually("the server is gone", || (!process::runs(before)).then_some(()));
+            announce(&session, &tool.replace("emit", "announce"), &[]);
+            let after = server.told().last().unwrap().0;
+            assert_ne!(before, after);
+            session.reply(&asked, json!({"roots": []}));
+            announce(&session, &tool.replace("emit", "announce"), &[]);
+            let is_answer = |(pid, told): &(u32, Value)| *pid == after && told["id"] == "old";
+            assert!(!server.told().iter().any(is_answer), "{path}");
+        }
+    });
+}
+
 #[test]
 fn every_kind_of_question_keeps_what_it_says() {
     let (servers, entries) = two_canned();
@@ -147,7 +174,7 @@ fn every_kind_of_question_keeps_what_it_says() {
             if let Some(params) = &params {
                 asks["params"] = params.clone();
             }
-            let (mut stream, id) = emit(&session, "two-emit", &[asks]);
+            let (mut stream, id) = emit(&session, "two-emit", std::slice::from_ref(&asks));
             let asked = question(&mut stream, method);
             let mut expected = params.unwrap_or_else(|| json!({}));
             expected["_meta"]["mooring/server"] = "two".into();
@@ -159,6 +186,9 @@ fn every_kind_of_question_keeps_what_it_says() {
             servers[1].wait_for("the answer, under the server's own id", |_, told| {
                 told["id"] == own && told["result"] == result
             });
+            let (mut stream, id) = emit(&session, "two-emit", &[asks]);
+            let asked = question(&mut stream, method);
+            answer(&mut stream, &id);
             let refused = json!({"code": -1, "message": "no", "data": {"x": [1]}});
             let message = json!({"jsonrpc": "2.0", "id": asked["id"], "error": refused});
             session.post(&message).send(session.client.address()).expect(202);

@@ -179,3 +179,28 @@ fn a_call_is_taken_back_early_and_late() {
         assert_eq!(text(&ask(&session, tool)), "as usual");
     }
 }
+
+#[test]
+fn the_end_of_a_session_takes_its_calls_back() {
+    let slow_one = Slow::start();
+    let gateway = gateway(&slow_one.far.entry());
+    for (path, tool) in SCOPES {
+        let session = gateway.client(path).initialize();
+        let (stream, _) = session.start(tool, slow(), json!({}));
+        let (asked, out) = slow_one.next();
+        let closed = watch(out);
+        session.delete().expect(200);
+        slow_one.was_told(asked.session(), &asked.json()["id"]);
+        eventually("nobody waits any more", || closed.load(Ordering::Acquire).then_some(()));
+        slow_one.far.wait_for("the good-bye", |later| {
+            later.method == "DELETE" && later.session() == asked.session()
+        });
+        let seen = slow_one.far.seen();
+        let at = |is_meant: &dyn Fn(&Asked) -> bool| seen.iter().position(is_meant).unwrap();
+        let cancelled =
+            at(&|a| a.calls("notifications/cancelled") && a.session() == asked.session());
+        let ended = at(&|a| a.method == "DELETE" && a.session() == asked.session());
+        assert!(cancelled < ended, "{path}");
+        drop(stream);
+    }
+}

@@ -534,3 +534,39 @@ fn all_of_a_session_carries_what_the_operator_lets_through() {
         }
     }
 }
+
+/// Answers of 2025-03-26, which no client of a later revision takes.
+#[test]
+fn a_batch_that_answers_one_message_is_unpacked() {
+    let batch = |asked: &Asked, result: &Value| {
+        let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": result});
+        let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
+            "params": {"level": "info", "data": "x"}});
+        (answer, log)
+    };
+    let far = Scripted::start(move |asked, out| {
+        let tools = json!({"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]});
+        match asked.rpc().as_str() {
+            "tools/list" => out.json(&json!([batch(asked, &tools).0])),
+            "tools/call" if asked.json()["params"]["arguments"]["log"] == true => {
+                let (answer, log) = batch(asked, &said("with a log"));
+                out.json(&json!([log, answer]));
+            }
+            "tools/call" => out.json(&json!([batch(asked, &said("alone")).0])),
+            _ => return Some(out),
+        }
+        None
+    });
+    let gateway = gateway(&far.entry());
+    for (path, tool) in SCOPES {
+        let session = gateway.client(path).initialize();
+        assert_eq!(session.tools(), [tool]);
+        let answer = session.try_request("tools/call", json!({"name": tool, "arguments": {}}));
+        assert_eq!(text(&answer.expect(200).json()), "alone", "{path}");
+        let (stream, id) = session.start(tool, json!({"log": true}), json!({}));
+        let messages = stream.whole().expect(200).messages();
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert_eq!(messages[0]["method"], "notifications/message");
+        assert_eq!((&messages[1]["id"], text(&messages[1])), (&id, "with a log"));
+    }
+}

@@ -67,7 +67,7 @@ impl Worker {
             }
             Kind::Response => {
                 match rewrite::answer_of_client(&message, &envelope) {
-                    Some(addressed) => self.tell_one(context, session, addressed).await,
+                    Some(addressed) => self.tell_one(Some(context), session, addressed).await,
                     None => tracing::debug!(
                         session = %session.id.short(),
                         "an answer to a request that nobody has asked is dropped"
@@ -90,7 +90,7 @@ impl Worker {
             methods::INITIALIZED => {}
             methods::PROGRESS => {
                 if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
-                    self.tell_one(context, session, addressed).await;
+                    self.tell_one(Some(context), session, addressed).await;
                 }
             }
             // A client's request ids are its own: at most one server knows this one.
@@ -273,12 +273,17 @@ impl Worker {
     }
 
     /// Hands an answer to the server that waits for it.
-    async fn tell_one(&self, context: &Context, session: &Session, addressed: Addressed) {
+    pub(super) async fn tell_one(
+        &self,
+        context: Option<&Context>,
+        session: &Session,
+        addressed: Addressed,
+    ) {
         let topology = self.edge.topology.load_full();
         match self.bound(&topology, session, &addressed.server, &[]) {
             Some(node) => {
                 let outgoing = Outgoing::post(addressed.message, None);
-                self.tell(&node, session, &addressed.server, &outgoing, Some(context)).await;
+                self.tell(&node, session, &addressed.server, &outgoing, context).await;
             }
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,

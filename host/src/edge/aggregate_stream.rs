@@ -27,6 +27,7 @@ use super::classify;
 use super::hearing::Hearing;
 use super::merge::Merged;
 use super::rescue::Refusal;
+use super::rewrite;
 use super::session::Session;
 use super::through::lost_notice;
 
@@ -237,7 +238,23 @@ impl Feeding {
             Kind::Response => return,
         };
         let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
-        self.own.stream.put(rewriter.message(message), part);
+        for question in self.own.stream.put(rewriter.message(message), part) {
+            self.refuse(&question);
+        }
+    }
+
+    /// Tells the server whose question is dropped, since the client reads none.
+    fn refuse(&self, question: &Bytes) {
+        let Ok(envelope) = Envelope::parse(question) else { return };
+        let Some(id) = envelope.id_text() else { return };
+        let (worker, session) = (self.worker.clone(), self.session.clone());
+        let answer = streams::nobody_reads(id);
+        tokio::spawn(async move {
+            let Ok(envelope) = Envelope::parse(&answer) else { return };
+            if let Some(addressed) = rewrite::answer_of_client(&answer, &envelope) {
+                worker.tell_one(None, &session, addressed).await;
+            }
+        });
     }
 
     fn compare(&mut self) {

@@ -69,6 +69,7 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
             .await
             .map_err(|error| CallError::Unanswered(error.to_string()))?
     };
+    let answer = response_in(&answer).unwrap_or(answer);
     let envelope = Envelope::parse(&answer)
         .map_err(|error| CallError::Unanswered(format!("HTTP {status}: {error}")))?;
     match (envelope.result, envelope.error) {
@@ -82,6 +83,18 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
         }
         (None, None) => Err(CallError::Unanswered(format!("HTTP {status} without an answer"))),
     }
+}
+
+/// The response in a batch, if it is one.
+fn response_in(message: &Bytes) -> Option<Bytes> {
+    let batch = jsonrpc::batch(message).ok()??;
+    let parts = batch.into_iter().filter_map(|part| splice::span(message, part));
+    let mut parts = parts.map(|span| message.slice(span));
+    parts.find(|part| is_response(part))
+}
+
+fn is_response(message: &[u8]) -> bool {
+    Envelope::parse(message).is_ok_and(|envelope| envelope.kind() == Kind::Response)
 }
 
 fn refusal(error: &str) -> Refusal {
@@ -106,8 +119,10 @@ async fn last_response(mut body: Body) -> Result<Bytes, CallError> {
         let Ok(data) = frame.into_data() else { continue };
         decoder
             .feed(&data, |event| {
-                if Envelope::parse(&event.data).is_ok_and(|e| e.kind() == Kind::Response) {
-                    found = Some(Bytes::from(event.data));
+                let message = Bytes::from(event.data);
+                let message = response_in(&message).unwrap_or(message);
+                if is_response(&message) {
+                    found = Some(message);
                 }
             })
             .map_err(|error| CallError::Unanswered(error.to_string()))?;

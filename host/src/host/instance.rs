@@ -98,6 +98,9 @@ impl Instance {
             Transport::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
             Transport::Sse(remote) => remote.post(message, envelope, takes_events).await,
             Transport::Http(remote) => {
+                if !remote.takes(envelope) {
+                    return replies::accepted();
+                }
                 remote.post(pool, message, &[envelope], forwarded, takes_events).await
             }
         }
@@ -117,7 +120,9 @@ impl Instance {
             Transport::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
             Transport::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
             Transport::Http(remote) => {
-                let envelopes: Vec<&Envelope<'_>> = messages.iter().map(|(_, e)| *e).collect();
+                let taken: Vec<_> = messages.iter().filter(|(_, e)| remote.takes(e)).collect();
+                let body = if taken.len() == messages.len() { body } else { batch_of(&taken) };
+                let envelopes: Vec<&Envelope<'_>> = taken.iter().map(|(_, e)| *e).collect();
                 remote.post(pool, body, &envelopes, forwarded, takes_events).await
             }
         }
@@ -318,4 +323,9 @@ impl Instance {
             Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => Vec::new(),
         }
     }
+}
+
+fn batch_of(messages: &[&(Bytes, &Envelope<'_>)]) -> Bytes {
+    let texts: Vec<&[u8]> = messages.iter().map(|(message, _)| &message[..]).collect();
+    [&b"["[..], &texts.join(&b","[..]), b"]"].concat().into()
 }

@@ -26,6 +26,8 @@ const KEPT_STREAMS: usize = 32;
 /// for how long: none stays unknown longer.
 const KEPT_CANCELS: usize = 64;
 const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
+/// Questions of a server that wait for an answer at the same time.
+const KEPT_QUESTIONS: usize = 1024;
 /// Longer ids are nobody's.
 const LONGEST_ID: usize = 256;
 /// A client that has not come back after so long has the answer, or will not.
@@ -46,6 +48,8 @@ pub struct Mailbox {
     get: Arc<Stream>,
     /// Streams of which a client knows event ids, the oldest first.
     published: VecDeque<(Instant, Arc<Stream>)>,
+    /// What the server has asked and nobody has answered, the oldest first.
+    asked: VecDeque<String>,
     /// Requests that were taken back when they were not in flight, the oldest first.
     cancelled: VecDeque<(Instant, String)>,
     bounds: Bounds,
@@ -100,6 +104,7 @@ impl Mailbox {
             next_stream: GET + 1,
             get: Stream::new(GET, None, bounds),
             published: VecDeque::new(),
+            asked: VecDeque::new(),
             cancelled: VecDeque::new(),
             bounds,
             instance: streams::instance(),
@@ -255,7 +260,10 @@ impl Mailbox {
             Kind::Request if envelope.method() == methods::PING => {
                 Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
             }
-            Kind::Request => Delivery::To(self.related(), line, Part::Question),
+            Kind::Request => {
+                self.asks(envelope);
+                Delivery::To(self.related(), line, Part::Question)
+            }
             Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
             Kind::Notification if envelope.method() == methods::PROGRESS => {
                 match self.by_token(envelope) {
@@ -264,10 +272,41 @@ impl Mailbox {
                     None => Delivery::Done,
                 }
             }
-            Kind::Notification => match self.related() {
+            Kind::Notification => match self.related_to(envelope) {
                 stream if stream.number == GET => self.keep(line),
                 stream => Delivery::To(stream, line, Part::Notice),
             },
+        }
+    }
+
+    /// The server asks something: an answer to it is the server's from now on.
+    pub fn asks(&mut self, question: &Envelope<'_>) {
+        let id = question.id_text().filter(|id| id.len() <= LONGEST_ID).map(key);
+        let Some(id) = id.filter(|id| !self.asked.contains(id)) else { return };
+        if self.asked.len() >= KEPT_QUESTIONS {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(id);
+    }
+
+    /// Whether the server waits for this answer; it does so no more. One to an
+    /// earlier process would be taken for the answer to another question.
+    pub fn is_answered_by(&mut self, answer: &Envelope<'_>) -> bool {
+        answer.id_text().is_some_and(|id| self.forget_question(id))
+    }
+
+    fn forget_question(&mut self, id: &str) -> bool {
+        let id = key(id);
+        let found = self.asked.iter().position(|asked| *asked == id);
+        found.and_then(|index| self.asked.remove(index)).is_some()
+    }
+
+    /// The server takes a question back, if it is that what it says.
+    pub fn takes_back(&mut self, notification: &Envelope<'_>) {
+        if notification.method() == methods::CANCELLED
+            && let Some(id) = cancelled_request(notification)
+        {
+            self.forget_question(id);
         }
     }
 
@@ -292,6 +331,22 @@ impl Mailbox {
         let Some(request) = self.in_flight.remove(&key(id)) else { return false };
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
+    }
+
+    /// The request was not sent after all.
+    pub fn withdraw(&mut self, request: &Envelope<'_>) {
+        if let Some(id) = request.id_text() {
+            self.in_flight.remove(&key(id));
+        }
+    }
+
+    /// What the server is told of a question that is dropped, since the client reads
+    /// none.
+    pub fn unread(&mut self, question: &[u8]) -> Option<Bytes> {
+        let envelope = Envelope::parse(question).ok()?;
+        let id = envelope.id_text()?;
+        self.forget_question(id);
+        Some(streams::nobody_reads(id))
     }
 
     /// The server has not read a byte of this request, and will not.
@@ -324,6 +379,12 @@ impl Mailbox {
             .for_each(|request| request.last_progress = now);
     }
 
+    /// The ids of the requests in flight.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.in_flight.keys().cloned().collect()
+    }
+
     /// Whether a request is in flight.
     #[must_use]
     pub fn is_working(&self) -> bool {
@@ -345,6 +406,7 @@ impl Mailbox {
     /// The server is gone: every waiting request is answered, and no more taken.
     pub fn end(&mut self, message: &str) {
         self.gone = true;
+        self.asked.clear();
         self.fail_all(message);
         self.get.end();
     }
@@ -363,6 +425,11 @@ impl Mailbox {
         let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
         request.last_progress = Instant::now();
         Some(Arc::clone(&request.stream))
+    }
+
+    fn related_to(&mut self, notification: &Envelope<'_>) -> Arc<Stream> {
+        self.takes_back(notification);
+        self.related()
     }
 
     fn fail_only(&mut self, envelope: &Envelope<'_>) -> Delivery {
@@ -565,6 +632,33 @@ mod tests {
         assert_eq!(deliver(&mut mailbox, error), "sent");
         assert!(one.has_ended());
         assert_eq!(texts(&two), [error.replace("null", "\"b\"")]);
+    }
+
+    #[test]
+    fn only_what_was_asked_is_answered_and_only_once() {
+        let mut mailbox = mailbox();
+        let answers = |mailbox: &mut Mailbox, id: &str| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            mailbox.is_answered_by(&Envelope::parse(text.as_bytes()).unwrap())
+        };
+        for question in [
+            r#"{"jsonrpc":"2.0","id":0,"method":"elicitation/create"}"#,
+            r#"{"jsonrpc":"2.0","id":"a","method":"roots/list"}"#,
+            r#"{"jsonrpc":"2.0","id":2,"method":"roots/list"}"#,
+            r#"{"jsonrpc":"2.0","id":3,"method":"roots/list"}"#,
+        ] {
+            deliver(&mut mailbox, question);
+        }
+        assert!(!answers(&mut mailbox, "\"0\""));
+        assert!(answers(&mut mailbox, "0") && !answers(&mut mailbox, "0"));
+        assert!(answers(&mut mailbox, "\"\\u0061\""));
+        deliver(
+            &mut mailbox,
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#,
+        );
+        assert!(!answers(&mut mailbox, "2"));
+        mailbox.end("gone");
+        assert!(!answers(&mut mailbox, "3"));
     }
 
     #[test]

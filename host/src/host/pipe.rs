@@ -18,10 +18,11 @@ use crate::seam::{Body, Outcome};
 
 use super::inbox::{Inbox, Outbox};
 use super::mailbox::{Delivery, Mailbox, Refused};
+use super::overlong;
 use super::replies::{self, accepted, refuse};
 use super::taker::{Taker, id_of_malformed, id_of_request};
 use super::timeout::{self, Timeouts};
-use crate::streams::{Bounds, Part, Reached, Way, response as events};
+use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,11 @@ pub struct Pipe {
     lost: watch::Sender<Option<Arc<str>>>,
     list_changes: watch::Sender<u32>,
     primes: std::sync::atomic::AtomicBool,
+    /// What to say to whoever waits for a line that is too long, once it is known
+    /// who that is.
+    overflowing: Mutex<Option<String>>,
+    /// The server is gone: its last words wait for no reader.
+    hurries: watch::Sender<bool>,
     /// Requests that the server has answered.
     answers: std::sync::atomic::AtomicU32,
 }
@@ -64,6 +70,8 @@ impl Pipe {
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             primes: false.into(),
+            overflowing: Mutex::default(),
+            hurries: watch::Sender::new(false),
             answers: 0.into(),
         };
         (Arc::new(pipe), outbox)
@@ -145,12 +153,17 @@ impl Pipe {
                 }
             }
         };
+        let mut unsent = Unsent { pipe: self, messages };
         for (index, (message, envelope)) in messages.iter().enumerate() {
+            if envelope.kind() == Kind::Response && !self.mailbox().is_answered_by(envelope) {
+                continue;
+            }
             if !self.send(splice::on_one_line(message.clone())).await {
                 let about = first.unwrap_or(envelope);
                 // What came before it may have been read.
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
             }
+            unsent.messages = messages.get(index + 1..).unwrap_or_default();
             if envelope.method() == methods::CANCELLED {
                 self.mailbox().cancel(envelope);
             }
@@ -200,7 +213,7 @@ impl Pipe {
     /// is notices, never an answer.
     pub fn hand(&self, message: Bytes, envelope: &Envelope<'_>) {
         match self.delivery(message, envelope) {
-            Delivery::To(stream, message, part) => stream.put(message, part),
+            Delivery::To(stream, message, part) => self.put(&stream, message, part),
             Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
         }
@@ -220,12 +233,32 @@ impl Pipe {
                 if part == Part::Answer {
                     self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
-                stream.push(message, part).await;
+                // Nobody need read the GET stream.
+                if !stream.is_without_end() {
+                    tokio::select! {
+                        biased;
+                        () = stream.room() => {}
+                        () = self.hurried() => {}
+                    }
+                }
+                self.put(&stream, message, part);
             }
             // A server that does not read must not stop its own reader.
             Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
         }
+    }
+
+    fn put(&self, stream: &Stream, message: Bytes, part: Part) {
+        for question in stream.put(message, part) {
+            if let Some(answer) = self.mailbox().unread(&question) {
+                self.to_server.try_send(answer);
+            }
+        }
+    }
+
+    async fn hurried(&self) {
+        let _ = self.hurries.subscribe().wait_for(|hurries| *hurries).await;
     }
 
     /// Answers everything in flight.
@@ -253,6 +286,15 @@ impl Pipe {
     /// Answers a request in the server's place, if it is still in flight.
     pub fn answer_for_server(&self, id: &str, code: i64, text: &str) {
         self.mailbox().answer_for_server(id, code, text);
+    }
+
+    /// Says whether the request was in flight.
+    fn fail_one(&self, id: Option<String>, text: &str) -> bool {
+        id.is_some_and(|id| self.mailbox().answer_for_server(&id, code::SERVER_LOST, text))
+    }
+
+    fn overflowing(&self) -> MutexGuard<'_, Option<String>> {
+        self.overflowing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(&self, message: Bytes) -> bool {
@@ -319,6 +361,21 @@ impl Pipe {
     }
 }
 
+/// Messages on their way to the pipe. A client that leaves before there is room for
+/// them takes them along: nobody would ever answer their requests.
+struct Unsent<'a> {
+    pipe: &'a Pipe,
+    messages: &'a [(Bytes, &'a Envelope<'a>)],
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        for (_, envelope) in self.messages.iter().filter(|(_, e)| e.kind() == Kind::Request) {
+            self.pipe.mailbox().withdraw(envelope);
+        }
+    }
+}
+
 impl Taker for Pipe {
     fn server(&self) -> &ServerName {
         &self.server
@@ -349,9 +406,25 @@ impl Taker for Pipe {
         self.deliver(message.clone(), &envelope).await;
     }
 
-    /// Answers everything in flight: what came cannot be told apart.
-    fn overflows(&self, _head: &[u8], text: &str) {
-        self.fail_all(text);
+    /// The other calls have their answers still to come.
+    fn overflows(&self, head: &[u8], text: &str) {
+        if overlong::is_no_answer(head) {
+            return;
+        }
+        if !self.fail_one(overlong::id_at_the_beginning(head), text) {
+            *self.overflowing() = Some(text.to_owned());
+        }
+    }
+
+    fn has_overflown(&self, tail: &[u8]) {
+        let Some(text) = self.overflowing().take() else { return };
+        if !self.fail_one(overlong::id_at_the_end(tail), &text) {
+            self.fail_all(&text);
+        }
+    }
+
+    fn hurry(&self) {
+        self.hurries.send_replace(true);
     }
 
     fn unsent(&self, lines: &[u8]) {
@@ -383,6 +456,7 @@ impl Taker for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     const ONE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
     const TWO: &str = r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#;
@@ -424,6 +498,84 @@ mod tests {
         // One of two was read: nobody knows what became of it.
         assert_eq!(outcome(&[ONE, TWO], TWO).await, Some(Outcome::Sent));
         assert_eq!(outcome(&[ONE, TWO], ONE).await, Some(Outcome::Sent));
+    }
+
+    fn parsed(text: &'static str) -> (Bytes, Envelope<'static>) {
+        (Bytes::from_static(text.as_bytes()), Envelope::parse(text.as_bytes()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_fails_the_call_that_it_answers() {
+        let long = "x".repeat(2000);
+        for (head, tail, remains) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"a":""#, "\"}}", vec!["2"]),
+            (r#"{"result":{"a":""#, r#""},"id":2}"#, vec!["1"]),
+            (r#"{"result":{"a":""#, "\"}}", vec![]),
+            (r#"{"id":1,"method":"x","params":{"a":""#, "\"}}", vec!["1", "2"]),
+        ] {
+            let (pipe, _outbox) = pipe();
+            for text in [ONE, TWO] {
+                pipe.mailbox().expect(&[&parsed(text).1], 8).unwrap();
+            }
+            pipe.overflows(format!("{head}{long}").as_bytes(), "too long");
+            pipe.has_overflown(format!("{long}{tail}").as_bytes());
+            let mut ids = pipe.mailbox().ids();
+            ids.sort();
+            assert_eq!(ids, remains, "{head} {tail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_before_its_request_is_sent_leaves_nothing() {
+        let (pipe, mut outbox) = pipe();
+        let (message, one) = parsed(ONE);
+        let mut posting = Box::pin(pipe.post(message.clone(), &one, true));
+        while !pipe.is_working() || outbox.is_empty() {
+            assert!(posting.as_mut().now_or_never().is_none());
+        }
+        drop(posting);
+        assert!(pipe.is_working(), "what was sent runs on");
+        drop(outbox.recv().await.unwrap());
+        while let Some(place) = pipe.to_server.reserve(1).now_or_never() {
+            place.unwrap().send(message.clone());
+        }
+        let (message, two) = parsed(TWO);
+        let mut posting = Box::pin(pipe.post(message, &two, true));
+        assert!(posting.as_mut().now_or_never().is_none());
+        assert_eq!(pipe.mailbox().ids().len(), 2);
+        drop(posting);
+        assert_eq!(pipe.mailbox().ids(), ["1"]);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_a_server_wait_for_no_reader() {
+        let (pipe, _outbox) = pipe();
+        let stream = pipe.mailbox().expect(&[&parsed(ONE).1], 8).unwrap();
+        let _reader = stream.read_on();
+        let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
+        let mut taking = Box::pin(async {
+            for _ in 0..100 {
+                pipe.take(Bytes::from_static(log.as_bytes())).await;
+            }
+        });
+        assert!(taking.as_mut().now_or_never().is_none());
+        pipe.hurry();
+        taking.await;
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_reads_is_answered_in_the_end() {
+        let (pipe, mut outbox) = pipe();
+        let _listens_and_does_not_read = pipe.mailbox().listen().unwrap().read_on();
+        for id in 0..100 {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#);
+            pipe.take(text.into()).await;
+        }
+        let (answer, _) = outbox.recv().await.unwrap();
+        let answer = Envelope::parse(&answer).unwrap();
+        assert!(answer.id_text() == Some("0") && answer.error.is_some());
+        let late = r#"{"jsonrpc":"2.0","id":0,"result":{}}"#;
+        assert!(!pipe.mailbox().is_answered_by(&parsed(late).1));
     }
 
     #[tokio::test]

@@ -64,6 +64,8 @@ impl Place {
 pub enum Source {
     /// The event stream that the POST was answered with.
     Stream(Body),
+    /// All of them together.
+    Json(Body),
     /// The response to the POST, whose head is not here yet.
     Late(Sending),
 }
@@ -84,6 +86,10 @@ pub async fn answer(
     let reading = async {
         let body = match source {
             Source::Stream(body) => Some(body),
+            Source::Json(body) => {
+                take_all(&session, &pool, body, &stream).await?;
+                None
+            }
             Source::Late(sending) => late_head(&session, &pool, sending, &stream, &ids).await?,
         };
         match body {
@@ -133,11 +139,7 @@ async fn late_head(
     }
     let refused = || (code::INTERNAL, remote_errors::refused(server, status));
     if status == StatusCode::OK {
-        let broken = |error: TooLong| {
-            (code::SERVER_LOST, format!("server {server}: {error}; the call may have run"))
-        };
-        let answer = collect(response.into_body(), session.rules.line).await.map_err(broken)?;
-        take(session, pool, stream, answer).await;
+        take_all(session, pool, response.into_body(), stream).await?;
     } else if !status.is_success() {
         let text = remote_errors::text(response).await;
         let is_answer = ids.iter().any(|id| remote_errors::is_answer(&text, Some(id)));
@@ -148,6 +150,25 @@ async fn late_head(
         }
     }
     if stream.has_ended() { Ok(None) } else { Err(refused()) }
+}
+
+/// Takes a body of JSON, which must have all the answers.
+async fn take_all(
+    session: &Session,
+    pool: &Pool,
+    body: Body,
+    stream: &Arc<Stream>,
+) -> Result<(), Instead> {
+    let server = &session.server;
+    let broken = |error: TooLong| {
+        (code::SERVER_LOST, format!("server {server}: {error}; the call may have run"))
+    };
+    let answer = collect(body, session.rules.line).await.map_err(broken)?;
+    take(session, pool, stream, answer).await;
+    if stream.has_ended() {
+        return Ok(());
+    }
+    Err((code::INTERNAL, remote_errors::refused(server, StatusCode::OK)))
 }
 
 async fn read_answers(
@@ -325,8 +346,12 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
             tell(session, pool, jsonrpc::result(id, b"{}"));
             return;
         }
-        Kind::Request => Part::Question,
+        Kind::Request => {
+            session.mailbox().asks(&envelope);
+            Part::Question
+        }
         Kind::Notification => {
+            session.mailbox().takes_back(&envelope);
             if envelope.method() == methods::PROGRESS {
                 session.mailbox().progressed(&envelope);
             }
@@ -337,11 +362,15 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
         }
     };
     let message = message.clone();
-    if session.mailbox().unrelated().number == stream.number {
+    let unread = if stream.is_without_end() {
         // A client that does not read its GET stream must not stop this reader.
-        stream.put(message, part);
+        stream.put(message, part)
     } else {
-        stream.push(message, part).await;
+        stream.push(message, part).await
+    };
+    for question in unread {
+        let answer = session.mailbox().unread(&question);
+        answer.into_iter().for_each(|answer| tell(session, pool, answer));
     }
 }
 

@@ -36,6 +36,8 @@ use crate::streams::{Reader, Way, response as events};
 
 /// An upstream that is slow to open its own stream does not hold up the client's.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nor do cancellations hold up the good-bye.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nobody waits longer for an upstream's good-bye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -141,6 +143,12 @@ impl RemoteHttp {
         self.session.mailbox().is_working()
     }
 
+    /// Whether the upstream is to have this message: answers only to what it asked.
+    #[must_use]
+    pub fn takes(&self, message: &Envelope<'_>) -> bool {
+        message.kind() != Kind::Response || self.session.mailbox().is_answered_by(message)
+    }
+
     /// Sends messages that came together, as they came; `body` is all of them.
     pub async fn post(
         &self,
@@ -173,7 +181,14 @@ impl RemoteHttp {
         let request = session.caller.message(None, body, forwarded);
         let response = match call.send(request).await {
             Head::Came(response) => response,
-            Head::Failed(failure) => return self.unreachable(about, &failure),
+            Head::Failed(failure) => {
+                if matches!(failure, Failure::NotSent(_)) {
+                    // The client may try it again.
+                    let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
+                    answers.for_each(|answer| session.mailbox().asks(answer));
+                }
+                return self.unreachable(about, &failure);
+            }
             Head::Expired(expired) => return self.expired(pool, about, &expired),
             Head::Late => return self.late(call, about, takes_events).await,
         };
@@ -190,6 +205,9 @@ impl RemoteHttp {
             }
             if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
+            }
+            if messages.len() == 1 && begins_a_batch(response.body()) {
+                return self.unpacked(call, response.into_body(), about, takes_events).await;
             }
             return relayed(response);
         }
@@ -217,6 +235,24 @@ impl RemoteHttp {
         };
         let reader = stream.read_on();
         call.read(Source::Stream(body), &stream);
+        self.respond(OPEN_AFTER, reader, about, takes_events).await
+    }
+
+    /// A batch as the answer to one message, which clients of later revisions do not
+    /// take: its messages one by one.
+    async fn unpacked(
+        &self,
+        call: Call<'_>,
+        body: Body,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = match call.adopt() {
+            Ok(stream) => stream,
+            Err(refused) => return self.runs_apart(about, refused),
+        };
+        let reader = stream.read_on();
+        call.read(Source::Json(body), &stream);
         self.respond(OPEN_AFTER, reader, about, takes_events).await
     }
 
@@ -280,11 +316,23 @@ impl RemoteHttp {
         replies::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 
-    /// Ends the upstream's session; its answer does not matter.
+    /// Ends the upstream's session, calls in flight included; its answers do not
+    /// matter.
     pub async fn close(&self, pool: &Pool) {
-        self.session.closing.send_replace(true);
-        self.session.mailbox().end("the session has ended");
-        if !self.session.has_session {
+        let session = &self.session;
+        let ids = session.mailbox().ids();
+        session.closing.send_replace(true);
+        session.mailbox().end("the session has ended");
+        let none = HeaderMap::new();
+        let cancelling = ids.iter().map(|id| {
+            let message = timeout::cancelled(id, "the session has ended");
+            session.caller.post(pool, None, message, &none)
+        });
+        let cancelled = futures_util::future::join_all(cancelling);
+        if tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await.is_err() {
+            tracing::debug!(server = %session.server, "it takes no cancellation");
+        }
+        if !session.has_session {
             return;
         }
         let server = &self.session.server;
@@ -365,6 +413,10 @@ impl RemoteHttp {
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         response
     }
+}
+
+fn begins_a_batch(body: &Body) -> bool {
+    body.beginning().iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
 /// The response with nothing but what a client of ours should see.

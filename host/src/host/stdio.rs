@@ -327,10 +327,11 @@ async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
 async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading) {
     let Reading { child, life, over, writer } = reading;
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+    let mut allocated = buffer.capacity();
     let mut skipping = false;
     let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
     loop {
-        let before = buffer.len();
+        let (before, capacity) = (buffer.len(), buffer.capacity());
         let read = tokio::select! {
             read = stdout.read_buf(&mut buffer) => read,
             // Somebody who is no child of ours any more may hold the pipe open.
@@ -340,6 +341,10 @@ async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
+        // What is split off leaves less of the same memory.
+        if buffer.capacity() > capacity {
+            allocated = buffer.capacity();
+        }
         let mut searched = before;
         while let Some(at) = memchr::memchr(b'\n', buffer.get(searched..).unwrap_or_default()) {
             let line = buffer.split_to(searched + at + 1);
@@ -348,9 +353,17 @@ async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading
                 taker.has_overflown(&line);
                 continue;
             }
-            let line = trimmed(line.freeze());
+            let line = trimmed(alone(line, allocated));
             if !line.is_empty() {
-                taker.take(line).await;
+                let mut taking = std::pin::pin!(taker.take(line));
+                tokio::select! {
+                    biased;
+                    () = &mut taking => {}
+                    () = gone(&mut exited) => {
+                        taker.hurry();
+                        taking.await;
+                    }
+                }
             }
         }
         if buffer.len() > taker.line() {
@@ -366,8 +379,9 @@ async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading
             skipping = true;
             buffer.clear();
         }
-        if buffer.is_empty() && buffer.capacity() > 16 * READ_BUFFER {
+        if buffer.is_empty() && allocated > 16 * READ_BUFFER {
             buffer = BytesMut::with_capacity(READ_BUFFER);
+            allocated = buffer.capacity();
         }
     }
     // What was not written yet must not count as perhaps done.
@@ -392,8 +406,34 @@ async fn gone(exited: &mut watch::Receiver<Option<String>>) {
     tokio::time::sleep(LAST_WORDS).await;
 }
 
+/// A line that may be kept for long does not keep a buffer in memory that is far
+/// larger.
+fn alone(line: BytesMut, allocated: usize) -> Bytes {
+    if allocated > 16 * READ_BUFFER && line.len() < allocated / 16 {
+        return Bytes::copy_from_slice(&line);
+    }
+    line.freeze()
+}
+
 /// Without white space around it and without a byte order mark.
 fn trimmed(line: Bytes) -> Bytes {
     let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
     line.slice_ref(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_line_does_not_hold_a_large_buffer() {
+        let mut buffer = BytesMut::with_capacity(100 * READ_BUFFER);
+        buffer.extend_from_slice(b"line\n");
+        let begins_at = buffer.as_ptr();
+        let line = alone(buffer.split_to(5), 100 * READ_BUFFER);
+        assert!(line == b"line\n"[..] && line.as_ptr() != begins_at);
+        buffer.extend_from_slice(b"line\n");
+        let begins_at = buffer.as_ptr();
+        assert_eq!(alone(buffer.split_to(5), READ_BUFFER).as_ptr(), begins_at);
+    }
 }

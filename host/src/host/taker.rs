@@ -19,6 +19,9 @@ pub trait Taker: Send + Sync + 'static {
     /// A line is too long to be kept, of which this is the beginning.
     fn overflows(&self, head: &[u8], text: &str);
 
+    /// The server is gone: what it said before must wait for nobody.
+    fn hurry(&self) {}
+
     /// Lines that the server has not read a byte of, and will not.
     fn unsent(&self, lines: &[u8]);
 

@@ -112,6 +112,12 @@ pub fn too_late(last_event_id: &str, request: &str) -> Response<Body> {
     response
 }
 
+/// The answer to a server's question that was dropped before anybody read it.
+#[must_use]
+pub fn nobody_reads(id: &str) -> Bytes {
+    jsonrpc::error(Some(id), code::INTERNAL, "the client does not read what it is asked")
+}
+
 /// A failure that answers a request is an answer: several SDKs end their transport
 /// at any status but 200.
 pub fn status_for(envelope: &Envelope<'_>, otherwise: StatusCode) -> StatusCode {

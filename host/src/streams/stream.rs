@@ -28,7 +28,7 @@ pub struct Bounds {
 pub enum Part {
     /// Dropped when nobody reads and there are too many.
     Notice,
-    /// The server waits for an answer to it: never dropped.
+    /// The server waits for an answer to it: dropped last, and then it is said.
     Question,
     /// Answers a request of the client: never dropped.
     Answer,
@@ -105,8 +105,14 @@ impl Stream {
         Arc::new(Self { number, bounds, expected: owed, state: Mutex::new(state) })
     }
 
-    /// Keeps a message, once an attached reader has room for it.
-    pub async fn push(&self, message: Bytes, part: Part) {
+    /// Keeps a message, once an attached reader has room for it. See [`Self::put`].
+    pub async fn push(&self, message: Bytes, part: Part) -> Vec<Bytes> {
+        self.room().await;
+        self.put(message, part)
+    }
+
+    /// Waits until an attached reader has room for a message.
+    pub async fn room(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.locked();
             if state.is_attached && !state.ended && state.is_full(self.bounds) {
@@ -116,14 +122,14 @@ impl Stream {
             Poll::Ready(())
         })
         .await;
-        self.put(message, part);
     }
 
-    /// Keeps a message at once, at the cost of the oldest that may be dropped.
-    pub fn put(&self, message: Bytes, part: Part) {
+    /// Keeps a message at once, at the cost of the oldest that may be dropped. Gives
+    /// the questions among them: whoever asked waits for an answer.
+    pub fn put(&self, message: Bytes, part: Part) -> Vec<Bytes> {
         let mut state = self.locked();
         if state.ended {
-            return;
+            return Vec::new();
         }
         let number = state.next;
         state.next += 1;
@@ -139,8 +145,9 @@ impl Stream {
         if state.ended {
             state.wake_writers();
         }
-        state.trim(self.bounds);
+        let unread = state.trim(self.bounds);
         state.wake_reader();
+        unread
     }
 
     /// Answers in the place of a server that went away.
@@ -189,6 +196,12 @@ impl Stream {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.locked().ended
+    }
+
+    /// Whether it is no request's.
+    #[must_use]
+    pub fn is_without_end(&self) -> bool {
+        self.expected.is_none()
     }
 
     /// Whether it carries the answer of one request alone.
@@ -248,26 +261,36 @@ impl State {
         ahead >= AHEAD || (ahead > 0 && self.unread_bytes > bounds.bytes)
     }
 
-    fn trim(&mut self, bounds: Bounds) {
+    fn trim(&mut self, bounds: Bounds) -> Vec<Bytes> {
+        let mut questions = Vec::new();
         while self.kept.len() > bounds.events || self.bytes > bounds.bytes {
             let was_read = |item: &Item| item.number < self.unread;
             let found = match self.kept.front() {
                 Some(item) if was_read(item) => Some(0),
-                _ => self.kept.iter().position(|item| item.part == Part::Notice),
+                _ => {
+                    let oldest = |part| self.kept.iter().position(|item| item.part == part);
+                    let newest = self.kept.len().saturating_sub(1);
+                    let notice = oldest(Part::Notice).filter(|index| *index < newest);
+                    notice.or_else(|| oldest(Part::Question))
+                }
             };
             // The newest is what this is about.
             let Some(item) = found
                 .filter(|index| index + 1 < self.kept.len())
                 .and_then(|index| self.kept.remove(index))
             else {
-                return;
+                break;
             };
             self.bytes -= item.message.len();
             if item.number >= self.unread {
                 self.unread_bytes -= item.message.len();
-                self.has_gap = true;
+                match item.part {
+                    Part::Question => questions.push(item.message),
+                    Part::Notice | Part::Answer => self.has_gap = true,
+                }
             }
         }
+        questions
     }
 
     fn wake_reader(&mut self) {
@@ -438,6 +461,19 @@ mod tests {
         let mut reader = stream.read_on();
         assert!(reader.has_gap);
         assert_eq!(texts(&mut reader), "Acde");
+    }
+
+    #[test]
+    fn questions_are_dropped_last_and_it_is_said_which() {
+        let stream = Stream::new(0, None, BOUNDS);
+        let ask = |text: &'static str| stream.put(text.into(), Part::Question);
+        assert!(ask("q").is_empty());
+        put(&stream, &["a", "b", "c", "d"]);
+        for text in ["r", "s", "t"] {
+            assert!(ask(text).is_empty());
+        }
+        assert_eq!(ask("u"), ["q"]);
+        assert_eq!(texts(&mut stream.read_on()), "rstu");
     }
 
     #[test]
