@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::seam::Link;
@@ -36,7 +35,7 @@ struct Kept {
 }
 
 /// Writes down which nodes are registered.
-pub(super) fn save(folder: &DataFolder, registry: &Registry) {
+pub fn save(folder: &DataFolder, registry: &Registry) {
     let kept: Vec<Kept> = registry
         .entries()
         .into_iter()
@@ -77,16 +76,10 @@ pub fn is_kept(folder: &DataFolder) -> bool {
 /// Calls every node of the snapshot, so that none is missed until its next
 /// heartbeat. Says so when all have reported; a node that does not answer is
 /// waited for.
-pub async fn recall(
-    control: Arc<Control>,
-    folder: DataFolder,
-    link: Link,
-    all_reported: watch::Sender<bool>,
-) {
+pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     let kept = read(&folder);
     // Without a snapshot nobody knows who may come: the deadline decides.
     if !is_kept(&folder) {
-        all_reported.closed().await;
         return;
     }
     let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
@@ -103,12 +96,10 @@ pub async fn recall(
         }
     });
     let answers = futures_util::future::join_all(calls).await;
-    if answers.iter().all(|answered| *answered) {
-        all_reported.send_replace(true);
-        return;
-    }
     // Those that did not answer may register by themselves.
-    all_reported.closed().await;
+    if answers.iter().all(|answered| *answered) {
+        control.all_reported();
+    }
 }
 
 /// What a file hides stays hidden from the first request on; a catalogue has to be

@@ -275,8 +275,7 @@ impl Worker {
         if found.is_some() || !self.edge.returning.concerns(session.minted_at) {
             return found;
         }
-        self.edge.returning.wait().await;
-        look()
+        self.edge.returning.until(look).await
     }
 
     async fn open_again(
