@@ -10,7 +10,7 @@ use http::HeaderValue;
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, Role};
-use crate::cluster::{Agent, Control, Entry, Gate, Registry, Sight};
+use crate::cluster::{Agent, Control, Entry, Gate, ProtocolReport, Registry, Sight};
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
 use crate::host::{self, Host};
@@ -203,6 +203,7 @@ impl Parts {
         let (id, host) = (self.node_id.clone(), address.ip().to_string());
         self.registry.register(Entry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: Some(ProtocolReport::own()),
             servers,
             zone: self.zone.clone(),
             labels,

@@ -18,7 +18,7 @@ use crate::seam::{Body, Facts, Link, collect};
 use crate::store::{Bindings, DataFolder, Report};
 
 use super::gate::is_near;
-use super::messages::{BindingsPage, Heartbeat, Proof, Registration, ServerReport};
+use super::messages::{BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport};
 use super::proof::prove;
 use super::recall;
 use super::registry::{Beat, Entry, Registry, Status};
@@ -141,6 +141,15 @@ impl Control {
                 env!("CARGO_PKG_VERSION")
             );
         }
+        let own = ProtocolReport::own();
+        if let Some(said) = entry.protocol.as_ref().filter(|said| **said != own) {
+            tracing::warn!(
+                node = %entry.id,
+                "the node speaks revision {} of the seam and MCP up to {}, this coordinator {} and \
+                 {}: run one version of mooring on all",
+                said.seam, said.mcp, own.seam, own.mcp
+            );
+        }
         recall::save(&self.folder, &self.registry);
         Ok(entry)
     }
@@ -222,6 +231,7 @@ impl Control {
         Ok(Entry {
             incarnation: registration.incarnation,
             version: registration.version,
+            protocol: registration.protocol,
             servers: replicas(registration.servers)?,
             zone: registration.zone,
             labels: registration.labels.into_iter().collect(),

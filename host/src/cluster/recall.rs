@@ -10,7 +10,7 @@ use crate::seam::Link;
 use crate::store::DataFolder;
 
 use super::control::Control;
-use super::messages::ServerReport;
+use super::messages::{ProtocolReport, ServerReport};
 use super::registry::{Entry, Registry, Status};
 
 /// The registry's file in the data folder.
@@ -27,6 +27,8 @@ struct Kept {
     port: u16,
     servers: Vec<ServerReport>,
     version: String,
+    #[serde(default)]
+    protocol: Option<ProtocolReport>,
     #[serde(default)]
     zone: String,
     #[serde(default)]
@@ -48,6 +50,7 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
             port: entry.port,
             servers: entry.servers.iter().map(|(name, replica)| reported(name, replica)).collect(),
             version: entry.version,
+            protocol: entry.protocol,
             zone: entry.zone,
             labels: entry.labels,
             heartbeat_interval: u64::try_from(entry.heartbeat_interval.as_millis()).unwrap_or(0),
@@ -122,6 +125,7 @@ fn entry_of(kept: Kept) -> Option<Entry> {
     let reach = Reach::Remote(kept.url.as_str().into());
     Some(Entry {
         version: kept.version,
+        protocol: kept.protocol,
         servers: servers.collect(),
         zone: kept.zone,
         labels: kept.labels,
