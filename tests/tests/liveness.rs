@@ -60,6 +60,11 @@ fn a_long_dead_node_is_removed() {
     assert!(killed.elapsed() > Duration::from_millis(3000), "{:?}", killed.elapsed());
     cluster.coordinator.wait_for_log("Removed node a");
     assert!(cluster.node("b").is_some());
+    eventually("a start would not wait for it", || {
+        let kept = std::fs::read_to_string(cluster.coordinator.data_folder().join("nodes.json"));
+        let kept = kept.unwrap();
+        (!kept.contains("\"id\": \"a\"") && kept.contains("\"id\": \"b\"")).then_some(())
+    });
 }
 
 #[test]

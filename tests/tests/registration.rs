@@ -193,3 +193,21 @@ fn replicas_with_another_configuration_are_warned_about() {
     let line = coordinator.wait_for_log("differ");
     assert!(line.contains("tools") && line.contains("WARN"), "{line}");
 }
+
+#[test]
+fn a_node_that_speaks_another_revision_is_shown_and_warned_of() {
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    let own = cluster.node("a").unwrap()["protocol"].clone();
+    assert_eq!(own["mcp"], "2025-11-25", "{own}");
+    assert!(!cluster.coordinator.log().contains("of the seam"));
+    let other = json!({"seam": own["seam"].as_u64().unwrap() + 1, "mcp": "2099-01-01"});
+    let url = format!("http://127.0.0.1:{}", cluster.nodes[0].port());
+    // As the node itself would, and the node answers the callback.
+    let registration = json!({
+        "id": "a", "name": "a", "url": url, "servers": ["counter"], "protocol": other,
+    });
+    cluster.coordinator.post("/api/cluster/register", &registration).expect(200);
+    assert_eq!(cluster.node("a").unwrap()["protocol"], other);
+    let line = cluster.coordinator.wait_for_log("of the seam");
+    assert!(line.contains("2099-01-01"), "{line}");
+}

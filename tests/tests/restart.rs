@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mooring_tests::Cluster;
+use mooring_tests::{Cluster, Gateway, servers, settings};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -82,4 +82,32 @@ fn the_affinity_of_a_session_is_known_again_after_a_restart() {
     cluster.wait_for_active(2);
     let affinity = cluster.coordinator.data(&format!("/api/cluster/sessions/{}", session.id));
     assert_eq!(affinity["nodeId"], *node);
+}
+
+#[test]
+fn a_dead_node_holds_up_no_session_of_another_after_a_restart_of_the_coordinator() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        // A session of before waits for its node as long as that, and a second.
+        let node = json!({"id": id, "heartbeatInterval": 60_000});
+        let servers = json!({"counter": servers::counter_named(id)});
+        let settings = settings::node(cluster.coordinator.port(), node, servers);
+        cluster.nodes.push(Gateway::start_with(&settings));
+    }
+    cluster.wait_for_active(2);
+    let sessions: Vec<_> = (0..8).map(|_| cluster.client("/mcp/counter").initialize()).collect();
+    let of_a: Vec<_> = sessions.iter().filter(|s| s.whoami("whoami").name == "a").collect();
+    assert!(!of_a.is_empty());
+    for session in &of_a {
+        assert_eq!(session.count("count"), 1);
+    }
+    cluster.coordinator.kill9();
+    cluster.nodes[1].kill9();
+    cluster.coordinator.start();
+    let begun = Instant::now();
+    for session in of_a {
+        assert_eq!(session.count("count"), 2);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

@@ -80,6 +80,7 @@ fn node(entry: &Entry, caller: &Caller) -> Value {
         "servers": entry.servers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
         "registeredAt": entry.registered_at.0,
         "version": entry.version,
+        "protocol": entry.protocol,
         "zone": entry.zone,
         "draining": entry.draining,
         "suspect": entry.suspect,

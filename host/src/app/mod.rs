@@ -128,13 +128,8 @@ fn background(
     if let Mode::Coordinator(_) = &config.mode {
         tokio::spawn(watch_leases(Arc::clone(parts)));
     }
-    if let Some((control, reported)) = parts.take_recall() {
-        tokio::spawn(cluster::recall(
-            control,
-            parts.folder.clone(),
-            parts.control_link.clone(),
-            reported,
-        ));
+    if let Some(control) = parts.take_recall() {
+        tokio::spawn(cluster::recall(control, parts.folder.clone(), parts.control_link.clone()));
     }
     let agent = parts
         .take_agent()
@@ -212,10 +207,15 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
         }
-        for event in parts.registry.clean_up(Instant::now()) {
+        let removed = parts.registry.clean_up(Instant::now());
+        for event in &removed {
             if let Event::Removed { id } = event {
                 tracing::info!("Removed node {id}: gone for ten node timeouts");
             }
+        }
+        if !removed.is_empty() {
+            // The next start does not wait for them.
+            cluster::save(&parts.folder, &parts.registry);
         }
         let expired = parts.edge.bindings.sweep(parts.affinity_timeout);
         if expired > 0 {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, Role};
-use crate::cluster::{Agent, Control, Entry, Gate, Registry, Sight};
+use crate::cluster::{Agent, Control, Entry, Gate, ProtocolReport, Registry, Sight};
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
 use crate::host::{self, Host};
@@ -24,7 +24,6 @@ use super::room::Gauge;
 use super::routes::Routes;
 use super::{identity, node_side, translate};
 
-type Recall = (Arc<Control>, watch::Sender<bool>);
 type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
 
 pub struct Parts {
@@ -43,7 +42,7 @@ pub struct Parts {
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
     // Taken once, by the task that runs them.
-    recall: Mutex<Option<Recall>>,
+    recall: Mutex<Option<Arc<Control>>>,
     agent: Mutex<Option<(Agent, bool)>>,
     suspects: Mutex<Option<Suspects>>,
 }
@@ -80,11 +79,10 @@ impl Parts {
             config.token.clone(),
             folder.clone(),
         ));
-        let (reported, all_reported) = watch::channel(false);
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         let returning = if is_coordinator {
             let expected = crate::cluster::is_kept(&folder);
-            Returning::new(crate::cluster::patience(&folder), expected, all_reported)
+            Returning::new(crate::cluster::patience(&folder), expected, control.reports())
         } else {
             Returning::nobody()
         };
@@ -158,7 +156,7 @@ impl Parts {
             replicas,
             tls,
             credential,
-            recall: Mutex::new(is_coordinator.then_some((control, reported))),
+            recall: Mutex::new(is_coordinator.then_some(control)),
             agent: Mutex::new(agent),
             suspects: Mutex::new(Some(suspected)),
             node_id,
@@ -180,7 +178,7 @@ impl Parts {
         local_servers(&self.host, &self.replicas)
     }
 
-    pub fn take_recall(&self) -> Option<Recall> {
+    pub fn take_recall(&self) -> Option<Arc<Control>> {
         take(&self.recall)
     }
 
@@ -206,6 +204,7 @@ impl Parts {
         let (id, host) = (self.node_id.clone(), address.ip().to_string());
         self.registry.register(Entry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: Some(ProtocolReport::own()),
             servers,
             zone: self.zone.clone(),
             labels,

@@ -20,7 +20,7 @@ use crate::model::{NodeId, Room, SessionId};
 use crate::protocol::headers;
 use crate::seam::{Body, Link, collect};
 
-use super::messages::{Heartbeat, LoadReport, Registration, ServerReport};
+use super::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause after a failed registration; it doubles up to the heartbeat
@@ -209,6 +209,7 @@ impl Agent {
             servers: (self.servers)(),
             incarnation: self.identity.incarnation.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: Some(ProtocolReport::own()),
             advertised: self.advertised,
             zone: self.identity.zone.clone(),
             labels: self.identity.labels.iter().cloned().collect(),

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::config::Secret;
-use crate::model::{NodeId, Principal, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::model::{NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis};
 use crate::seam::{Body, Facts, Link, collect};
 use crate::store::{Bindings, DataFolder, Report};
 
 use super::gate::is_near;
-use super::messages::{BindingsPage, Heartbeat, Proof, Registration, ServerReport};
+use super::messages::{BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport};
 use super::proof::prove;
 use super::recall;
 use super::registry::{Beat, Entry, Registry, Status};
@@ -52,6 +52,7 @@ pub struct Control {
     folder: DataFolder,
     /// One registration at a time: two of one id must not pass each other.
     registering: Mutex<()>,
+    reports: watch::Sender<Reports>,
 }
 
 impl Control {
@@ -62,7 +63,25 @@ impl Control {
         token: Option<Secret>,
         folder: DataFolder,
     ) -> Self {
-        Self { registry, bindings, token, folder, registering: Mutex::new(()) }
+        Self {
+            registry,
+            bindings,
+            token,
+            folder,
+            registering: Mutex::new(()),
+            reports: watch::Sender::default(),
+        }
+    }
+
+    /// What nodes have reported since the start.
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Reports> {
+        self.reports.subscribe()
+    }
+
+    /// Nobody is left of whom a report is expected.
+    pub(super) fn all_reported(&self) {
+        self.reports.send_modify(|reports| reports.all = true);
     }
 
     /// Takes a node in.
@@ -107,6 +126,7 @@ impl Control {
         self.refuse_second(&entry, link).await?;
         self.registry.register(entry.clone());
         self.take_bindings(&entry.id, held, link).await;
+        self.reports.send_modify(|reports| reports.count += 1);
         tracing::info!(
             "Node registered: {} ({}) with {} servers",
             entry.name,
@@ -119,6 +139,15 @@ impl Control {
                 "the node runs mooring {}, this coordinator {}",
                 entry.version,
                 env!("CARGO_PKG_VERSION")
+            );
+        }
+        let own = ProtocolReport::own();
+        if let Some(said) = entry.protocol.as_ref().filter(|said| **said != own) {
+            tracing::warn!(
+                node = %entry.id,
+                "the node speaks revision {} of the seam and MCP up to {}, this coordinator {} and \
+                 {}: run one version of mooring on all",
+                said.seam, said.mcp, own.seam, own.mcp
             );
         }
         recall::save(&self.folder, &self.registry);
@@ -202,6 +231,7 @@ impl Control {
         Ok(Entry {
             incarnation: registration.incarnation,
             version: registration.version,
+            protocol: registration.protocol,
             servers: replicas(registration.servers)?,
             zone: registration.zone,
             labels: registration.labels.into_iter().collect(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Choice, Choices, Room, Selection};
+use crate::protocol::version::Version;
 
 /// `POST /api/cluster/register`. The guide's fields come first; the others have
 /// defaults, so that a registration by hand works.
@@ -28,6 +29,9 @@ pub struct Registration {
     pub incarnation: String,
     #[serde(default)]
     pub version: String,
+    /// Nodes of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<ProtocolReport>,
     /// Whether the operator gave the URL; else the peer's address counts.
     #[serde(default = "yes")]
     pub advertised: bool,
@@ -39,6 +43,21 @@ pub struct Registration {
     pub heartbeat_interval: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
+}
+
+/// What a process speaks: to other nodes, and to clients at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtocolReport {
+    pub seam: u32,
+    pub mcp: String,
+}
+
+impl ProtocolReport {
+    /// Of this process.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { seam: crate::seam::REVISION, mcp: Version::LATEST.as_str().to_owned() }
+    }
 }
 
 /// `POST /api/cluster/heartbeat`.

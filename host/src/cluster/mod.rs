@@ -29,9 +29,11 @@ pub use agent::{Agent, Identity, Joined};
 pub use control::{Control, Rejected};
 pub use gate::{Gate, is_near};
 pub use log_follow::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
-pub use messages::{Heartbeat, HeldSession, LoadReport, Registration, RoomReport, ServerReport};
+pub use messages::{
+    Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
+};
 pub use node_routes::NodeRoutes;
-pub use recall::{SNAPSHOT, is_kept, patience, recall};
+pub use recall::{SNAPSHOT, is_kept, patience, recall, save};
 pub use registry::{Entry, Event, Registry, Status};
 pub use sight::{
     InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, ServerHealth, Sight,

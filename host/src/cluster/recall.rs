@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::seam::Link;
 use crate::store::DataFolder;
 
 use super::control::Control;
-use super::messages::ServerReport;
+use super::messages::{ProtocolReport, ServerReport};
 use super::registry::{Entry, Registry, Status};
 
 /// The registry's file in the data folder.
@@ -29,6 +28,8 @@ struct Kept {
     servers: Vec<ServerReport>,
     version: String,
     #[serde(default)]
+    protocol: Option<ProtocolReport>,
+    #[serde(default)]
     zone: String,
     #[serde(default)]
     labels: Vec<(String, String)>,
@@ -36,7 +37,7 @@ struct Kept {
 }
 
 /// Writes down which nodes are registered.
-pub(super) fn save(folder: &DataFolder, registry: &Registry) {
+pub fn save(folder: &DataFolder, registry: &Registry) {
     let kept: Vec<Kept> = registry
         .entries()
         .into_iter()
@@ -49,6 +50,7 @@ pub(super) fn save(folder: &DataFolder, registry: &Registry) {
             port: entry.port,
             servers: entry.servers.iter().map(|(name, replica)| reported(name, replica)).collect(),
             version: entry.version,
+            protocol: entry.protocol,
             zone: entry.zone,
             labels: entry.labels,
             heartbeat_interval: u64::try_from(entry.heartbeat_interval.as_millis()).unwrap_or(0),
@@ -77,16 +79,10 @@ pub fn is_kept(folder: &DataFolder) -> bool {
 /// Calls every node of the snapshot, so that none is missed until its next
 /// heartbeat. Says so when all have reported; a node that does not answer is
 /// waited for.
-pub async fn recall(
-    control: Arc<Control>,
-    folder: DataFolder,
-    link: Link,
-    all_reported: watch::Sender<bool>,
-) {
+pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     let kept = read(&folder);
     // Without a snapshot nobody knows who may come: the deadline decides.
     if !is_kept(&folder) {
-        all_reported.closed().await;
         return;
     }
     let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
@@ -103,12 +99,10 @@ pub async fn recall(
         }
     });
     let answers = futures_util::future::join_all(calls).await;
-    if answers.iter().all(|answered| *answered) {
-        all_reported.send_replace(true);
-        return;
-    }
     // Those that did not answer may register by themselves.
-    all_reported.closed().await;
+    if answers.iter().all(|answered| *answered) {
+        control.all_reported();
+    }
 }
 
 /// What a file hides stays hidden from the first request on; a catalogue has to be
@@ -131,6 +125,7 @@ fn entry_of(kept: Kept) -> Option<Entry> {
     let reach = Reach::Remote(kept.url.as_str().into());
     Some(Entry {
         version: kept.version,
+        protocol: kept.protocol,
         servers: servers.collect(),
         zone: kept.zone,
         labels: kept.labels,

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::model::{Health, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
 
-use super::messages::LoadReport;
+use super::messages::{LoadReport, ProtocolReport};
 
 /// A dead node is forgotten after so many node timeouts.
 const FORGET_AFTER: u32 = 10;
@@ -59,6 +59,8 @@ pub struct Entry {
     pub port: u16,
     pub incarnation: String,
     pub version: String,
+    /// Nodes of earlier versions do not say.
+    pub protocol: Option<ProtocolReport>,
     pub reach: Reach,
     pub servers: BTreeMap<ServerName, Replica>,
     pub zone: String,
@@ -92,6 +94,7 @@ impl Entry {
             port,
             incarnation: String::new(),
             version: String::new(),
+            protocol: None,
             reach,
             servers: BTreeMap::new(),
             zone: String::new(),

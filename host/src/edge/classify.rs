@@ -57,7 +57,7 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
     let returning = &worker.edge.returning;
     let may_return = returning.expects() || (has_session && returning.is_under_way());
     if !knows(worker, &server) && may_return {
-        returning.wait().await;
+        returning.until(|| knows(worker, &server).then_some(())).await;
     }
     if knows(worker, &server) { Ok(Scope::Server(server)) } else { Err(unknown()) }
 }

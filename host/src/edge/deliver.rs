@@ -215,8 +215,7 @@ impl Worker {
         if found.node.is_some() || !self.edge.returning.concerns(session.minted_at) {
             return found;
         }
-        self.edge.returning.wait().await;
-        look()
+        self.edge.returning.until(look).await
     }
 
     async fn open_again(

@@ -12,4 +12,4 @@ pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use scope::Scope;
 pub use selection::{Choice, Choices, Selection};
 pub use session::{Principal, SessionId, UnixMillis};
-pub use topology::{Health, Node, Reach, Replica, Room, Topology};
+pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -42,6 +42,15 @@ pub enum Room {
     LowMemory,
 }
 
+/// Which nodes have said, since the start, what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reports {
+    /// Of one node after the other, again and again.
+    pub count: u64,
+    /// Whether all that were known before the start have.
+    pub all: bool,
+}
+
 /// How the edge gets to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {

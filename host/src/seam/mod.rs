@@ -25,6 +25,10 @@ pub use link::{Endpoint, Link};
 pub use note::Note;
 pub use wire::Wire;
 
+/// Of what coordinator and nodes say to each other: raised with each change that
+/// an older one would misread.
+pub const REVISION: u32 = 1;
+
 /// Path under which a node serves one server to its coordinator.
 #[must_use]
 pub fn server_path(server: &crate::model::ServerName, tail: &str) -> String {
