@@ -215,7 +215,11 @@ impl Worker {
         if found.node.is_some() || !self.edge.returning.concerns(session.minted_at) {
             return found;
         }
-        self.edge.returning.until(look).await
+        let bound = self.edge.returning.until(|| {
+            let found = look();
+            found.node.is_some().then_some(found)
+        });
+        bound.await.unwrap_or_else(look)
     }
 
     async fn open_again(

@@ -373,13 +373,14 @@ pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, Cal
     }
 }
 
-/// Whether a refused list is announced but not there. Anything else may be over
-/// the next time: an empty list would be believed for good. Servers refuse
-/// templates in many ways, which they announce with resources.
+/// Whether a refused list is announced but not there. A refusal that is not the
+/// server's may be over the next time: an empty list would be believed for good.
+/// Servers refuse what they only announce in many ways; none may cost a server its
+/// tools, so a refusal of those is never believed, and one of the others is.
 fn is_missing(list: List, refusal: Refusal) -> bool {
     match refusal {
         Refusal::NoSuchMethod => true,
-        Refusal::Other => list == List::Templates,
+        Refusal::Other => list != List::Tools,
         Refusal::NotTheServers => false,
     }
 }
