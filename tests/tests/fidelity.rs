@@ -257,6 +257,12 @@ impl Scope {
             let expected = said(text, number);
             let said =
                 if self.single { expected.clone() } else { said(&owned(text), &owned(number)) };
+            // An answer reaches only who has asked.
+            let ask = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#);
+            let answer = r#"{"jsonrpc":"2.0","id":9,"result":{}}"#;
+            let (first, second) = (ask(text), ask(number));
+            self.emitted("9", "events", &[&first, &second, answer]);
+            let _ = self.heard();
             for (said, expected) in said.iter().zip(&expected) {
                 self.send(said).expect(202);
                 let heard = self.heard();

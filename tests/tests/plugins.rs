@@ -32,15 +32,31 @@ fn a_plugin_that_cannot_be_admitted_stops_the_start_and_says_why() {
 }
 
 #[test]
-fn a_plugin_with_a_dormant_fault_serves_every_request() {
-    for fault in ["traps", "loops", "eats-memory", "out-of-range", "overflows-stack", "floods-log"]
-    {
+fn a_fault_of_a_plugin_costs_a_decision_and_no_request() {
+    for (fault, answers) in [
+        ("traps", false),
+        ("loops", false),
+        ("eats-memory", false),
+        ("out-of-range", false),
+        ("overflows-stack", false),
+        ("floods-log", true),
+    ] {
         let cluster = Cluster::of_two_equal_nodes(strategy(&format!("faults/{fault}.wasm")));
-        for _ in 0..5 {
-            let session = cluster.client("/mcp/counter").initialize();
+        let decided = |name: &str| -> u64 {
+            let text = cluster.coordinator.get("/metrics").expect(200).text();
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            value.unwrap_or_else(|| panic!("{name} in {text}"))
+        };
+        // The first are decided by the plugin, the others go wrong.
+        for header in ["none", "fault", "fault", "none"] {
+            let client = cluster.client("/mcp/counter").header("X-Fault", header);
+            let session = client.initialize();
             let first = session.whoami("whoami");
             assert_eq!(session.whoami("whoami"), first, "{fault}");
         }
+        assert!(decided("mooring_strategy_decisions_total") >= 4, "{fault}");
+        let fallbacks = decided("mooring_strategy_fallbacks_total");
+        assert_eq!(fallbacks >= 2, !answers, "{fault}: {fallbacks}");
     }
 }
 

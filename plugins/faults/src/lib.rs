@@ -1,13 +1,16 @@
 //! Strategies that misbehave on purpose: the gateway's tests load them to see
 //! that a fault costs one decision and never a request.
 //!
-//! Each is sound until a session's id starts with "fault", so that it passes
-//! admission first. Those that cannot get past admission say so in their file.
+//! Each is sound until a session's id, or the header `x-fault`, starts with
+//! "fault", so that it passes admission first. Those that cannot get past
+//! admission say so in their file.
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
 
-use mooring_strategies::{ConsistentHash, Decision, Plan, Request, RouteError, Strategy, Topology};
+use mooring_strategies::{
+    ConsistentHash, Decision, Input, Plan, Request, RouteError, Strategy, Topology,
+};
 
 /// How a strategy goes wrong.
 pub trait Fault {
@@ -17,9 +20,8 @@ pub trait Fault {
     fn misbehave() -> Result<Decision, RouteError>;
 
     fn is_due(request: &Request<'_>) -> bool {
-        request
-            .input(0)
-            .is_some_and(|session| session.starts_with("fault"))
+        let mut inputs = request.inputs.iter().flatten();
+        inputs.any(|input| input.starts_with("fault"))
     }
 }
 
@@ -33,7 +35,8 @@ impl<F: Fault> Strategy for Faulty<F> {
     const NAME: &'static str = F::NAME;
 
     fn configure(config_json: &str) -> Result<(Self, Plan), String> {
-        let (sound, plan) = ConsistentHash::configure(config_json)?;
+        let (sound, mut plan) = ConsistentHash::configure(config_json)?;
+        plan.inputs.push(Input::Header("x-fault".to_owned()));
         let fault = PhantomData;
         Ok((Self { sound, fault }, plan))
     }
