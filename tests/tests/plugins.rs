@@ -33,14 +33,8 @@ fn a_plugin_that_cannot_be_admitted_stops_the_start_and_says_why() {
 
 #[test]
 fn a_fault_of_a_plugin_costs_a_decision_and_no_request() {
-    for (fault, answers) in [
-        ("traps", false),
-        ("loops", false),
-        ("eats-memory", false),
-        ("out-of-range", false),
-        ("overflows-stack", false),
-        ("floods-log", true),
-    ] {
+    for fault in ["traps", "loops", "eats-memory", "out-of-range", "overflows-stack", "floods-log"]
+    {
         let cluster = Cluster::of_two_equal_nodes(strategy(&format!("faults/{fault}.wasm")));
         let decided = |name: &str| -> u64 {
             let text = cluster.coordinator.get("/metrics").expect(200).text();
@@ -56,7 +50,7 @@ fn a_fault_of_a_plugin_costs_a_decision_and_no_request() {
         }
         assert!(decided("mooring_strategy_decisions_total") >= 4, "{fault}");
         let fallbacks = decided("mooring_strategy_fallbacks_total");
-        assert_eq!(fallbacks >= 2, !answers, "{fault}: {fallbacks}");
+        assert!(fallbacks >= 2, "{fault}: {fallbacks}");
     }
 }
 
