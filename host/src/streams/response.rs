@@ -11,10 +11,11 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::{Instant, Sleep};
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::methods::List;
 use crate::protocol::{headers, splice, sse};
 use crate::seam::Body;
 
-use super::{Part, Reader, Tag};
+use super::{EventId, Part, Reader, Tag};
 
 /// Silence of a call after which its stream is opened: from then on the client
 /// has an event id, and can come back for the answer.
@@ -148,8 +149,16 @@ impl futures_util::Stream for Events {
         }
         if let Poll::Ready(item) = this.reader.poll_next(cx) {
             this.silence.as_mut().reset(Instant::now() + this.keep_alive);
+            let has_missed = this.reader.take_missed();
             return Poll::Ready(item.map(|item| {
-                sse::event_with_id(&this.tag.id(item.number), &splice::on_one_line(item.message))
+                let number = item.number;
+                let message = splice::on_one_line(item.message);
+                let event = sse::event_with_id(&this.tag.id(number), &message);
+                if has_missed && this.reader.stream().number == EventId::GET {
+                    [lists_changed(&this.tag.id(number - 1)), event].concat().into()
+                } else {
+                    event
+                }
             }));
         }
         if this.silence.as_mut().poll(cx).is_ready() {
@@ -159,6 +168,13 @@ impl futures_util::Stream for Events {
         }
         Poll::Pending
     }
+}
+
+/// For a client that has missed messages of its session: what it knows of the
+/// server's lists may be old.
+fn lists_changed(id: &str) -> Bytes {
+    let changed = List::NOTIFIED.map(|list| jsonrpc::notification(list.changed()));
+    changed.map(|message| sse::event_with_id(id, &message)).concat().into()
 }
 
 #[cfg(test)]
@@ -207,6 +223,31 @@ mod tests {
         let again = text(event_stream(stream.read_after(1), Tag::new(1, 5, None), way)).await;
         assert!(again.starts_with("id: 00000001-5-1\nretry"), "{again}");
         assert!(again.ends_with("data: 2\n\n") && !again.contains("data: 1\n"), "{again}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_reads_its_lists_again() {
+        let stream = Stream::new(EventId::GET, None, Bounds { events: 2, bytes: 99 });
+        stream.publish();
+        let reader = stream.read_on();
+        assert!(!reader.has_gap);
+        for message in ["1", "2", "3", "4"] {
+            stream.put(message.into(), Part::Notice);
+        }
+        stream.end();
+        let text = text(event_stream(reader, Tag::new(1, 0, None), WAY)).await;
+        assert!(!text.contains("data: 2\n"), "{text}");
+        for list in List::NOTIFIED {
+            assert_eq!(text.matches(list.changed()).count(), 1, "{text}");
+        }
+        let told = text.find("list_changed").unwrap();
+        assert!(told < text.find("data: 3\n").unwrap(), "{text}");
+        assert!(text.ends_with("data: 4\n\n"), "{text}");
+        // Who attaches later is told by others.
+        let mut later = stream.read_after(0);
+        assert!(later.has_gap);
+        later.next().await.unwrap();
+        assert!(!later.take_missed());
     }
 
     #[tokio::test(start_paused = true)]

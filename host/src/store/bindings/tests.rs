@@ -1,0 +1,113 @@
+use super::*;
+
+fn node(id: &str) -> NodeId {
+    NodeId::parse(id).unwrap()
+}
+
+fn server() -> ServerName {
+    ServerName::parse("a").unwrap()
+}
+
+#[test]
+fn of_two_first_claims_one_wins_and_both_learn_it() {
+    let bindings = Bindings::new();
+    let session = SessionId::mint();
+    assert_eq!(bindings.claim(session, &server(), None, &node("n1")), node("n1"));
+    assert_eq!(bindings.claim(session, &server(), None, &node("n2")), node("n1"));
+    let moved = bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
+    assert_eq!(moved, node("n2"));
+    assert_eq!((bindings.load("n1"), bindings.load("n2")), (0, 1));
+}
+
+#[test]
+fn the_older_open_wins_between_two_nodes_that_report_one_session() {
+    let bindings = Bindings::new();
+    let session = SessionId::mint();
+    let report = |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at));
+    assert_eq!(report("n1", 20), Report::Taken);
+    assert_eq!(report("n2", 30), Report::Older(node("n1")));
+    assert_eq!(report("n3", 10), Report::Replaced(node("n1")));
+    assert_eq!(bindings.look(session, &server()), Some(node("n3")));
+}
+
+#[test]
+fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
+    let bindings = Bindings::new();
+    let session = SessionId::mint();
+    bindings.claim(session, &server(), None, &node("n2"));
+    let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
+    assert_eq!(report, Report::Older(node("n2")));
+    assert_eq!(bindings.look(session, &server()), Some(node("n2")));
+}
+
+#[test]
+fn a_principal_has_so_many_sessions_and_no_more_until_one_is_gone() {
+    let bindings = Bindings::new();
+    let (one, other) = (Principal::named("one"), Principal::named("other"));
+    let sessions = [SessionId::mint(), SessionId::mint(), SessionId::mint()];
+    assert!(bindings.admit(sessions[0], &one, 1));
+    assert!(!bindings.admit(sessions[1], &one, 1));
+    assert!(bindings.admit(sessions[1], &other, 1));
+    bindings.belongs_to(sessions[0], &one);
+    bindings.forget(sessions[0]);
+    bindings.forget(sessions[0]);
+    assert_eq!(bindings.of_principal(&one), 0);
+    // It comes back, as after a restart: never refused, and counted.
+    bindings.belongs_to(sessions[0], &one);
+    assert!(!bindings.admit(sessions[2], &one, 1));
+    assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
+    std::thread::sleep(Duration::from_millis(3));
+    bindings.sweep(Duration::ZERO);
+    assert!(bindings.admit(sessions[2], &one, 1));
+}
+
+#[test]
+fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
+    let bindings = Bindings::new();
+    let session = SessionId::mint();
+    let was_open = || bindings.was_open(session, &server());
+    bindings.claim(session, &server(), None, &node("n1"));
+    assert!(!was_open(), "it was only chosen");
+    bindings.release(session, &server(), &node("n1"));
+    bindings.claim(session, &server(), None, &node("n1"));
+    assert!(!was_open());
+    bindings.opened(session, &server(), &node("n2"));
+    assert!(!was_open(), "another node's");
+    bindings.opened(session, &server(), &node("n1"));
+    assert!(bindings.get(session, &server()).unwrap().was_open);
+    bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
+    assert!(bindings.get(session, &server()).unwrap().was_open);
+    bindings.release(session, &server(), &node("n2"));
+    assert!(was_open() && bindings.get(session, &server()).is_none());
+    bindings.claim(session, &server(), None, &node("n1"));
+    assert!(bindings.get(session, &server()).unwrap().was_open);
+}
+
+#[test]
+fn what_is_held_is_not_swept_however_long_it_is_silent() {
+    let bindings = Arc::new(Bindings::new());
+    let session = SessionId::mint();
+    bindings.claim(session, &server(), None, &node("n1"));
+    let held = bindings.hold(session);
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(bindings.sweep(Duration::ZERO), 0);
+    drop(held);
+    assert_eq!(bindings.sweep(Duration::from_millis(20)), 0, "the idle time begins");
+    let held = bindings.hold(session);
+    bindings.forget(session);
+    drop(held);
+    assert!(bindings.record(session).is_none());
+}
+
+#[test]
+fn what_is_not_used_is_swept_and_counted_off() {
+    let bindings = Bindings::new();
+    let session = SessionId::mint();
+    bindings.claim(session, &server(), None, &node("n1"));
+    assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
+    assert_eq!(bindings.sessions(), 1);
+    std::thread::sleep(Duration::from_millis(3));
+    assert_eq!(bindings.sweep(Duration::ZERO), 1);
+    assert_eq!((bindings.sessions(), bindings.load("n1")), (0, 0));
+    assert_eq!(bindings.get(session, &server()), None);
+}
