@@ -232,16 +232,21 @@ impl Host {
         told.send_replace(Some(outcome));
     }
 
+    /// The session's instance, once it is open; else what is answered.
+    async fn in_hand(&self, key: &Key) -> Result<InHand, Response<Body>> {
+        match self.shared.table.ready(key) {
+            Ready::Here(instance) => Ok(instance),
+            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
+            Ready::Gone => Err(unknown_session()),
+        }
+    }
+
     /// Takes the body out of the request: another owner would make the future larger,
     /// which is made for every call.
     async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
-        let instance = match self.shared.table.ready(&key) {
-            Ready::Here(instance) => instance,
-            Ready::Opening(opened) => match Box::pin(self.opened(&key, opened)).await {
-                Ok(instance) => instance,
-                Err(response) => return response,
-            },
-            Ready::Gone => return unknown_session(),
+        let instance = match self.in_hand(&key).await {
+            Ok(instance) => instance,
+            Err(response) => return response,
         };
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
@@ -309,13 +314,9 @@ impl Host {
     }
 
     async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
-        let instance = match self.shared.table.ready(&key) {
-            Ready::Here(instance) => instance,
-            Ready::Opening(opened) => match Box::pin(self.opened(&key, opened)).await {
-                Ok(instance) => instance,
-                Err(response) => return response,
-            },
-            Ready::Gone => return unknown_session(),
+        let instance = match self.in_hand(&key).await {
+            Ok(instance) => instance,
+            Err(response) => return response,
         };
         let last = request.get(headers::LAST_EVENT_ID);
         instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await

@@ -201,13 +201,13 @@ impl RemoteHttp {
                 return self.refused(about, status, b"");
             }
             if headers::is_type(response.headers(), headers::EVENT_STREAM) {
-                return self.stream(call, response.into_body(), about, takes_events).await;
+                return self.stream(call, Source::Stream(response.into_body()), about, takes_events).await;
             }
             if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
             }
             if messages.len() == 1 && begins_a_batch(response.body()) {
-                return self.unpacked(call, response.into_body(), about, takes_events).await;
+                return self.stream(call, Source::Json(response.into_body()), about, takes_events).await;
             }
             return relayed(response);
         }
@@ -221,11 +221,13 @@ impl RemoteHttp {
         self.refused(about, status, &text)
     }
 
-    /// Reads the upstream's stream into one of ours, which the client can resume.
+    /// Reads what the upstream sends into a stream of ours, which the client can
+    /// resume: its event stream, or a batch as the answer to one message, which
+    /// clients of later revisions do not take.
     async fn stream(
         &self,
         call: Call<'_>,
-        body: Body,
+        source: Source,
         about: &Envelope<'_>,
         takes_events: bool,
     ) -> Response<Body> {
@@ -234,25 +236,7 @@ impl RemoteHttp {
             Err(refused) => return self.runs_apart(about, refused),
         };
         let reader = stream.read_on();
-        call.read(Source::Stream(body), &stream);
-        self.respond(OPEN_AFTER, reader, about, takes_events).await
-    }
-
-    /// A batch as the answer to one message, which clients of later revisions do not
-    /// take: its messages one by one.
-    async fn unpacked(
-        &self,
-        call: Call<'_>,
-        body: Body,
-        about: &Envelope<'_>,
-        takes_events: bool,
-    ) -> Response<Body> {
-        let stream = match call.adopt() {
-            Ok(stream) => stream,
-            Err(refused) => return self.runs_apart(about, refused),
-        };
-        let reader = stream.read_on();
-        call.read(Source::Json(body), &stream);
+        call.read(source, &stream);
         self.respond(OPEN_AFTER, reader, about, takes_events).await
     }
 
