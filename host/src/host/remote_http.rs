@@ -201,13 +201,17 @@ impl RemoteHttp {
                 return self.refused(about, status, b"");
             }
             if headers::is_type(response.headers(), headers::EVENT_STREAM) {
-                return self.stream(call, Source::Stream(response.into_body()), about, takes_events).await;
+                return self
+                    .stream(call, Source::Stream(response.into_body()), about, takes_events)
+                    .await;
             }
             if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
             }
             if messages.len() == 1 && begins_a_batch(response.body()) {
-                return self.stream(call, Source::Json(response.into_body()), about, takes_events).await;
+                return self
+                    .stream(call, Source::Json(response.into_body()), about, takes_events)
+                    .await;
             }
             return relayed(response);
         }
