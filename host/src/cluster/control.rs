@@ -344,13 +344,9 @@ impl Control {
 async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::DELETE;
-    request.extensions_mut().insert(Facts {
-        session,
-        principal: Principal::anonymous(),
-        open: None,
-    });
+    let facts = Facts { session, principal: Principal::anonymous(), open: None };
     // If it is gone, so is the session.
-    let _ = link.call(reach, server, request).await;
+    let _ = link.call(reach, server, facts, request).await;
 }
 
 async fn fetch(link: &Link, url: &str, path: &str, limit: usize) -> Result<Bytes, String> {

@@ -80,8 +80,7 @@ impl NodeRoutes {
                     return refuse(StatusCode::BAD_REQUEST, "the session's headers are missing");
                 };
                 headers::strip_all_but_clients(request.headers_mut());
-                request.extensions_mut().insert(facts);
-                endpoint.call(server, request).await
+                endpoint.call(server, facts, request).await
             }
             _ => refuse(StatusCode::NOT_FOUND, "no such path below /cluster/servers/"),
         }

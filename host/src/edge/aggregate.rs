@@ -314,8 +314,8 @@ impl Worker {
         outgoing: &Outgoing,
         client: Option<&Context>,
     ) {
-        let request = self.request_for(node, server, session, outgoing, client);
-        let call = self.call(node, server, request);
+        let request = self.request_for(node, server, outgoing, client);
+        let call = self.call(node, server, session.facts(), request);
         match tokio::time::timeout(TELL_TIMEOUT, call).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => tracing::debug!(node = %node.id, server = %server, "{failure}"),

@@ -74,8 +74,8 @@ impl Worker {
         outgoing: &Outgoing,
         id: &str,
     ) -> Option<Bytes> {
-        let request = self.request_for(node, server, session, outgoing, None);
-        let response = self.call(node, server, request).await.ok()?;
+        let request = self.request_for(node, server, outgoing, None);
+        let response = self.call(node, server, session.facts(), request).await.ok()?;
         let limit = self.edge.config.line;
         if !is_stream(&response) {
             return collect(response.into_body(), limit).await.ok();

@@ -17,7 +17,7 @@ use crate::protocol::headers;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, Target};
-use crate::seam::{Body, Facts, Failure, Handshake, Note, Outcome};
+use crate::seam::{Body, Failure, Handshake, Note, Outcome};
 use crate::streams::EventId;
 use crate::streams::response::too_late;
 
@@ -55,13 +55,12 @@ pub struct Delivered {
 }
 
 impl Worker {
-    /// The request for a replica: the message, the session's facts, and of the
-    /// client's headers those that the operator lets through to this server.
+    /// The request for a replica: the message, and of the client's headers those
+    /// that the operator lets through to this server.
     pub(super) fn request_for(
         &self,
         node: &Node,
         server: &ServerName,
-        session: &Session,
         outgoing: &Outgoing,
         client: Option<&Context>,
     ) -> Request<Body> {
@@ -78,8 +77,6 @@ impl Worker {
             headers.insert(headers::LAST_EVENT_ID, id.clone());
         }
         let_through(node, server, client, headers);
-        let facts = Facts { session: session.id, principal: session.principal.clone(), open: None };
-        request.extensions_mut().insert(facts);
         request
     }
 
@@ -112,8 +109,8 @@ impl Worker {
                     opened.node
                 }
             };
-            let request = self.request_for(&node, server, session, outgoing, Some(context));
-            match self.call(&node, server, request).await {
+            let request = self.request_for(&node, server, outgoing, Some(context));
+            match self.call(&node, server, session.facts(), request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
                     Some(Outcome::UnknownSession)
                         if (was_open || session.is_of_one) && self.ends_when_lost(server) =>
@@ -181,8 +178,8 @@ impl Worker {
         };
         let Holding { node, was_open } = self.holder(session, server, &[]).await;
         if let Some(node) = node {
-            let get = self.request_for(&node, server, session, outgoing, Some(context));
-            match self.call(&node, server, get).await {
+            let get = self.request_for(&node, server, outgoing, Some(context));
+            match self.call(&node, server, session.facts(), get).await {
                 Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
                 Ok(_) => {}
                 Err(Failure::NotSent(reason)) => self.suspect(&node.id, &reason),

@@ -40,8 +40,8 @@ impl Worker {
             let lives = node.health.serves() && node.servers.contains_key(server);
             lives.then(|| Arc::clone(node))?
         };
-        let request = self.request_for(&node, server, session, outgoing, None);
-        let response = self.call(&node, server, request).await.ok()?;
+        let request = self.request_for(&node, server, outgoing, None);
+        let response = self.call(&node, server, session.facts(), request).await.ok()?;
         Outcome::read(response.headers()).is_none().then_some(response)
     }
 }

@@ -36,9 +36,9 @@ impl Worker {
                 return Err(refusal);
             }
         };
-        let mut request = self.request_for(&node, server, session, outgoing, Some(context));
+        let mut request = self.request_for(&node, server, outgoing, Some(context));
         *request.body_mut() = body;
-        let sent = self.call(&node, server, request).await;
+        let sent = self.call(&node, server, session.facts(), request).await;
         // A body that broke off is the client's doing, not the node's.
         match cut.why() {
             Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),

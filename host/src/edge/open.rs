@@ -138,14 +138,9 @@ impl Worker {
             && (session.is_of_one || self.edge.bindings.was_open(session.id, server));
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
-        let facts = Facts {
-            session: session.id,
-            principal: session.principal.clone(),
-            open: Some(handshake),
-        };
-        request.extensions_mut().insert(facts);
+        let facts = Facts { open: Some(handshake), ..session.facts() };
         let_through(node, server, Some(context), request.headers_mut());
-        let response = match self.call(node, server, request).await {
+        let response = match self.call(node, server, facts, request).await {
             Ok(response) => response,
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
                 self.suspect(&node.id, &why);

@@ -8,6 +8,7 @@ use crate::protocol::headers;
 use crate::protocol::initialize::{ClientSet, Params};
 use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
+use crate::seam::Facts;
 
 use super::Edge;
 use super::classify;
@@ -34,6 +35,12 @@ impl Session {
         let version = Version::ASSUMED;
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
         Self { id, minted_at, principal, version, params, is_of_one }
+    }
+
+    /// What a host must know of it beside a message.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts { session: self.id, principal: self.principal.clone(), open: None }
     }
 
     /// The session of a request's header. `None` if the header is missing.

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use tokio::time::{Instant, Sleep};
 
 use crate::model::{Health, Node, NodeId, Reach, ServerName, Topology};
-use crate::seam::{Body, Failure};
+use crate::seam::{Body, Facts, Failure};
 
 use super::Worker;
 use super::messages::is_stream;
@@ -56,24 +56,26 @@ impl Worker {
         &self,
         node: &Node,
         server: &ServerName,
+        facts: Facts,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         if node.reach == Reach::Local {
-            return Ok(self.link.here(server, request).await);
+            return Ok(self.link.here(server, facts, request).await);
         }
         // Boxed, so that calls in this process do not carry it about.
-        Box::pin(self.call_far(node, server, request)).await
+        Box::pin(self.call_far(node, server, facts, request)).await
     }
 
     async fn call_far(
         &self,
         node: &Node,
         server: &ServerName,
+        facts: Facts,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         let response = tokio::select! {
             biased;
-            answered = self.link.call(&node.reach, server, request) => answered?,
+            answered = self.link.call(&node.reach, server, facts, request) => answered?,
             () = Vigil::over(self, &node.id) => {
                 return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
             }

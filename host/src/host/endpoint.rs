@@ -132,10 +132,14 @@ impl Host {
         Self { shared, pool }
     }
 
-    async fn answer(&self, server: ServerName, mut request: Request<Body>) -> Response<Body> {
-        let Some(facts) = request.extensions().get::<Facts>().cloned() else {
-            return plain(StatusCode::BAD_REQUEST, "the session's headers are missing");
-        };
+    /// Takes out of the request what it needs: another owner would make the future
+    /// larger, which is made for every call. What is rare is boxed for the same reason.
+    async fn answer(
+        &self,
+        server: ServerName,
+        facts: Facts,
+        request: &mut Request<Body>,
+    ) -> Response<Body> {
         if !self.shared.config.servers.contains_key(&server) {
             let mut response = plain(
                 StatusCode::NOT_FOUND,
@@ -147,15 +151,12 @@ impl Host {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                Box::pin(self.open(key, facts.principal, handshake, request)).await
+                Box::pin(self.open(key, facts.principal, handshake, take(request))).await
             }
-            (None, &Method::POST) => self.post(key, &mut request).await,
-            (None, &Method::GET) => {
-                let (parts, _) = request.into_parts();
-                self.listen(key, &parts.headers).await
-            }
+            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
-                self.shared.close(&key, &self.pool).await;
+                Box::pin(self.shared.close(&key, &self.pool)).await;
                 Response::new(Body::Empty)
             }
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served here"),
@@ -241,8 +242,6 @@ impl Host {
         }
     }
 
-    /// Takes the body out of the request: another owner would make the future larger,
-    /// which is made for every call.
     async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
         let instance = match self.in_hand(&key).await {
             Ok(instance) => instance,
@@ -256,7 +255,8 @@ impl Host {
         };
         let forwarded = &forwarded;
         if instance.takes_batches()
-            && let Some(response) = self.batch(&instance, &message, accepts.events, forwarded).await
+            && let Some(response) =
+                Box::pin(self.batch(&instance, &message, accepts.events, forwarded)).await
         {
             return response;
         }
@@ -360,8 +360,13 @@ struct Asked {
 }
 
 impl Endpoint for Host {
-    fn call(&self, server: ServerName, request: Request<Body>) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(self.answer(server, request))
+    fn call(
+        &self,
+        server: ServerName,
+        facts: Facts,
+        mut request: Request<Body>,
+    ) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async move { self.answer(server, facts, &mut request).await })
     }
 
     fn catalog(

@@ -179,6 +179,7 @@ impl RemoteHttp {
         }
         let mut call = Call::new(session, pool, &requests);
         let request = session.caller.message(None, body, forwarded);
+        // What is rare below is boxed: this future is made for every call.
         let response = match call.send(request).await {
             Head::Came(response) => response,
             Head::Failed(failure) => {
@@ -190,7 +191,7 @@ impl RemoteHttp {
                 return self.unreachable(about, &failure);
             }
             Head::Expired(expired) => return self.expired(pool, about, &expired),
-            Head::Late => return self.late(call, about, takes_events).await,
+            Head::Late => return Box::pin(self.late(call, about, takes_events)).await,
         };
         let status = response.status();
         if status.is_success() {
@@ -201,21 +202,19 @@ impl RemoteHttp {
                 return self.refused(about, status, b"");
             }
             if headers::is_type(response.headers(), headers::EVENT_STREAM) {
-                return self
-                    .stream(call, Source::Stream(response.into_body()), about, takes_events)
-                    .await;
+                let source = Source::Stream(response.into_body());
+                return Box::pin(self.stream(call, source, about, takes_events)).await;
             }
             if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
             }
             if messages.len() == 1 && begins_a_batch(response.body()) {
-                return self
-                    .stream(call, Source::Json(response.into_body()), about, takes_events)
-                    .await;
+                let source = Source::Json(response.into_body());
+                return Box::pin(self.stream(call, source, about, takes_events)).await;
             }
             return relayed(response);
         }
-        let text = remote_errors::text(response).await;
+        let text = Box::pin(remote_errors::text(response)).await;
         if session.is_forgotten_by(status, &text)
             && !remote_errors::is_answer(&text, about.id_text())
         {

@@ -143,12 +143,10 @@ fn is_refused(parameters: &str) -> bool {
 #[must_use]
 pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
-    // Mostly it is just that.
-    value.as_bytes() == expect.as_bytes()
-        || value
-            .to_str()
-            .map(|value| value.split(';').next().unwrap_or("").trim())
-            .is_ok_and(|kind| kind.eq_ignore_ascii_case(expect))
+    let value = value.as_bytes().trim_ascii_start();
+    let Some((kind, rest)) = value.split_at_checked(expect.len()) else { return false };
+    kind.eq_ignore_ascii_case(expect.as_bytes())
+        && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
 }
 
 /// The first cookie of that name in the request's `Cookie` headers.

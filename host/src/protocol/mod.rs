@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod headers;
+pub mod http1;
 pub mod initialize;
 pub mod jsonrpc;
 pub mod methods;

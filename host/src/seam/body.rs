@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::protocol::request_id::RequestId;
 
+use super::exchange::Received;
+
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request body that is being sent on ended before its end.
@@ -66,9 +68,11 @@ pub enum Body {
     Full(Bytes),
     /// A connection's bytes as they come.
     Incoming(Incoming),
-    /// The same with what ends with them: most bodies on the data path are that,
-    /// and a box less each.
-    Lent(Incoming, Option<Guard>),
+    /// The same of a connection that this process has opened.
+    Received(Box<Received>),
+    /// All of it, with what ends with it: most bodies on the data path are that, and
+    /// a box less each.
+    Held(Bytes, Option<Guard>),
     /// Written by another task; ends when its sender is dropped.
     Channel(mpsc::Receiver<Bytes>),
     /// Made piece by piece.
@@ -89,8 +93,8 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Empty => f.write_str("Empty"),
-            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
-            Self::Incoming(_) | Self::Lent(..) => f.write_str("Incoming"),
+            Self::Full(bytes) | Self::Held(bytes, _) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Incoming(_) | Self::Received(_) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
             Self::Begun(..) => f.write_str("Begun"),
@@ -133,7 +137,7 @@ impl Body {
     #[must_use]
     pub fn beginning(&self) -> &[u8] {
         match self {
-            Self::Full(bytes) | Self::Begun(bytes, _) => bytes,
+            Self::Full(bytes) | Self::Held(bytes, _) | Self::Begun(bytes, _) => bytes,
             _ => b"",
         }
     }
@@ -167,8 +171,8 @@ impl Body {
     #[must_use]
     pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
         match self {
-            Self::Incoming(body) => Self::Lent(body, Some(Box::new(guard))),
-            Self::Lent(body, before) => Self::Lent(body, Some(Box::new((before, guard)))),
+            Self::Full(bytes) => Self::Held(bytes, Some(Box::new(guard))),
+            Self::Held(bytes, before) => Self::Held(bytes, Some(Box::new((before, guard)))),
             other => Self::Guarded(Box::new(other), Some(Box::new(guard))),
         }
     }
@@ -198,13 +202,13 @@ impl http_body::Body for Body {
             Self::Incoming(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
             }
-            Self::Lent(body, guard) => {
-                let polled = Pin::new(body).poll_frame(cx);
-                if matches!(polled, Poll::Ready(None)) {
-                    *guard = None;
-                }
-                polled.map(|frame| frame.map(|f| f.map_err(Into::into)))
-            }
+            Self::Received(body) => body.poll(cx),
+            Self::Held(bytes, guard) => Poll::Ready(if bytes.is_empty() {
+                *guard = None;
+                None
+            } else {
+                Some(Ok(Frame::data(std::mem::take(bytes))))
+            }),
             Self::Channel(receiver) => {
                 receiver.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
             }
@@ -271,8 +275,9 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
-            Self::Incoming(body) | Self::Lent(body, _) => body.is_end_stream(),
+            Self::Full(bytes) | Self::Held(bytes, _) => bytes.is_empty(),
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Received(body) => body.is_over(),
             Self::Channel(_)
             | Self::Stream(_)
             | Self::Begun(..)
@@ -286,8 +291,9 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Incoming(body) | Self::Lent(body, _) => body.size_hint(),
+            Self::Full(bytes) | Self::Held(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(body) => body.size_hint(),
+            Self::Received(body) => body.size_hint(),
             Self::Begun(head, rest) => {
                 let rest = rest.size_hint();
                 let length = head.len() as u64;

@@ -13,9 +13,14 @@ use super::{Body, Facts, Failure, Pool, Target};
 
 /// The host part, as the edge sees it: one MCP endpoint per server.
 ///
-/// The request carries [`Facts`] as an extension; its URI is not looked at.
+/// The request's URI is not looked at.
 pub trait Endpoint: Send + Sync {
-    fn call(&self, server: ServerName, request: Request<Body>) -> BoxFuture<'_, Response<Body>>;
+    fn call(
+        &self,
+        server: ServerName,
+        facts: Facts,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Response<Body>>;
 
     /// The catalogue of one server for one set of client capabilities. With a
     /// session: what its own instance offers, or 204 if that is the same.
@@ -96,9 +101,10 @@ impl Link {
     pub fn here(
         &self,
         server: &ServerName,
+        facts: Facts,
         request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>> {
-        self.local.call(server.clone(), request)
+        self.local.call(server.clone(), facts, request)
     }
 
     /// One exchange with a server's replica.
@@ -110,14 +116,13 @@ impl Link {
         &self,
         reach: &Reach,
         server: &ServerName,
+        facts: Facts,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         match reach {
-            Reach::Local => Ok(self.here(server, request).await),
+            Reach::Local => Ok(self.here(server, facts, request).await),
             Reach::Remote(base) => {
-                if let Some(facts) = request.extensions_mut().remove::<Facts>() {
-                    facts.write(request.headers_mut());
-                }
+                facts.write(request.headers_mut());
                 let place = self.places.of(base, server);
                 self.send(place.ok_or_else(|| no_url(base))?, request).await
             }

@@ -7,22 +7,26 @@
 //! ```
 //!
 //! What the host must know beyond the client's message are the [`Facts`]: an
-//! extension inside the process, `mooring-*` headers between processes. What
+//! argument inside the process, `mooring-*` headers between processes. What
 //! became of a message that got no answer is the [`Outcome`]; only that decides
 //! whether the edge may send it again.
 
 mod body;
-mod dial;
+mod channel;
+mod exchange;
 mod facts;
 mod link;
 mod note;
+mod pool;
+mod target;
 mod wire;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
-pub use dial::{Connection, Failure, Pool, Target, Unanswered};
 pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
 pub use note::Note;
+pub use pool::{Connection, Failure, Pool, Unanswered};
+pub use target::Target;
 pub use wire::Wire;
 
 /// Of what coordinator and nodes say to each other: raised with each change that

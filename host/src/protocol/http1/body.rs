@@ -1,0 +1,250 @@
+//! Where the body of a response ends, and what of it is data (RFC 9112 §7.1).
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::Fault;
+
+/// Chunk extensions and trailers of one body, which nobody reads.
+const MAX_BESIDE: usize = 16 * 1024;
+
+/// What is left of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoder {
+    Length(u64),
+    Chunked(Chunks),
+    /// As much as comes.
+    UntilClose,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunks {
+    state: State,
+    beside: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The number so far, and whether there is a digit of it.
+    Size(u64, bool),
+    /// The rest of the line with the size.
+    Extension(u64),
+    /// After that line's CR.
+    SizeEnd(u64),
+    Data(u64),
+    /// After the data.
+    Cr,
+    Lf,
+    /// At the beginning of a line after the last chunk, or in it.
+    Trailer {
+        is_empty: bool,
+    },
+    /// After a CR there.
+    TrailerEnd {
+        is_empty: bool,
+    },
+    Over,
+}
+
+/// What the next bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    Data(Bytes),
+    /// More has to be read.
+    Part,
+    Over,
+}
+
+impl Decoder {
+    #[must_use]
+    pub fn length(length: u64) -> Self {
+        Self::Length(length)
+    }
+
+    #[must_use]
+    pub fn chunked() -> Self {
+        Self::Chunked(Chunks { state: State::Size(0, false), beside: 0 })
+    }
+
+    /// Whether nothing more can come, whatever is read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunks) => chunks.state == State::Over,
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Takes the next data out of what was read.
+    ///
+    /// # Errors
+    /// [`Fault`], after which the connection is of no use.
+    pub fn take(&mut self, read: &mut BytesMut) -> Result<Step, Fault> {
+        match self {
+            Self::Length(0) => Ok(Step::Over),
+            _ if read.is_empty() => Ok(if self.is_over() { Step::Over } else { Step::Part }),
+            Self::Length(left) => Ok(Step::Data(up_to(left, read))),
+            Self::UntilClose => Ok(Step::Data(read.split().freeze())),
+            Self::Chunked(chunks) => chunks.take(read),
+        }
+    }
+}
+
+/// At most what is left, which becomes less.
+fn up_to(left: &mut u64, read: &mut BytesMut) -> Bytes {
+    let length = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
+    *left -= length as u64;
+    read.split_to(length).freeze()
+}
+
+impl Chunks {
+    fn take(&mut self, read: &mut BytesMut) -> Result<Step, Fault> {
+        loop {
+            if let State::Data(left) = &mut self.state {
+                if read.is_empty() {
+                    return Ok(Step::Part);
+                }
+                let data = up_to(left, read);
+                if *left == 0 {
+                    self.state = State::Cr;
+                    self.finish(read)?;
+                }
+                return Ok(Step::Data(data));
+            }
+            if self.state == State::Over {
+                return Ok(Step::Over);
+            }
+            let Some(byte) = read.first().copied() else { return Ok(Step::Part) };
+            self.state = self.after(byte)?;
+            read.advance(1);
+        }
+    }
+
+    /// Goes on to the next data, so that who has the last of it knows.
+    fn finish(&mut self, read: &mut BytesMut) -> Result<(), Fault> {
+        while !matches!(self.state, State::Data(_) | State::Over) {
+            let Some(byte) = read.first().copied() else { break };
+            self.state = self.after(byte)?;
+            read.advance(1);
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, byte: u8) -> Result<State, Fault> {
+        let sized = |size: u64| match size {
+            0 => State::Trailer { is_empty: true },
+            size => State::Data(size),
+        };
+        Ok(match (self.state, byte) {
+            (State::Size(size, has_digits), _) => match char::from(byte).to_digit(16) {
+                Some(digit) => {
+                    let size = size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
+                    State::Size(size.ok_or(Fault::Chunk)?, true)
+                }
+                None if !has_digits => return Err(Fault::Chunk),
+                None => match byte {
+                    b'\r' => State::SizeEnd(size),
+                    b';' | b' ' | b'\t' => State::Extension(size),
+                    _ => return Err(Fault::Chunk),
+                },
+            },
+            (State::Extension(size), b'\r') => State::SizeEnd(size),
+            (State::Extension(_), b'\n') => return Err(Fault::Chunk),
+            (State::Extension(size), _) => {
+                self.count()?;
+                State::Extension(size)
+            }
+            (State::SizeEnd(size), b'\n') => sized(size),
+            (State::Cr, b'\r') => State::Lf,
+            (State::Lf, b'\n') => State::Size(0, false),
+            (State::Trailer { is_empty }, b'\r') => State::TrailerEnd { is_empty },
+            (State::Trailer { .. }, b'\n') => return Err(Fault::Chunk),
+            (State::Trailer { .. }, _) => {
+                self.count()?;
+                State::Trailer { is_empty: false }
+            }
+            (State::TrailerEnd { is_empty: true }, b'\n') => State::Over,
+            (State::TrailerEnd { is_empty: false }, b'\n') => State::Trailer { is_empty: true },
+            _ => return Err(Fault::Chunk),
+        })
+    }
+
+    fn count(&mut self) -> Result<(), Fault> {
+        self.beside += 1;
+        if self.beside > MAX_BESIDE { Err(Fault::LargeChunkHead(MAX_BESIDE)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The data, what was left, and whether the end came.
+    fn decoded(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, bool), Fault> {
+        let (mut read, mut data) = (BytesMut::new(), Vec::new());
+        for piece in pieces {
+            read.extend_from_slice(piece);
+            while let Step::Data(more) = decoder.take(&mut read)? {
+                assert!(!more.is_empty());
+                data.extend_from_slice(&more);
+            }
+        }
+        Ok((data, read.to_vec(), decoder.is_over()))
+    }
+
+    #[test]
+    fn a_length_is_a_length() {
+        let over = decoded(Decoder::length(4), &[b"ab", b"cdef"]).unwrap();
+        assert_eq!(over, (b"abcd".to_vec(), b"ef".to_vec(), true));
+        let short = decoded(Decoder::length(4), &[b"ab"]).unwrap();
+        assert_eq!(short, (b"ab".to_vec(), vec![], false));
+        let all = decoded(Decoder::UntilClose, &[b"ab", b"cd"]).unwrap();
+        assert_eq!(all, (b"abcd".to_vec(), vec![], false));
+    }
+
+    #[test]
+    fn chunks_are_put_together_wherever_they_are_cut() {
+        let text =
+            b"4;name=\"x\"\r\nWiki\r\n5 \r\npedia\r\nA\r\n 012345678\r\n0\r\nT: x\r\n\r\nnext";
+        let whole = decoded(Decoder::chunked(), &[text]).unwrap();
+        assert_eq!(whole, (b"Wikipedia 012345678".to_vec(), b"next".to_vec(), true));
+        for step in 1..10 {
+            let pieces: Vec<&[u8]> = text.chunks(step).collect();
+            assert_eq!(decoded(Decoder::chunked(), &pieces).unwrap(), whole, "{step}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_known_with_the_last_data() {
+        let mut read = BytesMut::from(&b"1\r\nx\r\n0\r\n\r\n"[..]);
+        let mut decoder = Decoder::chunked();
+        assert_eq!(decoder.take(&mut read), Ok(Step::Data("x".into())));
+        assert!(decoder.is_over());
+        assert!(read.is_empty());
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for text in [
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "1\n",
+            "1;a\nb",
+            "1\rx",
+            "1\r\nxy\r\n",
+            "1\r\nx\n",
+            "10000000000000000\r\n",
+            "0\r\n\n",
+            "0\r\n\rx",
+        ] {
+            let refused = decoded(Decoder::chunked(), &[text.as_bytes()]);
+            assert_eq!(refused, Err(Fault::Chunk), "{text:?}");
+        }
+        for (before, repeated) in [("1;", "x"), ("0\r\n", "T: x\r\n")] {
+            let text = format!("{before}{}", repeated.repeat(20_000));
+            let refused = decoded(Decoder::chunked(), &[text.as_bytes()]);
+            assert_eq!(refused, Err(Fault::LargeChunkHead(MAX_BESIDE)));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The head of a request.
+
+use std::io::Write as _;
+
+use http::{HeaderName, Request, header};
+
+/// How the receiver knows where the body ends (RFC 9112 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// No body, and no word about it.
+    Nothing,
+    Length(u64),
+    Chunked,
+}
+
+/// Of one connection only, or said by the framing: never what somebody else's
+/// request had (RFC 9110 §7.6.1).
+const OWN: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+const KEEP_ALIVE: &str = "keep-alive";
+
+/// Appends it. The URI is path and query.
+pub fn head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    out.extend_from_slice(request.method().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in request.headers() {
+        if OWN.contains(name) || name.as_str() == KEEP_ALIVE {
+            continue;
+        }
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    match framing {
+        Framing::Nothing => {}
+        Framing::Length(length) => {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "content-length: {length}\r\n");
+        }
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_has_what_was_asked_and_one_framing() {
+        let request = Request::post("/mcp?x=1")
+            .header("host", "one:80")
+            .header("x-two", "a")
+            .header("x-two", "b")
+            .header("content-length", "7")
+            .header("transfer-encoding", "chunked")
+            .header("connection", "close")
+            .header("keep-alive", "5")
+            .body(())
+            .unwrap();
+        for (framing, said) in [
+            (Framing::Nothing, ""),
+            (Framing::Length(12), "content-length: 12\r\n"),
+            (Framing::Chunked, "transfer-encoding: chunked\r\n"),
+        ] {
+            let mut out = b"before".to_vec();
+            head(&mut out, &request, framing);
+            let expected = format!(
+                "beforePOST /mcp?x=1 HTTP/1.1\r\nhost: one:80\r\nx-two: a\r\nx-two: b\r\n{said}\r\n"
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_path_asks_for_the_root() {
+        let mut out = Vec::new();
+        head(&mut out, &Request::get("").body(()).unwrap_or_default(), Framing::Nothing);
+        assert!(out.starts_with(b"GET / HTTP/1.1\r\n"));
+    }
+}

@@ -1,0 +1,291 @@
+//! The head of a response, and what it says about the body.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+
+use super::{Decoder, Fault};
+
+/// Status line and fields.
+pub const MAX_HEAD: usize = 64 * 1024;
+const MAX_FIELDS: usize = 256;
+/// What goes before the response (RFC 9110 §15.2) is skipped so many times.
+const MAX_INTERIM: u32 = 16;
+
+/// A response without its body.
+#[derive(Debug)]
+pub struct Head {
+    pub response: Response<()>,
+    pub body: Decoder,
+    /// Whether the connection may serve another request afterwards.
+    pub keeps: bool,
+}
+
+/// Looks for a head in what has been read so far.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Of the bytes, these have no end in them.
+    searched: usize,
+    interim: u32,
+}
+
+impl Scan {
+    /// Takes the head of the response to a request of this method out of what was
+    /// read. None if more has to be read.
+    ///
+    /// # Errors
+    /// [`Fault`], after which the connection is of no use.
+    pub fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fault> {
+        loop {
+            let Some(end) = self.end(read) else {
+                return if read.len() > MAX_HEAD { Err(Fault::LargeHead) } else { Ok(None) };
+            };
+            if end > MAX_HEAD {
+                return Err(Fault::LargeHead);
+            }
+            let head = parsed(read.split_to(end).freeze(), method)?;
+            *self = Self { searched: 0, interim: self.interim + 1 };
+            match head.response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => return Err(Fault::Upgrade),
+                status if !status.is_informational() => return Ok(Some(head)),
+                _ if self.interim > MAX_INTERIM => {
+                    return Err(Fault::Malformed("it is announced without end".to_owned()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Where an empty line ends. A line may end with LF alone (RFC 9112 §2.2).
+    fn end(&mut self, read: &[u8]) -> Option<usize> {
+        for at in memchr::memchr_iter(b'\n', read.get(self.searched..)?) {
+            let next = self.searched + at + 1;
+            match read.get(next..)? {
+                [b'\n', ..] => return Some(next + 1),
+                [b'\r', b'\n', ..] => return Some(next + 2),
+                [] | [b'\r'] => {
+                    self.searched = next - 1;
+                    return None;
+                }
+                _ => {}
+            }
+        }
+        self.searched = read.len();
+        None
+    }
+}
+
+fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut found = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut found, &bytes, &mut fields)
+        .map_err(|error| Fault::Malformed(error.to_string()))?;
+    if parsed != httparse::Status::Complete(bytes.len()) {
+        return Err(Fault::Malformed("its head is no head".to_owned()));
+    }
+    let malformed = |what: &str| Fault::Malformed(format!("its {what} is malformed"));
+    let status = found.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let status = status.ok_or_else(|| malformed("status"))?;
+    let mut headers = HeaderMap::with_capacity(found.headers.len());
+    for field in found.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let name = name.map_err(|_| malformed("field name"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| malformed("field value"))?);
+    }
+    let is_11 = found.version == Some(1);
+    let body = framing(method, status, &headers)?;
+    let keeps = stays_open(is_11, &headers) && !matches!(body, Decoder::UntilClose);
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.version_mut() = if is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
+    *response.headers_mut() = headers;
+    Ok(Head { response, body, keeps })
+}
+
+/// RFC 9112 §6.3.
+fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Decoder, Fault> {
+    if *method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
+        return Ok(Decoder::length(0));
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if is_chunked && codings.next().is_none() {
+            return Ok(Decoder::chunked());
+        }
+        return Err(Fault::Coding(String::from_utf8_lossy(coding.as_bytes()).into_owned()));
+    }
+    let mut length = None;
+    for field in headers.get_all(header::CONTENT_LENGTH) {
+        for one in field.as_bytes().split(|byte| *byte == b',') {
+            let said = number(one.trim_ascii()).ok_or(Fault::Length)?;
+            if length.is_some_and(|before| before != said) {
+                return Err(Fault::Length);
+            }
+            length = Some(said);
+        }
+    }
+    Ok(length.map_or(Decoder::UntilClose, Decoder::length))
+}
+
+/// Digits only: no sign, no space.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// RFC 9112 §9.3. What says two lengths is read by the chunks and closed (§6.1).
+fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
+    let says = |word: &[u8]| {
+        headers.get_all(header::CONNECTION).iter().any(|field| {
+            let mut words = field.as_bytes().split(|byte| *byte == b',');
+            words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word))
+        })
+    };
+    let says_both = headers.contains_key(header::TRANSFER_ENCODING)
+        && (!is_11 || headers.contains_key(header::CONTENT_LENGTH));
+    !says_both && !says(b"close") && (is_11 || says(b"keep-alive"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(text: &str) -> Result<(Option<Head>, BytesMut), Fault> {
+        take_for(text, &Method::POST)
+    }
+
+    fn take_for(text: &str, method: &Method) -> Result<(Option<Head>, BytesMut), Fault> {
+        let mut read = BytesMut::from(text);
+        Ok((Scan::default().take(&mut read, method)?, read))
+    }
+
+    fn head(text: &str) -> Head {
+        take(text).unwrap().0.unwrap()
+    }
+
+    #[test]
+    fn a_head_is_taken_and_the_body_left() {
+        let (head, rest) =
+            take("HTTP/1.1 201 Created\r\nContent-Length: 3\r\nX-A: b\r\n\r\nabc").unwrap();
+        let head = head.unwrap();
+        assert_eq!(head.response.status(), 201);
+        assert_eq!(head.response.headers()["x-a"], "b");
+        assert_eq!(head.body, Decoder::length(3));
+        assert!(head.keeps);
+        assert_eq!(rest, "abc");
+    }
+
+    #[test]
+    fn a_head_may_come_byte_by_byte() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200\nA: b\nContent-Length: 0\n\n",
+        ] {
+            let (mut read, mut scan) = (BytesMut::new(), Scan::default());
+            for (at, byte) in text.bytes().enumerate() {
+                read.extend_from_slice(&[byte]);
+                let seen = scan.take(&mut read, &Method::GET).unwrap();
+                assert_eq!(seen.is_some(), at + 1 == text.len(), "{at} {text:?}");
+            }
+            assert!(read.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_goes_before_the_response_is_skipped_but_not_without_end() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+        let text = format!("{}HTTP/1.1 204 No Content\r\n\r\n", early.repeat(3));
+        assert_eq!(head(&text).response.status(), 204);
+        assert!(take(&early.repeat(40)).is_err());
+        let switched = take("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
+        assert_eq!(switched.err(), Some(Fault::Upgrade));
+    }
+
+    #[test]
+    fn the_body_ends_where_the_head_says() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Decoder::chunked(), true),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+                Decoder::chunked(),
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Decoder::length(5), true),
+            ("HTTP/1.1 200 OK\r\n\r\n", Decoder::UntilClose, false),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Decoder::length(0), true),
+            ("HTTP/1.1 304 Not Modified\r\n\r\n", Decoder::length(0), true),
+            (
+                "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\n",
+                Decoder::length(1),
+                false,
+            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Decoder::length(1), false),
+            (
+                "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
+                Decoder::length(1),
+                true,
+            ),
+        ];
+        for (text, body, keeps) in cases {
+            let head = head(text);
+            assert_eq!((head.body, head.keeps), (body, keeps), "{text}");
+        }
+        let (head, _) =
+            take_for("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &Method::HEAD).unwrap();
+        assert_eq!(head.unwrap().body, Decoder::length(0));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        ] {
+            assert_eq!(take(text).err(), Some(Fault::Length), "{text}");
+        }
+        for text in [
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+        ] {
+            assert!(matches!(take(text).err(), Some(Fault::Coding(_))), "{text}");
+        }
+        for text in [
+            "\r\n\r\n",
+            "hello\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/1.1 99 x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno field\r\n\r\n",
+        ] {
+            assert!(matches!(take(text).err(), Some(Fault::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_an_end() {
+        let field = format!("x: {}\r\n", "y".repeat(1000));
+        let long = format!("HTTP/1.1 200 OK\r\n{}", field.repeat(80));
+        assert_eq!(take(&long).err(), Some(Fault::LargeHead));
+        assert_eq!(take(&format!("{long}\r\n")).err(), Some(Fault::LargeHead));
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS + 1));
+        assert!(matches!(take(&many).err(), Some(Fault::Malformed(_))));
+    }
+}

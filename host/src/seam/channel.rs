@@ -1,0 +1,200 @@
+//! One connection to a target, and what was read of it and not yet used.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use rustls::pki_types::ServerName as TlsName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Target;
+
+/// A connection that is not up by then is refused; nodes are near.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most responses fit: the room that a connection at rest keeps.
+const READ_ROOM: usize = 4 * 1024;
+/// The room for one read of a long body.
+const MAX_READ_ROOM: usize = 64 * 1024;
+/// Up to here a body is copied behind its head, which costs the kernel less than
+/// two pieces.
+const SMALL: usize = 2 * 1024;
+
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+pub struct Channel {
+    wire: Wire,
+    pub read: BytesMut,
+    /// How much to make room for before the next read.
+    room: usize,
+    /// To be written: first these, then those.
+    head: Vec<u8>,
+    written: usize,
+    data: Bytes,
+}
+
+impl Channel {
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Wire::connect(target, tls)).await {
+            Ok(connected) => {
+                let (read, head, data) = (BytesMut::new(), Vec::new(), Bytes::new());
+                connected.map(|wire| Self { wire, read, room: READ_ROOM, head, written: 0, data })
+            }
+            Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+        }
+    }
+
+    /// Whether it can take a request: the other side has neither closed it nor said
+    /// anything unasked.
+    pub fn is_at_rest(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.read.is_empty() && self.poll_read(&mut cx).is_pending()
+    }
+
+    /// Reads what is there: false if the other side has closed.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.read.reserve(self.room);
+        let room = self.read.capacity() - self.read.len();
+        let count = ready!(pin!(self.wire.read_buf(&mut self.read)).poll(cx))?;
+        self.room = if count == room { (room * 2).min(MAX_READ_ROOM) } else { READ_ROOM };
+        Poll::Ready(Ok(count > 0))
+    }
+
+    /// Where to put what goes before data. Nothing may be left to write.
+    pub fn to_write(&mut self) -> &mut Vec<u8> {
+        &mut self.head
+    }
+
+    /// Behind what [`Self::to_write`] has.
+    pub fn write(&mut self, data: Bytes) {
+        if self.head.len() + data.len() <= SMALL {
+            self.head.extend_from_slice(&data);
+        } else {
+            self.data = data;
+        }
+    }
+
+    /// Whether all was written.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.head.is_empty() && self.data.is_empty()
+    }
+
+    /// Writes what is left, and says in `any` if some of it went out.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, any: &mut bool) -> Poll<io::Result<()>> {
+        let mut wire = Pin::new(&mut self.wire);
+        while !(self.head.is_empty() && self.data.is_empty()) {
+            let head = &self.head[self.written..];
+            let count = match (head.is_empty(), self.data.is_empty()) {
+                (false, true) => ready!(wire.as_mut().poll_write(cx, head))?,
+                (true, _) => ready!(wire.as_mut().poll_write(cx, &self.data))?,
+                (false, false) => {
+                    let parts = [io::IoSlice::new(head), io::IoSlice::new(&self.data)];
+                    ready!(wire.as_mut().poll_write_vectored(cx, &parts))?
+                }
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *any = true;
+            let of_head = count.min(head.len());
+            self.written += of_head;
+            self.data.advance(count - of_head);
+            if self.written == self.head.len() {
+                self.head.clear();
+                self.written = 0;
+            }
+        }
+        wire.poll_flush(cx)
+    }
+
+    /// Gives back the room that only a large message takes.
+    pub fn rest(&mut self) {
+        self.room = READ_ROOM;
+        self.head.shrink_to(2 * SMALL);
+        if self.read.capacity() > 2 * READ_ROOM {
+            self.read = BytesMut::new();
+        }
+    }
+}
+
+impl Wire {
+    async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
+        let stream = TcpStream::connect((target.host(), target.port()))
+            .await
+            .map_err(|error| format!("cannot connect: {error}"))?;
+        let _ = stream.set_nodelay(true);
+        if !target.is_tls() {
+            return Ok(Self::Plain(stream));
+        }
+        let name = TlsName::try_from(target.host().to_owned()).map_err(|e| e.to_string())?;
+        let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
+        Ok(Self::Tls(Box::new(stream)))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

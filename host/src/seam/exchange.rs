@@ -1,0 +1,253 @@
+//! One request and its response on a connection of its own: whoever waits for the
+//! response does the reading and writing, so that no other task has to wake.
+
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body::{Body as _, Frame, SizeHint};
+
+use crate::protocol::http1::{self, Decoder, Framing, Head, Scan, Step};
+
+use super::body::{Body, BodyError};
+use super::channel::Channel;
+use super::pool::Home;
+
+/// Why no head came.
+pub enum Lost {
+    /// Nothing of the request went out.
+    Unsent(String),
+    Broken(String),
+}
+
+/// A request that goes out.
+pub struct Exchange {
+    channel: Box<Channel>,
+    method: Method,
+    scan: Scan,
+    sending: Sending,
+    /// Whether anything went out.
+    is_begun: bool,
+}
+
+enum Sending {
+    /// What is left of the body.
+    Body(Body, Rest),
+    /// All is with the channel.
+    Last,
+    Over,
+    /// The connection takes no more; there may be a response all the same.
+    Refused(String),
+    /// The body broke off.
+    BrokenOff(String),
+}
+
+/// What is still to be said of a body.
+enum Rest {
+    Length(u64),
+    /// In chunks; whether one has gone out.
+    Chunks(bool),
+}
+
+impl Exchange {
+    /// Takes the body out of the request. One that is whole stays there too: as long
+    /// as nothing went out, the request may go elsewhere.
+    pub fn begin(mut channel: Box<Channel>, request: &mut Request<Body>) -> Self {
+        let body = std::mem::take(request.body_mut());
+        let framing = framing(request.method(), &body);
+        http1::request_head(channel.to_write(), request, framing);
+        let sending = match body {
+            Body::Empty => Sending::Last,
+            Body::Full(bytes) => {
+                *request.body_mut() = Body::Full(bytes.clone());
+                channel.write(bytes);
+                Sending::Last
+            }
+            body => match framing {
+                Framing::Nothing => Sending::Last,
+                Framing::Length(length) => Sending::Body(body, Rest::Length(length)),
+                Framing::Chunked => Sending::Body(body, Rest::Chunks(false)),
+            },
+        };
+        let (method, scan) = (request.method().clone(), Scan::default());
+        Self { channel, method, scan, sending, is_begun: false }
+    }
+
+    /// The head of the response.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
+        loop {
+            self.send(cx);
+            match &mut self.sending {
+                Sending::BrokenOff(why) => {
+                    return Poll::Ready(Err(Lost::Broken(std::mem::take(why))));
+                }
+                Sending::Refused(why) if !self.is_begun => {
+                    return Poll::Ready(Err(Lost::Unsent(std::mem::take(why))));
+                }
+                _ => {}
+            }
+            match self.scan.take(&mut self.channel.read, &self.method) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Err(Lost::Broken(fault.to_string()))),
+            }
+            let why = match ready!(self.channel.poll_read(cx)) {
+                Ok(true) => continue,
+                Ok(false) => "the connection was closed before the response".to_owned(),
+                Err(error) => format!("the connection broke before the response: {error}"),
+            };
+            return Poll::Ready(Err(Lost::Broken(why)));
+        }
+    }
+
+    /// Sends what can be sent now.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        if let Sending::Body(..) | Sending::Last = self.sending
+            && let Poll::Ready(sent) = self.poll_send(cx)
+        {
+            self.sending = match sent {
+                Ok(()) => Sending::Over,
+                Err(sending) => sending,
+            };
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Sending>> {
+        loop {
+            ready!(self.channel.poll_write(cx, &mut self.is_begun))
+                .map_err(|error| Sending::Refused(format!("the connection broke: {error}")))?;
+            let Sending::Body(body, rest) = &mut self.sending else { return Poll::Ready(Ok(())) };
+            let broken = |why: &dyn std::fmt::Display| Sending::BrokenOff(why.to_string());
+            let piece = match ready!(Pin::new(body).poll_frame(cx)) {
+                None => None,
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => Some(data),
+                    _ => continue,
+                },
+                Some(Err(error)) => return Poll::Ready(Err(broken(&error))),
+            };
+            match rest {
+                Rest::Length(left) => {
+                    let length = piece.as_ref().map_or(0, Bytes::len) as u64;
+                    let (after, is_end) = (left.checked_sub(length), piece.is_none());
+                    *left = match after {
+                        Some(after) if after == 0 || !is_end => after,
+                        _ => return Poll::Ready(Err(broken(&"it has not the announced length"))),
+                    };
+                }
+                Rest::Chunks(any) => {
+                    let (out, end) = (self.channel.to_write(), if *any { "\r\n" } else { "" });
+                    *any = true;
+                    // Writing to memory cannot fail.
+                    let _ = match &piece {
+                        Some(data) => write!(out, "{end}{:x}\r\n", data.len()),
+                        None => write!(out, "{end}0\r\n\r\n"),
+                    };
+                }
+            }
+            match piece {
+                Some(data) => self.channel.write(data),
+                None => self.sending = Sending::Last,
+            }
+        }
+    }
+}
+
+/// RFC 9110 §8.6: a method that has a use for a body says that there is none.
+fn framing(method: &Method, body: &Body) -> Framing {
+    let takes_one = !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+    match body.size_hint().exact() {
+        Some(0) if !takes_one => Framing::Nothing,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    }
+}
+
+/// The body of a response, as it comes. Its connection goes back to the pool with
+/// the last of it.
+pub struct Received {
+    /// None when it is over.
+    exchange: Option<Exchange>,
+    decoder: Decoder,
+    keeps: bool,
+    home: Home,
+}
+
+impl Received {
+    /// What comes after the head. What is here as a whole needs no connection.
+    pub fn body(exchange: Exchange, decoder: Decoder, keeps: bool, home: Home) -> Body {
+        let mut received = Self { exchange: Some(exchange), decoder, keeps, home };
+        if received.decoder.is_over() {
+            received.end();
+            return Body::Empty;
+        }
+        let here = received.exchange.as_ref().map_or(0, |exchange| exchange.channel.read.len());
+        if let Decoder::Length(length) = received.decoder
+            && length <= here as u64
+            && let Some(exchange) = &mut received.exchange
+            && let Ok(Step::Data(data)) = received.decoder.take(&mut exchange.channel.read)
+        {
+            received.end();
+            return Body::Full(data);
+        }
+        Body::Received(Box::new(received))
+    }
+
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let ended = loop {
+            exchange.send(cx);
+            match self.decoder.take(&mut exchange.channel.read) {
+                Ok(Step::Data(data)) => {
+                    if self.decoder.is_over() {
+                        self.end();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(Step::Over) => break Ok(()),
+                Ok(Step::Part) => {}
+                Err(fault) => break Err(fault.into()),
+            }
+            match ready!(exchange.channel.poll_read(cx)) {
+                Ok(true) => {}
+                Ok(false) if self.decoder == Decoder::UntilClose => break Ok(()),
+                Ok(false) => {
+                    break Err("the connection was closed before the end of the response".into());
+                }
+                Err(error) => break Err(error.into()),
+            }
+        };
+        match ended {
+            Ok(()) => self.end(),
+            // What is left of the connection is of no use.
+            Err(_) => self.exchange = None,
+        }
+        Poll::Ready(ended.err().map(Err))
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.exchange.is_none()
+    }
+
+    #[must_use]
+    pub fn size_hint(&self) -> SizeHint {
+        match (&self.exchange, &self.decoder) {
+            (None, _) => SizeHint::with_exact(0),
+            (_, Decoder::Length(left)) => SizeHint::with_exact(*left),
+            _ => SizeHint::default(),
+        }
+    }
+
+    /// A connection on which nothing is left to read or to send serves again.
+    fn end(&mut self) {
+        if let Some(Exchange { channel, sending: Sending::Over, .. }) = self.exchange.take()
+            && self.keeps
+            && channel.read.is_empty()
+        {
+            self.home.take_back(channel);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Outgoing HTTP connections: a pool for one worker.
+//!
+//! A connection lies in the pool of the worker that opened it, so an exchange
+//! wakes no other thread. It goes back when its response has ended, and is taken
+//! again last-in-first-out. A request that was surely not sent comes back as
+//! [`Failure::NotSent`].
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::hash::BuildHasherDefault;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response, header};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::protocol::http1::Head;
+
+use super::Body;
+use super::channel::Channel;
+use super::exchange::{Exchange, Lost, Received};
+use super::target::{OwnHash, Target};
+
+/// Shorter than the idle timeouts of common servers: Node's is 5 s.
+const MAX_IDLE: Duration = Duration::from_secs(4);
+/// How often it is looked for them.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Idle connections kept for one target, by worker.
+const MAX_IDLE_CONNECTIONS: usize = 256;
+
+/// Why an exchange gave no response head.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// Surely nothing of the request went out.
+    #[error("{0}")]
+    NotSent(String),
+    /// The request, or a part of it, went out; then the connection broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
+struct Idle {
+    channel: Box<Channel>,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Resting {
+    idle: HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>,
+    /// Whether a task closes those that nobody takes again.
+    is_swept: bool,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<Resting>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Resting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pop(&self, target: &Target) -> Option<Idle> {
+        self.lock().idle.get_mut(target)?.pop()
+    }
+
+    fn put(self: &Arc<Self>, target: &Target, mut channel: Box<Channel>) {
+        channel.rest();
+        let since = Instant::now();
+        let mut resting = self.lock();
+        let idle = match resting.idle.get_mut(target) {
+            Some(idle) => idle,
+            None => resting.idle.entry(target.clone()).or_default(),
+        };
+        if idle.len() < MAX_IDLE_CONNECTIONS {
+            idle.push(Idle { channel, since });
+        }
+        if !resting.is_swept
+            && let Ok(runtime) = Handle::try_current()
+        {
+            resting.is_swept = true;
+            runtime.spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes connections that rest for too long, until there are none: nobody else
+/// reads from one that rests, and would see that its server has closed it.
+async fn sweep(shared: std::sync::Weak<Shared>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let mut resting = shared.lock();
+        resting.idle.retain(|_, idle| {
+            idle.retain(|idle| idle.since.elapsed() <= MAX_IDLE);
+            !idle.is_empty()
+        });
+        if resting.idle.is_empty() {
+            resting.is_swept = false;
+            return;
+        }
+    }
+}
+
+/// Cloning gives a handle to the same pool.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    tls: TlsConnector,
+}
+
+impl Pool {
+    /// `tls` says which authorities `https` targets are checked against.
+    #[must_use]
+    pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { shared: Arc::default(), tls: TlsConnector::from(tls) }
+    }
+
+    /// Sends the request, whose URI is path and query only.
+    ///
+    /// # Errors
+    /// [`Failure`] if no response head came.
+    pub async fn send(
+        &self,
+        target: &Target,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Failure> {
+        loop {
+            match self.connection(target).await?.send(request).await {
+                Ok(response) => return Ok(response),
+                Err(Unanswered::Stale(unsent)) => request = *unsent,
+                Err(Unanswered::Failed(failure)) => return Err(failure),
+            }
+        }
+    }
+
+    /// A connection for one request: one that is there, or a new one. Nothing is
+    /// sent yet.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] if there is no way to the target.
+    pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
+        let (channel, is_new) = match self.take(target) {
+            Some(channel) => (channel, false),
+            // Rare and large (TLS): boxed, so that every exchange's future stays small.
+            None => {
+                let connecting = Box::pin(Channel::connect(target, &self.tls));
+                (Box::new(connecting.await.map_err(Failure::NotSent)?), true)
+            }
+        };
+        let home = Home { shared: Arc::clone(&self.shared), target: target.clone() };
+        Ok(Connection { channel, home, is_new })
+    }
+
+    fn take(&self, target: &Target) -> Option<Box<Channel>> {
+        loop {
+            let mut idle = self.shared.pop(target)?;
+            if idle.since.elapsed() <= MAX_IDLE && idle.channel.is_at_rest() {
+                return Some(idle.channel);
+            }
+        }
+    }
+}
+
+/// Where a connection belongs.
+pub struct Home {
+    shared: Arc<Shared>,
+    target: Target,
+}
+
+impl Home {
+    pub fn take_back(&self, channel: Box<Channel>) {
+        self.shared.put(&self.target, channel);
+    }
+}
+
+/// A connection that waits for its next request.
+pub struct Connection {
+    channel: Box<Channel>,
+    home: Home,
+    is_new: bool,
+}
+
+/// Why a connection gave no response head.
+pub enum Unanswered {
+    /// It was closed since its last request; this one, of which nothing went out,
+    /// is for another connection.
+    Stale(Box<Request<Body>>),
+    Failed(Failure),
+}
+
+impl Connection {
+    /// Sends the request and waits for the head; the future borrows nothing.
+    /// Dropping it gives the exchange up.
+    pub async fn send(self, mut request: Request<Body>) -> Result<Response<Body>, Unanswered> {
+        let Self { channel, home, is_new } = self;
+        if !request.headers().contains_key(header::HOST) {
+            request.headers_mut().insert(header::HOST, home.target.host_header().clone());
+        }
+        // Anything else is taken out of the request as it is sent.
+        let is_whole = matches!(request.body(), Body::Empty | Body::Full(_));
+        let mut exchange = Exchange::begin(channel, &mut request);
+        match poll_fn(|cx| exchange.poll_head(cx)).await {
+            Ok(Head { response, body, keeps }) => {
+                Ok(response.map(|()| Received::body(exchange, body, keeps, home)))
+            }
+            Err(Lost::Unsent(_)) if is_whole && !is_new => {
+                Err(Unanswered::Stale(Box::new(request)))
+            }
+            Err(Lost::Unsent(why)) => Err(Unanswered::Failed(Failure::NotSent(why))),
+            Err(Lost::Broken(why)) => Err(Unanswered::Failed(Failure::Broken(why))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Where a request goes: scheme, host and port.
+
+use std::hash::{BuildHasher as _, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderValue, Uri};
+
+/// Nobody outside can choose targets that collide.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Where to connect: parsed once, used as the pool's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target(Arc<Address>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    tls: bool,
+    host: String,
+    port: u16,
+    /// Made once: every request carries it.
+    host_header: HeaderValue,
+    hash: u64,
+}
+
+impl std::hash::Hash for Target {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// Of keys that bring their own hash: connections are looked up twice a call.
+#[derive(Default)]
+pub struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl Target {
+    /// None without an `http` or `https` scheme and a host.
+    #[must_use]
+    pub fn of(uri: &Uri) -> Option<Self> {
+        let tls = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let host = uri.host().filter(|host| !host.is_empty())?;
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
+        let hash = KEYS.hash_one((tls, host, port));
+        let host = host.to_owned();
+        Some(Self(Arc::new(Address { tls, host, port, host_header, hash })))
+    }
+
+    /// What requests to it carry as `Host`.
+    #[must_use]
+    pub fn host_header(&self) -> &HeaderValue {
+        &self.0.host_header
+    }
+
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.tls
+    }
+
+    /// A name or an address, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+}
+
+/// As a `Host` header names it: without the scheme's own port.
+fn authority(tls: bool, host: &str, port: u16) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    match (tls, port) {
+        (false, 80) | (true, 443) => host,
+        (_, port) => format!("{host}:{port}"),
+    }
+}
