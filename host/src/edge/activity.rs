@@ -1,26 +1,45 @@
-//! Whether a connection is in use. A client that is silent, or takes for ever over
-//! the head of a request, is cut off.
+//! A worker's connections, and which of them are in use. A client that is silent, or
+//! takes for ever over the head of a request, is cut off; at a drain, all are told.
 //!
 //! hyper can do that too, with a timer that it sets anew for every request; one
-//! look now and then costs the data path nothing.
+//! look now and then at all connections costs the data path nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
-/// Looks in a row that see no request before the connection is silent: for at
-/// least 90 s then, and less than 120 s.
+/// Looks in a row that see no request before the connection is silent. The first
+/// look at a connection counts as use: it is for at least 90 s then, and less than
+/// 120 s.
 const QUIET_LOOKS: u32 = 3;
+
+/// What a connection is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// To finish what it has.
+    Drain,
+    /// To end: nothing has been under way for a long time.
+    End,
+}
+
+/// Of a connection's order; 0 is none, and a later one is a higher one.
+const DRAIN: u8 = 1;
+const END: u8 = 2;
 
 /// What is under way on one connection.
 #[derive(Default)]
 pub struct Activity {
     begun: AtomicU64,
     open: AtomicU64,
+    order: AtomicU8,
+    waker: AtomicWaker,
 }
 
 /// Held until a request has been answered to the last byte.
@@ -34,18 +53,19 @@ impl Activity {
         InUse(Arc::clone(self))
     }
 
-    /// Resolves when nothing has been under way for a long time.
-    pub async fn silence(&self) {
-        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut seen, mut quiet) = (0, 0);
-        while quiet < QUIET_LOOKS {
-            looks.tick().await;
-            let begun = self.begun.load(Ordering::Relaxed);
-            let is_used = self.open.load(Ordering::Relaxed) > 0 || begun != seen;
-            quiet = if is_used { 0 } else { quiet + 1 };
-            seen = begun;
+    /// Resolves when there is an order; the connection alone may ask.
+    pub fn poll_order(&self, cx: &Context<'_>) -> Poll<Order> {
+        self.waker.register(cx.waker());
+        match self.order.load(Ordering::Acquire) {
+            DRAIN => Poll::Ready(Order::Drain),
+            END => Poll::Ready(Order::End),
+            _ => Poll::Pending,
         }
+    }
+
+    fn order(&self, order: u8) {
+        self.order.fetch_max(order, Ordering::Release);
+        self.waker.wake();
     }
 }
 
@@ -55,47 +75,157 @@ impl Drop for InUse {
     }
 }
 
+/// All connections of a worker. Cloning gives a handle to the same.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Mutex<All>>);
+
+#[derive(Default)]
+struct All {
+    seats: HashMap<u64, Seat>,
+    next: u64,
+    is_draining: bool,
+}
+
+struct Seat {
+    activity: Arc<Activity>,
+    /// Requests that the last look knew of; none before the first.
+    seen: Option<u64>,
+    quiet: u32,
+}
+
+impl Seat {
+    /// Whether the connection is silent.
+    fn look(&mut self) -> bool {
+        let begun = self.activity.begun.load(Ordering::Relaxed);
+        let is_used = self.activity.open.load(Ordering::Relaxed) > 0 || self.seen != Some(begun);
+        self.quiet = if is_used { 0 } else { self.quiet + 1 };
+        self.seen = Some(begun);
+        self.quiet >= QUIET_LOOKS
+    }
+}
+
+/// One of them, for as long as it is there.
+pub struct Connected {
+    pub activity: Arc<Activity>,
+    number: u64,
+    all: Connections,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn enter(&self) -> Connected {
+        let activity = Arc::new(Activity::default());
+        let mut all = self.lock();
+        if all.is_draining {
+            activity.order(DRAIN);
+        }
+        let number = all.next;
+        all.next += 1;
+        let seat = Seat { activity: Arc::clone(&activity), seen: None, quiet: 0 };
+        all.seats.insert(number, seat);
+        Connected { activity, number, all: self.clone() }
+    }
+
+    /// Tells all, and whoever comes later, to finish what they have.
+    pub fn drain(&self) {
+        let mut all = self.lock();
+        all.is_draining = true;
+        all.seats.values().for_each(|seat| seat.activity.order(DRAIN));
+    }
+
+    /// Looks now and then which of them are silent, without end.
+    pub async fn look(&self) {
+        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            for seat in self.lock().seats.values_mut() {
+                if seat.look() {
+                    seat.activity.order(END);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.all.lock().seats.remove(&self.number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+
+    async fn ordered(connected: &Connected) -> Order {
+        poll_fn(|cx| connected.activity.poll_order(cx)).await
+    }
+
+    /// A worker's connections that are looked at.
+    fn connections() -> Connections {
+        let connections = Connections::default();
+        let looked_at = connections.clone();
+        tokio::spawn(async move { looked_at.look().await });
+        connections
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_silent_after_a_while() {
-        let activity = Arc::new(Activity::default());
+        let connections = connections();
+        // Not together with a look.
+        tokio::time::sleep(LOOK / 3).await;
+        let connected = connections.enter();
         let began = Instant::now();
-        activity.silence().await;
-        assert_eq!(began.elapsed(), LOOK * QUIET_LOOKS);
+        assert_eq!(ordered(&connected).await, Order::End);
+        let lasted = began.elapsed();
+        assert!(lasted >= LOOK * QUIET_LOOKS && lasted < LOOK * (QUIET_LOOKS + 1), "{lasted:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_is_waited_for_however_long_it_takes() {
-        let activity = Arc::new(Activity::default());
+        let connected = connections().enter();
         let began = Instant::now();
-        let call = activity.begin();
+        let call = connected.activity.begin();
         let hour = Duration::from_secs(3600);
         tokio::spawn(async move {
             tokio::time::sleep(hour).await;
             drop(call);
         });
-        activity.silence().await;
-        assert!(began.elapsed() >= hour + LOOK * QUIET_LOOKS, "{:?}", began.elapsed());
+        assert_eq!(ordered(&connected).await, Order::End);
+        assert!(began.elapsed() >= hour + LOOK * (QUIET_LOOKS - 1), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_request_begins_the_time_anew() {
-        let activity = Arc::new(Activity::default());
+        let connected = connections().enter();
         let began = Instant::now();
-        let calls = tokio::spawn({
-            let activity = Arc::clone(&activity);
-            async move {
-                for _ in 0..10 {
-                    tokio::time::sleep(Duration::from_secs(80)).await;
-                    drop(activity.begin());
-                }
+        let activity = Arc::clone(&connected.activity);
+        let calls = tokio::spawn(async move {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(80)).await;
+                drop(activity.begin());
             }
         });
-        activity.silence().await;
+        assert_eq!(ordered(&connected).await, Order::End);
         assert!(calls.is_finished());
         assert!(began.elapsed() < Duration::from_secs(800 + 121), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_drain_reaches_who_is_there_and_who_comes() {
+        let connections = connections();
+        let (early, other) = (connections.enter(), connections.enter());
+        drop(other);
+        assert_eq!(connections.lock().seats.len(), 1);
+        connections.drain();
+        assert_eq!(ordered(&early).await, Order::Drain);
+        assert_eq!(ordered(&connections.enter()).await, Order::Drain);
     }
 }

@@ -2,7 +2,6 @@
 //! the rest to its owner with what names it changed.
 
 use bytes::Bytes;
-use http::header;
 use http::{Response, StatusCode};
 
 use crate::model::{Node, Scope, ServerName};
@@ -146,7 +145,7 @@ impl Worker {
         if let Some((own, shown)) = renamed_uri(request, &message) {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
-        let outgoing = Outgoing::post(message, context.headers.get(header::ACCEPT));
+        let outgoing = Outgoing::post(message);
         let delivered = self.deliver(context, session, &server, &outgoing).await?;
         let last_words = lost_words(request.id, &server);
         let limit = self.edge.config.line;
@@ -282,7 +281,7 @@ impl Worker {
         let topology = self.edge.topology.load_full();
         match self.bound(&topology, session, &addressed.server, &[]) {
             Some(node) => {
-                let outgoing = Outgoing::post(addressed.message, None);
+                let outgoing = Outgoing::post(addressed.message);
                 self.tell(&node, session, &addressed.server, &outgoing, context).await;
             }
             None => tracing::debug!(
@@ -297,7 +296,7 @@ impl Worker {
     async fn tell_all(&self, context: &Context, session: &Session, message: &Bytes) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
-        let outgoing = Outgoing::post(message.clone(), None);
+        let outgoing = Outgoing::post(message.clone());
         let telling = record.servers.iter().filter_map(|(server, binding)| {
             let node = topology.node(&binding.node)?;
             Some(self.tell(node, session, server, &outgoing, Some(context)))

@@ -55,14 +55,14 @@ impl Worker {
         patience: Duration,
     ) -> Result<Option<Bytes>, Silent> {
         let id = self.edge.own_requests.id();
-        let outgoing = Outgoing::post(jsonrpc::request(&id, method, params), None);
+        let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
         let answer = self.answer_to(node, session, server, &outgoing, &id);
         if let Ok(answer) = tokio::time::timeout(patience, answer).await {
             return Ok(answer);
         }
         let params = format!("{{\"requestId\":{id},\"reason\":\"it took too long\"}}");
         let cancel = jsonrpc::notification_with(methods::CANCELLED, &params);
-        self.tell(node, session, server, &Outgoing::post(cancel, None), None).await;
+        self.tell(node, session, server, &Outgoing::post(cancel), None).await;
         Err(Silent)
     }
 

@@ -9,7 +9,7 @@
 //! | broke after sending, otherwise | says so: the call may have run |
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
@@ -37,14 +37,23 @@ const MAX_ATTEMPTS: usize = 8;
 pub struct Outgoing {
     pub method: Method,
     pub body: Bytes,
-    pub accept: Option<HeaderValue>,
     pub last_event_id: Option<HeaderValue>,
 }
 
 impl Outgoing {
     #[must_use]
-    pub fn post(body: Bytes, accept: Option<&HeaderValue>) -> Self {
-        Self { method: Method::POST, body, accept: accept.cloned(), last_event_id: None }
+    pub fn post(body: Bytes) -> Self {
+        Self { method: Method::POST, body, last_event_id: None }
+    }
+
+    #[must_use]
+    pub fn get(last_event_id: Option<HeaderValue>) -> Self {
+        Self { method: Method::GET, body: Bytes::new(), last_event_id }
+    }
+
+    #[must_use]
+    pub fn delete() -> Self {
+        Self { method: Method::DELETE, body: Bytes::new(), last_event_id: None }
     }
 }
 
@@ -67,12 +76,6 @@ impl Worker {
         let mut request = Request::new(Body::from(outgoing.body.clone()));
         *request.method_mut() = outgoing.method.clone();
         let headers = request.headers_mut();
-        if outgoing.method == Method::POST {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-        }
-        if let Some(accept) = &outgoing.accept {
-            headers.insert(header::ACCEPT, accept.clone());
-        }
         if let Some(id) = &outgoing.last_event_id {
             headers.insert(headers::LAST_EVENT_ID, id.clone());
         }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::HeaderValue;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 
 use crate::model::ServerName;
@@ -123,12 +122,7 @@ impl Worker {
 
     /// Listens to the one server behind the URL, and again when it was restarted.
     async fn listen(&self, context: &Context, live: &Live, session: &Session, server: &ServerName) {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            body: Bytes::new(),
-            accept: Some(HeaderValue::from_static(headers::EVENT_STREAM)),
-            last_event_id: None,
-        };
+        let outgoing = Outgoing::get(None);
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Response};
 use tokio::sync::{mpsc, watch};
 
 use crate::model::ServerName;
-use crate::protocol::headers;
 use crate::seam::{Body, Outcome};
 
 use super::Worker;
@@ -78,12 +77,8 @@ impl Hearing {
         let mut last: Option<String> = None;
         let mut pause = PAUSE;
         while self.worker.edge.bindings.look(self.session.id, &self.server).is_some() {
-            let outgoing = Outgoing {
-                method: Method::GET,
-                body: Bytes::new(),
-                accept: Some(HeaderValue::from_static(headers::EVENT_STREAM)),
-                last_event_id: last.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
-            };
+            let last_event_id = last.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
+            let outgoing = Outgoing::get(last_event_id);
             let listening = self.worker.listen_where_open(&self.session, &self.server, &outgoing);
             let response = listening.await;
             // One that is open and has no stream for us is not waited for.

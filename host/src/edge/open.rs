@@ -154,8 +154,7 @@ impl Worker {
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that came meanwhile found nothing to end here.
         if self.edge.records.is_ended(session.id) {
-            let outgoing =
-                Outgoing { method: Method::DELETE, ..Outgoing::post(Bytes::new(), None) };
+            let outgoing = Outgoing::delete();
             Box::pin(self.tell(node, session, server, &outgoing, Some(context))).await;
             return Err("the session has ended".to_owned().into());
         }

@@ -3,6 +3,7 @@
 use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use crate::protocol::headers;
 use crate::seam::{Body, Wire};
 
-use super::activity::{Activity, InUse};
+use super::activity::{Connected, Connections, InUse, Order};
 use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
@@ -49,17 +50,21 @@ pub async fn serve(
     mut draining: watch::Receiver<bool>,
 ) {
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
+    let connections = Connections::default();
+    let mut looking = std::pin::pin!(connections.look());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = until(&mut draining) => break,
+            () = &mut looking => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
+                let connected = connections.enter();
                 tokio::spawn(async move {
-                    connection(worker, stream, peer, routes, draining).await;
+                    connection(worker, stream, peer, routes, draining, &connected).await;
                     drop(alive);
                 });
             }
@@ -71,8 +76,12 @@ pub async fn serve(
     }
     drop(listener);
     drop(alive);
+    connections.drain();
     // Ends when the last connection's sender is gone.
-    let _ = all_ended.recv().await;
+    tokio::select! {
+        _ = all_ended.recv() => {}
+        () = looking => {}
+    }
 }
 
 async fn connection(
@@ -80,14 +89,15 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     routes: Arc<dyn OtherRoutes>,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+    connected: &Connected,
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limit = worker.edge.config.header_block;
-    let activity = Arc::new(Activity::default());
-    let used = Arc::clone(&activity);
-    let shared = Arc::new((worker, routes, Memory::default(), draining.clone()));
+    let activity = &connected.activity;
+    let used = Arc::clone(activity);
+    let shared = Arc::new((worker, routes, Memory::default(), draining));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (shared, in_use) = (Arc::clone(&shared), used.begin());
         let mut request = request.map(Body::Incoming);
@@ -111,20 +121,23 @@ async fn connection(
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(limit + REQUEST_ROOM);
     let mut connection = std::pin::pin!(builder.serve_connection(Wire::new(stream), service));
-    let mut silence = std::pin::pin!(activity.silence());
     let mut is_draining = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => break ended,
-            () = until(&mut draining), if !is_draining => {
-                is_draining = true;
-                connection.as_mut().graceful_shutdown();
+    let ended = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
             }
-            () = &mut silence => return,
+            match activity.poll_order(cx) {
+                Poll::Ready(Order::Drain) if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Poll::Ready(Order::End) => return Poll::Ready(Ok(())),
+                Poll::Ready(Order::Drain) | Poll::Pending => return Poll::Pending,
+            }
         }
-    };
-    if let Err(error) = ended {
+    });
+    if let Err(error) = ended.await {
         tracing::trace!(%peer, "connection: {error}");
     }
 }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 
@@ -186,17 +185,16 @@ impl Worker {
         server: &ServerName,
         body: Body,
     ) -> Result<Response<Body>, Refused> {
-        let accept = context.headers.get(header::ACCEPT);
         let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
         let delivered = match kept {
             Kept::Whole(message) => {
-                let outgoing = Outgoing::post(message, accept);
+                let outgoing = Outgoing::post(message);
                 let sent = self.deliver(context, session, server, &outgoing).await;
                 let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
                 to_the_end(delivered, server, || request_id(&outgoing.body))
             }
             Kept::Larger(body, cut) => {
-                let outgoing = Outgoing::post(Bytes::new(), accept);
+                let outgoing = Outgoing::post(Bytes::new());
                 let sent = self.deliver_once(context, session, server, &outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
                 let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
@@ -232,9 +230,8 @@ impl Worker {
         session: &Session,
         server: &ServerName,
     ) -> Result<Response<Body>, Refusal> {
-        let accept = context.headers.get(header::ACCEPT).cloned();
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
-        let outgoing = Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
+        let outgoing = Outgoing::get(last_event_id);
         // A stream of a request ends with its answer; the session's own does not.
         if let Some(place) = resumption(&outgoing) {
             let resumed = self.resume(context, session, server, &outgoing, place).await;
@@ -250,7 +247,6 @@ impl Worker {
         scope: &Scope,
         session: &Session,
     ) -> Result<Response<Body>, Refusal> {
-        let accept = context.headers.get(header::ACCEPT).cloned();
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID);
         let last = last_event_id.and_then(|id| id.to_str().ok());
         // The stream of a request, which its server's host keeps. Whatever else an id
@@ -259,8 +255,7 @@ impl Worker {
             let members = classify::members(self, scope);
             let last_event_id = HeaderValue::from_str(own).ok();
             members.iter().any(|member| member.server == server).then_some(())?;
-            let outgoing =
-                Outgoing { method: Method::GET, body: Bytes::new(), accept, last_event_id };
+            let outgoing = Outgoing::get(last_event_id);
             Some((server, resumption(&outgoing)?, outgoing))
         });
         let Some((server, place, outgoing)) = of_request else {
@@ -289,12 +284,7 @@ impl Worker {
     /// Ends a session at every server that it has open.
     pub(super) async fn end(&self, session: &Session) {
         self.edge.records.end(session.id, session.minted_at).await;
-        let outgoing = Outgoing {
-            method: Method::DELETE,
-            body: Bytes::new(),
-            accept: None,
-            last_event_id: None,
-        };
+        let outgoing = Outgoing::delete();
         if let Some(record) = self.edge.bindings.forget(session.id) {
             let topology = self.edge.topology.load_full();
             let closing = record.servers.iter().filter_map(|(server, binding)| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -139,12 +139,7 @@ impl Again {
     /// Waits until the server is open again. None if the session has ended, or
     /// another stream of it has taken this one's place.
     async fn listen(mut self) -> Option<Body> {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            body: Bytes::new(),
-            accept: self.context.headers.get(http::header::ACCEPT).cloned(),
-            last_event_id: Some(SOME_EVENT),
-        };
+        let outgoing = Outgoing::get(Some(SOME_EVENT));
         // Whoever waits for updates of resources waits for them without calling.
         let is_subscribed = || {
             let record = self.worker.edge.bindings.record(self.session.id);

@@ -67,7 +67,7 @@ pub enum Source {
     /// All of them together.
     Json(Body),
     /// The response to the POST, whose head is not here yet.
-    Late(Sending),
+    Late(Box<Sending>),
 }
 
 /// What the requests that were not answered are told instead: a code and a text.
@@ -118,7 +118,7 @@ pub async fn answer(
 async fn late_head(
     session: &Session,
     pool: &Pool,
-    sending: Sending,
+    sending: Box<Sending>,
     stream: &Arc<Stream>,
     ids: &[String],
 ) -> Result<Option<Body>, Instead> {

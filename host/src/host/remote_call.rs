@@ -7,6 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use http::{Request, Response};
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
-use crate::seam::{Body, Failure, Pool, Unanswered};
+use crate::seam::{self, Body, Failure, Pool, Unanswered};
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 
@@ -25,7 +26,11 @@ use super::timeout::{self, Expired};
 
 /// The wait for a response's head, and where it is JSON for the beginning of the
 /// body too: some send their head before they have anything to say.
-pub type Sending = Pin<Box<dyn Future<Output = Result<Response<Body>, Unanswered>> + Send>>;
+pub struct Sending {
+    head: seam::Sending,
+    /// The head has come.
+    response: Option<Response<Body>>,
+}
 
 /// What became of the first second.
 pub enum Head {
@@ -77,9 +82,10 @@ impl<'a> Call<'a> {
                 Ok(connection) => connection,
                 Err(failure) => return Head::Failed(failure),
             };
-            let sending = self.sending.insert(Box::pin(head(connection.send(request))));
+            let head = connection.send(request);
+            let sending = self.sending.insert(Sending { head, response: None });
             let came = if awaits {
-                let soon = Instant::now() + OPEN_AFTER;
+                let soon = self.began + OPEN_AFTER;
                 let due = limit.as_ref().map_or(soon, |(due, _)| soon.min(*due));
                 tokio::time::timeout_at(due.into(), sending).await
             } else {
@@ -111,7 +117,7 @@ impl<'a> Call<'a> {
     /// Lets the exchange go on by itself, into the stream of its requests.
     pub fn go_on(&mut self, stream: &Arc<Stream>) {
         if let Some(sending) = self.sending.take() {
-            self.read(Source::Late(sending), stream);
+            self.read(Source::Late(Box::new(sending)), stream);
         }
     }
 
@@ -147,16 +153,27 @@ impl Drop for Call<'_> {
     }
 }
 
-async fn head(
-    sending: impl Future<Output = Result<Response<Body>, Unanswered>>,
-) -> Result<Response<Body>, Unanswered> {
-    let (parts, body) = sending.await?.into_parts();
-    let body = match headers::is_type(&parts.headers, headers::JSON) {
-        true => {
-            let broken = |error: crate::seam::BodyError| Failure::Broken(error.to_string());
-            body.begun().await.map_err(|error| Unanswered::Failed(broken(error)))?
+impl Future for Sending {
+    type Output = Result<Response<Body>, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = match self.response.take() {
+            Some(response) => response,
+            None => ready!(Pin::new(&mut self.head).poll(cx))?,
+        };
+        if headers::is_type(response.headers(), headers::JSON) {
+            match response.body_mut().poll_begun(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    let failure = Failure::Broken(error.to_string());
+                    return Poll::Ready(Err(Unanswered::Failed(failure)));
+                }
+                Poll::Pending => {
+                    self.response = Some(response);
+                    return Poll::Pending;
+                }
+            }
         }
-        false => body,
-    };
-    Ok(Response::from_parts(parts, body))
+        Poll::Ready(Ok(response))
+    }
 }

@@ -410,10 +410,12 @@ fn begins_a_batch(body: &Body) -> bool {
 fn relayed(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL]
-        .map(|name| parts.headers.remove(&name).map(|value| (name, value)));
+        .map(|name| parts.headers.get(&name).cloned().map(|value| (name, value)));
     // Its room serves once more.
     parts.headers.clear();
-    parts.headers.extend(kept.into_iter().flatten());
+    for (name, value) in kept.into_iter().flatten() {
+        parts.headers.insert(name, value);
+    }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     Response::from_parts(parts, body)

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -114,23 +114,30 @@ impl Body {
         Self::Chained(head, Box::new(rest), left, cut)
     }
 
-    /// The same body, once its first piece is here. Most have no other: then it is
-    /// full.
+    /// Waits until its first piece is here. Most have no other: then it is full.
     ///
     /// # Errors
     /// If it breaks off before.
-    pub async fn begun(mut self) -> Result<Self, BodyError> {
+    pub fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if matches!(self, Self::Full(_) | Self::Begun(..)) {
+            return Poll::Ready(Ok(()));
+        }
         while !self.is_end_stream() {
-            let next = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await;
-            let Some(frame) = next else { return Ok(Self::Empty) };
+            let Some(frame) = ready!(Pin::new(&mut *self).poll_frame(cx)) else { break };
             match frame?.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) if self.is_end_stream() => return Ok(Self::Full(data)),
-                Ok(data) => return Ok(Self::Begun(data, Box::new(self))),
-                Err(_) => {}
+                Ok(data) if !data.is_empty() => {
+                    let rest = std::mem::take(self);
+                    *self = match rest.is_end_stream() {
+                        true => Self::Full(data),
+                        false => Self::Begun(data, Box::new(rest)),
+                    };
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(_) | Err(_) => {}
             }
         }
-        Ok(Self::Empty)
+        *self = Self::Empty;
+        Poll::Ready(Ok(()))
     }
 
     /// What is known of it without waiting.

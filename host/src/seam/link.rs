@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
+use crate::protocol::headers;
 
 use super::{Body, Facts, Failure, Pool, Target};
 
@@ -123,6 +124,10 @@ impl Link {
             Reach::Local => Ok(self.here(server, facts, request).await),
             Reach::Remote(base) => {
                 facts.write(request.headers_mut());
+                if request.method() == Method::POST {
+                    let json = HeaderValue::from_static(headers::JSON);
+                    request.headers_mut().insert(header::CONTENT_TYPE, json);
+                }
                 let place = self.places.of(base, server);
                 self.send(place.ok_or_else(|| no_url(base))?, request).await
             }

@@ -25,7 +25,7 @@ pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
 pub use note::Note;
-pub use pool::{Connection, Failure, Pool, Unanswered};
+pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use target::Target;
 pub use wire::Wire;
 

@@ -6,14 +6,14 @@
 //! [`Failure::NotSent`].
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::hash::BuildHasherDefault;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response, header};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::protocol::http1::Head;
@@ -23,10 +23,11 @@ use super::channel::Channel;
 use super::exchange::{Exchange, Lost, Received};
 use super::target::{OwnHash, Target};
 
-/// Shorter than the idle timeouts of common servers: Node's is 5 s.
-const MAX_IDLE: Duration = Duration::from_secs(4);
-/// How often it is looked for them.
+/// How often it is looked for them: the pool's clock, which calls need not read.
 const SWEEP: Duration = Duration::from_secs(1);
+/// A connection rests for less than 4 s, which is shorter than the idle timeouts of
+/// common servers: Node's is 5 s.
+const MAX_IDLE_SWEEPS: u32 = 3;
 /// Idle connections kept for one target, by worker.
 const MAX_IDLE_CONNECTIONS: usize = 256;
 
@@ -43,7 +44,7 @@ pub enum Failure {
 
 struct Idle {
     channel: Box<Channel>,
-    since: Instant,
+    since: u32,
 }
 
 #[derive(Default)]
@@ -51,6 +52,7 @@ struct Resting {
     idle: HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>,
     /// Whether a task closes those that nobody takes again.
     is_swept: bool,
+    sweeps: u32,
 }
 
 #[derive(Default)]
@@ -67,8 +69,8 @@ impl Shared {
 
     fn put(self: &Arc<Self>, target: &Target, mut channel: Box<Channel>) {
         channel.rest();
-        let since = Instant::now();
         let mut resting = self.lock();
+        let since = resting.sweeps;
         let idle = match resting.idle.get_mut(target) {
             Some(idle) => idle,
             None => resting.idle.entry(target.clone()).or_default(),
@@ -92,8 +94,10 @@ async fn sweep(shared: std::sync::Weak<Shared>) {
         tokio::time::sleep(SWEEP).await;
         let Some(shared) = shared.upgrade() else { return };
         let mut resting = shared.lock();
-        resting.idle.retain(|_, idle| {
-            idle.retain(|idle| idle.since.elapsed() <= MAX_IDLE);
+        let Resting { idle, sweeps, .. } = &mut *resting;
+        *sweeps = sweeps.wrapping_add(1);
+        idle.retain(|_, idle| {
+            idle.retain(|idle| sweeps.wrapping_sub(idle.since) <= MAX_IDLE_SWEEPS);
             !idle.is_empty()
         });
         if resting.idle.is_empty() {
@@ -155,9 +159,9 @@ impl Pool {
 
     fn take(&self, target: &Target) -> Option<Box<Channel>> {
         loop {
-            let mut idle = self.shared.pop(target)?;
-            if idle.since.elapsed() <= MAX_IDLE && idle.channel.is_at_rest() {
-                return Some(idle.channel);
+            let mut channel = self.shared.pop(target)?.channel;
+            if channel.is_at_rest() {
+                return Some(channel);
             }
         }
     }
@@ -191,26 +195,51 @@ pub enum Unanswered {
 }
 
 impl Connection {
-    /// Sends the request and waits for the head; the future borrows nothing.
-    /// Dropping it gives the exchange up.
-    pub async fn send(self, mut request: Request<Body>) -> Result<Response<Body>, Unanswered> {
+    /// Sends the request, as soon as the head of its response is waited for.
+    /// Dropping that gives the exchange up.
+    #[must_use]
+    pub fn send(self, mut request: Request<Body>) -> Sending {
         let Self { channel, home, is_new } = self;
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, home.target.host_header().clone());
         }
-        // Anything else is taken out of the request as it is sent.
+        // Any other body is taken out of the request as it is sent.
         let is_whole = matches!(request.body(), Body::Empty | Body::Full(_));
-        let mut exchange = Exchange::begin(channel, &mut request);
-        match poll_fn(|cx| exchange.poll_head(cx)).await {
-            Ok(Head { response, body, keeps }) => {
+        let exchange = Exchange::begin(channel, &mut request);
+        let unsent = (is_whole && !is_new).then(|| Box::new(request));
+        Sending(Some(Sent { exchange, home, unsent }))
+    }
+}
+
+/// The wait for a response's head. A future by hand: calls keep it in place, and one
+/// that takes long takes it along.
+pub struct Sending(Option<Sent>);
+
+struct Sent {
+    exchange: Exchange,
+    home: Home,
+    /// What may go to another connection if this one takes nothing of it.
+    unsent: Option<Box<Request<Body>>>,
+}
+
+impl Future for Sending {
+    type Output = Result<Response<Body>, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let over = || Unanswered::Failed(Failure::Broken("it is over".to_owned()));
+        let Some(sent) = &mut self.0 else { return Poll::Ready(Err(over())) };
+        let came = ready!(sent.exchange.poll_head(cx));
+        let Some(Sent { exchange, home, unsent }) = self.0.take() else {
+            return Poll::Ready(Err(over()));
+        };
+        Poll::Ready(match (came, unsent) {
+            (Ok(Head { response, body, keeps }), _) => {
                 Ok(response.map(|()| Received::body(exchange, body, keeps, home)))
             }
-            Err(Lost::Unsent(_)) if is_whole && !is_new => {
-                Err(Unanswered::Stale(Box::new(request)))
-            }
-            Err(Lost::Unsent(why)) => Err(Unanswered::Failed(Failure::NotSent(why))),
-            Err(Lost::Broken(why)) => Err(Unanswered::Failed(Failure::Broken(why))),
-        }
+            (Err(Lost::Unsent(_)), Some(unsent)) => Err(Unanswered::Stale(unsent)),
+            (Err(Lost::Unsent(why)), None) => Err(Unanswered::Failed(Failure::NotSent(why))),
+            (Err(Lost::Broken(why)), _) => Err(Unanswered::Failed(Failure::Broken(why))),
+        })
     }
 }
 

@@ -5,9 +5,11 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::protocol::http1::MAX_HEAD;
@@ -18,12 +20,21 @@ const CHUNKS: &[u8] =
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n";
 const ENOUGH: usize = 8 << 20;
 
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
 fn pool() -> Pool {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    pool_that_trusts(None)
+}
+
+fn pool_that_trusts(certificate: Option<CertificateDer<'static>>) -> Pool {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(certificate);
+    let tls = rustls::ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_root_certificates(roots)
         .with_no_client_auth();
     Pool::new(Arc::new(tls))
 }
@@ -65,7 +76,7 @@ fn at(address: SocketAddr) -> Target {
 }
 
 /// Head and body, for a body with a length. None at the end.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {
         let mut byte = [0];
@@ -386,4 +397,48 @@ async fn a_head_without_an_end_is_given_up() {
     };
     // As much as lies in the sockets, and no end of memory.
     assert!(sent < 1_000_000);
+}
+
+#[tokio::test]
+async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.der().clone(), made.signing_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.into()))
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        // The first client trusts nobody.
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(acceptor.accept(stream).await.is_err());
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        let mut served = 0;
+        while let Some(request) = read_request(&mut stream).await {
+            served += 1;
+            let (_, body) = request.split_once("\r\n\r\n").unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(body.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        served
+    });
+    let target = Target::of(&format!("https://localhost:{port}/").parse().unwrap()).unwrap();
+    let refused = pool().send(&target, post(Bytes::new())).await.unwrap_err();
+    assert!(matches!(&refused, Failure::NotSent(why) if why.starts_with("TLS: ")), "{refused}");
+
+    let pool = pool_that_trusts(Some(certificate));
+    for size in [1, 5_000, 1_000_000, 2] {
+        let echoed = pool.send(&target, post(Bytes::from("x".repeat(size)))).await.unwrap();
+        assert_eq!(text(echoed).await.len(), size);
+        assert_eq!(resting(&pool), 1);
+    }
+    drop(pool);
+    assert_eq!(serving.await.unwrap(), 4);
 }
