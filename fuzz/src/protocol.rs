@@ -1,3 +1,5 @@
+#[path = "../../host/src/protocol/http1/mod.rs"]
+pub mod http1;
 #[path = "../../host/src/protocol/jsonrpc.rs"]
 pub mod jsonrpc;
 #[path = "../../host/src/protocol/properties/mod.rs"]

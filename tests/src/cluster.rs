@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::deadline::eventually;
 use crate::gateway::{Gateway, Setup};
-use crate::mcp::Client;
+use crate::mcp::{Client, Session};
 use crate::{servers, settings};
 
 pub struct Cluster {
@@ -49,6 +49,16 @@ impl Cluster {
     pub fn add(&mut self, id: &str, servers: Value) {
         let settings = settings::node(self.coordinator.port(), json!({"id": id}), servers);
         self.nodes.push(Gateway::start_with(&settings));
+    }
+
+    /// A session of the counters at this node. Which of several equal ones has a new
+    /// session is chance: some are begun and left until one is there.
+    #[must_use]
+    #[track_caller]
+    pub fn session_at(&self, node: &str) -> Session {
+        let mut begun = (0..64).map(|_| self.client("/mcp/counter").initialize());
+        let found = begun.find(|session| session.whoami("whoami").name == node);
+        found.unwrap_or_else(|| panic!("no session is at {node}"))
     }
 
     /// Waits until so many nodes are active, and gives them.

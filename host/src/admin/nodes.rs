@@ -24,7 +24,8 @@ pub async fn heartbeat(from: FromNode<Heartbeat>) -> Answer {
 
 pub async fn deregister(from: FromNode<Heartbeat>) -> Answer {
     let bye = from.message;
-    answer(from.control.deregister(&bye.id, bye.incarnation.as_deref()).map(|()| json!({})))
+    let gone = from.control.deregister(&bye.id, bye.incarnation.as_deref()).await;
+    answer(gone.map(|()| json!({})))
 }
 
 /// On a node with `registerOnStartup: false`: register now.

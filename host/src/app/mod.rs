@@ -127,9 +127,8 @@ fn background(
     tokio::spawn(host.tend(between_sweeps, parts.control_link.pool().clone()));
     if let Mode::Coordinator(_) = &config.mode {
         tokio::spawn(watch_leases(Arc::clone(parts)));
-    }
-    if let Some(control) = parts.take_recall() {
-        tokio::spawn(cluster::recall(control, parts.folder.clone(), parts.control_link.clone()));
+        let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
+        tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
     }
     let agent = parts
         .take_agent()
@@ -215,7 +214,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         }
         if !removed.is_empty() {
             // The next start does not wait for them.
-            cluster::save(&parts.folder, &parts.registry);
+            parts.control.save().await;
         }
         let expired = parts.edge.bindings.sweep(parts.affinity_timeout);
         if expired > 0 {

@@ -41,8 +41,8 @@ pub struct Parts {
     replicas: BTreeMap<ServerName, Replica>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
+    pub control: Arc<Control>,
     // Taken once, by the task that runs them.
-    recall: Mutex<Option<Arc<Control>>>,
     agent: Mutex<Option<(Agent, bool)>>,
     suspects: Mutex<Option<Suspects>>,
 }
@@ -156,7 +156,7 @@ impl Parts {
             replicas,
             tls,
             credential,
-            recall: Mutex::new(is_coordinator.then_some(control)),
+            control,
             agent: Mutex::new(agent),
             suspects: Mutex::new(Some(suspected)),
             node_id,
@@ -176,10 +176,6 @@ impl Parts {
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
         local_servers(&self.host, &self.replicas)
-    }
-
-    pub fn take_recall(&self) -> Option<Arc<Control>> {
-        take(&self.recall)
     }
 
     pub fn take_agent(&self) -> Option<(Agent, bool)> {

@@ -20,7 +20,7 @@ use crate::store::{Bindings, DataFolder, Report};
 use super::gate::is_near;
 use super::messages::{BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport};
 use super::proof::prove;
-use super::recall;
+use super::recall::Snapshot;
 use super::registry::{Beat, Entry, Registry, Status};
 
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,7 +49,7 @@ pub struct Control {
     pub registry: Arc<Registry>,
     bindings: Arc<Bindings>,
     token: Option<Secret>,
-    folder: DataFolder,
+    snapshot: Snapshot,
     /// One registration at a time: two of one id must not pass each other.
     registering: Mutex<()>,
     reports: watch::Sender<Reports>,
@@ -63,14 +63,20 @@ impl Control {
         token: Option<Secret>,
         folder: DataFolder,
     ) -> Self {
+        let snapshot = Snapshot::new(folder, Arc::clone(&registry));
         Self {
             registry,
             bindings,
             token,
-            folder,
+            snapshot,
             registering: Mutex::new(()),
             reports: watch::Sender::default(),
         }
+    }
+
+    /// The next start asks those nodes that are registered now.
+    pub async fn save(&self) {
+        self.snapshot.save().await;
     }
 
     /// What nodes have reported since the start.
@@ -122,7 +128,7 @@ impl Control {
         }
         entry.incarnation = proved.incarnation;
         let held = self.held_by(&entry.url, link).await.map_err(Rejected::BadRequest)?;
-        let _one_at_a_time = self.registering.lock().await;
+        let one_at_a_time = self.registering.lock().await;
         self.refuse_second(&entry, link).await?;
         self.registry.register(entry.clone());
         self.take_bindings(&entry.id, held, link).await;
@@ -150,7 +156,8 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
-        recall::save(&self.folder, &self.registry);
+        drop(one_at_a_time);
+        self.snapshot.save().await;
         Ok(entry)
     }
 
@@ -176,11 +183,11 @@ impl Control {
     ///
     /// # Errors
     /// If it was not known.
-    pub fn deregister(&self, id: &str, incarnation: Option<&str>) -> Result<(), Rejected> {
+    pub async fn deregister(&self, id: &str, incarnation: Option<&str>) -> Result<(), Rejected> {
         let known = NodeId::parse(id).ok().filter(|id| self.registry.deregister(id, incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id.to_owned())) };
         tracing::info!("Node deregistered: {id}");
-        recall::save(&self.folder, &self.registry);
+        self.snapshot.save().await;
         Ok(())
     }
 

@@ -33,7 +33,7 @@ pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
 };
 pub use node_routes::NodeRoutes;
-pub use recall::{SNAPSHOT, is_kept, patience, recall, save};
+pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};
 pub use sight::{
     InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, ServerHealth, Sight,

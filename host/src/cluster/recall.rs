@@ -1,6 +1,6 @@
 //! After a coordinator's start: asking the nodes of before for their sessions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,36 @@ struct Kept {
     heartbeat_interval: u64,
 }
 
-/// Writes down which nodes are registered.
-pub fn save(folder: &DataFolder, registry: &Registry) {
+/// The list of nodes in the data folder. Cloning gives a handle to the same.
+#[derive(Clone)]
+pub struct Snapshot {
+    folder: DataFolder,
+    registry: Arc<Registry>,
+    /// Who writes last has looked last.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Snapshot {
+    #[must_use]
+    pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
+        Self { folder, registry, turn: Arc::default() }
+    }
+
+    /// Writes down which nodes are registered now, on a thread that may wait for the
+    /// disk.
+    pub async fn save(&self) {
+        let this = self.clone();
+        let saving = tokio::task::spawn_blocking(move || {
+            let _turn = this.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            save(&this.folder, &this.registry);
+        });
+        if let Err(error) = saving.await {
+            tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+        }
+    }
+}
+
+fn save(folder: &DataFolder, registry: &Registry) {
     let kept: Vec<Kept> = registry
         .entries()
         .into_iter()

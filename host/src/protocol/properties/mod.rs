@@ -4,6 +4,7 @@
 //! A property takes any bytes and panics where it does not hold.
 
 pub mod envelope;
+pub mod http1;
 pub mod sse;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{envelope, sse};
+use super::{envelope, http1, sse};
 
 /// Enough to find what a fuzzer finds in its first second.
 const CHANGES_OF_A_SEED: u64 = 5_000;
@@ -69,6 +69,32 @@ fn event_streams_hold_for_changed_seeds() {
         "{}",
     ];
     try_all("sse", &words, sse::hold);
+}
+
+#[test]
+fn responses_hold_for_changed_seeds() {
+    let words = [
+        "HTTP/1.1 ",
+        "HTTP/1.0 ",
+        "100 Continue\r\n",
+        "204 ",
+        "Content-Length: ",
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: close\r\n",
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        ":",
+        ",",
+        ";",
+        "0\r\n",
+        "5\r\n",
+        "ffffffffffffffff",
+        "\u{0}",
+        "\u{e4}",
+    ];
+    try_all("http1", &words, http1::hold);
 }
 
 fn try_all(target: &str, words: &[&str], property: fn(&[u8])) {
