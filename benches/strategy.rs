@@ -1,8 +1,11 @@
 //! A routing decision: the same strategy native and as a component.
 //!
 //! After criterion's figures, percentiles of single calls, less what reading the
-//! clock takes, and without the calls during which the scheduler took the thread
-//! away.
+//! clock takes. Single calls of a microsecond also show what interrupts them: timers
+//! and the hypervisor, in bursts of a few microseconds each. Two figures tell that
+//! apart: a control, native code that takes as long as a decision and is measured
+//! between decisions, and what is left when of each question, asked again and again,
+//! the middle one of its times is taken.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,13 +15,12 @@ use mooring::wasm::vocabulary::{Health, Node, Replica, Server, Topology};
 use mooring::wasm::{Options, Question, Source, Strategy, Wasi};
 use mooring_strategies::{ConsistentHash, Request, Strategy as Native};
 
-const CALLS: usize = 200_000;
+/// Each of the questions is asked so often.
+const ROUNDS: usize = 201;
+const QUESTIONS: usize = 1024;
 /// The strategies in the binary, and what a client of theirs says of its node.
 const BUILTINS: [(&str, Option<&str>); 3] =
     [("consistent-hash", None), ("cookie", Some("node-1")), ("header", Some("node-1"))];
-/// No decision takes that long by itself: the thread was not running.
-const PREEMPTED: Duration = Duration::from_micros(10);
-
 fn topology(nodes: u32) -> Topology {
     Topology {
         generation: 1,
@@ -40,7 +42,7 @@ fn topology(nodes: u32) -> Topology {
 }
 
 fn keys() -> Vec<String> {
-    (0..1024).map(|_| mooring::model::SessionId::mint().to_string()).collect()
+    (0..QUESTIONS).map(|_| mooring::model::SessionId::mint().to_string()).collect()
 }
 
 fn component(name: &str, nodes: u32) -> Strategy {
@@ -109,43 +111,84 @@ fn decisions(criterion: &mut Criterion) {
 fn percentiles() {
     let keys = keys();
     // What it takes to measure nothing: part of every figure below, and taken off.
-    let mut clock = measure(&keys, |_| true);
-    let clock = quantile(running(&mut clock), 0.5);
+    let clock = middle(&mut measure(&keys, |_| true).concat());
     println!("reading the clock twice takes {clock:?}");
+    println!(
+        "| nodes | strategy | p50 | p99 of all calls | the same of the control | p99 of questions |"
+    );
+    println!("|---:|---|---:|---:|---:|---:|");
     for nodes in [3, 16] {
+        let native = native(nodes);
         for (name, affinity) in BUILTINS {
             let strategy = component(name, nodes);
-            let mut times = measure(&keys, |key| decide(&strategy, key, affinity));
-            let all = times.len();
-            let of = |times: &[Duration], of| quantile(times, of).saturating_sub(clock);
-            let times = running(&mut times);
-            println!(
-                "{name} among {nodes} nodes: p50 {:?}, p99 {:?}, without {} calls that were preempted",
-                of(times, 0.5),
-                of(times, 0.99),
-                all - times.len(),
-            );
+            let decision = |key: &str| decide(&strategy, key, affinity);
+            let took = middle(&mut measure(&keys, decision).concat()).saturating_sub(clock);
+            let one = middle(&mut measure(&keys, |key| work(&native, key, 64)).concat());
+            let one = one.saturating_sub(clock).as_nanos().max(1);
+            // As much native work as takes as long.
+            let turns = u32::try_from(64 * took.as_nanos() / one).unwrap_or(u32::MAX);
+            let pairs = [&decision as &dyn Fn(&str) -> bool, &|key| work(&native, key, turns)];
+            let [decisions, control] = side_by_side(&keys, pairs);
+            let questions: Vec<Duration> =
+                (0..QUESTIONS).map(|key| middle(&mut of_question(&decisions, key))).collect();
+            let shown = [
+                quantile(&mut decisions.concat(), 0.5),
+                quantile(&mut decisions.concat(), 0.99),
+                quantile(&mut control.concat(), 0.99),
+                quantile(&mut questions.clone(), 0.99),
+            ]
+            .map(|time| format!("{:.2} µs", time.saturating_sub(clock).as_secs_f64() * 1e6));
+            println!("| {nodes} | {name} | {} |", shown.join(" | "));
         }
     }
 }
 
-fn measure(keys: &[String], act: impl Fn(&str) -> bool) -> Vec<Duration> {
-    let time = |key: &String| {
-        let began = Instant::now();
-        assert!(std::hint::black_box(act(key)));
-        began.elapsed()
-    };
-    keys.iter().cycle().take(CALLS).map(time).collect()
+/// Native decisions, one after the other.
+fn work(strategy: &ConsistentHash, key: &str, turns: u32) -> bool {
+    let inputs = [Some(key)];
+    let request =
+        Request { server: 0, inputs: &inputs, affinity: None, attempt: 0, seed: 7, loads: None };
+    (0..turns).all(|_| std::hint::black_box(strategy.route(std::hint::black_box(&request))).is_ok())
 }
 
-/// In order, without those during which the thread was not running.
-fn running(times: &mut [Duration]) -> &[Duration] {
+/// The times of each round.
+type Rounds = Vec<Vec<Duration>>;
+
+fn measure(keys: &[String], act: impl Fn(&str) -> bool) -> Rounds {
+    let [times, _] = side_by_side(keys, [&act, &|_| true]);
+    times
+}
+
+/// One after the other for each question, so that both see the same machine.
+fn side_by_side(keys: &[String], acts: [&dyn Fn(&str) -> bool; 2]) -> [Rounds; 2] {
+    let mut rounds = [Rounds::new(), Rounds::new()];
+    for _ in 0..ROUNDS {
+        let mut times = [Vec::with_capacity(keys.len()), Vec::with_capacity(keys.len())];
+        for key in keys {
+            for (act, times) in acts.iter().zip(&mut times) {
+                let began = Instant::now();
+                assert!(std::hint::black_box(act(key)));
+                times.push(began.elapsed());
+            }
+        }
+        for (rounds, times) in rounds.iter_mut().zip(times) {
+            rounds.push(times);
+        }
+    }
+    rounds
+}
+
+/// All times of one question.
+fn of_question(rounds: &Rounds, key: usize) -> Vec<Duration> {
+    rounds.iter().map(|round| round[key]).collect()
+}
+
+fn middle(times: &mut [Duration]) -> Duration {
+    quantile(times, 0.5)
+}
+
+fn quantile(times: &mut [Duration], of: f64) -> Duration {
     times.sort_unstable();
-    let running = times.partition_point(|time| *time < PREEMPTED);
-    &times[..running]
-}
-
-fn quantile(times: &[Duration], of: f64) -> Duration {
     times[((times.len() - 1) as f64 * of) as usize]
 }
 
