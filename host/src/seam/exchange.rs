@@ -12,8 +12,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::protocol::http1::{self, Decoder, Framing, Head, Scan, Step};
 
 use super::body::{Body, BodyError};
-use super::channel::Channel;
 use super::pool::Home;
+use super::socket::Socket;
 
 /// Why no head came.
 pub enum Lost {
@@ -24,7 +24,7 @@ pub enum Lost {
 
 /// A request that goes out.
 pub struct Exchange {
-    channel: Box<Channel>,
+    socket: Box<Socket>,
     method: Method,
     scan: Scan,
     sending: Sending,
@@ -35,7 +35,7 @@ pub struct Exchange {
 enum Sending {
     /// What is left of the body.
     Body(Body, Rest),
-    /// All is with the channel.
+    /// All is with the socket.
     Last,
     Over,
     /// The connection takes no more; there may be a response all the same.
@@ -54,15 +54,15 @@ enum Rest {
 impl Exchange {
     /// Takes the body out of the request. One that is whole stays there too: as long
     /// as nothing went out, the request may go elsewhere.
-    pub fn begin(mut channel: Box<Channel>, request: &mut Request<Body>) -> Self {
+    pub fn begin(mut socket: Box<Socket>, request: &mut Request<Body>) -> Self {
         let body = std::mem::take(request.body_mut());
         let framing = framing(request.method(), &body);
-        http1::request_head(channel.to_write(), request, framing);
+        http1::request_head(socket.head_mut(), request, framing);
         let sending = match body {
             Body::Empty => Sending::Last,
             Body::Full(bytes) => {
                 *request.body_mut() = Body::Full(bytes.clone());
-                channel.write(bytes);
+                socket.write(bytes);
                 Sending::Last
             }
             body => match framing {
@@ -72,7 +72,7 @@ impl Exchange {
             },
         };
         let (method, scan) = (request.method().clone(), Scan::default());
-        Self { channel, method, scan, sending, is_begun: false }
+        Self { socket, method, scan, sending, is_begun: false }
     }
 
     /// The head of the response.
@@ -88,12 +88,12 @@ impl Exchange {
                 }
                 _ => {}
             }
-            match self.scan.take(&mut self.channel.read, &self.method) {
+            match self.scan.take(&mut self.socket.read, &self.method) {
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
                 Ok(None) => {}
                 Err(fault) => return Poll::Ready(Err(Lost::Broken(fault.to_string()))),
             }
-            let why = match ready!(self.channel.poll_read(cx)) {
+            let why = match ready!(self.socket.poll_read(cx)) {
                 Ok(true) => continue,
                 Ok(false) => "the connection was closed before the response".to_owned(),
                 Err(error) => format!("the connection broke before the response: {error}"),
@@ -116,7 +116,7 @@ impl Exchange {
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Sending>> {
         loop {
-            ready!(self.channel.poll_write(cx, &mut self.is_begun))
+            ready!(self.socket.poll_write(cx, &mut self.is_begun))
                 .map_err(|error| Sending::Refused(format!("the connection broke: {error}")))?;
             let Sending::Body(body, rest) = &mut self.sending else { return Poll::Ready(Ok(())) };
             let broken = |why: &dyn std::fmt::Display| Sending::BrokenOff(why.to_string());
@@ -138,7 +138,7 @@ impl Exchange {
                     };
                 }
                 Rest::Chunks(any) => {
-                    let (out, end) = (self.channel.to_write(), if *any { "\r\n" } else { "" });
+                    let (out, end) = (self.socket.head_mut(), if *any { "\r\n" } else { "" });
                     *any = true;
                     // Writing to memory cannot fail.
                     let _ = match &piece {
@@ -148,7 +148,7 @@ impl Exchange {
                 }
             }
             match piece {
-                Some(data) => self.channel.write(data),
+                Some(data) => self.socket.write(data),
                 None => self.sending = Sending::Last,
             }
         }
@@ -183,11 +183,11 @@ impl Received {
             received.end();
             return Body::Empty;
         }
-        let here = received.exchange.as_ref().map_or(0, |exchange| exchange.channel.read.len());
+        let here = received.exchange.as_ref().map_or(0, |exchange| exchange.socket.read.len());
         if let Decoder::Length(length) = received.decoder
             && length <= here as u64
             && let Some(exchange) = &mut received.exchange
-            && let Ok(Step::Data(data)) = received.decoder.take(&mut exchange.channel.read)
+            && let Ok(Step::Data(data)) = received.decoder.take(&mut exchange.socket.read)
         {
             received.end();
             return Body::Full(data);
@@ -199,7 +199,7 @@ impl Received {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         let ended = loop {
             exchange.send(cx);
-            match self.decoder.take(&mut exchange.channel.read) {
+            match self.decoder.take(&mut exchange.socket.read) {
                 Ok(Step::Data(data)) => {
                     if self.decoder.is_over() {
                         self.end();
@@ -210,7 +210,7 @@ impl Received {
                 Ok(Step::Part) => {}
                 Err(fault) => break Err(fault.into()),
             }
-            match ready!(exchange.channel.poll_read(cx)) {
+            match ready!(exchange.socket.poll_read(cx)) {
                 Ok(true) => {}
                 Ok(false) if self.decoder == Decoder::UntilClose => break Ok(()),
                 Ok(false) => {
@@ -243,11 +243,11 @@ impl Received {
 
     /// A connection on which nothing is left to read or to send serves again.
     fn end(&mut self) {
-        if let Some(Exchange { channel, sending: Sending::Over, .. }) = self.exchange.take()
+        if let Some(Exchange { socket, sending: Sending::Over, .. }) = self.exchange.take()
             && self.keeps
-            && channel.read.is_empty()
+            && socket.read.is_empty()
         {
-            self.home.take_back(channel);
+            self.home.take_back(socket);
         }
     }
 }

@@ -12,12 +12,13 @@
 //! whether the edge may send it again.
 
 mod body;
-mod channel;
+
 mod exchange;
 mod facts;
 mod link;
 mod note;
 mod pool;
+mod socket;
 mod target;
 mod wire;
 

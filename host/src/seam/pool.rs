@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use crate::protocol::http1::Head;
 
 use super::Body;
-use super::channel::Channel;
 use super::exchange::{Exchange, Lost, Received};
+use super::socket::Socket;
 use super::target::{OwnHash, Target};
 
 /// How often it is looked for them: the pool's clock, which calls need not read.
@@ -43,7 +43,7 @@ pub enum Failure {
 }
 
 struct Idle {
-    channel: Box<Channel>,
+    socket: Box<Socket>,
     since: u32,
 }
 
@@ -67,8 +67,8 @@ impl Shared {
         self.lock().idle.get_mut(target)?.pop()
     }
 
-    fn put(self: &Arc<Self>, target: &Target, mut channel: Box<Channel>) {
-        channel.rest();
+    fn put(self: &Arc<Self>, target: &Target, mut socket: Box<Socket>) {
+        socket.rest();
         let mut resting = self.lock();
         let since = resting.sweeps;
         let idle = match resting.idle.get_mut(target) {
@@ -76,7 +76,7 @@ impl Shared {
             None => resting.idle.entry(target.clone()).or_default(),
         };
         if idle.len() < MAX_IDLE_CONNECTIONS {
-            idle.push(Idle { channel, since });
+            idle.push(Idle { socket, since });
         }
         if !resting.is_swept
             && let Ok(runtime) = Handle::try_current()
@@ -145,23 +145,23 @@ impl Pool {
     /// # Errors
     /// [`Failure::NotSent`] if there is no way to the target.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
-        let (channel, is_new) = match self.take(target) {
-            Some(channel) => (channel, false),
+        let (socket, is_new) = match self.take(target) {
+            Some(socket) => (socket, false),
             // Rare and large (TLS): boxed, so that every exchange's future stays small.
             None => {
-                let connecting = Box::pin(Channel::connect(target, &self.tls));
+                let connecting = Box::pin(Socket::connect(target, &self.tls));
                 (Box::new(connecting.await.map_err(Failure::NotSent)?), true)
             }
         };
         let home = Home { shared: Arc::clone(&self.shared), target: target.clone() };
-        Ok(Connection { channel, home, is_new })
+        Ok(Connection { socket, home, is_new })
     }
 
-    fn take(&self, target: &Target) -> Option<Box<Channel>> {
+    fn take(&self, target: &Target) -> Option<Box<Socket>> {
         loop {
-            let mut channel = self.shared.pop(target)?.channel;
-            if channel.is_at_rest() {
-                return Some(channel);
+            let mut socket = self.shared.pop(target)?.socket;
+            if socket.is_at_rest() {
+                return Some(socket);
             }
         }
     }
@@ -174,14 +174,14 @@ pub struct Home {
 }
 
 impl Home {
-    pub fn take_back(&self, channel: Box<Channel>) {
-        self.shared.put(&self.target, channel);
+    pub fn take_back(&self, socket: Box<Socket>) {
+        self.shared.put(&self.target, socket);
     }
 }
 
 /// A connection that waits for its next request.
 pub struct Connection {
-    channel: Box<Channel>,
+    socket: Box<Socket>,
     home: Home,
     is_new: bool,
 }
@@ -199,13 +199,13 @@ impl Connection {
     /// Dropping that gives the exchange up.
     #[must_use]
     pub fn send(self, mut request: Request<Body>) -> Sending {
-        let Self { channel, home, is_new } = self;
+        let Self { socket, home, is_new } = self;
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, home.target.host_header().clone());
         }
         // Any other body is taken out of the request as it is sent.
         let is_whole = matches!(request.body(), Body::Empty | Body::Full(_));
-        let exchange = Exchange::begin(channel, &mut request);
+        let exchange = Exchange::begin(socket, &mut request);
         let unsent = (is_whole && !is_new).then(|| Box::new(request));
         Sending(Some(Sent { exchange, home, unsent }))
     }

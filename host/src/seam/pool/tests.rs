@@ -106,7 +106,7 @@ fn resting(pool: &Pool) -> usize {
 async fn until_closed(pool: &Pool) {
     let is_open = || {
         let mut resting = pool.shared.lock();
-        resting.idle.values_mut().flatten().any(|idle| idle.channel.is_at_rest())
+        resting.idle.values_mut().flatten().any(|idle| idle.socket.is_at_rest())
     };
     while is_open() {
         tokio::task::yield_now().await;
@@ -206,7 +206,7 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
         // Closed with a reset, after which nothing can be written.
         stream.set_zero_linger().unwrap();
         drop(stream);
-        while connection.channel.is_at_rest() {
+        while connection.socket.is_at_rest() {
             tokio::task::yield_now().await;
         }
         match connection.send(post(Bytes::from(body))).await.map(|_| ()) {

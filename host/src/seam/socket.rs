@@ -29,7 +29,7 @@ enum Wire {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-pub struct Channel {
+pub struct Socket {
     wire: Wire,
     pub read: BytesMut,
     /// How much to make room for before the next read.
@@ -40,7 +40,7 @@ pub struct Channel {
     data: Bytes,
 }
 
-impl Channel {
+impl Socket {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
@@ -73,11 +73,11 @@ impl Channel {
     }
 
     /// Where to put what goes before data. Nothing may be left to write.
-    pub fn to_write(&mut self) -> &mut Vec<u8> {
+    pub fn head_mut(&mut self) -> &mut Vec<u8> {
         &mut self.head
     }
 
-    /// Behind what [`Self::to_write`] has.
+    /// Behind what [`Self::head_mut`] has.
     pub fn write(&mut self, data: Bytes) {
         if self.head.len() + data.len() <= SMALL {
             self.head.extend_from_slice(&data);
