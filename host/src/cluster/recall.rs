@@ -1,5 +1,6 @@
 //! After a coordinator's start: asking the nodes of before for their sessions.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,23 +42,29 @@ struct Kept {
 pub struct Snapshot {
     folder: DataFolder,
     registry: Arc<Registry>,
-    /// Who writes last has looked last.
-    turn: Arc<Mutex<()>>,
+    /// How often it was asked for.
+    asked: Arc<AtomicU64>,
+    /// Who writes last has looked last. How often it had been asked for then.
+    written: Arc<Mutex<u64>>,
 }
 
 impl Snapshot {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
-        Self { folder, registry, turn: Arc::default() }
+        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
     }
 
     /// Writes down which nodes are registered now, on a thread that may wait for the
-    /// disk.
+    /// disk. Of many that ask at once, few write.
     pub async fn save(&self) {
         let this = self.clone();
+        let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = tokio::task::spawn_blocking(move || {
-            let _turn = this.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            save(&this.folder, &this.registry);
+            let mut written = this.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if *written < own {
+                *written = this.asked.load(Ordering::Acquire);
+                save(&this.folder, &this.registry);
+            }
         });
         if let Err(error) = saving.await {
             tracing::warn!("cannot keep {SNAPSHOT}: {error}");

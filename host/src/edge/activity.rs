@@ -29,16 +29,19 @@ pub enum Order {
     End,
 }
 
-/// Of a connection's order; 0 is none, and a later one is a higher one.
+/// Of a connection's orders, a bit each.
 const DRAIN: u8 = 1;
 const END: u8 = 2;
 
 /// What is under way on one connection.
 #[derive(Default)]
 pub struct Activity {
-    begun: AtomicU64,
+    /// Requests, and pieces of what is written to the client.
+    moves: AtomicU64,
     open: AtomicU64,
-    order: AtomicU8,
+    orders: AtomicU8,
+    /// The moves at the look after which it was to end.
+    silent_since: AtomicU64,
     waker: AtomicWaker,
 }
 
@@ -48,23 +51,35 @@ pub struct InUse(Arc<Activity>);
 impl Activity {
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> InUse {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.moved();
         self.open.fetch_add(1, Ordering::Relaxed);
         InUse(Arc::clone(self))
+    }
+
+    /// The client takes what it is sent, however slowly.
+    pub fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Resolves when there is an order; the connection alone may ask.
     pub fn poll_order(&self, cx: &Context<'_>) -> Poll<Order> {
         self.waker.register(cx.waker());
-        match self.order.load(Ordering::Acquire) {
-            DRAIN => Poll::Ready(Order::Drain),
-            END => Poll::Ready(Order::End),
-            _ => Poll::Pending,
+        let orders = self.orders.load(Ordering::Acquire);
+        if orders & END != 0 {
+            // A request may have come since the look.
+            let moves = self.moves.load(Ordering::Relaxed);
+            let is_silent = self.open.load(Ordering::Relaxed) == 0
+                && moves == self.silent_since.load(Ordering::Relaxed);
+            if is_silent {
+                return Poll::Ready(Order::End);
+            }
+            self.orders.fetch_and(!END, Ordering::Relaxed);
         }
+        if orders & DRAIN != 0 { Poll::Ready(Order::Drain) } else { Poll::Pending }
     }
 
     fn order(&self, order: u8) {
-        self.order.fetch_max(order, Ordering::Release);
+        self.orders.fetch_or(order, Ordering::Release);
         self.waker.wake();
     }
 }
@@ -88,19 +103,22 @@ struct All {
 
 struct Seat {
     activity: Arc<Activity>,
-    /// Requests that the last look knew of; none before the first.
+    /// Moves that the last look knew of; none before the first.
     seen: Option<u64>,
     quiet: u32,
 }
 
 impl Seat {
-    /// Whether the connection is silent.
-    fn look(&mut self) -> bool {
-        let begun = self.activity.begun.load(Ordering::Relaxed);
-        let is_used = self.activity.open.load(Ordering::Relaxed) > 0 || self.seen != Some(begun);
+    /// Ends the connection if it is silent.
+    fn look(&mut self) {
+        let moves = self.activity.moves.load(Ordering::Relaxed);
+        let is_used = self.activity.open.load(Ordering::Relaxed) > 0 || self.seen != Some(moves);
         self.quiet = if is_used { 0 } else { self.quiet + 1 };
-        self.seen = Some(begun);
-        self.quiet >= QUIET_LOOKS
+        self.seen = Some(moves);
+        if self.quiet >= QUIET_LOOKS {
+            self.activity.silent_since.store(moves, Ordering::Relaxed);
+            self.activity.order(END);
+        }
     }
 }
 
@@ -143,11 +161,7 @@ impl Connections {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            for seat in self.lock().seats.values_mut() {
-                if seat.look() {
-                    seat.activity.order(END);
-                }
-            }
+            self.lock().seats.values_mut().for_each(Seat::look);
         }
     }
 }
@@ -216,6 +230,26 @@ mod tests {
         assert_eq!(ordered(&connected).await, Order::End);
         assert!(calls.is_finished());
         assert!(began.elapsed() < Duration::from_secs(800 + 121), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_after_the_look_is_served() {
+        let connected = Connections::default().enter();
+        let look = |times| {
+            let mut all = connected.all.lock();
+            let seat = all.seats.get_mut(&connected.number).unwrap();
+            (0..times).for_each(|_| seat.look());
+        };
+        let ordered = || poll_fn(|cx| Poll::Ready(connected.activity.poll_order(cx)));
+        look(QUIET_LOOKS + 1);
+        drop(connected.activity.begin());
+        assert_eq!(ordered().await, Poll::Pending);
+        look(QUIET_LOOKS);
+        assert_eq!(ordered().await, Poll::Pending);
+        look(1);
+        assert_eq!(ordered().await, Poll::Ready(Order::End));
+        connected.activity.moved();
+        assert_eq!(ordered().await, Poll::Pending, "the client takes what it was sent");
     }
 
     #[tokio::test]

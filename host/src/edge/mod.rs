@@ -61,6 +61,7 @@ mod tasks;
 mod through;
 mod uris;
 mod vigil;
+mod wire;
 
 use std::sync::Arc;
 

@@ -13,13 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::protocol::headers;
-use crate::seam::{Body, Wire};
+use crate::seam::Body;
 
 use super::activity::{Connected, Connections, InUse, Order};
 use super::classify::Entrance;
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
+use super::wire::Wire;
 use super::{Worker, admit, classify, cors};
 
 /// Beside the largest header block, what hyper reads along of the body.
@@ -120,7 +121,8 @@ async fn connection(
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(limit + REQUEST_ROOM);
-    let mut connection = std::pin::pin!(builder.serve_connection(Wire::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(Wire::new(stream, activity), service));
     let mut is_draining = false;
     let ended = std::future::poll_fn(|cx| {
         loop {

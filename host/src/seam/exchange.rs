@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -17,8 +17,8 @@ use super::socket::Socket;
 
 /// Why no head came.
 pub enum Lost {
-    /// Nothing of the request went out.
-    Unsent(String),
+    /// Nothing of the request went out; with the body, unless the request has kept it.
+    Unsent(String, Option<Body>),
     Broken(String),
 }
 
@@ -38,8 +38,9 @@ enum Sending {
     /// All is with the socket.
     Last,
     Over,
-    /// The connection takes no more; there may be a response all the same.
-    Refused(String),
+    /// The connection takes no more; there may be a response all the same. With the
+    /// body if nothing of it was taken.
+    Refused(String, Option<Body>),
     /// The body broke off.
     BrokenOff(String),
 }
@@ -83,8 +84,8 @@ impl Exchange {
                 Sending::BrokenOff(why) => {
                     return Poll::Ready(Err(Lost::Broken(std::mem::take(why))));
                 }
-                Sending::Refused(why) if !self.is_begun => {
-                    return Poll::Ready(Err(Lost::Unsent(std::mem::take(why))));
+                Sending::Refused(why, body) if !self.is_begun => {
+                    return Poll::Ready(Err(Lost::Unsent(std::mem::take(why), body.take())));
                 }
                 _ => {}
             }
@@ -107,17 +108,22 @@ impl Exchange {
         if let Sending::Body(..) | Sending::Last = self.sending
             && let Poll::Ready(sent) = self.poll_send(cx)
         {
-            self.sending = match sent {
-                Ok(()) => Sending::Over,
-                Err(sending) => sending,
+            let before = std::mem::replace(&mut self.sending, Sending::Over);
+            self.sending = match (sent, before) {
+                (Ok(()), _) => Sending::Over,
+                (Err(Sending::Refused(why, _)), Sending::Body(body, _)) if !self.is_begun => {
+                    Sending::Refused(why, Some(body))
+                }
+                (Err(sending), _) => sending,
             };
         }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Sending>> {
         loop {
-            ready!(self.socket.poll_write(cx, &mut self.is_begun))
-                .map_err(|error| Sending::Refused(format!("the connection broke: {error}")))?;
+            ready!(self.socket.poll_write(cx, &mut self.is_begun)).map_err(|error| {
+                Sending::Refused(format!("the connection broke: {error}"), None)
+            })?;
             let Sending::Body(body, rest) = &mut self.sending else { return Poll::Ready(Ok(())) };
             let broken = |why: &dyn std::fmt::Display| Sending::BrokenOff(why.to_string());
             let piece = match ready!(Pin::new(body).poll_frame(cx)) {
@@ -199,6 +205,9 @@ impl Received {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         let ended = loop {
             exchange.send(cx);
+            if let Sending::BrokenOff(why) = &exchange.sending {
+                break Err(why.as_str().into());
+            }
             match self.decoder.take(&mut exchange.socket.read) {
                 Ok(Step::Data(data)) => {
                     if self.decoder.is_over() {
@@ -241,6 +250,25 @@ impl Received {
         }
     }
 
+    /// Whether all of the body has come, which nobody wants.
+    fn is_drained(&mut self) -> bool {
+        let Some(exchange) = &mut self.exchange else { return false };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut may_read = true;
+        loop {
+            match self.decoder.take(&mut exchange.socket.read) {
+                Ok(Step::Over) => return true,
+                Ok(Step::Data(_)) => {}
+                Ok(Step::Part) if std::mem::take(&mut may_read) => {
+                    if !matches!(exchange.socket.poll_read(&mut cx), Poll::Ready(Ok(true))) {
+                        return false;
+                    }
+                }
+                Ok(Step::Part) | Err(_) => return false,
+            }
+        }
+    }
+
     /// A connection on which nothing is left to read or to send serves again.
     fn end(&mut self) {
         if let Some(Exchange { socket, sending: Sending::Over, .. }) = self.exchange.take()
@@ -248,6 +276,16 @@ impl Received {
             && socket.read.is_empty()
         {
             self.home.take_back(socket);
+        }
+    }
+}
+
+impl Drop for Received {
+    /// Many look at the head alone: where the rest has come along, the connection
+    /// serves again.
+    fn drop(&mut self) {
+        if self.is_drained() {
+            self.end();
         }
     }
 }

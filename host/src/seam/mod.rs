@@ -20,7 +20,6 @@ mod note;
 mod pool;
 mod socket;
 mod target;
-mod wire;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use facts::{Facts, Handshake, Outcome, Start};
@@ -28,7 +27,6 @@ pub use link::{Endpoint, Link};
 pub use note::Note;
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use target::Target;
-pub use wire::Wire;
 
 /// Of what coordinator and nodes say to each other: raised with each change that
 /// an older one would misread.

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -78,31 +78,51 @@ impl Shared {
         if idle.len() < MAX_IDLE_CONNECTIONS {
             idle.push(Idle { socket, since });
         }
-        if !resting.is_swept
-            && let Ok(runtime) = Handle::try_current()
-        {
-            resting.is_swept = true;
-            runtime.spawn(sweep(Arc::downgrade(self)));
+        let is_swept = std::mem::replace(&mut resting.is_swept, true);
+        drop(resting);
+        if !is_swept {
+            let sweeping = Sweeping(Some(Arc::downgrade(self)));
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(sweep(sweeping));
+            }
         }
     }
 }
 
 /// Closes connections that rest for too long, until there are none: nobody else
 /// reads from one that rests, and would see that its server has closed it.
-async fn sweep(shared: std::sync::Weak<Shared>) {
+async fn sweep(mut sweeping: Sweeping) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = sweeping.0.as_ref().and_then(Weak::upgrade) else { return };
+        let mut closed = Vec::new();
         let mut resting = shared.lock();
         let Resting { idle, sweeps, .. } = &mut *resting;
         *sweeps = sweeps.wrapping_add(1);
         idle.retain(|_, idle| {
-            idle.retain(|idle| sweeps.wrapping_sub(idle.since) <= MAX_IDLE_SWEEPS);
+            let is_old = |idle: &mut Idle| sweeps.wrapping_sub(idle.since) > MAX_IDLE_SWEEPS;
+            closed.extend(idle.extract_if(.., is_old));
             !idle.is_empty()
         });
-        if resting.idle.is_empty() {
+        if idle.is_empty() {
             resting.is_swept = false;
+            // From here on another task may sweep.
+            sweeping.0 = None;
             return;
+        }
+        drop(resting);
+        // Closing is a system call: not under the lock.
+        drop(closed);
+    }
+}
+
+/// Says so if the task ends with its runtime.
+struct Sweeping(Option<Weak<Shared>>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.as_ref().and_then(Weak::upgrade) {
+            shared.lock().is_swept = false;
         }
     }
 }
@@ -203,10 +223,8 @@ impl Connection {
         if !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, home.target.host_header().clone());
         }
-        // Any other body is taken out of the request as it is sent.
-        let is_whole = matches!(request.body(), Body::Empty | Body::Full(_));
         let exchange = Exchange::begin(socket, &mut request);
-        let unsent = (is_whole && !is_new).then(|| Box::new(request));
+        let unsent = (!is_new).then(|| Box::new(request));
         Sending(Some(Sent { exchange, home, unsent }))
     }
 }
@@ -236,8 +254,13 @@ impl Future for Sending {
             (Ok(Head { response, body, keeps }), _) => {
                 Ok(response.map(|()| Received::body(exchange, body, keeps, home)))
             }
-            (Err(Lost::Unsent(_)), Some(unsent)) => Err(Unanswered::Stale(unsent)),
-            (Err(Lost::Unsent(why)), None) => Err(Unanswered::Failed(Failure::NotSent(why))),
+            (Err(Lost::Unsent(_, body)), Some(mut unsent)) => {
+                if let Some(body) = body {
+                    *unsent.body_mut() = body;
+                }
+                Err(Unanswered::Stale(unsent))
+            }
+            (Err(Lost::Unsent(why, _)), None) => Err(Unanswered::Failed(Failure::NotSent(why))),
             (Err(Lost::Broken(why)), _) => Err(Unanswered::Failed(Failure::Broken(why))),
         })
     }

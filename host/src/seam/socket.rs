@@ -1,5 +1,6 @@
 //! One connection to a target, and what was read of it and not yet used.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
@@ -57,7 +58,10 @@ impl Socket {
     /// anything unasked.
     pub fn is_at_rest(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        self.read.is_empty() && self.poll_read(&mut cx).is_pending()
+        // Whatever else this task has read before.
+        let looking = tokio::task::coop::unconstrained(poll_fn(|cx| self.poll_read(cx)));
+        let is_silent = pin!(looking).poll(&mut cx).is_pending();
+        is_silent && self.read.is_empty()
     }
 
     /// Reads what is there: false if the other side has closed.
@@ -92,11 +96,13 @@ impl Socket {
         self.head.is_empty() && self.data.is_empty()
     }
 
-    /// Writes what is left, and says in `any` if some of it went out.
+    /// Writes what is left, and says in `any` if some of it may have gone out.
     ///
     /// # Errors
     /// If the connection breaks.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, any: &mut bool) -> Poll<io::Result<()>> {
+        // One write of TLS is several of TCP, of which the last may fail.
+        *any |= matches!(self.wire, Wire::Tls(_)) && !self.is_written();
         let mut wire = Pin::new(&mut self.wire);
         while !(self.head.is_empty() && self.data.is_empty()) {
             let head = &self.head[self.written..];
@@ -115,6 +121,10 @@ impl Socket {
             let of_head = count.min(head.len());
             self.written += of_head;
             self.data.advance(count - of_head);
+            if self.data.is_empty() {
+                // An empty rest holds on to all of it.
+                self.data = Bytes::new();
+            }
             if self.written == self.head.len() {
                 self.head.clear();
                 self.written = 0;
@@ -129,6 +139,19 @@ impl Socket {
         self.head.shrink_to(2 * SMALL);
         if self.read.capacity() > 2 * READ_ROOM {
             self.read = BytesMut::new();
+        }
+    }
+}
+
+impl Drop for Socket {
+    /// RFC 9112 §9.8: a client says that it closes.
+    fn drop(&mut self) {
+        if self.is_written()
+            && let Wire::Tls(stream) = &mut self.wire
+        {
+            // It is small; where there is no room for it, nobody reads.
+            let mut cx = Context::from_waker(Waker::noop());
+            let _ = Pin::new(stream).poll_shutdown(&mut cx);
         }
     }
 }

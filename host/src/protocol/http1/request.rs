@@ -15,15 +15,13 @@ pub enum Framing {
 
 /// Of one connection only, or said by the framing: never what somebody else's
 /// request had (RFC 9110 §7.6.1).
-const OWN: [HeaderName; 8] = [
+const OWN: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::TE,
     header::TRAILER,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
 ];
 const KEEP_ALIVE: &str = "keep-alive";
 
@@ -32,6 +30,10 @@ pub fn head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
+    // A URL may have a query and no path.
+    if !target.starts_with('/') {
+        out.push(b'/');
+    }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     for (name, value) in request.headers() {
@@ -87,7 +89,21 @@ mod tests {
     #[test]
     fn a_request_without_a_path_asks_for_the_root() {
         let mut out = Vec::new();
-        head(&mut out, &Request::get("").body(()).unwrap_or_default(), Framing::Nothing);
+        head(&mut out, &Request::new(()), Framing::Nothing);
         assert!(out.starts_with(b"GET / HTTP/1.1\r\n"));
+        let uri: http::Uri = "http://one?key=a".parse().unwrap();
+        let mut request = Request::new(());
+        *request.uri_mut() = uri.path_and_query().cloned().map(http::Uri::from).unwrap();
+        let mut out = Vec::new();
+        head(&mut out, &request, Framing::Nothing);
+        assert!(out.starts_with(b"GET /?key=a HTTP/1.1\r\n"), "{out:?}");
+    }
+
+    #[test]
+    fn credentials_for_a_proxy_before_the_server_are_the_operators_to_give() {
+        let request = Request::get("/").header("proxy-authorization", "Bearer x").body(()).unwrap();
+        let mut out = Vec::new();
+        head(&mut out, &request, Framing::Nothing);
+        assert!(out.ends_with(b"proxy-authorization: Bearer x\r\n\r\n"), "{out:?}");
     }
 }

@@ -10,8 +10,11 @@ use super::{Decoder, Fault};
 /// Status line and fields.
 pub const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 256;
-/// What goes before the response (RFC 9110 §15.2) is skipped so many times.
-const MAX_INTERIM: u32 = 16;
+/// What goes before the response (RFC 9110 §15.2) is skipped so many times: some say
+/// every few seconds that they are at work.
+const MAX_INTERIM: u32 = 10_000;
+/// Of a transfer coding's name, as much is shown.
+const SHOWN: usize = 64;
 
 /// A response without its body.
 #[derive(Debug)]
@@ -120,7 +123,8 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
         if is_chunked && codings.next().is_none() {
             return Ok(Decoder::chunked());
         }
-        return Err(Fault::Coding(String::from_utf8_lossy(coding.as_bytes()).into_owned()));
+        let name = String::from_utf8_lossy(coding.as_bytes());
+        return Err(Fault::Coding(name.chars().take(SHOWN).collect()));
     }
     let mut length = None;
     for field in headers.get_all(header::CONTENT_LENGTH) {
@@ -209,7 +213,7 @@ mod tests {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
         let text = format!("{}HTTP/1.1 204 No Content\r\n\r\n", early.repeat(3));
         assert_eq!(head(&text).response.status(), 204);
-        assert!(take(&early.repeat(40)).is_err());
+        assert!(take(&early.repeat(MAX_INTERIM as usize + 1)).is_err());
         let switched = take("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
         assert_eq!(switched.err(), Some(Fault::Upgrade));
     }

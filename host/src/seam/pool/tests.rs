@@ -197,7 +197,14 @@ async fn what_was_surely_not_sent_is_told_from_what_may_have_run() {
 
 #[tokio::test]
 async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
-    for (is_new, body) in [(false, "ping"), (true, "ping"), (false, "")] {
+    let begun = || Body::Begun(Bytes::from("pi"), Box::new(Body::Full(Bytes::from("ng"))));
+    let whole = |text: &'static str| Body::from(Bytes::from(text));
+    for (is_new, body, expected) in [
+        (false, whole("ping"), "ping"),
+        (true, whole("ping"), "ping"),
+        (false, whole(""), ""),
+        (false, begun(), "ping"),
+    ] {
         let peer = Peer::start().await;
         let pool = pool();
         let connection = pool.connection(&peer.target).await.unwrap();
@@ -209,11 +216,11 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
         while connection.socket.is_at_rest() {
             tokio::task::yield_now().await;
         }
-        match connection.send(post(Bytes::from(body))).await.map(|_| ()) {
+        match connection.send(post(body)).await.map(|_| ()) {
             Err(Unanswered::Stale(request)) => {
                 assert!(!is_new);
                 let again = collect(request.into_body(), ENOUGH).await.unwrap();
-                assert_eq!(again, body);
+                assert_eq!(again, expected);
             }
             Err(Unanswered::Failed(failure)) => {
                 assert!(is_new);
@@ -352,6 +359,48 @@ async fn a_response_that_is_dropped_closes_its_connection() {
     drop(response);
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
     assert_eq!(resting(&pool), 0);
+}
+
+#[tokio::test]
+async fn who_looks_at_the_head_alone_does_not_cost_a_connection() {
+    let (target, mut requests) = Peer::start().await.answering(vec![vec![CHUNKS, PLAIN, CHUNKS]]);
+    let pool = pool();
+    for _ in 0..3 {
+        drop(pool.send(&target, post(Bytes::new())).await.unwrap());
+        assert_eq!(resting(&pool), 1);
+    }
+    drained(&mut requests, 4).await;
+}
+
+#[tokio::test]
+async fn a_large_request_is_let_go_once_it_was_sent() {
+    struct Large(Vec<u8>, mpsc::Sender<()>);
+    impl AsRef<[u8]> for Large {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let (target, _requests) = Peer::start().await.answering(vec![vec![PLAIN]]);
+    let (held, mut let_go) = mpsc::channel(1);
+    let pool = pool();
+    let body = Bytes::from_owner(Large(vec![b'x'; 1_000_000], held));
+    assert_eq!(text(pool.send(&target, post(body)).await.unwrap()).await, "ok");
+    assert_eq!(resting(&pool), 1);
+    assert_eq!(let_go.recv().await, None);
+}
+
+#[test]
+fn connections_are_swept_also_after_the_end_of_the_runtime_that_did() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let pool = pool();
+    let first = runtime();
+    first.block_on(async {
+        let (target, _requests) = Peer::start().await.answering(vec![vec![PLAIN]]);
+        assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
+    });
+    assert!(pool.shared.lock().is_swept);
+    drop(first);
+    assert!(!pool.shared.lock().is_swept);
 }
 
 #[tokio::test]

@@ -1,29 +1,44 @@
-//! A TCP connection as hyper wants it, which sends what is small in one piece.
+//! A client's TCP connection as hyper wants it, which sends what is small in one
+//! piece, and says when anything goes out.
 //!
 //! A message's head and body are two buffers. Put together they go out by `send`,
 //! which costs the kernel less than a vector of two.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::activity::Activity;
+
 /// Up to here copying is cheaper.
 const SMALL: usize = 2048;
 
-pub struct Wire(TokioIo<TcpStream>);
+pub struct Wire {
+    stream: TokioIo<TcpStream>,
+    activity: Arc<Activity>,
+}
 
 impl Wire {
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
-        Self(TokioIo::new(stream))
+    pub fn new(stream: TcpStream, activity: &Arc<Activity>) -> Self {
+        Self { stream: TokioIo::new(stream), activity: Arc::clone(activity) }
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<TcpStream>> {
-        Pin::new(&mut self.get_mut().0)
+        Pin::new(&mut self.get_mut().stream)
+    }
+
+    /// Of what was written just now.
+    fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(_)) = written {
+            self.activity.moved();
+        }
+        written
     }
 }
 
@@ -39,15 +54,16 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, bytes)
+        let written = self.as_mut().inner().poll_write(cx, bytes);
+        self.told(written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -56,15 +72,18 @@ impl Write for Wire {
         for part in parts {
             match joined.get_mut(length..length + part.len()) {
                 Some(place) => place.copy_from_slice(part),
-                None => return self.inner().poll_write_vectored(cx, parts),
+                None => {
+                    let written = self.as_mut().inner().poll_write_vectored(cx, parts);
+                    return self.told(written);
+                }
             }
             length += part.len();
         }
-        self.inner().poll_write(cx, &joined[..length])
+        self.poll_write(cx, &joined[..length])
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -92,7 +111,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let writing = async {
-            let mut wire = Wire::new(stream);
+            let mut wire = Wire::new(stream, &Arc::default());
             let mut left: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             while left.iter().any(|part| !part.is_empty()) {
                 let slices: Vec<IoSlice<'_>> = left.iter().map(|part| IoSlice::new(part)).collect();
