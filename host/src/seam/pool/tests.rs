@@ -374,16 +374,19 @@ async fn who_looks_at_the_head_alone_does_not_cost_a_connection() {
 
 #[tokio::test]
 async fn a_large_request_is_let_go_once_it_was_sent() {
-    struct Large(Vec<u8>, mpsc::Sender<()>);
+    struct Large {
+        bytes: Vec<u8>,
+        _held: mpsc::Sender<()>,
+    }
     impl AsRef<[u8]> for Large {
         fn as_ref(&self) -> &[u8] {
-            &self.0
+            &self.bytes
         }
     }
     let (target, _requests) = Peer::start().await.answering(vec![vec![PLAIN]]);
-    let (held, mut let_go) = mpsc::channel(1);
+    let (_held, mut let_go) = mpsc::channel(1);
     let pool = pool();
-    let body = Bytes::from_owner(Large(vec![b'x'; 1_000_000], held));
+    let body = Bytes::from_owner(Large { bytes: vec![b'x'; 1_000_000], _held });
     assert_eq!(text(pool.send(&target, post(body)).await.unwrap()).await, "ok");
     assert_eq!(resting(&pool), 1);
     assert_eq!(let_go.recv().await, None);
