@@ -117,14 +117,18 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
     {
         return Ok(Decoder::length(0));
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-        if is_chunked && codings.next().is_none() {
-            return Ok(Decoder::chunked());
+    let mut is_chunked = false;
+    for coding in codings(headers) {
+        // Said twice, by a server and what stands before it, it is done once.
+        if coding.eq_ignore_ascii_case(b"chunked") {
+            is_chunked = true;
+        } else if is_chunked || !coding.eq_ignore_ascii_case(b"identity") {
+            let name = String::from_utf8_lossy(coding);
+            return Err(Fault::Coding(name.chars().take(SHOWN).collect()));
         }
-        let name = String::from_utf8_lossy(coding.as_bytes());
-        return Err(Fault::Coding(name.chars().take(SHOWN).collect()));
+    }
+    if is_chunked {
+        return Ok(Decoder::chunked());
     }
     let mut length = None;
     for field in headers.get_all(header::CONTENT_LENGTH) {
@@ -139,6 +143,12 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
     Ok(length.map_or(Decoder::UntilClose, Decoder::length))
 }
 
+/// The codings of the transfer, in their order.
+fn codings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+    fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
 /// Digits only: no sign, no space.
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
@@ -150,7 +160,8 @@ fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// RFC 9112 §9.3. What says two lengths is read by the chunks and closed (§6.1).
+/// RFC 9112 §9.3. What says two lengths, or two codings, is read by the chunks and
+/// closed (§6.1).
 fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
         headers.get_all(header::CONNECTION).iter().any(|field| {
@@ -158,9 +169,11 @@ fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
             words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word))
         })
     };
-    let says_both = headers.contains_key(header::TRANSFER_ENCODING)
-        && (!is_11 || headers.contains_key(header::CONTENT_LENGTH));
-    !says_both && !says(b"close") && (is_11 || says(b"keep-alive"))
+    let is_unclear = headers.contains_key(header::TRANSFER_ENCODING)
+        && (!is_11
+            || headers.contains_key(header::CONTENT_LENGTH)
+            || codings(headers).nth(1).is_some());
+    !is_unclear && !says(b"close") && (is_11 || says(b"keep-alive"))
 }
 
 #[cfg(test)]
@@ -227,6 +240,12 @@ mod tests {
                 Decoder::chunked(),
                 false,
             ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Decoder::chunked(),
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", Decoder::UntilClose, false),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Decoder::length(5), true),
             ("HTTP/1.1 200 OK\r\n\r\n", Decoder::UntilClose, false),
             ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Decoder::length(0), true),
@@ -265,8 +284,9 @@ mod tests {
         }
         for text in [
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\n",
         ] {
             assert!(matches!(take(text).err(), Some(Fault::Coding(_))), "{text}");
         }

@@ -60,7 +60,8 @@ pub fn hold(input: &[u8]) {
 
 fn is_chunked(read: &Read) -> bool {
     let has_body = !matches!(read.status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED));
-    has_body && read.fields.iter().any(|(name, _)| name == "transfer-encoding")
+    let says = |value: &[u8]| value.to_ascii_lowercase().windows(7).any(|word| word == b"chunked");
+    has_body && read.fields.iter().any(|(name, value)| name == "transfer-encoding" && says(value))
 }
 
 fn read(pieces: &[&[u8]]) -> (Read, Option<Fault>) {
