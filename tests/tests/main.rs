@@ -66,6 +66,7 @@ mod running;
 mod sdk;
 mod sdk_examples;
 mod sdk_over_sse;
+mod sent_along;
 mod sessions;
 mod slow_servers;
 mod spread;

@@ -289,3 +289,6 @@ impl Drop for Received {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

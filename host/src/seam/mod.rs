@@ -17,6 +17,8 @@ mod exchange;
 mod facts;
 mod link;
 mod note;
+#[cfg(test)]
+mod peer;
 mod pool;
 mod socket;
 mod target;

@@ -177,6 +177,12 @@ impl Pool {
         Ok(Connection { socket, home, is_new })
     }
 
+    /// How many connections rest.
+    #[cfg(test)]
+    pub(super) fn resting(&self) -> usize {
+        self.shared.lock().idle.values().map(Vec::len).sum()
+    }
+
     fn take(&self, target: &Target) -> Option<Box<Socket>> {
         loop {
             let mut socket = self.shared.pop(target)?.socket;
