@@ -11,12 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 
+use super::ids::{cancelled_request, key, progress_token, token_of};
 use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 
 const GET: u64 = EventId::GET;
@@ -74,26 +73,6 @@ pub enum Refused {
     AlreadyListening,
     /// The server has ended: nothing was sent.
     Gone,
-}
-
-#[derive(Deserialize)]
-struct WithMeta<'a> {
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<Meta<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta<'a> {
-    #[serde(borrow)]
-    progress_token: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Progress<'a> {
-    #[serde(borrow)]
-    progress_token: Option<&'a RawValue>,
 }
 
 impl Mailbox {
@@ -454,41 +433,6 @@ impl Mailbox {
         self.get.put(line, Part::Notice);
         Delivery::Done
     }
-}
-
-/// The id in a `notifications/cancelled`, as it stands in the message.
-#[must_use]
-pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Cancelled<'a> {
-        #[serde(borrow)]
-        request_id: Option<&'a RawValue>,
-    }
-    let params = serde_json::from_str::<Cancelled<'_>>(cancelled.params?.get()).ok()?;
-    params.request_id.map(RawValue::get)
-}
-
-fn progress_token(request: &Envelope<'_>) -> Option<String> {
-    let params = request.params.filter(|params| params.get().contains("progressToken"))?;
-    let params: WithMeta<'_> = serde_json::from_str(params.get()).ok()?;
-    params.meta?.progress_token.map(|token| key(token.get()))
-}
-
-fn token_of(progress: &Envelope<'_>) -> Option<String> {
-    let params: Progress<'_> = serde_json::from_str(progress.params?.get()).ok()?;
-    params.progress_token.map(|token| key(token.get()))
-}
-
-/// An id's or token's text, the same for every way to write the same string.
-pub fn key(raw: &str) -> String {
-    if raw.starts_with('"')
-        && raw.contains('\\')
-        && let Ok(text) = serde_json::from_str::<String>(raw)
-    {
-        return crate::protocol::splice::quoted(&text);
-    }
-    raw.to_owned()
 }
 
 #[cfg(test)]

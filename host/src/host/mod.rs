@@ -32,6 +32,7 @@ mod endpoint;
 mod exchange;
 mod giving_way;
 mod hub;
+mod ids;
 mod inbox;
 mod instance;
 mod journal;

@@ -34,7 +34,7 @@ use crate::model::SessionId;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
 
-use super::mailbox::key;
+use super::ids::key;
 
 /// Tasks whose sessions are known; the oldest are over.
 const MAX_TASKS: usize = 10_000;
