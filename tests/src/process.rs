@@ -11,10 +11,17 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Whether it runs; a zombie does not.
+/// Whether it runs; a zombie does not. Killed, its first thread can be one while
+/// another still holds the pipes.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
-    stat(pid).is_some_and(|stat| stat.state != 'Z')
+    stat(pid).is_some_and(|stat| stat.state != 'Z') || has_threads(pid)
+}
+
+/// Besides the first.
+fn has_threads(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    threads.is_ok_and(|threads| threads.count() > 1)
 }
 
 /// Processes below `pid`, at any depth, that run.

@@ -135,21 +135,25 @@ impl Backoff {
         self.note(began, now, chance, error);
     }
 
-    /// A server that had been started has ended by itself.
+    /// A server that had been started ends by itself; `died` follows when it is
+    /// known how, perhaps after the next start.
+    pub fn ended(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// How long a server lived that has ended by itself, and how that came.
     pub fn died(
         &mut self,
         began: Instant,
-        now: Instant,
+        lived: Duration,
         has_answered: bool,
         chance: f64,
         how: &str,
     ) {
-        self.unanswered += 1;
-        let lived = now.saturating_duration_since(began);
         if is_well(lived, has_answered) {
             self.well();
         } else if lived < EARLY && !has_answered {
-            self.note(began, now, chance, how);
+            self.note(began, began + lived, chance, how);
         }
     }
 
@@ -288,7 +292,7 @@ mod tests {
         assert_eq!(backoff.attempt(now), Verdict::Go);
         backoff.started();
         assert_eq!(backoff.status(now), Status::Running);
-        backoff.died(now, now + secs(1), false, 1.0, "exit status: 1");
+        backoff.died(now, secs(1), false, 1.0, "exit status: 1");
         assert_eq!(backoff.status(now + secs(1)), Status::CrashLoop);
     }
 
@@ -330,7 +334,7 @@ mod tests {
             assert_eq!(backoff.failures(), 6);
             backoff.lives(lived, has_answered);
             assert_eq!((backoff.failures(), backoff.last_error()), (0, None));
-            backoff.died(began, began + lived, has_answered, 1.0, "signal: 9");
+            backoff.died(began, lived, has_answered, 1.0, "signal: 9");
             assert_eq!(backoff.status(began + lived), Status::Running);
         }
     }
@@ -341,7 +345,8 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(backoff.attempt(now), Verdict::Go);
             backoff.started();
-            backoff.died(now, now + secs(1), true, 1.0, "signal: 9");
+            backoff.ended();
+            backoff.died(now, secs(1), true, 1.0, "signal: 9");
         }
         assert_eq!((backoff.failures(), backoff.restarts()), (0, 9));
     }

@@ -63,7 +63,7 @@ impl Starts {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use futures_util::FutureExt as _;
 
@@ -77,7 +77,7 @@ mod tests {
 
     /// A process that was started before has ended.
     fn dies(starts: &Starts, server: &ServerName) {
-        starts.died(server, Instant::now(), false, "exit status: 1", Vec::new());
+        starts.died(server, Instant::now(), Duration::ZERO, false, "exit status: 1", Vec::new());
     }
 
     #[tokio::test]

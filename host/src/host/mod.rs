@@ -37,6 +37,7 @@ mod inbox;
 mod instance;
 mod journal;
 mod launch;
+mod life;
 pub mod machine;
 mod mailbox;
 mod memory;

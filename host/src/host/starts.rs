@@ -184,11 +184,19 @@ impl Starts {
         }
     }
 
-    /// A server that had been started has ended by itself.
+    /// A server that had been started ends by itself: the next start is a restart.
+    pub fn ended(&self, server: &ServerName) {
+        if let Some(ledger) = self.ledgers.get(server) {
+            ledger.backoff().ended();
+        }
+    }
+
+    /// What is to be learnt from such an end, once it is known how it came.
     pub fn died(
         &self,
         server: &ServerName,
         began: Instant,
+        lived: Duration,
         has_answered: bool,
         how: &str,
         words: Vec<String>,
@@ -199,7 +207,7 @@ impl Starts {
         let now = Instant::now();
         let pause = {
             let mut backoff = ledger.backoff();
-            backoff.died(began, now, has_answered, chance(), &error);
+            backoff.died(began, lived, has_answered, chance(), &error);
             backoff.pause(now)
         };
         say(server, pause);

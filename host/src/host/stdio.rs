@@ -2,8 +2,7 @@
 //! (2025-11-25, basic/transports, "stdio").
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Response};
@@ -18,6 +17,7 @@ use crate::seam::Body;
 use super::child::{Child, Children, Pipes, Program, StartError};
 use super::inbox::Outbox;
 use super::journal::Journal;
+use super::life::Life;
 use super::pipe::{LostSignal, Pipe, Rules};
 use super::starts::Starts;
 use super::stderr;
@@ -55,26 +55,6 @@ impl Process {
     }
 }
 
-/// What has to be known of a process when it ends.
-struct Life {
-    starts: Arc<Starts>,
-    began: Instant,
-    tail: Tail,
-    /// It has answered `initialize`: before that its end is a failed start.
-    is_open: AtomicBool,
-    /// It ends because the gateway wants it to.
-    is_wanted: AtomicBool,
-}
-
-impl Life {
-    fn ended(&self, taker: &impl Taker, how: &str) {
-        if self.is_open.load(Ordering::Acquire) && !self.is_wanted.load(Ordering::Acquire) {
-            let (answered, words) = (has_answered(taker), self.tail.texts());
-            self.starts.died(taker.server(), self.began, answered, how, words);
-        }
-    }
-}
-
 /// Whether anything but `initialize` was answered.
 pub fn has_answered(taker: &impl Taker) -> bool {
     taker.answers() > 1
@@ -99,20 +79,14 @@ impl Running {
         let Process { child, stdin, stdout, tail } = process;
         let child = Arc::new(child);
         let closing = watch::Sender::new(false);
-        let life = Arc::new(Life {
-            starts: Arc::clone(starts),
-            began: Instant::now(),
-            tail,
-            is_open: false.into(),
-            is_wanted: false.into(),
-        });
+        let life = Life::begin(taker.server(), starts, tail);
         let over = watch::Sender::new(false);
         let writer = tokio::spawn(write(
             Arc::downgrade(taker),
             stdin,
             outbox,
             Stops { closing: closing.subscribe(), over: over.subscribe() },
-            Arc::downgrade(&child),
+            (Arc::downgrade(&child), Arc::clone(&life)),
         ));
         let reading =
             Reading { child: Arc::downgrade(&child), life: Arc::clone(&life), over, writer };
@@ -122,12 +96,12 @@ impl Running {
 
     /// The server has answered `initialize`.
     pub fn is_open(&self) {
-        self.life.is_open.store(true, Ordering::Release);
+        self.life.is_open();
     }
 
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.life.began.elapsed()
+        self.life.began().elapsed()
     }
 
     #[must_use]
@@ -143,12 +117,12 @@ impl Running {
     /// What it wrote to stderr last.
     #[must_use]
     pub fn tail(&self) -> &Tail {
-        &self.life.tail
+        self.life.tail()
     }
 
     /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
-        self.life.is_wanted.store(true, Ordering::Release);
+        self.life.is_wanted();
         self.closing.send_replace(true);
         self.child.end();
     }
@@ -157,7 +131,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Nobody holds it any more: the end that follows is the gateway's doing.
-        self.life.is_wanted.store(true, Ordering::Release);
+        self.life.is_wanted();
     }
 }
 
@@ -264,7 +238,7 @@ async fn write<T: Taker>(
     mut stdin: ChildStdin,
     mut outbox: Outbox,
     mut stops: Stops,
-    child: std::sync::Weak<Child>,
+    (child, life): (std::sync::Weak<Child>, Arc<Life>),
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
@@ -287,6 +261,7 @@ async fn write<T: Taker>(
         }
         if let Err(written) = write_all(&mut stdin, &buffer).await {
             // Whole lines behind what was written are known to be unread.
+            life.is_over();
             let rest = buffer.get(written..).unwrap_or_default();
             let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
             if let Some(taker) = taker.upgrade() {
@@ -384,6 +359,7 @@ async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading
             allocated = buffer.capacity();
         }
     }
+    life.is_over();
     // What was not written yet must not count as perhaps done.
     over.send_replace(true);
     let _ = tokio::time::timeout(LAST_WORDS, writer).await;
@@ -396,7 +372,7 @@ async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading
         Ok(how) => how.clone().unwrap_or_default(),
         Err(_) => "was ended".to_owned(),
     };
-    life.ended(&*taker, &how);
+    life.has_gone(has_answered(&*taker), &how);
     taker.is_lost_because(&how);
 }
 
