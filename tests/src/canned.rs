@@ -54,6 +54,11 @@ impl Canned {
         std::fs::rename(&draft, &path).expect("the answer");
     }
 
+    /// What one process says before its answers to a method, from now on.
+    pub fn says_first(&self, pid: u32, method: &str, message: &Value) {
+        self.answer(&format!("{method}.first.{pid}"), message);
+    }
+
     /// An entry of `mcpServers`.
     #[must_use]
     pub fn entry(&self) -> Value {

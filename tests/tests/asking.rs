@@ -9,7 +9,7 @@ use mooring_tests::{Canned, Client, Front, Session, binaries, eventually, proces
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::orders::{announce, emit, emit_answer, notification, tools};
+use crate::orders::{announce, emit, emit_answer, late, left_open, notification, tools};
 use crate::running::Running;
 
 fn able(client: Client) -> Session {
@@ -327,6 +327,46 @@ fn an_error_that_asks_for_a_url_passes_with_its_data() {
             let (stream, id) = emit_answer(&session, tool, &[], &refusal);
             let messages = stream.whole().expect(200).messages();
             assert_eq!(messages, [refusal(&id)]);
+        }
+    });
+}
+
+/// The gateway asks a server for its own ends while a call of the client is under way: what the
+/// server asks meanwhile is for the client all the same.
+#[test]
+fn a_question_never_goes_to_the_gateways_own_requests() {
+    let able_to_list = json!({
+        "tools": {"listChanged": true}, "tasks": {"list": {}, "requests": {"tools": {"call": {}}}},
+    });
+    let server = Canned::new()
+        .with_capabilities(able_to_list)
+        .answers("tools/list", tools())
+        .answers("tasks/list", json!({"tasks": []}));
+    Front::each(&json!({"one": server.entry()}), &json!({}), |front| {
+        for (path, prefix, method) in [
+            ("/mcp", "one-", "tools/list"),
+            ("/mcp/one", "", "tools/list"),
+            ("/mcp", "one-", "tasks/list"),
+        ] {
+            let session = able(front.client(path));
+            announce(&session, &format!("{prefix}announce"), &[]);
+            let pid = server.told().last().unwrap().0;
+            let asks = json!({"jsonrpc": "2.0", "id": "in-between", "method": "roots/list"});
+            server.says_first(pid, method, &asks);
+            let changed = notification("notifications/tools/list_changed", json!({}));
+            let said = if method == "tools/list" { vec![changed] } else { Vec::new() };
+            let (mut stream, id) = left_open(&session, &format!("{prefix}emit"), &said);
+            if method == "tasks/list" {
+                session.request(method, json!({}));
+            }
+            let asked = question(&mut stream, "roots/list")["id"].clone();
+            session.reply(&asked, json!({"roots": []}));
+            server.wait_for("the answer", |of, told| {
+                of == pid && told["id"] == "in-between" && told.get("result").is_some()
+            });
+            let answers = json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+            late(&session, &format!("{prefix}emit"), &[answers]);
+            answer(&mut stream, &id);
         }
     });
 }

@@ -345,7 +345,8 @@ fn a_client_that_does_not_read_is_refused_before_much_waits_for_it() {
     assert!(accepted.len() < 100, "nobody has said that the stream is not read");
     // What was taken is not lost.
     for id in accepted {
-        assert!(session.answer_to(&id)["result"].is_object());
+        let answer = session.answer_to(&id);
+        assert!(answer["result"].is_object(), "{answer}");
     }
     session.request("ping", json!({}));
 }

@@ -203,6 +203,8 @@ fn ps_shows_a_table_and_logs_shows_lines() {
         .header("Authorization", &format!("Bearer {KEY}"))
         .initialize();
     say(&session, "one\u{1b}[31m");
+    // Until then it may be shown twice.
+    gateway.wait_for_log("catalogue discovered");
     // The settings say where the gateway is and what it asks for.
     let folder = gateway.folder().to_str().unwrap().to_owned();
     let port = gateway.port().to_string();

@@ -44,6 +44,12 @@ pub fn coded(messages: &[Value]) -> Vec<String> {
     messages.iter().map(|message| STANDARD.encode(message.to_string())).collect()
 }
 
+/// Has the server say these messages and leave the call open, on the response that this gives.
+#[track_caller]
+pub fn left_open(session: &Session, tool: &str, messages: &[Value]) -> (Incoming, Value) {
+    order(session, tool, messages, None)
+}
+
 /// Has the server say these messages by itself; they are said when this returns.
 #[track_caller]
 pub fn announce(session: &Session, tool: &str, messages: &[Value]) {

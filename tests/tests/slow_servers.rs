@@ -19,9 +19,12 @@ fn gateway_with(odd: Value) -> Gateway {
 fn others_are_served(gateway: &Gateway) {
     let start = Instant::now();
     let session = gateway.client("/mcp").initialize();
-    let tools = session.tools();
-    assert!(tools.contains(&"counter-count".to_owned()), "{tools:?}");
-    assert!(tools.contains(&"notes-add_note".to_owned()), "{tools:?}");
+    // On a busy machine they may be no faster than a list's patience.
+    eventually("the others' tools are listed", || {
+        let tools = session.tools();
+        let is_listed = |tool: &str| tools.contains(&tool.to_owned());
+        (is_listed("counter-count") && is_listed("notes-add_note")).then_some(())
+    });
     assert_eq!(session.count("counter-count"), 1);
     let single = gateway.client("/mcp/counter").initialize();
     assert_eq!(single.count("count"), 1);

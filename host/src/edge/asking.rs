@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderValue, header};
 
 use crate::model::{Node, ServerName};
+use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::methods;
 use crate::seam::collect;
@@ -74,7 +76,10 @@ impl Worker {
         outgoing: &Outgoing,
         id: &str,
     ) -> Option<Bytes> {
-        let request = self.request_for(node, server, outgoing, None);
+        let mut request = self.request_for(node, server, outgoing, None);
+        // What else the server says meanwhile is for the client, on a stream of its own.
+        let json = HeaderValue::from_static(headers::JSON);
+        request.headers_mut().insert(header::ACCEPT, json);
         let response = self.call(node, server, session.facts(), request).await.ok()?;
         let limit = self.edge.config.line;
         if !is_stream(&response) {

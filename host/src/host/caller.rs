@@ -42,19 +42,34 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy)]
 pub struct InItsPlace;
 
-/// One request over an open instance.
+/// One request over an open instance, which a client may use at the same time.
+/// Dropped before its answer it is taken back.
 pub async fn call(
     instance: &Instance,
     pool: &Pool,
-    id: &str,
     method: &str,
     params: &str,
 ) -> Result<Bytes, CallError> {
-    let message = jsonrpc::request(id, method, params);
+    let id = instance.own_id();
+    let message = jsonrpc::request(&id, method, params);
     let envelope =
         Envelope::parse(&message).map_err(|error| CallError::Unanswered(error.to_string()))?;
     let forwarded = HeaderMap::new();
-    result_of(instance.post(message.clone(), &envelope, true, pool, &forwarded).await).await
+    let _asked = Asked { instance, pool, id };
+    // What else the server says meanwhile is for the client.
+    result_of(instance.post(message.clone(), &envelope, false, pool, &forwarded).await).await
+}
+
+struct Asked<'a> {
+    instance: &'a Instance,
+    pool: &'a Pool,
+    id: String,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.instance.take_back(&self.id, self.pool);
+    }
 }
 
 /// The result in a response, of which only the final message counts.

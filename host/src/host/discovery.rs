@@ -414,13 +414,12 @@ async fn read_list(
 ) -> Result<Vec<Box<RawValue>>, CallError> {
     let mut items = Vec::new();
     let mut cursor: Option<String> = None;
-    for page in 0..MAX_PAGES {
-        let id = format!("\"mooring-{}-{page}\"", list.member());
+    for _ in 0..MAX_PAGES {
         let params = match &cursor {
             Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
             None => "{}".to_owned(),
         };
-        let call = caller::call(instance, pool, &id, list.method(), &params);
+        let call = caller::call(instance, pool, list.method(), &params);
         let result = tokio::time::timeout(PAGE_TIMEOUT, call)
             .await
             .map_err(|_| CallError::Unanswered(format!("{} took too long", list.method())))??;

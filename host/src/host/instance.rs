@@ -1,6 +1,7 @@
 //! A running MCP server for one session, whatever its transport.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,11 +44,13 @@ pub struct Instance {
     pub client_set: ClientSet,
     version: Option<Version>,
     /// Whether the server has been told `notifications/initialized`.
-    told_initialized: std::sync::atomic::AtomicBool,
+    told_initialized: AtomicBool,
     /// Its own lists where they differ from the catalogue, and after how many
     /// changes they were read.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
     settings: Mutex<Settings>,
+    /// The gateway's own requests so far.
+    asked: AtomicU64,
 }
 
 /// What the client has set: a new instance would have to be told.
@@ -74,6 +77,7 @@ impl Instance {
             told_initialized: false.into(),
             lists: watch::Sender::new((0, None)),
             settings: Mutex::default(),
+            asked: AtomicU64::new(0),
         }
     }
 
@@ -88,7 +92,7 @@ impl Instance {
     ) -> Response<Body> {
         if envelope.kind() == Kind::Notification
             && envelope.method() == methods::INITIALIZED
-            && self.told_initialized.swap(true, std::sync::atomic::Ordering::AcqRel)
+            && self.told_initialized.swap(true, Ordering::AcqRel)
         {
             // A server must hear it once, and a repeated open has said it.
             return replies::accepted();
@@ -125,6 +129,23 @@ impl Instance {
                 let envelopes: Vec<&Envelope<'_>> = taken.iter().map(|(_, e)| *e).collect();
                 remote.post(pool, body, &envelopes, forwarded, takes_events).await
             }
+        }
+    }
+
+    /// An id for a request of the gateway's own; no client counts like that.
+    #[must_use]
+    pub fn own_id(&self) -> String {
+        format!("\"mooring-{}\"", self.asked.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Nobody waits for the answer to this request any more: the server is told, if
+    /// it has not answered.
+    pub fn take_back(&self, id: &str, pool: &Pool) {
+        match &self.transport {
+            Transport::Stdio(stdio) => stdio.pipe().take_back(id),
+            Transport::Seat(seat) => seat.pipe().take_back(id),
+            Transport::Sse(remote) => remote.pipe().take_back(id),
+            Transport::Http(remote) => remote.take_back(pool, id),
         }
     }
 

@@ -3,8 +3,8 @@
 //! Responses go by id and progress by token. With one pipe for everything,
 //! nothing says which request a log line or a server's own request belongs to;
 //! within one session any live stream is right, so the newest request in flight
-//! gets it, and the GET stream when there is none. What nobody listens for is
-//! kept, within bounds.
+//! that takes more than its answer gets it, and the GET stream when there is none.
+//! What nobody listens for is kept, within bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +36,9 @@ const CANCELLED: &str = "cancelled by the client";
 
 struct InFlight {
     stream: Arc<Stream>,
+    /// Whether its stream may bring more than the answer: the gateway's own requests
+    /// want nothing else. They take nobody's place either.
+    takes_events: bool,
     progress_token: Option<String>,
     order: u64,
     last_progress: Instant,
@@ -96,11 +99,12 @@ impl Mailbox {
         &mut self,
         requests: &[&Envelope<'_>],
         limit: usize,
+        takes_events: bool,
     ) -> Result<Arc<Stream>, Refused> {
-        if self.in_flight.len() + requests.len() > limit && !self.gone {
+        if takes_events && !self.has_room(requests.len(), limit) && !self.gone {
             return Err(Refused::TooMany);
         }
-        self.enter(requests, Instant::now())
+        self.enter(requests, Instant::now(), takes_events)
     }
 
     /// Whether these requests may be sent, as far as is known: what is answered soon
@@ -109,7 +113,7 @@ impl Mailbox {
         if self.gone {
             return Err(Refused::Gone);
         }
-        if self.in_flight.len() + requests.len() > limit {
+        if !self.has_room(requests.len(), limit) {
             return Err(Refused::TooMany);
         }
         let mut ids = requests.iter().filter_map(|request| request.id_text());
@@ -119,6 +123,11 @@ impl Mailbox {
         Ok(())
     }
 
+    fn has_room(&self, more: usize, limit: usize) -> bool {
+        let of_client = || self.in_flight.values().filter(|request| request.takes_events).count();
+        self.in_flight.len() + more <= limit || of_client() + more <= limit
+    }
+
     /// A stream for the answers to requests that run already since `began`, however
     /// many there are. What the client has taken back since then is answered at once.
     pub fn adopt(
@@ -126,7 +135,7 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         began: Instant,
     ) -> Result<Arc<Stream>, Refused> {
-        let stream = self.enter(requests, began)?;
+        let stream = self.enter(requests, began, true)?;
         for request in requests {
             let Some(id) = request.id_text() else { continue };
             let key = key(id);
@@ -141,6 +150,7 @@ impl Mailbox {
         &mut self,
         requests: &[&Envelope<'_>],
         began: Instant,
+        takes_events: bool,
     ) -> Result<Arc<Stream>, Refused> {
         if self.gone {
             return Err(Refused::Gone);
@@ -157,6 +167,7 @@ impl Mailbox {
             }
             let in_flight = InFlight {
                 stream: Arc::clone(&stream),
+                takes_events,
                 progress_token: progress_token(request),
                 order: self.next_stream,
                 last_progress: began,
@@ -422,7 +433,8 @@ impl Mailbox {
 
     /// The newest request's stream that somebody can read, or the GET stream.
     fn related(&self) -> Arc<Stream> {
-        let readable = self.in_flight.values().filter(|request| request.stream.can_be_read());
+        let in_flight = self.in_flight.values().filter(|request| request.takes_events);
+        let readable = in_flight.filter(|request| request.stream.can_be_read());
         let newest = readable.max_by_key(|request| request.order);
         Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }

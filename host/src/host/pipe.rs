@@ -24,6 +24,8 @@ use super::taker::{Taker, id_of_malformed, id_of_request};
 use super::timeout::{self, Timeouts};
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 
+const TAKEN_BACK: &str = "nobody waits for it any more";
+
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
@@ -138,11 +140,12 @@ impl Pipe {
         let stream = match first {
             None => None,
             Some(first) => {
+                let limit = self.rules.in_flight;
                 let expected = match messages {
-                    [(_, only)] => self.mailbox().expect(&[only], self.rules.in_flight),
+                    [(_, only)] => self.mailbox().expect(&[only], limit, takes_events),
                     _ => {
                         let requests: Vec<&Envelope<'_>> = requests().collect();
-                        self.mailbox().expect(&requests, self.rules.in_flight)
+                        self.mailbox().expect(&requests, limit, takes_events)
                     }
                 };
                 match expected {
@@ -194,6 +197,14 @@ impl Pipe {
                 response
             }
             None => self.not_answered(first),
+        }
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    pub fn take_back(&self, id: &str) {
+        let taken = self.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
+        if taken {
+            self.to_server.try_send(timeout::cancelled(id, TAKEN_BACK));
         }
     }
 

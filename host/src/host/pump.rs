@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
+use tokio::runtime::Handle;
 
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
@@ -378,9 +379,12 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
 pub fn tell(session: &Session, pool: &Pool, message: Bytes) {
     let (caller, pool) = (session.caller.clone(), pool.clone());
     let server = session.server.clone();
-    tokio::spawn(async move {
+    let telling = async move {
         if let Err(failure) = caller.post(&pool, None, message, &HeaderMap::new()).await {
             tracing::debug!(server = %server, "{failure}");
         }
-    });
+    };
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(telling);
+    }
 }

@@ -149,6 +149,15 @@ impl RemoteHttp {
         message.kind() != Kind::Response || self.session.mailbox().is_answered_by(message)
     }
 
+    /// Nobody waits for the answer to this request any more.
+    pub fn take_back(&self, pool: &Pool, id: &str) {
+        const WHY: &str = "nobody waits for it any more";
+        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, WHY);
+        if taken {
+            pump::tell(&self.session, pool, timeout::cancelled(id, WHY));
+        }
+    }
+
     /// Sends messages that came together, as they came; `body` is all of them.
     pub async fn post(
         &self,

@@ -58,7 +58,7 @@ async fn a_line_that_is_too_long_fails_the_call_that_it_answers() {
     ] {
         let (pipe, _outbox) = pipe();
         for text in [ONE, TWO] {
-            pipe.mailbox().expect(&[&parsed(text).1], 8).unwrap();
+            pipe.mailbox().expect(&[&parsed(text).1], 8, true).unwrap();
         }
         pipe.overflows(format!("{head}{long}").as_bytes(), "too long");
         pipe.has_overflown(format!("{long}{tail}").as_bytes());
@@ -93,7 +93,7 @@ async fn a_client_that_leaves_before_its_request_is_sent_leaves_nothing() {
 #[tokio::test]
 async fn the_last_words_of_a_server_wait_for_no_reader() {
     let (pipe, _outbox) = pipe();
-    let stream = pipe.mailbox().expect(&[&parsed(ONE).1], 8).unwrap();
+    let stream = pipe.mailbox().expect(&[&parsed(ONE).1], 8, true).unwrap();
     let _reader = stream.read_on();
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
     let mut taking = Box::pin(async {
