@@ -55,6 +55,18 @@ impl Listen {
     }
 }
 
+/// Serves on a free port, which this gives, for as long as the runtime lives.
+pub async fn in_background<H, F>(handle: H) -> io::Result<u16>
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(accept(listener, handle));
+    Ok(port)
+}
+
 async fn accept<H, F>(listener: TcpListener, handle: H) -> io::Result<()>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,

@@ -3,7 +3,7 @@
 mod bridge;
 mod direct;
 mod haproxy;
-mod mooring;
+pub mod mooring;
 
 use std::path::{Path, PathBuf};
 

@@ -38,21 +38,41 @@ pub async fn stdio(kit: &Kit) -> Result<Running> {
 }
 
 pub async fn cluster(kit: &Kit) -> Result<Running> {
+    let server = json!({ "command": kit.stdio_server });
+    with_node(kit, coordinator(kit).await?, &server).await
+}
+
+/// The same with the HTTP fixture, which needs no process for each session.
+pub async fn cluster_before_http(kit: &Kit) -> Result<Running> {
+    let mut running = coordinator(kit).await?;
+    let upstream = kit.http_server(&mut running.sandbox, "http-server").await?;
+    let url = format!("http://127.0.0.1:{upstream}/mcp");
+    with_node(kit, running, &json!({ "url": url, "type": "streamable-http" })).await
+}
+
+/// Without a node.
+pub async fn coordinator(kit: &Kit) -> Result<Running> {
     let mut sandbox = Sandbox::new(&kit.leash)?;
     let config =
         json!({ "systemConfig": { "cluster": { "enabled": true, "mode": "coordinator" } } });
     let (coordinator, port) = start(kit, &mut sandbox, "coordinator", &config).await?;
+    Ok(Running { endpoint: one_server(port), gateways: vec![coordinator], sandbox })
+}
+
+async fn with_node(kit: &Kit, mut running: Running, server: &Value) -> Result<Running> {
+    let port = running.endpoint.port;
     let config = json!({
-        "mcpServers": { SERVER: { "command": kit.stdio_server } },
+        "mcpServers": { SERVER: server },
         "systemConfig": { "cluster": {
             "enabled": true,
             "mode": "node",
             "node": { "id": NODE, "coordinatorUrl": format!("http://127.0.0.1:{port}") },
         } },
     });
-    let (node, _) = start(kit, &mut sandbox, "node", &config).await?;
-    node_is_active(&mut sandbox, port).await?;
-    Ok(Running { endpoint: one_server(port), gateways: vec![coordinator, node], sandbox })
+    let (node, _) = start(kit, &mut running.sandbox, "node", &config).await?;
+    node_is_active(&mut running.sandbox, port).await?;
+    running.gateways.push(node);
+    Ok(running)
 }
 
 async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running> {

@@ -33,6 +33,7 @@ pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
 };
 pub use node_routes::NodeRoutes;
+pub use proof::prove;
 pub use recall::{SNAPSHOT, is_kept, patience, recall};
 pub use registry::{Entry, Event, Registry, Status};
 pub use sight::{

@@ -125,6 +125,25 @@ impl Catalogs {
         Some(catalog)
     }
 
+    /// What one replica offers, where its lists are not those that `known` gives.
+    pub fn differing(
+        &self,
+        topology: &Topology,
+        node: &NodeId,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Option<Arc<Catalog>> {
+        let usual = self.known(topology, server, set)?;
+        let catalog = lock(&self.entries)
+            .get(&(node.clone(), server.clone(), set))
+            .and_then(|entry| match &entry.state {
+                State::Known(catalog) => Some(Arc::clone(catalog)),
+                State::Fetching | State::Failed(_) => None,
+            })
+            .filter(|catalog| !Arc::ptr_eq(catalog, &usual))?;
+        (catalog.lists_digest() != usual.lists_digest()).then_some(catalog)
+    }
+
     /// Whether a replica is up, and nothing has been heard of its server yet,
     /// good or bad.
     pub fn is_missing(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> bool {

@@ -210,10 +210,11 @@ impl Worker {
     }
 
     /// What a scope offers to one session: as to others, but for servers that it
-    /// has open and whose own lists have changed. None if no list has.
+    /// has open and whose own lists have changed, or are others on its node than
+    /// elsewhere. None if there are none.
     pub(super) async fn own_offers(&self, scope: &Scope, session: &Session) -> Option<Merged> {
         let record = self.edge.bindings.record(session.id)?;
-        let topology = self.edge.topology.load_full();
+        let (topology, catalogs) = (&self.edge.topology.load_full(), &self.edge.catalogs);
         let members = classify::members(self, scope);
         let set = session.client_set();
         let asking = members.iter().filter_map(|member| {
@@ -221,8 +222,12 @@ impl Worker {
             let node = topology.node(&binding.node).filter(|node| node.health.serves())?;
             Some(async move {
                 let fetch = self.fetch(&node.reach, &member.server, set, Some(session.id));
-                let own = tokio::time::timeout(OWN_LISTS_TIMEOUT, fetch).await.ok()?.ok()??;
-                Some((member.server.clone(), Arc::new(own)))
+                let own = tokio::time::timeout(OWN_LISTS_TIMEOUT, fetch).await.ok()?.ok()?;
+                let own = match own {
+                    Some(own) => Arc::new(own),
+                    None => catalogs.differing(topology, &node.id, &member.server, set)?,
+                };
+                Some((member.server.clone(), own))
             })
         });
         let own: HashMap<ServerName, Arc<Catalog>> =
@@ -230,9 +235,8 @@ impl Worker {
         if own.is_empty() {
             return None;
         }
-        let catalogs = &self.edge.catalogs;
-        Some(self.merge(scope, &topology, &members, |server| {
-            own.get(server).cloned().or_else(|| catalogs.known(&topology, server, set))
+        Some(self.merge(scope, topology, &members, |server| {
+            own.get(server).cloned().or_else(|| catalogs.known(topology, server, set))
         }))
     }
 }

@@ -1,0 +1,207 @@
+//! What a coordinator costs by the number of its nodes and of its sessions:
+//!
+//! ```text
+//! cargo bench -p mooring-benches --bench coordinator -- --help
+//! ```
+//!
+//! Nodes are simulated: each listens, proves who it is and sends heartbeats, all of them
+//! from this process. Sessions are real, on a real node before an HTTP server; their
+//! connections are closed.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use http::StatusCode;
+use mooring::cluster::{Heartbeat, LoadReport, Registration, ServerReport, prove};
+use mooring_benches::connection::Connection;
+use mooring_benches::listen::{self, json, status};
+use mooring_benches::session::Session;
+use mooring_benches::targets::{Kit, Running, mooring as target};
+use mooring_benches::usage::Usage;
+use serde_json::json;
+
+/// For allocations that are freed a moment after their cause, and first catalogues.
+const SETTLE: Duration = Duration::from_secs(2);
+/// As a node does it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const INCARNATION: &str = "simulated";
+const AT_ONCE: usize = 16;
+
+#[derive(Parser)]
+struct Options {
+    /// Simulated nodes.
+    #[arg(long, default_value_t = 1000)]
+    nodes: usize,
+    /// How long their heartbeats are measured.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Sessions without a connection.
+    #[arg(long, default_value_t = 20_000)]
+    sessions: usize,
+    /// The binary to be measured; the one beside this harness if not given.
+    #[arg(long)]
+    mooring: Option<PathBuf>,
+    /// What cargo adds to the arguments of every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+// The main thread lives as long as the process: what it starts is on its leash.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let fixture = Path::new(env!("CARGO_BIN_EXE_bench-bridge"));
+    let kit = Kit::beside(fixture, options.mooring.clone(), 1);
+    nodes(&kit, options.nodes, Duration::from_secs(options.seconds)).await?;
+    sessions(&kit, options.sessions).await
+}
+
+async fn nodes(kit: &Kit, count: usize, window: Duration) -> Result<()> {
+    let running = target::coordinator(kit).await?;
+    let port = running.endpoint.port;
+    let alone = share_of_a_core(&running, window).await?;
+    let began = Instant::now();
+    let nodes: Vec<Node> = stream::iter(0..count)
+        .map(|number| Node::start(number, port))
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let registered = began.elapsed();
+    let beating: Vec<_> = nodes.into_iter().map(|node| tokio::spawn(node.beat(port))).collect();
+    tokio::time::sleep(SETTLE + HEARTBEAT).await;
+    let with = share_of_a_core(&running, window).await?;
+    ensure!(!beating.iter().any(|task| task.is_finished()), "a node's heartbeat was refused");
+    let active = active(port).await?;
+    ensure!(active == count, "{active} of {count} nodes are active");
+    println!("{count} nodes registered in {:.1} s", registered.as_secs_f64());
+    println!("coordinator's CPU, of one core: {:.2} % with them, {:.2} % without", with, alone);
+    Ok(())
+}
+
+async fn sessions(kit: &Kit, count: usize) -> Result<()> {
+    let running = target::cluster_before_http(kit).await?;
+    let coordinator = || async {
+        tokio::time::sleep(SETTLE).await;
+        Usage::of_gateway(running.gateways[0].pid).map(|usage| usage.memory_bytes)
+    };
+    // What the first ones bring up is not theirs.
+    open(&running, count / 10).await?;
+    let before = coordinator().await?;
+    open(&running, count).await?;
+    let after = coordinator().await?;
+    let each = after.saturating_sub(before) as f64 / count as f64;
+    println!("{count} sessions without a connection: {each:.0} bytes each at the coordinator");
+    Ok(())
+}
+
+/// Opens sessions and leaves them.
+async fn open(running: &Running, count: usize) -> Result<()> {
+    for marker in 0..count {
+        drop(Session::open(&running.endpoint, marker, 16).await?);
+    }
+    Ok(())
+}
+
+/// What the gateway uses during `window`, in percent.
+async fn share_of_a_core(running: &Running, window: Duration) -> Result<f64> {
+    let cpu = || Usage::of_gateway(running.gateways[0].pid).map(|usage| usage.cpu);
+    let (before, began) = (cpu()?, Instant::now());
+    tokio::time::sleep(window).await;
+    Ok((cpu()? - before).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0)
+}
+
+async fn active(port: u16) -> Result<usize> {
+    let request = format!("GET /api/cluster/status HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    let mut connection = Connection::open(port).await?;
+    let response = connection.exchange(request.as_bytes()).await?;
+    let status: serde_json::Value = serde_json::from_slice(response.body)?;
+    let active = status["data"]["stats"]["activeNodes"].as_u64().context("activeNodes")?;
+    Ok(usize::try_from(active)?)
+}
+
+/// A node as its coordinator sees it.
+struct Node {
+    id: String,
+    number: usize,
+}
+
+impl Node {
+    /// Listens and registers.
+    async fn start(number: usize, coordinator: u16) -> Result<Self> {
+        let id = format!("node-{number}");
+        let own: Arc<str> = id.as_str().into();
+        let port = listen::in_background(move |request| {
+            let (own, uri) = (Arc::clone(&own), request.uri().clone());
+            async move { answer(&own, uri.path(), uri.query().unwrap_or("")) }
+        })
+        .await?;
+        let server = |server| ServerReport::Name(format!("server-{server}"));
+        let registration = Registration {
+            id: id.clone(),
+            name: id.clone(),
+            url: format!("http://127.0.0.1:{port}"),
+            servers: (0..5).map(server).collect(),
+            incarnation: INCARNATION.to_owned(),
+            advertised: true,
+            load: Some(load()),
+            ..Registration::default()
+        };
+        post(coordinator, "register", &registration).await?;
+        Ok(Self { id, number })
+    }
+
+    /// A heartbeat per interval, each on a connection of its own: a node's rests are too
+    /// short for one to stay open.
+    async fn beat(self, coordinator: u16) -> Result<()> {
+        // Not all at the same moment.
+        tokio::time::sleep(HEARTBEAT.mul_f64(self.number as f64 * 0.618 % 1.0)).await;
+        let mut timer = tokio::time::interval(HEARTBEAT);
+        loop {
+            timer.tick().await;
+            let heartbeat = Heartbeat {
+                id: self.id.clone(),
+                incarnation: Some(INCARNATION.to_owned()),
+                load: Some(load()),
+                ..Heartbeat::default()
+            };
+            post(coordinator, "heartbeat", &heartbeat).await?;
+        }
+    }
+}
+
+fn load() -> LoadReport {
+    LoadReport { slots: 100, cpus: 2, ..LoadReport::default() }
+}
+
+async fn post(port: u16, what: &str, message: &impl serde::Serialize) -> Result<()> {
+    let body = serde_json::to_string(message)?;
+    let request = format!(
+        "POST /api/cluster/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut connection = Connection::open(port).await?;
+    let response = connection.exchange(request.as_bytes()).await?;
+    let (status, body) = (response.status, String::from_utf8_lossy(response.body));
+    ensure!(status == 200, "{what} answered {status}: {body}");
+    Ok(())
+}
+
+fn answer(id: &str, path: &str, query: &str) -> listen::Answer {
+    let body = match path {
+        "/cluster/proof" => {
+            let nonce = query.strip_prefix("nonce=").unwrap_or("");
+            let proof = prove(b"", nonce, id, INCARNATION);
+            json!({ "id": id, "incarnation": INCARNATION, "proof": proof })
+        }
+        "/cluster/bindings" => json!({ "bindings": [] }),
+        _ => return status(StatusCode::NOT_FOUND),
+    };
+    json(body.to_string())
+}
