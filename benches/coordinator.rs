@@ -41,8 +41,8 @@ struct Options {
     /// How long their heartbeats are measured.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Sessions without a connection.
-    #[arg(long, default_value_t = 20_000)]
+    /// Sessions without a connection; one client may have 10,000.
+    #[arg(long, default_value_t = 8000)]
     sessions: usize,
     /// The binary to be measured; the one beside this harness if not given.
     #[arg(long)]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::model::{Health, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
+use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 
 use super::messages::{LoadReport, ProtocolReport};
 
@@ -120,13 +120,17 @@ impl Entry {
         }
     }
 
+    fn room(&self) -> Room {
+        self.load.as_ref().map(|load| load.room.into()).unwrap_or_default()
+    }
+
     fn node(&self) -> Node {
         Node {
             id: self.id.clone(),
             name: self.name.as_str().into(),
             reach: self.reach.clone(),
             health: self.health(),
-            room: self.load.as_ref().map(|load| load.room.into()).unwrap_or_default(),
+            room: self.room(),
             zone: self.zone.as_str().into(),
             labels: self.labels.clone(),
             servers: self.servers.clone(),
@@ -204,7 +208,7 @@ impl Registry {
     ) -> Result<(), Unknown> {
         let beat = |nodes: &mut BTreeMap<NodeId, Entry>| {
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
-            let before = entry.node();
+            let before = (entry.health(), entry.room());
             let same = incarnation.is_none_or(|incarnation| incarnation == entry.incarnation);
             if !same || entry.status == Status::Inactive {
                 return Err(Unknown);
@@ -214,18 +218,19 @@ impl Registry {
             entry.status = Status::Active;
             entry.suspect = false;
             entry.draining = said.draining;
-            if let Some(servers) = said.servers {
-                entry.servers = servers;
-            }
             entry.load = said.load.or_else(|| entry.load.take());
-            Ok(entry.node() != before)
+            let mut changed = (entry.health(), entry.room()) != before;
+            if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {
+                entry.servers = servers;
+                changed = true;
+            }
+            Ok(changed)
         };
         // Most heartbeats change nothing that the edge sees, and there are many.
-        let changed = beat(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner))?;
-        if changed {
-            self.change(|_| ());
-        }
-        Ok(())
+        self.change_if(|nodes| match beat(nodes) {
+            Ok(changed) => (Ok(()), changed),
+            Err(unknown) => (Err(unknown), false),
+        })
     }
 
     /// The node says good-bye. Another start of it is not concerned.
@@ -261,39 +266,38 @@ impl Registry {
 
     /// What this process's own node has left.
     pub fn set_local_load(&self, id: &NodeId, load: LoadReport) {
-        let set = |nodes: &mut BTreeMap<NodeId, Entry>| {
-            let Some(entry) = nodes.get_mut(id) else { return false };
-            let before = entry.load.replace(load).map(|load| load.room);
-            before.unwrap_or_default() != entry.load.as_ref().map(|l| l.room).unwrap_or_default()
-        };
         // As with heartbeats: it comes often and changes little.
-        let changed = set(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner));
-        if changed {
-            self.change(|_| ());
-        }
+        self.change_if(|nodes| {
+            let Some(entry) = nodes.get_mut(id) else { return ((), false) };
+            let before = entry.room();
+            entry.load = Some(load);
+            ((), entry.room() != before)
+        });
     }
 
     /// Marks nodes whose lease has run out, once each.
     pub fn expire(&self, now: Instant) -> Vec<Event> {
         let timeout = self.node_timeout;
-        self.change(|nodes| {
+        self.change_if(|nodes| {
             let late = nodes.values_mut().filter(|entry| {
                 entry.status == Status::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
             });
-            late.map(|entry| {
+            let unhealthy = late.map(|entry| {
                 entry.status = Status::Unhealthy;
                 Event::Unhealthy { id: entry.id.clone(), last_heartbeat: entry.last_heartbeat }
-            })
-            .collect()
+            });
+            let events: Vec<Event> = unhealthy.collect();
+            let any = !events.is_empty();
+            (events, any)
         })
     }
 
     /// Forgets nodes that have been gone for long.
     pub fn clean_up(&self, now: Instant) -> Vec<Event> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
-        self.change(|nodes| {
+        self.change_if(|nodes| {
             let gone: Vec<NodeId> = nodes
                 .values()
                 .filter(|entry| {
@@ -305,7 +309,8 @@ impl Registry {
             for id in &gone {
                 nodes.remove(id);
             }
-            gone.into_iter().map(|id| Event::Removed { id }).collect()
+            let any = !gone.is_empty();
+            (gone.into_iter().map(|id| Event::Removed { id }).collect(), any)
         })
     }
 
@@ -322,8 +327,17 @@ impl Registry {
 
     /// Changes the nodes and publishes what the edge sees of it, if that changed.
     fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
+        self.change_if(|nodes| (with(nodes), true))
+    }
+
+    /// The same for what comes often and mostly changes nothing, as it says itself:
+    /// what the edge sees is made of all nodes.
+    fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> (T, bool)) -> T {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let out = with(&mut nodes);
+        let (out, may_have_changed) = with(&mut nodes);
+        if !may_have_changed {
+            return out;
+        }
         let seen: Vec<Arc<Node>> = nodes.values().map(|entry| Arc::new(entry.node())).collect();
         self.topology.send_if_modified(|topology| {
             if topology.nodes == seen {
@@ -342,7 +356,6 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::cluster::RoomReport;
-    use crate::model::Room;
 
     const TIMEOUT: Duration = Duration::from_secs(15);
 
