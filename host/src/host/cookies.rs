@@ -41,6 +41,11 @@ impl Cookies {
         }
     }
 
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Adds them to a request, after what the configuration has set.
     pub fn give(&self, headers: &mut HeaderMap) {
         let cookies = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::Response;
 use tokio::runtime::Handle;
 
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
-use crate::seam::{self, Body, Failure, Pool, Unanswered};
+use crate::seam::{self, Body, Failure, Message, Pool, Unanswered};
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 
@@ -62,7 +62,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it and waits for the head; for answers to requests not long.
-    pub async fn send(&mut self, mut request: Request<Body>) -> Head {
+    pub async fn send(&mut self, mut message: Message) -> Head {
         let caller = &self.session.caller;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
@@ -82,7 +82,7 @@ impl<'a> Call<'a> {
                 Ok(connection) => connection,
                 Err(failure) => return Head::Failed(failure),
             };
-            let head = connection.send(request);
+            let head = connection.send(message);
             let sending = self.sending.insert(Sending { head, response: None });
             let came = if awaits {
                 let soon = self.began + OPEN_AFTER;
@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
                     caller.has_come(&response);
                     return Head::Came(response);
                 }
-                Err(Unanswered::Stale(unsent)) => request = *unsent,
+                Err(Unanswered::Stale(unsent)) => message = unsent,
                 Err(Unanswered::Failed(failure)) => return Head::Failed(failure),
             }
         }

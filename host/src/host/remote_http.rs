@@ -187,9 +187,9 @@ impl RemoteHttp {
             }
         }
         let mut call = Call::new(session, pool, &requests);
-        let request = session.caller.message(None, body, forwarded);
+        let message = session.caller.message(None, body, forwarded);
         // What is rare below is boxed: this future is made for every call.
-        let response = match call.send(request).await {
+        let response = match call.send(message).await {
             Head::Came(response) => response,
             Head::Failed(failure) => {
                 if matches!(failure, Failure::NotSent(_)) {

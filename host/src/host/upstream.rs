@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::protocol::headers;
-use crate::seam::{Body, Failure, Pool, Target};
+use crate::seam::{Body, Failure, Message, Pool, Target, Written, WrittenHead};
 
 use super::cookies::Cookies;
 
@@ -46,8 +46,8 @@ pub struct Caller {
     /// What every request carries: the configured headers, and those of the
     /// session.
     headers: HeaderMap,
-    /// The same for messages. Copied as a whole, since maps that grow are dear.
-    posting: HeaderMap,
+    /// The head of every message, unless there are cookies or headers of the client's.
+    posting: WrittenHead,
     cookies: Arc<Cookies>,
     /// The client's headers that came last, where the operator lets any through: for
     /// what goes out without a request of the client's.
@@ -59,9 +59,7 @@ impl Caller {
     pub fn new(upstream: Upstream) -> Self {
         let mut headers = upstream.headers.clone();
         headers.entry(header::HOST).or_insert_with(|| upstream.target.host_header().clone());
-        let mut posting = headers.clone();
-        posting.insert(header::CONTENT_TYPE, JSON);
-        posting.insert(header::ACCEPT, BOTH);
+        let posting = posting(&upstream, &headers);
         Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
     }
 
@@ -77,8 +75,8 @@ impl Caller {
     }
 
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.posting.insert(name.clone(), value.clone());
         self.headers.insert(name, value);
+        self.posting = posting(&self.upstream, &self.headers);
     }
 
     /// A message, to the upstream's URL or to the one it has given; `forwarded`
@@ -96,13 +94,15 @@ impl Caller {
     /// The same, to be sent by the caller, who then says what came
     /// ([`Self::has_come`]).
     #[must_use]
-    pub fn message(
-        &self,
-        path: Option<&Uri>,
-        message: Bytes,
-        forwarded: &HeaderMap,
-    ) -> Request<Body> {
-        self.request(Method::POST, path, Body::from(message), forwarded)
+    pub fn message(&self, path: Option<&Uri>, message: Bytes, forwarded: &HeaderMap) -> Message {
+        if path.is_none()
+            && forwarded.is_empty()
+            && self.passed.is_none()
+            && self.cookies.are_none()
+        {
+            return Written { head: self.posting.clone(), body: message }.into();
+        }
+        self.request(Method::POST, path, Body::from(message), forwarded).into()
     }
 
     /// Takes what a response says to the session.
@@ -122,20 +122,20 @@ impl Caller {
         if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             request.headers_mut().insert(headers::LAST_EVENT_ID, id);
         }
-        self.send(pool, request).await
+        self.send(pool, request.into()).await
     }
 
     pub async fn delete(&self, pool: &Pool) -> Result<Response<Body>, Failure> {
         let request = self.request(Method::DELETE, None, Body::Empty, &HeaderMap::new());
-        self.send(pool, request).await
+        self.send(pool, request.into()).await
     }
 
     fn send<'a>(
         &'a self,
         pool: &'a Pool,
-        request: Request<Body>,
+        message: Message,
     ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
-        let sending = pool.send(&self.upstream.target, request);
+        let sending = pool.send(&self.upstream.target, message);
         async move {
             let response = sending.await?;
             self.has_come(&response);
@@ -152,8 +152,10 @@ impl Caller {
     ) -> Request<Body> {
         let mut request = Request::new(body);
         *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
-        let template = if method == Method::POST { &self.posting } else { &self.headers };
-        *request.headers_mut() = template.clone();
+        request.headers_mut().clone_from(&self.headers);
+        if method == Method::POST {
+            is_message(request.headers_mut());
+        }
         *request.method_mut() = method;
         match &self.passed {
             None => add(forwarded, request.headers_mut()),
@@ -168,6 +170,21 @@ impl Caller {
         self.cookies.give(request.headers_mut());
         request
     }
+}
+
+/// Says what a message is and what its answer may be.
+fn is_message(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::ACCEPT, BOTH);
+}
+
+fn posting(upstream: &Upstream, headers: &HeaderMap) -> WrittenHead {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = upstream.path.clone();
+    request.headers_mut().clone_from(headers);
+    is_message(request.headers_mut());
+    WrittenHead::of(&request)
 }
 
 fn add(more: &HeaderMap, headers: &mut HeaderMap) {

@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::protocol::http1::{self, Decoder, Framing, Head, Scan, Step};
 
 use super::body::{Body, BodyError};
+use super::message::Message;
 use super::pool::Home;
 use super::socket::Socket;
 
@@ -53,13 +54,29 @@ enum Rest {
 }
 
 impl Exchange {
-    /// Takes the body out of the request. One that is whole stays there too: as long
-    /// as nothing went out, the request may go elsewhere.
-    pub fn begin(mut socket: Box<Socket>, request: &mut Request<Body>) -> Self {
+    /// Takes the body out of the message. One that is whole stays there too: as long
+    /// as nothing went out, the message may go elsewhere.
+    pub fn begin(mut socket: Box<Socket>, message: &mut Message) -> Self {
+        let sending = match message {
+            Message::Request(request) => Self::put(&mut socket, request),
+            Message::Written(written) => {
+                let head = socket.head_mut();
+                head.extend_from_slice(written.head.lines());
+                http1::request_end(head, Framing::Length(written.body.len() as u64));
+                socket.write(written.body.clone());
+                Sending::Last
+            }
+        };
+        let (method, scan) = (message.method().clone(), Scan::default());
+        Self { socket, method, scan, sending, is_begun: false }
+    }
+
+    fn put(socket: &mut Socket, request: &mut Request<Body>) -> Sending {
         let body = std::mem::take(request.body_mut());
         let framing = framing(request.method(), &body);
-        http1::request_head(socket.head_mut(), request, framing);
-        let sending = match body {
+        http1::request_lines(socket.head_mut(), request);
+        http1::request_end(socket.head_mut(), framing);
+        match body {
             Body::Empty => Sending::Last,
             Body::Full(bytes) => {
                 *request.body_mut() = Body::Full(bytes.clone());
@@ -71,9 +88,7 @@ impl Exchange {
                 Framing::Length(length) => Sending::Body(body, Rest::Length(length)),
                 Framing::Chunked => Sending::Body(body, Rest::Chunks(false)),
             },
-        };
-        let (method, scan) = (request.method().clone(), Scan::default());
-        Self { socket, method, scan, sending, is_begun: false }
+        }
     }
 
     /// The head of the response.

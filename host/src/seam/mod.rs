@@ -16,6 +16,7 @@ mod body;
 mod exchange;
 mod facts;
 mod link;
+mod message;
 mod note;
 #[cfg(test)]
 mod peer;
@@ -26,6 +27,7 @@ mod target;
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
+pub use message::{Message, Written, WrittenHead};
 pub use note::Note;
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use target::Target;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::{Body, Pool, Target, collect};
+use super::{Body, Message, Pool, Target, Written, WrittenHead, collect};
 
 pub const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 pub const CHUNKS: &[u8] =
@@ -87,6 +87,11 @@ pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Strin
 
 pub fn post(body: impl Into<Body>) -> Request<Body> {
     Request::post("/mcp").body(body.into()).unwrap()
+}
+
+pub fn written(body: &'static str) -> Message {
+    let head = Request::post("/mcp").header("host", "peer").header("x-own", "1").body(()).unwrap();
+    Written { head: WrittenHead::of(&head), body: body.into() }.into()
 }
 
 pub async fn text(response: Response<Body>) -> String {

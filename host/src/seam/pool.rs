@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response, header};
+use http::Response;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
@@ -20,6 +20,7 @@ use crate::protocol::http1::Head;
 
 use super::Body;
 use super::exchange::{Exchange, Lost, Received};
+use super::message::Message;
 use super::socket::Socket;
 use super::target::{OwnHash, Target};
 
@@ -141,20 +142,23 @@ impl Pool {
         Self { shared: Arc::default(), tls: TlsConnector::from(tls) }
     }
 
-    /// Sends the request, whose URI is path and query only.
+    /// Sends the message; a request's URI is path and query only.
     ///
     /// # Errors
     /// [`Failure`] if no response head came.
-    pub async fn send(
-        &self,
-        target: &Target,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>, Failure> {
-        loop {
-            match self.connection(target).await?.send(request).await {
-                Ok(response) => return Ok(response),
-                Err(Unanswered::Stale(unsent)) => request = *unsent,
-                Err(Unanswered::Failed(failure)) => return Err(failure),
+    pub fn send<'a, M: Into<Message>>(
+        &'a self,
+        target: &'a Target,
+        message: M,
+    ) -> impl Future<Output = Result<Response<Body>, Failure>> + use<'a, M> {
+        let mut message = message.into();
+        async move {
+            loop {
+                match self.connection(target).await?.send(message).await {
+                    Ok(response) => return Ok(response),
+                    Err(Unanswered::Stale(unsent)) => message = unsent,
+                    Err(Unanswered::Failed(failure)) => return Err(failure),
+                }
             }
         }
     }
@@ -216,21 +220,19 @@ pub struct Connection {
 pub enum Unanswered {
     /// It was closed since its last request; this one, of which nothing went out,
     /// is for another connection.
-    Stale(Box<Request<Body>>),
+    Stale(Message),
     Failed(Failure),
 }
 
 impl Connection {
-    /// Sends the request, as soon as the head of its response is waited for.
+    /// Sends the message, as soon as the head of its response is waited for.
     /// Dropping that gives the exchange up.
     #[must_use]
-    pub fn send(self, mut request: Request<Body>) -> Sending {
+    pub fn send(self, mut message: Message) -> Sending {
         let Self { socket, home, is_new } = self;
-        if !request.headers().contains_key(header::HOST) {
-            request.headers_mut().insert(header::HOST, home.target.host_header().clone());
-        }
-        let exchange = Exchange::begin(socket, &mut request);
-        let unsent = (!is_new).then(|| Box::new(request));
+        message.name_host(&home.target);
+        let exchange = Exchange::begin(socket, &mut message);
+        let unsent = (!is_new).then_some(message);
         Sending(Some(Sent { exchange, home, unsent }))
     }
 }
@@ -243,7 +245,7 @@ struct Sent {
     exchange: Exchange,
     home: Home,
     /// What may go to another connection if this one takes nothing of it.
-    unsent: Option<Box<Request<Body>>>,
+    unsent: Option<Message>,
 }
 
 impl Future for Sending {
@@ -261,8 +263,8 @@ impl Future for Sending {
                 Ok(response.map(|()| Received::body(exchange, body, keeps, home)))
             }
             (Err(Lost::Unsent(_, body)), Some(mut unsent)) => {
-                if let Some(body) = body {
-                    *unsent.body_mut() = body;
+                if let (Some(body), Message::Request(request)) = (body, &mut unsent) {
+                    *request.body_mut() = body;
                 }
                 Err(Unanswered::Stale(unsent))
             }

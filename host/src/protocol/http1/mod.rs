@@ -9,7 +9,7 @@ mod request;
 mod response;
 
 pub use body::{Decoder, Step};
-pub use request::{Framing, head as request_head};
+pub use request::{Framing, end as request_end, lines as request_lines};
 pub use response::{Head, MAX_HEAD, Scan};
 
 /// What a server may not say.

@@ -1,4 +1,4 @@
-//! The head of a request.
+//! The head of a request, in two pieces: what is the same for many, and the end.
 
 use std::io::Write as _;
 
@@ -25,8 +25,8 @@ const OWN: [HeaderName; 6] = [
 ];
 const KEEP_ALIVE: &str = "keep-alive";
 
-/// Appends it. The URI is path and query.
-pub fn head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
+/// Appends all of it but the framing, which [`end`] adds. The URI is path and query.
+pub fn lines<B>(out: &mut Vec<u8>, request: &Request<B>) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
@@ -45,6 +45,10 @@ pub fn head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Appends how long the body is, and the end of the head.
+pub fn end(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Nothing => {}
         Framing::Length(length) => {
@@ -59,6 +63,11 @@ pub fn head<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn head(out: &mut Vec<u8>, request: &Request<()>, framing: Framing) {
+        lines(out, request);
+        end(out, framing);
+    }
 
     #[test]
     fn a_head_has_what_was_asked_and_one_framing() {

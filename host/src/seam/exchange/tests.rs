@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 use crate::protocol::http1::MAX_HEAD;
-use crate::seam::peer::{ENOUGH, PLAIN, Peer, pool, post, read_request, text};
+use crate::seam::peer::{ENOUGH, PLAIN, Peer, pool, post, read_request, text, written};
 use crate::seam::{Body, Failure, collect};
 
 #[tokio::test]
@@ -37,6 +37,21 @@ async fn a_body_without_a_length_goes_out_in_chunks() {
     };
     let (answer, _) = tokio::join!(sending, answering);
     assert_eq!(answer, "ok");
+}
+
+#[tokio::test]
+async fn what_was_written_before_goes_out_with_its_own_body() {
+    let (target, mut requests) = Peer::start().await.answering(vec![vec![PLAIN, PLAIN]]);
+    let pool = pool();
+    for body in ["ping", ""] {
+        assert_eq!(text(pool.send(&target, written(body)).await.unwrap()).await, "ok");
+    }
+    assert_eq!(requests.recv().await.unwrap(), "connection");
+    let head = "POST /mcp HTTP/1.1\r\nhost: peer\r\nx-own: 1\r\n";
+    for (length, body) in [(4, "ping"), (0, "")] {
+        let expected = format!("{head}content-length: {length}\r\n\r\n{body}");
+        assert_eq!(requests.recv().await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::*;
 use crate::seam::collect;
 use crate::seam::peer::{
     CHUNKS, ENOUGH, PLAIN, Peer, drained, pool, pool_that_trusts, post, provider, read_request,
-    text,
+    text, written,
 };
 
 /// Waits until the other side's end of all resting connections is known here.
@@ -101,12 +101,14 @@ async fn what_was_surely_not_sent_is_told_from_what_may_have_run() {
 #[tokio::test]
 async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
     let begun = || Body::Begun(Bytes::from("pi"), Box::new(Body::Full(Bytes::from("ng"))));
-    let whole = |text: &'static str| Body::from(Bytes::from(text));
-    for (is_new, body, expected) in [
+    let whole = |text: &'static str| Message::from(post(Body::from(Bytes::from(text))));
+    for (is_new, message, expected) in [
         (false, whole("ping"), "ping"),
         (true, whole("ping"), "ping"),
         (false, whole(""), ""),
-        (false, begun(), "ping"),
+        (false, post(begun()).into(), "ping"),
+        (false, written("ping"), "ping"),
+        (true, written("ping"), "ping"),
     ] {
         let peer = Peer::start().await;
         let pool = pool();
@@ -119,10 +121,15 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
         while connection.socket.is_at_rest() {
             tokio::task::yield_now().await;
         }
-        match connection.send(post(body)).await.map(|_| ()) {
-            Err(Unanswered::Stale(request)) => {
+        match connection.send(message).await.map(|_| ()) {
+            Err(Unanswered::Stale(message)) => {
                 assert!(!is_new);
-                let again = collect(request.into_body(), ENOUGH).await.unwrap();
+                let again = match message {
+                    Message::Request(request) => {
+                        collect(request.into_body(), ENOUGH).await.unwrap()
+                    }
+                    Message::Written(written) => written.body,
+                };
                 assert_eq!(again, expected);
             }
             Err(Unanswered::Failed(failure)) => {
