@@ -141,24 +141,24 @@ impl Node {
             async move { answer(&own, uri.path(), uri.query().unwrap_or("")) }
         })
         .await?;
-        let server = |server| ServerReport::Name(format!("server-{server}"));
         let registration = Registration {
             id: id.clone(),
             name: id.clone(),
             url: format!("http://127.0.0.1:{port}"),
-            servers: (0..5).map(server).collect(),
+            servers: servers(),
             incarnation: INCARNATION.to_owned(),
             advertised: true,
             load: Some(load()),
             ..Registration::default()
         };
-        post(coordinator, "register", &registration).await?;
+        let mut connection = Connection::open(coordinator).await?;
+        post(&mut connection, coordinator, "register", &registration).await?;
         Ok(Self { id, number })
     }
 
-    /// A heartbeat per interval, each on a connection of its own: a node's rests are too
-    /// short for one to stay open.
+    /// A heartbeat per interval, on one connection and with all that a node says.
     async fn beat(self, coordinator: u16) -> Result<()> {
+        let mut connection = Connection::open(coordinator).await?;
         // Not all at the same moment.
         tokio::time::sleep(HEARTBEAT.mul_f64(self.number as f64 * 0.618 % 1.0)).await;
         let mut timer = tokio::time::interval(HEARTBEAT);
@@ -167,26 +167,35 @@ impl Node {
             let heartbeat = Heartbeat {
                 id: self.id.clone(),
                 incarnation: Some(INCARNATION.to_owned()),
+                servers: Some(servers()),
                 load: Some(load()),
                 ..Heartbeat::default()
             };
-            post(coordinator, "heartbeat", &heartbeat).await?;
+            post(&mut connection, coordinator, "heartbeat", &heartbeat).await?;
         }
     }
+}
+
+fn servers() -> Vec<ServerReport> {
+    (0..5).map(|server| ServerReport::Name(format!("server-{server}"))).collect()
 }
 
 fn load() -> LoadReport {
     LoadReport { slots: 100, cpus: 2, ..LoadReport::default() }
 }
 
-async fn post(port: u16, what: &str, message: &impl serde::Serialize) -> Result<()> {
+async fn post(
+    connection: &mut Connection,
+    port: u16,
+    what: &str,
+    message: &impl serde::Serialize,
+) -> Result<()> {
     let body = serde_json::to_string(message)?;
     let request = format!(
         "POST /api/cluster/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut connection = Connection::open(port).await?;
     let response = connection.exchange(request.as_bytes()).await?;
     let (status, body) = (response.status, String::from_utf8_lossy(response.body));
     ensure!(status == 200, "{what} answered {status}: {body}");

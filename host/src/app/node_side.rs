@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +15,10 @@ use crate::seam::Link;
 
 use super::room::Gauge;
 use super::{identity, parts};
+
+/// A coordinator is more patient than this with a connection that is silent: as a
+/// rule one connection serves all heartbeats.
+const REST: Duration = Duration::from_secs(60);
 
 /// The routes, the agent, and whether the agent registers at once. None unless
 /// the process is a node.
@@ -62,7 +67,7 @@ pub fn of(
         load: Box::new(move || gauge.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
-        link: link.clone(),
+        link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     Some((routes, (agent, node.register_on_startup)))
 }

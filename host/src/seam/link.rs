@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::uri::PathAndQuery;
@@ -85,6 +86,12 @@ impl Link {
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The same link with connections of its own, which rest so long.
+    #[must_use]
+    pub fn with_rest(&self, longest: Duration) -> Self {
+        Self { pool: self.pool.with_rest(longest), ..self.clone() }
     }
 
     /// The same link, for addresses that have not proved who they are.

@@ -28,7 +28,7 @@ use super::target::{OwnHash, Target};
 const SWEEP: Duration = Duration::from_secs(1);
 /// A connection rests for less than 4 s, which is shorter than the idle timeouts of
 /// common servers: Node's is 5 s.
-const MAX_IDLE_SWEEPS: u32 = 3;
+const USUAL_REST: Duration = Duration::from_secs(3);
 /// Idle connections kept for one target, by worker.
 const MAX_IDLE_CONNECTIONS: usize = 256;
 
@@ -54,6 +54,8 @@ struct Resting {
     /// Whether a task closes those that nobody takes again.
     is_swept: bool,
     sweeps: u32,
+    /// The longest rest.
+    max_sweeps: u32,
 }
 
 #[derive(Default)]
@@ -98,10 +100,10 @@ async fn sweep(mut sweeping: Sweeping) {
         let Some(shared) = sweeping.0.as_ref().and_then(Weak::upgrade) else { return };
         let mut closed = Vec::new();
         let mut resting = shared.lock();
-        let Resting { idle, sweeps, .. } = &mut *resting;
+        let Resting { idle, sweeps, max_sweeps, .. } = &mut *resting;
         *sweeps = sweeps.wrapping_add(1);
         idle.retain(|_, idle| {
-            let is_old = |idle: &mut Idle| sweeps.wrapping_sub(idle.since) > MAX_IDLE_SWEEPS;
+            let is_old = |idle: &mut Idle| sweeps.wrapping_sub(idle.since) > *max_sweeps;
             closed.extend(idle.extract_if(.., is_old));
             !idle.is_empty()
         });
@@ -139,7 +141,17 @@ impl Pool {
     /// `tls` says which authorities `https` targets are checked against.
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
-        Self { shared: Arc::default(), tls: TlsConnector::from(tls) }
+        let shared = Arc::default();
+        Self { shared, tls: TlsConnector::from(tls) }.with_rest(USUAL_REST)
+    }
+
+    /// A pool of its own whose connections rest so long, in whole seconds: for a
+    /// server that is known to be patient.
+    #[must_use]
+    pub fn with_rest(&self, longest: Duration) -> Self {
+        let max_sweeps = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
+        let resting = Resting { max_sweeps, ..Resting::default() };
+        Self { shared: Arc::new(Shared(Mutex::new(resting))), tls: self.tls.clone() }
     }
 
     /// Sends the message; a request's URI is path and query only.

@@ -72,15 +72,20 @@ async fn a_connection_with_anything_left_on_it_is_not_used_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_nobody_uses_is_closed() {
-    let (target, mut requests) = Peer::start().await.answering(vec![vec![PLAIN, PLAIN]]);
-    let pool = pool();
-    assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
-    assert_eq!(pool.resting(), 1);
-    // Its task ends when the connection does.
-    drained(&mut requests, 2).await;
-    assert_eq!(requests.recv().await, None);
-    assert_eq!(pool.resting(), 0);
-    assert!(!pool.shared.lock().is_swept);
+    let secs = Duration::from_secs;
+    for (pool, rest) in [(pool(), secs(3)), (pool().with_rest(secs(20)), secs(20))] {
+        let (target, mut requests) = Peer::start().await.answering(vec![vec![PLAIN, PLAIN]]);
+        let began = tokio::time::Instant::now();
+        assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
+        assert_eq!(pool.resting(), 1);
+        // Its task ends when the connection does.
+        drained(&mut requests, 2).await;
+        assert_eq!(requests.recv().await, None);
+        assert_eq!(pool.resting(), 0);
+        assert!(!pool.shared.lock().is_swept);
+        let rested = began.elapsed();
+        assert!(rest < rested && rested <= rest + secs(2), "{rested:?}");
+    }
 }
 
 #[tokio::test]
