@@ -91,7 +91,9 @@ async fn sessions(kit: &Kit, count: usize) -> Result<()> {
         Usage::of_gateway(running.gateways[0].pid).map(|usage| usage.memory_bytes)
     };
     // What the first ones bring up is not theirs.
-    open(&running, count / 10).await?;
+    for marker in 0..count / 10 {
+        Session::open(&running.endpoint, marker, 16).await?.end().await?;
+    }
     let before = coordinator().await?;
     open(&running, count).await?;
     let after = coordinator().await?;

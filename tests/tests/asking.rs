@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use mooring_tests::http::Incoming;
-use mooring_tests::{Canned, Client, Front, Session, binaries, eventually, process};
+use mooring_tests::{
+    Canned, Client, Front, Gateway, Scripted, Session, binaries, eventually, process, settings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -40,6 +42,13 @@ fn text(answer: &Value) -> &str {
 
 fn canned() -> Canned {
     Canned::new().with_capabilities(json!({"tools": {}})).answers("tools/list", tools())
+}
+
+/// The process that was called last. Whoever reads a server's lists starts it too, at any time.
+fn caller_of(server: &Canned) -> u32 {
+    let told = server.told();
+    let mut calls = told.iter().rev().filter(|(_, told)| told["method"] == "tools/call");
+    calls.next().expect("a call").0
 }
 
 fn two_canned() -> ([Canned; 2], Value) {
@@ -126,12 +135,7 @@ fn a_question_of_a_single_server_is_passed_as_it_is() {
 #[test]
 fn an_answer_that_nobody_waits_for_reaches_nobody() {
     let server = canned();
-    // Whoever reads its lists starts it too, at any time.
-    let called = || {
-        let told = server.told();
-        let mut calls = told.iter().rev().filter(|(_, told)| told["method"] == "tools/call");
-        calls.next().expect("a call").0
-    };
+    let called = || caller_of(&server);
     Front::each(&json!({"one": server.entry()}), &json!({}), |front| {
         for (path, tool) in [("/mcp/one", "emit"), ("/mcp", "one-emit")] {
             let session = able(front.client(path));
@@ -350,7 +354,7 @@ fn a_question_never_goes_to_the_gateways_own_requests() {
         ] {
             let session = able(front.client(path));
             announce(&session, &format!("{prefix}announce"), &[]);
-            let pid = server.told().last().unwrap().0;
+            let pid = caller_of(&server);
             let asks = json!({"jsonrpc": "2.0", "id": "in-between", "method": "roots/list"});
             server.says_first(pid, method, &asks);
             let changed = notification("notifications/tools/list_changed", json!({}));
@@ -368,5 +372,35 @@ fn a_question_never_goes_to_the_gateways_own_requests() {
             late(&session, &format!("{prefix}emit"), &[answers]);
             answer(&mut stream, &id);
         }
+    });
+}
+
+/// Over HTTP it comes on the very response to the gateway's request.
+#[test]
+fn what_an_upstream_asks_beside_the_gateways_lists_reaches_the_client() {
+    let asks = json!({"jsonrpc": "2.0", "id": "in-between", "method": "roots/list"});
+    let far = Scripted::start(move |asked, out| {
+        let id = &asked.json()["id"];
+        let (first, result) = if asked.calls("tools/call") {
+            let changed = notification("notifications/tools/list_changed", json!({}));
+            (changed, json!({"content": []}))
+        } else if asked.calls("tools/list") {
+            (asks.clone(), tools())
+        } else {
+            return Some(out);
+        };
+        let mut out = out.events();
+        out.event(&first);
+        out.event(&json!({"jsonrpc": "2.0", "id": id, "result": result}));
+        None
+    });
+    let gateway = Gateway::start_with(&settings::standalone(json!({"far": far.entry()})));
+    let session = able(gateway.client("/mcp/far"));
+    let mut stream = session.listen();
+    session.request("tools/call", json!({"name": "ask"}));
+    let asked = question(&mut stream, "roots/list")["id"].clone();
+    session.reply(&asked, json!({"roots": []}));
+    far.wait_for("the answer", |asked| {
+        asked.json()["id"] == "in-between" && asked.json().get("result").is_some()
     });
 }

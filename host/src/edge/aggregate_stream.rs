@@ -15,7 +15,7 @@ use http::Response;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::model::{Scope, ServerName, SessionId};
+use crate::model::{NodeId, Scope, ServerName, SessionId};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
@@ -139,6 +139,7 @@ impl Worker {
             session: session.clone(),
             own: own.clone(),
             changed: BTreeSet::new(),
+            differing: BTreeSet::new(),
         };
         tokio::spawn(feeding.run());
         own
@@ -155,6 +156,8 @@ struct Feeding {
     seen: Arc<Merged>,
     /// Lists that have changed and are not announced yet.
     changed: BTreeSet<List>,
+    /// Servers that are open where their lists are others than elsewhere.
+    differing: BTreeSet<(ServerName, NodeId)>,
 }
 
 impl Feeding {
@@ -177,7 +180,10 @@ impl Feeding {
             due = (!self.changed.is_empty())
                 .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
             tokio::select! {
-                opened = openings.changed() => if opened.is_err() { break },
+                opened = openings.changed() => {
+                    if opened.is_err() { break }
+                    self.look_at_replicas();
+                }
                 Some((server, message)) = messages.recv() => {
                     self.take(&server, message);
                     is_message = true;
@@ -185,6 +191,7 @@ impl Feeding {
                 changed = catalogues.changed() => {
                     if changed.is_err() { break }
                     self.compare();
+                    self.look_at_replicas();
                 }
                 () = until(due) => {
                     let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
@@ -240,6 +247,26 @@ impl Feeding {
         let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
         for question in self.own.stream.put(rewriter.message(message), part) {
             self.refuse(&question);
+        }
+    }
+
+    /// A session that has just been opened where the lists are others is offered
+    /// those from now on.
+    fn look_at_replicas(&mut self) {
+        let edge = &self.worker.edge;
+        let Some(record) = edge.bindings.record(self.session.id) else { return };
+        let (topology, set) = (edge.topology.load(), self.session.client_set());
+        let members = classify::members(&self.worker, &self.scope);
+        let open = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
+        let differing: BTreeSet<_> = open
+            .filter(|(server, _)| members.iter().any(|member| member.server == *server))
+            .filter(|(server, node)| {
+                edge.catalogs.differing(&topology, node, server, set).is_some()
+            })
+            .collect();
+        if differing != self.differing {
+            self.differing = differing;
+            self.changed.extend(List::NOTIFIED);
         }
     }
 

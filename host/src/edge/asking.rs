@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
+use tokio::runtime::Handle;
 
 use crate::model::{Node, ServerName};
 use crate::protocol::headers;
@@ -58,14 +59,11 @@ impl Worker {
     ) -> Result<Option<Bytes>, Silent> {
         let id = self.edge.own_requests.id();
         let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
+        let mut asked = Asked { worker: self, node, session, server, id: &id, is_over: false };
         let answer = self.answer_to(node, session, server, &outgoing, &id);
-        if let Ok(answer) = tokio::time::timeout(patience, answer).await {
-            return Ok(answer);
-        }
-        let params = format!("{{\"requestId\":{id},\"reason\":\"it took too long\"}}");
-        let cancel = jsonrpc::notification_with(methods::CANCELLED, &params);
-        self.tell(node, session, server, &Outgoing::post(cancel), None).await;
-        Err(Silent)
+        let answer = tokio::time::timeout(patience, answer).await;
+        asked.is_over = answer.is_ok();
+        answer.map_err(|_| Silent)
     }
 
     async fn answer_to(
@@ -95,6 +93,34 @@ impl Worker {
             }
         }
         None
+    }
+}
+
+/// A request that is taken back if nobody waits for its answer any more: it took
+/// too long, or whoever wanted it has left.
+struct Asked<'a> {
+    worker: &'a Worker,
+    node: &'a Node,
+    session: &'a Session,
+    server: &'a ServerName,
+    id: &'a str,
+    is_over: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.is_over {
+            return;
+        }
+        let params =
+            format!("{{\"requestId\":{},\"reason\":\"nobody waits for it any more\"}}", self.id);
+        let cancel = Outgoing::post(jsonrpc::notification_with(methods::CANCELLED, &params));
+        let (worker, node) = (self.worker.clone(), self.node.clone());
+        let (session, server) = (self.session.clone(), self.server.clone());
+        runtime.spawn(async move {
+            worker.tell(&node, &session, &server, &cancel, None).await;
+        });
     }
 }
 

@@ -43,6 +43,18 @@ struct Entry {
     before: Option<Arc<Catalog>>,
     /// When the replica's lists were last seen to change; 0 if never.
     news: u64,
+    /// Digest of the lists that were known last.
+    lists: Option<String>,
+}
+
+impl Entry {
+    /// What is known, perhaps from before.
+    fn catalog(&self) -> Option<Arc<Catalog>> {
+        match &self.state {
+            State::Known(catalog) => Some(Arc::clone(catalog)),
+            State::Fetching | State::Failed(_) => self.before.clone(),
+        }
+    }
 }
 
 /// What was merged, and from which state of catalogues and topology.
@@ -108,24 +120,11 @@ impl Catalogs {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
-        let entries = lock(&self.entries);
-        let of = |node: &Node, set: ClientSet| {
-            let entry = entries.get(&(node.id.clone(), server.clone(), set))?;
-            let catalog = match &entry.state {
-                State::Known(catalog) => Some(Arc::clone(catalog)),
-                State::Fetching | State::Failed(_) => entry.before.clone(),
-            };
-            Some((entry.news, catalog?))
-        };
-        let newest = |set: ClientSet| {
-            let known = candidates(topology, server).filter_map(|node| of(node, set));
-            known.reduce(|best, next| if next.0 > best.0 { next } else { best })
-        };
-        let (_, catalog) = newest(set).or_else(|| newest(ClientSet::default()))?;
-        Some(catalog)
+        newest(&lock(&self.entries), topology, server, set).and_then(Entry::catalog)
     }
 
-    /// What one replica offers, where its lists are not those that `known` gives.
+    /// What one replica offers, where its lists are not those that `known` gives,
+    /// and are no older.
     pub fn differing(
         &self,
         topology: &Topology,
@@ -133,15 +132,10 @@ impl Catalogs {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
-        let usual = self.known(topology, server, set)?;
-        let catalog = lock(&self.entries)
-            .get(&(node.clone(), server.clone(), set))
-            .and_then(|entry| match &entry.state {
-                State::Known(catalog) => Some(Arc::clone(catalog)),
-                State::Fetching | State::Failed(_) => None,
-            })
-            .filter(|catalog| !Arc::ptr_eq(catalog, &usual))?;
-        (catalog.lists_digest() != usual.lists_digest()).then_some(catalog)
+        let entries = lock(&self.entries);
+        let usual = newest(&entries, topology, server, set)?;
+        let own = entries.get(&(node.clone(), server.clone(), set))?;
+        (own.lists != usual.lists && own.news >= usual.news).then(|| own.catalog()).flatten()
     }
 
     /// Whether a replica is up, and nothing has been heard of its server yet,
@@ -207,6 +201,9 @@ impl Catalogs {
             {
                 entry.news = *self.changes.borrow() + 1;
             }
+            if let State::Known(catalog) = &state {
+                entry.lists = Some(catalog.lists_digest());
+            }
             entry.state = state;
         }
         // Under the lock: who sees the new entry finds what was merged stale.
@@ -232,7 +229,8 @@ impl Worker {
         let key = (node.id.clone(), server.clone(), set);
         {
             let mut entries = lock(&self.edge.catalogs.entries);
-            let news = entries.get(&key).map_or(0, |entry| entry.news);
+            let known = entries.get(&key);
+            let (news, lists) = known.map_or((0, None), |entry| (entry.news, entry.lists.clone()));
             let before = match entries.get(&key) {
                 None => None,
                 Some(Entry { state: State::Fetching, .. }) => return,
@@ -249,7 +247,8 @@ impl Worker {
                 Some(Entry { state: State::Known(catalog), .. }) => Some(Arc::clone(catalog)),
                 Some(Entry { before, .. }) => before.clone(),
             };
-            entries.insert(key.clone(), Entry { digest, state: State::Fetching, before, news });
+            let state = State::Fetching;
+            entries.insert(key.clone(), Entry { digest, state, before, news, lists });
         }
         let worker = self.clone();
         let reach = node.reach.clone();
@@ -292,6 +291,24 @@ impl Worker {
             status => Err(format!("HTTP {status}")),
         }
     }
+}
+
+/// Of several replicas the one whose lists have changed last, as `set` sees them;
+/// until that is known, as clients without capabilities do.
+fn newest<'a>(
+    entries: &'a HashMap<Key, Entry>,
+    topology: &Topology,
+    server: &ServerName,
+    set: ClientSet,
+) -> Option<&'a Entry> {
+    let of = |set: ClientSet| {
+        let replicas = candidates(topology, server);
+        let known = replicas
+            .filter_map(|node| entries.get(&(node.id.clone(), server.clone(), set)))
+            .filter(|entry| entry.catalog().is_some());
+        known.reduce(|best, next| if next.news > best.news { next } else { best })
+    };
+    of(set).or_else(|| of(ClientSet::default()))
 }
 
 /// Replicas whose word counts, the healthy ones first.

@@ -132,7 +132,7 @@ impl Backoff {
     pub fn failed(&mut self, began: Instant, now: Instant, chance: f64, error: &str) {
         self.given_up();
         self.unanswered += 1;
-        self.note(began, now, chance, error);
+        self.note((began, now), now, chance, error);
     }
 
     /// A server that had been started ends by itself; `died` follows when it is
@@ -141,11 +141,12 @@ impl Backoff {
         self.unanswered += 1;
     }
 
-    /// How long a server lived that has ended by itself, and how that came.
+    /// How long a server lived that has ended by itself, and how that came; it is
+    /// known later than the server ended, and the pause is from now on.
     pub fn died(
         &mut self,
-        began: Instant,
-        lived: Duration,
+        (began, lived): (Instant, Duration),
+        now: Instant,
         has_answered: bool,
         chance: f64,
         how: &str,
@@ -153,7 +154,7 @@ impl Backoff {
         if is_well(lived, has_answered) {
             self.well();
         } else if lived < EARLY && !has_answered {
-            self.note(began, began + lived, chance, how);
+            self.note((began, began + lived), now, chance, how);
         }
     }
 
@@ -203,16 +204,16 @@ impl Backoff {
         })
     }
 
-    fn note(&mut self, began: Instant, now: Instant, chance: f64, error: &str) {
+    fn note(&mut self, (began, ended): (Instant, Instant), now: Instant, chance: f64, error: &str) {
         self.last_error = Some(error.into());
         // Starts that were under way together fail together, for one reason.
         if self.recent.back().is_some_and(|last| began < *last) {
             return;
         }
         self.streak = self.streak.saturating_add(1);
-        self.recent.push_back(now);
+        self.recent.push_back(ended);
         while self.recent.len() > CRASH_LOOP
-            || self.recent.front().is_some_and(|at| now.duration_since(*at) > WINDOW)
+            || self.recent.front().is_some_and(|at| now.saturating_duration_since(*at) > WINDOW)
         {
             self.recent.pop_front();
         }
@@ -292,7 +293,7 @@ mod tests {
         assert_eq!(backoff.attempt(now), Verdict::Go);
         backoff.started();
         assert_eq!(backoff.status(now), Status::Running);
-        backoff.died(now, secs(1), false, 1.0, "exit status: 1");
+        backoff.died((now, secs(1)), now + secs(1), false, 1.0, "exit status: 1");
         assert_eq!(backoff.status(now + secs(1)), Status::CrashLoop);
     }
 
@@ -334,7 +335,7 @@ mod tests {
             assert_eq!(backoff.failures(), 6);
             backoff.lives(lived, has_answered);
             assert_eq!((backoff.failures(), backoff.last_error()), (0, None));
-            backoff.died(began, lived, has_answered, 1.0, "signal: 9");
+            backoff.died((began, lived), began + lived, has_answered, 1.0, "signal: 9");
             assert_eq!(backoff.status(began + lived), Status::Running);
         }
     }
@@ -346,7 +347,7 @@ mod tests {
             assert_eq!(backoff.attempt(now), Verdict::Go);
             backoff.started();
             backoff.ended();
-            backoff.died(now, secs(1), true, 1.0, "signal: 9");
+            backoff.died((now, secs(1)), now + secs(1), true, 1.0, "signal: 9");
         }
         assert_eq!((backoff.failures(), backoff.restarts()), (0, 9));
     }

@@ -24,6 +24,7 @@ use super::replies;
 use super::seat::Seat;
 use super::stdio::Stdio;
 use super::tail::Line;
+use crate::streams;
 
 /// Subscriptions of one session that a coordinator is told of.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -49,7 +50,10 @@ pub struct Instance {
     /// changes they were read.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
     settings: Mutex<Settings>,
-    /// The gateway's own requests so far.
+    /// Tells ids of the gateway's own requests from another gateway's, which may use
+    /// this one as a client.
+    tag: u32,
+    /// Own requests so far.
     asked: AtomicU64,
 }
 
@@ -77,6 +81,7 @@ impl Instance {
             told_initialized: false.into(),
             lists: watch::Sender::new((0, None)),
             settings: Mutex::default(),
+            tag: streams::instance(),
             asked: AtomicU64::new(0),
         }
     }
@@ -132,10 +137,11 @@ impl Instance {
         }
     }
 
-    /// An id for a request of the gateway's own; no client counts like that.
+    /// An id for a request of the gateway's own, which nobody else has.
     #[must_use]
     pub fn own_id(&self) -> String {
-        format!("\"mooring-{}\"", self.asked.fetch_add(1, Ordering::Relaxed))
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        format!("\"mooring-host-{:08x}-{number}\"", self.tag)
     }
 
     /// Nobody waits for the answer to this request any more: the server is told, if

@@ -24,6 +24,13 @@ struct Course {
     /// It has answered `initialize`: before that its end is a failed start.
     is_open: bool,
     end: Option<End>,
+    /// How it went, where that was known before anybody knew that it was open.
+    gone: Option<Gone>,
+}
+
+struct Gone {
+    has_answered: bool,
+    how: String,
 }
 
 #[derive(Clone, Copy)]
@@ -56,8 +63,12 @@ impl Life {
     pub fn is_open(&self) {
         let mut course = self.course();
         course.is_open = true;
-        if let Some(End::ByItself(_)) = course.end {
-            self.starts.ended(&self.server);
+        let Some(End::ByItself(at)) = course.end else { return };
+        let gone = course.gone.take();
+        drop(course);
+        self.starts.ended(&self.server);
+        if let Some(gone) = gone {
+            self.died(at, &gone);
         }
     }
 
@@ -80,11 +91,21 @@ impl Life {
 
     /// It has gone, and this is how; `has_answered` anything but `initialize`.
     pub fn has_gone(&self, has_answered: bool, how: &str) {
-        let Course { is_open: true, end: Some(End::ByItself(at)) } = *self.course() else {
+        let gone = Gone { has_answered, how: how.to_owned() };
+        let mut course = self.course();
+        let Some(End::ByItself(at)) = course.end else { return };
+        if !course.is_open {
+            course.gone = Some(gone);
             return;
-        };
+        }
+        drop(course);
+        self.died(at, &gone);
+    }
+
+    fn died(&self, at: Instant, gone: &Gone) {
         let lived = at.saturating_duration_since(self.began);
-        self.starts.died(&self.server, self.began, lived, has_answered, how, self.tail.texts());
+        let Gone { has_answered, how } = gone;
+        self.starts.died(&self.server, self.began, lived, *has_answered, how, self.tail.texts());
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -150,7 +171,12 @@ mod tests {
             life.is_open();
             life.has_gone(false, "exit status: 1");
         });
-        assert_eq!(died, (1, 1));
+        let unnoticed = counted(|life| {
+            life.is_over();
+            life.has_gone(false, "exit status: 1");
+            life.is_open();
+        });
+        assert_eq!([died, unnoticed], [(1, 1), (1, 1)]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Responses go by id and progress by token. With one pipe for everything,
 //! nothing says which request a log line or a server's own request belongs to;
-//! within one session any live stream is right, so the newest request in flight
-//! that takes more than its answer gets it, and the GET stream when there is none.
-//! What nobody listens for is kept, within bounds.
+//! within one session any live stream is right, so the client's newest request in
+//! flight gets it, and the GET stream when there is none. What nobody listens for
+//! is kept, within bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,12 +36,27 @@ const CANCELLED: &str = "cancelled by the client";
 
 struct InFlight {
     stream: Arc<Stream>,
-    /// Whether its stream may bring more than the answer: the gateway's own requests
-    /// want nothing else. They take nobody's place either.
-    takes_events: bool,
+    asker: Asker,
     progress_token: Option<String>,
     order: u64,
     last_progress: Instant,
+}
+
+/// Who sends a request. The gateway reads nothing but the answers to its own, and
+/// they take no place of the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Gateway,
+}
+
+impl Asker {
+    /// Clients of this seam take events; whoever wants nothing but the answer is the
+    /// gateway.
+    #[must_use]
+    pub fn of(takes_events: bool) -> Self {
+        if takes_events { Self::Client } else { Self::Gateway }
+    }
 }
 
 pub struct Mailbox {
@@ -99,21 +114,26 @@ impl Mailbox {
         &mut self,
         requests: &[&Envelope<'_>],
         limit: usize,
-        takes_events: bool,
+        asker: Asker,
     ) -> Result<Arc<Stream>, Refused> {
-        if takes_events && !self.has_room(requests.len(), limit) && !self.gone {
+        if !self.has_room(requests.len(), limit, asker) && !self.gone {
             return Err(Refused::TooMany);
         }
-        self.enter(requests, Instant::now(), takes_events)
+        self.enter(requests, Instant::now(), asker)
     }
 
     /// Whether these requests may be sent, as far as is known: what is answered soon
     /// is never entered here.
-    pub fn admits(&self, requests: &[&Envelope<'_>], limit: usize) -> Result<(), Refused> {
+    pub fn admits(
+        &self,
+        requests: &[&Envelope<'_>],
+        limit: usize,
+        asker: Asker,
+    ) -> Result<(), Refused> {
         if self.gone {
             return Err(Refused::Gone);
         }
-        if !self.has_room(requests.len(), limit) {
+        if !self.has_room(requests.len(), limit, asker) {
             return Err(Refused::TooMany);
         }
         let mut ids = requests.iter().filter_map(|request| request.id_text());
@@ -123,9 +143,10 @@ impl Mailbox {
         Ok(())
     }
 
-    fn has_room(&self, more: usize, limit: usize) -> bool {
-        let of_client = || self.in_flight.values().filter(|request| request.takes_events).count();
-        self.in_flight.len() + more <= limit || of_client() + more <= limit
+    /// Each has so many places.
+    fn has_room(&self, more: usize, limit: usize, asker: Asker) -> bool {
+        let taken = || self.in_flight.values().filter(|request| request.asker == asker).count();
+        self.in_flight.len() + more <= limit || taken() + more <= limit
     }
 
     /// A stream for the answers to requests that run already since `began`, however
@@ -134,8 +155,9 @@ impl Mailbox {
         &mut self,
         requests: &[&Envelope<'_>],
         began: Instant,
+        asker: Asker,
     ) -> Result<Arc<Stream>, Refused> {
-        let stream = self.enter(requests, began, true)?;
+        let stream = self.enter(requests, began, asker)?;
         for request in requests {
             let Some(id) = request.id_text() else { continue };
             let key = key(id);
@@ -150,7 +172,7 @@ impl Mailbox {
         &mut self,
         requests: &[&Envelope<'_>],
         began: Instant,
-        takes_events: bool,
+        asker: Asker,
     ) -> Result<Arc<Stream>, Refused> {
         if self.gone {
             return Err(Refused::Gone);
@@ -167,7 +189,7 @@ impl Mailbox {
             }
             let in_flight = InFlight {
                 stream: Arc::clone(&stream),
-                takes_events,
+                asker,
                 progress_token: progress_token(request),
                 order: self.next_stream,
                 last_progress: began,
@@ -226,6 +248,16 @@ impl Mailbox {
     #[must_use]
     pub fn instance(&self) -> u32 {
         self.instance
+    }
+
+    /// Where something goes that came on this stream and is no answer.
+    #[must_use]
+    pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
+        let is_own = self
+            .in_flight
+            .values()
+            .any(|request| request.asker == Asker::Gateway && Arc::ptr_eq(&request.stream, stream));
+        Arc::clone(if is_own { &self.get } else { stream })
     }
 
     /// What event ids of a stream look like.
@@ -433,8 +465,8 @@ impl Mailbox {
 
     /// The newest request's stream that somebody can read, or the GET stream.
     fn related(&self) -> Arc<Stream> {
-        let in_flight = self.in_flight.values().filter(|request| request.takes_events);
-        let readable = in_flight.filter(|request| request.stream.can_be_read());
+        let of_client = self.in_flight.values().filter(|request| request.asker == Asker::Client);
+        let readable = of_client.filter(|request| request.stream.can_be_read());
         let newest = readable.max_by_key(|request| request.order);
         Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }

@@ -17,7 +17,7 @@ use crate::protocol::{methods, splice};
 use crate::seam::{Body, Outcome};
 
 use super::inbox::{Inbox, Outbox};
-use super::mailbox::{Delivery, Mailbox, Refused};
+use super::mailbox::{Asker, Delivery, Mailbox, Refused};
 use super::overlong;
 use super::replies::{self, accepted, refuse};
 use super::taker::{Taker, id_of_malformed, id_of_request};
@@ -140,12 +140,12 @@ impl Pipe {
         let stream = match first {
             None => None,
             Some(first) => {
-                let limit = self.rules.in_flight;
+                let (limit, asker) = (self.rules.in_flight, Asker::of(takes_events));
                 let expected = match messages {
-                    [(_, only)] => self.mailbox().expect(&[only], limit, takes_events),
+                    [(_, only)] => self.mailbox().expect(&[only], limit, asker),
                     _ => {
                         let requests: Vec<&Envelope<'_>> = requests().collect();
-                        self.mailbox().expect(&requests, limit, takes_events)
+                        self.mailbox().expect(&requests, limit, asker)
                     }
                 };
                 match expected {

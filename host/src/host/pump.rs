@@ -315,7 +315,7 @@ async fn read(
     Ok(())
 }
 
-async fn take(session: &Session, pool: &Pool, stream: &Stream, data: Bytes) {
+async fn take(session: &Session, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
     if let Ok(Some(batch)) = jsonrpc::batch(&data) {
         for message in batch {
             let message = Bytes::copy_from_slice(message.get().as_bytes());
@@ -326,7 +326,7 @@ async fn take(session: &Session, pool: &Pool, stream: &Stream, data: Bytes) {
     take_one(session, pool, stream, data).await;
 }
 
-async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Bytes) {
+async fn take_one(session: &Session, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
     let Ok(envelope) = Envelope::parse(&message) else {
         tracing::debug!(server = %session.server, bytes = message.len(), "an event that is no message");
         return;
@@ -363,6 +363,7 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Stream, message: Byte
         }
     };
     let message = message.clone();
+    let stream = session.mailbox().beside_answers(stream);
     let unread = if stream.is_without_end() {
         // A client that does not read its GET stream must not stop this reader.
         stream.put(message, part)

@@ -19,7 +19,7 @@ use crate::seam::{self, Body, Failure, Message, Pool, Unanswered};
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 
-use super::mailbox::Refused;
+use super::mailbox::{Asker, Refused};
 use super::pump::{self, Source};
 use super::remote_http::Session;
 use super::timeout::{self, Expired};
@@ -47,6 +47,7 @@ pub struct Call<'a> {
     session: &'a Arc<Session>,
     pool: &'a Pool,
     requests: &'a [&'a Envelope<'a>],
+    asker: Asker,
     began: Instant,
     sending: Option<Sending>,
 }
@@ -57,8 +58,9 @@ impl<'a> Call<'a> {
         session: &'a Arc<Session>,
         pool: &'a Pool,
         requests: &'a [&'a Envelope<'a>],
+        asker: Asker,
     ) -> Self {
-        Self { session, pool, requests, began: Instant::now(), sending: None }
+        Self { session, pool, requests, asker, began: Instant::now(), sending: None }
     }
 
     /// Sends it and waits for the head; for answers to requests not long.
@@ -111,7 +113,7 @@ impl<'a> Call<'a> {
 
     /// The stream of the requests, which run already.
     pub fn adopt(&self) -> Result<Arc<Stream>, Refused> {
-        self.session.mailbox().adopt(self.requests, self.began)
+        self.session.mailbox().adopt(self.requests, self.began, self.asker)
     }
 
     /// Lets the exchange go on by itself, into the stream of its requests.

@@ -23,7 +23,7 @@ use crate::protocol::methods;
 use crate::seam::{Body, Failure, Outcome, Pool};
 
 use super::caller::InItsPlace;
-use super::mailbox::{Mailbox, Refused};
+use super::mailbox::{Asker, Mailbox, Refused};
 use super::pipe::{LostSignal, Rules};
 use super::pump::{self, Source};
 use super::remote_call::{Call, Head};
@@ -178,15 +178,16 @@ impl RemoteHttp {
         for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
             session.mailbox().cancel(message);
         }
+        let asker = Asker::of(takes_events);
         if !requests.is_empty() {
-            let admitted = session.mailbox().admits(&requests, session.rules.in_flight);
+            let admitted = session.mailbox().admits(&requests, session.rules.in_flight, asker);
             match admitted {
                 Ok(()) => {}
                 Err(Refused::Gone) => return self.forgotten(about),
                 Err(refused) => return replies::refuse(about, refused),
             }
         }
-        let mut call = Call::new(session, pool, &requests);
+        let mut call = Call::new(session, pool, &requests, asker);
         let message = session.caller.message(None, body, forwarded);
         // What is rare below is boxed: this future is made for every call.
         let response = match call.send(message).await {

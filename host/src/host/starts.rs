@@ -207,7 +207,7 @@ impl Starts {
         let now = Instant::now();
         let pause = {
             let mut backoff = ledger.backoff();
-            backoff.died(began, lived, has_answered, chance(), &error);
+            backoff.died((began, lived), now, has_answered, chance(), &error);
             backoff.pause(now)
         };
         say(server, pause);

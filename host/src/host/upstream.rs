@@ -192,3 +192,66 @@ fn add(more: &HeaderMap, headers: &mut HeaderMap) {
         headers.insert(name, value.clone());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http1;
+
+    /// The lines of a message's head, in any order.
+    fn lines(message: &Message) -> Vec<String> {
+        let mut head = Vec::new();
+        match message {
+            Message::Request(request) => http1::request_lines(&mut head, request),
+            Message::Written(written) => head.extend_from_slice(written.head.lines()),
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn a_head_that_was_written_before_is_the_one_that_would_be_made() {
+        let uri: Uri = "http://upstream:81/mcp?key=a".parse().unwrap();
+        let own = |pairs: &[(&'static str, &'static str)]| {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            Upstream::new(&uri, &pairs).unwrap()
+        };
+        for (upstream, host) in [
+            (own(&[]), "upstream:81"),
+            (own(&[("host", "virtual"), ("accept", "text/html"), ("x-key", "k")]), "virtual"),
+        ] {
+            let mut caller = Caller::new(upstream);
+            caller.set(headers::SESSION, HeaderValue::from_static("s-1"));
+            let none = HeaderMap::new();
+            let written = caller.message(None, Bytes::from("ping"), &none);
+            assert!(matches!(written, Message::Written(_)));
+            let made = caller.request(Method::POST, None, Body::Empty, &none).into();
+            assert_eq!(lines(&written), lines(&made));
+            for line in [
+                "POST /mcp?key=a HTTP/1.1",
+                &format!("host: {host}"),
+                "mcp-session-id: s-1",
+                "accept: application/json, text/event-stream",
+            ] {
+                assert!(lines(&written).contains(&line.to_owned()), "{line}");
+            }
+            // What is of one request alone is not in it.
+            let forwarded =
+                HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]);
+            let passed = caller.message(None, Bytes::new(), &forwarded);
+            assert!(lines(&passed).contains(&"cookie: a=b".to_owned()));
+            let mut response = Response::new(Body::Empty);
+            response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("c=d"));
+            caller.has_come(&response);
+            let with_cookie = caller.message(None, Bytes::new(), &none);
+            assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
+        }
+    }
+}

@@ -71,6 +71,15 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
     assert_eq!(generation(), before + 1);
     let _ = registry.heartbeat(&id, Some("one"), Beat { draining: true, ..Beat::default() }, now);
     assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
+    let servers: BTreeMap<_, _> =
+        [(ServerName::parse("one").unwrap(), Replica::of_weight(1))].into_iter().collect();
+    let before = generation();
+    for _ in 0..2 {
+        let beat = Beat { servers: Some(servers.clone()), draining: true, load: None };
+        let _ = registry.heartbeat(&id, Some("one"), beat, now);
+        assert_eq!(generation(), before + 1);
+        assert_eq!(registry.topology().borrow().nodes[0].servers, servers);
+    }
 }
 
 #[test]

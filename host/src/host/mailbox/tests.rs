@@ -8,7 +8,7 @@ fn mailbox() -> Mailbox {
 }
 
 fn expect(mailbox: &mut Mailbox, text: &str) -> Arc<Stream> {
-    mailbox.expect(&[&Envelope::parse(text.as_bytes()).unwrap()], 8, true).unwrap()
+    mailbox.expect(&[&Envelope::parse(text.as_bytes()).unwrap()], 8, Asker::Client).unwrap()
 }
 
 fn deliver(mailbox: &mut Mailbox, text: &'static str) -> &'static str {
@@ -64,10 +64,10 @@ fn an_id_in_flight_is_not_taken_twice_and_a_refused_batch_leaves_nothing() {
     let _first = expect(&mut mailbox, text);
     let envelope = Envelope::parse(text.as_bytes()).unwrap();
     let other = Envelope::parse(other.as_bytes()).unwrap();
-    let second = mailbox.expect(&[&other, &envelope], 8, true);
+    let second = mailbox.expect(&[&other, &envelope], 8, Asker::Client);
     assert_eq!(second.err(), Some(Refused::DuplicateId));
     assert_eq!(mailbox.in_flight.len(), 1);
-    assert_eq!(mailbox.expect(&[&other, &other], 2, true).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.expect(&[&other, &other], 2, Asker::Client).err(), Some(Refused::TooMany));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_batch_is_one_stream_that_ends_with_its_last_answer() {
     let mut mailbox = mailbox();
     let messages = [1, 2].map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#));
     let envelopes = messages.each_ref().map(|m| Envelope::parse(m.as_bytes()).unwrap());
-    let stream = mailbox.expect(&[&envelopes[0], &envelopes[1]], 8, true).unwrap();
+    let stream = mailbox.expect(&[&envelopes[0], &envelopes[1]], 8, Asker::Client).unwrap();
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
     assert!(!stream.has_ended());
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
@@ -177,21 +177,28 @@ fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     let mut mailbox = mailbox();
     let parsed = |text: &'static str| Envelope::parse(text.as_bytes()).unwrap();
     let call = parsed(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
-    let call = mailbox.expect(&[&call], 2, true).unwrap();
+    let call = mailbox.expect(&[&call], 2, Asker::Client).unwrap();
     let _reader = call.read_on();
     let own = [
         parsed(r#"{"jsonrpc":"2.0","id":"own-1","method":"tools/list"}"#),
         parsed(r#"{"jsonrpc":"2.0","id":"own-2","method":"prompts/list"}"#),
     ];
-    let streams = own.each_ref().map(|own| mailbox.expect(&[own], 2, false).unwrap());
+    let streams = own.each_ref().map(|own| mailbox.expect(&[own], 2, Asker::Gateway).unwrap());
     let _readers = streams.each_ref().map(Stream::read_on);
     let question = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
     deliver(&mut mailbox, question);
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"own-2","result":{}}"#);
     assert_eq!(texts(&call), [question]);
     assert_eq!((texts(&streams[0]).len(), texts(&streams[1]).len()), (0, 1));
+    assert!(Arc::ptr_eq(&mailbox.beside_answers(&streams[0]), mailbox.unrelated()));
+    assert!(Arc::ptr_eq(&mailbox.beside_answers(&call), &call));
     let another = parsed(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call"}"#);
-    assert!(mailbox.expect(&[&another], 2, true).is_ok(), "it is the client's second");
+    assert!(mailbox.expect(&[&another], 2, Asker::Client).is_ok(), "it is the client's second");
     let third = parsed(r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
-    assert_eq!(mailbox.expect(&[&third], 2, true).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.expect(&[&third], 2, Asker::Client).err(), Some(Refused::TooMany));
+    let more = parsed(r#"{"jsonrpc":"2.0","id":"own-3","method":"tasks/list"}"#);
+    assert!(mailbox.expect(&[&more], 2, Asker::Gateway).is_ok());
+    let most = parsed(r#"{"jsonrpc":"2.0","id":"own-4","method":"tasks/list"}"#);
+    assert_eq!(mailbox.expect(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.admits(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
 }

@@ -58,7 +58,7 @@ async fn a_line_that_is_too_long_fails_the_call_that_it_answers() {
     ] {
         let (pipe, _outbox) = pipe();
         for text in [ONE, TWO] {
-            pipe.mailbox().expect(&[&parsed(text).1], 8, true).unwrap();
+            pipe.mailbox().expect(&[&parsed(text).1], 8, Asker::Client).unwrap();
         }
         pipe.overflows(format!("{head}{long}").as_bytes(), "too long");
         pipe.has_overflown(format!("{long}{tail}").as_bytes());
@@ -93,7 +93,7 @@ async fn a_client_that_leaves_before_its_request_is_sent_leaves_nothing() {
 #[tokio::test]
 async fn the_last_words_of_a_server_wait_for_no_reader() {
     let (pipe, _outbox) = pipe();
-    let stream = pipe.mailbox().expect(&[&parsed(ONE).1], 8, true).unwrap();
+    let stream = pipe.mailbox().expect(&[&parsed(ONE).1], 8, Asker::Client).unwrap();
     let _reader = stream.read_on();
     let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
     let mut taking = Box::pin(async {
@@ -128,4 +128,24 @@ async fn what_finds_the_server_gone_is_sent_again() {
     let envelope = Envelope::parse(ONE.as_bytes()).unwrap();
     let response = pipe.post(Bytes::from_static(ONE.as_bytes()), &envelope, true).await;
     assert_eq!(Outcome::read(response.headers()), Some(Outcome::UnknownSession));
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_taken_back_once() {
+    let (pipe, mut outbox) = pipe();
+    let (message, one) = parsed(r#"{"jsonrpc":"2.0","id":"own","method":"tools/list"}"#);
+    let mut posting = Box::pin(pipe.post(message, &one, false));
+    assert!(posting.as_mut().now_or_never().is_none());
+    assert!(outbox.recv().await.is_some());
+    drop(posting);
+    assert!(pipe.is_working(), "a client may come back to it");
+    for _ in 0..2 {
+        pipe.take_back("\"own\"");
+    }
+    assert!(!pipe.is_working());
+    let (told, _) = outbox.try_recv().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["method"], methods::CANCELLED);
+    assert_eq!(told["params"]["requestId"], "own");
+    assert!(outbox.try_recv().is_err());
 }
