@@ -5,6 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::protocol::jsonrpc::Envelope;
 
+/// Longer ids are nobody's.
+pub const LONGEST_ID: usize = 256;
+
 #[derive(Deserialize)]
 struct WithMeta<'a> {
     #[serde(borrow, rename = "_meta")]

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 
-use super::ids::{cancelled_request, key, progress_token, token_of};
+use super::ids::{LONGEST_ID, cancelled_request, key, progress_token, token_of};
+use super::questions::Questions;
 use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 
 const GET: u64 = EventId::GET;
@@ -25,10 +26,6 @@ const KEPT_STREAMS: usize = 32;
 /// for how long: none stays unknown longer.
 const KEPT_CANCELS: usize = 64;
 const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
-/// Questions of a server that wait for an answer at the same time.
-const KEPT_QUESTIONS: usize = 1024;
-/// Longer ids are nobody's.
-const LONGEST_ID: usize = 256;
 /// A client that has not come back after so long has the answer, or will not.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 
@@ -65,8 +62,8 @@ pub struct Mailbox {
     get: Arc<Stream>,
     /// Streams of which a client knows event ids, the oldest first.
     published: VecDeque<(Instant, Arc<Stream>)>,
-    /// What the server has asked and nobody has answered, the oldest first.
-    asked: VecDeque<String>,
+    /// What the server has asked and nobody has answered.
+    pub questions: Questions,
     /// Requests that were taken back when they were not in flight, the oldest first.
     cancelled: VecDeque<(Instant, String)>,
     bounds: Bounds,
@@ -101,7 +98,7 @@ impl Mailbox {
             next_stream: GET + 1,
             get: Stream::new(GET, None, bounds),
             published: VecDeque::new(),
-            asked: VecDeque::new(),
+            questions: Questions::default(),
             cancelled: VecDeque::new(),
             bounds,
             instance: streams::instance(),
@@ -283,7 +280,7 @@ impl Mailbox {
                 Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
             }
             Kind::Request => {
-                self.asks(envelope);
+                self.questions.ask(envelope);
                 Delivery::To(self.related(), line, Part::Question)
             }
             Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
@@ -298,37 +295,6 @@ impl Mailbox {
                 stream if stream.number == GET => self.keep(line),
                 stream => Delivery::To(stream, line, Part::Notice),
             },
-        }
-    }
-
-    /// The server asks something: an answer to it is the server's from now on.
-    pub fn asks(&mut self, question: &Envelope<'_>) {
-        let id = question.id_text().filter(|id| id.len() <= LONGEST_ID).map(key);
-        let Some(id) = id.filter(|id| !self.asked.contains(id)) else { return };
-        if self.asked.len() >= KEPT_QUESTIONS {
-            self.asked.pop_front();
-        }
-        self.asked.push_back(id);
-    }
-
-    /// Whether the server waits for this answer; it does so no more. One to an
-    /// earlier process would be taken for the answer to another question.
-    pub fn is_answered_by(&mut self, answer: &Envelope<'_>) -> bool {
-        answer.id_text().is_some_and(|id| self.forget_question(id))
-    }
-
-    fn forget_question(&mut self, id: &str) -> bool {
-        let id = key(id);
-        let found = self.asked.iter().position(|asked| *asked == id);
-        found.and_then(|index| self.asked.remove(index)).is_some()
-    }
-
-    /// The server takes a question back, if it is that what it says.
-    pub fn takes_back(&mut self, notification: &Envelope<'_>) {
-        if notification.method() == methods::CANCELLED
-            && let Some(id) = cancelled_request(notification)
-        {
-            self.forget_question(id);
         }
     }
 
@@ -367,7 +333,7 @@ impl Mailbox {
     pub fn unread(&mut self, question: &[u8]) -> Option<Bytes> {
         let envelope = Envelope::parse(question).ok()?;
         let id = envelope.id_text()?;
-        self.forget_question(id);
+        self.questions.forget(id);
         Some(streams::nobody_reads(id))
     }
 
@@ -428,7 +394,7 @@ impl Mailbox {
     /// The server is gone: every waiting request is answered, and no more taken.
     pub fn end(&mut self, message: &str) {
         self.gone = true;
-        self.asked.clear();
+        self.questions.clear();
         self.fail_all(message);
         self.get.end();
     }
@@ -450,7 +416,7 @@ impl Mailbox {
     }
 
     fn related_to(&mut self, notification: &Envelope<'_>) -> Arc<Stream> {
-        self.takes_back(notification);
+        self.questions.take_back(notification);
         self.related()
     }
 

@@ -47,6 +47,7 @@ mod opening;
 mod overlong;
 mod pipe;
 mod pump;
+mod questions;
 mod recycle;
 mod remote_call;
 mod remote_errors;

@@ -158,7 +158,9 @@ impl Pipe {
         };
         let mut unsent = Unsent { pipe: self, messages };
         for (index, (message, envelope)) in messages.iter().enumerate() {
-            if envelope.kind() == Kind::Response && !self.mailbox().is_answered_by(envelope) {
+            if envelope.kind() == Kind::Response
+                && !self.mailbox().questions.is_answered_by(envelope)
+            {
                 continue;
             }
             if !self.send(splice::on_one_line(message.clone())).await {

@@ -348,11 +348,11 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Arc<Stream>, message:
             return;
         }
         Kind::Request => {
-            session.mailbox().asks(&envelope);
+            session.mailbox().questions.ask(&envelope);
             Part::Question
         }
         Kind::Notification => {
-            session.mailbox().takes_back(&envelope);
+            session.mailbox().questions.take_back(&envelope);
             if envelope.method() == methods::PROGRESS {
                 session.mailbox().progressed(&envelope);
             }

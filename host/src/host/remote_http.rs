@@ -146,7 +146,7 @@ impl RemoteHttp {
     /// Whether the upstream is to have this message: answers only to what it asked.
     #[must_use]
     pub fn takes(&self, message: &Envelope<'_>) -> bool {
-        message.kind() != Kind::Response || self.session.mailbox().is_answered_by(message)
+        message.kind() != Kind::Response || self.session.mailbox().questions.is_answered_by(message)
     }
 
     /// Nobody waits for the answer to this request any more.
@@ -196,7 +196,7 @@ impl RemoteHttp {
                 if matches!(failure, Failure::NotSent(_)) {
                     // The client may try it again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
-                    answers.for_each(|answer| session.mailbox().asks(answer));
+                    answers.for_each(|answer| session.mailbox().questions.ask(answer));
                 }
                 return self.unreachable(about, &failure);
             }

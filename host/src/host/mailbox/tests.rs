@@ -144,7 +144,7 @@ fn only_what_was_asked_is_answered_and_only_once() {
     let mut mailbox = mailbox();
     let answers = |mailbox: &mut Mailbox, id: &str| {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-        mailbox.is_answered_by(&Envelope::parse(text.as_bytes()).unwrap())
+        mailbox.questions.is_answered_by(&Envelope::parse(text.as_bytes()).unwrap())
     };
     for question in [
         r#"{"jsonrpc":"2.0","id":0,"method":"elicitation/create"}"#,
