@@ -69,8 +69,8 @@ fn where_replicas_differ_a_session_is_offered_what_its_own_has() {
     for _ in 0..64 {
         let before = servers.each_ref().map(calls);
         let session = cluster.client("/mcp").initialize();
-        let usual = session.tools();
         let mut stream = session.listen();
+        let usual = session.tools();
         announce(&session, "one-announce", &[]);
         let at = (0..2).find(|at| calls(&servers[*at]) > before[*at]).expect("a node");
         let own = ["one-a", "one-b"][at];

@@ -121,6 +121,20 @@ impl Worker {
         Ok(response::event_stream(reader, tag, way))
     }
 
+    /// Servers that the session has open where their lists are others than elsewhere.
+    fn differing(&self, scope: &Scope, session: &Session) -> BTreeSet<(ServerName, NodeId)> {
+        let Some(record) = self.edge.bindings.record(session.id) else { return BTreeSet::new() };
+        let (topology, set) = (self.edge.topology.load(), session.client_set());
+        let members = classify::members(self, scope);
+        let open = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
+        open.filter(|(server, _)| members.iter().any(|member| member.server == *server))
+            .filter(|(_, node)| topology.node(node).is_some_and(|node| node.health.serves()))
+            .filter(|(server, node)| {
+                self.edge.catalogs.differing(&topology, node, server, set).is_some()
+            })
+            .collect()
+    }
+
     fn begin_stream(&self, scope: &Scope, session: &Session) -> Own {
         let own = Own {
             instance: streams::instance(),
@@ -139,7 +153,7 @@ impl Worker {
             session: session.clone(),
             own: own.clone(),
             changed: BTreeSet::new(),
-            differing: BTreeSet::new(),
+            differing: self.differing(scope, session),
         };
         tokio::spawn(feeding.run());
         own
@@ -165,6 +179,8 @@ impl Feeding {
         let (sender, mut messages) = mpsc::channel(QUEUE);
         let mut catalogues = self.worker.edge.catalogs.changes();
         let mut openings = self.worker.edge.openings.watch(self.session.id);
+        // What was opened before that.
+        self.look_at_replicas();
         let mut tasks = JoinSet::new();
         let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
         let mut needed = Instant::now();
@@ -253,17 +269,7 @@ impl Feeding {
     /// A session that has just been opened where the lists are others is offered
     /// those from now on.
     fn look_at_replicas(&mut self) {
-        let edge = &self.worker.edge;
-        let Some(record) = edge.bindings.record(self.session.id) else { return };
-        let (topology, set) = (edge.topology.load(), self.session.client_set());
-        let members = classify::members(&self.worker, &self.scope);
-        let open = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
-        let differing: BTreeSet<_> = open
-            .filter(|(server, _)| members.iter().any(|member| member.server == *server))
-            .filter(|(server, node)| {
-                edge.catalogs.differing(&topology, node, server, set).is_some()
-            })
-            .collect();
+        let differing = self.worker.differing(&self.scope, &self.session);
         if differing != self.differing {
             self.differing = differing;
             self.changed.extend(List::NOTIFIED);

@@ -109,8 +109,9 @@ impl Hub {
         });
         match &started {
             Ok(hub) => {
-                hub.process.is_open();
                 attempt.succeeded();
+                // It may have ended since.
+                hub.process.is_open();
             }
             Err(OpenError::Refused { .. }) => attempt.succeeded(),
             Err(error) => attempt.failed(&error.to_string(), Vec::new()),

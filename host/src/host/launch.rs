@@ -57,8 +57,9 @@ impl Launch<'_> {
         let started = turn.during(starting).await;
         match started {
             Ok(Ok((stdio, result))) => {
-                stdio.running().is_open();
                 attempt.succeeded();
+                // It may have ended since.
+                stdio.running().is_open();
                 Ok((stdio, result))
             }
             Ok(Err(Failure::Refused(reason))) => {

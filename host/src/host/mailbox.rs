@@ -247,14 +247,13 @@ impl Mailbox {
         self.instance
     }
 
-    /// Where something goes that came on this stream and is no answer.
+    /// Where something goes that came on this stream and is no answer. Behind the
+    /// last answer nobody reads it there.
     #[must_use]
     pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
-        let is_own = self
-            .in_flight
-            .values()
-            .any(|request| request.asker == Asker::Gateway && Arc::ptr_eq(&request.stream, stream));
-        Arc::clone(if is_own { &self.get } else { stream })
+        let is_this = |request: &InFlight| Arc::ptr_eq(&request.stream, stream);
+        let mut own = self.in_flight.values().filter(|request| request.asker == Asker::Gateway);
+        if stream.has_ended() || own.any(is_this) { self.related() } else { Arc::clone(stream) }
     }
 
     /// What event ids of a stream look like.
