@@ -4,6 +4,8 @@
 //! Whoever owns the pipe takes messages out of [`Outbox`] and hands what the
 //! server says to [`Pipe::take`].
 
+mod taking;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -18,13 +20,12 @@ use crate::seam::{Body, Outcome};
 
 use super::inbox::{Inbox, Outbox};
 use super::mailbox::{Asker, Delivery, Mailbox, Refused};
-use super::overlong;
 use super::replies::{self, accepted, refuse};
-use super::taker::{Taker, id_of_malformed, id_of_request};
 use super::timeout::{self, Timeouts};
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 
-const TAKEN_BACK: &str = "nobody waits for it any more";
+/// What is said of a request of the gateway's own that it gives up.
+pub const TAKEN_BACK: &str = "nobody waits for it any more";
 
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
@@ -386,83 +387,6 @@ impl Drop for Unsent<'_> {
         for (_, envelope) in self.messages.iter().filter(|(_, e)| e.kind() == Kind::Request) {
             self.pipe.mailbox().withdraw(envelope);
         }
-    }
-}
-
-impl Taker for Pipe {
-    fn server(&self) -> &ServerName {
-        &self.server
-    }
-
-    fn line(&self) -> usize {
-        self.rules.line
-    }
-
-    async fn take(&self, message: Bytes) {
-        let Ok(envelope) = Envelope::parse(&message) else {
-            if let Ok(Some(batch)) = jsonrpc::batch(&message) {
-                for part in batch {
-                    let part = Bytes::copy_from_slice(part.get().as_bytes());
-                    // Batches do not nest.
-                    Box::pin(self.take_one(part)).await;
-                }
-                return;
-            }
-            match id_of_malformed(&message) {
-                Some(id) => self.answers_nonsense(id),
-                None => {
-                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
-                }
-            }
-            return;
-        };
-        self.deliver(message.clone(), &envelope).await;
-    }
-
-    /// The other calls have their answers still to come.
-    fn overflows(&self, head: &[u8], text: &str) {
-        if overlong::is_no_answer(head) {
-            return;
-        }
-        if !self.fail_one(overlong::id_at_the_beginning(head), text) {
-            *self.overflowing() = Some(text.to_owned());
-        }
-    }
-
-    fn has_overflown(&self, tail: &[u8]) {
-        let Some(text) = self.overflowing().take() else { return };
-        if !self.fail_one(overlong::id_at_the_end(tail), &text) {
-            self.fail_all(&text);
-        }
-    }
-
-    fn hurry(&self) {
-        self.hurries.send_replace(true);
-    }
-
-    fn unsent(&self, lines: &[u8]) {
-        for line in lines.split(|byte| *byte == b'\n') {
-            if let Some(id) = id_of_request(line) {
-                self.has_not_sent(id);
-            }
-        }
-    }
-
-    fn answers(&self) -> u32 {
-        self.answers.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    fn end(&self) {
-        let text = format!(
-            "server {} has ended while the call was under way; it may have run",
-            self.server
-        );
-        self.mailbox().end(&text);
-    }
-
-    fn is_lost_because(&self, how: &str) {
-        let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
-        self.lost.send_replace(Some(why));
     }
 }
 

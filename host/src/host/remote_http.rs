@@ -24,7 +24,7 @@ use crate::seam::{Body, Failure, Outcome, Pool};
 
 use super::caller::InItsPlace;
 use super::mailbox::{Asker, Mailbox, Refused};
-use super::pipe::{LostSignal, Rules};
+use super::pipe::{LostSignal, Rules, TAKEN_BACK};
 use super::pump::{self, Source};
 use super::remote_call::{Call, Head};
 use super::remote_errors;
@@ -151,10 +151,9 @@ impl RemoteHttp {
 
     /// Nobody waits for the answer to this request any more.
     pub fn take_back(&self, pool: &Pool, id: &str) {
-        const WHY: &str = "nobody waits for it any more";
-        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, WHY);
+        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
         if taken {
-            pump::tell(&self.session, pool, timeout::cancelled(id, WHY));
+            pump::tell(&self.session, pool, timeout::cancelled(id, TAKEN_BACK));
         }
     }
 

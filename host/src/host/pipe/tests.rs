@@ -1,4 +1,5 @@
 use super::*;
+use crate::host::taker::Taker as _;
 use futures_util::FutureExt as _;
 
 const ONE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
