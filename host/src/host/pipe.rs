@@ -2,7 +2,7 @@
 //! HTTP+SSE have in common.
 //!
 //! Whoever owns the pipe takes messages out of [`Outbox`] and hands what the
-//! server says to [`Pipe::take`].
+//! server says to the pipe (`taking`).
 
 mod taking;
 
