@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before the first thread: the supervisor of the servers' processes forks.
-    mooring::host::supervise_if_asked().unwrap_or_else(mooring::cli::main)
+    mooring::runner::supervise_if_asked().unwrap_or_else(mooring::cli::main)
 }

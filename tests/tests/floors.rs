@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mooring_tests::settings;
 
-/// Higher floors may use lower ones. `edge`, `host` and `cluster` share a floor
+/// Higher floors may use lower ones. `edge`, `runner` and `cluster` share a floor
 /// and never meet.
 const FLOORS: [(&str, u32); 14] = [
     ("model", 1),
@@ -16,7 +16,7 @@ const FLOORS: [(&str, u32); 14] = [
     ("wasm", 3),
     ("streams", 4),
     ("edge", 5),
-    ("host", 5),
+    ("runner", 5),
     ("cluster", 5),
     ("admin", 6),
     ("app", 7),
@@ -167,7 +167,7 @@ fn the_model_does_no_io_and_knows_no_serde() {
 
 #[test]
 fn groups_of_imports_are_understood() {
-    let code = "use crate::{\n  edge::{a, b}, host,\n cluster::x};\nuse crate::model::Node;";
-    let expected = ["cluster", "edge", "host", "model"].map(str::to_owned);
+    let code = "use crate::{\n  edge::{a, b}, runner,\n cluster::x};\nuse crate::model::Node;";
+    let expected = ["cluster", "edge", "model", "runner"].map(str::to_owned);
     assert_eq!(named_modules(code), expected.into());
 }

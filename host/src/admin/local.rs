@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::cluster::{
     InstancePage, InstanceReport, LogEvent, Look, ServerHealth, Sight, Since, StderrLine,
 };
-use crate::host::{self, Line, Said, Seen, ServerState, usage};
 use crate::model::{NodeId, ServerName};
+use crate::runner::{self, Line, Said, Seen, ServerState, usage};
 
 /// Bytes of one stderr line in a list of instances; the log has all of it.
 const SHOWN: usize = 256;
@@ -21,7 +22,7 @@ const ERROR: usize = 1024;
 const SESSIONS: usize = 100;
 
 pub struct Local {
-    pub host: Arc<host::Shared>,
+    pub host: Arc<runner::Shared>,
     pub node: NodeId,
 }
 

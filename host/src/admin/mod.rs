@@ -25,10 +25,10 @@ use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Gate, Joined, Registry, Sight};
 use crate::edge::Metrics;
-use crate::host;
 use crate::model::{NodeId, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
+use crate::runner;
 use crate::seam::{Body, Link};
 use crate::store::Bindings;
 use crate::wasm::Strategy;
@@ -57,7 +57,7 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
-    pub host: Arc<host::Shared>,
+    pub host: Arc<runner::Shared>,
     /// The same host, as those see it who look into it.
     pub sight: Arc<dyn Sight>,
     pub strategy: Strategy,

@@ -27,9 +27,9 @@ use crate::cluster::{self, Event};
 use crate::config::{Loaded, Mode};
 use crate::edge;
 
-pub use notices::of as notices;
+use self::parts::Parts;
 
-use parts::Parts;
+pub use notices::of as notices;
 
 /// Longest wait for requests under way at the end; open streams have no end of
 /// their own.
@@ -110,7 +110,7 @@ fn background(
     config: &crate::config::Config,
     leaving: &watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    parts.host.discovery.start(&parts.host, parts.control_link.pool());
+    parts.host.discovery.start(parts.control_link.pool());
     tokio::spawn(publish_topology(Arc::clone(parts)));
     tokio::spawn(publish_catalogues(Arc::clone(parts)));
     tokio::spawn(

@@ -9,8 +9,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport, Sight};
 use crate::config::{Config, Mode};
-use crate::host;
 use crate::model::{NodeId, Replica, ServerName};
+use crate::runner;
 use crate::seam::Link;
 
 use super::room::Gauge;
@@ -26,7 +26,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, sight, gauge): (&Arc<host::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
+    (host, sight, gauge): (&Arc<runner::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
     replicas: &BTreeMap<ServerName, Replica>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -72,7 +72,7 @@ pub fn of(
     Some((routes, (agent, node.register_on_startup)))
 }
 
-fn held_session(held: host::Held) -> HeldSession {
+fn held_session(held: runner::Held) -> HeldSession {
     HeldSession {
         session: held.session.to_string(),
         server: held.server.to_string(),
@@ -82,7 +82,7 @@ fn held_session(held: host::Held) -> HeldSession {
     }
 }
 
-fn reports(host: &host::Shared, replicas: &BTreeMap<ServerName, Replica>) -> Vec<ServerReport> {
+fn reports(host: &runner::Shared, replicas: &BTreeMap<ServerName, Replica>) -> Vec<ServerReport> {
     let servers = parts::local_servers(host, replicas);
     servers.iter().map(|(server, replica)| ServerReport::of(server, replica)).collect()
 }

@@ -13,9 +13,9 @@ use crate::admin::{Admin, Api, Local, Role};
 use crate::cluster::{Agent, Control, Entry, Gate, ProtocolReport, Registry, Sight};
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
-use crate::host::{self, Host};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::seal::KeyRing;
+use crate::runner::{self, Host};
 use crate::seam::{Link, Pool};
 use crate::store::{Bindings, DataFolder, Records};
 use crate::wasm::{self, Strategy};
@@ -32,7 +32,7 @@ pub struct Parts {
     pub affinity_timeout: Duration,
     pub folder: DataFolder,
     pub registry: Arc<Registry>,
-    pub host: Arc<host::Shared>,
+    pub host: Arc<runner::Shared>,
     pub edge: Arc<Edge>,
     pub routes: Arc<dyn OtherRoutes>,
     /// The control runtime's own way to nodes and servers.
@@ -65,7 +65,8 @@ impl Parts {
         };
         let registry = Arc::new(Registry::new(node_timeout));
         let bindings = Arc::new(Bindings::new());
-        let host = host::Shared::new(translate::host(config));
+        let host = runner::Shared::new(translate::host(config));
+        host.give_way();
         let replicas = translate::replicas(config);
         let strategy = strategy(config, workers)?;
         let tls = super::tls()?;
@@ -218,7 +219,7 @@ fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
 }
 
 fn link(
-    host: &Arc<host::Shared>,
+    host: &Arc<runner::Shared>,
     tls: &Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
 ) -> Link {
@@ -249,7 +250,7 @@ fn credential(config: &Config) -> anyhow::Result<Option<HeaderValue>> {
 
 /// What the file says of this node's servers, with what discovery knows now.
 pub(super) fn local_servers(
-    host: &host::Shared,
+    host: &runner::Shared,
     replicas: &BTreeMap<ServerName, Replica>,
 ) -> BTreeMap<ServerName, Replica> {
     let known = |(server, replica): (&ServerName, &Replica)| {

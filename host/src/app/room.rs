@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use crate::cluster::{LoadReport, Registry};
 use crate::config::Config;
-use crate::host::{self, Memory, machine};
 use crate::model::{NodeId, Room};
+use crate::runner::{self, Memory, machine};
 
 /// Memory is looked at so often; processes tell by themselves.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const PERCENT: u64 = 5;
 const MOST: u64 = 256 << 20;
 
 pub struct Gauge {
-    host: Arc<host::Shared>,
+    host: Arc<runner::Shared>,
     slots: usize,
     min_free: Option<u64>,
     told: watch::Sender<Room>,
@@ -31,7 +31,7 @@ pub struct Gauge {
 
 impl Gauge {
     #[must_use]
-    pub fn new(host: &Arc<host::Shared>, config: &Config) -> Arc<Self> {
+    pub fn new(host: &Arc<runner::Shared>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
             host: Arc::clone(host),
             slots: config.limits.children_per_node,
@@ -49,7 +49,7 @@ impl Gauge {
     #[must_use]
     pub fn report(&self) -> LoadReport {
         let (memory, tally) = (machine::memory(), self.host.tally());
-        let host::Tally { processes: children, instances } = tally;
+        let runner::Tally { processes: children, instances } = tally;
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let instances: BTreeMap<String, u32> =
             instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();

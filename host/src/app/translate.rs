@@ -9,11 +9,11 @@ use crate::config::{
     self, Chosen, Config, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
 };
 use crate::edge::{EdgeConfig, Group, Member, PrefixMode};
-use crate::host::{
+use crate::model::{Choice, Choices, Replica, Selection, ServerName};
+use crate::runner::{
     Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
     Sharers, Sharing, Timeouts, Upstream, User,
 };
-use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::streams::Bounds;
 
 #[must_use]
@@ -24,7 +24,7 @@ pub fn host(config: &Config) -> HostConfig {
     });
     let limits = &config.limits;
     HostConfig {
-        servers: servers.collect(),
+        servers: Arc::new(servers.collect()),
         message: limits.request_body,
         rules: Rules {
             line: limits.line,

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::{self, Loaded, Sources};
 
-use gateway::Gateway;
+use self::gateway::Gateway;
 
 const WRONG: u8 = 2;
 

@@ -22,14 +22,12 @@ use crate::protocol::version::Version;
 use crate::seam::Body;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
-use super::Worker;
-use super::classify;
 use super::hearing::Hearing;
 use super::merge::Merged;
 use super::rescue::Refusal;
-use super::rewrite;
 use super::session::Session;
 use super::through::lost_notice;
+use super::{Worker, classify, rewrite};
 
 /// A client that has not come back after so long will not.
 const KEPT_FOR: Duration = Duration::from_secs(300);

@@ -11,9 +11,8 @@ use http::{HeaderValue, header};
 use tokio::runtime::Handle;
 
 use crate::model::{Node, ServerName};
-use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::methods;
+use crate::protocol::{headers, methods};
 use crate::seam::collect;
 use crate::streams;
 

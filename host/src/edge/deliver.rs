@@ -13,10 +13,9 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 
 use crate::model::{Node, NodeId, ServerName};
-use crate::protocol::headers;
 use crate::protocol::jsonrpc::{Envelope, Kind};
-use crate::protocol::methods;
 use crate::protocol::splice::{self, Target};
+use crate::protocol::{headers, methods};
 use crate::seam::{Body, Failure, Handshake, Note, Outcome};
 use crate::streams::EventId;
 use crate::streams::response::too_late;

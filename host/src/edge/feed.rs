@@ -15,13 +15,12 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::{Decoder, Event};
 use crate::seam::{Body, collect};
 
-use super::Worker;
 use super::bind::Context;
-use super::classify;
 use super::deliver::Outgoing;
 use super::live::{Gone, Live, Place};
 use super::session::Session;
 use super::through::Through;
+use super::{Worker, classify};
 
 /// Before a server's stream that has ended is opened again; each time twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

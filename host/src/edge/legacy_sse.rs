@@ -24,14 +24,13 @@ use crate::protocol::methods;
 use crate::protocol::version::Version;
 use crate::seam::Body;
 
-use super::Worker;
 use super::bind::{self, Context};
-use super::classify;
 use super::live::{Bounds, Live, NoPlace, Opened, Place};
 use super::relay::{content_type, json};
 use super::rescue::Refusal;
 use super::session::Session;
 use super::streamable::{Refused, negotiated, params_of};
+use super::{Worker, classify};
 
 /// Longest wait of a drain for the answers to what is under way.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -16,12 +16,12 @@ use crate::protocol::headers;
 use crate::seam::Body;
 
 use super::activity::{Connected, Connections, InUse, Order};
-use super::classify::Entrance;
+use super::classify::{self, Entrance};
 use super::memory::Memory;
 use super::rescue::Refusal;
 use super::settle::Settle;
 use super::wire::Wire;
-use super::{Worker, admit, classify, cors};
+use super::{Worker, admit, cors};
 
 /// Beside the largest header block, what hyper reads along of the body.
 const REQUEST_ROOM: usize = 16 * 1024;

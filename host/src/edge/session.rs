@@ -10,9 +10,8 @@ use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
 
-use super::Edge;
-use super::classify;
 use super::rescue::Refusal;
+use super::{Edge, classify};
 
 #[derive(Debug, Clone)]
 pub struct Session {

@@ -16,27 +16,24 @@ use crate::model::{Principal, Scope, ServerName};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::{Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed};
-use crate::protocol::methods;
-use crate::protocol::sse;
 use crate::protocol::version::Version;
+use crate::protocol::{methods, sse};
 use crate::seam::{Body, Cut, Handshake, TooLong, collect};
 use crate::streams::EventId;
 
-use super::Worker;
 use super::affinity::Token;
 use super::aggregate::lost_words;
 use super::aggregate_reply::rewritten;
 use super::bind::Context;
-use super::classify;
 use super::deliver::{Delivered, Outgoing};
 use super::memory::Memory;
 use super::messages::is_stream;
 use super::open::Tried;
-use super::owned;
 use super::relay::{json, relay};
 use super::rescue::Refusal;
 use super::session::Session;
 use super::through::Through;
+use super::{Worker, classify, owned};
 
 /// Bytes of the parameters of `initialize`. They are kept as long as the session
 /// may live, and most clients send some hundred.

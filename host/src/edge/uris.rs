@@ -217,8 +217,8 @@ impl Uris {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Member;
     use super::*;
+    use crate::edge::Member;
     use crate::model::{Choice, Selection};
     use crate::protocol::catalog::Catalog;
 

@@ -1,6 +1,8 @@
 //! What one server offers, as one immutable value: its `InitializeResult` and
 //! all pages of its four lists, item by item and byte for byte.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -89,4 +91,12 @@ impl Catalog {
 
 fn short(hash: [u8; 32]) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A finished discovery.
+#[derive(Debug)]
+pub struct Discovered {
+    pub catalog: Catalog,
+    pub json: Bytes,
+    pub digest: Arc<str>,
 }

@@ -1,0 +1,131 @@
+//! The doors that a start has to pass.
+//!
+//! ```text
+//! backoff ──► caps ──► a turn ──► backoff again ──► the start begins
+//!    │          │         │          │
+//!    └──────────┴─────────┴──────────┴─► not sent: another node may have room
+//! ```
+//!
+//! Many may wait for a turn while those before them fail. What was true when they
+//! came says nothing then: they are asked again, and their start begins there.
+
+use std::sync::Arc;
+
+use crate::model::{Principal, ServerName};
+
+use super::caps::Permit;
+use super::open_error::OpenError;
+use super::starts::{Attempt, Starts, Turn};
+
+/// A start that may begin now.
+pub struct Admitted {
+    pub attempt: Attempt,
+    /// Of a session's process; the gateway's own count against no limit.
+    pub permit: Option<Permit>,
+    pub turn: Turn,
+}
+
+impl Starts {
+    /// Waits until the server may be started for this principal, or by the gateway
+    /// for its own ends.
+    ///
+    /// # Errors
+    /// Which door is closed.
+    pub async fn admit(
+        self: &Arc<Self>,
+        server: &ServerName,
+        principal: Option<&Principal>,
+    ) -> Result<Admitted, OpenError> {
+        let name = || server.clone();
+        let paused = |pause| OpenError::Paused { server: name(), pause };
+        self.settled(server).await.map_err(paused)?;
+        let permit = match principal {
+            Some(principal) => {
+                let entered = self.place(server, principal).await;
+                Some(entered.map_err(|full| OpenError::Full { server: name(), full })?)
+            }
+            None => None,
+        };
+        loop {
+            let turn = self.turn(principal.is_none()).await;
+            let turn =
+                turn.map_err(|crowded| OpenError::Crowded { server: name(), at_once: crowded.0 })?;
+            if let Some(attempt) = self.begin(server).map_err(paused)? {
+                return Ok(Admitted { attempt, permit, turn });
+            }
+            // Somebody tries it after a failure. Who waits for that needs no turn.
+            drop(turn);
+            self.settled(server).await.map_err(paused)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::runner::admission::caps::Limits;
+
+    fn one_at_a_time(server: &ServerName) -> Arc<Starts> {
+        let limits = Limits { per_server: 9, own: BTreeMap::new(), per_node: 9, per_principal: 9 };
+        Starts::new(std::iter::once(server), limits, 1)
+    }
+
+    /// A process that was started before has ended.
+    fn dies(starts: &Starts, server: &ServerName) {
+        starts.died(server, Instant::now(), Duration::ZERO, false, "exit status: 1", Vec::new());
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_for_a_turn_is_asked_again_and_begins_there() {
+        let (server, me) = (ServerName::parse("s").unwrap(), Principal::named("me"));
+        let starts = one_at_a_time(&server);
+        let failures = || starts.state(&server).unwrap().failures;
+        let first = starts.admit(&server, Some(&me)).await.unwrap();
+        let mut waiting = [(); 2].map(|()| Box::pin(starts.admit(&server, Some(&me))));
+        for one in &mut waiting {
+            assert!(one.as_mut().now_or_never().is_none());
+        }
+        let [second, third] = waiting;
+        dies(&starts, &server);
+        first.attempt.succeeded();
+        drop(first.turn);
+        let second = second.await.unwrap();
+        second.attempt.failed("exit status: 1", Vec::new());
+        assert_eq!(failures(), 2, "it has begun after the first failure");
+        drop(second.turn);
+        assert!(matches!(third.await, Err(OpenError::Paused { .. })));
+        drop((first.permit, second.permit));
+        assert_eq!(starts.caps.of(&server), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_anothers_try_holds_no_turn() {
+        let names = ["s", "other"].map(|name| ServerName::parse(name).unwrap());
+        let [server, other] = &names;
+        let me = Principal::named("me");
+        let starts = one_at_a_time(server);
+        dies(&starts, server);
+        dies(&starts, server);
+        let pause = starts.state(server).unwrap().next_attempt.unwrap();
+        let blocking = starts.turn(false).await.unwrap();
+        tokio::time::sleep(pause).await;
+        let mut waiting = [(); 2].map(|()| Box::pin(starts.admit(server, Some(&me))));
+        for one in &mut waiting {
+            assert!(one.as_mut().now_or_never().is_none());
+        }
+        drop(blocking);
+        let [tries, mut waits] = waiting;
+        let tries = tries.await.unwrap();
+        drop(tries.turn);
+        assert!(waits.as_mut().now_or_never().is_none());
+        let passes = starts.admit(other, Some(&me)).await.unwrap();
+        drop(passes);
+        tries.attempt.succeeded();
+        assert!(waits.await.is_ok());
+    }
+}

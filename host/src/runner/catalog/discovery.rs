@@ -1,0 +1,324 @@
+//! What each server offers, found out once per set of client capabilities.
+//!
+//! ```text
+//! (server, set) ── asked ──► Discovering ──► Known ──► (list_changed: again)
+//!                                │
+//!                                └─► Failed ── backoff ──► Discovering
+//! ```
+//!
+//! A discovery opens the server for itself, reads every page of every list and
+//! ends it again. A session whose server says that its lists have changed has
+//! them read over that session; where they differ from the catalogue, the session
+//! has lists of its own, and the server is discovered again, since the change may
+//! concern everybody.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::model::ServerName;
+use crate::protocol::catalog::{Catalog, Discovered};
+use crate::protocol::initialize::{self, ClientSet};
+use crate::runner::session::means::Means;
+use crate::runner::session::open::{self, Opening};
+use crate::runner::session::served::Served;
+use crate::seam::{Handshake, Pool};
+
+use super::read_lists::read_lists;
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// A server whose sessions each have lists of their own says so all the time.
+const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);
+
+type Key = (ServerName, ClientSet);
+
+#[derive(Clone)]
+enum State {
+    Discovering,
+    Known(Arc<Discovered>),
+    Failed(Arc<str>),
+}
+
+/// One catalogue, and how to have it found out again.
+#[derive(Clone)]
+struct Entry {
+    state: watch::Sender<State>,
+    again: Arc<Notify>,
+}
+
+/// The catalogues of all servers of this process.
+pub struct Discovery {
+    servers: Arc<BTreeMap<ServerName, Served>>,
+    means: Means,
+    entries: Mutex<HashMap<Key, Entry>>,
+    /// Rediscoveries that found something else, by server.
+    generations: Mutex<HashMap<ServerName, u64>>,
+    /// Counts changes: whoever publishes digests watches it.
+    changes: watch::Sender<u64>,
+    stopped: watch::Sender<bool>,
+}
+
+impl Discovery {
+    #[must_use]
+    pub fn new(servers: Arc<BTreeMap<ServerName, Served>>, means: Means) -> Self {
+        Self {
+            servers,
+            means,
+            entries: Mutex::default(),
+            generations: Mutex::default(),
+            changes: watch::Sender::new(0),
+            stopped: watch::Sender::new(false),
+        }
+    }
+
+    /// Begins with every server for clients without capabilities.
+    pub fn start(self: &Arc<Self>, pool: &Pool) {
+        for server in self.servers.keys() {
+            self.entry(pool, server, ClientSet::default());
+        }
+    }
+
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The catalogue, after waiting for its first discovery.
+    ///
+    /// # Errors
+    /// Why the server could not be asked; it is asked again in the background.
+    pub async fn catalog(
+        self: &Arc<Self>,
+        pool: &Pool,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Result<Arc<Discovered>, String> {
+        let Some(served) = self.servers.get(server) else {
+            return Err(format!("server {server} is not hosted on this node"));
+        };
+        // A shared process is told of no capabilities.
+        let set = if served.sharing.is_on() { ClientSet::default() } else { set };
+        let mut state = self.entry(pool, server, set);
+        let settled = state.wait_for(|state| !matches!(state, State::Discovering)).await;
+        match settled.as_deref() {
+            Ok(State::Known(found)) => Ok(Arc::clone(found)),
+            Ok(State::Failed(why)) => Err(why.to_string()),
+            Ok(State::Discovering) | Err(_) => Err("the gateway is ending".to_owned()),
+        }
+    }
+
+    /// Digest of what a server offers: of its catalogue for clients without
+    /// capabilities, and how often any of its catalogues has changed.
+    #[must_use]
+    pub fn digest(&self, server: &ServerName) -> Option<Arc<str>> {
+        let digest = match self.known(server, ClientSet::default())? {
+            State::Known(found) => Arc::clone(&found.digest),
+            State::Discovering | State::Failed(_) => return None,
+        };
+        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(match generations.get(server) {
+            Some(generation) => format!("{digest}-{generation}").into(),
+            None => digest,
+        })
+    }
+
+    /// The lists of one session have been read. Gives them if they are not what
+    /// the catalogue says, and has the server discovered again then.
+    pub fn compare(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        own: Catalog,
+    ) -> Option<Arc<Discovered>> {
+        let digest: Arc<str> = own.lists_digest().into();
+        if let Some(State::Known(found)) = self.known(server, set)
+            && found.catalog.lists_digest() == *digest
+        {
+            return None;
+        }
+        self.ask_again(server);
+        let json = own.to_json();
+        Some(Arc::new(Discovered { catalog: own, json, digest }))
+    }
+
+    /// Has a server discovered once more, in a while.
+    pub fn ask_again(&self, server: &ServerName) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((name, _), entry) in entries.iter() {
+            if name == server {
+                entry.again.notify_one();
+            }
+        }
+    }
+
+    fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(&(server.clone(), set)).map(|entry| entry.state.borrow().clone())
+    }
+
+    fn note_change(&self, server: &ServerName) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        *generations.entry(server.clone()).or_default() += 1;
+    }
+
+    /// Why a server's last discovery failed, if it did.
+    #[must_use]
+    pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {
+        match self.known(server, ClientSet::default())? {
+            State::Failed(why) => Some(why),
+            State::Discovering | State::Known(_) => None,
+        }
+    }
+
+    fn entry(
+        self: &Arc<Self>,
+        pool: &Pool,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> watch::Receiver<State> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (server.clone(), set);
+        if let Some(entry) = entries.get(&key) {
+            return entry.state.subscribe();
+        }
+        let entry = Entry { state: watch::Sender::new(State::Discovering), again: Arc::default() };
+        let state = entry.state.subscribe();
+        entries.insert(key.clone(), entry.clone());
+        tokio::spawn(keep_discovering(Arc::downgrade(self), pool.clone(), key, entry));
+        state
+    }
+}
+
+/// Discovers one server again and again, until the gateway ends.
+async fn keep_discovering(
+    discovery: Weak<Discovery>,
+    pool: Pool,
+    (server, set): Key,
+    entry: Entry,
+) {
+    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.subscribe()) else {
+        return;
+    };
+    let mut retry = FIRST_RETRY;
+    loop {
+        let Some(strong) = discovery.upgrade() else { return };
+        let Some(served) = strong.servers.get(&server) else { return };
+        let mut recoveries = strong.means.starts.recoveries(&server);
+        let found = tokio::select! {
+            found = discover(&server, served, set, &pool, &strong.means) => found,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        };
+        let pause = match found {
+            Ok(catalog) => {
+                retry = FIRST_RETRY;
+                if take(&entry.state, &server, catalog) {
+                    strong.note_change(&server);
+                }
+                None
+            }
+            Err(Undiscovered { why, again }) => {
+                let pause = again.unwrap_or(retry);
+                let retry_ms = pause.as_millis();
+                tracing::warn!(server = %server, retry_ms, "no catalogue: {why}");
+                // What was known is better than nothing.
+                entry.state.send_if_modified(|state| {
+                    let is_unknown = !matches!(state, State::Known(_));
+                    if is_unknown {
+                        *state = State::Failed(why.into());
+                    }
+                    is_unknown
+                });
+                if again.is_none() {
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+                Some(pause)
+            }
+        };
+        strong.changes.send_modify(|count| *count += 1);
+        drop(strong);
+        let next = async {
+            match pause {
+                // A session may find out first that it works again.
+                Some(pause) => tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = recovery(&mut recoveries) => {}
+                },
+                None => {
+                    tokio::time::sleep(BETWEEN_DISCOVERIES).await;
+                    entry.again.notified().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = next => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
+    if let Some(recoveries) = recoveries
+        && recoveries.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Makes a catalogue the known one; says whether another was known before.
+fn take(entry: &watch::Sender<State>, server: &ServerName, catalog: Catalog) -> bool {
+    let digest: Arc<str> = catalog.digest().into();
+    let before = match &*entry.borrow() {
+        State::Known(found) => Some(Arc::clone(&found.digest)),
+        State::Discovering | State::Failed(_) => None,
+    };
+    if before.as_ref() != Some(&digest) {
+        tracing::info!(
+            server = %server,
+            tools = catalog.tools.len(),
+            prompts = catalog.prompts.len(),
+            resources = catalog.resources.len(),
+            "catalogue discovered"
+        );
+    }
+    let has_changed = before.is_some_and(|before| before != digest);
+    let json = catalog.to_json();
+    entry.send_replace(State::Known(Arc::new(Discovered { catalog, json, digest })));
+    has_changed
+}
+
+async fn discover(
+    server: &ServerName,
+    served: &Served,
+    set: ClientSet,
+    pool: &Pool,
+    means: &Means,
+) -> Result<Catalog, Undiscovered> {
+    let params = initialize::own_params(set);
+    let forwarded = http::HeaderMap::new();
+    let opening = Opening {
+        params: params.as_bytes(),
+        handshake: Handshake::Host,
+        forwarded: &forwarded,
+        owner: None,
+    };
+    let instance = open::open(server, served, opening, pool, means)
+        .await
+        .map_err(|error| Undiscovered { why: error.to_string(), again: error.retry_after() })?;
+    let read = read_lists(&instance, pool).await;
+    instance.close(pool).await;
+    read.map_err(|error| Undiscovered { why: format!("server {server}: {error}"), again: None })
+}
+
+/// Why there is no catalogue, and when a new attempt makes sense if not as usual.
+struct Undiscovered {
+    why: String,
+    again: Option<Duration>,
+}

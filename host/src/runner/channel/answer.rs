@@ -1,0 +1,122 @@
+//! The answer to a request that the gateway itself has sent, whichever form the response has.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body as _;
+
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::sse::Decoder;
+use crate::protocol::{headers, splice};
+use crate::seam::{Body, collect};
+
+/// Largest answer to a request of the gateway's own: a list page or an
+/// `InitializeResult`.
+pub const MAX_ANSWER: usize = 16 << 20;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// The server's error, or one of the gateway's in its place.
+    #[error("{0}")]
+    Refused(String, Refusal),
+    #[error("no answer: {0}")]
+    Unanswered(String),
+}
+
+/// What an error says of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It does not have the method.
+    NoSuchMethod,
+    /// It has looked at the request, and does not do it.
+    Other,
+    /// Nothing: the gateway had no answer of it.
+    NotTheServers,
+}
+
+/// Marks a response whose error is not the server's but in its place.
+#[derive(Debug, Clone, Copy)]
+pub struct InItsPlace;
+
+/// The result in a response, of which only the final message counts.
+pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
+    let events = headers::is_type(response.headers(), headers::EVENT_STREAM);
+    let status = response.status();
+    let is_servers = response.extensions().get::<InItsPlace>().is_none();
+    let answer = if events {
+        last_response(response.into_body()).await?
+    } else {
+        collect(response.into_body(), MAX_ANSWER)
+            .await
+            .map_err(|error| CallError::Unanswered(error.to_string()))?
+    };
+    let answer = response_in(&answer).unwrap_or(answer);
+    let envelope = Envelope::parse(&answer)
+        .map_err(|error| CallError::Unanswered(format!("HTTP {status}: {error}")))?;
+    match (envelope.result, envelope.error) {
+        (Some(result), _) => match splice::span(&answer, result) {
+            Some(span) => Ok(answer.slice(span)),
+            None => Err(CallError::Unanswered("an answer without a result".into())),
+        },
+        (None, Some(error)) => {
+            let refusal = if is_servers { refusal(error.get()) } else { Refusal::NotTheServers };
+            Err(CallError::Refused(error.get().to_owned(), refusal))
+        }
+        (None, None) => Err(CallError::Unanswered(format!("HTTP {status} without an answer"))),
+    }
+}
+
+/// The response in a batch, if it is one.
+pub fn response_in(message: &Bytes) -> Option<Bytes> {
+    let batch = jsonrpc::batch(message).ok()??;
+    let parts = batch.into_iter().filter_map(|part| splice::span(message, part));
+    let mut parts = parts.map(|span| message.slice(span));
+    parts.find(|part| is_response(part))
+}
+
+pub fn is_response(message: &[u8]) -> bool {
+    Envelope::parse(message).is_ok_and(|envelope| envelope.kind() == Kind::Response)
+}
+
+pub fn refusal(error: &str) -> Refusal {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        code: i64,
+    }
+    match serde_json::from_str::<Error>(error).map(|error| error.code) {
+        Ok(code::METHOD_NOT_FOUND) => Refusal::NoSuchMethod,
+        Ok(code::SERVER_LOST | code::UNAVAILABLE | code::CANCELLED | code::TIMED_OUT) => {
+            Refusal::NotTheServers
+        }
+        Ok(_) | Err(_) => Refusal::Other,
+    }
+}
+
+pub async fn last_response(mut body: Body) -> Result<Bytes, CallError> {
+    let mut decoder = Decoder::new(MAX_ANSWER);
+    let mut found = None;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|error| CallError::Unanswered(error.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        decoder
+            .feed(&data, |event| {
+                let message = Bytes::from(event.data);
+                let message = response_in(&message).unwrap_or(message);
+                if is_response(&message) {
+                    found = Some(message);
+                }
+            })
+            .map_err(|error| CallError::Unanswered(error.to_string()))?;
+        if let Some(found) = found.take() {
+            return Ok(found);
+        }
+    }
+    Err(CallError::Unanswered("the stream ended without a response".into()))
+}
+
+/// The id of the gateway's own requests; no client counts like that.
+pub const OWN_ID: &str = "\"mooring-open\"";
+
+/// What is said of a request of the gateway's own that it gives up.
+pub const TAKEN_BACK: &str = "nobody waits for it any more";

@@ -1,0 +1,448 @@
+//! Which stream a server's message goes to.
+//!
+//! Responses go by id and progress by token. With one pipe for everything,
+//! nothing says which request a log line or a server's own request belongs to;
+//! within one session any live stream is right, so the client's newest request in
+//! flight gets it, and the GET stream when there is none. What nobody listens for
+//! is kept, within bounds.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::methods;
+use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
+
+use super::message_ids::{LONGEST_ID, cancelled_request, key, progress_token, token_of};
+use super::questions::Questions;
+
+const GET: u64 = EventId::GET;
+/// Streams that have ended and are kept for a client that comes back.
+const KEPT_STREAMS: usize = 32;
+/// Cancellations that are remembered for calls the session does not know yet, and
+/// for how long: none stays unknown longer.
+const KEPT_CANCELS: usize = 64;
+const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
+/// A client that has not come back after so long has the answer, or will not.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+const CANCELLED: &str = "cancelled by the client";
+
+struct InFlight {
+    stream: Arc<Stream>,
+    asker: Asker,
+    progress_token: Option<String>,
+    order: u64,
+    last_progress: Instant,
+}
+
+/// Who sends a request. The gateway reads nothing but the answers to its own, and
+/// they take no place of the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Gateway,
+}
+
+impl Asker {
+    /// Clients of this seam take events; whoever wants nothing but the answer is the
+    /// gateway.
+    #[must_use]
+    pub fn of(takes_events: bool) -> Self {
+        if takes_events { Self::Client } else { Self::Gateway }
+    }
+}
+
+pub struct Mailbox {
+    in_flight: HashMap<String, InFlight>,
+    next_stream: u64,
+    get: Arc<Stream>,
+    /// Streams of which a client knows event ids, the oldest first.
+    published: VecDeque<(Instant, Arc<Stream>)>,
+    /// What the server has asked and nobody has answered.
+    pub questions: Questions,
+    /// Requests that were taken back when they were not in flight, the oldest first.
+    cancelled: VecDeque<(Instant, String)>,
+    bounds: Bounds,
+    /// Tells event ids of this instance from another's.
+    instance: u32,
+    /// Nothing more comes from the server.
+    gone: bool,
+}
+
+/// Where a message is to go.
+pub enum Delivery {
+    To(Arc<Stream>, Bytes, Part),
+    /// The server asks something that the host itself answers.
+    Reply(Bytes),
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    DuplicateId,
+    TooMany,
+    AlreadyListening,
+    /// The server has ended: nothing was sent.
+    Gone,
+}
+
+impl Mailbox {
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            in_flight: HashMap::new(),
+            next_stream: GET + 1,
+            get: Stream::new(GET, None, bounds),
+            published: VecDeque::new(),
+            questions: Questions::default(),
+            cancelled: VecDeque::new(),
+            bounds,
+            instance: streams::instance(),
+            gone: false,
+        }
+    }
+
+    /// A stream for the answers to these requests, all or none.
+    pub fn expect(
+        &mut self,
+        requests: &[&Envelope<'_>],
+        limit: usize,
+        asker: Asker,
+    ) -> Result<Arc<Stream>, Refused> {
+        if !self.has_room(requests.len(), limit, asker) && !self.gone {
+            return Err(Refused::TooMany);
+        }
+        self.enter(requests, Instant::now(), asker)
+    }
+
+    /// Whether these requests may be sent, as far as is known: what is answered soon
+    /// is never entered here.
+    pub fn admits(
+        &self,
+        requests: &[&Envelope<'_>],
+        limit: usize,
+        asker: Asker,
+    ) -> Result<(), Refused> {
+        if self.gone {
+            return Err(Refused::Gone);
+        }
+        if !self.has_room(requests.len(), limit, asker) {
+            return Err(Refused::TooMany);
+        }
+        let mut ids = requests.iter().filter_map(|request| request.id_text());
+        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.contains_key(&key(id))) {
+            return Err(Refused::DuplicateId);
+        }
+        Ok(())
+    }
+
+    /// Each has so many places.
+    fn has_room(&self, more: usize, limit: usize, asker: Asker) -> bool {
+        let taken = || self.in_flight.values().filter(|request| request.asker == asker).count();
+        self.in_flight.len() + more <= limit || taken() + more <= limit
+    }
+
+    /// A stream for the answers to requests that run already since `began`, however
+    /// many there are. What the client has taken back since then is answered at once.
+    pub fn adopt(
+        &mut self,
+        requests: &[&Envelope<'_>],
+        began: Instant,
+        asker: Asker,
+    ) -> Result<Arc<Stream>, Refused> {
+        let stream = self.enter(requests, began, asker)?;
+        for request in requests {
+            let Some(id) = request.id_text() else { continue };
+            let key = key(id);
+            if self.cancelled.iter().any(|(at, taken)| *at >= began && *taken == key) {
+                self.answer_for_server(id, code::CANCELLED, CANCELLED);
+            }
+        }
+        Ok(stream)
+    }
+
+    fn enter(
+        &mut self,
+        requests: &[&Envelope<'_>],
+        began: Instant,
+        asker: Asker,
+    ) -> Result<Arc<Stream>, Refused> {
+        if self.gone {
+            return Err(Refused::Gone);
+        }
+        let stream = Stream::new(self.next_stream, Some(requests.len()), self.bounds);
+        let mut entered = Vec::new();
+        for request in requests {
+            let key = key(request.id_text().unwrap_or("null"));
+            if self.in_flight.contains_key(&key) {
+                for key in entered {
+                    self.in_flight.remove(&key);
+                }
+                return Err(Refused::DuplicateId);
+            }
+            let in_flight = InFlight {
+                stream: Arc::clone(&stream),
+                asker,
+                progress_token: progress_token(request),
+                order: self.next_stream,
+                last_progress: began,
+            };
+            if requests.len() > 1 {
+                entered.push(key.clone());
+            }
+            self.in_flight.insert(key, in_flight);
+        }
+        self.next_stream += 1;
+        Ok(stream)
+    }
+
+    /// The GET stream, for one listener at a time.
+    pub fn listen(&self) -> Result<Arc<Stream>, Refused> {
+        if self.get.is_attached() {
+            return Err(Refused::AlreadyListening);
+        }
+        Ok(Arc::clone(&self.get))
+    }
+
+    /// The stream on which messages go that belong to no request.
+    #[must_use]
+    pub fn unrelated(&self) -> &Arc<Stream> {
+        &self.get
+    }
+
+    /// Keeps the stream for a client that comes back to it.
+    pub fn publish(&mut self, stream: &Arc<Stream>) {
+        stream.publish();
+        if stream.number == GET || self.published(stream.number).is_some() {
+            return;
+        }
+        self.published.push_back((Instant::now(), Arc::clone(stream)));
+        while self.published.len() > KEPT_STREAMS
+            || self.published.front().is_some_and(|(at, _)| at.elapsed() > KEPT_FOR)
+        {
+            let Some(ended) = self.published.iter().position(|(_, stream)| stream.has_ended())
+            else {
+                return;
+            };
+            self.published.remove(ended);
+        }
+    }
+
+    /// A stream of which a client knows event ids.
+    #[must_use]
+    pub fn published(&self, number: u64) -> Option<Arc<Stream>> {
+        if number == GET {
+            return Some(Arc::clone(&self.get));
+        }
+        let mut streams = self.published.iter().map(|(_, stream)| stream);
+        streams.find(|stream| stream.number == number).map(Arc::clone)
+    }
+
+    #[must_use]
+    pub fn instance(&self) -> u32 {
+        self.instance
+    }
+
+    /// Where something goes that came on this stream and is no answer. Behind the
+    /// last answer nobody reads it there.
+    #[must_use]
+    pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
+        let is_this = |request: &InFlight| Arc::ptr_eq(&request.stream, stream);
+        let mut own = self.in_flight.values().filter(|request| request.asker == Asker::Gateway);
+        if stream.has_ended() || own.any(is_this) { self.related() } else { Arc::clone(stream) }
+    }
+
+    /// What event ids of a stream look like.
+    #[must_use]
+    pub fn tag(&self, stream: &Stream, request: Option<&str>) -> Tag {
+        Tag::new(self.instance, stream.number, request)
+    }
+
+    /// Takes one message of a server with one pipe.
+    pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
+        match envelope.kind() {
+            Kind::Response => {
+                let id = envelope.id_text().filter(|id| *id != "null");
+                // An error about a message that the server could not read: if there
+                // is one request alone, it is about that.
+                let Some(id) = id else { return self.fail_only(envelope) };
+                match self.in_flight.remove(&key(id)) {
+                    Some(request) => Delivery::To(request.stream, line, Part::Answer),
+                    None => Delivery::Done,
+                }
+            }
+            Kind::Request if envelope.method() == methods::PING => {
+                Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
+            }
+            Kind::Request => {
+                self.questions.ask(envelope);
+                Delivery::To(self.related(), line, Part::Question)
+            }
+            Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
+            Kind::Notification if envelope.method() == methods::PROGRESS => {
+                match self.by_token(envelope) {
+                    Some(stream) => Delivery::To(stream, line, Part::Notice),
+                    // Progress of a request that has ended is of no use.
+                    None => Delivery::Done,
+                }
+            }
+            Kind::Notification => match self.related_to(envelope) {
+                stream if stream.number == GET => self.keep(line),
+                stream => Delivery::To(stream, line, Part::Notice),
+            },
+        }
+    }
+
+    /// The client takes a request back. Servers do not answer it then, so it is
+    /// answered here.
+    pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
+        let Some(id) = cancelled_request(cancelled) else { return };
+        if !self.answer_for_server(id, code::CANCELLED, CANCELLED) && id.len() <= LONGEST_ID {
+            let is_over = |(at, _): &(Instant, String)| at.elapsed() > CANCEL_KEPT_FOR;
+            while self.cancelled.len() >= KEPT_CANCELS
+                || self.cancelled.front().is_some_and(is_over)
+            {
+                self.cancelled.pop_front();
+            }
+            self.cancelled.push_back((Instant::now(), key(id)));
+        }
+    }
+
+    /// Answers a request in the server's place, if it is still in flight; says
+    /// whether it was.
+    pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
+        let Some(request) = self.in_flight.remove(&key(id)) else { return false };
+        request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
+        true
+    }
+
+    /// The request was not sent after all.
+    pub fn withdraw(&mut self, request: &Envelope<'_>) {
+        if let Some(id) = request.id_text() {
+            self.in_flight.remove(&key(id));
+        }
+    }
+
+    /// What the server is told of a question that is dropped, since the client reads
+    /// none.
+    pub fn unread(&mut self, question: &[u8]) -> Option<Bytes> {
+        let envelope = Envelope::parse(question).ok()?;
+        let id = envelope.id_text()?;
+        self.questions.forget(id);
+        Some(streams::nobody_reads(id))
+    }
+
+    /// The server has not read a byte of this request, and will not.
+    pub fn unsent(&mut self, id: &str, message: &str) {
+        if let Some(request) = self.in_flight.remove(&key(id)) {
+            let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
+            request.stream.put_lost(error, Reached::No);
+        }
+    }
+
+    /// The stream of a request that the server answers now, wherever it does so.
+    /// None if it is not in flight.
+    pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
+        self.in_flight.remove(&key(id)).map(|request| request.stream)
+    }
+
+    /// Since when a request in flight has made no progress; none if it is over.
+    #[must_use]
+    pub fn last_progress(&self, id: &str) -> Option<Instant> {
+        self.in_flight.get(&key(id)).map(|request| request.last_progress)
+    }
+
+    /// Notes progress of the request that a notification's token belongs to.
+    pub fn progressed(&mut self, envelope: &Envelope<'_>) {
+        let Some(token) = token_of(envelope) else { return };
+        let now = Instant::now();
+        let requests = self.in_flight.values_mut();
+        requests
+            .filter(|request| request.progress_token.as_ref() == Some(&token))
+            .for_each(|request| request.last_progress = now);
+    }
+
+    /// The ids of the requests in flight.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.in_flight.keys().cloned().collect()
+    }
+
+    /// Whether a request is in flight.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether somebody listens to the GET stream.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.get.is_attached()
+    }
+
+    /// Whether nothing more comes from the server.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// The server is gone: every waiting request is answered, and no more taken.
+    pub fn end(&mut self, message: &str) {
+        self.gone = true;
+        self.questions.clear();
+        self.fail_all(message);
+        self.get.end();
+    }
+
+    /// Answers every waiting request.
+    pub fn fail_all(&mut self, message: &str) {
+        for (id, request) in self.in_flight.drain() {
+            let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
+            request.stream.put_lost(error, Reached::Perhaps);
+        }
+    }
+
+    fn by_token(&mut self, envelope: &Envelope<'_>) -> Option<Arc<Stream>> {
+        let token = token_of(envelope)?;
+        let mut requests = self.in_flight.values_mut();
+        let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
+        request.last_progress = Instant::now();
+        Some(Arc::clone(&request.stream))
+    }
+
+    fn related_to(&mut self, notification: &Envelope<'_>) -> Arc<Stream> {
+        self.questions.take_back(notification);
+        self.related()
+    }
+
+    fn fail_only(&mut self, envelope: &Envelope<'_>) -> Delivery {
+        let Some(error) = envelope.error.filter(|_| self.in_flight.len() == 1) else {
+            return Delivery::Done;
+        };
+        let Some((id, request)) = self.in_flight.drain().next() else { return Delivery::Done };
+        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get());
+        Delivery::To(request.stream, answer.into(), Part::Answer)
+    }
+
+    /// The newest request's stream that somebody can read, or the GET stream.
+    fn related(&self) -> Arc<Stream> {
+        let of_client = self.in_flight.values().filter(|request| request.asker == Asker::Client);
+        let readable = of_client.filter(|request| request.stream.can_be_read());
+        let newest = readable.max_by_key(|request| request.order);
+        Arc::clone(newest.map_or(&self.get, |request| &request.stream))
+    }
+
+    /// For whoever listens, at once: a listener that does not read must not stop
+    /// the session's other streams.
+    fn keep(&self, line: Bytes) -> Delivery {
+        self.get.put(line, Part::Notice);
+        Delivery::Done
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds { events: 256, bytes: 1 << 20 };
+
+fn mailbox() -> Mailbox {
+    Mailbox::new(BOUNDS)
+}
+
+fn expect(mailbox: &mut Mailbox, text: &str) -> Arc<Stream> {
+    mailbox.expect(&[&Envelope::parse(text.as_bytes()).unwrap()], 8, Asker::Client).unwrap()
+}
+
+fn deliver(mailbox: &mut Mailbox, text: &'static str) -> &'static str {
+    let line = Bytes::from_static(text.as_bytes());
+    match mailbox.deliver(line.clone(), &Envelope::parse(&line).unwrap()) {
+        Delivery::To(stream, message, part) => {
+            stream.put(message, part);
+            "sent"
+        }
+        Delivery::Reply(_) => "reply",
+        Delivery::Done => "done",
+    }
+}
+
+fn texts(stream: &Arc<Stream>) -> Vec<String> {
+    let mut reader = stream.read_on();
+    let mut cx = Context::from_waker(Waker::noop());
+    std::iter::from_fn(|| match reader.poll_next(&mut cx) {
+        Poll::Ready(Some(item)) => Some(String::from_utf8(item.message.to_vec()).unwrap()),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn responses_go_by_id_and_progress_by_token() {
+    let mut mailbox = mailbox();
+    let one = expect(
+        &mut mailbox,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"}}}"#,
+    );
+    let two = expect(
+        &mut mailbox,
+        r#"{"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#,
+    );
+    deliver(
+        &mut mailbox,
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":0,"progress":1}}"#,
+    );
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"\u0031","result":{}}"#);
+    assert_eq!(texts(&one).len(), 1);
+    assert_eq!(texts(&two).len(), 2);
+    assert!(one.has_ended() && two.has_ended());
+    assert!(mailbox.in_flight.is_empty());
+}
+
+#[test]
+fn an_id_in_flight_is_not_taken_twice_and_a_refused_batch_leaves_nothing() {
+    let mut mailbox = mailbox();
+    let text = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
+    let other = r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#;
+    let _first = expect(&mut mailbox, text);
+    let envelope = Envelope::parse(text.as_bytes()).unwrap();
+    let other = Envelope::parse(other.as_bytes()).unwrap();
+    let second = mailbox.expect(&[&other, &envelope], 8, Asker::Client);
+    assert_eq!(second.err(), Some(Refused::DuplicateId));
+    assert_eq!(mailbox.in_flight.len(), 1);
+    assert_eq!(mailbox.expect(&[&other, &other], 2, Asker::Client).err(), Some(Refused::TooMany));
+}
+
+#[test]
+fn what_nobody_listens_for_waits_for_the_stream() {
+    let mut mailbox = mailbox();
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    assert_eq!(deliver(&mut mailbox, changed), "done");
+    let get = mailbox.listen().unwrap();
+    assert_eq!(texts(&get), [changed]);
+    let listener = get.read_on();
+    assert_eq!(mailbox.listen().err(), Some(Refused::AlreadyListening));
+    drop(listener);
+    assert!(mailbox.listen().is_ok());
+}
+
+#[test]
+fn a_question_goes_to_the_newest_request_that_somebody_reads() {
+    let mut mailbox = mailbox();
+    let one = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+    let two = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#);
+    let question = r#"{"jsonrpc":"2.0","id":1,"method":"sampling/createMessage"}"#;
+    let reader = one.read_on();
+    deliver(&mut mailbox, question);
+    drop(reader);
+    assert_eq!(texts(&one), [question]);
+    assert!(texts(&two).is_empty());
+    deliver(&mut mailbox, question);
+    assert_eq!(texts(mailbox.unrelated()), [question]);
+}
+
+#[test]
+fn a_batch_is_one_stream_that_ends_with_its_last_answer() {
+    let mut mailbox = mailbox();
+    let messages = [1, 2].map(|id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#));
+    let envelopes = messages.each_ref().map(|m| Envelope::parse(m.as_bytes()).unwrap());
+    let stream = mailbox.expect(&[&envelopes[0], &envelopes[1]], 8, Asker::Client).unwrap();
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+    assert!(!stream.has_ended());
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert!(stream.has_ended());
+}
+
+#[test]
+fn streams_that_have_ended_are_kept_for_a_while_and_in_bounds() {
+    let mut mailbox = mailbox();
+    let mut numbers = Vec::new();
+    for id in 0..2 * KEPT_STREAMS {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
+        let stream = expect(&mut mailbox, &text);
+        mailbox.publish(&stream);
+        numbers.push(stream.number);
+        mailbox.answer_for_server(&id.to_string(), 1, "x");
+    }
+    assert!(mailbox.published(numbers[0]).is_none());
+    assert!(mailbox.published(*numbers.last().unwrap()).is_some());
+    assert!(mailbox.published.len() <= KEPT_STREAMS);
+}
+
+#[test]
+fn an_error_without_an_id_is_about_the_only_request() {
+    let mut mailbox = mailbox();
+    let one = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#);
+    let two = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":"b","method":"x"}"#);
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"?"}}"#;
+    assert_eq!(deliver(&mut mailbox, error), "done");
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert_eq!(deliver(&mut mailbox, error), "sent");
+    assert!(one.has_ended());
+    assert_eq!(texts(&two), [error.replace("null", "\"b\"")]);
+}
+
+#[test]
+fn only_what_was_asked_is_answered_and_only_once() {
+    let mut mailbox = mailbox();
+    let answers = |mailbox: &mut Mailbox, id: &str| {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        mailbox.questions.is_answered_by(&Envelope::parse(text.as_bytes()).unwrap())
+    };
+    for question in [
+        r#"{"jsonrpc":"2.0","id":0,"method":"elicitation/create"}"#,
+        r#"{"jsonrpc":"2.0","id":"a","method":"roots/list"}"#,
+        r#"{"jsonrpc":"2.0","id":2,"method":"roots/list"}"#,
+        r#"{"jsonrpc":"2.0","id":3,"method":"roots/list"}"#,
+    ] {
+        deliver(&mut mailbox, question);
+    }
+    assert!(!answers(&mut mailbox, "\"0\""));
+    assert!(answers(&mut mailbox, "0") && !answers(&mut mailbox, "0"));
+    assert!(answers(&mut mailbox, "\"\\u0061\""));
+    deliver(
+        &mut mailbox,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#,
+    );
+    assert!(!answers(&mut mailbox, "2"));
+    mailbox.end("gone");
+    assert!(!answers(&mut mailbox, "3"));
+}
+
+#[test]
+fn a_ping_of_the_server_is_answered_here() {
+    let mut mailbox = mailbox();
+    assert_eq!(deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#), "reply");
+}
+
+#[test]
+fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
+    let mut mailbox = mailbox();
+    let parsed = |text: &'static str| Envelope::parse(text.as_bytes()).unwrap();
+    let call = parsed(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+    let call = mailbox.expect(&[&call], 2, Asker::Client).unwrap();
+    let _reader = call.read_on();
+    let own = [
+        parsed(r#"{"jsonrpc":"2.0","id":"own-1","method":"tools/list"}"#),
+        parsed(r#"{"jsonrpc":"2.0","id":"own-2","method":"prompts/list"}"#),
+    ];
+    let streams = own.each_ref().map(|own| mailbox.expect(&[own], 2, Asker::Gateway).unwrap());
+    let _readers = streams.each_ref().map(Stream::read_on);
+    let question = r#"{"jsonrpc":"2.0","id":"q","method":"roots/list"}"#;
+    deliver(&mut mailbox, question);
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"own-2","result":{}}"#);
+    // The second has ended.
+    for stream in [&streams[0], &streams[1], &call] {
+        assert!(Arc::ptr_eq(&mailbox.beside_answers(stream), &call));
+    }
+    assert_eq!(texts(&call), [question]);
+    assert_eq!((texts(&streams[0]).len(), texts(&streams[1]).len()), (0, 1));
+    let another = parsed(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call"}"#);
+    assert!(mailbox.expect(&[&another], 2, Asker::Client).is_ok(), "it is the client's second");
+    let third = parsed(r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
+    assert_eq!(mailbox.expect(&[&third], 2, Asker::Client).err(), Some(Refused::TooMany));
+    let more = parsed(r#"{"jsonrpc":"2.0","id":"own-3","method":"tasks/list"}"#);
+    assert!(mailbox.expect(&[&more], 2, Asker::Gateway).is_ok());
+    let most = parsed(r#"{"jsonrpc":"2.0","id":"own-4","method":"tasks/list"}"#);
+    assert_eq!(mailbox.expect(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.admits(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
+}

@@ -1,0 +1,88 @@
+//! Responses that are the same whatever the transport behind a session: its GET
+//! stream, an acceptance, a refusal.
+
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::methods::List;
+use crate::seam::Body;
+use crate::streams::{EventId, Part, Way, response as events};
+
+use super::answer::InItsPlace;
+use super::mailbox::{Mailbox, Refused};
+
+/// The GET stream of a session, or what is left of the stream that the client
+/// comes back to. What an earlier instance had is gone: then the client hears
+/// what became of its request, or that lists may have changed.
+pub fn listen(
+    mailbox: &mut Mailbox,
+    last_event_id: Option<&HeaderValue>,
+    way: Way,
+) -> Response<Body> {
+    let last = last_event_id.and_then(|id| id.to_str().ok());
+    let place = last.and_then(EventId::parse);
+    let known = place.as_ref().filter(|place| place.instance == mailbox.instance());
+    if let Some(place) = known
+        && let Some(stream) = mailbox.published(place.stream)
+    {
+        let reader = stream.read_after(place.number);
+        if reader.has_gap && stream.number == mailbox.unrelated().number {
+            say_that_lists_changed(mailbox);
+        }
+        let tag = mailbox.tag(&stream, place.request.as_deref());
+        mailbox.publish(&stream);
+        return events::event_stream(reader, tag, way);
+    }
+    if let (Some(place), Some(last)) = (&place, last)
+        && let Some(request) = &place.request
+    {
+        return events::too_late(last, request);
+    }
+    match mailbox.listen() {
+        Ok(stream) => {
+            let reader = stream.read_on();
+            if last.is_some() || reader.has_gap {
+                say_that_lists_changed(mailbox);
+            }
+            mailbox.publish(&stream);
+            events::event_stream(reader, mailbox.tag(&stream, None), way)
+        }
+        Err(_) => conflict("another GET stream of this session is open"),
+    }
+}
+
+fn say_that_lists_changed(mailbox: &Mailbox) {
+    for list in List::NOTIFIED {
+        mailbox.unrelated().put(jsonrpc::notification(list.changed()), Part::Notice);
+    }
+}
+
+pub fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+fn conflict(text: &str) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
+    *response.status_mut() = StatusCode::CONFLICT;
+    response
+}
+
+pub fn refuse(envelope: &Envelope<'_>, refused: Refused) -> Response<Body> {
+    let (status, text) = match refused {
+        Refused::DuplicateId => {
+            (StatusCode::BAD_REQUEST, "a request with this id is still in flight in this session")
+        }
+        Refused::TooMany => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many requests in flight in this session")
+        }
+        Refused::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
+        Refused::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
+    };
+    let mut response =
+        events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
+    *response.status_mut() = status;
+    response.extensions_mut().insert(InItsPlace);
+    response
+}

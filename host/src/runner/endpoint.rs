@@ -1,0 +1,342 @@
+//! The host's side of the seam: one MCP endpoint per server.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+
+use crate::model::{Principal, ServerName, SessionId};
+use crate::protocol::headers::{self, Accepts};
+use crate::protocol::initialize::ClientSet;
+use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
+use crate::protocol::methods;
+use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, Start, TooLong, collect};
+use crate::streams::response as events;
+
+use super::admission::open_error::OpenError;
+use super::session::instance::Instance;
+use super::session::open::{self, Opening};
+use super::session::settings_note;
+use super::session::table::{Entry, InHand, Key, Opened, Ready};
+use super::shared::Shared;
+use super::upkeep::watch;
+
+/// One worker's handle: the shared table, and its own connections upstream.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+    pool: Pool,
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, pool: Pool) -> Self {
+        Self { shared, pool }
+    }
+
+    /// Takes out of the request what it needs: another owner would make the future
+    /// larger, which is made for every call. What is rare is boxed for the same reason.
+    async fn answer(
+        &self,
+        server: ServerName,
+        facts: Facts,
+        request: &mut Request<Body>,
+    ) -> Response<Body> {
+        if !self.shared.config.servers.contains_key(&server) {
+            let mut response = plain(
+                StatusCode::NOT_FOUND,
+                &format!("server {server} is not hosted on this node"),
+            );
+            Outcome::NotSent.write(response.headers_mut());
+            return response;
+        }
+        let key = (facts.session, server);
+        match (facts.open, request.method()) {
+            (Some(handshake), &Method::POST) => {
+                Box::pin(self.open(key, facts.principal, handshake, take(request))).await
+            }
+            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
+            (None, &Method::DELETE) => {
+                Box::pin(self.shared.close(&key, &self.pool)).await;
+                Response::new(Body::Empty)
+            }
+            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served here"),
+        }
+    }
+
+    /// Opens the session at the server, once however many ask. The answer's body
+    /// is the `InitializeResult`.
+    async fn open(
+        &self,
+        key: Key,
+        principal: Principal,
+        handshake: Handshake,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        let forwarded = self.forwarded(&key.1, request.headers());
+        let params = match collect(request.into_body(), self.shared.config.message).await {
+            Ok(params) => params,
+            Err(error) => return unreadable(&error),
+        };
+        let (start, mut opened) = match self.shared.table.enter(&key) {
+            Entry::Wait(opened) => (Start::Existing, opened),
+            Entry::Opening(sender) => {
+                let opened = sender.subscribe();
+                // On its own task: the opening goes on if this client leaves.
+                let asked = Asked { principal, handshake, params, forwarded };
+                tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
+                (Start::Fresh, opened)
+            }
+        };
+        let outcome = match opened.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Ok(instance)) => {
+                let mut response = events::json(instance.result.clone());
+                start.write(response.headers_mut());
+                response
+            }
+            Some(Err(error)) => cannot_open(&error),
+            None => plain(StatusCode::BAD_GATEWAY, "the opening was given up"),
+        }
+    }
+
+    async fn run_opening(
+        self,
+        key: Key,
+        asked: Asked,
+        told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
+    ) {
+        let config = &self.shared.config;
+        let Some(served) = config.servers.get(&key.1) else { return };
+        let opening = Opening {
+            params: &asked.params,
+            handshake: asked.handshake,
+            forwarded: &asked.forwarded,
+            owner: Some((key.0, &asked.principal)),
+        };
+        let open = open::open(&key.1, served, opening, &self.pool, &self.shared.means);
+        let outcome = open.await.map(Arc::new);
+        match &outcome {
+            Ok(instance) => {
+                tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
+                tokio::spawn(watch::attend(
+                    Arc::downgrade(&self.shared),
+                    self.pool.clone(),
+                    key,
+                    instance,
+                ));
+            }
+            Err(error) => self.shared.complaints.say(&key, error),
+        }
+        told.send_replace(Some(outcome));
+    }
+
+    /// The session's instance, once it is open; else what is answered.
+    async fn in_hand(&self, key: &Key) -> Result<InHand, Response<Body>> {
+        match self.shared.table.ready(key) {
+            Ready::Here(instance) => Ok(instance),
+            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
+            Ready::Gone => Err(unknown_session()),
+        }
+    }
+
+    async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
+        let instance = match self.in_hand(&key).await {
+            Ok(instance) => instance,
+            Err(response) => return response,
+        };
+        let accepts = Accepts::of(request.headers());
+        let forwarded = self.forwarded(&key.1, request.headers());
+        let message = match collect(take(request.body_mut()), self.shared.config.message).await {
+            Ok(message) => message,
+            Err(error) => return unreadable(&error),
+        };
+        let forwarded = &forwarded;
+        if instance.takes_batches()
+            && let Some(response) =
+                Box::pin(self.batch(&instance, &message, accepts.events, forwarded)).await
+        {
+            return response;
+        }
+        let envelope = match Envelope::parse(&message) {
+            Ok(envelope) => envelope,
+            Err(error) => return malformed(&error),
+        };
+        if envelope.method() == methods::INITIALIZE {
+            let text = "this session is initialized already; leave out the session header to start another";
+            let mut response =
+                events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            return response;
+        }
+        let posting =
+            instance.post(message.clone(), &envelope, accepts.events, &self.pool, forwarded);
+        let mut response = posting.await;
+        if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
+            self.shared.table.remove_if(&key, &instance);
+        } else if let Some(note) = settings_note::of(&envelope, response.body()) {
+            instance.remember(&note);
+            note.write(response.headers_mut());
+        }
+        response
+    }
+
+    /// Several messages in one body (2025-03-26, basic, "Batching"). None if it is
+    /// one.
+    async fn batch(
+        &self,
+        instance: &Instance,
+        body: &bytes::Bytes,
+        takes_events: bool,
+        forwarded: &HeaderMap,
+    ) -> Option<Response<Body>> {
+        let parts = match jsonrpc::batch(body) {
+            Ok(parts) => parts?,
+            Err(error) => return Some(malformed(&error)),
+        };
+        let parsed = parts.iter().map(|part| Envelope::parse(part.get().as_bytes()));
+        let envelopes: Vec<Envelope<'_>> = match parsed.collect() {
+            Ok(envelopes) => envelopes,
+            Err(error) => return Some(malformed(&error)),
+        };
+        if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
+            return Some(malformed(&Malformed::Message("initialize is never part of a batch")));
+        }
+        let messages: Vec<(bytes::Bytes, &Envelope<'_>)> = parts
+            .iter()
+            .zip(&envelopes)
+            .map(|(part, envelope)| (body.slice_ref(part.get().as_bytes()), envelope))
+            .collect();
+        let body = body.clone();
+        Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
+    }
+
+    async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
+        let instance = match self.in_hand(&key).await {
+            Ok(instance) => instance,
+            Err(response) => return response,
+        };
+        let last = request.get(headers::LAST_EVENT_ID);
+        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
+    }
+
+    /// The instance that another request of the session is opening, or what is said
+    /// if it cannot.
+    async fn opened(
+        &self,
+        key: &Key,
+        mut opened: tokio::sync::watch::Receiver<Opened>,
+    ) -> Result<InHand, Response<Body>> {
+        if let Ok(outcome) = opened.wait_for(Option::is_some).await
+            && let Some(Err(error)) = &*outcome
+        {
+            return Err(cannot_open(error));
+        }
+        match self.shared.table.ready(key) {
+            Ready::Here(instance) => Ok(instance),
+            Ready::Opening(_) | Ready::Gone => Err(unknown_session()),
+        }
+    }
+
+    /// The client's headers that the operator lets through to the server.
+    fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
+        match self.shared.config.servers.get(server) {
+            Some(served) if !served.passthrough.is_empty() => {
+                headers::passed_through(&served.passthrough, seam)
+            }
+            _ => HeaderMap::new(),
+        }
+    }
+}
+
+/// What an opening needs of the request that asks for it.
+struct Asked {
+    principal: Principal,
+    handshake: Handshake,
+    params: bytes::Bytes,
+    forwarded: HeaderMap,
+}
+
+impl Endpoint for Host {
+    fn call(
+        &self,
+        server: ServerName,
+        facts: Facts,
+        mut request: Request<Body>,
+    ) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async move { self.answer(server, facts, &mut request).await })
+    }
+
+    fn catalog(
+        &self,
+        server: ServerName,
+        set: u8,
+        session: Option<SessionId>,
+    ) -> BoxFuture<'_, Response<Body>> {
+        Box::pin(async move {
+            let set = ClientSet::from_bits(set);
+            if let Some(session) = session {
+                let instance = self.shared.table.peek(&(session, server));
+                let own = match &instance {
+                    Some(instance) => instance.own_lists().await,
+                    None => None,
+                };
+                return match own {
+                    Some(own) => events::json(own.json.clone()),
+                    None => no_content(),
+                };
+            }
+            match self.shared.discovery.catalog(&self.pool, &server, set).await {
+                Ok(found) => events::json(found.json.clone()),
+                Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
+            }
+        })
+    }
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn malformed(error: &Malformed) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, error.code(), &error.to_string()));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+fn unknown_session() -> Response<Body> {
+    let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
+    Outcome::UnknownSession.write(response.headers_mut());
+    response
+}
+
+fn cannot_open(error: &OpenError) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    Outcome::NotSent.write(response.headers_mut());
+    if let Some(after) = error.retry_after() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
+    }
+    response
+}
+
+fn unreadable(error: &TooLong) -> Response<Body> {
+    match error {
+        TooLong::Limit(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
+        TooLong::Broken(_) => plain(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
+    *response.status_mut() = status;
+    response
+}

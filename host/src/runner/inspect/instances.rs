@@ -1,0 +1,148 @@
+//! What this host's instances are doing, for people who look.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::runner::session::served::Recipe;
+use crate::runner::shared::Shared;
+use crate::runner::shared_process::process::Sharers;
+use crate::runner::stderr::journal::Journal;
+use crate::runner::stderr::tail::Line;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It has not answered `initialize` yet.
+    Starting,
+    Ready,
+    /// It has gone; its session's next message opens it again.
+    Ended,
+}
+
+impl Phase {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// One instance as it is now.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub server: ServerName,
+    /// Whom it works for.
+    pub sessions: Vec<SessionId>,
+    pub phase: Phase,
+    pub transport: &'static str,
+    /// None for a remote server, and until it has started.
+    pub pid: Option<u32>,
+    pub opened_at: UnixMillis,
+    pub last_used: UnixMillis,
+    /// Oldest first.
+    pub stderr: Vec<Line>,
+    /// Of all instances of the server.
+    pub restarts: u64,
+}
+
+/// How much there is of everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Processes of sessions, those that start included. Discovery has its own.
+    pub processes: usize,
+    /// Of each server that has some: its processes, or sessions at a remote one.
+    pub instances: BTreeMap<ServerName, u32>,
+}
+
+/// What one entry of a list is about.
+#[derive(PartialEq, Eq, Hash)]
+enum Subject {
+    Process(*const ()),
+    /// The process that all sessions of a server wait for.
+    Starting(ServerName),
+}
+
+impl Shared {
+    /// Instances that start, run or have just ended; of one server, or of all.
+    #[must_use]
+    pub fn look(&self, server: Option<&ServerName>) -> Vec<Seen> {
+        // Sessions that share a process are one entry.
+        let mut known: HashMap<Subject, usize> = HashMap::new();
+        let mut all: Vec<Seen> = Vec::new();
+        // They are held until the end: a new one must not have an old one's address.
+        let slots = self.table.slots(server);
+        for slot in &slots {
+            let (session, server) = &slot.key;
+            let subject = match &slot.instance {
+                Some(instance) => Some(Subject::Process(instance.behind())),
+                None => self.waits_with_all(server).then(|| Subject::Starting(server.clone())),
+            };
+            if let Some(subject) = subject {
+                let index = *known.entry(subject).or_insert(all.len());
+                if let Some(seen) = all.get_mut(index) {
+                    seen.sessions.push(*session);
+                    seen.opened_at = seen.opened_at.min(slot.opened_at);
+                    seen.last_used = seen.last_used.max(slot.last_used);
+                    continue;
+                }
+            }
+            let instance = slot.instance.as_ref();
+            all.push(Seen {
+                server: server.clone(),
+                sessions: vec![*session],
+                phase: match instance {
+                    None => Phase::Starting,
+                    Some(instance) if instance.is_lost() => Phase::Ended,
+                    Some(_) => Phase::Ready,
+                },
+                transport: instance
+                    .map_or_else(|| self.transport_of(server), |instance| instance.transport()),
+                pid: instance.and_then(|instance| instance.pid()),
+                opened_at: slot.opened_at,
+                last_used: slot.last_used,
+                stderr: instance.map(|instance| instance.stderr()).unwrap_or_default(),
+                restarts: self.means.journal.lost(server),
+            });
+        }
+        // The first stands for all where somebody reads page by page.
+        all.iter_mut().for_each(|seen| seen.sessions.sort_unstable());
+        all
+    }
+
+    /// Whether one process is started for all who open this server.
+    fn waits_with_all(&self, server: &ServerName) -> bool {
+        self.config.servers.get(server).is_some_and(|served| served.sharing.by == Sharers::All)
+    }
+
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let is_remote = |server: &ServerName| {
+            let recipe = self.config.servers.get(server).map(|served| &served.recipe);
+            !matches!(recipe, Some(Recipe::Stdio(_)))
+        };
+        let mut instances = self.table.count(is_remote);
+        let in_use = self.means.starts.caps.in_use();
+        let processes = in_use.iter().map(|(_, count)| count).sum();
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        instances.extend(in_use.into_iter().map(|(server, count)| (server, number(count))));
+        Tally { processes, instances }
+    }
+
+    /// What the children of servers write to stderr.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.means.journal
+    }
+
+    /// The transport that is tried first.
+    fn transport_of(&self, server: &ServerName) -> &'static str {
+        match self.config.servers.get(server).map(|served| &served.recipe) {
+            Some(Recipe::Stdio(_)) => "stdio",
+            Some(Recipe::Http(_) | Recipe::HttpOrSse(_)) => "http",
+            Some(Recipe::Sse(_)) => "sse",
+            Some(Recipe::Broken(_)) | None => "",
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The host part: it runs MCP servers and offers one MCP endpoint for each.
+//!
+//! It routes nothing and merges nothing. What it holds is a table of instances,
+//! one per (session, server):
+//!
+//! ```text
+//! open ──► Opening ──► Ready ──► gone   (closed, idle for too long, or died)
+//!             │
+//!             └──────► failed           (whoever waited is told; the slot is free)
+//! ```
+//!
+//! Where sessions share a process, each has a seat there (`seat.rs`), which is
+//! an instance like any other; the process belongs to a hub (`hub.rs`), and who
+//! gets what (`exchange.rs`) is decided in `switchboard.rs`.
+//!
+//! A message for a slot that is not there is answered `unknown-session`, and the
+//! edge opens it: first use, failover and restart are the same path.
+
+mod admission;
+mod catalog;
+mod channel;
+mod endpoint;
+mod inspect;
+mod process;
+mod remote;
+mod session;
+mod shared;
+mod shared_process;
+mod stderr;
+mod stdio;
+mod upkeep;
+
+pub use crate::protocol::catalog::Discovered;
+pub use admission::backoff::Status;
+pub use admission::caps::Limits;
+pub use catalog::discovery::Discovery;
+pub use endpoint::Host;
+pub use process::child::Children;
+pub use process::program::{Confinement, Program, User};
+#[cfg(not(target_os = "linux"))]
+pub use process::unsupervised::supervise_if_asked;
+pub use shared::{HostConfig, Shared};
+pub use shared_process::process::{Sharers, Sharing};
+
+pub use admission::starts::ServerState;
+pub use channel::pipe::Rules;
+pub use channel::timeout::Timeouts;
+pub use inspect::instances::{Phase, Seen, Tally};
+pub use process::machine::Memory;
+#[cfg(target_os = "linux")]
+pub use process::supervisor::supervise_if_asked;
+pub use process::{machine, usage};
+pub use remote::upstream::Upstream;
+pub use session::recycling::Recycling;
+pub use session::served::{Recipe, START_TIMEOUT, Served};
+pub use session::table::Held;
+pub use stderr::journal::{Journal, Said};
+pub use stderr::tail::Line;

@@ -1,0 +1,96 @@
+//! One server, as the worker sees it that started it: pipes, and the socket of
+//! its reaper.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::{Notify, watch};
+
+use crate::runner::process::program::{Pipes, Program};
+
+use super::keeper::Line;
+use super::protocol::{END, Order, Report};
+
+/// A supervisor may be killed while a server is on its way to it.
+const ATTEMPTS: usize = 3;
+
+/// A server that runs, or did.
+pub struct Running {
+    pub pid: u32,
+    reaper: UnixStream,
+}
+
+impl Running {
+    /// Nothing here blocks: the fork is made by the supervisor.
+    pub async fn start(program: &Program, line: &Line) -> io::Result<(Self, Pipes)> {
+        let order = Order::of(program).encode();
+        for _ in 0..ATTEMPTS {
+            if let Some(started) = attempt(&order, line).await? {
+                return Ok(started);
+            }
+        }
+        Err(io::Error::other("its supervisor has died; the log says why, and another one starts"))
+    }
+
+    /// Ends it when it is told to; resolves when nothing is left of it.
+    pub async fn watch_over(mut self, end: &Notify, told: &watch::Sender<Option<String>>) {
+        let (mut from_reaper, mut to_reaper) = self.reaper.split();
+        let ending = async {
+            end.notified().await;
+            // A reaper that is gone needs no word.
+            let _ = to_reaper.write_all(&[END]).await;
+            std::future::pending().await
+        };
+        let reports = async {
+            let mut bytes = [0; Report::LENGTH];
+            while from_reaper.read_exact(&mut bytes).await.is_ok() {
+                if let Some(Report::Exited(status)) = Report::decode(bytes) {
+                    told.send_replace(Some(ExitStatus::from_raw(status).to_string()));
+                }
+            }
+        };
+        tokio::select! {
+            () = ending => {}
+            () = reports => {}
+        }
+        told.send_if_modified(|told| {
+            let untold = told.is_none();
+            told.get_or_insert_with(|| "its reaper was killed, and it with that".to_owned());
+            untold
+        });
+    }
+}
+
+/// None if supervisor or reaper died before they said anything: then nothing
+/// runs, or not for long.
+async fn attempt(order: &[u8], line: &Line) -> io::Result<Option<(Running, Pipes)>> {
+    let (its_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+    let pipes = Pipes {
+        stdin: ChildStdin::from_std(stdin.into())?,
+        stdout: ChildStdout::from_std(stdout.into())?,
+        stderr: ChildStderr::from_std(stderr.into())?,
+    };
+    let (ours, its) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut reaper = UnixStream::from_std(ours)?;
+    line.send([OwnedFd::from(its), its_stdin, its_stdout, its_stderr]).await?;
+    // If nobody reads this, the report is missing too.
+    let _ = reaper.write_all(order).await;
+    let mut report = [0; Report::LENGTH];
+    if reaper.read_exact(&mut report).await.is_err() {
+        return Ok(None);
+    }
+    match Report::decode(report) {
+        Some(Report::Started(pid)) => Ok(Some((Running { pid, reaper }, pipes))),
+        Some(Report::Refused(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        Some(Report::Exited(_)) | None => Ok(None),
+    }
+}

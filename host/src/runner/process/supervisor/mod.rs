@@ -1,0 +1,201 @@
+//! Nothing that a server starts outlives it, however anybody dies.
+//!
+//! ```text
+//! gateway ──► supervisor ──┬─► reaper ─► server ─► whatever it starts
+//!    │ ▲                   └─► reaper ─► sh ─► npx ─► server
+//!    │ └─ a socket each ─────────┘
+//!    └─── one socket
+//! ```
+//!
+//! - The *supervisor* is this executable started once more, with one thread
+//!   and little memory, so that a fork costs nobody a stalled worker. All it
+//!   does is fork: it takes a server's descriptors and makes them a reaper.
+//! - A *reaper* runs one server. It is a child subreaper: everything the server
+//!   starts stays below it, also what forks twice or calls `setsid`.
+//! - Each reaper has a socket to the gateway for itself. So the supervisor
+//!   relays nothing, parses nothing and cannot be held up; and the worker that
+//!   started a server hears of it directly.
+//!
+//! | killed with -9 | what happens |
+//! |---|---|
+//! | server | its reaper kills what is left below it, and ends |
+//! | reaper | the server dies with its parent; the rest falls to the supervisor, which kills it |
+//! | supervisor | every reaper's pipe closes: each kills what is below it; the gateway starts another supervisor |
+//! | gateway | all sockets close: reapers and supervisor kill what is below them, and end |
+
+mod below;
+mod client;
+mod keeper;
+mod protocol;
+mod reaper;
+mod system;
+
+pub use client::Running;
+pub use keeper::{Line, Supervised};
+
+use std::collections::HashSet;
+use std::io::{IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType, recvmsg, sockopt,
+};
+use rustix::process::{self, Pid, Signal};
+
+use self::protocol::Report;
+use self::reaper::Charge;
+use self::system::{Fork, Signals, wait_for};
+
+/// The whole command line of a supervisor; nobody types it.
+const ARGUMENT: &str = "--supervise-children";
+/// The server's own socket, stdin, stdout and stderr.
+const DESCRIPTORS: usize = 4;
+
+/// Becomes the supervisor if this process was started as one. To be called
+/// first in `main`, before there is a second thread.
+#[must_use]
+pub fn supervise_if_asked() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    if args.next()? != ARGUMENT || args.next().is_some() {
+        return None;
+    }
+    match supervise() {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            // The log's format is the gateway's to know; this is for people.
+            let _ = writeln!(std::io::stderr(), "mooring: supervisor: {error:#}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+struct Supervisor {
+    /// To the gateway. Its end is the gateway's end.
+    socket: OwnedFd,
+    signals: Signals,
+    /// Reapers hold the one end and wait for the other to close.
+    alive: (OwnedFd, OwnedFd),
+    reapers: HashSet<Pid>,
+}
+
+fn supervise() -> anyhow::Result<()> {
+    system::close_all_but_standard_streams();
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).context("its socket")?;
+    if sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
+        anyhow::bail!("{ARGUMENT} is not for people: mooring starts this process itself");
+    }
+    system::empty_standard_input().context("its standard input")?;
+    // Ctrl-C in a terminal is for the gateway, which ends the rest in order.
+    process::setsid().context("a session of its own")?;
+    process::set_child_subreaper(Some(process::getpid())).context("child subreaper")?;
+    let signals = Signals::take_over().context("its signals")?;
+    let alive = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("a pipe")?;
+    let reapers = HashSet::new();
+    let mut supervisor = Supervisor { socket, signals, alive, reapers };
+    while let Some(charge) = supervisor.next_charge() {
+        supervisor = supervisor.fork_reaper(charge)?;
+    }
+    below::kill_all(&supervisor.signals, |_, _| {});
+    Ok(())
+}
+
+impl Supervisor {
+    /// Waits for the next server to start; none if the gateway is gone.
+    fn next_charge(&mut self) -> Option<Charge> {
+        loop {
+            let [spoken, signalled] = wait_for([self.socket.as_fd(), self.signals.fd()], None);
+            if signalled && self.signals.take().child {
+                self.reap();
+            }
+            if spoken {
+                match self.receive() {
+                    Ok(Received::Charge(charge)) => return Some(charge),
+                    Ok(Received::Nothing) => {}
+                    Err(Gone) => return None,
+                }
+            }
+        }
+    }
+
+    /// A reaper ends well when nothing is left below it. If one was killed, what
+    /// was below it is below the supervisor now, and so is what that left.
+    fn reap(&mut self) {
+        let mut strays = false;
+        below::reap(|pid, status| {
+            let is_reaper = self.reapers.remove(&pid);
+            strays |= !is_reaper || status != 0;
+        });
+        if strays {
+            below::signal_all(Signal::KILL, |pid| self.reapers.contains(&pid));
+        }
+    }
+
+    fn receive(&self) -> Result<Received, Gone> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let mut slices = [IoSliceMut::new(&mut byte)];
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let message = match recvmsg(&self.socket, &mut slices, &mut ancillary, flags) {
+            Ok(message) if message.bytes == 0 => return Err(Gone),
+            Ok(message) => message,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                return Ok(Received::Nothing);
+            }
+            Err(_) => return Err(Gone),
+        };
+        if message.flags.contains(ReturnFlags::CTRUNC) {
+            // Too few descriptors are free here. What came is closed, and the
+            // gateway sees that nothing was started.
+            return Ok(Received::Nothing);
+        }
+        let mut descriptors = Vec::with_capacity(DESCRIPTORS);
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                descriptors.extend(rights);
+            }
+        }
+        Ok(match <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) {
+            Ok([control, stdin, stdout, stderr]) => {
+                Received::Charge(Charge { control, pipes: [stdin, stdout, stderr] })
+            }
+            Err(_) => Received::Nothing,
+        })
+    }
+
+    /// Gives the supervisor back; in the new process it never returns.
+    fn fork_reaper(mut self, charge: Charge) -> anyhow::Result<Self> {
+        match system::fork() {
+            Ok(Fork::Parent(reaper)) => {
+                self.reapers.insert(reaper);
+                Ok(self)
+            }
+            Ok(Fork::Child) => {
+                let (supervisor, held) = self.alive;
+                // A reaper that held these would hide an end from the others.
+                drop((self.socket, self.signals, self.reapers, held));
+                reaper::run(charge, supervisor)?;
+                std::process::exit(0);
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+                let mut control = UnixStream::from(charge.control);
+                let _ = control.write_all(&Report::Refused(errno).encode());
+                Ok(self)
+            }
+        }
+    }
+}
+
+enum Received {
+    Charge(Charge),
+    /// A false alarm, or one that could not be taken in.
+    Nothing,
+}
+
+/// The gateway has closed its end.
+struct Gone;

@@ -1,0 +1,219 @@
+//! What the gateway and a reaper say to each other on the child's own socket.
+//!
+//! ```text
+//! gateway ─► reaper   order, then END at most once, then the end of the stream: kill
+//! reaper ─► gateway   Started or Refused, then Exited, then the end of the stream: nothing is left
+//! ```
+//!
+//! Both ends are the same executable, so nothing here has a version.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
+
+use crate::runner::process::program::{Confinement, Program, User, environment};
+
+/// Asks the reaper to end its server gently.
+pub const END: u8 = b'E';
+/// The kernel takes about 2 MiB of arguments and environment; what is longer
+/// is refused by it, and clearly.
+const LONGEST_ORDER: usize = 16 * 1024 * 1024;
+
+/// What a reaper is to run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Order {
+    pub command: OsString,
+    pub args: Vec<OsString>,
+    /// All of it: a reaper adds nothing of its own.
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: Option<PathBuf>,
+    pub confinement: Confinement,
+}
+
+impl Order {
+    pub fn of(program: &Program) -> Self {
+        Self {
+            command: program.command.clone().into(),
+            args: program.args.iter().map(OsString::from).collect(),
+            env: environment(program).into_iter().collect(),
+            cwd: program.cwd.clone(),
+            confinement: program.confinement.clone(),
+        }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(1024);
+        put_text(&mut body, &self.command);
+        put_number(&mut body, self.args.len() as u64);
+        for arg in &self.args {
+            put_text(&mut body, arg);
+        }
+        put_number(&mut body, self.env.len() as u64);
+        for (name, value) in &self.env {
+            put_text(&mut body, name);
+            put_text(&mut body, value);
+        }
+        put_option(&mut body, self.cwd.is_some().then_some(1));
+        put_text(&mut body, self.cwd.as_deref().unwrap_or("".as_ref()).as_os_str());
+        let Confinement { memory, files, processes, cpu_seconds, user } = &self.confinement;
+        for limit in [*memory, *files, *processes, *cpu_seconds] {
+            put_option(&mut body, limit);
+        }
+        put_option(&mut body, user.as_ref().map(|user| user.uid.into()));
+        put_option(&mut body, user.as_ref().map(|user| user.gid.into()));
+        let mut order = Vec::with_capacity(body.len() + 8);
+        put_number(&mut order, body.len() as u64);
+        order.append(&mut body);
+        order
+    }
+
+    pub fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut length = [0; 8];
+        from.read_exact(&mut length)?;
+        let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
+        if length > LONGEST_ORDER {
+            return Err(io::Error::from_raw_os_error(libc::E2BIG));
+        }
+        let mut body = vec![0; length];
+        from.read_exact(&mut body)?;
+        Self::decode(&body).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+    }
+
+    fn decode(mut body: &[u8]) -> Option<Self> {
+        let from = &mut body;
+        let command = text(from)?;
+        let args = (0..number(from)?).map(|_| text(from)).collect::<Option<_>>()?;
+        let env = (0..number(from)?).map(|_| Some((text(from)?, text(from)?)));
+        let env = env.collect::<Option<_>>()?;
+        let (has_cwd, cwd) = (option(from)?.is_some(), text(from)?);
+        let mut next = || option(from);
+        let confinement = Confinement {
+            memory: next()?,
+            files: next()?,
+            processes: next()?,
+            cpu_seconds: next()?,
+            user: match (next()?, next()?) {
+                (Some(uid), Some(gid)) => {
+                    Some(User { uid: uid.try_into().ok()?, gid: gid.try_into().ok()? })
+                }
+                _ => None,
+            },
+        };
+        Some(Self { command, args, env, cwd: has_cwd.then(|| cwd.into()), confinement })
+    }
+}
+
+/// What a reaper tells of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// It runs, with this id.
+    Started(u32),
+    /// It does not; the system's error.
+    Refused(i32),
+    /// It has ended, with this wait status. What it left behind ends now.
+    Exited(i32),
+}
+
+impl Report {
+    pub const LENGTH: usize = 5;
+
+    pub fn encode(self) -> [u8; Self::LENGTH] {
+        let (tag, value) = match self {
+            Self::Started(pid) => (b's', pid.to_le_bytes()),
+            Self::Refused(error) => (b'r', error.to_le_bytes()),
+            Self::Exited(status) => (b'x', status.to_le_bytes()),
+        };
+        let [a, b, c, d] = value;
+        [tag, a, b, c, d]
+    }
+
+    pub fn decode([tag, a, b, c, d]: [u8; Self::LENGTH]) -> Option<Self> {
+        let value = [a, b, c, d];
+        match tag {
+            b's' => Some(Self::Started(u32::from_le_bytes(value))),
+            b'r' => Some(Self::Refused(i32::from_le_bytes(value))),
+            b'x' => Some(Self::Exited(i32::from_le_bytes(value))),
+            _ => None,
+        }
+    }
+}
+
+fn put_number(to: &mut Vec<u8>, number: u64) {
+    to.extend_from_slice(&number.to_le_bytes());
+}
+
+/// No limit and no user has this number.
+fn put_option(to: &mut Vec<u8>, number: Option<u64>) {
+    put_number(to, number.unwrap_or(u64::MAX));
+}
+
+fn put_text(to: &mut Vec<u8>, text: &OsStr) {
+    put_number(to, text.len() as u64);
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn number(from: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = from.split_first_chunk()?;
+    *from = rest;
+    Some(u64::from_le_bytes(*number))
+}
+
+fn option(from: &mut &[u8]) -> Option<Option<u64>> {
+    number(from).map(|number| Some(number).filter(|number| *number != u64::MAX))
+}
+
+fn text(from: &mut &[u8]) -> Option<OsString> {
+    let length = usize::try_from(number(from)?).ok()?;
+    let (text, rest) = from.split_at_checked(length)?;
+    *from = rest;
+    Some(OsString::from_vec(text.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not so")]
+
+    use super::*;
+
+    fn order() -> Order {
+        Order {
+            command: "npx".into(),
+            args: vec!["-y".into(), "".into(), "a b\n".into()],
+            env: vec![("A".into(), OsString::from_vec(vec![0xff, b'='])), ("B".into(), "".into())],
+            cwd: Some("/srv".into()),
+            confinement: Confinement {
+                memory: Some(0),
+                files: None,
+                processes: Some(7),
+                cpu_seconds: Some(u64::MAX - 1),
+                user: Some(User { uid: 1000, gid: 0 }),
+            },
+        }
+    }
+
+    #[test]
+    fn an_order_arrives_as_it_was_sent() {
+        let order = order();
+        assert_eq!(Order::read(&mut order.encode().as_slice()).unwrap(), order);
+        let bare = Order { cwd: None, confinement: Confinement::default(), ..order };
+        assert_eq!(Order::read(&mut bare.encode().as_slice()).unwrap(), bare);
+    }
+
+    #[test]
+    fn an_order_that_breaks_off_is_an_error() {
+        let sent = order().encode();
+        for length in 0..sent.len() {
+            assert!(Order::read(&mut sent.get(..length).unwrap()).is_err());
+            assert_eq!(Order::decode(sent.get(8..length).unwrap_or_default()), None);
+        }
+    }
+
+    #[test]
+    fn reports_arrive_as_they_were_sent() {
+        for report in [Report::Started(1), Report::Refused(libc::ENOENT), Report::Exited(9)] {
+            assert_eq!(Report::decode(report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode(*b"?1234"), None);
+    }
+}

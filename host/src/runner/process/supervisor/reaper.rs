@@ -1,0 +1,208 @@
+//! A reaper: the process between the supervisor and one server.
+//!
+//! ```text
+//! Running ── END ──► Closing ──(2 s)── SIGTERM ──► Terminating ──(2 s)──┐
+//!    │ the server has ended │                          │ all have ended │
+//!    └──────────────────────┴──────────► killing ◄─────┴────────────────┘
+//! ```
+//!
+//! All that the server starts stays below its reaper, a child subreaper, so
+//! `npx`, `sh -c`, background jobs and daemons end with the server. From any
+//! state killing begins at once when the gateway's or the supervisor's end of
+//! a descriptor closes: that happens however they die.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{self, Pid, Resource, Rlimit, Signal};
+
+use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, Confinement};
+
+use super::below::{self, Left};
+use super::protocol::{END, Order, Report};
+use super::system::{PARENT_GONE, Signals, wait_for};
+
+/// What the gateway hands over to start a server.
+pub struct Charge {
+    /// To the gateway, for this server alone.
+    pub control: OwnedFd,
+    /// The server's ends: stdin, stdout, stderr.
+    pub pipes: [OwnedFd; 3],
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Running,
+    /// Its stdin is closed; the time it has to go by itself.
+    Closing(Instant),
+    /// SIGTERM was sent to everybody.
+    Terminating(Instant),
+}
+
+impl Stage {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Closing(until) | Self::Terminating(until) => Some(until),
+        }
+    }
+}
+
+struct Reaper {
+    control: UnixStream,
+    /// Ends when the supervisor does.
+    supervisor: OwnedFd,
+    signals: Signals,
+    /// The server, until it has been reaped.
+    server: Option<Pid>,
+}
+
+/// Runs one server to its end and beyond. Returns when nothing is left of it.
+pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
+    let _ = rustix::thread::set_name(c"mooring-reaper");
+    let own = process::getpid();
+    process::set_child_subreaper(Some(own))?;
+    process::set_parent_process_death_signal(Some(PARENT_GONE))?;
+    let signals = Signals::take_over()?;
+    let mut control = UnixStream::from(charge.control);
+    let order = Order::read(&mut control)?;
+    let server = match start(&order, charge.pipes, own) {
+        Ok(server) => server,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+            return control.write_all(&Report::Refused(errno).encode());
+        }
+    };
+    drop(order);
+    let mut reaper = Reaper { control, supervisor, signals, server: Some(server) };
+    reaper.tell(Report::Started(server.as_raw_nonzero().get().unsigned_abs()));
+    reaper.watch_over();
+    let Reaper { control, signals, server, .. } = &mut reaper;
+    below::kill_all(signals, |pid, status| has_ended(control, server, pid, status));
+    Ok(())
+}
+
+impl Reaper {
+    /// Returns when the time has come to kill what is left, if anything is.
+    fn watch_over(&mut self) {
+        let mut stage = Stage::Running;
+        loop {
+            let timeout =
+                stage.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let fds = [self.control.as_fd(), self.supervisor.as_fd(), self.signals.fd()];
+            let [spoken, supervisor_gone, _] = wait_for(fds, timeout);
+            if supervisor_gone || self.signals.take().parent_gone {
+                return;
+            }
+            let left = self.reap();
+            let wrapper_waits = matches!(stage, Stage::Terminating(_));
+            // A wrapper may die of SIGTERM while the server is still saving.
+            if left == Left::Nobody || (self.server.is_none() && !wrapper_waits) {
+                return;
+            }
+            if spoken {
+                match (self.is_told_to_end(), stage) {
+                    (false, _) => return,
+                    (true, Stage::Running) => stage = Stage::Closing(after(AFTER_EOF)),
+                    (true, _) => {}
+                }
+            }
+            if stage.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                if wrapper_waits {
+                    return;
+                }
+                below::signal_all(Signal::TERM, |_| false);
+                stage = Stage::Terminating(after(AFTER_TERM));
+            }
+        }
+    }
+
+    /// Otherwise the gateway is gone, or wants no more of this server.
+    fn is_told_to_end(&mut self) -> bool {
+        let mut byte = [0];
+        matches!(self.control.read(&mut byte), Ok(1)) && byte == [END]
+    }
+
+    fn reap(&mut self) -> Left {
+        let Self { control, server, .. } = self;
+        below::reap(|pid, status| has_ended(control, server, pid, status))
+    }
+
+    fn tell(&mut self, report: Report) {
+        tell(&mut self.control, report);
+    }
+}
+
+fn has_ended(control: &mut UnixStream, server: &mut Option<Pid>, pid: Pid, status: i32) {
+    if *server == Some(pid) {
+        *server = None;
+        tell(control, Report::Exited(status));
+    }
+}
+
+/// A gateway that is gone needs no report.
+fn tell(control: &mut UnixStream, report: Report) {
+    let _ = control.write_all(&report.encode());
+}
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+fn start(order: &Order, pipes: [OwnedFd; 3], own: Pid) -> io::Result<Pid> {
+    let mut command = Command::new(&order.command);
+    command.args(&order.args).env_clear();
+    command.envs(order.env.iter().map(|(name, value)| (name, value)));
+    if let Some(cwd) = &order.cwd {
+        command.current_dir(cwd);
+    }
+    let [stdin, stdout, stderr] = pipes.map(|pipe| Stdio::from(File::from(pipe)));
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    if let Some(user) = &order.confinement.user {
+        // Other groups of the gateway are dropped with it.
+        command.uid(user.uid).gid(user.gid);
+    }
+    confine(&mut command, order.confinement.clone(), own);
+    // What is no longer held is closed here: the server alone has its pipes.
+    let server = command.spawn()?;
+    Pid::from_raw(server.id().cast_signed()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
+fn confine(command: &mut Command, confinement: Confinement, reaper: Pid) {
+    // SAFETY: a reaper has one thread, so anything is allowed here; these are
+    // plain system calls in any case.
+    unsafe {
+        command.pre_exec(move || {
+            process::setsid()?;
+            for (resource, limit) in limits(&confinement) {
+                let limit = Some(limit);
+                process::setrlimit(resource, Rlimit { current: limit, maximum: limit })?;
+            }
+            // After a change of the user, which would take it back.
+            process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            if process::getppid() != Some(reaper) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+fn limits(confinement: &Confinement) -> impl Iterator<Item = (Resource, u64)> {
+    let Confinement { memory, files, processes, cpu_seconds, .. } = confinement;
+    let limits = [
+        // A dump holds the server's secrets, and nobody looks at it.
+        (Resource::Core, Some(0)),
+        (Resource::Nofile, *files),
+        (Resource::Nproc, *processes),
+        (Resource::Cpu, *cpu_seconds),
+        (Resource::As, *memory),
+    ];
+    limits.into_iter().filter_map(|(resource, limit)| Some((resource, limit?)))
+}

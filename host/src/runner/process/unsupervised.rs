@@ -1,0 +1,115 @@
+//! A server as the gateway's own child, where there is no Linux to supervise
+//! it: a process group, which misses what leaves the group.
+
+use std::io;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::Command;
+use tokio::sync::{Notify, watch};
+
+use super::program::{AFTER_EOF, AFTER_TERM, Confinement, Pipes, Program, environment};
+
+/// There is no supervisor to talk to.
+#[derive(Debug, Clone, Default)]
+pub struct Line;
+
+impl Line {
+    /// # Errors
+    /// None here.
+    pub fn supervise(&self) -> io::Result<Supervised> {
+        Ok(Supervised)
+    }
+}
+
+pub struct Supervised;
+
+impl Supervised {
+    pub async fn end(self) {}
+}
+
+/// This process is never a supervisor here.
+#[must_use]
+pub fn supervise_if_asked() -> Option<std::process::ExitCode> {
+    None
+}
+
+pub struct Running {
+    pub pid: u32,
+    child: tokio::process::Child,
+}
+
+/// Clears the group away on whatever path the child ends.
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        signal_group(self.0, Signal::KILL);
+    }
+}
+
+impl Running {
+    pub async fn start(program: &Program, _: &Line) -> io::Result<(Self, Pipes)> {
+        if program.confinement != Confinement::default() {
+            let text = "\"rlimits\" and \"user\" work on Linux only; take them out";
+            return Err(io::Error::other(text));
+        }
+        let mut child = command(program).spawn()?;
+        let missing = || io::Error::other("it ended at once");
+        let pid = child.id().ok_or_else(missing)?;
+        let pipes = Pipes {
+            stdin: child.stdin.take().ok_or_else(missing)?,
+            stdout: child.stdout.take().ok_or_else(missing)?,
+            stderr: child.stderr.take().ok_or_else(missing)?,
+        };
+        Ok((Self { pid, child }, pipes))
+    }
+
+    /// Ends it when it is told to; resolves when nothing is left of its group.
+    pub async fn watch_over(mut self, end: &Notify, told: &watch::Sender<Option<String>>) {
+        let group = Group(self.pid);
+        let how = tokio::select! {
+            status = self.child.wait() => status,
+            () = end.notified() => finish(&mut self.child, self.pid).await,
+        };
+        drop(group);
+        told.send_replace(Some(match how {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }));
+    }
+}
+
+fn command(program: &Program) -> Command {
+    let mut command = Command::new(&program.command);
+    command.args(&program.args).env_clear().envs(environment(program));
+    if let Some(cwd) = &program.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    command
+}
+
+/// Its stdin is closed already: the handle that held it is gone.
+async fn finish(
+    child: &mut tokio::process::Child,
+    pid: u32,
+) -> io::Result<std::process::ExitStatus> {
+    if let Ok(status) = tokio::time::timeout(AFTER_EOF, child.wait()).await {
+        return status;
+    }
+    signal_group(pid, Signal::TERM);
+    if let Ok(status) = tokio::time::timeout(AFTER_TERM, child.wait()).await {
+        return status;
+    }
+    signal_group(pid, Signal::KILL);
+    child.wait().await
+}
+
+fn signal_group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // An empty group is what we want; there is nothing to do about it.
+        let _ = kill_process_group(pid, signal);
+    }
+}

@@ -1,0 +1,392 @@
+//! An MCP server behind a URL: Streamable HTTP, one upstream session for each
+//! of ours.
+//!
+//! A JSON answer passes as it comes. An event stream is read message by message
+//! into a stream of ours (`pump`), which outlives both the client's connection
+//! and the upstream's. What never passes are the client's credentials: the
+//! upstream gets the configured headers, and of the client's those that the
+//! operator lets through.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use tokio::sync::watch;
+
+use crate::model::ServerName;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::{headers, methods};
+use crate::runner::channel::answer::{InItsPlace, TAKEN_BACK};
+use crate::runner::channel::mailbox::{Asker, Mailbox, Refused};
+use crate::runner::channel::pipe::{LostSignal, Rules};
+use crate::runner::channel::{responses, timeout};
+use crate::seam::{Body, Failure, Outcome, Pool};
+use crate::streams::response::OPEN_AFTER;
+use crate::streams::{Reader, Way, response as events};
+
+use super::call::Call;
+use super::errors;
+use super::reader::{self, Source};
+use super::sending::Head;
+use super::session::Session;
+use super::upstream::Caller;
+
+/// An upstream that is slow to open its own stream does not hold up the client's.
+const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nor do cancellations hold up the good-bye.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nobody waits longer for an upstream's good-bye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An upstream whose `initialize` has been answered.
+pub struct RemoteHttp {
+    session: Arc<Session>,
+}
+
+impl RemoteHttp {
+    /// Takes what the upstream's answer to `initialize` says about the session.
+    #[must_use]
+    pub fn opened(
+        server: ServerName,
+        mut caller: Caller,
+        rules: Rules,
+        session: Option<HeaderValue>,
+        version: &str,
+        primes: bool,
+    ) -> Self {
+        let has_session = session.is_some();
+        if let Some(session) = session {
+            caller.set(headers::SESSION, session);
+        }
+        if let Ok(version) = HeaderValue::from_str(version) {
+            caller.set(headers::PROTOCOL_VERSION, version);
+        }
+        let session = Session {
+            server,
+            rules,
+            caller,
+            has_session,
+            primes,
+            mailbox: Mutex::new(Mailbox::new(rules.kept)),
+            lost: watch::Sender::new(None),
+            list_changes: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
+            is_heard: false.into(),
+            heard: watch::Sender::new(false),
+        };
+        Self { session: Arc::new(session) }
+    }
+
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.session.lost.borrow().is_some()
+    }
+
+    #[must_use]
+    pub fn lost_signal(&self) -> LostSignal {
+        self.session.lost.subscribe()
+    }
+
+    /// Counts the server's list_changed notifications.
+    #[must_use]
+    pub fn list_changes(&self) -> watch::Receiver<u32> {
+        self.session.list_changes.subscribe()
+    }
+
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.is_working() || self.session.mailbox().is_heard()
+    }
+
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.session.mailbox().is_working()
+    }
+
+    /// Whether the upstream is to have this message: answers only to what it asked.
+    #[must_use]
+    pub fn takes(&self, message: &Envelope<'_>) -> bool {
+        message.kind() != Kind::Response || self.session.mailbox().questions.is_answered_by(message)
+    }
+
+    /// Nobody waits for the answer to this request any more.
+    pub fn take_back(&self, pool: &Pool, id: &str) {
+        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
+        if taken {
+            reader::tell(&self.session, pool, timeout::cancelled(id, TAKEN_BACK));
+        }
+    }
+
+    /// Sends messages that came together, as they came; `body` is all of them.
+    pub async fn post(
+        &self,
+        pool: &Pool,
+        body: Bytes,
+        messages: &[&Envelope<'_>],
+        forwarded: &HeaderMap,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let session = &self.session;
+        let is_request = |envelope: &&Envelope<'_>| envelope.kind() == Kind::Request;
+        let requests: Cow<'_, [&Envelope<'_>]> = if messages.iter().all(is_request) {
+            Cow::Borrowed(messages)
+        } else {
+            messages.iter().copied().filter(is_request).collect()
+        };
+        let Some(about) = requests.first().or(messages.first()) else {
+            return responses::accepted();
+        };
+        for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
+            session.mailbox().cancel(message);
+        }
+        let asker = Asker::of(takes_events);
+        if !requests.is_empty() {
+            let admitted = session.mailbox().admits(&requests, session.rules.in_flight, asker);
+            match admitted {
+                Ok(()) => {}
+                Err(Refused::Gone) => return self.forgotten(about),
+                Err(refused) => return responses::refuse(about, refused),
+            }
+        }
+        let mut call = Call::new(session, pool, &requests, asker);
+        let message = session.caller.message(None, body, forwarded);
+        // What is rare below is boxed: this future is made for every call.
+        let response = match call.send(message).await {
+            Head::Came(response) => response,
+            Head::Failed(failure) => {
+                if matches!(failure, Failure::NotSent(_)) {
+                    // The client may try it again.
+                    let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
+                    answers.for_each(|answer| session.mailbox().questions.ask(answer));
+                }
+                return self.unreachable(about, &failure);
+            }
+            Head::Expired(expired) => return self.expired(pool, about, &expired),
+            Head::Late => return Box::pin(self.late(call, about, takes_events)).await,
+        };
+        let status = response.status();
+        if status.is_success() {
+            if requests.is_empty() {
+                return relayed(response);
+            }
+            if status != StatusCode::OK {
+                return self.refused(about, status, b"");
+            }
+            if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+                let source = Source::Stream(response.into_body());
+                return Box::pin(self.stream(call, source, about, takes_events)).await;
+            }
+            if response.body().is_end_stream() {
+                return self.refused(about, status, b"");
+            }
+            if messages.len() == 1 && begins_a_batch(response.body()) {
+                let source = Source::Json(response.into_body());
+                return Box::pin(self.stream(call, source, about, takes_events)).await;
+            }
+            return relayed(response);
+        }
+        let text = Box::pin(errors::text(response)).await;
+        if session.is_forgotten_by(status, &text) && !errors::is_answer(&text, about.id_text()) {
+            session.is_forgotten();
+            return self.forgotten(about);
+        }
+        self.refused(about, status, &text)
+    }
+
+    /// Reads what the upstream sends into a stream of ours, which the client can
+    /// resume: its event stream, or a batch as the answer to one message, which
+    /// clients of later revisions do not take.
+    async fn stream(
+        &self,
+        call: Call<'_>,
+        source: Source,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = match call.adopt() {
+            Ok(stream) => stream,
+            Err(refused) => return self.runs_apart(about, refused),
+        };
+        let reader = stream.read_on();
+        call.read(source, &stream);
+        self.respond(OPEN_AFTER, reader, about, takes_events).await
+    }
+
+    /// No head within the first second: the client gets a stream of ours, that it
+    /// can come back to, while the exchange goes on.
+    async fn late(
+        &self,
+        mut call: Call<'_>,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = match call.adopt() {
+            Ok(stream) => stream,
+            Err(refused) => return self.runs_apart(about, refused),
+        };
+        let reader = stream.read_on();
+        call.go_on(&stream);
+        drop(call);
+        self.respond(Duration::ZERO, reader, about, takes_events).await
+    }
+
+    async fn respond(
+        &self,
+        patience: Duration,
+        reader: Reader,
+        about: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        let stream = Arc::clone(reader.stream());
+        let request = about.id_text().filter(|_| stream.is_of_one());
+        let publish = || {
+            let mut mailbox = self.session.mailbox();
+            mailbox.publish(&stream);
+            mailbox.tag(&stream, request)
+        };
+        let way = self.way();
+        match events::respond_within(patience, reader, takes_events, way, publish).await {
+            Some(response) => response,
+            None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
+        }
+    }
+
+    /// The GET stream. The upstream's own is read into it from now on, where
+    /// there is one.
+    pub async fn listen(
+        &self,
+        pool: &Pool,
+        last_event_id: Option<&HeaderValue>,
+        forwarded: &HeaderMap,
+    ) -> Response<Body> {
+        if !self.session.is_heard.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            tokio::spawn(reader::listen(
+                Arc::downgrade(&self.session),
+                pool.clone(),
+                forwarded.clone(),
+            ));
+        }
+        // A client that has its stream may count on the server having one.
+        let mut heard = self.session.heard.subscribe();
+        let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.wait_for(|heard| *heard)).await;
+        responses::listen(&mut self.session.mailbox(), last_event_id, self.way())
+    }
+
+    /// Ends the upstream's session, calls in flight included; its answers do not
+    /// matter.
+    pub async fn close(&self, pool: &Pool) {
+        let session = &self.session;
+        let ids = session.mailbox().ids();
+        session.closing.send_replace(true);
+        session.mailbox().end("the session has ended");
+        let none = HeaderMap::new();
+        let cancelling = ids.iter().map(|id| {
+            let message = timeout::cancelled(id, "the session has ended");
+            session.caller.post(pool, None, message, &none)
+        });
+        let cancelled = futures_util::future::join_all(cancelling);
+        if tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await.is_err() {
+            tracing::debug!(server = %session.server, "it takes no cancellation");
+        }
+        if !session.has_session {
+            return;
+        }
+        let server = &self.session.server;
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.session.caller.delete(pool)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => tracing::debug!(server = %server, "DELETE upstream: {failure}"),
+            Err(_) => tracing::debug!(server = %server, "DELETE upstream: no answer"),
+        }
+    }
+
+    fn way(&self) -> Way {
+        Way { keep_alive: self.session.rules.keep_alive, primes: self.session.primes }
+    }
+
+    /// Not even the answer's head came in time.
+    fn expired(
+        &self,
+        pool: &Pool,
+        request: &Envelope<'_>,
+        expired: &timeout::Expired,
+    ) -> Response<Body> {
+        let text = format!("server {}: {expired}", self.session.server);
+        tracing::info!("{text}");
+        if let Some(id) = request.id_text() {
+            reader::tell(&self.session, pool, timeout::cancelled(id, &text));
+        }
+        events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
+    }
+
+    /// The upstream has not done what was asked, for want of a session: the edge
+    /// opens another and asks again.
+    fn forgotten(&self, about: &Envelope<'_>) -> Response<Body> {
+        let text = format!("server {} has forgotten the session", self.session.server);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::SESSION, &text));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        Outcome::UnknownSession.write(response.headers_mut());
+        response
+    }
+
+    /// A request that runs already and cannot become one of the session's.
+    fn runs_apart(&self, about: &Envelope<'_>, refused: Refused) -> Response<Body> {
+        let why = match refused {
+            Refused::DuplicateId => "a request with this id is still in flight in this session",
+            Refused::Gone | Refused::TooMany | Refused::AlreadyListening => "the session has ended",
+        };
+        let text = format!("server {}: {why}; this one may have run", self.session.server);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::SERVER_LOST, &text));
+        if refused == Refused::Gone {
+            Outcome::Sent.write(response.headers_mut());
+        }
+        response
+    }
+
+    fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
+        let outcome = match failure {
+            Failure::NotSent(_) => Outcome::NotSent,
+            Failure::Broken(_) => Outcome::Sent,
+        };
+        let text = errors::unreachable(&self.session.server, failure);
+        let mut response =
+            events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));
+        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
+        outcome.write(response.headers_mut());
+        response
+    }
+
+    /// An upstream's own error: as it stands if it is a JSON-RPC answer to this
+    /// request, else in our words.
+    fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
+        if errors::is_answer(text, envelope.id_text()) && !errors::is_about_credentials(status) {
+            return events::json(Bytes::copy_from_slice(text));
+        }
+        let why = errors::refused(&self.session.server, status);
+        let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
+        response.extensions_mut().insert(InItsPlace);
+        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
+        response
+    }
+}
+
+fn begins_a_batch(body: &Body) -> bool {
+    body.beginning().iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// The response with nothing but what a client of ours should see.
+fn relayed(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL]
+        .map(|name| parts.headers.get(&name).cloned().map(|value| (name, value)));
+    // Its room serves once more.
+    parts.headers.clear();
+    for (name, value) in kept.into_iter().flatten() {
+        parts.headers.insert(name, value);
+    }
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Response::from_parts(parts, body)
+}

@@ -1,0 +1,11 @@
+//! Servers on other machines, over Streamable HTTP and HTTP+SSE.
+
+pub mod call;
+pub mod cookies;
+pub mod errors;
+pub mod http;
+pub mod reader;
+pub mod sending;
+pub mod session;
+pub mod sse;
+pub mod upstream;

@@ -1,0 +1,389 @@
+//! Reading an upstream's event streams into ours.
+//!
+//! An upstream may close a stream before the answer has come, and is asked for
+//! the rest then (2025-11-25, basic/transports, "Resumability and Redelivery");
+//! the client notices nothing of it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use tokio::runtime::Handle;
+
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::sse::{Decoder, Event};
+use crate::protocol::{headers, methods};
+use crate::runner::channel::timeout;
+use crate::seam::{Body, Pool, TooLong, Unanswered, collect};
+use crate::streams::{Part, Stream};
+
+use super::errors;
+use super::sending::Sending;
+use super::session::Session;
+
+/// Where an upstream names no time after which to come back.
+const RETRY: Duration = Duration::from_secs(1);
+/// What an upstream asks for is done within reason.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// An upstream that breaks off so often without a word will not answer.
+const MAX_RESUMPTIONS: u32 = 8;
+
+/// Where a stream was left.
+#[derive(Default)]
+struct Place {
+    last_event_id: Option<String>,
+    retry: Option<Duration>,
+    /// Resumptions since the last event.
+    resumptions: u32,
+    /// The upstream has given a stream before.
+    is_there: bool,
+}
+
+impl Place {
+    fn pause(&self) -> Duration {
+        let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
+        // The first time as the upstream says, then with more and more patience.
+        (retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1))).min(LONGEST_RETRY)
+    }
+
+    fn note(&mut self, event: &Event) {
+        self.resumptions = 0;
+        if event.id.is_some() {
+            self.last_event_id.clone_from(&event.id);
+        }
+        if let Some(ms) = event.retry {
+            self.retry = Some(Duration::from_millis(ms));
+        }
+    }
+}
+
+/// Where the answers to requests come from.
+pub enum Source {
+    /// The event stream that the POST was answered with.
+    Stream(Body),
+    /// All of them together.
+    Json(Body),
+    /// The response to the POST, whose head is not here yet.
+    Late(Box<Sending>),
+}
+
+/// What the requests that were not answered are told instead: a code and a text.
+type Instead = (i64, String);
+
+/// Reads the answers to requests, which run since `began`.
+pub async fn answer(
+    session: Arc<Session>,
+    pool: Pool,
+    source: Source,
+    stream: Arc<Stream>,
+    ids: Vec<String>,
+    began: Instant,
+) {
+    let mut closing = session.closing.subscribe();
+    let reading = async {
+        let body = match source {
+            Source::Stream(body) => Some(body),
+            Source::Json(body) => {
+                take_all(&session, &pool, body, &stream).await?;
+                None
+            }
+            Source::Late(sending) => late_head(&session, &pool, sending, &stream, &ids).await?,
+        };
+        match body {
+            Some(body) => read_answers(&session, &pool, body, &stream).await,
+            None => Ok(()),
+        }
+    };
+    let ended = tokio::select! {
+        ended = reading => ended,
+        // Cancelled, or answered otherwise.
+        () = stream.over() => Ok(()),
+        () = watch(&session, &pool, &ids, began) => Ok(()),
+        _ = closing.wait_for(|closing| *closing) => {
+            Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
+        }
+    };
+    if let Err((code, text)) = ended {
+        for id in &ids {
+            session.mailbox().answer_for_server(id, code, &text);
+        }
+    }
+}
+
+/// What a response brings whose head took long: a stream that is to be read, or
+/// the answers themselves.
+async fn late_head(
+    session: &Session,
+    pool: &Pool,
+    sending: Box<Sending>,
+    stream: &Arc<Stream>,
+    ids: &[String],
+) -> Result<Option<Body>, Instead> {
+    let server = &session.server;
+    let response = match sending.await {
+        Ok(response) => response,
+        Err(Unanswered::Stale(_)) => {
+            return Err((code::SERVER_LOST, errors::not_sent(server, "it was closed")));
+        }
+        Err(Unanswered::Failed(failure)) => {
+            return Err((code::SERVER_LOST, errors::unreachable(server, &failure)));
+        }
+    };
+    session.caller.has_come(&response);
+    let status = response.status();
+    if status == StatusCode::OK && is_stream(&response) {
+        return Ok(Some(response.into_body()));
+    }
+    let refused = || (code::INTERNAL, errors::refused(server, status));
+    if status == StatusCode::OK {
+        take_all(session, pool, response.into_body(), stream).await?;
+    } else if !status.is_success() {
+        let text = errors::text(response).await;
+        let is_answer = ids.iter().any(|id| errors::is_answer(&text, Some(id)));
+        if session.is_forgotten_by(status, &text) && !is_answer {
+            session.is_forgotten();
+        } else if is_answer && !errors::is_about_credentials(status) {
+            take(session, pool, stream, text).await;
+        }
+    }
+    if stream.has_ended() { Ok(None) } else { Err(refused()) }
+}
+
+/// Takes a body of JSON, which must have all the answers.
+async fn take_all(
+    session: &Session,
+    pool: &Pool,
+    body: Body,
+    stream: &Arc<Stream>,
+) -> Result<(), Instead> {
+    let server = &session.server;
+    let broken = |error: TooLong| {
+        (code::SERVER_LOST, format!("server {server}: {error}; the call may have run"))
+    };
+    let answer = collect(body, session.rules.line).await.map_err(broken)?;
+    take(session, pool, stream, answer).await;
+    if stream.has_ended() {
+        return Ok(());
+    }
+    Err((code::INTERNAL, errors::refused(server, StatusCode::OK)))
+}
+
+async fn read_answers(
+    session: &Session,
+    pool: &Pool,
+    mut body: Body,
+    stream: &Arc<Stream>,
+) -> Result<(), Instead> {
+    let server = &session.server;
+    let lost =
+        |why: &str| (code::SERVER_LOST, format!("server {server}: {why}; the call may have run"));
+    let mut place = Place::default();
+    loop {
+        read(session, pool, body, stream, &mut place)
+            .await
+            .map_err(|why| (code::SERVER_LOST, format!("server {server}: {why}")))?;
+        if stream.has_ended() {
+            return Ok(());
+        }
+        if place.last_event_id.is_none() {
+            return Err(lost("its stream ended without an answer"));
+        }
+        body = loop {
+            place.resumptions += 1;
+            if place.resumptions > MAX_RESUMPTIONS {
+                return Err(lost("its stream ended without an answer, and could not be resumed"));
+            }
+            tokio::time::sleep(place.pause()).await;
+            if stream.has_ended() {
+                return Ok(());
+            }
+            let last = place.last_event_id.as_deref();
+            match session.caller.get(pool, last, &HeaderMap::new()).await {
+                Ok(response) if is_stream(&response) => break response.into_body(),
+                Ok(response) if response.status().is_client_error() => {
+                    let status = response.status();
+                    return Err(lost(&format!("its stream cannot be resumed ({status})")));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        };
+    }
+}
+
+/// Answers these requests itself if they take longer than they may. Resolves when
+/// none of them is left, and never where there is no limit.
+async fn watch(session: &Session, pool: &Pool, ids: &[String], began: Instant) {
+    let timeouts = session.rules.timeouts;
+    if !timeouts.are_set() {
+        return std::future::pending().await;
+    }
+    let watching = ids.iter().map(|id| async move {
+        let last_progress = || session.mailbox().last_progress(id);
+        let Some(expired) = timeout::expired(timeouts, began, last_progress).await else { return };
+        let text = format!("server {}: {expired}", session.server);
+        if session.mailbox().answer_for_server(id, code::TIMED_OUT, &text) {
+            tracing::info!("{text}");
+            tell(session, pool, timeout::cancelled(id, &text));
+        }
+    });
+    futures_util::future::join_all(watching).await;
+}
+
+/// Reads the upstream's own stream for as long as the session lives.
+pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
+    let mut place = Place::default();
+    loop {
+        let Some(held) = session.upgrade() else { return };
+        let mut closing = held.closing.subscribe();
+        let stream = Arc::clone(held.mailbox().unrelated());
+        let last = place.last_event_id.clone();
+        let reading = async {
+            let answered = held.caller.get(&pool, last.as_deref(), &forwarded).await;
+            held.heard.send_replace(true);
+            match answered {
+                Ok(response) if is_stream(&response) => {
+                    let body = response.into_body();
+                    place.is_there = true;
+                    if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
+                        tracing::warn!(server = %held.server, "its GET stream: {why}");
+                        return false;
+                    }
+                    true
+                }
+                Ok(response) if response.status().is_client_error() => {
+                    // It has no stream of its own, or does not want us to have it; who had
+                    // one may mean the session.
+                    let status = response.status();
+                    if place.is_there && held.is_forgotten_by(status, &errors::text(response).await)
+                    {
+                        held.is_forgotten();
+                    }
+                    false
+                }
+                Ok(_) | Err(_) => true,
+            }
+        };
+        let goes_on = tokio::select! {
+            goes_on = reading => goes_on,
+            _ = closing.wait_for(|closing| *closing) => false,
+        };
+        if !goes_on {
+            return;
+        }
+        drop(held);
+        place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
+        tokio::select! {
+            () = tokio::time::sleep(place.pause()) => {}
+            _ = closing.wait_for(|closing| *closing) => return,
+        }
+    }
+}
+
+fn is_stream(response: &http::Response<Body>) -> bool {
+    response.status().is_success() && headers::is_type(response.headers(), headers::EVENT_STREAM)
+}
+
+/// Reads to the end of one response.
+async fn read(
+    session: &Session,
+    pool: &Pool,
+    mut body: Body,
+    stream: &Arc<Stream>,
+    place: &mut Place,
+) -> Result<(), String> {
+    let mut decoder = Decoder::new(session.rules.line);
+    let mut events = Vec::new();
+    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        let Ok(data) = frame.into_data() else { continue };
+        decoder.feed(&data, |event| events.push(event)).map_err(|error| error.to_string())?;
+        for event in events.drain(..) {
+            place.note(&event);
+            if (event.name.is_empty() || event.name == "message") && !event.data.is_empty() {
+                take(session, pool, stream, event.data.into()).await;
+            }
+        }
+        if stream.has_ended() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn take(session: &Session, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
+    if let Ok(Some(batch)) = jsonrpc::batch(&data) {
+        for message in batch {
+            let message = Bytes::copy_from_slice(message.get().as_bytes());
+            take_one(session, pool, stream, message).await;
+        }
+        return;
+    }
+    take_one(session, pool, stream, data).await;
+}
+
+async fn take_one(session: &Session, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
+    let Ok(envelope) = Envelope::parse(&message) else {
+        tracing::debug!(server = %session.server, bytes = message.len(), "an event that is no message");
+        return;
+    };
+    let part = match envelope.kind() {
+        Kind::Response => {
+            let Some(id) = envelope.id_text() else { return };
+            // An answer may come on any stream of the session; what nobody waits
+            // for is not passed on.
+            let asked = session.mailbox().answered(id);
+            if let Some(asked) = asked {
+                asked.push(message.clone(), Part::Answer).await;
+            }
+            return;
+        }
+        Kind::Request if envelope.method() == methods::PING => {
+            let id = envelope.id_text().unwrap_or("null");
+            tell(session, pool, jsonrpc::result(id, b"{}"));
+            return;
+        }
+        Kind::Request => {
+            session.mailbox().questions.ask(&envelope);
+            Part::Question
+        }
+        Kind::Notification => {
+            session.mailbox().questions.take_back(&envelope);
+            if envelope.method() == methods::PROGRESS {
+                session.mailbox().progressed(&envelope);
+            }
+            if methods::is_list_changed(envelope.method()) {
+                session.list_changes.send_modify(|count| *count += 1);
+            }
+            Part::Notice
+        }
+    };
+    let message = message.clone();
+    let stream = session.mailbox().beside_answers(stream);
+    let unread = if stream.is_without_end() {
+        // A client that does not read its GET stream must not stop this reader.
+        stream.put(message, part)
+    } else {
+        stream.push(message, part).await
+    };
+    for question in unread {
+        let answer = session.mailbox().unread(&question);
+        answer.into_iter().for_each(|answer| tell(session, pool, answer));
+    }
+}
+
+/// Sends something whose fate does not matter.
+pub fn tell(session: &Session, pool: &Pool, message: Bytes) {
+    let (caller, pool) = (session.caller.clone(), pool.clone());
+    let server = session.server.clone();
+    let telling = async move {
+        if let Err(failure) = caller.post(&pool, None, message, &HeaderMap::new()).await {
+            tracing::debug!(server = %server, "{failure}");
+        }
+    };
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(telling);
+    }
+}

@@ -1,0 +1,53 @@
+//! One request that is under way to a Streamable HTTP server, until its response begins.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+
+use crate::protocol::headers;
+use crate::runner::channel::timeout::Expired;
+use crate::seam::{self, Body, Failure, Unanswered};
+
+/// The wait for a response's head, and where it is JSON for the beginning of the
+/// body too: some send their head before they have anything to say.
+pub struct Sending {
+    pub(super) head: seam::Sending,
+    /// The head has come.
+    pub(super) response: Option<Response<Body>>,
+}
+
+/// What became of the first second.
+pub enum Head {
+    Came(Response<Body>),
+    Failed(Failure),
+    /// The server's time for the answer is over.
+    Expired(Expired),
+    /// It is still awaited: [`Call::go_on`].
+    Late,
+}
+
+impl Future for Sending {
+    type Output = Result<Response<Body>, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = match self.response.take() {
+            Some(response) => response,
+            None => ready!(Pin::new(&mut self.head).poll(cx))?,
+        };
+        if headers::is_type(response.headers(), headers::JSON) {
+            match response.body_mut().poll_begun(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    let failure = Failure::Broken(error.to_string());
+                    return Poll::Ready(Err(Unanswered::Failed(failure)));
+                }
+                Poll::Pending => {
+                    self.response = Some(response);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(response))
+    }
+}

@@ -1,0 +1,50 @@
+//! What is known of the session at a Streamable HTTP server.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::StatusCode;
+use tokio::sync::watch;
+
+use crate::model::ServerName;
+use crate::runner::channel::mailbox::Mailbox;
+use crate::runner::channel::pipe::Rules;
+
+use super::errors;
+use super::upstream::Caller;
+
+/// What the session's tasks share.
+pub struct Session {
+    pub server: ServerName,
+    pub rules: Rules,
+    pub caller: Caller,
+    /// Whether the upstream has given the session an id; some have none.
+    pub(super) has_session: bool,
+    pub(super) primes: bool,
+    pub(super) mailbox: Mutex<Mailbox>,
+    pub(super) lost: watch::Sender<Option<Arc<str>>>,
+    pub list_changes: watch::Sender<u32>,
+    pub closing: watch::Sender<bool>,
+    pub(super) is_heard: std::sync::atomic::AtomicBool,
+    /// Becomes true when the upstream's own stream is read, or found missing.
+    pub heard: watch::Sender<bool>,
+}
+
+impl Session {
+    pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The upstream has no such session any more: what it was to answer is answered
+    /// here, and who listens learns that there is nothing more to hear.
+    pub fn is_forgotten(&self) {
+        let text = format!("server {} has forgotten the session", self.server);
+        self.mailbox().end(&text);
+        self.lost.send_replace(Some(text.into()));
+        self.closing.send_replace(true);
+    }
+
+    /// Whether a response says so.
+    pub fn is_forgotten_by(&self, status: StatusCode, text: &[u8]) -> bool {
+        self.has_session && errors::is_lost(status, text)
+    }
+}

@@ -1,0 +1,242 @@
+//! An MCP server behind HTTP+SSE, the transport of 2024-11-05: one stream of
+//! events towards us, and an endpoint it names for what we post
+//! (2024-11-05, basic/transports, "HTTP with SSE").
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http_body::Body as _;
+use tokio::sync::watch;
+
+use crate::model::ServerName;
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{Envelope, Kind, code};
+use crate::protocol::sse::Decoder;
+use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
+use crate::runner::channel::queue::Outbox;
+use crate::runner::channel::sink::Taker;
+use crate::seam::{Body, Pool, collect};
+
+use super::upstream::{Caller, Upstream, path_of};
+
+/// A server that opens its stream names its endpoint at once.
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Servers answer a post before they have done what it asks for; one of the
+/// common ones never answers for a session that it has forgotten.
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a refusal may say.
+const ERROR_BODY: usize = 64 * 1024;
+
+pub struct RemoteSse {
+    pipe: Arc<Pipe>,
+    closing: watch::Sender<bool>,
+}
+
+impl RemoteSse {
+    /// Opens the stream and waits for the endpoint.
+    ///
+    /// # Errors
+    /// Why there is no session.
+    pub async fn start(
+        server: &ServerName,
+        upstream: &Upstream,
+        rules: Rules,
+        pool: &Pool,
+        forwarded: HeaderMap,
+    ) -> Result<Self, String> {
+        let caller = Arc::new(Caller::new(upstream.clone()));
+        let opening = open(&caller, pool, &forwarded, rules.line);
+        let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
+        let (events, endpoint) = opened.map_err(|_| "it names no endpoint".to_owned())??;
+        let (pipe, outbox) = Pipe::new(server, rules);
+        let closing = watch::Sender::new(false);
+        tokio::spawn(read(Arc::clone(&pipe), events, closing.subscribe()));
+        let posting = Posting { pipe: Arc::clone(&pipe), caller, endpoint, pool: pool.clone() };
+        tokio::spawn(posting.write(outbox, forwarded, closing.subscribe()));
+        Ok(Self { pipe, closing })
+    }
+
+    #[must_use]
+    pub fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    #[must_use]
+    pub fn lost_signal(&self) -> LostSignal {
+        self.pipe.lost_signal()
+    }
+
+    pub async fn post(
+        &self,
+        message: Bytes,
+        envelope: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        self.pipe.post(message, envelope, takes_events).await
+    }
+
+    pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
+        self.pipe.listen(last_event_id)
+    }
+
+    /// Ends the stream, which is the session's end at the server.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// The stream's body and what was decoded of it.
+struct Events {
+    body: Body,
+    decoder: Decoder,
+    ready: std::collections::VecDeque<(String, Bytes)>,
+}
+
+impl Events {
+    /// The next event's name and data; none when the stream has ended.
+    async fn next(&mut self) -> Option<(String, Bytes)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let frame = std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
+            let Ok(data) = frame.ok()?.into_data() else { continue };
+            let ready = &mut self.ready;
+            let fed = self.decoder.feed(&data, |event| {
+                ready.push_back((event.name, event.data.into()));
+            });
+            fed.ok()?;
+        }
+    }
+}
+
+async fn open(
+    caller: &Caller,
+    pool: &Pool,
+    forwarded: &HeaderMap,
+    limit: usize,
+) -> Result<(Events, Uri), String> {
+    let response =
+        caller.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
+    let status = response.status();
+    if !status.is_success() || !headers::is_type(response.headers(), headers::EVENT_STREAM) {
+        return Err(format!("GET answers {status} and no event stream"));
+    }
+    let body = response.into_body();
+    let mut events = Events { body, decoder: Decoder::new(limit), ready: [].into() };
+    while let Some((name, data)) = events.next().await {
+        if name == "endpoint" {
+            let text = String::from_utf8_lossy(&data);
+            let endpoint = endpoint(&caller.upstream().uri, text.trim())?;
+            return Ok((events, endpoint));
+        }
+    }
+    Err("its stream ended before it named an endpoint".to_owned())
+}
+
+/// The endpoint's path and query. It must be where the stream is: who speaks for
+/// one origin does not direct us to another.
+fn endpoint(base: &Uri, text: &str) -> Result<Uri, String> {
+    let base = url::Url::parse(&base.to_string()).map_err(|error| error.to_string())?;
+    let joined = base.join(text).map_err(|error| format!("a senseless endpoint: {error}"))?;
+    if joined.origin() != base.origin() {
+        return Err(format!(
+            "its endpoint is at another origin, {}",
+            joined.origin().ascii_serialization()
+        ));
+    }
+    let uri: Uri = joined.as_str().parse().map_err(|_| "a senseless endpoint".to_owned())?;
+    Ok(path_of(&uri))
+}
+
+async fn read(pipe: Arc<Pipe>, mut events: Events, mut closing: watch::Receiver<bool>) {
+    let how = loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = closing.wait_for(|closing| *closing) => break "closed",
+        };
+        match event {
+            Some((name, data)) if name.is_empty() || name == "message" => pipe.take(data).await,
+            Some(_) => {}
+            None => break "its stream ended",
+        }
+    };
+    pipe.end();
+    pipe.is_lost_because(how);
+}
+
+struct Posting {
+    pipe: Arc<Pipe>,
+    caller: Arc<Caller>,
+    endpoint: Uri,
+    pool: Pool,
+}
+
+impl Posting {
+    /// Posts one message after the other, so that none overtakes another.
+    async fn write(
+        self,
+        mut outbox: Outbox,
+        forwarded: HeaderMap,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        let mut lost = self.pipe.lost_signal();
+        loop {
+            let message = tokio::select! {
+                message = outbox.recv() => message,
+                _ = closing.wait_for(|closing| *closing) => return,
+                _ = lost.wait_for(Option::is_some) => return,
+            };
+            let Some((message, _room)) = message else { return };
+            if let Err(why) = self.post(message.clone(), &forwarded).await {
+                tracing::debug!(server = %self.pipe.server, "{why}");
+                let text = format!("server {} {why}", self.pipe.server);
+                if let Ok(envelope) = Envelope::parse(&message)
+                    && envelope.kind() == Kind::Request
+                    && let Some(id) = envelope.id_text()
+                {
+                    self.pipe.answer_for_server(id, code::SERVER_LOST, &text);
+                }
+            }
+        }
+    }
+
+    async fn post(&self, message: Bytes, forwarded: &HeaderMap) -> Result<(), String> {
+        let post = self.caller.post(&self.pool, Some(&self.endpoint), message, forwarded);
+        let response = tokio::time::timeout(POST_TIMEOUT, post)
+            .await
+            .map_err(|_| "did not take the message in time; it may have run".to_owned())?
+            .map_err(|failure| format!("cannot be reached: {failure}"))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let text = collect(response.into_body(), ERROR_BODY).await.unwrap_or_default();
+        if status == StatusCode::NOT_FOUND {
+            self.pipe.end();
+            self.pipe.is_lost_because("it has forgotten the session");
+        }
+        let text: String = String::from_utf8_lossy(&text).chars().take(300).collect();
+        Err(format!("refuses the message: {status} {text}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_place_at_the_streams_own_origin() {
+        let base: Uri = "http://example.com:81/a/sse?x=1".parse().unwrap();
+        let at = |text: &str| endpoint(&base, text).map(|uri| uri.to_string());
+        assert_eq!(at("/messages?sessionId=1").unwrap(), "/messages?sessionId=1");
+        assert_eq!(at("messages/?session_id=ab").unwrap(), "/a/messages/?session_id=ab");
+        assert_eq!(at("http://example.com:81/m?s=2").unwrap(), "/m?s=2");
+        assert!(at("http://example.org:81/m").is_err());
+        assert!(at("http://example.com/m").is_err());
+        assert!(at("//example.org/m").is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! What is said about sessions that cannot be opened. Clients try again and again,
+//! by hundreds: the first of a kind is said, and the others are counted.
+
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::ServerName;
+use crate::runner::admission::open_error::OpenError;
+
+use super::table::Key;
+
+/// Between two lines about one server for one kind of reason.
+const PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub struct Complaints(Mutex<HashMap<(ServerName, Discriminant<OpenError>), Last>>);
+
+struct Last {
+    said: Instant,
+    /// Since then.
+    unsaid: u64,
+}
+
+impl Complaints {
+    pub fn say(&self, (session, server): &Key, error: &OpenError) {
+        let Some(unsaid) = self.due(server, error, Instant::now()) else {
+            tracing::debug!(session = %session.short(), server = %server, "{error}");
+            return;
+        };
+        match unsaid {
+            0 => tracing::warn!(session = %session.short(), server = %server, "{error}"),
+            _ => tracing::warn!(
+                session = %session.short(), server = %server,
+                "{error} (and {unsaid} times since this was last said)"
+            ),
+        }
+    }
+
+    /// How many were left out before this one, if it is to be said.
+    fn due(&self, server: &ServerName, error: &OpenError, now: Instant) -> Option<u64> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = all.get_mut(&(server.clone(), discriminant(error))) else {
+            all.insert((server.clone(), discriminant(error)), Last { said: now, unsaid: 0 });
+            return Some(0);
+        };
+        if now.duration_since(last.said) < PAUSE {
+            last.unsaid += 1;
+            return None;
+        }
+        last.said = now;
+        Some(std::mem::take(&mut last.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_kind_is_said_and_the_others_are_counted() {
+        let [server, other] = ["s", "t"].map(|name| ServerName::parse(name).unwrap());
+        let failed =
+            |reason: &str| OpenError::Start { server: server.clone(), reason: reason.into() };
+        let silent = OpenError::Silent { server: server.clone(), patience: PAUSE };
+        let (complaints, now) = (Complaints::default(), Instant::now());
+        assert_eq!(complaints.due(&server, &failed("one"), now), Some(0));
+        for reason in ["one", "two", "three"] {
+            assert_eq!(complaints.due(&server, &failed(reason), now), None);
+        }
+        assert_eq!(complaints.due(&server, &silent, now), Some(0));
+        assert_eq!(complaints.due(&other, &failed("one"), now), Some(0));
+        assert_eq!(complaints.due(&server, &failed("four"), now + PAUSE), Some(3));
+        assert_eq!(complaints.due(&server, &failed("five"), now + 2 * PAUSE), Some(0));
+    }
+}

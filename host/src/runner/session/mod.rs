@@ -1,0 +1,11 @@
+//! The instance of a server that a session uses: opened, kept in the table, replaced.
+
+pub mod complaints;
+pub mod instance;
+pub mod launch;
+pub mod means;
+pub mod open;
+pub mod recycling;
+pub mod served;
+pub mod settings_note;
+pub mod table;

@@ -1,0 +1,275 @@
+//! Opening a session at a server: the transport it speaks, and its answer to
+//! `initialize`.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::model::{Principal, ServerName, SessionId};
+use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::version::Version;
+use crate::protocol::{headers, methods};
+use crate::runner::admission::open_error::OpenError;
+use crate::runner::channel::answer::{self, CallError, OWN_ID};
+use crate::runner::channel::pipe::Rules;
+use crate::runner::process::program::Program;
+use crate::runner::remote::http::RemoteHttp;
+use crate::runner::remote::sse::RemoteSse;
+use crate::runner::remote::upstream::{Caller, Upstream};
+use crate::runner::shared_process::process::{Beginning, HubKey, Sharers, Sharing};
+use crate::seam::{Handshake, Pool};
+
+use super::instance::{Instance, Transport};
+use super::launch::Launch;
+use super::means::Means;
+use super::served::{Recipe, Served};
+
+/// How a session begins at a server.
+pub struct Opening<'a> {
+    /// The client's `initialize` parameters.
+    pub params: &'a [u8],
+    pub handshake: Handshake,
+    pub forwarded: &'a HeaderMap,
+    /// Whose session it is; none if it is the gateway's own.
+    pub owner: Option<(SessionId, &'a Principal)>,
+}
+
+/// Starts the server and opens its session with the client's parameters.
+///
+/// # Errors
+/// Why there is no session; what is to be done about it is in [`OpenError`].
+pub async fn open(
+    server: &ServerName,
+    served: &Served,
+    opening: Opening<'_>,
+    pool: &Pool,
+    means: &Means,
+) -> Result<Instance, OpenError> {
+    let open = Start { server, served, opening, pool, means }.run();
+    if let Recipe::Stdio(_) = served.recipe {
+        // Its patience begins with its turn.
+        return open.await;
+    }
+    let patience = served.start_timeout;
+    match tokio::time::timeout(patience, open).await {
+        Ok(opened) => opened,
+        Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
+    }
+}
+
+/// One start of one server.
+struct Start<'a> {
+    server: &'a ServerName,
+    served: &'a Served,
+    opening: Opening<'a>,
+    pool: &'a Pool,
+    means: &'a Means,
+}
+
+impl Start<'_> {
+    async fn run(self) -> Result<Instance, OpenError> {
+        let params = String::from_utf8_lossy(self.opening.params);
+        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
+        let (transport, result) = match &self.served.recipe {
+            Recipe::Broken(reason) => {
+                let (server, reason) = (self.server.clone(), reason.clone());
+                return Err(OpenError::Misconfigured { server, reason });
+            }
+            Recipe::Stdio(program) => match self.seat(program).await? {
+                Some(opened) => opened,
+                None => self.stdio(program, message).await?,
+            },
+            Recipe::Sse(upstream) => self.sse(upstream, message).await?,
+            Recipe::Http(upstream) => match self.http(upstream, message).await? {
+                Ok(opened) => opened,
+                Err((_, error)) => return Err(self.refused(error)),
+            },
+            Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
+        };
+        let client_set = serde_json::from_slice::<Params<'_>>(self.opening.params)
+            .ok()
+            // A shared process was told of no capabilities.
+            .filter(|_| !matches!(transport, Transport::Seat(_)))
+            .map(|params| ClientSet::of(params.capabilities))
+            .unwrap_or_default();
+        let version = Version::parse(&version_of(&result));
+        let instance = Instance::new(transport, result, client_set, version);
+        if self.opening.handshake == Handshake::Host {
+            let message = jsonrpc::notification(methods::INITIALIZED);
+            if let Ok(envelope) = Envelope::parse(&message) {
+                let forwarded = self.opening.forwarded;
+                instance.post(message.clone(), &envelope, true, self.pool, forwarded).await;
+            }
+        }
+        Ok(instance)
+    }
+
+    /// A seat at a shared process. None if it is not to be shared. The gateway's own
+    /// session sits at one that runs, and has its own process otherwise, since who
+    /// starts one also serves its pipes.
+    async fn seat(&self, program: &Program) -> Result<Option<(Transport, Bytes)>, OpenError> {
+        let Sharing { by, idle } = self.served.sharing;
+        let of = match (by, self.opening.owner) {
+            (Sharers::All, _) => None,
+            (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
+            (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
+        };
+        let key: HubKey = (self.server.clone(), of);
+        let hubs = &self.means.hubs;
+        let (seat, result) = match self.opening.owner {
+            Some((session, principal)) => {
+                let Means { rules, children, starts, journal, .. } = self.means;
+                let with = Beginning {
+                    program: program.clone(),
+                    rules: *rules,
+                    children: children.clone(),
+                    starts: Arc::clone(starts),
+                    journal: journal.clone(),
+                    principal: Some(principal.clone()),
+                    patience: self.served.start_timeout,
+                    idle,
+                };
+                hubs.seat(&key, session, self.rules(), with).await?
+            }
+            None => match hubs.seat_if_running(&key, self.rules()) {
+                Some(taken) => taken,
+                None => return Ok(None),
+            },
+        };
+        let params = serde_json::from_slice::<Params<'_>>(self.opening.params);
+        let requested = params.map(|params| params.protocol_version).unwrap_or_default();
+        let result = initialize::result_for(&result, &requested);
+        seat.pipe().may_prime(primes(&result));
+        Ok(Some((Transport::Seat(seat), result)))
+    }
+
+    async fn stdio(
+        &self,
+        program: &Program,
+        message: Bytes,
+    ) -> Result<(Transport, Bytes), OpenError> {
+        let launch = Launch {
+            server: self.server,
+            served: self.served,
+            program,
+            rules: self.rules(),
+            means: self.means,
+            principal: self.opening.owner.map(|(_, principal)| principal),
+        };
+        let (stdio, result) = launch.run(&message).await?;
+        stdio.pipe().may_prime(primes(&result));
+        Ok((Transport::Stdio(stdio), result))
+    }
+
+    async fn sse(
+        &self,
+        upstream: &Upstream,
+        message: Bytes,
+    ) -> Result<(Transport, Bytes), OpenError> {
+        let forwarded = self.opening.forwarded.clone();
+        let remote = RemoteSse::start(self.server, upstream, self.rules(), self.pool, forwarded)
+            .await
+            .map_err(|why| self.failed(why))?;
+        let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
+        let response = remote.post(message.clone(), &envelope, true).await;
+        let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
+        remote.pipe().may_prime(primes(&result));
+        Ok((Transport::Sse(remote), result))
+    }
+
+    /// The inner error is one by which the server perhaps says that it does not
+    /// speak this transport.
+    async fn http(
+        &self,
+        upstream: &Upstream,
+        message: Bytes,
+    ) -> Result<Result<(Transport, Bytes), (StatusCode, CallError)>, OpenError> {
+        let mut caller = Caller::new(upstream.clone());
+        if !self.served.passthrough.is_empty() {
+            caller.passes_headers();
+        }
+        let sent = caller.post(self.pool, None, message, self.opening.forwarded).await;
+        let response = sent.map_err(|failure| self.failed(failure.to_string()))?;
+        let status = response.status();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let why = format!("it refuses the gateway's credentials ({status}); check \"headers\"");
+            return Err(self.failed(why));
+        }
+        let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
+        let result = match answer::result_of(response).await {
+            Ok(result) => result,
+            Err(error) if is_another_transport(status) => return Ok(Err((status, error))),
+            Err(error) => return Err(self.refused(error)),
+        };
+        let version = version_of(&result);
+        let (server, rules) = (self.server.clone(), self.rules());
+        let remote = RemoteHttp::opened(server, caller, rules, session, &version, primes(&result));
+        Ok(Ok((Transport::Http(Box::new(remote)), result)))
+    }
+
+    /// Streamable HTTP, and where the server does not speak it, HTTP+SSE
+    /// (2025-11-25, basic/transports, "Backwards Compatibility").
+    async fn either(
+        &self,
+        upstream: &Upstream,
+        message: Bytes,
+    ) -> Result<(Transport, Bytes), OpenError> {
+        let known = &self.means.old_transport;
+        let is_old = known.lock().unwrap_or_else(PoisonError::into_inner).contains(self.server);
+        if is_old && let Ok(opened) = self.sse(upstream, message.clone()).await {
+            return Ok(opened);
+        }
+        let status = match self.http(upstream, message.clone()).await? {
+            Ok(opened) => return Ok(opened),
+            Err((status, _)) => status,
+        };
+        let opened = self.sse(upstream, message).await.map_err(|error| match error {
+            OpenError::Start { reason, .. } => self.failed(format!(
+                "it speaks neither Streamable HTTP (initialize answers {status}) nor HTTP+SSE \
+                 ({reason})"
+            )),
+            other => other,
+        })?;
+        tracing::info!(server = %self.server, "speaks HTTP+SSE; set its \"type\" to \"sse\" to save the first try");
+        known.lock().unwrap_or_else(PoisonError::into_inner).insert(self.server.clone());
+        Ok(opened)
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { timeouts: self.served.timeouts, ..self.means.rules }
+    }
+
+    fn failed(&self, reason: String) -> OpenError {
+        OpenError::Start { server: self.server.clone(), reason }
+    }
+
+    fn refused(&self, error: CallError) -> OpenError {
+        match error {
+            CallError::Refused(reason, _) => {
+                OpenError::Refused { server: self.server.clone(), reason }
+            }
+            other => self.failed(other.to_string()),
+        }
+    }
+}
+
+/// What servers of the older transport answer to a POST where they have a stream.
+fn is_another_transport(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+    )
+}
+
+/// Events without data are understood from 2025-11-25 on; older clients choke.
+fn primes(result: &[u8]) -> bool {
+    Version::parse(&version_of(result)).is_some_and(|version| version >= Version::V2025_11_25)
+}
+
+fn version_of(result: &[u8]) -> String {
+    serde_json::from_slice::<Outcome<'_>>(result)
+        .map(|outcome| outcome.protocol_version.into_owned())
+        .unwrap_or_default()
+}

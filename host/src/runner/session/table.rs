@@ -1,0 +1,403 @@
+//! The instances of this host, by session and server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::runner::admission::open_error::OpenError;
+
+use super::instance::Instance;
+
+/// For a message that was announced: a large body of a client with a slow line.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+pub type Key = (SessionId, ServerName);
+pub type Opened = Option<Result<Arc<Instance>, OpenError>>;
+
+/// A session that this host holds for a server: what a coordinator is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub session: SessionId,
+    pub server: ServerName,
+    pub opened_at: UnixMillis,
+    /// What the client has set, as far as it concerns this server.
+    pub level: Option<String>,
+    pub subscriptions: Vec<String>,
+}
+
+struct Slot {
+    opened: watch::Receiver<Opened>,
+    opened_at: UnixMillis,
+    last_used: Instant,
+    /// When the edge has asked whether it is open, to send something that cannot be
+    /// sent twice; that has not come yet.
+    awaited: Option<Instant>,
+    /// Held by everyone who is about to use the instance.
+    in_hand: Arc<()>,
+}
+
+impl Slot {
+    /// Nobody is about to use it, and no call is under way.
+    fn is_quiet(&self, instance: &Instance) -> bool {
+        Arc::strong_count(&self.in_hand) == 1
+            && !instance.is_working()
+            && self.awaited.is_none_or(|since| since.elapsed() > ARRIVAL)
+    }
+}
+
+/// An instance that is not taken away while this is held, unless it is closed.
+pub struct InHand {
+    instance: Arc<Instance>,
+    _mark: Arc<()>,
+}
+
+impl std::ops::Deref for InHand {
+    type Target = Arc<Instance>;
+
+    fn deref(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+}
+
+/// What somebody finds who is about to use an instance.
+pub enum Ready {
+    Here(InHand),
+    /// Somebody else's opening: it may be waited for.
+    Opening(watch::Receiver<Opened>),
+    Gone,
+}
+
+/// A slot as it is, for who looks: without an instance while it is opened.
+pub struct Glimpse {
+    pub key: Key,
+    pub instance: Option<Arc<Instance>>,
+    pub opened_at: UnixMillis,
+    pub last_used: UnixMillis,
+}
+
+/// Whoever finds no slot opens it; whoever finds one waits for that opening.
+pub enum Entry {
+    Opening(watch::Sender<Opened>),
+    Wait(watch::Receiver<Opened>),
+}
+
+#[derive(Default)]
+pub struct Table {
+    slots: Mutex<HashMap<Key, Slot>>,
+}
+
+impl Table {
+    /// The instance, if there is one that still lives or is being opened.
+    pub fn ready(&self, key: &Key) -> Ready {
+        self.locked(|slots| {
+            let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
+            slot.last_used = Instant::now();
+            slot.awaited = None;
+            match Look::at(&slot.opened) {
+                Look::Ready(instance) if !instance.is_lost() => {
+                    Ready::Here(InHand { instance, _mark: Arc::clone(&slot.in_hand) })
+                }
+                Look::Opening => Ready::Opening(slot.opened.clone()),
+                Look::Ready(_) | Look::Failed | Look::Abandoned => Ready::Gone,
+            }
+        })
+    }
+
+    /// Every instance that is ready.
+    pub fn all_ready(&self) -> Vec<(Key, Arc<Instance>)> {
+        self.locked(|slots| {
+            let ready = slots.iter().filter_map(|(key, slot)| match &*slot.opened.borrow() {
+                Some(Ok(instance)) if !instance.is_lost() => {
+                    Some((key.clone(), Arc::clone(instance)))
+                }
+                _ => None,
+            });
+            ready.collect()
+        })
+    }
+
+    /// Takes this very instance away if there is a reason to, which may depend on
+    /// whether it is quiet.
+    pub fn take_if<T>(
+        &self,
+        key: &Key,
+        instance: &Arc<Instance>,
+        reason: impl FnOnce(bool) -> Option<T>,
+    ) -> Option<T> {
+        self.locked(|slots| {
+            let slot = slots.get(key)?;
+            let same =
+                matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance));
+            let reason = reason(slot.is_quiet(instance)).filter(|_| same)?;
+            slots.remove(key);
+            Some(reason)
+        })
+    }
+
+    /// The same without counting as use.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Instance>> {
+        self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
+            Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
+            _ => None,
+        })
+    }
+
+    /// The place of a key: to be opened by the caller, or being opened already.
+    pub fn enter(&self, key: &Key) -> Entry {
+        self.locked(|slots| {
+            if let Some(slot) = slots.get_mut(key) {
+                let usable = match Look::at(&slot.opened) {
+                    Look::Opening => true,
+                    Look::Ready(instance) => !instance.is_lost(),
+                    Look::Failed | Look::Abandoned => false,
+                };
+                if usable {
+                    slot.awaited = Some(Instant::now());
+                    return Entry::Wait(slot.opened.clone());
+                }
+            }
+            let (sender, opened) = watch::channel(None);
+            let slot = Slot {
+                opened,
+                opened_at: UnixMillis::now(),
+                last_used: Instant::now(),
+                awaited: None,
+                in_hand: Arc::default(),
+            };
+            slots.insert(key.clone(), slot);
+            Entry::Opening(sender)
+        })
+    }
+
+    pub fn remove(&self, key: &Key) -> Option<Arc<Instance>> {
+        self.locked(|slots| slots.remove(key)).and_then(instance_of)
+    }
+
+    /// Takes the slot away only if it still holds this very instance; says whether
+    /// it did.
+    pub fn remove_if(&self, key: &Key, instance: &Arc<Instance>) -> bool {
+        self.locked(|slots| {
+            let same = slots.get(key).is_some_and(|slot| {
+                matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
+            });
+            same && slots.remove(key).is_some()
+        })
+    }
+
+    /// Takes away what was not used for so long, and failed openings. A server
+    /// with a time of its own is not kept by a client that only listens, unless
+    /// that waits for updates of resources.
+    pub fn take_idle(
+        &self,
+        own: impl Fn(&ServerName) -> Option<Duration>,
+        default: Duration,
+    ) -> Vec<(Key, Arc<Instance>)> {
+        let now = Instant::now();
+        self.locked(|slots| {
+            let mut stale: Vec<Key> = Vec::new();
+            for (key, slot) in slots.iter_mut() {
+                let own = own(&key.1);
+                let is_used = match Look::at(&slot.opened) {
+                    Look::Opening => true,
+                    Look::Failed | Look::Abandoned => {
+                        stale.push(key.clone());
+                        continue;
+                    }
+                    Look::Ready(instance) => {
+                        let counts = own.is_none() || instance.is_subscribed();
+                        !slot.is_quiet(&instance) || (counts && instance.is_busy())
+                    }
+                };
+                if is_used {
+                    slot.last_used = now;
+                } else if now.duration_since(slot.last_used) > own.unwrap_or(default) {
+                    stale.push(key.clone());
+                }
+            }
+            let taken = stale.into_iter().filter_map(|key| {
+                let instance = instance_of(slots.remove(&key)?)?;
+                Some((key, instance))
+            });
+            taken.collect()
+        })
+    }
+
+    pub fn take_all(&self) -> Vec<Arc<Instance>> {
+        self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
+    }
+
+    /// Takes away what has been unused for longest, and at least so long, of those
+    /// that may go. Nobody works with it, and nobody listens.
+    pub fn take_unused(
+        &self,
+        least: Duration,
+        may_go: impl Fn(&ServerName, &Instance) -> bool,
+    ) -> Option<(Key, Arc<Instance>)> {
+        let now = Instant::now();
+        self.locked(|slots| {
+            let unused = slots.iter().filter_map(|(key, slot)| {
+                let unused = now.duration_since(slot.last_used);
+                if unused <= least {
+                    return None;
+                }
+                let Look::Ready(instance) = Look::at(&slot.opened) else { return None };
+                let goes = slot.is_quiet(&instance)
+                    && !instance.is_busy()
+                    && !instance.is_subscribed()
+                    && may_go(&key.1, &instance);
+                goes.then_some((unused, key))
+            });
+            let (_, key) = unused.max_by_key(|(unused, _)| *unused)?;
+            let key = key.clone();
+            let instance = instance_of(slots.remove(&key)?)?;
+            Some((key, instance))
+        })
+    }
+
+    /// Sessions after a cursor, in the order of their keys.
+    pub fn page(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
+        let mut held: Vec<Held> = self.locked(|slots| {
+            let beyond = slots.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+            beyond
+                .filter_map(|((session, server), slot)| match &*slot.opened.borrow() {
+                    Some(Ok(instance)) => {
+                        let (level, subscriptions) = instance.settings();
+                        let (session, server) = (*session, server.clone());
+                        let opened_at = slot.opened_at;
+                        Some(Held { session, server, opened_at, level, subscriptions })
+                    }
+                    _ => None,
+                })
+                .collect()
+        });
+        held.sort_by(|a, b| (a.session, &a.server).cmp(&(b.session, &b.server)));
+        held.truncate(limit);
+        held
+    }
+
+    /// What is being opened or was; failed openings are left out.
+    pub fn slots(&self, server: Option<&ServerName>) -> Vec<Glimpse> {
+        let (now, clock) = (UnixMillis::now(), Instant::now());
+        self.locked(|slots| {
+            let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
+            let glimpse = |(key, slot): (&Key, &Slot)| {
+                let instance = match Look::at(&slot.opened) {
+                    Look::Opening => None,
+                    Look::Ready(instance) => Some(instance),
+                    Look::Failed | Look::Abandoned => return None,
+                };
+                let unused = clock.saturating_duration_since(slot.last_used);
+                let last_used = now.minus(unused);
+                let (key, opened_at) = (key.clone(), slot.opened_at);
+                Some(Glimpse { key, instance, opened_at, last_used })
+            };
+            of_server.filter_map(glimpse).collect()
+        })
+    }
+
+    /// How many there are of each of these servers; failed openings are left out.
+    pub fn count(&self, of: impl Fn(&ServerName) -> bool) -> BTreeMap<ServerName, u32> {
+        let mut counts = BTreeMap::new();
+        self.locked(|slots| {
+            for ((_, server), slot) in slots.iter().filter(|((_, server), _)| of(server)) {
+                if matches!(Look::at(&slot.opened), Look::Failed | Look::Abandoned) {
+                    continue;
+                }
+                match counts.get_mut(server) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(server.clone(), 1)),
+                }
+            }
+        });
+        counts
+    }
+
+    pub fn len(&self) -> usize {
+        self.locked(|slots| slots.len())
+    }
+
+    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<Key, Slot>) -> T) -> T {
+        with(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn instance_of(slot: Slot) -> Option<Arc<Instance>> {
+    match Look::at(&slot.opened) {
+        Look::Ready(instance) => Some(instance),
+        Look::Opening | Look::Failed | Look::Abandoned => None,
+    }
+}
+
+/// What has become of an opening.
+enum Look {
+    Opening,
+    Ready(Arc<Instance>),
+    Failed,
+    /// Whoever was opening it is gone without a result.
+    Abandoned,
+}
+
+impl Look {
+    /// Reads the channel once: a second `borrow` during the first waits for ever if
+    /// the sender has begun to wait in between. `has_changed` takes no lock.
+    fn at(opened: &watch::Receiver<Opened>) -> Self {
+        match &*opened.borrow() {
+            None if opened.has_changed().is_err() => Self::Abandoned,
+            None => Self::Opening,
+            Some(Ok(instance)) => Self::Ready(Arc::clone(instance)),
+            Some(Err(_)) => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    /// Openings that end while others look at the table.
+    #[test]
+    fn looking_at_openings_never_stops_them() {
+        const OPENINGS: usize = 200_000;
+        let table = Arc::new(Table::default());
+        let over = Arc::new(AtomicBool::new(false));
+        let (done, all) = mpsc::channel();
+        for _ in 0..2 {
+            let (table, done) = (Arc::clone(&table), done.clone());
+            thread::spawn(move || {
+                let server = ServerName::parse("s").unwrap();
+                for _ in 0..OPENINGS {
+                    let key = (SessionId::mint(), server.clone());
+                    if let Entry::Opening(sender) = table.enter(&key) {
+                        let (server, reason) = (server.clone(), String::new());
+                        sender.send_replace(Some(Err(OpenError::Start { server, reason })));
+                    }
+                    table.remove(&key);
+                }
+                done.send(()).unwrap();
+            });
+        }
+        let looks: [fn(&Table); 2] = [
+            |table| drop(table.slots(None)),
+            |table| drop(table.take_idle(|_| None, Duration::from_secs(9))),
+        ];
+        for look in looks {
+            let (table, over) = (Arc::clone(&table), Arc::clone(&over));
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    look(&table);
+                }
+            });
+        }
+        for _ in 0..2 {
+            all.recv_timeout(Duration::from_secs(20)).expect("nobody waits for ever");
+        }
+        over.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,105 @@
+//! What all workers of this process share about the servers they run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::ServerName;
+use crate::seam::Pool;
+
+use super::admission::caps;
+use super::admission::starts::Starts;
+use super::catalog::discovery::Discovery;
+use super::channel::pipe::Rules;
+use super::process::child::Children;
+use super::session::complaints::Complaints;
+use super::session::means::Means;
+use super::session::served::Served;
+use super::session::table::{Held, Key, Table};
+use super::shared_process::process::Hubs;
+use super::stderr::journal::Journal;
+use super::stdio::spares::Spares;
+
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    pub servers: Arc<BTreeMap<ServerName, Served>>,
+    /// Largest message of a client, in bytes.
+    pub message: usize,
+    pub rules: Rules,
+    /// A session that is not used for so long is closed.
+    pub idle: Duration,
+    pub caps: caps::Limits,
+    /// A process that is unused for longer gives way to another where there is no
+    /// room.
+    pub unused: Duration,
+    /// Servers that are started at the same time.
+    pub starts: usize,
+}
+
+/// What all workers of the process share.
+pub struct Shared {
+    pub(super) config: HostConfig,
+    pub(super) means: Means,
+    pub(super) table: Table,
+    pub discovery: Arc<Discovery>,
+    pub(super) complaints: Complaints,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(config: HostConfig) -> Arc<Self> {
+        let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
+        let means = Means {
+            rules: config.rules,
+            children: Children::default(),
+            starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
+            spares: Spares::new(warm.map(|(server, _)| server)),
+            journal: Journal::default(),
+            old_transport: Arc::default(),
+            hubs: Hubs::default(),
+        };
+        let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), means.clone()));
+        let (table, complaints) = (Table::default(), Complaints::default());
+        Arc::new(Self { config, means, table, discovery, complaints })
+    }
+
+    /// Sessions held here, for a coordinator that asks.
+    #[must_use]
+    pub fn held(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
+        self.table.page(after, limit)
+    }
+
+    /// Instances running or opening.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Child processes that have not ended.
+    #[must_use]
+    pub fn children(&self) -> &Children {
+        &self.means.children
+    }
+
+    pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
+        self.config.servers.keys()
+    }
+
+    /// Ends one session's instance.
+    pub async fn close(&self, key: &Key, pool: &Pool) {
+        if let Some(instance) = self.table.remove(key) {
+            instance.close(pool).await;
+        }
+    }
+
+    /// Ends everything; children are given their time to go.
+    pub async fn close_all(&self, pool: &Pool) {
+        self.means.spares.stop();
+        let closing = self.table.take_all().into_iter().map(|instance| async move {
+            instance.close(pool).await;
+        });
+        futures_util::future::join_all(closing).await;
+        self.means.hubs.close();
+        self.discovery.stop();
+    }
+}

@@ -1,0 +1,386 @@
+//! Who of those that share a process gets what it says, and what it is told of
+//! what they say.
+//!
+//! The process was initialised by the gateway, for a client that can do nothing,
+//! and knows one conversation:
+//!
+//! | a client says | the process hears |
+//! |---|---|
+//! | a request | the same under a number that is nobody else's, as its progress token too |
+//! | `notifications/cancelled` | the same about that number; nothing if there is none |
+//! | `resources/subscribe`, `unsubscribe` | the first of a resource, and the last |
+//! | `logging/setLevel` | nothing: it would be everybody's level |
+//! | `tasks/…` | what is about a task of this session |
+//! | any other notification, and responses | nothing: it would be said for everybody, or nobody has asked |
+//!
+//! | the process says | who hears it |
+//! |---|---|
+//! | a response, progress | whoever asked, with its own id or token as it wrote it |
+//! | `list_changed` | everybody |
+//! | `resources/updated` | who has subscribed to that, or to something above it |
+//! | `tasks/status` | the session that began the task |
+//! | a log message | the gateway's log at debug: nothing says whose it is |
+//! | a request | the host answers `ping`, and refuses the others: nobody could |
+//! | any other notification | nobody: nothing says whose it is |
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::SessionId;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::{methods, splice};
+use crate::runner::channel::message_ids::key;
+
+/// Tasks whose sessions are known; the oldest are over.
+const MAX_TASKS: usize = 10_000;
+
+/// One session's place at the process.
+pub type Place = u64;
+
+#[derive(Default)]
+pub struct Switchboard {
+    places: HashMap<Place, SessionId>,
+    next_place: Place,
+    /// The number of the latest call.
+    last: u64,
+    calls: HashMap<u64, Call>,
+    /// By place and the id that the client gave.
+    numbers: HashMap<(Place, String), u64>,
+    /// What the process has confirmed, and who wants to hear of it.
+    subscriptions: HashMap<String, HashSet<Place>>,
+    tasks: HashMap<String, SessionId>,
+    oldest_tasks: VecDeque<String>,
+}
+
+struct Call {
+    place: Place,
+    id: Box<RawValue>,
+    token: Option<Box<RawValue>>,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    Any,
+    Subscribe(String),
+    Task,
+}
+
+/// What becomes of a client's message.
+#[derive(Debug)]
+pub enum Asked {
+    /// Goes to the process like this.
+    Send(Bytes),
+    /// Is answered here.
+    Answer(Bytes),
+    Nothing,
+}
+
+/// What becomes of a message of the process.
+#[derive(Debug)]
+pub enum Said {
+    /// To the one who has asked under this id.
+    Answer(Place, Box<RawValue>, Bytes),
+    Notice(Vec<Place>, Bytes),
+    /// Back to the process.
+    Reply(Bytes),
+    /// For the gateway's own log.
+    Log,
+    Nothing,
+}
+
+/// The parameters that are about more than the one who sends them.
+#[derive(Deserialize, Default)]
+struct Params<'a> {
+    #[serde(borrow, default, rename = "_meta")]
+    meta: Option<Meta<'a>>,
+    #[serde(borrow, default)]
+    task: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "taskId")]
+    task_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "progressToken")]
+    token: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestId")]
+    request_id: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow, default, rename = "progressToken")]
+    token: Option<&'a RawValue>,
+}
+
+impl<'a> Params<'a> {
+    /// None if a member is there twice: the process might see the other one, which
+    /// could be another session's.
+    fn of(envelope: &Envelope<'a>) -> Option<Self> {
+        match envelope.params {
+            Some(params) if params.get().starts_with('{') => {
+                serde_json::from_str(params.get()).ok()
+            }
+            // No object, no members.
+            Some(_) | None => Some(Self::default()),
+        }
+    }
+}
+
+impl Switchboard {
+    pub fn enter(&mut self, session: SessionId) -> Place {
+        self.next_place += 1;
+        self.places.insert(self.next_place, session);
+        self.next_place
+    }
+
+    /// Frees a place. Gives what the process is to be told: that nobody waits for
+    /// these calls any more, nor wants to hear of these resources.
+    pub fn leave(&mut self, place: Place) -> Vec<Bytes> {
+        self.places.remove(&place);
+        self.numbers.retain(|(of, _), _| *of != place);
+        let mut left: Vec<String> = Vec::new();
+        let mut told = Vec::new();
+        for (number, call) in self.calls.extract_if(|_, call| call.place == place) {
+            let params = format!("{{\"requestId\":{number},\"reason\":\"the session has ended\"}}");
+            told.push(jsonrpc::notification_with(methods::CANCELLED, &params));
+            if let Purpose::Subscribe(uri) = call.purpose
+                && !self.subscriptions.contains_key(&uri)
+            {
+                left.push(uri);
+            }
+        }
+        self.subscriptions.retain(|uri, places| {
+            if places.remove(&place) && places.is_empty() {
+                left.push(uri.clone());
+            }
+            !places.is_empty()
+        });
+        for uri in left {
+            let params = format!("{{\"uri\":{}}}", splice::quoted(&uri));
+            let number = self.number();
+            told.push(jsonrpc::request(&number.to_string(), methods::UNSUBSCRIBE, &params));
+        }
+        told
+    }
+
+    /// A call is answered otherwise; gives whose it was, and its id.
+    pub fn forget_call(&mut self, number: u64) -> Option<(Place, Box<RawValue>)> {
+        let call = self.calls.remove(&number)?;
+        self.numbers.remove(&(call.place, key(call.id.get())));
+        Some((call.place, call.id))
+    }
+
+    /// Every call has been answered otherwise.
+    pub fn forget_calls(&mut self) {
+        self.calls.clear();
+        self.numbers.clear();
+    }
+
+    pub fn ask(&mut self, place: Place, message: &Bytes, envelope: &Envelope<'_>) -> Asked {
+        match envelope.kind() {
+            Kind::Request => self.request(place, message, envelope),
+            Kind::Notification if envelope.method() == methods::CANCELLED => {
+                self.cancelled(place, message, envelope).map_or(Asked::Nothing, Asked::Send)
+            }
+            Kind::Notification | Kind::Response => Asked::Nothing,
+        }
+    }
+
+    fn request(&mut self, place: Place, message: &Bytes, envelope: &Envelope<'_>) -> Asked {
+        let Some(id) = envelope.id else { return Asked::Nothing };
+        let refuse = |code, text: &str| Asked::Answer(jsonrpc::error(Some(id.get()), code, text));
+        let done = || Asked::Answer(jsonrpc::result(id.get(), b"{}"));
+        let Some(params) = Params::of(envelope) else {
+            return refuse(code::INVALID_PARAMS, "a member of params is twice there, or senseless");
+        };
+        let method = envelope.method();
+        let mut purpose = if params.task.is_some() { Purpose::Task } else { Purpose::Any };
+        match method {
+            methods::SET_LEVEL => return done(),
+            methods::TASK_LIST => {
+                let text = "this server is shared by sessions, which do not see each other's tasks";
+                return refuse(code::METHOD_NOT_FOUND, text);
+            }
+            _ if method.starts_with("tasks/") && !self.is_own_task(place, &params) => {
+                return refuse(code::INVALID_PARAMS, "no such task");
+            }
+            methods::SUBSCRIBE | methods::UNSUBSCRIBE => {
+                let Some(uri) = params.uri.and_then(splice::string) else {
+                    return refuse(code::INVALID_PARAMS, "params.uri is missing");
+                };
+                if method == methods::SUBSCRIBE {
+                    // Only what is confirmed is granted here; who asks meanwhile
+                    // gets an answer of the process too.
+                    if let Some(places) = self.subscriptions.get_mut(&uri) {
+                        places.insert(place);
+                        return done();
+                    }
+                    purpose = Purpose::Subscribe(uri);
+                } else if let Some(places) = self.subscriptions.get_mut(&uri) {
+                    places.remove(&place);
+                    if !places.is_empty() {
+                        return done();
+                    }
+                    self.subscriptions.remove(&uri);
+                }
+            }
+            _ => {}
+        }
+        let token = params.meta.and_then(|meta| meta.token);
+        let number = self.number();
+        let by = number.to_string();
+        let spans = [Some(id), token].into_iter().flatten().map(|raw| splice::span(message, raw));
+        let Some(edits) = spans
+            .map(|span| span.map(|span| (span, by.clone())))
+            .collect::<Option<Vec<(Range<usize>, String)>>>()
+        else {
+            return refuse(code::INTERNAL, "the message cannot be addressed");
+        };
+        let call = Call { place, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
+        // The client may use an id again once it has an answer, such as one that
+        // was given in the place of a silent server.
+        if let Some(old) = self.numbers.insert((place, key(id.get())), number) {
+            self.calls.remove(&old);
+        }
+        self.calls.insert(number, call);
+        Asked::Send(splice::edit(message, edits))
+    }
+
+    fn cancelled(
+        &mut self,
+        place: Place,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Option<Bytes> {
+        let raw = Params::of(envelope)?.request_id?;
+        let number = self.numbers.remove(&(place, key(raw.get())))?;
+        self.calls.remove(&number);
+        let span = splice::span(message, raw)?;
+        Some(splice::replace(message, span, number.to_string().as_bytes()))
+    }
+
+    fn is_own_task(&self, place: Place, params: &Params<'_>) -> bool {
+        let id = params.task_id.and_then(splice::string);
+        let owner = id.and_then(|id| self.tasks.get(&id));
+        owner.is_some() && owner == self.places.get(&place)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub fn hear(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Said {
+        let method = envelope.method();
+        match envelope.kind() {
+            Kind::Response => self.answer(message, envelope).unwrap_or(Said::Nothing),
+            Kind::Request => {
+                let id = envelope.id_text().unwrap_or("null");
+                Said::Reply(match method {
+                    methods::PING => jsonrpc::result(id, b"{}"),
+                    _ => {
+                        let text = "not among the client's capabilities";
+                        jsonrpc::error(Some(id), code::METHOD_NOT_FOUND, text)
+                    }
+                })
+            }
+            Kind::Notification if method == methods::MESSAGE => Said::Log,
+            Kind::Notification if methods::is_list_changed(method) => {
+                Said::Notice(self.places.keys().copied().collect(), message.clone())
+            }
+            Kind::Notification => self.notice(message, envelope).unwrap_or(Said::Nothing),
+        }
+    }
+
+    fn answer(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Said> {
+        let Some(raw) = envelope.id.filter(|id| id.get() != "null") else {
+            return self.only_answer(envelope);
+        };
+        let number: u64 = raw.get().parse().ok()?;
+        let call = self.calls.remove(&number)?;
+        self.numbers.remove(&(call.place, key(call.id.get())));
+        match (call.purpose, envelope.result) {
+            (Purpose::Subscribe(uri), Some(_)) => {
+                self.subscriptions.entry(uri).or_default().insert(call.place);
+            }
+            (Purpose::Task, Some(result)) => self.keep_task(call.place, result),
+            _ => {}
+        }
+        let span = splice::span(message, raw)?;
+        let restored = splice::replace(message, span, call.id.get().as_bytes());
+        Some(Said::Answer(call.place, call.id, restored))
+    }
+
+    /// An error about a message that the process could not read: if there is one
+    /// call alone, it is about that.
+    fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<Said> {
+        let error = envelope.error.filter(|_| self.calls.len() == 1)?;
+        let number = *self.calls.keys().next()?;
+        let (place, id) = self.forget_call(number)?;
+        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
+        Some(Said::Answer(place, id, answer.into()))
+    }
+
+    fn keep_task(&mut self, place: Place, result: &RawValue) {
+        #[derive(Deserialize)]
+        struct Created {
+            task: Task,
+        }
+        #[derive(Deserialize)]
+        struct Task {
+            #[serde(rename = "taskId")]
+            id: String,
+        }
+        let Ok(created) = serde_json::from_str::<Created>(result.get()) else { return };
+        let Some(session) = self.places.get(&place) else { return };
+        if self.tasks.insert(created.task.id.clone(), *session).is_none() {
+            self.oldest_tasks.push_back(created.task.id);
+        }
+        if self.oldest_tasks.len() > MAX_TASKS
+            && let Some(oldest) = self.oldest_tasks.pop_front()
+        {
+            self.tasks.remove(&oldest);
+        }
+    }
+
+    fn notice(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Said> {
+        let params = Params::of(envelope)?;
+        match envelope.method() {
+            methods::PROGRESS => {
+                let raw = params.token?;
+                let call = self.calls.get(&raw.get().parse().ok()?)?;
+                let token = call.token.as_ref()?.get();
+                let restored =
+                    splice::replace(message, splice::span(message, raw)?, token.as_bytes());
+                Some(Said::Notice(vec![call.place], restored))
+            }
+            methods::UPDATED => {
+                let uri = splice::string(params.uri?)?;
+                let about = self.subscriptions.iter().filter(|(of, _)| is_at_or_below(&uri, of));
+                let places: HashSet<Place> =
+                    about.flat_map(|(_, places)| places).copied().collect();
+                Some(Said::Notice(places.into_iter().collect(), message.clone()))
+            }
+            methods::TASK_STATUS => {
+                let owner = self.tasks.get(&splice::string(params.task_id?)?)?;
+                let places = self.places.iter().filter(|(_, session)| *session == owner);
+                Some(Said::Notice(places.map(|(place, _)| *place).collect(), message.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a resource is the one subscribed to, or part of it: "this might be a
+/// sub-resource" (2025-11-25, schema, `ResourceUpdatedNotification`).
+fn is_at_or_below(uri: &str, of: &str) -> bool {
+    uri.strip_prefix(of).is_some_and(|rest| {
+        rest.is_empty() || of.ends_with('/') || rest.starts_with(['/', '?', '#'])
+    })
+}
+
+#[cfg(test)]
+mod tests;

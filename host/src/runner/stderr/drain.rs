@@ -1,0 +1,56 @@
+//! What a server writes to stderr: to the log, and the last of it kept, since it
+//! is the best there is when somebody asks why the server has ended.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::ChildStderr;
+
+use crate::model::{ServerName, UnixMillis};
+
+use super::journal::Journal;
+use super::tail::{Line, Tail, beginning};
+
+/// How much of a line is kept.
+const KEPT_LINE: usize = 1024;
+
+/// A line is cut here.
+const LINE: usize = 4 * 1024;
+/// Lines of one child that reach the log, in `WINDOW`.
+const LOGGED: u32 = 50;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// An undrained pipe stops its writer at 64 KiB.
+pub async fn drain(
+    server: ServerName,
+    pid: u32,
+    stderr: ChildStderr,
+    tail: Tail,
+    journal: Journal,
+) {
+    let mut reader = BufReader::new(stderr);
+    let mut line = Vec::new();
+    let mut window = (Instant::now(), 0_u32);
+    loop {
+        line.clear();
+        let mut limited = (&mut reader).take(LINE as u64);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        let said = Line { at: UnixMillis::now(), text: beginning(text, KEPT_LINE).into() };
+        tail.push(said.clone());
+        journal.push(&server, pid, said);
+        if window.0.elapsed() > WINDOW {
+            window = (Instant::now(), 0);
+        }
+        window.1 += 1;
+        if window.1 <= LOGGED {
+            tracing::info!(target: "mooring::server", server = %server, pid, "{text}");
+        } else if window.1 == LOGGED + 1 {
+            tracing::info!(target: "mooring::server", server = %server, pid, "writes much to stderr: some lines are left out");
+        }
+    }
+}

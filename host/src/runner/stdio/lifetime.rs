@@ -1,0 +1,189 @@
+//! Who ended a process: the gateway, or the process itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::model::ServerName;
+use crate::runner::admission::starts::Starts;
+use crate::runner::stderr::tail::Tail;
+
+/// What has to be known of a process when it ends. Whoever is first says who ended
+/// it: an instance that is replaced because its process died is let go before the
+/// process is reaped, and that is still a death.
+pub struct Life {
+    server: ServerName,
+    starts: Arc<Starts>,
+    began: Instant,
+    tail: Tail,
+    course: Mutex<Course>,
+}
+
+#[derive(Default)]
+struct Course {
+    /// It has answered `initialize`: before that its end is a failed start.
+    is_open: bool,
+    end: Option<End>,
+    /// How it went, where that was known before anybody knew that it was open.
+    gone: Option<Gone>,
+}
+
+struct Gone {
+    has_answered: bool,
+    how: String,
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Wanted,
+    ByItself(Instant),
+}
+
+impl Life {
+    pub fn begin(server: &ServerName, starts: &Arc<Starts>, tail: Tail) -> Arc<Self> {
+        Arc::new(Self {
+            server: server.clone(),
+            starts: Arc::clone(starts),
+            began: Instant::now(),
+            tail,
+            course: Mutex::default(),
+        })
+    }
+
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// What it wrote to stderr last.
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The server has answered `initialize`.
+    pub fn is_open(&self) {
+        let mut course = self.course();
+        course.is_open = true;
+        let Some(End::ByItself(at)) = course.end else { return };
+        let gone = course.gone.take();
+        drop(course);
+        self.starts.ended(&self.server);
+        if let Some(gone) = gone {
+            self.died(at, &gone);
+        }
+    }
+
+    /// The gateway wants it to end.
+    pub fn is_wanted(&self) {
+        self.course().end.get_or_insert(End::Wanted);
+    }
+
+    /// It says or takes nothing more. To be said before anybody else learns of it:
+    /// the start that follows must find this end counted.
+    pub fn is_over(&self) {
+        let mut course = self.course();
+        if course.end.is_none() {
+            course.end = Some(End::ByItself(Instant::now()));
+            if course.is_open {
+                self.starts.ended(&self.server);
+            }
+        }
+    }
+
+    /// It has gone, and this is how; `has_answered` anything but `initialize`.
+    pub fn has_gone(&self, has_answered: bool, how: &str) {
+        let gone = Gone { has_answered, how: how.to_owned() };
+        let mut course = self.course();
+        let Some(End::ByItself(at)) = course.end else { return };
+        if !course.is_open {
+            course.gone = Some(gone);
+            return;
+        }
+        drop(course);
+        self.died(at, &gone);
+    }
+
+    fn died(&self, at: Instant, gone: &Gone) {
+        let lived = at.saturating_duration_since(self.began);
+        let Gone { has_answered, how } = gone;
+        self.starts.died(&self.server, self.began, lived, *has_answered, how, self.tail.texts());
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::admission::caps::Limits;
+
+    fn starts(server: &ServerName) -> Arc<Starts> {
+        let limits = Limits {
+            per_server: 9,
+            own: std::collections::BTreeMap::new(),
+            per_node: 9,
+            per_principal: 9,
+        };
+        Starts::new(std::iter::once(server), limits, 1)
+    }
+
+    /// Failures and restarts after a start that follows what was `done`.
+    fn counted(done: impl FnOnce(&Life)) -> (u32, u64) {
+        let server = ServerName::parse("s").unwrap();
+        let starts = starts(&server);
+        done(&Life::begin(&server, &starts, Tail::default()));
+        let _next = starts.begin(&server).unwrap();
+        let state = starts.state(&server).unwrap();
+        (state.failures, state.restarts)
+    }
+
+    #[test]
+    fn a_start_that_comes_before_the_process_is_reaped_is_a_restart() {
+        let server = ServerName::parse("s").unwrap();
+        let starts = starts(&server);
+        let life = Life::begin(&server, &starts, Tail::default());
+        life.is_open();
+        life.is_over();
+        let _next = starts.begin(&server).unwrap();
+        assert_eq!(starts.state(&server).unwrap().restarts, 1);
+        // Its instance is replaced meanwhile, and nobody holds it any more.
+        life.is_wanted();
+        life.has_gone(false, "exit status: 1");
+        assert_eq!(starts.state(&server).unwrap().failures, 1);
+    }
+
+    #[test]
+    fn an_end_that_the_gateway_wants_is_no_failure() {
+        let closed = counted(|life| {
+            life.is_open();
+            life.is_wanted();
+            life.is_over();
+            life.has_gone(false, "signal: 15");
+        });
+        assert_eq!(closed, (0, 0));
+    }
+
+    #[test]
+    fn a_server_that_answers_and_ends_in_one_breath_has_died() {
+        let died = counted(|life| {
+            life.is_over();
+            life.is_open();
+            life.has_gone(false, "exit status: 1");
+        });
+        let unnoticed = counted(|life| {
+            life.is_over();
+            life.has_gone(false, "exit status: 1");
+            life.is_open();
+        });
+        assert_eq!([died, unnoticed], [(1, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn a_server_that_never_answered_is_counted_by_who_started_it() {
+        let failed = counted(|life| {
+            life.is_over();
+            life.has_gone(false, "exit status: 1");
+        });
+        assert_eq!(failed, (0, 0));
+    }
+}

@@ -1,0 +1,98 @@
+//! An MCP server as a child process: one message a line on its pipes
+//! (2025-11-25, basic/transports, "stdio").
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+
+use crate::model::ServerName;
+use crate::protocol::jsonrpc::Envelope;
+use crate::runner::admission::starts::Starts;
+use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
+use crate::runner::process::child::Child;
+use crate::runner::stderr::tail::Tail;
+use crate::seam::Body;
+
+use super::running::{Process, Running, has_answered};
+
+/// A process for one session.
+pub struct Stdio {
+    pipe: Arc<Pipe>,
+    running: Running,
+}
+
+impl Stdio {
+    #[must_use]
+    pub fn serve(
+        server: &ServerName,
+        process: Process,
+        rules: Rules,
+        starts: &Arc<Starts>,
+    ) -> Self {
+        let (pipe, outbox) = Pipe::new(server, rules);
+        let running = Running::serve(process, &pipe, outbox, starts);
+        Self { pipe, running }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.running.age()
+    }
+
+    /// Whether anything but `initialize` was answered.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        has_answered(&*self.pipe)
+    }
+
+    #[must_use]
+    pub fn child(&self) -> &Child {
+        self.running.child()
+    }
+
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        self.running.tail()
+    }
+
+    #[must_use]
+    pub fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    #[must_use]
+    pub fn lost_signal(&self) -> LostSignal {
+        self.pipe.lost_signal()
+    }
+
+    pub fn close(&self) {
+        self.running.close();
+    }
+
+    /// Sends one message; a request is answered by the response this gives.
+    pub async fn post(
+        &self,
+        message: Bytes,
+        envelope: &Envelope<'_>,
+        takes_events: bool,
+    ) -> Response<Body> {
+        self.pipe.post(message, envelope, takes_events).await
+    }
+
+    pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
+        self.pipe.listen(last_event_id)
+    }
+}

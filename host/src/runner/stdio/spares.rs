@@ -1,0 +1,198 @@
+//! Processes that are started before anybody needs them, and to which nothing has
+//! been said: whoever opens the server next takes one and saves its start.
+//!
+//! They are kept by the control runtime. Who takes one moves its pipes over to
+//! its own worker, where they are served like any other's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::{Notify, watch};
+
+use crate::model::ServerName;
+use crate::runner::admission::backoff;
+use crate::runner::admission::caps::SparePermit;
+use crate::runner::admission::starts::Starts;
+use crate::runner::process::child::Children;
+use crate::runner::process::program::Program;
+use crate::runner::stderr::journal::Journal;
+
+use super::running::Process;
+
+/// Between two looks whether they still live and are still wanted.
+const LOOK: Duration = Duration::from_millis(500);
+/// A spare that has lived so long does not die of its start.
+const STEADY: Duration = Duration::from_secs(10);
+
+struct Spare {
+    process: Process,
+    since: Instant,
+    _place: SparePermit,
+}
+
+impl Spare {
+    fn lives(&self) -> bool {
+        self.process.child.exit().borrow().is_none()
+    }
+}
+
+#[derive(Default)]
+struct Pool {
+    ready: Mutex<VecDeque<Spare>>,
+    taken: Notify,
+}
+
+impl Pool {
+    fn ready(&self) -> MutexGuard<'_, VecDeque<Spare>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The spares of all servers that have some.
+pub struct Spares {
+    pools: BTreeMap<ServerName, Pool>,
+    stopped: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Spares {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.pools.keys()).finish()
+    }
+}
+
+impl Spares {
+    pub fn new<'a>(servers: impl Iterator<Item = &'a ServerName>) -> Arc<Self> {
+        let pools = servers.map(|server| (server.clone(), Pool::default())).collect();
+        Arc::new(Self { pools, stopped: watch::Sender::new(false) })
+    }
+
+    /// One that lives, served from now on by the calling worker.
+    #[must_use]
+    pub fn take(&self, server: &ServerName) -> Option<Process> {
+        let pool = self.pools.get(server)?;
+        loop {
+            let spare = pool.ready().pop_front()?;
+            pool.taken.notify_one();
+            if spare.lives()
+                && let Ok(process) = here(spare.process)
+            {
+                return Some(process);
+            }
+        }
+    }
+
+    /// Spares that live.
+    #[must_use]
+    pub fn count(&self, server: &ServerName) -> usize {
+        self.pools
+            .get(server)
+            .map_or(0, |pool| pool.ready().iter().filter(|spare| spare.lives()).count())
+    }
+
+    /// Ends them all, for good.
+    pub fn stop(&self) {
+        self.stopped.send_replace(true);
+        for pool in self.pools.values() {
+            pool.ready().clear();
+        }
+    }
+
+    /// Keeps as many as are wanted, until they are stopped.
+    pub async fn keep(
+        self: Arc<Self>,
+        server: ServerName,
+        program: Program,
+        wanted: usize,
+        starts: Arc<Starts>,
+        children: Children,
+        journal: Journal,
+    ) {
+        let Some(pool) = self.pools.get(&server) else { return };
+        let mut stopped = self.stopped.subscribe();
+        let (mut failures, mut not_before) = (0, Instant::now());
+        loop {
+            let died = bury(&mut pool.ready());
+            if starts.caps.is_crowded() {
+                // Dropped outside of the lock's line: its end takes it too.
+                let one = pool.ready().pop_back();
+                drop(one);
+            }
+            if died {
+                failures += 1;
+            } else if pool.ready().front().is_some_and(|spare| spare.since.elapsed() > STEADY) {
+                failures = 0;
+            }
+            let is_missing = pool.ready().len() < wanted && !died;
+            if is_missing && Instant::now() >= not_before && starts.is_well(&server) {
+                let starting = start(&server, &program, &starts, &children, &journal);
+                let started = tokio::select! {
+                    started = starting => started,
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                };
+                match started {
+                    Ok(Some(spare)) => {
+                        let mut ready = pool.ready();
+                        // Whoever stops them takes this lock after having said so.
+                        if *self.stopped.borrow() {
+                            return;
+                        }
+                        ready.push_back(spare);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    Err(why) => {
+                        failures += 1;
+                        tracing::warn!(server = %server, "no spare process: {why}");
+                        not_before = after(failures);
+                    }
+                }
+            }
+            if died {
+                tracing::warn!(server = %server, failures, "a spare process has ended by itself");
+                not_before = after(failures);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = pool.taken.notified() => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    }
+}
+
+fn after(failures: u32) -> Instant {
+    Instant::now() + backoff::delay(failures, 1.0).unwrap_or_default()
+}
+
+/// Takes away those that have ended by themselves; says whether there were any.
+fn bury(ready: &mut VecDeque<Spare>) -> bool {
+    let before = ready.len();
+    ready.retain(Spare::lives);
+    ready.len() < before
+}
+
+/// None if there is no room for it now.
+async fn start(
+    server: &ServerName,
+    program: &Program,
+    starts: &Starts,
+    children: &Children,
+    journal: &Journal,
+) -> Result<Option<Spare>, String> {
+    let Some(place) = starts.caps.enter_spare() else { return Ok(None) };
+    let Ok(_turn) = starts.turn(true).await else { return Ok(None) };
+    let process = Process::start(server, program, children, journal).await;
+    let process = process.map_err(|error| error.to_string())?;
+    Ok(Some(Spare { process, since: Instant::now(), _place: place }))
+}
+
+/// The same process, with pipes that the calling runtime waits on.
+fn here(process: Process) -> io::Result<Process> {
+    let Process { child, stdin, stdout, tail } = process;
+    let stdin = ChildStdin::from_std(stdin.into_owned_fd()?.into())?;
+    let stdout = ChildStdout::from_std(stdout.into_owned_fd()?.into())?;
+    Ok(Process { child, stdin, stdout, tail })
+}

@@ -1,0 +1,110 @@
+//! What the host looks after from time to time: sessions that nobody uses, and
+//! instances that are to make way for new ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::runner::process::rss::Processes;
+use crate::runner::session::instance::Instance;
+use crate::runner::session::served::{Recipe, Served};
+use crate::runner::shared::Shared;
+use crate::seam::Pool;
+
+/// However short the timeouts are.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// Between two looks at the memory of servers, which may grow quickly.
+const MEMORY: Duration = Duration::from_secs(1);
+/// Of a time after which something is done: so much later it may be.
+pub const PRECISION: u32 = 4;
+
+impl Shared {
+    /// Looks after the instances, at least so often, until the process ends.
+    pub async fn tend(self: Arc<Self>, longest: Duration, pool: Pool) {
+        let mut timer = tokio::time::interval(self.pace(longest));
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            timer.tick().await;
+            self.close_idle(&pool);
+            self.recycle(&pool).await;
+        }
+    }
+
+    /// Keeps the spares of all servers that want some.
+    pub fn keep_spares(&self) {
+        for (server, served) in self.config.servers.iter() {
+            let Recipe::Stdio(program) = &served.recipe else { continue };
+            if served.spares() > 0 {
+                let spares = Arc::clone(&self.means.spares);
+                tokio::spawn(spares.keep(
+                    server.clone(),
+                    program.clone(),
+                    served.spares(),
+                    Arc::clone(&self.means.starts),
+                    self.means.children.clone(),
+                    self.means.journal.clone(),
+                ));
+            }
+        }
+    }
+
+    fn pace(&self, longest: Duration) -> Duration {
+        let of = |served: &Served| {
+            let recycling = served.recycling;
+            let times = [served.idle, recycling.max_lifetime].into_iter().flatten();
+            let memory = recycling.max_memory.map(|_| MEMORY);
+            times.map(|time| time / PRECISION).chain(memory).min()
+        };
+        // Whatever works and listens is then marked as used in time (`giving_way`).
+        let unused = self.config.unused / PRECISION;
+        let servers = self.config.servers.values();
+        let shortest = servers.filter_map(of).chain(std::iter::once(unused)).min();
+        shortest.unwrap_or(longest).clamp(SHORTEST, longest.max(SHORTEST))
+    }
+
+    /// Ends sessions that nobody has used for the idle time of their server.
+    fn close_idle(&self, pool: &Pool) {
+        let (own, default) = (|server: &_| self.config.servers.get(server)?.idle, self.config.idle);
+        for ((session, server), instance) in self.table.take_idle(own, default) {
+            tracing::info!(session = %session.short(), server = %server, "idle session closed");
+            close(instance, pool);
+        }
+    }
+
+    async fn recycle(&self, pool: &Pool) {
+        let ready = self.table.all_ready();
+        let rules = |server: &_| self.config.servers.get(server).map(|served| served.recycling);
+        let measures = ready
+            .iter()
+            .any(|((_, server), _)| rules(server).is_some_and(|rules| rules.max_memory.is_some()));
+        let processes = match measures {
+            // It reads a file for each process of the machine.
+            true => tokio::task::spawn_blocking(Processes::look).await.ok(),
+            false => None,
+        };
+        for (key, instance) in ready {
+            let Some(stdio) = instance.stdio() else { continue };
+            self.means.starts.lives(&key.1, stdio.age(), stdio.has_answered());
+            let Some(rules) = rules(&key.1).filter(|rules| rules.is_set()) else { continue };
+            let memory = processes
+                .as_ref()
+                .filter(|_| rules.max_memory.is_some())
+                .and_then(|processes| processes.memory_of(stdio.pid()));
+            let due = |is_quiet| rules.due(stdio.age(), memory, is_quiet);
+            if let Some(due) = self.table.take_if(&key, &instance, due) {
+                tracing::info!(
+                    session = %key.0.short(), server = %key.1, pid = stdio.pid(),
+                    "recycled: {due}; the next message opens it again"
+                );
+                self.means.starts.recycled(&key.1);
+                close(instance, pool);
+            }
+        }
+    }
+}
+
+/// On its own task: a remote server that does not answer must not keep the others
+/// from being looked after.
+fn close(instance: Arc<Instance>, pool: &Pool) {
+    let pool = pool.clone();
+    tokio::spawn(async move { instance.close(&pool).await });
+}

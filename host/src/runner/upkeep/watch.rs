@@ -1,0 +1,104 @@
+//! What is done about a session's instance while it lives: its lists are read
+//! when they have changed, and its slot is cleared when it is gone.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::runner::catalog::read_lists;
+use crate::runner::channel::pipe::LostSignal;
+use crate::runner::session::instance::Instance;
+use crate::runner::session::table::Key;
+use crate::runner::shared::Shared;
+use crate::seam::Pool;
+
+/// Servers say several times in a row that lists have changed.
+const QUIET: Duration = Duration::from_millis(100);
+/// Who never stops saying so is heard nevertheless.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Holds the instance only weakly: it must end when its session does.
+pub fn attend(
+    shared: Weak<Shared>,
+    pool: Pool,
+    key: Key,
+    instance: &Arc<Instance>,
+) -> impl Future<Output = ()> + use<> {
+    let (mut lost, mut changes) = (instance.lost_signal(), instance.list_changes());
+    let instance = Arc::downgrade(instance);
+    async move {
+        loop {
+            tokio::select! {
+                why = reason(&mut lost) => {
+                    forget(&shared, &key, &instance, why.as_deref());
+                    return;
+                }
+                changed = settled(&mut changes) => {
+                    let Some(count) = changed else { return };
+                    read_lists(&shared, &pool, &key, &instance, count).await;
+                }
+            }
+        }
+    }
+}
+
+async fn reason(lost: &mut LostSignal) -> Option<Arc<str>> {
+    lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone())
+}
+
+fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Option<&str>) {
+    if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
+        && shared.table.remove_if(key, &instance)
+    {
+        let session = key.0.short();
+        if instance.common_lists().is_some() {
+            // The catalogue may be of the very process that is gone, which its hub
+            // counts and speaks of.
+            shared.discovery.ask_again(&key.1);
+            tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
+            return;
+        }
+        shared.means.journal.count_lost(&key.1);
+        tracing::warn!(session = %session, server = %key.1, "{why}; the next message opens it again");
+    }
+}
+
+/// Resolves when the count has changed and then rested; none if nobody counts any
+/// more.
+async fn settled(changes: &mut watch::Receiver<u32>) -> Option<u32> {
+    changes.changed().await.ok()?;
+    let deadline = tokio::time::Instant::now() + LONGEST;
+    loop {
+        let quiet = (tokio::time::Instant::now() + QUIET).min(deadline);
+        match tokio::time::timeout_at(quiet, changes.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => return Some(*changes.borrow()),
+        }
+    }
+}
+
+async fn read_lists(
+    shared: &Weak<Shared>,
+    pool: &Pool,
+    key: &Key,
+    instance: &Weak<Instance>,
+    count: u32,
+) {
+    let (Some(shared), Some(instance)) = (shared.upgrade(), instance.upgrade()) else { return };
+    let read = async {
+        match read_lists::read_lists(&instance, pool).await {
+            Ok(catalog) => shared.discovery.compare(&key.1, instance.client_set, catalog),
+            Err(error) => {
+                tracing::debug!(server = %key.1, "its changed lists cannot be read: {error}");
+                None
+            }
+        }
+    };
+    let own = match instance.common_lists() {
+        Some(common) => common.get(read).await,
+        None => read.await,
+    };
+    instance.lists_are(count, own);
+}
