@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::model::ServerName;
@@ -193,3 +194,14 @@ impl Refusal {
         response
     }
 }
+
+/// The answer to a request whose server went away while it was answered.
+pub fn lost_words(id: &str, server: &ServerName) -> Bytes {
+    let text = format!(
+        "the connection to server {server} broke while the call was under way; it may have run"
+    );
+    jsonrpc::error(Some(id), code::SERVER_LOST, &text)
+}
+
+/// A refusal, and the id of the request it answers if that is known.
+pub type Refused = (Refusal, Option<String>);

@@ -203,7 +203,8 @@ async fn keep_discovering(
     (server, set): Key,
     entry: Entry,
 ) {
-    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.subscribe()) else {
+    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.subscribe())
+    else {
         return;
     };
     let mut retry = FIRST_RETRY;

@@ -13,7 +13,7 @@ use crate::seam::{Body, collect};
 
 /// Largest answer to a request of the gateway's own: a list page or an
 /// `InitializeResult`.
-pub const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: usize = 16 << 20;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {

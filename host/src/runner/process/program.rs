@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 /// What a child sees of the gateway's own environment.
-pub const INHERITED: [&str; 8] =
-    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
+const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
 
 /// Node's and Python's SDK servers are gone 25 ms after end-of-file.
 pub const AFTER_EOF: Duration = Duration::from_secs(2);

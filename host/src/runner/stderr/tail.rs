@@ -42,9 +42,9 @@ impl Tail {
 }
 
 /// Of these, what an error message shows.
-pub const SHOWN_LINES: usize = 3;
+const SHOWN_LINES: usize = 3;
 
-pub const SHOWN: usize = 400;
+const SHOWN: usize = 400;
 
 /// The end of what was said, for an error message; empty if nothing was.
 #[must_use]

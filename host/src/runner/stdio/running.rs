@@ -22,7 +22,7 @@ use crate::runner::stderr::tail::Tail;
 use super::lifetime::Life;
 
 /// Time for what a process wrote before it ended.
-pub const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// First buffer of the reader; it grows to what a line needs.
 pub const READ_BUFFER: usize = 8 * 1024;

@@ -1,0 +1,59 @@
+//! How many sessions one principal may have open: asked before a session begins,
+//! and taken back if it does not.
+
+use crate::edge::rescue::Refusal;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::Principal;
+
+/// A session that counts. Unless it is said to stay, it counts no more when this
+/// is dropped, and what was opened for it is ended.
+#[must_use]
+pub struct Admitted {
+    worker: Worker,
+    session: Session,
+    stays: bool,
+}
+
+impl Admitted {
+    pub fn stays(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
+        let bindings = &self.worker.edge.bindings;
+        let record = bindings.record(self.session.id);
+        if record.is_none_or(|record| record.servers.is_empty()) {
+            bindings.forget(self.session.id);
+            return;
+        }
+        // The client has left while its server was being opened.
+        let (worker, session) = (self.worker.clone(), self.session.clone());
+        tokio::spawn(async move { worker.end(&session).await });
+    }
+}
+
+impl Worker {
+    /// Counts a session that is about to begin.
+    pub(in crate::edge) fn admit_session(&self, session: &Session) -> Result<Admitted, Refusal> {
+        let limit = self.edge.config.sessions_per_principal;
+        if !self.edge.bindings.admit(session.id, &session.principal, limit) {
+            return Err(Refusal::TooManySessions(limit));
+        }
+        Ok(Admitted { worker: self.clone(), session: session.clone(), stays: false })
+    }
+
+    /// Whether a session of this principal could begin now.
+    pub(in crate::edge) fn has_room_for(&self, principal: &Principal) -> Result<(), Refusal> {
+        let limit = self.edge.config.sessions_per_principal;
+        match self.edge.bindings.of_principal(principal) < limit {
+            true => Ok(()),
+            false => Err(Refusal::TooManySessions(limit)),
+        }
+    }
+}

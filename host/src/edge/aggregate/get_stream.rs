@@ -1,0 +1,273 @@
+//! The GET stream of an aggregate: one numbered stream for what all open servers
+//! of the session say outside of requests, and for changes of the lists.
+//!
+//! It lives a while longer than the client's connection, and keeps what comes, for
+//! a client that comes back with the last event's id. After a restart of the
+//! gateway it begins anew, with the news that lists may have changed.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Response;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::edge::catalog::merge::Merged;
+use crate::edge::rescue::Refusal;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::session::get_streams::{Own, say_lists_changed};
+use crate::edge::session::notice::lost_notice;
+use crate::edge::worker::Worker;
+use crate::model::{NodeId, Scope, ServerName};
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::methods::List;
+use crate::protocol::version::Version;
+use crate::seam::Body;
+use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
+
+use super::listener::Hearing;
+use super::rewrite;
+
+/// A client that has not come back after so long will not.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+/// How often it is looked whether anybody still needs the stream.
+const LOOK: Duration = Duration::from_secs(30);
+/// Servers say several times in a row that lists have changed.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Messages of the session's servers that wait to be numbered.
+const QUEUE: usize = 64;
+
+impl Worker {
+    /// The session's GET stream, from the last event that the client has seen.
+    pub(in crate::edge) fn aggregate_stream(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        last_event_id: Option<&str>,
+    ) -> Result<Response<Body>, Refusal> {
+        let streams = &self.edge.streams;
+        let place = last_event_id.and_then(EventId::parse);
+        let known = streams.get(session.id).filter(|own| !own.stream.has_ended());
+        let (own, reader) = match (known, &place) {
+            (Some(own), Some(place)) if place.instance == own.instance => {
+                let reader = own.stream.read_after(place.number);
+                (own, reader)
+            }
+            (Some(own), None) if own.stream.is_attached() && last_event_id.is_none() => {
+                return Err(Refusal::AlreadyListening);
+            }
+            (Some(own), _) => {
+                let reader = own.stream.read_on();
+                (own, reader)
+            }
+            (None, _) => {
+                let own = self.begin_stream(scope, session);
+                let reader = own.stream.read_on();
+                (own, reader)
+            }
+        };
+        let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
+        if reader.has_gap || (last_event_id.is_some() && is_another()) {
+            say_lists_changed(&own.stream, &List::NOTIFIED);
+        }
+        let way = Way {
+            keep_alive: self.edge.config.keep_alive,
+            primes: session.version >= Version::V2025_11_25,
+        };
+        let tag = Tag::new(own.instance, own.stream.number, None);
+        Ok(response::event_stream(reader, tag, way))
+    }
+
+    /// Servers that the session has open where their lists are others than elsewhere.
+    fn differing(&self, scope: &Scope, session: &Session) -> BTreeSet<(ServerName, NodeId)> {
+        let Some(record) = self.edge.bindings.record(session.id) else { return BTreeSet::new() };
+        let (topology, set) = (self.edge.topology.load(), session.client_set());
+        let members = scope::members(self, scope);
+        let open = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
+        open.filter(|(server, _)| members.iter().any(|member| member.server == *server))
+            .filter(|(_, node)| topology.node(node).is_some_and(|node| node.health.serves()))
+            .filter(|(server, node)| {
+                self.edge.catalogs.differing(&topology, node, server, set).is_some()
+            })
+            .collect()
+    }
+
+    fn begin_stream(&self, scope: &Scope, session: &Session) -> Own {
+        let own = Own {
+            instance: streams::instance(),
+            stream: Stream::new(0, None, self.edge.config.kept_events),
+            heard: Arc::default(),
+        };
+        own.stream.publish();
+        self.edge.streams.insert(session.id, own.clone());
+        for server in self.edge.bindings.take_untold(session.id) {
+            own.stream.put(lost_notice(&server), Part::Notice);
+        }
+        let feeding = Feeding {
+            seen: self.offers_now(scope, session.client_set()),
+            worker: self.clone(),
+            scope: scope.clone(),
+            session: session.clone(),
+            own: own.clone(),
+            changed: BTreeSet::new(),
+            differing: self.differing(scope, session),
+        };
+        tokio::spawn(feeding.run());
+        own
+    }
+}
+
+/// Feeds one session's stream.
+struct Feeding {
+    worker: Worker,
+    scope: Scope,
+    session: Session,
+    own: Own,
+    /// What the client knows of the lists.
+    seen: Arc<Merged>,
+    /// Lists that have changed and are not announced yet.
+    changed: BTreeSet<List>,
+    /// Servers that are open where their lists are others than elsewhere.
+    differing: BTreeSet<(ServerName, NodeId)>,
+}
+
+impl Feeding {
+    async fn run(mut self) {
+        let (sender, mut messages) = mpsc::channel(QUEUE);
+        let mut catalogues = self.worker.edge.catalogs.changes();
+        let mut openings = self.worker.edge.openings.watch(self.session.id);
+        // What was opened before that.
+        self.look_at_replicas();
+        let mut tasks = JoinSet::new();
+        let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
+        let mut needed = Instant::now();
+        let mut look = tokio::time::interval(LOOK);
+        let mut due = None;
+        let mut is_message = false;
+        loop {
+            if !is_message {
+                self.hear_open_servers(&mut tasks, &mut heard, &sender);
+            }
+            is_message = false;
+            // The first of several changes says when they are told.
+            due = (!self.changed.is_empty())
+                .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
+            tokio::select! {
+                opened = openings.changed() => {
+                    if opened.is_err() { break }
+                    self.look_at_replicas();
+                }
+                Some((server, message)) = messages.recv() => {
+                    self.take(&server, message);
+                    is_message = true;
+                }
+                changed = catalogues.changed() => {
+                    if changed.is_err() { break }
+                    self.compare();
+                    self.look_at_replicas();
+                }
+                () = until(due) => {
+                    let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
+                    say_lists_changed(&self.own.stream, &lists);
+                }
+                _ = look.tick() => {
+                    if self.own.stream.is_attached() { needed = Instant::now() }
+                    let is_over = self.worker.edge.records.is_ended(self.session.id);
+                    if is_over || needed.elapsed() > KEPT_FOR { break }
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        self.own.stream.end();
+        self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Listens to every server of the scope that the session has open.
+    fn hear_open_servers(
+        &self,
+        tasks: &mut JoinSet<()>,
+        heard: &mut HashMap<ServerName, AbortHandle>,
+        sender: &mpsc::Sender<(ServerName, Bytes)>,
+    ) {
+        heard.retain(|_, task| !task.is_finished());
+        let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
+        let members = scope::members(&self.worker, &self.scope);
+        for (server, _) in record.servers {
+            if !members.iter().any(|member| member.server == server) {
+                continue;
+            }
+            if let Entry::Vacant(free) = heard.entry(server.clone()) {
+                let (worker, session) = (&self.worker, &self.session);
+                let hearing = Hearing::of(worker, session, server, &self.own.heard);
+                free.insert(tasks.spawn(hearing.run(sender.clone())));
+            }
+        }
+    }
+
+    fn take(&mut self, server: &ServerName, message: Bytes) {
+        let Ok(envelope) = Envelope::parse(&message) else { return };
+        let list = List::NOTIFIED.into_iter().find(|list| list.changed() == envelope.method());
+        if let Some(list) = list {
+            self.changed.insert(list);
+            return;
+        }
+        let part = match envelope.kind() {
+            Kind::Request => Part::Question,
+            Kind::Notification => Part::Notice,
+            // Answers come with their requests.
+            Kind::Response => return,
+        };
+        let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
+        for question in self.own.stream.put(rewriter.message(message), part) {
+            self.refuse(&question);
+        }
+    }
+
+    /// A session that has just been opened where the lists are others is offered
+    /// those from now on.
+    fn look_at_replicas(&mut self) {
+        let differing = self.worker.differing(&self.scope, &self.session);
+        if differing != self.differing {
+            self.differing = differing;
+            self.changed.extend(List::NOTIFIED);
+        }
+    }
+
+    /// Tells the server whose question is dropped, since the client reads none.
+    fn refuse(&self, question: &Bytes) {
+        let Ok(envelope) = Envelope::parse(question) else { return };
+        let Some(id) = envelope.id_text() else { return };
+        let (worker, session) = (self.worker.clone(), self.session.clone());
+        let answer = streams::nobody_reads(id);
+        tokio::spawn(async move {
+            let Ok(envelope) = Envelope::parse(&answer) else { return };
+            if let Some(addressed) = rewrite::answer_of_client(&answer, &envelope) {
+                worker.tell_one(None, &session, addressed).await;
+            }
+        });
+    }
+
+    fn compare(&mut self) {
+        let now = self.worker.offers_now(&self.scope, self.session.client_set());
+        for list in List::ALL {
+            if now.result(list) != self.seen.result(list) {
+                let told = if list == List::Templates { List::Resources } else { list };
+                self.changed.insert(told);
+            }
+        }
+        self.seen = now;
+    }
+}
+
+/// Never, if there is no such time.
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,75 @@
+//! The answer to a list request: a page of what the scope offers to this session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::edge::catalog::merge::Merged;
+use crate::edge::catalog::pages::{Cursor, name_of, page};
+use crate::edge::rescue::Refusal;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::Scope;
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::methods::List;
+
+/// An empty cursor is one too (2025-11-25, server/utilities/pagination).
+pub fn cursor_of(request: &Envelope<'_>) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Page {
+        cursor: Option<String>,
+    }
+    serde_json::from_str::<Page>(request.params?.get()).ok()?.cursor
+}
+
+impl Worker {
+    /// The page that the request asks for.
+    pub(in crate::edge) async fn list(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        list: List,
+        request: &Envelope<'_>,
+    ) -> Result<Bytes, Refusal> {
+        let size = self.edge.config.page_size;
+        let key = &self.edge.affinity_key;
+        let Some(text) = cursor_of(request) else {
+            let merged = self.offers_to(scope, session).await;
+            let items = merged.items(list);
+            return Ok(if items.len() <= size {
+                merged.result(list)
+            } else {
+                let name = name_of(&items);
+                self.edge.snapshots.keep(name, &items);
+                page(list, &items, name, 0, size, key)
+            });
+        };
+        let expired = || {
+            Refusal::InvalidParams(
+                "this cursor is not known (any more); list again from the start".into(),
+            )
+        };
+        let cursor =
+            Cursor::read(&text, key).filter(|c| c.list == list as u8).ok_or_else(expired)?;
+        let kept = self.edge.snapshots.get(cursor.snapshot);
+        let items = match kept {
+            Some(items) => items,
+            None => {
+                let items = self.offers_to(scope, session).await.items(list);
+                if name_of(&items) != cursor.snapshot {
+                    return Err(expired());
+                }
+                items
+            }
+        };
+        Ok(page(list, &items, cursor.snapshot, cursor.offset as usize, size, key))
+    }
+
+    async fn offers_to(&self, scope: &Scope, session: &Session) -> Arc<Merged> {
+        let shared = self.offers(scope, session.client_set()).await;
+        match self.own_offers(scope, session).await {
+            Some(own) => Arc::new(own),
+            None => shared,
+        }
+    }
+}

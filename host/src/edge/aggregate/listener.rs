@@ -1,0 +1,136 @@
+//! Listening to one server of an aggregate, for the session's GET stream.
+//!
+//! The server may be lost, stopped, or not open yet: then its host has nothing to
+//! listen to until the session is opened there again, and is asked ever more seldom.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use tokio::sync::{mpsc, watch};
+
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::session::client_session::Session;
+use crate::edge::upstream_events::{Events, Read, has_message, is_stream, message_of};
+use crate::edge::worker::Worker;
+use crate::model::ServerName;
+use crate::seam::{Body, Outcome};
+
+/// Before it is tried again; each time twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// An opening on another gateway is not announced here: then it is noticed so late.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// A server's own stream, where the session has it open; none elsewhere. Only to
+    /// listen does not count as use of the binding.
+    pub(in crate::edge) async fn listen_where_open(
+        &self,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+    ) -> Option<Response<Body>> {
+        let node = {
+            let topology = self.edge.topology.load();
+            let node = topology.node(&self.edge.bindings.look(session.id, server)?)?;
+            let lives = node.health.serves() && node.servers.contains_key(server);
+            lives.then(|| Arc::clone(node))?
+        };
+        let request = self.request_for(&node, server, outgoing, None);
+        let response = self.call(&node, server, session.facts(), request).await.ok()?;
+        Outcome::read(response.headers()).is_none().then_some(response)
+    }
+}
+
+/// Hands on what one server says, until the session is bound to none of its replicas.
+pub struct Hearing {
+    worker: Worker,
+    session: Session,
+    server: ServerName,
+    /// Servers that are listened to.
+    heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
+    openings: watch::Receiver<u64>,
+}
+
+impl Hearing {
+    #[must_use]
+    pub fn of(
+        worker: &Worker,
+        session: &Session,
+        server: ServerName,
+        heard: &Arc<watch::Sender<BTreeSet<ServerName>>>,
+    ) -> Self {
+        Self {
+            worker: worker.clone(),
+            session: session.clone(),
+            server,
+            heard: Arc::clone(heard),
+            openings: worker.edge.openings.watch(session.id),
+        }
+    }
+
+    /// Listens until the binding or the receiver of the messages is gone.
+    pub async fn run(mut self, sender: mpsc::Sender<(ServerName, Bytes)>) {
+        let mut last: Option<String> = None;
+        let mut pause = PAUSE;
+        while self.worker.edge.bindings.look(self.session.id, &self.server).is_some() {
+            let last_event_id = last.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
+            let outgoing = Outgoing::get(last_event_id);
+            let listening = self.worker.listen_where_open(&self.session, &self.server, &outgoing);
+            let response = listening.await;
+            // One that is open and has no stream for us is not waited for.
+            self.say_heard(response.is_some());
+            let good = response.filter(|response| response.status().is_success());
+            if let Some(response) = good.filter(is_stream) {
+                pause = PAUSE;
+                if self.hand_on(response.into_body(), &mut last, &sender).await.is_err() {
+                    return;
+                }
+                self.say_heard(false);
+            }
+            if let Ok(Err(_)) = tokio::time::timeout(pause, self.openings.changed()).await {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Hands on what comes until the stream ends. An error if nobody takes it.
+    async fn hand_on(
+        &self,
+        body: Body,
+        last: &mut Option<String>,
+        sender: &mpsc::Sender<(ServerName, Bytes)>,
+    ) -> Result<(), mpsc::error::SendError<(ServerName, Bytes)>> {
+        let mut events = Events::new(body, self.worker.edge.config.line);
+        while let Some(read) = events.next().await {
+            match read {
+                Read::Event(event) => {
+                    if event.id.is_some() {
+                        last.clone_from(&event.id);
+                    }
+                    if has_message(&event) {
+                        sender.send((self.server.clone(), message_of(event))).await?;
+                    }
+                }
+                Read::Comment => {}
+                Read::Broken(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn say_heard(&self, is_heard: bool) {
+        self.heard.send_if_modified(|heard| {
+            if is_heard { heard.insert(self.server.clone()) } else { heard.remove(&self.server) }
+        });
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.say_heard(false);
+    }
+}

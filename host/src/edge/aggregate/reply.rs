@@ -1,0 +1,97 @@
+//! A replica's answer on its way to a client of several servers: its messages
+//! rewritten, its events named after their server, and ended with an error if the
+//! connection breaks before the answer has come.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::Response;
+
+use crate::edge::relay::relay;
+use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
+use crate::protocol::sse::{self, Event};
+use crate::seam::{Body, collect};
+
+use super::qualified;
+use super::rewrite::Rewriter;
+
+/// The response as the client of an aggregate sees it.
+pub async fn rewritten(
+    response: Response<Body>,
+    rewriter: Rewriter,
+    last_words: Option<Bytes>,
+    limit: usize,
+) -> Response<Body> {
+    let response = relay(response);
+    if is_stream(&response) {
+        return response.map(|body| {
+            let events = Events::new(body, limit);
+            let ready = VecDeque::new();
+            Body::Stream(Box::pin(Rewritten { events, ready, rewriter, last_words, over: false }))
+        });
+    }
+    if !rewriter.changes_answers() {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    match collect(body, limit).await {
+        Ok(message) => Response::from_parts(parts, Body::from(rewriter.message(message))),
+        Err(error) => {
+            tracing::debug!(server = %rewriter.server, "its answer: {error}");
+            Response::from_parts(parts, last_words.map_or(Body::Empty, Body::from))
+        }
+    }
+}
+
+struct Rewritten {
+    events: Events,
+    ready: VecDeque<Bytes>,
+    rewriter: Rewriter,
+    /// What is said if the connection breaks.
+    last_words: Option<Bytes>,
+    over: bool,
+}
+
+impl Stream for Rewritten {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.ready.pop_front() {
+                return Poll::Ready(Some(bytes));
+            }
+            if this.over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(this.events.poll_next(cx)) {
+                Some(Read::Event(event)) => this.ready.push_back(written(&this.rewriter, event)),
+                Some(Read::Comment) => this.ready.push_back(Bytes::from_static(sse::KEEP_ALIVE)),
+                Some(Read::Broken(error)) => {
+                    tracing::debug!(server = %this.rewriter.server, "its stream broke: {error}");
+                    this.over = true;
+                    this.ready.extend(this.last_words.take().map(|words| sse::event(&words)));
+                }
+                None => this.over = true,
+            }
+        }
+    }
+}
+
+fn written(rewriter: &Rewriter, event: Event) -> Bytes {
+    let id = event.id.as_deref().map(|id| qualified::event(&rewriter.server, id));
+    if !has_message(&event) {
+        return match (id, event.retry) {
+            (Some(id), retry) => sse::priming(&id, retry),
+            (None, _) => Bytes::from_static(sse::KEEP_ALIVE),
+        };
+    }
+    let message = rewriter.message(event.data.into());
+    match id {
+        Some(id) => sse::event_with_id(&id, &message),
+        None => sse::event(&message),
+    }
+}

@@ -1,0 +1,386 @@
+//! Several servers behind one URL: the edge answers what is its own, and sends
+//! the rest to its owner with what names it changed.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use crate::edge::catalog::merge::Merged;
+use crate::edge::catalog::part::Owner;
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::relay::{accepted, json};
+use crate::edge::rescue::{Refusal, Refused, lost_words};
+use crate::edge::routing::bind::Context;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::{Scope, ServerName};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::methods::{self, Destination};
+use crate::protocol::splice::{self, Target};
+use crate::protocol::version::Version;
+use crate::seam::Body;
+
+use super::reply::rewritten;
+use super::rewrite::{self, Addressed, Rewriter};
+
+impl Worker {
+    /// What a client of an aggregate has posted: one message, or in 2025-03-26
+    /// several.
+    pub(in crate::edge) async fn aggregate(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        body: Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        if session.version == Version::V2025_03_26
+            && let Some(parts) = jsonrpc::batch(&body).map_err(|e| (Refusal::Malformed(e), None))?
+        {
+            return self.aggregate_batch(context, scope, session, &body, &parts).await;
+        }
+        self.aggregate_one(context, scope, session, body).await
+    }
+
+    /// One message of a session on an aggregate scope.
+    pub(in crate::edge) async fn aggregate_one(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        message: Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        match envelope.kind() {
+            Kind::Request => {
+                let id = envelope.id_text().unwrap_or("null");
+                let request =
+                    Request { context, scope, session, message: &message, envelope: &envelope, id };
+                let answer = self.request(&request).await;
+                answer.map_err(|refusal| (refusal, Some(id.to_owned())))
+            }
+            Kind::Notification => {
+                self.notification(context, session, &message, &envelope).await;
+                Ok(accepted())
+            }
+            Kind::Response => {
+                match rewrite::answer_of_client(&message, &envelope) {
+                    Some(addressed) => self.tell_one(Some(context), session, addressed).await,
+                    None => tracing::debug!(
+                        session = %session.id.short(),
+                        "an answer to a request that nobody has asked is dropped"
+                    ),
+                }
+                Ok(accepted())
+            }
+        }
+    }
+
+    async fn notification(
+        &self,
+        context: &Context,
+        session: &Session,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) {
+        match envelope.method() {
+            // Hosts say it when they open a server.
+            methods::INITIALIZED => {}
+            methods::PROGRESS => {
+                if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
+                    self.tell_one(Some(context), session, addressed).await;
+                }
+            }
+            // A client's request ids are its own: at most one server knows this one.
+            _ => self.tell_all(context, session, message).await,
+        }
+    }
+
+    async fn request(&self, request: &Request<'_>) -> Result<Response<Body>, Refusal> {
+        let Request { context, scope, session, envelope, id, .. } = *request;
+        let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
+        match methods::destination(envelope.method()) {
+            Destination::Ping => {
+                self.edge.bindings.begin(session.id);
+                local(b"{}")
+            }
+            Destination::List(list) => {
+                self.edge.bindings.begin(session.id);
+                local(&self.list(scope, session, list, envelope).await?)
+            }
+            Destination::LogLevel => {
+                self.set_level(context, session, request.message, envelope).await?;
+                local(b"{}")
+            }
+            Destination::Tool | Destination::Prompt | Destination::Resource => {
+                let addressed = self.owner(request).await?;
+                self.send_to(request, addressed).await
+            }
+            Destination::Completion => match self.completion(request).await? {
+                Some(addressed) => self.send_to(request, addressed).await,
+                None => local(br#"{"completion":{"values":[]}}"#),
+            },
+            Destination::Task => {
+                let addressed = self.task_owner(scope, request.message, envelope)?;
+                self.send_to(request, addressed).await
+            }
+            Destination::TaskList => local(&self.list_tasks(scope, session).await),
+            Destination::Initialize => Err(Refusal::InvalidParams(
+                "this session is initialized already; leave out the session header to start another".into(),
+            )),
+            Destination::Unknown => Err(Refusal::MethodNotFound(envelope.method().to_owned())),
+        }
+    }
+
+    async fn send_to(
+        &self,
+        request: &Request<'_>,
+        addressed: Addressed,
+    ) -> Result<Response<Body>, Refusal> {
+        let Request { context, scope, session, .. } = *request;
+        let Addressed { server, message } = addressed;
+        let mut rewriter = self.rewriter(scope, session, &server);
+        rewriter.tasks = names_tasks(request.envelope);
+        if let Some((own, shown)) = renamed_uri(request, &message) {
+            std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
+        }
+        let outgoing = Outgoing::post(message);
+        let delivered = self.deliver(context, session, &server, &outgoing).await?;
+        let last_words = lost_words(request.id, &server);
+        let limit = self.edge.config.line;
+        let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
+        self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        Ok(response)
+    }
+
+    /// What has to be changed in a server's messages to this session.
+    pub(in crate::edge) fn rewriter(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        server: &ServerName,
+    ) -> Rewriter {
+        let merged = self.offers_now(scope, session.client_set());
+        Rewriter { server: server.clone(), uris: merged.uris.shared(server), tasks: false }
+    }
+
+    /// The owner of what the request names, and the message as the owner knows it.
+    async fn owner(&self, request: &Request<'_>) -> Result<Addressed, Refusal> {
+        let Request { scope, session, message, envelope, .. } = *request;
+        let missing = |what| Refusal::InvalidParams(format!("params.{what} is missing"));
+        let target = Target::of(envelope.params).unwrap_or_default();
+        let destination = methods::destination(envelope.method());
+        if destination == Destination::Resource {
+            let raw = target.uri.ok_or_else(|| missing("uri"))?;
+            let uri = splice::string(raw).ok_or_else(|| missing("uri"))?;
+            return match self.find(scope, session, |merged| merged.uris.resource(&uri)).await {
+                Some(owner) => Ok(addressed(message, raw, &uri, owner)),
+                None => Err(Refusal::ResourceNotFound(uri)),
+            };
+        }
+        let raw = target.name.ok_or_else(|| missing("name"))?;
+        let name = splice::string(raw).ok_or_else(|| missing("name"))?;
+        let is_tool = destination == Destination::Tool;
+        let find = |merged: &Merged| {
+            let owner = if is_tool { merged.tool(&name) } else { merged.prompt(&name) };
+            owner.cloned()
+        };
+        match self.find(scope, session, find).await {
+            Some(owner) => Ok(addressed(message, raw, &name, owner)),
+            None => {
+                let kind = if is_tool { "tool" } else { "prompt" };
+                Err(Refusal::InvalidParams(format!("Unknown {kind}: {name}")))
+            }
+        }
+    }
+
+    async fn completion(&self, request: &Request<'_>) -> Result<Option<Addressed>, Refusal> {
+        let Request { scope, session, message, envelope, .. } = *request;
+        let reference = Target::of(envelope.params)
+            .and_then(|target| target.reference)
+            .and_then(|reference| Target::of(Some(reference)))
+            .ok_or_else(|| Refusal::InvalidParams("params.ref is missing".into()))?;
+        let (raw, text, owner) = if let Some(raw) = reference.name {
+            let name = splice::string(raw).unwrap_or_default();
+            let owner = self.find(scope, session, |merged| merged.prompt(&name).cloned()).await;
+            let owner =
+                owner.ok_or_else(|| Refusal::InvalidParams(format!("Unknown prompt: {name}")))?;
+            (raw, name, owner)
+        } else if let Some(raw) = reference.uri {
+            let uri = splice::string(raw).unwrap_or_default();
+            let fixed = uri.split('{').next().unwrap_or("");
+            let find = |merged: &Merged| {
+                let known = merged.uris.template(&uri).or_else(|| merged.uris.resource(&uri));
+                // A template that no list has, of a server whose others begin so.
+                known.or_else(|| {
+                    let owner = merged.uris.resource(fixed)?;
+                    Some(Owner { name: uri.clone(), ..owner })
+                })
+            };
+            let owner = self.find(scope, session, find).await;
+            (raw, uri.clone(), owner.ok_or(Refusal::ResourceNotFound(uri))?)
+        } else {
+            return Err(Refusal::InvalidParams("params.ref has neither name nor uri".into()));
+        };
+        // One that does not announce completions completes nothing.
+        let completes = self.capability(&owner.server, session.client_set(), "completions");
+        Ok(completes.then(|| addressed(message, raw, &text, owner)))
+    }
+
+    /// Looks something up; if it is not there, in what is this session's alone,
+    /// and then with servers that have not been heard of, since it may be theirs.
+    async fn find<T>(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        look: impl Fn(&Merged) -> Option<T>,
+    ) -> Option<T> {
+        let set = session.client_set();
+        if let Some(found) = look(&self.offers_now(scope, set)) {
+            return Some(found);
+        }
+        if let Some(found) = self.own_offers(scope, session).await.as_ref().and_then(&look) {
+            return Some(found);
+        }
+        self.await_silent(scope, set, look).await
+    }
+
+    async fn set_level(
+        &self,
+        context: &Context,
+        session: &Session,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Level {
+            level: String,
+        }
+        const LEVELS: [&str; 8] =
+            ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+        let level = envelope
+            .params
+            .and_then(|params| serde_json::from_str::<Level>(params.get()).ok())
+            .filter(|level| LEVELS.contains(&level.level.as_str()))
+            .ok_or_else(|| {
+                Refusal::InvalidParams(format!("params.level must be one of {LEVELS:?}"))
+            })?;
+        self.edge.bindings.set_log_level(session.id, &splice::quoted(&level.level));
+        self.tell_all(context, session, message).await;
+        Ok(())
+    }
+
+    /// Hands an answer to the server that waits for it.
+    pub(in crate::edge) async fn tell_one(
+        &self,
+        context: Option<&Context>,
+        session: &Session,
+        addressed: Addressed,
+    ) {
+        let topology = self.edge.topology.load_full();
+        match self.bound(&topology, session, &addressed.server, &[]) {
+            Some(node) => {
+                let outgoing = Outgoing::post(addressed.message);
+                self.tell(&node, session, &addressed.server, &outgoing, context).await;
+            }
+            None => tracing::debug!(
+                session = %session.id.short(), server = %addressed.server,
+                "what is meant for it is dropped: it is not open"
+            ),
+        }
+    }
+
+    /// Hands a message to every server that the session has open. A lost one is
+    /// not opened for it: nothing of the old conversation is left there.
+    async fn tell_all(&self, context: &Context, session: &Session, message: &Bytes) {
+        let Some(record) = self.edge.bindings.record(session.id) else { return };
+        let topology = self.edge.topology.load_full();
+        let outgoing = Outgoing::post(message.clone());
+        let telling = record.servers.iter().filter_map(|(server, binding)| {
+            let node = topology.node(&binding.node)?;
+            Some(self.tell(node, session, server, &outgoing, Some(context)))
+        });
+        futures_util::future::join_all(telling).await;
+    }
+
+    /// The gateway's own `InitializeResult`. It waits for nobody; what a server
+    /// adds later is announced by list_changed.
+    pub(in crate::edge) fn own_result(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        version: Version,
+    ) -> Bytes {
+        let merged = self.offers_now(scope, session.client_set());
+        let mut result = serde_json::json!({
+            "protocolVersion": version.as_str(),
+            "capabilities": {
+                "tools": {"listChanged": true},
+                "prompts": {"listChanged": true},
+                "resources": {"listChanged": true, "subscribe": true},
+                "logging": {},
+                "completions": {},
+            },
+            "serverInfo": {"name": "mooring", "version": env!("CARGO_PKG_VERSION")},
+        });
+        if self.has_tasks(scope, session) {
+            result["capabilities"]["tasks"] = serde_json::json!({
+                "list": {}, "cancel": {}, "requests": {"tools": {"call": {}}},
+            });
+        }
+        if let Some(text) = &merged.instructions {
+            result["instructions"] = text.clone().into();
+        }
+        Bytes::from(result.to_string())
+    }
+}
+
+/// One request of a session on an aggregate scope.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub context: &'a Context,
+    pub scope: &'a Scope,
+    pub session: &'a Session,
+    pub message: &'a Bytes,
+    pub envelope: &'a Envelope<'a>,
+    /// As it stands in the message.
+    pub id: &'a str,
+}
+
+/// The message for the owner of what `raw` names.
+fn addressed(
+    message: &Bytes,
+    raw: &serde_json::value::RawValue,
+    shown: &str,
+    owner: Owner,
+) -> Addressed {
+    let message = match splice::span(message, raw).filter(|_| owner.name != shown) {
+        Some(span) => splice::replace(message, span, splice::quoted(&owner.name).as_bytes()),
+        None => message.clone(),
+    };
+    Addressed { server: owner.server, message }
+}
+
+/// The URI that the owner knows a resource by and the one that the client has
+/// asked for, where they differ: the answer repeats it.
+fn renamed_uri(request: &Request<'_>, sent: &Bytes) -> Option<(String, String)> {
+    if methods::destination(request.envelope.method()) != Destination::Resource {
+        return None;
+    }
+    let uri = |envelope: &Envelope<'_>| splice::string(Target::of(envelope.params)?.uri?);
+    let shown = uri(request.envelope)?;
+    let own = uri(&Envelope::parse(sent).ok()?)?;
+    (own != shown).then_some((own, shown))
+}
+
+/// Whether the answer may name tasks: to a request about tasks, or one that asks
+/// to become one.
+fn names_tasks(envelope: &Envelope<'_>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Params {
+        task: Option<serde::de::IgnoredAny>,
+    }
+    methods::destination(envelope.method()) == Destination::Task
+        || envelope.params.is_some_and(|params| {
+            params.get().contains("\"task\"")
+                && serde_json::from_str::<Params>(params.get()).is_ok_and(|p| p.task.is_some())
+        })
+}

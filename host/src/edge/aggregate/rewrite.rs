@@ -1,0 +1,393 @@
+//! Messages of one of several servers, as the client of all of them sees them.
+//!
+//! Changed is what would be ambiguous or misleading, and nothing else:
+//!
+//! | what | how |
+//! |---|---|
+//! | id of a server's request, its progress token, the id it cancels | says whose it is |
+//! | parameters of a server's request | `_meta` says which server asks |
+//! | `logger` of a log message | the server's name in front |
+//! | task ids | the server's name in front |
+//! | URIs that two servers have | the server's name in front, for the second |
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::ServerName;
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::{methods, splice};
+
+use super::qualified;
+
+/// Under it, `_meta` of a server's request names the server: a client should show
+/// who asks (2025-11-25, client/elicitation, "Security Considerations").
+const ASKS: &str = "mooring/server";
+/// Ties a message to a task (2025-11-25, basic/utilities/tasks).
+const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+type Edit = (Range<usize>, String);
+
+/// What has to be changed in one server's messages.
+#[derive(Debug, Clone)]
+pub struct Rewriter {
+    pub server: ServerName,
+    /// URIs of the server that another server of the scope has too, and how the
+    /// client knows them.
+    pub uris: Arc<HashMap<String, String>>,
+    /// Whether answers may name tasks.
+    pub tasks: bool,
+}
+
+impl Rewriter {
+    /// Whether an answer has to be looked at.
+    #[must_use]
+    pub fn changes_answers(&self) -> bool {
+        self.tasks || !self.uris.is_empty()
+    }
+
+    /// The message for the client.
+    #[must_use]
+    pub fn message(&self, message: Bytes) -> Bytes {
+        let Ok(envelope) = Envelope::parse(&message) else { return message };
+        let mut edits = Vec::new();
+        match envelope.kind() {
+            Kind::Request => self.request(&message, &envelope, &mut edits),
+            Kind::Notification => self.notification(&message, &envelope, &mut edits),
+            Kind::Response => self.answer(&message, &envelope, &mut edits),
+        }
+        splice::edit(&message, edits)
+    }
+
+    fn request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+        self.owned(text, envelope.id, edits);
+        let asks = format!("\"{ASKS}\":{}", splice::quoted(self.server.as_str()));
+        let Some(params) = envelope.params else {
+            // Behind the id, which every request has.
+            let end = envelope.id.and_then(|id| splice::span(text, id)).map(|span| span.end);
+            let params = format!(",\"params\":{{\"_meta\":{{{asks}}}}}");
+            edits.extend(end.map(|end| (end..end, params)));
+            return;
+        };
+        // A name that is no text (half a surrogate pair) keeps members from being read;
+        // there may be no `_meta` among them then.
+        let members = members(params);
+        let has_meta = members.is_some() || params.get().contains("\"_meta\"");
+        match members.as_ref().map(|members| members.get("_meta")) {
+            Some(Some(meta)) => {
+                edits.extend(splice::insertion(text, meta, &asks));
+                self.meta(text, meta, edits);
+            }
+            None if has_meta => {}
+            Some(None) | None => {
+                let meta = format!("\"_meta\":{{{asks}}}");
+                edits.extend(splice::insertion(text, params, &meta));
+            }
+        }
+    }
+
+    /// The token of a server's request, and the task that a message belongs to.
+    fn meta(&self, text: &[u8], meta: &RawValue, edits: &mut Vec<Edit>) {
+        let Some(members) = self::members(meta) else { return };
+        self.owned(text, members.get("progressToken").copied(), edits);
+        self.related_task(text, &members, edits);
+    }
+
+    fn related_task(&self, text: &[u8], meta: &HashMap<String, &RawValue>, edits: &mut Vec<Edit>) {
+        if let Some(related) = meta.get(RELATED_TASK).and_then(|related| members(related)) {
+            self.thing(text, related.get("taskId").copied(), edits);
+        }
+    }
+
+    fn notification(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+        let Some(params) = envelope.params else { return };
+        let Some(members) = members(params) else { return };
+        match envelope.method() {
+            methods::CANCELLED => {
+                self.owned(text, members.get("requestId").copied(), edits);
+            }
+            methods::MESSAGE => match members.get("logger").filter(|logger| logger.get() != "null")
+            {
+                Some(logger) => {
+                    if let (Some(span), Some(name)) =
+                        (splice::span(text, logger), splice::string(logger))
+                    {
+                        edits.push((span, splice::quoted(&format!("{}/{name}", self.server))));
+                    }
+                }
+                None => {
+                    let logger = format!("\"logger\":{}", splice::quoted(self.server.as_str()));
+                    if !members.contains_key("logger") {
+                        edits.extend(splice::insertion(text, params, &logger));
+                    }
+                }
+            },
+            methods::TASK_STATUS => self.thing(text, members.get("taskId").copied(), edits),
+            methods::UPDATED => self.uri(text, members.get("uri").copied(), edits),
+            _ => {}
+        }
+        if let Some(meta) = members.get("_meta").and_then(|meta| self::members(meta)) {
+            self.related_task(text, &meta, edits);
+        }
+    }
+
+    fn answer(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+        let Some(result) = envelope.result else { return };
+        if self.tasks
+            && let Some(members) = members(result)
+        {
+            self.thing(text, members.get("taskId").copied(), edits);
+            if let Some(task) = members.get("task").and_then(|task| self::members(task)) {
+                self.thing(text, task.get("taskId").copied(), edits);
+            }
+            let listed = members.get("tasks").map(|tasks| tasks.get());
+            let listed =
+                listed.and_then(|tasks| serde_json::from_str::<Vec<&RawValue>>(tasks).ok());
+            for task in listed.into_iter().flatten() {
+                let task = self::members(task);
+                self.thing(text, task.and_then(|task| task.get("taskId").copied()), edits);
+            }
+            if let Some(meta) = members.get("_meta").and_then(|meta| self::members(meta)) {
+                self.related_task(text, &meta, edits);
+            }
+        }
+        if !self.uris.is_empty() {
+            self.uris_in(text, result, edits);
+        }
+    }
+
+    /// Every `uri` inside a value, however deep: contents, embedded resources,
+    /// links to resources. In valid JSON a name is a string before a colon, so that
+    /// one pass finds them.
+    fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<Edit>) {
+        let Some(whole) = splice::span(text, value) else { return };
+        let mut at = whole.start;
+        let mut is_named = false;
+        while let Some(string) = next_string(text, at..whole.end) {
+            at = string.end;
+            if std::mem::take(&mut is_named) {
+                let shown = string_at(text, &string).and_then(|uri| self.uris.get(&uri));
+                edits.extend(shown.map(|shown| (string.clone(), splice::quoted(shown))));
+            } else if let Some(behind) = behind_colon(text, string.end) {
+                at = behind;
+                let is_uri = string_at(text, &string).is_some_and(|name| name == "uri");
+                is_named = is_uri && text.get(behind) == Some(&b'"');
+            }
+        }
+    }
+
+    fn owned(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+        if let Some(value) = value
+            && let Some(span) = splice::span(text, value)
+        {
+            edits.push((span, qualified::id(&self.server, value.get())));
+        }
+    }
+
+    fn thing(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+        if let Some(value) = value
+            && let Some(span) = splice::span(text, value)
+            && let Some(name) = splice::string(value)
+        {
+            edits.push((span, splice::quoted(&qualified::thing(&self.server, &name))));
+        }
+    }
+
+    fn uri(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+        if let Some(value) = value
+            && let Some(span) = splice::span(text, value)
+            && let Some(shown) = splice::string(value).and_then(|uri| self.uris.get(&uri))
+        {
+            edits.push((span, splice::quoted(shown)));
+        }
+    }
+}
+
+/// The next string within a part of valid JSON, quotes included.
+fn next_string(text: &[u8], part: Range<usize>) -> Option<Range<usize>> {
+    let start = part.start + memchr::memchr(b'"', text.get(part)?)?;
+    let mut end = start + 1;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', text.get(end..)?)?;
+        if text.get(end) == Some(&b'"') {
+            return Some(start..end + 1);
+        }
+        end += 2;
+    }
+}
+
+fn string_at(text: &[u8], string: &Range<usize>) -> Option<String> {
+    serde_json::from_slice(text.get(string.clone())?).ok()
+}
+
+/// Where the value begins, if a colon comes next.
+fn behind_colon(text: &[u8], at: usize) -> Option<usize> {
+    let solid = |at: usize| {
+        let space = text.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        Some(at + space)
+    };
+    let colon = solid(at).filter(|at| text.get(*at) == Some(&b':'))?;
+    solid(colon + 1)
+}
+
+/// An object's members, each where it stands. None if it is no object, or has a
+/// member twice.
+fn members(value: &RawValue) -> Option<HashMap<String, &RawValue>> {
+    #[derive(Deserialize)]
+    struct Members<'a>(#[serde(borrow)] HashMap<String, &'a RawValue>);
+    serde_json::from_str::<Members<'_>>(value.get()).ok().map(|members| members.0)
+}
+
+/// A message of the client to one of the servers: whose it is, and as its owner
+/// knows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Addressed {
+    pub server: ServerName,
+    pub message: Bytes,
+}
+
+/// The server whose request this response answers. None if it says nobody's.
+#[must_use]
+pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
+    let id = envelope.id?;
+    let (server, own) = qualified::of_id(id.get())?;
+    let mut edits = vec![(splice::span(message, id)?, own)];
+    if let Some(meta) =
+        envelope.result.and_then(members).and_then(|result| result.get("_meta").copied())
+    {
+        edits.extend(related_task_of_client(message, &server, meta));
+    }
+    Some(Addressed { message: splice::edit(message, edits), server })
+}
+
+/// The server whose request the client reports progress of.
+#[must_use]
+pub fn progress_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
+    let params = members(envelope.params?)?;
+    let token = params.get("progressToken")?;
+    let (server, own) = qualified::of_id(token.get())?;
+    let edits = vec![(splice::span(message, token)?, own)];
+    Some(Addressed { message: splice::edit(message, edits), server })
+}
+
+fn related_task_of_client(text: &[u8], server: &ServerName, meta: &RawValue) -> Option<Edit> {
+    let meta = members(meta)?;
+    let related = members(meta.get(RELATED_TASK)?)?;
+    let task = related.get("taskId")?;
+    let name = splice::string(task)?;
+    let (_, own) = qualified::of_thing(std::iter::once(server), &name)?;
+    Some((splice::span(text, task)?, splice::quoted(own)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewriter() -> Rewriter {
+        let uris = [("file:///x".to_owned(), "b~file:///x".to_owned())];
+        let server = ServerName::parse("b").unwrap();
+        Rewriter { server, uris: Arc::new(uris.into()), tasks: true }
+    }
+
+    fn check(from: &'static str, to: &str) {
+        let out = rewriter().message(Bytes::from_static(from.as_bytes()));
+        assert_eq!(out, to);
+    }
+
+    #[test]
+    fn a_request_says_whose_it_is_and_who_asks() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"hi","n":1e400}}"#,
+            r#"{"jsonrpc":"2.0","id":"1@b","method":"elicitation/create","params":{"_meta":{"mooring/server":"b"},"message":"hi","n":1e400}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":"r","method":"sampling/createMessage","params":{"_meta":{"progressToken":7}}}"#,
+            r#"{"jsonrpc":"2.0","id":"\"r\"@b","method":"sampling/createMessage","params":{"_meta":{"mooring/server":"b","progressToken":"7@b"}}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#,
+            r#"{"jsonrpc":"2.0","id":"1@b","params":{"_meta":{"mooring/server":"b"}},"method":"roots/list"}"#,
+        );
+    }
+
+    #[test]
+    fn notifications_change_where_they_would_mislead() {
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","logger":"x","data":1}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","logger":"b/x","data":1}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"logger":"b","level":"info"}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"4@b"}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"file:///x"}}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"b~file:///x"}}"#,
+        );
+        let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1.0}}"#;
+        check(progress, progress);
+    }
+
+    #[test]
+    fn tasks_and_shared_uris_carry_the_servers_name() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"t1","status":"working"}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"b~t1","status":"working"}}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tasks":[{"taskId":"1"},{"taskId":"2"}]}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tasks":[{"taskId":"b~1"},{"taskId":"b~2"}]}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"b~file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
+        );
+    }
+
+    #[test]
+    fn uris_are_found_at_any_depth_and_nothing_else_is_taken_for_one() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":[{"uri" : "file:///x","b":["uri","file:///x"]}],"uri\"":"file:///x","\u0075ri":"file:\/\/\/x","uri":{"uri":"file:///x"}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":[{"uri" : "b~file:///x","b":["uri","file:///x"]}],"uri\"":"file:///x","\u0075ri":"b~file:///x","uri":{"uri":"b~file:///x"}}}"#,
+        );
+        let deep = 50_000;
+        let (open, close) = ("[".repeat(deep), "]".repeat(deep));
+        let message = |uri: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":{open}{{"uri":"{uri}"}}{close}}}}}"#)
+        };
+        let out = rewriter().message(message("file:///x").into());
+        assert_eq!(out, message("b~file:///x"));
+    }
+
+    #[test]
+    fn answers_and_progress_of_the_client_find_their_server() {
+        let parse = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let message = parse(
+            r#"{"jsonrpc":"2.0","id":"\"r\"@b","result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"b~t"}},"x":1}}"#,
+        );
+        let answer = answer_of_client(&message, &Envelope::parse(&message).unwrap()).unwrap();
+        assert_eq!(answer.server.as_str(), "b");
+        assert_eq!(
+            answer.message,
+            r#"{"jsonrpc":"2.0","id":"r","result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}},"x":1}}"#
+        );
+        let message = parse(
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"7@b","progress":1}}"#,
+        );
+        let progress = progress_of_client(&message, &Envelope::parse(&message).unwrap()).unwrap();
+        assert_eq!(
+            progress.message,
+            r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#
+        );
+        let foreign = parse(r#"{"jsonrpc":"2.0","id":5,"result":{}}"#);
+        assert_eq!(answer_of_client(&foreign, &Envelope::parse(&foreign).unwrap()), None);
+    }
+}

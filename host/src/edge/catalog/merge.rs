@@ -1,0 +1,277 @@
+//! Several servers' catalogues as one: names, lists, and who owns what. Resources
+//! and templates, whose names are URIs, are in `uris`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::edge::config::PrefixMode;
+use crate::model::ServerName;
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+
+use super::part::{Owner, Part};
+use super::uris::Uris;
+
+/// How names are composed.
+#[derive(Debug, Clone, Copy)]
+pub struct Naming<'a> {
+    pub mode: PrefixMode,
+    pub separator: &'a str,
+}
+
+/// What a scope offers. Results are ready to be sent.
+#[derive(Debug, Default)]
+pub struct Merged {
+    results: HashMap<List, Bytes>,
+    items: HashMap<List, Arc<Vec<Bytes>>>,
+    tools: HashMap<String, Owner>,
+    prompts: HashMap<String, Owner>,
+    pub uris: Uris,
+    pub instructions: Option<String>,
+}
+
+impl Merged {
+    /// Merges in the order of the parts.
+    #[must_use]
+    pub fn of(parts: &[Part<'_>], naming: Naming<'_>) -> Self {
+        let mut merged = Self { instructions: instructions(parts), ..Self::default() };
+        for list in [List::Tools, List::Prompts] {
+            let (items, owners) = named(parts, list, naming);
+            merged.keep(list, items);
+            match list {
+                List::Tools => merged.tools = owners,
+                _ => merged.prompts = owners,
+            }
+        }
+        for list in [List::Resources, List::Templates] {
+            let items = merged.uris.place(parts, list);
+            merged.keep(list, items);
+        }
+        merged
+    }
+
+    fn keep(&mut self, list: List, items: Vec<Bytes>) {
+        self.results.insert(list, result(list, &items, None));
+        self.items.insert(list, Arc::new(items));
+    }
+
+    /// The result of a list, all on one page.
+    #[must_use]
+    pub fn result(&self, list: List) -> Bytes {
+        self.results.get(&list).cloned().unwrap_or_else(|| result(list, &[], None))
+    }
+
+    /// The entries of a list, one by one.
+    #[must_use]
+    pub fn items(&self, list: List) -> Arc<Vec<Bytes>> {
+        self.items.get(&list).cloned().unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<&Owner> {
+        self.tools.get(name)
+    }
+
+    #[must_use]
+    pub fn prompt(&self, name: &str) -> Option<&Owner> {
+        self.prompts.get(name)
+    }
+}
+
+/// Tools or prompts under their composed names.
+fn named(
+    parts: &[Part<'_>],
+    list: List,
+    naming: Naming<'_>,
+) -> (Vec<Bytes>, HashMap<String, Owner>) {
+    let mut items = Vec::new();
+    let mut owners: HashMap<String, Owner> = HashMap::new();
+    let shown: Vec<(&Part<'_>, &RawValue, String)> = parts
+        .iter()
+        .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
+        .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
+        .filter(|(part, _, name)| part.shows(list, name))
+        .collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (_, _, name) in &shown {
+        *counts.entry(name).or_default() += 1;
+    }
+    for (part, raw, name) in &shown {
+        let server = &part.member.server;
+        let prefixed = match naming.mode {
+            PrefixMode::Always => true,
+            PrefixMode::Never => false,
+            PrefixMode::OnCollision => counts.get(name.as_str()).is_some_and(|count| *count > 1),
+        };
+        let wanted =
+            if prefixed { format!("{server}{}{name}", naming.separator) } else { name.clone() };
+        let composed = free_name(&owners, wanted, server);
+        items.push(renamed(part, list, raw, name, &composed));
+        owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
+    }
+    (items, owners)
+}
+
+/// The first in the file keeps a name; the next gets a number.
+fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerName) -> String {
+    let Some(first) = owners.get(&wanted) else { return wanted };
+    let free = (2..).map(|n| format!("{wanted}-{n}")).find(|name| !owners.contains_key(name));
+    let free = free.unwrap_or(wanted);
+    tracing::warn!(
+        "{}'s {} keeps its name; {server}'s is shown as {free}",
+        first.server,
+        first.name
+    );
+    free
+}
+
+/// The item with its name, and the description if the operator has another,
+/// changed in place.
+fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        name: &'a RawValue,
+    }
+    let text = raw.get().as_bytes();
+    let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
+        return Bytes::copy_from_slice(text);
+    };
+    let mut edits: Vec<splice::Edit> = part.described(list, raw, name).into_iter().collect();
+    edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
+    splice::edit(&Bytes::copy_from_slice(text), edits)
+}
+
+fn name_of(raw: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
+}
+
+/// A page of a list; with a cursor if there is another.
+pub fn result(list: List, items: &[Bytes], next: Option<&str>) -> Bytes {
+    let size: usize = items.iter().map(|item| item.len() + 1).sum();
+    let mut out = Vec::with_capacity(size + 32);
+    out.extend_from_slice(format!("{{\"{}\":[", list.member()).as_bytes());
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(item);
+    }
+    out.push(b']');
+    if let Some(next) = next {
+        out.extend_from_slice(b",\"nextCursor\":");
+        out.extend_from_slice(splice::quoted(next).as_bytes());
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn instructions(parts: &[Part<'_>]) -> Option<String> {
+    let texts: Vec<String> = parts
+        .iter()
+        .filter_map(|part| {
+            let outcome: crate::protocol::initialize::Outcome<'_> =
+                serde_json::from_str(part.catalog.initialize.get()).ok()?;
+            let text = outcome.instructions.filter(|text| !text.trim().is_empty())?;
+            Some(format!("## {}\n\n{}", part.member.server, text.trim()))
+        })
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::edge::config::{Member, PrefixMode};
+    use crate::model::Selection;
+    use crate::protocol::catalog::Catalog;
+
+    use super::*;
+
+    fn catalog(tools: &[&str]) -> Catalog {
+        let raw = |text: String| RawValue::from_string(text).unwrap();
+        let mut catalog = Catalog::new(raw("{\"protocolVersion\":\"2025-11-25\"}".into()));
+        catalog.tools = tools.iter().map(|t| raw((*t).to_owned())).collect();
+        catalog
+    }
+
+    fn member(name: &str) -> Member {
+        Member {
+            server: ServerName::parse(name).unwrap(),
+            tools: None,
+            prompts: None,
+            resources: None,
+        }
+    }
+
+    fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> Merged {
+        let parts: Vec<Part<'_>> = parts
+            .iter()
+            .map(|(member, catalog)| Part { member, selection: None, catalog })
+            .collect();
+        Merged::of(&parts, Naming { mode, separator: "-" })
+    }
+
+    #[test]
+    fn a_tool_changes_its_name_and_nothing_else() {
+        let tool = r#"{"x-vendor":{"name":1}, "name" : "echo","n":1e400,"title":"E\u0301"}"#;
+        let (a, tools) = (member("a"), catalog(&[tool]));
+        let merged = merge(&[(&a, &tools)], PrefixMode::Always);
+        let expect = format!("{{\"tools\":[{}]}}", tool.replace("\"echo\"", "\"a-echo\""));
+        assert_eq!(merged.result(List::Tools), expect);
+        assert_eq!(merged.tool("a-echo").unwrap().name, "echo");
+        assert_eq!(merged.tool("echo"), None);
+    }
+
+    #[test]
+    fn a_description_of_the_operators_stands_whether_the_server_has_one_or_not() {
+        let choice = crate::model::Choice { enabled: true, description: Some("\"new\"".into()) };
+        let tools = [("echo".to_owned(), choice)].into();
+        let selection = Selection { tools, ..Selection::default() };
+        for (tool, expect) in [
+            (
+                r#"{"description":"old", "name":"echo"}"#,
+                r#"{"description":"\"new\"", "name":"a-echo"}"#,
+            ),
+            (
+                r#"{"name":"echo","description":null}"#,
+                r#"{"name":"a-echo","description":"\"new\""}"#,
+            ),
+            (r#"{"name":"echo", "x":1}"#, r#"{"description":"\"new\"","name":"a-echo", "x":1}"#),
+        ] {
+            let (member, catalog) = (member("a"), catalog(&[tool]));
+            let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+            let naming = Naming { mode: PrefixMode::Always, separator: "-" };
+            let merged = Merged::of(&[part], naming);
+            assert_eq!(merged.result(List::Tools), format!("{{\"tools\":[{expect}]}}"));
+        }
+    }
+
+    #[test]
+    fn equal_composed_names_get_a_number_in_file_order() {
+        let (a, b) = (member("a"), member("a-b"));
+        let (one, two) = (catalog(&[r#"{"name":"b-c"}"#]), catalog(&[r#"{"name":"c"}"#]));
+        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
+        assert_eq!(merged.tool("a-b-c").unwrap().server.as_str(), "a");
+        assert_eq!(merged.tool("a-b-c-2").unwrap().server.as_str(), "a-b");
+    }
+
+    #[test]
+    fn on_collision_only_what_collides_is_prefixed() {
+        let (a, b) = (member("a"), member("b"));
+        let one = catalog(&[r#"{"name":"x"}"#, r#"{"name":"y"}"#]);
+        let two = catalog(&[r#"{"name":"y"}"#]);
+        let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::OnCollision);
+        assert!(merged.tool("x").is_some());
+        assert!(merged.tool("a-y").is_some());
+        assert!(merged.tool("b-y").is_some());
+        assert!(merged.tool("y").is_none());
+    }
+}

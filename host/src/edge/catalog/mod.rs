@@ -1,0 +1,9 @@
+//! What each scope offers: the replicas' catalogs, merged.
+
+pub mod cache;
+pub mod fetch;
+pub mod merge;
+pub mod pages;
+pub mod part;
+pub mod scope_catalog;
+pub mod uris;

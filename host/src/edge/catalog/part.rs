@@ -1,0 +1,71 @@
+//! What one server contributes to a merged catalog, and who owns an entry of it.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::edge::config::Member;
+use crate::model::{Choice, Selection, ServerName};
+use crate::protocol::catalog::Catalog;
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+
+/// One server's part of a scope.
+pub struct Part<'a> {
+    pub member: &'a Member,
+    pub selection: Option<&'a Selection>,
+    pub catalog: &'a Catalog,
+}
+
+impl Part<'_> {
+    /// Whether the scope shows an entry of the server, by its name or URI.
+    #[must_use]
+    pub fn shows(&self, list: List, name: &str) -> bool {
+        let chosen = match list {
+            List::Tools => &self.member.tools,
+            List::Prompts => &self.member.prompts,
+            List::Resources | List::Templates => &self.member.resources,
+        };
+        let in_group = chosen.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
+        in_group && self.choice(list, name).is_none_or(|choice| choice.enabled)
+    }
+
+    /// Puts the operator's description, if there is one, into an entry's text.
+    #[must_use]
+    pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
+        #[derive(Deserialize)]
+        struct Item<'a> {
+            #[serde(borrow, default, deserialize_with = "present")]
+            description: Option<&'a RawValue>,
+        }
+        let new = self.choice(list, name)?.description.as_deref().map(splice::quoted)?;
+        let text = raw.get();
+        match serde_json::from_str::<Item<'_>>(text).ok()?.description {
+            Some(old) => Some((splice::span(text.as_bytes(), old)?, new)),
+            None => splice::insertion(text.as_bytes(), raw, &format!("\"description\":{new}")),
+        }
+    }
+
+    fn choice(&self, list: List, name: &str) -> Option<&Choice> {
+        let selection = self.selection?;
+        let choices = match list {
+            List::Tools => &selection.tools,
+            List::Prompts => &selection.prompts,
+            List::Resources | List::Templates => &selection.resources,
+        };
+        choices.get(name)
+    }
+}
+
+/// Whose a name is, and what its owner calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub server: ServerName,
+    pub name: String,
+}
+
+/// A member that is there, also if it is null.
+pub fn present<'de, D: serde::Deserializer<'de>>(
+    member: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(member).map(Some)
+}

@@ -1,0 +1,259 @@
+//! What a scope offers, made of the catalogues of its servers.
+//!
+//! A list waits for first fetches, but never long and never twice for one server:
+//! the late one appears in the next list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::edge::config::Member;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::{Scope, ServerName, Topology};
+use crate::protocol::catalog::Catalog;
+use crate::protocol::initialize::{ClientSet, Outcome};
+
+use super::merge::{Merged, Naming};
+use super::part::Part;
+
+/// A list waits while discoveries keep finishing within this time of each other.
+const QUIET: Duration = Duration::from_millis(250);
+/// The longest wait of a list.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A session's own lists lie ready at its host, or are read within seconds.
+const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// What a scope offers to clients with these capabilities, now.
+    pub(in crate::edge) async fn offers(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+        let members = scope::members(self, scope);
+        self.await_first(&members, set).await;
+        self.merged(scope, &members, set)
+    }
+
+    /// The same without waiting for anybody.
+    pub(in crate::edge) fn offers_now(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+        let members = scope::members(self, scope);
+        self.fetch_new(&members, set);
+        self.merged(scope, &members, set)
+    }
+
+    /// Looks something up in what the scope offers; if it is not there, again
+    /// whenever a server is heard of for the first time, until all have been.
+    pub(in crate::edge) async fn await_silent<T>(
+        &self,
+        scope: &Scope,
+        set: ClientSet,
+        look: impl Fn(&Merged) -> Option<T>,
+    ) -> Option<T> {
+        let members = scope::members(self, scope);
+        let mut changes = self.edge.catalogs.changes();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.fetch_new(&members, set);
+            // Asked before the look: what comes between the two is not overlooked.
+            let all_known = self.missing(&members, set).is_empty();
+            if let Some(found) = look(&self.merged(scope, &members, set)) {
+                return Some(found);
+            }
+            if all_known {
+                return None;
+            }
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Whether a server announces a capability; where nothing is known, it may.
+    pub(in crate::edge) fn capability(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        name: &str,
+    ) -> bool {
+        self.announces(server, set, name).unwrap_or(true)
+    }
+
+    /// Whether a server is known to announce a capability.
+    pub(in crate::edge) fn is_known_for(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        name: &str,
+    ) -> bool {
+        self.announces(server, set, name).unwrap_or(false)
+    }
+
+    fn announces(&self, server: &ServerName, set: ClientSet, name: &str) -> Option<bool> {
+        let topology = self.edge.topology.load();
+        let catalog = self.edge.catalogs.known(&topology, server, set)?;
+        let announced = serde_json::from_str::<Outcome<'_>>(catalog.initialize.get())
+            .ok()
+            .and_then(|outcome| {
+                let capabilities = outcome.capabilities?;
+                serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get())
+                    .ok()
+            });
+        Some(announced.is_some_and(|capabilities| capabilities.contains_key(name)))
+    }
+
+    /// Whether the server says of a tool that it only reads, or that a second call
+    /// changes nothing more (2025-11-25, server/tools, "Tool").
+    pub(in crate::edge) async fn is_harmless_tool(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+        name: &str,
+    ) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Tool {
+            name: String,
+            #[serde(default)]
+            annotations: Annotations,
+        }
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Annotations {
+            read_only_hint: bool,
+            idempotent_hint: bool,
+        }
+        // A server that only passes through may not have been heard of here.
+        self.offers(&Scope::Server(server.clone()), set).await;
+        let topology = self.edge.topology.load();
+        let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return false };
+        let tools = catalog.tools.iter().filter(|tool| tool.get().contains(name));
+        tools
+            .filter_map(|tool| serde_json::from_str::<Tool>(tool.get()).ok())
+            .find(|tool| tool.name == name)
+            .is_some_and(|tool| tool.annotations.read_only_hint || tool.annotations.idempotent_hint)
+    }
+
+    async fn await_first(&self, members: &[Member], set: ClientSet) {
+        let catalogs = &self.edge.catalogs;
+        let mut changes = catalogs.changes();
+        self.fetch_new(members, set);
+        let mut missing = self.missing(members, set);
+        catalogs.not_waited_for(&mut missing, set);
+        if missing.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let any_known = missing.len() < members.len();
+        let mut quiet_at = if any_known { Instant::now() + QUIET } else { deadline };
+        while !missing.is_empty() {
+            // A server that has answered other clients will answer these too.
+            let until = if self.any_alive(&missing) { deadline } else { quiet_at.min(deadline) };
+            if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
+                break;
+            }
+            self.fetch_new(members, set);
+            let before = missing.len();
+            let still = self.missing(members, set);
+            missing.retain(|server| still.contains(server));
+            if missing.len() < before {
+                quiet_at = Instant::now() + QUIET;
+            }
+        }
+        catalogs.waited_for(missing, set);
+    }
+
+    fn any_alive(&self, servers: &[ServerName]) -> bool {
+        let topology = self.edge.topology.load();
+        let catalogs = &self.edge.catalogs;
+        servers
+            .iter()
+            .any(|server| catalogs.known(&topology, server, ClientSet::default()).is_some())
+    }
+
+    fn missing(&self, members: &[Member], set: ClientSet) -> Vec<ServerName> {
+        let topology = self.edge.topology.load();
+        let servers = members.iter().map(|member| &member.server);
+        servers
+            .filter(|server| self.edge.catalogs.is_missing(&topology, server, set))
+            .cloned()
+            .collect()
+    }
+
+    fn merged(&self, scope: &Scope, members: &[Member], set: ClientSet) -> Arc<Merged> {
+        let catalogs = &self.edge.catalogs;
+        let topology = self.edge.topology.load();
+        let key = (scope.clone(), set);
+        if let Some(merged) = catalogs.merged(&key, &topology) {
+            return merged;
+        }
+        // Counted before they are read: what changes meanwhile makes this stale.
+        let version = *catalogs.changes().borrow();
+        catalogs.prune(&topology);
+        let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
+        let merged = self.merge(scope, &topology, members, catalog);
+        let merged = Arc::new(merged);
+        catalogs.keep_merged(key, &topology, version, &merged);
+        merged
+    }
+
+    fn merge(
+        &self,
+        scope: &Scope,
+        topology: &Topology,
+        members: &[Member],
+        catalog: impl Fn(&ServerName) -> Option<Arc<Catalog>>,
+    ) -> Merged {
+        let known: Vec<(&Member, Arc<Catalog>)> =
+            members.iter().filter_map(|m| Some((m, catalog(&m.server)?))).collect();
+        let config = &self.edge.config;
+        let parts: Vec<Part<'_>> = known
+            .iter()
+            .map(|(member, catalog)| Part {
+                member,
+                selection: topology.selection(&member.server).map(|selection| &**selection),
+                catalog,
+            })
+            .collect();
+        let mode = match scope {
+            Scope::Server(_) => crate::edge::PrefixMode::Never,
+            Scope::All | Scope::Group(_) => config.prefix,
+        };
+        Merged::of(&parts, Naming { mode, separator: &config.separator })
+    }
+
+    /// What a scope offers to one session: as to others, but for servers that it
+    /// has open and whose own lists have changed, or are others on its node than
+    /// elsewhere. None if there are none.
+    pub(in crate::edge) async fn own_offers(
+        &self,
+        scope: &Scope,
+        session: &Session,
+    ) -> Option<Merged> {
+        let record = self.edge.bindings.record(session.id)?;
+        let (topology, catalogs) = (&self.edge.topology.load_full(), &self.edge.catalogs);
+        let members = scope::members(self, scope);
+        let set = session.client_set();
+        let asking = members.iter().filter_map(|member| {
+            let (_, binding) = record.servers.iter().find(|(name, _)| *name == member.server)?;
+            let node = topology.node(&binding.node).filter(|node| node.health.serves())?;
+            Some(async move {
+                let fetch = self.fetch(&node.reach, &member.server, set, Some(session.id));
+                let own = tokio::time::timeout(OWN_LISTS_TIMEOUT, fetch).await.ok()?.ok()?;
+                let own = match own {
+                    Some(own) => Arc::new(own),
+                    None => catalogs.differing(topology, &node.id, &member.server, set)?,
+                };
+                Some((member.server.clone(), own))
+            })
+        });
+        let own: HashMap<ServerName, Arc<Catalog>> =
+            futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        if own.is_empty() {
+            return None;
+        }
+        Some(self.merge(scope, topology, &members, |server| {
+            own.get(server).cloned().or_else(|| catalogs.known(topology, server, set))
+        }))
+    }
+}

@@ -1,0 +1,365 @@
+//! Resources and templates of several servers: URIs stay as they are, unless two
+//! servers have the same. What the operator hides is unknown here, whatever
+//! template it fits.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::ServerName;
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+
+use super::part::{Owner, Part};
+
+/// Who owns which URI of a scope.
+#[derive(Debug, Default)]
+pub struct Uris {
+    resources: HashMap<String, Owner>,
+    templates: Vec<Template>,
+    /// URIs that several servers have: by server, its own and the one shown.
+    shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
+    /// What stands in front of the URIs of a server that shares some.
+    aliases: HashMap<String, ServerName>,
+    hidden: HashMap<ServerName, Hidden>,
+}
+
+/// What is not to be had of a server.
+#[derive(Debug, Default)]
+struct Hidden {
+    uris: HashSet<String>,
+    /// What comes before the first variable of a hidden template.
+    templates: Vec<String>,
+    /// Whatever is not listed and fits no template that is shown: a group names
+    /// what of the server it has.
+    others: bool,
+}
+
+#[derive(Debug)]
+struct Template {
+    /// As shown.
+    text: String,
+    /// What comes before the first variable, as shown.
+    fixed: String,
+    /// How much of that is not the server's own.
+    alias: usize,
+    server: ServerName,
+}
+
+impl Uris {
+    /// The owner of a URI: listed, or of a template that begins like it, or the
+    /// only server with that scheme. Its name is the owner's own for it.
+    #[must_use]
+    pub fn resource(&self, uri: &str) -> Option<Owner> {
+        if let Some(owner) = self.resources.get(uri) {
+            return Some(owner.clone());
+        }
+        if let Some((alias, own)) = uri.split_once('+')
+            && let Some(server) = self.aliases.get(alias)
+        {
+            let owner = Owner { server: server.clone(), name: own.to_owned() };
+            return self.is_open(server, own).then_some(owner);
+        }
+        let owned = |server: &ServerName| Owner { server: server.clone(), name: uri.to_owned() };
+        let begins = self.templates.iter().filter(|t| t.alias == 0 && uri.starts_with(&t.fixed));
+        let begins = begins.filter(|t| self.is_open(&t.server, uri));
+        if let Some(template) = begins.max_by_key(|template| template.fixed.len()) {
+            return Some(owned(&template.server));
+        }
+        let (scheme, _) = uri.split_once(':')?;
+        let same_scheme = |other: &str| other.split_once(':').is_some_and(|(s, _)| s == scheme);
+        let listed = self.resources.iter().filter(|(uri, _)| same_scheme(uri));
+        let listed = listed.map(|(_, owner)| &owner.server);
+        let templates = self.templates.iter().filter(|t| same_scheme(&t.fixed)).map(|t| &t.server);
+        let mut owners = listed.chain(templates).filter(|server| self.is_open(server, uri));
+        let first = owners.next()?;
+        owners.all(|owner| owner == first).then(|| owned(first))
+    }
+
+    /// Whether a URI that is not listed may be asked of a server.
+    fn is_open(&self, server: &ServerName, own: &str) -> bool {
+        let Some(hidden) = self.hidden.get(server) else { return true };
+        if hidden.uris.contains(own) {
+            return false;
+        }
+        let fits = |fixed: &str| own.starts_with(fixed).then_some(fixed.len());
+        let templates = self.templates.iter().filter(|template| template.server == *server);
+        let shown = templates.filter_map(|t| fits(t.fixed.get(t.alias..)?)).max();
+        match hidden.templates.iter().filter_map(|fixed| fits(fixed)).max() {
+            // The longer one says more of what it is.
+            Some(closed) => shown.is_some_and(|shown| shown > closed),
+            None => shown.is_some() || !hidden.others,
+        }
+    }
+
+    /// The owner of a template, and its own text for it.
+    #[must_use]
+    pub fn template(&self, text: &str) -> Option<Owner> {
+        let template = self.templates.iter().find(|template| template.text == text)?;
+        let name = text.get(template.alias..)?.to_owned();
+        Some(Owner { server: template.server.clone(), name })
+    }
+
+    /// URIs of a server that are shown under another name, since an earlier server
+    /// of the scope has them too.
+    #[must_use]
+    pub fn shared(&self, server: &ServerName) -> Arc<HashMap<String, String>> {
+        self.shared.get(server).cloned().unwrap_or_default()
+    }
+
+    /// Takes in the resources or templates of the parts, in their order: the items
+    /// as shown.
+    pub fn place(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
+        let mut items = Vec::new();
+        for part in parts {
+            self.hide(part);
+            for raw in part.catalog.items(list) {
+                items.extend(self.place_one(part, list, raw));
+            }
+        }
+        items
+    }
+
+    /// Remembers what of a part nobody gets.
+    fn hide(&mut self, part: &Part<'_>) {
+        let choices = part.selection.into_iter().flat_map(|selection| &selection.resources);
+        let off: Vec<&String> =
+            choices.filter_map(|(uri, c)| (!c.enabled).then_some(uri)).collect();
+        let others = part.member.resources.is_some();
+        if off.is_empty() && !others {
+            return;
+        }
+        let fixed = |uri: &&String| Some(uri.split_once('{')?.0.to_owned());
+        let hidden = Hidden {
+            templates: off.iter().filter_map(fixed).collect(),
+            uris: off.into_iter().cloned().collect(),
+            others,
+        };
+        self.hidden.insert(part.member.server.clone(), hidden);
+    }
+
+    /// Gives a resource or template its place. None if it is hidden, or its server
+    /// has it twice.
+    fn place_one(&mut self, part: &Part<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Item<'a> {
+            #[serde(borrow)]
+            uri: Option<&'a RawValue>,
+            #[serde(borrow)]
+            uri_template: Option<&'a RawValue>,
+        }
+        let text = Bytes::copy_from_slice(raw.get().as_bytes());
+        let item: Item<'_> = serde_json::from_slice(&text).ok()?;
+        let value = if list == List::Resources { item.uri } else { item.uri_template }?;
+        let own = splice::string(value)?;
+        if !part.shows(list, &own) {
+            return None;
+        }
+        let server = &part.member.server;
+        let taken = match list {
+            List::Resources => self.resources.get(&own).map(|owner| &owner.server),
+            _ => self.templates.iter().find(|t| t.text == own).map(|t| &t.server),
+        };
+        let (alias, mut edits) = match taken {
+            None => (String::new(), Vec::new()),
+            Some(owner) if owner == server => return None,
+            Some(_) => {
+                let alias = format!("{}+", self.alias(server));
+                let shown = splice::quoted(&format!("{alias}{own}"));
+                (alias, splice::span(&text, value).map(|span| (span, shown)).into_iter().collect())
+            }
+        };
+        edits.extend(part.described(list, raw, &own));
+        let shown = format!("{alias}{own}");
+        if list == List::Resources {
+            if !alias.is_empty() {
+                let shared = self.shared.entry(server.clone()).or_default();
+                Arc::make_mut(shared).insert(own.clone(), shown.clone());
+            }
+            self.resources.insert(shown, Owner { server: server.clone(), name: own });
+        } else {
+            let fixed = shown.split('{').next().unwrap_or("").to_owned();
+            let (alias, server) = (alias.len(), server.clone());
+            self.templates.push(Template { text: shown, fixed, alias, server });
+        }
+        Some(splice::edit(&text, edits))
+    }
+
+    /// What goes in front of a server's URIs: the characters of a URI's scheme
+    /// alone (RFC 3986 §3.1), since clients check that.
+    fn alias(&mut self, server: &ServerName) -> String {
+        if let Some((alias, _)) = self.aliases.iter().find(|(_, owner)| *owner == server) {
+            return alias.clone();
+        }
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let mut alias: String = server
+            .as_str()
+            .chars()
+            .map(|c| if fits(c) { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        if !alias.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            alias.insert(0, 's');
+        }
+        let free = std::iter::once(alias.clone()).chain((2..).map(|n| format!("{alias}-{n}")));
+        let alias =
+            free.into_iter().find(|alias| !self.aliases.contains_key(alias)).unwrap_or(alias);
+        tracing::warn!(
+            "{server} has resources that another server has too: their URIs are shown with {alias}+ in front"
+        );
+        self.aliases.insert(alias.clone(), server.clone());
+        alias
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::config::Member;
+    use crate::model::{Choice, Selection};
+    use crate::protocol::catalog::Catalog;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    fn catalog(resources: &[&str], templates: &[&str]) -> Catalog {
+        let mut catalog = Catalog::new(raw("{\"protocolVersion\":\"2025-11-25\"}"));
+        catalog.resources = resources.iter().map(|text| raw(text)).collect();
+        catalog.templates = templates.iter().map(|text| raw(text)).collect();
+        catalog
+    }
+
+    /// What the servers' lists become, and the resources as shown.
+    fn place(servers: &[(&str, &Catalog)]) -> (Uris, Vec<Bytes>) {
+        let members: Vec<Member> = servers
+            .iter()
+            .map(|(name, _)| Member {
+                server: ServerName::parse(name).unwrap(),
+                tools: None,
+                prompts: None,
+                resources: None,
+            })
+            .collect();
+        let parts: Vec<Part<'_>> = members
+            .iter()
+            .zip(servers)
+            .map(|(member, (_, catalog))| Part { member, selection: None, catalog })
+            .collect();
+        let mut uris = Uris::default();
+        let shown = uris.place(&parts, List::Resources);
+        uris.place(&parts, List::Templates);
+        (uris, shown)
+    }
+
+    #[test]
+    fn a_uri_is_found_by_list_by_template_and_by_scheme() {
+        let one = catalog(&[r#"{"uri":"note://1"}"#], &[]);
+        let two = catalog(&[], &[r#"{"uriTemplate":"file:///tmp/{path}"}"#]);
+        let (uris, _) = place(&[("a", &one), ("b", &two)]);
+        let owner = |uri| uris.resource(uri).map(|owner| owner.server.to_string());
+        assert_eq!(owner("note://1").as_deref(), Some("a"));
+        assert_eq!(owner("note://2").as_deref(), Some("a"));
+        assert_eq!(owner("file:///tmp/x").as_deref(), Some("b"));
+        assert_eq!(owner("http://x"), None);
+    }
+
+    #[test]
+    fn a_uri_that_two_servers_have_is_shown_twice_and_each_is_found() {
+        let both =
+            catalog(&[r#"{"uri":"note://1","x":1e400}"#], &[r#"{"uriTemplate":"note://{id}"}"#]);
+        let (uris, shown) = place(&[("a", &both), ("B c", &both)]);
+        assert_eq!(
+            shown,
+            [r#"{"uri":"note://1","x":1e400}"#, r#"{"uri":"b-c+note://1","x":1e400}"#]
+        );
+        let owner = |uri| uris.resource(uri).map(|o| format!("{} {}", o.server, o.name));
+        assert_eq!(owner("note://1").as_deref(), Some("a note://1"));
+        assert_eq!(owner("b-c+note://1").as_deref(), Some("B c note://1"));
+        assert_eq!(owner("b-c+note://7").as_deref(), Some("B c note://7"));
+        assert_eq!(owner("note://7").as_deref(), Some("a note://7"));
+        let template = uris.template("b-c+note://{id}").unwrap();
+        assert_eq!((template.server.as_str(), template.name.as_str()), ("B c", "note://{id}"));
+        let shared = |name: &str| uris.shared(&ServerName::parse(name).unwrap());
+        assert_eq!(shared("B c")["note://1"], "b-c+note://1");
+        assert!(shared("a").is_empty());
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_found_by_template_or_scheme_either() {
+        let catalog = catalog(
+            &[
+                r#"{"uri":"note://1"}"#,
+                r#"{"uri":"note://2","name":"two"}"#,
+                r#"{"uri":"log://1"}"#,
+            ],
+            &[r#"{"uriTemplate":"note://{id}"}"#, r#"{"uriTemplate":"log://{id}"}"#],
+        );
+        let choice = |uri: &str, enabled, description: Option<&str>| {
+            let description = description.map(str::to_owned);
+            (uri.to_owned(), Choice { enabled, description })
+        };
+        let resources = [
+            choice("note://1", false, None),
+            choice("note://2", true, Some("the second")),
+            choice("note://3", false, None),
+            choice("log://{id}", false, None),
+        ];
+        let selection = Selection { resources: resources.into(), ..Selection::default() };
+        let member = Member {
+            server: ServerName::parse("a").unwrap(),
+            tools: None,
+            prompts: None,
+            resources: None,
+        };
+        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        let mut uris = Uris::default();
+        let shown = uris.place(&[part], List::Resources);
+        assert_eq!(
+            shown,
+            [
+                r#"{"description":"the second","uri":"note://2","name":"two"}"#,
+                r#"{"uri":"log://1"}"#
+            ]
+        );
+        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        assert_eq!(uris.place(&[part], List::Templates), [r#"{"uriTemplate":"note://{id}"}"#]);
+        for (uri, found) in [
+            ("note://1", false),
+            ("note://2", true),
+            ("note://3", false),
+            ("note://4", true),
+            ("log://1", true),
+            ("log://2", false),
+        ] {
+            assert_eq!(uris.resource(uri).is_some(), found, "{uri}");
+        }
+        assert_eq!(uris.template("log://{id}"), None);
+    }
+
+    #[test]
+    fn a_group_has_of_a_server_what_it_names() {
+        let catalog = catalog(
+            &[r#"{"uri":"note://1"}"#, r#"{"uri":"file:///x"}"#],
+            &[r#"{"uriTemplate":"file:///{path}"}"#, r#"{"uriTemplate":"log://{id}"}"#],
+        );
+        let member = Member {
+            server: ServerName::parse("a").unwrap(),
+            tools: None,
+            prompts: None,
+            resources: Some(vec!["note://1".into(), "log://{id}".into()]),
+        };
+        let part = || Part { member: &member, selection: None, catalog: &catalog };
+        let mut uris = Uris::default();
+        assert_eq!(uris.place(&[part()], List::Resources), [r#"{"uri":"note://1"}"#]);
+        assert_eq!(uris.place(&[part()], List::Templates), [r#"{"uriTemplate":"log://{id}"}"#]);
+        for (uri, found) in
+            [("note://1", true), ("note://2", false), ("log://7", true), ("file:///x", false)]
+        {
+            assert_eq!(uris.resource(uri).is_some(), found, "{uri}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A worker's connections: accept, limits, and which part a path belongs to.
+
+use std::mem::take;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response};
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::edge::access::{admit, cors};
+use crate::edge::rescue::Refusal;
+use crate::edge::scope::{self, Entrance};
+use crate::edge::session::recent::Memory;
+use crate::edge::worker::Worker;
+use crate::protocol::headers;
+use crate::seam::Body;
+
+use super::activity::{Connected, Connections, InUse, Order};
+use super::settle::Settle;
+use super::wire::Wire;
+
+/// Beside the largest header block, what hyper reads along of the body.
+const REQUEST_ROOM: usize = 16 * 1024;
+/// After running out of descriptors, until the next accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves what is not MCP: the management API, and the seam's remote side.
+pub trait OtherRoutes: Send + Sync {
+    /// Whether the path is one of its own.
+    fn takes(&self, path: &str) -> bool;
+
+    /// Answers a request whose path it takes.
+    fn serve(
+        &self,
+        worker: &Worker,
+        request: Request<Body>,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// Accepts until `draining`, then waits until every connection has ended.
+pub async fn serve(
+    worker: Worker,
+    listener: TcpListener,
+    routes: Arc<dyn OtherRoutes>,
+    mut draining: watch::Receiver<bool>,
+) {
+    let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
+    let connections = Connections::default();
+    let mut looking = std::pin::pin!(connections.look());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = until(&mut draining) => break,
+            () = &mut looking => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (worker, routes) = (worker.clone(), Arc::clone(&routes));
+                let (draining, alive) = (draining.clone(), alive.clone());
+                let connected = connections.enter();
+                tokio::spawn(async move {
+                    connection(worker, stream, peer, routes, draining, &connected).await;
+                    drop(alive);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(alive);
+    connections.drain();
+    // Ends when the last connection's sender is gone.
+    tokio::select! {
+        _ = all_ended.recv() => {}
+        () = looking => {}
+    }
+}
+
+async fn connection(
+    worker: Worker,
+    stream: TcpStream,
+    peer: SocketAddr,
+    routes: Arc<dyn OtherRoutes>,
+    draining: watch::Receiver<bool>,
+    connected: &Connected,
+) {
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let limit = worker.edge.config.header_block;
+    let activity = &connected.activity;
+    let used = Arc::clone(activity);
+    let shared = Arc::new((worker, routes, Memory::default(), draining));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (shared, in_use) = (Arc::clone(&shared), used.begin());
+        let mut request = request.map(Body::Incoming);
+        async move {
+            let (worker, routes, memory, draining) = &*shared;
+            // A stream of HTTP+SSE carries answers: it ends itself once they are given.
+            let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
+            let is_get = request.method() == Method::GET;
+            let peers = (peer, local);
+            let response =
+                route(worker, &**routes, memory, &mut request, peers, draining, in_use).await;
+            Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
+                // A GET stream has no end of its own: a drain would wait for it.
+                let mut draining = draining.clone();
+                response.map(|body| body.until(async move { until(&mut draining).await }))
+            } else {
+                response
+            })
+        }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.max_buf_size(limit + REQUEST_ROOM);
+    let mut connection =
+        std::pin::pin!(builder.serve_connection(Wire::new(stream, activity), service));
+    let mut is_draining = false;
+    let ended = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            match activity.poll_order(cx) {
+                Poll::Ready(Order::Drain) if !is_draining => {
+                    is_draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Poll::Ready(Order::End) => return Poll::Ready(Ok(())),
+                Poll::Ready(Order::Drain) | Poll::Pending => return Poll::Pending,
+            }
+        }
+    });
+    if let Err(error) = ended.await {
+        tracing::trace!(%peer, "connection: {error}");
+    }
+}
+
+/// Resolves when it is said, or when nobody is left to say it.
+async fn until(said: &mut watch::Receiver<bool>) {
+    let _ = said.wait_for(|said| *said).await;
+}
+
+/// Takes out of the request what it needs: each owner of a request in the futures
+/// below would make them as much larger, and they are moved for every call.
+async fn route(
+    worker: &Worker,
+    routes: &dyn OtherRoutes,
+    memory: &Memory,
+    request: &mut Request<Body>,
+    (peer, local): (SocketAddr, SocketAddr),
+    draining: &watch::Receiver<bool>,
+    in_use: InUse,
+) -> Response<Body> {
+    let limit = worker.edge.config.header_block;
+    if header_block(request) > limit {
+        return Refusal::HeadersTooLarge(limit).response(None);
+    }
+    if routes.takes(request.uri().path()) {
+        let response = routes.serve(worker, take(request), peer, local).await;
+        return response.map(|body| body.with_guard(in_use));
+    }
+    let page = cors::Admitted::of(worker, request.headers(), local.ip());
+    if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
+        && let Some(answer) = page.preflight(request)
+    {
+        return answer;
+    }
+    headers::strip_internal(request.headers_mut());
+    let (method, path) = (request.method(), request.uri().path());
+    let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
+    let mut response = match mcp(worker, memory, request, (peer, local), draining).await {
+        Ok(response) => response,
+        Err((refusal, id)) => {
+            tracing::debug!(%peer, "{refusal}");
+            refusal.response(id.as_deref())
+        }
+    };
+    if let Some(page) = page {
+        page.write(worker, response.headers_mut());
+    }
+    settle.answered(response.status());
+    response.map(|body| body.with_guard(settle))
+}
+
+/// Bytes of the request line and headers, as they came over the wire.
+fn header_block(request: &Request<Body>) -> usize {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let fields = request.headers().iter();
+    line + fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
+}
+
+async fn mcp(
+    worker: &Worker,
+    memory: &Memory,
+    request: &mut Request<Body>,
+    (peer, local): (SocketAddr, SocketAddr),
+    draining: &watch::Receiver<bool>,
+) -> Result<Response<Body>, crate::edge::rescue::Refused> {
+    let path = request.uri().path();
+    let Some(entrance) = Entrance::of(path) else {
+        let text = format!(
+            "{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}, HTTP+SSE at /sse likewise"
+        );
+        return Err((Refusal::UnknownPath(text), None));
+    };
+    let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
+        .map_err(|refusal| (refusal, None))?;
+    match entrance {
+        Entrance::Streamable => {}
+        Entrance::EventStream => {
+            return Box::pin(worker.event_stream(take(request), principal, draining)).await;
+        }
+        Entrance::Messages => {
+            return Box::pin(worker.messages(take(request), &principal, peer.ip())).await;
+        }
+    }
+    let has_session = request.headers().contains_key(headers::SESSION);
+    let remembered = memory.scope(path).filter(|scope| scope::is_known(worker, scope));
+    let scope = match remembered {
+        Some(scope) => scope,
+        None => {
+            let scope =
+                scope::scope(worker, path, has_session).await.map_err(|refusal| (refusal, None))?;
+            memory.keep_scope(path, &scope);
+            scope
+        }
+    };
+    worker.streamable(request, scope, principal, peer.ip(), memory).await
+}

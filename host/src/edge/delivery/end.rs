@@ -1,0 +1,22 @@
+//! The end of a session: at every server that it has open.
+
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+
+use super::outgoing::Outgoing;
+
+impl Worker {
+    /// Ends a session at every server that it has open.
+    pub(in crate::edge) async fn end(&self, session: &Session) {
+        self.edge.records.end(session.id, session.minted_at).await;
+        let outgoing = Outgoing::delete();
+        if let Some(record) = self.edge.bindings.forget(session.id) {
+            let topology = self.edge.topology.load_full();
+            let closing = record.servers.iter().filter_map(|(server, binding)| {
+                let node = topology.node(&binding.node)?;
+                Some(self.tell(node, session, server, &outgoing, None))
+            });
+            futures_util::future::join_all(closing).await;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests of the gateway's own in a client's session.
+//!
+//! Their ids are used once, in this process and in the one before it: a server may
+//! still be at work on an earlier one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use tokio::runtime::Handle;
+
+use crate::edge::session::client_session::Session;
+use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
+use crate::edge::worker::Worker;
+use crate::model::{Node, ServerName};
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::{headers, methods};
+use crate::seam::collect;
+
+use super::outgoing::Outgoing;
+
+/// The server has not answered in time; the request was taken back.
+#[derive(Debug)]
+pub struct Silent;
+
+impl Worker {
+    /// Asks a server that the session has open. None if it gives no answer at all.
+    pub(in crate::edge) async fn ask(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        (method, params): (&str, &str),
+        patience: Duration,
+    ) -> Result<Option<Bytes>, Silent> {
+        let id = self.edge.own_requests.id();
+        let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
+        let mut asked = Asked { worker: self, node, session, server, id: &id, is_over: false };
+        let answer = self.answer_to(node, session, server, &outgoing, &id);
+        let answer = tokio::time::timeout(patience, answer).await;
+        asked.is_over = answer.is_ok();
+        answer.map_err(|_| Silent)
+    }
+
+    async fn answer_to(
+        &self,
+        node: &Node,
+        session: &Session,
+        server: &ServerName,
+        outgoing: &Outgoing,
+        id: &str,
+    ) -> Option<Bytes> {
+        let mut request = self.request_for(node, server, outgoing, None);
+        // What else the server says meanwhile is for the client, on a stream of its own.
+        let json = HeaderValue::from_static(headers::JSON);
+        request.headers_mut().insert(header::ACCEPT, json);
+        let response = self.call(node, server, session.facts(), request).await.ok()?;
+        let limit = self.edge.config.line;
+        if !is_stream(&response) {
+            return collect(response.into_body(), limit).await.ok();
+        }
+        let mut events = Events::new(response.into_body(), limit);
+        while let Some(read) = events.next().await {
+            let Read::Event(event) = read else { continue };
+            if has_message(&event)
+                && Envelope::parse(&event.data).is_ok_and(|e| e.id_text() == Some(id))
+            {
+                return Some(event.data.into());
+            }
+        }
+        None
+    }
+}
+
+/// A request that is taken back if nobody waits for its answer any more: it took
+/// too long, or whoever wanted it has left.
+struct Asked<'a> {
+    worker: &'a Worker,
+    node: &'a Node,
+    session: &'a Session,
+    server: &'a ServerName,
+    id: &'a str,
+    is_over: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.is_over {
+            return;
+        }
+        let params =
+            format!("{{\"requestId\":{},\"reason\":\"nobody waits for it any more\"}}", self.id);
+        let cancel = Outgoing::post(jsonrpc::notification_with(methods::CANCELLED, &params));
+        let (worker, node) = (self.worker.clone(), self.node.clone());
+        let (session, server) = (self.session.clone(), self.server.clone());
+        runtime.spawn(async move {
+            worker.tell(&node, &session, &server, &cancel, None).await;
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! What came of the nodes that a delivery has tried.
+
+use std::time::Duration;
+
+use http::Response;
+
+use crate::edge::rescue::Refusal;
+use crate::model::{Node, NodeId, ServerName};
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::Envelope;
+use crate::seam::{Body, collect};
+
+/// An `InitializeResult` with long instructions fits.
+pub const MAX_RESULT: usize = 4 << 20;
+
+/// Nodes at which it did not work, and what the last of them said.
+#[derive(Debug, Default)]
+pub struct Tried {
+    pub nodes: Vec<NodeId>,
+    why: Option<NotOpened>,
+}
+
+impl Tried {
+    pub fn failed(&mut self, node: &NodeId, why: NotOpened) {
+        self.nodes.push(node.clone());
+        let before = self.why.take().and_then(|before| before.retry_after);
+        let soonest = before.into_iter().chain(why.retry_after).min();
+        self.why = Some(NotOpened { retry_after: soonest, ..why });
+    }
+
+    /// What the client is told when no node is left.
+    pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
+        let (server, otherwise) = (server.clone(), otherwise.to_owned());
+        match self.why {
+            Some(NotOpened { reason, retry_after }) => {
+                Refusal::Unavailable { server, why: reason, retry_after }
+            }
+            None => Refusal::Unavailable { server, why: otherwise, retry_after: None },
+        }
+    }
+}
+
+/// Why a node has not opened a server, and when it may.
+#[derive(Debug, Clone)]
+pub struct NotOpened {
+    pub reason: String,
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for NotOpened {
+    fn from(reason: String) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
+/// What a node says that cannot open a server.
+pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
+    let retry_after = headers::retry_after(response.headers());
+    let reason = match collect(response.into_body(), MAX_RESULT).await {
+        Ok(body) if body.is_empty() => format!("node {} could not reach it", node.id),
+        Ok(body) => error_text(&body),
+        Err(error) => error.to_string(),
+    };
+    NotOpened { reason, retry_after }
+}
+
+/// The message of a JSON-RPC error, or the body's beginning.
+pub fn error_text(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Error {
+        message: String,
+    }
+    Envelope::parse(body)
+        .ok()
+        .and_then(|envelope| serde_json::from_str::<Error>(envelope.error?.get()).ok())
+        .map_or_else(
+            || String::from_utf8_lossy(body).chars().take(300).collect(),
+            |error| error.message,
+        )
+}

@@ -1,0 +1,113 @@
+//! `initialize`: how a session begins, over either transport.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::edge::delivery::tried::Tried;
+use crate::edge::relay::json;
+use crate::edge::rescue::{Refusal, Refused};
+use crate::edge::routing::affinity::Token;
+use crate::edge::routing::bind::Context;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::{Principal, Scope};
+use crate::protocol::initialize::{Outcome, Params};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::version::Version;
+use crate::protocol::{headers, methods};
+use crate::seam::{Body, Handshake};
+
+/// Bytes of the parameters of `initialize`. They are kept as long as the session
+/// may live, and most clients send some hundred.
+const MAX_PARAMS: usize = 64 * 1024;
+
+/// The parameters of an `initialize`, byte for byte, if they are any.
+pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
+    let params = initialize.params.ok_or_else(invalid_params)?;
+    if params.get().len() > MAX_PARAMS {
+        return Err(Refusal::ParamsTooLarge(MAX_PARAMS));
+    }
+    let _: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
+    Ok(Bytes::copy_from_slice(params.get().as_bytes()))
+}
+
+pub fn invalid_params() -> Refusal {
+    Refusal::InvalidParams("initialize needs params.protocolVersion".into())
+}
+
+/// The revision that a server has taken.
+pub(in crate::edge) fn negotiated(result: &[u8]) -> Option<Version> {
+    let outcome: Outcome<'_> = serde_json::from_slice(result).ok()?;
+    Version::parse(&outcome.protocol_version)
+}
+
+impl Worker {
+    /// A request without a session: `initialize`, or refused.
+    pub(in crate::edge) async fn first(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        body: Body,
+        otherwise: Refusal,
+    ) -> Result<Response<Body>, Refused> {
+        let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        let id = envelope.id_text().map(str::to_owned);
+        if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {
+            return Err((otherwise, id));
+        }
+        self.initialize(context, scope, principal, &message, &envelope)
+            .await
+            .map_err(|refusal| (refusal, id))
+    }
+
+    async fn initialize(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let is_of_one = scope::is_pass_through(&self.edge, scope).is_some();
+        let mut session = Session::mint(principal, params_of(envelope)?, is_of_one);
+        let (result, token) = self.begin(context, scope, &session, message).await?;
+        session.version = negotiated(&result).unwrap_or(Version::LATEST);
+        let sealed = session.seal(&self.edge, scope).await?;
+        self.edge.metrics.opened();
+        let id = envelope.id_text().unwrap_or("null");
+        let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
+        let headers = response.headers_mut();
+        // A sealed id is visible ASCII by construction.
+        let sealed = HeaderValue::from_str(&sealed).map_err(|_| Refusal::NoKey)?;
+        headers.insert(headers::SESSION, sealed);
+        self.edge.write_token(token.as_ref(), headers);
+        Ok(response)
+    }
+
+    /// Begins a session whose uuid and parameters are known: its
+    /// `InitializeResult`, and what the client is to be told about the node.
+    pub(in crate::edge) async fn begin(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+        message: &Bytes,
+    ) -> Result<(Bytes, Option<Token>), Refusal> {
+        let admitted = self.admit_session(session)?;
+        let Some(server) = scope::is_pass_through(&self.edge, scope) else {
+            let requested: Params<'_> =
+                serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
+            let version = Version::negotiate(&requested.protocol_version);
+            admitted.stays();
+            return Ok((self.own_result(scope, session, version), None));
+        };
+        let (handshake, mut tried) = (Handshake::Client, Tried::default());
+        let opened =
+            self.establish(context, session, server, message, handshake, &mut tried).await?;
+        admitted.stays();
+        Ok((opened.result, opened.token))
+    }
+}

@@ -1,0 +1,307 @@
+//! HTTP+SSE, the transport of 2024-11-05 (basic/transports, "HTTP with SSE"):
+//! `GET /sse` opens the stream on which a client reads everything, and names the
+//! address to which it posts everything. There is no DELETE: who closes the stream
+//! ends the session.
+//!
+//! The transport says nothing about the revision, which `initialize` negotiates as
+//! anywhere; an `MCP-Protocol-Version` header is not looked at. What a message
+//! does is the same as over Streamable HTTP, and the response to it, whatever its
+//! shape, becomes events of the stream.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::sync::{oneshot, watch};
+
+use crate::edge::relay::{content_type, json};
+use crate::edge::rescue::{Refusal, Refused};
+use crate::edge::routing::bind::{self, Context};
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::Principal;
+use crate::protocol::headers::{self, Accepts};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::methods;
+use crate::protocol::version::Version;
+use crate::seam::Body;
+
+use super::begin::{negotiated, params_of};
+use super::sse_session::{Bounds, Live, NoPlace, Opened, Place};
+
+/// Longest wait of a drain for the answers to what is under way.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Between two notes that a session is in use: whoever holds a stream open uses it,
+/// also in silence. Shorter than any sensible affinity timeout.
+const STILL_THERE: Duration = Duration::from_secs(5);
+/// What every message asks for, whatever the client's library says to a POST: its
+/// own stream takes both.
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+impl Worker {
+    /// Opens a client's stream.
+    pub(in crate::edge) async fn event_stream(
+        &self,
+        request: Request<Body>,
+        principal: Principal,
+        draining: &watch::Receiver<bool>,
+    ) -> Result<Response<Body>, Refused> {
+        // A client that tries Streamable HTTP first goes on by this answer.
+        if request.method() != Method::GET {
+            return Err((Refusal::MethodNotAllowed("GET"), None));
+        }
+        if !Accepts::of(request.headers()).events {
+            return Err((Refusal::Accept("text/event-stream"), None));
+        }
+        let scope = scope::scope(self, request.uri().path(), false)
+            .await
+            .map_err(|refusal| (refusal, None))?;
+        // Its initialize would be refused; who has no stream sees a status.
+        self.has_room_for(&principal).map_err(|refusal| (refusal, None))?;
+        let config = &self.edge.config;
+        let bounds = Bounds {
+            requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
+            bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
+            keep_alive: config.keep_alive,
+        };
+        let opened = self.edge.event_streams.open(&self.edge.keys, scope, principal, bounds);
+        let Opened { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
+        tokio::spawn(self.clone().attend(live, draining.clone(), last));
+        let mut response = Response::new(Body::Stream(Box::pin(events)));
+        let headers = response.headers_mut();
+        content_type(headers, headers::EVENT_STREAM);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Ok(response)
+    }
+
+    /// Stays until the client leaves or the gateway drains, and ends the session.
+    async fn attend(
+        self,
+        live: Arc<Live>,
+        mut draining: watch::Receiver<bool>,
+        last: oneshot::Sender<()>,
+    ) {
+        let drains = tokio::select! {
+            () = live.left() => false,
+            () = self.keep_in_use(&live) => false,
+            _ = draining.wait_for(|draining| *draining) => true,
+        };
+        if drains {
+            // The answers to what is under way come on this stream and on no other.
+            let _ = tokio::time::timeout(FAREWELL, live.answered()).await;
+        }
+        self.edge.event_streams.remove(live.id);
+        live.stop().await;
+        if live.is_open() {
+            self.edge.metrics.ended();
+        }
+        if let Some(session) = live.session() {
+            self.end(&session).await;
+        }
+        drop(last);
+    }
+
+    /// Never ends.
+    async fn keep_in_use(&self, live: &Live) {
+        let mut timer = tokio::time::interval(STILL_THERE);
+        loop {
+            timer.tick().await;
+            if live.is_open() {
+                self.edge.bindings.begin(live.id);
+            }
+        }
+    }
+
+    /// Takes one message of a client; what it answers comes on the stream.
+    pub(in crate::edge) async fn messages(
+        &self,
+        request: Request<Body>,
+        principal: &Principal,
+        peer: std::net::IpAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let (parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            return Err((Refusal::MethodNotAllowed("POST"), None));
+        }
+        let refused = |refusal| (refusal, None);
+        if !headers::is_type(&parts.headers, headers::JSON) {
+            return Err(refused(Refusal::ContentType));
+        }
+        let id = bind::query(&parts.uri, "sessionId").ok_or(refused(Refusal::MissingStream))?;
+        let found = self.edge.event_streams.find(&self.edge.keys, &id, principal);
+        let live = found.ok_or(refused(Refusal::UnknownSession))?;
+        let message = self.whole(body).await.map_err(refused)?;
+        let context = Context { headers: asking_for_both(parts.headers), uri: parts.uri, peer };
+        let takes_batches =
+            live.session().is_some_and(|session| session.version == Version::V2025_03_26);
+        let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };
+        match batch.map_err(|e| refused(Refusal::Malformed(e)))? {
+            None => self.take(context, &live, message).await?,
+            Some(parts) if parts.len() > self.edge.config.in_flight => {
+                return Err(refused(Refusal::LongBatch(self.edge.config.in_flight)));
+            }
+            Some(parts) => {
+                let envelopes = parts.iter().map(|part| Envelope::parse(part.get().as_bytes()));
+                if let Some(error) = envelopes.filter_map(Result::err).next() {
+                    return Err(refused(Refusal::Malformed(error)));
+                }
+                for part in parts {
+                    let part = message.slice_ref(part.get().as_bytes());
+                    self.take(context.clone(), &live, part).await?;
+                }
+            }
+        }
+        let mut response = Response::new(Body::from(Bytes::from_static(b"Accepted")));
+        *response.status_mut() = StatusCode::ACCEPTED;
+        Ok(response)
+    }
+
+    /// One message: with its server, or on its way there, when this returns.
+    async fn take(
+        &self,
+        context: Context,
+        live: &Arc<Live>,
+        message: Bytes,
+    ) -> Result<(), Refused> {
+        let refused = |refusal| (refusal, None);
+        let envelope = Envelope::parse(&message).map_err(|e| refused(Refusal::Malformed(e)))?;
+        match envelope.kind() {
+            Kind::Request => {
+                let id = envelope.id_text().unwrap_or("null").to_owned();
+                let is_busy = |refusal| (refusal, Some(id.clone()));
+                let place = live.request().await.map_err(no_place).map_err(is_busy)?;
+                let live = Arc::clone(live);
+                let asked = Asked { live, id, method: envelope.method().to_owned() };
+                let task = self.clone().run(context, asked, message.clone(), place);
+                begin(task).await;
+            }
+            Kind::Notification | Kind::Response => {
+                let place = live.aside().await.map_err(no_place).map_err(refused)?;
+                let begins = envelope.method() == methods::INITIALIZED;
+                self.aside(context, Arc::clone(live), message.clone(), begins, place).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A message without an answer. It is with its servers before the client may
+    /// send the next one: what follows `initialized` must not overtake it.
+    async fn aside(
+        &self,
+        context: Context,
+        live: Arc<Live>,
+        message: Bytes,
+        begins: bool,
+        place: Place,
+    ) -> Result<(), Refused> {
+        let session = live.session().ok_or((Refusal::NotInitialized, None))?;
+        let sent = tokio::select! {
+            sent = self.exchange(&context, &live, &session, message) => sent,
+            () = live.over() => return Err((Refusal::UnknownSession, None)),
+        };
+        if let Err((refusal, _)) = sent {
+            // Nothing was promised for it, and some SDKs give a session up whose
+            // POST fails.
+            tracing::debug!(session = %live.id.short(), "not delivered: {refusal}");
+        }
+        if begins && live.is_to_be_fed() {
+            self.clone().feed(context, live, session, place);
+        }
+        Ok(())
+    }
+
+    /// A request until it is answered, or nobody reads the answer.
+    async fn run(self, context: Context, asked: Asked, message: Bytes, place: Place) {
+        let live = Arc::clone(&asked.live);
+        tokio::select! {
+            () = self.answer(&context, &asked, message) => {}
+            () = live.over() => {}
+        }
+        drop(place);
+    }
+
+    async fn answer(&self, context: &Context, asked: &Asked, message: Bytes) {
+        let response = match (asked.method.as_str(), asked.live.session()) {
+            (methods::INITIALIZE, _) => self.meet(context, asked, &message).await,
+            ("ping", None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),
+            (_, None) => Err((Refusal::NotInitialized, None)),
+            (_, Some(session)) => self.exchange(context, &asked.live, &session, message).await,
+        };
+        let response =
+            response.unwrap_or_else(|(refusal, _)| refusal.response(Some(asked.id.as_str())));
+        // A client that has left hears nothing more.
+        let _ = asked.live.answer(&asked.id, response, self.edge.config.line).await;
+    }
+
+    /// `initialize`: who the client is, for as long as its stream lives.
+    async fn meet(
+        &self,
+        context: &Context,
+        asked: &Asked,
+        message: &Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        let refused = |refusal| (refusal, None);
+        let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
+        let params = params_of(&envelope).map_err(refused)?;
+        let live = &asked.live;
+        let is_of_one = scope::is_pass_through(&self.edge, &live.scope).is_some();
+        let Some(session) = live.initialize(params, is_of_one) else {
+            let text = "this session is initialized already; open another stream to start another";
+            return Err(refused(Refusal::InvalidParams(text.to_owned())));
+        };
+        let begun = self.begin(context, &live.scope, &session, message).await;
+        let revision = |(result, _): &(Bytes, _)| negotiated(result).unwrap_or(Version::LATEST);
+        live.initialized(begun.as_ref().ok().map(revision));
+        let (result, _) = begun.map_err(refused)?;
+        self.edge.metrics.opened();
+        Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, &result)))
+    }
+
+    /// What Streamable HTTP does with the same message.
+    async fn exchange(
+        &self,
+        context: &Context,
+        live: &Live,
+        session: &Session,
+        message: Bytes,
+    ) -> Result<Response<Body>, Refused> {
+        match scope::is_pass_through(&self.edge, &live.scope) {
+            Some(server) => self.pass(context, session, server, Body::from(message)).await,
+            None => self.aggregate(context, &live.scope, session, message).await,
+        }
+    }
+}
+
+/// A request that waits for its answer.
+struct Asked {
+    live: Arc<Live>,
+    id: String,
+    method: String,
+}
+
+/// Runs a task as far as it gets at once, and the rest beside: so requests reach
+/// their server in the order in which they came.
+async fn begin(task: impl Future<Output = ()> + Send + 'static) {
+    let mut task = Box::pin(task);
+    let is_done = std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await;
+    if !is_done {
+        tokio::spawn(task);
+    }
+}
+
+fn asking_for_both(mut headers: HeaderMap) -> HeaderMap {
+    headers.insert(header::ACCEPT, BOTH);
+    headers
+}
+
+fn no_place(why: NoPlace) -> Refusal {
+    match why {
+        NoPlace::Taken(count) => Refusal::Busy(count),
+        NoPlace::Over => Refusal::UnknownSession,
+    }
+}

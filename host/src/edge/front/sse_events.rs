@@ -1,0 +1,224 @@
+//! What becomes events of an HTTP+SSE client's stream: the answers to its requests,
+//! and what servers say by themselves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body as _;
+
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::pass_through::get_stream::Through;
+use crate::edge::routing::bind::Context;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::ServerName;
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::sse::{Decoder, Event};
+use crate::seam::{Body, collect};
+
+use super::sse_session::{Gone, Live, Place};
+
+/// Before a server's stream that has ended is opened again; each time twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Live {
+    /// Puts a response onto the stream, whatever its shape. The request gets an
+    /// answer in any case: nothing else tells this client that none will come.
+    pub async fn answer(
+        &self,
+        id: &str,
+        response: Response<Body>,
+        limit: usize,
+    ) -> Result<(), Gone> {
+        let status = response.status();
+        let why = if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+            if self.forward(response.into_body(), limit).await? {
+                return Ok(());
+            }
+            "the server's stream ended before the answer; the call may have run".to_owned()
+        } else {
+            match collect(response.into_body(), limit).await {
+                Ok(body) => match Part::of(&body) {
+                    Part::Answer => return self.send(body).await,
+                    Part::Cancelled => return Ok(()),
+                    Part::Other => match readdressed(&body, id) {
+                        Some(error) => return self.send(error).await,
+                        None => format!("the server answered with HTTP status {status}"),
+                    },
+                },
+                Err(error) => error.to_string(),
+            }
+        };
+        self.send(jsonrpc::error(Some(id), code::SERVER_LOST, &why)).await
+    }
+
+    /// Sends the messages of an event stream on until it ends; says whether an
+    /// answer was among them. Ids of events are left out: a stream of this
+    /// transport cannot be resumed.
+    pub async fn forward(&self, mut body: Body, limit: usize) -> Result<bool, Gone> {
+        let mut decoder = Decoder::new(limit);
+        let mut is_answered = false;
+        while let Some(Ok(frame)) =
+            std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
+            let Ok(data) = frame.into_data() else { continue };
+            let mut events = Vec::new();
+            let fed = decoder.feed(&data, |event| events.push(event));
+            for event in events.into_iter().filter(is_message) {
+                let part = Part::of(&event.data);
+                is_answered |= part != Part::Other;
+                if part != Part::Cancelled {
+                    self.send(Bytes::from(event.data)).await?;
+                }
+            }
+            if let Err(error) = fed {
+                tracing::warn!(session = %self.id.short(), "a server's stream is cut: {error}");
+                break;
+            }
+        }
+        Ok(is_answered)
+    }
+}
+
+impl Worker {
+    /// Brings what servers say by themselves, until the session is over. It listens
+    /// when this returns: no change is missed from here on.
+    pub(in crate::edge) fn feed(
+        self,
+        context: Context,
+        live: Arc<Live>,
+        session: Arc<Session>,
+        place: Place,
+    ) {
+        let own = match scope::is_pass_through(&self.edge, &live.scope) {
+            Some(_) => None,
+            None => {
+                self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body)
+            }
+        };
+        tokio::spawn(async move {
+            let feeding = async {
+                match (own, scope::is_pass_through(&self.edge, &live.scope)) {
+                    (Some(own), _) => {
+                        let _ = live.forward(own, self.edge.config.line).await;
+                    }
+                    (None, Some(server)) => self.listen(&context, &live, &session, server).await,
+                    (None, None) => {}
+                }
+            };
+            tokio::select! {
+                () = feeding => {}
+                () = live.over() => {}
+            }
+            drop(place);
+        });
+    }
+
+    /// Listens to the one server behind the URL, and again when it was restarted.
+    async fn listen(&self, context: &Context, live: &Live, session: &Session, server: &ServerName) {
+        let outgoing = Outgoing::get(None);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let began = Instant::now();
+            match Box::pin(self.deliver(context, session, server, &outgoing)).await {
+                Ok(delivered) => {
+                    // It goes on when the server has been started again.
+                    let response =
+                        Through::wrap(delivered.response, self, context, session, server);
+                    let status = response.status();
+                    // The server says nothing by itself.
+                    if status == StatusCode::METHOD_NOT_ALLOWED {
+                        return;
+                    }
+                    if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+                        let forwarded = live.forward(response.into_body(), self.edge.config.line);
+                        if forwarded.await.is_err() {
+                            return;
+                        }
+                    }
+                    tracing::debug!(session = %live.id.short(), server = %server, %status, "its stream has ended");
+                }
+                Err(refusal) => {
+                    tracing::debug!(session = %live.id.short(), server = %server, "no stream: {refusal}");
+                }
+            }
+            // One that ends as soon as it is there is not asked ever faster.
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Events of other names are not MCP's; those without data only prime a stream.
+fn is_message(event: &Event) -> bool {
+    matches!(event.name.as_str(), "" | "message") && !event.data.is_empty()
+}
+
+/// What a message is to a request that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Answer,
+    /// The client has taken the request back, and expects no answer to it.
+    Cancelled,
+    Other,
+}
+
+impl Part {
+    fn of(message: &[u8]) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Error {
+            code: i64,
+        }
+        let Ok(envelope) = Envelope::parse(message) else { return Self::Other };
+        if envelope.kind() != Kind::Response || envelope.id_text().is_none_or(|id| id == "null") {
+            return Self::Other;
+        }
+        let error = envelope.error.and_then(|e| serde_json::from_str::<Error>(e.get()).ok());
+        match error {
+            Some(Error { code: code::CANCELLED }) => Self::Cancelled,
+            _ => Self::Answer,
+        }
+    }
+}
+
+/// An error that names no request, as the answer to the one it is about.
+fn readdressed(message: &[u8], id: &str) -> Option<Bytes> {
+    let error = Envelope::parse(message).ok()?.error?;
+    Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_known_by_its_envelope() {
+        for (message, expect) in [
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Part::Answer),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#, Part::Answer),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31003,"message":""}}"#, Part::Cancelled),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":""}}"#, Part::Other),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Part::Other),
+            ("<html>", Part::Other),
+        ] {
+            assert_eq!(Part::of(message.as_bytes()), expect, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_an_id_gets_the_requests() {
+        let error = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-7,"message":"no"}}"#;
+        let answer = readdressed(error, "\"a\"").unwrap();
+        assert_eq!(&*answer, br#"{"jsonrpc":"2.0","id":"a","error":{"code":-7,"message":"no"}}"#);
+        assert_eq!(readdressed(b"<html>", "1"), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! Streamable HTTP for the revisions with sessions: 2025-03-26, 2025-06-18 and
+//! 2025-11-25 (basic/transports, "Streamable HTTP").
+//!
+//! What is not the pass-through of a small message is boxed where it is awaited: a
+//! future is as large as its largest branch, and this one is made for every request.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
+
+use crate::edge::aggregate::qualified;
+use crate::edge::aggregate::reply::rewritten;
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::pass_through::pass::resumption;
+use crate::edge::rescue::{Refusal, Refused};
+use crate::edge::routing::bind::Context;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::session::recent::Memory;
+use crate::edge::upstream_events::is_stream;
+use crate::edge::worker::Worker;
+use crate::model::{Principal, Scope};
+use crate::protocol::headers::{self, Accepts};
+use crate::seam::{Body, TooLong, collect};
+
+impl Worker {
+    pub(in crate::edge) async fn streamable(
+        &self,
+        request: &mut Request<Body>,
+        scope: Scope,
+        principal: Principal,
+        peer: std::net::IpAddr,
+        memory: &Memory,
+    ) -> Result<Response<Body>, Refused> {
+        let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
+        let context = Context { headers, uri, peer };
+        let body = take(request.body_mut());
+        match *request.method() {
+            Method::POST => self.post(&context, &scope, principal, body, memory).await,
+            Method::GET => {
+                self.get(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
+            }
+            Method::DELETE => {
+                self.delete(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
+            }
+            _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
+        }
+    }
+
+    async fn post(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: Principal,
+        body: Body,
+        memory: &Memory,
+    ) -> Result<Response<Body>, Refused> {
+        check_media(context).map_err(|refusal| (refusal, None))?;
+        let session = match memory.session(&self.edge, &context.headers, scope, &principal) {
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                let missing = Refusal::MissingSession;
+                return Box::pin(self.first(context, scope, principal, body, missing)).await;
+            }
+            Err(refusal @ Refusal::UnknownSession) => {
+                // A client may begin anew with its old id still attached.
+                return Box::pin(self.first(context, scope, principal, body, refusal)).await;
+            }
+            Err(refusal) => return Err((refusal, None)),
+        };
+        let response = match scope::is_pass_through(&self.edge, scope) {
+            Some(server) => self.pass(context, &session, server, body).await?,
+            None => {
+                let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+                Box::pin(self.aggregate(context, scope, &session, message)).await?
+            }
+        };
+        Ok(self.in_use(&session, response))
+    }
+
+    /// A stream uses its session as long as it is open.
+    fn in_use(&self, session: &Session, response: Response<Body>) -> Response<Body> {
+        if !is_stream(&response) {
+            return response;
+        }
+        let held = self.edge.bindings.hold(session.id);
+        response.map(|body| body.with_guard(held))
+    }
+
+    async fn get(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+        memory: &Memory,
+    ) -> Result<Response<Body>, Refusal> {
+        if !Accepts::of(&context.headers).events {
+            return Err(Refusal::Accept("text/event-stream"));
+        }
+        let session = self.session(context, scope, principal, memory)?;
+        let response = match scope::is_pass_through(&self.edge, scope) {
+            Some(server) => self.get_of_one(context, &session, server).await?,
+            None => self.get_aggregate(context, scope, &session).await?,
+        };
+        Ok(self.in_use(&session, response))
+    }
+
+    async fn get_aggregate(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        session: &Session,
+    ) -> Result<Response<Body>, Refusal> {
+        let last_event_id = context.headers.get(headers::LAST_EVENT_ID);
+        let last = last_event_id.and_then(|id| id.to_str().ok());
+        // The stream of a request, which its server's host keeps. Whatever else an id
+        // says is no word of ours: it opens no server, and none outside of the scope.
+        let of_request = last.and_then(qualified::of_event).and_then(|(server, own)| {
+            let members = scope::members(self, scope);
+            let last_event_id = HeaderValue::from_str(own).ok();
+            members.iter().any(|member| member.server == server).then_some(())?;
+            let outgoing = Outgoing::get(last_event_id);
+            Some((server, resumption(&outgoing)?, outgoing))
+        });
+        let Some((server, place, outgoing)) = of_request else {
+            return self.aggregate_stream(scope, session, last);
+        };
+        let response = self.resume(context, session, &server, &outgoing, place).await?;
+        let mut rewriter = self.rewriter(scope, session, &server);
+        rewriter.tasks = true;
+        Ok(rewritten(response, rewriter, None, self.edge.config.line).await)
+    }
+
+    /// Ends the session everywhere, and for the id's remaining life.
+    async fn delete(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+        memory: &Memory,
+    ) -> Result<Response<Body>, Refusal> {
+        let session = self.session(context, scope, principal, memory)?;
+        self.edge.metrics.ended();
+        self.end(&session).await;
+        Ok(Response::new(Body::Empty))
+    }
+
+    fn session(
+        &self,
+        context: &Context,
+        scope: &Scope,
+        principal: &Principal,
+        memory: &Memory,
+    ) -> Result<Arc<Session>, Refusal> {
+        let session = memory.session(&self.edge, &context.headers, scope, principal)?;
+        session.ok_or(Refusal::MissingSession)
+    }
+
+    pub(in crate::edge) async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {
+        collect(body, self.edge.config.request_body).await.map_err(|error| match error {
+            TooLong::Limit(limit) => Refusal::TooLarge(limit),
+            TooLong::Broken(_) => Refusal::BodyBroken,
+        })
+    }
+}
+
+fn check_media(context: &Context) -> Result<(), Refusal> {
+    if !headers::is_type(&context.headers, headers::JSON) {
+        return Err(Refusal::ContentType);
+    }
+    let accepts = Accepts::of(&context.headers);
+    if accepts.json && accepts.events {
+        Ok(())
+    } else {
+        Err(Refusal::Accept("application/json and text/event-stream"))
+    }
+}

@@ -1,0 +1,176 @@
+//! The GET stream of a single server, which outlives the instance behind it: when
+//! that is gone, the client's stream stays open until the session has been opened
+//! again, and goes on with the new one.
+
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::routing::bind::Context as ClientContext;
+use crate::edge::session::client_session::Session;
+use crate::edge::session::notice::lost;
+use crate::edge::upstream_events::is_stream;
+use crate::edge::worker::Worker;
+use crate::model::ServerName;
+use crate::protocol::sse;
+use crate::seam::Body;
+
+/// An opening on another gateway is not announced here: then it is noticed so late.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Given as the last event's id, it tells the host that there was a stream before.
+const SOME_EVENT: HeaderValue = HeaderValue::from_static("lost");
+
+/// Relays a response that is an event stream, and finds the next when it ends.
+pub struct Through {
+    state: State,
+    again: Again,
+    keep_alive: Duration,
+    /// What the client is told first.
+    notice: Option<Bytes>,
+}
+
+enum State {
+    Relaying(Body),
+    /// The mutex is never locked: it makes the future sharable, which a body is.
+    Waiting(Mutex<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
+    Over,
+}
+
+/// What it takes to listen again.
+#[derive(Clone)]
+struct Again {
+    worker: Worker,
+    context: ClientContext,
+    session: Session,
+    server: ServerName,
+    openings: watch::Receiver<u64>,
+}
+
+impl Through {
+    /// The same response, with a body that goes on.
+    #[must_use]
+    pub fn wrap(
+        response: Response<Body>,
+        worker: &Worker,
+        context: &ClientContext,
+        session: &Session,
+        server: &ServerName,
+    ) -> Response<Body> {
+        if !response.status().is_success() || !is_stream(&response) {
+            return response;
+        }
+        // Only then is there one to be told of: the URL is one server's.
+        let is_lost = !worker.edge.bindings.take_untold(session.id).is_empty();
+        let notice = is_lost.then(|| lost(server));
+        let again = Again {
+            worker: worker.clone(),
+            context: context.clone(),
+            session: session.clone(),
+            server: server.clone(),
+            openings: worker.edge.openings.watch(session.id),
+        };
+        let keep_alive = worker.edge.config.keep_alive;
+        response.map(|body| {
+            Body::Stream(Box::pin(Self { state: State::Relaying(body), again, keep_alive, notice }))
+        })
+    }
+}
+
+impl Stream for Through {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let this = &mut *self;
+        if let Some(notice) = this.notice.take() {
+            return Poll::Ready(Some(notice));
+        }
+        loop {
+            match &mut this.state {
+                State::Relaying(body) => match Pin::new(body).poll_frame(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(frame))) => {
+                        if let Ok(data) = frame.into_data() {
+                            return Poll::Ready(Some(data));
+                        }
+                    }
+                    Poll::Ready(Some(Err(_)) | None) => {
+                        let again: BoxFuture<'static, _> = Box::pin(this.again.clone().listen());
+                        let silence = Box::pin(tokio::time::sleep(this.keep_alive));
+                        this.state = State::Waiting(Mutex::new(again), silence);
+                    }
+                },
+                State::Waiting(again, silence) => {
+                    let again = again.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if let Poll::Ready(found) = again.as_mut().poll(cx) {
+                        let Some(body) = found else {
+                            this.state = State::Over;
+                            return Poll::Ready(None);
+                        };
+                        this.state = State::Relaying(body);
+                        let again = &this.again;
+                        // It is told here.
+                        drop(again.worker.edge.bindings.take_untold(again.session.id));
+                        return Poll::Ready(Some(lost(&this.again.server)));
+                    }
+                    if silence.as_mut().poll(cx).is_ready() {
+                        silence.as_mut().reset(Instant::now() + this.keep_alive);
+                        cx.waker().wake_by_ref();
+                        return Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)));
+                    }
+                    return Poll::Pending;
+                }
+                State::Over => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Again {
+    /// Waits until the server is open again. None if the session has ended, or
+    /// another stream of it has taken this one's place.
+    async fn listen(mut self) -> Option<Body> {
+        let outgoing = Outgoing::get(Some(SOME_EVENT));
+        // Whoever waits for updates of resources waits for them without calling.
+        let is_subscribed = || {
+            let record = self.worker.edge.bindings.record(self.session.id);
+            record.is_some_and(|record| {
+                record.subscriptions.iter().any(|(server, _)| *server == self.server)
+            })
+        };
+        let mut pause = Duration::from_secs(1);
+        loop {
+            if self.worker.edge.records.is_ended(self.session.id) {
+                return None;
+            }
+            let response = if is_subscribed() {
+                let Self { worker, context, session, server, .. } = &self;
+                let delivered = worker.deliver(context, session, server, &outgoing).await;
+                delivered.ok().map(|delivered| delivered.response)
+            } else {
+                self.worker.listen_where_open(&self.session, &self.server, &outgoing).await
+            };
+            match response {
+                Some(response) if response.status() == StatusCode::CONFLICT => return None,
+                Some(response) if response.status().is_success() && is_stream(&response) => {
+                    return Some(response.into_body());
+                }
+                Some(_) | None => {}
+            }
+            let opened = tokio::time::timeout(pause, self.openings.changed()).await;
+            if matches!(opened, Ok(Err(_))) {
+                return None;
+            }
+            pause = (pause * 2).min(LOOK_AGAIN);
+        }
+    }
+}

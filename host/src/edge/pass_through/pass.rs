@@ -1,0 +1,137 @@
+//! A message, or a stream, for the one server behind the URL.
+
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http_body::Body as _;
+
+use crate::edge::delivery::deliver::Delivered;
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::relay::relay;
+use crate::edge::rescue::{Refusal, Refused, lost_words};
+use crate::edge::routing::bind::Context;
+use crate::edge::session::client_session::Session;
+use crate::edge::upstream_events::is_stream;
+use crate::edge::worker::Worker;
+use crate::model::ServerName;
+use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
+use crate::protocol::{headers, sse};
+use crate::seam::{Body, Cut};
+use crate::streams::EventId;
+
+use super::get_stream::Through;
+
+pub enum Kept {
+    Whole(Bytes),
+    /// Sent on as it comes; the cell says if it broke off.
+    Larger(Body, Cut),
+}
+
+/// The place in the stream of a request that the client comes back to.
+pub fn resumption(outgoing: &Outgoing) -> Option<EventId> {
+    let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
+    last.and_then(EventId::parse).filter(|place| place.stream != EventId::GET)
+}
+
+/// If the response is a stream that breaks off, it ends with an answer.
+pub fn to_the_end(
+    mut delivered: Delivered,
+    server: &ServerName,
+    id: impl FnOnce() -> Option<String>,
+) -> Delivered {
+    if is_stream(&delivered.response)
+        && let Some(id) = id()
+    {
+        let words = sse::event(&lost_words(&id, server));
+        delivered.response = delivered.response.map(|body| body.or_last_words(words));
+    }
+    delivered
+}
+
+/// The id of a kept message, for the answer to it.
+pub fn request_id(message: &[u8]) -> Option<String> {
+    match Envelope::parse(message) {
+        Ok(envelope) if envelope.kind() == Kind::Request => envelope.id_text().map(str::to_owned),
+        Ok(_) | Err(Malformed::Json(_) | Malformed::Message(_)) => None,
+    }
+}
+
+impl Worker {
+    /// A message for the one server behind the URL: bytes pass.
+    pub(in crate::edge) async fn pass(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        body: Body,
+    ) -> Result<Response<Body>, Refused> {
+        let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
+        let delivered = match kept {
+            Kept::Whole(message) => {
+                let outgoing = Outgoing::post(message);
+                let sent = self.deliver(context, session, server, &outgoing).await;
+                let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
+                to_the_end(delivered, server, || request_id(&outgoing.body))
+            }
+            Kept::Larger(body, cut) => {
+                let outgoing = Outgoing::post(Bytes::new());
+                let sent = self.deliver_once(context, session, server, &outgoing, body, &cut);
+                let sent = Box::pin(sent).await;
+                let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
+                to_the_end(delivered, server, || cut.request_id())
+            }
+        };
+        let mut response = relay(delivered.response);
+        self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        Ok(response)
+    }
+
+    pub(in crate::edge) async fn get_of_one(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+    ) -> Result<Response<Body>, Refusal> {
+        let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
+        let outgoing = Outgoing::get(last_event_id);
+        // A stream of a request ends with its answer; the session's own does not.
+        if let Some(place) = resumption(&outgoing) {
+            let resumed = self.resume(context, session, server, &outgoing, place).await;
+            return resumed.map(relay);
+        }
+        let delivered = self.deliver(context, session, server, &outgoing).await?;
+        Ok(Through::wrap(relay(delivered.response), self, context, session, server))
+    }
+
+    fn larger(&self, head: Bytes, rest: Body) -> Kept {
+        let cut = Cut::default();
+        let body = Body::chained(head, rest, self.edge.config.request_body, cut.clone());
+        Kept::Larger(body, cut)
+    }
+
+    /// Reads as much as may be kept for a repeat.
+    async fn keep(&self, mut body: Body) -> Result<Kept, Refusal> {
+        let config = &self.edge.config;
+        let declared = body.size_hint().lower();
+        if declared > config.request_body as u64 {
+            return Err(Refusal::TooLarge(config.request_body));
+        }
+        if declared > config.kept_body as u64 {
+            return Ok(self.larger(Bytes::new(), body));
+        }
+        let mut read = BytesMut::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
+            let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+            if read.is_empty() && body.is_end_stream() {
+                return Ok(Kept::Whole(data));
+            }
+            read.extend_from_slice(&data);
+            if read.len() > config.kept_body {
+                return Ok(self.larger(read.freeze(), body));
+            }
+        }
+        Ok(Kept::Whole(read.freeze()))
+    }
+}

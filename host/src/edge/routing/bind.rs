@@ -1,0 +1,229 @@
+//! Which node a session's server is on: the live binding, or the strategy's
+//! choice.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Uri};
+
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::{Edge, Worker};
+use crate::model::{Node, NodeId, Room, ServerName, Topology};
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::splice::{self, Target};
+use crate::wasm::{Question, vocabulary};
+
+use super::affinity::{self, Carrier, Token};
+
+/// What of the client's request a strategy may ask to see.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub headers: HeaderMap,
+    pub uri: Uri,
+    pub peer: IpAddr,
+}
+
+/// What is known of a session's server.
+#[derive(Debug, Default)]
+pub struct Holding {
+    /// The node that it is bound to, if it can go on there.
+    pub node: Option<Arc<Node>>,
+    /// Whether it has been open where it is bound.
+    pub was_open: bool,
+}
+
+/// A node, and what the client is to be told about it.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    pub node: NodeId,
+    pub token: Option<Token>,
+}
+
+impl Worker {
+    /// The node a session is bound to for a server, if it can go on there.
+    pub(in crate::edge) fn bound(
+        &self,
+        topology: &Topology,
+        session: &Session,
+        server: &ServerName,
+        failed: &[NodeId],
+    ) -> Option<Arc<Node>> {
+        self.holding(topology, session, server, failed).node
+    }
+
+    /// The same, and what is known of the server in this session.
+    pub(in crate::edge) fn holding(
+        &self,
+        topology: &Topology,
+        session: &Session,
+        server: &ServerName,
+        failed: &[NodeId],
+    ) -> Holding {
+        let Some(bound) = self.edge.bindings.get(session.id, server) else {
+            return Holding::default();
+        };
+        let node = topology.node(&bound.node).filter(|node| {
+            let lives = node.health.serves() && node.servers.contains_key(server);
+            lives && !failed.contains(&bound.node)
+        });
+        Holding { node: node.map(Arc::clone), was_open: bound.was_open }
+    }
+
+    /// Asks the strategy, or takes the least loaded node where it is switched
+    /// off. None if no node is left.
+    pub(in crate::edge) fn choose(
+        &self,
+        context: &Context,
+        session: &Session,
+        server: &ServerName,
+        message: &[u8],
+        failed: &[NodeId],
+    ) -> Option<Chosen> {
+        if !self.edge.config.sticky {
+            return self.least_loaded(server, failed);
+        }
+        let Some(crowded) = self.crowded(server, failed) else {
+            return self.least_loaded(server, failed);
+        };
+        let strategy = &self.edge.strategy;
+        let plan = strategy.plan();
+        let values = inputs(&plan, context, session, message);
+        let borrowed: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+        let carrier = carrier(&plan);
+        let key = self.edge.affinity_key();
+        let affinity = affinity::read(&carrier, &context.headers, key);
+        let load = |node: &str| self.edge.bindings.load(node);
+        let excluded: Vec<&str> = failed.iter().chain(&crowded).map(NodeId::as_str).collect();
+        let choice = strategy.choose(&Question {
+            worker: self.index,
+            server: server.as_str(),
+            plan: &plan,
+            inputs: &borrowed,
+            affinity: affinity.as_ref().map(NodeId::as_str),
+            seed: seed(session),
+            loads: Some(&load),
+            excluded: &excluded,
+        });
+        // A node that has just registered is in the topology before the strategy
+        // has been told.
+        let Some(choice) = choice else { return self.least_loaded(server, failed) };
+        let node = NodeId::parse(&choice.node).ok()?;
+        let token = match choice.affinity {
+            vocabulary::AffinityAction::Keep => None,
+            vocabulary::AffinityAction::Pin => Some(Token::Pin(node.clone())),
+            vocabulary::AffinityAction::Clear => Some(Token::Clear),
+        };
+        Some(Chosen { node, token })
+    }
+
+    /// Nodes that a new session is not given to, since they have no room and
+    /// others have. None if nobody has: then one has to refuse by itself.
+    fn crowded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Vec<NodeId>> {
+        let topology = self.edge.topology.load();
+        let (free, crowded): (Vec<&Arc<Node>>, Vec<&Arc<Node>>) = topology
+            .replicas(server)
+            .filter(|node| node.health.accepts() && !failed.contains(&node.id))
+            .partition(|node| node.room == Room::Free);
+        if free.is_empty() && !crowded.is_empty() {
+            return None;
+        }
+        Some(crowded.into_iter().map(|node| node.id.clone()).collect())
+    }
+
+    fn least_loaded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Chosen> {
+        let topology = self.edge.topology.load();
+        let candidates = topology
+            .replicas(server)
+            .filter(|node| node.health.accepts() && !failed.contains(&node.id));
+        let node = candidates.min_by_key(|node| {
+            let suspect = node.health == crate::model::Health::Suspect;
+            (node.room != Room::Free, suspect, self.edge.bindings.load(node.id.as_str()))
+        })?;
+        Some(Chosen { node: node.id.clone(), token: None })
+    }
+}
+
+impl Edge {
+    /// The key that signs affinity tokens, if they are signed.
+    pub(in crate::edge) fn affinity_key(&self) -> Option<&[u8]> {
+        self.config.signed.then_some(self.affinity_key.as_slice())
+    }
+
+    /// How the strategy wants an affinity carried.
+    pub(in crate::edge) fn carrier(&self) -> Carrier {
+        carrier(&self.strategy.plan())
+    }
+
+    /// Puts the token of a decision onto a response.
+    pub(in crate::edge) fn write_token(&self, token: Option<&Token>, headers: &mut HeaderMap) {
+        if let Some(token) = token {
+            affinity::write(&self.carrier(), token, headers, self.affinity_key());
+        }
+    }
+}
+
+fn carrier(plan: &vocabulary::Plan) -> Carrier {
+    match &plan.carrier {
+        vocabulary::Carrier::None | vocabulary::Carrier::Session => Carrier::None,
+        vocabulary::Carrier::Cookie(name) => {
+            Carrier::Cookie { name: name.clone(), max_age: plan.affinity_ttl_seconds }
+        }
+        vocabulary::Carrier::Header(name) => name.parse().map_or(Carrier::None, Carrier::Header),
+    }
+}
+
+fn seed(session: &Session) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *session.id.as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn inputs(
+    plan: &vocabulary::Plan,
+    context: &Context,
+    session: &Session,
+    message: &[u8],
+) -> Vec<Option<String>> {
+    plan.inputs.iter().map(|input| value_of(input, context, session, message)).collect()
+}
+
+fn value_of(
+    input: &vocabulary::Input,
+    context: &Context,
+    session: &Session,
+    message: &[u8],
+) -> Option<String> {
+    use vocabulary::Input;
+    match input {
+        Input::SessionId => Some(session.id.to_string()),
+        Input::Header(name) => Some(context.headers.get(name.as_str())?.to_str().ok()?.to_owned()),
+        Input::Cookie(name) => headers::cookie(&context.headers, name).map(str::to_owned),
+        Input::Query(name) => query(&context.uri, name),
+        Input::RpcMethod => Some(Envelope::parse(message).ok()?.method().to_owned()),
+        Input::RpcTarget => {
+            let target = Target::of(Envelope::parse(message).ok()?.params)?;
+            splice::string(target.name.or(target.uri)?)
+        }
+        Input::Body(pointer) => {
+            let value: serde_json::Value = serde_json::from_slice(message).ok()?;
+            match value.pointer(pointer)? {
+                serde_json::Value::String(text) => Some(text.clone()),
+                serde_json::Value::Number(number) if number.is_i64() || number.is_u64() => {
+                    Some(number.to_string())
+                }
+                _ => None,
+            }
+        }
+        Input::Principal => Some(session.principal.as_str().to_owned()),
+        Input::ClientAddress => Some(context.peer.to_canonical().to_string()),
+    }
+}
+
+/// A parameter of a URL.
+pub(in crate::edge) fn query(uri: &Uri, name: &str) -> Option<String> {
+    uri.query()?.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (crate::seam::percent_decoded(key)? == name)
+            .then(|| crate::seam::percent_decoded(&value.replace('+', " ")))?
+    })
+}

@@ -1,0 +1,156 @@
+//! Path → transport and scope.
+
+use crate::model::{Scope, ServerName};
+use crate::seam::percent_decoded;
+
+use super::config::{EdgeConfig, Group, Member};
+use super::rescue::Refusal;
+use super::worker::{Edge, Worker};
+
+/// Which of the client's transports a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// `/mcp…`
+    Streamable,
+    /// `/sse…`: what a client of HTTP+SSE reads.
+    EventStream,
+    /// `/messages`: where it posts.
+    Messages,
+}
+
+impl Entrance {
+    #[must_use]
+    pub fn of(path: &str) -> Option<Self> {
+        if path == "/messages" {
+            return Some(Self::Messages);
+        }
+        let below =
+            |root| path.strip_prefix(root).is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        if below("/mcp") {
+            return Some(Self::Streamable);
+        }
+        below("/sse").then_some(Self::EventStream)
+    }
+}
+
+/// What a path below `/mcp` or `/sse` exposes. The servers behind a group or `/mcp` are
+/// looked up per request; they come and go with their nodes.
+///
+/// After a start a node may not have registered again: an unknown server is
+/// waited for if nodes are expected, or if the request is of an older session.
+pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Scope, Refusal> {
+    let config = &worker.edge.config;
+    let Some(name) = name_in(path)? else {
+        return if config.global_route {
+            Ok(Scope::All)
+        } else {
+            Err(Refusal::UnknownPath(
+                "a path without a name is switched off (systemConfig.routing.enableGlobalRoute)"
+                    .into(),
+            ))
+        };
+    };
+    if let Some(group) = group(config, &name) {
+        return Ok(Scope::Group(group.name.clone()));
+    }
+    let unknown = || Refusal::UnknownScope(name.clone());
+    let server = ServerName::parse(&name).map_err(|_| unknown())?;
+    let returning = &worker.edge.returning;
+    let may_return = returning.expects() || (has_session && returning.is_under_way());
+    if !knows(worker, &server) && may_return {
+        returning.until(|| knows(worker, &server).then_some(())).await;
+    }
+    if knows(worker, &server) { Ok(Scope::Server(server)) } else { Err(unknown()) }
+}
+
+/// The members of an aggregate scope, in the order of lists.
+pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
+    let config = &worker.edge.config;
+    let all = |server: ServerName| Member { server, tools: None, prompts: None, resources: None };
+    match scope {
+        Scope::Server(server) => vec![all(server.clone())],
+        Scope::Group(name) => config
+            .groups
+            .iter()
+            .find(|g| g.name == *name)
+            .map(|g| g.members.clone())
+            .unwrap_or_default(),
+        Scope::All => {
+            let topology = worker.edge.topology.load();
+            let known = topology.servers();
+            let own = config.order.iter().filter(|server| known.contains(server));
+            let others = known.iter().copied().filter(|server| !config.order.contains(server));
+            own.chain(others).cloned().map(all).collect()
+        }
+    }
+}
+
+/// Whether a scope is one server that is shown as it is: then bytes pass. What a
+/// node's file hides is hidden here too.
+pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
+    match scope {
+        Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
+        Scope::All | Scope::Group(_) => None,
+    }
+}
+
+/// Whether what a path exposed before is still there: servers go with their nodes.
+pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
+    match scope {
+        Scope::Server(server) => knows(worker, server),
+        Scope::All | Scope::Group(_) => true,
+    }
+}
+
+fn knows(worker: &Worker, server: &ServerName) -> bool {
+    worker.edge.topology.load().knows(server)
+}
+
+fn group<'a>(config: &'a EdgeConfig, name: &str) -> Option<&'a Group> {
+    let by_name = config.groups.iter().find(|group| group.by_name && group.name.as_str() == name);
+    by_name.or_else(|| config.groups.iter().find(|group| group.id.as_deref() == Some(name)))
+}
+
+/// The one segment after `/mcp` or `/sse`, if there is one.
+fn name_in(path: &str) -> Result<Option<String>, Refusal> {
+    let below = path.strip_prefix("/mcp").or_else(|| path.strip_prefix("/sse"));
+    let rest = below.unwrap_or(path).trim_matches('/');
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let unknown = || Refusal::UnknownScope(rest.chars().take(200).collect());
+    let name = percent_decoded(rest).ok_or_else(unknown)?;
+    if rest.contains('/') { Err(unknown()) } else { Ok(Some(name)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_belongs_to_one_transport() {
+        for (path, expect) in [
+            ("/mcp", Some(Entrance::Streamable)),
+            ("/mcp/sse", Some(Entrance::Streamable)),
+            ("/sse", Some(Entrance::EventStream)),
+            ("/sse/messages", Some(Entrance::EventStream)),
+            ("/messages", Some(Entrance::Messages)),
+            ("/messages/a", None),
+            ("/ssex", None),
+            ("/", None),
+        ] {
+            assert_eq!(Entrance::of(path), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_name_after_mcp_is_one_segment() {
+        assert_eq!(name_in("/mcp").unwrap(), None);
+        assert_eq!(name_in("/mcp/").unwrap(), None);
+        assert_eq!(name_in("/sse").unwrap(), None);
+        assert_eq!(name_in("/sse/mcp").unwrap().as_deref(), Some("mcp"));
+        assert_eq!(name_in("/mcp/a%20b").unwrap().as_deref(), Some("a b"));
+        assert!(name_in("/mcp/a/b").is_err());
+        assert!(name_in("/mcp/%ff").is_err());
+    }
+}

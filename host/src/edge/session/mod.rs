@@ -1,0 +1,8 @@
+//! What the edge knows of a client's session, and what it tells the client outside of requests.
+
+pub mod client_session;
+pub mod get_streams;
+pub mod notice;
+pub mod opened;
+pub mod recent;
+pub mod sealed;

@@ -1,0 +1,87 @@
+//! What a connection's last request was: its next one is mostly the same client
+//! in the same session, whose path and id then need not be read again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::edge::rescue::Refusal;
+use crate::edge::worker::Edge;
+use crate::model::{Principal, Scope, UnixMillis};
+use crate::protocol::headers;
+use crate::protocol::seal::MAX_AGE;
+
+use super::client_session::Session;
+
+/// One per connection; HTTP/1.1 has one request at a time on it.
+#[derive(Default)]
+pub struct Memory {
+    path: Mutex<Option<(String, Scope)>>,
+    session: Mutex<Option<Remembered>>,
+}
+
+struct Remembered {
+    id: HeaderValue,
+    version: Option<HeaderValue>,
+    scope: Scope,
+    session: Arc<Session>,
+}
+
+impl Memory {
+    /// The scope that this very path had before.
+    pub fn scope(&self, path: &str) -> Option<Scope> {
+        let last = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(known, _)| known == path).map(|(_, scope)| scope.clone())
+    }
+
+    pub fn keep_scope(&self, path: &str, scope: &Scope) {
+        let mut last = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((path.to_owned(), scope.clone()));
+    }
+
+    /// The session of a request's header, opened again only if the header is
+    /// another one. `None` if there is no header.
+    pub fn session(
+        &self,
+        edge: &Edge,
+        headers: &HeaderMap,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Result<Option<Arc<Session>>, Refusal> {
+        if let Some(session) = self.recall(headers, scope, principal) {
+            return if edge.records.is_ended(session.id) {
+                Err(Refusal::UnknownSession)
+            } else {
+                Ok(Some(session))
+            };
+        }
+        let Some(session) = Session::of(edge, headers, scope, principal)? else { return Ok(None) };
+        let session = Arc::new(session);
+        if let Some(id) = headers.get(headers::SESSION) {
+            let remembered = Remembered {
+                id: id.clone(),
+                version: headers.get(headers::PROTOCOL_VERSION).cloned(),
+                scope: scope.clone(),
+                session: Arc::clone(&session),
+            };
+            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+        }
+        Ok(Some(session))
+    }
+
+    fn recall(
+        &self,
+        headers: &HeaderMap,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<Arc<Session>> {
+        let last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref()?;
+        let same = headers.get(headers::SESSION) == Some(&known.id)
+            && headers.get(headers::PROTOCOL_VERSION) == known.version.as_ref()
+            && *scope == known.scope
+            && *principal == known.session.principal
+            && UnixMillis::now().since(known.session.minted_at) <= MAX_AGE;
+        same.then(|| Arc::clone(&known.session))
+    }
+}

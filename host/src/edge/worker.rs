@@ -1,0 +1,52 @@
+//! What all workers share, and one worker's hold of it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::model::{NodeId, Topology};
+use crate::protocol::seal::KeyRing;
+use crate::seam::Link;
+use crate::store::{Bindings, Records};
+use crate::wasm::Strategy;
+
+use super::catalog::cache::Catalogs;
+use super::catalog::pages::Snapshots;
+use super::config::EdgeConfig;
+use super::delivery::own_ids::OwnRequests;
+use super::front::sse_session::EventStreams;
+use super::metrics::Metrics;
+use super::routing::cold_start::Returning;
+use super::session::get_streams::AggregateStreams;
+use super::session::opened::Openings;
+
+/// What all workers share.
+pub struct Edge {
+    pub config: EdgeConfig,
+    pub topology: Arc<ArcSwap<Topology>>,
+    pub strategy: Strategy,
+    pub bindings: Arc<Bindings>,
+    pub records: Arc<Records>,
+    pub keys: KeyRing,
+    pub catalogs: Arc<Catalogs>,
+    /// Sessions of HTTP+SSE.
+    pub event_streams: EventStreams,
+    pub returning: Returning,
+    pub openings: Openings,
+    pub own_requests: OwnRequests,
+    pub streams: AggregateStreams,
+    pub snapshots: Snapshots,
+    /// Nodes that did not answer, for whoever keeps their health.
+    pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
+    pub metrics: Arc<Metrics>,
+    pub affinity_key: Vec<u8>,
+}
+
+/// One worker's edge. Cloning is cheap.
+#[derive(Clone)]
+pub struct Worker {
+    pub index: usize,
+    pub edge: Arc<Edge>,
+    pub link: Link,
+}
