@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod config;
 pub mod edge;
 pub mod model;
+pub mod net;
 pub mod protocol;
 pub mod runner;
 pub mod seam;

@@ -7,12 +7,13 @@ use mooring_tests::settings;
 
 /// Higher floors may use lower ones. `edge`, `runner` and `cluster` share a floor
 /// and never meet.
-const FLOORS: [(&str, u32); 14] = [
+const FLOORS: [(&str, u32); 15] = [
     ("model", 1),
     ("config", 2),
     ("protocol", 2),
     ("store", 3),
-    ("seam", 3),
+    ("net", 3),
+    ("seam", 4),
     ("wasm", 3),
     ("streams", 4),
     ("edge", 5),

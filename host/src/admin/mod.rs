@@ -26,10 +26,11 @@ use tower::ServiceExt as _;
 use crate::cluster::{Control, Gate, Joined, Registry, Sight};
 use crate::edge::Metrics;
 use crate::model::{NodeId, UnixMillis};
+use crate::net::Body;
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
-use crate::seam::{Body, Link};
+use crate::seam::Link;
 use crate::store::Bindings;
 use crate::wasm::Strategy;
 

@@ -14,9 +14,10 @@ use crate::cluster::{Agent, Control, Entry, Gate, ProtocolReport, Registry, Sigh
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
+use crate::net::Pool;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Host};
-use crate::seam::{Link, Pool};
+use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Records};
 use crate::wasm::{self, Strategy};
 

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use crate::admin::{Api, Caller};
 use crate::cluster::NodeRoutes;
 use crate::edge::{OtherRoutes, Worker};
-use crate::seam::Body;
+use crate::net::Body;
 
 pub struct Routes {
     pub api: Api,

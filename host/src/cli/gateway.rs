@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::config::{self, Loaded, Secret};
-use crate::seam::{Body, Pool, Target, collect};
+use crate::net::{Body, Pool, Target, collect};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A page of instances with the most stderr lines fits.

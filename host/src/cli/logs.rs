@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::cluster::{LogEvent, Unreachable};
 use crate::model::UnixMillis;
+use crate::net::percent_encoded;
 use crate::protocol::sse;
-use crate::seam::percent_encoded;
 
 use super::gateway::{self, Gateway};
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cluster::{InstanceReport, MOST_INSTANCES, ServerHealth, Unreachable};
 use crate::model::UnixMillis;
-use crate::seam::percent_encoded;
+use crate::net::percent_encoded;
 
 use super::gateway::{self, Gateway};
 

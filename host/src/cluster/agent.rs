@@ -17,8 +17,9 @@ use http::{Method, Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
 use crate::model::{NodeId, Room, SessionId};
+use crate::net::{Body, collect};
 use crate::protocol::headers;
-use crate::seam::{Body, Link, collect};
+use crate::seam::Link;
 
 use super::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
 

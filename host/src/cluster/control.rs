@@ -14,7 +14,8 @@ use tokio::sync::{Mutex, watch};
 
 use crate::config::Secret;
 use crate::model::{NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis};
-use crate::seam::{Body, Facts, Link, collect};
+use crate::net::{Body, collect};
+use crate::seam::{Facts, Link};
 use crate::store::{Bindings, DataFolder, Report};
 
 use super::gate::is_near;
@@ -298,7 +299,7 @@ impl Control {
                 serde_json::from_slice(&body).map_err(|error| format!("bindings: {error}"))?;
             all.bindings.extend(page.bindings);
             match page.next {
-                Some(next) => after = crate::seam::percent_encoded(&next),
+                Some(next) => after = crate::net::percent_encoded(&next),
                 None => break,
             }
         }

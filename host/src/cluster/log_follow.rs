@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::model::{NodeId, Reach, ServerName};
-use crate::seam::{Body, Link, percent_encoded};
+use crate::net::{Body, percent_encoded};
+use crate::seam::Link;
 
 use super::registry::{Registry, Status};
 use super::sight::{Sight, Since, Unreachable};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http::{Method, Request, Response, StatusCode, header};
 
 use crate::model::{ServerName, SessionId};
+use crate::net::{Body, percent_decoded};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, code};
-use crate::seam::{Body, Endpoint, Facts, Outcome, percent_decoded};
+use crate::seam::{Endpoint, Facts, Outcome};
 
 use super::agent::Identity;
 use super::gate::{Denied, Gate};

@@ -13,7 +13,8 @@ use http::Request;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{NodeId, Reach, ServerName};
-use crate::seam::{Body, Link, collect, percent_encoded};
+use crate::net::{Body, collect, percent_encoded};
+use crate::seam::Link;
 
 use super::registry::{Entry, Registry, Status};
 

@@ -3,8 +3,8 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 
+use crate::net::Body;
 use crate::protocol::headers;
-use crate::seam::Body;
 
 /// What a client sees of a replica's headers.
 const SHOWN: [HeaderName; 6] = [

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::model::ServerName;
+use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
-use crate::seam::Body;
 
 /// What passes by itself, mostly at once.
 const SOON: Duration = Duration::from_secs(1);

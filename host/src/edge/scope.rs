@@ -1,7 +1,7 @@
 //! Path → transport and scope.
 
 use crate::model::{Scope, ServerName};
-use crate::seam::percent_decoded;
+use crate::net::percent_decoded;
 
 use super::config::{EdgeConfig, Group, Member};
 use super::rescue::Refusal;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 
+use crate::net::{Body, BodyError};
 use crate::protocol::headers;
 use crate::protocol::sse::{Decoder, Event};
-use crate::seam::{Body, BodyError};
 
 /// What was read of an event stream.
 pub enum Read {

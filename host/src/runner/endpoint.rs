@@ -7,11 +7,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use crate::model::{Principal, ServerName, SessionId};
+use crate::net::{Body, Pool, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::methods;
-use crate::seam::{Body, Endpoint, Facts, Handshake, Outcome, Pool, Start, TooLong, collect};
+use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;

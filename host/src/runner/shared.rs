@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::ServerName;
-use crate::seam::Pool;
+use crate::net::Pool;
 
 use super::admission::caps;
 use super::admission::starts::Starts;

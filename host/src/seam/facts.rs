@@ -32,7 +32,7 @@ impl Facts {
             }
         };
         set(seam::SESSION, &self.session.to_string());
-        set(seam::PRINCIPAL, &super::percent_encoded(self.principal.as_str()));
+        set(seam::PRINCIPAL, &crate::net::percent_encoded(self.principal.as_str()));
         match self.open {
             Some(Handshake::Client) => set(seam::OPEN, "client"),
             Some(Handshake::Host) => set(seam::OPEN, "host"),
@@ -52,7 +52,7 @@ impl Facts {
         };
         Some(Self {
             session: SessionId::parse(text(seam::SESSION)?)?,
-            principal: Principal::named(&super::percent_decoded(text(seam::PRINCIPAL)?)?),
+            principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
             open,
         })
     }

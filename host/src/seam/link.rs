@@ -9,9 +9,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
+use crate::net::{Body, Failure, Pool, Target};
 use crate::protocol::headers;
 
-use super::{Body, Facts, Failure, Pool, Target};
+use super::Facts;
 
 /// The host part, as the edge sees it: one MCP endpoint per server.
 ///

@@ -20,7 +20,7 @@ impl Note {
             Self::Subscribed(uri) => ("subscribed", uri),
             Self::Unsubscribed(uri) => ("unsubscribed", uri),
         };
-        let text = format!("{kind} {}", super::percent_encoded(value));
+        let text = format!("{kind} {}", crate::net::percent_encoded(value));
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(seam::NOTE, value);
         }
@@ -29,7 +29,7 @@ impl Note {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let (kind, value) = headers.get(seam::NOTE)?.to_str().ok()?.split_once(' ')?;
-        let value = super::percent_decoded(value)?;
+        let value = crate::net::percent_decoded(value)?;
         match kind {
             "level" => Some(Self::Level(value)),
             "subscribed" => Some(Self::Subscribed(value)),

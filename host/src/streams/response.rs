@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tokio::time::{Instant, Sleep};
 
+use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods::List;
 use crate::protocol::{headers, splice, sse};
-use crate::seam::Body;
 
 use super::{EventId, Part, Reader, Tag};
 
@@ -180,7 +180,7 @@ fn lists_changed(id: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seam::collect;
+    use crate::net::collect;
     use std::sync::Arc;
 
     use crate::streams::{Bounds, Stream};

@@ -11,8 +11,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::edge::routing::affinity::Carrier;
 use crate::edge::worker::Worker;
+use crate::net::Body;
 use crate::protocol::headers;
-use crate::seam::Body;
 
 use super::admit;
 

@@ -15,9 +15,9 @@ use crate::edge::session::client_session::Session;
 use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
+use crate::net::{Body, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, methods, splice, sse};
-use crate::seam::{Body, collect};
 
 /// Requests of one batch that wait for their servers at the same time.
 const AT_ONCE: usize = 32;

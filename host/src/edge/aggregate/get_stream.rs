@@ -23,10 +23,10 @@ use crate::edge::session::get_streams::{Own, say_lists_changed};
 use crate::edge::session::notice::lost_notice;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
+use crate::net::Body;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
-use crate::seam::Body;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
 use super::listener::Hearing;

@@ -16,7 +16,8 @@ use crate::edge::session::client_session::Session;
 use crate::edge::upstream_events::{Events, Read, has_message, is_stream, message_of};
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::seam::{Body, Outcome};
+use crate::net::Body;
+use crate::seam::Outcome;
 
 /// Before it is tried again; each time twice as long.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,8 +4,8 @@
 //! nothing has to be remembered for it.
 
 use crate::model::ServerName;
+use crate::net::{percent_decoded, percent_encoded};
 use crate::protocol::splice;
-use crate::seam::{percent_decoded, percent_encoded};
 
 /// A request id or token of a server, as the client sees it: a JSON string with
 /// the server's own in front, as it stands in the server's message.

@@ -12,8 +12,8 @@ use http::Response;
 
 use crate::edge::relay::relay;
 use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
+use crate::net::{Body, collect};
 use crate::protocol::sse::{self, Event};
-use crate::seam::{Body, collect};
 
 use super::qualified;
 use super::rewrite::Rewriter;

@@ -13,11 +13,11 @@ use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
+use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::{self, Destination};
 use crate::protocol::splice::{self, Target};
 use crate::protocol::version::Version;
-use crate::seam::Body;
 
 use super::reply::rewritten;
 use super::rewrite::{self, Addressed, Rewriter};

@@ -7,9 +7,9 @@ use http::StatusCode;
 use crate::edge::config::Member;
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName, SessionId};
+use crate::net::collect;
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
-use crate::seam::collect;
 
 use super::cache::candidates;
 

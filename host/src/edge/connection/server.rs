@@ -17,8 +17,8 @@ use crate::edge::rescue::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent::Memory;
 use crate::edge::worker::Worker;
+use crate::net::Body;
 use crate::protocol::headers;
-use crate::seam::Body;
 
 use super::activity::{Connected, Connections, InUse, Order};
 use super::settle::Settle;

@@ -14,7 +14,8 @@ use tokio::time::{Instant, Sleep};
 use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::{Health, Node, NodeId, Reach, ServerName, Topology};
-use crate::seam::{Body, Facts, Failure};
+use crate::net::{Body, Failure};
+use crate::seam::Facts;
 
 /// How often it is looked; leases of nodes are longer.
 const LOOK: Duration = Duration::from_millis(500);

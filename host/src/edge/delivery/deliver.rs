@@ -16,10 +16,11 @@ use crate::edge::routing::bind::{Context, Holding};
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, NodeId, ServerName};
+use crate::net::{Body, Failure};
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, Target};
-use crate::seam::{Body, Failure, Handshake, Note, Outcome};
+use crate::seam::{Handshake, Note, Outcome};
 use crate::streams::EventId;
 use crate::streams::response::too_late;
 

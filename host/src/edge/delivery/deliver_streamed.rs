@@ -9,7 +9,8 @@ use crate::edge::routing::bind::{Context, Holding};
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
-use crate::seam::{Body, Cut, Failure, Handshake, Outcome, Why};
+use crate::net::{Body, Cut, Failure, Why};
+use crate::seam::{Handshake, Outcome};
 
 use super::deliver::Delivered;
 use super::outgoing::Outgoing;

@@ -12,8 +12,9 @@ use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, NodeId, Reach, ServerName};
+use crate::net::{Body, Failure, collect};
 use crate::protocol::{methods, splice};
-use crate::seam::{Body, Facts, Failure, Handshake, Start, collect};
+use crate::seam::{Facts, Handshake, Start};
 
 use super::outgoing::{Outgoing, let_through};
 use super::own_request::Silent;

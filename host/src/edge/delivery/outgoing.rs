@@ -8,8 +8,8 @@ use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
+use crate::net::Body;
 use crate::protocol::headers;
-use crate::seam::Body;
 
 /// A message that can be sent again.
 #[derive(Debug, Clone)]

@@ -13,9 +13,9 @@ use crate::edge::session::client_session::Session;
 use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
+use crate::net::collect;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::{headers, methods};
-use crate::seam::collect;
 
 use super::outgoing::Outgoing;
 

@@ -6,9 +6,9 @@ use http::Response;
 
 use crate::edge::rescue::Refusal;
 use crate::model::{Node, NodeId, ServerName};
+use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
-use crate::seam::{Body, collect};
 
 /// An `InitializeResult` with long instructions fits.
 pub const MAX_RESULT: usize = 4 << 20;

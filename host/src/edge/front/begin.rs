@@ -12,11 +12,12 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
+use crate::net::Body;
 use crate::protocol::initialize::{Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
-use crate::seam::{Body, Handshake};
+use crate::seam::Handshake;
 
 /// Bytes of the parameters of `initialize`. They are kept as long as the session
 /// may live, and most clients send some hundred.

@@ -24,11 +24,11 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Principal;
+use crate::net::Body;
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::version::Version;
-use crate::seam::Body;
 
 use super::begin::{negotiated, params_of};
 use super::sse_session::{Bounds, Live, NoPlace, Opened, Place};

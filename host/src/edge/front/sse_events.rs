@@ -16,10 +16,10 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
+use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::{Decoder, Event};
-use crate::seam::{Body, collect};
 
 use super::sse_session::{Gone, Live, Place};
 

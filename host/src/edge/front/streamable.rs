@@ -22,8 +22,8 @@ use crate::edge::session::recent::Memory;
 use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
+use crate::net::{Body, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
-use crate::seam::{Body, TooLong, collect};
 
 impl Worker {
     pub(in crate::edge) async fn streamable(

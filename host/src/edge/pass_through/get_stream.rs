@@ -22,8 +22,8 @@ use crate::edge::session::notice::lost;
 use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
+use crate::net::Body;
 use crate::protocol::sse;
-use crate::seam::Body;
 
 /// An opening on another gateway is not announced here: then it is noticed so late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);

@@ -15,9 +15,9 @@ use crate::edge::session::client_session::Session;
 use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
+use crate::net::{Body, Cut};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
-use crate::seam::{Body, Cut};
 use crate::streams::EventId;
 
 use super::get_stream::Through;

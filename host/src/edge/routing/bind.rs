@@ -223,7 +223,7 @@ fn value_of(
 pub(in crate::edge) fn query(uri: &Uri, name: &str) -> Option<String> {
     uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (crate::seam::percent_decoded(key)? == name)
-            .then(|| crate::seam::percent_decoded(&value.replace('+', " ")))?
+        (crate::net::percent_decoded(key)? == name)
+            .then(|| crate::net::percent_decoded(&value.replace('+', " ")))?
     })
 }

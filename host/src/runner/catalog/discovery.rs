@@ -19,12 +19,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::model::ServerName;
+use crate::net::Pool;
 use crate::protocol::catalog::{Catalog, Discovered};
 use crate::protocol::initialize::{self, ClientSet};
 use crate::runner::session::means::Means;
 use crate::runner::session::open::{self, Opening};
 use crate::runner::session::served::Served;
-use crate::seam::{Handshake, Pool};
+use crate::seam::Handshake;
 
 use super::read_lists::read_lists;
 

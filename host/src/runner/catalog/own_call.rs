@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::net::Pool;
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::runner::channel::answer::{CallError, result_of};
 use crate::runner::session::instance::Instance;
-use crate::seam::Pool;
 
 /// One request over an open instance, which a client may use at the same time.
 /// Dropped before its answer it is taken back.

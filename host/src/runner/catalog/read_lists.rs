@@ -6,13 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::net::Pool;
 use crate::protocol::catalog::Catalog;
-use crate::protocol::initialize;
 use crate::protocol::methods::List;
-use crate::protocol::splice;
+use crate::protocol::{initialize, splice};
 use crate::runner::channel::answer::{CallError, Refusal};
 use crate::runner::session::instance::Instance;
-use crate::seam::Pool;
 
 use super::own_call;
 

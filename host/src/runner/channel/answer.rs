@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 
+use crate::net::{Body, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::Decoder;
 use crate::protocol::{headers, splice};
-use crate::seam::{Body, collect};
 
 /// Largest answer to a request of the gateway's own: a list page or an
 /// `InitializeResult`.

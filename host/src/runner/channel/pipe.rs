@@ -12,9 +12,10 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
-use crate::seam::{Body, Outcome};
+use crate::seam::Outcome;
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 
 use super::answer::TAKEN_BACK;

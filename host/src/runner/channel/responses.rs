@@ -3,9 +3,9 @@
 
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods::List;
-use crate::seam::Body;
 use crate::streams::{EventId, Part, Way, response as events};
 
 use super::answer::InItsPlace;

@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use tokio::runtime::Handle;
 
+use crate::net::{Message, Pool, Unanswered};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::channel::mailbox::{Asker, Refused};
 use crate::runner::channel::timeout;
-use crate::seam::{Message, Pool, Unanswered};
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use crate::model::ServerName;
+use crate::net::{Body, Failure, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::seam::{Body, Failure, collect};
 
 /// What an upstream may say when it refuses something.
 const ERROR_BODY: usize = 64 * 1024;

@@ -17,13 +17,14 @@ use http_body::Body as _;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::net::{Body, Failure, Pool};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{InItsPlace, TAKEN_BACK};
 use crate::runner::channel::mailbox::{Asker, Mailbox, Refused};
 use crate::runner::channel::pipe::{LostSignal, Rules};
 use crate::runner::channel::{responses, timeout};
-use crate::seam::{Body, Failure, Outcome, Pool};
+use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
 use crate::streams::{Reader, Way, response as events};
 

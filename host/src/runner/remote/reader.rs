@@ -13,11 +13,11 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use tokio::runtime::Handle;
 
+use crate::net::{Body, Pool, TooLong, Unanswered, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::{Decoder, Event};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::timeout;
-use crate::seam::{Body, Pool, TooLong, Unanswered, collect};
 use crate::streams::{Part, Stream};
 
 use super::errors;

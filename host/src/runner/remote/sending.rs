@@ -5,14 +5,14 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 
+use crate::net::{self, Body, Failure, Unanswered};
 use crate::protocol::headers;
 use crate::runner::channel::timeout::Expired;
-use crate::seam::{self, Body, Failure, Unanswered};
 
 /// The wait for a response's head, and where it is JSON for the beginning of the
 /// body too: some send their head before they have anything to say.
 pub struct Sending {
-    pub(super) head: seam::Sending,
+    pub(super) head: net::Sending,
     /// The head has come.
     pub(super) response: Option<Response<Body>>,
 }

@@ -12,13 +12,13 @@ use http_body::Body as _;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::net::{Body, Pool, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::protocol::sse::Decoder;
 use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
 use crate::runner::channel::queue::Outbox;
 use crate::runner::channel::sink::Taker;
-use crate::seam::{Body, Pool, collect};
 
 use super::upstream::{Caller, Upstream, path_of};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
+use crate::net::{Body, Failure, Message, Pool, Target, Written, WrittenHead};
 use crate::protocol::headers;
-use crate::seam::{Body, Failure, Message, Pool, Target, Written, WrittenHead};
 
 use super::cookies::Cookies;
 

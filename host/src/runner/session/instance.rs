@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::watch;
 
+use crate::net::{Body, Pool};
 use crate::protocol::catalog::Discovered;
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{Envelope, Kind};
@@ -22,7 +23,7 @@ use crate::runner::shared_process::lists::CommonLists;
 use crate::runner::shared_process::seat::Seat;
 use crate::runner::stderr::tail::Line;
 use crate::runner::stdio::own_process::Stdio;
-use crate::seam::{Body, Note, Pool};
+use crate::seam::Note;
 use crate::streams;
 
 /// Subscriptions of one session that a coordinator is told of.

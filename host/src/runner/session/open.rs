@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::model::{Principal, ServerName, SessionId};
+use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::version::Version;
@@ -19,7 +20,7 @@ use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
 use crate::runner::remote::upstream::{Caller, Upstream};
 use crate::runner::shared_process::process::{Beginning, HubKey, Sharers, Sharing};
-use crate::seam::{Handshake, Pool};
+use crate::seam::Handshake;
 
 use super::instance::{Instance, Transport};
 use super::launch::Launch;

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
-use crate::seam::{Body, Note};
+use crate::seam::Note;
 
 /// None if the request sets nothing, or the server has refused it.
 pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<Note> {

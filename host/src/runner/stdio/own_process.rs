@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 
 use crate::model::ServerName;
+use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::starts::Starts;
 use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
 use crate::runner::process::child::Child;
 use crate::runner::stderr::tail::Tail;
-use crate::seam::Body;
 
 use super::running::{Process, Running, has_answered};
 

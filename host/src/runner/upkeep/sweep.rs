@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::net::Pool;
 use crate::runner::process::rss::Processes;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::shared::Shared;
-use crate::seam::Pool;
 
 /// However short the timeouts are.
 const SHORTEST: Duration = Duration::from_millis(50);

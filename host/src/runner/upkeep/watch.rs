@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::net::Pool;
 use crate::runner::catalog::read_lists;
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::table::Key;
 use crate::runner::shared::Shared;
-use crate::seam::Pool;
 
 /// Servers say several times in a row that lists have changed.
 const QUIET: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Target;
+use super::target::Target;
 
 /// A connection that is not up by then is refused; nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

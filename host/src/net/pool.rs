@@ -5,32 +5,22 @@
 //! again last-in-first-out. A request that was surely not sent comes back as
 //! [`Failure::NotSent`].
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Response;
-use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
 use crate::protocol::http1::Head;
 
-use super::Body;
+use super::body::Body;
 use super::exchange::{Exchange, Lost, Received};
+use super::idle::{Home, IdleConnections, USUAL_REST};
 use super::message::Message;
 use super::socket::Socket;
-use super::target::{OwnHash, Target};
-
-/// How often it is looked for them: the pool's clock, which calls need not read.
-const SWEEP: Duration = Duration::from_secs(1);
-/// A connection rests for less than 4 s, which is shorter than the idle timeouts of
-/// common servers: Node's is 5 s.
-const USUAL_REST: Duration = Duration::from_secs(3);
-/// Idle connections kept for one target, by worker.
-const MAX_IDLE_CONNECTIONS: usize = 256;
+use super::target::Target;
 
 /// Why an exchange gave no response head.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,97 +33,10 @@ pub enum Failure {
     Broken(String),
 }
 
-struct Idle {
-    socket: Box<Socket>,
-    since: u32,
-}
-
-#[derive(Default)]
-struct Resting {
-    idle: HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>,
-    /// Whether a task closes those that nobody takes again.
-    is_swept: bool,
-    sweeps: u32,
-    /// The longest rest.
-    max_sweeps: u32,
-}
-
-#[derive(Default)]
-struct Shared(Mutex<Resting>);
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Resting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pop(&self, target: &Target) -> Option<Idle> {
-        self.lock().idle.get_mut(target)?.pop()
-    }
-
-    fn put(self: &Arc<Self>, target: &Target, mut socket: Box<Socket>) {
-        socket.rest();
-        let mut resting = self.lock();
-        let since = resting.sweeps;
-        let idle = match resting.idle.get_mut(target) {
-            Some(idle) => idle,
-            None => resting.idle.entry(target.clone()).or_default(),
-        };
-        if idle.len() < MAX_IDLE_CONNECTIONS {
-            idle.push(Idle { socket, since });
-        }
-        let is_swept = std::mem::replace(&mut resting.is_swept, true);
-        drop(resting);
-        if !is_swept {
-            let sweeping = Sweeping(Some(Arc::downgrade(self)));
-            if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(sweep(sweeping));
-            }
-        }
-    }
-}
-
-/// Closes connections that rest for too long, until there are none: nobody else
-/// reads from one that rests, and would see that its server has closed it.
-async fn sweep(mut sweeping: Sweeping) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let Some(shared) = sweeping.0.as_ref().and_then(Weak::upgrade) else { return };
-        let mut closed = Vec::new();
-        let mut resting = shared.lock();
-        let Resting { idle, sweeps, max_sweeps, .. } = &mut *resting;
-        *sweeps = sweeps.wrapping_add(1);
-        idle.retain(|_, idle| {
-            let is_old = |idle: &mut Idle| sweeps.wrapping_sub(idle.since) > *max_sweeps;
-            closed.extend(idle.extract_if(.., is_old));
-            !idle.is_empty()
-        });
-        if idle.is_empty() {
-            resting.is_swept = false;
-            // From here on another task may sweep.
-            sweeping.0 = None;
-            return;
-        }
-        drop(resting);
-        // Closing is a system call: not under the lock.
-        drop(closed);
-    }
-}
-
-/// Says so if the task ends with its runtime.
-struct Sweeping(Option<Weak<Shared>>);
-
-impl Drop for Sweeping {
-    fn drop(&mut self) {
-        if let Some(shared) = self.0.as_ref().and_then(Weak::upgrade) {
-            shared.lock().is_swept = false;
-        }
-    }
-}
-
 /// Cloning gives a handle to the same pool.
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    idle: Arc<IdleConnections>,
     tls: TlsConnector,
 }
 
@@ -141,17 +44,15 @@ impl Pool {
     /// `tls` says which authorities `https` targets are checked against.
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
-        let shared = Arc::default();
-        Self { shared, tls: TlsConnector::from(tls) }.with_rest(USUAL_REST)
+        let idle = Arc::new(IdleConnections::new(USUAL_REST));
+        Self { idle, tls: TlsConnector::from(tls) }
     }
 
     /// A pool of its own whose connections rest so long, in whole seconds: for a
     /// server that is known to be patient.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
-        let max_sweeps = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
-        let resting = Resting { max_sweeps, ..Resting::default() };
-        Self { shared: Arc::new(Shared(Mutex::new(resting))), tls: self.tls.clone() }
+        Self { idle: Arc::new(IdleConnections::new(longest)), tls: self.tls.clone() }
     }
 
     /// Sends the message; a request's URI is path and query only.
@@ -189,35 +90,23 @@ impl Pool {
                 (Box::new(connecting.await.map_err(Failure::NotSent)?), true)
             }
         };
-        let home = Home { shared: Arc::clone(&self.shared), target: target.clone() };
+        let home = Home { idle: Arc::clone(&self.idle), target: target.clone() };
         Ok(Connection { socket, home, is_new })
     }
 
     /// How many connections rest.
     #[cfg(test)]
     pub(super) fn resting(&self) -> usize {
-        self.shared.lock().idle.values().map(Vec::len).sum()
+        self.idle.count()
     }
 
     fn take(&self, target: &Target) -> Option<Box<Socket>> {
         loop {
-            let mut socket = self.shared.pop(target)?.socket;
+            let mut socket = self.idle.pop(target)?;
             if socket.is_at_rest() {
                 return Some(socket);
             }
         }
-    }
-}
-
-/// Where a connection belongs.
-pub struct Home {
-    shared: Arc<Shared>,
-    target: Target,
-}
-
-impl Home {
-    pub fn take_back(&self, socket: Box<Socket>) {
-        self.shared.put(&self.target, socket);
     }
 }
 
@@ -241,9 +130,10 @@ impl Connection {
     /// Dropping that gives the exchange up.
     #[must_use]
     pub fn send(self, mut message: Message) -> Sending {
-        let Self { socket, home, is_new } = self;
+        let Self { mut socket, home, is_new } = self;
         message.name_host(&home.target);
-        let exchange = Exchange::begin(socket, &mut message);
+        let rest = message.write(&mut socket);
+        let exchange = Exchange::begin(socket, message.method().clone(), rest);
         let unsent = (!is_new).then_some(message);
         Sending(Some(Sent { exchange, home, unsent }))
     }

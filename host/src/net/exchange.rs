@@ -6,14 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::protocol::http1::{self, Decoder, Framing, Head, Scan, Step};
+use crate::protocol::http1::{Decoder, Framing, Head, Scan, Step};
 
 use super::body::{Body, BodyError};
-use super::message::Message;
-use super::pool::Home;
+use super::idle::Home;
 use super::socket::Socket;
 
 /// Why no head came.
@@ -54,41 +53,14 @@ enum Rest {
 }
 
 impl Exchange {
-    /// Takes the body out of the message. One that is whole stays there too: as long
-    /// as nothing went out, the message may go elsewhere.
-    pub fn begin(mut socket: Box<Socket>, message: &mut Message) -> Self {
-        let sending = match message {
-            Message::Request(request) => Self::put(&mut socket, request),
-            Message::Written(written) => {
-                let head = socket.head_mut();
-                head.extend_from_slice(written.head.lines());
-                http1::request_end(head, Framing::Length(written.body.len() as u64));
-                socket.write(written.body.clone());
-                Sending::Last
-            }
+    /// An exchange whose request is with the socket, but for what is left of its body.
+    pub fn begin(socket: Box<Socket>, method: Method, rest: Option<(Body, Framing)>) -> Self {
+        let sending = match rest {
+            None | Some((_, Framing::Nothing)) => Sending::Last,
+            Some((body, Framing::Length(length))) => Sending::Body(body, Rest::Length(length)),
+            Some((body, Framing::Chunked)) => Sending::Body(body, Rest::Chunks(false)),
         };
-        let (method, scan) = (message.method().clone(), Scan::default());
-        Self { socket, method, scan, sending, is_begun: false }
-    }
-
-    fn put(socket: &mut Socket, request: &mut Request<Body>) -> Sending {
-        let body = std::mem::take(request.body_mut());
-        let framing = framing(request.method(), &body);
-        http1::request_lines(socket.head_mut(), request);
-        http1::request_end(socket.head_mut(), framing);
-        match body {
-            Body::Empty => Sending::Last,
-            Body::Full(bytes) => {
-                *request.body_mut() = Body::Full(bytes.clone());
-                socket.write(bytes);
-                Sending::Last
-            }
-            body => match framing {
-                Framing::Nothing => Sending::Last,
-                Framing::Length(length) => Sending::Body(body, Rest::Length(length)),
-                Framing::Chunked => Sending::Body(body, Rest::Chunks(false)),
-            },
-        }
+        Self { socket, method, scan: Scan::default(), sending, is_begun: false }
     }
 
     /// The head of the response.
@@ -173,16 +145,6 @@ impl Exchange {
                 None => self.sending = Sending::Last,
             }
         }
-    }
-}
-
-/// RFC 9110 §8.6: a method that has a use for a body says that there is none.
-fn framing(method: &Method, body: &Body) -> Framing {
-    let takes_one = !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
-    match body.size_hint().exact() {
-        Some(0) if !takes_one => Framing::Nothing,
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
     }
 }
 

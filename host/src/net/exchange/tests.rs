@@ -7,9 +7,9 @@ use http_body::Body as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
+use crate::net::peer::{ENOUGH, PLAIN, Peer, pool, post, read_request, text, written};
+use crate::net::{Body, Failure, collect};
 use crate::protocol::http1::MAX_HEAD;
-use crate::seam::peer::{ENOUGH, PLAIN, Peer, pool, post, read_request, text, written};
-use crate::seam::{Body, Failure, collect};
 
 #[tokio::test]
 async fn a_body_without_a_length_goes_out_in_chunks() {

@@ -7,20 +7,17 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
-use crate::seam::collect;
-use crate::seam::peer::{
+use crate::net::collect;
+use crate::net::peer::{
     CHUNKS, ENOUGH, PLAIN, Peer, drained, pool, pool_that_trusts, post, provider, read_request,
     text, written,
 };
 
+use super::*;
+
 /// Waits until the other side's end of all resting connections is known here.
 async fn until_closed(pool: &Pool) {
-    let is_open = || {
-        let mut resting = pool.shared.lock();
-        resting.idle.values_mut().flatten().any(|idle| idle.socket.is_at_rest())
-    };
-    while is_open() {
+    while pool.idle.has_open() {
         tokio::task::yield_now().await;
     }
 }
@@ -82,7 +79,7 @@ async fn a_connection_that_nobody_uses_is_closed() {
         drained(&mut requests, 2).await;
         assert_eq!(requests.recv().await, None);
         assert_eq!(pool.resting(), 0);
-        assert!(!pool.shared.lock().is_swept);
+        assert!(!pool.idle.is_swept());
         let rested = began.elapsed();
         assert!(rest < rested && rested <= rest + secs(2), "{rested:?}");
     }
@@ -203,9 +200,9 @@ fn connections_are_swept_also_after_the_end_of_the_runtime_that_did() {
         let (target, _requests) = Peer::start().await.answering(vec![vec![PLAIN]]);
         assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
     });
-    assert!(pool.shared.lock().is_swept);
+    assert!(pool.idle.is_swept());
     drop(first);
-    assert!(!pool.shared.lock().is_swept);
+    assert!(!pool.idle.is_swept());
 }
 
 #[tokio::test]
