@@ -12,6 +12,7 @@
 )]
 
 pub mod binaries;
+pub mod borrowed;
 pub mod canned;
 pub mod cluster;
 pub mod deadline;
@@ -19,9 +20,11 @@ pub mod front;
 pub mod gateway;
 pub mod http;
 pub mod mcp;
+pub mod orders;
 pub mod over_sse;
 pub mod port;
 pub mod process;
+pub mod running;
 pub mod scripted;
 pub mod servers;
 pub mod settings;

@@ -244,22 +244,3 @@ fn write_port(file: &std::path::Path, port: u16) -> std::io::Result<()> {
     std::fs::write(&draft, format!("{port}\n"))?;
     std::fs::rename(draft, file)
 }
-
-/// The certificate authorities of this machine, for `https` targets.
-///
-/// # Errors
-/// If the TLS provider is unusable.
-pub fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let mut roots = rustls::RootCertStore::empty();
-    // A machine without authorities can still use http.
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        let _ = roots.add(certificate);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("TLS")?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}

@@ -14,7 +14,7 @@ use crate::runner;
 use crate::seam::Link;
 
 use super::room::Gauge;
-use super::{identity, parts};
+use super::{identity, translate};
 
 /// A coordinator is more patient than this with a connection that is silent: as a
 /// rule one connection serves all heartbeats.
@@ -83,6 +83,6 @@ fn held_session(held: runner::Held) -> HeldSession {
 }
 
 fn reports(host: &runner::Shared, replicas: &BTreeMap<ServerName, Replica>) -> Vec<ServerReport> {
-    let servers = parts::local_servers(host, replicas);
+    let servers = translate::local_servers(host, replicas);
     servers.iter().map(|(server, replica)| ServerReport::of(server, replica)).collect()
 }

@@ -23,7 +23,8 @@ use crate::wasm::{self, Strategy};
 
 use super::room::Gauge;
 use super::routes::Routes;
-use super::{identity, node_side, translate};
+use super::translate::{self, local_servers};
+use super::{identity, node_side};
 
 type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
 
@@ -70,7 +71,7 @@ impl Parts {
         host.give_way();
         let replicas = translate::replicas(config);
         let strategy = strategy(config, workers)?;
-        let tls = super::tls()?;
+        let tls = crate::net::client_config()?;
         let credential = credential(config)?;
         let control_link = link(&host, &tls, credential.clone());
         let edge_metrics = Arc::new(edge::Metrics::default());
@@ -247,16 +248,4 @@ fn credential(config: &Config) -> anyhow::Result<Option<HeaderValue>> {
         .context("the cluster token cannot be sent in a header: use visible ASCII characters")?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-/// What the file says of this node's servers, with what discovery knows now.
-pub(super) fn local_servers(
-    host: &runner::Shared,
-    replicas: &BTreeMap<ServerName, Replica>,
-) -> BTreeMap<ServerName, Replica> {
-    let known = |(server, replica): (&ServerName, &Replica)| {
-        let digest = host.discovery.digest(server);
-        (server.clone(), Replica { digest, ..replica.clone() })
-    };
-    replicas.iter().map(known).collect()
 }

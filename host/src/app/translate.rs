@@ -11,8 +11,8 @@ use crate::config::{
 use crate::edge::{EdgeConfig, Group, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
-    Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT, Served,
-    Sharers, Sharing, Timeouts, Upstream, User,
+    self, Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT,
+    Served, Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::streams::Bounds;
 
@@ -224,4 +224,16 @@ fn groups(config: &Config) -> Vec<Group> {
                 .collect(),
         })
         .collect()
+}
+
+/// What the file says of this node's servers, with what discovery knows now.
+pub(super) fn local_servers(
+    host: &runner::Shared,
+    replicas: &BTreeMap<ServerName, Replica>,
+) -> BTreeMap<ServerName, Replica> {
+    let known = |(server, replica): (&ServerName, &Replica)| {
+        let digest = host.discovery.digest(server);
+        (server.clone(), Replica { digest, ..replica.clone() })
+    };
+    replicas.iter().map(known).collect()
 }

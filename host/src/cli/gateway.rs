@@ -74,7 +74,7 @@ impl Gateway {
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        let pool = Pool::new(crate::app::tls().map_err(|error| error.to_string())?);
+        let pool = Pool::new(crate::net::client_config().map_err(|error| error.to_string())?);
         let response = pool
             .send(&target, request)
             .await

@@ -13,30 +13,28 @@
 //! `registry` is policy without IO; `control` and `agent` drive it.
 
 mod addresses;
-mod agent;
-mod control;
+mod coordinator;
 mod gate;
-mod log_follow;
 mod messages;
-mod node_routes;
+mod node;
+mod observe;
 mod proof;
-mod recall;
-mod registry;
 mod replica;
-mod sight;
 
-pub use agent::{Agent, Identity, Joined};
-pub use control::{Control, Rejected};
+pub use coordinator::control::{Control, Rejected};
+pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::recall::recall;
+pub use coordinator::registry::{Entry, Event, Registry, Status};
 pub use gate::{Gate, is_near};
-pub use log_follow::{BEAT, LogEvent, MOST_LOG_LINES, Sources, Wanted};
 pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
 };
-pub use node_routes::NodeRoutes;
-pub use proof::prove;
-pub use recall::{SNAPSHOT, is_kept, patience, recall};
-pub use registry::{Entry, Event, Registry, Status};
-pub use sight::{
+pub use node::agent::{Agent, Identity, Joined};
+pub use node::routes::NodeRoutes;
+pub use observe::instances::{
     InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, ServerHealth, Sight,
     Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
 };
+pub use observe::log_event::LogEvent;
+pub use observe::logs::{BEAT, MOST_LOG_LINES, Sources, Wanted};
+pub use proof::prove;

@@ -4,11 +4,11 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::cluster::{Coordinator, Mode, NodeMode};
-use super::groups::{Chosen, Group, GroupServer};
-use super::servers::{Isolation, Server};
-use super::sticky::Sticky;
-use super::transport::Transport;
+use super::sections::cluster::{Coordinator, Mode, NodeMode};
+use super::sections::groups::{Chosen, Group, GroupServer};
+use super::sections::servers::{Isolation, Server};
+use super::sections::sticky::Sticky;
+use super::sections::transport::Transport;
 use super::{Config, Prefix};
 
 /// The page, lines ending in `\n`.

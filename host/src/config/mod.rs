@@ -11,60 +11,36 @@
 //! that one start shows all of them. What a [`Config`] holds has been checked:
 //! nobody above checks it again. The file is hostile until then.
 
-mod access;
 mod check;
-mod cluster;
-mod confinement;
-mod document;
-mod expand;
-mod finding;
-mod groups;
-mod headers;
-mod item;
-mod json;
-mod keys;
-mod known_keys;
-mod limits;
-mod listen;
-mod names;
-mod nearest;
-mod place;
-mod reading;
-mod secret;
-mod section;
-mod servers;
-mod shown;
-mod source;
-mod sticky;
+mod reader;
+mod sections;
 #[cfg(test)]
 mod tests;
-mod transport;
-mod url;
 
 use std::path::{Path, PathBuf};
 
 use jsonc_parser::ast::Value;
 
-pub use access::Access;
-pub use check::describe;
-pub use cluster::{Coordinator, Mode, NodeMode};
-pub use confinement::Confinement;
-pub use finding::{Finding, Report};
-pub use groups::{Chosen, Group, GroupServer};
-pub use limits::Limits;
-pub use listen::Listen;
-pub use names::{Names, Prefix};
-pub use secret::Secret;
-pub use servers::{Isolation, OnLost, RequestOptions, Selection, Selections, Server};
-pub use source::{FILE_NAME, Sources};
-pub use sticky::{Sticky, Wasi};
-pub use transport::{Remote, Transport};
+use self::reader::finding::Notes;
+use self::reader::item::Item;
+use self::reader::place::Place;
+use self::reader::section::Section;
+use self::reader::source::Settings;
 
-use finding::Notes;
-use item::Item;
-use place::Place;
-use section::Section;
-use source::Settings;
+pub use check::describe;
+pub use reader::finding::{Finding, Report};
+pub use reader::secret::Secret;
+pub use reader::source::{FILE_NAME, Sources};
+pub use sections::access::Access;
+pub use sections::cluster::{Coordinator, Mode, NodeMode};
+pub use sections::confinement::Confinement;
+pub use sections::groups::{Chosen, Group, GroupServer};
+pub use sections::limits::Limits;
+pub use sections::listen::Listen;
+pub use sections::names::{Names, Prefix};
+pub use sections::servers::{Isolation, OnLost, RequestOptions, Selection, Selections, Server};
+pub use sections::sticky::{Sticky, Wasi};
+pub use sections::transport::{Remote, Transport};
 
 /// Everything that Mooring can be told, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,11 +82,11 @@ pub struct Loaded {
 /// All mistakes together, if there is one that would make Mooring do something
 /// else than the file says.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Report> {
-    from_settings(source::read(sources)?, sources)
+    from_settings(reader::source::read(sources)?, sources)
 }
 
 fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Report> {
-    let text = document::without_bom(&settings.text);
+    let text = reader::document::without_bom(&settings.text);
     let notes = Notes::new(&settings.label, text);
     let config = read(text, &settings, sources, &notes);
     let warnings = notes.settle()?;
@@ -119,7 +95,7 @@ fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Re
 
 fn read(text: &str, settings: &Settings, sources: &Sources<'_>, notes: &Notes<'_>) -> Config {
     let tree = match settings.path {
-        Some(_) => document::parse(text, notes),
+        Some(_) => reader::document::parse(text, notes),
         None => {
             warn_of_no_file(sources, notes);
             None
@@ -127,7 +103,7 @@ fn read(text: &str, settings: &Settings, sources: &Sources<'_>, notes: &Notes<'_
     };
     let root = root(tree.as_ref(), notes);
     if let Some(object) = root.object {
-        known_keys::warn_of_unread(object, notes);
+        reader::known_keys::warn_of_unread(object, notes);
     }
     let file = settings.path.as_deref();
     let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
@@ -145,18 +121,18 @@ fn root<'d>(tree: Option<&'d Value<'d>>, notes: &'d Notes<'d>) -> Section<'d> {
 fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config {
     let system = root.section("systemConfig");
     let section = system.section("cluster");
-    let cluster = cluster::read(&section, sources);
+    let cluster = sections::cluster::read(&section, sources);
     let sticky = section.section("stickySession");
-    let servers = servers::read(root, sources, folder);
+    let servers = sections::servers::read(root, sources, folder);
     let is_coordinator = matches!(cluster.mode, Mode::Coordinator(_));
     Config {
-        listen: listen::read(&system, sources),
-        data_dir: listen::data_dir(sources),
-        sticky: sticky::read(&sticky, folder, cluster.affinity_timeout),
-        groups: groups::read(root, &servers, is_coordinator),
-        names: names::read(&system),
-        access: access::read(root, sources),
-        limits: limits::read(&system),
+        listen: sections::listen::read(&system, sources),
+        data_dir: sections::listen::data_dir(sources),
+        sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
+        groups: sections::groups::read(root, &servers, is_coordinator),
+        names: sections::names::read(&system),
+        access: sections::access::read(root, sources),
+        limits: sections::limits::read(&system),
         min_free_memory: cluster.min_free_memory,
         mode: cluster.mode,
         token: cluster.token,

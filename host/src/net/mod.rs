@@ -14,9 +14,11 @@ mod percent;
 mod pool;
 mod socket;
 mod target;
+mod tls;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
 pub use message::{Message, Written, WrittenHead};
 pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use target::Target;
+pub use tls::client_config;

@@ -1,6 +1,6 @@
 //! `${VAR}` and its kin.
 
-use super::expand::{Unexpanded, expand, is_one_reference};
+use super::reader::expand::{Unexpanded, expand, is_one_reference};
 
 fn env(name: &str) -> Option<String> {
     match name {

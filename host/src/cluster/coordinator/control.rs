@@ -1,0 +1,390 @@
+//! What nodes call on the coordinator: register, heartbeat, deregister.
+//!
+//! A registration is believed after a callback: the coordinator asks the address
+//! for a proof, and for the sessions that the node holds.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use tokio::sync::{Mutex, watch};
+
+use crate::cluster::gate::is_near;
+use crate::cluster::messages::{
+    BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::proof::prove;
+use crate::config::Secret;
+use crate::model::{NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis};
+use crate::net::{Body, collect};
+use crate::seam::{Facts, Link};
+use crate::store::{Bindings, DataFolder, Report};
+
+use super::known_nodes::Snapshot;
+use super::registry::{Beat, Entry, Registry, Status};
+
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The node id of a coordinator's own host.
+const COORDINATOR_ID: &str = "coordinator";
+const PROOF_SIZE: usize = 4 * 1024;
+const PAGE_SIZE: usize = 4 << 20;
+/// Pages of bindings taken from one node; more sessions than that it cannot hold.
+const MAX_PAGES: usize = 10_000;
+
+/// Why a node's call is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    #[error("{0}")]
+    BadRequest(String),
+    /// The node is to register.
+    #[error("Node not found: {0}")]
+    Unknown(String),
+    #[error(
+        "node id {0} is in use by another process that still answers; give each node its own id"
+    )]
+    InUse(String),
+}
+
+pub struct Control {
+    pub registry: Arc<Registry>,
+    bindings: Arc<Bindings>,
+    token: Option<Secret>,
+    snapshot: Snapshot,
+    /// One registration at a time: two of one id must not pass each other.
+    registering: Mutex<()>,
+    reports: watch::Sender<Reports>,
+}
+
+impl Control {
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        bindings: Arc<Bindings>,
+        token: Option<Secret>,
+        folder: DataFolder,
+    ) -> Self {
+        let snapshot = Snapshot::new(folder, Arc::clone(&registry));
+        Self {
+            registry,
+            bindings,
+            token,
+            snapshot,
+            registering: Mutex::new(()),
+            reports: watch::Sender::default(),
+        }
+    }
+
+    /// The next start asks those nodes that are registered now.
+    pub async fn save(&self) {
+        self.snapshot.save().await;
+    }
+
+    /// What nodes have reported since the start.
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Reports> {
+        self.reports.subscribe()
+    }
+
+    /// Nobody is left of whom a report is expected.
+    pub(in crate::cluster) fn all_reported(&self) {
+        self.reports.send_modify(|reports| reports.all = true);
+    }
+
+    /// Takes a node in.
+    ///
+    /// # Errors
+    /// If a field is missing or senseless, the address does not answer as that
+    /// node, or another process has the id.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        peer: SocketAddr,
+        link: &Link,
+    ) -> Result<Entry, Rejected> {
+        let entry = self.entry_of(registration, peer)?;
+        self.admit(entry, link).await
+    }
+
+    /// Calls a node back and takes it in.
+    pub(in crate::cluster) async fn admit(
+        &self,
+        mut entry: Entry,
+        link: &Link,
+    ) -> Result<Entry, Rejected> {
+        let proved = self.call_back(&entry.url, link).await.map_err(|why| {
+            Rejected::BadRequest(format!(
+                "the node does not answer at {}: {why}; check cluster.node.advertiseUrl, the port \
+                 and firewalls between coordinator and node",
+                entry.url
+            ))
+        })?;
+        if proved.id != entry.id.as_str() {
+            return Err(Rejected::BadRequest(format!(
+                "another node ({}) answers at {}; set cluster.node.advertiseUrl",
+                proved.id, entry.url
+            )));
+        }
+        if !entry.incarnation.is_empty() && entry.incarnation != proved.incarnation {
+            return Err(Rejected::BadRequest(format!(
+                "another start of the node answers at {}",
+                entry.url
+            )));
+        }
+        entry.incarnation = proved.incarnation;
+        let held = self.held_by(&entry.url, link).await.map_err(Rejected::BadRequest)?;
+        let one_at_a_time = self.registering.lock().await;
+        self.refuse_second(&entry, link).await?;
+        self.registry.register(entry.clone());
+        self.take_bindings(&entry.id, held, link).await;
+        self.reports.send_modify(|reports| reports.count += 1);
+        tracing::info!(
+            "Node registered: {} ({}) with {} servers",
+            entry.name,
+            entry.id,
+            entry.servers.len()
+        );
+        if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
+            tracing::warn!(
+                node = %entry.id,
+                "the node runs mooring {}, this coordinator {}",
+                entry.version,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+        let own = ProtocolReport::own();
+        if let Some(said) = entry.protocol.as_ref().filter(|said| **said != own) {
+            tracing::warn!(
+                node = %entry.id,
+                "the node speaks revision {} of the seam and MCP up to {}, this coordinator {} and \
+                 {}: run one version of mooring on all",
+                said.seam, said.mcp, own.seam, own.mcp
+            );
+        }
+        drop(one_at_a_time);
+        self.snapshot.save().await;
+        Ok(entry)
+    }
+
+    /// Renews a node's lease.
+    ///
+    /// # Errors
+    /// If the node is to register (again).
+    pub fn heartbeat(&self, heartbeat: Heartbeat) -> Result<(), Rejected> {
+        let unknown = || Rejected::Unknown(heartbeat.id.clone());
+        let id = NodeId::parse(&heartbeat.id).map_err(|_| unknown())?;
+        let servers = match &heartbeat.servers {
+            None => None,
+            Some(reports) => Some(replicas(reports.clone())?),
+        };
+        let incarnation = heartbeat.incarnation.as_deref();
+        let beat = Beat { servers, draining: heartbeat.draining, load: heartbeat.load.clone() };
+        self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
+        tracing::debug!(node = %id, "heartbeat");
+        Ok(())
+    }
+
+    /// A node leaves by itself.
+    ///
+    /// # Errors
+    /// If it was not known.
+    pub async fn deregister(&self, id: &str, incarnation: Option<&str>) -> Result<(), Rejected> {
+        let known = NodeId::parse(id).ok().filter(|id| self.registry.deregister(id, incarnation));
+        let Some(id) = known else { return Err(Rejected::Unknown(id.to_owned())) };
+        tracing::info!("Node deregistered: {id}");
+        self.snapshot.save().await;
+        Ok(())
+    }
+
+    fn entry_of(&self, registration: Registration, peer: SocketAddr) -> Result<Entry, Rejected> {
+        let bad = |text: String| Rejected::BadRequest(text);
+        if [&registration.id, &registration.name, &registration.url].iter().any(|f| f.is_empty()) {
+            return Err(bad("Missing required fields: id, name, url".into()));
+        }
+        let id = NodeId::parse(&registration.id).map_err(|error| bad(format!("id {error}")))?;
+        if id.as_str() == COORDINATOR_ID {
+            return Err(bad(format!("id {id} is the coordinator's own")));
+        }
+        if registration.name.chars().any(char::is_control) || registration.name.len() > 256 {
+            return Err(bad("name must be at most 256 bytes without control characters".into()));
+        }
+        let uri: http::Uri = registration
+            .url
+            .parse()
+            .map_err(|_| bad(format!("url {:?} is no URL", registration.url)))?;
+        let declared = uri.host().unwrap_or("").to_owned();
+        let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+        let Some(scheme) = scheme.filter(|_| !declared.is_empty()) else {
+            return Err(bad(format!(
+                "url {:?} must begin with http:// or https://",
+                registration.url
+            )));
+        };
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        let peer_ip = peer.ip().to_canonical();
+        let peer_host = match peer_ip {
+            std::net::IpAddr::V4(v4) => v4.to_string(),
+            std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        let (url, host) = if registration.advertised {
+            // Without a token nobody may send us to a third party.
+            let own = declared == peer_host
+                || (is_near(peer_ip) && peer_ip.is_loopback() && declared == "localhost");
+            if self.token.is_none() && !own {
+                return Err(bad(format!(
+                    "without a cluster token, url must have the peer's address {peer_host} as host, not {declared}"
+                )));
+            }
+            (registration.url.trim_end_matches('/').to_owned(), declared)
+        } else {
+            (format!("{scheme}://{peer_host}:{port}"), peer_host)
+        };
+        let reach = Reach::Remote(url.as_str().into());
+        Ok(Entry {
+            incarnation: registration.incarnation,
+            version: registration.version,
+            protocol: registration.protocol,
+            servers: replicas(registration.servers)?,
+            zone: registration.zone,
+            labels: registration.labels.into_iter().collect(),
+            load: registration.load,
+            heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
+                0 => 5000,
+                interval => interval,
+            }),
+            ..Entry::new(id, registration.name, reach, host, port)
+        })
+    }
+
+    /// Refuses a second live process with a known id.
+    async fn refuse_second(&self, entry: &Entry, link: &Link) -> Result<(), Rejected> {
+        let Some(known) = self.registry.get(&entry.id) else { return Ok(()) };
+        if known.incarnation == entry.incarnation || known.status == Status::Inactive {
+            return Ok(());
+        }
+        if known.reach == Reach::Local {
+            return Err(Rejected::InUse(entry.id.to_string()));
+        }
+        match self.call_back(&known.url, link).await {
+            Ok(proof)
+                if proof.id == entry.id.as_str() && proof.incarnation == known.incarnation =>
+            {
+                Err(Rejected::InUse(entry.id.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks an address who it is. Nothing secret goes out.
+    async fn call_back(&self, url: &str, link: &Link) -> Result<Proof, String> {
+        let nonce = SessionId::mint().to_string();
+        // The token must not go to an address that has not proved itself.
+        let bare = link.without_credential();
+        let path = format!("/cluster/proof?nonce={nonce}");
+        let body = fetch(&bare, url, &path, PROOF_SIZE).await?;
+        let proof: Proof = serde_json::from_slice(&body)
+            .map_err(|_| "no mooring node answers there".to_owned())?;
+        let token = self.token.as_ref().map_or("", |token| token.expose());
+        let expect = prove(token.as_bytes(), &nonce, &proof.id, &proof.incarnation);
+        if Secret::new(expect).matches(proof.proof.as_bytes()) {
+            Ok(proof)
+        } else {
+            Err("it has another cluster token".to_owned())
+        }
+    }
+
+    async fn held_by(&self, url: &str, link: &Link) -> Result<BindingsPage, String> {
+        let mut all = BindingsPage::default();
+        let mut after = String::new();
+        for _ in 0..MAX_PAGES {
+            let path = format!("/cluster/bindings?after={after}");
+            let body = fetch(link, url, &path, PAGE_SIZE).await?;
+            let page: BindingsPage =
+                serde_json::from_slice(&body).map_err(|error| format!("bindings: {error}"))?;
+            all.bindings.extend(page.bindings);
+            match page.next {
+                Some(next) => after = crate::net::percent_encoded(&next),
+                None => break,
+            }
+        }
+        Ok(all)
+    }
+
+    async fn take_bindings(&self, node: &NodeId, page: BindingsPage, link: &Link) {
+        for held in page.bindings {
+            let (Some(session), Ok(server)) =
+                (SessionId::parse(&held.session), ServerName::parse(&held.server))
+            else {
+                continue;
+            };
+            let opened_at = UnixMillis(held.opened_at);
+            if let Some(level) = &held.level {
+                self.bindings.set_log_level_if_unknown(session, level);
+            }
+            for uri in &held.subscriptions {
+                self.bindings.subscribe(session, &server, uri);
+            }
+            let loser = match self.bindings.report(session, &server, node, opened_at) {
+                Report::Taken => continue,
+                Report::Older(winner) => {
+                    tracing::warn!(
+                        session = %session.short(), node = %node,
+                        "session affinity: it lives on {winner}; closed here"
+                    );
+                    node.clone()
+                }
+                Report::Replaced(loser) => {
+                    tracing::warn!(
+                        session = %session.short(), node = %loser,
+                        "session affinity: {node} opened it earlier; closed here"
+                    );
+                    loser
+                }
+            };
+            if let Some(entry) = self.registry.get(&loser) {
+                let link = link.clone();
+                tokio::spawn(async move {
+                    let closing = close(&link, &entry.reach, session, &server);
+                    // Best effort: what is not closed now is idle and ends by itself.
+                    let _ = tokio::time::timeout(CALLBACK_TIMEOUT, closing).await;
+                });
+            }
+        }
+    }
+}
+
+async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
+    let mut request = Request::new(Body::Empty);
+    *request.method_mut() = Method::DELETE;
+    let facts = Facts { session, principal: Principal::anonymous(), open: None };
+    // If it is gone, so is the session.
+    let _ = link.call(reach, server, facts, request).await;
+}
+
+async fn fetch(link: &Link, url: &str, path: &str, limit: usize) -> Result<Bytes, String> {
+    let exchange = async {
+        let response = link
+            .remote(url, path, Request::new(Body::Empty))
+            .await
+            .map_err(|failure| failure.to_string())?;
+        if !response.status().is_success() {
+            return Err(format!("it answers {}", response.status()));
+        }
+        collect(response.into_body(), limit).await.map_err(|error| error.to_string())
+    };
+    tokio::time::timeout(CALLBACK_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", CALLBACK_TIMEOUT.as_secs())))
+}
+
+fn replicas(reports: Vec<ServerReport>) -> Result<BTreeMap<ServerName, Replica>, Rejected> {
+    reports
+        .into_iter()
+        .map(|report| {
+            let read = report.replica();
+            read.map_err(|error| Rejected::BadRequest(format!("server name {error}")))
+        })
+        .collect()
+}

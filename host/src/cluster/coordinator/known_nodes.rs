@@ -1,0 +1,139 @@
+//! The nodes that were registered, kept in the data folder for the next start.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::messages::{ProtocolReport, ServerReport};
+use crate::model::{NodeId, Reach, Replica, ServerName};
+use crate::store::DataFolder;
+
+use super::registry::{Entry, Registry, Status};
+
+/// The registry's file in the data folder.
+pub const SNAPSHOT: &str = "nodes.json";
+
+/// What is kept of a node: enough to ask it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    id: String,
+    name: String,
+    url: String,
+    host: String,
+    port: u16,
+    servers: Vec<ServerReport>,
+    version: String,
+    #[serde(default)]
+    protocol: Option<ProtocolReport>,
+    #[serde(default)]
+    zone: String,
+    #[serde(default)]
+    labels: Vec<(String, String)>,
+    heartbeat_interval: u64,
+}
+
+/// The list of nodes in the data folder. Cloning gives a handle to the same.
+#[derive(Clone)]
+pub struct Snapshot {
+    folder: DataFolder,
+    registry: Arc<Registry>,
+    /// How often it was asked for.
+    asked: Arc<AtomicU64>,
+    /// Who writes last has looked last. How often it had been asked for then.
+    written: Arc<Mutex<u64>>,
+}
+
+impl Snapshot {
+    #[must_use]
+    pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
+        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
+    }
+
+    /// Writes down which nodes are registered now, on a thread that may wait for the
+    /// disk. Of many that ask at once, few write.
+    pub async fn save(&self) {
+        let this = self.clone();
+        let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let saving = tokio::task::spawn_blocking(move || {
+            let mut written = this.written.lock().unwrap_or_else(PoisonError::into_inner);
+            if *written < own {
+                *written = this.asked.load(Ordering::Acquire);
+                save(&this.folder, &this.registry);
+            }
+        });
+        if let Err(error) = saving.await {
+            tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+        }
+    }
+}
+
+pub fn save(folder: &DataFolder, registry: &Registry) {
+    let kept: Vec<Kept> = registry
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.reach != Reach::Local && entry.status == Status::Active)
+        .map(|entry| Kept {
+            id: entry.id.to_string(),
+            name: entry.name,
+            url: entry.url,
+            host: entry.host,
+            port: entry.port,
+            servers: entry.servers.iter().map(|(name, replica)| reported(name, replica)).collect(),
+            version: entry.version,
+            protocol: entry.protocol,
+            zone: entry.zone,
+            labels: entry.labels,
+            heartbeat_interval: u64::try_from(entry.heartbeat_interval.as_millis()).unwrap_or(0),
+        })
+        .collect();
+    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+    if let Err(error) = folder.write(SNAPSHOT, &text) {
+        tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+    }
+}
+
+/// How long sessions from before the start wait at most for their nodes: one
+/// heartbeat and a second.
+#[must_use]
+pub fn patience(folder: &DataFolder) -> Duration {
+    let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
+    Duration::from_millis(slowest.unwrap_or(5000)) + Duration::from_secs(1)
+}
+
+/// Whether a coordinator has run with this folder before.
+#[must_use]
+pub fn is_kept(folder: &DataFolder) -> bool {
+    folder.path(SNAPSHOT).is_some_and(|path| path.exists())
+}
+
+/// What a file hides stays hidden from the first request on; a catalogue has to be
+/// heard of anew.
+pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
+    ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
+}
+
+pub fn read(folder: &DataFolder) -> Vec<Kept> {
+    let Some(text) = folder.read(SNAPSHOT) else { return Vec::new() };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!("{SNAPSHOT} in the data folder is not readable: {error}");
+        Vec::new()
+    })
+}
+
+pub fn entry_of(kept: Kept) -> Option<Entry> {
+    let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
+    let id = NodeId::parse(&kept.id).ok()?;
+    let reach = Reach::Remote(kept.url.as_str().into());
+    Some(Entry {
+        version: kept.version,
+        protocol: kept.protocol,
+        servers: servers.collect(),
+        zone: kept.zone,
+        labels: kept.labels,
+        heartbeat_interval: Duration::from_millis(kept.heartbeat_interval),
+        ..Entry::new(id, kept.name, reach, kept.host, kept.port)
+    })
+}

@@ -1,0 +1,104 @@
+//! Leases over time, and what of them the edge sees.
+
+use crate::cluster::RoomReport;
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+fn entry(id: &str, at: Instant) -> Entry {
+    let reach = Reach::Remote("http://10.0.0.1:3001".into());
+    let id = NodeId::parse(id).unwrap();
+    Entry {
+        incarnation: "one".into(),
+        last_heartbeat: UnixMillis(7),
+        last_seen: at,
+        ..Entry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
+    }
+}
+
+fn status(registry: &Registry, id: &str) -> Option<Status> {
+    registry.get(&NodeId::parse(id).unwrap()).map(|entry| entry.status)
+}
+
+#[test]
+fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
+    let registry = Registry::new(TIMEOUT);
+    let (start, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    registry.register(entry("n1", start));
+    assert_eq!(registry.expire(start + TIMEOUT), []);
+    let late = start + TIMEOUT + Duration::from_millis(1);
+    let unhealthy = Event::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
+    assert_eq!(registry.expire(late), [unhealthy]);
+    assert_eq!(registry.expire(late), []);
+    assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), late), Ok(()));
+    assert_eq!(status(&registry, "n1"), Some(Status::Active));
+}
+
+#[test]
+fn long_dead_nodes_are_forgotten() {
+    let registry = Registry::new(TIMEOUT);
+    let start = Instant::now();
+    registry.register(entry("n1", start));
+    registry.expire(start + TIMEOUT * 2);
+    assert_eq!(registry.clean_up(start + TIMEOUT * 10), []);
+    let removed = registry.clean_up(start + TIMEOUT * 11);
+    assert_eq!(removed, [Event::Removed { id: NodeId::parse("n1").unwrap() }]);
+    assert_eq!(status(&registry, "n1"), None);
+}
+
+#[test]
+fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
+    let registry = Registry::new(TIMEOUT);
+    let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    assert_eq!(registry.heartbeat(&id, None, Beat::default(), now), Err(Unknown));
+    registry.register(entry("n1", now));
+    assert_eq!(registry.heartbeat(&id, Some("two"), Beat::default(), now), Err(Unknown));
+    assert!(!registry.deregister(&id, Some("two")));
+    assert!(registry.deregister(&id, Some("one")));
+    assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), now), Err(Unknown));
+}
+
+#[test]
+fn only_what_the_edge_can_see_makes_a_new_topology() {
+    let registry = Registry::new(TIMEOUT);
+    let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    registry.register(entry("n1", now));
+    let generation = || registry.topology().borrow().generation;
+    let before = generation();
+    let _ = registry.heartbeat(&id, Some("one"), Beat::default(), now);
+    assert_eq!(generation(), before);
+    registry.suspect(&id);
+    assert_eq!(generation(), before + 1);
+    let _ = registry.heartbeat(&id, Some("one"), Beat { draining: true, ..Beat::default() }, now);
+    assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
+    let servers: BTreeMap<_, _> =
+        [(ServerName::parse("one").unwrap(), Replica::of_weight(1))].into_iter().collect();
+    let before = generation();
+    for _ in 0..2 {
+        let beat = Beat { servers: Some(servers.clone()), draining: true, load: None };
+        let _ = registry.heartbeat(&id, Some("one"), beat, now);
+        assert_eq!(generation(), before + 1);
+        assert_eq!(registry.topology().borrow().nodes[0].servers, servers);
+    }
+}
+
+#[test]
+fn a_heartbeat_that_does_not_speak_of_load_leaves_it_as_it_was() {
+    let registry = Registry::new(TIMEOUT);
+    let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    registry.register(entry("n1", now));
+    let room = || registry.topology().borrow().nodes[0].room;
+    assert_eq!(room(), Room::Free);
+    let load = LoadReport { room: RoomReport::Full, ..LoadReport::default() };
+    for (load, expect) in [
+        (Some(load.clone()), Room::Full),
+        (None, Room::Full),
+        (Some(LoadReport { room: RoomReport::LowMemory, ..load }), Room::LowMemory),
+        (Some(LoadReport::default()), Room::Free),
+    ] {
+        let beat = Beat { load, ..Beat::default() };
+        assert_eq!(registry.heartbeat(&id, None, beat, now), Ok(()));
+        assert_eq!(room(), expect);
+    }
+}

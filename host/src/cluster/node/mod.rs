@@ -1,0 +1,4 @@
+//! The node's side: it registers, and serves its coordinator.
+
+pub mod agent;
+pub mod routes;

@@ -1,0 +1,173 @@
+//! The remote side of the seam: what a node serves below `/cluster/`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, header};
+
+use crate::cluster::gate::{Denied, Gate};
+use crate::cluster::messages::{BindingsPage, HeldSession, Proof};
+use crate::cluster::observe::instances::{Look, MOST_INSTANCES, MOST_LINES, Place, Sight, Since};
+use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
+use crate::cluster::proof::prove;
+use crate::model::{ServerName, SessionId};
+use crate::net::{Body, percent_decoded};
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::{self, code};
+use crate::seam::{Endpoint, Facts, Outcome};
+
+use super::agent::Identity;
+
+/// Bindings on one page.
+const PAGE: usize = 1000;
+/// A nonce is a uuid's text; longer ones are nobody's.
+const MAX_NONCE: usize = 128;
+
+/// Gives the sessions after a cursor: (session, server, opened at in Unix ms).
+pub type HeldPage =
+    dyn Fn(Option<&(SessionId, ServerName)>, usize) -> Vec<HeldSession> + Send + Sync;
+
+/// Cloning is cheap.
+#[derive(Clone)]
+pub struct NodeRoutes {
+    pub gate: Gate,
+    pub identity: Arc<Identity>,
+    pub held: Arc<HeldPage>,
+    pub sight: Arc<dyn Sight>,
+}
+
+impl NodeRoutes {
+    /// One request below `/cluster/`.
+    pub async fn serve(
+        &self,
+        endpoint: Arc<dyn Endpoint>,
+        mut request: Request<Body>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let path = path.strip_prefix("/cluster/").unwrap_or("");
+        if path == "proof" {
+            return self.proof(request.uri().query().unwrap_or(""));
+        }
+        if let Err(denied) = self.gate.check(request.headers(), peer.ip()).await {
+            let status = match denied {
+                Denied::Token => StatusCode::UNAUTHORIZED,
+                Denied::Address(_) => StatusCode::FORBIDDEN,
+            };
+            return refuse(status, &denied.to_string());
+        }
+        if path == "bindings" {
+            return self.bindings(request.uri().query().unwrap_or(""));
+        }
+        if path == "instances" {
+            let look = look_of(request.uri().query().unwrap_or(""));
+            return json(&self.sight.instances(look).await);
+        }
+        if path == "logs" {
+            return self.logs(request.uri().query().unwrap_or(""));
+        }
+        let Some((server, tail)) = server_in(path) else {
+            return refuse(StatusCode::NOT_FOUND, "no such path below /cluster/");
+        };
+        match (tail, request.method()) {
+            ("catalog", &Method::GET) => {
+                let query = request.uri().query().unwrap_or("");
+                let set = parameter(query, "set").and_then(|set| set.parse().ok()).unwrap_or(0);
+                let session = parameter(query, "session").and_then(|id| SessionId::parse(&id));
+                endpoint.catalog(server, set, session).await
+            }
+            ("mcp", _) => {
+                let Some(facts) = Facts::read(request.headers()) else {
+                    return refuse(StatusCode::BAD_REQUEST, "the session's headers are missing");
+                };
+                headers::strip_all_but_clients(request.headers_mut());
+                endpoint.call(server, facts, request).await
+            }
+            _ => refuse(StatusCode::NOT_FOUND, "no such path below /cluster/servers/"),
+        }
+    }
+
+    fn proof(&self, query: &str) -> Response<Body> {
+        let nonce = parameter(query, "nonce").unwrap_or_default();
+        if nonce.is_empty() || nonce.len() > MAX_NONCE {
+            return refuse(StatusCode::BAD_REQUEST, "a nonce is needed");
+        }
+        let Identity { id, incarnation, .. } = &*self.identity;
+        let token = self.gate.token.as_ref().map_or("", |token| token.expose());
+        let proof = Proof {
+            id: id.to_string(),
+            incarnation: incarnation.clone(),
+            proof: prove(token.as_bytes(), &nonce, id.as_str(), incarnation),
+        };
+        json(&proof)
+    }
+
+    fn logs(&self, query: &str) -> Response<Body> {
+        let server = parameter(query, "server").and_then(|name| ServerName::parse(&name).ok());
+        let Some(server) = server.filter(|server| self.sight.hosts(server)) else {
+            return refuse(StatusCode::NOT_FOUND, "no such server on this node");
+        };
+        let lines = parameter(query, "lines").and_then(|lines| lines.parse().ok());
+        let lines = lines.unwrap_or(MOST_LOG_LINES).min(MOST_LOG_LINES);
+        let after = parameter(query, "after").and_then(|number| number.parse().ok());
+        let since = after.map_or(Since::Last(lines), Since::After);
+        let follow = parameter(query, "follow").is_some_and(|follow| follow == "true");
+        Response::new(lines_of(self.sight.log(server, since, follow)))
+    }
+
+    fn bindings(&self, query: &str) -> Response<Body> {
+        let after = parameter(query, "after").unwrap_or_default();
+        let after = after.split_once('/').and_then(|(session, server)| {
+            Some((SessionId::parse(session)?, ServerName::parse(server).ok()?))
+        });
+        let bindings = (self.held)(after.as_ref(), PAGE);
+        let full = bindings.len() == PAGE;
+        let last = bindings.last().filter(|_| full);
+        let next = last.map(|held| format!("{}/{}", held.session, held.server));
+        json(&BindingsPage { bindings, next })
+    }
+}
+
+/// What is missing is as large as it may be.
+fn look_of(query: &str) -> Look {
+    let number = |name| parameter(query, name).and_then(|number| number.parse().ok());
+    Look {
+        server: parameter(query, "server").and_then(|name| ServerName::parse(&name).ok()),
+        after: parameter(query, "after").and_then(|place| Place::parse(&place)),
+        limit: number("limit").unwrap_or(MOST_INSTANCES).clamp(1, MOST_INSTANCES),
+        lines: number("lines").unwrap_or(MOST_LINES).min(MOST_LINES),
+    }
+}
+
+/// `servers/{server}/{tail}`
+fn server_in(path: &str) -> Option<(ServerName, &str)> {
+    let (server, tail) = path.strip_prefix("servers/")?.split_once('/')?;
+    Some((ServerName::parse(&percent_decoded(server)?).ok()?, tail))
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| percent_decoded(value))?
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Body> {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(Body::from(bytes::Bytes::from(text)));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(headers::JSON));
+    response
+}
+
+fn refuse(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(jsonrpc::error(None, code::TRANSPORT, text)));
+    *response.status_mut() = status;
+    // The coordinator tries another node; its client is not concerned.
+    Outcome::NotSent.write(response.headers_mut());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(headers::JSON));
+    response
+}

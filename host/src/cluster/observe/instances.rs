@@ -1,0 +1,281 @@
+//! Looking into hosts: what their instances do and say, asked of one node or of
+//! all.
+//!
+//! A node answers for itself ([`Sight`]); whoever has the registry asks all of
+//! them. One that does not answer is named, and costs the others nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use http::Request;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::coordinator::registry::{Entry, Registry, Status};
+use crate::model::{NodeId, Reach, ServerName};
+use crate::net::{Body, collect, percent_encoded};
+use crate::seam::Link;
+
+/// Longest wait for one node.
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nodes that are asked at the same time.
+const AT_ONCE: usize = 16;
+/// A page of the most entries with the most lines fits.
+const MAX_PAGE: usize = 32 << 20;
+/// Entries of one answer.
+pub const MOST_INSTANCES: usize = 500;
+pub const USUAL_INSTANCES: usize = 100;
+/// Stderr lines of one entry; a child keeps no more.
+pub const MOST_LINES: usize = 50;
+pub const USUAL_LINES: usize = 5;
+
+/// Which instances.
+#[derive(Debug, Clone)]
+pub struct Look {
+    pub server: Option<ServerName>,
+    /// Only those after this place.
+    pub after: Option<Place>,
+    /// 1 to [`MOST_INSTANCES`].
+    pub limit: usize,
+    /// Stderr lines of each, up to [`MOST_LINES`].
+    pub lines: usize,
+}
+
+/// Where an instance stands in the order of a node's instances.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub server: String,
+    pub started_at: u64,
+    pub session: String,
+}
+
+impl Place {
+    /// `{server}/{started at}/{session}`
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (rest, session) = text.rsplit_once('/')?;
+        let (server, started_at) = rest.rsplit_once('/')?;
+        let (server, session) = (server.to_owned(), session.to_owned());
+        Some(Self { server, started_at: started_at.parse().ok()?, session })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.server, self.started_at, self.session)
+    }
+}
+
+/// One instance. Its times are Unix ms.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InstanceReport {
+    pub server: String,
+    pub node: String,
+    /// None for a remote server, and until it has started.
+    pub pid: Option<u32>,
+    pub transport: String,
+    pub state: String,
+    /// Shortened ids; at most as many as a page has entries.
+    pub sessions: Vec<String>,
+    pub session_count: usize,
+    pub started_at: u64,
+    pub last_used: u64,
+    /// Of the server and everything below it.
+    pub rss_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    /// Instances of this server that have gone by themselves since the node's
+    /// start.
+    pub restarts: u64,
+    /// Oldest first.
+    pub stderr: Vec<StderrLine>,
+}
+
+impl InstanceReport {
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            server: self.server.clone(),
+            started_at: self.started_at,
+            session: self.sessions.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StderrLine {
+    pub at: u64,
+    pub text: String,
+}
+
+/// How one server does on one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServerHealth {
+    pub server: String,
+    pub node: String,
+    /// `running` also if it starts once it is needed; `starting`, `backoff`,
+    /// `crash-loop` or `misconfigured`.
+    pub status: String,
+    /// Failed starts since the server was last known to be well.
+    pub failures: u32,
+    /// Until it may be started again.
+    pub next_attempt_ms: Option<u64>,
+    pub last_error: Option<String>,
+}
+
+/// `GET /cluster/instances`: in the order of places.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InstancePage {
+    pub instances: Vec<InstanceReport>,
+    /// Whether there are more.
+    pub more: bool,
+    /// On a first page only.
+    pub servers: Vec<ServerHealth>,
+}
+
+/// A node that could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreachable {
+    pub node: String,
+    pub reason: String,
+}
+
+/// Instances of several nodes, by node and place.
+#[derive(Debug, Default)]
+pub struct Overview {
+    pub instances: Vec<InstanceReport>,
+    /// Of each node with its first page.
+    pub servers: Vec<ServerHealth>,
+    pub unreachable: Vec<Unreachable>,
+    /// The place after which the next page begins.
+    pub next: Option<(String, Place)>,
+}
+
+/// Where lines of a log begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// With the last ones, so many of them.
+    Last(usize),
+    /// After the line of this number.
+    After(u64),
+}
+
+/// This process's own host, for those who look.
+pub trait Sight: Send + Sync {
+    fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage>;
+
+    fn hosts(&self, server: &ServerName) -> bool;
+
+    /// Lines of a server's children, and with `follow` those to come.
+    fn log(
+        &self,
+        server: ServerName,
+        since: Since,
+        follow: bool,
+    ) -> BoxStream<'static, crate::cluster::LogEvent>;
+}
+
+/// Asks all nodes, or one. `after` is the place of a page before, and its node.
+pub async fn overview(
+    registry: &Registry,
+    sight: &Arc<dyn Sight>,
+    link: &Link,
+    node: Option<&NodeId>,
+    after: Option<(String, Place)>,
+    look: Look,
+) -> Overview {
+    let begun = |entry: &Entry| after.as_ref().is_none_or(|(node, _)| entry.id.as_str() >= &**node);
+    let wanted = |entry: &Entry| node.is_none_or(|node| *node == entry.id) && begun(entry);
+    let entries: Vec<Entry> = registry.entries().into_iter().filter(wanted).collect();
+    let asked = entries.into_iter().map(|entry| {
+        let place = after.clone().filter(|(node, _)| *node == entry.id.as_str());
+        let look = Look { after: place.map(|(_, place)| place), ..look.clone() };
+        async move {
+            let page = ask(&entry, sight, link, look).await;
+            (entry.id, page)
+        }
+    });
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    let mut overview = Overview::default();
+    while let Some((id, page)) = answers.next().await {
+        let mut page = match page {
+            Ok(page) => page,
+            Err(reason) => {
+                overview.unreachable.push(Unreachable { node: id.to_string(), reason });
+                continue;
+            }
+        };
+        for mut server in page.servers {
+            server.node = id.to_string();
+            overview.servers.push(server);
+        }
+        let room = look.limit - overview.instances.len();
+        let more = page.more || page.instances.len() > room;
+        page.instances.truncate(room);
+        for mut instance in page.instances {
+            // A node speaks for itself only.
+            instance.node = id.to_string();
+            overview.instances.push(instance);
+        }
+        if more || overview.instances.len() == look.limit {
+            overview.next = overview.instances.last().map(|last| (last.node.clone(), last.place()));
+            break;
+        }
+    }
+    overview
+}
+
+async fn ask(
+    entry: &Entry,
+    sight: &Arc<dyn Sight>,
+    link: &Link,
+    look: Look,
+) -> Result<InstancePage, String> {
+    if look.server.as_ref().is_some_and(|server| !entry.servers.contains_key(server)) {
+        return Ok(InstancePage::default());
+    }
+    if entry.reach == Reach::Local {
+        return Ok(sight.instances(look).await);
+    }
+    if entry.status != Status::Active {
+        return Err(format!("it is {}", entry.status.as_str()));
+    }
+    let mut path = format!("/cluster/instances?limit={}&lines={}", look.limit, look.lines);
+    for (name, value) in [
+        ("server", look.server.map(|server| server.to_string())),
+        ("after", look.after.map(|place| place.to_string())),
+    ] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", percent_encoded(&value)));
+        }
+    }
+    let exchange = async {
+        let request = Request::new(Body::Empty);
+        let response =
+            link.remote(&entry.url, &path, request).await.map_err(|failure| failure.to_string())?;
+        if !response.status().is_success() {
+            return Err(format!("it answers {}", response.status()));
+        }
+        let body = collect(response.into_body(), MAX_PAGE).await.map_err(|e| e.to_string())?;
+        serde_json::from_slice(&body).map_err(|error| format!("its answer: {error}"))
+    };
+    tokio::time::timeout(NODE_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", NODE_TIMEOUT.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_text_whatever_the_servers_name() {
+        let place = Place { server: "a/b c".into(), started_at: 7, session: "0a1b2c3d".into() };
+        assert_eq!(Place::parse(&place.to_string()), Some(place));
+        assert_eq!(Place::parse("a/b"), None);
+    }
+}

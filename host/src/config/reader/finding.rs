@@ -1,0 +1,191 @@
+//! What was wrong, where, and what to do: findings, and the notebook that
+//! collects them while the file is read.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use super::place::Place;
+
+/// Findings kept per load. More would not be read by anyone, and a hostile file
+/// could hold a million mistakes.
+const MAX_FINDINGS: usize = 100;
+
+/// One mistake or oddity, with the place to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file as the operator knows it, or `environment`.
+    pub file: String,
+    /// From 1; 0 when there is no line, as in the environment.
+    pub line: usize,
+    /// From 1, in characters; 0 when there is none.
+    pub column: usize,
+    /// Dotted path, `systemConfig.cluster.mode`; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it; empty when the message says it.
+    pub advice: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every error of one load, in the order of the file. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub errors: Vec<Finding>,
+    /// What would have been warned about, had the load succeeded.
+    pub warnings: Vec<Finding>,
+}
+
+impl Report {
+    /// A load that failed before there was anything to read.
+    pub(in crate::config) fn of(file: &str, message: String, advice: &str) -> Self {
+        Self {
+            errors: vec![Finding {
+                file: file.to_owned(),
+                line: 0,
+                column: 0,
+                key: String::new(),
+                message,
+                advice: advice.to_owned(),
+            }],
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// The errors, one a line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.errors.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// Collects findings; shared by everything that reads one file.
+pub(in crate::config) struct Notes<'d> {
+    file: String,
+    text: &'d str,
+    /// Byte offset at which each line starts.
+    lines: Vec<usize>,
+    errors: RefCell<Vec<Finding>>,
+    warnings: RefCell<Vec<Finding>>,
+}
+
+impl<'d> Notes<'d> {
+    pub fn new(file: &str, text: &'d str) -> Self {
+        let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        Self {
+            file: file.to_owned(),
+            text,
+            lines: std::iter::once(0).chain(newlines.map(|(i, _)| i + 1)).collect(),
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// An error, or a warning where the place is not in use.
+    pub fn refuse(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
+        let list = if place.lenient { &self.warnings } else { &self.errors };
+        self.add(list, place, message.into(), advice.into());
+    }
+
+    pub fn warn(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
+        self.add(&self.warnings, place, message.into(), advice.into());
+    }
+
+    /// A remark on the file as a whole, without a line.
+    pub fn warn_file(&self, message: String, advice: &str) {
+        let report = Report::of(&self.file, message, advice);
+        self.warnings.borrow_mut().extend(report.errors);
+    }
+
+    /// An environment variable that cannot be used.
+    pub fn refuse_variable(&self, name: &str, message: impl Into<String>, advice: &str) {
+        let mut errors = self.errors.borrow_mut();
+        errors.push(variable(name, message.into(), advice));
+    }
+
+    /// An environment variable that works, with a catch.
+    pub fn warn_variable(&self, name: &str, message: impl Into<String>, advice: &str) {
+        let mut warnings = self.warnings.borrow_mut();
+        warnings.push(variable(name, message.into(), advice));
+    }
+
+    /// Line and column of a byte offset, both from 1.
+    pub fn position(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.get(start..at).unwrap_or("");
+        (line, before.chars().count() + 1)
+    }
+
+    /// The warnings if there is no error, and everything otherwise.
+    pub fn settle(self) -> Result<Vec<Finding>, Report> {
+        let warnings = in_file_order(self.warnings.into_inner());
+        let errors = in_file_order(self.errors.into_inner());
+        if errors.is_empty() { Ok(warnings) } else { Err(Report { errors, warnings }) }
+    }
+
+    fn add(&self, list: &RefCell<Vec<Finding>>, place: &Place, message: String, advice: String) {
+        let mut list = list.borrow_mut();
+        if list.len() >= MAX_FINDINGS {
+            return;
+        }
+        let (line, column) = self.position(place.at);
+        let finding = Finding {
+            file: self.file.clone(),
+            line,
+            column,
+            key: place.path.clone(),
+            message,
+            advice,
+        };
+        // Two readers of one value say it once.
+        if !list.contains(&finding) {
+            list.push(finding);
+        }
+    }
+}
+
+fn variable(name: &str, message: String, advice: &str) -> Finding {
+    Finding {
+        file: "environment".to_owned(),
+        line: 0,
+        column: 0,
+        key: name.to_owned(),
+        message,
+        advice: advice.to_owned(),
+    }
+}
+
+fn in_file_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let full = findings.len() >= MAX_FINDINGS;
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    if let Some(last) = findings.last_mut().filter(|_| full) {
+        last.advice.push_str(" (more are not shown)");
+    }
+    findings
+}

@@ -1,0 +1,143 @@
+//! One JSON value and the plain things it can be read as.
+
+use std::ops::RangeInclusive;
+
+use jsonc_parser::ast::Value;
+use jsonc_parser::common::Ranged;
+
+use super::finding::Notes;
+use super::place::Place;
+use super::section::Section;
+
+#[derive(Clone)]
+pub(in crate::config) struct Item<'d> {
+    pub notes: &'d Notes<'d>,
+    pub place: Place,
+    pub value: &'d Value<'d>,
+}
+
+impl<'d> Item<'d> {
+    pub fn refuse(&self, message: impl Into<String>, advice: impl Into<String>) {
+        self.notes.refuse(&self.place, message, advice);
+    }
+
+    pub fn warn(&self, message: impl Into<String>, advice: impl Into<String>) {
+        self.notes.warn(&self.place, message, advice);
+    }
+
+    /// A string without control characters: those would forge log lines.
+    pub fn text(&self) -> Option<String> {
+        self.string_without(char::is_control, "control characters")
+    }
+
+    /// A string that may run over several lines, such as a description.
+    pub fn prose(&self) -> Option<String> {
+        let forbidden = |c: char| c.is_control() && !"\n\r\t".contains(c);
+        self.string_without(forbidden, "control characters")
+    }
+
+    /// A string for a child process: anything but NUL, which no argument and no
+    /// variable can carry. Numbers and booleans count as their text, since
+    /// files that work with MCPHub hold them.
+    pub fn word(&self) -> Option<String> {
+        match self.value {
+            Value::NumberLit(number) => Some(number.value.to_owned()),
+            Value::BooleanLit(boolean) => Some(boolean.value.to_string()),
+            _ => self.string_without(|c| c == '\0', "a NUL character"),
+        }
+    }
+
+    pub fn flag(&self) -> Option<bool> {
+        match self.value {
+            Value::BooleanLit(boolean) => Some(boolean.value),
+            _ => self.wrong_type("true or false", "write it without quotes"),
+        }
+    }
+
+    /// A whole number within the range.
+    pub fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let advice = format!("use a whole number from {} to {}", range.start(), range.end());
+        let Value::NumberLit(number) = self.value else {
+            return self.wrong_type("a number", &advice);
+        };
+        if let Some(found) = number.value.parse().ok().filter(|n| range.contains(n)) {
+            return Some(found);
+        }
+        let problem = match number.value {
+            text if text.starts_with('-') => "is negative",
+            text if text.contains(['.', 'e', 'E']) => "is not a plain whole number",
+            text if text.parse::<u64>().is_ok_and(|n| n < *range.start()) => "is too small",
+            _ => "is too large",
+        };
+        self.refuse(problem, advice);
+        None
+    }
+
+    /// The object, or an empty section and a finding.
+    pub fn section(&self) -> Section<'d> {
+        let object = match self.value {
+            Value::Object(object) => Some(object),
+            _ => self.wrong_type("an object", "write { … }"),
+        };
+        Section { notes: self.notes, place: self.place.clone(), object }
+    }
+
+    pub fn items(&self) -> Vec<Item<'d>> {
+        let Value::Array(array) = self.value else {
+            self.wrong_type::<()>("a list", "write [ … ]");
+            return Vec::new();
+        };
+        let item = |(i, value): (usize, &'d Value<'d>)| Item {
+            notes: self.notes,
+            place: self.place.index(i, value.start()),
+            value,
+        };
+        array.elements.iter().enumerate().map(item).collect()
+    }
+
+    /// Names chosen by the operator, with their values, in file order.
+    pub fn entries(&self) -> Vec<(&'d str, Item<'d>)> {
+        let Some(object) = self.section().object else {
+            return Vec::new();
+        };
+        let mut entries = Vec::with_capacity(object.properties.len());
+        for property in &object.properties {
+            let name = property.name.as_str();
+            let item = Item {
+                notes: self.notes,
+                place: self.place.entry(name, property.value.start()),
+                value: &property.value,
+            };
+            entries.push((name, item));
+        }
+        entries
+    }
+
+    pub fn wrong_type<T>(&self, wanted: &str, advice: &str) -> Option<T> {
+        let message = format!("must be {wanted}, not {}", kind(self.value));
+        self.refuse(message, advice);
+        None
+    }
+
+    fn string_without(&self, forbidden: impl Fn(char) -> bool, what: &str) -> Option<String> {
+        let Value::StringLit(string) = self.value else {
+            return self.wrong_type("a string", "write it in quotes");
+        };
+        if string.value.contains(forbidden) {
+            self.refuse(format!("contains {what}"), "take them out");
+            return None;
+        }
+        Some(string.value.clone().into_owned())
+    }
+}
+
+fn kind(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::StringLit(_) => "a string",
+        Value::NumberLit(_) => "a number",
+        Value::BooleanLit(_) => "a boolean",
+        Value::Object(_) => "an object",
+        Value::Array(_) => "a list",
+        Value::NullKeyword(_) => "null",
+    }
+}

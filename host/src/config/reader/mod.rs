@@ -1,0 +1,19 @@
+//! How a settings file is read: text, tree, objects and values, each with its place.
+
+pub mod document;
+pub mod expand;
+pub mod finding;
+pub mod headers;
+pub mod item;
+pub mod json;
+pub mod keys;
+pub mod known_keys;
+pub mod nearest;
+pub mod place;
+pub mod reading;
+pub mod secret;
+pub mod section;
+pub mod shown;
+pub mod source;
+pub mod strategies;
+pub mod url;

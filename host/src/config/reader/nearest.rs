@@ -1,0 +1,31 @@
+//! "Did you mean …?"
+
+/// How alike two words must be, from 0 to 1, for one to be a slip of the other.
+const ALIKE: f64 = 0.75;
+
+/// Longer words are not typing errors, and comparing them costs the square.
+const MAX_WORD: usize = 64;
+
+/// The candidate that was probably meant.
+pub(in crate::config) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    if word.len() > MAX_WORD {
+        return None;
+    }
+    let word = word.to_lowercase();
+    candidates
+        .iter()
+        .map(|candidate| (likeness(&word, &candidate.to_lowercase()), *candidate))
+        .filter(|(likeness, _)| *likeness >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// ` (did you mean "nodeTimeout"?)`, or nothing.
+pub(in crate::config) fn suggestion(word: &str, candidates: &[&str]) -> String {
+    nearest(word, candidates)
+        .map_or_else(String::new, |found| format!(" (did you mean {found:?}?)"))
+}
+
+fn likeness(a: &str, b: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(a, b)
+}

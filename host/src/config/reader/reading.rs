@@ -1,0 +1,116 @@
+//! Strings that may refer to the environment, read from a section.
+
+use super::expand::{expand, is_one_reference};
+use super::item::Item;
+use super::secret::Secret;
+use super::section::Section;
+use super::source::Sources;
+
+/// A shorter secret can be guessed, or was meant as a placeholder.
+const SHORT_SECRET: usize = 16;
+
+/// A string with its variables replaced; an unset one is an error.
+pub(in crate::config) fn expanded(
+    section: &Section<'_>,
+    key: &str,
+    sources: &Sources<'_>,
+) -> Option<String> {
+    let item = section.get(key)?;
+    let text = item.text()?;
+    expand_item(&item, &text, sources)
+}
+
+pub(in crate::config) fn expand_item(
+    item: &Item<'_>,
+    text: &str,
+    sources: &Sources<'_>,
+) -> Option<String> {
+    match expand(text, sources.env) {
+        Ok(text) if text.contains(char::is_control) => {
+            let advice = "check the variables it refers to";
+            item.refuse("contains control characters once expanded", advice);
+            None
+        }
+        Ok(text) => Some(text),
+        Err(problem) => {
+            let advice = "set it, or write ${NAME:-default}";
+            item.refuse(problem.to_string(), advice);
+            None
+        }
+    }
+}
+
+/// A secret of the file. Only a value that is one `${…}` as a whole is expanded.
+pub(in crate::config) fn secret(
+    section: &Section<'_>,
+    key: &str,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let item = section.get(key)?;
+    let mut text = item.text()?;
+    if is_one_reference(&text) {
+        text = expand_item(&item, &text, sources)?;
+    }
+    if text.is_empty() {
+        item.refuse("is empty", "give it a value, or leave the key out");
+        return None;
+    }
+    if text.len() < SHORT_SECRET {
+        let advice = format!("use at least {SHORT_SECRET} characters, chosen at random");
+        item.warn("is short enough to be guessed", advice);
+    }
+    Some(Secret::new(text))
+}
+
+/// A secret that is shown in a header, and may be overridden by a variable.
+pub(in crate::config) fn credential(
+    section: &Section<'_>,
+    key: &str,
+    variable: Option<&str>,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let secret = match variable {
+        Some(variable) => secret_or_variable(section, key, variable, sources)?,
+        None => secret(section, key, sources)?,
+    };
+    let text = secret.expose();
+    // Spaces around a header's value are no part of it.
+    if text.trim() == text && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return Some(secret);
+    }
+    let message = "cannot be sent in a header";
+    let advice = "use visible ASCII characters, without spaces around them";
+    match variable.filter(|name| sources.variable(name).is_some()) {
+        Some(name) => section.notes.refuse_variable(name, message, advice),
+        None => {
+            if let Some(item) = section.get(key) {
+                item.refuse(message, advice);
+            }
+        }
+    }
+    None
+}
+
+/// A secret that the environment overrides.
+pub(in crate::config) fn secret_or_variable(
+    section: &Section<'_>,
+    key: &str,
+    variable: &str,
+    sources: &Sources<'_>,
+) -> Option<Secret> {
+    let Some(text) = sources.variable(variable) else {
+        return secret(section, key, sources);
+    };
+    if text.contains(char::is_control) {
+        let advice = "look for a line break at its end";
+        let notes = section.notes;
+        notes.refuse_variable(variable, "contains control characters", advice);
+        return None;
+    }
+    if text.len() < SHORT_SECRET {
+        let advice = "choose a longer one at random";
+        let notes = section.notes;
+        notes.warn_variable(variable, "is short enough to be guessed", advice);
+    }
+    Some(Secret::new(text))
+}

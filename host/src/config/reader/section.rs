@@ -1,0 +1,103 @@
+//! One JSON object, read key by key. A read that fails leaves a finding and
+//! answers with the default, so that one pass finds every mistake.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::common::Ranged;
+
+use super::finding::Notes;
+use super::item::Item;
+use super::known_keys;
+use super::nearest::suggestion;
+use super::place::{Place, quote};
+
+/// An object of the file, or the absence of one: every section is optional.
+#[derive(Clone)]
+pub(in crate::config) struct Section<'d> {
+    pub notes: &'d Notes<'d>,
+    pub place: Place,
+    pub object: Option<&'d Object<'d>>,
+}
+
+impl<'d> Section<'d> {
+    /// A section whose mistakes do not stop the load, as nothing uses it.
+    pub fn lenient_unless(mut self, used: bool) -> Self {
+        self.place.lenient |= !used;
+        self
+    }
+
+    /// The value of a key; `null` counts as absent.
+    pub fn get(&self, key: &str) -> Option<Item<'d>> {
+        let property = self.object?.get(key)?;
+        let place = self.place.key(key, property.value.start());
+        debug_assert!(
+            known_keys::is_used(&place.pattern),
+            "{} is read but not in the table of known keys",
+            place.pattern
+        );
+        match property.value {
+            Value::NullKeyword(_) => None,
+            ref value => Some(Item { notes: self.notes, place, value }),
+        }
+    }
+
+    pub fn section(&self, key: &str) -> Section<'d> {
+        match self.get(key) {
+            Some(item) => item.section(),
+            None => Section {
+                notes: self.notes,
+                place: self.place.key(key, self.place.at),
+                object: None,
+            },
+        }
+    }
+
+    pub fn items(&self, key: &str) -> Vec<Item<'d>> {
+        self.get(key).map(|item| item.items()).unwrap_or_default()
+    }
+
+    pub fn entries(&self, key: &str) -> Vec<(&'d str, Item<'d>)> {
+        self.get(key).map(|item| item.entries()).unwrap_or_default()
+    }
+
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        self.get(key).and_then(|item| item.flag()).unwrap_or(default)
+    }
+
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.get(key)?.text()
+    }
+
+    pub fn whole(&self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|item| item.whole(range)).unwrap_or(default)
+    }
+
+    /// A duration, which the file gives in milliseconds.
+    pub fn millis(&self, key: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+        let millis = self.get(key)?.whole(range)?;
+        Some(Duration::from_millis(millis))
+    }
+
+    /// One of a few words. `what` completes "… is not a …".
+    pub fn choice<T: Clone>(&self, key: &str, what: &str, choices: &[(&str, T)]) -> Option<T> {
+        let item = self.get(key)?;
+        let given = item.text()?;
+        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == given) {
+            return Some(value.clone());
+        }
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        item.refuse(
+            format!("{} is not a {what}", quote(&given)),
+            format!("use one of {}{}", names.join(", "), suggestion(&given, &names)),
+        );
+        None
+    }
+
+    /// A mistake of the section as a whole, such as a missing key.
+    pub fn refuse_key(&self, key: &str, message: &str, advice: &str) {
+        let place = self.place.key(key, self.place.at);
+        self.notes.refuse(&place, message, advice);
+    }
+}

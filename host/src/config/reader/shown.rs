@@ -1,0 +1,105 @@
+//! What a server entry runs, for people: as the file has it, so that no value
+//! from the environment shows, with what looks like a secret masked.
+
+use super::item::Item;
+use super::section::Section;
+
+const MASK: &str = "…";
+
+/// An argument whose name holds one of these has a secret for its value.
+const SECRET_WORDS: [&str; 9] =
+    ["token", "secret", "password", "passwd", "key", "auth", "bearer", "credential", "header"];
+
+/// Longest line; a file may hold an argument of a megabyte.
+const MAX_SHOWN: usize = 160;
+
+/// `npx -y example-mcp-server`, or the URL.
+pub(in crate::config) fn entry(entry: &Section<'_>) -> String {
+    let text = |key| entry.get(key).and_then(|item| raw(&item));
+    let line = match (text("command"), text("url")) {
+        (Some(command), _) => {
+            let args = entry.get("args").map(|item| words(&item));
+            command_line(command, &args.unwrap_or_default())
+        }
+        (None, Some(url)) => without_query(&url),
+        (None, None) => String::new(),
+    };
+    cut(&line.replace(char::is_control, " "))
+}
+
+fn command_line(command: String, args: &[String]) -> String {
+    let mut line = command;
+    let mut after_secret_flag = false;
+    for arg in args {
+        line.push(' ');
+        line.push_str(&if after_secret_flag { MASK.to_owned() } else { argument(arg) });
+        after_secret_flag =
+            arg == "-H" || arg.starts_with('-') && !arg.contains('=') && is_secret(arg);
+    }
+    line
+}
+
+/// `--token=abc` and `Authorization: abc` keep the name, `https://…?key=abc` the
+/// path.
+fn argument(arg: &str) -> String {
+    if let Some(at) = arg.find(['=', ':'])
+        && let (name, value) = arg.split_at(at)
+        && is_secret(name)
+    {
+        let sign = value.get(..1).unwrap_or_default();
+        return format!("{name}{sign}{MASK}");
+    }
+    if arg.contains("://") {
+        return without_query(arg);
+    }
+    if arg.contains(' ') {
+        return format!("{arg:?}");
+    }
+    arg.to_owned()
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// The URL without query and credentials: keys are often put there.
+fn without_query(url: &str) -> String {
+    let (address, query) = match url.split_once('?') {
+        Some((address, _)) => (address, format!("?{MASK}")),
+        None => (url, String::new()),
+    };
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return format!("{address}{query}");
+    };
+    let host_on = match rest.split_once('@') {
+        Some((_, host_on)) => format!("{MASK}@{host_on}"),
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{host_on}{query}")
+}
+
+/// Read without findings: the transport has reported them.
+fn raw(item: &Item<'_>) -> Option<String> {
+    let string = item.value.as_string_lit()?;
+    Some(string.value.clone().into_owned())
+}
+
+fn words(item: &Item<'_>) -> Vec<String> {
+    let Some(array) = item.value.as_array() else {
+        return Vec::new();
+    };
+    let word = |value: &jsonc_parser::ast::Value<'_>| match value {
+        jsonc_parser::ast::Value::StringLit(string) => string.value.clone().into_owned(),
+        jsonc_parser::ast::Value::NumberLit(number) => number.value.to_owned(),
+        _ => "?".to_owned(),
+    };
+    array.elements.iter().map(word).collect()
+}
+
+pub(in crate::config) fn cut(line: &str) -> String {
+    if line.chars().count() <= MAX_SHOWN {
+        return line.to_owned();
+    }
+    line.chars().take(MAX_SHOWN).chain(MASK.chars()).collect()
+}

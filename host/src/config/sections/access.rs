@@ -1,0 +1,173 @@
+//! Who may use Mooring. A rule in the file that Mooring cannot enforce stops
+//! it: a gateway that drops a lock in silence is worse than none.
+
+use jsonc_parser::ast::Value;
+
+use crate::config::reader::item::Item;
+use crate::config::reader::reading::credential;
+use crate::config::reader::secret::Secret;
+use crate::config::reader::section::Section;
+use crate::config::reader::source::Sources;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// What clients must send as `Authorization: Bearer …`, if anything.
+    pub bearer: Option<Secret>,
+    /// Values of `Host` beside loopback, lower case, with or without a port.
+    /// Empty: not checked, unless the local address is loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Values of `Origin` beside loopback, lower case.
+    pub allowed_origins: Vec<String>,
+    /// Whether `/mcp` and `/sse` without a name work.
+    pub enable_global_route: bool,
+    /// Whether a group is reached by its name, and not only by its id.
+    pub enable_group_name_route: bool,
+}
+
+pub(in crate::config) fn read(root: &Section<'_>, sources: &Sources<'_>) -> Access {
+    let system = root.section("systemConfig");
+    let routing = system.section("routing");
+    refuse_unbuilt_rules(root, sources.allow_open);
+    Access {
+        bearer: bearer(&routing, sources),
+        allowed_hosts: checked(&system, "allowedHosts", is_host, "write it like example.com"),
+        allowed_origins: checked(
+            &system,
+            "allowedOrigins",
+            is_origin,
+            "write it like https://example.com, without a path",
+        ),
+        enable_global_route: routing.flag("enableGlobalRoute", true),
+        enable_group_name_route: routing.flag("enableGroupNameRoute", true),
+    }
+}
+
+fn bearer(routing: &Section<'_>, sources: &Sources<'_>) -> Option<Secret> {
+    if !routing.flag("enableBearerAuth", false) {
+        warn_of_idle_key(routing);
+        return None;
+    }
+    if routing.get("bearerAuthKey").is_none() {
+        let advice = "set the key, or \"enableBearerAuth\": false";
+        routing.refuse_key("bearerAuthKey", "is required by enableBearerAuth", advice);
+    }
+    credential(routing, "bearerAuthKey", None, sources)
+}
+
+/// MCPHub writes a key beside `"enableBearerAuth": false`; a key all alone was
+/// meant to count.
+fn warn_of_idle_key(routing: &Section<'_>) {
+    let Some(key) = routing.get("bearerAuthKey") else {
+        return;
+    };
+    if routing.get("enableBearerAuth").is_none() {
+        key.warn("is not asked for", "add \"enableBearerAuth\": true");
+    }
+}
+
+fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
+    let system = root.section("systemConfig");
+    let refuse = |item: &Item<'_>, what: &str| {
+        let message = format!("{what}, which Mooring does not enforce");
+        if allow_open {
+            item.warn(message, "--allow-open: it keeps nobody out");
+        } else {
+            let advice = "take it out, or go without it with --allow-open";
+            item.refuse(message, advice);
+        }
+    };
+    if let Some(users) = root.get("users").filter(|item| holds_something(item.value)) {
+        refuse(&users, "user accounts");
+    }
+    for (i, key) in root.items("bearerKeys").iter().enumerate() {
+        if !is_off(key.value) {
+            refuse(key, &format!("bearer key {}", i + 1));
+        }
+    }
+    let auth = system.section("auth");
+    let oauth = [
+        (system.get("oauth"), "OAuth"),
+        (system.get("oauthServer"), "OAuth"),
+        (auth.get("betterAuth"), "sign-in with Better Auth"),
+    ];
+    for (item, what) in oauth {
+        if let Some(item) = item.filter(|item| is_on(item.value)) {
+            refuse(&item, what);
+        }
+    }
+    let servers = root.entries("mcpServers").into_iter().map(|(_, item)| item);
+    let servers = servers.filter(|item| !is_off(item.value));
+    for item in servers.chain(root.items("groups")) {
+        if let Some(rule) = restriction(&item) {
+            refuse(&rule, "a restriction to some users");
+        }
+    }
+}
+
+/// `visibility`, `owner` or `sharedWithUsers`, if it keeps someone out. MCPHub
+/// writes the owner `admin` into everything.
+fn restriction<'d>(item: &Item<'d>) -> Option<Item<'d>> {
+    item.value.as_object()?;
+    let section = item.section();
+    let unless = |key, open: &[&str]| section.get(key).filter(|item| !says(item.value, open));
+    let shared = section.get("sharedWithUsers");
+    unless("visibility", &["public"])
+        .or_else(|| unless("owner", &["", "admin"]))
+        .or_else(|| shared.filter(|item| holds_something(item.value)))
+}
+
+fn says(value: &Value<'_>, any_of: &[&str]) -> bool {
+    let string = value.as_string_lit();
+    string.is_some_and(|string| any_of.contains(&&*string.value))
+}
+
+fn holds_something(value: &Value<'_>) -> bool {
+    match value {
+        Value::Array(array) => !array.elements.is_empty(),
+        Value::Object(object) => !object.properties.is_empty(),
+        _ => true,
+    }
+}
+
+fn is_false(value: &Value<'_>) -> bool {
+    value.as_boolean_lit().is_some_and(|boolean| !boolean.value)
+}
+
+/// An object that says `"enabled": false`.
+fn is_off(value: &Value<'_>) -> bool {
+    let object = value.as_object();
+    object
+        .and_then(|object| object.get("enabled"))
+        .is_some_and(|property| is_false(&property.value))
+}
+
+/// An object that says `"enabled"`, anything but false; or no object at all,
+/// which no version of MCPHub writes.
+fn is_on(value: &Value<'_>) -> bool {
+    match value.as_object() {
+        Some(object) => object.get("enabled").is_some() && !is_off(value),
+        None => !is_false(value),
+    }
+}
+
+/// A list of lower-case texts, each of which passes the test.
+fn checked(section: &Section<'_>, key: &str, test: fn(&str) -> bool, advice: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    for item in section.items(key) {
+        match item.text().map(|text| text.to_lowercase()) {
+            Some(text) if test(&text) => texts.push(text),
+            Some(_) => item.refuse("can never match", advice),
+            None => {}
+        }
+    }
+    texts
+}
+
+fn is_host(text: &str) -> bool {
+    let authority: Result<http::uri::Authority, _> = text.parse();
+    authority.is_ok_and(|authority| !authority.host().is_empty() && !text.contains(['@', '*']))
+}
+
+fn is_origin(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host))
+}

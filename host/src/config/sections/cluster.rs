@@ -1,0 +1,240 @@
+//! The mode and what belongs to it: `systemConfig.cluster`.
+
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::config::reader::reading::{credential, expand_item, expanded, secret_or_variable};
+use crate::config::reader::secret::Secret;
+use crate::config::reader::section::Section;
+use crate::config::reader::source::Sources;
+use crate::config::reader::url::{self, Purpose};
+use crate::model::NodeId;
+
+/// Shorter, and a scheduler's hiccup would count as a dead node.
+const MIN_INTERVAL_MS: u64 = 100;
+
+/// No interval of a cluster is longer than a day.
+const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
+
+/// A sealed session id lives for seven days, so no affinity outlives it.
+const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// More than any machine has; what JavaScript still counts exactly.
+const MAX_FREE_MEMORY: u64 = 1 << 53;
+
+/// Weights beyond this make the lightest replica unreachable in practice.
+pub(in crate::config) const MAX_WEIGHT: u64 = 1000;
+
+/// What this process does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one per process")]
+pub enum Mode {
+    /// Edge and host in one process, no cluster.
+    Standalone,
+    /// Keeps the registry and routes clients to nodes.
+    Coordinator(Coordinator),
+    /// Runs servers and registers with a coordinator.
+    Node(NodeMode),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coordinator {
+    /// A node is unhealthy this long after its last heartbeat.
+    pub node_timeout: Duration,
+    /// Between two rounds of removing dead nodes and expired affinity.
+    pub cleanup_interval: Duration,
+    /// Affinity that was not used for so long goes.
+    pub sticky_session_timeout: Duration,
+    /// Where this coordinator stands, for strategies; empty if unknown.
+    pub zone: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeMode {
+    /// Generated and kept in the data folder if absent.
+    pub id: Option<NodeId>,
+    /// The hostname if absent.
+    pub name: Option<String>,
+    /// Where to register; may have a base path, never a query.
+    pub coordinator_url: Uri,
+    pub heartbeat_interval: Duration,
+    /// If false, the node waits for `POST /api/cluster/join`.
+    pub register_on_startup: bool,
+    /// How the coordinator reaches this node, if not at its peer address.
+    pub advertise_url: Option<Uri>,
+    /// For strategies; empty if unknown.
+    pub zone: String,
+    /// For strategies, in file order.
+    pub labels: Vec<(String, String)>,
+    /// Of every replica on this node, 1 to 1000.
+    pub weight: u16,
+    /// Whether clients may use this node's own `/mcp` beside the coordinator.
+    pub public: bool,
+}
+
+/// Everything of `systemConfig.cluster` but `stickySession`.
+pub(in crate::config) struct Cluster {
+    pub mode: Mode,
+    pub token: Option<Secret>,
+    pub secret: Option<Secret>,
+    /// Applies in every mode.
+    pub affinity_timeout: Duration,
+    /// Likewise.
+    pub min_free_memory: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Standalone,
+    Coordinator,
+    Node,
+}
+
+pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> Cluster {
+    let role = role(cluster);
+    let coordinator = cluster.section("coordinator").lenient_unless(role == Role::Coordinator);
+    let node = cluster.section("node").lenient_unless(role == Role::Node);
+    let shared = cluster.clone().lenient_unless(role != Role::Standalone);
+    let coordinator = read_coordinator(&coordinator);
+    let min_free_memory = min_free_memory(&node);
+    check_store(cluster, sources);
+    let node = read_node(&node, sources, role == Role::Node);
+    Cluster {
+        token: credential(&shared, "token", Some("MOORING_CLUSTER_TOKEN"), sources),
+        secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
+        affinity_timeout: coordinator.sticky_session_timeout,
+        min_free_memory,
+        mode: match (role, node) {
+            (Role::Coordinator, _) => Mode::Coordinator(coordinator),
+            (Role::Node, Some(node)) => Mode::Node(node),
+            // A node without a usable coordinator has left its error behind.
+            (Role::Standalone | Role::Node, _) => Mode::Standalone,
+        },
+    }
+}
+
+fn role(cluster: &Section<'_>) -> Role {
+    let choices = [
+        ("standalone", Role::Standalone),
+        ("coordinator", Role::Coordinator),
+        ("node", Role::Node),
+    ];
+    let enabled = cluster.flag("enabled", false);
+    let section = cluster.clone().lenient_unless(enabled);
+    let mode = section.choice("mode", "mode", &choices);
+    if enabled {
+        return mode.unwrap_or(Role::Standalone);
+    }
+    if cluster.get("enabled").is_none() && mode.is_some_and(|mode| mode != Role::Standalone) {
+        let message = "is not set, so this process runs standalone";
+        let place = cluster.place.key("enabled", cluster.place.at);
+        let advice = "add \"enabled\": true to the cluster section";
+        cluster.notes.warn(&place, message, advice);
+    }
+    Role::Standalone
+}
+
+fn read_coordinator(section: &Section<'_>) -> Coordinator {
+    let interval = |key, default| {
+        section
+            .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
+            .unwrap_or(Duration::from_millis(default))
+    };
+    Coordinator {
+        node_timeout: interval("nodeTimeout", 15_000),
+        cleanup_interval: interval("cleanupInterval", 30_000),
+        sticky_session_timeout: section
+            .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)
+            .unwrap_or(Duration::from_hours(1)),
+        zone: section.text("zone").unwrap_or_default(),
+    }
+}
+
+/// `None` if there is no coordinator to talk to.
+fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option<NodeMode> {
+    let coordinator_url = base_url(section, "coordinatorUrl", |_| true, sources);
+    if used && section.get("coordinatorUrl").is_none() {
+        let advice = "add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section";
+        section.refuse_key("coordinatorUrl", "is required in node mode", advice);
+    }
+    let filled = |text: &str| !text.is_empty();
+    let weight = section.whole("weight", 1, 1..=MAX_WEIGHT);
+    let heartbeat = section.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
+    let node = |coordinator_url| NodeMode {
+        id: node_id(section, sources),
+        name: expanded(section, "name", sources).filter(|name| filled(name)),
+        coordinator_url,
+        heartbeat_interval: heartbeat.unwrap_or(Duration::from_secs(5)),
+        register_on_startup: section.flag("registerOnStartup", true),
+        advertise_url: base_url(section, "advertiseUrl", filled, sources),
+        zone: expanded(section, "zone", sources).unwrap_or_default(),
+        labels: labels(section, sources),
+        weight: u16::try_from(weight).unwrap_or(1),
+        public: section.flag("public", false),
+    };
+    // Read in full either way, so that every mistake is found.
+    let found = coordinator_url.is_some();
+    let node = node(coordinator_url.unwrap_or_default());
+    found.then_some(node)
+}
+
+/// The base address of another Mooring, unless the text is not wanted:
+/// `${ADVERTISE_URL:-}` is a way to leave one out.
+fn base_url(
+    section: &Section<'_>,
+    key: &str,
+    wanted: impl Fn(&str) -> bool,
+    sources: &Sources<'_>,
+) -> Option<Uri> {
+    let item = section.get(key)?;
+    let text = expanded(section, key, sources).filter(|text| wanted(text))?;
+    url::parse(&text, Purpose::Base)
+        .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
+        .ok()
+}
+
+fn node_id(section: &Section<'_>, sources: &Sources<'_>) -> Option<NodeId> {
+    let id = expanded(section, "id", sources).filter(|id| !id.is_empty())?;
+    let item = section.get("id")?;
+    if id == NodeId::coordinator().as_str() {
+        item.refuse("is the coordinator's own", "choose another, or have one generated");
+        return None;
+    }
+    NodeId::parse(&id)
+        .map_err(|error| item.refuse(error.to_string(), "leave it out to have one generated"))
+        .ok()
+}
+
+fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    for (name, item) in section.entries("labels") {
+        if name.is_empty() || name.contains(char::is_control) {
+            item.refuse("is not a label's name", "use printable characters");
+        } else if let Some(text) = item.text()
+            && let Some(value) = expand_item(&item, &text, sources)
+        {
+            labels.push((name.to_owned(), value));
+        }
+    }
+    labels
+}
+
+/// Bytes.
+fn min_free_memory(node: &Section<'_>) -> Option<u64> {
+    node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
+}
+
+/// Bindings are in memory. What the settings promise beyond that is refused.
+fn check_store(cluster: &Section<'_>, sources: &Sources<'_>) {
+    let (Some(text), Some(item)) = (expanded(cluster, "store", sources), cluster.get("store"))
+    else {
+        return;
+    };
+    let advice = "leave it out to keep bindings in memory";
+    if text.starts_with("redis://") || text.starts_with("rediss://") {
+        item.refuse("is Redis, which is not supported yet", advice);
+    } else if text != "memory" {
+        item.refuse("is not a store", advice);
+    }
+}

@@ -1,0 +1,206 @@
+//! Groups of servers that share an endpoint: `groups`.
+
+use std::collections::HashMap;
+
+use crate::config::reader::item::Item;
+use crate::config::reader::nearest::suggestion;
+use crate::config::reader::place::{Place, quote};
+use crate::config::reader::section::Section;
+use crate::model::{GroupName, ServerName};
+
+use super::servers::Server;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Unique; in `/mcp/{name}` it goes before a server of the same name.
+    pub name: GroupName,
+    /// MCPHub's identifier, unique, which works in URLs as well.
+    pub id: Option<String>,
+    pub description: Option<String>,
+    /// In file order, each server once. A server may be on another node.
+    pub servers: Vec<GroupServer>,
+}
+
+/// A server within a group, and what of it the group shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupServer {
+    pub name: ServerName,
+    pub tools: Chosen,
+    pub prompts: Chosen,
+    pub resources: Chosen,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    All,
+    /// These names; an empty list shows none.
+    Only(Vec<String>),
+}
+
+impl Chosen {
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|chosen| chosen == name),
+        }
+    }
+}
+
+pub(in crate::config) fn read(
+    root: &Section<'_>,
+    servers: &[Server],
+    is_coordinator: bool,
+) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut taken = Taken::default();
+    for item in root.items("groups") {
+        let section = item.section();
+        let Some(group) = group(&section, &mut taken) else {
+            continue;
+        };
+        warn_of_unknown_servers(&item, &group, servers, is_coordinator);
+        warn_of_hidden_server(&item, &group, servers);
+        groups.push(group);
+    }
+    groups
+}
+
+fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
+    section.object?;
+    let id = section.get("id");
+    if let Some(item) = &id {
+        check_id(item);
+        taken.claim("id", item);
+    }
+    let servers = group_servers(section);
+    let description = section.get("description").and_then(|item| item.prose());
+    let Some(item) = section.get("name") else {
+        section.refuse_key("name", "is missing", "give the group a name");
+        return None;
+    };
+    let name = GroupName::parse(&item.text()?)
+        .map_err(|error| item.refuse(error.to_string(), "it becomes part of URLs"))
+        .ok()?;
+    taken.claim("name", &item);
+    Some(Group { name, id: id.and_then(|item| item.text()), description, servers })
+}
+
+/// An id stands in URLs like a name, so the same rules hold.
+fn check_id(item: &Item<'_>) {
+    if let Some(text) = item.text()
+        && let Err(error) = GroupName::parse(&text)
+    {
+        item.refuse(error.to_string(), "leave it out, or use letters and digits");
+    }
+}
+
+fn group_servers(section: &Section<'_>) -> Vec<GroupServer> {
+    let mut servers: Vec<GroupServer> = Vec::new();
+    for item in section.items("servers") {
+        let Some(server) = group_server(&item) else {
+            continue;
+        };
+        if servers.iter().any(|earlier| earlier.name == server.name) {
+            let message = format!("{} is listed twice", quote(server.name.as_str()));
+            item.refuse(message, "keep one of them");
+        } else {
+            servers.push(server);
+        }
+    }
+    servers
+}
+
+/// A name, or an object with a selection.
+fn group_server(item: &Item<'_>) -> Option<GroupServer> {
+    if item.value.as_string_lit().is_some() {
+        return Some(GroupServer {
+            name: server_name(item)?,
+            tools: Chosen::All,
+            prompts: Chosen::All,
+            resources: Chosen::All,
+        });
+    }
+    if item.value.as_object().is_none() {
+        return item.wrong_type("a server's name or an object", "write \"name\"");
+    }
+    let section = item.section();
+    let chosen = |key| section.get(key).and_then(|item| chosen(&item));
+    let (tools, prompts, resources) = (chosen("tools"), chosen("prompts"), chosen("resources"));
+    let Some(name) = section.get("name") else {
+        section.refuse_key("name", "is missing", "name the server");
+        return None;
+    };
+    Some(GroupServer {
+        name: server_name(&name)?,
+        tools: tools.unwrap_or(Chosen::All),
+        prompts: prompts.unwrap_or(Chosen::All),
+        resources: resources.unwrap_or(Chosen::All),
+    })
+}
+
+fn server_name(item: &Item<'_>) -> Option<ServerName> {
+    ServerName::parse(&item.text()?)
+        .map_err(|error| item.refuse(error.to_string(), "use a name from mcpServers"))
+        .ok()
+}
+
+fn chosen(item: &Item<'_>) -> Option<Chosen> {
+    if item.value.as_array().is_some() {
+        let names = item.items().into_iter().filter_map(|item| item.text());
+        return Some(Chosen::Only(names.collect()));
+    }
+    if item.value.as_string_lit().is_none_or(|s| s.value != "all") {
+        return item.wrong_type("\"all\" or a list of names", "use one of the two");
+    }
+    Some(Chosen::All)
+}
+
+fn warn_of_unknown_servers(
+    item: &Item<'_>,
+    group: &Group,
+    servers: &[Server],
+    is_coordinator: bool,
+) {
+    let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+    let unknown = |server: &&GroupServer| !known.contains(&server.name.as_str());
+    let unknown: Vec<&str> =
+        group.servers.iter().filter(unknown).map(|server| server.name.as_str()).collect();
+    let Some(first) = unknown.first() else {
+        return;
+    };
+    let advice = match is_coordinator {
+        true => "nodes may bring them",
+        false => "add them to mcpServers",
+    };
+    item.warn(
+        format!("this file has no server {}", unknown.join(", ")),
+        format!("{advice}{}", suggestion(first, &known)),
+    );
+}
+
+fn warn_of_hidden_server(item: &Item<'_>, group: &Group, servers: &[Server]) {
+    let name = group.name.as_str();
+    if servers.iter().any(|server| server.name.as_str() == name) {
+        let message = format!("{} is also the name of a server", quote(name));
+        item.warn(message, "/mcp/{name} reaches the group; rename one of them");
+    }
+}
+
+/// Names and ids that groups have claimed, with the place of the claim.
+#[derive(Default)]
+struct Taken(HashMap<(&'static str, String), Place>);
+
+impl Taken {
+    fn claim(&mut self, what: &'static str, item: &Item<'_>) {
+        let Some(text) = item.value.as_string_lit() else {
+            return;
+        };
+        let key = (what, text.value.clone().into_owned());
+        if let Some(earlier) = self.0.get(&key) {
+            let message = format!("{} is taken by {}", quote(&key.1), earlier.path);
+            item.refuse(message, format!("a group's {what} must be unique"));
+        } else {
+            self.0.insert(key, item.place.clone());
+        }
+    }
+}

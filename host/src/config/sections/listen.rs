@@ -1,0 +1,83 @@
+//! Where Mooring listens and where it keeps its data.
+
+use std::path::PathBuf;
+
+use crate::config::reader::item::Item;
+use crate::config::reader::section::Section;
+use crate::config::reader::source::Sources;
+
+/// The guide's port.
+const DEFAULT_PORT: u16 = 3000;
+
+/// All interfaces: nodes and clients come from other machines.
+const DEFAULT_HOST: &str = "0.0.0.0";
+
+/// Longest name in DNS.
+const MAX_HOST: usize = 253;
+
+/// The address for clients and for the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// An IP address without brackets, or a name.
+    pub host: String,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+/// `MOORING_HOST` and `PORT` go before `systemConfig.listen`.
+pub(in crate::config) fn read(system: &Section<'_>, sources: &Sources<'_>) -> Listen {
+    let listen = system.section("listen");
+    let from_file = listen.get("host").and_then(|item| host_of(&item));
+    let port = listen.whole("port", DEFAULT_PORT.into(), 0..=u16::MAX.into());
+    Listen {
+        host: host_variable(system, sources)
+            .or(from_file)
+            .unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        port: port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT),
+    }
+}
+
+/// `MOORING_DATA`, or `data` in the working directory.
+pub(in crate::config) fn data_dir(sources: &Sources<'_>) -> PathBuf {
+    let named = sources.variable("MOORING_DATA");
+    sources.cwd.join(named.as_deref().unwrap_or("data"))
+}
+
+fn host_of(item: &Item<'_>) -> Option<String> {
+    let host = checked_host(&item.text()?);
+    if host.is_none() {
+        item.refuse("is not an address or a host name", "write 127.0.0.1 or ::");
+    }
+    host
+}
+
+fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
+    let text = sources.variable("MOORING_HOST")?;
+    let host = checked_host(&text);
+    if host.is_none() {
+        let message = "is not an address or a host name";
+        let notes = system.notes;
+        notes.refuse_variable("MOORING_HOST", message, "write 127.0.0.1 or ::");
+    }
+    host
+}
+
+fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
+    let port = sources.variable("PORT")?.trim().parse();
+    if port.is_err() {
+        let advice = "use a whole number from 0 to 65535";
+        system.notes.refuse_variable("PORT", "is not a port", advice);
+    }
+    port.ok()
+}
+
+fn checked_host(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host = bare.unwrap_or(text);
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        return Some(host.to_owned());
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    let named = (1..=MAX_HOST).contains(&host.len()) && host.bytes().all(allowed);
+    (named && bare.is_none()).then(|| host.to_owned())
+}

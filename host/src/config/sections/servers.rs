@@ -1,0 +1,248 @@
+//! The MCP servers of this process: `mcpServers`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::config::reader::headers;
+use crate::config::reader::section::Section;
+use crate::config::reader::source::Sources;
+use crate::model::ServerName;
+
+use super::cluster::MAX_WEIGHT;
+use super::transport::{self, Transport};
+
+/// A request may run for a day; beyond that a limit limits nothing.
+const MAX_TIMEOUT_MS: u64 = 24 * 3600 * 1000;
+
+/// Spare processes of one server.
+const MAX_WARM: u64 = 64;
+
+/// As many as `limits.childrenPerServer` may say.
+const MAX_INSTANCES: u64 = 100_000;
+/// A year.
+const MAX_LIFETIME_MS: u64 = 366 * 24 * 3600 * 1000;
+/// No server lives in less.
+const MIN_MEMORY: u64 = 1 << 20;
+/// What JavaScript still counts exactly.
+const MAX_MEMORY: u64 = 1 << 53;
+
+/// One entry of `mcpServers`. `Debug` prints no argument, variable or header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    pub name: ServerName,
+    pub enabled: bool,
+    /// `None` only if `misconfigured` says why.
+    pub transport: Option<Transport>,
+    /// What runs, as written in the file before expansion, secrets masked: for
+    /// people to read.
+    pub shown: String,
+    pub tools: Selections,
+    pub prompts: Selections,
+    pub resources: Selections,
+    pub options: RequestOptions,
+    /// Why this server cannot run. The others can.
+    pub misconfigured: Option<String>,
+    /// Client headers that reach the server; every other one is dropped.
+    pub passthrough_headers: Vec<HeaderName>,
+    /// Of this server's replica on this node, 1 to 1000; the node's if absent.
+    pub weight: Option<u16>,
+    pub on_lost: OnLost,
+    pub isolation: Isolation,
+    /// Processes started ahead of their first session.
+    pub warm: u16,
+    /// After so long without use an instance is stopped; the host's default if
+    /// absent.
+    pub idle_timeout: Option<Duration>,
+    /// Processes of sessions; `limits.childrenPerServer` if absent.
+    pub max_instances: Option<usize>,
+    /// An older instance is replaced between two calls.
+    pub max_lifetime: Option<Duration>,
+    /// So is one that uses more bytes of memory; at twice as many, at once.
+    pub max_memory: Option<u64>,
+    /// From its start to its answer to `initialize`; the host's default if absent.
+    pub start_timeout: Option<Duration>,
+}
+
+/// By the name of a tool, prompt or resource.
+pub type Selections = BTreeMap<String, Selection>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// If false it is neither listed nor callable.
+    pub enabled: bool,
+    /// Shown instead of the server's own.
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// Longest silence while a request is answered; progress may reset it.
+    pub timeout: Option<Duration>,
+    pub reset_timeout_on_progress: bool,
+    /// Longest time for a request in all.
+    pub max_total_timeout: Option<Duration>,
+}
+
+/// What happens to a session when its server's state is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLost {
+    /// It goes on with a new instance, and the client is told.
+    Continue,
+    /// It ends with 404.
+    Fail,
+}
+
+/// Who shares one instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Shared if the server is modern, one a session if not.
+    Auto,
+    Session,
+    Principal,
+    Shared,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("enabled", &self.enabled)
+            .field("shown", &self.shown)
+            .field("misconfigured", &self.misconfigured)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(in crate::config) fn read(
+    root: &Section<'_>,
+    sources: &Sources<'_>,
+    base: &Path,
+) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for (name, item) in root.entries("mcpServers") {
+        let entry = item.section();
+        match ServerName::parse(name) {
+            Ok(_) if entry.object.is_none() => {}
+            Ok(name) => servers.push(server(name, &entry, sources, base)),
+            Err(error) => item.refuse(
+                format!("the server's name {error}"),
+                "it becomes part of URLs and tool names",
+            ),
+        }
+    }
+    servers
+}
+
+fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Server {
+    let enabled = entry.flag("enabled", true);
+    let entry = entry.clone().lenient_unless(enabled);
+    let made = transport::read(&entry, sources, base);
+    is_started_on_demand(&entry);
+    Server {
+        name,
+        enabled,
+        transport: made.transport,
+        shown: made.shown,
+        misconfigured: made.misconfigured,
+        tools: selections(&entry, "tools"),
+        prompts: selections(&entry, "prompts"),
+        resources: selections(&entry, "resources"),
+        options: options(&entry.section("options")),
+        passthrough_headers: passthrough_headers(&entry),
+        weight: u16::try_from(entry.whole("weight", 0, 1..=MAX_WEIGHT))
+            .ok()
+            .filter(|weight| *weight > 0),
+        on_lost: entry
+            .choice("onLost", "reaction to a lost session", &ON_LOST)
+            .unwrap_or(OnLost::Continue),
+        isolation: isolation(&entry),
+        warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
+        idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
+        max_instances: usize::try_from(entry.whole("maxInstances", 0, 1..=MAX_INSTANCES))
+            .ok()
+            .filter(|instances| *instances > 0),
+        max_lifetime: entry.millis("maxLifetimeMs", 1..=MAX_LIFETIME_MS),
+        max_memory: Some(entry.whole("maxMemory", 0, MIN_MEMORY..=MAX_MEMORY))
+            .filter(|memory| *memory > 0),
+        start_timeout: entry.millis("startTimeoutMs", 1..=MAX_TIMEOUT_MS),
+    }
+}
+
+const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("fail", OnLost::Fail)];
+
+const ISOLATION: [(&str, Isolation); 4] = [
+    ("auto", Isolation::Auto),
+    ("session", Isolation::Session),
+    ("principal", Isolation::Principal),
+    ("shared", Isolation::Shared),
+];
+
+/// Also in MCPHub's words, whose `perSessionClient: false` shares one process
+/// between all: here that must be asked for by its name, since it lets clients
+/// see each other's state.
+fn isolation(entry: &Section<'_>) -> Isolation {
+    let own = entry.choice("isolation", "kind of isolation", &ISOLATION);
+    let Some(item) = entry.get("perSessionClient") else { return own.unwrap_or(Isolation::Auto) };
+    match (own, item.flag().unwrap_or(true)) {
+        (None, true) => Isolation::Session,
+        (None, false) => {
+            item.warn(
+                "shares nothing by itself",
+                "for one process for all, write \"isolation\": \"shared\"",
+            );
+            Isolation::Auto
+        }
+        (Some(own @ (Isolation::Shared | Isolation::Principal)), true)
+        | (Some(own @ Isolation::Session), false) => {
+            item.warn("contradicts \"isolation\", which counts", "take one of the two out");
+            own
+        }
+        (Some(own), _) => own,
+    }
+}
+
+/// Nothing runs before it is needed, whatever is written.
+fn is_started_on_demand(entry: &Section<'_>) {
+    if let Some(item) = entry.get("startOnDemand")
+        && item.flag() == Some(false)
+    {
+        item.warn("is false, but servers always start when they are needed", "take it out");
+    }
+}
+
+fn selections(entry: &Section<'_>, key: &str) -> Selections {
+    let mut selections = Selections::new();
+    for (name, item) in entry.entries(key) {
+        let section = item.section();
+        let selection = Selection {
+            enabled: section.flag("enabled", true),
+            description: section.get("description").and_then(|item| item.prose()),
+        };
+        selections.insert(name.to_owned(), selection);
+    }
+    selections
+}
+
+fn options(section: &Section<'_>) -> RequestOptions {
+    RequestOptions {
+        timeout: section.millis("timeout", 1..=MAX_TIMEOUT_MS),
+        reset_timeout_on_progress: section.flag("resetTimeoutOnProgress", false),
+        max_total_timeout: section.millis("maxTotalTimeout", 1..=MAX_TIMEOUT_MS),
+    }
+}
+
+fn passthrough_headers(entry: &Section<'_>) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for item in entry.items("passthroughHeaders") {
+        match item.text().map(|name| headers::parse(&name)) {
+            Some(Ok(name)) if !names.contains(&name) => names.push(name),
+            Some(Err(problem)) => item.refuse(problem, "take it out of the list"),
+            Some(Ok(_)) | None => {}
+        }
+    }
+    names
+}

@@ -1,0 +1,143 @@
+//! Who picks the node, and how a client is kept there:
+//! `systemConfig.cluster.stickySession`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::reader::nearest::suggestion;
+use crate::config::reader::place::quote;
+use crate::config::reader::section::Section;
+use crate::config::reader::strategies::{BUILT_IN, is_plugin};
+use crate::config::reader::{headers, json};
+
+/// Applies in every mode; standalone uses the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sticky {
+    /// If false the least loaded replica is taken and nothing is sent to
+    /// clients; a session still stays where it is.
+    pub enabled: bool,
+    /// `consistent-hash`, `cookie`, `header`, or the path of a `.wasm` file.
+    pub strategy: String,
+    /// An RFC 6265 token.
+    pub cookie_name: String,
+    /// A valid header name, as written.
+    pub header_name: String,
+    /// Whether the value of cookie and header is signed.
+    pub signed: bool,
+    pub wasi: Wasi,
+    /// Affinity that was not used for so long goes.
+    pub affinity_timeout: Duration,
+    /// The whole object with defaults filled in, and `affinityTimeout` in
+    /// milliseconds: what the plugin is configured with.
+    pub json: String,
+}
+
+/// What a plugin that was built for WASI finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wasi {
+    /// Nothing: such a plugin is refused.
+    Deny,
+    /// An empty world: no files, no network, no environment.
+    Sandbox,
+}
+
+pub(in crate::config) fn read(
+    section: &Section<'_>,
+    folder: &Path,
+    affinity_timeout: Duration,
+) -> Sticky {
+    let wasi = [("deny", Wasi::Deny), ("sandbox", Wasi::Sandbox)];
+    let enabled = section.flag("enabled", true);
+    let cookie_name = cookie_name(section).unwrap_or_else(|| "MCPHUB_NODE".to_owned());
+    let header_name = header_name(section).unwrap_or_else(|| "X-MCPHub-Node".to_owned());
+    let signed = section.flag("signed", false);
+    let wasi = section.choice("wasi", "WASI mode", &wasi).unwrap_or(Wasi::Deny);
+    let strategy = strategy(section);
+    let json = json::object(
+        section.object,
+        &[
+            ("enabled", enabled.into()),
+            ("strategy", strategy.as_str().into()),
+            ("cookieName", cookie_name.as_str().into()),
+            ("headerName", header_name.as_str().into()),
+            ("signed", signed.into()),
+            ("wasi", wasi.as_str().into()),
+            ("affinityTimeout", json::millis(affinity_timeout)),
+        ],
+    );
+    Sticky {
+        enabled,
+        strategy: located(strategy, folder),
+        cookie_name,
+        header_name,
+        signed,
+        wasi,
+        affinity_timeout,
+        json,
+    }
+}
+
+impl Wasi {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
+fn strategy(section: &Section<'_>) -> String {
+    let default = || BUILT_IN[0].to_owned();
+    let Some(item) = section.get("strategy") else {
+        return default();
+    };
+    let Some(text) = item.text() else {
+        return default();
+    };
+    if is_plugin(&text) || BUILT_IN.contains(&text.as_str()) {
+        return text;
+    }
+    let advice = format!(
+        "use {} or the path of a .wasm file{}",
+        BUILT_IN.join(", "),
+        suggestion(&text, &BUILT_IN)
+    );
+    item.refuse(format!("{} is not a strategy", quote(&text)), advice);
+    default()
+}
+
+/// A plugin's path starts at the settings file, wherever the process does.
+fn located(strategy: String, folder: &Path) -> String {
+    if is_plugin(&strategy) {
+        return folder.join(&strategy).to_string_lossy().into_owned();
+    }
+    strategy
+}
+
+fn cookie_name(section: &Section<'_>) -> Option<String> {
+    let item = section.get("cookieName")?;
+    let name = item.text()?;
+    if !headers::is_cookie_name(&name) {
+        let advice = "use letters, digits, - and _ only";
+        item.refuse(format!("{} is not a cookie name", quote(&name)), advice);
+        return None;
+    }
+    if name.starts_with("__Host-") || name.starts_with("__Secure-") {
+        let advice = "choose a name without this prefix";
+        item.warn("is dropped by browsers unless HTTPS is in front", advice);
+    }
+    Some(name)
+}
+
+fn header_name(section: &Section<'_>) -> Option<String> {
+    let item = section.get("headerName")?;
+    let name = item.text()?;
+    match headers::check_affinity(&name) {
+        Ok(()) => Some(name),
+        Err(problem) => {
+            let advice = "choose another name, such as X-MCPHub-Node";
+            item.refuse(format!("{} {problem}", quote(&name)), advice);
+            None
+        }
+    }
+}

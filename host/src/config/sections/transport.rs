@@ -1,0 +1,288 @@
+//! How one server is reached: a child process or a URL. What the environment
+//! spoils — an unset variable, a value that does not fit — stops this server
+//! only; what the file gets wrong stops the load.
+
+use std::path::{Path, PathBuf};
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use crate::config::reader::expand::expand;
+use crate::config::reader::item::Item;
+use crate::config::reader::secret::Secret;
+use crate::config::reader::section::Section;
+use crate::config::reader::source::Sources;
+use crate::config::reader::url::{self, Purpose};
+use crate::config::reader::{headers, shown};
+
+use super::confinement::{self, Confinement};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transport {
+    Stdio {
+        command: String,
+        args: Vec<String>,
+        /// In file order, beside the few variables every child gets.
+        env: Vec<(String, Secret)>,
+        /// The working directory; the process's own if absent.
+        cwd: Option<PathBuf>,
+        confinement: Confinement,
+    },
+    /// Streamable HTTP.
+    Http(Remote),
+    /// HTTP+SSE of 2024-11-05.
+    Sse(Remote),
+    /// A `url` without `type`: Streamable HTTP first, then SSE.
+    HttpOrSse(Remote),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    pub url: Uri,
+    /// Sent with every request, in file order; values are marked sensitive.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What became of an entry.
+pub(in crate::config) struct Made {
+    pub transport: Option<Transport>,
+    pub shown: String,
+    pub misconfigured: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Stdio,
+    Http,
+    Sse,
+    HttpOrSse,
+    /// MCPHub runs these, Mooring does not.
+    Unsupported(&'static str),
+}
+
+const OPENAPI: Kind = Kind::Unsupported("openapi servers are not supported");
+
+/// The values of `type`, with the spellings of other clients.
+const KINDS: [(&str, Kind); 7] = [
+    ("stdio", Kind::Stdio),
+    ("sse", Kind::Sse),
+    ("streamable-http", Kind::Http),
+    ("streamableHttp", Kind::Http),
+    ("http", Kind::Http),
+    ("openapi", OPENAPI),
+    ("builtin", Kind::Unsupported("builtin servers are not supported")),
+];
+
+pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Made {
+    let mut reader = Reader { entry, sources, problems: Vec::new() };
+    let transport = kind(entry).and_then(|kind| reader.transport(kind, base));
+    let problems = reader.problems;
+    let misconfigured = match (problems.is_empty(), &transport) {
+        (false, _) => Some(problems.join("; ")),
+        // A disabled server, or a load that fails: its mistakes are findings.
+        (true, None) => Some("the entry has mistakes".to_owned()),
+        (true, Some(_)) => None,
+    };
+    Made {
+        transport: transport.filter(|_| misconfigured.is_none()),
+        shown: shown::entry(entry),
+        misconfigured,
+    }
+}
+
+/// `None` leaves a finding behind.
+fn kind(entry: &Section<'_>) -> Option<Kind> {
+    let has = |key| entry.get(key).is_some();
+    if has("type") {
+        return entry.choice("type", "type of server", &KINDS);
+    }
+    match (has("command"), has("url")) {
+        (true, false) => return Some(Kind::Stdio),
+        (false, true) => return Some(Kind::HttpOrSse),
+        (false, false) if has("openapi") => return Some(OPENAPI),
+        (false, false) => entry.notes.refuse(
+            &entry.place,
+            "has neither a command nor a url",
+            "give it one of the two",
+        ),
+        (true, true) => entry.notes.refuse(
+            &entry.place,
+            "has both a command and a url",
+            "add \"type\", or take one of them out",
+        ),
+    }
+    None
+}
+
+struct Reader<'r, 'd> {
+    entry: &'r Section<'d>,
+    sources: &'r Sources<'r>,
+    /// What keeps this server, and only this one, from running.
+    problems: Vec<String>,
+}
+
+impl Reader<'_, '_> {
+    fn transport(&mut self, kind: Kind, base: &Path) -> Option<Transport> {
+        match kind {
+            Kind::Stdio => {
+                self.warn_of_unused("url");
+                self.stdio(base)
+            }
+            Kind::Http => self.remote().map(Transport::Http),
+            Kind::Sse => self.remote().map(Transport::Sse),
+            Kind::HttpOrSse => self.remote().map(Transport::HttpOrSse),
+            Kind::Unsupported(why) => {
+                self.problems.push(why.to_owned());
+                if !self.entry.place.lenient {
+                    let advice = "the others start; take it out or put \"enabled\": false";
+                    self.entry.notes.warn(&self.entry.place, why, advice);
+                }
+                None
+            }
+        }
+    }
+
+    /// A `command` beside a URL, or the other way round, was meant for
+    /// something.
+    fn warn_of_unused(&self, key: &str) {
+        if let Some(item) = self.entry.get(key) {
+            item.warn("is not used by a server of this type", "take it out");
+        }
+    }
+
+    fn stdio(&mut self, base: &Path) -> Option<Transport> {
+        let command = self.required("command");
+        let args = self.entry.items("args").into_iter();
+        let args: Vec<_> = args.map(|item| self.word(&item)).collect();
+        let env = self.env();
+        let cwd = match self.entry.get("cwd") {
+            Some(item) => Some(base.join(self.line(&item)?)),
+            None => None,
+        };
+        let confinement = confinement::read(self.entry);
+        Some(Transport::Stdio {
+            command: command?,
+            args: args.into_iter().collect::<Option<_>>()?,
+            env: env?,
+            cwd,
+            confinement: confinement?,
+        })
+    }
+
+    fn env(&mut self) -> Option<Vec<(String, Secret)>> {
+        let mut env = Some(Vec::new());
+        for (name, item) in self.entry.entries("env") {
+            if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control()) {
+                let advice = "use letters, digits and _";
+                item.refuse("is not a variable's name", advice);
+            }
+            match self.word(&item) {
+                Some(value) => env
+                    .iter_mut()
+                    .for_each(|env| env.push((name.to_owned(), Secret::new(value.as_str())))),
+                None => env = None,
+            }
+        }
+        env
+    }
+
+    fn remote(&mut self) -> Option<Remote> {
+        for key in ["command", "rlimits", "user"] {
+            self.warn_of_unused(key);
+        }
+        let url = self.required("url");
+        let headers = self.headers();
+        let item = self.entry.get("url")?;
+        let parsed = url::parse(&url?, Purpose::Endpoint);
+        Some(Remote {
+            url: self.fits(&item, parsed, "write it like https://example.com/mcp")?,
+            headers: headers?,
+        })
+    }
+
+    fn headers(&mut self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        let mut headers = Some(Vec::new());
+        for (name, item) in self.entry.entries("headers") {
+            let name = headers::parse(name);
+            if let Err(problem) = name {
+                item.refuse(problem, "take it out");
+            }
+            let value = self.line(&item).and_then(|text| {
+                let value = HeaderValue::from_str(&text).map_err(|_| "cannot be sent in a header");
+                self.fits(&item, value, "use visible ASCII characters")
+            });
+            match (name, value) {
+                (Ok(name), Some(mut value)) => {
+                    value.set_sensitive(true);
+                    headers
+                        .iter_mut()
+                        .for_each(|headers| headers.push((name.clone(), value.clone())));
+                }
+                _ => headers = None,
+            }
+        }
+        headers
+    }
+
+    fn required(&mut self, key: &str) -> Option<String> {
+        let Some(item) = self.entry.get(key) else {
+            let advice = format!("add \"{key}\", or change \"type\"");
+            self.entry.refuse_key(key, "is required for this type", &advice);
+            return None;
+        };
+        let line = self.line(&item)?;
+        if line.is_empty() {
+            return self.fits(&item, Err("is empty"), "give it a value");
+        }
+        Some(line)
+    }
+
+    /// A text of one line with its variables replaced.
+    fn line(&mut self, item: &Item<'_>) -> Option<String> {
+        let line = self.expand(item, &item.text()?)?;
+        if line.contains(char::is_control) {
+            return self.fits(item, Err("contains control characters"), "take them out");
+        }
+        Some(line)
+    }
+
+    /// An argument or a variable's value with its variables replaced.
+    fn word(&mut self, item: &Item<'_>) -> Option<String> {
+        self.expand(item, &item.word()?)
+    }
+
+    fn expand(&mut self, item: &Item<'_>, text: &str) -> Option<String> {
+        let expanded = expand(text, self.sources.env);
+        if let Err(problem) = &expanded {
+            let advice = "set it, or write ${NAME:-default}; until then this server does not run";
+            self.stop(item, problem.to_string(), advice);
+        }
+        expanded.ok()
+    }
+
+    /// A value that does not fit is the file's mistake, unless it came from the
+    /// environment.
+    fn fits<T>(&mut self, item: &Item<'_>, result: Result<T, &str>, advice: &str) -> Option<T> {
+        let problem = match result {
+            Ok(value) => return Some(value),
+            Err(problem) => problem,
+        };
+        let written = item.word();
+        let expanded = written.as_deref().map(|text| expand(text, self.sources.env));
+        if expanded.and_then(Result::ok) == written {
+            item.refuse(problem, advice);
+        } else {
+            let advice = "check the variables it refers to; until then this server does not run";
+            self.stop(item, format!("{problem} once expanded"), advice);
+        }
+        None
+    }
+
+    fn stop(&mut self, item: &Item<'_>, problem: String, advice: &str) {
+        if !item.place.lenient {
+            item.warn(problem.as_str(), advice);
+        }
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Several servers behind one URL.
+
+pub mod asking;
+pub mod catalog;
+pub mod collisions;
+pub mod groups;
+pub mod hidden;
+pub mod merged;
+pub mod pages;
+pub mod tasks;

@@ -1,0 +1,4 @@
+//! What operators see.
+
+pub mod instances;
+pub mod logs;

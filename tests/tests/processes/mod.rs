@@ -1,0 +1,13 @@
+//! Servers as processes: started, confined, shared, ended.
+
+pub mod chaos;
+pub mod children;
+pub mod containment;
+pub mod crowds;
+pub mod failing_servers;
+pub mod isolation;
+pub mod leftovers;
+pub mod lifecycle;
+pub mod many_children;
+pub mod slow_servers;
+pub mod unruly;

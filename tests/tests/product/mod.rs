@@ -1,0 +1,8 @@
+//! The product as it is shipped: files, commands, examples, the shape of its source.
+
+pub mod cli;
+pub mod config;
+pub mod deployment;
+pub mod examples;
+pub mod floors;
+pub mod plugins;

@@ -1,0 +1,10 @@
+//! Sessions: how they begin, what they outlive, and what is told when something is lost.
+
+pub mod long_calls;
+pub mod losing;
+pub mod lost_sessions;
+pub mod opened;
+pub mod repeats;
+pub mod restart;
+pub mod resuming;
+pub mod timeouts;

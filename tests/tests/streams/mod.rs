@@ -1,0 +1,8 @@
+//! Event streams of both transports: answers, GET streams, resuming, batches.
+
+pub mod answers;
+pub mod batches;
+pub mod get_stream;
+pub mod legacy_sse;
+pub mod legacy_sse_cluster;
+pub mod listening;

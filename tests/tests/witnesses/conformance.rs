@@ -1,0 +1,174 @@
+//! The official conformance suite as a client of the gateway, with our fixture server behind it:
+//! see ../conformance/README.md.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use mooring_tests::{Cluster, Gateway, binaries, settings};
+use serde_json::{Value, json};
+
+use mooring_tests::borrowed;
+use mooring_tests::running::Running;
+
+const REVISION: &str = "2025-11-25";
+/// Scenarios that the revision requires.
+const REQUIRED: usize = 30;
+/// Scenarios beyond them, which the suite runs and does not count.
+const UNSCORED: [&str; 3] =
+    ["server-session-lifecycle", "server-sse-polling", "json-schema-2020-12"];
+
+#[test]
+fn standalone_conforms_with_a_stdio_server() {
+    let gateway = Gateway::start_with(&settings::standalone(json!({"fixture": stdio_fixture()})));
+    conforms(&format!("{}/mcp/fixture", gateway.url()));
+}
+
+#[test]
+fn standalone_conforms_with_an_http_server() {
+    let fixture = HttpFixture::start();
+    let servers = json!({"fixture": {"url": fixture.url()}});
+    let gateway = Gateway::start_with(&settings::standalone(servers));
+    conforms(&format!("{}/mcp/fixture", gateway.url()));
+}
+
+#[test]
+fn an_aggregate_without_prefix_conforms() {
+    let gateway =
+        Gateway::start_with(&plain(settings::standalone(json!({"fixture": stdio_fixture()}))));
+    conforms(&format!("{}/mcp", gateway.url()));
+}
+
+#[test]
+fn an_aggregate_without_prefix_conforms_with_an_http_server() {
+    let fixture = HttpFixture::start();
+    let servers = json!({"fixture": {"url": fixture.url()}});
+    let gateway = Gateway::start_with(&plain(settings::standalone(servers)));
+    conforms(&format!("{}/mcp", gateway.url()));
+}
+
+#[test]
+fn an_aggregate_of_a_cluster_conforms() {
+    let cluster = cluster_of(&stdio_fixture());
+    conforms(&format!("{}/mcp", cluster.coordinator.url()));
+}
+
+#[test]
+fn an_aggregate_of_a_cluster_conforms_with_an_http_server() {
+    let fixture = HttpFixture::start();
+    let cluster = cluster_of(&json!({"url": fixture.url()}));
+    conforms(&format!("{}/mcp", cluster.coordinator.url()));
+}
+
+#[test]
+fn a_cluster_conforms_with_stdio_servers() {
+    let cluster = cluster_of(&stdio_fixture());
+    conforms(&format!("{}/mcp/fixture", cluster.coordinator.url()));
+}
+
+#[test]
+fn a_cluster_conforms_with_an_http_server() {
+    let fixture = HttpFixture::start();
+    let cluster = cluster_of(&json!({"url": fixture.url()}));
+    conforms(&format!("{}/mcp/fixture", cluster.coordinator.url()));
+}
+
+/// What a red run of the tests above is worth hangs on this.
+#[test]
+fn the_fixture_itself_conforms() {
+    conforms(&HttpFixture::start().url());
+}
+
+#[test]
+fn a_listed_failure_that_passes_fails_the_run() {
+    if !suite_at_hand() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let stale = folder.path().join("expected-failures.yml");
+    std::fs::write(&stale, "server:\n  - ping\n").unwrap();
+    let output = run_suite(&HttpFixture::start().url(), &stale);
+    assert!(!output.status.success(), "{}", text_of(&output));
+}
+
+#[track_caller]
+fn conforms(url: &str) {
+    if !suite_at_hand() {
+        return;
+    }
+    let name = format!("tests/conformance/expected-failures-{REVISION}.yml");
+    let output = run_suite(url, &settings::repository().join(name));
+    let text = text_of(&output);
+    assert!(output.status.success(), "{}:\n{text}", output.status);
+    let judged = text.lines().filter(|line| line.starts_with(['✓', '✗'])).count();
+    assert!(judged >= REQUIRED, "only {judged} scenarios were run:\n{text}");
+    for scenario in UNSCORED {
+        let output = Command::new(borrowed::starter("conformance"))
+            .args(["server", "--url", url, "--scenario", scenario])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the conformance suite runs");
+        let text = text_of(&output);
+        assert!(output.status.success(), "{scenario}:\n{text}");
+        assert!(!text.contains("WARNING"), "{scenario}:\n{text}");
+    }
+}
+
+fn suite_at_hand() -> bool {
+    borrowed::at_hand("conformance suite", &["conformance"])
+}
+
+fn run_suite(url: &str, expected_failures: &Path) -> Output {
+    let results = tempfile::tempdir().unwrap();
+    Command::new(borrowed::starter("conformance"))
+        .args(["server", "--url", url, "--requirements", REVISION, "--expected-failures"])
+        .arg(expected_failures)
+        .arg("-o")
+        .arg(results.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the conformance suite runs")
+}
+
+/// The summary and what went wrong; the rest says only what was run.
+fn text_of(output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let summary = out.find("=== SUMMARY").map_or(&*out, |at| out.get(at..).unwrap_or_default());
+    format!("{summary}\n{}", String::from_utf8_lossy(&output.stderr))
+}
+
+fn stdio_fixture() -> Value {
+    json!({"command": "mooring-conformance-server", "args": ["stdio"]})
+}
+
+fn cluster_of(fixture: &Value) -> Cluster {
+    let coordinator = Gateway::start_with(&plain(settings::coordinator(json!({}))));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"fixture": fixture}));
+    }
+    cluster.wait_for_active(2);
+    cluster
+}
+
+/// The settings, with tools under their servers' names for them: the suite calls those.
+fn plain(mut settings: Value) -> Value {
+    settings["systemConfig"]["namePrefix"] = json!("never");
+    settings
+}
+
+struct HttpFixture {
+    port: u16,
+    _process: Running,
+}
+
+impl HttpFixture {
+    fn start() -> Self {
+        let mut command = Command::new(binaries::program("mooring-conformance-server"));
+        let mut process = Running::start(command.args(["http", "--port", "0"]));
+        Self { port: process.port(), _process: process }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+}

@@ -1,0 +1,11 @@
+//! Programs of others that speak MCP: SDKs, the conformance suite, the Inspector, browsers, servers.
+
+pub mod browsers;
+pub mod conformance;
+pub mod conformance_client;
+pub mod inspector;
+pub mod manual_scenario;
+pub mod real_servers;
+pub mod sdk;
+pub mod sdk_examples;
+pub mod sdk_over_sse;

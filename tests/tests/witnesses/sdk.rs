@@ -1,0 +1,97 @@
+//! Clients made with the official SDKs, run as ../witness/README.md says.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use mooring_tests::borrowed;
+use mooring_tests::running::Running;
+use mooring_tests::settings;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sdk {
+    TypeScript1,
+    TypeScript2,
+    Python,
+}
+
+impl Sdk {
+    /// Those that can be run here; for the others says that `what` is skipped.
+    pub fn at_hand(what: &str) -> Vec<Self> {
+        let all = [Self::TypeScript1, Self::TypeScript2, Self::Python];
+        all.into_iter().filter(|sdk| sdk.is_at_hand(what)).collect()
+    }
+
+    pub fn is_at_hand(self, what: &str) -> bool {
+        let keys: &[&str] = match self {
+            Self::TypeScript1 => &["node", "ts_v1"],
+            Self::TypeScript2 => &["node", "ts_v2"],
+            Self::Python => &["python"],
+        };
+        borrowed::at_hand(&format!("{what}, {self:?} SDK"), keys)
+    }
+
+    /// What a scenario prints; it must succeed.
+    #[track_caller]
+    pub fn run(self, scenario: &str, url: &str, options: &Value) -> Value {
+        let output =
+            self.command(scenario, url, options).stdin(Stdio::null()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{self:?} {scenario} {url}: {}{said}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("no JSON ({error}): {said}"))
+    }
+
+    /// A session that stays open.
+    #[track_caller]
+    pub fn hold(self, url: &str) -> Held {
+        let mut process = Running::start(&mut self.command("hold", url, &json!({})));
+        let opened = process.json();
+        assert_eq!(opened["ready"], true, "{opened}");
+        Held { process, id: opened["sessionId"].as_str().expect("a session id").to_owned() }
+    }
+
+    fn command(self, scenario: &str, url: &str, options: &Value) -> Command {
+        let (interpreter, script) = match self {
+            Self::TypeScript1 => ("node", "ts/v1.mjs"),
+            Self::TypeScript2 => ("node", "ts/v2.mjs"),
+            Self::Python => ("python", "py/witness.py"),
+        };
+        let mut command = Command::new(borrowed::starter(interpreter));
+        command
+            .arg(settings::repository().join("tests/witness").join(script))
+            .args([scenario, url, &options.to_string()])
+            .env("MOORING_WITNESS_DIR", borrowed::folder());
+        command
+    }
+}
+
+/// An SDK's session, held open by a process of its own.
+pub struct Held {
+    process: Running,
+    pub id: String,
+}
+
+impl Held {
+    /// What a tool says, or `{"error": …}`.
+    #[track_caller]
+    pub fn call(&mut self, tool: &str) -> Value {
+        self.call_with(tool, json!({}))
+    }
+
+    #[track_caller]
+    pub fn call_with(&mut self, tool: &str, arguments: Value) -> Value {
+        self.process.send(&json!({"tool": tool, "arguments": arguments}));
+        self.process.json()
+    }
+}
+
+/// The members of an array of strings.
+#[track_caller]
+pub fn texts(list: &Value) -> Vec<&str> {
+    let list = list.as_array().unwrap_or_else(|| panic!("no list: {list}"));
+    list.iter().map(|text| text.as_str().expect("a text")).collect()
+}
