@@ -2,6 +2,8 @@
 pub mod http1;
 #[path = "../../host/src/protocol/jsonrpc.rs"]
 pub mod jsonrpc;
+#[path = "../../host/src/protocol/methods.rs"]
+pub mod methods;
 #[path = "../../host/src/protocol/properties/mod.rs"]
 pub mod properties;
 #[path = "../../host/src/protocol/splice.rs"]

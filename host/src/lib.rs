@@ -1,5 +1,5 @@
 //! Mooring: a WebAssembly-extensible routing gateway for the Model Context
-//! Protocol. ARCHITECTURE.md says how the parts fit.
+//! Protocol. ARCHITECTURE.md describes how the parts fit together.
 
 pub mod admin;
 pub mod app;
@@ -14,4 +14,5 @@ pub mod runner;
 pub mod seam;
 pub mod store;
 pub mod streams;
+pub mod sync;
 pub mod wasm;

@@ -1,8 +1,8 @@
-//! The `mooring` program: arguments, exit codes, nothing else.
+//! The `mooring` program: starts the supervisor or the command line.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before the first thread: the supervisor of the servers' processes forks.
+    // Before any thread exists: the supervisor of server processes forks.
     mooring::runner::supervise_if_asked().unwrap_or_else(mooring::cli::main)
 }

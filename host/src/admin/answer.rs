@@ -1,4 +1,4 @@
-//! The API's envelope: `{"success":true,"data":…}` or
+//! The envelope of every answer: `{"success":true,"data":…}` or
 //! `{"success":false,"message":…}`.
 
 use axum::Json;
@@ -40,7 +40,7 @@ pub async fn not_found() -> Answer {
     Answer::failure(StatusCode::NOT_FOUND, "Not found")
 }
 
-/// The router adds what is allowed.
+/// The router adds the `Allow` header.
 pub async fn method_not_allowed() -> Answer {
     Answer::failure(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
 }

@@ -1,4 +1,4 @@
-//! `GET /api/cluster/*`: what the cluster is.
+//! `GET /api/cluster/*`: status, nodes, replicas and session affinity.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ fn node(entry: &Entry, caller: &Caller) -> Value {
     })
 }
 
-/// The coordinator's own node needs no heartbeat: it lives as it answers.
+/// The coordinator's own node sends no heartbeats: this answer proves that it lives.
 fn last_heartbeat(entry: &Entry) -> UnixMillis {
     if entry.reach == Reach::Local { UnixMillis::now() } else { entry.last_heartbeat }
 }

@@ -1,5 +1,4 @@
-//! What handlers take out of a request. Whatever is wrong with it is said in the
-//! API's own envelope.
+//! What handlers extract from a request. Every rejection uses the API's envelope.
 
 use std::sync::Arc;
 
@@ -16,8 +15,8 @@ use super::{Admin, Caller, Role};
 
 pub const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
 
-/// A caller of `/api` that was let in. To be taken first: nobody else learns
-/// what is wrong with the rest of a request.
+/// A caller that may use `/api`. A handler must extract this first, so that other
+/// callers learn nothing about the rest of their request.
 pub struct Admitted(pub Caller);
 
 impl FromRequestParts<Arc<Admin>> for Admitted {
@@ -32,7 +31,7 @@ impl FromRequestParts<Arc<Admin>> for Admitted {
     }
 }
 
-/// The same for what only a coordinator answers.
+/// Like [`Admitted`], for endpoints that only a coordinator answers; 403 elsewhere.
 pub struct AtCoordinator(pub Caller);
 
 impl FromRequestParts<Arc<Admin>> for AtCoordinator {
@@ -49,7 +48,7 @@ impl FromRequestParts<Arc<Admin>> for AtCoordinator {
     }
 }
 
-/// The parameters of a query.
+/// The query parameters.
 pub struct Asked<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
@@ -63,7 +62,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// The name in a path.
+/// The name or id in the path.
 pub struct Named(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -77,7 +76,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// A message of a node that the gate has let in.
+/// A message from a node that the cluster's gate let in.
 pub struct FromNode<T> {
     pub control: Arc<Control>,
     pub caller: Caller,
@@ -102,17 +101,17 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for FromNode<T> {
             .await
             .map_err(|wrong| Answer::failure(wrong.status(), wrong.body_text()))?;
         let message = serde_json::from_slice(&body).map_err(|error| {
-            let text = format!("the body is not what is expected: {error}");
+            let text = format!("the body is not a valid message: {error}");
             Answer::failure(StatusCode::BAD_REQUEST, text)
         })?;
         Ok(Self { control: Arc::clone(control), caller, message })
     }
 }
 
-/// [`super::Api::answer`] puts it into every request.
+/// The caller, which [`super::Api::answer`] attaches to every request.
 fn caller(parts: &Parts) -> Result<Caller, Answer> {
     let caller = parts.extensions.get::<Caller>().cloned();
     caller.ok_or_else(|| {
-        Answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "nobody knows who called")
+        Answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the caller's address is unknown")
     })
 }

@@ -1,4 +1,4 @@
-//! `/health`, `/livez`, `/readyz`.
+//! The health checks `/health`, `/livez` and `/readyz`.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use super::answer::Answer;
 use super::extract::Admitted;
 use super::{Admin, Role, local};
 
-/// Said to whom the text is not shown: it may quote what a server has written to
-/// stderr.
-const FAILED: &str = "it failed; whoever may use /api is told why";
+/// Replaces the reason of a failure for callers that may not use `/api`: the reason
+/// may quote a server's stderr.
+const FAILED: &str = "it failed; callers that may use /api see the reason";
 
-/// 200 while the process serves, to anybody; the detail is in the body.
+/// Answers 200 to every caller while the process serves; the detail is in the body.
 pub async fn health(
     admitted: Result<Admitted, Answer>,
     State(admin): State<Arc<Admin>>,
@@ -65,7 +65,8 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// A node is ready when its coordinator can send it sessions.
+/// Answers 200 if the process can take sessions: a node once it is registered (or
+/// waits for `join`), every other process at once.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
         Role::Node { joined, .. } if *joined.borrow() == Joined::Registering => {

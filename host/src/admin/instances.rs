@@ -1,4 +1,5 @@
-//! `GET /api/cluster/instances`: the servers that run, here or on all nodes.
+//! `GET /api/cluster/instances`: running server instances, of this process or of
+//! all nodes.
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ pub struct Filter {
     server: Option<String>,
     node: Option<String>,
     limit: Option<usize>,
-    /// Stderr lines of each.
+    /// Stderr lines of each instance.
     lines: Option<usize>,
-    /// `next` of the page before.
+    /// The `next` of the previous page.
     after: Option<String>,
 }
 
@@ -33,7 +34,10 @@ pub async fn instances(
     let after = match filter.after.as_deref().map(place) {
         None => None,
         Some(Some(after)) => Some(after),
-        Some(None) => return Answer::failure(StatusCode::BAD_REQUEST, "after is no place"),
+        Some(None) => {
+            let text = "after is not valid: send the next of the previous page unchanged";
+            return Answer::failure(StatusCode::BAD_REQUEST, text);
+        }
     };
     let server = match filter.server.as_deref().map(ServerName::parse).transpose() {
         Ok(server) => server,
@@ -60,13 +64,13 @@ pub async fn instances(
     }))
 }
 
-/// `{node}/{place}`
+/// Parses `{node}/{place}`.
 fn place(text: &str) -> Option<(String, Place)> {
     let (node, place) = text.split_once('/')?;
     Some((node.to_owned(), Place::parse(place)?))
 }
 
-/// A node that somebody asks for must be known.
+/// The node that a request names, if any; 404 if it is not in the registry.
 pub(super) fn node_of(admin: &Admin, name: Option<&str>) -> Result<Option<NodeId>, Answer> {
     let Some(name) = name else { return Ok(None) };
     let id = NodeId::parse(name).map_err(|error| bad("node", &error))?;

@@ -1,4 +1,4 @@
-//! This process's own host in the words of the cluster.
+//! The runner of this process, described in the cluster's types.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::cluster::{
 use crate::model::{NodeId, ServerName};
 use crate::runner::{self, Line, Said, Seen, ServerState, usage};
 
-/// Bytes of one stderr line in a list of instances; the log has all of it.
+/// Bytes of one stderr line in a list of instances; the log has the whole line.
 const SHOWN: usize = 256;
-/// Bytes of the reason why a server does not run.
+/// Bytes of the reason why a server does not run; a longer one is cut.
 const ERROR: usize = 1024;
-/// Sessions of one shared instance that a list names.
+/// Session ids that a list names for one shared instance; it counts all of them.
 const SESSIONS: usize = 100;
 
 pub struct Local {
@@ -83,7 +83,7 @@ impl Local {
     }
 }
 
-/// How a server does, but for its name and where it is.
+/// The state of a server, without its name and node.
 pub fn health(state: &ServerState) -> ServerHealth {
     let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     ServerHealth {
@@ -122,13 +122,13 @@ fn beginning(text: &str, most: usize) -> String {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 
-/// Reads what the servers of a page use, beside the requests of the worker.
+/// Reads memory and CPU time of the servers of a page, off the worker's thread.
 async fn measure(instances: &mut [InstanceReport]) {
     let pids: Vec<u32> = instances.iter().filter_map(|instance| instance.pid).collect();
     if pids.is_empty() {
         return;
     }
-    // If it fails, nothing is known of anybody.
+    // If the task fails, no usage is known.
     let used = tokio::task::spawn_blocking(move || usage::of(&pids)).await.unwrap_or_default();
     for instance in instances {
         let usage = instance.pid.and_then(|pid| used.get(&pid));

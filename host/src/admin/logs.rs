@@ -1,4 +1,4 @@
-//! `GET /api/logs`: what a server's children write to stderr, on all nodes.
+//! `GET /api/logs`: what a server's processes write to stderr, on all nodes.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::answer::Answer;
 use super::extract::{Admitted, Asked};
 use super::instances::{bad, node_of};
 
-/// A screenful or two.
+/// Lines unless the request says how many: one or two screens.
 const USUAL_LINES: usize = 100;
 
 #[derive(Deserialize)]
@@ -67,7 +67,8 @@ pub async fn logs(
     Answer::Data(json!({"lines": lines, "unreachable": unreachable})).into_response()
 }
 
-/// Each event says by its name what it is; silence is broken now and then.
+/// Log events as server-sent events, each named by its kind; a keep-alive comment
+/// after [`BEAT`] without one.
 fn events(
     events: mpsc::Receiver<LogEvent>,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {

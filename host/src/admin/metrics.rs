@@ -1,4 +1,4 @@
-//! `/metrics` in Prometheus' text format. Values are read when asked for.
+//! `/metrics` in Prometheus' text format. Values are read for each request.
 
 use std::sync::Arc;
 
@@ -30,21 +30,21 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         registry.register(Box::new(gauge))
     };
     let counts = admin.edge_metrics.counts();
-    gauge("requests_total", "MCP requests taken", counts.requests)?;
+    gauge("requests_total", "MCP requests received from clients", counts.requests)?;
     gauge(
         "requests_refused_total",
         "MCP requests answered with a status of 400 or more",
         counts.refused,
     )?;
-    gauge("requests_in_flight", "MCP requests and streams under way", counts.in_flight)?;
-    gauge("sessions_opened_total", "Sessions begun", counts.opened)?;
+    gauge("requests_in_flight", "MCP requests and streams in progress", counts.in_flight)?;
+    gauge("sessions_opened_total", "Sessions opened", counts.opened)?;
     gauge(
         "sessions_reopened_total",
-        "Sessions that a host had lost and that were opened again",
+        "Sessions that a node had lost and that were opened again",
         counts.reopened,
     )?;
     gauge("sessions_ended_total", "Sessions ended by their clients", counts.ended)?;
-    gauge("sessions", "Sessions known", admin.bindings.sessions() as u64)?;
+    gauge("sessions", "Sessions with affinity", admin.bindings.sessions() as u64)?;
     gauge(
         "instances",
         "Server instances running or opening on this node",
@@ -63,7 +63,7 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     Ok(registry)
 }
 
-/// How the servers of this process do.
+/// Metrics of each server of this process.
 fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     let by_server = |name: &str, help: &str| {
         let gauge = IntGaugeVec::new(Opts::new(name, help), &["server"])?;
@@ -72,11 +72,10 @@ fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     };
     let restarts = by_server("server_restarts_total", "Starts after a failure or a sudden end")?;
     let recycled = by_server("server_recycled_total", "Instances ended for age or memory")?;
-    let failures =
-        by_server("server_failures", "Failed starts since the server was known to be well")?;
+    let failures = by_server("server_failures", "Failed starts since the server was last healthy")?;
     let crash_loop = by_server("server_crash_loop", "1 while the server is in a crash loop")?;
-    let processes = by_server("server_processes", "Processes of sessions")?;
-    let spares = by_server("server_spares", "Processes that wait for a session")?;
+    let processes = by_server("server_processes", "Processes that serve sessions")?;
+    let spares = by_server("server_spares", "Warm processes waiting for a session")?;
     for (server, state) in admin.host.states() {
         let values = [
             (&restarts, state.restarts),
@@ -96,11 +95,11 @@ fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
 
 fn nodes(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     let up = IntGaugeVec::new(
-        Opts::new("node_up", "1 for the status that the node has"),
+        Opts::new("node_up", "1 for the node's current status"),
         &["node", "status"],
     )?;
     let bound = IntGaugeVec::new(
-        Opts::new("node_bindings", "Sessions' servers bound to the node"),
+        Opts::new("node_bindings", "Bindings of sessions' servers to the node"),
         &["node"],
     )?;
     let servers = IntGaugeVec::new(Opts::new("node_servers", "Servers on the node"), &["node"])?;

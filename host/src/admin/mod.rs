@@ -1,5 +1,5 @@
-//! The management API: cluster, instances, logs, health, metrics. Shapes are the
-//! guide's where it has any.
+//! The management API: cluster, instances, logs, health, metrics. Where the cluster
+//! guide defines an answer, its shape is the guide's.
 
 mod answer;
 mod cluster;
@@ -36,12 +36,12 @@ use crate::wasm::Strategy;
 
 pub use local::Local;
 
-/// A heartbeat of a node with ten thousand servers fits.
+/// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
 const MAX_BODY: usize = 1 << 20;
-/// A list of ten thousand nodes fits.
+/// Bytes of an answer that is not a stream. A list of 10,000 nodes fits.
 const MAX_ANSWER: usize = 64 << 20;
 
-/// The role of this process, with what only that role has.
+/// The role of this process, with the parts that only this role has.
 #[derive(Clone)]
 pub enum Role {
     Standalone,
@@ -49,7 +49,7 @@ pub enum Role {
     Node { join: Arc<Notify>, joined: watch::Receiver<Joined> },
 }
 
-/// What the management API looks at.
+/// The parts that the management API reads.
 pub struct Admin {
     pub role: Role,
     pub node_id: NodeId,
@@ -59,11 +59,11 @@ pub struct Admin {
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
     pub host: Arc<runner::Shared>,
-    /// The same host, as those see it who look into it.
+    /// The same runner, as the endpoints for instances and logs see it.
     pub sight: Arc<dyn Sight>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
-    /// Lets a request to `/api` in, or says with status and text why not.
+    /// Admits a request to `/api`, or returns the status and text of the refusal.
     pub admit: AdmitFn,
 }
 
@@ -71,7 +71,8 @@ pub struct Admin {
 pub type Denied = (http::StatusCode, String);
 pub type AdmitFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), Denied> + Send + Sync>;
 
-/// Whom a request came from and to which address, and the worker's link.
+/// The two addresses of a request's connection, and the link of the worker that
+/// received it.
 #[derive(Clone)]
 pub struct Caller {
     pub peer: SocketAddr,
@@ -79,7 +80,7 @@ pub struct Caller {
     pub link: Link,
 }
 
-/// Cloning is cheap.
+/// The routes of the management API. Cloning is cheap.
 #[derive(Clone)]
 pub struct Api(Router);
 
@@ -128,8 +129,8 @@ impl Api {
     }
 }
 
-/// A stream as it comes. It ends when its reader leaves, and is not read faster
-/// than its reader reads.
+/// Forwards a stream chunk by chunk, no faster than its reader reads, and ends when
+/// the reader leaves.
 fn passed_on(mut body: axum::body::Body) -> Body {
     let (writer, passed) = mpsc::channel(1);
     tokio::spawn(async move {

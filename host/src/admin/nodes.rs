@@ -1,4 +1,4 @@
-//! `POST /api/cluster/*`: what nodes call, and `join` on a node.
+//! `POST /api/cluster/*`: the endpoints that nodes call, and `join` on a node.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub async fn deregister(from: FromNode<Heartbeat>) -> Answer {
     answer(gone.map(|()| json!({})))
 }
 
-/// On a node with `registerOnStartup: false`: register now.
+/// Registers a node that was started with `registerOnStartup: false`.
 pub async fn join(_: Admitted, State(admin): State<Arc<Admin>>) -> Answer {
     match &admin.role {
         Role::Node { join, .. } => {

@@ -1,18 +1,18 @@
-//! Replicas of one server that do not offer the same.
+//! Warnings about replicas of one server that differ.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::model::Topology;
 
-/// Remembers what has been said.
+/// Remembers which warnings were logged, so that each is logged once.
 #[derive(Debug, Default)]
 pub struct Differences {
     said: HashSet<String>,
 }
 
 impl Differences {
-    /// Warns once of each server whose replicas have different catalogues: a
-    /// session that fails over would find other tools.
+    /// Warns once of each server whose replicas have different catalogs: a session
+    /// that fails over would find other tools.
     pub fn warn_of(&mut self, topology: &Topology) {
         for server in topology.servers() {
             let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -26,7 +26,7 @@ impl Differences {
                 let sides: Vec<String> = nodes.values().map(|ids| ids.join(", ")).collect();
                 let text = format!(
                     "replicas of server {server} differ between nodes {}: their tools or versions \
-                     are not the same",
+                     are not the same; run the same server on all nodes",
                     sides.join(" and ")
                 );
                 if self.said.insert(text.clone()) {

@@ -1,4 +1,4 @@
-//! Who this process is in the cluster.
+//! The identity of this process in the cluster: its node id and name.
 
 use crate::config::{Mode, NodeMode};
 use crate::model::{NodeId, SessionId};
@@ -6,9 +6,9 @@ use crate::store::DataFolder;
 
 /// The node id of this process.
 ///
-/// A node without one gets a random id, kept in the data folder for hostname and
-/// port: two nodes that share file and folder are two nodes, and a restart is
-/// the same one.
+/// A node without a configured id gets a random one, kept in the data folder under
+/// its hostname and port. So two nodes that share settings and data folder have
+/// different ids, and a restarted node keeps its own.
 #[must_use]
 pub fn node_id(mode: &Mode, folder: &DataFolder, port: u16) -> NodeId {
     match mode {
@@ -29,7 +29,7 @@ pub fn hostname() -> String {
     }
 }
 
-/// The node's human-readable name.
+/// The node's name for people: the configured one, else the hostname.
 #[must_use]
 pub fn node_name(node: &NodeMode) -> String {
     node.name.clone().unwrap_or_else(hostname)
@@ -48,7 +48,10 @@ fn kept(folder: &DataFolder, port: u16) -> NodeId {
     let [a, b, c, d, ..] = *SessionId::mint().as_bytes();
     let id = NodeId::numbered(u32::from_be_bytes([a, b, c, d]));
     if let Err(error) = folder.write(&file, format!("{id}\n").as_bytes()) {
-        tracing::warn!("cannot keep the node's id: {error}; the next start gets another");
+        tracing::warn!(
+            "cannot save the node's id {id}: {error}; the next start gets another id, unless \
+             cluster.node.id is set or the data folder is writable"
+        );
     }
     id
 }

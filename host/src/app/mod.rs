@@ -1,8 +1,8 @@
 //! The wiring: configuration → parts → run until a signal → drain.
 //!
-//! All parts meet here and nowhere else. Threads: one control runtime (this
-//! one), and a worker a core, each with its own accept socket, its own
-//! connections and its own strategy instances.
+//! All parts meet here and nowhere else. Threads: one for the control runtime (this
+//! one), and one worker per core, each with its own accept socket, connections and
+//! strategy instances.
 
 mod differences;
 mod identity;
@@ -21,41 +21,43 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::watch;
 
 use crate::cluster::{self, Event};
 use crate::config::{Loaded, Mode};
 use crate::edge;
+use crate::sync::{Signal, Watcher};
 
 use self::parts::Parts;
 
 pub use notices::of as notices;
 
-/// Longest wait for requests under way at the end; open streams have no end of
-/// their own.
+/// Longest wait for requests in progress at shutdown. Open streams never end by
+/// themselves.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Longest wait for children: their own time to end, and some more.
+/// Longest wait for server processes at shutdown: 2 s from the end of their input to
+/// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
-/// Between two looks at the leases; a dead node is marked within a second.
+/// Time between two checks of the nodes' leases: a dead node must be marked within
+/// 1 s of its timeout.
 const LEASE_TICK: Duration = Duration::from_millis(200);
-/// Between two sweeps of idle sessions where no cleanupInterval says otherwise.
+/// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
-/// Between two looks for files of sessions that nobody can come back to.
+/// Time between two sweeps of the files of sessions whose ids have expired.
 const FILE_SWEEP: Duration = Duration::from_secs(3600);
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where the bound port is written once the gateway serves.
+    /// File that the port is written into once the gateway accepts requests.
     pub port_file: Option<PathBuf>,
-    /// Data-plane threads; none means one a core.
+    /// Number of data-plane threads; `None` means one per core.
     pub workers: Option<usize>,
 }
 
 /// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
-/// If it cannot start: the port is taken, the strategy is refused.
+/// If it cannot start: for example, the port is taken or the strategy is refused.
 pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -82,9 +84,11 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
         .children()
         .supervise()
         .context("cannot start the supervisor of the servers' processes")?;
-    let (draining, is_draining) = watch::channel(false);
+    let draining = Signal::default();
+    let is_draining = draining.watch();
     let threads = worker::start(&parts, listeners, &is_draining)?;
-    let (leaving, is_leaving) = watch::channel(false);
+    let leaving = Signal::default();
+    let is_leaving = leaving.watch();
     let background = background(&parts, config, &is_leaving);
     print!("{}", summary::of(config, &parts, address, workers));
     if let Some(file) = &options.port_file {
@@ -92,11 +96,14 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
     signalled().await?;
-    tracing::info!("ending: new work is refused, what is under way goes on");
-    // The coordinator hears it first, so that no more sessions come.
-    leaving.send_replace(true);
+    tracing::info!(
+        "shutting down: new connections are refused, requests in progress get {} s to finish",
+        DRAIN.as_secs()
+    );
+    // A node deregisters first, so that its coordinator sends no more sessions.
+    leaving.raise();
     background.await;
-    draining.send_replace(true);
+    draining.raise();
     threads.join(DRAIN).await;
     parts.host.close_all(parts.control_link.pool()).await;
     let _ = tokio::time::timeout(CHILDREN, parts.host.children().all_ended()).await;
@@ -104,11 +111,12 @@ async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts what runs beside the data plane; resolves when it has said good-bye.
+/// Starts the tasks beside the data plane. The future resolves once the node, if
+/// this is one, has deregistered after `leaving`.
 fn background(
     parts: &Arc<Parts>,
     config: &crate::config::Config,
-    leaving: &watch::Receiver<bool>,
+    leaving: &Watcher,
 ) -> impl Future<Output = ()> + use<> {
     parts.host.discovery.start(parts.control_link.pool());
     tokio::spawn(publish_topology(Arc::clone(parts)));
@@ -135,7 +143,7 @@ fn background(
         .map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
     async move {
         if let Some(agent) = agent {
-            // It says good-bye and ends once the process is to leave.
+            // It deregisters and ends once `leaving` is raised.
             let _ = agent.await;
         }
     }
@@ -149,12 +157,15 @@ async fn publish_topology(parts: Arc<Parts>) {
         differences.warn_of(&topology);
         parts.edge.catalogs.look_at(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
-        // Building instances takes milliseconds: not on a runtime's thread.
+        // Building instances takes milliseconds, which would block the runtime.
         let built = tokio::task::spawn_blocking(move || {
             strategy.publish(Arc::new(strategy_view::of(&topology, &zone)));
         });
         if let Err(error) = built.await {
-            tracing::error!("the strategy could not take the topology: {error}");
+            tracing::error!(
+                "the routing strategy was not updated with the new topology and goes on with the \
+                 previous one: {error}"
+            );
         }
         if changes.changed().await.is_err() {
             return;
@@ -162,7 +173,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     }
 }
 
-/// What discovery finds becomes part of this node's own entry.
+/// Writes the catalogs that discovery finds into this node's own entry.
 async fn publish_catalogues(parts: Arc<Parts>) {
     let mut changes = parts.host.discovery.changes();
     while changes.changed().await.is_ok() {
@@ -174,7 +185,10 @@ async fn take_suspects(parts: Arc<Parts>) {
     let Some(mut suspects) = parts.take_suspects() else { return };
     while let Some((node, why)) = suspects.recv().await {
         if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
-            tracing::warn!(node = %node, "did not answer and is avoided until its next heartbeat: {why}");
+            tracing::warn!(
+                node = %node,
+                "the node did not answer and is avoided until its next heartbeat: {why}"
+            );
         }
         parts.registry.suspect(&node);
     }
@@ -213,7 +227,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
             }
         }
         if !removed.is_empty() {
-            // The next start does not wait for them.
+            // The next start must not wait for the removed nodes.
             parts.control.save().await;
         }
         let expired = parts.edge.bindings.sweep(parts.affinity_timeout);
@@ -228,7 +242,7 @@ async fn signalled() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    // A terminal that is closed: without this the process would end at once.
+    // Sent when the terminal closes: without a handler the process would end at once.
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
     tokio::select! {
         _ = terminate.recv() => {}
@@ -238,7 +252,8 @@ async fn signalled() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a whole or not at all: whoever waits for the file reads a whole number.
+/// Writes the port atomically: a program that waits for the file never reads half a
+/// number.
 fn write_port(file: &std::path::Path, port: u16) -> std::io::Result<()> {
     let draft = file.with_extension("draft");
     std::fs::write(&draft, format!("{port}\n"))?;

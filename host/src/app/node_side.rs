@@ -1,4 +1,4 @@
-//! What only a node has: its agent, and the routes for its coordinator.
+//! The parts that only a node has: its agent, and the routes for its coordinator.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use crate::seam::Link;
 use super::room::Gauge;
 use super::{identity, translate};
 
-/// A coordinator is more patient than this with a connection that is silent: as a
-/// rule one connection serves all heartbeats.
+/// Longest time that an idle connection to the coordinator is kept. A coordinator
+/// closes idle connections later, so that one connection serves all heartbeats.
 const REST: Duration = Duration::from_secs(60);
 
-/// The routes, the agent, and whether the agent registers at once. None unless
+/// The routes, the agent, and whether the agent registers at startup; `None` unless
 /// the process is a node.
 pub fn of(
     config: &Config,

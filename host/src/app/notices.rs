@@ -1,36 +1,41 @@
-//! What the operator should know about a valid configuration before it runs.
+//! Warnings about a valid configuration: what is open, and what has no effect.
 
 use crate::config::{Config, Isolation, Mode, Server, Transport};
 
-/// Who is trusted in a cluster without a token: for the log of a running process.
+/// Which peers a cluster without a token trusts; logged at startup, not by
+/// `mooring check`.
 #[must_use]
 pub fn open_cluster(config: &Config) -> Option<String> {
     let who = match config.mode {
-        Mode::Coordinator(_) => "nodes register from loopback and private addresses",
-        Mode::Node(_) => "only the coordinator's address is served below /cluster/",
+        Mode::Coordinator(_) => "any process at a loopback or private address can register a node",
+        Mode::Node(_) => "this node trusts every request from the coordinator's address",
         Mode::Standalone => return None,
     };
     config.token.is_none().then(|| {
-        format!("no cluster token: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes")
+        format!(
+            "no cluster token is set: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
+        )
     })
 }
 
-/// What is read and does nothing (yet), one line each, for log and `mooring check`.
+/// Settings that are valid but have no effect, one line each, for the log and
+/// `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = Vec::new();
     for server in config.servers.iter().filter(|server| server.enabled) {
         if is_shared_from_afar(server) {
             notices.push(format!(
-                "mcpServers.{}.isolation: a remote server keeps a session for each of its clients \
-                 anyway; each session here has one there",
+                "mcpServers.{}.isolation: has no effect on a remote server, which gets one session \
+                 for each session here; remove it",
                 server.name
             ));
         }
         let without_effect = without_effect(server);
         if !without_effect.is_empty() {
             notices.push(format!(
-                "mcpServers.{}: {} accepted, but without effect yet",
+                "mcpServers.{}: without effect yet on a process that sessions share: {}; remove \
+                 these keys, or set isolation to session",
                 server.name,
                 without_effect.join(", ")
             ));
@@ -38,7 +43,8 @@ pub fn of(config: &Config) -> Vec<String> {
         let of_processes = of_processes(server);
         if !of_processes.is_empty() {
             notices.push(format!(
-                "mcpServers.{}: {} without effect, since the server is no process of this gateway",
+                "mcpServers.{}: without effect on a remote server, which has no process here: {}; \
+                 remove these keys",
                 server.name,
                 of_processes.join(", ")
             ));
@@ -47,17 +53,19 @@ pub fn of(config: &Config) -> Vec<String> {
     notices
 }
 
-/// Sharing saves processes; a remote server has none here.
+/// Whether the entry asks to share a remote server. Sharing saves processes, and a
+/// remote server has none here.
 fn is_shared_from_afar(server: &Server) -> bool {
     let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     is_shared && !matches!(server.transport, None | Some(Transport::Stdio { .. }))
 }
 
-/// Keys of a server that are read and do nothing yet.
+/// Keys of a shared server that have no effect yet.
 fn without_effect(server: &Server) -> Vec<&'static str> {
     let is_shared = matches!(server.isolation, Isolation::Principal | Isolation::Shared);
     let asked = [
-        // A shared process has no quiet point of one session, and starts with the first.
+        // A shared process has no pause between two calls in which it could be replaced,
+        // and is started by its first session.
         ("warm", is_shared && server.warm > 0),
         ("maxLifetimeMs", is_shared && server.max_lifetime.is_some()),
         ("maxMemory", is_shared && server.max_memory.is_some()),
@@ -65,7 +73,7 @@ fn without_effect(server: &Server) -> Vec<&'static str> {
     asked.into_iter().filter_map(|(key, asked)| asked.then_some(key)).collect()
 }
 
-/// Keys of a remote server that mean something for child processes only.
+/// Keys of a remote server that have an effect on child processes only.
 fn of_processes(server: &Server) -> Vec<&'static str> {
     if matches!(server.transport, Some(Transport::Stdio { .. }) | None) {
         return Vec::new();

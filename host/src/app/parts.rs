@@ -1,8 +1,8 @@
-//! Every part of the process, made once from the configuration.
+//! Every part of the process, built once from the configuration.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Host};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Records};
+use crate::sync::Locked;
 use crate::wasm::{self, Strategy};
 
 use super::room::Gauge;
@@ -37,21 +38,22 @@ pub struct Parts {
     pub host: Arc<runner::Shared>,
     pub edge: Arc<Edge>,
     pub routes: Arc<dyn OtherRoutes>,
-    /// The control runtime's own way to nodes and servers.
+    /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub gauge: Arc<Gauge>,
     replicas: BTreeMap<ServerName, Replica>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
     pub control: Arc<Control>,
-    // Taken once, by the task that runs them.
-    agent: Mutex<Option<(Agent, bool)>>,
-    suspects: Mutex<Option<Suspects>>,
+    // Each is taken once, by the task that runs it.
+    agent: Locked<Option<(Agent, bool)>>,
+    suspects: Locked<Option<Suspects>>,
 }
 
 impl Parts {
     /// # Errors
-    /// If the strategy is refused, or a header or key cannot be made.
+    /// If the strategy is refused, TLS cannot be set up, or the cluster token cannot
+    /// be sent in a header.
     pub fn build(config: &Config, address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
         let folder = DataFolder::open(&config.data_dir);
         let node_id = identity::node_id(&config.mode, &folder, address.port());
@@ -160,22 +162,22 @@ impl Parts {
             tls,
             credential,
             control,
-            agent: Mutex::new(agent),
-            suspects: Mutex::new(Some(suspected)),
+            agent: Locked::new(agent),
+            suspects: Locked::new(Some(suspected)),
             node_id,
         };
         parts.enter_local_node(config, address);
         Ok(parts)
     }
 
-    /// One worker's edge, with connections of its own.
+    /// The edge of one worker, with its own connections.
     #[must_use]
     pub fn worker(&self, index: usize) -> Worker {
         let link = link(&self.host, &self.tls, self.credential.clone());
         Worker { index, edge: Arc::clone(&self.edge), link }
     }
 
-    /// Replicas on this node, as discovery knows them now.
+    /// Replicas on this node, with the catalog digests that discovery knows now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
         local_servers(&self.host, &self.replicas)
@@ -189,8 +191,8 @@ impl Parts {
         take(&self.suspects)
     }
 
-    /// Puts this process's own servers into the registry. A coordinator without
-    /// servers is no node.
+    /// Enters this process's own servers into the registry. A coordinator without
+    /// servers does not count as a node.
     fn enter_local_node(&self, config: &Config, address: SocketAddr) {
         let servers = self.local_servers();
         if servers.is_empty() && matches!(config.mode, Mode::Coordinator(_)) {
@@ -209,15 +211,15 @@ impl Parts {
             labels,
             ..Entry::new(id, name, Reach::Local, host, address.port())
         });
-        // The edge routes from its first request on.
+        // The edge must be able to route its first request.
         let topology = Arc::clone(&self.registry.topology().borrow());
         let view = super::strategy_view::of(&topology, &self.zone);
         self.edge.strategy.publish(Arc::new(view));
     }
 }
 
-fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
-    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn take<T>(place: &Locked<Option<T>>) -> Option<T> {
+    place.lock().take()
 }
 
 fn link(
@@ -236,7 +238,6 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
         Wasi::Deny => wasm::Wasi::Deny,
         Wasi::Sandbox => wasm::Wasi::Sandbox,
     };
-    // Somebody may decide outside the workers: one more.
     let options = wasm::Options { wasi, workers };
     Strategy::load(&source, &config.sticky.json, &options)
         .context("systemConfig.cluster.stickySession.strategy")

@@ -1,5 +1,5 @@
-//! What this process's host has left for new sessions: told to the coordinator,
-//! or to this process's own registry.
+//! The room that this process has left for new sessions, reported to the coordinator
+//! and to the process's own registry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,17 @@ use crate::config::Config;
 use crate::model::{NodeId, Room};
 use crate::runner::{self, Memory, machine};
 
-/// Memory is looked at so often; processes tell by themselves.
+/// Time between two reports if the number of processes does not change: memory has
+/// to be polled.
 const TICK: Duration = Duration::from_secs(1);
-/// Between two looks. Processes come and go by hundreds at a time, and this thread
-/// hands them to their supervisor.
+/// Shortest time between two reports. Processes start and end by the hundred, and
+/// this thread also hands them to their supervisor.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Without `minFreeMemory`: so many percent of all, and no more than this. A
-/// server takes some ten MiB, and what runs already grows.
+/// Free memory below which there is no room, unless `minFreeMemory` is set: this
+/// percentage of all memory, but at most [`MOST`]. A server takes tens of MiB, and
+/// those that run already grow.
 const PERCENT: u64 = 5;
+/// Bytes. A large machine need not keep gigabytes free.
 const MOST: u64 = 256 << 20;
 
 pub struct Gauge {
@@ -40,7 +43,7 @@ impl Gauge {
         })
     }
 
-    /// Changes of what `report` has said about room.
+    /// Notifies of each change of the room that `report` returned.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Room> {
         self.told.subscribe()
@@ -54,8 +57,8 @@ impl Gauge {
         let instances: BTreeMap<String, u32> =
             instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();
         let room = room(children, self.slots, memory, self.min_free);
-        // Whoever asks tells others: that has to be taken back even if it is over
-        // before the next look.
+        // The caller passes the report on. If the room changes back before the next
+        // report, that is then a change too.
         self.told.send_if_modified(|told| std::mem::replace(told, room) != room);
         LoadReport {
             room: room.into(),
@@ -69,16 +72,16 @@ impl Gauge {
         }
     }
 
-    /// Keeps the own entry of the registry, and tells when there is room no more
-    /// or again.
+    /// Keeps the load in this node's registry entry up to date, and notifies when the
+    /// room changes.
     pub async fn watch(self: Arc<Self>, registry: Arc<Registry>, id: NodeId) {
         let mut children = self.host.children().changes();
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             registry.set_local_load(&id, self.report());
-            // What happens meanwhile is in the next report: the first of many changes
-            // counts, and the last.
+            // Changes during the pause are in the next report: of many in a row, the
+            // first and the last are reported.
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 _ = timer.tick() => {}

@@ -1,4 +1,5 @@
-//! Paths that are not MCP: the management API, and the seam's remote side.
+//! The routes beside the clients' MCP endpoints: the management API, and on nodes the
+//! routes for the coordinator.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ use crate::net::Body;
 
 pub struct Routes {
     pub api: Api,
-    /// Only on nodes.
+    /// `None` unless the process is a node.
     pub node: Option<NodeRoutes>,
 }
 

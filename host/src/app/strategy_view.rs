@@ -1,9 +1,9 @@
-//! The topology in the strategies' words.
+//! The topology in the vocabulary of the strategy contract.
 
 use crate::model::{Health, Room, Topology};
 use crate::wasm::vocabulary;
 
-/// Nodes keep their order, servers are sorted by name.
+/// Translates the topology. Nodes keep their order; servers are sorted by name.
 #[must_use]
 pub fn of(topology: &Topology, local_zone: &str) -> vocabulary::Topology {
     let nodes = topology.nodes.iter().map(|node| vocabulary::Node {
@@ -33,8 +33,8 @@ pub fn of(topology: &Topology, local_zone: &str) -> vocabulary::Topology {
     }
 }
 
-/// The contract has no word for room: who has none is for when nothing else is
-/// left, as a node that has failed lately.
+/// The health of a node. The contract has no word for room: a node without room is
+/// degraded, used only if no healthy one is left, like one that failed recently.
 fn health(health: Health, room: Room) -> vocabulary::Health {
     match health {
         Health::Healthy if room != Room::Free => vocabulary::Health::Degraded,

@@ -1,4 +1,4 @@
-//! What the gateway says when it has started.
+//! The summary that the gateway prints when it has started.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use crate::config::{Config, Mode};
 
 use super::parts::Parts;
 
-/// One readable block for the terminal.
+/// The summary, one line per fact, for the terminal.
 #[must_use]
 pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> String {
     let mut text = String::new();
@@ -37,10 +37,7 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
             None => server.name.to_string(),
         })
         .collect();
-    line(
-        "servers",
-        &if names.is_empty() { "none of its own".to_owned() } else { names.join(", ") },
-    );
+    line("servers", &if names.is_empty() { "none".to_owned() } else { names.join(", ") });
     let groups: Vec<String> = config.groups.iter().map(|group| group.name.to_string()).collect();
     if !groups.is_empty() {
         line("groups", &groups.join(", "));

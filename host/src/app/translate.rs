@@ -1,4 +1,4 @@
-//! The configuration in the words of the parts: neither edge nor host knows the
+//! Translates the configuration for edge and runner, so that neither knows the
 //! settings file.
 
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ pub fn host(config: &Config) -> HostConfig {
     }
 }
 
-/// Most of a start is waiting for disks and for what a server talks to.
+/// Default of `limits.simultaneousStarts`: twice the cores, at least 4, since a start
+/// mostly waits for disks and networks.
 fn simultaneous_starts() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (2 * cores).max(4)
@@ -92,7 +93,7 @@ fn kept(config: &Config) -> Bounds {
     Bounds { events: config.limits.buffered_events, bytes: config.limits.buffered_bytes }
 }
 
-/// What the file says of this node's replicas; discovery knows the rest.
+/// This node's replicas as the file describes them; discovery adds the digests.
 #[must_use]
 pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
     let node = match &config.mode {
@@ -140,8 +141,8 @@ fn sharers(server: &Server) -> Sharers {
     match (server.isolation, &server.transport) {
         (Isolation::Principal, Some(Transport::Stdio { .. })) => Sharers::Principal,
         (Isolation::Shared, Some(Transport::Stdio { .. })) => Sharers::All,
-        // Servers of the revisions with sessions are not shared unasked, and a
-        // remote one keeps its sessions apart itself.
+        // A process is shared only on request, since it may mix up its clients' state.
+        // A remote server keeps its sessions apart itself.
         _ => Sharers::Nobody,
     }
 }
@@ -164,7 +165,7 @@ fn recipe(server: &Server) -> Recipe {
         Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
         Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
         Some(Transport::HttpOrSse(remote)) => reached(remote, Recipe::HttpOrSse),
-        None => Recipe::Broken("it has neither command nor url".into()),
+        None => Recipe::Broken("its entry has neither a command nor a url".into()),
     }
 }
 
@@ -181,7 +182,7 @@ fn confine(confinement: &config::Confinement) -> Confinement {
     Confinement { memory, files, processes, cpu_seconds, user }
 }
 
-/// None if the server is shown as it is.
+/// The operator's choices of entries; `None` if the server is shown unchanged.
 fn selection(server: &Server) -> Option<Arc<Selection>> {
     let selection = Selection {
         tools: choices(&server.tools),
@@ -208,7 +209,7 @@ fn groups(config: &Config) -> Vec<Group> {
         .groups
         .iter()
         .map(|group| Group {
-            // Without names in URLs a group is reached by its id alone.
+            // If false, URLs reach the group by its id alone.
             by_name: config.access.enable_group_name_route,
             name: group.name.clone(),
             id: group.id.clone(),
@@ -226,7 +227,7 @@ fn groups(config: &Config) -> Vec<Group> {
         .collect()
 }
 
-/// What the file says of this node's servers, with what discovery knows now.
+/// This node's replicas, with the catalog digests that discovery knows now.
 pub(super) fn local_servers(
     host: &runner::Shared,
     replicas: &BTreeMap<ServerName, Replica>,

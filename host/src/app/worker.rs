@@ -1,17 +1,19 @@
-//! The data plane's threads.
+//! The threads of the data plane.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::edge::{self, Listeners, OtherRoutes};
+use crate::sync::{Signal, Watcher};
 
 use super::parts::Parts;
 
-/// Shorter than what any call waits for.
+/// Period of the timer that keeps worker threads from waking themselves: shorter
+/// than the timeout of any call.
 const PULSE: Duration = Duration::from_millis(500);
 
 /// The running workers.
@@ -19,19 +21,20 @@ pub struct Threads {
     /// Each worker holds a sender; the channel closes when the last is done.
     done: mpsc::Receiver<()>,
     /// Ends workers that still have connections.
-    cut: watch::Sender<bool>,
+    cut: Signal,
     handles: Vec<std::thread::JoinHandle<()>>,
     _listeners: Listeners,
 }
 
-/// Starts one thread a listener.
+/// Starts one thread per listening socket.
 pub fn start(
     parts: &Arc<Parts>,
     mut listeners: Listeners,
-    draining: &watch::Receiver<bool>,
+    draining: &Watcher,
 ) -> anyhow::Result<Threads> {
     let (alive, done) = mpsc::channel(1);
-    let (cut, is_cut) = watch::channel(false);
+    let cut = Signal::default();
+    let is_cut = cut.watch();
     let mut handles = Vec::new();
     for (index, socket) in std::mem::take(&mut listeners.sockets).into_iter().enumerate() {
         let (parts, draining, alive) = (Arc::clone(parts), draining.clone(), alive.clone());
@@ -58,12 +61,12 @@ pub fn start(
                 let serving = edge::serve(worker, listener, routes, draining);
                 tokio::select! {
                     () = serving => {}
-                    _ = is_cut.wait_for(|cut| *cut) => {}
+                    () = is_cut.raised() => {}
                 }
                 drop(alive);
-                // Children of this worker are watched by its runtime: it stays
-                // until they have been ended.
-                let _ = is_cut.wait_for(|cut| *cut).await;
+                // This runtime watches the worker's child processes: it must run until
+                // they have ended.
+                is_cut.raised().await;
                 parts.host.close_all(parts.control_link.pool()).await;
                 let ended = parts.host.children().all_ended();
                 let _ = tokio::time::timeout(super::CHILDREN, ended).await;
@@ -78,8 +81,8 @@ pub fn start(
     Ok(Threads { done, cut, handles, _listeners: listeners })
 }
 
-/// A timer that is due before all others. tokio wakes its own thread, by a system
-/// call, for each new timer that is the nearest: with a pulse, no call's is.
+/// Runs a timer that is due before all others. Tokio makes a system call to wake its
+/// own thread for each new timer that is due first; with the pulse, no call's timer is.
 async fn pulse() {
     loop {
         tokio::time::sleep(PULSE).await;
@@ -87,11 +90,11 @@ async fn pulse() {
 }
 
 impl Threads {
-    /// Waits for what is under way, at most so long; then ends it.
+    /// Waits for requests in progress, at most `patience`; then cuts them off.
     pub async fn join(mut self, patience: Duration) {
-        // Nothing is ever sent: it resolves when every worker is done.
+        // Nothing is ever sent: `recv` returns when every worker has dropped its sender.
         let _ = tokio::time::timeout(patience, self.done.recv()).await;
-        self.cut.send_replace(true);
+        self.cut.raise();
         let joined = tokio::task::spawn_blocking(move || {
             for handle in self.handles {
                 if handle.join().is_err() {

@@ -1,4 +1,4 @@
-//! Subcommands that call a running gateway and say little.
+//! `mooring join` and `mooring health`: one request to a running gateway.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The running gateway that a subcommand calls: where it is, and what it asks
-//! for.
+//! The running gateway that a subcommand calls: its address, and the key that
+//! it requires.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,12 +9,14 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use crate::config::{self, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
 
+/// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A page of instances with the most stderr lines fits.
+/// Bytes of an answer. A page with the most instances and stderr lines fits.
 const MAX_ANSWER: usize = 64 << 20;
-/// The key, where there are no settings to read it from.
+/// Environment variable with the bearer key; overrides `bearerAuthKey` of the
+/// settings file.
 const KEY: &str = "MOORING_KEY";
-/// The guide's port.
+/// Default port, from the cluster guide.
 const PORT: u16 = 3000;
 
 pub struct Gateway {
@@ -23,7 +25,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// At `url`, or where the settings and `PORT` say that one listens.
+    /// The gateway at `url`; without one, at the address in the settings or `PORT`.
     pub fn find(url: Option<&str>, settings: Option<&Loaded>) -> Self {
         let config = settings.map(|loaded| &loaded.config);
         let base = match (url, config) {
@@ -35,13 +37,14 @@ impl Gateway {
             }
         };
         let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(Secret::new);
-        // The file's key is for the file's gateway, and for nobody at some address.
+        // The file's key belongs to the gateway that the file configures: it is not
+        // sent to another machine that `--url` names.
         let own = config.filter(|_| url.is_none() || is_loopback(&base));
         let key = given.or_else(|| own.and_then(|config| config.access.bearer.clone()));
         Self { base, key }
     }
 
-    /// The text that it answers within a few seconds.
+    /// Sends one request and returns the text of the answer, within 5 seconds.
     pub fn call(&self, method: Method, path: &str) -> Result<String, String> {
         runtime()?.block_on(self.text(method, path))
     }
@@ -55,22 +58,24 @@ impl Gateway {
         };
         tokio::time::timeout(TIMEOUT, exchange)
             .await
-            .unwrap_or_else(|_| Err(format!("{} does not answer", self.base)))
+            .unwrap_or_else(|_| Err(format!("{} did not answer within 5 s", self.base)))
     }
 
-    /// A response whose body is still to come.
+    /// Sends one request; the body of the response can be read as it arrives.
     pub async fn open(&self, method: Method, path: &str) -> Result<Response<Body>, String> {
         let base = &self.base;
-        let uri: Uri = format!("{base}{path}").parse().map_err(|_| format!("{base} is no URL"))?;
-        let target = Target::of(&uri).ok_or_else(|| format!("{base} is no http or https URL"))?;
+        let uri: Uri =
+            format!("{base}{path}").parse().map_err(|_| format!("{base} is not a URL"))?;
+        let target =
+            Target::of(&uri).ok_or_else(|| format!("{base} is not an http or https URL"))?;
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = method;
         let asked = uri.path_and_query().cloned();
         *request.uri_mut() = asked.map_or_else(Uri::default, Uri::from);
         if let Some(key) = &self.key {
             let value = format!("Bearer {}", key.expose());
-            let mut value =
-                HeaderValue::from_str(&value).map_err(|_| "the key cannot be sent".to_owned())?;
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| "the key has characters that cannot be sent in a header".to_owned())?;
             value.set_sensitive(true);
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
@@ -85,10 +90,10 @@ impl Gateway {
         }
         let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
         let advice = match status {
-            http::StatusCode::UNAUTHORIZED => format!("; {KEY} may hold the key"),
+            http::StatusCode::UNAUTHORIZED => format!("; set {KEY} to the key"),
             _ => String::new(),
         };
-        Err(format!("{base}{path} answers {status}: {}{advice}", said(&body)))
+        Err(format!("{base}{path} answered {status}: {}{advice}", said(&body)))
     }
 }
 
@@ -97,13 +102,13 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     builder.enable_all().build().map_err(|error| error.to_string())
 }
 
-/// `data` of the management API's answer.
+/// The `data` member of an answer of the management API.
 pub fn data(text: &str) -> Result<serde_json::Value, String> {
     let mut answer: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("the answer is no JSON: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("the answer is not JSON: {error}"))?;
     match answer.get_mut("data") {
         Some(data) => Ok(data.take()),
-        None => Err("this is no mooring gateway".to_owned()),
+        None => Err("the answer is not from a mooring gateway: it has no \"data\"".to_owned()),
     }
 }
 
@@ -123,7 +128,7 @@ fn is_loopback(base: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The `message` of the management API, or the body itself.
+/// The `message` member of a failed answer, or the whole body if it has none.
 fn said(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Failure {

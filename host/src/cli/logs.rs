@@ -1,4 +1,4 @@
-//! `mooring logs`: what a server writes to stderr.
+//! `mooring logs`: what the processes of a server write to stderr.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::protocol::sse;
 
 use super::gateway::{self, Gateway};
 
-/// One event: a line of 4 KiB, however JSON writes it.
+/// Bytes of one event: a log line of 4 KiB, with every character escaped in JSON.
 const MAX_EVENT: usize = 64 * 1024;
 
 pub struct Asked<'a> {
@@ -52,7 +52,7 @@ fn last(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
     }
     let data = gateway::data(&gateway.call(Method::GET, path)?)?;
     let last: Last = serde_json::from_value(data)
-        .map_err(|error| format!("the answer is not what is expected: {error}"))?;
+        .map_err(|error| format!("the answer has an unexpected form: {error}"))?;
     let unreachable = last
         .unreachable
         .into_iter()
@@ -74,7 +74,7 @@ fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
         loop {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
             let Some(Ok(frame)) = frame else {
-                return Err("the gateway has ended the log".to_owned());
+                return Err("the gateway closed the stream of log lines".to_owned());
             };
             let Ok(data) = frame.into_data() else { continue };
             let mut written = Ok(());
@@ -86,7 +86,7 @@ fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
                 }
             };
             decoder.feed(&data, write_all).map_err(|error| error.to_string())?;
-            // Whoever reads has read enough.
+            // The reader closed stdout, as `head` does: that is not an error.
             if written.and_then(|()| out.flush()).is_err() {
                 return Ok(());
             }
@@ -94,7 +94,7 @@ fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
     })
 }
 
-/// Lines go out; what is said about them goes to stderr.
+/// Writes log lines to `out`, and remarks on missing ones to stderr.
 fn write(out: &mut impl Write, event: &LogEvent, json: bool) -> std::io::Result<()> {
     if json {
         return writeln!(out, "{}", serde_json::to_string(event).unwrap_or_default());
@@ -105,7 +105,7 @@ fn write(out: &mut impl Write, event: &LogEvent, json: bool) -> std::io::Result<
             writeln!(out, "{at} {node}/{pid} {text}")
         }
         LogEvent::Lost { lost, node } => {
-            eprintln!("mooring: {lost} lines of node {node} were left out: too slow to read");
+            eprintln!("mooring: {lost} lines of node {node} were dropped before they were read");
             Ok(())
         }
         LogEvent::Unreachable { node, reason } => {

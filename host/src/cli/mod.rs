@@ -1,7 +1,7 @@
 //! The command line.
 //!
-//! Exit codes: 0 done; 1 it failed while running; 2 the configuration, a plugin
-//! or the command line is wrong.
+//! Exit codes: 0 success; 1 a failure while running; 2 a mistake in the
+//! configuration, a plugin or the command line.
 
 mod call;
 mod gateway;
@@ -19,6 +19,7 @@ use crate::config::{self, Loaded, Sources};
 
 use self::gateway::Gateway;
 
+/// Exit code for a mistake that the operator has to correct.
 const WRONG: u8 = 2;
 
 /// A routing gateway for the Model Context Protocol.
@@ -32,26 +33,26 @@ const WRONG: u8 = 2;
   PORT                    port to listen on (3000; 0 lets the system choose)
   MOORING_HOST            address to listen on (0.0.0.0)
   MOORING_DATA            data folder (./data)
-  MOORING_CLUSTER_TOKEN   what coordinator and nodes show each other
-  MOORING_KEY             shown to a running gateway that asks for bearerAuthKey
+  MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
+  MOORING_KEY             bearer key that ps, logs, join and health send to the gateway
   MOORING_SECRET          seals session ids; generated into the data folder if unset
-  MOORING_LOG             log filter, such as info or mooring=debug
-  MOORING_LOG_FORMAT      text or json
-  MCPHUB_SETTING_PATH     settings file, if there is no --config")]
+  MOORING_LOG             log filter, such as info or mooring=debug (info)
+  MOORING_LOG_FORMAT      text or json (text)
+  MCPHUB_SETTING_PATH     settings file or its folder, if --config is not given")]
 struct Cli {
-    /// Settings file, or a folder with mcp_settings.json [default: ./mcp_settings.json]
+    /// Settings file, or a folder that holds mcp_settings.json [default: ./mcp_settings.json]
     #[arg(long, short, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
-    /// Start although the settings name access rules that are not enforced yet
+    /// Start even if the settings contain access rules that Mooring does not enforce
     #[arg(long, global = true)]
     allow_open: bool,
 
-    /// Write the port here once the gateway serves
+    /// Write the port into this file once the gateway accepts requests
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
 
-    /// Data-plane threads [default: one a core]
+    /// Number of threads that serve requests [default: one per core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
 
@@ -61,55 +62,56 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Validate the settings and print what would run
+    /// Check the settings and print what would run, without starting it
     Check,
-    /// Look at routing plugins
+    /// Inspect routing plugins
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// List the servers that run: here, or on all nodes of a coordinator
+    /// List running server instances; on a coordinator, those of all nodes
     Ps {
-        /// Only this server
+        /// List only instances of this server
         server: Option<String>,
-        /// Only this node
+        /// List only instances on the node with this id
         #[arg(long)]
         node: Option<String>,
-        /// JSON for programs
+        /// Print one JSON object instead of a table
         #[arg(long)]
         json: bool,
-        /// The gateway's base URL [default: as the settings and PORT say]
+        /// Base URL of the gateway [default: from the settings and PORT]
         #[arg(long)]
         url: Option<String>,
     },
-    /// Show what a server writes to stderr
+    /// Show what a server's processes write to stderr
     Logs {
+        /// Name of the server
         server: String,
-        /// Go on with new lines as they come
+        /// Keep printing new lines until interrupted
         #[arg(long, short)]
         follow: bool,
-        /// So many of the last lines
+        /// Number of past lines to print first, at most 500
         #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
         lines: usize,
-        /// Only this node
+        /// Show only lines from the node with this id
         #[arg(long)]
         node: Option<String>,
-        /// One JSON text a line for programs
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
-        /// The gateway's base URL [default: as the settings and PORT say]
+        /// Base URL of the gateway [default: from the settings and PORT]
         #[arg(long)]
         url: Option<String>,
     },
-    /// Ask a node that is waiting (registerOnStartup: false) to register
+    /// Tell a node with registerOnStartup: false to register with its coordinator now
     Join {
-        /// The node's base URL [default: as the settings and PORT say]
+        /// Base URL of the node [default: from the settings and PORT]
         #[arg(long)]
         url: Option<String>,
     },
-    /// Exit with 0 if a gateway answers /health (for container health checks)
+    /// Exit with 0 if a gateway answers /health, else with 1 (for container health checks)
     Health {
-        /// The gateway's base URL [default: as the settings and PORT say]
+        /// Base URL of the gateway [default: from the settings and PORT]
         #[arg(long)]
         url: Option<String>,
     },
@@ -117,11 +119,11 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
-    /// What it describes, asks for and imports, and a dry run with the spread it gives
+    /// Print a plugin's description, inputs and imports, and how a dry run spreads sessions
     Inspect {
-        /// The component, a .wasm file; or the name of a built-in strategy
+        /// Path of the component (.wasm), or the name of a built-in strategy
         file: String,
-        /// The stickySession object that it is configured with, as JSON
+        /// The stickySession object to configure the plugin with, as JSON
         #[arg(long, value_name = "JSON", default_value = "{}")]
         settings: String,
     },
@@ -153,7 +155,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Settings that cannot be read keep nobody from calling a gateway.
+/// The gateway to call. If the settings cannot be read, its address comes from
+/// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
     let loaded = try_load(cli);
     Gateway::find(url, loaded.as_ref().ok())
@@ -164,7 +167,8 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What came from elsewhere must not steer the terminal.
+/// The text with control characters escaped: those of a server or a node must
+/// not control the terminal.
 fn printable(text: &str) -> String {
     let shown = |c: char| match c {
         '\t' => vec![c],

@@ -1,11 +1,12 @@
-//! `mooring plugin`.
+//! `mooring plugin inspect`, and the strategy's part of `mooring check`.
 
 use std::process::ExitCode;
 
 use crate::config::{Sticky, Wasi};
 use crate::wasm::{self, Source, Strategy};
 
-/// Larger files are refused at admission anyway.
+/// Bytes of a file that is read at all. Admission refuses plugins of half this
+/// size; its message is the better one.
 const MAX_FILE: u64 = 64 << 20;
 
 pub fn inspect(file: &str, settings: &str) -> ExitCode {
@@ -32,7 +33,7 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
     }
 }
 
-/// Whether the configured strategy would be taken.
+/// Whether the gateway would start with the configured strategy.
 pub fn admissible(sticky: &Sticky) -> Result<(), String> {
     let wasi = match sticky.wasi {
         Wasi::Deny => wasm::Wasi::Deny,
@@ -50,7 +51,7 @@ fn bytes(file: &str) -> Result<Vec<u8>, String> {
         Source::File(path) => {
             let size = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
             if size > MAX_FILE {
-                return Err(format!("it is {size} bytes, larger than any plugin"));
+                return Err(format!("has {size} bytes, more than a plugin may have"));
             }
             std::fs::read(&path).map_err(|error| error.to_string())
         }

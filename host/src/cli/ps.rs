@@ -1,4 +1,4 @@
-//! `mooring ps`: the servers that run.
+//! `mooring ps`: the running server instances, and the servers in trouble.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ use crate::net::percent_encoded;
 
 use super::gateway::{self, Gateway};
 
-/// Pages that are fetched; nobody reads more.
+/// Most pages that are fetched: 100,000 instances, far more than a person reads.
 const MAX_PAGES: usize = 200;
 const HEAD: [&str; 9] =
     ["SERVER", "NODE", "PID", "STATE", "SESSIONS", "RSS", "CPU", "RESTARTS", "AGE"];
-/// The status of a server that runs when it is needed.
+/// Status of a healthy server, whether or not it has an instance now.
 const WELL: &str = "running";
 
 #[derive(Default, Deserialize)]
@@ -44,7 +44,7 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
     } else {
         table(&all.instances, &all.servers, UnixMillis::now())
     };
-    // Whoever reads may have read enough.
+    // Fails if the reader closed stdout, as `head` does: that is not an error.
     let _ = std::io::stdout().write_all(text.as_bytes());
     for server in all.servers.iter().filter(|server| !is_well(server)) {
         eprintln!("mooring: {}", why(server));
@@ -67,7 +67,7 @@ fn all(gateway: &Gateway, server: Option<&str>, node: Option<&str>) -> Result<Pa
     for _ in 0..MAX_PAGES {
         let text = gateway.call(Method::GET, &format!("{path}{after}"))?;
         let page: Page = serde_json::from_value(gateway::data(&text)?)
-            .map_err(|error| format!("the answer is not what is expected: {error}"))?;
+            .map_err(|error| format!("the answer has an unexpected form: {error}"))?;
         all.instances.extend(page.instances);
         all.servers.extend(page.servers);
         all.unreachable.extend(page.unreachable);
@@ -79,7 +79,7 @@ fn all(gateway: &Gateway, server: Option<&str>, node: Option<&str>) -> Result<Pa
     Ok(all)
 }
 
-/// A server without trouble is shown by its instances.
+/// One row an instance, then one row a server that is not healthy.
 fn table(instances: &[InstanceReport], servers: &[ServerHealth], now: UnixMillis) -> String {
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(instances.iter().map(|instance| row(instance, now)));
@@ -102,7 +102,7 @@ fn table(instances: &[InstanceReport], servers: &[ServerHealth], now: UnixMillis
     rows.iter().map(line).collect()
 }
 
-/// Whether nothing is to be said of it; a start is no trouble.
+/// Whether stderr need not mention the server. One that is starting is well.
 fn is_well(server: &ServerHealth) -> bool {
     matches!(server.status.as_str(), WELL | "starting")
 }

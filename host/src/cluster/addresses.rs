@@ -1,48 +1,50 @@
-//! The addresses behind a name, asked for often and looked up seldom.
+//! The addresses of a host name, cached.
 //!
-//! Names move in container networks, so an answer is looked up again after some
-//! seconds, beside the requests that it still serves. A resolver that fails takes
-//! nothing away for a while; a peer that is not known makes us look at once.
+//! In container networks a name's addresses change, so they are looked up again after
+//! [`FRESH`], in the background. While the resolver fails, they stay valid for
+//! [`KEPT`]. An unknown peer causes a lookup at once.
 
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// An answer this old is looked up again.
+use crate::sync::Locked;
+
+/// Age at which addresses are looked up again.
 const FRESH: Duration = Duration::from_secs(5);
-/// So long a good answer counts while the resolver gives none.
+/// Time for which addresses stay valid after the last successful lookup.
 const KEPT: Duration = Duration::from_secs(300);
-/// Between two lookups for peers that are not known: anybody can be one.
+/// Least time between two lookups for unknown peers: any client can be one.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A resolver without a server to ask takes longer.
+/// Longest wait for a lookup; a resolver whose server does not answer takes longer.
 const LOOKUP: Duration = Duration::from_secs(5);
 
 type Looking = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 type Lookup = dyn Fn() -> Looking + Send + Sync;
 
-/// Cloning is cheap.
+/// Clones are cheap and share one cache.
 #[derive(Clone)]
 pub struct Addresses(Arc<Shared>);
 
 struct Shared {
     name: String,
     lookup: Box<Lookup>,
-    known: Mutex<Known>,
-    /// One lookup at a time.
+    known: Locked<Known>,
+    /// Held during a lookup: one at a time.
     looking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
     addresses: Vec<IpAddr>,
-    /// When they were looked up.
+    /// When the last lookup succeeded.
     good: Option<Instant>,
-    /// When a lookup ended last, however it went.
+    /// When the last lookup ended, successful or not.
     tried: Option<Instant>,
 }
 
@@ -53,7 +55,7 @@ impl std::fmt::Debug for Addresses {
 }
 
 impl Addresses {
-    /// Of a host name; an address stands for itself.
+    /// The addresses of a host name, or an IP address by itself.
     #[must_use]
     pub fn of(host: &str, port: u16) -> Self {
         let name = host.to_owned();
@@ -70,12 +72,12 @@ impl Addresses {
         Self(Arc::new(Shared {
             name: name.to_owned(),
             lookup: Box::new(lookup),
-            known: Mutex::default(),
+            known: Locked::default(),
             looking: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Whether the name stands for this address, in its canonical form.
+    /// Whether this address, in its canonical form, is one of the name's.
     pub async fn has(&self, peer: IpAddr) -> bool {
         let (has, age) = self.0.known().of(peer);
         if has {
@@ -91,7 +93,7 @@ impl Addresses {
 }
 
 impl Shared {
-    /// Looks the name up, unless somebody has done so within this time.
+    /// Looks the name up, unless the last lookup ended less than `pause` ago.
     async fn look(&self, pause: Duration) {
         let Ok(_one_at_a_time) = tokio::time::timeout(LOOKUP, self.looking.lock()).await else {
             return;
@@ -114,12 +116,12 @@ impl Shared {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 
 impl Known {
-    /// Whether the address is one of these, and how long ago somebody looked.
+    /// Whether the address is one of these, and the time since the last lookup.
     fn of(&self, peer: IpAddr) -> (bool, Option<Duration>) {
         let counts = self.good.is_some_and(|good| good.elapsed() < KEPT);
         let age = self.tried.map(|tried| tried.elapsed());
@@ -136,13 +138,13 @@ mod tests {
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
     const TWO: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
-    /// A name whose lookups give what is in the cell, and their count.
-    fn name() -> (Addresses, Arc<Mutex<Option<IpAddr>>>, Arc<AtomicUsize>) {
-        let (answer, count) = (Arc::new(Mutex::new(Some(ONE))), Arc::new(AtomicUsize::new(0)));
+    /// A name, the cell that its lookups read, and their number.
+    fn name() -> (Addresses, Arc<Locked<Option<IpAddr>>>, Arc<AtomicUsize>) {
+        let (answer, count) = (Arc::new(Locked::new(Some(ONE))), Arc::new(AtomicUsize::new(0)));
         let (given, counted) = (Arc::clone(&answer), Arc::clone(&count));
         let addresses = Addresses::with("coordinator", move || {
             counted.fetch_add(1, Ordering::Relaxed);
-            let answer = *given.lock().unwrap();
+            let answer = *given.lock();
             Box::pin(async move {
                 answer.map(|address| vec![address]).ok_or_else(|| io::ErrorKind::NotFound.into())
             })
@@ -150,7 +152,7 @@ mod tests {
         (addresses, answer, count)
     }
 
-    /// Lets what runs beside come to its end, and time pass.
+    /// Lets time pass and background tasks finish.
     async fn pass(time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -172,7 +174,7 @@ mod tests {
     async fn a_resolver_that_fails_takes_nothing_away_for_a_while() {
         let (addresses, answer, _) = name();
         assert!(addresses.has(ONE).await);
-        *answer.lock().unwrap() = None;
+        *answer.lock() = None;
         for _ in 0..10 {
             pass(FRESH * 2).await;
             assert!(addresses.has(ONE).await);
@@ -186,7 +188,7 @@ mod tests {
         let (addresses, answer, count) = name();
         assert!(addresses.has(ONE).await);
         pass(PAUSE).await;
-        *answer.lock().unwrap() = Some(TWO);
+        *answer.lock() = Some(TWO);
         assert!(addresses.has(TWO).await);
         assert!(!addresses.has(ONE).await, "the name has moved");
         for _ in 0..100 {

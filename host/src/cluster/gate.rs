@@ -1,21 +1,21 @@
-//! Who may use the cluster's endpoints.
+//! Access to the cluster's endpoints.
 //!
-//! With a token: whoever has it (401 else). Without one: a coordinator listens
-//! to loopback and private addresses that came without a proxy or browser, a node
-//! only to its coordinator (403 else).
+//! With a token, a request must carry it (else 401). Without one, a coordinator serves
+//! loopback and private addresses, and a node only its coordinator's address; neither
+//! serves a request that came through a proxy or from a browser (else 403).
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
-use http::header;
+use http::{HeaderMap, header};
 
 use crate::config::Secret;
 
 use super::addresses::Addresses;
 
+/// Why a request is not served. `Display` is the text for the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// A token is configured and was not given.
+    /// A token is configured, and the request does not carry it.
     Token,
     /// No token is configured, and the peer's address is not trusted.
     Address(IpAddr),
@@ -30,7 +30,8 @@ impl std::fmt::Display for Denied {
             ),
             Self::Address(peer) => write!(
                 f,
-                "Forbidden for {peer}: without a cluster token only near peers are served; set \
+                "Forbidden for {peer}: without a cluster token, a coordinator serves only direct \
+                 requests from private addresses, and a node only its coordinator; set \
                  systemConfig.cluster.token or MOORING_CLUSTER_TOKEN on both sides"
             ),
         }
@@ -40,34 +41,39 @@ impl std::fmt::Display for Denied {
 /// Which peers are trusted where no token is configured.
 #[derive(Debug, Clone)]
 pub enum Near {
-    /// Loopback and private ranges, not through a proxy.
+    /// Those on loopback and in private ranges.
     Private,
-    /// The host of the coordinator's URL.
+    /// Those at an address of the host in the coordinator's URL.
     Coordinator(Addresses),
 }
 
+/// Decides which requests an endpoint of the cluster serves.
 #[derive(Debug, Clone)]
 pub struct Gate {
     pub token: Option<Secret>,
+    /// Ignored if there is a token.
     pub near: Near,
 }
 
 impl Gate {
-    /// A coordinator's gate.
+    /// The gate of a coordinator.
     #[must_use]
     pub fn for_nodes(token: Option<Secret>) -> Self {
         Self { token, near: Near::Private }
     }
 
-    /// A node's gate.
+    /// The gate of a node. The host is that of the coordinator's URL, with or without
+    /// brackets.
     #[must_use]
     pub fn for_coordinator(token: Option<Secret>, host: &str, port: u16) -> Self {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Self { token, near: Near::Coordinator(Addresses::of(host, port)) }
     }
 
+    /// Checks one request, by its headers and the address of its connection.
+    ///
     /// # Errors
-    /// Why the request is not from the cluster.
+    /// If the request may not use the endpoint.
     pub async fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
         if let Some(token) = &self.token {
             let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
@@ -95,7 +101,8 @@ pub fn is_near(address: IpAddr) -> bool {
     }
 }
 
-/// A proxy near us speaks for somebody far away; a browser, for any page.
+/// Whether a proxy or a browser sent the request: a near proxy may forward for a
+/// distant client, and a browser for any page.
 fn is_foreign(headers: &HeaderMap) -> bool {
     const SIGNS: [&str; 5] =
         ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];

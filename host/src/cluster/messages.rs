@@ -1,4 +1,4 @@
-//! What nodes and coordinator send each other, as JSON.
+//! The JSON messages between nodes and coordinator.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Choice, Choices, Room, Selection};
 use crate::protocol::version::Version;
 
-/// `POST /api/cluster/register`. The guide's fields come first; the others have
-/// defaults, so that a registration by hand works.
+/// Body of `POST /api/cluster/register`. Required are `id`, `name` and `url`; the rest
+/// has defaults, so that a registration by hand works.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
@@ -24,43 +24,47 @@ pub struct Registration {
     pub port: Option<u16>,
     #[serde(default)]
     pub servers: Vec<ServerReport>,
-    /// Random at each start of the node.
+    /// A random id, new at each start of the node.
     #[serde(default)]
     pub incarnation: String,
     #[serde(default)]
     pub version: String,
-    /// Nodes of earlier versions do not say.
+    /// Absent from nodes of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<ProtocolReport>,
-    /// Whether the operator gave the URL; else the peer's address counts.
+    /// Whether the operator set `url`. If not, the coordinator replaces its host by the
+    /// peer's address.
     #[serde(default = "yes")]
     pub advertised: bool,
     #[serde(default)]
     pub zone: String,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// In milliseconds; 0 counts as 5000.
     #[serde(default)]
     pub heartbeat_interval: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
 }
 
-/// What a process speaks: to other nodes, and to clients at most.
+/// The protocol revisions of a process: both sides of the cluster should agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolReport {
+    /// Between edge and runner.
     pub seam: u32,
+    /// The latest MCP revision that clients may negotiate.
     pub mcp: String,
 }
 
 impl ProtocolReport {
-    /// Of this process.
+    /// The revisions of this process.
     #[must_use]
     pub fn own() -> Self {
         Self { seam: crate::seam::REVISION, mcp: Version::LATEST.as_str().to_owned() }
     }
 }
 
-/// `POST /api/cluster/heartbeat`.
+/// Body of `POST /api/cluster/heartbeat` and `POST /api/cluster/deregister`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
@@ -68,34 +72,37 @@ pub struct Heartbeat {
     pub id: String,
     #[serde(default)]
     pub incarnation: Option<String>,
-    /// Absent: unchanged.
+    /// All hosted servers; absent if unchanged.
     #[serde(default)]
     pub servers: Option<Vec<ServerReport>>,
     #[serde(default)]
     pub draining: bool,
-    /// Absent: unchanged.
+    /// Absent if unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
 }
 
-/// What a node has to do, and what is left for more.
+/// A node's load, and its room for more.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadReport {
     pub room: RoomReport,
-    /// Processes of sessions, and how many there may be.
+    /// Running server processes.
     pub children: u32,
+    /// The most server processes that the node runs.
     pub slots: u32,
-    /// Bytes that the machine or the container has.
+    /// Free bytes of the machine or the container.
     pub free_memory: Option<u64>,
+    /// All bytes of the machine or the container.
     pub total_memory: Option<u64>,
-    /// Of the last minute.
+    /// Load average of the last minute.
     pub load_average: Option<f64>,
     pub cpus: u32,
-    /// By server.
+    /// Number of instances of each server.
     pub instances: BTreeMap<String, u32>,
 }
 
+/// Whether a node can take another session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RoomReport {
@@ -103,7 +110,8 @@ pub enum RoomReport {
     Free,
     Full,
     LowMemory,
-    /// Of a later version. Whoever cannot take a session refuses it.
+    /// A value of a later version. Counts as free: a node without room refuses the
+    /// session itself.
     #[serde(other)]
     Unknown,
 }
@@ -128,30 +136,32 @@ impl From<Room> for RoomReport {
     }
 }
 
-/// A hosted server: its name alone, or with what the node knows of it.
+/// A hosted server: only its name, or with what the node knows of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ServerReport {
     Name(String),
     Full {
         name: String,
+        /// Share of sessions relative to other replicas; clamped to 1..=1000.
         #[serde(default = "one")]
         weight: u32,
+        /// Hash of the server's catalog, once it is known.
         #[serde(default)]
         digest: Option<String>,
-        /// Headers of clients that are let through to it.
+        /// Names of client headers that are passed on to the server.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         passthrough: Vec<String>,
-        /// Whether sessions end when the server's state is lost.
+        /// Whether a session ends when its state in this server is lost.
         #[serde(default)]
         ends_when_lost: bool,
-        /// What the node's file hides or describes.
+        /// Entries that the node's settings file hides or describes anew.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         selection: Option<SelectionReport>,
     },
 }
 
-/// By the name of a tool or prompt, or the URI of a resource or template.
+/// Choices by the name of a tool or prompt, or by the URI of a resource or template.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SelectionReport {
@@ -163,10 +173,13 @@ pub struct SelectionReport {
     pub resources: BTreeMap<String, ChoiceReport>,
 }
 
+/// What the settings file says of one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChoiceReport {
+    /// `false` hides the entry.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Replaces the server's own description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -205,32 +218,36 @@ impl From<SelectionReport> for Selection {
     }
 }
 
-/// `GET /cluster/proof?nonce=`.
+/// Answer to `GET /cluster/proof?nonce=`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proof {
     pub id: String,
     pub incarnation: String,
+    /// Made by [`super::prove`] over the nonce, `id` and `incarnation`.
     pub proof: String,
 }
 
-/// `GET /cluster/bindings?after=`.
+/// Answer to `GET /cluster/bindings?after=`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BindingsPage {
     pub bindings: Vec<HeldSession>,
-    /// Where the next page begins; absent on the last.
+    /// Value of `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
+/// A session that has a server open on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldSession {
     pub session: String,
     pub server: String,
+    /// Unix ms.
     pub opened_at: u64,
-    /// The log level that the client has asked for, as JSON.
+    /// The log level that the client has set, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
+    /// URIs of resources that the client subscribed to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<String>,
 }

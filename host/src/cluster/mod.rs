@@ -3,14 +3,15 @@
 //! ```text
 //! node                                      coordinator
 //! agent ── POST /api/cluster/register ────► control ──► registry ──► topology
-//!       ◄─ GET  /cluster/proof?nonce= ─────    │  (is it who it says, is it reachable)
+//!       ◄─ GET  /cluster/proof?nonce= ─────    │  (is it that node, is it reachable)
 //!       ◄─ GET  /cluster/bindings?after= ──    │  (which sessions does it hold)
 //! agent ── POST /api/cluster/heartbeat ───►    │
 //! node  ◄─ /cluster/servers/{server}/mcp ── edge
-//! node  ◄─ /cluster/instances, /cluster/logs ── whoever looks
+//! node  ◄─ /cluster/instances, /cluster/logs ── management API
 //! ```
 //!
-//! `registry` is policy without IO; `control` and `agent` drive it.
+//! `registry` is policy without IO; `control` drives it on the coordinator, `agent`
+//! is the node's counterpart.
 
 mod addresses;
 mod coordinator;

@@ -1,19 +1,16 @@
-//! Showing that one knows the cluster's token without sending it.
+//! Proves knowledge of the cluster's token without sending it.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use crate::protocol::mac;
 
-/// HMAC-SHA256 over nonce, id and incarnation, as hexadecimal. Without a token
-/// the key is empty: then it shows only that the address answers.
+/// HMAC-SHA256 over nonce, id and incarnation, as hexadecimal. Without a token the key
+/// is empty: the proof then shows only that the address answers.
 #[must_use]
 pub fn prove(token: &[u8], nonce: &str, id: &str, incarnation: &str) -> String {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(token) else { return String::new() };
-    for part in ["mooring proof", nonce, id, incarnation] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part.as_bytes());
-    }
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    let texts = ["mooring proof", nonce, id, incarnation].map(str::as_bytes);
+    let lengths = texts.map(|text| (text.len() as u64).to_be_bytes());
+    let parts: Vec<&[u8]> =
+        lengths.iter().zip(texts).flat_map(|(length, text)| [&length[..], text]).collect();
+    mac::hex(&mac::hmac_sha256(token, &parts))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A hosted server as it is reported, and as the registry knows it.
+//! A hosted server, from the registry's form to its report and back.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use crate::model::{NameError, Replica, Selection, ServerName};
 use super::messages::{SelectionReport, ServerReport};
 
 impl ServerReport {
+    /// The full report of a replica.
     #[must_use]
     pub fn of(server: &ServerName, replica: &Replica) -> Self {
         Self::Full {
@@ -19,8 +20,10 @@ impl ServerReport {
         }
     }
 
+    /// The replica that is reported, its weight clamped to 1..=1000.
+    ///
     /// # Errors
-    /// If the server has a name that none may have.
+    /// If the server's name is invalid.
     pub fn replica(self) -> Result<(ServerName, Replica), NameError> {
         let (name, replica) = match self {
             Self::Name(name) => (name, Replica::of_weight(1)),

@@ -1,5 +1,5 @@
-//! What a configuration would do, for `mooring check`: a page for people. It
-//! shows no secret, no variable's value and no header's value.
+//! The page that `mooring check` prints: what a configuration would do. It shows no
+//! secret, and no value of an environment variable or header.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::sections::sticky::Sticky;
 use super::sections::transport::Transport;
 use super::{Config, Prefix};
 
-/// The page, lines ending in `\n`.
+/// The whole page; every line ends in `\n`.
 pub fn describe(config: &Config) -> String {
     let mut page = Page::default();
     overview(&mut page, config);
@@ -46,7 +46,7 @@ fn overview(page: &mut Page, config: &Config) {
     };
     page.row("session secret", secret);
     if let Some(bytes) = config.min_free_memory {
-        page.row("free memory", format!("new sessions go elsewhere with less than {bytes} bytes"));
+        page.row("free memory", format!("below {bytes} bytes, new sessions go to other nodes"));
     }
 }
 
@@ -72,14 +72,14 @@ fn strategy(sticky: &Sticky) -> String {
         "header" => format!(" {}", sticky.header_name),
         _ => String::new(),
     };
-    format!("{}{carrier}, kept for {affinity} of idleness{signed}", sticky.strategy)
+    format!("{}{carrier}, affinity ends after {affinity} without use{signed}", sticky.strategy)
 }
 
 fn access(config: &Config) -> String {
     let access = &config.access;
     let mut parts = vec![match access.bearer {
         Some(_) => "bearer key".to_owned(),
-        None => "open to everyone who reaches the port".to_owned(),
+        None => "open to every client that reaches the port".to_owned(),
     }];
     for (what, list) in [("hosts", &access.allowed_hosts), ("origins", &access.allowed_origins)] {
         if !list.is_empty() {
@@ -117,7 +117,7 @@ fn membership(page: &mut Page, node: &NodeMode) {
     page.row("heartbeat every", Millis(node.heartbeat_interval));
     let registers = match node.register_on_startup {
         true => "on startup",
-        false => "when told to: mooring join",
+        false => "only after mooring join",
     };
     page.row("registers", registers);
     if let Some(url) = &node.advertise_url {
@@ -236,7 +236,7 @@ impl Page {
     }
 }
 
-/// A duration in the largest unit that leaves no rest.
+/// A duration, shown as a whole number of the largest possible unit.
 struct Millis(Duration);
 
 impl Display for Millis {

@@ -3,13 +3,13 @@
 //! ```text
 //! source ─ text ─ document ─ tree ─ section, item ─ values ─ Config
 //!                                  └ known_keys ─┐
-//!                        finding: every mistake, ┴ each with its place and a way out
+//!                        finding: every mistake, ┴ with its place and what to do
 //! ```
 //!
-//! A reader takes a section, asks for its keys, and answers with a
-//! plain value; a mistake becomes a finding and the default takes its place, so
-//! that one start shows all of them. What a [`Config`] holds has been checked:
-//! nobody above checks it again. The file is hostile until then.
+//! A reader takes a section, reads its keys and returns a plain value. A mistake
+//! becomes a finding and the default takes its place, so that one start reports all
+//! mistakes. The file is untrusted; every value in a [`Config`] has been checked, and
+//! no other module checks it again.
 
 mod check;
 mod reader;
@@ -42,36 +42,36 @@ pub use sections::servers::{Isolation, OnLost, RequestOptions, Selection, Select
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::transport::{Remote, Transport};
 
-/// Everything that Mooring can be told, checked.
+/// Every setting of Mooring, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub listen: Listen,
-    /// Identity, keys and records live here. May not exist yet.
+    /// Folder for identity, keys and session records. May not exist yet.
     pub data_dir: PathBuf,
     pub mode: Mode,
     pub sticky: Sticky,
-    /// What coordinator and nodes show each other.
+    /// The secret that coordinator and nodes share.
     pub token: Option<Secret>,
     /// Seals session ids; generated into the data folder if absent.
     pub secret: Option<Secret>,
-    /// In file order, disabled and misconfigured ones too.
+    /// In file order, including disabled and misconfigured ones.
     pub servers: Vec<Server>,
     pub groups: Vec<Group>,
     pub names: Names,
     pub access: Access,
     pub limits: Limits,
-    /// With less free memory, in bytes, this process's host is given no new
-    /// sessions while another one has more. Absent: what suits the machine.
+    /// Bytes. With less free memory, this process gets no new sessions while another
+    /// node has room. `None`: a default derived from the machine's memory.
     pub min_free_memory: Option<u64>,
 }
 
-/// A configuration that can run.
+/// A configuration without errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     pub config: Config,
     /// In the order of the file.
     pub warnings: Vec<Finding>,
-    /// The file that was read: what to watch. `None` if there was none.
+    /// The file that was read; `None` if there was none.
     pub path: Option<PathBuf>,
 }
 
@@ -79,8 +79,7 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// All mistakes together, if there is one that would make Mooring do something
-/// else than the file says.
+/// All errors together, if the file cannot be read or a setting cannot be obeyed.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Report> {
     from_settings(reader::source::read(sources)?, sources)
 }
@@ -144,7 +143,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
 fn warn_of_no_file(sources: &Sources<'_>, notes: &Notes<'_>) {
     let here = sources.cwd.join(FILE_NAME);
     notes.warn_file(
-        format!("there is no settings file: looked for {}", here.display()),
-        "name one with --config or MCPHUB_SETTING_PATH; every default applies",
+        format!("no settings file at {}, so every default applies", here.display()),
+        "name the file with --config or MCPHUB_SETTING_PATH",
     );
 }

@@ -36,7 +36,6 @@ mod rescue;
 mod routing;
 mod scope;
 mod session;
-mod upstream_events;
 mod worker;
 
 pub use access::admit::for_management as admit_management;

@@ -1,6 +1,8 @@
-//! The nouns of the house: plain values without IO and without serde.
+//! The types of the domain: plain values without IO and without serde.
 //!
-//! Everything above speaks in these types, so a value that exists is valid.
+//! Their constructors check what they are given, so a value that exists is valid.
+
+#![warn(missing_docs)]
 
 mod name;
 mod scope;

@@ -1,4 +1,4 @@
-//! Names that come from outside: nodes, servers, groups.
+//! Names that are chosen outside of the gateway: nodes, servers, groups.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,13 +8,16 @@ const MAX_NAME: usize = 128;
 /// Longest node id, in bytes: it travels in cookies and headers.
 const MAX_NODE_ID: usize = 64;
 
-/// Why a text is not a name.
+/// Why a text is not a name, worded to follow the place of that text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
+    /// A name has at least one character.
     #[error("is empty")]
     Empty,
+    /// The text's length and the limit, both in bytes.
     #[error("is {0} bytes long, at most {1} are allowed")]
     TooLong(usize, usize),
+    /// The first character that this kind of name may not contain.
     #[error("has the character {0:?}, which is not allowed here")]
     Character(char),
 }
@@ -26,6 +29,8 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
+            /// Checks a text against the rules for this kind of name.
+            ///
             /// # Errors
             /// If the text is empty, too long or has a character that is not allowed.
             pub fn parse(text: &str) -> Result<Self, NameError> {
@@ -33,6 +38,7 @@ macro_rules! name {
                 Ok(Self(text.into()))
             }
 
+            /// The name as it was given: never empty, never normalised.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -79,18 +85,19 @@ name!(
 );
 
 impl NodeId {
-    /// The only process of a standalone gateway, in metrics and lists of instances.
+    /// The id of a standalone gateway in metrics and lists of instances.
     #[must_use]
     pub fn standalone() -> Self {
         Self("standalone".into())
     }
 
+    /// The id under which a coordinator runs servers itself; no node may take it.
     #[must_use]
     pub fn coordinator() -> Self {
         Self("coordinator".into())
     }
 
-    /// For a node that nobody has named.
+    /// `node-` and eight hexadecimal digits, for a node without an id in its configuration.
     #[must_use]
     pub fn numbered(number: u32) -> Self {
         Self(format!("node-{number:08x}").into())

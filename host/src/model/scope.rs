@@ -1,21 +1,22 @@
-//! What a URL exposes.
+//! The set of servers that a URL exposes.
 
 use std::fmt;
 
 use super::{GroupName, ServerName};
 
+/// The servers behind one URL. A session belongs to one scope for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `/mcp`: every server.
     All,
-    /// `/mcp/{group}`
+    /// `/mcp/{group}`: the servers that the configuration lists for the group.
     Group(GroupName),
-    /// `/mcp/{server}`
+    /// `/mcp/{server}`: one server, whose messages pass unchanged.
     Server(ServerName),
 }
 
 impl Scope {
-    /// A text that no other scope has: what a session id is sealed to.
+    /// A text that is unique to this scope; session ids are sealed to it.
     #[must_use]
     pub fn seal_text(&self) -> String {
         match self {

@@ -1,33 +1,39 @@
-//! What of a server the operator hides, or describes in other words.
+//! Which entries of a server the operator hides or describes differently.
 
 use std::collections::BTreeMap;
 
-/// Tools and prompts by name, resources and templates by URI.
+/// The operator's choices for one server. An entry without a choice is shown as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// By the name that the server gives the tool.
     pub tools: Choices,
+    /// By the name that the server gives the prompt.
     pub prompts: Choices,
+    /// By the URI of a resource, or the URI template of a resource template.
     pub resources: Choices,
 }
 
+/// Choices by name or URI.
 pub type Choices = BTreeMap<String, Choice>;
 
+/// What the operator decides about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// If false it is neither shown nor to be had.
+    /// If false, the entry is neither listed nor usable.
     pub enabled: bool,
-    /// Shown instead of the server's own.
+    /// Listed instead of the server's own description.
     pub description: Option<String>,
 }
 
 impl Selection {
+    /// Whether every entry is shown as it is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tools.is_empty() && self.prompts.is_empty() && self.resources.is_empty()
     }
 
-    /// Takes in what another file says of the same server: what either hides is
-    /// hidden, and of two descriptions the first counts.
+    /// Adds the choices of another file for the same server: an entry that either file
+    /// hides is hidden, and of two descriptions the first one counts.
     pub fn narrow(&mut self, other: &Self) {
         narrow(&mut self.tools, &other.tools);
         narrow(&mut self.prompts, &other.prompts);

@@ -1,4 +1,4 @@
-//! A session's identity and who owns it.
+//! A session's identity, its owner, and the times in its records.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,27 +9,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct SessionId(uuid::Uuid);
 
 impl SessionId {
+    /// A random id (UUID version 4), so unique without coordination.
     #[must_use]
     pub fn mint() -> Self {
         Self(uuid::Uuid::new_v4())
     }
 
+    /// The inverse of [`Self::as_bytes`].
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
 
+    /// The form inside a sealed session id.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
+    /// Reads a uuid in any of its common notations; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         uuid::Uuid::try_parse(text).ok().map(Self)
     }
 
-    /// What a log line shows: enough to tell sessions apart, not enough to be one.
+    /// Eight hexadecimal digits for log lines: enough to tell sessions apart, too few to
+    /// use one.
     #[must_use]
     pub fn short(&self) -> String {
         let [a, b, c, d, ..] = *self.as_bytes();
@@ -49,12 +54,13 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Who calls, as the edge authenticated it. Sessions belong to a principal.
+/// The client's identity as the edge authenticated it. A session belongs to one principal
+/// and opens for no other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal(Arc<str>);
 
 impl Principal {
-    /// Whoever calls where no credential is asked for.
+    /// The principal of every client where no credential is required.
     #[must_use]
     pub fn anonymous() -> Self {
         static ANONYMOUS: std::sync::LazyLock<Principal> =
@@ -62,38 +68,44 @@ impl Principal {
         ANONYMOUS.clone()
     }
 
+    /// The principal with this name; equal names are the same principal.
     #[must_use]
     pub fn named(name: &str) -> Self {
         Self(name.into())
     }
 
+    /// The name, which may contain any character.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Milliseconds since 1970 in UTC: the times of the management API.
+/// Milliseconds since 1970-01-01 in UTC, the unit of the management API's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// The system clock's time; 0 if that is before 1970.
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Later by `time`, or the latest time if that overflows.
     #[must_use]
     pub fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// Earlier by `time`, or 0 if that would be before 1970.
     #[must_use]
     pub fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The time that has passed since `earlier`; zero if `earlier` is the later one.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -110,8 +122,8 @@ impl UnixMillis {
     }
 }
 
-/// Days since 1970-01-01 to a date of the Gregorian calendar, by 400-year eras
-/// that begin on 1 March so that the leap day comes last.
+/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar, by
+/// 400-year eras that begin on 1 March so that the leap day comes last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

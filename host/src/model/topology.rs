@@ -1,82 +1,88 @@
-//! Who hosts what, as one immutable value.
+//! Which nodes run which servers, as one immutable value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{NodeId, Selection, ServerName};
 
+/// A node's condition, as the registry knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
+    /// Registered, with its heartbeats in time.
     Healthy,
-    /// Failed lately: used when nothing healthy is left.
+    /// Its last request failed: used if no healthy node is left.
     Suspect,
-    /// Finishes what it has, takes nothing new.
+    /// Keeps its sessions, gets no new ones.
     Draining,
-    /// No heartbeat within the timeout.
+    /// No heartbeat within `nodeTimeout`.
     Unhealthy,
     /// Known, but not (or no longer) registered.
     Inactive,
 }
 
 impl Health {
-    /// Whether a session that is bound here may go on here.
+    /// Whether a session that is bound to the node may go on there.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Healthy | Self::Suspect | Self::Draining)
     }
 
-    /// Whether a new binding may be made here.
+    /// Whether a session may be bound to the node anew.
     #[must_use]
     pub fn accepts(self) -> bool {
         matches!(self, Self::Healthy | Self::Suspect)
     }
 }
 
-/// Whether a node can take more sessions. It goes on with those it has.
+/// Whether a node can take more sessions. Those that it has go on in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Room {
+    /// Takes more sessions.
     #[default]
     Free,
-    /// As many processes as it may have.
+    /// Runs as many processes as it may.
     Full,
+    /// Has less free memory than it must keep.
     LowMemory,
 }
 
-/// Which nodes have said, since the start, what they hold.
+/// Which nodes have reported their sessions since this process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reports {
-    /// Of one node after the other, again and again.
+    /// The number of reports, which may be several of one node. It makes every report a change,
+    /// for requests that wait for one.
     pub count: u64,
-    /// Whether all that were known before the start have.
+    /// Whether no node that was known before the start still has to report.
     pub all: bool,
 }
 
-/// How the edge gets to a node.
+/// How the edge reaches a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// The host part of this very process.
+    /// The runner of this process.
     Local,
-    /// Base URL of another process, `http://10.0.0.7:3001`.
+    /// Another process, by its base URL: `http://10.0.0.7:3001`.
     Remote(Arc<str>),
 }
 
 /// One server on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
-    /// Relative, 1 to 1000.
+    /// Relative to the server's other replicas, 1 to 1000.
     pub weight: u32,
-    /// Which catalogue the node has for it; none before its first discovery.
+    /// Identifies the node's catalog of it; `None` before its first discovery.
     pub digest: Option<Arc<str>>,
-    /// Headers of the client that the operator lets through to it, in lower case.
+    /// Client headers that the operator passes through to it, in lower case.
     pub passthrough: Vec<Arc<str>>,
-    /// Whether a session ends when what the server held for it is lost.
+    /// Whether a session ends once its state at the server is lost; otherwise it goes on at a
+    /// new instance.
     pub ends_when_lost: bool,
-    /// What the node's file hides or describes, if anything.
+    /// The choices in the node's file, if it has any.
     pub selection: Option<Arc<Selection>>,
 }
 
 impl Replica {
-    /// One of which nothing but its weight is known.
+    /// A replica with a weight and nothing else: no catalog yet, no choices.
     #[must_use]
     pub fn of_weight(weight: u32) -> Self {
         Self {
@@ -89,69 +95,84 @@ impl Replica {
     }
 }
 
+/// A process that runs servers, as it was last reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
+    /// Unique in the cluster.
     pub id: NodeId,
+    /// For people; two nodes may have the same.
     pub name: Arc<str>,
+    /// The way to it from this process.
     pub reach: Reach,
+    /// Decides whether it keeps and gets sessions.
     pub health: Health,
-    /// As the node has reported it.
+    /// As the node last reported it; `Free` if it has not.
     pub room: Room,
+    /// From its configuration; empty if it names none.
     pub zone: Arc<str>,
+    /// Keys and values from its configuration, for the strategy.
     pub labels: Vec<(String, String)>,
+    /// The servers that it runs.
     pub servers: BTreeMap<ServerName, Replica>,
 }
 
-/// A snapshot of the cluster. A change makes a new one.
+/// A snapshot of the cluster. It never changes: each change makes a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
+    /// One more than that of the snapshot before; 0 before any node is known.
     pub generation: u64,
+    /// All known nodes, whatever their health.
     pub nodes: Vec<Arc<Node>>,
     selections: BTreeMap<ServerName, Arc<Selection>>,
 }
 
 impl Topology {
+    /// Generation 0, without nodes.
     #[must_use]
     pub fn empty() -> Self {
         Self::of(0, Vec::new())
     }
 
+    /// A snapshot of these nodes, with their choices merged for each server.
     #[must_use]
     pub fn of(generation: u64, nodes: Vec<Arc<Node>>) -> Self {
         let selections = selections(&nodes);
         Self { generation, nodes, selections }
     }
 
-    /// What the files of the server's nodes hide or describe, if anything. It is
-    /// the same for all of its replicas: which one a session gets is chance.
+    /// The choices of all nodes that run the server, if there are any. They apply to every
+    /// replica, so that what a client sees does not depend on its node.
     #[must_use]
     pub fn selection(&self, server: &ServerName) -> Option<&Arc<Selection>> {
         self.selections.get(server)
     }
 
+    /// The node with this id, whatever its health.
     #[must_use]
     pub fn node(&self, id: &NodeId) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.id == *id)
     }
 
-    /// All nodes that host the server, whatever their health.
+    /// All nodes that run the server, whatever their health.
     pub fn replicas<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = &'a Arc<Node>> {
         self.nodes.iter().filter(move |node| node.servers.contains_key(server))
     }
 
+    /// Whether any node runs the server, whatever its health.
     #[must_use]
     pub fn knows(&self, server: &ServerName) -> bool {
         self.replicas(server).next().is_some()
     }
 
-    /// Distinct server names, in order.
+    /// The names of all servers, each once, in order.
     #[must_use]
     pub fn servers(&self) -> std::collections::BTreeSet<&ServerName> {
         self.nodes.iter().flat_map(|node| node.servers.keys()).collect()
     }
 }
 
-/// This process's own file first: its descriptions count.
+/// Merges the choices of all nodes. Those of this process's file come first, so that its
+/// descriptions count.
 fn selections(nodes: &[Arc<Node>]) -> BTreeMap<ServerName, Arc<Selection>> {
     let mut selections: BTreeMap<ServerName, Arc<Selection>> = BTreeMap::new();
     let own = nodes.iter().filter(|node| node.reach == Reach::Local);

@@ -1,7 +1,7 @@
-//! One body type for both sides of every exchange.
+//! One body type for requests and responses, of clients and of upstreams.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -11,81 +11,89 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use crate::protocol::request_id::RequestId;
+use crate::sync::Locked;
 
 use super::exchange::Received;
 
+/// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a request body that is being sent on ended before its end.
+/// Why a request body broke off while it was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
+    /// It is longer than its limit.
     TooLarge,
+    /// The client's connection broke.
     ClientLeft,
 }
 
-/// Tells the sender of a chained body that the fault is the body's, not the
-/// receiver's, and which request has passed. Cloning gives a handle to the same cell.
+/// What the sender of a chained body can find out: whether the body failed, and not its
+/// receiver, and the id of the request that has passed. Clones share one cell.
 #[derive(Debug, Clone, Default)]
 pub struct Cut(Arc<Passed>);
 
 #[derive(Debug, Default)]
 struct Passed {
     why: OnceLock<Why>,
-    request: Mutex<RequestId>,
+    request: Locked<RequestId>,
 }
 
 impl Cut {
+    /// `None` if the body has not broken off.
     #[must_use]
     pub fn why(&self) -> Option<Why> {
         self.0.why.get().copied()
     }
 
-    /// The request's id, if it was in what has passed.
+    /// The request's id, if it was in the part that has passed.
     #[must_use]
     pub fn request_id(&self) -> Option<String> {
-        let request = self.0.request.lock().unwrap_or_else(PoisonError::into_inner);
+        let request = self.0.request.lock();
         request.get().map(str::to_owned)
     }
 
     fn set(&self, why: Why) {
-        // The first reason is the reason.
+        // The first reason counts.
         let _ = self.0.why.set(why);
     }
 
     fn passes(&self, piece: &[u8]) {
-        self.0.request.lock().unwrap_or_else(PoisonError::into_inner).read(piece);
+        self.0.request.lock().read(piece);
     }
 }
 
-/// What happens to what is still held when the body ends or is dropped: a
-/// permit goes back, a connection returns to its pool, a log line is written.
+/// Dropped when the body ends or is dropped: it returns a permit or a connection, or writes a
+/// log line.
 type Guard = Box<dyn Send + Sync>;
 
+/// A body, by where its bytes come from.
 #[derive(Default)]
 pub enum Body {
+    /// No bytes.
     #[default]
     Empty,
+    /// All bytes at once.
     Full(Bytes),
-    /// A connection's bytes as they come.
+    /// Bytes of a client's connection, as they arrive.
     Incoming(Incoming),
-    /// The same of a connection that this process has opened.
+    /// Bytes of a connection that this process has opened, as they arrive.
     Received(Box<Received>),
-    /// All of it, with what ends with it: most bodies on the data path are that, and
-    /// a box less each.
+    /// All bytes at once, with a guard. Most bodies on the data path are this, and save the box
+    /// of `Guarded`.
     Held(Bytes, Option<Guard>),
     /// Written by another task; ends when its sender is dropped.
     Channel(mpsc::Receiver<Bytes>),
-    /// Made piece by piece.
+    /// Pieces as the stream yields them.
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send + Sync>>),
-    /// The first piece of a body, and the rest.
+    /// The first piece, and the rest.
     Begun(Bytes, Box<Body>),
-    /// What was read of a body already, the rest, and how much may still come.
+    /// The part that was read already, the rest, and the bytes that may still follow.
     Chained(Bytes, Box<Body>, usize, Cut),
-    /// A body without an end of its own, what ends it, and whether that is a break.
+    /// A body, the future that ends it early, and whether that counts as an error.
     Until(Box<Body>, Pin<Box<dyn Future<Output = ()> + Send + Sync>>, bool),
-    /// Another body, and what is said at its end if it breaks off.
+    /// A body, and the bytes that end it if it breaks off.
     OrLastWords(Box<Body>, Bytes),
-    /// Another body, and what ends with it.
+    /// A body, and what is dropped when it ends.
     Guarded(Box<Body>, Option<Guard>),
 }
 
@@ -106,18 +114,17 @@ impl std::fmt::Debug for Body {
 }
 
 impl Body {
-    /// A body whose beginning was read already; it breaks off beyond `limit`
-    /// bytes in all.
+    /// A body whose beginning was read already. It breaks off after `limit` bytes in all.
     #[must_use]
     pub fn chained(head: Bytes, rest: Body, limit: usize, cut: Cut) -> Self {
         let left = limit.saturating_sub(head.len());
         Self::Chained(head, Box::new(rest), left, cut)
     }
 
-    /// Waits until its first piece is here. Most have no other: then it is full.
+    /// Waits for the first piece. Most bodies have no other: those become `Full`.
     ///
     /// # Errors
-    /// If it breaks off before.
+    /// If the body breaks off before.
     pub fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         if matches!(self, Self::Full(_) | Self::Begun(..)) {
             return Poll::Ready(Ok(()));
@@ -140,7 +147,7 @@ impl Body {
         Poll::Ready(Ok(()))
     }
 
-    /// What is known of it without waiting.
+    /// The bytes that are there without waiting.
     #[must_use]
     pub fn beginning(&self) -> &[u8] {
         match self {
@@ -149,32 +156,32 @@ impl Body {
         }
     }
 
-    /// The same body, which ends early when the future resolves.
+    /// The same body, which ends without an error when the future resolves.
     #[must_use]
     pub fn until(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         Self::Until(Box::new(self), Box::pin(end), false)
     }
 
-    /// The same body, which breaks off when the future resolves.
+    /// The same body, which ends with an error when the future resolves.
     #[must_use]
     pub fn broken_when(self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         Self::Until(Box::new(self), Box::pin(end), true)
     }
 
-    /// The same body; if it breaks off, it ends with these words instead.
+    /// The same body. If it breaks off, it ends with these bytes instead of an error.
     #[must_use]
     pub fn or_last_words(self, words: Bytes) -> Self {
         Self::OrLastWords(Box::new(self), words)
     }
 
-    /// Reads what is left, for whoever looks on.
+    /// Reads the rest and discards it, so that a [`Cut`] sees all of it.
     pub async fn read_out(mut self) {
         while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
         {
         }
     }
 
-    /// The same body, with something that ends when it ends.
+    /// The same body, with a guard that is dropped when the body ends or is dropped.
     #[must_use]
     pub fn with_guard(self, guard: impl Send + Sync + 'static) -> Self {
         match self {
@@ -321,11 +328,13 @@ impl http_body::Body for Body {
     }
 }
 
-/// A body that is longer than allowed, or broke off.
+/// Why a body could not be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum TooLong {
+    /// It is longer than the limit, in bytes.
     #[error("the body is larger than {0} bytes")]
     Limit(usize),
+    /// It ended with an error.
     #[error("the body broke off: {0}")]
     Broken(#[source] BodyError),
 }
@@ -333,7 +342,7 @@ pub enum TooLong {
 /// The whole body, if it is at most `limit` bytes.
 ///
 /// # Errors
-/// If it is longer, or the connection breaks.
+/// If it is longer, or breaks off.
 pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
     if body.size_hint().lower() > limit as u64 {
         return Err(TooLong::Limit(limit));
@@ -347,7 +356,7 @@ pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
         if size > limit {
             return Err(TooLong::Limit(limit));
         }
-        // Most messages come in one piece, which then is not copied.
+        // Most messages arrive in one piece, which is not copied.
         match (&mut first, &mut all) {
             (None, None) => first = Some(data),
             (_, Some(all)) => all.extend_from_slice(&data),

@@ -1,5 +1,5 @@
-//! One request and its response on a connection of its own: whoever waits for the
-//! response does the reading and writing, so that no other task has to wake.
+//! One request and its response on a connection that nothing else uses. The task that waits for
+//! the response also reads and writes, so that no other task has to wake up.
 
 use std::io::Write as _;
 use std::pin::Pin;
@@ -15,45 +15,49 @@ use super::body::{Body, BodyError};
 use super::idle::Home;
 use super::socket::Socket;
 
-/// Why no head came.
+/// Why no response head arrived.
 pub enum Lost {
-    /// Nothing of the request went out; with the body, unless the request has kept it.
+    /// No byte of the request went out. With the body, unless the request has kept it.
     Unsent(String, Option<Body>),
+    /// A part of the request may have gone out. Then the connection broke, the response was
+    /// malformed, or the request's body broke off.
     Broken(String),
 }
 
-/// A request that goes out.
+/// A request on its way, and the connection that it has for itself.
 pub struct Exchange {
     socket: Box<Socket>,
     method: Method,
     scan: Scan,
     sending: Sending,
-    /// Whether anything went out.
+    /// Whether a byte of the request may have gone out.
     is_begun: bool,
 }
 
 enum Sending {
-    /// What is left of the body.
+    /// The part of the body that is not with the socket yet.
     Body(Body, Rest),
-    /// All is with the socket.
+    /// All bytes are with the socket, not all are written.
     Last,
+    /// All bytes are written.
     Over,
-    /// The connection takes no more; there may be a response all the same. With the
-    /// body if nothing of it was taken.
+    /// The connection takes no more bytes; a response may arrive all the same. With the body
+    /// if none of it was taken.
     Refused(String, Option<Body>),
-    /// The body broke off.
+    /// The request's body broke off.
     BrokenOff(String),
 }
 
-/// What is still to be said of a body.
+/// How the rest of a body is framed.
 enum Rest {
+    /// Bytes still to be sent.
     Length(u64),
-    /// In chunks; whether one has gone out.
+    /// Chunks, and whether one was written already.
     Chunks(bool),
 }
 
 impl Exchange {
-    /// An exchange whose request is with the socket, but for what is left of its body.
+    /// An exchange whose request is with the socket, except for the rest of its body.
     pub fn begin(socket: Box<Socket>, method: Method, rest: Option<(Body, Framing)>) -> Self {
         let sending = match rest {
             None | Some((_, Framing::Nothing)) => Sending::Last,
@@ -63,7 +67,7 @@ impl Exchange {
         Self { socket, method, scan: Scan::default(), sending, is_begun: false }
     }
 
-    /// The head of the response.
+    /// Sends, and waits for the head of the response.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
         loop {
             self.send(cx);
@@ -90,7 +94,7 @@ impl Exchange {
         }
     }
 
-    /// Sends what can be sent now.
+    /// Sends as much as the connection takes now.
     fn send(&mut self, cx: &mut Context<'_>) {
         if let Sending::Body(..) | Sending::Last = self.sending
             && let Poll::Ready(sent) = self.poll_send(cx)
@@ -127,7 +131,7 @@ impl Exchange {
                     let (after, is_end) = (left.checked_sub(length), piece.is_none());
                     *left = match after {
                         Some(after) if after == 0 || !is_end => after,
-                        _ => return Poll::Ready(Err(broken(&"it has not the announced length"))),
+                        _ => return Poll::Ready(Err(broken(&"the body has the wrong length"))),
                     };
                 }
                 Rest::Chunks(any) => {
@@ -148,10 +152,10 @@ impl Exchange {
     }
 }
 
-/// The body of a response, as it comes. Its connection goes back to the pool with
-/// the last of it.
+/// The body of a response, as it arrives. With its last byte the connection goes back to the
+/// pool.
 pub struct Received {
-    /// None when it is over.
+    /// `None` once the body has ended.
     exchange: Option<Exchange>,
     decoder: Decoder,
     keeps: bool,
@@ -159,7 +163,7 @@ pub struct Received {
 }
 
 impl Received {
-    /// What comes after the head. What is here as a whole needs no connection.
+    /// The body after a head. One that has arrived as a whole gives its connection back at once.
     pub fn body(exchange: Exchange, decoder: Decoder, keeps: bool, home: Home) -> Body {
         let mut received = Self { exchange: Some(exchange), decoder, keeps, home };
         if received.decoder.is_over() {
@@ -178,6 +182,7 @@ impl Received {
         Body::Received(Box::new(received))
     }
 
+    /// The next piece. A connection that fails is dropped, not given back.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         let ended = loop {
@@ -207,17 +212,19 @@ impl Received {
         };
         match ended {
             Ok(()) => self.end(),
-            // What is left of the connection is of no use.
+            // The connection is unusable.
             Err(_) => self.exchange = None,
         }
         Poll::Ready(ended.err().map(Err))
     }
 
+    /// Whether the body has ended, with an error or without.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.exchange.is_none()
     }
 
+    /// Exact for a body with a length, as for one that has ended.
     #[must_use]
     pub fn size_hint(&self) -> SizeHint {
         match (&self.exchange, &self.decoder) {
@@ -227,7 +234,7 @@ impl Received {
         }
     }
 
-    /// Whether all of the body has come, which nobody wants.
+    /// Whether the rest of an unwanted body is here; reads once at most.
     fn is_drained(&mut self) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let mut cx = Context::from_waker(Waker::noop());
@@ -246,7 +253,7 @@ impl Received {
         }
     }
 
-    /// A connection on which nothing is left to read or to send serves again.
+    /// Gives the connection back, if nothing is left to read or to send on it.
     fn end(&mut self) {
         if let Some(Exchange { socket, sending: Sending::Over, .. }) = self.exchange.take()
             && self.keeps
@@ -258,8 +265,8 @@ impl Received {
 }
 
 impl Drop for Received {
-    /// Many look at the head alone: where the rest has come along, the connection
-    /// serves again.
+    /// Many callers read the head alone. If the rest has arrived with it, the connection can
+    /// be used again.
     fn drop(&mut self) {
         if self.is_drained() {
             self.end();

@@ -1,75 +1,81 @@
-//! Connections at rest: kept for the next request to the same target, closed before their
-//! server would close them.
+//! Idle connections: kept for the next request to the same target, and closed before their server
+//! would close them.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::sync::Locked;
+
 use super::socket::Socket;
 use super::target::{OwnHash, Target};
 
-/// How often it is looked for them: the pool's clock, which calls need not read.
+/// How often idle connections are checked. The count of sweeps is the pool's clock, so that
+/// calls need not read the time.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A connection rests for less than 4 s, which is shorter than the idle timeouts of
-/// common servers: Node's is 5 s.
+/// How long a connection rests at most: with the sweep's second less than 4 s, which is below the
+/// idle timeouts of common servers (Node's is 5 s).
 pub const USUAL_REST: Duration = Duration::from_secs(3);
 
-/// Idle connections kept for one target, by worker.
+/// The most idle connections to one target in one worker's pool; further ones are closed.
 const MAX_IDLE_CONNECTIONS: usize = 256;
 
 struct Idle {
     socket: Box<Socket>,
+    /// The count of sweeps when it came.
     since: u32,
 }
 
 #[derive(Default)]
 struct Resting {
     idle: HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>,
-    /// Whether a task closes those that nobody takes again.
+    /// Whether a task is there that closes those that rest for too long.
     is_swept: bool,
+    /// Sweeps so far.
     sweeps: u32,
-    /// The longest rest.
+    /// The longest rest, in sweeps.
     max_sweeps: u32,
 }
 
-/// The connections at rest of one pool.
-pub struct IdleConnections(Mutex<Resting>);
+/// The idle connections of one pool.
+pub struct IdleConnections(Locked<Resting>);
 
 impl IdleConnections {
-    /// Connections rest so long at most, in whole seconds.
+    /// `longest` is how long a connection may rest; fractions of a second are dropped.
     #[must_use]
     pub fn new(longest: Duration) -> Self {
         let max_sweeps = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
-        Self(Mutex::new(Resting { max_sweeps, ..Resting::default() }))
+        Self(Locked::new(Resting { max_sweeps, ..Resting::default() }))
     }
 
-    /// How many connections rest.
+    /// The number of idle connections.
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.lock().idle.values().map(Vec::len).sum()
     }
 
-    /// Whether any of them is still open at the other side, as far as is known here.
+    /// Whether any of them is still open, as far as this side knows.
     #[cfg(test)]
     pub fn has_open(&self) -> bool {
         let mut resting = self.lock();
         resting.idle.values_mut().flatten().any(|idle| idle.socket.is_at_rest())
     }
 
+    /// Whether a task sweeps them.
     #[cfg(test)]
     pub fn is_swept(&self) -> bool {
         self.lock().is_swept
     }
 
     fn lock(&self) -> MutexGuard<'_, Resting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
-    /// The connection that was used last.
+    /// The connection to the target that was used last.
     pub fn pop(&self, target: &Target) -> Option<Box<Socket>> {
         self.lock().idle.get_mut(target)?.pop().map(|idle| idle.socket)
     }
@@ -96,8 +102,8 @@ impl IdleConnections {
     }
 }
 
-/// Closes connections that rest for too long, until there are none: nobody else
-/// reads from one that rests, and would see that its server has closed it.
+/// Closes connections that rest for too long, until none are left. Nothing else reads from an
+/// idle connection, so nothing else would see that its server has closed it.
 async fn sweep(mut sweeping: Sweeping) {
     loop {
         tokio::time::sleep(SWEEP).await;
@@ -113,17 +119,17 @@ async fn sweep(mut sweeping: Sweeping) {
         });
         if idle.is_empty() {
             resting.is_swept = false;
-            // From here on another task may sweep.
+            // From here on, another task may sweep.
             sweeping.0 = None;
             return;
         }
         drop(resting);
-        // Closing is a system call: not under the lock.
+        // Closing is a system call, so not under the lock.
         drop(closed);
     }
 }
 
-/// Says so if the task ends with its runtime.
+/// Marks the pool as not swept if the task ends with its runtime.
 struct Sweeping(Option<Weak<IdleConnections>>);
 
 impl Drop for Sweeping {
@@ -134,13 +140,16 @@ impl Drop for Sweeping {
     }
 }
 
-/// Where a connection belongs.
+/// Where a connection goes back to after its exchange.
 pub struct Home {
+    /// The pool that it came from.
     pub idle: Arc<IdleConnections>,
+    /// The target that it is connected to.
     pub target: Target,
 }
 
 impl Home {
+    /// Puts a connection to rest on which nothing is left to read or to write.
     pub fn take_back(&self, socket: Box<Socket>) {
         self.idle.put(&self.target, socket);
     }

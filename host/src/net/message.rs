@@ -1,4 +1,4 @@
-//! What goes out on a connection.
+//! Requests as they go out on a connection.
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -10,9 +10,11 @@ use super::body::Body;
 use super::socket::Socket;
 use super::target::Target;
 
-/// A request, or one whose head was written before.
+/// A request, with or without its head already written.
 pub enum Message {
+    /// Its URI is path and query only.
     Request(Box<Request<Body>>),
+    /// Its head is the same as that of many other requests.
     Written(Written),
 }
 
@@ -29,6 +31,7 @@ impl From<Written> for Message {
 }
 
 impl Message {
+    /// Decides how the response is framed.
     #[must_use]
     pub fn method(&self) -> &Method {
         match self {
@@ -37,8 +40,9 @@ impl Message {
         }
     }
 
-    /// Writes the head, and the body if that is whole; gives what is left of the body. One that
-    /// is whole stays here too: as long as nothing went out, the message may go elsewhere.
+    /// Writes the head, and the body if all of it is here; returns a body that is still to come.
+    /// One that is here is kept too: until a byte goes out, the message may take another
+    /// connection.
     pub fn write(&mut self, socket: &mut Socket) -> Option<(Body, Framing)> {
         let request = match self {
             Self::Request(request) => request,
@@ -65,7 +69,7 @@ impl Message {
         }
     }
 
-    /// Adds the header that every request needs.
+    /// Adds the `Host` header, which every request needs, if there is none.
     pub fn name_host(&mut self, target: &Target) {
         if let Self::Request(request) = self
             && !request.headers().contains_key(header::HOST)
@@ -75,19 +79,21 @@ impl Message {
     }
 }
 
-/// A POST that differs from the one before in its body alone: a session's calls do.
+/// A POST whose head is shared: the calls of a session differ in their bodies alone.
 #[derive(Debug, Clone)]
 pub struct Written {
+    /// Everything except the length of the body.
     pub head: WrittenHead,
+    /// All of the body.
     pub body: Bytes,
 }
 
-/// The head of a POST but for the length of its body. Cloning is cheap.
+/// The head of a POST without the length of its body. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct WrittenHead(Bytes);
 
 impl WrittenHead {
-    /// Of a request that names its host.
+    /// The head of this request, which must have a `Host` header.
     #[must_use]
     pub fn of(request: &Request<()>) -> Self {
         let mut head = Vec::new();
@@ -95,13 +101,15 @@ impl WrittenHead {
         Self(head.into())
     }
 
+    /// Request line and headers, as they are sent.
     #[must_use]
     pub fn lines(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// RFC 9110 §8.6: a method that has a use for a body says that there is none.
+/// How a body is framed. A method that usually has a body announces an empty one too (RFC 9110
+/// §8.6).
 fn framing(method: &Method, body: &Body) -> Framing {
     let takes_one = !matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
     match body.size_hint().exact() {

@@ -1,10 +1,11 @@
-//! Outgoing HTTP/1.1: a pool of connections for each worker, one exchange at a time on each,
-//! and bodies that are read as they come.
+//! Outgoing HTTP/1.1: a pool of connections for each worker, one exchange at a time on each
+//! connection, and bodies that are read as they arrive.
 //!
-//! An exchange is read and written by the one who waits for it: no task, no channel, no second
-//! wake. Requests of which surely nothing went out come back as [`Failure::NotSent`].
+//! The task that waits for an exchange also reads and writes it: no second task, no channel, no
+//! second wake-up. A request of which certainly no byte went out fails as [`Failure::NotSent`].
 
 mod body;
+mod events;
 mod exchange;
 mod idle;
 mod message;
@@ -17,6 +18,7 @@ mod target;
 mod tls;
 
 pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
+pub use events::{EventReader, Read, is_event_stream};
 pub use message::{Message, Written, WrittenHead};
 pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};

@@ -1,4 +1,4 @@
-//! For tests: a peer that answers as a test says, byte by byte.
+//! For tests: a server that answers with the bytes that a test gives it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl Peer {
         Self { target, listener }
     }
 
-    /// Answers each connection's requests with these, and closes it after the last.
-    /// Gives the requests and the number of connections.
+    /// Answers the requests of each connection in order, and closes it after its last answer.
+    /// The receiver gets `connection` for each connection, and the text of each request.
     pub fn answering(self, answers: Vec<Vec<&'static [u8]>>) -> (Target, mpsc::Receiver<String>) {
         let (seen, requests) = mpsc::channel(100);
         let (target, listener) = (self.target, self.listener);
@@ -71,7 +71,7 @@ pub fn at(address: SocketAddr) -> Target {
     Target::of(&format!("http://{address}/").parse().unwrap()).unwrap()
 }
 
-/// Head and body, for a body with a length. None at the end.
+/// Head and body of a request whose body has a length or is empty. `None` at the end.
 pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut text = String::new();
     while !text.ends_with("\r\n\r\n") {

@@ -1,6 +1,6 @@
 //! Percent-encoding of one segment of a URL (RFC 3986, section 2.1).
 
-/// Everything but RFC 3986's unreserved characters as `%XX`.
+/// Encodes every byte that is not one of RFC 3986's unreserved characters as `%XX`.
 #[must_use]
 pub fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -14,8 +14,8 @@ pub fn percent_encoded(text: &str) -> String {
     out
 }
 
-/// None if a `%` is not followed by two hexadecimal digits or the bytes are not
-/// UTF-8.
+/// The inverse of [`percent_encoded`]. `None` if a `%` is not followed by two hexadecimal digits,
+/// or the bytes are not UTF-8.
 #[must_use]
 pub fn percent_decoded(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());

@@ -1,9 +1,8 @@
 //! Outgoing HTTP connections: a pool for one worker.
 //!
-//! A connection lies in the pool of the worker that opened it, so an exchange
-//! wakes no other thread. It goes back when its response has ended, and is taken
-//! again last-in-first-out. A request that was surely not sent comes back as
-//! [`Failure::NotSent`].
+//! A connection stays in the pool of the worker that opened it, so an exchange wakes no other
+//! thread. It goes back when its response has ended, and the one that was used last is taken
+//! first. A request that was certainly not sent fails as [`Failure::NotSent`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,15 +24,16 @@ use super::target::Target;
 /// Why an exchange gave no response head.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
-    /// Surely nothing of the request went out.
+    /// Certainly no byte of the request went out.
     #[error("{0}")]
     NotSent(String),
-    /// The request, or a part of it, went out; then the connection broke.
+    /// The request or a part of it may have gone out. Then the connection broke, the response
+    /// was malformed, or the request's body broke off.
     #[error("{0}")]
     Broken(String),
 }
 
-/// Cloning gives a handle to the same pool.
+/// A worker's connections. Clones share one pool.
 #[derive(Clone)]
 pub struct Pool {
     idle: Arc<IdleConnections>,
@@ -41,24 +41,25 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `tls` says which authorities `https` targets are checked against.
+    /// `tls` holds the authorities against which `https` targets are checked.
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
         let idle = Arc::new(IdleConnections::new(USUAL_REST));
         Self { idle, tls: TlsConnector::from(tls) }
     }
 
-    /// A pool of its own whose connections rest so long, in whole seconds: for a
-    /// server that is known to be patient.
+    /// A separate pool whose connections rest for at most `longest`, in whole seconds: for a
+    /// server that is known to keep idle connections longer.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
         Self { idle: Arc::new(IdleConnections::new(longest)), tls: self.tls.clone() }
     }
 
-    /// Sends the message; a request's URI is path and query only.
+    /// Sends the message, on another connection if one that rested turns out to be closed. A
+    /// request's URI is path and query only.
     ///
     /// # Errors
-    /// [`Failure`] if no response head came.
+    /// [`Failure`] if no response head arrived.
     pub fn send<'a, M: Into<Message>>(
         &'a self,
         target: &'a Target,
@@ -76,15 +77,14 @@ impl Pool {
         }
     }
 
-    /// A connection for one request: one that is there, or a new one. Nothing is
-    /// sent yet.
+    /// A connection for one request: an idle one, or a new one. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Failure::NotSent`] if there is no way to the target.
+    /// [`Failure::NotSent`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
         let (socket, is_new) = match self.take(target) {
             Some(socket) => (socket, false),
-            // Rare and large (TLS): boxed, so that every exchange's future stays small.
+            // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
                 let connecting = Box::pin(Socket::connect(target, &self.tls));
                 (Box::new(connecting.await.map_err(Failure::NotSent)?), true)
@@ -94,7 +94,7 @@ impl Pool {
         Ok(Connection { socket, home, is_new })
     }
 
-    /// How many connections rest.
+    /// The number of idle connections.
     #[cfg(test)]
     pub(super) fn resting(&self) -> usize {
         self.idle.count()
@@ -110,7 +110,7 @@ impl Pool {
     }
 }
 
-/// A connection that waits for its next request.
+/// A connection that is ready for a request, taken out of its pool.
 pub struct Connection {
     socket: Box<Socket>,
     home: Home,
@@ -119,15 +119,16 @@ pub struct Connection {
 
 /// Why a connection gave no response head.
 pub enum Unanswered {
-    /// It was closed since its last request; this one, of which nothing went out,
-    /// is for another connection.
+    /// It was closed since its last request. No byte of this one went out: it may take another
+    /// connection.
     Stale(Message),
+    /// The exchange failed; the [`Failure`] says whether the request may have run.
     Failed(Failure),
 }
 
 impl Connection {
-    /// Sends the message, as soon as the head of its response is waited for.
-    /// Dropping that gives the exchange up.
+    /// Sends the message once the returned future is polled. Dropping the future ends the
+    /// exchange and closes the connection.
     #[must_use]
     pub fn send(self, mut message: Message) -> Sending {
         let Self { mut socket, home, is_new } = self;
@@ -139,14 +140,14 @@ impl Connection {
     }
 }
 
-/// The wait for a response's head. A future by hand: calls keep it in place, and one
-/// that takes long takes it along.
+/// Waits for the head of a response. Written by hand, so that callers can name it, store it,
+/// and move it.
 pub struct Sending(Option<Sent>);
 
 struct Sent {
     exchange: Exchange,
     home: Home,
-    /// What may go to another connection if this one takes nothing of it.
+    /// The message for another connection, if this one takes no byte of it.
     unsent: Option<Message>,
 }
 
@@ -154,7 +155,7 @@ impl Future for Sending {
     type Output = Result<Response<Body>, Unanswered>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let over = || Unanswered::Failed(Failure::Broken("it is over".to_owned()));
+        let over = || Unanswered::Failed(Failure::Broken("the exchange is over".to_owned()));
         let Some(sent) = &mut self.0 else { return Poll::Ready(Err(over())) };
         let came = ready!(sent.exchange.poll_head(cx));
         let Some(Sent { exchange, home, unsent }) = self.0.take() else {

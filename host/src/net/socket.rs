@@ -1,4 +1,4 @@
-//! One connection to a target, and what was read of it and not yet used.
+//! One connection to a target, with the bytes that were read and not yet used.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,14 +15,14 @@ use tokio_rustls::client::TlsStream;
 
 use super::target::Target;
 
-/// A connection that is not up by then is refused; nodes are near.
+/// How long connecting may take, TLS included. Nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Most responses fit: the room that a connection at rest keeps.
+/// Bytes of the read buffer that an idle connection keeps: most responses fit.
 const READ_ROOM: usize = 4 * 1024;
-/// The room for one read of a long body.
+/// The most bytes that one read of a long body asks for.
 const MAX_READ_ROOM: usize = 64 * 1024;
-/// Up to here a body is copied behind its head, which costs the kernel less than
-/// two pieces.
+/// The largest head and body, in bytes, that are copied together: the kernel takes one piece at
+/// less cost than two.
 const SMALL: usize = 2 * 1024;
 
 enum Wire {
@@ -30,18 +30,22 @@ enum Wire {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A connection with its buffers.
 pub struct Socket {
     wire: Wire,
+    /// Bytes that were read and not yet used.
     pub read: BytesMut,
-    /// How much to make room for before the next read.
+    /// Bytes to reserve before the next read.
     room: usize,
-    /// To be written: first these, then those.
+    /// To be written, from `written` on and before `data`.
     head: Vec<u8>,
     written: usize,
     data: Bytes,
 }
 
 impl Socket {
+    /// Connects, and checks the certificate of an `https` target.
+    ///
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
@@ -54,17 +58,16 @@ impl Socket {
         }
     }
 
-    /// Whether it can take a request: the other side has neither closed it nor said
-    /// anything unasked.
+    /// Whether it can take a request: the other side has neither closed it nor sent anything.
     pub fn is_at_rest(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        // Whatever else this task has read before.
+        // Without tokio's budget for this task: once that is used up, every read is pending.
         let looking = tokio::task::coop::unconstrained(poll_fn(|cx| self.poll_read(cx)));
         let is_silent = pin!(looking).poll(&mut cx).is_pending();
         is_silent && self.read.is_empty()
     }
 
-    /// Reads what is there: false if the other side has closed.
+    /// Reads what has arrived into [`Self::read`]; false if the other side has closed.
     ///
     /// # Errors
     /// If the connection breaks.
@@ -76,12 +79,13 @@ impl Socket {
         Poll::Ready(Ok(count > 0))
     }
 
-    /// Where to put what goes before data. Nothing may be left to write.
+    /// The buffer for bytes that go out before those of [`Self::write`]. Nothing may be left to
+    /// write.
     pub fn head_mut(&mut self) -> &mut Vec<u8> {
         &mut self.head
     }
 
-    /// Behind what [`Self::head_mut`] has.
+    /// Appends bytes after those of [`Self::head_mut`].
     pub fn write(&mut self, data: Bytes) {
         if self.head.len() + data.len() <= SMALL {
             self.head.extend_from_slice(&data);
@@ -90,18 +94,18 @@ impl Socket {
         }
     }
 
-    /// Whether all was written.
+    /// Whether nothing is left to write.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.head.is_empty() && self.data.is_empty()
     }
 
-    /// Writes what is left, and says in `any` if some of it may have gone out.
+    /// Writes the rest, and sets `any` once a byte of it may have gone out.
     ///
     /// # Errors
     /// If the connection breaks.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, any: &mut bool) -> Poll<io::Result<()>> {
-        // One write of TLS is several of TCP, of which the last may fail.
+        // One write of TLS is several of TCP: an earlier one may succeed and the last one fail.
         *any |= matches!(self.wire, Wire::Tls(_)) && !self.is_written();
         let mut wire = Pin::new(&mut self.wire);
         while !(self.head.is_empty() && self.data.is_empty()) {
@@ -122,7 +126,7 @@ impl Socket {
             self.written += of_head;
             self.data.advance(count - of_head);
             if self.data.is_empty() {
-                // An empty rest holds on to all of it.
+                // An empty slice would keep the whole buffer.
                 self.data = Bytes::new();
             }
             if self.written == self.head.len() {
@@ -133,7 +137,7 @@ impl Socket {
         wire.poll_flush(cx)
     }
 
-    /// Gives back the room that only a large message takes.
+    /// Frees the buffers that only a large message needs.
     pub fn rest(&mut self) {
         self.room = READ_ROOM;
         self.head.shrink_to(2 * SMALL);
@@ -144,12 +148,12 @@ impl Socket {
 }
 
 impl Drop for Socket {
-    /// RFC 9112 §9.8: a client says that it closes.
+    /// Sends TLS's closure alert first, as a client must (RFC 9112 §9.8).
     fn drop(&mut self) {
         if self.is_written()
             && let Wire::Tls(stream) = &mut self.wire
         {
-            // It is small; where there is no room for it, nobody reads.
+            // Small: if the socket has no room for it, the other side does not read anyway.
             let mut cx = Context::from_waker(Waker::noop());
             let _ = Pin::new(stream).poll_shutdown(&mut cx);
         }

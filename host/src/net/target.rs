@@ -1,14 +1,14 @@
-//! Where a request goes: scheme, host and port.
+//! The target of a request: scheme, host and port.
 
 use std::hash::{BuildHasher as _, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
 use http::{HeaderValue, Uri};
 
-/// Nobody outside can choose targets that collide.
+/// Random for each process, so that targets cannot be chosen to collide.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Where to connect: parsed once, used as the pool's key.
+/// Where to connect, parsed once; the key of the pool. Cloning is cheap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target(Arc<Address>);
 
@@ -28,7 +28,7 @@ impl std::hash::Hash for Target {
     }
 }
 
-/// Of keys that bring their own hash: connections are looked up twice a call.
+/// Hashes keys that carry their hash, since connections are looked up twice a call.
 #[derive(Default)]
 pub struct OwnHash(u64);
 
@@ -49,7 +49,7 @@ impl Hasher for OwnHash {
 }
 
 impl Target {
-    /// None without an `http` or `https` scheme and a host.
+    /// `None` unless the URI has an `http` or `https` scheme and a host.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
         let tls = match uri.scheme_str()? {
@@ -66,30 +66,32 @@ impl Target {
         Some(Self(Arc::new(Address { tls, host, port, host_header, hash })))
     }
 
-    /// What requests to it carry as `Host`.
+    /// The `Host` header of requests to it.
     #[must_use]
     pub fn host_header(&self) -> &HeaderValue {
         &self.0.host_header
     }
 
+    /// Whether the scheme is `https`.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.0.tls
     }
 
-    /// A name or an address, without brackets.
+    /// A name or an address, an IPv6 one without brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.0.host
     }
 
+    /// The port in the URI, or that of the scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.port
     }
 }
 
-/// As a `Host` header names it: without the scheme's own port.
+/// The value of the `Host` header, which omits the scheme's default port.
 fn authority(tls: bool, host: &str, port: u16) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     match (tls, port) {

@@ -1,16 +1,16 @@
-//! TLS towards upstreams: which certificate authorities are believed.
+//! TLS towards upstreams and nodes: which certificate authorities are trusted.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
-/// The certificate authorities of this machine, for `https` targets.
+/// A client configuration that trusts the certificate authorities of this machine.
 ///
 /// # Errors
 /// If the TLS provider is unusable.
 pub fn client_config() -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
-    // A machine without authorities can still use http.
+    // A machine without usable authorities can still use http.
     for certificate in rustls_native_certs::load_native_certs().certs {
         let _ = roots.add(certificate);
     }

@@ -1,5 +1,5 @@
-//! What one server offers, as one immutable value: its `InitializeResult` and
-//! all pages of its four lists, item by item and byte for byte.
+//! What one server offers, as one value: its `InitializeResult` and all pages of its four lists,
+//! entry by entry and byte for byte.
 
 use std::sync::Arc;
 
@@ -10,22 +10,28 @@ use sha2::{Digest, Sha256};
 
 use super::methods::List;
 
+/// What a server offers to clients with one set of capabilities. As JSON it passes the seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Catalog {
-    /// The `InitializeResult`.
+    /// The server's `InitializeResult`.
     pub initialize: Box<RawValue>,
+    /// Entries of `tools/list`, in the server's order, as the three below.
     #[serde(default)]
     pub tools: Vec<Box<RawValue>>,
+    /// Entries of `prompts/list`.
     #[serde(default)]
     pub prompts: Vec<Box<RawValue>>,
+    /// Entries of `resources/list`.
     #[serde(default)]
     pub resources: Vec<Box<RawValue>>,
+    /// Entries of `resources/templates/list`.
     #[serde(default)]
     pub templates: Vec<Box<RawValue>>,
 }
 
 impl Catalog {
+    /// A catalog whose lists are empty.
     #[must_use]
     pub fn new(initialize: Box<RawValue>) -> Self {
         Self {
@@ -37,6 +43,7 @@ impl Catalog {
         }
     }
 
+    /// The entries of one list, all pages together.
     #[must_use]
     pub fn items(&self, list: List) -> &[Box<RawValue>] {
         match list {
@@ -47,6 +54,7 @@ impl Catalog {
         }
     }
 
+    /// The entries of one list, to add those of a further page.
     pub fn items_mut(&mut self, list: List) -> &mut Vec<Box<RawValue>> {
         match list {
             List::Tools => &mut self.tools,
@@ -56,13 +64,13 @@ impl Catalog {
         }
     }
 
-    /// Equal catalogues have equal digests.
+    /// 16 hexadecimal digits, the same for equal catalogs.
     #[must_use]
     pub fn digest(&self) -> String {
         short(Sha256::digest(self.to_json()).into())
     }
 
-    /// The same of the lists alone.
+    /// Like [`Self::digest`], of the lists alone: the `InitializeResult` does not matter.
     #[must_use]
     pub fn lists_digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -76,14 +84,17 @@ impl Catalog {
         short(hash.finalize().into())
     }
 
+    /// The form that [`Self::from_json`] reads.
     #[must_use]
     pub fn to_json(&self) -> Bytes {
         // Raw values and vectors of them always serialise.
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
+    /// Reads a catalog; a list that is absent is empty.
+    ///
     /// # Errors
-    /// If the bytes are not a catalogue.
+    /// If the bytes are not a catalog.
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
@@ -93,10 +104,13 @@ fn short(hash: [u8; 32]) -> String {
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A finished discovery.
+/// A catalog that was read from its server, with what is computed from it once.
 #[derive(Debug)]
 pub struct Discovered {
+    /// As read from the server.
     pub catalog: Catalog,
+    /// The catalog as [`Catalog::to_json`] writes it.
     pub json: Bytes,
+    /// The catalog's digest; for lists that one session has read, that of the lists alone.
     pub digest: Arc<str>,
 }

@@ -1,51 +1,63 @@
-//! HTTP headers of MCP and of the seam.
+//! HTTP headers of MCP, and of the seam between edge and runner.
 
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+/// The session's sealed id (2025-11-25, basic/transports, "Session Management").
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The negotiated revision, on every request after `initialize` (2025-11-25,
+/// basic/transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// The last event that a client has received of a stream which it resumes (2025-11-25,
+/// basic/transports, "Resumability and Redelivery").
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// On the remote seam only; dropped from every client request.
+/// Headers between two processes of a cluster, removed from every client request.
 pub mod seam {
     use http::header::HeaderName;
 
-    /// The session's uuid.
+    /// The session's uuid, hyphenated.
     pub const SESSION: HeaderName = HeaderName::from_static("mooring-session");
+    /// The principal's name, percent-encoded.
     pub const PRINCIPAL: HeaderName = HeaderName::from_static("mooring-principal");
-    /// An explicit open; who sends `notifications/initialized`: `client` or `host`.
+    /// Marks an explicit open, and says which side sends `notifications/initialized`:
+    /// `client`, or `host` for the runner.
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
-    /// What became of the request: see `seam::Outcome`.
+    /// What became of a request without an answer: see `seam::Outcome`.
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
-    /// Whether an open has started something: see `seam::Start`.
+    /// Whether the session was open before an open: see `seam::Start`.
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::Note`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// The prefix of every header here; no client header with it passes the edge.
     pub const PREFIX: &str = "mooring-";
-    /// In front of the name of a client's header that the operator lets through.
+    /// Precedes the name of a client header that the operator passes through.
     pub const CLIENT_PREFIX: &str = "mooring-client-";
 }
 
+/// Content type of one message, or of a batch.
 pub const JSON: &str = "application/json";
+/// Content type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// For `Retry-After`: rounded up, since too early is refused again.
+/// A `Retry-After` value in whole seconds, at least 1. Rounded up, since a client that comes
+/// back too early is refused again.
 #[must_use]
 pub fn whole_seconds(duration: Duration) -> HeaderValue {
     let started = u64::from(duration.subsec_nanos() > 0);
     HeaderValue::from(duration.as_secs().saturating_add(started).max(1))
 }
 
-/// What `Retry-After` says, if it is a number of seconds.
+/// The time in `Retry-After`; `None` if it is absent or not a number of seconds, but a date
+/// (RFC 9110 §10.2.3).
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// Takes away the seam's headers: a client that sends them is guessing.
+/// Removes every header of the seam, so that a client cannot forge one.
 pub fn strip_internal(headers: &mut HeaderMap) {
     let ours: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(seam::PREFIX)).cloned().collect();
@@ -54,7 +66,8 @@ pub fn strip_internal(headers: &mut HeaderMap) {
     }
 }
 
-/// The same behind the gate: what the edge has let through of the client's stays.
+/// Removes the headers of the seam, except the client headers that the edge passed through.
+/// For requests that a node has accepted from its coordinator.
 pub fn strip_all_but_clients(headers: &mut HeaderMap) {
     let ours: Vec<HeaderName> = headers
         .keys()
@@ -69,7 +82,8 @@ pub fn strip_all_but_clients(headers: &mut HeaderMap) {
     }
 }
 
-/// A client's header that the operator lets through, under the seam's name.
+/// Copies a client header that the operator passes through to the seam, under its prefixed
+/// name. Of several values only the first one is copied.
 pub fn let_through(name: &HeaderName, client: &HeaderMap, seam: &mut HeaderMap) {
     let ours = HeaderName::try_from(format!("{}{name}", self::seam::CLIENT_PREFIX));
     if let (Ok(ours), Some(value)) = (ours, client.get(name)) {
@@ -77,8 +91,8 @@ pub fn let_through(name: &HeaderName, client: &HeaderMap, seam: &mut HeaderMap) 
     }
 }
 
-/// What was let through for a server that wants these headers, under their own
-/// names again.
+/// The wanted client headers that were passed through, under their original names. Their
+/// values are marked as sensitive, since they may be credentials.
 #[must_use]
 pub fn passed_through(wanted: &[HeaderName], seam: &HeaderMap) -> HeaderMap {
     let passed = wanted.iter().filter_map(|name| {
@@ -90,19 +104,21 @@ pub fn passed_through(wanted: &[HeaderName], seam: &HeaderMap) -> HeaderMap {
     passed.collect()
 }
 
-/// What a client can take, from its `Accept` headers.
+/// The content types that a client accepts, from its `Accept` headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepts {
+    /// Whether `application/json` is accepted.
     pub json: bool,
+    /// Whether `text/event-stream` is accepted.
     pub events: bool,
 }
 
 impl Accepts {
-    /// No header at all accepts everything (RFC 9110 §12.5.1). Wildcards and
-    /// parameters are understood; a quality of 0 refuses.
+    /// Without the header everything is accepted (RFC 9110 §12.5.1). Wildcards and
+    /// parameters are understood; a quality of 0 refuses a type.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        // What the SDKs send, one and all.
+        // Every SDK sends exactly this: no parsing.
         if let Some(b"application/json, text/event-stream") =
             headers.get(header::ACCEPT).map(|value| value.as_bytes())
         {
@@ -139,7 +155,7 @@ fn is_refused(parameters: &str) -> bool {
     })
 }
 
-/// Whether the content type is the given one, whatever its parameters.
+/// Whether the content type is the expected one; its parameters do not matter.
 #[must_use]
 pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
@@ -149,7 +165,7 @@ pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
         && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
 }
 
-/// The first cookie of that name in the request's `Cookie` headers.
+/// The value of the first cookie with that name, without quotes.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
@@ -161,7 +177,7 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
         .find_map(|(key, value)| (key == name).then(|| value.trim_matches('"')))
 }
 
-/// A header's value as text; none if absent or not visible ASCII.
+/// A header's first value as text; `None` if it is absent or not visible ASCII.
 #[must_use]
 pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()

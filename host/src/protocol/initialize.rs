@@ -1,4 +1,4 @@
-//! The two messages that open a session.
+//! `initialize` and its result, the messages that open a session (2025-11-25, basic/lifecycle).
 
 use std::borrow::Cow;
 
@@ -9,32 +9,38 @@ use serde_json::value::RawValue;
 use super::splice;
 use super::version::Version;
 
-/// What the gateway reads of a client's `initialize` parameters.
+/// The members of a client's `initialize` parameters that the gateway reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Params<'a> {
+    /// The revision that the client asks for, which may be unknown here.
     #[serde(borrow)]
     pub protocol_version: Cow<'a, str>,
+    /// As the client wrote them; see [`ClientSet::of`].
     #[serde(borrow, default)]
     pub capabilities: Option<&'a RawValue>,
 }
 
-/// What the gateway reads of a server's `InitializeResult`.
+/// The members of a server's `InitializeResult` that the gateway reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome<'a> {
+    /// The revision that the server has chosen.
     #[serde(borrow)]
     pub protocol_version: Cow<'a, str>,
+    /// As the server wrote them: what it offers.
     #[serde(borrow, default)]
     pub capabilities: Option<&'a RawValue>,
+    /// Advice for the model on how to use the server.
     #[serde(borrow, default)]
     pub instructions: Option<Cow<'a, str>>,
+    /// The server's name and version, as it wrote them.
     #[serde(borrow, default)]
     pub server_info: Option<&'a RawValue>,
 }
 
-/// The client capabilities that change what servers offer. Two clients with the
-/// same set see the same catalogue.
+/// The client capabilities that change what servers offer, as a set of bits. Two clients with
+/// the same set see the same catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ClientSet(u8);
 
@@ -64,6 +70,7 @@ impl ClientSet {
     const ELICITATION_URL: u8 = 8;
     const TASKS: u8 = 16;
 
+    /// The set in a client's `capabilities`. Empty if they are absent or cannot be read.
     #[must_use]
     pub fn of(capabilities: Option<&RawValue>) -> Self {
         let Some(raw) = capabilities else { return Self::default() };
@@ -83,17 +90,19 @@ impl ClientSet {
         Self(bits)
     }
 
+    /// The form in which the set passes the seam: the lowest five bits.
     #[must_use]
     pub fn bits(self) -> u8 {
         self.0
     }
 
+    /// The inverse of [`Self::bits`]; bits without a meaning are dropped.
     #[must_use]
     pub fn from_bits(bits: u8) -> Self {
         Self(bits & 31)
     }
 
-    /// Capabilities that stand for the set, as JSON.
+    /// A `capabilities` object that stands for the set, as JSON.
     #[must_use]
     pub fn to_json(self) -> String {
         let mut members = Vec::new();
@@ -117,7 +126,8 @@ impl ClientSet {
     }
 }
 
-/// `initialize` parameters of the gateway itself, for a catalogue session.
+/// The gateway's own `initialize` parameters, for a session with a server that it opens for no
+/// single client: to discover the catalog, or to start a shared process.
 #[must_use]
 pub fn own_params(set: ClientSet) -> String {
     format!(
@@ -128,14 +138,14 @@ pub fn own_params(set: ClientSet) -> String {
     )
 }
 
-/// A server's `InitializeResult` for one of several clients that share it: the
-/// revision it asks for in the place of the server's, every other byte as it is.
+/// A server's `InitializeResult` for one of several clients that share it: `protocolVersion`
+/// becomes the revision that the client asked for, and every other byte stays as it is.
 ///
-/// Never a newer one than the server speaks, since the client would use what the
-/// server does not know; such a client is offered "another protocol version" that
-/// is supported (2025-11-25, basic/lifecycle, "Version Negotiation"). An older one
-/// is granted: revisions add to each other, and clients pass over what they do
-/// not know. A revision of the server that nobody knows stays as it is.
+/// The revision is never newer than the server's, since the client would use what the server
+/// does not know; such a client is offered "another protocol version" that is supported
+/// (2025-11-25, basic/lifecycle, "Version Negotiation"). An older one is granted: revisions add
+/// to each other, and clients ignore what they do not know. A server's revision that is
+/// unknown here stays as it is.
 #[must_use]
 pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
     #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! The JSON-RPC envelope: just enough of a message to route it.
+//! The JSON-RPC envelope: the members of a message that are needed to route it.
 
 use std::borrow::Cow;
 
@@ -6,49 +6,62 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// JSON-RPC 2.0 §5.1 and the codes MCP servers have always used.
+use super::{methods, splice};
+
+/// Error codes: those of JSON-RPC 2.0 (§5.1), those that MCP implementations share, and
+/// Mooring's, which are outside of every reserved range.
 pub mod code {
+    /// The body is not JSON.
     pub const PARSE: i64 = -32700;
+    /// The body is JSON, but not a message that is allowed here.
     pub const INVALID_REQUEST: i64 = -32600;
+    /// The receiver does not have the method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// The parameters do not fit the method, or name nothing that exists.
     pub const INVALID_PARAMS: i64 = -32602;
+    /// A failure that is not the sender's.
     pub const INTERNAL: i64 = -32603;
-    /// Anything the transport refuses (what the SDKs use).
+    /// A refusal by the transport, as in the SDKs.
     pub const TRANSPORT: i64 = -32000;
-    /// Session not found (what the SDKs use).
+    /// Session not found, as in the SDKs.
     pub const SESSION: i64 = -32001;
-    /// Resource not found, revisions up to 2025-11-25.
+    /// Resource not found, in revisions up to 2025-11-25.
     pub const RESOURCE: i64 = -32002;
-    /// Our own, outside every reserved range: the server went away while the
-    /// call was under way, and the call may have run.
+    /// Mooring's: the server went away while the call was under way, and the call may have
+    /// run.
     pub const SERVER_LOST: i64 = -31001;
-    /// Our own: the client took the request back.
+    /// Mooring's: the client cancelled the request.
     pub const CANCELLED: i64 = -31003;
-    /// Our own: no replica could take the request; it has not run.
+    /// Mooring's: no replica could take the request; it has not run.
     pub const UNAVAILABLE: i64 = -31002;
-    /// Our own: the server did not answer within the time that its
-    /// configuration gives it.
+    /// Mooring's: the server did not answer within the time that its configuration allows.
     pub const TIMED_OUT: i64 = -31004;
 }
 
-/// One message, borrowed. Members that are not the envelope's are not looked at.
+/// One message, borrowed. Other members are skipped.
 #[derive(Debug, Deserialize)]
 pub struct Envelope<'a> {
+    /// `2.0` in every message that was parsed.
     #[serde(borrow, default, deserialize_with = "text")]
     pub jsonrpc: Option<Cow<'a, str>>,
+    /// A string or a number as it was written; `null` in errors only.
     #[serde(borrow, default, deserialize_with = "present")]
     pub id: Option<&'a RawValue>,
+    /// Present in requests and notifications, without its escapes.
     #[serde(borrow, default, deserialize_with = "text")]
     pub method: Option<Cow<'a, str>>,
+    /// As written; `Some` of `null` if it is written as `null`.
     #[serde(borrow, default, deserialize_with = "present")]
     pub params: Option<&'a RawValue>,
+    /// Present in successful responses, possibly as `null`.
     #[serde(borrow, default, deserialize_with = "present")]
     pub result: Option<&'a RawValue>,
+    /// Present in responses without a result.
     #[serde(borrow, default, deserialize_with = "present")]
     pub error: Option<&'a RawValue>,
 }
 
-/// Borrows what has no escapes; serde's own `Option<Cow<str>>` copies.
+/// Borrows a string without escapes; serde's own `Option<Cow<str>>` always copies.
 fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Cow<'de, str>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(transparent)]
@@ -56,30 +69,35 @@ fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Cow<'de, str>>, D:
     Ok(Option::<Borrowing<'_>>::deserialize(input)?.map(|text| text.0))
 }
 
-/// Keeps `null` apart from absent.
+/// Distinguishes `null` from an absent member.
 fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(input).map(Some)
 }
 
+/// The kind of a message, by its members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// `method` and `id`: exactly one response is due.
     Request,
+    /// `method` without `id`: never answered.
     Notification,
+    /// `result` or `error`.
     Response,
 }
 
-/// Why a body is not a message.
+/// Why a body is not a message. The client reads the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// Not JSON at all: -32700.
+    /// Not JSON, or not UTF-8: -32700.
     #[error("Parse error: {0}")]
     Json(String),
-    /// JSON, but no JSON-RPC 2.0 message: -32600.
+    /// JSON, but not a JSON-RPC 2.0 message: -32600.
     #[error("Invalid Request: {0}")]
     Message(&'static str),
 }
 
 impl Malformed {
+    /// The code of the error that answers the body.
     #[must_use]
     pub fn code(&self) -> i64 {
         match self {
@@ -90,13 +108,15 @@ impl Malformed {
 }
 
 impl<'a> Envelope<'a> {
+    /// Reads one message; its bytes stay where they are.
+    ///
     /// # Errors
-    /// If the bytes are not one JSON-RPC 2.0 message. Duplicate members are
-    /// refused: a reader that takes the first and one that takes the last must
-    /// not see two different messages.
+    /// If the bytes are not one JSON-RPC 2.0 message. Duplicate members of the envelope are
+    /// refused: a reader that takes the first and one that takes the last must not see two
+    /// different messages.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        // As a whole: serde looks only at the strings that it is asked for, and what is not asked
-        // for goes to a server that may end at bytes which are no text.
+        // The whole text is checked: serde checks only the strings that it is asked for, and the
+        // others go to a server, which may not survive bytes that are not UTF-8.
         let text = std::str::from_utf8(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
         match serde_json::from_str::<Self>(text) {
             Ok(envelope) => envelope.checked(),
@@ -108,7 +128,7 @@ impl<'a> Envelope<'a> {
         if self.jsonrpc.as_deref() != Some("2.0") {
             return Err(Malformed::Message("\"jsonrpc\" must be \"2.0\""));
         }
-        // Sloppy servers write the absent one as null.
+        // Some servers write the absent one of the two as null.
         let is_null = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "null");
         match (is_null(self.result), is_null(self.error)) {
             (_, true) if self.result.is_some() => self.error = None,
@@ -121,7 +141,7 @@ impl<'a> Envelope<'a> {
         let answers = self.result.is_some() || self.error.is_some();
         if self.method.is_some() == answers {
             return Err(Malformed::Message(
-                "either \"method\" or \"result\" or \"error\" is needed",
+                "exactly one of \"method\", \"result\" and \"error\" is needed",
             ));
         }
         if let Some(id) = self.id {
@@ -134,6 +154,7 @@ impl<'a> Envelope<'a> {
         Ok(self)
     }
 
+    /// Never ambiguous: [`Self::parse`] refuses a method beside a result or an error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match (&self.method, self.id) {
@@ -143,13 +164,13 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The method; "" for a response.
+    /// The method; empty for a response.
     #[must_use]
     pub fn method(&self) -> &str {
         self.method.as_deref().unwrap_or("")
     }
 
-    /// The id's text as it stands in the message, quotes included.
+    /// The id as written in the message, quotes included.
     #[must_use]
     pub fn id_text(&self) -> Option<&'a str> {
         self.id.map(RawValue::get)
@@ -162,12 +183,12 @@ fn why(text: &str, error: &serde_json::Error) -> Malformed {
     }
     match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'[') => Malformed::Message("batches are not part of this protocol revision"),
-        Some(b'{') => Malformed::Message("a member is twice there or of the wrong type"),
-        _ => Malformed::Message("a message is a JSON object"),
+        Some(b'{') => Malformed::Message("a member is duplicate or has the wrong type"),
+        _ => Malformed::Message("a message must be a JSON object"),
     }
 }
 
-/// `{"jsonrpc":"2.0","id":…,"result":…}` around a result that is JSON already.
+/// The response with this result. Id and result are JSON and are copied as they are.
 #[must_use]
 pub fn result(id: &str, result: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(id.len() + result.len() + 40);
@@ -179,7 +200,7 @@ pub fn result(id: &str, result: &[u8]) -> Bytes {
     out.into()
 }
 
-/// An error response; without an id it is `null`, as the SDKs expect.
+/// An error response. The id is JSON; without one it is `null`, as the SDKs expect.
 #[must_use]
 pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
     format!(
@@ -190,18 +211,18 @@ pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
     .into()
 }
 
-/// A request of our own; `params` is JSON.
+/// A request of the gateway. Id and parameters are JSON; the method must not need escapes.
 #[must_use]
 pub fn request(id: &str, method: &str, params: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}")
         .into()
 }
 
-/// The messages of a batch; none if the body is no array
-/// (2025-03-26, basic, "Batching").
+/// The messages of a batch (2025-03-26, basic, "Batching"); `None` if the body is not an
+/// array. The messages themselves are not checked.
 ///
 /// # Errors
-/// If it is no JSON, or an empty array.
+/// If the array is invalid JSON, or empty.
 pub fn batch(bytes: &[u8]) -> Result<Option<Vec<&RawValue>>, Malformed> {
     if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'[') {
         return Ok(None);
@@ -209,21 +230,29 @@ pub fn batch(bytes: &[u8]) -> Result<Option<Vec<&RawValue>>, Malformed> {
     let messages: Vec<&RawValue> =
         serde_json::from_slice(bytes).map_err(|error| Malformed::Json(error.to_string()))?;
     if messages.is_empty() {
-        return Err(Malformed::Message("a batch has at least one message"));
+        return Err(Malformed::Message("a batch must have at least one message"));
     }
     Ok(Some(messages))
 }
 
-/// A notification of our own without parameters.
+/// A notification of the gateway without parameters. The method must not need escapes.
 #[must_use]
 pub fn notification(method: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}").into()
 }
 
-/// The same with parameters, which are JSON.
+/// A notification of the gateway. The parameters are JSON.
 #[must_use]
 pub fn notification_with(method: &str, params: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{params}}}").into()
+}
+
+/// `notifications/cancelled`: the sender of the request waits no longer. `id` is the request's,
+/// as JSON (2025-11-25, basic/utilities/cancellation).
+#[must_use]
+pub fn cancelled(id: &str, reason: &str) -> Bytes {
+    let params = format!("{{\"requestId\":{id},\"reason\":{}}}", splice::quoted(reason));
+    notification_with(methods::CANCELLED, &params)
 }
 
 #[cfg(test)]
@@ -281,5 +310,13 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["error"]["message"], "say \"no\"\n");
         assert_eq!(value["id"], "a");
+    }
+
+    #[test]
+    fn the_cancelling_message_names_the_request_as_the_client_wrote_it() {
+        let message = cancelled("\"a\\u0062\"", "too \"slow\"");
+        let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(value["params"]["requestId"], "ab");
+        assert_eq!(value["params"]["reason"], "too \"slow\"");
     }
 }

@@ -1,17 +1,23 @@
-//! Which method belongs to whom on an aggregate scope.
+//! The methods of MCP, and what serves each of them on an aggregate scope.
 
-/// The four catalogues a server has.
+/// The four lists of a server's catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum List {
+    /// Identified by `name`; used by `tools/call`.
     Tools,
+    /// Identified by `name`; used by `prompts/get`.
     Prompts,
+    /// Identified by `uri`; used by `resources/read` and subscriptions.
     Resources,
+    /// Identified by `uriTemplate`, which yields the URIs of resources.
     Templates,
 }
 
 impl List {
+    /// In the order in which `Catalog::lists_digest` takes them.
     pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
 
+    /// The request that reads the list, a page at a time.
     #[must_use]
     pub fn method(self) -> &'static str {
         match self {
@@ -22,7 +28,7 @@ impl List {
         }
     }
 
-    /// The member of the result that holds the items.
+    /// The member of the result that holds the list's entries.
     #[must_use]
     pub fn member(self) -> &'static str {
         match self {
@@ -33,10 +39,10 @@ impl List {
         }
     }
 
-    /// Lists with a notification of their own; templates change with resources.
+    /// The lists that have their own notification; templates share that of resources.
     pub const NOTIFIED: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
 
-    /// The notification that says that it has changed.
+    /// The notification by which a server reports that the list has changed.
     #[must_use]
     pub fn changed(self) -> &'static str {
         match self {
@@ -46,7 +52,7 @@ impl List {
         }
     }
 
-    /// The capability under which a server announces it.
+    /// The server capability that announces the list.
     #[must_use]
     pub fn capability(self) -> &'static str {
         match self {
@@ -57,14 +63,14 @@ impl List {
     }
 }
 
-/// Where a client's request on an aggregate scope goes.
+/// What serves a client's request on an aggregate scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
     /// Opens the session.
     Initialize,
     /// Answered at the edge with an empty result.
     Ping,
-    /// Answered from the catalogue.
+    /// Answered at the edge from the scope's catalog.
     List(List),
     /// To the owner of the tool in `params.name`.
     Tool,
@@ -76,13 +82,15 @@ pub enum Destination {
     Completion,
     /// To the owner of the task in `params.taskId`.
     Task,
-    /// Every open server's tasks.
+    /// Answered with the tasks of every server that is open in the session.
     TaskList,
-    /// Kept at the edge and told to every open server.
+    /// Kept at the edge, and sent to every server that is open in the session.
     LogLevel,
+    /// None of the above, as notifications and custom methods are: no owner is known.
     Unknown,
 }
 
+/// Decides by the method's name alone; parameters are not read.
 #[must_use]
 pub fn destination(method: &str) -> Destination {
     match method {
@@ -103,34 +111,48 @@ pub fn destination(method: &str) -> Destination {
     }
 }
 
+/// Request: the first one of a session (2025-11-25, basic/lifecycle).
 pub const INITIALIZE: &str = "initialize";
+/// Notification of the client: it has the result of `initialize`, and requests may follow.
 pub const INITIALIZED: &str = "notifications/initialized";
+/// Request: the least severe log messages that the client wants from now on.
 pub const SET_LEVEL: &str = "logging/setLevel";
+/// Request: the client wants [`UPDATED`] for one resource.
 pub const SUBSCRIBE: &str = "resources/subscribe";
+/// Request: ends a subscription.
 pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
+/// Request: the tasks that a server holds (2025-11-25, basic/utilities/tasks).
 pub const TASK_LIST: &str = "tasks/list";
+/// Request of either side, with an empty result: shows that the other side is alive.
 pub const PING: &str = "ping";
+/// Notification of either side: it no longer waits for the answer to its request.
 pub const CANCELLED: &str = "notifications/cancelled";
+/// Notification: progress of a request that carried a `progressToken`.
 pub const PROGRESS: &str = "notifications/progress";
+/// Notification of the server: a log message.
 pub const MESSAGE: &str = "notifications/message";
+/// Notification of the server: a resource that the client subscribed to has changed.
 pub const UPDATED: &str = "notifications/resources/updated";
+/// Notification: a task has another status.
 pub const TASK_STATUS: &str = "notifications/tasks/status";
+/// Notification of the client: the server may ask for its roots again.
 pub const ROOTS_CHANGED: &str = "notifications/roots/list_changed";
 
-/// Server notifications that belong to no request: the GET stream is theirs.
+/// Whether a server's notification belongs to no request, so that the GET stream carries it.
 #[must_use]
 pub fn is_unrelated(method: &str) -> bool {
     is_list_changed(method)
         || matches!(method, UPDATED | TASK_STATUS | "notifications/elicitation/complete")
 }
 
-/// Whether the server says that one of its lists has changed.
+/// Whether a server's notification reports that one of its lists has changed.
 #[must_use]
 pub fn is_list_changed(method: &str) -> bool {
     List::NOTIFIED.into_iter().any(|list| list.changed() == method)
 }
 
-/// Whether running the request twice does no harm, by its method alone.
+/// Whether a request may safely run twice, by its method alone. False for `tools/call`, where
+/// it depends on the tool.
 #[must_use]
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")

@@ -1,15 +1,16 @@
-//! MCP on the wire: what every part agrees on, and the only place that knows
-//! header names, method names and error codes.
+//! MCP on the wire: the only place that defines its header names, method names and error codes.
 //!
-//! Nothing here does IO. Messages are looked at through borrowed envelopes and
-//! changed by splicing bytes, because a round trip through typed models loses
-//! what the model does not know.
+//! Nothing here does IO. Messages are read through borrowed envelopes and changed by splicing
+//! bytes, because a round trip through typed models loses what the model does not know.
+
+#![warn(missing_docs)]
 
 pub mod catalog;
 pub mod headers;
 pub mod http1;
 pub mod initialize;
 pub mod jsonrpc;
+pub mod mac;
 pub mod methods;
 #[cfg(test)]
 mod properties;

@@ -1,23 +1,24 @@
-//! The id of a request that passes in pieces, without keeping it. Some clients write it
-//! behind the parameters, so that only the whole message has it.
+//! Finds the id of a request that passes in pieces, without keeping the request. Some clients
+//! write the id after the parameters, so that only the whole message contains it.
 
-/// A longer id is not kept.
+/// The longest id that is kept, in bytes; a longer one counts as absent.
 const MAX_ID: usize = 256;
 
 #[derive(Debug, Default)]
 enum At {
-    /// Before the message, or in one that is no object.
+    /// Before or after the message, or in one that is not an object.
     #[default]
     Outside,
-    /// A member's name comes.
+    /// Before a member's name.
     Before,
     Name,
-    /// Behind a name: the colon, or the value's beginning.
+    /// After a name, before its value.
     Between,
     Value,
 }
 
-/// Reads a message's outermost members as its bytes pass.
+/// Reads a message's outermost members as its bytes pass. Keeps at most one name and the id,
+/// both limited in length.
 #[derive(Debug, Default)]
 pub struct RequestId {
     at: At,
@@ -31,17 +32,18 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// The id as it stands in the message, if that is a request as far as it was read.
+    /// The id as written in the message. `None` unless both id and method have passed: without
+    /// a method it is a response.
     #[must_use]
     pub fn get(&self) -> Option<&str> {
         self.id.as_deref().filter(|_| self.has_method)
     }
 
-    /// Takes the next piece of the message.
+    /// Reads the next piece of the message; pieces may be cut anywhere.
     pub fn read(&mut self, mut piece: &[u8]) {
         while let Some((byte, rest)) = piece.split_first() {
             if self.in_string && !self.is_escaped && !self.is_wanted() {
-                // Most of a large message is one long text.
+                // A large message is mostly one long string: skip it as a whole.
                 let end = memchr::memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
                 if end > 0 {
                     piece = piece.get(end..).unwrap_or_default();
@@ -53,7 +55,7 @@ impl RequestId {
         }
     }
 
-    /// Whether what is read now is a name or the id.
+    /// Whether the next byte belongs to a member's name or to the id.
     fn is_wanted(&self) -> bool {
         self.depth == 1
             && (matches!(self.at, At::Name) || (matches!(self.at, At::Value) && self.name == b"id"))
@@ -135,7 +137,7 @@ impl RequestId {
         if self.name != b"id" || self.value.len() > MAX_ID {
             return;
         }
-        // It goes into an answer as it stands.
+        // It is copied into an answer as it is.
         let id = serde_json::from_slice::<serde_json::Value>(&self.value);
         if id.is_ok_and(|id| id.is_string() || id.is_number()) {
             self.id = String::from_utf8(std::mem::take(&mut self.value)).ok();

@@ -1,10 +1,10 @@
-//! Sealed session ids: what a session is, inside the id that names it.
+//! Sealed session ids: what must be known of a session, encrypted inside its id.
 //!
-//! Any edge with the key opens any id, so a restart needs no table and several
-//! coordinators share none. (The id of an HTTP+SSE stream is the exception: it
-//! names a connection, and is of use only where that is.) The text is
-//! `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce
-//! is random, which its 24 bytes make safe for the life of a key.
+//! Every edge with the key opens every id, so a restart needs no table and several coordinators
+//! share none. (The id of an HTTP+SSE stream is the exception: it names a connection, and is
+//! useful only in the process that has it.) The text is
+//! `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce is random, which
+//! its 24 bytes make safe for the life of a key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,39 +16,45 @@ use crate::model::{Principal, Scope, SessionId, UnixMillis};
 
 use super::version::Version;
 
-/// Ids older than this are unknown.
+/// The age up to which an id opens, a week; an older one is unknown.
 pub const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
-/// `initialize` parameters up to this many bytes travel inside the id; larger
-/// ones would make every request's header block large.
+/// The largest `initialize` parameters that travel inside the id, in bytes. Larger ones would
+/// make the headers of every request large; they are stored.
 pub const MAX_CARRIED_PARAMS: usize = 1024;
 
 const MARK: &str = "m1";
 const NONCE: usize = 24;
 const TAG: usize = 16;
 const PURPOSE_SESSION: u8 = 1;
-/// An id in the address that a client of HTTP+SSE posts to. It names a session
-/// whose stream is open here, and carries nothing else.
+/// An id in the URL that an HTTP+SSE client posts to. It names a session whose stream is open
+/// in this process, and carries nothing else.
 const PURPOSE_STREAM: u8 = 2;
-/// Purpose, uuid, time, scope, principal: what every id begins with.
+/// Bytes of purpose, uuid, time, scope and principal, with which every id begins.
 const HEAD: usize = 1 + 16 + 8 + 8 + 8;
 
-/// What a sealed id says.
+/// The contents of a session's id, without its scope and principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
+    /// The key of every table about the session.
     pub session: SessionId,
+    /// When the session began; [`MAX_AGE`] counts from here.
     pub minted_at: UnixMillis,
+    /// The revision that was negotiated with the client.
     pub version: Version,
+    /// The client's `initialize` parameters, with which servers are opened later too.
     pub params: CarriedParams,
 }
 
+/// Where a client's `initialize` parameters are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CarriedParams {
+    /// In the id, since they have at most [`MAX_CARRIED_PARAMS`] bytes.
     Inside(bytes::Bytes),
-    /// Too large for the id: kept by the store under the session's uuid.
+    /// In the store, under the session's uuid, since they are too large for the id.
     Stored,
 }
 
-/// Keys by id: the first seals, all open. Cloning is cheap.
+/// The keys of session ids: the first one seals, all open. Cloning is cheap.
 #[derive(Clone)]
 pub struct KeyRing {
     keys: std::sync::Arc<Vec<(u8, XChaCha20Poly1305)>>,
@@ -61,7 +67,8 @@ impl std::fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Secrets of any length, the sealing one first.
+    /// One key for each secret, whatever the secret's length. The sealing one comes first;
+    /// during a rotation, older ones follow.
     #[must_use]
     pub fn new(secrets: &[&[u8]]) -> Self {
         let keys = secrets.iter().map(|secret| {
@@ -72,7 +79,8 @@ impl KeyRing {
         Self { keys: std::sync::Arc::new(keys.collect()) }
     }
 
-    /// The id for a session. None without any key.
+    /// The id of a session, which opens only for this scope and principal. `None` without a
+    /// key, or without randomness.
     #[must_use]
     pub fn seal(&self, sealed: &Sealed, scope: &Scope, principal: &Principal) -> Option<String> {
         let params: &[u8] = match &sealed.params {
@@ -88,8 +96,8 @@ impl KeyRing {
         self.encrypt(contents)
     }
 
-    /// None for every reason alike: a wrong seal, scope or principal, or too
-    /// old. Who guesses must not learn which.
+    /// The contents of a session's id. `None` for every reason alike (a wrong seal, scope or
+    /// principal, or its age): a client that guesses must not learn which.
     #[must_use]
     pub fn open(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
         let contents = self.decrypt(text)?;
@@ -106,7 +114,7 @@ impl KeyRing {
         Some(Sealed { session: head.session, minted_at: head.minted_at, version, params })
     }
 
-    /// The id for the stream of a session. None without any key.
+    /// The id of a session's HTTP+SSE stream. `None` as for [`Self::seal`].
     #[must_use]
     pub fn seal_stream(
         &self,
@@ -121,8 +129,8 @@ impl KeyRing {
         self.encrypt(contents)
     }
 
-    /// The stream that an id names. Its URL says no scope: whoever knows the
-    /// stream checks whose it is.
+    /// The stream that an id names. Its URL names no scope, so its owner must be checked with
+    /// [`StreamId::is_of`] once the stream's scope is known.
     #[must_use]
     pub fn open_stream(&self, text: &str) -> Option<StreamId> {
         let contents = self.decrypt(text)?;
@@ -131,7 +139,7 @@ impl KeyRing {
         is_stream.then_some(StreamId { session: head.session, owner: head.owner })
     }
 
-    /// Only whose session it is, for the operator's questions.
+    /// The session that an id names, without a check of its owner: for the management API only.
     #[must_use]
     pub fn peek(&self, text: &str) -> Option<SessionId> {
         let contents = self.decrypt(text)?;
@@ -161,7 +169,7 @@ impl KeyRing {
         }
         let (nonce, sealed) = rest.split_at(NONCE);
         let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-        // Two secrets may share an id byte: whichever opens it is the right one.
+        // Two secrets may share an id byte: the one that opens the id is the right one.
         self.keys.iter().filter(|(id, _)| id == key_id).find_map(|(_, cipher)| {
             let mut contents = sealed.to_vec();
             cipher.decrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
@@ -170,21 +178,23 @@ impl KeyRing {
     }
 }
 
-/// A stream's session, before it is known whose it is.
+/// The session of a stream, whose owner is still to be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamId {
+    /// The key under which the open stream is found.
     pub session: SessionId,
     owner: Owner,
 }
 
 impl StreamId {
+    /// Whether the id was sealed for this scope and principal.
     #[must_use]
     pub fn is_of(&self, scope: &Scope, principal: &Principal) -> bool {
         self.owner == binding(scope, principal)
     }
 }
 
-/// Half for the scope, half for the principal.
+/// Eight bytes of a digest of the scope, and eight of one of the principal.
 type Owner = [u8; 16];
 
 struct Head {
@@ -207,7 +217,7 @@ fn write_head(
     out.extend_from_slice(&owner);
 }
 
-/// None if the id is too old, whatever it is for.
+/// `None` if the contents are too short, or too old for any purpose.
 fn read_head(contents: &[u8]) -> Option<(Head, &[u8])> {
     let (purpose, rest) = contents.split_first()?;
     let (session, rest) = rest.split_first_chunk::<16>()?;

@@ -1,7 +1,7 @@
-//! Changing one value inside a JSON text and leaving every other byte alone.
+//! Replaces single values inside a JSON text and keeps every other byte.
 //!
-//! A borrowed `RawValue` is a slice of the text it was parsed from, so the
-//! difference of the two addresses is where it stands.
+//! A borrowed `RawValue` is a slice of the text it was parsed from, so the difference of the
+//! two addresses is its offset.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// A span of a text, and what is to stand there.
+/// A span of a text in bytes, and its replacement. An empty span inserts.
 pub type Edit = (Range<usize>, String);
 
-/// Where a borrowed value stands in the text it was borrowed from.
+/// The span of a borrowed value in the text that it was borrowed from.
 ///
-/// None if it is not part of that text.
+/// `None` if it is not part of that text.
 #[must_use]
 pub fn span(text: &[u8], value: &RawValue) -> Option<Range<usize>> {
     let start = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
@@ -22,7 +22,7 @@ pub fn span(text: &[u8], value: &RawValue) -> Option<Range<usize>> {
     (end <= text.len()).then_some(start..end)
 }
 
-/// The text with one span replaced.
+/// The text with one span replaced, which must lie inside the text.
 #[must_use]
 pub fn replace(text: &[u8], span: Range<usize>, by: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + by.len());
@@ -32,7 +32,7 @@ pub fn replace(text: &[u8], span: Range<usize>, by: &[u8]) -> Bytes {
     out.into()
 }
 
-/// The text with several spans replaced, which do not overlap.
+/// The text with several spans replaced. They must not overlap; their order does not matter.
 #[must_use]
 pub fn edit(text: &Bytes, mut edits: Vec<Edit>) -> Bytes {
     if edits.is_empty() {
@@ -51,8 +51,8 @@ pub fn edit(text: &Bytes, mut edits: Vec<Edit>) -> Bytes {
     out.into()
 }
 
-/// Where a member goes into an object that stands in the text, and what to write
-/// there. None if the value is no object of that text.
+/// The edit that puts a member, given as JSON, at the front of an object inside the text.
+/// `None` if the value is not an object of that text.
 #[must_use]
 pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<Edit> {
     let at = span(text, object)?;
@@ -61,40 +61,43 @@ pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<Edit> {
     Some((at.start + 1..at.start + 1, format!("{member}{comma}")))
 }
 
-/// The members of `params` by which a request finds its server.
+/// The members of `params` that name what a request is about, and thereby its server.
 #[derive(Debug, Default, Deserialize)]
 pub struct Target<'a> {
+    /// The tool of `tools/call`, or the prompt of `prompts/get`.
     #[serde(borrow, default)]
     pub name: Option<&'a RawValue>,
+    /// The resource of `resources/read`, `subscribe` and `unsubscribe`.
     #[serde(borrow, default)]
     pub uri: Option<&'a RawValue>,
+    /// The `ref` of `completion/complete`: an object with a `name` or a `uri`.
     #[serde(borrow, default, rename = "ref")]
     pub reference: Option<&'a RawValue>,
 }
 
 impl<'a> Target<'a> {
-    /// None if the parameters are absent or no object.
+    /// `None` if the parameters are absent, are neither object nor array, or have one of
+    /// these members twice.
     #[must_use]
     pub fn of(params: Option<&'a RawValue>) -> Option<Self> {
         serde_json::from_str(params?.get()).ok()
     }
 }
 
-/// A JSON string's value, if it is one.
+/// The value of a JSON string, without its escapes; `None` for any other JSON.
 #[must_use]
 pub fn string(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// A text as a JSON string, quotes included.
+/// The text as a JSON string, with quotes and escapes.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Raw line breaks become spaces. JSON strings cannot hold raw control
-/// characters, so this changes white space only; a line of stdio and a `data:`
-/// line of SSE must not have any.
+/// Replaces raw line breaks by spaces, which a line of stdio and a `data:` line of SSE need.
+/// JSON strings cannot hold raw control characters, so only white space changes.
 #[must_use]
 pub fn on_one_line(message: Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', &message).is_none() {

@@ -1,12 +1,11 @@
-//! Server-sent events: the encoder and the incremental decoder
-//! (WHATWG HTML, "Server-sent events").
+//! Server-sent events: encoder and incremental decoder (WHATWG HTML, "Server-sent events").
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Sent on silent streams, so that nothing between us and the client cuts them.
+/// A comment for silent streams, so that no proxy on the way to the client closes them.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// One message as one event. The message must not have raw line breaks.
+/// One message as one event. The message must not contain raw line breaks.
 #[must_use]
 pub fn event(message: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(message.len() + 24);
@@ -16,7 +15,7 @@ pub fn event(message: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// The same with an id, by which a client can resume the stream after it.
+/// Like [`event`], with an id after which a client can resume the stream.
 #[must_use]
 pub fn event_with_id(id: &str, message: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(id.len() + message.len() + 32);
@@ -28,47 +27,63 @@ pub fn event_with_id(id: &str, message: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// An event that only tells the client from where to resume, and after how many
-/// milliseconds (2025-11-25, basic/transports, "Sending Messages to the Server").
+/// An event without data that gives the client an id to resume from, and the milliseconds
+/// after which to reconnect (2025-11-25, basic/transports, "Sending Messages to the Server").
 #[must_use]
 pub fn priming(id: &str, retry_ms: Option<u64>) -> Bytes {
     let retry = retry_ms.map(|ms| format!("retry: {ms}\n")).unwrap_or_default();
     format!("id: {id}\n{retry}data: \n\n").into()
 }
 
-/// The event with which a stream of HTTP+SSE begins: where the client posts to.
+/// The first event of an HTTP+SSE stream: the path that the client posts to (2024-11-05,
+/// basic/transports).
 #[must_use]
 pub fn endpoint(path: &str) -> Bytes {
     format!("event: endpoint\ndata: {path}\n\n").into()
 }
 
+/// A decoded event. One that sets only an id or a retry time is an event too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// "" stands for "message".
+    /// The event's type; empty stands for `message`.
     pub name: String,
+    /// Its `data` lines, joined by LF; not checked for UTF-8.
     pub data: Vec<u8>,
+    /// The id that this event sets; that of an earlier event is not repeated.
     pub id: Option<String>,
+    /// Milliseconds after which to reconnect.
     pub retry: Option<u64>,
 }
 
+impl Event {
+    /// Whether it carries a message: events of other names are not MCP's, and those without
+    /// data only prime a stream (2025-11-25, basic/transports, "Resumability and Redelivery").
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        matches!(self.name.as_str(), "" | "message") && !self.data.is_empty()
+    }
+}
+
+/// An event has outgrown the decoder's limit, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an event is larger than {0} bytes")]
 pub struct TooLarge(pub usize);
 
-/// Takes bytes as they come and gives whole events.
+/// Turns bytes, as they arrive, into whole events.
 #[derive(Debug)]
 pub struct Decoder {
     line: Vec<u8>,
     event: Event,
     has_data: bool,
-    /// The last byte was a CR: a LF that follows belongs to it.
+    /// The last byte was a CR: an LF that follows belongs to it.
     after_cr: bool,
+    /// No line has ended yet: it may begin with a byte order mark.
     at_start: bool,
     limit: usize,
 }
 
 impl Decoder {
-    /// `limit` bounds one event, in bytes.
+    /// `limit` bounds the data of one event and its unfinished line, together and in bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -81,8 +96,10 @@ impl Decoder {
         }
     }
 
+    /// Decodes the next bytes, and passes each event that they complete to `on`.
+    ///
     /// # Errors
-    /// If an event outgrows the limit; the decoder is of no use after that.
+    /// If an event outgrows the limit; the decoder is unusable after that.
     pub fn feed(&mut self, mut bytes: &[u8], mut on: impl FnMut(Event)) -> Result<(), TooLarge> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes.first() == Some(&b'\n') {
@@ -139,7 +156,7 @@ impl Decoder {
             b"retry" => self.event.retry = milliseconds(value).or(self.event.retry),
             _ => {}
         }
-        // The line's buffer serves the next line too.
+        // The next line reuses the buffer.
         line.clear();
         self.line = line;
         None
@@ -153,7 +170,7 @@ impl Decoder {
     }
 }
 
-/// Digits only; anything else is as if the line were not there.
+/// A number of digits only; a line with anything else is ignored.
 fn milliseconds(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit).then_some(value)?;
     std::str::from_utf8(digits).ok()?.parse().ok()

@@ -1,35 +1,45 @@
-//! Protocol revisions that have sessions.
+//! The revisions of MCP that have sessions.
 
 use std::fmt;
 
-/// In the order of their dates. The discriminant is what a session id keeps.
+/// A revision of MCP, ordered by date. Session ids store the discriminant, so it must not
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Version {
+    /// The first one, with HTTP+SSE as its transport.
     V2024_11_05 = 1,
+    /// Brings Streamable HTTP, and batches.
     V2025_03_26 = 2,
+    /// Drops batches; brings the `MCP-Protocol-Version` header.
     V2025_06_18 = 3,
+    /// Brings tasks, and event streams that begin with an id.
     V2025_11_25 = 4,
 }
 
 impl Version {
+    /// The newest one: what the gateway asks servers for, and offers to a client that asks for an
+    /// unknown revision.
     pub const LATEST: Self = Self::V2025_11_25;
-    /// Assumed where a request says nothing (2025-11-25, basic/transports,
+    /// Assumed for a request without the header (2025-11-25, basic/transports,
     /// "Protocol Version Header").
     pub const ASSUMED: Self = Self::V2025_03_26;
     const ALL: [Self; 4] =
         [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
 
+    /// The revision with this date; `None` for a revision that is unknown here.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|version| version.as_str() == text)
     }
 
+    /// The revision with this discriminant.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|version| *version as u8 == byte)
     }
 
+    /// The date, as `protocolVersion` carries it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,8 +50,8 @@ impl Version {
         }
     }
 
-    /// What a server answers to a requested revision: the same if it knows it,
-    /// else its latest (2025-11-25, basic/lifecycle, "Version Negotiation").
+    /// The revision that a server answers to a requested one: the same if it supports it,
+    /// otherwise its latest (2025-11-25, basic/lifecycle, "Version Negotiation").
     #[must_use]
     pub fn negotiate(requested: &str) -> Self {
         Self::parse(requested).unwrap_or(Self::LATEST)

@@ -1,30 +1,32 @@
-//! What edge and host tell each other beside the client's message.
+//! What edge and runner exchange beside the client's message.
 
 use http::header::{HeaderMap, HeaderValue};
 
 use crate::model::{Principal, SessionId};
 use crate::protocol::headers::seam;
 
-/// Who sends `notifications/initialized` after an open.
+/// Which side sends `notifications/initialized` after an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
-    /// The client will, since it sent the `initialize`.
+    /// The client, since its own `initialize` is the reason for the open.
     Client,
-    /// The host does: the client's own handshake is long over.
+    /// The runner, since the client's handshake is already over.
     Host,
 }
 
-/// Travels with every request on the seam.
+/// What accompanies every request over the seam.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// The session that the request belongs to.
     pub session: SessionId,
+    /// The session's owner.
     pub principal: Principal,
-    /// Set on an explicit open: the body is the client's `initialize` parameters.
+    /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
 }
 
 impl Facts {
-    /// Facts as headers, for another process.
+    /// Sets the headers that carry the facts to another process.
     pub fn write(&self, headers: &mut HeaderMap) {
         let mut set = |name, text: &str| {
             if let Ok(value) = HeaderValue::from_str(text) {
@@ -40,7 +42,7 @@ impl Facts {
         }
     }
 
-    /// Facts from another process. None if they are missing or senseless.
+    /// Reads the headers that another process has set. `None` if one is missing or invalid.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
@@ -61,15 +63,16 @@ impl Facts {
 /// What became of a message that the server did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The host has no such session: open it and send again.
+    /// The runner has no such session: open it, and send the message again.
     UnknownSession,
-    /// It never reached the server: any replica may have it.
+    /// It never reached the server: any replica may get it.
     NotSent,
-    /// It reached the server, and nobody knows whether it ran.
+    /// It reached the server; whether it ran is unknown.
     Sent,
 }
 
 impl Outcome {
+    /// Marks a response as not the server's.
     pub fn write(self, headers: &mut HeaderMap) {
         let text = match self {
             Self::UnknownSession => "unknown-session",
@@ -79,6 +82,7 @@ impl Outcome {
         headers.insert(seam::OUTCOME, HeaderValue::from_static(text));
     }
 
+    /// `None` if the header is absent, as in an answer of the server, or invalid.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         match headers.get(seam::OUTCOME)?.as_bytes() {
@@ -90,15 +94,17 @@ impl Outcome {
     }
 }
 
-/// What a host has found when it was told to open a session.
+/// What the runner found when it was asked to open a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// The session was not open there: nothing of an earlier conversation is left.
+    /// The session was not open: nothing of an earlier conversation is left.
     Fresh,
+    /// The session was open, or was being opened: its state is still there.
     Existing,
 }
 
 impl Start {
+    /// Sets the header of the response to an open.
     pub fn write(self, headers: &mut HeaderMap) {
         let text = match self {
             Self::Fresh => "fresh",
@@ -107,6 +113,7 @@ impl Start {
         headers.insert(seam::START, HeaderValue::from_static(text));
     }
 
+    /// [`Self::Fresh`] if the header is absent: only state that is reported counts.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
         match headers.get(seam::START).map(HeaderValue::as_bytes) {

@@ -1,7 +1,7 @@
 //! A worker's way to every replica.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -11,13 +11,15 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use crate::model::{Reach, ServerName, SessionId};
 use crate::net::{Body, Failure, Pool, Target};
 use crate::protocol::headers;
+use crate::sync::Locked;
 
 use super::Facts;
 
-/// The host part, as the edge sees it: one MCP endpoint per server.
+/// The runner, as the edge sees it: one MCP endpoint for each server.
 ///
-/// The request's URI is not looked at.
+/// The request's URI is ignored.
 pub trait Endpoint: Send + Sync {
+    /// One exchange with a server. A failure is a response too, with its [`super::Outcome`].
     fn call(
         &self,
         server: ServerName,
@@ -25,8 +27,8 @@ pub trait Endpoint: Send + Sync {
         request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>>;
 
-    /// The catalogue of one server for one set of client capabilities. With a
-    /// session: what its own instance offers, or 204 if that is the same.
+    /// The catalog of one server for one set of client capabilities, given as the bits of a
+    /// `ClientSet`. With a session: what its own instance offers, or 204 if that is the same.
     fn catalog(
         &self,
         server: ServerName,
@@ -35,19 +37,20 @@ pub trait Endpoint: Send + Sync {
     ) -> BoxFuture<'_, Response<Body>>;
 }
 
-/// Cloning is cheap; each worker has its own, with its own connections.
+/// A worker's way to every replica. Each worker has its own, with its own connections, which
+/// clones share.
 #[derive(Clone)]
 pub struct Link {
     local: Arc<dyn Endpoint>,
     pool: Pool,
-    /// `Bearer …` for other nodes of a cluster with a token.
+    /// `Bearer …` for other nodes, in a cluster with a token.
     credential: Option<HeaderValue>,
     places: Arc<Places>,
 }
 
-/// Where nodes serve their servers: read once, used by every call.
+/// The URLs under which nodes serve each server, parsed once and used by every call.
 #[derive(Default)]
-struct Places(Mutex<HashMap<ServerName, Vec<Place>>>);
+struct Places(Locked<HashMap<ServerName, Vec<Place>>>);
 
 #[derive(Clone)]
 struct Place {
@@ -56,13 +59,13 @@ struct Place {
     uri: Uri,
 }
 
-/// Addresses remembered for one server: nodes that come back under others must
-/// not pile up.
+/// The most URLs kept for one server, after which all of them are dropped: nodes that return
+/// under new addresses must not make the list grow for ever.
 const MAX_PLACES: usize = 64;
 
 impl Places {
     fn of(&self, base: &str, server: &ServerName) -> Option<(Target, Uri)> {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.0.lock();
         if let Some(known) = places.get(server)
             && let Some(place) = known.iter().find(|place| place.base == base)
         {
@@ -79,34 +82,39 @@ impl Places {
 }
 
 impl Link {
+    /// `credential` is the `Authorization` header for other nodes.
     #[must_use]
     pub fn new(local: Arc<dyn Endpoint>, pool: Pool, credential: Option<HeaderValue>) -> Self {
         Self { local, pool, credential, places: Arc::default() }
     }
 
+    /// The worker's connections, for requests to other targets than nodes.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
-    /// The same link with connections of its own, which rest so long.
+    /// The same link with its own pool, whose connections rest for at most `longest`, in whole
+    /// seconds.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
         Self { pool: self.pool.with_rest(longest), ..self.clone() }
     }
 
-    /// The same link, for addresses that have not proved who they are.
+    /// The same link for addresses that have not proved their identity: the token must not go
+    /// there.
     #[must_use]
     pub fn without_credential(&self) -> Self {
         Self { credential: None, ..self.clone() }
     }
 
+    /// The runner of this process.
     #[must_use]
     pub fn local(&self) -> Arc<dyn Endpoint> {
         Arc::clone(&self.local)
     }
 
-    /// One exchange with a server's replica in this process.
+    /// One exchange with the replica of a server in this process.
     pub fn here(
         &self,
         server: &ServerName,
@@ -116,7 +124,7 @@ impl Link {
         self.local.call(server.clone(), facts, request)
     }
 
-    /// One exchange with a server's replica.
+    /// One exchange with a replica of a server.
     ///
     /// # Errors
     /// [`Failure`] if another node gave no response head; this process always
@@ -142,7 +150,7 @@ impl Link {
         }
     }
 
-    /// A server's catalogue at a replica.
+    /// The catalog of a server at one of its replicas, as [`Endpoint::catalog`] gives it.
     ///
     /// # Errors
     /// [`Failure`] if another node gave no response head.
@@ -163,7 +171,7 @@ impl Link {
         }
     }
 
-    /// Any request to another node, at a path below its base URL.
+    /// One request to another node, at a path below its base URL.
     ///
     /// # Errors
     /// [`Failure`] if no response head came.
@@ -190,10 +198,11 @@ impl Link {
 }
 
 fn no_url(base: &str) -> Failure {
-    Failure::NotSent(format!("{base} is no http or https URL"))
+    Failure::NotSent(format!("{base} is not an http or https URL"))
 }
 
-/// The pool's key and the request target of a path below a base URL.
+/// The pool's key and the request target for a path below a base URL. `None` if that is not an
+/// http or https URL.
 fn locate(base: &str, path: &str) -> Option<(Target, Uri)> {
     let uri: Uri = base.parse().ok()?;
     let target = Target::of(&uri)?;

@@ -1,15 +1,16 @@
-//! The seam between edge and host: one HTTP exchange, `http::Request` to
-//! `http::Response`, whether the host is this process or another one.
+//! The seam between edge and runner: one HTTP exchange, `http::Request` to `http::Response`,
+//! whether the runner is in this process or in another one.
 //!
 //! ```text
 //! edge ── Link ──┬── Endpoint::call        (this process, a function call)
 //!                └── Pool ── /cluster/servers/{server}/mcp   (another node)
 //! ```
 //!
-//! What the host must know beyond the client's message are the [`Facts`]: an
-//! argument inside the process, `mooring-*` headers between processes. What
-//! became of a message that got no answer is the [`Outcome`]; only that decides
-//! whether the edge may send it again.
+//! What the runner must know beyond the client's message are the [`Facts`]: an argument inside
+//! the process, `mooring-*` headers between processes. What became of a message without an
+//! answer is its [`Outcome`]; that alone decides whether the edge may send the message again.
+
+#![warn(missing_docs)]
 
 mod facts;
 mod link;
@@ -21,11 +22,12 @@ pub use note::Note;
 
 use crate::net::percent_encoded;
 
-/// Of what coordinator and nodes say to each other: raised with each change that
-/// an older one would misread.
+/// The revision of the protocol between coordinator and nodes, raised with each change that an
+/// older process would misread.
 pub const REVISION: u32 = 1;
 
-/// Path under which a node serves one server to its coordinator.
+/// The path under which a node serves one server to its coordinator. `tail` is the part after
+/// the server's name: `mcp`, or `catalog` with its query.
 #[must_use]
 pub fn server_path(server: &crate::model::ServerName, tail: &str) -> String {
     format!("/cluster/servers/{}/{tail}", percent_encoded(server.as_str()))

@@ -1,19 +1,23 @@
-//! What a request has set in its session, and a new instance would have to be
-//! told again. The host reads it, since the edge reads no bytes that it passes.
+//! What a request has set in its session, and what a new instance must therefore receive again.
+//! The runner makes the note, since the edge does not read the messages that it passes.
 
 use http::header::{HeaderMap, HeaderValue};
 
 use crate::protocol::headers::seam;
 
+/// One setting of a session, in the response to the request that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The log level, as JSON.
+    /// `logging/setLevel`: the level as a JSON string, quotes included.
     Level(String),
+    /// `resources/subscribe`: the URI.
     Subscribed(String),
+    /// `resources/unsubscribe`: the URI.
     Unsubscribed(String),
 }
 
 impl Note {
+    /// Sets the header that carries the note to the edge.
     pub fn write(&self, headers: &mut HeaderMap) {
         let (kind, value) = match self {
             Self::Level(level) => ("level", level),
@@ -26,6 +30,7 @@ impl Note {
         }
     }
 
+    /// `None` if the response carries no note, or an invalid one.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let (kind, value) = headers.get(seam::NOTE)?.to_str().ok()?.split_once(' ')?;

@@ -1,38 +1,42 @@
-//! (session, server) → node: soft state, sharded.
+//! The node of each (session, server): state in memory, in shards.
 //!
-//! A binding changes by compare-and-set on the previous node, so that two
-//! workers with first requests of one session agree on one node.
+//! A binding changes by compare-and-set on the previous node, so that two workers
+//! with a session's first requests agree on one node.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
+use crate::sync::{Locked, ReadMostly};
 
 use super::record::{Binding, Bound, Record, Report};
 
+/// Each has its own lock: with 64, workers rarely wait for each other.
 const SHARDS: usize = 64;
-/// Subscriptions of one session that are kept for a new instance.
+/// Subscriptions of one session that are restored on a new instance.
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
+/// What is known of all live sessions, shared by all workers.
 #[derive(Default)]
 pub struct Bindings {
-    shards: Vec<Mutex<HashMap<SessionId, Record>>>,
-    loads: RwLock<HashMap<NodeId, Arc<AtomicU32>>>,
+    shards: Vec<Locked<HashMap<SessionId, Record>>>,
+    /// Bindings to each node.
+    loads: ReadMostly<HashMap<NodeId, Arc<AtomicU32>>>,
     sessions: AtomicUsize,
-    /// Live sessions by whose they are.
-    principals: Mutex<HashMap<Principal, usize>>,
+    /// Live sessions of each principal.
+    principals: Locked<HashMap<Principal, usize>>,
 }
 
 impl Bindings {
     #[must_use]
     pub fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shards = (0..SHARDS).map(|_| Locked::default()).collect();
         Self { shards, ..Self::default() }
     }
 
-    /// The session's node for a server, which counts as use.
+    /// The session's node for a server. Counts as use of both.
     #[must_use]
     pub fn get(&self, session: SessionId, server: &ServerName) -> Option<Bound> {
         let now = UnixMillis::now();
@@ -45,7 +49,7 @@ impl Bindings {
         })
     }
 
-    /// The same for who only looks on, which is no use.
+    /// Like [`Self::get`], but does not count as use.
     #[must_use]
     pub fn look(&self, session: SessionId, server: &ServerName) -> Option<NodeId> {
         self.with(session, |records| {
@@ -55,8 +59,8 @@ impl Bindings {
         })
     }
 
-    /// Binds to `node` if the binding still is what the caller saw; in any case
-    /// says which node it is now.
+    /// Binds the server to `node` if it is still bound to `previous` or to no node.
+    /// Returns the node that it is bound to now.
     pub fn claim(
         &self,
         session: SessionId,
@@ -87,7 +91,7 @@ impl Bindings {
         })
     }
 
-    /// Undoes a binding that came to nothing.
+    /// Removes the server's binding if it is to `node`, on which it could not be opened.
     pub fn release(&self, session: SessionId, server: &ServerName, node: &NodeId) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
@@ -102,7 +106,7 @@ impl Bindings {
         });
     }
 
-    /// The session has the server open on this node now.
+    /// Notes that the session has the server open, if it is bound to this node.
     pub fn opened(&self, session: SessionId, server: &ServerName, node: &NodeId) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
@@ -123,7 +127,8 @@ impl Bindings {
         })
     }
 
-    /// What a server held for the session is lost, and the client does not know yet.
+    /// Notes that a server's state for the session was lost and that the client has yet
+    /// to be notified.
     pub fn keep_untold(&self, session: SessionId, server: &ServerName) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
@@ -133,7 +138,7 @@ impl Bindings {
         });
     }
 
-    /// The servers of which the client has to be told that; it is told now.
+    /// The servers whose loss the client has yet to be notified of: by the caller, now.
     #[must_use]
     pub fn take_untold(&self, session: SessionId) -> Vec<ServerName> {
         self.with(session, |records| {
@@ -142,8 +147,8 @@ impl Bindings {
         })
     }
 
-    /// A node says that it holds a session. If two do, the older open wins,
-    /// unless this process has moved the session itself.
+    /// Takes a node's report that it holds a session. If two nodes report it, the one
+    /// that opened it earlier gets the binding, unless this process chose a node.
     pub fn report(
         &self,
         session: SessionId,
@@ -154,7 +159,7 @@ impl Bindings {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, opened_at);
-            // It is in use somewhere: its idle time begins now.
+            // The node keeps it: its idle time begins now.
             record.last_used = record.last_used.max(now);
             let reported = Binding {
                 node: node.clone(),
@@ -187,7 +192,7 @@ impl Bindings {
         })
     }
 
-    /// Makes the session known before it has any binding.
+    /// Makes a session known that has no binding yet. Counts as use.
     pub fn begin(&self, session: SessionId) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -195,11 +200,11 @@ impl Bindings {
         });
     }
 
-    /// Makes a session known that begins, if its principal may have one more.
+    /// Makes a new session known and counts it, if its principal has fewer than `limit`.
     #[must_use]
     pub fn admit(&self, session: SessionId, principal: &Principal, limit: usize) -> bool {
         {
-            let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut principals = self.principals.lock();
             let count = principals.entry(principal.clone()).or_default();
             if *count >= limit {
                 return false;
@@ -210,34 +215,34 @@ impl Bindings {
         let before = self.with(session, |records| {
             self.entry(records, session, now).principal.replace(principal.clone())
         });
-        // It was counted before.
+        // A session with a principal had been counted already.
         before.inspect(|before| self.uncount(before));
         true
     }
 
-    /// A session goes on that may have begun before this process did: it counts,
-    /// and is never refused.
+    /// Counts a session that goes on, if it is not counted yet. It may have begun
+    /// before this process did, so it is never refused.
     pub fn belongs_to(&self, session: SessionId, principal: &Principal) {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, now);
             if record.principal.is_none() {
                 record.principal = Some(principal.clone());
-                let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut principals = self.principals.lock();
                 *principals.entry(principal.clone()).or_default() += 1;
             }
         });
     }
 
-    /// Live sessions of a principal.
+    /// Number of a principal's live sessions.
     #[must_use]
     pub fn of_principal(&self, principal: &Principal) -> usize {
-        let principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+        let principals = self.principals.lock();
         principals.get(principal).copied().unwrap_or(0)
     }
 
     fn uncount(&self, principal: &Principal) {
-        let mut principals = self.principals.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut principals = self.principals.lock();
         if let Some(count) = principals.get_mut(principal) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -246,8 +251,8 @@ impl Bindings {
         }
     }
 
-    /// Keeps the session's record for as long as the mark is held: a stream that is
-    /// open is use, whatever is said on it.
+    /// Keeps the session in use until the guard is dropped: an open stream is use, even
+    /// if nothing is sent on it.
     #[must_use]
     pub fn hold(self: &Arc<Self>, session: SessionId) -> InUse {
         let now = UnixMillis::now();
@@ -256,6 +261,7 @@ impl Bindings {
         InUse { bindings: Arc::clone(self), session, _mark: mark }
     }
 
+    /// Notes the level, as JSON, that the client has set.
     pub fn set_log_level(&self, session: SessionId, level: &str) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -263,7 +269,8 @@ impl Bindings {
         });
     }
 
-    /// What a node says of a session's log level: this process knows better.
+    /// Notes the level that a node reports, unless this process knows one: that is as
+    /// new or newer.
     pub fn set_log_level_if_unknown(&self, session: SessionId, level: &str) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -271,8 +278,8 @@ impl Bindings {
         });
     }
 
-    /// Notes a subscription; a client that has more of them than fit is not told
-    /// of all after its server was lost.
+    /// Notes a subscription, to be restored after a loss of the server. Above 1000
+    /// of a session, further ones are not noted.
     pub fn subscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
         let now = UnixMillis::now();
         self.with(session, |records| {
@@ -285,6 +292,7 @@ impl Bindings {
         });
     }
 
+    /// Forgets a subscription that the client has ended.
     pub fn unsubscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
         self.with(session, |records| {
             if let Some(record) = records.get_mut(&session) {
@@ -293,23 +301,26 @@ impl Bindings {
         });
     }
 
+    /// A copy of what is known of the session. Does not count as use.
     #[must_use]
     pub fn record(&self, session: SessionId) -> Option<Record> {
         self.with(session, |records| records.get(&session).cloned())
     }
 
+    /// Removes an ended session. Returns what was known of it.
     pub fn forget(&self, session: SessionId) -> Option<Record> {
         let record = self.with(session, |records| records.remove(&session))?;
         self.gone(&record);
         Some(record)
     }
 
-    /// Drops what was not used for so long; says how many.
+    /// Removes sessions that have not been used for longer than `idle` and that no guard
+    /// holds. Returns how many.
     pub fn sweep(&self, idle: Duration) -> usize {
         let now = UnixMillis::now();
         let mut swept = 0;
         for shard in &self.shards {
-            let mut records = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut records = shard.lock();
             records.retain(|_, record| {
                 let is_held = Arc::strong_count(&record.in_use) > 1;
                 let keep = is_held || now.since(record.last_used) <= idle;
@@ -326,16 +337,16 @@ impl Bindings {
         swept
     }
 
-    /// Sessions known.
+    /// Number of known sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// Bindings on a node.
+    /// Number of bindings to a node.
     #[must_use]
     pub fn load(&self, node: &str) -> u32 {
-        let loads = self.loads.read().unwrap_or_else(PoisonError::into_inner);
+        let loads = self.loads.read();
         loads.get(node).map_or(0, |load| load.load(Ordering::Relaxed))
     }
 
@@ -344,10 +355,10 @@ impl Bindings {
         session: SessionId,
         with: impl FnOnce(&mut HashMap<SessionId, Record>) -> T,
     ) -> T {
-        // The uuid is random: any of its bytes spreads evenly.
+        // The first byte of a session's uuid is random: sessions spread evenly.
         let index = usize::from(session.as_bytes()[0]) % SHARDS;
         match self.shards.get(index) {
-            Some(shard) => with(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)),
+            Some(shard) => with(&mut shard.lock()),
             None => with(&mut HashMap::new()),
         }
     }
@@ -384,15 +395,15 @@ impl Bindings {
     }
 
     fn counter(&self, node: &NodeId) -> Arc<AtomicU32> {
-        if let Some(counter) = self.loads.read().unwrap_or_else(PoisonError::into_inner).get(node) {
+        if let Some(counter) = self.loads.read().get(node) {
             return Arc::clone(counter);
         }
-        let mut loads = self.loads.write().unwrap_or_else(PoisonError::into_inner);
+        let mut loads = self.loads.write();
         Arc::clone(loads.entry(node.clone()).or_default())
     }
 }
 
-/// Held by what uses a session for a while; its idle time begins with the end.
+/// Guard that keeps a session in use; its idle time begins when the guard is dropped.
 pub struct InUse {
     bindings: Arc<Bindings>,
     session: SessionId,
@@ -410,7 +421,7 @@ impl Drop for InUse {
     }
 }
 
-/// Takes a name out; says whether it was there.
+/// Removes a name. Returns whether it was there.
 fn take(names: &mut Vec<ServerName>, server: &ServerName) -> bool {
     let at = names.iter().position(|name| name == server);
     at.map(|at| names.swap_remove(at)).is_some()

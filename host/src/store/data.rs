@@ -1,4 +1,4 @@
-//! The data folder: what must survive a restart and is nobody else's business.
+//! The data folder: private files that must survive a restart.
 
 use std::fs;
 use std::io::{self, Write};
@@ -6,15 +6,16 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A folder of our own, mode 0700; or none, where it cannot be written.
+/// A folder for this process and its next starts, made with mode 0700; or none, if it
+/// cannot be written.
 #[derive(Debug, Clone)]
 pub struct DataFolder {
     path: Option<PathBuf>,
 }
 
 impl DataFolder {
-    /// Makes the folder. Where that fails, everything stays in memory and the
-    /// reason is logged: sessions then end with the process.
+    /// Makes the folder unless it exists. If it cannot be written, the reason is logged
+    /// and everything stays in memory: sessions then end with the process.
     #[must_use]
     pub fn open(path: &Path) -> Self {
         match make(path) {
@@ -30,26 +31,28 @@ impl DataFolder {
         }
     }
 
+    /// No folder: nothing is read or written.
     #[must_use]
     pub fn memory() -> Self {
         Self { path: None }
     }
 
+    /// Path of a file in the folder; `None` without a folder.
     #[must_use]
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         self.path.as_ref().map(|path| path.join(name))
     }
 
-    /// None if there is no such file or no folder.
+    /// `None` if the file cannot be read or there is no folder.
     #[must_use]
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         fs::read(self.path(name)?).ok()
     }
 
-    /// Replaces a file as a whole, mode 0600. Without a folder nothing happens.
+    /// Replaces a whole file atomically, mode 0600. Without a folder nothing happens.
     ///
     /// # Errors
-    /// What the file system says.
+    /// If the file cannot be written.
     pub fn write(&self, name: &str, contents: &[u8]) -> io::Result<()> {
         let Some(path) = self.path(name) else { return Ok(()) };
         if let Some(parent) = path.parent() {
@@ -67,28 +70,29 @@ impl DataFolder {
         fs::rename(draft, path)
     }
 
-    /// Adds a line to a file, mode 0600.
+    /// Appends a line to a file, mode 0600. Without a folder nothing happens.
     ///
     /// # Errors
-    /// What the file system says.
+    /// If the file cannot be written.
     pub fn append(&self, name: &str, line: &str) -> io::Result<()> {
         let Some(path) = self.path(name) else { return Ok(()) };
         let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         file.write_all(format!("{line}\n").as_bytes())
     }
 
+    /// Removes a file if it exists; a failure is ignored.
     pub fn remove(&self, name: &str) {
         if let Some(path) = self.path(name) {
-            // It may never have been there.
+            // Most files that are removed were never written.
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Removes the files of a folder within that have not been written for so
-    /// long, and says how many.
+    /// Removes the files of a subfolder that have not been written for longer than
+    /// `age`. Returns how many it removed.
     ///
     /// # Errors
-    /// What the file system says.
+    /// If the subfolder cannot be listed.
     pub fn sweep(&self, name: &str, age: Duration) -> io::Result<usize> {
         let Some(path) = self.path(name).filter(|path| path.exists()) else { return Ok(0) };
         let mut removed = 0;
@@ -104,7 +108,8 @@ impl DataFolder {
         Ok(removed)
     }
 
-    /// A secret of 32 random bytes, the same at every start.
+    /// A secret of 32 random bytes, made once and then the same at every start. If it
+    /// cannot be written, it lasts until this process ends.
     #[must_use]
     pub fn secret(&self, name: &str) -> Vec<u8> {
         if let Some(secret) = self.read(name)
@@ -122,15 +127,16 @@ impl DataFolder {
             Ok(kept) => kept,
             Err(error) => {
                 tracing::warn!(
-                    "cannot keep {name} in the data folder ({error}): it ends with this process"
+                    "cannot write {name} to the data folder ({error}): the next start makes \
+                     another"
                 );
                 fresh
             }
         }
     }
 
-    /// Writes a file unless it is there; gives what is in it now. Processes that
-    /// share the folder agree.
+    /// Writes a file unless it exists. Returns what it contains now, so that processes
+    /// that share the folder agree.
     fn keep_first(&self, name: &str, contents: &[u8]) -> io::Result<Vec<u8>> {
         let Some(path) = self.path(name) else { return Ok(contents.to_vec()) };
         let draft = path.with_extension(format!("new-{}", crate::model::SessionId::mint()));
@@ -138,7 +144,7 @@ impl DataFolder {
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(contents)?;
         file.sync_data()?;
-        // A hard link never replaces: the first one stands.
+        // Unlike a rename, a hard link never replaces a file: the first one stays.
         let linked = fs::hard_link(&draft, &path);
         let _ = fs::remove_file(&draft);
         match linked {

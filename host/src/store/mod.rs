@@ -1,8 +1,9 @@
-//! What the edge remembers: bindings and tombstones in memory, large
-//! `initialize` parameters and tombstones in the data folder.
+//! What the edge remembers of sessions: bindings and tombstones (marks of ended
+//! sessions) in memory, tombstones and large `initialize` parameters in the data
+//! folder.
 //!
-//! None of it is needed to recognise a session (its id says what it is); losing
-//! the memory costs a node the question which sessions it holds.
+//! None of it is needed to recognise a session, whose id says what it is. After a
+//! restart the coordinator asks each node which sessions it holds.
 
 mod bindings;
 mod data;

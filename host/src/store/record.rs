@@ -1,24 +1,26 @@
-//! What is known of one session: which node each of its servers is on, and what
-//! the client has set in it.
+//! What is known of one session: the node of each of its servers, and what the
+//! client has set.
 
 use std::sync::Arc;
 
 use crate::model::{NodeId, Principal, ServerName, UnixMillis};
 
+/// The node that serves one server of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     pub node: NodeId,
+    /// When the node was chosen or, as it reports, opened the server.
     pub since: UnixMillis,
     pub last_used: UnixMillis,
-    /// Decided here, not learnt from a node: a node that comes back later does
-    /// not take the session back from where it lives now.
+    /// Whether this process chose the node. A choice outranks the report of another
+    /// node, which may come back with an old instance of the session.
     pub decided_here: bool,
-    /// Whether the session has had the server open, here or on an earlier node.
+    /// Whether the session has had the server open, on this node or an earlier one.
     pub was_open: bool,
 }
 
 impl Binding {
-    /// What this process decides now.
+    /// A choice that this process makes now; the server is not open yet.
     #[must_use]
     pub fn decided(node: &NodeId, now: UnixMillis) -> Self {
         Self { node: node.clone(), since: now, last_used: now, decided_here: true, was_open: false }
@@ -30,18 +32,20 @@ impl Binding {
 pub struct Record {
     pub created: UnixMillis,
     pub last_used: UnixMillis,
+    /// At most one binding for each server.
     pub servers: Vec<(ServerName, Binding)>,
-    /// Servers that were open and are bound to no node now.
+    /// Servers that have been open and are bound to no node at present.
     pub gone: Vec<ServerName>,
-    /// Servers whose state was lost while nobody listened who could be told.
+    /// Servers whose state was lost while the client had no stream open; it is
+    /// notified on the next one.
     pub untold: Vec<ServerName>,
-    /// What the client asked for with `logging/setLevel`, as JSON.
+    /// The level that the client set with `logging/setLevel`, as JSON.
     pub log_level: Option<Arc<str>>,
-    /// Resources that the client is subscribed to, as their servers name them.
+    /// Resources that the client subscribed to: each server with its own URI.
     pub subscriptions: Vec<(ServerName, Arc<str>)>,
-    /// Held by every response that goes on: such a session is in use.
+    /// Cloned by every stream that is open: a session with a clone is in use.
     pub in_use: Arc<()>,
-    /// Whose session it is, as far as that is counted.
+    /// The principal that the session counts for; `None` if it is not counted.
     pub principal: Option<Principal>,
 }
 
@@ -61,27 +65,29 @@ impl Record {
         }
     }
 
-    /// The binding that was used last.
+    /// The binding that was used most recently.
     #[must_use]
     pub fn latest(&self) -> Option<&(ServerName, Binding)> {
         self.servers.iter().max_by_key(|(_, binding)| binding.last_used)
     }
 }
 
-/// Where a server of a session is.
+/// Where one server of a session is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     pub node: NodeId,
-    /// Whether it has been open, and not only chosen.
+    /// Whether the session has had the server open: without, the node was only chosen.
     pub was_open: bool,
 }
 
-/// What came of a node's report that it holds a session.
+/// The outcome of a node's report that it holds a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
+    /// The binding is the reporting node's.
     Taken,
-    /// Another node has it and keeps it: the reporting one is to close it.
+    /// The session stays bound to this node: the reporting one is to close it.
     Older(NodeId),
-    /// The reporting node opened it earlier: this one is to close it.
+    /// The reporting node opened it earlier and gets the binding: this node is to
+    /// close it.
     Replaced(NodeId),
 }

@@ -1,32 +1,37 @@
-//! What an id cannot carry: `initialize` parameters that are too large for it,
-//! and that a session was ended by its client.
+//! What a session's id cannot carry: `initialize` parameters that are too large for
+//! it, and the fact that the client has ended the session.
 //!
-//! Workers wait for the file system without being held up by it.
+//! Files are written on blocking threads, so that workers serve other requests
+//! meanwhile.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
 use crate::model::{SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
+use crate::sync::{Locked, ReadMostly};
 
 use super::DataFolder;
 
+/// File of ended sessions, a line each: id and end of validity in Unix ms.
 const TOMBSTONES: &str = "ended-sessions";
+/// Subfolder with a file for each session whose parameters are too large for its id.
 const PARAMS: &str = "sessions";
-/// Bytes of parameters in memory: of the sessions that began last, and all there
-/// is of them where no folder can be written.
+/// Bytes of parameters in memory: those of the latest sessions. Without a data folder
+/// there are no others.
 const MAX_IN_MEMORY: usize = 32 << 20;
 
+/// Ended sessions and large parameters of all sessions, shared by all workers.
 pub struct Records {
     folder: DataFolder,
-    /// Ended sessions and when their ids expire by themselves.
-    ended: RwLock<HashMap<SessionId, UnixMillis>>,
-    latest: Mutex<Latest>,
+    /// Ended sessions, each with the time when its id expires anyway.
+    ended: ReadMostly<HashMap<SessionId, UnixMillis>>,
+    latest: Locked<Latest>,
 }
 
 impl Records {
+    /// Reads the tombstones and removes those of expired ids from their file.
     #[must_use]
     pub fn open(folder: DataFolder) -> Self {
         let text = folder.read(TOMBSTONES).unwrap_or_default();
@@ -44,66 +49,73 @@ impl Records {
         if !text.is_empty()
             && let Err(error) = folder.write(TOMBSTONES, lines.as_bytes())
         {
-            tracing::warn!("cannot rewrite {TOMBSTONES}: {error}");
+            tracing::warn!("cannot write {TOMBSTONES} to the data folder: {error}");
         }
-        Self { folder, ended: RwLock::new(ended), latest: Mutex::new(Latest::of(MAX_IN_MEMORY)) }
+        Self {
+            folder,
+            ended: ReadMostly::new(ended),
+            latest: Locked::new(Latest::of(MAX_IN_MEMORY)),
+        }
     }
 
-    /// The client has ended the session: its id is unknown from now on, and after
-    /// a restart once this is done.
+    /// Ends a session at its client's request. Its id is invalid from now on, and once
+    /// this returns, after a restart too.
     pub async fn end(&self, session: SessionId, minted_at: UnixMillis) {
         let until = minted_at.plus(MAX_AGE);
-        self.ended.write().unwrap_or_else(PoisonError::into_inner).insert(session, until);
-        lock(&self.latest).remove(session);
-        self.beside("cannot keep the end of a session", session, move |folder| {
+        self.ended.write().insert(session, until);
+        self.latest.lock().remove(session);
+        self.beside("cannot write the session's end to disk", session, move |folder| {
             folder.remove(&file(session));
             folder.append(TOMBSTONES, &format!("{session} {}", until.0))
         })
         .await;
     }
 
+    /// Whether the client has ended the session. Expired ids may be forgotten.
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {
-        self.ended.read().unwrap_or_else(PoisonError::into_inner).contains_key(&session)
+        self.ended.read().contains_key(&session)
     }
 
-    /// Forgets tombstones of ids that have expired by themselves.
+    /// Forgets tombstones of ids that have expired: these are refused anyway.
     pub fn sweep(&self) {
         let now = UnixMillis::now();
-        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = self.ended.write();
         ended.retain(|_, until| *until > now);
     }
 
-    /// Removes the files of sessions whose ids have expired: few clients say when
-    /// they are done.
+    /// Removes the files of sessions whose ids have expired: few clients end their
+    /// sessions.
     pub async fn sweep_files(&self) {
         let folder = self.folder.clone();
         let swept = tokio::task::spawn_blocking(move || folder.sweep(PARAMS, MAX_AGE)).await;
         match swept {
             Ok(Ok(0)) => {}
             Ok(Ok(count)) => tracing::info!(count, "files of expired sessions removed"),
-            Ok(Err(error)) => tracing::warn!("cannot sweep {PARAMS}: {error}"),
-            Err(error) => tracing::warn!("cannot sweep {PARAMS}: {error}"),
+            Ok(Err(error)) => tracing::warn!("cannot remove old files in {PARAMS}: {error}"),
+            Err(error) => tracing::warn!("cannot remove old files in {PARAMS}: {error}"),
         }
     }
 
-    /// Keeps a session's parameters: once this is done, for the next start too.
+    /// Keeps a session's parameters: once this returns, for the next start too.
     pub async fn keep_params(&self, session: SessionId, params: &Bytes) {
-        lock(&self.latest).insert(session, params.clone());
+        self.latest.lock().insert(session, params.clone());
         let params = params.clone();
-        self.beside("cannot keep initialize parameters", session, move |folder| {
+        self.beside("cannot write initialize parameters to disk", session, move |folder| {
             folder.write(&file(session), &params)
         })
         .await;
     }
 
+    /// A session's parameters, from memory or else from its file.
     #[must_use]
     pub fn params(&self, session: SessionId) -> Option<Bytes> {
-        let kept = lock(&self.latest).get(session);
+        let kept = self.latest.lock().get(session);
         kept.or_else(|| self.folder.read(&file(session)).map(Bytes::from))
     }
 
-    /// Does something in the folder, on another thread than this one.
+    /// Changes the folder on a blocking thread; a failure is logged. Without a folder
+    /// nothing happens.
     async fn beside(
         &self,
         what: &'static str,
@@ -124,12 +136,12 @@ impl Records {
     }
 }
 
-/// The parameters that came last, bounded in bytes.
+/// The latest sessions' parameters, bounded in bytes.
 struct Latest {
     room: usize,
     bytes: usize,
     kept: HashMap<SessionId, Bytes>,
-    /// In the order in which they came; some may be gone.
+    /// Oldest first; includes sessions that were removed since.
     order: VecDeque<SessionId>,
 }
 
@@ -162,10 +174,6 @@ impl Latest {
             self.bytes -= gone.len();
         }
     }
-}
-
-fn lock(latest: &Mutex<Latest>) -> std::sync::MutexGuard<'_, Latest> {
-    latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn file(session: SessionId) -> String {

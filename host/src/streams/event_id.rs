@@ -1,32 +1,36 @@
-//! Ids of events: which stream of which instance, and where in it.
+//! Ids of events: an instance, one of its streams, and the place in it.
 //!
 //! ```text
 //! 8f3a01c2-7-12-MQ        instance, stream, number, the request it answers
 //! ```
 //!
-//! The request's id travels along, so that whoever comes back after the stream is
-//! gone, with its process or after its time, can still be told what became of it.
+//! The request's id is included, so that a client that comes back after the stream is gone, with
+//! its process or after its time, can still get an answer to that request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-/// Longer request ids do not travel along: event ids are in every event.
+/// The longest request id that is included, in bytes: an event id is in every event.
 const MAX_REQUEST: usize = 64;
 
+/// A parsed event id, as a client returns it in `Last-Event-ID`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventId {
+    /// The instance that keeps the stream; see [`instance`].
     pub instance: u32,
+    /// The stream's number within its instance; 0 is [`Self::GET`].
     pub stream: u64,
+    /// The message's number within its stream; 0 is the event that primes it.
     pub number: u64,
-    /// The id of the request that the stream answers, as it stands in the message.
+    /// The id of the request that the stream answers, as written in the message.
     pub request: Option<String>,
 }
 
 impl EventId {
-    /// The number of a session's own stream, which answers no request.
+    /// The number of a session's GET stream, which answers no request.
     pub const GET: u64 = 0;
 
-    /// None if the text is no id of ours.
+    /// `None` if the text is not an id that [`Tag::id`] may have written.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(4, '-');
@@ -37,7 +41,7 @@ impl EventId {
             None => None,
             Some(tag) => Some(String::from_utf8(BASE64.decode(tag).ok()?).ok()?),
         };
-        // It goes into an answer as it stands.
+        // It is copied into an answer as it is.
         if let Some(request) = &request {
             serde_json::from_str::<serde_json::Value>(request)
                 .ok()
@@ -47,7 +51,7 @@ impl EventId {
     }
 }
 
-/// What all event ids of one stream have in common.
+/// The parts that all event ids of one stream share.
 #[derive(Debug, Clone)]
 pub struct Tag {
     head: String,
@@ -55,6 +59,7 @@ pub struct Tag {
 }
 
 impl Tag {
+    /// A request id of more than 64 bytes is left out.
     #[must_use]
     pub fn new(instance: u32, stream: u64, request: Option<&str>) -> Self {
         let tail = request
@@ -64,18 +69,19 @@ impl Tag {
         Self { head: format!("{instance:08x}-{stream}-"), tail }
     }
 
+    /// The id of the event with this message.
     #[must_use]
     pub fn id(&self, number: u64) -> String {
         format!("{}{number}{}", self.head, self.tail)
     }
 }
 
-/// A number for a new instance.
+/// A random number for a new instance.
 #[must_use]
 pub fn instance() -> u32 {
     let mut bytes = [0; 4];
-    // It tells the instances of one session apart, and keeps no secret: where
-    // there is no randomness, the process and the time do.
+    // It distinguishes the instances of one session and protects no secret: without
+    // randomness, process id and time are good enough.
     match getrandom::fill(&mut bytes) {
         Ok(()) => u32::from_le_bytes(bytes),
         Err(_) => std::process::id() ^ crate::model::UnixMillis::now().0 as u32,

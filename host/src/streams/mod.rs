@@ -1,8 +1,8 @@
-//! Event streams that a client can resume: numbered, kept within bounds, and
-//! written with ids by which the right one is found again.
+//! Event streams that a client can resume: their messages are numbered, kept within bounds, and
+//! written with ids by which the stream is found again.
 //!
-//! Hosts keep the streams of their servers' sessions; the edge keeps the one
-//! stream of an aggregate, which has several servers behind it.
+//! A runner keeps the streams of its servers' sessions. The edge keeps the GET stream of an
+//! aggregate, which has several servers behind it.
 
 mod event_id;
 pub mod response;

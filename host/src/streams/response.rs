@@ -1,5 +1,5 @@
-//! Messages of a server as a response: plain JSON if the answer comes first,
-//! an event stream if anything comes before it or it takes long.
+//! A server's messages as an HTTP response: plain JSON if the answer comes first, an event stream
+//! if another message comes before it or it takes long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,23 +17,24 @@ use crate::protocol::{headers, splice, sse};
 
 use super::{EventId, Part, Reader, Tag};
 
-/// Silence of a call after which its stream is opened: from then on the client
-/// has an event id, and can come back for the answer.
+/// How long a call may be silent before its stream is opened. From then on the client has an
+/// event id, with which it can come back for the answer.
 pub const OPEN_AFTER: Duration = Duration::from_secs(1);
-/// When a client whose stream broke is to come back.
+/// Milliseconds after which a client whose stream broke should come back.
 const RETRY_MS: u64 = 1000;
 
-/// How streams of one instance are written.
+/// How the event streams of one instance are written.
 #[derive(Debug, Clone, Copy)]
 pub struct Way {
     /// Silence after which a keep-alive comment is sent.
     pub keep_alive: Duration,
-    /// Whether clients understand an event without data (from 2025-11-25 on).
+    /// Whether a stream begins with an event without data, which clients understand from
+    /// 2025-11-25 on.
     pub primes: bool,
 }
 
-/// The response to posted requests, whose reader has been there since before they
-/// were sent. `None` if the stream ended without a word.
+/// The response to posted requests. The reader must have been attached before they were sent.
+/// `None` if the stream ended without a message.
 pub async fn respond(
     reader: Reader,
     takes_events: bool,
@@ -43,8 +44,8 @@ pub async fn respond(
     respond_within(OPEN_AFTER, reader, takes_events, way, publish).await
 }
 
-/// The same, for requests whose client has waited already: a stream is opened so
-/// soon.
+/// Like [`respond`], with another patience than [`OPEN_AFTER`]: for requests whose client has
+/// waited already.
 pub async fn respond_within(
     patience: Duration,
     mut reader: Reader,
@@ -65,7 +66,7 @@ pub async fn respond_within(
     }
 }
 
-/// For a client that takes no events: the answers alone.
+/// The response for a client that does not accept events: the answers alone.
 async fn answers(mut reader: Reader) -> Option<Response<Body>> {
     let mut answers = Vec::new();
     while let Some(item) = reader.next().await {
@@ -83,7 +84,8 @@ async fn answers(mut reader: Reader) -> Option<Response<Body>> {
     }
 }
 
-/// An event stream of whatever comes.
+/// An event stream of every message that the reader gets. Once it is silent, it sends keep-alive
+/// comments.
 pub fn event_stream(reader: Reader, tag: Tag, way: Way) -> Response<Body> {
     let first = if way.primes {
         sse::priming(&tag.id(reader.after()), Some(RETRY_MS))
@@ -100,11 +102,11 @@ pub fn event_stream(reader: Reader, tag: Tag, way: Way) -> Response<Body> {
     response
 }
 
-/// For a client that comes back too late to the answer of its request: that it is
-/// gone, as an event with the id that the client has named.
+/// The response for a client that comes back for an answer that is gone: an error, as an event
+/// with the id that the client has named.
 pub fn too_late(last_event_id: &str, request: &str) -> Response<Body> {
-    let text = "the answer is no longer there: its server's session was lost, or it was fetched \
-                too late; the call may have run";
+    let text = "the answer is no longer available: the server's session was lost, or the client \
+                came back too late; the call may have run";
     let answer = jsonrpc::error(Some(request), code::SERVER_LOST, text);
     let mut response = Response::new(Body::from(sse::event_with_id(last_event_id, &answer)));
     let headers = response.headers_mut();
@@ -113,18 +115,19 @@ pub fn too_late(last_event_id: &str, request: &str) -> Response<Body> {
     response
 }
 
-/// The answer to a server's question that was dropped before anybody read it.
+/// The answer to a question of a server that was dropped before the client read it.
 #[must_use]
 pub fn nobody_reads(id: &str) -> Bytes {
-    jsonrpc::error(Some(id), code::INTERNAL, "the client does not read what it is asked")
+    jsonrpc::error(Some(id), code::INTERNAL, "the client does not read the server's requests")
 }
 
-/// A failure that answers a request is an answer: several SDKs end their transport
-/// at any status but 200.
+/// The status of a failure: 200 if it answers a request, since several SDKs close their transport
+/// at any other status.
 pub fn status_for(envelope: &Envelope<'_>, otherwise: StatusCode) -> StatusCode {
     if envelope.kind() == Kind::Request { StatusCode::OK } else { otherwise }
 }
 
+/// A response with one message, or a batch.
 pub fn json(message: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(message));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
@@ -170,8 +173,8 @@ impl futures_util::Stream for Events {
     }
 }
 
-/// For a client that has missed messages of its session: what it knows of the
-/// server's lists may be old.
+/// Events for a client that has missed messages of its session: what it knows of the server's
+/// lists may be outdated.
 fn lists_changed(id: &str) -> Bytes {
     let changed = List::NOTIFIED.map(|list| jsonrpc::notification(list.changed()));
     changed.map(|message| sse::event_with_id(id, &message)).concat().into()
@@ -243,7 +246,7 @@ mod tests {
         let told = text.find("list_changed").unwrap();
         assert!(told < text.find("data: 3\n").unwrap(), "{text}");
         assert!(text.ends_with("data: 4\n\n"), "{text}");
-        // Who attaches later is told by others.
+        // A reader that attaches later gets these notifications from its caller.
         let mut later = stream.read_after(0);
         assert!(later.has_gap);
         later.next().await.unwrap();

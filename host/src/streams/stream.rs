@@ -1,89 +1,104 @@
 //! One stream of a session: numbered messages, kept for a client that comes back
 //! (2025-11-25, basic/transports, "Resumability and Redelivery").
 //!
-//! A message is kept before anybody reads it. Who reads is a [`Reader`]; one
-//! that attaches later takes over, from where it says. A stream that a client
-//! cannot resume, since it has seen no event id of it, forgets what was read.
+//! Every message is kept first and read later, by a [`Reader`]. A reader that attaches later
+//! replaces the one before it, and begins where it asks to. A stream that no client can resume,
+//! since none has an event id of it, forgets a message once it was read.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-/// Messages ahead of a reader, beyond which the server's pipe waits for it.
+use crate::sync::Locked;
+
+/// Unread messages at which [`Stream::room`] makes the server's pipe wait for the reader.
 const AHEAD: u64 = 64;
-/// The first message's number; 0 is the event that primes the stream.
+/// The number of the first message; 0 is that of the event that primes the stream.
 const FIRST: u64 = 1;
 
-/// How much of one stream is kept.
+/// How much of one stream is kept. Beyond either bound, what may be dropped is dropped.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// Messages, read or unread.
     pub events: usize,
+    /// Bytes of their JSON; also the bytes that a reader may be behind.
     pub bytes: usize,
 }
 
 /// What a message is to the stream that carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Dropped when nobody reads and there are too many.
+    /// Dropped first, if too much is kept.
     Notice,
-    /// The server waits for an answer to it: dropped last, and then it is said.
+    /// A request of the server, which waits for an answer. Dropped last, and then returned to
+    /// the caller of [`Stream::put`].
     Question,
-    /// Answers a request of the client: never dropped.
+    /// Answers a request of the client: never dropped unread.
     Answer,
 }
 
-/// What became of a request to a server that went away.
+/// Whether a request reached a server that went away before it answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
     /// It may have run.
     Perhaps,
-    /// Not a byte of it was read.
+    /// The server has not read a byte of it.
     No,
 }
 
+/// A message in its stream.
 #[derive(Debug, Clone)]
 pub struct Item {
+    /// Consecutive from 1; missing numbers were dropped.
     pub number: u64,
+    /// One JSON-RPC message, possibly with raw line breaks.
     pub message: Bytes,
+    /// Decides whether the message may be dropped unread.
     pub part: Part,
 }
 
+/// A stream with one writer side and at most one reader at a time.
 pub struct Stream {
+    /// Unique within its instance; 0 is the GET stream's.
     pub number: u64,
     bounds: Bounds,
-    /// Answers that it ends with.
+    /// Answers after which it ends; `None` for a stream that belongs to no request.
     expected: Option<usize>,
-    state: Mutex<State>,
+    state: Locked<State>,
 }
 
 struct State {
     kept: VecDeque<Item>,
+    /// Bytes of all kept messages.
     bytes: usize,
+    /// The number of the next message to be put.
     next: u64,
-    /// The next message that nobody has read.
+    /// The number of the first unread message.
     unread: u64,
+    /// Bytes of the kept messages that are unread.
     unread_bytes: usize,
-    /// Answers still to come. None: the stream has no end of its own.
+    /// Answers still to come. `None` for a stream that belongs to no request.
     owed: Option<usize>,
     ended: bool,
-    /// Whether a client knows event ids of it.
+    /// Whether a client has an event id of it, and can resume it.
     is_published: bool,
-    /// Something unread had to be dropped.
+    /// An unread notice was dropped, and no reader knows of it yet.
     has_gap: bool,
-    /// The answer is not the server's, which went away; and whether the request had
-    /// reached it.
+    /// Set if an answer is not the server's, since that went away.
     lost: Option<Reached>,
-    /// Counts readers; the latest is the reader.
+    /// The count of readers so far. Only the latest one reads.
     readers: u64,
     is_attached: bool,
     reader: Option<Waker>,
+    /// Of tasks that wait until a message was read, or the stream has ended.
     writers: Vec<Waker>,
 }
 
 impl Stream {
-    /// A stream that ends with the last of so many answers; with none it goes on.
+    /// A stream that ends with the last of `owed` answers. With `None` it goes on until
+    /// [`Self::end`].
     #[must_use]
     pub fn new(number: u64, owed: Option<usize>, bounds: Bounds) -> Arc<Self> {
         let state = State {
@@ -102,16 +117,17 @@ impl Stream {
             reader: None,
             writers: Vec::new(),
         };
-        Arc::new(Self { number, bounds, expected: owed, state: Mutex::new(state) })
+        Arc::new(Self { number, bounds, expected: owed, state: Locked::new(state) })
     }
 
-    /// Keeps a message, once an attached reader has room for it. See [`Self::put`].
+    /// Keeps a message once an attached reader has room for it. See [`Self::put`].
     pub async fn push(&self, message: Bytes, part: Part) -> Vec<Bytes> {
         self.room().await;
         self.put(message, part)
     }
 
-    /// Waits until an attached reader has room for a message.
+    /// Waits while a reader is attached that is too far behind: by 64 messages, or by more than
+    /// the bounds' bytes.
     pub async fn room(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.locked();
@@ -124,8 +140,8 @@ impl Stream {
         .await;
     }
 
-    /// Keeps a message at once, at the cost of the oldest that may be dropped. Gives
-    /// the questions among them: whoever asked waits for an answer.
+    /// Keeps a message at once; the oldest messages that may be dropped make room for it.
+    /// Returns the questions among them, since their server waits for answers.
     pub fn put(&self, message: Bytes, part: Part) -> Vec<Bytes> {
         let mut state = self.locked();
         if state.ended {
@@ -150,19 +166,19 @@ impl Stream {
         unread
     }
 
-    /// Answers in the place of a server that went away.
+    /// Keeps an answer that replaces that of a server which went away.
     pub fn put_lost(&self, answer: Bytes, reached: Reached) {
         self.locked().lost = Some(reached);
         self.put(answer, Part::Answer);
     }
 
-    /// Whether the server went away before it answered.
+    /// Set if the server went away before it answered.
     #[must_use]
     pub fn lost(&self) -> Option<Reached> {
         self.locked().lost
     }
 
-    /// Nothing more comes.
+    /// Ends the stream: later messages are ignored.
     pub fn end(&self) {
         let mut state = self.locked();
         state.ended = true;
@@ -170,7 +186,7 @@ impl Stream {
         state.wake_writers();
     }
 
-    /// Waits until nothing more comes.
+    /// Waits until the stream has ended.
     pub async fn over(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.locked();
@@ -183,66 +199,69 @@ impl Stream {
         .await;
     }
 
-    /// From now on what was read is kept too, for a client that comes back.
+    /// From now on, messages are kept after they were read, for a client that comes back.
     pub fn publish(&self) {
         self.locked().is_published = true;
     }
 
+    /// Whether read messages are kept.
     #[must_use]
     pub fn is_published(&self) -> bool {
         self.locked().is_published
     }
 
+    /// Whether no more messages come; kept ones may still be unread.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.locked().ended
     }
 
-    /// Whether it is no request's.
+    /// Whether it belongs to no request, so that no answer ends it.
     #[must_use]
     pub fn is_without_end(&self) -> bool {
         self.expected.is_none()
     }
 
-    /// Whether it carries the answer of one request alone.
+    /// Whether exactly one answer ends it.
     #[must_use]
     pub fn is_of_one(&self) -> bool {
         self.expected == Some(1)
     }
 
-    /// Whether it has ended, and nothing of it is left.
+    /// Whether it has ended and no message is kept.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         let state = self.locked();
         state.ended && state.kept.is_empty()
     }
 
+    /// Whether a reader is there.
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.locked().is_attached
     }
 
-    /// Whether somebody can still read what is put.
+    /// Whether a message that is put now can still be read.
     #[must_use]
     pub fn can_be_read(&self) -> bool {
         let state = self.locked();
         !state.ended && (state.is_attached || state.is_published)
     }
 
-    /// Reads from the first message that nobody has read.
+    /// A reader from the first unread message on.
     #[must_use]
     pub fn read_on(self: &Arc<Self>) -> Reader {
         let unread = self.locked().unread;
         self.read_after(unread - 1)
     }
 
-    /// Reads what came after the message with this number.
+    /// A reader from the message after this number on. It replaces the present reader.
     #[must_use]
     pub fn read_after(self: &Arc<Self>, number: u64) -> Reader {
         let mut state = self.locked();
         state.readers += 1;
         state.is_attached = true;
-        // The reader before this one learns that it is none any more.
+        // The replaced reader learns that it has ended.
         state.wake_reader();
         let position = number.saturating_add(1).clamp(FIRST, state.next);
         let has_gap = state.kept.front().map_or(state.next, |item| item.number) > position
@@ -253,7 +272,7 @@ impl Stream {
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -276,7 +295,7 @@ impl State {
                     notice.or_else(|| oldest(Part::Question))
                 }
             };
-            // The newest is what this is about.
+            // The newest message is the one that room is made for.
             let Some(item) = found
                 .filter(|index| index + 1 < self.kept.len())
                 .and_then(|index| self.kept.remove(index))
@@ -301,7 +320,7 @@ impl State {
         }
     }
 
-    /// Wakes whoever waits here when something was read, or the stream has ended.
+    /// Has this task woken once a message was read, or the stream has ended.
     fn wait(&mut self, cx: &Context<'_>) {
         if !self.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.writers.push(cx.waker().clone());
@@ -315,32 +334,36 @@ impl State {
     }
 }
 
-/// The one who reads a stream now.
+/// Reads a stream until another reader replaces it or the stream ends.
 pub struct Reader {
     stream: Arc<Stream>,
+    /// Its place in the count of readers.
     place: u64,
+    /// The number of the next message.
     position: u64,
-    /// What is read does not begin where the reader asked to.
+    /// Whether messages are missing from where the reader asked to begin.
     pub has_gap: bool,
-    /// Of what is before this number the reader knows that something is missing.
+    /// Messages missing before this number are covered by `has_gap`.
     known: u64,
-    /// Something was dropped since, before it was read.
+    /// Whether further messages were dropped before they were read.
     has_missed: bool,
 }
 
 impl Reader {
+    /// The stream that is read.
     #[must_use]
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
-    /// The number before the next message's.
+    /// The number before that of the next message.
     #[must_use]
     pub fn after(&self) -> u64 {
         self.position - 1
     }
 
-    /// The next message; none at the stream's end, or if another reads it now.
+    /// The next message; `None` at the stream's end, or once another reader has replaced this
+    /// one.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         let mut state = self.stream.locked();
         if state.readers != self.place {
@@ -373,18 +396,19 @@ impl Reader {
         Poll::Ready(Some(item))
     }
 
-    /// Whether something that came before the last item was dropped since it was
-    /// last asked: a reader that is slow misses what one that is not there misses.
+    /// Whether messages before the last item were dropped since the last call: a slow reader
+    /// misses what an absent one misses.
     pub fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.has_missed)
     }
 
+    /// Waits for the next message, as [`Self::poll_next`] gives it.
     pub async fn next(&mut self) -> Option<Item> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Waits until there is something to read; gives the answer if that is all
-    /// there will ever be, and takes nothing otherwise.
+    /// Waits until there is a message. Takes it if the stream has ended with it alone; otherwise
+    /// takes nothing and gives `None`.
     pub async fn only_answer(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|cx| {
             let mut state = self.stream.locked();

@@ -1,13 +1,12 @@
-//! The gate that a plugin passes before it may decide anything.
+//! The checks that a plugin must pass before it may decide anything.
 //!
 //! ```text
 //!   bytes ─▶ size, kind ─▶ compile ─▶ imports, exports ─▶ link
 //!         ─▶ describe, configure ─▶ plan ─▶ trial ─▶ admitted
 //! ```
 //!
-//! Runs off the request path, with the old plugin still serving. Compiling
-//! hostile bytes is the one step that cannot be interrupted, hence the cap on
-//! their size.
+//! Runs off the request path, while the old plugin still serves. Compilation is
+//! the one step that cannot be interrupted, hence the limit on a file's size.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -27,34 +26,38 @@ use super::source::Source;
 use super::trial::Trial;
 use super::vocabulary::{Carrier, Input, Plan};
 
-/// The largest in sight is a Python interpreter with 18 MB.
+/// Bytes of a component's file. The largest known, a Python interpreter, has 18 MB.
 const FILE_LIMIT: u64 = 32 << 20;
 
-/// From here on a component is an interpreter and goes to the roomy engine. The
-/// built-ins have 0.1 MB.
+/// Bytes above which a component counts as an interpreter and gets the roomy
+/// engine. The built-ins have 0.1 MB.
 const LARGE: usize = 2 << 20;
 
 const STRATEGY: &str = "mooring:routing/strategy@0.1";
 const IMPORTS: [&str; 2] = ["mooring:routing/types@0.1", "mooring:routing/log@0.1"];
 
-/// Every input costs 50 ns a decision.
+/// Inputs of one plan. Each costs 50 ns a decision.
 const MOST_INPUTS: usize = 16;
+/// Bytes of a cookie, header or query name, or of a JSON pointer.
 const LONGEST_NAME: usize = 256;
 
 /// Whether a plugin may import WASI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wasi {
+    /// A plugin that imports WASI is refused.
     #[default]
     Deny,
-    /// It may, and finds nothing there: no files, no network, no clock.
+    /// A plugin may import WASI, but finds nothing there: no files, no network,
+    /// no running clock.
     Sandbox,
 }
 
-/// All that is decided once per strategy.
+/// Settings of a strategy that stay the same when its plugin is replaced.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Whether its plugins may import WASI.
     pub wasi: Wasi,
-    /// Data-plane workers, each with instances of its own. At least 1.
+    /// Number of data-plane workers, each with its own instances. 0 counts as 1.
     pub workers: usize,
 }
 
@@ -90,7 +93,7 @@ pub(super) fn read(source: &Source) -> Result<Cow<'static, [u8]>, Refusal> {
 fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        // One byte more than allowed tells a file that is too large, even if it
+        // One byte past the limit shows that a file is too large, even if it
         // grows while it is read.
         File::open(path)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -98,7 +101,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
     read().map_err(Refusal::Unreadable)
 }
 
-/// Compiled, and nothing of it run yet.
+/// A component that is compiled but has not run yet.
 pub(super) struct Candidate {
     component: Component,
     roomy: bool,
@@ -143,8 +146,8 @@ impl Candidate {
         if self.roomy {
             tracing::warn!(
                 plugin = name,
-                "a large or sandboxed plugin: its decisions take 10 to 300 microseconds instead \
-                 of one"
+                "the routing plugin is large or sandboxed: a decision takes 10 to 300 \
+                 microseconds instead of one"
             );
         }
         let blueprint = self
@@ -177,7 +180,7 @@ impl Candidate {
         })
     }
 
-    /// Whether it needs the sandbox.
+    /// Whether the component needs the WASI sandbox.
     fn check_imports(&self, wasi: Wasi) -> Result<bool, Refusal> {
         let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
         let foreign = self.imports.iter().filter(|name| !starts(name, &IMPORTS));
@@ -194,7 +197,7 @@ impl Candidate {
 
 fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Refusal> {
     let engine = if roomy { engines.roomy().map_err(Refusal::host)? } else { engines.pooled() };
-    // `new` would also parse text.
+    // `Component::new` would also accept WebAssembly text.
     Component::from_binary(engine, bytes).map_err(|error| {
         let problem = format!("{error:#}");
         if problem.contains("limit of") {
@@ -208,7 +211,7 @@ fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Re
 fn check_plan(plan: &Plan) -> Result<(), Refusal> {
     if plan.inputs.len() > MOST_INPUTS {
         let count = plan.inputs.len();
-        return Err(Refusal::Plan(format!("{count} inputs; at most {MOST_INPUTS} are passed")));
+        return Err(Refusal::Plan(format!("{count} inputs; at most {MOST_INPUTS} are allowed")));
     }
     let inputs = plan.inputs.iter().try_for_each(|input| match input {
         Input::Header(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
@@ -217,7 +220,7 @@ fn check_plan(plan: &Plan) -> Result<(), Refusal> {
         Input::Header(name) | Input::Cookie(name) => check_token(name),
         Input::Query(name) => check_length(name),
         Input::Body(pointer) if !pointer.is_empty() && !pointer.starts_with('/') => Err(format!(
-            "the body's \"{pointer}\", which is no JSON pointer; it begins with a slash"
+            "\"{pointer}\" of the body, which is not a JSON pointer; begin it with a slash"
         )),
         Input::Body(pointer) if pointer.is_empty() => Ok(()),
         Input::Body(pointer) => check_length(pointer),
@@ -234,20 +237,20 @@ fn check_plan(plan: &Plan) -> Result<(), Refusal> {
     inputs.and(carrier).map_err(Refusal::Plan)
 }
 
-/// RFC 9110 "token": anything else could end a header line.
+/// Requires an RFC 9110 "token": any other character could end a header line.
 fn check_token(name: &str) -> Result<(), String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.bytes().all(token) {
         check_length(name)
     } else {
         let shown = name.escape_debug();
-        Err(format!("\"{shown}\", which is no name of a header or cookie"))
+        Err(format!("\"{shown}\", which is not a valid header or cookie name"))
     }
 }
 
 fn check_length(name: &str) -> Result<(), String> {
     match name.len() {
-        0 => Err("something without a name".to_owned()),
+        0 => Err("an input or carrier with an empty name".to_owned()),
         1..=LONGEST_NAME => Ok(()),
         length => Err(format!("a name of {length} bytes; at most {LONGEST_NAME} are allowed")),
     }

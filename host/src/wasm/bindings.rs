@@ -1,9 +1,9 @@
-//! `wit/routing.wit` as wasmtime binds it, and its translation to and from the
-//! native words in [`vocabulary`].
+//! wasmtime's bindings of `wit/routing.wit`, and the translation to and from the
+//! plain types in [`vocabulary`].
 //!
-//! Two bindings of one contract: plain calls for ordinary plugins, and fiber
-//! calls for those in the WASI sandbox, whose host functions are futures. The
-//! types are shared between the two.
+//! One contract is bound twice: with plain calls for ordinary plugins, and with
+//! fiber calls for those in the WASI sandbox, whose host functions are futures.
+//! Both bindings share their types.
 
 use super::vocabulary;
 
@@ -30,10 +30,10 @@ pub(super) mod sandboxed {
 
 pub(super) use direct::mooring::routing::{log, types};
 
-/// What a call to `route` came back with, the call itself having succeeded.
+/// The plugin's answer from a call to `route` that did not fault.
 pub(super) type Answer = Result<vocabulary::Decision, vocabulary::RouteError>;
 
-/// Borrows everything: nothing is copied before it is lowered into the guest.
+/// Borrows everything: the only copy is the one into the guest's memory.
 pub(super) fn request<'a>(request: &vocabulary::Request<'a>) -> types::Request<'a> {
     types::Request {
         server: request.server,
@@ -90,7 +90,7 @@ fn input(input: types::Input) -> vocabulary::Input {
     }
 }
 
-/// The lists that a borrowed topology points into.
+/// Lists that the borrowed topology of a call points into.
 pub(super) struct TopologyLists<'a> {
     topology: &'a vocabulary::Topology,
     labels: Vec<Vec<(&'a str, &'a str)>>,

@@ -1,4 +1,4 @@
-//! A topology made quick to look things up in, and the decision without any
+//! A topology indexed by name and id, and the gateway's own decision without a
 //! plugin.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use mooring_strategies::{ConsistentHash, Strategy as _};
 
 use super::vocabulary::{Health, Request, Topology};
 
-/// Weights outside are clamped, as the contract says.
+/// Replica weights; others are clamped to this range, as `wit/routing.wit` says.
 const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=1000;
 
 pub(super) struct Directory {
@@ -19,17 +19,17 @@ pub(super) struct Directory {
     native: ConsistentHash,
 }
 
-/// What an answer is worth.
+/// Whether a plugin's answer can be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Usable,
-    /// A true candidate, but not for this session now.
+    /// The node hosts the server, but is down, draining or excluded.
     Refused,
-    /// No node, or none that hosts the server.
+    /// The node does not exist or does not host the server.
     Invalid,
 }
 
-/// What is asked of the fallback.
+/// What the fallback decides from.
 pub(super) struct Fallback<'a> {
     pub(super) server: u32,
     /// Sessions with the same key go to the same node.
@@ -40,7 +40,8 @@ pub(super) struct Fallback<'a> {
 }
 
 impl Directory {
-    /// Fails if the topology contradicts itself.
+    /// Fails if the topology is inconsistent: two nodes have one id, or a replica
+    /// names a node that does not exist.
     pub(super) fn new(topology: Arc<Topology>) -> Result<Self, String> {
         let topology = clamped(topology);
         let (mut native, _) = ConsistentHash::configure("{}")?;
@@ -91,8 +92,9 @@ impl Directory {
         }
     }
 
-    /// The decision of the gateway itself: where the client has been, or else
-    /// rendezvous hashing, as the built-in strategies do it.
+    /// The gateway's own decision: the client's previous node if it is usable, else
+    /// rendezvous hashing as in the built-in strategies. `None` if no replica is
+    /// usable.
     pub(super) fn fall_back(&self, question: &Fallback<'_>) -> Option<u32> {
         let usable = |node: &u32| {
             let verdict = self.judge(question.server, *node, question.excluded);
@@ -117,7 +119,8 @@ impl Directory {
             .find(usable)
     }
 
-    /// Whether an answer about one means the same in the other.
+    /// Whether nodes and servers have the same positions in both topologies, so that
+    /// an answer for one is valid in the other.
     pub(super) fn same_positions(&self, other: &Self) -> bool {
         let servers = self.topology.servers.iter();
         self.ids == other.ids

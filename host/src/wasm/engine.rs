@@ -1,16 +1,16 @@
-//! wasmtime's settings, each chosen by measurement, and the clock that cuts
-//! loops.
+//! wasmtime's settings, each chosen by measurement, and the clock that
+//! interrupts loops.
 //!
 //! Two engines. The *pooled* one is for ordinary plugins: slots of 16 MiB laid
 //! out once, so that an instance costs microseconds. The *roomy* one, built on
-//! first use, takes what does not fit there: interpreters compiled to wasm, and
-//! guests of the WASI sandbox, whose calls run on fibers.
+//! first use, is for plugins that do not fit there: interpreters compiled to
+//! wasm, and guests of the WASI sandbox, whose calls run on fibers.
 //!
 //! A plugin's time is CPU time. wasmtime can only interrupt at *epochs*, which
 //! a ticker thread counts up in wall time; a guest that was merely preempted
-//! would look like one that loops. So an expired deadline first asks the
-//! thread's CPU clock (see [`CpuBudget`]), and only a guest that really used
-//! its time is interrupted. Ordinary calls never read that clock.
+//! would look like one that loops. So an expired deadline first reads the
+//! thread's CPU clock (see [`CpuBudget`]), and only a guest that has used up its
+//! CPU time is interrupted. Ordinary calls never read that clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,32 +23,33 @@ use wasmtime::{
     UpdateDeadline,
 };
 
-/// A plugin's memory. The built-ins use 0.3 MiB for sixteen nodes.
+/// Bytes of a plugin's memory. The built-ins use 0.3 MiB for sixteen nodes.
 pub(super) const MEMORY_LIMIT: usize = 16 << 20;
 
-/// Memory in the roomy engine: a Python interpreter needs 13 MiB at rest.
+/// The same in the roomy engine: a Python interpreter needs 13 MiB at rest.
 pub(super) const ROOMY_MEMORY_LIMIT: usize = 128 << 20;
 
-/// What a guest may hand to the host in one call. A plan or a log line is less
-/// than a hundredth of it.
+/// Bytes that a guest may pass to the gateway in one call. A plan or a log line
+/// is less than a hundredth of that.
 pub(super) const HOSTCALL_BYTES: usize = 64 << 10;
 
-/// A routing plugin recurses hardly at all, and the caller's own thread pays.
+/// Bytes of stack for a call. Routing plugins hardly recurse, and the stack is
+/// that of the calling worker.
 const WASM_STACK: usize = 256 << 10;
 
-/// Granularity of the deadline while plugins are being called.
+/// Length of an epoch while plugins are called: the granularity of deadlines.
 const TICK: Duration = Duration::from_millis(1);
 
-/// And while they are not, so that an idle gateway sleeps.
+/// Length of an epoch while none is called, so that an idle gateway rarely wakes.
 const IDLE_TICK: Duration = Duration::from_millis(10);
 
 /// Ticks without a call before the ticker slows down.
 const TICKS_TO_IDLE: u32 = 100;
 
-/// Ticks until a deadline asks the CPU clock for the first time.
+/// Ticks of a call until the CPU clock is read for the first time.
 const DEADLINE_TICKS: u64 = 2;
 
-/// The engines of one strategy. They live as long as a plugin compiled by them.
+/// The engines of one strategy. Each lives as long as a plugin compiled with it.
 pub(super) struct Engines {
     pooled: Engine,
     roomy: OnceLock<Engine>,
@@ -56,7 +57,7 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// Slots for `instances` at a time.
+    /// `instances` is the number that the pooled engine has room for at one time.
     pub(super) fn new(instances: u32) -> wasmtime::Result<Self> {
         let mut config = base_config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(slots(instances)));
@@ -84,7 +85,7 @@ impl Engines {
 fn base_config() -> Config {
     let mut config = Config::new();
     config
-        // Its default, true, doubles the cost of every call.
+        // The default, true, doubles the cost of every call.
         .concurrency_support(false)
         .epoch_interruption(true)
         .generate_address_map(false)
@@ -93,7 +94,7 @@ fn base_config() -> Config {
         .memory_reservation(16 << 20)
         .memory_guard_size(64 << 10)
         .max_wasm_stack(WASM_STACK)
-        // The same answer on every machine.
+        // Relaxed SIMD gives the same results on every machine.
         .relaxed_simd_deterministic(true);
     config
 }
@@ -106,7 +107,7 @@ fn slots(instances: u32) -> PoolingAllocationConfig {
         .total_core_instances(4 * instances)
         .total_memories(2 * instances)
         .total_tables(4 * instances)
-        // Fibers are the roomy engine's.
+        // Only the roomy engine runs fibers.
         .total_stacks(1)
         .max_memory_size(MEMORY_LIMIT)
         .linear_memory_keep_resident(256 << 10);
@@ -141,8 +142,8 @@ pub(super) struct Pulse(Arc<AtomicBool>);
 
 impl Pulse {
     pub(super) fn beat(&self) {
-        // Read before write: all workers share this line, and once a
-        // millisecond is often enough to take it away from them.
+        // Read before writing: all workers share this cache line, and a write
+        // takes it from the others. One write a tick is enough.
         if !self.0.load(Ordering::Relaxed) {
             self.0.store(true, Ordering::Relaxed);
         }
@@ -157,18 +158,19 @@ impl Pulse {
 #[derive(Default)]
 pub(super) struct CpuBudget {
     limit: Duration,
-    /// When this call's deadline first expired; none until then.
+    /// The thread's CPU time when the call's deadline first expired.
     since: Option<Duration>,
 }
 
 impl CpuBudget {
-    /// To be in force whenever guest code runs, instantiation included: an
-    /// epoch store without a deadline traps at once.
+    /// Starts the budget of one call. Required before any guest code runs,
+    /// instantiation included: a store without an epoch deadline traps at once.
     pub(super) fn start<T: Budgeted>(store: &mut Store<T>, limit: Duration) {
         *store.data_mut().budget() = Self { limit, since: None };
         store.set_epoch_deadline(DEADLINE_TICKS);
     }
 
+    /// Makes the store interrupt guests that exceed their budget.
     pub(super) fn enforce<T: Budgeted + 'static>(store: &mut Store<T>) {
         store.epoch_deadline_callback(|mut context| {
             let budget = context.data_mut().budget();
@@ -206,7 +208,7 @@ mod tests {
         let engine = ticking(&base_config(), &pulse).map_err(|e| e.to_string());
         drop((engine, pulse));
         let begun = Instant::now();
-        // The ticker holds the other one.
+        // The ticker thread holds the second reference.
         while Arc::strong_count(&ticks.0) > 1 {
             assert!(begun.elapsed() < Duration::from_secs(20));
             thread::sleep(TICK);

@@ -1,4 +1,4 @@
-//! What plugins have to say, in the gateway's log.
+//! Log lines of plugins, limited in length and rate.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::bindings::log::Level;
 use super::guest_text::plain;
 use super::line_rate::LineRate;
 
-/// As the contract says.
+/// Bytes of one line; a longer one is cut, as `wit/routing.wit` says.
 const LINE_BYTES: usize = 200;
 
 /// Shared by all instances of a plugin.
@@ -26,7 +26,7 @@ impl GuestLog {
             return;
         };
         if dropped > 0 {
-            tracing::warn!(plugin, dropped, "the plugin logs too much");
+            tracing::warn!(plugin, dropped, "the plugin logs too much; lines were dropped");
         }
         let message = plain(message, LINE_BYTES);
         match level {

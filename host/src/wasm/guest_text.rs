@@ -1,6 +1,7 @@
-//! Text from a plugin, made fit to be shown.
+//! Makes text from a plugin safe to show.
 
-/// Cut to a limit, and without what could forge a line or move a cursor.
+/// Cuts a text to `limit` bytes and replaces control characters by spaces: they
+/// could forge a log line or move a terminal's cursor.
 pub(super) fn plain(text: &str, limit: usize) -> String {
     let end = text.floor_char_boundary(limit);
     let visible = |c: char| if c.is_control() { ' ' } else { c };

@@ -1,4 +1,4 @@
-//! What a plugin is and does, for `mooring plugin inspect FILE`.
+//! A report on a plugin, for `mooring plugin inspect FILE`.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,23 +10,34 @@ use super::refusal::Refusal;
 use super::trial::Trial;
 use super::vocabulary::{Carrier, Input, Plan};
 
-/// A report; its `Display` is made for a terminal.
+/// What `mooring plugin inspect` reports. `Display` formats it for a terminal.
 #[derive(Debug, Clone)]
 pub struct Inspection {
+    /// As the plugin states it, cut to 64 bytes.
     pub name: String,
+    /// As the plugin states it, cut to 64 bytes.
     pub version: String,
+    /// Bytes of the component.
     pub size: usize,
+    /// Imported interfaces, each with package and version.
     pub imports: Vec<String>,
+    /// Exported interfaces, each with package and version.
     pub exports: Vec<String>,
+    /// The plugin's answer to the given configuration.
     pub plan: Plan,
+    /// Wall time of one compilation.
     pub compile_time: Duration,
+    /// What the trial of admission showed.
     pub dry_run: Trial,
-    /// Why [`super::Strategy::load`] would refuse it nevertheless.
+    /// Why [`super::Strategy::load`] would refuse the plugin after its trial.
     pub objection: Option<String>,
 }
 
-/// Goes through admission, with the sandbox if it needs one. Fails where a
-/// plugin cannot even be tried.
+/// Takes a component through admission, in the WASI sandbox if it imports WASI.
+///
+/// # Errors
+/// If the plugin cannot even be tried. One that fails its trial gets a report
+/// with an [`objection`](Inspection::objection).
 pub fn inspect(bytes: &[u8], config_json: &str) -> Result<Inspection, Refusal> {
     let engines = Engines::new(Pool::most_instances(1)).map_err(Refusal::host)?;
     let begun = Instant::now();

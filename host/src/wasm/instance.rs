@@ -1,8 +1,8 @@
-//! One running plugin, and what can go wrong in a call to it.
+//! One running instance of a plugin, and the faults of a call to it.
 //!
-//! An instance is *started*, then *configured*, then given a topology, and then
-//! asked. After a fault it must not be used again: wasmtime refuses to enter it,
-//! and its memory is in an unknown state.
+//! An instance is *started*, *configured*, given a topology, and then asked for
+//! decisions. After a fault it must not be used again: wasmtime refuses to enter
+//! it, and its memory is in an unknown state.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,19 +18,21 @@ use super::guest_log::GuestLog;
 use super::sandbox::{self, Sandbox};
 use super::vocabulary::{Plan, Request, Topology};
 
-/// A decision takes a microsecond. This is for the one that would not end.
+/// CPU time of one decision. Ordinary ones take a microsecond; the limit is for
+/// loops.
 const ROUTE_CPU: Duration = Duration::from_millis(3);
 
-/// Everything off the request path, a start included, which runs guest code.
+/// CPU time of any other call and of a start, which runs guest code too. All of
+/// these are off the request path.
 const SETUP_CPU: Duration = Duration::from_secs(2);
 
-/// An interpreter has ten thousand functions to call by pointer.
+/// Elements of a table: an interpreter calls ten thousand functions by pointer.
 const TABLE_ELEMENTS: usize = 100_000;
 
-/// Where instances of one plugin come from: compiled, linked, type-checked.
+/// A plugin that is compiled, linked and type-checked: instances start from it.
 pub(super) struct Blueprint {
     linked: Linked,
-    /// Of the roomy engine.
+    /// Whether it was compiled for the roomy engine.
     roomy: bool,
     log: Arc<GuestLog>,
     pulse: Pulse,
@@ -42,7 +44,7 @@ enum Linked {
 }
 
 impl Blueprint {
-    /// An ordinary plugin, with nothing to import but `log`.
+    /// An ordinary plugin, which imports nothing but `log`.
     pub(super) fn direct(
         component: &Component,
         log: Arc<GuestLog>,
@@ -54,7 +56,7 @@ impl Blueprint {
         Ok(Self { linked: Linked::Direct(linked), roomy, log, pulse })
     }
 
-    /// A plugin of the roomy engine, with the sandbox for its WASI imports.
+    /// A plugin of the roomy engine whose WASI imports are linked to the sandbox.
     pub(super) fn sandboxed(
         component: &Component,
         log: Arc<GuestLog>,
@@ -129,7 +131,7 @@ macro_rules! call {
 }
 
 impl Instance {
-    /// Name and version, in the plugin's own words.
+    /// Name and version, as the plugin states them.
     pub(super) fn describe(&mut self) -> Result<(String, String), Fault> {
         CpuBudget::start(&mut self.store, SETUP_CPU);
         let store = &mut self.store;
@@ -165,12 +167,12 @@ impl Instance {
     }
 }
 
-/// A call that did not come back with an answer.
+/// Why a call returned no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It used up its CPU time.
+    /// The call used up its CPU time.
     Deadline,
-    /// It gave up, or asked for what it may not have.
+    /// The guest panicked, broke a limit or called a function that it may not call.
     Trap(String),
 }
 
@@ -187,18 +189,18 @@ impl From<wasmtime::Error> for Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Deadline => f.write_str("it ran longer than its CPU time allows"),
+            Self::Deadline => f.write_str("it used up its CPU time"),
             Self::Trap(cause) => f.write_str(cause),
         }
     }
 }
 
-/// What the host keeps for one instance.
+/// The gateway's state for one instance.
 struct Guest {
     limits: StoreLimits,
     budget: CpuBudget,
     log: Arc<GuestLog>,
-    /// Made when the guest first calls into WASI.
+    /// Created when the guest first calls WASI.
     sandbox: Option<Sandbox>,
 }
 

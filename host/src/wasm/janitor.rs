@@ -1,5 +1,5 @@
-//! What the request path leaves behind, done by a thread of its own: instances
-//! to throw away and to replace, and snapshots that were swapped out.
+//! A background thread for work that the request path must not wait for:
+//! replacing broken instances and dropping snapshots that were swapped out.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -11,22 +11,22 @@ use super::pool::Pool;
 use super::snapshot::Snapshot;
 use super::stats::Counters;
 
-/// How often it looks whether a retired snapshot is still read.
+/// Between two checks whether retired snapshots are still in use.
 const SWEEP: Duration = Duration::from_millis(20);
 
-/// After a failed replacement, so that a plugin that no longer starts does not
-/// keep a core busy.
+/// Pause after a failed replacement, so that a plugin that no longer starts does
+/// not keep a core busy.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) enum Chore {
-    /// Give the worker's shard a fresh instance.
+    /// Drop the broken instance and give the worker's shard a fresh one.
     Refill { pool: Weak<Pool>, worker: usize, broken: Option<Instance> },
-    /// Drop it once nobody reads it any more: dropping a pool takes longer than
-    /// the request that happens to be its last reader should wait.
+    /// Drop the snapshot once it has no other reader: dropping a pool takes longer
+    /// than the request that happens to read it last should wait.
     Retire(Arc<Snapshot>),
 }
 
-/// The thread ends when this is dropped.
+/// Handle to the thread, which ends when the handle is dropped.
 pub(super) struct Janitor(Sender<Chore>);
 
 impl Janitor {
@@ -39,7 +39,7 @@ impl Janitor {
     }
 
     pub(super) fn leave(&self, chore: Chore) {
-        // Fails only if the thread panicked; then instances run out and the
+        // Fails only if the thread has panicked. Then instances run out, and the
         // fallback decides.
         let _ = self.0.send(chore);
     }
@@ -55,7 +55,7 @@ fn work(chores: &Receiver<Chore>, counters: &Counters) {
         };
         match chore {
             Ok(Chore::Refill { pool, worker, broken }) => {
-                // Its slot first: there may be no other.
+                // Frees its slot first: there may be no other for the new one.
                 drop(broken);
                 if let Some(pool) = pool.upgrade() {
                     refill(&pool, worker, counters);
@@ -65,7 +65,7 @@ fn work(chores: &Receiver<Chore>, counters: &Counters) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        // Nobody can begin to read what was swapped out, so 1 stays 1.
+        // A snapshot that was swapped out gets no new reader, so 1 stays 1.
         retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 }

@@ -1,13 +1,14 @@
-//! A limit on log lines that somebody else can cause.
+//! A rate limit for log lines that a plugin can cause.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Enough to see what is wrong, too few to fill a disk.
+use crate::sync::Locked;
+
+/// Lines in one window: enough to see what is wrong, too few to fill a disk.
 const LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(10);
 
-pub(super) struct LineRate(Mutex<Window>);
+pub(super) struct LineRate(Locked<Window>);
 
 struct Window {
     opened: Instant,
@@ -17,12 +18,13 @@ struct Window {
 
 impl LineRate {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Window { opened: now, lines: 0, dropped: 0 }))
+        Self(Locked::new(Window { opened: now, lines: 0, dropped: 0 }))
     }
 
-    /// Whether a line may pass, and then how many did not since the last one.
+    /// `Some` if the line may be written, with the number of lines that were dropped
+    /// since the last one.
     pub(super) fn admit(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.0.lock();
         if now.saturating_duration_since(window.opened) >= WINDOW {
             window.opened = now;
             window.lines = 0;

@@ -1,28 +1,30 @@
 //! Routing strategies as WebAssembly components, with wasmtime kept inside.
 //!
-//! A [`Strategy`] answers one [`Question`], which node for this server, within
-//! a microsecond and whatever its plugin does. How:
+//! A [`Strategy`] answers one [`Question`]: which node gets this session's
+//! server. The plugin decides in about a microsecond; if it fails, the gateway
+//! decides. How:
 //!
 //! - **One snapshot.** Plugin, ready instances and topology are one immutable
-//!   value behind one `ArcSwap` (`snapshot`). A new topology or plugin is a
-//!   new value, built beside the old one and then swapped in; decisions under
-//!   way finish with the one they began with.
-//! - **Instances are reused and owned.** Every worker has a few of its own
-//!   (`pool`), called synchronously on its thread. An instance that fails is
-//!   thrown away; a background thread puts a fresh one in its place (`janitor`).
-//! - **Nothing a plugin says is believed.** An answer is an index, checked
-//!   against topology, health and what failed already (`directory`). A trap, a
-//!   loop (`engine`), a wrong answer or a refusal costs one decision of the
-//!   plugin, and the gateway's own fallback makes it instead. A plugin that
-//!   keeps failing is left alone for a while (`quarantine`).
+//!   value behind one `ArcSwap` (`snapshot`). A new topology or plugin makes a
+//!   new value, built beside the old one and then swapped in; a decision under
+//!   way finishes with the value it began with.
+//! - **Instances are reused.** Each worker has one or two ready instances (`pool`)
+//!   and calls them synchronously on its thread. An instance that fails is
+//!   discarded; a background thread replaces it (`janitor`).
+//! - **Answers are checked.** An answer is an index, checked against topology,
+//!   health and the nodes that failed already (`directory`). After a trap, a
+//!   loop (`engine`), a wrong answer or a refusal, the gateway's own fallback
+//!   makes that one decision. A plugin that keeps failing is bypassed for a
+//!   while (`quarantine`).
 //! - **Admission before use.** Size, kind, imports, exports, plan and a trial of
-//!   a thousand questions (`admission`, `trial`), all with the old plugin still
-//!   serving.
-//! - **Nothing is reachable.** A plugin gets the lines of `wit/routing.wit` and
-//!   no more; on request a WASI in which nothing exists (`sandbox`).
+//!   a thousand questions (`admission`, `trial`), while the old plugin still
+//!   serves.
+//! - **Nothing else is reachable.** A plugin may import what `wit/routing.wit`
+//!   declares and, on request, a WASI in which nothing exists (`sandbox`).
 //!
-//! Everything else in the gateway speaks the [`vocabulary`], which names no
-//! wasmtime type.
+//! All other modules use the [`vocabulary`], which names no wasmtime type.
+
+#![warn(missing_docs)]
 
 mod admission;
 mod bindings;
@@ -58,7 +60,7 @@ pub use stats::{Reason, Stats};
 pub use strategy::Strategy;
 pub use trial::Trial;
 
-/// The words of `wit/routing.wit`, as plain Rust.
+/// The types of `wit/routing.wit` as plain Rust. Their meaning is documented there.
 pub mod vocabulary {
     pub use mooring_strategies::{
         AffinityAction, Carrier, Decision, Health, Input, Node, Plan, Replica, Request, RouteError,

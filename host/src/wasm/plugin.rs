@@ -1,4 +1,4 @@
-//! A plugin that has a configuration: where ready instances come from.
+//! A plugin with its configuration, from which ready instances are made.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::line_rate::LineRate;
 use super::quarantine::Quarantine;
 use super::vocabulary::{Input, Plan, Topology};
 
-/// Of a name or version.
+/// Bytes of a plugin's name or version; the rest is cut off.
 const NAME_BYTES: usize = 64;
 
-/// Of an error text: several mistakes with their reasons.
+/// Bytes of a plugin's error text: room for several mistakes with their reasons.
 const COMPLAINT_BYTES: usize = 2000;
 
 pub(super) struct Plugin {
-    /// In the plugin's own words.
+    /// As the plugin states it.
     pub(super) name: String,
     pub(super) version: String,
     pub(super) plan: Arc<Plan>,
@@ -32,14 +32,14 @@ pub(super) struct Plugin {
 pub(super) enum Unready {
     Start(Fault),
     Configure(Fault),
-    /// In the plugin's words, for the operator.
+    /// With the plugin's own text, for the operator.
     ConfigureRefused(String),
     Update(Fault),
     UpdateRefused(String),
 }
 
 impl Plugin {
-    /// Asks a first instance who it is and what it wants.
+    /// Starts a first instance to learn the plugin's name, version and plan.
     pub(super) fn meet(blueprint: Blueprint, config_json: &str) -> Result<Self, Unready> {
         let mut instance = blueprint.start().map_err(Unready::Start)?;
         let (name, version) = instance.describe().map_err(Unready::Start)?;
@@ -56,7 +56,7 @@ impl Plugin {
         })
     }
 
-    /// An instance that can be asked about this topology.
+    /// Starts an instance that can decide on this topology.
     pub(super) fn ready(&self, topology: &Topology) -> Result<Instance, Unready> {
         let mut instance = self.blueprint.start().map_err(Unready::Start)?;
         configure(&mut instance, &self.config_json)?;
@@ -69,12 +69,12 @@ impl Plugin {
         &self.blueprint
     }
 
-    /// Whether it failed so often that it is left alone for now.
+    /// Whether the plugin failed so often that it is bypassed at present.
     pub(super) fn is_bypassed(&self, now: impl FnOnce() -> Instant) -> bool {
         self.quarantine.bypasses(now)
     }
 
-    /// Notes a fault, and says whether this one begins a bypass.
+    /// Records a fault. Returns whether it starts a bypass.
     pub(super) fn blame(&self, fault: impl fmt::Display, now: Instant) -> bool {
         let plugin = &*self.name;
         if let Some(dropped) = self.complaints.admit(now) {
@@ -91,8 +91,8 @@ impl Plugin {
         bypass.is_some()
     }
 
-    /// What the fallback hashes: the session's id, or else the first input that
-    /// the request brought.
+    /// What the fallback hashes: the session's id if the plan asks for it, else the
+    /// first input that the request has.
     pub(super) fn fallback_key<'a>(&self, inputs: &[Option<&'a str>]) -> Option<&'a str> {
         let mut asked = self.plan.inputs.iter();
         let session = asked.position(|input| *input == Input::SessionId);

@@ -1,27 +1,29 @@
-//! Ready instances of one plugin for one topology, a few for every worker.
+//! Ready instances of one plugin for one topology, a few for each worker.
 //!
 //! ```text
 //!   shard ──take──▶ Lease ──drop──▶ shard
-//!                     └──condemn──▶ the janitor, who puts a fresh one there
+//!                     └──condemn──▶ the janitor, which puts a fresh one there
 //! ```
 //!
-//! A worker locks only its own shard, and only to take or put back. When that
-//! is empty it tries its neighbours, and waits for nobody.
+//! A worker locks its own shard only to take an instance or to put it back. If
+//! the shard is empty, the worker takes one from any shard that is not locked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use crate::sync::Locked;
 
 use super::bindings::Answer;
 use super::instance::{Fault, Instance};
 use super::plugin::{Plugin, Unready};
 use super::vocabulary::{Request, Topology};
 
-/// A call never waits while it holds an instance, so one would do; the second
-/// steps in while a broken one is replaced.
+/// Instances for each worker. A call never waits while it holds one, so one would
+/// do; the second stands in while a broken one is replaced.
 const READY_PER_WORKER: usize = 2;
 
-/// A roomy plugin's instance takes megabytes.
+/// The same for a roomy plugin, whose instances take megabytes.
 const READY_PER_WORKER_ROOMY: usize = 1;
 
 pub(super) struct Pool {
@@ -30,16 +32,16 @@ pub(super) struct Pool {
     shards: Box<[Shard]>,
 }
 
-/// Kept apart from its neighbours' cache lines.
+/// One worker's instances, aligned so that shards share no cache line.
 #[repr(align(128))]
 struct Shard {
-    ready: Mutex<Vec<Instance>>,
-    /// An instance is missing that nobody is replacing.
+    ready: Locked<Vec<Instance>>,
+    /// Whether an instance is missing and no replacement is ordered.
     short: AtomicBool,
 }
 
 impl Pool {
-    /// How many instances can exist of a strategy with so many workers: two
+    /// The most instances that a strategy with this number of workers can have: two
     /// whole pools while they are swapped, two more being retired, and some for
     /// admission.
     pub(super) fn most_instances(workers: usize) -> u32 {
@@ -57,7 +59,7 @@ impl Pool {
         let shard = |_| {
             let ready = (0..per_worker).map(|_| plugin.ready(topology));
             Ok(Shard {
-                ready: Mutex::new(ready.collect::<Result<_, _>>()?),
+                ready: Locked::new(ready.collect::<Result<_, _>>()?),
                 short: AtomicBool::new(false),
             })
         };
@@ -72,31 +74,32 @@ impl Pool {
         &self.plugin
     }
 
-    /// None only if this worker and all others have nothing to spare.
+    /// `None` only if this shard is empty and no other has an instance to spare.
     pub(super) fn lease(&self, worker: usize) -> Option<Lease<'_>> {
         let home = self.shard(worker);
-        let own = home.lock().pop();
+        let own = home.ready.lock().pop();
         let instance = own.or_else(|| self.borrow_elsewhere())?;
         Some(Lease { home, instance: Some(instance) })
     }
 
     fn borrow_elsewhere(&self) -> Option<Instance> {
-        let free = self.shards.iter().filter_map(|s| s.ready.try_lock().ok());
+        let free = self.shards.iter().filter_map(|shard| shard.ready.try_lock());
         free.into_iter().find_map(|mut ready| ready.pop())
     }
 
-    /// Whether to ask for a replacement now; true once for every one missing.
+    /// Whether to order a replacement now; true once after each failed refill.
     pub(super) fn take_short(&self, worker: usize) -> bool {
         let short = &self.shard(worker).short;
         short.load(Ordering::Relaxed) && short.swap(false, Ordering::Relaxed)
     }
 
-    /// Off the request path. After an error the shard stays short.
+    /// Starts an instance for the worker's shard: not for the request path. After an
+    /// error the shard is marked short, so that a later question orders it again.
     pub(super) fn refill(&self, worker: usize) -> Result<(), Unready> {
         let shard = self.shard(worker);
         match self.plugin.ready(&self.topology) {
             Ok(instance) => {
-                shard.lock().push(instance);
+                shard.ready.lock().push(instance);
                 Ok(())
             }
             Err(unready) => {
@@ -108,7 +111,7 @@ impl Pool {
 
     #[cfg(test)]
     pub(super) fn ready(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.ready.lock().len()).sum()
     }
 
     fn shard(&self, worker: usize) -> &Shard {
@@ -116,17 +119,11 @@ impl Pool {
     }
 }
 
-impl Shard {
-    fn lock(&self) -> MutexGuard<'_, Vec<Instance>> {
-        // A push or pop leaves the list whole whatever happens.
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An instance taken from its shard, to which it returns by itself.
+/// An instance taken from the pool. Dropping the lease puts it into the shard of
+/// the worker that took it.
 pub(super) struct Lease<'a> {
     home: &'a Shard,
-    /// None once it is condemned.
+    /// `None` once it is condemned.
     instance: Option<Instance>,
 }
 
@@ -138,8 +135,8 @@ impl Lease<'_> {
         }
     }
 
-    /// The instance must not be used again; dropping it costs microseconds that
-    /// are not the caller's to spend.
+    /// Takes the instance out of the pool for good. The caller leaves it to the
+    /// janitor, since dropping it costs microseconds.
     pub(super) fn condemn(mut self) -> Option<Instance> {
         self.instance.take()
     }
@@ -151,7 +148,7 @@ impl Drop for Lease<'_> {
         if let Some(instance) = self.instance.take()
             && !thread::panicking()
         {
-            self.home.lock().push(instance);
+            self.home.ready.lock().push(instance);
         }
     }
 }

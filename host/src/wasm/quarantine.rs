@@ -1,4 +1,4 @@
-//! A plugin that keeps failing is left alone for a while.
+//! Bypasses, for a while, a plugin that keeps failing.
 //!
 //! ```text
 //!   trusted ──20 faults in a minute──▶ bypassed ──time is up──▶ on probation
@@ -7,43 +7,49 @@
 //!      └────────────────── ten minutes without bypass ─────────────────┘
 //! ```
 //!
-//! Each bypass in a row is twice as long as the one before. A fault costs up to
-//! 3 ms of a worker; this bounds them to 60 ms a minute.
+//! Each bypass in a row is twice as long as the one before. A fault costs a worker
+//! up to 3 ms; the quarantine limits that to 60 ms a minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::sync::Locked;
+
+/// Faults count together while they are within this time.
 const WINDOW: Duration = Duration::from_secs(60);
+/// Faults within one window that end a plugin's trust.
 const FAULTS: u32 = 20;
+/// The same soon after a bypass.
 const FAULTS_ON_PROBATION: u32 = 3;
 const FIRST_BYPASS: Duration = Duration::from_secs(10);
+/// Where doubling stops, so that a plugin that is sound again is used again.
 const LONGEST_BYPASS: Duration = Duration::from_secs(600);
+/// Time after a bypass until the plugin is trusted again.
 const PROBATION: Duration = Duration::from_secs(600);
 
 pub(super) struct Quarantine {
-    /// Times are kept relative to this, in milliseconds.
+    /// All times below are in milliseconds since this.
     origin: Instant,
-    /// When the bypass ends; 0 if there is none.
+    /// End of the bypass; 0 if there is none.
     until: AtomicU64,
-    record: Mutex<Record>,
+    record: Locked<Record>,
 }
 
 #[derive(Default)]
 struct Record {
     window_opened: u64,
     faults: u32,
-    /// Bypasses in a row.
+    /// Bypasses without a whole [`PROBATION`] between them.
     bypasses: u32,
     last_bypass_ended: u64,
 }
 
 impl Quarantine {
     pub(super) fn new(now: Instant) -> Self {
-        Self { origin: now, until: AtomicU64::new(0), record: Mutex::default() }
+        Self { origin: now, until: AtomicU64::new(0), record: Locked::default() }
     }
 
-    /// Asked for every decision, so it reads the clock only during a bypass.
+    /// Checked for every decision, so it reads the clock only during a bypass.
     pub(super) fn bypasses(&self, now: impl FnOnce() -> Instant) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         if until == 0 {
@@ -54,22 +60,22 @@ impl Quarantine {
         }
         let lapsed = self.until.compare_exchange(until, 0, Ordering::Relaxed, Ordering::Relaxed);
         if lapsed.is_ok() {
-            tracing::info!("the routing plugin is tried again");
+            tracing::info!("the bypass of the routing plugin is over; it decides again");
         }
         false
     }
 
-    /// Returns the length of the bypass that this fault begins.
+    /// Records a fault. Returns the length of the bypass that it starts, if any.
     pub(super) fn fault(&self, now: Instant) -> Option<Duration> {
         let now = self.millis(now);
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = self.record.lock();
         let bypass = record.fault(now)?;
         self.until.store(now + millis(bypass), Ordering::Relaxed);
         Some(bypass)
     }
 
     fn millis(&self, now: Instant) -> u64 {
-        // 1 and up: 0 stands for "no bypass".
+        // At least 1, since 0 means "no bypass".
         millis(now.saturating_duration_since(self.origin)) + 1
     }
 }
@@ -77,7 +83,7 @@ impl Quarantine {
 impl Record {
     fn fault(&mut self, now: u64) -> Option<Duration> {
         if now < self.last_bypass_ended {
-            // From a call that began before the bypass.
+            // The call began before the bypass.
             return None;
         }
         if self.bypasses > 0 && now - self.last_bypass_ended > millis(PROBATION) {

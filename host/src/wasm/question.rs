@@ -1,4 +1,4 @@
-//! A question and the way to its answer.
+//! A routing question, and how it is answered.
 //!
 //! ```text
 //!   Question ─▶ lease ─▶ route(0), route(1), … ─▶ first usable answer
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A question never fails because of a plugin. Of all faults only a trap is
-//! tried again, once, on a spare instance, since it may be that instance's
-//! memory that is full or broken; a loop would only take its time twice.
+//! retried, once, on another instance: the memory of the first may have been full
+//! or damaged. A loop would only cost its time twice.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,43 +23,52 @@ use super::snapshot::Snapshot;
 use super::stats::{Reason, Worker};
 use super::vocabulary::{AffinityAction, Decision, Plan, Request, RouteError};
 
-/// Answers to one question that the host may refuse before the fallback takes
-/// over: each is another call.
+/// Calls for one question whose answers the gateway refuses before the fallback
+/// decides.
 const MOST_ATTEMPTS: u32 = 32;
 
-/// Which node for this server?
+/// Asks which node a session's server is to be opened on.
 pub struct Question<'a> {
-    /// The asking worker's number, from 0.
+    /// Number of the calling worker, from 0: selects its instances and counters.
     pub worker: usize,
+    /// Name of the server. One that is not in the topology has no answer.
     pub server: &'a str,
-    /// The plan that `inputs` were gathered for. It may be outdated by now.
+    /// The plan that `inputs` were gathered for. It may have been replaced since.
     pub plan: &'a Arc<Plan>,
     /// Same order and length as `plan.inputs`.
     pub inputs: &'a [Option<&'a str>],
-    /// Node id of the client's valid token.
+    /// Node id in the client's valid affinity token; an unknown id is ignored.
     pub affinity: Option<&'a str>,
-    /// Fresh randomness.
+    /// A fresh random number, the plugin's only source of randomness.
     pub seed: u64,
-    /// Sessions bound to the node with this id; called if the plan wants loads.
+    /// Number of sessions bound to the node with this id. Called for every node, but
+    /// only if the plan wants loads.
     pub loads: Option<&'a dyn Fn(&str) -> u32>,
     /// Ids of nodes that refused or failed already.
     pub excluded: &'a [&'a str],
 }
 
+/// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
+    /// Id of a node that hosts the server, is up and is not excluded.
     pub node: Arc<str>,
+    /// What to do with the client's affinity token; the fallback keeps it.
     pub affinity: AffinityAction,
+    /// For metrics.
     pub decided_by: DecidedBy,
 }
 
+/// Where a [`Choice`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecidedBy {
+    /// The plugin's answer passed all checks.
     Plugin,
+    /// The gateway itself decided, for this reason.
     Fallback(Reason),
 }
 
-/// One question on its way.
+/// One question while it is being answered.
 pub(super) struct Asking<'a> {
     pub(super) question: &'a Question<'a>,
     pub(super) snapshot: &'a Snapshot,
@@ -95,8 +104,8 @@ impl Asking<'_> {
         })
     }
 
-    /// The inputs in the order of the present plan, which a swap may have
-    /// changed since they were gathered.
+    /// The inputs in the order of the current plan, which may have replaced the one
+    /// that they were gathered for.
     fn inputs(&self) -> Cow<'_, [Option<&str>]> {
         let (asked, plan) = (self.question.plan, &self.snapshot.plugin.plan);
         if Arc::ptr_eq(asked, plan) || asked.inputs == plan.inputs {
@@ -169,7 +178,7 @@ impl Asking<'_> {
             seed: request.seed,
             excluded: self.question.excluded,
         })?;
-        // The client's token stays as the plugin left it.
+        // The fallback leaves the client's token as it is.
         let affinity = AffinityAction::Keep;
         Some(Decision { node, affinity })
     }

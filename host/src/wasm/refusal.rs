@@ -1,76 +1,101 @@
-//! Why a plugin was not admitted, in words for whoever runs the gateway: what
-//! is wrong, where, and what to do about it.
+//! Why a plugin was not admitted, worded for the operator: what is wrong, where,
+//! and what to do about it.
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use thiserror::Error;
 
 use super::plugin::Unready;
 
-/// A plugin that was refused. The one before it, if any, still serves.
+/// A plugin was refused. The previous one, if any, still serves.
 #[derive(Debug, Error)]
 #[error("strategy \"{plugin}\": {refusal}")]
 pub struct AdmissionError {
     /// As the settings file names it.
     pub plugin: String,
+    /// The first check that failed.
     pub refusal: Refusal,
 }
 
+/// The check of admission that a plugin failed. `Display` continues a sentence that
+/// begins with the plugin's name.
 #[derive(Debug, Error)]
 pub enum Refusal {
+    /// The file cannot be opened or read.
     #[error(
         "cannot be read: {0}. It is neither a built-in strategy (consistent-hash, cookie, header) \
          nor the path of a component"
     )]
     Unreadable(io::Error),
 
+    /// The file is too large to be compiled, since compilation cannot be interrupted.
     #[error("is {size} bytes, more than the {limit} allowed; strip it, or build it for size")]
-    TooLarge { size: u64, limit: u64 },
+    TooLarge {
+        /// Bytes that were read; a file is read to one byte past `limit`.
+        size: u64,
+        /// The most bytes that are allowed.
+        limit: u64,
+    },
 
+    /// The file's first bytes are not those of a component.
     #[error("is {0}")]
     NotAComponent(Kind),
 
+    /// wasmtime cannot compile it.
     #[error("is not a valid component: {0}")]
     Invalid(String),
 
+    /// Its static needs are above the engine's limits.
     #[error(
         "needs more than a routing plugin gets ({0}). The limit is 16 MiB of memory; with wasm-ld \
          a smaller stack may do: -z stack-size=65536"
     )]
     OverLimit(String),
 
+    /// It does not export the interface of a strategy.
     #[error(
         "does not export `{wanted}`, but {found}. Build it for the world `plugin` of \
          wit/routing.wit"
     )]
-    WrongWorld { wanted: &'static str, found: String },
+    WrongWorld {
+        /// The interface that is missing.
+        wanted: &'static str,
+        /// What it exports instead, separated by commas.
+        found: String,
+    },
 
+    /// It imports these interfaces, which are neither the contract's nor WASI's.
     #[error(
         "imports {0}, which a routing plugin does not get. Remove what calls it; allowed are \
          mooring:routing/types and mooring:routing/log"
     )]
     ForbiddenImports(String),
 
+    /// It imports these WASI interfaces, and the settings do not allow the sandbox.
     #[error(
         "imports {0}. Build it without WASI (target wasm32-unknown-unknown), or allow the \
          sandbox, in which WASI exists but reaches nothing"
     )]
     NeedsWasi(String),
 
+    /// Names match the contract, but types do not.
     #[error("does not fit wit/routing.wit: {0}")]
     Mismatch(String),
 
-    /// Started, and then failed or refused.
+    /// It failed or refused while it was started, configured or given a topology.
     #[error("{0}")]
     Unready(String),
 
+    /// Its plan has too many inputs or an invalid name.
     #[error("asks for {0}")]
     Plan(String),
 
+    /// Its answers in the trial were too slow, impossible or not deterministic, or it
+    /// failed there.
     #[error("fails its trial: {0}")]
     Trial(String),
 
+    /// The gateway has no engine or thread for it, whatever the plugin.
     #[error("cannot be run on this machine: {0}")]
     Host(String),
 }
@@ -87,13 +112,19 @@ impl From<Unready> for Refusal {
     }
 }
 
-/// What a file is instead of a component, told by its first bytes.
+/// What a file contains, judged by its first bytes. `Display` says how to make a
+/// component of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// A WebAssembly component, the only kind that is admitted.
     Component,
+    /// A core WebAssembly module, which has no interfaces.
     CoreModule,
+    /// An ELF file: native code as wasmtime precompiles it. It would run unchecked.
     Precompiled,
+    /// WebAssembly in its text format.
     Text,
+    /// None of these.
     Unknown,
 }
 

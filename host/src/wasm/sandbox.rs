@@ -1,15 +1,14 @@
-//! The WASI that a plugin gets on request: all of it there, none of it real.
+//! The WASI that a plugin gets on request: complete, but with nothing behind it.
 //!
-//! No files, no environment, no arguments, no network; output goes nowhere; the
+//! No files, no environment, no arguments, no network; output is discarded; the
 //! clock stands still and randomness repeats, so that a guest stays a function
-//! of its inputs. Nothing may wait: WASI's host functions are outside the reach
-//! of epochs, a guest that sleeps would hold its worker for as long as it
-//! likes, so every way to wait is a trap.
+//! of its inputs. Every way to wait is a trap: epochs do not interrupt WASI's
+//! host functions, so a guest that sleeps could hold its worker for any time.
 //!
 //! The host functions are wasmtime's asynchronous ones. The synchronous ones
 //! enter tokio, which panics on a worker that is already inside. Here a call is
-//! polled exactly once ([`at_once`]): whatever would have to be waited for is a
-//! fault of the guest.
+//! polled exactly once ([`at_once`]): one that is not ready then is a fault of
+//! the guest.
 
 use std::future::Future;
 use std::pin::pin;
@@ -22,17 +21,17 @@ use wasmtime_wasi::{
     HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
 };
 
-/// A guest that seeds a generator asks for 32 bytes.
+/// Bytes of one request for randomness; a guest that seeds a generator asks for 32.
 const RANDOM_BYTES: u64 = 4096;
 
 /// The version of `wasi:io` that wasmtime-wasi registers.
 const WASI_POLL: &str = "wasi:io/poll@0.2.12";
 
-/// What the sandbox provides; `wasi:http` and others are not part of it.
+/// Packages that the sandbox provides; `wasi:http` and others are not among them.
 pub(super) const WASI_PACKAGES: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
-/// One guest's share of it.
+/// WASI's state for one guest.
 pub(super) struct Sandbox {
     context: WasiCtx,
     table: ResourceTable,
@@ -72,12 +71,12 @@ pub(super) fn add_to_linker<T: WasiView>(linker: &mut Linker<T>) -> wasmtime::Re
     Ok(())
 }
 
-/// The value of a future that never has to wait.
+/// Polls a future once; one that is not ready is an error.
 pub(super) fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut context) {
         Poll::Ready(result) => result,
-        Poll::Pending => wasmtime::bail!("the plugin waits for something outside of it"),
+        Poll::Pending => wasmtime::bail!("the plugin called a WASI function that has to wait"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What decisions are made from: plugin, instances and topology in one value,
-//! so that no answer is ever read against the wrong topology.
+//! What decisions are made from: plugin, instances and topology in one value, so
+//! that an answer is never applied to another topology than it was given for.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use super::vocabulary::Topology;
 pub(super) struct Snapshot {
     pub(super) plugin: Arc<Plugin>,
     pub(super) directory: Directory,
-    /// None while the plugin does not accept the topology.
+    /// `None` before the first topology and while the plugin refuses the current one.
     pub(super) pool: Option<Arc<Pool>>,
 }
 
 impl Snapshot {
-    /// Before the first topology.
+    /// The snapshot before the first topology, with no nodes.
     pub(super) fn empty(plugin: Plugin) -> Result<Self, String> {
         Ok(Self {
             plugin: Arc::new(plugin),
@@ -34,10 +34,9 @@ impl Snapshot {
         Ok(Self { plugin, directory, pool: Some(Arc::new(pool)) })
     }
 
-    /// The same plugin for another topology. If the plugin does not take it,
-    /// its instances go on with the one they have as long as their answers mean
-    /// the same in both; the error comes along. Fails only for a topology that
-    /// contradicts itself.
+    /// The same plugin for another topology. If the plugin refuses the topology, its
+    /// error is returned too, and the old instances are kept if their answers are
+    /// valid in both topologies. Fails only if the topology is inconsistent.
     pub(super) fn with_topology(
         &self,
         topology: Arc<Topology>,

@@ -3,18 +3,23 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A strategy that ships inside the binary: an ordinary component, compiled
-/// ahead by `plugins/build.sh`.
+/// A strategy that ships inside the binary: an ordinary component, built
+/// beforehand by `plugins/build.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Builtin {
+    /// By a hash of the session's id; the default.
     ConsistentHash,
+    /// By the node that the client's cookie names.
     Cookie,
+    /// By the node that a request header names.
     Header,
 }
 
 impl Builtin {
+    /// For looking one up by its name.
     pub const ALL: [Self; 3] = [Self::ConsistentHash, Self::Cookie, Self::Header];
 
+    /// As `stickySession.strategy` of the settings file spells it.
     pub fn name(self) -> &'static str {
         match self {
             Self::ConsistentHash => "consistent-hash",
@@ -23,7 +28,7 @@ impl Builtin {
         }
     }
 
-    /// The component, as a file would hold it.
+    /// The component as a file contains it; it passes admission like any other.
     pub fn bytes(self) -> &'static [u8] {
         match self {
             Self::ConsistentHash => {
@@ -35,15 +40,19 @@ impl Builtin {
     }
 }
 
+/// What to load a strategy from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// A component inside the binary.
     Builtin(Builtin),
+    /// A component in a file, read at each load. A relative path counts from the
+    /// working directory.
     File(PathBuf),
 }
 
 impl Source {
-    /// `stickySession.strategy` of the settings file: the name of a built-in
-    /// strategy, or the path of a component.
+    /// Reads `stickySession.strategy` of the settings file: the name of a built-in
+    /// strategy, else the path of a component. The file need not exist yet.
     pub fn parse(text: &str) -> Self {
         let builtin = Builtin::ALL.into_iter().find(|b| b.name() == text);
         match builtin {

@@ -1,34 +1,35 @@
-//! Counters that the workers keep without sharing a cache line.
+//! Counters of a strategy, one set for each worker so that none shares a cache line.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why the gateway decided instead of the plugin.
+/// Why the fallback decided instead of the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// The plugin gave up in the middle of a call.
+    /// The call trapped.
     Trap,
-    /// It used up its CPU time.
+    /// The call used up its CPU time.
     Deadline,
-    /// It named a node that does not exist or does not host the server.
+    /// The plugin named a node that does not exist or does not host the server.
     InvalidAnswer,
-    /// It knew no candidate.
+    /// The plugin found no node that can take the session.
     NoCandidate,
-    /// It left the decision to the gateway.
+    /// The plugin left the decision to the gateway.
     Abstain,
-    /// The request brought nothing to decide by.
+    /// The request lacks an input that the plugin needs.
     MissingInput,
-    /// Whatever it named was refused: down, draining, or failed already.
+    /// Every node that the plugin named is down, draining or excluded.
     AllRefused,
-    /// Its instances were being replaced.
+    /// All its instances were in use or being replaced.
     NoInstance,
-    /// It failed too often and is left alone for a while.
+    /// The plugin failed too often and is bypassed for a while.
     Quarantined,
-    /// It did not accept the present topology.
+    /// The plugin did not accept the current topology.
     UpdateRefused,
 }
 
 impl Reason {
+    /// In the order of their numbers, as [`Stats::fallbacks`] is indexed.
     pub const ALL: [Self; 10] = [
         Self::Trap,
         Self::Deadline,
@@ -42,7 +43,7 @@ impl Reason {
         Self::UpdateRefused,
     ];
 
-    /// As a metric's label.
+    /// A name in snake case, fit for a metric's label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Trap => "trap",
@@ -68,26 +69,29 @@ impl fmt::Display for Reason {
 /// What happened since the strategy was loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Questions that were answered, by whomever.
+    /// Questions that the plugin or the fallback answered.
     pub decisions: u64,
-    /// Questions for which there was no candidate at all.
+    /// Questions without an answer: no usable node hosts the server.
     pub unanswered: u64,
-    /// Of the decisions, those of the fallback: by [`Reason::ALL`].
+    /// Decisions of the fallback, in the order of [`Reason::ALL`].
     pub fallbacks: [u64; Reason::ALL.len()],
+    /// Calls that trapped.
     pub traps: u64,
-    /// Calls cut at the deadline.
+    /// Calls that used up their CPU time.
     pub interrupts: u64,
-    /// Instances thrown away after a fault.
+    /// Instances discarded after a fault.
     pub replaced: u64,
-    /// Times the plugin was put into quarantine.
+    /// Bypasses that were started.
     pub quarantines: u64,
 }
 
 impl Stats {
+    /// Decisions that the fallback made for this reason.
     pub fn fallbacks_for(&self, reason: Reason) -> u64 {
         self.fallbacks[reason as usize]
     }
 
+    /// Decisions that the fallback made, for any reason.
     pub fn all_fallbacks(&self) -> u64 {
         self.fallbacks.iter().sum()
     }

@@ -1,8 +1,10 @@
-//! The handle that the edge holds: load a plugin, publish topologies, choose.
+//! The handle that the edge holds: it loads a plugin, takes topologies, and chooses.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use arc_swap::ArcSwap;
+
+use crate::sync::Locked;
 
 use super::admission::{Options, admit};
 use super::engine::Engines;
@@ -15,14 +17,15 @@ use super::source::Source;
 use super::stats::{Counters, Stats};
 use super::vocabulary::{Plan, Topology};
 
-/// Cheap to clone; all clones are one strategy.
+/// A loaded plugin and the topology that it decides on. Clones are cheap and share
+/// all of it.
 #[derive(Clone)]
 pub struct Strategy(Arc<Shared>);
 
 struct Shared {
     current: ArcSwap<Snapshot>,
     /// Held while a snapshot is built from the current one.
-    change: Mutex<()>,
+    change: Locked<()>,
     counters: Arc<Counters>,
     janitor: Janitor,
     engines: Engines,
@@ -30,8 +33,11 @@ struct Shared {
 }
 
 impl Strategy {
-    /// Compiles, checks and tries the plugin. Takes a tenth of a second, for an
-    /// interpreter ten: off the data path.
+    /// Compiles the plugin and takes it through admission. Blocks the thread for a
+    /// tenth of a second, or ten seconds for an interpreter: not for the data path.
+    ///
+    /// # Errors
+    /// If the plugin fails a check of admission.
     pub fn load(
         source: &Source,
         config_json: &str,
@@ -48,7 +54,7 @@ impl Strategy {
             Janitor::start(Arc::clone(&counters)).map_err(|e| refuse(Refusal::host(e)))?;
         Ok(Self(Arc::new(Shared {
             current: ArcSwap::from_pointee(snapshot),
-            change: Mutex::new(()),
+            change: Locked::new(()),
             counters,
             janitor,
             engines,
@@ -56,31 +62,35 @@ impl Strategy {
         })))
     }
 
-    /// In the plugin's own words.
+    /// As the plugin states it; changes with [`Self::replace`].
     pub fn name(&self) -> String {
         self.0.current.load().plugin.name.clone()
     }
 
+    /// As the plugin states it; changes with [`Self::replace`].
     pub fn version(&self) -> String {
         self.0.current.load().plugin.version.clone()
     }
 
-    /// What the inputs of a [`Question`] are gathered by.
+    /// What to gather the inputs of a [`Question`] by; fetched for each question, since
+    /// [`Self::replace`] changes it.
     pub fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.0.current.load().plugin.plan)
     }
 
-    /// The topology that decisions are made from right now.
+    /// The topology that decisions are based on now.
     pub fn topology(&self) -> Arc<Topology> {
         Arc::clone(self.0.current.load().directory.topology())
     }
 
+    /// Sums the counters of all workers since the strategy was loaded; a replaced
+    /// plugin does not reset them.
     pub fn stats(&self) -> Stats {
         self.0.counters.sum()
     }
 
-    /// Decides by this topology from now on. Builds its instances beside the
-    /// old ones first: off the data path.
+    /// Bases decisions on this topology from now on; an inconsistent one is ignored
+    /// and logged. Starts new instances first: not for the data path.
     pub fn publish(&self, topology: Arc<Topology>) {
         let _change = self.0.lock_changes();
         let generation = topology.generation;
@@ -90,18 +100,21 @@ impl Strategy {
                 if let Some(unready) = unready {
                     let plugin = &*snapshot.plugin.name;
                     let bypassed = snapshot.pool.is_none();
-                    tracing::error!(plugin, generation, bypassed, %unready, "topology not taken");
+                    tracing::error!(plugin, generation, bypassed, %unready, "topology refused");
                 }
                 self.0.swap(snapshot);
             }
             Err(problem) => {
-                tracing::error!(generation, problem, "topology contradicts itself; ignored");
+                tracing::error!(generation, problem, "inconsistent topology ignored");
             }
         }
     }
 
-    /// Decides by this plugin from now on. After an error the old one still
-    /// does.
+    /// Lets another plugin decide from now on. Takes as long as [`Self::load`].
+    ///
+    /// # Errors
+    /// If the plugin fails a check of admission or refuses the current topology. The
+    /// old one then still decides.
     pub fn replace(&self, source: &Source, config_json: &str) -> Result<(), AdmissionError> {
         let shared = &self.0;
         let plugin = admit(&shared.engines, source, config_json, shared.options.wasi)?;
@@ -120,8 +133,8 @@ impl Strategy {
         snapshot.pool.as_ref().map_or(0, |pool| pool.ready())
     }
 
-    /// None if no node at all can take the session. Waits for nothing, and does
-    /// not fail.
+    /// Answers a question on the calling worker's thread, without waiting. `None` only
+    /// if no usable node hosts the server.
     pub fn choose(&self, question: &Question<'_>) -> Option<Choice> {
         let shared = &*self.0;
         let snapshot = shared.current.load();
@@ -138,14 +151,14 @@ impl Strategy {
 
 impl Shared {
     fn lock_changes(&self) -> MutexGuard<'_, ()> {
-        // It guards no data of its own.
-        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+        // It guards no data: it orders changes.
+        self.change.lock()
     }
 
     fn swap(&self, snapshot: Snapshot) {
         let old = self.current.swap(Arc::new(snapshot));
-        // Gone before the next one is built, so that their instances do not
-        // pile up; but a decision under way is not waited for.
+        // Dropped at once if no decision reads it, so that the instances of old
+        // snapshots do not pile up; else the janitor drops it later.
         if let Err(read) = Arc::try_unwrap(old) {
             self.janitor.leave(Chore::Retire(read));
         }

@@ -1,9 +1,8 @@
-//! A dry run: a thousand questions to two instances, over a topology made for
-//! it.
+//! A dry run: a thousand questions to two instances, on a sample topology.
 //!
-//! Instances are replicated, so two must give the same answers; every answer
-//! must name a node that hosts the server. A plugin may still decline: not
-//! every strategy can do something with made-up requests.
+//! Instances are replicated, so both must give the same answers; every answer
+//! must name a node that hosts the server. A plugin may decline: not every
+//! strategy has an answer for made-up requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,22 +16,25 @@ use super::vocabulary::{Health, Input, Node, Plan, Replica, Request, Server, Top
 
 const QUESTIONS: u64 = 1000;
 
-/// For all of them together; an interpreter needs half a second.
+/// Wall time of all questions together; an interpreter needs half a second.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a trial showed.
 #[derive(Debug, Clone, Default)]
 pub struct Trial {
-    /// How often each node was named for a new session.
+    /// By node id: how often it was named for a new session.
     pub spread: BTreeMap<String, u32>,
+    /// Each was put to both instances.
     pub questions: u64,
     /// Answers without a node: no candidate, abstain, missing input.
     pub declined: u64,
+    /// Median wall time of one call.
     pub p50: Duration,
+    /// 99th percentile of the wall time of one call.
     pub p99: Duration,
-    /// Whether two instances always gave the same answer.
+    /// Whether both instances gave the same answer to every question.
     pub deterministic: bool,
-    /// The first answer that names no possible node.
+    /// The first answer whose node does not exist or does not host the server.
     pub invalid: Option<String>,
 }
 
@@ -58,7 +60,9 @@ impl Trial {
             trial.note(&directory, &request, &answer);
             trial.deterministic &= answer == same;
             if begun.elapsed() > TIME_LIMIT {
-                return Err(Refusal::Trial(format!("{number} decisions took {TIME_LIMIT:?}")));
+                return Err(Refusal::Trial(format!(
+                    "only {number} questions were answered within {TIME_LIMIT:?}"
+                )));
             }
         }
         times.sort_unstable();
@@ -104,7 +108,7 @@ impl Trial {
     }
 }
 
-/// Four nodes that serve and one that drains; a server on all, and one on two.
+/// Four healthy nodes and a draining one; one server on all, another on two.
 fn sample() -> Topology {
     let node = |number: u32| Node {
         id: format!("node-{number}"),
@@ -128,8 +132,8 @@ fn sample() -> Topology {
     }
 }
 
-/// One made-up request: of eight, one retries, one has an affinity, one is for
-/// the other server and one lacks its inputs.
+/// A made-up request. In every eight, one is a retry, one has an affinity, one is
+/// for the second server and one lacks its inputs.
 struct Texts {
     number: u64,
     inputs: Vec<Option<String>>,

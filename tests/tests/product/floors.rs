@@ -8,7 +8,8 @@ use syn::visit::{self, Visit};
 
 /// Higher floors may use lower ones. `edge`, `runner` and `cluster` share a floor
 /// and never meet.
-const FLOORS: [(&str, u32); 15] = [
+const FLOORS: [(&str, u32); 16] = [
+    ("sync", 1),
     ("model", 1),
     ("config", 2),
     ("protocol", 2),
@@ -165,7 +166,7 @@ impl Reading {
             syn::UseTree::Name(name) if name.ident == "self" => self.note(before, None, is_public),
             syn::UseTree::Name(name) => {
                 let name = name.ident.to_string();
-                self.note(&[before, &[name.clone()]].concat(), Some(name), is_public);
+                self.note(&[before, std::slice::from_ref(&name)].concat(), Some(name), is_public);
             }
             syn::UseTree::Rename(renamed) => {
                 let path = [before, &[renamed.ident.to_string()]].concat();

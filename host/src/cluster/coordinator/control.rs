@@ -1,7 +1,7 @@
-//! What nodes call on the coordinator: register, heartbeat, deregister.
+//! The calls of nodes to the coordinator: register, heartbeat, deregister.
 //!
-//! A registration is believed after a callback: the coordinator asks the address
-//! for a proof, and for the sessions that the node holds.
+//! A registration is accepted only after a callback: the coordinator asks the node's
+//! address for a proof, and for the sessions that the node holds.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,34 +26,41 @@ use crate::store::{Bindings, DataFolder, Report};
 use super::known_nodes::Snapshot;
 use super::registry::{Beat, Entry, Registry, Status};
 
+/// Longest wait for one answer of a node.
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The node id of a coordinator's own host.
+/// The node id of a coordinator's own runner.
 const COORDINATOR_ID: &str = "coordinator";
+/// Bytes of a proof, which is three short strings.
 const PROOF_SIZE: usize = 4 * 1024;
+/// Bytes of one page of bindings.
 const PAGE_SIZE: usize = 4 << 20;
-/// Pages of bindings taken from one node; more sessions than that it cannot hold.
+/// Pages of bindings that are read from one node; further ones are ignored. At 1000 a
+/// page, that is more than a node can hold.
 const MAX_PAGES: usize = 10_000;
 
-/// Why a node's call is refused.
+/// Why a node's call is refused. `Display` is the text for the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
+    /// A field is invalid, or the callback failed.
     #[error("{0}")]
     BadRequest(String),
-    /// The node is to register.
+    /// No such node is registered: it is to register.
     #[error("Node not found: {0}")]
     Unknown(String),
+    /// Another process has the id and still answers.
     #[error(
         "node id {0} is in use by another process that still answers; give each node its own id"
     )]
     InUse(String),
 }
 
+/// Handles the calls of nodes, and calls them back.
 pub struct Control {
     pub registry: Arc<Registry>,
     bindings: Arc<Bindings>,
     token: Option<Secret>,
     snapshot: Snapshot,
-    /// One registration at a time: two of one id must not pass each other.
+    /// One registration at a time, so that two with one id are not both accepted.
     registering: Mutex<()>,
     reports: watch::Sender<Reports>,
 }
@@ -77,27 +84,27 @@ impl Control {
         }
     }
 
-    /// The next start asks those nodes that are registered now.
+    /// Writes the nodes that are registered now, for the next start to call.
     pub async fn save(&self) {
         self.snapshot.save().await;
     }
 
-    /// What nodes have reported since the start.
+    /// How many nodes have reported since the start, and whether all have.
     #[must_use]
     pub fn reports(&self) -> watch::Receiver<Reports> {
         self.reports.subscribe()
     }
 
-    /// Nobody is left of whom a report is expected.
+    /// Notes that no further reports of nodes are expected.
     pub(in crate::cluster) fn all_reported(&self) {
         self.reports.send_modify(|reports| reports.all = true);
     }
 
-    /// Takes a node in.
+    /// Registers a node that calls from `peer`.
     ///
     /// # Errors
-    /// If a field is missing or senseless, the address does not answer as that
-    /// node, or another process has the id.
+    /// If a field is missing or invalid, the address does not answer as that node, or
+    /// another process has the id.
     pub async fn register(
         &self,
         registration: Registration,
@@ -108,7 +115,7 @@ impl Control {
         self.admit(entry, link).await
     }
 
-    /// Calls a node back and takes it in.
+    /// Calls a node back, registers it, and takes its report of sessions.
     pub(in crate::cluster) async fn admit(
         &self,
         mut entry: Entry,
@@ -129,7 +136,8 @@ impl Control {
         }
         if !entry.incarnation.is_empty() && entry.incarnation != proved.incarnation {
             return Err(Rejected::BadRequest(format!(
-                "another start of the node answers at {}",
+                "another process of this node answers at {}; stop it or set \
+                 cluster.node.advertiseUrl",
                 entry.url
             )));
         }
@@ -149,7 +157,7 @@ impl Control {
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
             tracing::warn!(
                 node = %entry.id,
-                "the node runs mooring {}, this coordinator {}",
+                "the node runs mooring {}, this coordinator {}: run one version of mooring on all",
                 entry.version,
                 env!("CARGO_PKG_VERSION")
             );
@@ -171,7 +179,7 @@ impl Control {
     /// Renews a node's lease.
     ///
     /// # Errors
-    /// If the node is to register (again).
+    /// If the node is not registered, or a server's name is invalid.
     pub fn heartbeat(&self, heartbeat: Heartbeat) -> Result<(), Rejected> {
         let unknown = || Rejected::Unknown(heartbeat.id.clone());
         let id = NodeId::parse(&heartbeat.id).map_err(|_| unknown())?;
@@ -186,10 +194,10 @@ impl Control {
         Ok(())
     }
 
-    /// A node leaves by itself.
+    /// Marks a node that stops as inactive.
     ///
     /// # Errors
-    /// If it was not known.
+    /// If the node is not registered, or as another start of it.
     pub async fn deregister(&self, id: &str, incarnation: Option<&str>) -> Result<(), Rejected> {
         let known = NodeId::parse(id).ok().filter(|id| self.registry.deregister(id, incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id.to_owned())) };
@@ -213,7 +221,7 @@ impl Control {
         let uri: http::Uri = registration
             .url
             .parse()
-            .map_err(|_| bad(format!("url {:?} is no URL", registration.url)))?;
+            .map_err(|_| bad(format!("url {:?} is not a URL", registration.url)))?;
         let declared = uri.host().unwrap_or("").to_owned();
         let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
         let Some(scheme) = scheme.filter(|_| !declared.is_empty()) else {
@@ -229,12 +237,14 @@ impl Control {
             std::net::IpAddr::V6(v6) => format!("[{v6}]"),
         };
         let (url, host) = if registration.advertised {
-            // Without a token nobody may send us to a third party.
+            // Without a token, a registration must not direct the coordinator's calls to
+            // a third party.
             let own = declared == peer_host
                 || (is_near(peer_ip) && peer_ip.is_loopback() && declared == "localhost");
             if self.token.is_none() && !own {
                 return Err(bad(format!(
-                    "without a cluster token, url must have the peer's address {peer_host} as host, not {declared}"
+                    "without a cluster token, the host of url must be the peer's address \
+                     {peer_host}, not {declared}; set a token on both sides"
                 )));
             }
             (registration.url.trim_end_matches('/').to_owned(), declared)
@@ -258,7 +268,7 @@ impl Control {
         })
     }
 
-    /// Refuses a second live process with a known id.
+    /// Refuses a process whose id another process has that still answers.
     async fn refuse_second(&self, entry: &Entry, link: &Link) -> Result<(), Rejected> {
         let Some(known) = self.registry.get(&entry.id) else { return Ok(()) };
         if known.incarnation == entry.incarnation || known.status == Status::Inactive {
@@ -277,32 +287,33 @@ impl Control {
         }
     }
 
-    /// Asks an address who it is. Nothing secret goes out.
+    /// Asks the process at an address to prove which node it is. Sends no secret.
     async fn call_back(&self, url: &str, link: &Link) -> Result<Proof, String> {
         let nonce = SessionId::mint().to_string();
-        // The token must not go to an address that has not proved itself.
+        // The token must not be sent to an address without a proof.
         let bare = link.without_credential();
         let path = format!("/cluster/proof?nonce={nonce}");
         let body = fetch(&bare, url, &path, PROOF_SIZE).await?;
         let proof: Proof = serde_json::from_slice(&body)
-            .map_err(|_| "no mooring node answers there".to_owned())?;
+            .map_err(|_| "it does not answer as a mooring node".to_owned())?;
         let token = self.token.as_ref().map_or("", |token| token.expose());
         let expect = prove(token.as_bytes(), &nonce, &proof.id, &proof.incarnation);
         if Secret::new(expect).matches(proof.proof.as_bytes()) {
             Ok(proof)
         } else {
-            Err("it has another cluster token".to_owned())
+            Err("it has a different cluster token".to_owned())
         }
     }
 
+    /// The sessions that the node at this address holds, from all pages.
     async fn held_by(&self, url: &str, link: &Link) -> Result<BindingsPage, String> {
         let mut all = BindingsPage::default();
         let mut after = String::new();
         for _ in 0..MAX_PAGES {
             let path = format!("/cluster/bindings?after={after}");
             let body = fetch(link, url, &path, PAGE_SIZE).await?;
-            let page: BindingsPage =
-                serde_json::from_slice(&body).map_err(|error| format!("bindings: {error}"))?;
+            let page: BindingsPage = serde_json::from_slice(&body)
+                .map_err(|error| format!("the node's list of sessions: {error}"))?;
             all.bindings.extend(page.bindings);
             match page.next {
                 Some(next) => after = crate::net::percent_encoded(&next),
@@ -312,6 +323,8 @@ impl Control {
         Ok(all)
     }
 
+    /// Binds the sessions that a node holds. If another node holds one too, it is closed
+    /// on one of them.
     async fn take_bindings(&self, node: &NodeId, page: BindingsPage, link: &Link) {
         for held in page.bindings {
             let (Some(session), Ok(server)) =
@@ -331,14 +344,14 @@ impl Control {
                 Report::Older(winner) => {
                     tracing::warn!(
                         session = %session.short(), node = %node,
-                        "session affinity: it lives on {winner}; closed here"
+                        "session affinity: the session is bound to {winner}; closed on this node"
                     );
                     node.clone()
                 }
                 Report::Replaced(loser) => {
                     tracing::warn!(
                         session = %session.short(), node = %loser,
-                        "session affinity: {node} opened it earlier; closed here"
+                        "session affinity: {node} opened the session earlier; closed on this node"
                     );
                     loser
                 }
@@ -347,7 +360,7 @@ impl Control {
                 let link = link.clone();
                 tokio::spawn(async move {
                     let closing = close(&link, &entry.reach, session, &server);
-                    // Best effort: what is not closed now is idle and ends by itself.
+                    // Best effort: a session that is not closed now ends when it is idle.
                     let _ = tokio::time::timeout(CALLBACK_TIMEOUT, closing).await;
                 });
             }
@@ -359,7 +372,7 @@ async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerNa
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::DELETE;
     let facts = Facts { session, principal: Principal::anonymous(), open: None };
-    // If it is gone, so is the session.
+    // If the node is gone, so is the session.
     let _ = link.call(reach, server, facts, request).await;
 }
 
@@ -370,7 +383,7 @@ async fn fetch(link: &Link, url: &str, path: &str, limit: usize) -> Result<Bytes
             .await
             .map_err(|failure| failure.to_string())?;
         if !response.status().is_success() {
-            return Err(format!("it answers {}", response.status()));
+            return Err(format!("it answered {}", response.status()));
         }
         collect(response.into_body(), limit).await.map_err(|error| error.to_string())
     };

@@ -1,7 +1,7 @@
-//! The nodes that were registered, kept in the data folder for the next start.
+//! The registered nodes, kept in the data folder for the next start.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::store::DataFolder;
+use crate::sync::Locked;
 
 use super::registry::{Entry, Registry, Status};
 
 /// The registry's file in the data folder.
 pub const SNAPSHOT: &str = "nodes.json";
 
-/// What is kept of a node: enough to ask it.
+/// What is kept of a node: enough to call it back after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
@@ -35,15 +36,16 @@ pub struct Kept {
     heartbeat_interval: u64,
 }
 
-/// The list of nodes in the data folder. Cloning gives a handle to the same.
+/// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]
 pub struct Snapshot {
     folder: DataFolder,
     registry: Arc<Registry>,
-    /// How often it was asked for.
+    /// Number of saves that were requested.
     asked: Arc<AtomicU64>,
-    /// Who writes last has looked last. How often it had been asked for then.
-    written: Arc<Mutex<u64>>,
+    /// Value of `asked` just before the last write. Locked during a write, so that the
+    /// last one to write has the latest list.
+    written: Arc<Locked<u64>>,
 }
 
 impl Snapshot {
@@ -52,24 +54,25 @@ impl Snapshot {
         Self { folder, registry, asked: Arc::default(), written: Arc::default() }
     }
 
-    /// Writes down which nodes are registered now, on a thread that may wait for the
-    /// disk. Of many that ask at once, few write.
+    /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
+    /// one time only few write.
     pub async fn save(&self) {
         let this = self.clone();
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = tokio::task::spawn_blocking(move || {
-            let mut written = this.written.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut written = this.written.lock();
             if *written < own {
                 *written = this.asked.load(Ordering::Acquire);
                 save(&this.folder, &this.registry);
             }
         });
         if let Err(error) = saving.await {
-            tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+            tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
         }
     }
 }
 
+/// Writes all active remote nodes; a failure is logged.
 pub fn save(folder: &DataFolder, registry: &Registry) {
     let kept: Vec<Kept> = registry
         .entries()
@@ -91,38 +94,42 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
     if let Err(error) = folder.write(SNAPSHOT, &text) {
-        tracing::warn!("cannot keep {SNAPSHOT}: {error}");
+        tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
     }
 }
 
-/// How long sessions from before the start wait at most for their nodes: one
-/// heartbeat and a second.
+/// The longest time that sessions from before the start wait for their nodes: the
+/// longest heartbeat interval and a second.
 #[must_use]
 pub fn patience(folder: &DataFolder) -> Duration {
     let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
     Duration::from_millis(slowest.unwrap_or(5000)) + Duration::from_secs(1)
 }
 
-/// Whether a coordinator has run with this folder before.
+/// Whether a coordinator has run with this data folder before.
 #[must_use]
 pub fn is_kept(folder: &DataFolder) -> bool {
     folder.path(SNAPSHOT).is_some_and(|path| path.exists())
 }
 
-/// What a file hides stays hidden from the first request on; a catalogue has to be
-/// heard of anew.
+/// A replica as it is kept: with what the node's file hides, so that this stays hidden
+/// from the first request on, but without the catalog's digest, which the node reports.
 pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
     ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
 }
 
+/// The nodes of the last start; none if the file is missing or unreadable.
 pub fn read(folder: &DataFolder) -> Vec<Kept> {
     let Some(text) = folder.read(SNAPSHOT) else { return Vec::new() };
     serde_json::from_slice(&text).unwrap_or_else(|error| {
-        tracing::warn!("{SNAPSHOT} in the data folder is not readable: {error}");
+        tracing::warn!(
+            "cannot read {SNAPSHOT}: {error}; the nodes of the last start are not called"
+        );
         Vec::new()
     })
 }
 
+/// The registry's entry of a kept node; `None` if its id is invalid.
 pub fn entry_of(kept: Kept) -> Option<Entry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;

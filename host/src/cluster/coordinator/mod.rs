@@ -1,4 +1,4 @@
-//! The coordinator's side: which nodes there are, and what is asked of them.
+//! The coordinator's side: which nodes there are, and the calls to and from them.
 
 pub mod control;
 pub mod known_nodes;

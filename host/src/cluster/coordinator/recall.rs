@@ -1,4 +1,5 @@
-//! After a coordinator's start: asking the nodes of before for their sessions.
+//! After a restart of the coordinator, asks the nodes of the last start for their
+//! sessions.
 
 use std::sync::Arc;
 
@@ -8,12 +9,12 @@ use crate::store::DataFolder;
 use super::control::Control;
 use super::known_nodes::{entry_of, is_kept, read};
 
-/// Calls every node of the snapshot, so that none is missed until its next
-/// heartbeat. Says so when all have reported; a node that does not answer is
-/// waited for.
+/// Calls every node of the snapshot, since their next heartbeats may be far off. If all
+/// answer, no further reports are expected; otherwise sessions wait for the others.
 pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     let kept = read(&folder);
-    // Without a snapshot nobody knows who may come: the deadline decides.
+    // Without a snapshot it is unknown which nodes may come: sessions wait until the
+    // deadline.
     if !is_kept(&folder) {
         return;
     }
@@ -24,14 +25,14 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
             match control.admit(entry, link).await {
                 Ok(_) => true,
                 Err(why) => {
-                    tracing::info!(node = %id, "of the time before this start: {why}");
+                    tracing::info!(node = %id, "not registered again at this start: {why}");
                     false
                 }
             }
         }
     });
     let answers = futures_util::future::join_all(calls).await;
-    // Those that did not answer may register by themselves.
+    // A node that did not answer may still register by itself.
     if answers.iter().all(|answered| *answered) {
         control.all_reported();
     }

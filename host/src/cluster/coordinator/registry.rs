@@ -11,11 +11,11 @@
 //!              Inactive ──────────────────────────────────────────▲
 //! ```
 //!
-//! Policy only: time comes in, events go out. A suspect node is still Active; it
-//! failed a request and has not been heard of since.
+//! Policy only: time is passed in, events are returned. A suspect node is still Active:
+//! a request to it failed, and no heartbeat has come since.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -23,20 +23,24 @@ use tokio::sync::watch;
 
 use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
+use crate::sync::Locked;
 
-/// A dead node is forgotten after so many node timeouts.
+/// Node timeouts after which a dead node is removed.
 const FORGET_AFTER: u32 = 10;
 
+/// The state of a node's lease, drawn above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// Registered, and heard from within the node timeout.
     Active,
-    /// Deregistered by itself.
+    /// The node has deregistered.
     Inactive,
-    /// Its lease ran out.
+    /// No heartbeat came within the node timeout.
     Unhealthy,
 }
 
 impl Status {
+    /// As the management API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -51,14 +55,17 @@ impl Status {
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub id: NodeId,
+    /// For people.
     pub name: String,
-    /// How the coordinator reaches it; empty for its own host.
+    /// How the coordinator reaches it; empty for the coordinator's own runner.
     pub url: String,
     pub host: String,
     pub port: u16,
+    /// Random at each start of the node.
     pub incarnation: String,
+    /// Version of mooring.
     pub version: String,
-    /// Nodes of earlier versions do not say.
+    /// `None` for nodes of earlier versions.
     pub protocol: Option<ProtocolReport>,
     pub reach: Reach,
     pub servers: BTreeMap<ServerName, Replica>,
@@ -66,19 +73,21 @@ pub struct Entry {
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: Status,
+    /// Serves its sessions, but takes no new ones.
     pub draining: bool,
+    /// A request to it failed, and no heartbeat has come since.
     pub suspect: bool,
-    /// Nodes of earlier versions do not say.
+    /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
-    /// The lease counts from here.
+    /// Start of the lease: the same moment on a clock that never jumps.
     pub last_seen: Instant,
     pub registered_at: UnixMillis,
 }
 
 impl Entry {
-    /// A node heard of just now: active, and nothing known of what it may say of
-    /// itself.
+    /// A node that is active from now on, without anything that a registration may
+    /// leave out.
     #[must_use]
     pub fn new(id: NodeId, name: String, reach: Reach, host: String, port: u16) -> Self {
         let url = match &reach {
@@ -137,7 +146,7 @@ impl Entry {
     }
 }
 
-/// What a heartbeat says. What is absent has not changed.
+/// The content of a heartbeat. What is `None` has not changed.
 #[derive(Debug, Clone, Default)]
 pub struct Beat {
     pub servers: Option<BTreeMap<ServerName, Replica>>,
@@ -145,22 +154,26 @@ pub struct Beat {
     pub load: Option<LoadReport>,
 }
 
-/// What the passing of time has done.
+/// A change that the passing of time has caused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// The node's lease ran out.
     Unhealthy { id: NodeId, last_heartbeat: UnixMillis },
+    /// The node has been gone for 10 node timeouts and is forgotten.
     Removed { id: NodeId },
 }
 
-/// Why a heartbeat is not taken: the node registers again.
+/// A heartbeat is refused, so that the node registers again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown;
 
+/// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
-    nodes: Mutex<BTreeMap<NodeId, Entry>>,
-    /// What the edge reads: changed before anybody is told.
+    nodes: Locked<BTreeMap<NodeId, Entry>>,
+    /// What the edge reads: updated before subscribers are notified.
     current: Arc<ArcSwap<Topology>>,
     topology: watch::Sender<Arc<Topology>>,
+    /// Age of the last heartbeat at which a node becomes unhealthy.
     node_timeout: Duration,
 }
 
@@ -168,26 +181,26 @@ impl Registry {
     #[must_use]
     pub fn new(node_timeout: Duration) -> Self {
         Self {
-            nodes: Mutex::default(),
+            nodes: Locked::default(),
             current: Arc::new(ArcSwap::from_pointee(Topology::empty())),
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
         }
     }
 
-    /// The topology as it is at any moment: a node that is registered is in it.
+    /// The current topology, to be read at any time: it includes every registered node.
     #[must_use]
     pub fn current(&self) -> Arc<ArcSwap<Topology>> {
         Arc::clone(&self.current)
     }
 
-    /// The topology, whenever it changes.
+    /// Notifies of each change of the topology.
     #[must_use]
     pub fn topology(&self) -> watch::Receiver<Arc<Topology>> {
         self.topology.subscribe()
     }
 
-    /// Takes a node in, in place of what was known of it.
+    /// Adds a node, or replaces all that was known of it.
     pub fn register(&self, entry: Entry) {
         self.change(|nodes| {
             nodes.insert(entry.id.clone(), entry);
@@ -197,7 +210,7 @@ impl Registry {
     /// Renews a lease.
     ///
     /// # Errors
-    /// If the node is not known, or another start of it is.
+    /// If the node is not known, is inactive, or is known as another start of it.
     pub fn heartbeat(
         &self,
         id: &NodeId,
@@ -225,14 +238,15 @@ impl Registry {
             }
             Ok(changed)
         };
-        // Most heartbeats change nothing that the edge sees, and there are many.
+        // There are many heartbeats, and most change nothing that the edge sees.
         self.change_if(|nodes| match beat(nodes) {
             Ok(changed) => (Ok(()), changed),
             Err(unknown) => (Err(unknown), false),
         })
     }
 
-    /// The node says good-bye. Another start of it is not concerned.
+    /// Marks a node as inactive. Returns whether it is known; a given incarnation must
+    /// match.
     pub fn deregister(&self, id: &NodeId, incarnation: Option<&str>) -> bool {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if incarnation.is_none_or(|i| i == entry.incarnation) => {
@@ -243,7 +257,7 @@ impl Registry {
         })
     }
 
-    /// A request to the node failed. It is avoided until it is heard of again.
+    /// Notes that a request to the node failed: it is avoided until its next heartbeat.
     pub fn suspect(&self, id: &NodeId) {
         self.change(|nodes| {
             if let Some(entry) = nodes.get_mut(id)
@@ -254,7 +268,7 @@ impl Registry {
         });
     }
 
-    /// The servers of this process's own node.
+    /// Sets the servers of this process's own node.
     pub fn set_local_servers(&self, id: &NodeId, servers: BTreeMap<ServerName, Replica>) {
         self.change(|nodes| {
             if let Some(entry) = nodes.get_mut(id) {
@@ -263,9 +277,9 @@ impl Registry {
         });
     }
 
-    /// What this process's own node has left.
+    /// Sets the load of this process's own node.
     pub fn set_local_load(&self, id: &NodeId, load: LoadReport) {
-        // As with heartbeats: it comes often and changes little.
+        // Like heartbeats, this comes often and rarely changes what the edge sees.
         self.change_if(|nodes| {
             let Some(entry) = nodes.get_mut(id) else { return ((), false) };
             let before = entry.room();
@@ -274,7 +288,7 @@ impl Registry {
         });
     }
 
-    /// Marks nodes whose lease has run out, once each.
+    /// Marks nodes whose lease has run out as unhealthy, and returns each of them once.
     pub fn expire(&self, now: Instant) -> Vec<Event> {
         let timeout = self.node_timeout;
         self.change_if(|nodes| {
@@ -293,7 +307,8 @@ impl Registry {
         })
     }
 
-    /// Forgets nodes that have been gone for long.
+    /// Removes nodes that are not active and were last heard from more than 10 node
+    /// timeouts ago.
     pub fn clean_up(&self, now: Instant) -> Vec<Event> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
         self.change_if(|nodes| {
@@ -313,26 +328,27 @@ impl Registry {
         })
     }
 
+    /// A copy of one entry.
     #[must_use]
     pub fn get(&self, id: &NodeId) -> Option<Entry> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.nodes.lock().get(id).cloned()
     }
 
-    /// All known nodes, by id.
+    /// Copies of all entries, sorted by id.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.nodes.lock().values().cloned().collect()
     }
 
-    /// Changes the nodes and publishes what the edge sees of it, if that changed.
+    /// Changes the nodes and publishes the topology if it changed.
     fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
         self.change_if(|nodes| (with(nodes), true))
     }
 
-    /// The same for what comes often and mostly changes nothing, as it says itself:
-    /// what the edge sees is made of all nodes.
+    /// Like [`Self::change`], but `with` also returns whether the topology may have
+    /// changed: comparing it costs time for every node.
     fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> (T, bool)) -> T {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         let (out, may_have_changed) = with(&mut nodes);
         if !may_have_changed {
             return out;

@@ -1,10 +1,10 @@
-//! What a node does about its coordinator: register, keep the lease, say
-//! good-bye.
+//! Keeps a node registered with its coordinator: registration, heartbeats,
+//! deregistration.
 //!
 //! ```text
 //! Waiting ── join ──► Registering ──► Registered ── stop ──► deregistered
 //!                      ▲  │ refused,      │
-//!                      │  ▼ unreachable   │ 404: the coordinator does not know us
+//!                      │  ▼ unreachable   │ 404: not known to the coordinator
 //!                      backoff ◄──────────┘
 //! ```
 
@@ -21,59 +21,73 @@ use crate::model::{NodeId, Room, SessionId};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::seam::Link;
+use crate::sync::Watcher;
 
+/// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// First pause after a failed registration; it doubles up to the heartbeat
-/// interval, so that a node is in within one step of its coordinator's start.
+/// First pause after a failed registration. It doubles up to the heartbeat interval or
+/// [`LONGEST_PAUSE`], so that a node is registered soon after its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Between two heartbeats that are sent because there is room again or no more.
+/// Least time between two heartbeats that are sent because the node's room changed.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
-/// Longest wait for the coordinator at the end.
+/// Longest wait for the coordinator when the node stops.
 const GOOD_BYE: Duration = Duration::from_secs(2);
-/// The answer's text that goes into the log.
+/// Bytes of an answer, whose error text goes into the log; a longer one is ignored.
 const ANSWER: usize = 64 * 1024;
 
-/// Who this node is. The incarnation is new at every start.
+/// What identifies this node to the coordinator.
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub id: NodeId,
+    /// For people.
     pub name: String,
+    /// Random at each start, so that two starts of a node can be told apart.
     pub incarnation: String,
     pub zone: String,
     pub labels: Vec<(String, String)>,
 }
 
 impl Identity {
+    /// With a new incarnation.
     #[must_use]
     pub fn new(id: NodeId, name: String, zone: String, labels: Vec<(String, String)>) -> Self {
         Self { id, name, incarnation: SessionId::mint().to_string(), zone, labels }
     }
 }
 
-/// Whether the coordinator knows us, for `/health` and the log.
+/// Whether the coordinator knows this node, for `/health` and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
+    /// Not registering before a join is requested.
     Waiting,
+    /// Trying to register, or to register again.
     Registering,
     Registered,
 }
 
+/// The parts that the node's side of the registration works with.
 pub struct Agent {
     pub identity: Arc<Identity>,
+    /// URL of the coordinator.
     pub coordinator: String,
-    /// The URL to be reached at, and whether the operator gave it.
+    /// URL at which the coordinator is to reach this node.
     pub url: String,
+    /// Whether the operator set `url`. If not, the coordinator replaces its host by the
+    /// peer's address.
     pub advertised: bool,
     pub port: u16,
+    /// Time between two heartbeats.
     pub interval: Duration,
-    /// Hosted servers, as they are now.
+    /// Returns the hosted servers as they are now.
     pub servers: Box<dyn Fn() -> Vec<ServerReport> + Send + Sync>,
-    /// Changes of what `servers` says.
+    /// Marked as changed when `servers` would return something else.
     pub changes: watch::Receiver<u64>,
-    /// What the node has to do now, and changes of its room.
+    /// Returns the node's load as it is now.
     pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
+    /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
+    /// Notified by a request to join.
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
     pub link: Link,
@@ -87,8 +101,9 @@ enum Answer {
 }
 
 impl Agent {
-    /// Runs until `stop`; then tells the coordinator.
-    pub async fn run(mut self, at_once: bool, mut stop: watch::Receiver<bool>) {
+    /// Keeps the node registered until `stop`, then deregisters it. Unless `at_once`, it
+    /// first waits for `join`.
+    pub async fn run(mut self, at_once: bool, mut stop: Watcher) {
         let joining = async {
             if !at_once {
                 tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
@@ -101,16 +116,16 @@ impl Agent {
         };
         tokio::select! {
             () = joining => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+            () = stop.raised() => {}
         }
-        // The coordinator may have taken a registration whose answer is still on
-        // its way.
+        // Also while registering: the coordinator may have accepted a registration
+        // whose answer has not arrived yet.
         if *self.joined.borrow() != Joined::Waiting {
             let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
         }
     }
 
-    /// Tries until it is in.
+    /// Tries until the coordinator accepts the registration.
     async fn register(&self) {
         self.joined.send_replace(Joined::Registering);
         let mut pause = FIRST_PAUSE;
@@ -122,7 +137,11 @@ impl Agent {
                     self.joined.send_replace(Joined::Registered);
                     return;
                 }
-                Answer::Unknown => tracing::warn!("{} is no coordinator", self.coordinator),
+                Answer::Unknown => tracing::warn!(
+                    "not registered with {}: it is not a coordinator (404); check \
+                     cluster.node.coordinatorUrl",
+                    self.coordinator
+                ),
                 Answer::Failed(why) => {
                     tracing::warn!("not registered with {}: {why}", self.coordinator);
                 }
@@ -132,7 +151,7 @@ impl Agent {
         }
     }
 
-    /// Sends heartbeats until the coordinator does not know us any more.
+    /// Sends heartbeats until the coordinator no longer knows this node.
     async fn keep_lease(&mut self) {
         let mut timer = tokio::time::interval(self.interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -144,7 +163,7 @@ impl Agent {
                 _ = timer.tick() => {}
                 changed = self.changes.changed() => {
                     if changed.is_err() {
-                        // Nothing changes any more; heartbeats go on.
+                        // No more changes can come; only the timer is left.
                         timer.tick().await;
                     }
                 }
@@ -152,7 +171,7 @@ impl Agent {
                     if changed.is_err() {
                         timer.tick().await;
                     }
-                    // A node that is full and not in turn is no news each time.
+                    // Limits the rate if the node is full and not full in turn.
                     tokio::time::sleep_until(sent + ROOM_PAUSE).await;
                     self.room.borrow_and_update();
                 }
@@ -176,10 +195,7 @@ impl Agent {
                 }
                 Answer::Failed(why) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(
-                            "heartbeat to {} failed, trying on: {why}",
-                            self.coordinator
-                        );
+                        tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
                     }
                 }
             }
@@ -220,7 +236,7 @@ impl Agent {
 
     async fn call(&self, path: &str, message: &impl serde::Serialize) -> Answer {
         let Ok(text) = serde_json::to_vec(message) else {
-            return Answer::Failed("cannot write the message".into());
+            return Answer::Failed("the message cannot be written as JSON".into());
         };
         match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into())).await {
             Ok(answer) => answer,
@@ -246,13 +262,13 @@ impl Agent {
     }
 }
 
-/// Half to all of the pause, so that nodes do not come in step.
+/// Half to all of the pause, so that nodes do not register in step.
 fn jittered(pause: Duration) -> Duration {
     let [byte, ..] = *SessionId::mint().as_bytes();
     pause.mul_f64(0.5 + f64::from(byte) / 512.0)
 }
 
-/// The `message` of the management API, or the body's beginning.
+/// The `message` in an answer of the management API, else the body's beginning.
 fn message_of(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Failure {

@@ -1,4 +1,4 @@
-//! The remote side of the seam: what a node serves below `/cluster/`.
+//! What a node serves its coordinator below `/cluster/`: the remote side of the seam.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,24 +20,26 @@ use super::agent::Identity;
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
-/// A nonce is a uuid's text; longer ones are nobody's.
+/// Bytes of a nonce. Coordinators send the 36 of a uuid.
 const MAX_NONCE: usize = 128;
 
-/// Gives the sessions after a cursor: (session, server, opened at in Unix ms).
+/// Returns held sessions after the given one, in order, and at most the given number.
 pub type HeldPage =
     dyn Fn(Option<&(SessionId, ServerName)>, usize) -> Vec<HeldSession> + Send + Sync;
 
-/// Cloning is cheap.
+/// The handlers and what they answer from. Clones are cheap.
 #[derive(Clone)]
 pub struct NodeRoutes {
     pub gate: Gate,
     pub identity: Arc<Identity>,
+    /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
     pub sight: Arc<dyn Sight>,
 }
 
 impl NodeRoutes {
-    /// One request below `/cluster/`.
+    /// Answers one request below `/cluster/`. All but the proof passes the gate first:
+    /// with a proof, the coordinator decides whether to send its token.
     pub async fn serve(
         &self,
         endpoint: Arc<dyn Endpoint>,
@@ -78,7 +80,10 @@ impl NodeRoutes {
             }
             ("mcp", _) => {
                 let Some(facts) = Facts::read(request.headers()) else {
-                    return refuse(StatusCode::BAD_REQUEST, "the session's headers are missing");
+                    return refuse(
+                        StatusCode::BAD_REQUEST,
+                        "the session's headers are missing or invalid",
+                    );
                 };
                 headers::strip_all_but_clients(request.headers_mut());
                 endpoint.call(server, facts, request).await
@@ -90,7 +95,7 @@ impl NodeRoutes {
     fn proof(&self, query: &str) -> Response<Body> {
         let nonce = parameter(query, "nonce").unwrap_or_default();
         if nonce.is_empty() || nonce.len() > MAX_NONCE {
-            return refuse(StatusCode::BAD_REQUEST, "a nonce is needed");
+            return refuse(StatusCode::BAD_REQUEST, "nonce is missing or too long");
         }
         let Identity { id, incarnation, .. } = &*self.identity;
         let token = self.gate.token.as_ref().map_or("", |token| token.expose());
@@ -128,7 +133,7 @@ impl NodeRoutes {
     }
 }
 
-/// What is missing is as large as it may be.
+/// Missing numbers are as large as they may be.
 fn look_of(query: &str) -> Look {
     let number = |name| parameter(query, name).and_then(|number| number.parse().ok());
     Look {
@@ -139,7 +144,7 @@ fn look_of(query: &str) -> Look {
     }
 }
 
-/// `servers/{server}/{tail}`
+/// Server and tail of `servers/{server}/{tail}`.
 fn server_in(path: &str) -> Option<(ServerName, &str)> {
     let (server, tail) = path.strip_prefix("servers/")?.split_once('/')?;
     Some((ServerName::parse(&percent_decoded(server)?).ok()?, tail))
@@ -164,7 +169,7 @@ fn json(value: &impl serde::Serialize) -> Response<Body> {
 fn refuse(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(jsonrpc::error(None, code::TRANSPORT, text)));
     *response.status_mut() = status;
-    // The coordinator tries another node; its client is not concerned.
+    // No server has the request, so the coordinator may try another node.
     Outcome::NotSent.write(response.headers_mut());
     response
         .headers_mut()

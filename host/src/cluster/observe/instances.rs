@@ -1,8 +1,8 @@
-//! Looking into hosts: what their instances do and say, asked of one node or of
-//! all.
+//! What the instances of servers do, on one node or on all.
 //!
-//! A node answers for itself ([`Sight`]); whoever has the registry asks all of
-//! them. One that does not answer is named, and costs the others nothing.
+//! A node answers for itself ([`Sight`]); a process with a registry asks all of its
+//! nodes. One that does not answer is listed as unreachable; the others' answers are
+//! not affected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,39 +19,44 @@ use crate::seam::Link;
 
 /// Longest wait for one node.
 const NODE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Nodes that are asked at the same time.
+/// Nodes that are asked at one time.
 const AT_ONCE: usize = 16;
-/// A page of the most entries with the most lines fits.
+/// Bytes of one node's answer: a page of the most entries with the most lines fits.
 const MAX_PAGE: usize = 32 << 20;
-/// Entries of one answer.
+/// The most entries of one answer.
 pub const MOST_INSTANCES: usize = 500;
+/// Entries of one answer if the caller gives no number.
 pub const USUAL_INSTANCES: usize = 100;
-/// Stderr lines of one entry; a child keeps no more.
+/// The most stderr lines of one entry; no more are kept of a process.
 pub const MOST_LINES: usize = 50;
+/// Stderr lines of one entry if the caller gives no number.
 pub const USUAL_LINES: usize = 5;
 
-/// Which instances.
+/// Which instances to list.
 #[derive(Debug, Clone)]
 pub struct Look {
+    /// Only those of this server.
     pub server: Option<ServerName>,
     /// Only those after this place.
     pub after: Option<Place>,
     /// 1 to [`MOST_INSTANCES`].
     pub limit: usize,
-    /// Stderr lines of each, up to [`MOST_LINES`].
+    /// Stderr lines of each, at most [`MOST_LINES`].
     pub lines: usize,
 }
 
-/// Where an instance stands in the order of a node's instances.
+/// Position in the order of a node's instances, used to continue with the next page.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub server: String,
+    /// Unix ms.
     pub started_at: u64,
+    /// Shortened id of its first session; empty if it has none.
     pub session: String,
 }
 
 impl Place {
-    /// `{server}/{started at}/{session}`
+    /// Reads `{server}/{started at}/{session}`; a server's name may contain slashes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (rest, session) = text.rsplit_once('/')?;
@@ -67,13 +72,13 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// One instance. Its times are Unix ms.
+/// One instance of a server. Times are Unix ms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstanceReport {
     pub server: String,
     pub node: String,
-    /// None for a remote server, and until it has started.
+    /// `None` for a remote server, and until the process has started.
     pub pid: Option<u32>,
     pub transport: String,
     pub state: String,
@@ -82,17 +87,18 @@ pub struct InstanceReport {
     pub session_count: usize,
     pub started_at: u64,
     pub last_used: u64,
-    /// Of the server and everything below it.
+    /// Of the process and everything below it.
     pub rss_bytes: Option<u64>,
+    /// Of the process and everything below it.
     pub cpu_ms: Option<u64>,
-    /// Instances of this server that have gone by themselves since the node's
-    /// start.
+    /// Instances of this server that have ended by themselves since the node's start.
     pub restarts: u64,
     /// Oldest first.
     pub stderr: Vec<StderrLine>,
 }
 
 impl InstanceReport {
+    /// Where it stands in the order of its node's instances.
     #[must_use]
     pub fn place(&self) -> Place {
         Place {
@@ -103,37 +109,39 @@ impl InstanceReport {
     }
 }
 
+/// A line that a server wrote to stderr, without its line break.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StderrLine {
+    /// Unix ms.
     pub at: u64,
     pub text: String,
 }
 
-/// How one server does on one node.
+/// Whether one server can run on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerHealth {
     pub server: String,
     pub node: String,
-    /// `running` also if it starts once it is needed; `starting`, `backoff`,
+    /// `running` (also if the server starts when it is needed), `starting`, `backoff`,
     /// `crash-loop` or `misconfigured`.
     pub status: String,
-    /// Failed starts since the server was last known to be well.
+    /// Failed starts in a row; an early exit counts as one.
     pub failures: u32,
-    /// Until it may be started again.
+    /// Milliseconds until the server may be started again.
     pub next_attempt_ms: Option<u64>,
     pub last_error: Option<String>,
 }
 
-/// `GET /cluster/instances`: in the order of places.
+/// Answer to `GET /cluster/instances`, in the order of [`Place`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstancePage {
     pub instances: Vec<InstanceReport>,
-    /// Whether there are more.
+    /// Whether more instances follow.
     pub more: bool,
-    /// On a first page only.
+    /// All servers of the node, on its first page only.
     pub servers: Vec<ServerHealth>,
 }
 
@@ -144,33 +152,35 @@ pub struct Unreachable {
     pub reason: String,
 }
 
-/// Instances of several nodes, by node and place.
+/// Instances of several nodes, in the order of node ids and places.
 #[derive(Debug, Default)]
 pub struct Overview {
     pub instances: Vec<InstanceReport>,
-    /// Of each node with its first page.
+    /// Servers of each node whose first page is included.
     pub servers: Vec<ServerHealth>,
     pub unreachable: Vec<Unreachable>,
-    /// The place after which the next page begins.
+    /// Node and place after which the next page begins; `None` on the last.
     pub next: Option<(String, Place)>,
 }
 
-/// Where lines of a log begin.
+/// Which lines of a log to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// With the last ones, so many of them.
+    /// This number of the last lines.
     Last(usize),
-    /// After the line of this number.
+    /// All lines after the line with this number.
     After(u64),
 }
 
-/// This process's own host, for those who look.
+/// What can be observed of this process's own runner.
 pub trait Sight: Send + Sync {
+    /// One page of the runner's instances.
     fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage>;
 
+    /// Whether the runner hosts the server.
     fn hosts(&self, server: &ServerName) -> bool;
 
-    /// Lines of a server's children, and with `follow` those to come.
+    /// Stderr lines of the server's processes; with `follow`, also those to come.
     fn log(
         &self,
         server: ServerName,
@@ -179,7 +189,7 @@ pub trait Sight: Send + Sync {
     ) -> BoxStream<'static, crate::cluster::LogEvent>;
 }
 
-/// Asks all nodes, or one. `after` is the place of a page before, and its node.
+/// Asks all nodes, or only `node`. `after` is `next` of the previous page.
 pub async fn overview(
     registry: &Registry,
     sight: &Arc<dyn Sight>,
@@ -217,7 +227,7 @@ pub async fn overview(
         let more = page.more || page.instances.len() > room;
         page.instances.truncate(room);
         for mut instance in page.instances {
-            // A node speaks for itself only.
+            // A node may report only its own instances.
             instance.node = id.to_string();
             overview.instances.push(instance);
         }
@@ -258,10 +268,10 @@ async fn ask(
         let response =
             link.remote(&entry.url, &path, request).await.map_err(|failure| failure.to_string())?;
         if !response.status().is_success() {
-            return Err(format!("it answers {}", response.status()));
+            return Err(format!("it answered {}", response.status()));
         }
         let body = collect(response.into_body(), MAX_PAGE).await.map_err(|e| e.to_string())?;
-        serde_json::from_slice(&body).map_err(|error| format!("its answer: {error}"))
+        serde_json::from_slice(&body).map_err(|error| format!("its answer is invalid: {error}"))
     };
     tokio::time::timeout(NODE_TIMEOUT, exchange)
         .await

@@ -1,29 +1,34 @@
-//! One line of a server's log, or why there is none.
+//! One line of a server's log, or why lines are missing.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::NodeId;
 
+/// One line of JSON in a log that nodes and the management API send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LogEvent {
+    /// What a process of the server wrote to stderr, without its line break.
     Line {
+        /// Unix ms.
         at: u64,
         #[serde(default)]
         node: String,
         pid: u32,
         text: String,
-        /// Where a node's lines go on after a break; for nobody else.
+        /// The line's number on its node, to continue there after an interruption. 0 in
+        /// what is sent to clients.
         #[serde(default, skip_serializing_if = "is_zero")]
         number: u64,
     },
-    /// The reader was too slow for so many lines.
+    /// Lines are missing because the reader was too slow.
     Lost {
+        /// Number of missing lines.
         lost: u64,
         #[serde(default)]
         node: String,
     },
-    /// A node cannot be followed; it is tried again.
+    /// A node cannot be followed at present; it is tried again every second.
     Unreachable {
         #[serde(default)]
         node: String,
@@ -32,7 +37,7 @@ pub enum LogEvent {
 }
 
 impl LogEvent {
-    /// A node speaks for itself only.
+    /// The event with this node's id, whatever the node claimed, and without the number.
     pub fn told_by(mut self, id: &NodeId) -> Self {
         if let Self::Line { number, .. } = &mut self {
             *number = 0;
@@ -43,6 +48,7 @@ impl LogEvent {
         self
     }
 
+    /// Unix ms of a line, for sorting; 0 for other events.
     pub fn at(&self) -> u64 {
         match self {
             Self::Line { at, .. } => *at,

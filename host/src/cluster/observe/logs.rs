@@ -1,9 +1,9 @@
-//! The stderr lines of a server's children on every node that hosts it, once or
-//! for as long as somebody reads.
+//! The stderr lines of a server's processes on every node that hosts it, once or as a
+//! stream that continues until the reader leaves.
 //!
-//! Nodes send one JSON text a line, and an empty line when there is nothing to
-//! say. Nobody keeps lines for a slow reader: the pressure goes back to the node,
-//! whose listener falls behind there and says how many lines it has missed.
+//! A node sends one event a line as JSON, and an empty line after [`BEAT`] without one.
+//! Lines are not kept for a slow reader: backpressure reaches the node, whose listener
+//! falls behind and then reports how many lines it has missed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,22 +24,22 @@ use crate::seam::Link;
 use super::instances::{Sight, Since, Unreachable};
 use super::log_event::LogEvent;
 
-/// Lines of one answer; a host keeps no more.
+/// The most lines of one answer; a runner keeps no more of a server.
 pub const MOST_LOG_LINES: usize = 500;
-/// Longest wait for a node's first word.
+/// Longest wait for a node to begin its answer, or to complete one that does not follow.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Silence on a node's stream before an empty line, and before it counts as dead.
+/// Silence on a node's stream after which it sends an empty line.
 pub const BEAT: Duration = Duration::from_secs(15);
+/// Silence after which a node's stream counts as broken: three missing beats.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Between two attempts to follow a node.
+/// Pause before a node is followed again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Events under way to one reader.
+/// Events that are buffered for one reader.
 const UNDER_WAY: usize = 64;
-/// One event: a line of 4 KiB that JSON writes with six characters a byte.
+/// Bytes of one event: a line of 4 KiB, each byte of which is at most 6 in JSON.
 const MAX_EVENT: usize = 64 * 1024;
 
-/// It is not written where it says nothing.
-/// Which lines: of a server, on one node or on all.
+/// Which lines: those of a server, on one node or on all.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     pub server: ServerName,
@@ -47,7 +47,7 @@ pub struct Wanted {
     pub since: Since,
 }
 
-/// Where lines come from.
+/// What lines are read from: the runner of this process and other nodes.
 #[derive(Clone)]
 pub struct Sources {
     pub registry: Arc<Registry>,
@@ -56,7 +56,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Nodes that host the server, whatever their state.
+    /// Nodes that host the server, whatever their status.
     fn nodes(&self, wanted: &Wanted) -> Vec<(NodeId, Reach, Status)> {
         let entries = self.registry.entries().into_iter();
         entries
@@ -87,7 +87,7 @@ impl Sources {
             match answer {
                 Ok(events) => {
                     lines.extend(events.into_iter().map(|event| event.told_by(&id)));
-                    // What is too old for the answer is not kept until its end.
+                    // Bounds the memory: lines too old for the answer are dropped now.
                     lines.sort_by_key(LogEvent::at);
                     lines.drain(..lines.len().saturating_sub(most));
                 }
@@ -97,15 +97,15 @@ impl Sources {
         (lines, unreachable)
     }
 
-    /// The last lines of each node and those to come, nodes that come included.
-    /// Ends when the receiver is dropped.
+    /// The last lines of each node and those to come, also from nodes that register
+    /// later. Ends when the receiver is dropped.
     #[must_use]
     pub fn follow(self, wanted: Wanted) -> mpsc::Receiver<LogEvent> {
         let (reader, events) = mpsc::channel(UNDER_WAY);
         tokio::spawn(async move {
             let mut changes = self.registry.topology();
             let mut followed = BTreeSet::new();
-            // Whoever follows a node ends with this.
+            // Dropping the set ends its tasks.
             let mut tasks = JoinSet::new();
             loop {
                 for (id, ..) in self.nodes(&wanted) {
@@ -123,7 +123,8 @@ impl Sources {
         events
     }
 
-    /// Follows one node for ever; says once when it cannot.
+    /// Follows one node until the reader leaves. While the node cannot be followed, it
+    /// is tried again every [`PAUSE`]; the reader gets one event for that.
     async fn follow_node(self, id: NodeId, mut wanted: Wanted, reader: mpsc::Sender<LogEvent>) {
         wanted.node = Some(id.clone());
         let mut told = false;
@@ -135,15 +136,15 @@ impl Sources {
                     let late = || Err(format!("no answer within {} s", ANSWER.as_secs()));
                     tokio::time::timeout(ANSWER, opening).await.unwrap_or_else(|_| late())
                 }
-                None => Err("it does not host the server any more".to_owned()),
+                None => Err("it no longer hosts the server".to_owned()),
             };
             let reason = match opened {
                 Ok(mut events) => {
                     told = false;
                     while let Some(event) = events.next().await {
                         if let LogEvent::Line { number, .. } = event {
-                            // What was shown is not shown again. A node of an earlier
-                            // version does not number its lines.
+                            // After an interruption, no line is sent twice. Nodes of
+                            // earlier versions do not number their lines.
                             wanted.since = match number {
                                 0 => Since::Last(0),
                                 number => Since::After(number),
@@ -192,13 +193,14 @@ impl Sources {
             .await
             .map_err(|failure| failure.to_string())?;
         if !response.status().is_success() {
-            return Err(format!("it answers {}", response.status()));
+            return Err(format!("it answered {}", response.status()));
         }
         Ok(events_of(response.into_body()).boxed())
     }
 }
 
-/// The events of a node's answer; ends when it breaks off or is silent for long.
+/// The events in a node's answer. Ends with the answer, or after [`SILENCE`]; lines
+/// that are no events are skipped.
 fn events_of(body: Body) -> impl stream::Stream<Item = LogEvent> + Send {
     stream::unfold((body, BytesMut::new()), |(mut body, mut buffer)| async move {
         loop {
@@ -220,7 +222,7 @@ fn events_of(body: Body) -> impl stream::Stream<Item = LogEvent> + Send {
     })
 }
 
-/// What a node answers: its events, one a line.
+/// The body of a node's answer: its events, one a line.
 #[must_use]
 pub fn lines_of(mut events: BoxStream<'static, LogEvent>) -> Body {
     let (writer, body) = mpsc::channel(UNDER_WAY);

@@ -1,4 +1,4 @@
-//! Looking at all nodes at once: instances, and logs.
+//! Instances and logs of all nodes at once.
 
 pub mod instances;
 pub mod log_event;

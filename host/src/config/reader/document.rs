@@ -1,5 +1,5 @@
-//! Text to tree. The settings file is JSON with comments and trailing commas;
-//! nothing looser, since a file that only Mooring can read helps nobody.
+//! Parses the text into a tree. The settings file is JSON with comments and trailing
+//! commas, and nothing looser, so that other programs can read it too.
 
 use std::collections::HashMap;
 
@@ -28,8 +28,7 @@ pub(in crate::config) fn without_bom(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// The tree, or `None` when there is nothing in the file or nothing to make of
-/// it; the notes say which.
+/// The tree, or `None` if the file is empty or not valid; a finding says which.
 pub(in crate::config) fn parse<'d>(text: &'d str, notes: &Notes<'_>) -> Option<Value<'d>> {
     let place = Place::root();
     match parse_to_ast(text, &CollectOptions::default(), &DIALECT) {
@@ -46,14 +45,14 @@ pub(in crate::config) fn parse<'d>(text: &'d str, notes: &Notes<'_>) -> Option<V
             notes.refuse(
                 &Place { at, ..place },
                 format!("not valid JSON: {}", lower_first(&error.kind().to_string())),
-                "comments and trailing commas are the only liberties",
+                "write plain JSON; only comments and trailing commas are allowed beyond it",
             );
             None
         }
     }
 }
 
-/// A key given twice has two meanings, and readers disagree about which counts.
+/// Refuses keys that are given twice: readers of JSON disagree about which one counts.
 fn refuse_duplicates(value: &Value<'_>, place: &Place, notes: &Notes<'_>) {
     match value {
         Value::Object(object) => duplicates_in(object, place, notes),

@@ -1,26 +1,27 @@
 //! `${VAR}`, `$VAR` and `${VAR:-default}` in the strings of the file.
 //!
 //! A name starts with a letter or `_`. Any other `$` stands for itself, so that
-//! `$1`, `${#x}` and a lone `$` in a shell script pass. What a variable holds is
-//! not expanded again. `:-` also covers a variable that is set but empty.
+//! `$1`, `${#x}` and a lone `$` in a shell script stay unchanged. A variable's value
+//! is not expanded again. `:-` also covers a variable that is set but empty.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Longest result. A file can repeat a long variable often.
+/// Bytes of the longest result: a file could repeat a long variable without end.
 const MAX_EXPANDED: usize = 1 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) enum Unexpanded {
     /// These variables have neither a value nor a default.
     Unset(BTreeSet<String>),
+    /// The result would be longer than [`MAX_EXPANDED`].
     TooLong,
 }
 
 impl fmt::Display for Unexpanded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Unset(names) = self else {
-            return write!(f, "grows beyond {} KiB", MAX_EXPANDED >> 10);
+            return write!(f, "is longer than {} KiB once expanded", MAX_EXPANDED >> 10);
         };
         let list = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         match names.len() {
@@ -60,8 +61,8 @@ pub(in crate::config) fn expand(
     if unset.is_empty() { Ok(expanded) } else { Err(Unexpanded::Unset(unset)) }
 }
 
-/// Whether all of the text is one `${…}`. Secrets are expanded only then: a
-/// password may well contain a dollar sign.
+/// Whether the whole text is one `${…}`. Secrets are expanded only then, since a
+/// password may contain a dollar sign.
 pub(in crate::config) fn is_one_reference(text: &str) -> bool {
     text.starts_with("${") && Reference::parse(text).is_some_and(|found| found.after.is_empty())
 }
@@ -73,7 +74,7 @@ struct Reference<'t> {
 }
 
 impl<'t> Reference<'t> {
-    /// Reads a reference at the start of the text, which is a `$`.
+    /// Parses a reference at the start of the text, which begins with `$`.
     fn parse(text: &'t str) -> Option<Self> {
         let text = text.strip_prefix('$')?;
         let Some(braced) = text.strip_prefix('{') else {

@@ -1,29 +1,29 @@
-//! What was wrong, where, and what to do: findings, and the notebook that
-//! collects them while the file is read.
+//! Findings (what is wrong, where, and what to do), and the notes that collect them
+//! while the file is read.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use super::place::Place;
 
-/// Findings kept per load. More would not be read by anyone, and a hostile file
-/// could hold a million mistakes.
+/// Most errors, and most warnings, that one load keeps. A hostile file could have a
+/// million mistakes; the last finding then says that more are not shown.
 const MAX_FINDINGS: usize = 100;
 
-/// One mistake or oddity, with the place to look at.
+/// One error or warning, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The file as the operator knows it, or `environment`.
+    /// The file as the operator named it, or `environment`.
     pub file: String,
-    /// From 1; 0 when there is no line, as in the environment.
+    /// From 1; 0 if there is no line, as in the environment.
     pub line: usize,
-    /// From 1, in characters; 0 when there is none.
+    /// From 1, in characters; 0 if there is none.
     pub column: usize,
-    /// Dotted path, `systemConfig.cluster.mode`; empty for the file as a whole.
+    /// Dotted path such as `systemConfig.cluster.mode`; empty for the file as a whole.
     pub key: String,
     /// What is wrong.
     pub message: String,
-    /// What to do about it; empty when the message says it.
+    /// What to do about it; empty if the message says it.
     pub advice: String,
 }
 
@@ -48,12 +48,12 @@ impl fmt::Display for Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     pub errors: Vec<Finding>,
-    /// What would have been warned about, had the load succeeded.
+    /// The warnings of the same load.
     pub warnings: Vec<Finding>,
 }
 
 impl Report {
-    /// A load that failed before there was anything to read.
+    /// The single error of a load that failed before the text was parsed.
     pub(in crate::config) fn of(file: &str, message: String, advice: &str) -> Self {
         Self {
             errors: vec![Finding {
@@ -69,7 +69,7 @@ impl Report {
     }
 }
 
-/// The errors, one a line.
+/// The errors, one per line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, error) in self.errors.iter().enumerate() {
@@ -84,7 +84,7 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// Collects findings; shared by everything that reads one file.
+/// Collects findings; shared by all readers of one file.
 pub(in crate::config) struct Notes<'d> {
     file: String,
     text: &'d str,
@@ -106,7 +106,7 @@ impl<'d> Notes<'d> {
         }
     }
 
-    /// An error, or a warning where the place is not in use.
+    /// Adds an error, or a warning if the place is lenient.
     pub fn refuse(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
         let list = if place.lenient { &self.warnings } else { &self.errors };
         self.add(list, place, message.into(), advice.into());
@@ -116,25 +116,25 @@ impl<'d> Notes<'d> {
         self.add(&self.warnings, place, message.into(), advice.into());
     }
 
-    /// A remark on the file as a whole, without a line.
+    /// Adds a warning about the file as a whole, without a line.
     pub fn warn_file(&self, message: String, advice: &str) {
         let report = Report::of(&self.file, message, advice);
         self.warnings.borrow_mut().extend(report.errors);
     }
 
-    /// An environment variable that cannot be used.
+    /// Adds an error about an environment variable that cannot be used.
     pub fn refuse_variable(&self, name: &str, message: impl Into<String>, advice: &str) {
         let mut errors = self.errors.borrow_mut();
         errors.push(variable(name, message.into(), advice));
     }
 
-    /// An environment variable that works, with a catch.
+    /// Adds a warning about an environment variable that is used nevertheless.
     pub fn warn_variable(&self, name: &str, message: impl Into<String>, advice: &str) {
         let mut warnings = self.warnings.borrow_mut();
         warnings.push(variable(name, message.into(), advice));
     }
 
-    /// Line and column of a byte offset, both from 1.
+    /// Line and column of a byte offset, both counted from 1.
     pub fn position(&self, at: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= at).max(1);
         let start = self.lines.get(line - 1).copied().unwrap_or(0);
@@ -142,7 +142,7 @@ impl<'d> Notes<'d> {
         (line, before.chars().count() + 1)
     }
 
-    /// The warnings if there is no error, and everything otherwise.
+    /// Returns the warnings; if there is an error, fails with all findings.
     pub fn settle(self) -> Result<Vec<Finding>, Report> {
         let warnings = in_file_order(self.warnings.into_inner());
         let errors = in_file_order(self.errors.into_inner());
@@ -163,7 +163,7 @@ impl<'d> Notes<'d> {
             message,
             advice,
         };
-        // Two readers of one value say it once.
+        // Two readers of one value report the same finding.
         if !list.contains(&finding) {
             list.push(finding);
         }

@@ -1,9 +1,9 @@
-//! Header and cookie names that a settings file may choose.
+//! Which header and cookie names a settings file may use.
 
 use http::HeaderName;
 
-/// Framing and connection headers, and those that carry the session: a setting
-/// that touched one of them could split a message or cross two sessions.
+/// Headers that frame a message, manage the connection or carry the session: a
+/// setting that changed one could split a message or mix up two sessions.
 const OURS: &[&str] = &[
     "connection",
     "content-length",
@@ -18,8 +18,8 @@ const OURS: &[&str] = &[
     "upgrade",
 ];
 
-/// Headers that a node's id must not displace. A strategy refuses them too, but
-/// cannot say in which line they stand.
+/// Headers that a node's id must not replace. A strategy refuses them too, but cannot
+/// name the line of the file.
 const MEANINGFUL: &[&str] = &[
     "accept",
     "authorization",
@@ -35,10 +35,10 @@ const MEANINGFUL: &[&str] = &[
     "www-authenticate",
 ];
 
-/// Every request and response carries the name.
+/// Bytes of a header or cookie name that every request and response carries.
 const MAX_AFFINITY_NAME: usize = 64;
 
-/// The valid name in lower case, or what is wrong with it.
+/// Parses a header name into lower case, or returns what is wrong with it.
 pub(in crate::config) fn parse(name: &str) -> Result<HeaderName, &'static str> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is not a header name")?;
     if OURS.contains(&name.as_str()) || name.as_str().starts_with("mooring-") {
@@ -47,22 +47,23 @@ pub(in crate::config) fn parse(name: &str) -> Result<HeaderName, &'static str> {
     Ok(name)
 }
 
-/// Whether a node's id may travel in this header, both ways.
+/// Checks that requests and responses may carry a node's id in this header.
 pub(in crate::config) fn check_affinity(name: &str) -> Result<(), &'static str> {
     let parsed = parse(name)?;
     let parsed = parsed.as_str();
     let taken =
         ["mcp-", "proxy-"].iter().any(|p| parsed.starts_with(p)) || MEANINGFUL.contains(&parsed);
     if taken {
-        return Err("is a header with a meaning of its own");
+        return Err("is a header that already has a meaning in HTTP or MCP");
     }
     if parsed.len() > MAX_AFFINITY_NAME {
-        return Err("is too long for a header that every request carries");
+        return Err("is longer than 64 characters, and every request carries it");
     }
     Ok(())
 }
 
-/// Whether RFC 6265 allows this as a cookie's name: it is an HTTP token.
+/// Whether RFC 6265 allows the name for a cookie (an HTTP token), and it is not too
+/// long.
 pub(in crate::config) fn is_cookie_name(name: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     (1..=MAX_AFFINITY_NAME).contains(&name.len()) && name.bytes().all(token)

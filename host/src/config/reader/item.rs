@@ -1,4 +1,4 @@
-//! One JSON value and the plain things it can be read as.
+//! One JSON value of the file, and the plain values that it can be read as.
 
 use std::ops::RangeInclusive;
 
@@ -25,32 +25,32 @@ impl<'d> Item<'d> {
         self.notes.warn(&self.place, message, advice);
     }
 
-    /// A string without control characters: those would forge log lines.
+    /// A string without control characters, which could forge log lines.
     pub fn text(&self) -> Option<String> {
         self.string_without(char::is_control, "control characters")
     }
 
-    /// A string that may run over several lines, such as a description.
+    /// A string that may have several lines, such as a description.
     pub fn prose(&self) -> Option<String> {
         let forbidden = |c: char| c.is_control() && !"\n\r\t".contains(c);
         self.string_without(forbidden, "control characters")
     }
 
-    /// A string for a child process: anything but NUL, which no argument and no
-    /// variable can carry. Numbers and booleans count as their text, since
-    /// files that work with MCPHub hold them.
+    /// A string for a child process, without NUL, which no argument or variable can
+    /// contain. Numbers and booleans count as their text, since settings files of
+    /// MCPHub contain them.
     pub fn word(&self) -> Option<String> {
         match self.value {
             Value::NumberLit(number) => Some(number.value.to_owned()),
             Value::BooleanLit(boolean) => Some(boolean.value.to_string()),
-            _ => self.string_without(|c| c == '\0', "a NUL character"),
+            _ => self.string_without(|c| c == '\0', "NUL characters"),
         }
     }
 
     pub fn flag(&self) -> Option<bool> {
         match self.value {
             Value::BooleanLit(boolean) => Some(boolean.value),
-            _ => self.wrong_type("true or false", "write it without quotes"),
+            _ => self.wrong_type("true or false", "write true or false without quotes"),
         }
     }
 
@@ -73,7 +73,7 @@ impl<'d> Item<'d> {
         None
     }
 
-    /// The object, or an empty section and a finding.
+    /// The object; if the value is not one, an empty section and a finding.
     pub fn section(&self) -> Section<'d> {
         let object = match self.value {
             Value::Object(object) => Some(object),
@@ -95,7 +95,7 @@ impl<'d> Item<'d> {
         array.elements.iter().enumerate().map(item).collect()
     }
 
-    /// Names chosen by the operator, with their values, in file order.
+    /// The entries of an object whose names the operator chose, in file order.
     pub fn entries(&self) -> Vec<(&'d str, Item<'d>)> {
         let Some(object) = self.section().object else {
             return Vec::new();
@@ -124,7 +124,7 @@ impl<'d> Item<'d> {
             return self.wrong_type("a string", "write it in quotes");
         };
         if string.value.contains(forbidden) {
-            self.refuse(format!("contains {what}"), "take them out");
+            self.refuse(format!("contains {what}"), "remove them");
             return None;
         }
         Some(string.value.clone().into_owned())

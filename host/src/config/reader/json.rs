@@ -1,11 +1,11 @@
-//! A piece of the file as strict JSON, for a plugin.
+//! Part of the file as strict JSON, for a plugin.
 
 use std::time::Duration;
 
 use jsonc_parser::ast::{Object, Value};
 use serde_json::{Map, Number, Value as Json};
 
-/// The object as it stands, then these keys over it.
+/// The object of the file, with the keys in `over` added or replaced.
 pub(in crate::config) fn object(object: Option<&Object<'_>>, over: &[(&str, Json)]) -> String {
     let mut map = object.map(map).unwrap_or_default();
     for (key, value) in over {

@@ -1,8 +1,8 @@
-//! The keys of a settings file, as patterns: `*` is a name that the operator
-//! chose, `[]` an element of a list. Below a key that has no entries of its own
-//! anything goes.
+//! The known keys of a settings file, as patterns: `*` stands for a name that the
+//! operator chose, `[]` for an element of a list. Below a key without entries under
+//! it, every key is accepted.
 
-/// Mooring reads these.
+/// Keys that Mooring reads.
 pub(in crate::config) const USED: &[&str] = &[
     "mcpServers",
     "mcpServers.*",
@@ -133,7 +133,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.cluster.stickySession.wasi",
 ];
 
-/// MCPHub reads these, Mooring does not (yet).
+/// Keys that MCPHub reads and Mooring does not (yet).
 pub(in crate::config) const ACCEPTED: &[&str] = &[
     "$schema",
     "credentialBindings",

@@ -1,6 +1,5 @@
-//! Keys that nobody reads: accepted with a word if MCPHub knows them, and
-//! questioned if nobody does. A slip in a key's name must not go unseen, as
-//! every key is optional.
+//! Warnings about keys that Mooring does not read: those of MCPHub, and unknown ones.
+//! Every key is optional, so a misspelt one would otherwise go unnoticed.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +12,10 @@ use super::nearest::nearest;
 use super::place::Place;
 use super::strategies;
 
-/// Where a plugin's own settings stand.
+/// The section that holds a plugin's own settings.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";
 
-/// A longer list of what is known helps nobody.
+/// Most keys that a finding lists; with more it lists none.
 const MAX_LISTED: usize = 12;
 
 pub(in crate::config) fn is_used(pattern: &str) -> bool {
@@ -24,7 +23,7 @@ pub(in crate::config) fn is_used(pattern: &str) -> bool {
     USED.contains(&pattern) || USED.iter().any(opaque)
 }
 
-/// Walks the file and warns of what will have no effect.
+/// Warns of every key that has no effect.
 pub(in crate::config) fn warn_of_unread(root: &Object<'_>, notes: &Notes<'_>) {
     let mut walk = Walk { notes, accepted: BTreeMap::new() };
     walk.object(root, &Place::root());
@@ -40,7 +39,7 @@ pub(in crate::config) fn warn_of_unread(root: &Object<'_>, notes: &Notes<'_>) {
 
 struct Walk<'w> {
     notes: &'w Notes<'w>,
-    /// By pattern: the first place, and how many there are.
+    /// Accepted keys by pattern: the first place, and the number of places.
     accepted: BTreeMap<String, (Place, usize)>,
 }
 
@@ -91,18 +90,18 @@ fn advice(name: &str, place: &Place, siblings: &[&str]) -> String {
     } else if let Some(home) = home_of(name).filter(|_| is_about_the_system(place)) {
         format!("it belongs in {home}")
     } else if siblings.len() <= MAX_LISTED {
-        format!("known here: {}", siblings.join(", "))
+        format!("known keys here: {}", siblings.join(", "))
     } else {
         String::new()
     }
 }
 
-/// Whether a setting of the whole system may have gone astray here.
+/// Whether a misplaced key of `systemConfig` is likely here.
 fn is_about_the_system(place: &Place) -> bool {
     place.pattern.is_empty() || place.pattern.starts_with("systemConfig")
 }
 
-/// A plugin reads its settings itself; Mooring cannot know them.
+/// Whether the object holds a plugin's settings, which Mooring cannot know.
 fn is_plugin_settings(object: &Object<'_>, place: &Place) -> bool {
     place.pattern == STRATEGY_SETTINGS
         && object
@@ -110,7 +109,7 @@ fn is_plugin_settings(object: &Object<'_>, place: &Place) -> bool {
             .is_some_and(|strategy| strategies::is_plugin(&strategy.value))
 }
 
-/// The names directly below a pattern, of either table.
+/// The key names directly below a pattern, from both tables.
 fn children(pattern: &str) -> Vec<&'static str> {
     let below = |known: &&'static str| match pattern {
         "" => Some(*known),
@@ -126,7 +125,7 @@ fn children(pattern: &str) -> Vec<&'static str> {
     names
 }
 
-/// The one section that has this key, for a key in the wrong one.
+/// The section of `systemConfig` that a key belongs in, if there is exactly one.
 fn home_of(name: &str) -> Option<&'static str> {
     let mut homes = USED
         .iter()

@@ -1,12 +1,13 @@
-//! "Did you mean …?"
+//! Suggestions for misspelt words: "did you mean …?"
 
-/// How alike two words must be, from 0 to 1, for one to be a slip of the other.
+/// Least similarity, from 0 to 1, at which one word is taken for a misspelling of
+/// another.
 const ALIKE: f64 = 0.75;
 
-/// Longer words are not typing errors, and comparing them costs the square.
+/// Bytes of the longest word that is compared: the cost grows with the square.
 const MAX_WORD: usize = 64;
 
-/// The candidate that was probably meant.
+/// The candidate that was probably meant, if one is similar enough.
 pub(in crate::config) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     if word.len() > MAX_WORD {
         return None;

@@ -1,18 +1,18 @@
-//! Where in the file something stands: the path that an operator reads, the
-//! pattern that the table of known keys is written in, and the offset.
+//! The place of a value in the file: its path for the operator, its pattern for the
+//! table of known keys, and its offset.
 
-/// Longest key or value that is repeated in a finding.
+/// Characters of a key or value that a finding repeats; longer ones are cut.
 const MAX_ECHO: usize = 60;
 
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Place {
     /// `mcpServers.example.args[0]`
     pub path: String,
-    /// `mcpServers.*.args[]`: the same with names and numbers taken out.
+    /// `mcpServers.*.args[]`: the path without chosen names and numbers.
     pub pattern: String,
     /// Byte offset in the text.
     pub at: usize,
-    /// Not in use in this configuration: mistakes here are warnings.
+    /// Whether this configuration does not use the value: mistakes are then warnings.
     pub lenient: bool,
 }
 
@@ -21,7 +21,7 @@ impl Place {
         Self { path: String::new(), pattern: String::new(), at: 0, lenient: false }
     }
 
-    /// A key that Mooring names.
+    /// The place of a key whose name is fixed.
     pub fn key(&self, name: &str, at: usize) -> Self {
         Self {
             path: format!("{}{}", self.path, segment(name, self.path.is_empty())),
@@ -31,7 +31,8 @@ impl Place {
         }
     }
 
-    /// A key that the operator names: a server, a variable, a header.
+    /// The place of an entry whose name the operator chose: a server, a variable, a
+    /// header.
     pub fn entry(&self, name: &str, at: usize) -> Self {
         Self { pattern: join(&self.pattern, "*"), ..self.key(name, at) }
     }
@@ -46,7 +47,7 @@ impl Place {
     }
 }
 
-/// What the operator wrote, in quotes, escaped and cut to a readable length.
+/// The operator's text in quotes, escaped and cut to [`MAX_ECHO`] characters.
 pub(in crate::config) fn quote(text: &str) -> String {
     if text.chars().count() <= MAX_ECHO {
         return format!("{text:?}");
@@ -59,7 +60,7 @@ fn join(pattern: &str, name: &str) -> String {
     if pattern.is_empty() { name.to_owned() } else { format!("{pattern}.{name}") }
 }
 
-/// `.name`, or `["a name"]` where a dot would mislead.
+/// `.name`, or `["a name"]` if the name would be ambiguous after a dot.
 fn segment(name: &str, first: bool) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-$@".contains(c);
     if name.is_empty() || !name.chars().all(plain) || name.chars().count() > MAX_ECHO {

@@ -1,4 +1,4 @@
-//! Strings that may refer to the environment, read from a section.
+//! Reads strings that may refer to environment variables.
 
 use super::expand::{expand, is_one_reference};
 use super::item::Item;
@@ -6,10 +6,11 @@ use super::secret::Secret;
 use super::section::Section;
 use super::source::Sources;
 
-/// A shorter secret can be guessed, or was meant as a placeholder.
+/// Bytes of a secret; a shorter one is a warning, since it can be guessed or is a
+/// placeholder.
 const SHORT_SECRET: usize = 16;
 
-/// A string with its variables replaced; an unset one is an error.
+/// A string with its variables replaced; an unset variable is an error.
 pub(in crate::config) fn expanded(
     section: &Section<'_>,
     key: &str,
@@ -40,7 +41,7 @@ pub(in crate::config) fn expand_item(
     }
 }
 
-/// A secret of the file. Only a value that is one `${…}` as a whole is expanded.
+/// A secret from the file. Its value is expanded only if all of it is one `${…}`.
 pub(in crate::config) fn secret(
     section: &Section<'_>,
     key: &str,
@@ -62,7 +63,7 @@ pub(in crate::config) fn secret(
     Some(Secret::new(text))
 }
 
-/// A secret that is shown in a header, and may be overridden by a variable.
+/// A secret that is sent in a header. A variable may override it.
 pub(in crate::config) fn credential(
     section: &Section<'_>,
     key: &str,
@@ -74,7 +75,7 @@ pub(in crate::config) fn credential(
         None => secret(section, key, sources)?,
     };
     let text = secret.expose();
-    // Spaces around a header's value are no part of it.
+    // Spaces around a header's value are not part of it.
     if text.trim() == text && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
         return Some(secret);
     }
@@ -91,7 +92,7 @@ pub(in crate::config) fn credential(
     None
 }
 
-/// A secret that the environment overrides.
+/// A secret from the environment variable if it is set, else from the file.
 pub(in crate::config) fn secret_or_variable(
     section: &Section<'_>,
     key: &str,
@@ -102,13 +103,13 @@ pub(in crate::config) fn secret_or_variable(
         return secret(section, key, sources);
     };
     if text.contains(char::is_control) {
-        let advice = "look for a line break at its end";
+        let advice = "remove them; often it is a line break at the end";
         let notes = section.notes;
         notes.refuse_variable(variable, "contains control characters", advice);
         return None;
     }
     if text.len() < SHORT_SECRET {
-        let advice = "choose a longer one at random";
+        let advice = "use at least 16 characters, chosen at random";
         let notes = section.notes;
         notes.warn_variable(variable, "is short enough to be guessed", advice);
     }

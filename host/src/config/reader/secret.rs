@@ -1,4 +1,4 @@
-//! Text that must not reach a log.
+//! Secrets: text that must not reach a log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that has to send or hash it.
+    /// The text itself, for code that sends or hashes it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Compares without telling by the time taken how much was right. The
-    /// length may show.
+    /// Compares in constant time, so that the time taken does not reveal how much was
+    /// right. It may reveal the length.
     pub fn matches(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }

@@ -1,5 +1,5 @@
-//! One JSON object, read key by key. A read that fails leaves a finding and
-//! answers with the default, so that one pass finds every mistake.
+//! One JSON object of the file, read key by key. A read that fails adds a finding and
+//! returns the default, so that one pass finds every mistake.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::known_keys;
 use super::nearest::suggestion;
 use super::place::{Place, quote};
 
-/// An object of the file, or the absence of one: every section is optional.
+/// An object of the file, or its absence, since every section is optional.
 #[derive(Clone)]
 pub(in crate::config) struct Section<'d> {
     pub notes: &'d Notes<'d>,
@@ -22,7 +22,7 @@ pub(in crate::config) struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// A section whose mistakes do not stop the load, as nothing uses it.
+    /// The same section; unless it is used, its mistakes do not stop the load.
     pub fn lenient_unless(mut self, used: bool) -> Self {
         self.place.lenient |= !used;
         self
@@ -80,7 +80,7 @@ impl<'d> Section<'d> {
         Some(Duration::from_millis(millis))
     }
 
-    /// One of a few words. `what` completes "… is not a …".
+    /// One of several fixed words. `what` completes "… is not a …" in a finding.
     pub fn choice<T: Clone>(&self, key: &str, what: &str, choices: &[(&str, T)]) -> Option<T> {
         let item = self.get(key)?;
         let given = item.text()?;
@@ -95,7 +95,7 @@ impl<'d> Section<'d> {
         None
     }
 
-    /// A mistake of the section as a whole, such as a missing key.
+    /// Adds an error about a key that the section lacks.
     pub fn refuse_key(&self, key: &str, message: &str, advice: &str) {
         let place = self.place.key(key, self.place.at);
         self.notes.refuse(&place, message, advice);

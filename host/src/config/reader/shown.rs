@@ -1,19 +1,20 @@
-//! What a server entry runs, for people: as the file has it, so that no value
-//! from the environment shows, with what looks like a secret masked.
+//! What a server entry runs, as a line for people. The line is taken from the file
+//! before expansion, so that it shows no value of the environment, and everything
+//! that looks like a secret is masked.
 
 use super::item::Item;
 use super::section::Section;
 
 const MASK: &str = "…";
 
-/// An argument whose name holds one of these has a secret for its value.
+/// The value of an argument whose name contains one of these words is a secret.
 const SECRET_WORDS: [&str; 9] =
     ["token", "secret", "password", "passwd", "key", "auth", "bearer", "credential", "header"];
 
-/// Longest line; a file may hold an argument of a megabyte.
+/// Characters of the line; longer ones are cut, since an argument may have megabytes.
 const MAX_SHOWN: usize = 160;
 
-/// `npx -y example-mcp-server`, or the URL.
+/// The command line, such as `npx -y example-mcp-server`, or the URL.
 pub(in crate::config) fn entry(entry: &Section<'_>) -> String {
     let text = |key| entry.get(key).and_then(|item| raw(&item));
     let line = match (text("command"), text("url")) {
@@ -39,8 +40,8 @@ fn command_line(command: String, args: &[String]) -> String {
     line
 }
 
-/// `--token=abc` and `Authorization: abc` keep the name, `https://…?key=abc` the
-/// path.
+/// One argument, masked: `--token=abc` and `Authorization: abc` keep their name,
+/// `https://…?key=abc` keeps the part before the query.
 fn argument(arg: &str) -> String {
     if let Some(at) = arg.find(['=', ':'])
         && let (name, value) = arg.split_at(at)
@@ -63,7 +64,7 @@ fn is_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// The URL without query and credentials: keys are often put there.
+/// The URL with query and credentials masked, since they often contain keys.
 fn without_query(url: &str) -> String {
     let (address, query) = match url.split_once('?') {
         Some((address, _)) => (address, format!("?{MASK}")),
@@ -79,7 +80,7 @@ fn without_query(url: &str) -> String {
     format!("{scheme}://{host_on}{query}")
 }
 
-/// Read without findings: the transport has reported them.
+/// The string, without findings: reading the transport reports them.
 fn raw(item: &Item<'_>) -> Option<String> {
     let string = item.value.as_string_lit()?;
     Some(string.value.clone().into_owned())

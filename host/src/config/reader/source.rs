@@ -1,5 +1,5 @@
-//! Which file is read, and its text. Nothing below this module opens a file or
-//! looks at the environment by itself.
+//! Finds the settings file and reads its text. No other part of `config` opens a file
+//! or reads the environment directly.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -7,22 +7,23 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Report;
 
-/// The name that is looked for in folders.
+/// Name of the settings file in a folder.
 pub const FILE_NAME: &str = "mcp_settings.json";
 
-/// Far above any settings file; keeps `--config /dev/zero` from filling memory.
+/// Bytes of the file: far more than any settings file has, but `--config /dev/zero`
+/// must not fill the memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
-/// Where a configuration may come from.
+/// The sources of a configuration: command line, environment and working directory.
 #[derive(Clone)]
 pub struct Sources<'a> {
     /// `--config`: a file, or a folder that holds `mcp_settings.json`.
     pub explicit: Option<PathBuf>,
-    /// Looks up an environment variable.
+    /// Returns the value of an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Relative paths start here.
+    /// The working directory, where relative paths start.
     pub cwd: PathBuf,
-    /// `--allow-open`: access rules that are not built are warnings.
+    /// `--allow-open`: access rules that Mooring does not enforce are warnings.
     pub allow_open: bool,
 }
 
@@ -33,17 +34,17 @@ impl Sources<'_> {
     }
 }
 
-/// The text to read, and what to call it.
+/// The text of the settings file, and its name for findings.
 pub(in crate::config) struct Settings {
     /// The file as the operator would name it.
     pub label: String,
-    /// `None` if there is no file at all.
+    /// `None` if there is no file.
     pub path: Option<PathBuf>,
     pub text: String,
 }
 
-/// `--config`, then `MCPHUB_SETTING_PATH`, then the working directory. A path
-/// that was named must exist; the one in the working directory need not.
+/// Reads the file of `--config`, else of `MCPHUB_SETTING_PATH`, else of the working
+/// directory. A path that was named must exist; the last one need not.
 pub(in crate::config) fn read(sources: &Sources<'_>) -> Result<Settings, Report> {
     let from_variable = sources.variable("MCPHUB_SETTING_PATH").map(PathBuf::from);
     if let Some(named) = sources.explicit.clone().or(from_variable) {
@@ -68,18 +69,18 @@ fn open(named: &Path, cwd: &Path) -> Result<Settings, Report> {
     })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(Report::of(&label, message, "is this the right file?"));
+        return Err(Report::of(&label, message, "check that it is a settings file"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let message = format!("is not UTF-8 text: byte {at} is out of place");
+        let message = format!("is not UTF-8 text: the byte at offset {at} is not valid");
         Report::of(&label, message, "save it as UTF-8")
     })?;
     Ok(Settings { label, path: Some(path), text })
 }
 
-/// The settings file of a folder. Docker makes a folder of the file's own name
-/// when it is told to mount a file that does not exist, so that one is named.
+/// The settings file in a folder. Docker creates a folder of that name when it has to
+/// mount a file that does not exist, so the error mentions it.
 fn folder(named: &Path, cwd: &Path) -> Result<PathBuf, Report> {
     let inside = named.join(FILE_NAME);
     if cwd.join(&inside).is_file() {
@@ -88,7 +89,7 @@ fn folder(named: &Path, cwd: &Path) -> Result<PathBuf, Report> {
     Err(Report::of(
         &named.display().to_string(),
         format!("is a folder without a {FILE_NAME}"),
-        "Docker creates a folder when a mounted file is missing: check the mount",
+        "name the file; Docker creates a folder when a mounted file is missing: check the mount",
     ))
 }
 

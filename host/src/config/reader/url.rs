@@ -1,18 +1,18 @@
-//! Addresses of other machines: `http` or `https`, with a host, nothing secret.
+//! Checks URLs of other machines: `http` or `https`, with a host, without credentials.
 
 use http::Uri;
 
-/// What a URL is for decides what it may carry.
+/// The purpose of a URL, which decides whether it may have a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum Purpose {
-    /// The root under which another Mooring answers: no query.
+    /// The base URL of another Mooring: no query.
     Base,
-    /// One endpoint: a query is fine.
+    /// One endpoint: a query is allowed.
     Endpoint,
 }
 
-/// The checked URL, or what is wrong with it. The message never repeats the
-/// text, as people put keys into URLs.
+/// The checked URL, or what is wrong with it. The message never repeats the text,
+/// since URLs often contain keys.
 pub(in crate::config) fn parse(text: &str, purpose: Purpose) -> Result<Uri, &'static str> {
     if text.trim() != text {
         return Err("has spaces around it");

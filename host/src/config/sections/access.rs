@@ -1,5 +1,5 @@
-//! Who may use Mooring. A rule in the file that Mooring cannot enforce stops
-//! it: a gateway that drops a lock in silence is worse than none.
+//! Access rules. A rule in the file that Mooring cannot enforce is an error: a gateway
+//! must not ignore a protection that its operator relies on.
 
 use jsonc_parser::ast::Value;
 
@@ -11,16 +11,16 @@ use crate::config::reader::source::Sources;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// What clients must send as `Authorization: Bearer …`, if anything.
+    /// The key that clients must send as `Authorization: Bearer …`, if one is required.
     pub bearer: Option<Secret>,
-    /// Values of `Host` beside loopback, lower case, with or without a port.
-    /// Empty: not checked, unless the local address is loopback.
+    /// Values of `Host` that are allowed beside loopback names, in lower case, with or
+    /// without a port. If empty, `Host` is checked on loopback addresses only.
     pub allowed_hosts: Vec<String>,
-    /// Values of `Origin` beside loopback, lower case.
+    /// Values of `Origin` that are allowed beside loopback, in lower case.
     pub allowed_origins: Vec<String>,
     /// Whether `/mcp` and `/sse` without a name work.
     pub enable_global_route: bool,
-    /// Whether a group is reached by its name, and not only by its id.
+    /// Whether URLs reach a group by its name, and not only by its id.
     pub enable_group_name_route: bool,
 }
 
@@ -54,14 +54,14 @@ fn bearer(routing: &Section<'_>, sources: &Sources<'_>) -> Option<Secret> {
     credential(routing, "bearerAuthKey", None, sources)
 }
 
-/// MCPHub writes a key beside `"enableBearerAuth": false`; a key all alone was
-/// meant to count.
+/// Warns of a key without `enableBearerAuth`, which was probably meant to count.
+/// MCPHub itself writes a key beside `"enableBearerAuth": false`.
 fn warn_of_idle_key(routing: &Section<'_>) {
     let Some(key) = routing.get("bearerAuthKey") else {
         return;
     };
     if routing.get("enableBearerAuth").is_none() {
-        key.warn("is not asked for", "add \"enableBearerAuth\": true");
+        key.warn("is not required of clients", "add \"enableBearerAuth\": true");
     }
 }
 
@@ -70,9 +70,9 @@ fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
     let refuse = |item: &Item<'_>, what: &str| {
         let message = format!("{what}, which Mooring does not enforce");
         if allow_open {
-            item.warn(message, "--allow-open: it keeps nobody out");
+            item.warn(message, "it is ignored because of --allow-open and keeps no client out");
         } else {
-            let advice = "take it out, or go without it with --allow-open";
+            let advice = "remove it, or start with --allow-open to ignore it";
             item.refuse(message, advice);
         }
     };
@@ -99,13 +99,13 @@ fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
     let servers = servers.filter(|item| !is_off(item.value));
     for item in servers.chain(root.items("groups")) {
         if let Some(rule) = restriction(&item) {
-            refuse(&rule, "a restriction to some users");
+            refuse(&rule, "a restriction to certain users");
         }
     }
 }
 
-/// `visibility`, `owner` or `sharedWithUsers`, if it keeps someone out. MCPHub
-/// writes the owner `admin` into everything.
+/// The `visibility`, `owner` or `sharedWithUsers` of an entry, if it excludes any
+/// user. MCPHub writes the owner `admin` into every entry.
 fn restriction<'d>(item: &Item<'d>) -> Option<Item<'d>> {
     item.value.as_object()?;
     let section = item.section();
@@ -133,7 +133,7 @@ fn is_false(value: &Value<'_>) -> bool {
     value.as_boolean_lit().is_some_and(|boolean| !boolean.value)
 }
 
-/// An object that says `"enabled": false`.
+/// Whether the value is an object with `"enabled": false`.
 fn is_off(value: &Value<'_>) -> bool {
     let object = value.as_object();
     object
@@ -141,8 +141,8 @@ fn is_off(value: &Value<'_>) -> bool {
         .is_some_and(|property| is_false(&property.value))
 }
 
-/// An object that says `"enabled"`, anything but false; or no object at all,
-/// which no version of MCPHub writes.
+/// Whether the value is an object with any `"enabled"` but false. Anything that is
+/// not an object counts too, except `false`; no version of MCPHub writes that.
 fn is_on(value: &Value<'_>) -> bool {
     match value.as_object() {
         Some(object) => object.get("enabled").is_some() && !is_off(value),
@@ -150,7 +150,7 @@ fn is_on(value: &Value<'_>) -> bool {
     }
 }
 
-/// A list of lower-case texts, each of which passes the test.
+/// A list of texts in lower case; one that fails the test is an error.
 fn checked(section: &Section<'_>, key: &str, test: fn(&str) -> bool, advice: &str) -> Vec<String> {
     let mut texts = Vec::new();
     for item in section.items(key) {

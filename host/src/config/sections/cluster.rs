@@ -1,4 +1,4 @@
-//! The mode and what belongs to it: `systemConfig.cluster`.
+//! The mode and its settings: `systemConfig.cluster`.
 
 use std::time::Duration;
 
@@ -11,26 +11,28 @@ use crate::config::reader::source::Sources;
 use crate::config::reader::url::{self, Purpose};
 use crate::model::NodeId;
 
-/// Shorter, and a scheduler's hiccup would count as a dead node.
+/// Shortest interval: with a shorter one, a brief stall would count as a dead node.
 const MIN_INTERVAL_MS: u64 = 100;
 
-/// No interval of a cluster is longer than a day.
+/// Longest interval: a day.
 const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
 
-/// A sealed session id lives for seven days, so no affinity outlives it.
+/// Longest affinity: seven days, after which a sealed session id expires.
 const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
 
-/// More than any machine has; what JavaScript still counts exactly.
+/// Bytes. More than any machine has, and the largest number that JSON readers in
+/// JavaScript keep exact.
 const MAX_FREE_MEMORY: u64 = 1 << 53;
 
-/// Weights beyond this make the lightest replica unreachable in practice.
+/// Largest weight: beside a larger one, a replica of weight 1 would get no sessions in
+/// practice.
 pub(in crate::config) const MAX_WEIGHT: u64 = 1000;
 
-/// What this process does.
+/// The role of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one per process")]
 pub enum Mode {
-    /// Edge and host in one process, no cluster.
+    /// Serves clients and runs servers in one process, without a cluster.
     Standalone,
     /// Keeps the registry and routes clients to nodes.
     Coordinator(Coordinator),
@@ -40,47 +42,48 @@ pub enum Mode {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coordinator {
-    /// A node is unhealthy this long after its last heartbeat.
+    /// Time after a node's last heartbeat until it counts as unhealthy.
     pub node_timeout: Duration,
-    /// Between two rounds of removing dead nodes and expired affinity.
+    /// Time between two rounds that remove dead nodes and expired affinity.
     pub cleanup_interval: Duration,
-    /// Affinity that was not used for so long goes.
+    /// Time without use after which affinity expires.
     pub sticky_session_timeout: Duration,
-    /// Where this coordinator stands, for strategies; empty if unknown.
+    /// The zone of this coordinator, for strategies; empty if unknown.
     pub zone: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeMode {
-    /// Generated and kept in the data folder if absent.
+    /// If absent, generated and kept in the data folder.
     pub id: Option<NodeId>,
     /// The hostname if absent.
     pub name: Option<String>,
-    /// Where to register; may have a base path, never a query.
+    /// The coordinator to register with; may have a base path, but no query.
     pub coordinator_url: Uri,
     pub heartbeat_interval: Duration,
     /// If false, the node waits for `POST /api/cluster/join`.
     pub register_on_startup: bool,
-    /// How the coordinator reaches this node, if not at its peer address.
+    /// URL at which the coordinator reaches this node; if absent, the address that the
+    /// registration comes from and this node's port.
     pub advertise_url: Option<Uri>,
-    /// For strategies; empty if unknown.
+    /// The zone of this node, for strategies; empty if unknown.
     pub zone: String,
-    /// For strategies, in file order.
+    /// Names and values for strategies, in file order.
     pub labels: Vec<(String, String)>,
-    /// Of every replica on this node, 1 to 1000.
+    /// Default weight of the replicas on this node, 1 to 1000.
     pub weight: u16,
-    /// Whether clients may use this node's own `/mcp` beside the coordinator.
+    /// Whether clients may also use this node's own `/mcp`.
     pub public: bool,
 }
 
-/// Everything of `systemConfig.cluster` but `stickySession`.
+/// The settings of `systemConfig.cluster` except `stickySession`.
 pub(in crate::config) struct Cluster {
     pub mode: Mode,
     pub token: Option<Secret>,
     pub secret: Option<Secret>,
-    /// Applies in every mode.
+    /// Time without use after which affinity expires; applies in every mode.
     pub affinity_timeout: Duration,
-    /// Likewise.
+    /// Bytes; applies in every mode.
     pub min_free_memory: Option<u64>,
 }
 
@@ -108,7 +111,7 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
         mode: match (role, node) {
             (Role::Coordinator, _) => Mode::Coordinator(coordinator),
             (Role::Node, Some(node)) => Mode::Node(node),
-            // A node without a usable coordinator has left its error behind.
+            // A node without a valid coordinatorUrl: the error is reported already.
             (Role::Standalone | Role::Node, _) => Mode::Standalone,
         },
     }
@@ -151,7 +154,7 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
     }
 }
 
-/// `None` if there is no coordinator to talk to.
+/// The node's settings; `None` if `coordinatorUrl` is missing or not valid.
 fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option<NodeMode> {
     let coordinator_url = base_url(section, "coordinatorUrl", |_| true, sources);
     if used && section.get("coordinatorUrl").is_none() {
@@ -173,14 +176,14 @@ fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option
         weight: u16::try_from(weight).unwrap_or(1),
         public: section.flag("public", false),
     };
-    // Read in full either way, so that every mistake is found.
+    // All keys are read in either case, so that every mistake is found.
     let found = coordinator_url.is_some();
     let node = node(coordinator_url.unwrap_or_default());
     found.then_some(node)
 }
 
-/// The base address of another Mooring, unless the text is not wanted:
-/// `${ADVERTISE_URL:-}` is a way to leave one out.
+/// The base URL of another Mooring; `None` unless the expanded text is wanted, so that
+/// `${ADVERTISE_URL:-}` may leave it out.
 fn base_url(
     section: &Section<'_>,
     key: &str,
@@ -198,7 +201,8 @@ fn node_id(section: &Section<'_>, sources: &Sources<'_>) -> Option<NodeId> {
     let id = expanded(section, "id", sources).filter(|id| !id.is_empty())?;
     let item = section.get("id")?;
     if id == NodeId::coordinator().as_str() {
-        item.refuse("is the coordinator's own", "choose another, or have one generated");
+        let advice = "choose another id, or leave it out to have one generated";
+        item.refuse("is reserved for the coordinator", advice);
         return None;
     }
     NodeId::parse(&id)
@@ -210,7 +214,7 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
     let mut labels = Vec::new();
     for (name, item) in section.entries("labels") {
         if name.is_empty() || name.contains(char::is_control) {
-            item.refuse("is not a label's name", "use printable characters");
+            item.refuse("is not a valid label name", "use printable characters");
         } else if let Some(text) = item.text()
             && let Some(value) = expand_item(&item, &text, sources)
         {
@@ -220,12 +224,12 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
     labels
 }
 
-/// Bytes.
+/// Bytes of free memory.
 fn min_free_memory(node: &Section<'_>) -> Option<u64> {
     node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
 }
 
-/// Bindings are in memory. What the settings promise beyond that is refused.
+/// Refuses any store but memory, the only one that is supported.
 fn check_store(cluster: &Section<'_>, sources: &Sources<'_>) {
     let (Some(text), Some(item)) = (expanded(cluster, "store", sources), cluster.get("store"))
     else {
@@ -235,6 +239,6 @@ fn check_store(cluster: &Section<'_>, sources: &Sources<'_>) {
     if text.starts_with("redis://") || text.starts_with("rediss://") {
         item.refuse("is Redis, which is not supported yet", advice);
     } else if text != "memory" {
-        item.refuse("is not a store", advice);
+        item.refuse("is not a supported store", advice);
     }
 }

@@ -1,46 +1,47 @@
-//! What a child process may use, and whom it runs as: `rlimits` and `user`.
+//! Limits of a child process, and the user that it runs as: `rlimits` and `user`.
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 
-/// A program does not even start in less address space.
+/// Bytes of address space; no program starts with less.
 const MIN_MEMORY: u64 = 1024 * 1024;
-/// Beyond what any kernel has; also what JavaScript still counts exactly.
+/// Bytes. More than any kernel supports, and the largest number that JSON readers in
+/// JavaScript keep exact.
 const MAX_MEMORY: u64 = 1 << 53;
-/// Standard streams, and something to work with.
+/// The three standard streams, and five more files for the program.
 const MIN_FILES: u64 = 8;
-/// The kernel's own bound is about a billion (`fs.nr_open`).
+/// About the kernel's own maximum (`fs.nr_open`).
 const MAX_FILES: u64 = 1 << 30;
-/// The kernel's own bound on ids of processes.
+/// The kernel's own maximum of process ids.
 const MAX_PROCESSES: u64 = 1 << 22;
-/// A year.
+/// Seconds: 366 days.
 const MAX_CPU_SECONDS: u64 = 366 * 24 * 3600;
-/// -1 means "no change" to the kernel.
+/// Largest user or group id; -1 (`u32::MAX`) means "no change" to the kernel.
 const MAX_ID: u64 = u32::MAX as u64 - 1;
 
-/// What is absent is as the gateway has it itself.
+/// Limits and user of a child process. What is absent is inherited from the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confinement {
     /// Bytes of address space of each process.
     pub memory: Option<u64>,
     /// Open files of each process.
     pub files: Option<u64>,
-    /// Processes and threads of the user, on the whole machine.
+    /// Processes and threads of the user on the whole machine.
     pub processes: Option<u64>,
     /// Seconds of CPU time of each process.
     pub cpu_seconds: Option<u64>,
-    /// User and group.
+    /// User id and group id.
     pub user: Option<(u32, u32)>,
 }
 
-/// `None` leaves a finding behind.
+/// Reads both keys; `None` if there is a mistake, which becomes a finding.
 pub(in crate::config) fn read(entry: &Section<'_>) -> Option<Confinement> {
     let rlimits = entry.section("rlimits");
     let limit = |key, range| match rlimits.get(key) {
         Some(item) => item.whole(range).map(Some),
         None => Some(None),
     };
-    // All of them are looked at before the first mistake counts.
+    // All keys are read before the first `?`, so that every mistake is found.
     let memory = limit("memory", MIN_MEMORY..=MAX_MEMORY);
     let files = limit("files", MIN_FILES..=MAX_FILES);
     let processes = limit("processes", 1..=MAX_PROCESSES);
@@ -58,8 +59,8 @@ pub(in crate::config) fn read(entry: &Section<'_>) -> Option<Confinement> {
     })
 }
 
-/// `1000` or `"1000:1000"`; without a group, the one of the user's number. Names
-/// would be another machine's in a container.
+/// `1000` or `"1000:1000"`; without a group, the group id is the user id. Names are
+/// refused: inside a container they may belong to other ids.
 fn user(item: &Item<'_>) -> Option<(u32, u32)> {
     let text = item.word()?;
     let id = |text: &str| {
@@ -72,8 +73,8 @@ fn user(item: &Item<'_>) -> Option<(u32, u32)> {
     };
     if user.is_none() {
         item.refuse(
-            "is not a user",
-            "write the number of a user, or of a user and a group, such as \"1000:1000\"",
+            "is not a user id",
+            "write a number such as 1000, or a user and a group such as \"1000:1000\"",
         );
     }
     user

@@ -12,16 +12,16 @@ use super::servers::Server;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Unique; in `/mcp/{name}` it goes before a server of the same name.
+    /// Unique; `/mcp/{name}` prefers it to a server of the same name.
     pub name: GroupName,
-    /// MCPHub's identifier, unique, which works in URLs as well.
+    /// MCPHub's identifier; unique, and also valid in URLs.
     pub id: Option<String>,
     pub description: Option<String>,
     /// In file order, each server once. A server may be on another node.
     pub servers: Vec<GroupServer>,
 }
 
-/// A server within a group, and what of it the group shows.
+/// A server of a group, and which of its entries the group shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupServer {
     pub name: ServerName,
@@ -30,6 +30,7 @@ pub struct GroupServer {
     pub resources: Chosen,
 }
 
+/// The entries of a server that a group shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chosen {
     All,
@@ -79,13 +80,13 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
         return None;
     };
     let name = GroupName::parse(&item.text()?)
-        .map_err(|error| item.refuse(error.to_string(), "it becomes part of URLs"))
+        .map_err(|error| item.refuse(error.to_string(), "choose a name that fits in a URL"))
         .ok()?;
     taken.claim("name", &item);
     Some(Group { name, id: id.and_then(|item| item.text()), description, servers })
 }
 
-/// An id stands in URLs like a name, so the same rules hold.
+/// Checks an id by the rules for names, since both are part of URLs.
 fn check_id(item: &Item<'_>) {
     if let Some(text) = item.text()
         && let Err(error) = GroupName::parse(&text)
@@ -169,7 +170,7 @@ fn warn_of_unknown_servers(
         return;
     };
     let advice = match is_coordinator {
-        true => "nodes may bring them",
+        true => "no action is needed if nodes provide them",
         false => "add them to mcpServers",
     };
     item.warn(
@@ -186,7 +187,7 @@ fn warn_of_hidden_server(item: &Item<'_>, group: &Group, servers: &[Server]) {
     }
 }
 
-/// Names and ids that groups have claimed, with the place of the claim.
+/// Names and ids that groups use, with the place of the first use.
 #[derive(Default)]
 struct Taken(HashMap<(&'static str, String), Place>);
 
@@ -197,8 +198,8 @@ impl Taken {
         };
         let key = (what, text.value.clone().into_owned());
         if let Some(earlier) = self.0.get(&key) {
-            let message = format!("{} is taken by {}", quote(&key.1), earlier.path);
-            item.refuse(message, format!("a group's {what} must be unique"));
+            let message = format!("{} is already used by {}", quote(&key.1), earlier.path);
+            item.refuse(message, format!("give each group a unique {what}"));
         } else {
             self.0.insert(key, item.place.clone());
         }

@@ -1,5 +1,5 @@
-//! Bounds that an operator may move: `systemConfig.limits`. Each default is
-//! generous for honest use and small beside the memory of one machine.
+//! Limits that an operator may change: `systemConfig.limits`. Each default is generous
+//! for honest use and small compared with the memory of one machine.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,37 +11,40 @@ const MIB: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request body; beyond it 413. Base64 attachments fit.
+    /// Bytes of a request body; a larger one gets 413. Base64 attachments fit.
     pub request_body: usize,
-    /// Bytes of a request kept for a repeat, at most `request_body`.
+    /// Bytes of a request body that is kept for a repeat; at most `request_body`. A
+    /// larger body is streamed and never repeated.
     pub kept_body: usize,
-    /// Bytes of one line of a child's output or one event of a stream.
+    /// Bytes of one message of a server: a line of output, or an event of a stream. A
+    /// longer one is dropped.
     pub line: usize,
-    /// Bytes of all request headers; beyond it 431.
+    /// Bytes of the request line and all headers; more get 431.
     pub header_block: usize,
-    /// Live sessions of one principal; beyond it 429.
+    /// Live sessions of one principal; more get 429.
     pub sessions_per_principal: usize,
-    /// Requests of one session that wait for an answer.
+    /// Requests of one session that wait for an answer; more get 429.
     pub in_flight_per_session: usize,
-    /// Events of one stream that are kept for a client that comes back.
+    /// Events of one stream that are kept for a client that reconnects.
     pub buffered_events: usize,
-    /// Bytes of those events, or of what waits until a client of HTTP+SSE reads.
+    /// Bytes of those events, or of events that wait for a slow HTTP+SSE client.
     pub buffered_bytes: usize,
-    /// Entries of one page of a list of several servers. Large, since not every
-    /// client asks for the next page.
+    /// Entries in one page of a list that merges several servers. Large, since not
+    /// every client asks for the next page.
     pub page_size: usize,
+    /// Processes of one server's sessions on this node.
     pub children_per_server: usize,
-    /// Of all servers together.
+    /// Processes of all servers' sessions on this node.
     pub children_per_node: usize,
-    /// Of one principal; as many as the node has if absent.
+    /// Processes of one principal's sessions on this node; `None`: `children_per_node`.
     pub children_per_principal: Option<usize>,
-    /// A process that is unused for longer gives way where one of these is reached.
+    /// Where a limit on processes is reached, a process that has been unused for longer
+    /// is stopped to make room.
     pub unused: Duration,
-    /// Servers that are started at the same time; by the number of cores if
-    /// absent.
+    /// Servers that start at the same time; `None`: a number derived from the cores.
     pub simultaneous_starts: Option<usize>,
-    /// Silence on a stream before a keep-alive comment; below the 30 s after
-    /// which common proxies give up.
+    /// Silence on a stream before a keep-alive comment. The default is half of the 30 s
+    /// after which common proxies close a silent stream.
     pub keep_alive: Duration,
 }
 
@@ -74,7 +77,7 @@ const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> B
 pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     let section = system.section("limits");
     let number = |bound: &Bound| section.whole(bound.key, bound.default, bound.range.clone());
-    // The ranges end far below what usize holds, on every target.
+    // Every range ends far below `usize::MAX`, on every target.
     let size = |bound: &Bound| usize::try_from(number(bound)).unwrap_or(usize::MAX);
     let limits = Limits {
         request_body: size(&REQUEST_BODY),
@@ -97,7 +100,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     limits
 }
 
-/// Zero cannot be written: it stands for an absent key.
+/// `None` for zero, which the file cannot contain: it stands for an absent key.
 fn if_any(size: usize) -> Option<usize> {
     Some(size).filter(|size| *size > 0)
 }
@@ -106,7 +109,7 @@ fn at_most(section: &Section<'_>, key: &str, value: usize, other: &str, limit: u
     if value > limit
         && let Some(item) = section.get(key).or_else(|| section.get(other))
     {
-        let message = format!("{key} is {value}, more than {other} with {limit}");
+        let message = format!("{key} is {value}, more than {other}, which is {limit}");
         item.refuse(message, format!("lower {key} or raise {other}"));
     }
 }

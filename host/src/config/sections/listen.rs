@@ -1,4 +1,4 @@
-//! Where Mooring listens and where it keeps its data.
+//! The address that Mooring listens on, and its data folder.
 
 use std::path::PathBuf;
 
@@ -6,25 +6,25 @@ use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
-/// The guide's port.
+/// The port of the cluster guide.
 const DEFAULT_PORT: u16 = 3000;
 
 /// All interfaces: nodes and clients come from other machines.
 const DEFAULT_HOST: &str = "0.0.0.0";
 
-/// Longest name in DNS.
+/// Characters of the longest DNS name.
 const MAX_HOST: usize = 253;
 
 /// The address for clients and for the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// An IP address without brackets, or a name.
+    /// An IP address without brackets, or a host name.
     pub host: String,
-    /// 0 lets the system choose.
+    /// 0 lets the system choose a free port.
     pub port: u16,
 }
 
-/// `MOORING_HOST` and `PORT` go before `systemConfig.listen`.
+/// Reads the address; `MOORING_HOST` and `PORT` override `systemConfig.listen`.
 pub(in crate::config) fn read(system: &Section<'_>, sources: &Sources<'_>) -> Listen {
     let listen = system.section("listen");
     let from_file = listen.get("host").and_then(|item| host_of(&item));
@@ -37,7 +37,7 @@ pub(in crate::config) fn read(system: &Section<'_>, sources: &Sources<'_>) -> Li
     }
 }
 
-/// `MOORING_DATA`, or `data` in the working directory.
+/// The data folder: `MOORING_DATA`, or `data` in the working directory.
 pub(in crate::config) fn data_dir(sources: &Sources<'_>) -> PathBuf {
     let named = sources.variable("MOORING_DATA");
     sources.cwd.join(named.as_deref().unwrap_or("data"))
@@ -46,7 +46,7 @@ pub(in crate::config) fn data_dir(sources: &Sources<'_>) -> PathBuf {
 fn host_of(item: &Item<'_>) -> Option<String> {
     let host = checked_host(&item.text()?);
     if host.is_none() {
-        item.refuse("is not an address or a host name", "write 127.0.0.1 or ::");
+        item.refuse("is not an IP address or a host name", "write it like 127.0.0.1 or ::");
     }
     host
 }
@@ -55,9 +55,9 @@ fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> 
     let text = sources.variable("MOORING_HOST")?;
     let host = checked_host(&text);
     if host.is_none() {
-        let message = "is not an address or a host name";
+        let message = "is not an IP address or a host name";
         let notes = system.notes;
-        notes.refuse_variable("MOORING_HOST", message, "write 127.0.0.1 or ::");
+        notes.refuse_variable("MOORING_HOST", message, "write it like 127.0.0.1 or ::");
     }
     host
 }

@@ -1,4 +1,4 @@
-//! What may stand in a settings file, section by section.
+//! The sections of a settings file: their keys, defaults and limits.
 
 pub mod access;
 pub mod cluster;

@@ -1,18 +1,18 @@
-//! How a tool's name is composed where several servers share one endpoint.
+//! How tool names are composed where several servers share one endpoint.
 
 use crate::config::reader::section::Section;
 
-/// Longer separators eat the 60 characters that model APIs leave for a name.
+/// Characters of the separator: model APIs allow about 60 for the whole name.
 const MAX_SEPARATOR: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// Between server and tool; printable ASCII, one to eight characters.
+    /// Text between server and tool: 1 to 8 printable ASCII characters.
     pub separator: String,
     pub prefix: Prefix,
 }
 
-/// When a tool carries its server's name in front.
+/// When a tool's name begins with its server's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prefix {
     Always,

@@ -15,19 +15,19 @@ use crate::model::ServerName;
 use super::cluster::MAX_WEIGHT;
 use super::transport::{self, Transport};
 
-/// A request may run for a day; beyond that a limit limits nothing.
+/// Longest timeout: a day.
 const MAX_TIMEOUT_MS: u64 = 24 * 3600 * 1000;
 
-/// Spare processes of one server.
+/// Warm processes of one server.
 const MAX_WARM: u64 = 64;
 
-/// As many as `limits.childrenPerServer` may say.
+/// The largest value of `limits.childrenPerServer`.
 const MAX_INSTANCES: u64 = 100_000;
-/// A year.
+/// Milliseconds of 366 days.
 const MAX_LIFETIME_MS: u64 = 366 * 24 * 3600 * 1000;
-/// No server lives in less.
+/// Bytes: no server runs with less.
 const MIN_MEMORY: u64 = 1 << 20;
-/// What JavaScript still counts exactly.
+/// Bytes: the largest number that JSON readers in JavaScript keep exact.
 const MAX_MEMORY: u64 = 1 << 53;
 
 /// One entry of `mcpServers`. `Debug` prints no argument, variable or header.
@@ -35,71 +35,74 @@ const MAX_MEMORY: u64 = 1 << 53;
 pub struct Server {
     pub name: ServerName,
     pub enabled: bool,
-    /// `None` only if `misconfigured` says why.
+    /// `None` only if `misconfigured` has the reason.
     pub transport: Option<Transport>,
-    /// What runs, as written in the file before expansion, secrets masked: for
-    /// people to read.
+    /// What the entry runs, for people: as in the file, before expansion, with secrets
+    /// masked.
     pub shown: String,
     pub tools: Selections,
     pub prompts: Selections,
     pub resources: Selections,
     pub options: RequestOptions,
-    /// Why this server cannot run. The others can.
+    /// Why this server cannot run; the other servers can.
     pub misconfigured: Option<String>,
-    /// Client headers that reach the server; every other one is dropped.
+    /// Headers of client requests that reach the server; all others are dropped.
     pub passthrough_headers: Vec<HeaderName>,
-    /// Of this server's replica on this node, 1 to 1000; the node's if absent.
+    /// Weight of this server's replica on this node, 1 to 1000; the node's if absent.
     pub weight: Option<u16>,
     pub on_lost: OnLost,
     pub isolation: Isolation,
-    /// Processes started ahead of their first session.
+    /// Processes kept ready for new sessions.
     pub warm: u16,
-    /// After so long without use an instance is stopped; the host's default if
+    /// Time without use after which an instance is stopped; the affinity timeout if
     /// absent.
     pub idle_timeout: Option<Duration>,
-    /// Processes of sessions; `limits.childrenPerServer` if absent.
+    /// Processes that serve sessions; `limits.childrenPerServer` if absent.
     pub max_instances: Option<usize>,
-    /// An older instance is replaced between two calls.
+    /// Age after which an instance is replaced, between two calls.
     pub max_lifetime: Option<Duration>,
-    /// So is one that uses more bytes of memory; at twice as many, at once.
+    /// Bytes of memory after which an instance is replaced, between two calls; at
+    /// twice as many, at once.
     pub max_memory: Option<u64>,
-    /// From its start to its answer to `initialize`; the host's default if absent.
+    /// Time from the start to the answer to `initialize`; the runner's default if
+    /// absent.
     pub start_timeout: Option<Duration>,
 }
 
-/// By the name of a tool, prompt or resource.
+/// Choices by the name of a tool or prompt, or the URI of a resource.
 pub type Selections = BTreeMap<String, Selection>;
 
+/// What the operator chose for one tool, prompt or resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// If false it is neither listed nor callable.
+    /// If false, the entry is not listed and requests for it are refused.
     pub enabled: bool,
-    /// Shown instead of the server's own.
+    /// Replaces the server's own description.
     pub description: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestOptions {
-    /// Longest silence while a request is answered; progress may reset it.
+    /// Longest time without an answer to a request; progress may restart it.
     pub timeout: Option<Duration>,
     pub reset_timeout_on_progress: bool,
-    /// Longest time for a request in all.
+    /// Longest time for a request in total, whatever its progress.
     pub max_total_timeout: Option<Duration>,
 }
 
 /// What happens to a session when its server's state is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnLost {
-    /// It goes on with a new instance, and the client is told.
+    /// The session continues with a new instance, and the client is notified.
     Continue,
-    /// It ends with 404.
+    /// The session ends: its requests get 404.
     Fail,
 }
 
-/// Who shares one instance.
+/// Which sessions share one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isolation {
-    /// Shared if the server is modern, one a session if not.
+    /// The default. Today the same as `Session`.
     Auto,
     Session,
     Principal,
@@ -130,7 +133,7 @@ pub(in crate::config) fn read(
             Ok(name) => servers.push(server(name, &entry, sources, base)),
             Err(error) => item.refuse(
                 format!("the server's name {error}"),
-                "it becomes part of URLs and tool names",
+                "choose a name that fits in URLs and tool names",
             ),
         }
     }
@@ -181,8 +184,8 @@ const ISOLATION: [(&str, Isolation); 4] = [
     ("shared", Isolation::Shared),
 ];
 
-/// Also in MCPHub's words, whose `perSessionClient: false` shares one process
-/// between all: here that must be asked for by its name, since it lets clients
+/// Reads `isolation`, or MCPHub's `perSessionClient`. There `false` shares one process
+/// between all sessions; here sharing must be set explicitly, since it lets clients
 /// see each other's state.
 fn isolation(entry: &Section<'_>) -> Isolation {
     let own = entry.choice("isolation", "kind of isolation", &ISOLATION);
@@ -191,26 +194,26 @@ fn isolation(entry: &Section<'_>) -> Isolation {
         (None, true) => Isolation::Session,
         (None, false) => {
             item.warn(
-                "shares nothing by itself",
-                "for one process for all, write \"isolation\": \"shared\"",
+                "does not share a process",
+                "to use one process for all sessions, write \"isolation\": \"shared\"",
             );
             Isolation::Auto
         }
         (Some(own @ (Isolation::Shared | Isolation::Principal)), true)
         | (Some(own @ Isolation::Session), false) => {
-            item.warn("contradicts \"isolation\", which counts", "take one of the two out");
+            item.warn("contradicts \"isolation\", which takes precedence", "remove one of them");
             own
         }
         (Some(own), _) => own,
     }
 }
 
-/// Nothing runs before it is needed, whatever is written.
+/// Warns of `startOnDemand: false`: servers always start when they are needed.
 fn is_started_on_demand(entry: &Section<'_>) {
     if let Some(item) = entry.get("startOnDemand")
         && item.flag() == Some(false)
     {
-        item.warn("is false, but servers always start when they are needed", "take it out");
+        item.warn("is false, but servers always start when they are needed", "remove it");
     }
 }
 
@@ -240,7 +243,7 @@ fn passthrough_headers(entry: &Section<'_>) -> Vec<HeaderName> {
     for item in entry.items("passthroughHeaders") {
         match item.text().map(|name| headers::parse(&name)) {
             Some(Ok(name)) if !names.contains(&name) => names.push(name),
-            Some(Err(problem)) => item.refuse(problem, "take it out of the list"),
+            Some(Err(problem)) => item.refuse(problem, "remove it from the list"),
             Some(Ok(_)) | None => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Who picks the node, and how a client is kept there:
+//! The strategy that chooses a node, and how a client comes back to it:
 //! `systemConfig.cluster.stickySession`.
 
 use std::path::Path;
@@ -10,11 +10,11 @@ use crate::config::reader::section::Section;
 use crate::config::reader::strategies::{BUILT_IN, is_plugin};
 use crate::config::reader::{headers, json};
 
-/// Applies in every mode; standalone uses the defaults.
+/// Settings of sticky sessions. They apply in every mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sticky {
-    /// If false the least loaded replica is taken and nothing is sent to
-    /// clients; a session still stays where it is.
+    /// If false, a new session goes to the least loaded replica and clients get no
+    /// cookie or header; a session still stays where it is.
     pub enabled: bool,
     /// `consistent-hash`, `cookie`, `header`, or the path of a `.wasm` file.
     pub strategy: String,
@@ -25,19 +25,19 @@ pub struct Sticky {
     /// Whether the value of cookie and header is signed.
     pub signed: bool,
     pub wasi: Wasi,
-    /// Affinity that was not used for so long goes.
+    /// Time without use after which affinity expires.
     pub affinity_timeout: Duration,
-    /// The whole object with defaults filled in, and `affinityTimeout` in
-    /// milliseconds: what the plugin is configured with.
+    /// The configuration of the plugin, as JSON: the whole section with defaults filled
+    /// in, and `affinityTimeout` in milliseconds.
     pub json: String,
 }
 
-/// What a plugin that was built for WASI finds.
+/// The interfaces of WASI that a plugin may import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wasi {
-    /// Nothing: such a plugin is refused.
+    /// None: a plugin that imports WASI is refused.
     Deny,
-    /// An empty world: no files, no network, no environment.
+    /// An empty world: no files, network or environment.
     Sandbox,
 }
 
@@ -106,7 +106,7 @@ fn strategy(section: &Section<'_>) -> String {
     default()
 }
 
-/// A plugin's path starts at the settings file, wherever the process does.
+/// The strategy, with a plugin's path resolved from the folder of the settings file.
 fn located(strategy: String, folder: &Path) -> String {
     if is_plugin(&strategy) {
         return folder.join(&strategy).to_string_lossy().into_owned();
@@ -123,8 +123,8 @@ fn cookie_name(section: &Section<'_>) -> Option<String> {
         return None;
     }
     if name.starts_with("__Host-") || name.starts_with("__Secure-") {
-        let advice = "choose a name without this prefix";
-        item.warn("is dropped by browsers unless HTTPS is in front", advice);
+        let advice = "choose a name without the prefix __Host- or __Secure-";
+        item.warn("is a cookie that browsers accept over HTTPS only", advice);
     }
     Some(name)
 }

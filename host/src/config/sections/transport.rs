@@ -1,6 +1,6 @@
-//! How one server is reached: a child process or a URL. What the environment
-//! spoils — an unset variable, a value that does not fit — stops this server
-//! only; what the file gets wrong stops the load.
+//! How one server is reached: a child process or a URL. A mistake of the environment
+//! (an unset variable, a value that does not fit) stops this server only; a mistake of
+//! the file stops the load.
 
 use std::path::{Path, PathBuf};
 
@@ -21,28 +21,28 @@ pub enum Transport {
     Stdio {
         command: String,
         args: Vec<String>,
-        /// In file order, beside the few variables every child gets.
+        /// Variables in file order, added to the few that every child gets.
         env: Vec<(String, Secret)>,
-        /// The working directory; the process's own if absent.
+        /// The working directory; the gateway's own if absent.
         cwd: Option<PathBuf>,
         confinement: Confinement,
     },
     /// Streamable HTTP.
     Http(Remote),
-    /// HTTP+SSE of 2024-11-05.
+    /// HTTP+SSE of protocol revision 2024-11-05.
     Sse(Remote),
-    /// A `url` without `type`: Streamable HTTP first, then SSE.
+    /// A `url` without `type`: Streamable HTTP is tried first, then HTTP+SSE.
     HttpOrSse(Remote),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     pub url: Uri,
-    /// Sent with every request, in file order; values are marked sensitive.
+    /// Headers of every request, in file order; their values are marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What became of an entry.
+/// The result of reading an entry.
 pub(in crate::config) struct Made {
     pub transport: Option<Transport>,
     pub shown: String,
@@ -55,13 +55,13 @@ enum Kind {
     Http,
     Sse,
     HttpOrSse,
-    /// MCPHub runs these, Mooring does not.
+    /// A type that MCPHub runs and Mooring does not; with the reason for the operator.
     Unsupported(&'static str),
 }
 
 const OPENAPI: Kind = Kind::Unsupported("openapi servers are not supported");
 
-/// The values of `type`, with the spellings of other clients.
+/// The values of `type`, including spellings of other programs.
 const KINDS: [(&str, Kind); 7] = [
     ("stdio", Kind::Stdio),
     ("sse", Kind::Sse),
@@ -78,7 +78,7 @@ pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: 
     let problems = reader.problems;
     let misconfigured = match (problems.is_empty(), &transport) {
         (false, _) => Some(problems.join("; ")),
-        // A disabled server, or a load that fails: its mistakes are findings.
+        // The server is disabled or the load fails; the findings have the details.
         (true, None) => Some("the entry has mistakes".to_owned()),
         (true, Some(_)) => None,
     };
@@ -89,7 +89,7 @@ pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: 
     }
 }
 
-/// `None` leaves a finding behind.
+/// The kind of an entry; `None` if there is a mistake, which becomes a finding.
 fn kind(entry: &Section<'_>) -> Option<Kind> {
     let has = |key| entry.get(key).is_some();
     if has("type") {
@@ -102,12 +102,12 @@ fn kind(entry: &Section<'_>) -> Option<Kind> {
         (false, false) => entry.notes.refuse(
             &entry.place,
             "has neither a command nor a url",
-            "give it one of the two",
+            "add one of the two",
         ),
         (true, true) => entry.notes.refuse(
             &entry.place,
             "has both a command and a url",
-            "add \"type\", or take one of them out",
+            "add \"type\", or remove one of them",
         ),
     }
     None
@@ -116,7 +116,7 @@ fn kind(entry: &Section<'_>) -> Option<Kind> {
 struct Reader<'r, 'd> {
     entry: &'r Section<'d>,
     sources: &'r Sources<'r>,
-    /// What keeps this server, and only this one, from running.
+    /// Problems that stop this server only.
     problems: Vec<String>,
 }
 
@@ -133,7 +133,7 @@ impl Reader<'_, '_> {
             Kind::Unsupported(why) => {
                 self.problems.push(why.to_owned());
                 if !self.entry.place.lenient {
-                    let advice = "the others start; take it out or put \"enabled\": false";
+                    let advice = "the other servers start; remove it or add \"enabled\": false";
                     self.entry.notes.warn(&self.entry.place, why, advice);
                 }
                 None
@@ -141,11 +141,10 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A `command` beside a URL, or the other way round, was meant for
-    /// something.
+    /// Warns of a key that the type does not use, such as `command` beside a URL.
     fn warn_of_unused(&self, key: &str) {
         if let Some(item) = self.entry.get(key) {
-            item.warn("is not used by a server of this type", "take it out");
+            item.warn("is not used by a server of this type", "remove it");
         }
     }
 
@@ -173,7 +172,7 @@ impl Reader<'_, '_> {
         for (name, item) in self.entry.entries("env") {
             if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control()) {
                 let advice = "use letters, digits and _";
-                item.refuse("is not a variable's name", advice);
+                item.refuse("is not a valid variable name", advice);
             }
             match self.word(&item) {
                 Some(value) => env
@@ -204,7 +203,7 @@ impl Reader<'_, '_> {
         for (name, item) in self.entry.entries("headers") {
             let name = headers::parse(name);
             if let Err(problem) = name {
-                item.refuse(problem, "take it out");
+                item.refuse(problem, "remove it");
             }
             let value = self.line(&item).and_then(|text| {
                 let value = HeaderValue::from_str(&text).map_err(|_| "cannot be sent in a header");
@@ -236,16 +235,16 @@ impl Reader<'_, '_> {
         Some(line)
     }
 
-    /// A text of one line with its variables replaced.
+    /// A text of one line, with its variables replaced.
     fn line(&mut self, item: &Item<'_>) -> Option<String> {
         let line = self.expand(item, &item.text()?)?;
         if line.contains(char::is_control) {
-            return self.fits(item, Err("contains control characters"), "take them out");
+            return self.fits(item, Err("contains control characters"), "remove them");
         }
         Some(line)
     }
 
-    /// An argument or a variable's value with its variables replaced.
+    /// An argument or a value of `env`, with its variables replaced.
     fn word(&mut self, item: &Item<'_>) -> Option<String> {
         self.expand(item, &item.word()?)
     }
@@ -259,8 +258,8 @@ impl Reader<'_, '_> {
         expanded.ok()
     }
 
-    /// A value that does not fit is the file's mistake, unless it came from the
-    /// environment.
+    /// The value of a check. A failure is an error of the file; if expansion changed the
+    /// text, it stops this server only.
     fn fits<T>(&mut self, item: &Item<'_>, result: Result<T, &str>, advice: &str) -> Option<T> {
         let problem = match result {
             Ok(value) => return Some(value),

@@ -1,4 +1,4 @@
-//! Security settings are never ignored.
+//! Access rules: none is ignored silently.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn bearer_authentication_needs_its_key() {
     ]);
     routing(r#"{"enableBearerAuth": "true", "bearerAuthKey": "a-key-of-some-length"}"#).errors(&[
         "1:51: systemConfig.routing.enableBearerAuth: must be true or false, not a string; \
-         write it without quotes",
+         write true or false without quotes",
     ]);
 }
 
@@ -38,7 +38,7 @@ fn bearer_authentication_needs_its_key() {
 fn a_key_that_is_not_asked_for_is_pointed_out() {
     routing(r#"{"enableBearerAuth": false, "bearerAuthKey": "x"}"#).warns(&[]);
     routing(r#"{"bearerAuthKey": "x"}"#).warns(&[
-        "1:48: systemConfig.routing.bearerAuthKey: is not asked for; add \"enableBearerAuth\": true",
+        "1:48: systemConfig.routing.bearerAuthKey: is not required of clients; add \"enableBearerAuth\": true",
     ]);
 }
 
@@ -52,7 +52,7 @@ fn routes_can_be_switched_off() {
 const UNBUILT: [(&str, &str); 12] = [
     (
         r#"{"mcpServers": {"a": {"command": "x", "visibility": ["public"]}}}"#,
-        "1:53: mcpServers.a.visibility: a restriction to some users",
+        "1:53: mcpServers.a.visibility: a restriction to certain users",
     ),
     (r#"{"systemConfig": {"oauthServer": true}}"#, "1:34: systemConfig.oauthServer: OAuth"),
     (r#"{"users": [{"username": "admin"}]}"#, "1:11: users: user accounts"),
@@ -72,19 +72,19 @@ const UNBUILT: [(&str, &str); 12] = [
     ),
     (
         r#"{"mcpServers": {"a": {"command": "x", "visibility": "private"}}}"#,
-        "1:53: mcpServers.a.visibility: a restriction to some users",
+        "1:53: mcpServers.a.visibility: a restriction to certain users",
     ),
     (
         r#"{"mcpServers": {"a": {"command": "x", "owner": "eve"}}}"#,
-        "1:48: mcpServers.a.owner: a restriction to some users",
+        "1:48: mcpServers.a.owner: a restriction to certain users",
     ),
     (
         r#"{"mcpServers": {"a": {"command": "x", "sharedWithUsers": ["eve"]}}}"#,
-        "1:58: mcpServers.a.sharedWithUsers: a restriction to some users",
+        "1:58: mcpServers.a.sharedWithUsers: a restriction to certain users",
     ),
     (
         r#"{"groups": [{"name": "g", "servers": [], "owner": "eve"}]}"#,
-        "1:51: groups[0].owner: a restriction to some users",
+        "1:51: groups[0].owner: a restriction to certain users",
     ),
 ];
 
@@ -93,7 +93,7 @@ fn a_rule_that_is_not_built_stops_mooring() {
     for (text, finding) in UNBUILT {
         file(text).errors(&[&format!(
             "{finding}, which Mooring does not enforce; \
-             take it out, or go without it with --allow-open"
+             remove it, or start with --allow-open to ignore it"
         )]);
     }
 }
@@ -103,7 +103,7 @@ fn allow_open_turns_the_refusal_into_a_warning() {
     for (text, finding) in UNBUILT {
         file(text).allow_open().warns(&[&format!(
             "{finding}, which Mooring does not enforce; \
-             --allow-open: it keeps nobody out"
+             it is ignored because of --allow-open and keeps no client out"
         )]);
     }
 }

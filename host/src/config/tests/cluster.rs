@@ -1,10 +1,10 @@
-//! A coordinator's and a node's own settings.
+//! The settings of a coordinator and of a node.
 
 use std::time::Duration;
 
 use super::*;
 
-/// `systemConfig.cluster` on line 1.
+/// A file with this `systemConfig.cluster`, on line 1.
 pub(super) fn cluster(section: &str) -> Case {
     file(&format!(r#"{{"systemConfig": {{"cluster": {section}}}}}"#))
 }
@@ -162,7 +162,7 @@ fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
     let config = cluster(r#"{"token": "pa$$word$HOME-and-more"}"#).warns(&[]);
     assert_eq!(config.token.unwrap().expose(), "pa$$word$HOME-and-more");
     cluster("{}").env("MOORING_SECRET", "a\n").errors(&[
-        "environment: MOORING_SECRET: contains control characters; look for a line break at its end",
+        "environment: MOORING_SECRET: contains control characters; remove them; often it is a line break at the end",
     ]);
 }
 
@@ -174,7 +174,7 @@ fn a_store_is_memory() {
         .errors(&["1:40: systemConfig.cluster.store: is Redis, which is not supported yet; \
          leave it out to keep bindings in memory"]);
     cluster(r#"{"store": "etcd"}"#).errors(&[
-        "1:40: systemConfig.cluster.store: is not a store; leave it out to keep bindings in memory",
+        "1:40: systemConfig.cluster.store: is not a supported store; leave it out to keep bindings in memory",
     ]);
 }
 
@@ -195,6 +195,7 @@ fn a_token_can_be_sent() {
 fn a_node_is_not_called_coordinator() {
     let node = r#"{"coordinatorUrl": "http://c:3000", "id": "coordinator"}"#;
     let text = format!(r#"{{"enabled": true, "mode": "node", "node": {node}}}"#);
-    cluster(&text).errors(&["1:114: systemConfig.cluster.node.id: is the coordinator's own; \
-         choose another, or have one generated"]);
+    cluster(&text)
+        .errors(&["1:114: systemConfig.cluster.node.id: is reserved for the coordinator; \
+         choose another id, or leave it out to have one generated"]);
 }

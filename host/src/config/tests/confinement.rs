@@ -42,8 +42,8 @@ fn mistakes_are_found_together() {
         r#"{"command": "x", "user": "www-data", "rlimits": {"memory": 5, "files": "8", "cpuSeconds": 0}}"#,
     )
     .errors(&[
-        "1:47: mcpServers.a.user: is not a user; write the number of a user, or of a user and a \
-         group, such as \"1000:1000\"",
+        "1:47: mcpServers.a.user: is not a user id; write a number such as 1000, or a user and a \
+         group such as \"1000:1000\"",
         "1:81: mcpServers.a.rlimits.memory: is too small; use a whole number from 1048576 to \
          9007199254740992",
         "1:93: mcpServers.a.rlimits.files: must be a number, not a string; use a whole number \
@@ -62,5 +62,5 @@ fn a_slip_in_a_limit_and_limits_of_a_url_are_warned_about() {
     server(r#"{"command": "x", "rlimits": {"file": 64}}"#)
         .warns(&["1:51: mcpServers.a.rlimits.file: is not a known key; did you mean \"files\"?"]);
     server(r#"{"url": "http://b", "user": 1}"#)
-        .warns(&["1:50: mcpServers.a.user: is not used by a server of this type; take it out"]);
+        .warns(&["1:50: mcpServers.a.user: is not used by a server of this type; remove it"]);
 }

@@ -1,4 +1,4 @@
-//! `${VAR}` and its kin.
+//! Expansion of `${VAR}`, `$VAR` and `${VAR:-default}`.
 
 use super::reader::expand::{Unexpanded, expand, is_one_reference};
 
@@ -30,7 +30,7 @@ fn a_reference_becomes_its_value() {
         ("ü$A€", "ü1€"),
         // A value is not expanded again.
         ("${SELF}", "${A}$A"),
-        // What is no reference stays.
+        // Text that is not a reference stays unchanged.
         ("$", "$"),
         ("5$", "5$"),
         ("$$", "$$"),

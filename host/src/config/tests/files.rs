@@ -1,4 +1,4 @@
-//! Which file is read.
+//! Which settings file is read.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// A folder of its own, removed when the test ends.
+/// A temporary folder, removed when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -40,7 +40,7 @@ impl Folder {
         })
     }
 
-    /// The port tells the files apart.
+    /// The port of the file that was read: each file has a different one.
     #[track_caller]
     fn port(&self, explicit: Option<&str>, variable: Option<&str>) -> u16 {
         self.load(explicit, variable).unwrap().config.listen.port
@@ -88,8 +88,8 @@ fn no_file_at_all_is_all_defaults_with_a_warning() {
     assert_eq!(
         warning.to_string(),
         format!(
-            "mcp_settings.json: there is no settings file: looked for {}; \
-             name one with --config or MCPHUB_SETTING_PATH; every default applies",
+            "mcp_settings.json: no settings file at {}, so every default applies; \
+             name the file with --config or MCPHUB_SETTING_PATH",
             folder.0.join("mcp_settings.json").display()
         )
     );
@@ -107,13 +107,16 @@ fn a_file_that_was_named_must_be_readable_text() {
     );
     assert_eq!(
         folder.error("latin1.json"),
-        "latin1.json: is not UTF-8 text: byte 6 is out of place; save it as UTF-8"
+        "latin1.json: is not UTF-8 text: the byte at offset 6 is not valid; save it as UTF-8"
     );
     assert_eq!(
         folder.error("empty"),
-        "empty: is a folder without a mcp_settings.json; Docker creates a folder when a mounted file is missing: check the mount"
+        "empty: is a folder without a mcp_settings.json; name the file; Docker creates a folder when a mounted file is missing: check the mount"
     );
-    assert_eq!(folder.error("big.json"), "big.json: is larger than 4 MiB; is this the right file?");
+    assert_eq!(
+        folder.error("big.json"),
+        "big.json: is larger than 4 MiB; check that it is a settings file"
+    );
     assert!(folder.error("/dev/zero").starts_with("/dev/zero: is larger than 4 MiB"));
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 const SERVERS: &str = r#""mcpServers": {"one": {"command": "x"}, "two": {"command": "y"}}"#;
 
-/// The groups start on line 2.
+/// A file with two servers and these groups, which start on line 2.
 fn groups(list: &str) -> Case {
     file(&format!("{{{SERVERS}, \"groups\":\n{list}}}"))
 }
@@ -39,8 +39,8 @@ fn names_and_ids_are_unique() {
             {"name": "i", "servers": ["one", {"name": "one"}]}]"#,
     )
     .errors(&[
-        "2:37: groups[1].name: \"g\" is taken by groups[0].name; a group's name must be unique",
-        "2:74: groups[2].id: \"1\" is taken by groups[0].id; a group's id must be unique",
+        "2:37: groups[1].name: \"g\" is already used by groups[0].name; give each group a unique name",
+        "2:74: groups[2].id: \"1\" is already used by groups[0].id; give each group a unique id",
         "3:46: groups[3].servers[1]: \"one\" is listed twice; keep one of them",
     ]);
 }
@@ -50,7 +50,7 @@ fn a_group_that_makes_no_sense_is_refused() {
     groups(r#"[{"servers": ["one"]}, {"name": "a/b", "id": ""}, "g", {"name": "x", "servers": [1, {"tools": "all"}, {"name": "one", "tools": "some"}, "two/"]}]"#)
         .errors(&[
             "2:2: groups[0].name: is missing; give the group a name",
-            "2:33: groups[1].name: has the character '/', which is not allowed here; it becomes part of URLs",
+            "2:33: groups[1].name: has the character '/', which is not allowed here; choose a name that fits in a URL",
             "2:46: groups[1].id: is empty; leave it out, or use letters and digits",
             "2:51: groups[2]: must be an object, not a string; write { … }",
             "2:82: groups[3].servers[0]: must be a server's name or an object, not a number; write \"name\"",
@@ -68,7 +68,9 @@ fn a_server_that_is_not_here_may_be_on_a_node() {
         r#"{"groups": [{"name": "g", "servers": ["far"]}],
             "systemConfig": {"cluster": {"enabled": true, "mode": "coordinator"}}}"#,
     )
-    .warns(&["1:13: groups[0]: this file has no server far; nodes may bring them"]);
+    .warns(&[
+        "1:13: groups[0]: this file has no server far; no action is needed if nodes provide them",
+    ]);
 }
 
 #[test]

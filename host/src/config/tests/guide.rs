@@ -1,4 +1,4 @@
-//! The modes, and the files of the cluster guide.
+//! The modes, and the example files of the cluster guide.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const GUIDE_COORDINATOR: &str = r#"{
 }
 }"#;
 
-/// The guide's worker node.
+/// The settings file of the guide's worker node.
 const GUIDE_NODE: &str = r#"{
 "mcpServers": {
 "amap": {

@@ -1,4 +1,4 @@
-//! Each test is a settings file and what becomes of it.
+//! Each test loads a settings file and checks the configuration or the findings.
 
 mod access;
 mod cluster;
@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A settings file with the environment that it is read in.
+/// A settings file, and the environment in which it is read.
 pub(super) struct Case {
     text: String,
     env: HashMap<String, String>,
@@ -61,14 +61,14 @@ impl Case {
         }
     }
 
-    /// What is said about the file: its errors, or `fine`.
+    /// Checks the errors of the file; none are expected of a file that loads.
     #[track_caller]
     pub fn errors(&self, expected: &[&str]) {
         let errors = self.load().err().map(|report| report.errors);
         assert_eq!(lines(&errors.unwrap_or_default()), expected);
     }
 
-    /// Loads, with exactly these warnings.
+    /// Loads the file and checks that it has exactly these warnings.
     #[track_caller]
     pub fn warns(&self, expected: &[&str]) -> Config {
         let loaded = self.load().unwrap_or_else(|report| panic!("{report}"));
@@ -77,7 +77,7 @@ impl Case {
     }
 }
 
-/// The findings without the file's name, which is always the same.
+/// The findings without the file's name, which is the same in all of them.
 fn lines(findings: &[Finding]) -> Vec<String> {
     let line = |finding: &Finding| {
         let line = finding.to_string();

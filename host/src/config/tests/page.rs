@@ -29,7 +29,7 @@ fn a_node_with_every_kind_of_server() {
 mode            node
 listening       [::]:any free port
 data folder     /srv/data
-strategy        cookie MCPHUB_NODE, kept for 1 h of idleness, signed
+strategy        cookie MCPHUB_NODE, affinity ends after 1 h without use, signed
 access          bearer key, hosts h, no global route
 tool names      server-tool
 cluster token   set
@@ -38,7 +38,7 @@ coordinator     http://c:3000/
 node id         generated
 node name       the hostname
 heartbeat every 2500 ms
-registers       when told to: mooring join
+registers       only after mooring join
 weight          1
 zone            eu
 labels          disk=ssd

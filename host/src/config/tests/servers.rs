@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// One server `a`, on line 1 from column 22.
+/// A file with one server `a`, whose entry starts at line 1, column 22.
 pub(super) fn server(entry: &str) -> Case {
     file(&format!(r#"{{"mcpServers": {{"a": {entry}}}}}"#))
 }
@@ -49,10 +49,10 @@ fn servers_keep_the_order_of_the_file() {
 #[test]
 fn an_entry_must_say_what_to_run() {
     for (entry, finding) in [
-        ("{}", "1:22: mcpServers.a: has neither a command nor a url; give it one of the two"),
+        ("{}", "1:22: mcpServers.a: has neither a command nor a url; add one of the two"),
         (
             r#"{"command": "x", "url": "http://b"}"#,
-            "1:22: mcpServers.a: has both a command and a url; add \"type\", or take one of them out",
+            "1:22: mcpServers.a: has both a command and a url; add \"type\", or remove one of them",
         ),
         (
             r#"{"type": "sse", "command": "x"}"#,
@@ -66,7 +66,7 @@ fn an_entry_must_say_what_to_run() {
         (r#"{"command": ""}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
         (
             r#"{"command": "a\u001bb"}"#,
-            "1:34: mcpServers.a.command: contains control characters; take them out",
+            "1:34: mcpServers.a.command: contains control characters; remove them",
         ),
         (
             r#"{"command": ["x"]}"#,
@@ -82,15 +82,15 @@ fn an_entry_must_say_what_to_run() {
         ),
         (
             r#"{"command": "x", "args": ["a\u0000"]}"#,
-            "1:48: mcpServers.a.args[0]: contains a NUL character; take them out",
+            "1:48: mcpServers.a.args[0]: contains NUL characters; remove them",
         ),
         (
             r#"{"command": "x", "env": {"A=B": "c"}}"#,
-            "1:54: mcpServers.a.env[\"A=B\"]: is not a variable's name; use letters, digits and _",
+            "1:54: mcpServers.a.env[\"A=B\"]: is not a valid variable name; use letters, digits and _",
         ),
         (
             r#"{"command": "x", "enabled": "no"}"#,
-            "1:50: mcpServers.a.enabled: must be true or false, not a string; write it without quotes",
+            "1:50: mcpServers.a.enabled: must be true or false, not a string; write true or false without quotes",
         ),
         (r#""npx""#, "1:22: mcpServers.a: must be an object, not a string; write { … }"),
         (
@@ -99,19 +99,19 @@ fn an_entry_must_say_what_to_run() {
         ),
         (
             r#"{"url": "http://b", "headers": {"Content-Length": "1"}}"#,
-            "1:72: mcpServers.a.headers.Content-Length: is a header that Mooring sets itself; take it out",
+            "1:72: mcpServers.a.headers.Content-Length: is a header that Mooring sets itself; remove it",
         ),
         (
             r#"{"url": "http://b", "headers": {"a b": "1"}}"#,
-            "1:61: mcpServers.a.headers[\"a b\"]: is not a header name; take it out",
+            "1:61: mcpServers.a.headers[\"a b\"]: is not a header name; remove it",
         ),
         (
             r#"{"url": "http://b", "headers": {"a": "ü\n"}}"#,
-            "1:59: mcpServers.a.headers.a: contains control characters; take them out",
+            "1:59: mcpServers.a.headers.a: contains control characters; remove them",
         ),
         (
             r#"{"url": "http://b", "passthroughHeaders": ["mcp-session-id"]}"#,
-            "1:65: mcpServers.a.passthroughHeaders[0]: is a header that Mooring sets itself; take it out of the list",
+            "1:65: mcpServers.a.passthroughHeaders[0]: is a header that Mooring sets itself; remove it from the list",
         ),
         (
             r#"{"command": "x", "onLost": "panic"}"#,
@@ -127,8 +127,8 @@ fn an_entry_must_say_what_to_run() {
 fn a_server_name_becomes_part_of_urls() {
     file(r#"{"mcpServers": {"a/b": {"command": "x"}, "": {"command": "x"}}}"#).errors(&[
         "1:24: mcpServers[\"a/b\"]: the server's name has the character '/', which is not allowed here; \
-         it becomes part of URLs and tool names",
-        "1:46: mcpServers[\"\"]: the server's name is empty; it becomes part of URLs and tool names",
+         choose a name that fits in URLs and tool names",
+        "1:46: mcpServers[\"\"]: the server's name is empty; choose a name that fits in URLs and tool names",
     ]);
 }
 
@@ -187,19 +187,19 @@ fn who_shares_a_process_can_be_said_in_the_words_of_mcphub() {
         only(server(&text).warns(&warnings)).isolation
     };
     assert_eq!(isolation(r#""perSessionClient": true"#, None), Isolation::Session);
-    let alone = "1:59: mcpServers.a.perSessionClient: shares nothing by itself; for one process for \
-                 all, write \"isolation\": \"shared\"";
+    let alone = "1:59: mcpServers.a.perSessionClient: does not share a process; to use one process \
+                 for all sessions, write \"isolation\": \"shared\"";
     assert_eq!(isolation(r#""perSessionClient": false"#, Some(alone)), Isolation::Auto);
     let both = r#""perSessionClient": false, "isolation": "shared""#;
     assert_eq!(isolation(both, None), Isolation::Shared);
-    let contradiction = "1:59: mcpServers.a.perSessionClient: contradicts \"isolation\", which counts; \
-                         take one of the two out";
+    let contradiction = "1:59: mcpServers.a.perSessionClient: contradicts \"isolation\", which \
+                         takes precedence; remove one of them";
     let both = r#""perSessionClient": true, "isolation": "shared""#;
     assert_eq!(isolation(both, Some(contradiction)), Isolation::Shared);
     let both = r#""perSessionClient": false, "isolation": "session""#;
     assert_eq!(isolation(both, Some(contradiction)), Isolation::Session);
     assert_eq!(isolation(r#""startOnDemand": true"#, None), Isolation::Auto);
     let eager = "1:56: mcpServers.a.startOnDemand: is false, but servers always start when they are \
-                 needed; take it out";
+                 needed; remove it";
     assert_eq!(isolation(r#""startOnDemand": false"#, Some(eager)), Isolation::Auto);
 }

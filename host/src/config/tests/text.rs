@@ -1,4 +1,4 @@
-//! The file as text: syntax, keys, and what a hostile one can do.
+//! The file as text: syntax, unknown keys, and hostile files.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn json_with_comments_trailing_commas_and_a_bom() {
 
 #[test]
 fn a_syntax_error_says_where() {
-    let advice = "comments and trailing commas are the only liberties";
+    let advice = "write plain JSON; only comments and trailing commas are allowed beyond it";
     for (text, at, problem) in [
         ("{\n  \"a\": 1,,\n}", "2:10", "unexpected token in object"),
         ("{\n  \"a\" 1\n}", "2:7", "expected colon after the string or word in object property"),
@@ -62,7 +62,7 @@ fn every_mistake_is_reported_at_once_in_the_order_of_the_file() {
          use one of standalone, coordinator, node (did you mean \"coordinator\"?)",
         "6:38: systemConfig.cluster.stickySession.strategy: must be a string, not a number; write it in quotes",
         "8:22: systemConfig.nameSeparator: must be a string, not a number; write it in quotes",
-        "10:24: mcpServers.a: has neither a command nor a url; give it one of the two",
+        "10:24: mcpServers.a: has neither a command nor a url; add one of the two",
     ]);
 }
 
@@ -156,8 +156,8 @@ fn deep_nesting_is_an_error_and_no_overflow() {
     file(&allowed).config();
 }
 
-/// Cuts a file that touches every reader at each place, and puts odd bytes
-/// there: whatever comes out, it is an answer.
+/// Cuts a file that uses every reader at every third byte, and inserts odd text there:
+/// loading must always return, with a configuration or a report.
 #[test]
 fn no_mutilation_panics() {
     let text = r#"{"mcpServers":{"a":{"command":"$X${Y:-z}","args":[1,"b"],"env":{"K":"v"},"tools":{"t":{"enabled":true}},"options":{"timeout":5}},

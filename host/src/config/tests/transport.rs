@@ -1,4 +1,4 @@
-//! How a server is reached, and what the environment can spoil.
+//! How a server is reached, and which mistakes of the environment stop it.
 
 use super::servers::{only, server};
 use super::*;
@@ -114,7 +114,7 @@ fn openapi_servers_are_listed_but_not_run() {
     {
         let config = server(entry)
             .warns(&["1:22: mcpServers.a: openapi servers are not supported; \
-             the others start; take it out or put \"enabled\": false"]);
+             the other servers start; remove it or add \"enabled\": false"]);
         let server = only(config);
         assert_eq!(server.misconfigured.as_deref(), Some("openapi servers are not supported"));
         assert_eq!(server.transport, None);
@@ -124,5 +124,5 @@ fn openapi_servers_are_listed_but_not_run() {
 #[test]
 fn what_the_type_does_not_use_is_pointed_out() {
     server(r#"{"type": "stdio", "command": "x", "url": "http://b"}"#)
-        .warns(&["1:63: mcpServers.a.url: is not used by a server of this type; take it out"]);
+        .warns(&["1:63: mcpServers.a.url: is not used by a server of this type; remove it"]);
 }

@@ -1,4 +1,4 @@
-//! Listening, strategy, names, limits.
+//! The listen address, the strategy, tool names and limits.
 
 use std::time::Duration;
 
@@ -65,9 +65,9 @@ fn an_address_that_cannot_be_is_refused() {
         .env("PORT", "3k")
         .env("MOORING_HOST", "[x]")
         .errors(&[
-            "environment: MOORING_HOST: is not an address or a host name; write 127.0.0.1 or ::",
+            "environment: MOORING_HOST: is not an IP address or a host name; write it like 127.0.0.1 or ::",
             "environment: PORT: is not a port; use a whole number from 0 to 65535",
-            "1:38: systemConfig.listen.host: is not an address or a host name; write 127.0.0.1 or ::",
+            "1:38: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or ::",
             "1:53: systemConfig.listen.port: is too large; use a whole number from 0 to 65535",
         ]);
 }
@@ -106,7 +106,7 @@ fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
     );
     sticky(r#"{"strategy": "cookie", "zones": 1}"#)
         .warns(&["1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
-         known here: enabled, strategy, cookieName, headerName, signed, wasi"]);
+         known keys here: enabled, strategy, cookieName, headerName, signed, wasi"]);
 }
 
 #[test]
@@ -126,17 +126,17 @@ fn cookie_and_header_names_must_be_possible() {
          sets itself; choose another name, such as X-MCPHub-Node",
     ]);
     sticky(r#"{"headerName": "X: y\r\n", "cookieName": ""}"#).errors(&[
-        "1:63: systemConfig.cluster.stickySession.headerName: contains control characters; take them out",
+        "1:63: systemConfig.cluster.stickySession.headerName: contains control characters; remove them",
         "1:89: systemConfig.cluster.stickySession.cookieName: \"\" is not a cookie name; \
          use letters, digits, - and _ only",
     ]);
     sticky(r#"{"cookieName": "__Host-n"}"#).warns(&[
-        "1:63: systemConfig.cluster.stickySession.cookieName: is dropped by browsers unless HTTPS is in front; \
-         choose a name without this prefix",
+        "1:63: systemConfig.cluster.stickySession.cookieName: is a cookie that browsers accept over HTTPS only; \
+         choose a name without the prefix __Host- or __Secure-",
     ]);
 }
 
-/// A mistake that only the plugin finds has no line.
+/// A mistake that only the plugin finds would have no line in its message.
 #[test]
 fn what_mooring_accepts_the_built_in_strategies_accept() {
     let long = "n".repeat(64);
@@ -180,7 +180,7 @@ fn limits_move_within_reason() {
     assert_eq!(config.limits.in_flight_per_session, 1);
     assert_eq!(config.limits.keep_alive, Duration::from_secs(1));
     system(r#"{"limits": {"requestBody": 2048, "headerBlock": 1}}"#).errors(&[
-        "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody with 2048; \
+        "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody, which is 2048; \
          lower keptBody or raise requestBody",
         "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576",
     ]);

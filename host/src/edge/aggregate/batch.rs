@@ -12,10 +12,9 @@ use crate::edge::relay::{accepted, content_type};
 use crate::edge::rescue::{Refusal, Refused};
 use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
-use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
-use crate::net::{Body, collect};
+use crate::net::{Body, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, methods, splice, sse};
 
@@ -72,11 +71,11 @@ impl Worker {
     }
 }
 
-type Events = std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send + Sync>>;
+type EventReader = std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send + Sync>>;
 
 /// The response as events, as they come.
-async fn events_of(response: Response<Body>, limit: usize) -> Events {
-    if is_stream(&response) {
+async fn events_of(response: Response<Body>, limit: usize) -> EventReader {
+    if is_event_stream(&response) {
         let mut body = response.into_body();
         return Box::pin(stream::poll_fn(move |cx| {
             loop {

@@ -13,10 +13,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
-use crate::edge::upstream_events::{Events, Read, has_message, is_stream, message_of};
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::Body;
+use crate::net::{Body, EventReader, Read, is_event_stream};
 use crate::seam::Outcome;
 
 /// Before it is tried again; each time twice as long.
@@ -84,7 +83,7 @@ impl Hearing {
             // One that is open and has no stream for us is not waited for.
             self.say_heard(response.is_some());
             let good = response.filter(|response| response.status().is_success());
-            if let Some(response) = good.filter(is_stream) {
+            if let Some(response) = good.filter(is_event_stream) {
                 pause = PAUSE;
                 if self.hand_on(response.into_body(), &mut last, &sender).await.is_err() {
                     return;
@@ -105,15 +104,15 @@ impl Hearing {
         last: &mut Option<String>,
         sender: &mpsc::Sender<(ServerName, Bytes)>,
     ) -> Result<(), mpsc::error::SendError<(ServerName, Bytes)>> {
-        let mut events = Events::new(body, self.worker.edge.config.line);
+        let mut events = EventReader::new(body, self.worker.edge.config.line);
         while let Some(read) = events.next().await {
             match read {
                 Read::Event(event) => {
                     if event.id.is_some() {
                         last.clone_from(&event.id);
                     }
-                    if has_message(&event) {
-                        sender.send((self.server.clone(), message_of(event))).await?;
+                    if event.has_message() {
+                        sender.send((self.server.clone(), event.data.into())).await?;
                     }
                 }
                 Read::Comment => {}

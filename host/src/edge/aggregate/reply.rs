@@ -11,8 +11,7 @@ use futures_util::Stream;
 use http::Response;
 
 use crate::edge::relay::relay;
-use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
-use crate::net::{Body, collect};
+use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::sse::{self, Event};
 
 use super::qualified;
@@ -26,9 +25,9 @@ pub async fn rewritten(
     limit: usize,
 ) -> Response<Body> {
     let response = relay(response);
-    if is_stream(&response) {
+    if is_event_stream(&response) {
         return response.map(|body| {
-            let events = Events::new(body, limit);
+            let events = EventReader::new(body, limit);
             let ready = VecDeque::new();
             Body::Stream(Box::pin(Rewritten { events, ready, rewriter, last_words, over: false }))
         });
@@ -47,7 +46,7 @@ pub async fn rewritten(
 }
 
 struct Rewritten {
-    events: Events,
+    events: EventReader,
     ready: VecDeque<Bytes>,
     rewriter: Rewriter,
     /// What is said if the connection breaks.
@@ -83,7 +82,7 @@ impl Stream for Rewritten {
 
 fn written(rewriter: &Rewriter, event: Event) -> Bytes {
     let id = event.id.as_deref().map(|id| qualified::event(&rewriter.server, id));
-    if !has_message(&event) {
+    if !event.has_message() {
         return match (id, event.retry) {
             (Some(id), retry) => sse::priming(&id, retry),
             (None, _) => Bytes::from_static(sse::KEEP_ALIVE),

@@ -2,7 +2,7 @@
 //! digest is new. What scopes make of them is in `offers`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::model::{Node, NodeId, Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
+use crate::sync::Locked;
 
 use super::merge::Merged;
 
@@ -59,22 +60,22 @@ struct Made {
 }
 
 pub struct Catalogs {
-    entries: Mutex<HashMap<Key, Entry>>,
-    merged: Mutex<HashMap<(Scope, ClientSet), Made>>,
+    entries: Locked<HashMap<Key, Entry>>,
+    merged: Locked<HashMap<(Scope, ClientSet), Made>>,
     /// Servers that a list has waited for.
-    waited: Mutex<HashSet<(ServerName, ClientSet)>>,
+    waited: Locked<HashSet<(ServerName, ClientSet)>>,
     /// Digests of the last topology that was looked at.
-    digests: Mutex<HashMap<(NodeId, ServerName), Digest>>,
+    digests: Locked<HashMap<(NodeId, ServerName), Digest>>,
     changes: watch::Sender<u64>,
 }
 
 impl Default for Catalogs {
     fn default() -> Self {
         Self {
-            entries: Mutex::default(),
-            merged: Mutex::default(),
-            waited: Mutex::default(),
-            digests: Mutex::default(),
+            entries: Locked::default(),
+            merged: Locked::default(),
+            waited: Locked::default(),
+            digests: Locked::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -99,7 +100,7 @@ impl Catalogs {
                     .map(move |(server, replica)| (id(server), replica.digest.clone()))
             })
             .collect();
-        let is_new = std::mem::replace(&mut *lock(&self.digests), digests.clone()) != digests;
+        let is_new = std::mem::replace(&mut *self.digests.lock(), digests.clone()) != digests;
         if is_new {
             self.changes.send_modify(|count| *count += 1);
         }
@@ -114,7 +115,7 @@ impl Catalogs {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
-        newest(&lock(&self.entries), topology, server, set).and_then(Entry::catalog)
+        newest(&self.entries.lock(), topology, server, set).and_then(Entry::catalog)
     }
 
     /// What one replica offers, where its lists are not those that `known` gives,
@@ -126,7 +127,7 @@ impl Catalogs {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         let usual = newest(&entries, topology, server, set)?;
         let own = entries.get(&(node.clone(), server.clone(), set))?;
         (own.lists != usual.lists && own.news >= usual.news).then(|| own.catalog()).flatten()
@@ -135,7 +136,7 @@ impl Catalogs {
     /// Whether a replica is up, and nothing has been heard of its server yet,
     /// good or bad.
     pub fn is_missing(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> bool {
-        let entries = lock(&self.entries);
+        let entries = self.entries.lock();
         let mut replicas = candidates(topology, server).peekable();
         if replicas.peek().is_none() {
             return false;
@@ -149,7 +150,7 @@ impl Catalogs {
 
     /// What was merged of the present catalogues and topology.
     pub fn merged(&self, key: &(Scope, ClientSet), topology: &Topology) -> Option<Arc<Merged>> {
-        let made = lock(&self.merged);
+        let made = self.merged.lock();
         let made = made.get(key).filter(|made| {
             made.catalogues == *self.changes.borrow() && made.generation == topology.generation
         });
@@ -165,31 +166,31 @@ impl Catalogs {
         merged: &Arc<Merged>,
     ) {
         let made = Made { catalogues, generation: topology.generation, merged: Arc::clone(merged) };
-        lock(&self.merged).insert(key, made);
+        self.merged.lock().insert(key, made);
     }
 
     /// Of these servers, those that no list has waited for.
     pub fn not_waited_for(&self, servers: &mut Vec<ServerName>, set: ClientSet) {
-        let waited = lock(&self.waited);
+        let waited = self.waited.lock();
         servers.retain(|server| !waited.contains(&(server.clone(), set)));
     }
 
     pub fn waited_for(&self, servers: Vec<ServerName>, set: ClientSet) {
-        lock(&self.waited).extend(servers.into_iter().map(|server| (server, set)));
+        self.waited.lock().extend(servers.into_iter().map(|server| (server, set)));
     }
 
     /// Forgets catalogues of nodes that are gone.
     pub fn prune(&self, topology: &Topology) {
-        lock(&self.entries).retain(|(node, server, _), _| {
+        self.entries.lock().retain(|(node, server, _), _| {
             topology.node(node).is_some_and(|node| node.servers.contains_key(server))
         });
-        lock(&self.merged).retain(|_, made| made.generation == topology.generation);
+        self.merged.lock().retain(|_, made| made.generation == topology.generation);
     }
 
     /// Notes that a catalogue is being fetched. False if there is no need: it is known with
     /// this digest, being fetched, or its last fetch failed a moment ago.
     pub fn start_fetching(&self, key: &Key, digest: Digest) -> bool {
-        let mut entries = lock(&self.entries);
+        let mut entries = self.entries.lock();
         let known = entries.get(key);
         let (news, lists) = known.map_or((0, None), |entry| (entry.news, entry.lists.clone()));
         let before = match known {
@@ -217,7 +218,7 @@ impl Catalogs {
             Some(catalog) => State::Known(Arc::new(catalog)),
             None => State::Failed(Instant::now()),
         };
-        let mut entries = lock(&self.entries);
+        let mut entries = self.entries.lock();
         if let Some(entry) = entries.get_mut(key) {
             if let State::Known(catalog) = &state
                 && let Some(before) = entry.before.take()
@@ -264,8 +265,4 @@ pub fn candidates<'a>(
         .replicas(server)
         .filter(|node| node.health.serves() && node.health != crate::model::Health::Healthy);
     healthy.chain(other)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,15 +6,16 @@
 //! (2025-11-25, server/utilities/pagination).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
+use crate::protocol::mac;
 use crate::protocol::methods::List;
+use crate::sync::Locked;
 
 use super::merge;
 
@@ -27,11 +28,11 @@ pub type SnapshotName = [u8; 8];
 
 /// The lists that clients are reading, the latest last.
 #[derive(Default)]
-pub struct Snapshots(Mutex<VecDeque<(SnapshotName, Items)>>);
+pub struct Snapshots(Locked<VecDeque<(SnapshotName, Items)>>);
 
 impl Snapshots {
     pub fn keep(&self, name: SnapshotName, items: &Items) {
-        let mut snapshots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshots = self.0.lock();
         snapshots.retain(|(known, _)| *known != name);
         snapshots.push_back((name, Arc::clone(items)));
         while snapshots.len() > SNAPSHOTS {
@@ -40,7 +41,7 @@ impl Snapshots {
     }
 
     pub fn get(&self, name: SnapshotName) -> Option<Items> {
-        let snapshots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshots = self.0.lock();
         let found = snapshots.iter().find(|(known, _)| *known == name);
         found.map(|(_, items)| Arc::clone(items))
     }
@@ -79,11 +80,7 @@ impl Cursor {
 }
 
 fn tag(key: &[u8], bytes: &[u8]) -> SnapshotName {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return SnapshotName::default() };
-    mac.update(b"cursor");
-    mac.update(bytes);
-    first(&mac.finalize().into_bytes())
+    first(&mac::hmac_sha256(key, &[b"cursor", bytes]))
 }
 
 pub fn name_of(items: &[Bytes]) -> SnapshotName {

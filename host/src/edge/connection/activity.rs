@@ -6,12 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::sync::Locked;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(30);
@@ -92,7 +94,7 @@ impl Drop for InUse {
 
 /// All connections of a worker. Cloning gives a handle to the same.
 #[derive(Clone, Default)]
-pub struct Connections(Arc<Mutex<All>>);
+pub struct Connections(Arc<Locked<All>>);
 
 #[derive(Default)]
 struct All {
@@ -131,7 +133,7 @@ pub struct Connected {
 
 impl Connections {
     fn lock(&self) -> MutexGuard<'_, All> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     #[must_use]

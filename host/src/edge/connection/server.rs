@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::edge::access::{admit, cors};
 use crate::edge::rescue::Refusal;
@@ -19,6 +18,7 @@ use crate::edge::session::recent::Memory;
 use crate::edge::worker::Worker;
 use crate::net::Body;
 use crate::protocol::headers;
+use crate::sync::Watcher;
 
 use super::activity::{Connected, Connections, InUse, Order};
 use super::settle::Settle;
@@ -49,7 +49,7 @@ pub async fn serve(
     worker: Worker,
     listener: TcpListener,
     routes: Arc<dyn OtherRoutes>,
-    mut draining: watch::Receiver<bool>,
+    mut draining: Watcher,
 ) {
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
     let connections = Connections::default();
@@ -57,7 +57,7 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = until(&mut draining) => break,
+            () = draining.raised() => break,
             () = &mut looking => break,
         };
         match accepted {
@@ -91,7 +91,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     routes: Arc<dyn OtherRoutes>,
-    draining: watch::Receiver<bool>,
+    draining: Watcher,
     connected: &Connected,
 ) {
     let _ = stream.set_nodelay(true);
@@ -114,7 +114,7 @@ async fn connection(
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream has no end of its own: a drain would wait for it.
                 let mut draining = draining.clone();
-                response.map(|body| body.until(async move { until(&mut draining).await }))
+                response.map(|body| body.until(async move { draining.raised().await }))
             } else {
                 response
             })
@@ -145,11 +145,6 @@ async fn connection(
     }
 }
 
-/// Resolves when it is said, or when nobody is left to say it.
-async fn until(said: &mut watch::Receiver<bool>) {
-    let _ = said.wait_for(|said| *said).await;
-}
-
 /// Takes out of the request what it needs: each owner of a request in the futures
 /// below would make them as much larger, and they are moved for every call.
 async fn route(
@@ -158,7 +153,7 @@ async fn route(
     memory: &Memory,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
-    draining: &watch::Receiver<bool>,
+    draining: &Watcher,
     in_use: InUse,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
@@ -205,7 +200,7 @@ async fn mcp(
     memory: &Memory,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
-    draining: &watch::Receiver<bool>,
+    draining: &Watcher,
 ) -> Result<Response<Body>, crate::edge::rescue::Refused> {
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {

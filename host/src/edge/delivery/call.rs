@@ -11,10 +11,9 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use tokio::time::{Instant, Sleep};
 
-use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::{Health, Node, NodeId, Reach, ServerName, Topology};
-use crate::net::{Body, Failure};
+use crate::net::{Body, Failure, is_event_stream};
 use crate::seam::Facts;
 
 /// How often it is looked; leases of nodes are longer.
@@ -80,7 +79,7 @@ impl Worker {
                 return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
             }
         };
-        if !is_stream(&response) {
+        if !is_event_stream(&response) {
             return Ok(response);
         }
         let vigil = Vigil::over(self, &node.id);

@@ -10,12 +10,11 @@ use http::{HeaderValue, header};
 use tokio::runtime::Handle;
 
 use crate::edge::session::client_session::Session;
-use crate::edge::upstream_events::{Events, Read, has_message, is_stream};
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
-use crate::net::collect;
+use crate::net::{EventReader, Read, collect, is_event_stream};
+use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::{headers, methods};
 
 use super::outgoing::Outgoing;
 
@@ -56,13 +55,13 @@ impl Worker {
         request.headers_mut().insert(header::ACCEPT, json);
         let response = self.call(node, server, session.facts(), request).await.ok()?;
         let limit = self.edge.config.line;
-        if !is_stream(&response) {
+        if !is_event_stream(&response) {
             return collect(response.into_body(), limit).await.ok();
         }
-        let mut events = Events::new(response.into_body(), limit);
+        let mut events = EventReader::new(response.into_body(), limit);
         while let Some(read) = events.next().await {
             let Read::Event(event) = read else { continue };
-            if has_message(&event)
+            if event.has_message()
                 && Envelope::parse(&event.data).is_ok_and(|e| e.id_text() == Some(id))
             {
                 return Some(event.data.into());
@@ -89,9 +88,10 @@ impl Drop for Asked<'_> {
         if self.is_over {
             return;
         }
-        let params =
-            format!("{{\"requestId\":{},\"reason\":\"nobody waits for it any more\"}}", self.id);
-        let cancel = Outgoing::post(jsonrpc::notification_with(methods::CANCELLED, &params));
+        let cancel = Outgoing::post(jsonrpc::cancelled(
+            self.id,
+            "the gateway no longer waits for the answer",
+        ));
         let (worker, node) = (self.worker.clone(), self.node.clone());
         let (session, server) = (self.session.clone(), self.server.clone());
         runtime.spawn(async move {

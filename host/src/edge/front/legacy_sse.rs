@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::edge::relay::{content_type, json};
 use crate::edge::rescue::{Refusal, Refused};
@@ -29,6 +29,7 @@ use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::version::Version;
+use crate::sync::Watcher;
 
 use super::begin::{negotiated, params_of};
 use super::sse_session::{Bounds, Live, NoPlace, Opened, Place};
@@ -48,7 +49,7 @@ impl Worker {
         &self,
         request: Request<Body>,
         principal: Principal,
-        draining: &watch::Receiver<bool>,
+        draining: &Watcher,
     ) -> Result<Response<Body>, Refused> {
         // A client that tries Streamable HTTP first goes on by this answer.
         if request.method() != Method::GET {
@@ -80,16 +81,11 @@ impl Worker {
     }
 
     /// Stays until the client leaves or the gateway drains, and ends the session.
-    async fn attend(
-        self,
-        live: Arc<Live>,
-        mut draining: watch::Receiver<bool>,
-        last: oneshot::Sender<()>,
-    ) {
+    async fn attend(self, live: Arc<Live>, mut draining: Watcher, last: oneshot::Sender<()>) {
         let drains = tokio::select! {
             () = live.left() => false,
             () = self.keep_in_use(&live) => false,
-            _ = draining.wait_for(|draining| *draining) => true,
+            () = draining.raised() => true,
         };
         if drains {
             // The answers to what is under way come on this stream and on no other.

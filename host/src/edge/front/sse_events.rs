@@ -1,13 +1,11 @@
 //! What becomes events of an HTTP+SSE client's stream: the answers to its requests,
 //! and what servers say by themselves.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use http_body::Body as _;
 
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::pass_through::get_stream::Through;
@@ -16,10 +14,8 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::{Body, collect};
-use crate::protocol::headers;
+use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::sse::{Decoder, Event};
 
 use super::sse_session::{Gone, Live, Place};
 
@@ -37,7 +33,7 @@ impl Live {
         limit: usize,
     ) -> Result<(), Gone> {
         let status = response.status();
-        let why = if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+        let why = if is_event_stream(&response) {
             if self.forward(response.into_body(), limit).await? {
                 return Ok(());
             }
@@ -61,25 +57,23 @@ impl Live {
     /// Sends the messages of an event stream on until it ends; says whether an
     /// answer was among them. Ids of events are left out: a stream of this
     /// transport cannot be resumed.
-    pub async fn forward(&self, mut body: Body, limit: usize) -> Result<bool, Gone> {
-        let mut decoder = Decoder::new(limit);
+    pub async fn forward(&self, body: Body, limit: usize) -> Result<bool, Gone> {
+        let mut events = EventReader::new(body, limit);
         let mut is_answered = false;
-        while let Some(Ok(frame)) =
-            std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-        {
-            let Ok(data) = frame.into_data() else { continue };
-            let mut events = Vec::new();
-            let fed = decoder.feed(&data, |event| events.push(event));
-            for event in events.into_iter().filter(is_message) {
-                let part = Part::of(&event.data);
-                is_answered |= part != Part::Other;
-                if part != Part::Cancelled {
-                    self.send(Bytes::from(event.data)).await?;
+        while let Some(read) = events.next().await {
+            match read {
+                Read::Event(event) if event.has_message() => {
+                    let part = Part::of(&event.data);
+                    is_answered |= part != Part::Other;
+                    if part != Part::Cancelled {
+                        self.send(Bytes::from(event.data)).await?;
+                    }
                 }
-            }
-            if let Err(error) = fed {
-                tracing::warn!(session = %self.id.short(), "a server's stream is cut: {error}");
-                break;
+                Read::Event(_) | Read::Comment => {}
+                Read::Broken(error) => {
+                    tracing::warn!(session = %self.id.short(), "a server's stream is cut: {error}");
+                    break;
+                }
             }
         }
         Ok(is_answered)
@@ -136,7 +130,7 @@ impl Worker {
                     if status == StatusCode::METHOD_NOT_ALLOWED {
                         return;
                     }
-                    if headers::is_type(response.headers(), headers::EVENT_STREAM) {
+                    if is_event_stream(&response) {
                         let forwarded = live.forward(response.into_body(), self.edge.config.line);
                         if forwarded.await.is_err() {
                             return;
@@ -156,11 +150,6 @@ impl Worker {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-}
-
-/// Events of other names are not MCP's; those without data only prime a stream.
-fn is_message(event: &Event) -> bool {
-    matches!(event.name.as_str(), "" | "message") && !event.data.is_empty()
 }
 
 /// What a message is to a request that waits.

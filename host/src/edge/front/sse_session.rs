@@ -16,14 +16,14 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
 use crate::edge::session::client_session::Session;
@@ -31,6 +31,7 @@ use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::seal::KeyRing;
 use crate::protocol::version::Version;
 use crate::protocol::{splice, sse};
+use crate::sync::{Locked, Signal};
 
 /// Messages that wait for one client to read.
 const QUEUE: usize = 64;
@@ -54,7 +55,7 @@ pub struct Bounds {
 /// All sessions of this process whose stream is open.
 #[derive(Default)]
 pub struct EventStreams {
-    open: Mutex<HashMap<SessionId, Arc<Live>>>,
+    open: Locked<HashMap<SessionId, Arc<Live>>>,
 }
 
 /// A stream that has just been opened.
@@ -85,14 +86,14 @@ impl EventStreams {
             minted_at,
             scope,
             principal,
-            stage: Mutex::new(Stage::Waiting),
+            stage: Locked::new(Stage::Waiting),
             is_fed: AtomicBool::new(false),
             queue: sender,
             room,
             requests: Places::new(bounds.requests),
             asides: Places::new(ASIDES),
             bytes: bounds.bytes,
-            over: watch::Sender::new(false),
+            over: Signal::default(),
         });
         self.locked(|open| open.insert(id, Arc::clone(&live)));
         let events = Events {
@@ -123,7 +124,7 @@ impl EventStreams {
     }
 
     fn locked<T>(&self, with: impl FnOnce(&mut HashMap<SessionId, Arc<Live>>) -> T) -> T {
-        with(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.open.lock())
     }
 }
 
@@ -142,7 +143,7 @@ pub struct Live {
     minted_at: UnixMillis,
     pub scope: Scope,
     principal: Principal,
-    stage: Mutex<Stage>,
+    stage: Locked<Stage>,
     is_fed: AtomicBool,
     /// Closed when the client has left.
     queue: mpsc::Sender<Waiting>,
@@ -150,7 +151,7 @@ pub struct Live {
     bytes: u32,
     requests: Places,
     asides: Places,
-    over: watch::Sender<bool>,
+    over: Signal,
 }
 
 /// The client has left, or the session is over for another reason.
@@ -247,10 +248,10 @@ impl Live {
 
     /// Resolves when work for the session is of no use any more.
     pub async fn over(&self) {
-        let mut over = self.over.subscribe();
+        let mut over = self.over.watch();
         tokio::select! {
             () = self.queue.closed() => {}
-            _ = over.wait_for(|over| *over) => {}
+            () = over.raised() => {}
         }
     }
 
@@ -261,7 +262,7 @@ impl Live {
 
     /// Ends all work; when it returns, nobody works for the session and nobody will.
     pub async fn stop(&self) {
-        self.over.send_replace(true);
+        self.over.raise();
         for places in [&self.requests, &self.asides] {
             let _ = places.all().await;
             places.semaphore.close();
@@ -269,7 +270,7 @@ impl Live {
     }
 
     fn locked<T>(&self, with: impl FnOnce(&mut Stage) -> T) -> T {
-        with(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.stage.lock())
     }
 }
 

@@ -19,10 +19,9 @@ use crate::edge::routing::bind::Context;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::recent::Memory;
-use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
-use crate::net::{Body, TooLong, collect};
+use crate::net::{Body, TooLong, collect, is_event_stream};
 use crate::protocol::headers::{self, Accepts};
 
 impl Worker {
@@ -82,7 +81,7 @@ impl Worker {
 
     /// A stream uses its session as long as it is open.
     fn in_use(&self, session: &Session, response: Response<Body>) -> Response<Body> {
-        if !is_stream(&response) {
+        if !is_event_stream(&response) {
             return response;
         }
         let held = self.edge.bindings.hold(session.id);

@@ -3,7 +3,6 @@
 //! again, and goes on with the new one.
 
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::routing::bind::Context as ClientContext;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::notice::lost;
-use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::Body;
+use crate::net::{Body, is_event_stream};
 use crate::protocol::sse;
+use crate::sync::Locked;
 
 /// An opening on another gateway is not announced here: then it is noticed so late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -42,7 +41,7 @@ pub struct Through {
 enum State {
     Relaying(Body),
     /// The mutex is never locked: it makes the future sharable, which a body is.
-    Waiting(Mutex<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
+    Waiting(Locked<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
     Over,
 }
 
@@ -66,7 +65,7 @@ impl Through {
         session: &Session,
         server: &ServerName,
     ) -> Response<Body> {
-        if !response.status().is_success() || !is_stream(&response) {
+        if !response.status().is_success() || !is_event_stream(&response) {
             return response;
         }
         // Only then is there one to be told of: the URL is one server's.
@@ -106,11 +105,11 @@ impl Stream for Through {
                     Poll::Ready(Some(Err(_)) | None) => {
                         let again: BoxFuture<'static, _> = Box::pin(this.again.clone().listen());
                         let silence = Box::pin(tokio::time::sleep(this.keep_alive));
-                        this.state = State::Waiting(Mutex::new(again), silence);
+                        this.state = State::Waiting(Locked::new(again), silence);
                     }
                 },
                 State::Waiting(again, silence) => {
-                    let again = again.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let again = again.get_mut();
                     if let Poll::Ready(found) = again.as_mut().poll(cx) {
                         let Some(body) = found else {
                             this.state = State::Over;
@@ -161,7 +160,7 @@ impl Again {
             };
             match response {
                 Some(response) if response.status() == StatusCode::CONFLICT => return None,
-                Some(response) if response.status().is_success() && is_stream(&response) => {
+                Some(response) if response.status().is_success() && is_event_stream(&response) => {
                     return Some(response.into_body());
                 }
                 Some(_) | None => {}

@@ -12,10 +12,9 @@ use crate::edge::relay::relay;
 use crate::edge::rescue::{Refusal, Refused, lost_words};
 use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
-use crate::edge::upstream_events::is_stream;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::{Body, Cut};
+use crate::net::{Body, Cut, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
@@ -40,7 +39,7 @@ pub fn to_the_end(
     server: &ServerName,
     id: impl FnOnce() -> Option<String>,
 ) -> Delivered {
-    if is_stream(&delivered.response)
+    if is_event_stream(&delivered.response)
         && let Some(id) = id()
     {
         let words = sse::event(&lost_words(&id, server));

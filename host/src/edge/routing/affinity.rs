@@ -1,12 +1,10 @@
 //! The affinity token in a cookie or header: the node's id, signed on request.
 
-use hmac::{Hmac, KeyInit, Mac};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::model::NodeId;
-use crate::protocol::headers;
+use crate::protocol::{headers, mac};
 
 /// Bytes of the signature that travel, as hexadecimal: 64 bit.
 const SIGNATURE: usize = 8;
@@ -75,12 +73,8 @@ pub fn write(carrier: &Carrier, token: &Token, headers: &mut HeaderMap, key: Opt
 }
 
 fn sign(key: &[u8], id: &str) -> String {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
-    mac.update(b"mooring affinity");
-    mac.update(id.as_bytes());
-    let bytes = mac.finalize().into_bytes();
-    bytes.iter().take(SIGNATURE).map(|byte| format!("{byte:02x}")).collect()
+    let code = mac::hmac_sha256(key, &[b"mooring affinity", id.as_bytes()]);
+    mac::hex(&code[..SIGNATURE])
 }
 
 #[cfg(test)]
@@ -109,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_or_senseless_token_is_none() {
+    fn a_forged_or_invalid_token_is_none() {
         let header = Carrier::Header(HeaderName::from_static("x-mcphub-node"));
         let with = |value: &str| {
             HeaderMap::from_iter([(

@@ -1,7 +1,7 @@
 //! The GET streams of sessions on aggregates, as long as this process keeps them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,6 +10,7 @@ use crate::model::{ServerName, SessionId};
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
+use crate::sync::Locked;
 
 use super::notice::lost_notice;
 
@@ -18,7 +19,7 @@ const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Streams of this process's sessions.
 #[derive(Default)]
-pub struct AggregateStreams(Mutex<HashMap<SessionId, Own>>);
+pub struct AggregateStreams(Locked<HashMap<SessionId, Own>>);
 
 #[derive(Clone)]
 pub struct Own {
@@ -30,15 +31,15 @@ pub struct Own {
 
 impl AggregateStreams {
     pub fn get(&self, session: SessionId) -> Option<Own> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
+        self.0.lock().get(&session).cloned()
     }
 
     pub fn insert(&self, session: SessionId, own: Own) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(session, own);
+        self.0.lock().insert(session, own);
     }
 
     pub fn remove(&self, session: SessionId, instance: u32) {
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut streams = self.0.lock();
         if streams.get(&session).is_some_and(|own| own.instance == instance) {
             streams.remove(&session);
         }

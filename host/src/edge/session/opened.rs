@@ -2,23 +2,23 @@
 //! there is something to listen to.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::model::SessionId;
+use crate::sync::Locked;
 
 /// Entries at which those without listeners are swept out.
 const SWEEP_AT: usize = 64;
 
 #[derive(Default)]
-pub struct Openings(Mutex<HashMap<SessionId, watch::Sender<u64>>>);
+pub struct Openings(Locked<HashMap<SessionId, watch::Sender<u64>>>);
 
 impl Openings {
     /// Counts openings of the session's servers.
     #[must_use]
     pub fn watch(&self, session: SessionId) -> watch::Receiver<u64> {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.0.lock();
         if sessions.len() >= SWEEP_AT && sessions.len() == sessions.capacity() {
             sessions.retain(|_, count| count.receiver_count() > 0);
         }
@@ -26,7 +26,7 @@ impl Openings {
     }
 
     pub fn opened(&self, session: SessionId) {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.0.lock();
         let Some(count) = sessions.get(&session) else { return };
         if count.receiver_count() == 0 {
             sessions.remove(&session);

@@ -1,7 +1,7 @@
 //! What a connection's last request was: its next one is mostly the same client
 //! in the same session, whose path and id then need not be read again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
@@ -10,14 +10,15 @@ use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::MAX_AGE;
+use crate::sync::Locked;
 
 use super::client_session::Session;
 
 /// One per connection; HTTP/1.1 has one request at a time on it.
 #[derive(Default)]
 pub struct Memory {
-    path: Mutex<Option<(String, Scope)>>,
-    session: Mutex<Option<Remembered>>,
+    path: Locked<Option<(String, Scope)>>,
+    session: Locked<Option<Remembered>>,
 }
 
 struct Remembered {
@@ -30,12 +31,12 @@ struct Remembered {
 impl Memory {
     /// The scope that this very path had before.
     pub fn scope(&self, path: &str) -> Option<Scope> {
-        let last = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.path.lock();
         last.as_ref().filter(|(known, _)| known == path).map(|(_, scope)| scope.clone())
     }
 
     pub fn keep_scope(&self, path: &str, scope: &Scope) {
-        let mut last = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.path.lock();
         *last = Some((path.to_owned(), scope.clone()));
     }
 
@@ -64,7 +65,7 @@ impl Memory {
                 scope: scope.clone(),
                 session: Arc::clone(&session),
             };
-            *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(remembered);
+            *self.session.lock() = Some(remembered);
         }
         Ok(Some(session))
     }
@@ -75,7 +76,7 @@ impl Memory {
         scope: &Scope,
         principal: &Principal,
     ) -> Option<Arc<Session>> {
-        let last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.session.lock();
         let known = last.as_ref()?;
         let same = headers.get(headers::SESSION) == Some(&known.id)
             && headers.get(headers::PROTOCOL_VERSION) == known.version.as_ref()

@@ -1,4 +1,4 @@
-//! What goes out of a request, and what is taken of a response.
+//! How requests are written and responses are read.
 
 use std::pin::pin;
 
@@ -23,7 +23,7 @@ async fn a_body_without_a_length_goes_out_in_chunks() {
         let (mut stream, _) = peer.listener.accept().await.unwrap();
         let head = read_request(&mut stream).await.unwrap();
         assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
-        // The head is here before there is any body.
+        // The head arrives before there is any body.
         for piece in ["Wiki", "", "pedia 0123456"] {
             pieces.send(Bytes::from(piece)).await.unwrap();
         }
@@ -95,7 +95,7 @@ async fn an_answer_may_come_before_the_request_is_sent() {
     let response = response.unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(text(response).await, "no");
-    // A connection in the middle of a request is of no use.
+    // A connection in the middle of a request is not used again.
     assert_eq!(pool.resting(), 0);
     assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
     drop(pieces);
@@ -112,7 +112,7 @@ async fn an_answer_counts_also_where_the_rest_of_the_request_is_not_taken() {
         let mut some = [0; 1024];
         stream.read_exact(&mut some).await.unwrap();
         stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
-        // Read on, so that the end is no reset, which would take the answer along.
+        // Reads on, so that the close is not a reset, which would discard the answer.
         while stream.read(&mut some).await.unwrap_or(0) > 0 {}
     };
     let receiving = async {
@@ -180,6 +180,6 @@ async fn a_head_without_an_end_is_given_up() {
         assert!(failure.to_string().contains(&MAX_HEAD.to_string()), "{failure}");
         sent
     };
-    // As much as lies in the sockets, and no end of memory.
+    // As much as the sockets buffer, not all of it.
     assert!(sent < 1_000_000);
 }

@@ -1,4 +1,4 @@
-//! Connections that are kept, given back and closed.
+//! How connections are kept, returned and closed.
 
 use bytes::Bytes;
 use rustls::pki_types::PrivateKeyDer;
@@ -15,7 +15,7 @@ use crate::net::peer::{
 
 use super::*;
 
-/// Waits until the other side's end of all resting connections is known here.
+/// Waits until this side has seen the end of all idle connections.
 async fn until_closed(pool: &Pool) {
     while pool.idle.has_open() {
         tokio::task::yield_now().await;
@@ -75,7 +75,7 @@ async fn a_connection_that_nobody_uses_is_closed() {
         let began = tokio::time::Instant::now();
         assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
         assert_eq!(pool.resting(), 1);
-        // Its task ends when the connection does.
+        // The peer's task ends with the connection.
         drained(&mut requests, 2).await;
         assert_eq!(requests.recv().await, None);
         assert_eq!(pool.resting(), 0);
@@ -138,7 +138,7 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
                 assert!(is_new);
                 assert!(matches!(failure, Failure::NotSent(_)), "{failure}");
             }
-            Ok(()) => panic!("nobody can have answered"),
+            Ok(()) => panic!("a closed connection has answered"),
         }
     }
 }
@@ -219,7 +219,7 @@ async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(async move {
-        // The first client trusts nobody.
+        // The first client trusts no authority.
         let (stream, _) = listener.accept().await.unwrap();
         assert!(acceptor.accept(stream).await.is_err());
         let (stream, _) = listener.accept().await.unwrap();

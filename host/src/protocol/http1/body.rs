@@ -1,21 +1,25 @@
-//! Where the body of a response ends, and what of it is data (RFC 9112 §7.1).
+//! Finds where the body of a response ends, and which of its bytes are data (RFC 9112 §7.1).
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::Fault;
 
-/// Chunk extensions and trailers of one body, which nobody reads.
+/// Bytes of chunk extensions and trailers in one body. They are skipped, so a server must not
+/// send them without end.
 const MAX_BESIDE: usize = 16 * 1024;
 
-/// What is left of a body.
+/// The part of a body that is still to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoder {
+    /// This many bytes.
     Length(u64),
+    /// Chunks, up to the empty one and its trailers.
     Chunked(Chunks),
-    /// As much as comes.
+    /// Everything until the server closes the connection.
     UntilClose,
 }
 
+/// The place in a chunked body, to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
     state: State,
@@ -24,48 +28,53 @@ pub struct Chunks {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The number so far, and whether there is a digit of it.
+    /// The size so far, and whether it has a digit yet.
     Size(u64, bool),
-    /// The rest of the line with the size.
+    /// The rest of the size's line.
     Extension(u64),
-    /// After that line's CR.
+    /// After the CR of that line.
     SizeEnd(u64),
+    /// Bytes of the chunk still to come.
     Data(u64),
-    /// After the data.
+    /// After the data, before its CR.
     Cr,
     Lf,
-    /// At the beginning of a line after the last chunk, or in it.
+    /// In a line after the last chunk, or at its beginning.
     Trailer {
         is_empty: bool,
     },
-    /// After a CR there.
+    /// After the CR of that line.
     TrailerEnd {
         is_empty: bool,
     },
     Over,
 }
 
-/// What the next bytes are.
+/// What [`Decoder::take`] has found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
+    /// The next data, never empty.
     Data(Bytes),
-    /// More has to be read.
+    /// Nothing yet: more must be read.
     Part,
+    /// The end of the body. Bytes that are still in the buffer do not belong to it.
     Over,
 }
 
 impl Decoder {
+    /// A body of this many bytes.
     #[must_use]
     pub fn length(length: u64) -> Self {
         Self::Length(length)
     }
 
+    /// A chunked body, before its first chunk.
     #[must_use]
     pub fn chunked() -> Self {
         Self::Chunked(Chunks { state: State::Size(0, false), beside: 0 })
     }
 
-    /// Whether nothing more can come, whatever is read.
+    /// Whether the body has ended. Never true for one that ends with its connection.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match self {
@@ -75,10 +84,10 @@ impl Decoder {
         }
     }
 
-    /// Takes the next data out of what was read.
+    /// Takes the next data out of the bytes read so far.
     ///
     /// # Errors
-    /// [`Fault`], after which the connection is of no use.
+    /// [`Fault`], after which the connection is unusable.
     pub fn take(&mut self, read: &mut BytesMut) -> Result<Step, Fault> {
         match self {
             Self::Length(0) => Ok(Step::Over),
@@ -90,7 +99,7 @@ impl Decoder {
     }
 }
 
-/// At most what is left, which becomes less.
+/// Takes at most `left` bytes, and subtracts them from it.
 fn up_to(left: &mut u64, read: &mut BytesMut) -> Bytes {
     let length = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
     *left -= length as u64;
@@ -120,7 +129,8 @@ impl Chunks {
         }
     }
 
-    /// Goes on to the next data, so that who has the last of it knows.
+    /// Skips to the next data or to the end, so that [`Decoder::is_over`] is true as soon as
+    /// the last data was taken.
     fn finish(&mut self, read: &mut BytesMut) -> Result<(), Fault> {
         while !matches!(self.state, State::Data(_) | State::Over) {
             let Some(byte) = read.first().copied() else { break };
@@ -179,7 +189,7 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// The data, what was left, and whether the end came.
+    /// The data, the bytes left over, and whether the body has ended.
     fn decoded(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, bool), Fault> {
         let (mut read, mut data) = (BytesMut::new(), Vec::new());
         for piece in pieces {

@@ -1,4 +1,5 @@
-//! The head of a request, in two pieces: what is the same for many, and the end.
+//! Writes the head of a request in two pieces: the lines, which may be the same for many
+//! requests, and the end with the framing.
 
 use std::io::Write as _;
 
@@ -7,14 +8,16 @@ use http::{HeaderName, Request, header};
 /// How the receiver knows where the body ends (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// No body, and no word about it.
+    /// No body, and no header about it.
     Nothing,
+    /// `Content-Length`, in bytes; 0 is a body too.
     Length(u64),
+    /// `Transfer-Encoding: chunked`, for a length that is not known yet.
     Chunked,
 }
 
-/// Of one connection only, or said by the framing: never what somebody else's
-/// request had (RFC 9110 §7.6.1).
+/// Headers of one connection only (RFC 9110 §7.6.1), or written by [`end`]: never copied from
+/// a request.
 const OWN: [HeaderName; 6] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -25,7 +28,8 @@ const OWN: [HeaderName; 6] = [
 ];
 const KEEP_ALIVE: &str = "keep-alive";
 
-/// Appends all of it but the framing, which [`end`] adds. The URI is path and query.
+/// Appends the request line and the headers, without the framing, which [`end`] adds. Of the
+/// URI only path and query are written.
 pub fn lines<B>(out: &mut Vec<u8>, request: &Request<B>) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(request.method().as_str().as_bytes());
@@ -47,7 +51,7 @@ pub fn lines<B>(out: &mut Vec<u8>, request: &Request<B>) {
     }
 }
 
-/// Appends how long the body is, and the end of the head.
+/// Appends the framing's header and the empty line that ends the head.
 pub fn end(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Nothing => {}

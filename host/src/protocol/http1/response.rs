@@ -1,4 +1,4 @@
-//! The head of a response, and what it says about the body.
+//! Reads the head of a response, and what it says about the body.
 
 use std::mem::MaybeUninit;
 
@@ -7,38 +7,41 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 
 use super::{Decoder, Fault};
 
-/// Status line and fields.
+/// The largest head, in bytes: status line, fields and the empty line.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// The most fields in a head; a response with more is malformed.
 const MAX_FIELDS: usize = 256;
-/// What goes before the response (RFC 9110 §15.2) is skipped so many times: some say
-/// every few seconds that they are at work.
+/// The most interim responses (RFC 9110 §15.2) that are skipped before the final one. Many are
+/// allowed, since some servers send one every few seconds while they work.
 const MAX_INTERIM: u32 = 10_000;
-/// Of a transfer coding's name, as much is shown.
+/// Characters of an unsupported transfer coding's name that an error text shows.
 const SHOWN: usize = 64;
 
-/// A response without its body.
+/// A final response without its body.
 #[derive(Debug)]
 pub struct Head {
+    /// Status, version and headers, as received.
     pub response: Response<()>,
+    /// The body that follows; already over if the response has none.
     pub body: Decoder,
-    /// Whether the connection may serve another request afterwards.
+    /// Whether the connection may serve another request after the body.
     pub keeps: bool,
 }
 
-/// Looks for a head in what has been read so far.
+/// Searches for a head in the bytes read so far.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Of the bytes, these have no end in them.
+    /// Bytes from the front that do not contain the head's end.
     searched: usize,
     interim: u32,
 }
 
 impl Scan {
-    /// Takes the head of the response to a request of this method out of what was
-    /// read. None if more has to be read.
+    /// Takes the head of the response to a request with this method out of the bytes read;
+    /// interim responses are skipped. `None` if more must be read.
     ///
     /// # Errors
-    /// [`Fault`], after which the connection is of no use.
+    /// [`Fault`], after which the connection is unusable.
     pub fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fault> {
         loop {
             let Some(end) = self.end(read) else {
@@ -53,14 +56,14 @@ impl Scan {
                 StatusCode::SWITCHING_PROTOCOLS => return Err(Fault::Upgrade),
                 status if !status.is_informational() => return Ok(Some(head)),
                 _ if self.interim > MAX_INTERIM => {
-                    return Err(Fault::Malformed("it is announced without end".to_owned()));
+                    return Err(Fault::Malformed("too many interim responses".to_owned()));
                 }
                 _ => {}
             }
         }
     }
 
-    /// Where an empty line ends. A line may end with LF alone (RFC 9112 §2.2).
+    /// The offset after the empty line. A line may end with LF alone (RFC 9112 §2.2).
     fn end(&mut self, read: &[u8]) -> Option<usize> {
         for at in memchr::memchr_iter(b'\n', read.get(self.searched..)?) {
             let next = self.searched + at + 1;
@@ -86,7 +89,7 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
         .parse_response_with_uninit_headers(&mut found, &bytes, &mut fields)
         .map_err(|error| Fault::Malformed(error.to_string()))?;
     if parsed != httparse::Status::Complete(bytes.len()) {
-        return Err(Fault::Malformed("its head is no head".to_owned()));
+        return Err(Fault::Malformed("its head is incomplete".to_owned()));
     }
     let malformed = |what: &str| Fault::Malformed(format!("its {what} is malformed"));
     let status = found.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -108,7 +111,7 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
     Ok(Head { response, body, keeps })
 }
 
-/// RFC 9112 §6.3.
+/// How the body is framed (RFC 9112 §6.3).
 fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Decoder, Fault> {
     if *method == Method::HEAD
         || status.is_informational()
@@ -119,7 +122,7 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
     }
     let mut is_chunked = false;
     for coding in codings(headers) {
-        // Said twice, by a server and what stands before it, it is done once.
+        // A server and the proxy before it may both write it; the body is chunked once.
         if coding.eq_ignore_ascii_case(b"chunked") {
             is_chunked = true;
         } else if is_chunked || !coding.eq_ignore_ascii_case(b"identity") {
@@ -143,13 +146,13 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
     Ok(length.map_or(Decoder::UntilClose, Decoder::length))
 }
 
-/// The codings of the transfer, in their order.
+/// The names of the transfer codings, in order.
 fn codings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let fields = headers.get_all(header::TRANSFER_ENCODING).iter();
     fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// Digits only: no sign, no space.
+/// A decimal number of digits only: no sign, no space.
 fn number(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -160,8 +163,8 @@ fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// RFC 9112 §9.3. What says two lengths, or two codings, is read by the chunks and
-/// closed (§6.1).
+/// Whether the connection stays open (RFC 9112 §9.3). A response with two framings, or two
+/// codings, is read by its chunks, and its connection is closed (§6.1).
 fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
         headers.get_all(header::CONNECTION).iter().any(|field| {

@@ -1,5 +1,5 @@
-//! Envelopes and splicing, against a reading of the same bytes that is slow, simple and shares no
-//! code with ours: a list of all members in their order.
+//! Checks envelopes and splicing against a slow and simple reader of the same bytes that shares no
+//! code with them: it lists all members in order.
 
 use std::fmt;
 
@@ -15,6 +15,7 @@ use super::super::splice::{self, Target};
 /// A name that needs escapes, so that its JSON text is not the name itself.
 const OTHER_NAME: &str = "new \"name\"\u{1f600}\n";
 
+/// Takes the bytes as one message.
 pub fn hold(input: &[u8]) {
     let read = Envelope::parse(input);
     match (&read, serde_json::from_slice::<Members>(input)) {
@@ -52,7 +53,7 @@ struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    /// None if it is no message.
+    /// `None` if it is not a message.
     fn of(members: &'a [(String, Value)]) -> Option<Self> {
         let once = |name: &str| {
             let mut found = members.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
@@ -71,7 +72,7 @@ impl<'a> Expected<'a> {
             Some(Value::String(method)) => Some(method.as_str()),
             Some(_) => return None,
         };
-        // Of the two, one that is null is as good as absent.
+        // Of the two, one that is null counts as absent.
         let (result, error) = match (result.ok()?, error.ok()?) {
             (Some(result), Some(Value::Null)) => (Some(result), None),
             (Some(Value::Null), Some(error)) => (None, Some(error)),
@@ -104,7 +105,7 @@ fn agrees(envelope: &Envelope<'_>, members: &[(String, Value)]) {
     assert_eq!(envelope.id.map(value).as_ref(), expected.id, "{members:?}");
 }
 
-/// Texts that a `Value` cannot hold and that pass all the same, since nobody here has to hold them.
+/// Whether a `Value` cannot hold a text that is accepted all the same: none is made of it.
 fn is_beyond_value(error: &serde_json::Error) -> bool {
     let beyond =
         ["number out of range", "recursion limit exceeded", "surrogate", "end of hex escape"];
@@ -144,7 +145,7 @@ fn is_the_same_on_one_line(input: &[u8], envelope: &Envelope<'_>) {
     let Ok(again) = Envelope::parse(&line) else { panic!("no message any more") };
     assert_eq!(again.id_text(), envelope.id_text());
     assert_eq!(again.method(), envelope.method());
-    // Equal, unless they hold something that is beyond a `Value`.
+    // Equal, unless a `Value` cannot hold them.
     let whole = [input, &line].map(|text| serde_json::from_slice::<Value>(text).ok());
     assert_eq!(whole[0], whole[1]);
 }
@@ -166,7 +167,7 @@ fn value(raw: &RawValue) -> Value {
     serde_json::from_str(raw.get()).unwrap_or_else(|error| panic!("{error}: {raw}"))
 }
 
-/// All members of an object, those that come twice included.
+/// All members of an object, duplicates included.
 #[derive(Debug)]
 struct Members(Vec<(String, Value)>);
 

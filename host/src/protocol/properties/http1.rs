@@ -1,12 +1,12 @@
-//! Responses of HTTP/1.1 as they are read from a connection, against a reading of the whole
-//! text at once.
+//! Checks that HTTP/1.1 responses read in pieces, as from a connection, equal the same text read at
+//! once.
 
 use bytes::BytesMut;
 use http::{Method, StatusCode};
 
 use super::super::http1::{Decoder, Fault, Scan, Step};
 
-/// What a connection has given.
+/// What was read from a connection.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     status: Option<StatusCode>,
@@ -32,7 +32,7 @@ pub fn hold(input: &[u8]) {
     }
     let (whole, refused) = read(&[text]);
     let (cut, refused_cut) = read(&pieces);
-    // What is wrong is found at the same place. Whatever came before it may have been given.
+    // A fault is found at the same byte; the pieces may have given more data before it.
     assert_eq!(refused, refused_cut);
     if refused.is_some() {
         assert!(cut.body.starts_with(&whole.body));
@@ -45,7 +45,7 @@ pub fn hold(input: &[u8]) {
     for (_, value) in &whole.fields {
         assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{value:?}");
     }
-    // Nothing is lost, and nothing comes twice.
+    // No byte is lost, and none comes twice.
     if whole.status.is_some() && !is_chunked(&whole) {
         assert!(text.ends_with(&[&whole.body[..], &whole.rest].concat()));
     }
@@ -101,8 +101,8 @@ fn feed(
     Ok(())
 }
 
-/// The data of the chunks with which the text ends, which are `length` bytes: found by trying
-/// each place where they may begin.
+/// The data of the chunks at the end of the text, `length` bytes: found by trying each place where
+/// they may begin.
 fn chunks_at_the_end(text: &[u8], length: usize) -> Option<Vec<u8>> {
     let starts =
         (0..=text.len()).filter(|start| *start == 0 || text.get(start - 1) == Some(&b'\n'));

@@ -1,7 +1,7 @@
-//! What must hold for every input, written once: `fuzz/` looks for inputs that break it, and the
-//! tests here try the same seeds with some thousand changes each on every run.
+//! Properties that hold for every input, written once: `fuzz/` searches for inputs that break them,
+//! and the tests here try the same seeds with some thousand changes each on every run.
 //!
-//! A property takes any bytes and panics where it does not hold.
+//! A property takes any bytes, and panics if it does not hold for them.
 
 pub mod envelope;
 pub mod http1;

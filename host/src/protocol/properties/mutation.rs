@@ -1,12 +1,12 @@
-//! The seeds of `fuzz/`, as they are and with some thousand changes each: the same ones every time.
+//! Tries the seeds of `fuzz/` as they are and changed at random, with the same changes every time.
 
 use std::path::Path;
 
 use super::{envelope, http1, sse};
 
-/// Enough to find what a fuzzer finds in its first second.
+/// Inputs made of one seed: enough to find what a fuzzer finds in its first second.
 const CHANGES_OF_A_SEED: u64 = 5_000;
-/// Several at once, so that one can open the way for the next.
+/// The most changes in one input: several, so that one can open the way for the next.
 const MAX_CHANGES: u64 = 6;
 
 #[test]

@@ -1,5 +1,5 @@
-//! The decoder of event streams, against one that reads the whole text at once, word by word as
-//! the standard has it.
+//! Checks the decoder of event streams against one that reads the whole text at once, step by step
+//! as the standard describes it.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use super::super::sse::{self, Decoder, Event, TooLarge};
 
 /// Larger than any input: a decoder that refuses nothing.
 const NO_LIMIT: usize = 1 << 30;
-/// A byte that is no UTF-8 becomes U+FFFD, which takes three.
+/// An invalid byte becomes U+FFFD, which takes three bytes.
 const GROWTH: usize = 3;
 
 /// The first bytes choose the limit and where the stream is cut; the rest is the stream.
@@ -67,7 +67,7 @@ fn pieces(mut stream: &[u8], mut cuts: impl Iterator<Item = usize>) -> impl Iter
     })
 }
 
-/// What is sent as an event is received as that event, whatever came before it.
+/// An encoded event is decoded as the same event, and the next one too.
 fn comes_back(message: &[u8]) {
     let message = splice::on_one_line(Bytes::copy_from_slice(message));
     let sent = [sse::KEEP_ALIVE, &sse::event(&message), &sse::event(b"{}")].concat();
@@ -78,8 +78,8 @@ fn comes_back(message: &[u8]) {
     assert_eq!(events, [event(&message), event(b"{}")]);
 }
 
-/// WHATWG HTML, "Interpreting an event stream", with two differences that are meant: an event that
-/// only sets the id or the retry time is given too, and an id belongs to the event that has it.
+/// WHATWG HTML, "Interpreting an event stream", with two intended differences: an event that only
+/// sets the id or the retry time is given too, and an id belongs only to the event that sets it.
 fn reference(stream: &[u8]) -> Vec<Event> {
     let stream = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
     let mut events = Vec::new();
@@ -114,7 +114,7 @@ fn reference(stream: &[u8]) -> Vec<Event> {
                 event.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                // More digits than a number of milliseconds has are as good as none.
+                // A number that is too large is ignored.
                 let digits = String::from_utf8_lossy(value);
                 event.retry = digits.parse().ok().or(event.retry);
             }

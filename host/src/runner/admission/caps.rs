@@ -7,12 +7,13 @@
 //! own bound: a node that is full still knows what it could serve.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::model::{Principal, ServerName};
+use crate::sync::Locked;
 
 /// Longer than a process takes to end that has to be killed.
 const ENDING: Duration = Duration::from_secs(5);
@@ -95,7 +96,7 @@ struct Count {
 #[derive(Debug, Clone)]
 pub struct Caps {
     limits: Arc<Limits>,
-    counts: Arc<Mutex<Counts>>,
+    counts: Arc<Locked<Counts>>,
     /// Counts what makes room.
     freed: watch::Sender<u64>,
 }
@@ -133,7 +134,7 @@ impl Caps {
         server: &ServerName,
         principal: &Principal,
     ) -> Result<Permit, (Full, bool)> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let (of_server, which) = match self.limits.own.get(server) {
             Some(own) => (*own, Which::Instances),
             None => (self.limits.per_server, Which::Server),
@@ -161,7 +162,7 @@ impl Caps {
     /// for it beside the sessions.
     #[must_use]
     pub fn enter_spare(&self) -> Option<SparePermit> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if counts.all.there + counts.spares >= self.limits.per_node {
             return None;
         }
@@ -172,28 +173,28 @@ impl Caps {
     /// Whether spares are to give way.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         counts.spares > 0 && counts.all.there + counts.spares > self.limits.per_node
     }
 
     /// Processes of sessions, of one server.
     #[must_use]
     pub fn of(&self, server: &ServerName) -> usize {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         counts.servers.get(server).map_or(0, |count| count.there)
     }
 
     /// The same of all servers that have some, without those that are being ended.
     #[must_use]
     pub fn in_use(&self) -> Vec<(ServerName, usize)> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         let left = |count: &Count| count.there.saturating_sub(count.ending);
         let servers = counts.servers.iter().map(|(server, count)| (server.clone(), left(count)));
         servers.filter(|(_, left)| *left > 0).collect()
     }
 
     fn change(&self, permit: &Permit, change: impl Fn(&mut Count)) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         change(&mut counts.all);
         if let Some(count) = counts.servers.get_mut(&permit.server) {
             change(count);
@@ -248,7 +249,7 @@ pub struct SparePermit(Caps);
 
 impl Drop for SparePermit {
     fn drop(&mut self) {
-        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.0.counts.lock();
         counts.spares = counts.spares.saturating_sub(1);
         drop(counts);
         self.0.freed.send_modify(|freed| *freed = freed.wrapping_add(1));
@@ -301,7 +302,7 @@ mod tests {
         drop(permits);
         assert_eq!(refusal(&caps, "a", "p"), "taken");
         assert_eq!(caps.of(&server("a")), 0);
-        assert!(caps.counts.lock().unwrap().principals.is_empty());
+        assert!(caps.counts.lock().principals.is_empty());
     }
 
     #[tokio::test]

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::model::{Principal, ServerName};
 use crate::runner::stderr::tail;
+use crate::sync::Locked;
 
 use super::backoff::{Backoff, Pause, Status, Verdict};
 use super::caps::{self, Caps, Full, Permit};
@@ -34,23 +35,23 @@ pub struct Starts {
 
 #[derive(Debug)]
 struct Ledger {
-    backoff: Mutex<Backoff>,
+    backoff: Locked<Backoff>,
     /// Counts outcomes of attempts, for whoever waits for one.
     outcomes: watch::Sender<u64>,
     /// Counts good starts after bad ones.
     recoveries: watch::Sender<u64>,
     /// What the last one that died had on stderr.
-    last_words: Mutex<Vec<String>>,
+    last_words: Locked<Vec<String>>,
     recycled: AtomicU64,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
         Self {
-            backoff: Mutex::default(),
+            backoff: Locked::default(),
             outcomes: watch::Sender::new(0),
             recoveries: watch::Sender::new(0),
-            last_words: Mutex::default(),
+            last_words: Locked::default(),
             recycled: AtomicU64::new(0),
         }
     }
@@ -58,11 +59,11 @@ impl Default for Ledger {
 
 impl Ledger {
     fn backoff(&self) -> MutexGuard<'_, Backoff> {
-        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+        self.backoff.lock()
     }
 
     fn keep_words(&self, words: Vec<String>) {
-        *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        *self.last_words.lock() = words;
     }
 }
 
@@ -245,7 +246,7 @@ impl Starts {
     pub fn state(&self, server: &ServerName) -> Option<ServerState> {
         let ledger = self.ledgers.get(server)?;
         let (processes, now) = (self.caps.of(server), Instant::now());
-        let last_words = ledger.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last_words = ledger.last_words.lock().clone();
         let backoff = ledger.backoff();
         Some(ServerState {
             status: backoff.status(now),

@@ -13,7 +13,7 @@
 //! concern everybody.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -26,6 +26,7 @@ use crate::runner::session::means::Means;
 use crate::runner::session::open::{self, Opening};
 use crate::runner::session::served::Served;
 use crate::seam::Handshake;
+use crate::sync::{Locked, Signal};
 
 use super::read_lists::read_lists;
 
@@ -54,12 +55,12 @@ struct Entry {
 pub struct Discovery {
     servers: Arc<BTreeMap<ServerName, Served>>,
     means: Means,
-    entries: Mutex<HashMap<Key, Entry>>,
+    entries: Locked<HashMap<Key, Entry>>,
     /// Rediscoveries that found something else, by server.
-    generations: Mutex<HashMap<ServerName, u64>>,
+    generations: Locked<HashMap<ServerName, u64>>,
     /// Counts changes: whoever publishes digests watches it.
     changes: watch::Sender<u64>,
-    stopped: watch::Sender<bool>,
+    stopped: Signal,
 }
 
 impl Discovery {
@@ -68,10 +69,10 @@ impl Discovery {
         Self {
             servers,
             means,
-            entries: Mutex::default(),
-            generations: Mutex::default(),
+            entries: Locked::default(),
+            generations: Locked::default(),
             changes: watch::Sender::new(0),
-            stopped: watch::Sender::new(false),
+            stopped: Signal::default(),
         }
     }
 
@@ -83,7 +84,7 @@ impl Discovery {
     }
 
     pub fn stop(&self) {
-        self.stopped.send_replace(true);
+        self.stopped.raise();
     }
 
     #[must_use]
@@ -123,7 +124,7 @@ impl Discovery {
             State::Known(found) => Arc::clone(&found.digest),
             State::Discovering | State::Failed(_) => return None,
         };
-        let generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let generations = self.generations.lock();
         Some(match generations.get(server) {
             Some(generation) => format!("{digest}-{generation}").into(),
             None => digest,
@@ -151,7 +152,7 @@ impl Discovery {
 
     /// Has a server discovered once more, in a while.
     pub fn ask_again(&self, server: &ServerName) {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock();
         for ((name, _), entry) in entries.iter() {
             if name == server {
                 entry.again.notify_one();
@@ -160,12 +161,12 @@ impl Discovery {
     }
 
     fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock();
         entries.get(&(server.clone(), set)).map(|entry| entry.state.borrow().clone())
     }
 
     fn note_change(&self, server: &ServerName) {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self.generations.lock();
         *generations.entry(server.clone()).or_default() += 1;
     }
 
@@ -184,7 +185,7 @@ impl Discovery {
         server: &ServerName,
         set: ClientSet,
     ) -> watch::Receiver<State> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock();
         let key = (server.clone(), set);
         if let Some(entry) = entries.get(&key) {
             return entry.state.subscribe();
@@ -204,8 +205,7 @@ async fn keep_discovering(
     (server, set): Key,
     entry: Entry,
 ) {
-    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.subscribe())
-    else {
+    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.watch()) else {
         return;
     };
     let mut retry = FIRST_RETRY;
@@ -215,7 +215,7 @@ async fn keep_discovering(
         let mut recoveries = strong.means.starts.recoveries(&server);
         let found = tokio::select! {
             found = discover(&server, served, set, &pool, &strong.means) => found,
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stopped.raised() => return,
         };
         let pause = match found {
             Ok(catalog) => {
@@ -260,7 +260,7 @@ async fn keep_discovering(
         };
         tokio::select! {
             () = next => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return,
+            () = stopped.raised() => return,
         }
     }
 }

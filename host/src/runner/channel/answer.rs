@@ -1,14 +1,10 @@
 //! The answer to a request that the gateway itself has sent, whichever form the response has.
 
-use std::pin::Pin;
-
 use bytes::Bytes;
 use http::Response;
-use http_body::Body as _;
 
-use crate::net::{Body, collect};
+use crate::net::{Body, EventReader, Read, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::sse::Decoder;
 use crate::protocol::{headers, splice};
 
 /// Largest answer to a request of the gateway's own: a list page or an
@@ -93,23 +89,19 @@ pub fn refusal(error: &str) -> Refusal {
     }
 }
 
-pub async fn last_response(mut body: Body) -> Result<Bytes, CallError> {
-    let mut decoder = Decoder::new(MAX_ANSWER);
-    let mut found = None;
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| CallError::Unanswered(error.to_string()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        decoder
-            .feed(&data, |event| {
+pub async fn last_response(body: Body) -> Result<Bytes, CallError> {
+    let mut events = EventReader::new(body, MAX_ANSWER);
+    while let Some(read) = events.next().await {
+        match read {
+            Read::Event(event) => {
                 let message = Bytes::from(event.data);
                 let message = response_in(&message).unwrap_or(message);
                 if is_response(&message) {
-                    found = Some(message);
+                    return Ok(message);
                 }
-            })
-            .map_err(|error| CallError::Unanswered(error.to_string()))?;
-        if let Some(found) = found.take() {
-            return Ok(found);
+            }
+            Read::Comment => {}
+            Read::Broken(error) => return Err(CallError::Unanswered(error.to_string())),
         }
     }
     Err(CallError::Unanswered("the stream ended without a response".into()))
@@ -119,4 +111,4 @@ pub async fn last_response(mut body: Body) -> Result<Bytes, CallError> {
 pub const OWN_ID: &str = "\"mooring-open\"";
 
 /// What is said of a request of the gateway's own that it gives up.
-pub const TAKEN_BACK: &str = "nobody waits for it any more";
+pub const TAKEN_BACK: &str = "the gateway no longer waits for the answer";

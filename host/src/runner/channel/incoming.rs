@@ -59,7 +59,7 @@ impl Taker for Pipe {
     }
 
     fn hurry(&self) {
-        self.hurries.send_replace(true);
+        self.hurries.raise();
     }
 
     fn unsent(&self, lines: &[u8]) {

@@ -4,7 +4,7 @@
 //! Whoever owns the pipe takes messages out of [`Outbox`] and hands what the
 //! server says to the pipe (`taking`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
 use crate::seam::Outcome;
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
+use crate::sync::{Locked, Signal};
 
 use super::answer::TAKEN_BACK;
 use super::mailbox::{Asker, Delivery, Mailbox, Refused};
@@ -44,16 +45,16 @@ pub struct Pipe {
     pub server: ServerName,
     pub rules: Rules,
     to_server: Inbox,
-    mailbox: Mutex<Mailbox>,
+    mailbox: Locked<Mailbox>,
     /// Why nothing more comes from the server, once that is so.
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     list_changes: watch::Sender<u32>,
     primes: std::sync::atomic::AtomicBool,
     /// What to say to whoever waits for a line that is too long, once it is known
     /// who that is.
-    overflowing: Mutex<Option<String>>,
+    overflowing: Locked<Option<String>>,
     /// The server is gone: its last words wait for no reader.
-    pub(super) hurries: watch::Sender<bool>,
+    pub(super) hurries: Signal,
     /// Requests that the server has answered.
     pub(super) answers: std::sync::atomic::AtomicU32,
 }
@@ -66,12 +67,12 @@ impl Pipe {
             server: server.clone(),
             rules,
             to_server,
-            mailbox: Mutex::new(Mailbox::new(rules.kept)),
+            mailbox: Locked::new(Mailbox::new(rules.kept)),
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             primes: false.into(),
-            overflowing: Mutex::default(),
-            hurries: watch::Sender::new(false),
+            overflowing: Locked::default(),
+            hurries: Signal::default(),
             answers: 0.into(),
         };
         (Arc::new(pipe), outbox)
@@ -204,7 +205,7 @@ impl Pipe {
     pub fn take_back(&self, id: &str) {
         let taken = self.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
         if taken {
-            self.to_server.try_send(timeout::cancelled(id, TAKEN_BACK));
+            self.to_server.try_send(jsonrpc::cancelled(id, TAKEN_BACK));
         }
     }
 
@@ -269,7 +270,7 @@ impl Pipe {
     }
 
     async fn hurried(&self) {
-        let _ = self.hurries.subscribe().wait_for(|hurries| *hurries).await;
+        self.hurries.watch().raised().await;
     }
 
     /// Answers everything in flight.
@@ -305,7 +306,7 @@ impl Pipe {
     }
 
     pub(super) fn overflowing(&self) -> MutexGuard<'_, Option<String>> {
-        self.overflowing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.overflowing.lock()
     }
 
     async fn send(&self, message: Bytes) -> bool {
@@ -335,7 +336,7 @@ impl Pipe {
             let text = format!("server {}: {expired}", pipe.server);
             tracing::info!("{text}");
             pipe.mailbox().answer_for_server(&id, code::TIMED_OUT, &text);
-            pipe.to_server.try_send(timeout::cancelled(&id, &text));
+            pipe.to_server.try_send(jsonrpc::cancelled(&id, &text));
         });
     }
 
@@ -347,7 +348,7 @@ impl Pipe {
     }
 
     pub(super) fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mailbox.lock()
     }
 
     fn not_sent(&self, envelope: &Envelope<'_>) -> Response<Body> {

@@ -4,10 +4,6 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use crate::protocol::splice;
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// Longest time without an answer.
@@ -70,16 +66,6 @@ pub async fn expired(
     }
 }
 
-/// Tells the server that nobody waits any more.
-#[must_use]
-pub fn cancelled(id: &str, reason: &str) -> Bytes {
-    format!(
-        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":{}}}}}"#,
-        splice::quoted(reason)
-    )
-    .into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,13 +86,5 @@ mod tests {
         let fixed = Timeouts { reset_on_progress: false, ..timeouts };
         assert_eq!(fixed.due(began, began + ms(30)).unwrap().0, began + ms(10));
         assert_eq!(Timeouts::default().due(began, began), None);
-    }
-
-    #[test]
-    fn the_cancelling_message_names_the_request_as_the_client_wrote_it() {
-        let message = cancelled("\"a\\u0062\"", "too \"slow\"");
-        let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
-        assert_eq!(value["params"]["requestId"], "ab");
-        assert_eq!(value["params"]["reason"], "too \"slow\"");
     }
 }

@@ -10,12 +10,13 @@
 //! to that.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
 use crate::model::Principal;
 use crate::runner::admission::caps::Permit;
+use crate::sync::Locked;
 
 use super::program::{Confinement, Pipes, Program, User};
 
@@ -96,7 +97,7 @@ pub struct Child {
 
 /// The place that a child takes up, given back when nothing is left of it.
 #[derive(Default)]
-struct Hold(Mutex<Held>);
+struct Hold(Locked<Held>);
 
 #[derive(Default)]
 enum Held {
@@ -108,7 +109,7 @@ enum Held {
 
 impl Hold {
     fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.lock())
     }
 }
 

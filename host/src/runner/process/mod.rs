@@ -4,7 +4,6 @@
 pub mod child;
 pub mod machine;
 pub mod program;
-pub mod rss;
 #[cfg(target_os = "linux")]
 pub mod supervisor;
 #[cfg(not(target_os = "linux"))]

@@ -31,13 +31,16 @@ struct Process {
     cpu_ticks: u64,
 }
 
-struct Processes {
+/// The processes of this machine at one moment.
+pub struct Processes {
     all: HashMap<u32, Process>,
     children: HashMap<u32, Vec<u32>>,
 }
 
 impl Processes {
-    fn read() -> Self {
+    /// Reads every process of the machine once: not on a thread that has requests to serve.
+    #[must_use]
+    pub fn read() -> Self {
         let entries = std::fs::read_dir("/proc").into_iter().flatten();
         let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let all = pids.filter_map(|pid: u32| {
@@ -55,7 +58,9 @@ impl Processes {
         Self { all, children }
     }
 
-    fn usage(&self, server: u32) -> Option<Usage> {
+    /// What a server and everything that it has started use; `None` if it is gone.
+    #[must_use]
+    pub fn usage(&self, server: u32) -> Option<Usage> {
         self.all.get(&server)?;
         let mut usage = Usage::default();
         for pid in self.family(server) {
@@ -115,6 +120,9 @@ fn resident(pid: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -134,5 +142,21 @@ mod tests {
         assert_eq!(processes.family(4), HashSet::from([4, 5, 6]));
         // No reaper: only what is really below.
         assert_eq!(processes.family(3), HashSet::from([3, 4, 5, 6]));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_of_this_one_is_found_with_what_it_uses() {
+        let mut child =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // `spawn` returns before the program's pages are there: let it say something.
+        let mut echoed = [0];
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut echoed).unwrap();
+        let used = Processes::read().usage(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(used.is_some_and(|used| used.rss_bytes > 100_000), "{used:?}");
+        assert_eq!(Processes::read().usage(child.id()), None);
     }
 }

@@ -2,10 +2,11 @@
 //! them to find the session's process again. Never shared between sessions.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use cookie::Cookie;
 use http::header::{self, HeaderMap, HeaderValue};
+
+use crate::sync::Locked;
 
 /// More are no load balancer's.
 const MAX_COOKIES: usize = 50;
@@ -15,7 +16,7 @@ const MAX_BYTES: usize = 4096;
 /// All requests of a session go to one URL, so a cookie's path and domain say
 /// nothing more.
 #[derive(Default)]
-pub struct Cookies(Mutex<BTreeMap<String, String>>);
+pub struct Cookies(Locked<BTreeMap<String, String>>);
 
 impl Cookies {
     /// Takes what a response sets, and forgets what it takes back.
@@ -24,7 +25,7 @@ impl Cookies {
         if set.peek().is_none() {
             return;
         }
-        let mut cookies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cookies = self.0.lock();
         for value in set.filter(|value| value.len() <= MAX_BYTES) {
             let Some(cookie) = value.to_str().ok().and_then(|text| Cookie::parse(text).ok()) else {
                 continue;
@@ -43,12 +44,12 @@ impl Cookies {
 
     #[must_use]
     pub fn are_none(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.0.lock().is_empty()
     }
 
     /// Adds them to a request, after what the configuration has set.
     pub fn give(&self, headers: &mut HeaderMap) {
-        let cookies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let cookies = self.0.lock();
         if cookies.is_empty() {
             return;
         }

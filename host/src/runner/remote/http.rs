@@ -8,7 +8,7 @@
 //! operator lets through.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
 use crate::streams::{Reader, Way, response as events};
+use crate::sync::{Locked, Signal};
 
 use super::call::Call;
 use super::errors;
@@ -71,12 +72,12 @@ impl RemoteHttp {
             caller,
             has_session,
             primes,
-            mailbox: Mutex::new(Mailbox::new(rules.kept)),
+            mailbox: Locked::new(Mailbox::new(rules.kept)),
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
-            closing: watch::Sender::new(false),
+            closing: Signal::default(),
             is_heard: false.into(),
-            heard: watch::Sender::new(false),
+            heard: Signal::default(),
         };
         Self { session: Arc::new(session) }
     }
@@ -117,7 +118,7 @@ impl RemoteHttp {
     pub fn take_back(&self, pool: &Pool, id: &str) {
         let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
         if taken {
-            reader::tell(&self.session, pool, timeout::cancelled(id, TAKEN_BACK));
+            reader::tell(&self.session, pool, jsonrpc::cancelled(id, TAKEN_BACK));
         }
     }
 
@@ -271,8 +272,8 @@ impl RemoteHttp {
             ));
         }
         // A client that has its stream may count on the server having one.
-        let mut heard = self.session.heard.subscribe();
-        let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.wait_for(|heard| *heard)).await;
+        let mut heard = self.session.heard.watch();
+        let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.raised()).await;
         responses::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 
@@ -281,11 +282,11 @@ impl RemoteHttp {
     pub async fn close(&self, pool: &Pool) {
         let session = &self.session;
         let ids = session.mailbox().ids();
-        session.closing.send_replace(true);
+        session.closing.raise();
         session.mailbox().end("the session has ended");
         let none = HeaderMap::new();
         let cancelling = ids.iter().map(|id| {
-            let message = timeout::cancelled(id, "the session has ended");
+            let message = jsonrpc::cancelled(id, "the session has ended");
             session.caller.post(pool, None, message, &none)
         });
         let cancelled = futures_util::future::join_all(cancelling);
@@ -317,7 +318,7 @@ impl RemoteHttp {
         let text = format!("server {}: {expired}", self.session.server);
         tracing::info!("{text}");
         if let Some(id) = request.id_text() {
-            reader::tell(&self.session, pool, timeout::cancelled(id, &text));
+            reader::tell(&self.session, pool, jsonrpc::cancelled(id, &text));
         }
         events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }

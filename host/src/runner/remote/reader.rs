@@ -4,19 +4,17 @@
 //! the rest then (2025-11-25, basic/transports, "Resumability and Redelivery");
 //! the client notices nothing of it.
 
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use http_body::Body as _;
 use tokio::runtime::Handle;
 
-use crate::net::{Body, Pool, TooLong, Unanswered, collect};
+use crate::net::{Body, EventReader, Pool, Read, TooLong, Unanswered, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::sse::{Decoder, Event};
-use crate::protocol::{headers, methods};
+use crate::protocol::methods;
+use crate::protocol::sse::{Event, TooLarge};
 use crate::runner::channel::timeout;
 use crate::streams::{Part, Stream};
 
@@ -82,7 +80,7 @@ pub async fn answer(
     ids: Vec<String>,
     began: Instant,
 ) {
-    let mut closing = session.closing.subscribe();
+    let mut closing = session.closing.watch();
     let reading = async {
         let body = match source {
             Source::Stream(body) => Some(body),
@@ -102,7 +100,7 @@ pub async fn answer(
         // Cancelled, or answered otherwise.
         () = stream.over() => Ok(()),
         () = watch(&session, &pool, &ids, began) => Ok(()),
-        _ = closing.wait_for(|closing| *closing) => {
+        () = closing.raised() => {
             Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
         }
     };
@@ -226,7 +224,7 @@ async fn watch(session: &Session, pool: &Pool, ids: &[String], began: Instant) {
         let text = format!("server {}: {expired}", session.server);
         if session.mailbox().answer_for_server(id, code::TIMED_OUT, &text) {
             tracing::info!("{text}");
-            tell(session, pool, timeout::cancelled(id, &text));
+            tell(session, pool, jsonrpc::cancelled(id, &text));
         }
     });
     futures_util::future::join_all(watching).await;
@@ -237,12 +235,12 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
     let mut place = Place::default();
     loop {
         let Some(held) = session.upgrade() else { return };
-        let mut closing = held.closing.subscribe();
+        let mut closing = held.closing.watch();
         let stream = Arc::clone(held.mailbox().unrelated());
         let last = place.last_event_id.clone();
         let reading = async {
             let answered = held.caller.get(&pool, last.as_deref(), &forwarded).await;
-            held.heard.send_replace(true);
+            held.heard.raise();
             match answered {
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
@@ -268,7 +266,7 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
         };
         let goes_on = tokio::select! {
             goes_on = reading => goes_on,
-            _ = closing.wait_for(|closing| *closing) => false,
+            () = closing.raised() => false,
         };
         if !goes_on {
             return;
@@ -277,36 +275,38 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
         place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
         tokio::select! {
             () = tokio::time::sleep(place.pause()) => {}
-            _ = closing.wait_for(|closing| *closing) => return,
+            () = closing.raised() => return,
         }
     }
 }
 
 fn is_stream(response: &http::Response<Body>) -> bool {
-    response.status().is_success() && headers::is_type(response.headers(), headers::EVENT_STREAM)
+    response.status().is_success() && is_event_stream(response)
 }
 
 /// Reads to the end of one response.
 async fn read(
     session: &Session,
     pool: &Pool,
-    mut body: Body,
+    body: Body,
     stream: &Arc<Stream>,
     place: &mut Place,
 ) -> Result<(), String> {
-    let mut decoder = Decoder::new(session.rules.line);
-    let mut events = Vec::new();
-    while let Some(Ok(frame)) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-    {
-        let Ok(data) = frame.into_data() else { continue };
-        decoder.feed(&data, |event| events.push(event)).map_err(|error| error.to_string())?;
-        for event in events.drain(..) {
-            place.note(&event);
-            if (event.name.is_empty() || event.name == "message") && !event.data.is_empty() {
-                take(session, pool, stream, event.data.into()).await;
+    let mut events = EventReader::new(body, session.rules.line);
+    while let Some(read) = events.next().await {
+        match read {
+            Read::Event(event) => {
+                place.note(&event);
+                if event.has_message() {
+                    take(session, pool, stream, event.data.into()).await;
+                }
             }
+            Read::Comment => {}
+            Read::Broken(error) if error.is::<TooLarge>() => return Err(error.to_string()),
+            // The upstream may be asked for the rest.
+            Read::Broken(_) => return Ok(()),
         }
-        if stream.has_ended() {
+        if stream.has_ended() && !events.has_ready() {
             return Ok(());
         }
     }

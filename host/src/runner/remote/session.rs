@@ -1,6 +1,6 @@
 //! What is known of the session at a Streamable HTTP server.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use http::StatusCode;
 use tokio::sync::watch;
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::model::ServerName;
 use crate::runner::channel::mailbox::Mailbox;
 use crate::runner::channel::pipe::Rules;
+use crate::sync::{Locked, Signal};
 
 use super::errors;
 use super::upstream::Caller;
@@ -20,18 +21,18 @@ pub struct Session {
     /// Whether the upstream has given the session an id; some have none.
     pub(super) has_session: bool,
     pub(super) primes: bool,
-    pub(super) mailbox: Mutex<Mailbox>,
+    pub(super) mailbox: Locked<Mailbox>,
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     pub list_changes: watch::Sender<u32>,
-    pub closing: watch::Sender<bool>,
+    pub closing: Signal,
     pub(super) is_heard: std::sync::atomic::AtomicBool,
     /// Becomes true when the upstream's own stream is read, or found missing.
-    pub heard: watch::Sender<bool>,
+    pub heard: Signal,
 }
 
 impl Session {
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mailbox.lock()
     }
 
     /// The upstream has no such session any more: what it was to answer is answered
@@ -40,7 +41,7 @@ impl Session {
         let text = format!("server {} has forgotten the session", self.server);
         self.mailbox().end(&text);
         self.lost.send_replace(Some(text.into()));
-        self.closing.send_replace(true);
+        self.closing.raise();
     }
 
     /// Whether a response says so.

@@ -2,23 +2,19 @@
 //! events towards us, and an endpoint it names for what we post
 //! (2024-11-05, basic/transports, "HTTP with SSE").
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
-use http_body::Body as _;
-use tokio::sync::watch;
 
 use crate::model::ServerName;
-use crate::net::{Body, Pool, collect};
-use crate::protocol::headers;
+use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::protocol::sse::Decoder;
 use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
 use crate::runner::channel::queue::Outbox;
 use crate::runner::channel::sink::Taker;
+use crate::sync::{Signal, Watcher};
 
 use super::upstream::{Caller, Upstream, path_of};
 
@@ -32,7 +28,7 @@ const ERROR_BODY: usize = 64 * 1024;
 
 pub struct RemoteSse {
     pipe: Arc<Pipe>,
-    closing: watch::Sender<bool>,
+    closing: Signal,
 }
 
 impl RemoteSse {
@@ -52,10 +48,10 @@ impl RemoteSse {
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
         let (events, endpoint) = opened.map_err(|_| "it names no endpoint".to_owned())??;
         let (pipe, outbox) = Pipe::new(server, rules);
-        let closing = watch::Sender::new(false);
-        tokio::spawn(read(Arc::clone(&pipe), events, closing.subscribe()));
+        let closing = Signal::default();
+        tokio::spawn(read(Arc::clone(&pipe), events, closing.watch()));
         let posting = Posting { pipe: Arc::clone(&pipe), caller, endpoint, pool: pool.clone() };
-        tokio::spawn(posting.write(outbox, forwarded, closing.subscribe()));
+        tokio::spawn(posting.write(outbox, forwarded, closing.watch()));
         Ok(Self { pipe, closing })
     }
 
@@ -84,32 +80,7 @@ impl RemoteSse {
 
     /// Ends the stream, which is the session's end at the server.
     pub fn close(&self) {
-        self.closing.send_replace(true);
-    }
-}
-
-/// The stream's body and what was decoded of it.
-struct Events {
-    body: Body,
-    decoder: Decoder,
-    ready: std::collections::VecDeque<(String, Bytes)>,
-}
-
-impl Events {
-    /// The next event's name and data; none when the stream has ended.
-    async fn next(&mut self) -> Option<(String, Bytes)> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some(event);
-            }
-            let frame = std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await?;
-            let Ok(data) = frame.ok()?.into_data() else { continue };
-            let ready = &mut self.ready;
-            let fed = self.decoder.feed(&data, |event| {
-                ready.push_back((event.name, event.data.into()));
-            });
-            fed.ok()?;
-        }
+        self.closing.raise();
     }
 }
 
@@ -118,18 +89,17 @@ async fn open(
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
-) -> Result<(Events, Uri), String> {
+) -> Result<(EventReader, Uri), String> {
     let response =
         caller.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let status = response.status();
-    if !status.is_success() || !headers::is_type(response.headers(), headers::EVENT_STREAM) {
+    if !status.is_success() || !is_event_stream(&response) {
         return Err(format!("GET answers {status} and no event stream"));
     }
-    let body = response.into_body();
-    let mut events = Events { body, decoder: Decoder::new(limit), ready: [].into() };
-    while let Some((name, data)) = events.next().await {
-        if name == "endpoint" {
-            let text = String::from_utf8_lossy(&data);
+    let mut events = EventReader::new(response.into_body(), limit);
+    while let Some(event) = events.next_event().await {
+        if event.name == "endpoint" {
+            let text = String::from_utf8_lossy(&event.data);
             let endpoint = endpoint(&caller.upstream().uri, text.trim())?;
             return Ok((events, endpoint));
         }
@@ -141,25 +111,25 @@ async fn open(
 /// one origin does not direct us to another.
 fn endpoint(base: &Uri, text: &str) -> Result<Uri, String> {
     let base = url::Url::parse(&base.to_string()).map_err(|error| error.to_string())?;
-    let joined = base.join(text).map_err(|error| format!("a senseless endpoint: {error}"))?;
+    let joined = base.join(text).map_err(|error| format!("an invalid endpoint: {error}"))?;
     if joined.origin() != base.origin() {
         return Err(format!(
             "its endpoint is at another origin, {}",
             joined.origin().ascii_serialization()
         ));
     }
-    let uri: Uri = joined.as_str().parse().map_err(|_| "a senseless endpoint".to_owned())?;
+    let uri: Uri = joined.as_str().parse().map_err(|_| "an invalid endpoint".to_owned())?;
     Ok(path_of(&uri))
 }
 
-async fn read(pipe: Arc<Pipe>, mut events: Events, mut closing: watch::Receiver<bool>) {
+async fn read(pipe: Arc<Pipe>, mut events: EventReader, mut closing: Watcher) {
     let how = loop {
         let event = tokio::select! {
-            event = events.next() => event,
-            _ = closing.wait_for(|closing| *closing) => break "closed",
+            event = events.next_event() => event,
+            () = closing.raised() => break "closed",
         };
         match event {
-            Some((name, data)) if name.is_empty() || name == "message" => pipe.take(data).await,
+            Some(event) if event.has_message() => pipe.take(event.data.into()).await,
             Some(_) => {}
             None => break "its stream ended",
         }
@@ -177,17 +147,12 @@ struct Posting {
 
 impl Posting {
     /// Posts one message after the other, so that none overtakes another.
-    async fn write(
-        self,
-        mut outbox: Outbox,
-        forwarded: HeaderMap,
-        mut closing: watch::Receiver<bool>,
-    ) {
+    async fn write(self, mut outbox: Outbox, forwarded: HeaderMap, mut closing: Watcher) {
         let mut lost = self.pipe.lost_signal();
         loop {
             let message = tokio::select! {
                 message = outbox.recv() => message,
-                _ = closing.wait_for(|closing| *closing) => return,
+                () = closing.raised() => return,
                 _ = lost.wait_for(Option::is_some) => return,
             };
             let Some((message, _room)) = message else { return };

@@ -1,12 +1,13 @@
 //! A remote server's address, and what every request to it carries.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::net::{Body, Failure, Message, Pool, Target, Written, WrittenHead};
 use crate::protocol::headers;
+use crate::sync::Locked;
 
 use super::cookies::Cookies;
 
@@ -51,7 +52,7 @@ pub struct Caller {
     cookies: Arc<Cookies>,
     /// The client's headers that came last, where the operator lets any through: for
     /// what goes out without a request of the client's.
-    passed: Option<Arc<Mutex<HeaderMap>>>,
+    passed: Option<Arc<Locked<HeaderMap>>>,
 }
 
 impl Caller {
@@ -160,7 +161,7 @@ impl Caller {
         match &self.passed {
             None => add(forwarded, request.headers_mut()),
             Some(passed) => {
-                let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut passed = passed.lock();
                 if !forwarded.is_empty() && *passed != *forwarded {
                     passed.clone_from(forwarded);
                 }

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::ServerName;
 use crate::runner::admission::open_error::OpenError;
+use crate::sync::Locked;
 
 use super::table::Key;
 
@@ -15,7 +15,7 @@ use super::table::Key;
 const PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
-pub struct Complaints(Mutex<HashMap<(ServerName, Discriminant<OpenError>), Last>>);
+pub struct Complaints(Locked<HashMap<(ServerName, Discriminant<OpenError>), Last>>);
 
 struct Last {
     said: Instant,
@@ -40,7 +40,7 @@ impl Complaints {
 
     /// How many were left out before this one, if it is to be said.
     fn due(&self, server: &ServerName, error: &OpenError, now: Instant) -> Option<u64> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let Some(last) = all.get_mut(&(server.clone(), discriminant(error))) else {
             all.insert((server.clone(), discriminant(error)), Last { said: now, unsaid: 0 });
             return Some(0);

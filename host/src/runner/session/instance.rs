@@ -1,8 +1,8 @@
 //! A running MCP server for one session, whatever its transport.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use crate::runner::stderr::tail::Line;
 use crate::runner::stdio::own_process::Stdio;
 use crate::seam::Note;
 use crate::streams;
+use crate::sync::Locked;
 
 /// Subscriptions of one session that a coordinator is told of.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -49,7 +50,7 @@ pub struct Instance {
     /// Its own lists where they differ from the catalogue, and after how many
     /// changes they were read.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
-    settings: Mutex<Settings>,
+    settings: Locked<Settings>,
     /// Tells ids of the gateway's own requests from another gateway's, which may use
     /// this one as a client.
     tag: u32,
@@ -80,7 +81,7 @@ impl Instance {
             version,
             told_initialized: false.into(),
             lists: watch::Sender::new((0, None)),
-            settings: Mutex::default(),
+            settings: Locked::default(),
             tag: streams::instance(),
             asked: AtomicU64::new(0),
         }
@@ -210,7 +211,7 @@ impl Instance {
     /// Whether the client waits for updates of resources.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
-        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.settings.lock();
         !settings.subscriptions.is_empty()
     }
 
@@ -291,7 +292,7 @@ impl Instance {
     }
 
     pub fn remember(&self, note: &Note) {
-        let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = self.settings.lock();
         match note {
             Note::Level(level) => settings.level = Some(level.clone()),
             Note::Subscribed(uri) if settings.subscriptions.len() < MAX_SUBSCRIPTIONS => {
@@ -307,7 +308,7 @@ impl Instance {
     /// The log level as JSON, and the resources subscribed to.
     #[must_use]
     pub fn settings(&self) -> (Option<String>, Vec<String>) {
-        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = self.settings.lock();
         (settings.level.clone(), settings.subscriptions.iter().cloned().collect())
     }
 

@@ -1,7 +1,7 @@
 //! What all servers of this process are run with.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
@@ -10,6 +10,7 @@ use crate::runner::process::child::Children;
 use crate::runner::shared_process::process::Hubs;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
+use crate::sync::Locked;
 
 /// What every server of a host is run with.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub struct Means {
     /// What children write to stderr.
     pub journal: Journal,
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
-    pub old_transport: Arc<Mutex<HashSet<ServerName>>>,
+    pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// The processes that sessions share.
     pub hubs: Hubs,
 }

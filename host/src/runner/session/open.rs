@@ -1,7 +1,7 @@
 //! Opening a session at a server: the transport it speaks, and its answer to
 //! `initialize`.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -218,7 +218,7 @@ impl Start<'_> {
         message: Bytes,
     ) -> Result<(Transport, Bytes), OpenError> {
         let known = &self.means.old_transport;
-        let is_old = known.lock().unwrap_or_else(PoisonError::into_inner).contains(self.server);
+        let is_old = known.lock().contains(self.server);
         if is_old && let Ok(opened) = self.sse(upstream, message.clone()).await {
             return Ok(opened);
         }
@@ -234,7 +234,7 @@ impl Start<'_> {
             other => other,
         })?;
         tracing::info!(server = %self.server, "speaks HTTP+SSE; set its \"type\" to \"sse\" to save the first try");
-        known.lock().unwrap_or_else(PoisonError::into_inner).insert(self.server.clone());
+        known.lock().insert(self.server.clone());
         Ok(opened)
     }
 

@@ -1,13 +1,14 @@
 //! The instances of this host, by session and server.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::runner::admission::open_error::OpenError;
+use crate::sync::Locked;
 
 use super::instance::Instance;
 
@@ -86,7 +87,7 @@ pub enum Entry {
 
 #[derive(Default)]
 pub struct Table {
-    slots: Mutex<HashMap<Key, Slot>>,
+    slots: Locked<HashMap<Key, Slot>>,
 }
 
 impl Table {
@@ -320,7 +321,7 @@ impl Table {
     }
 
     fn locked<T>(&self, with: impl FnOnce(&mut HashMap<Key, Slot>) -> T) -> T {
-        with(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.slots.lock())
     }
 }
 

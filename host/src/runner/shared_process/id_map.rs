@@ -144,8 +144,7 @@ impl Switchboard {
         let mut left: Vec<String> = Vec::new();
         let mut told = Vec::new();
         for (number, call) in self.calls.extract_if(|_, call| call.place == place) {
-            let params = format!("{{\"requestId\":{number},\"reason\":\"the session has ended\"}}");
-            told.push(jsonrpc::notification_with(methods::CANCELLED, &params));
+            told.push(jsonrpc::cancelled(&number.to_string(), "the session has ended"));
             if let Purpose::Subscribe(uri) = call.purpose
                 && !self.subscriptions.contains_key(&uri)
             {

@@ -7,7 +7,7 @@
 //! beyond them notices are dropped (`Pipe::hand`): the reader waits for nobody.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -20,6 +20,7 @@ use crate::runner::channel::long_line;
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Inbox;
 use crate::runner::channel::sink::{Taker, id_of_malformed, id_of_request};
+use crate::sync::Locked;
 
 use super::id_map::{Asked, Place, Said, Switchboard};
 use super::lists::CommonLists;
@@ -32,7 +33,7 @@ pub struct Exchange {
     pub server: ServerName,
     line: usize,
     inbox: Inbox,
-    state: Mutex<State>,
+    state: Locked<State>,
     pub lost: watch::Sender<Option<Arc<str>>>,
     /// How many are at it.
     pub seated: watch::Sender<usize>,
@@ -58,7 +59,7 @@ impl Exchange {
             server: server.clone(),
             line,
             inbox,
-            state: Mutex::default(),
+            state: Locked::default(),
             lost: watch::Sender::new(None),
             seated: watch::Sender::new(0),
             lists: CommonLists::default(),
@@ -192,7 +193,7 @@ impl Exchange {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn pipes(&self) -> Vec<Arc<Pipe>> {

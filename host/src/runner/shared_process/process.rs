@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,6 +35,7 @@ use crate::runner::process::program::Program;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail;
 use crate::runner::stdio::running::{self, Process, Running};
+use crate::sync::Locked;
 
 use super::mux::Exchange;
 use super::seat::Seat;
@@ -172,7 +173,7 @@ type Started = Option<Result<Arc<Hub>, OpenError>>;
 
 /// The shared processes of a host. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct Hubs(Arc<Mutex<HashMap<HubKey, watch::Receiver<Started>>>>);
+pub struct Hubs(Arc<Locked<HashMap<HubKey, watch::Receiver<Started>>>>);
 
 impl fmt::Debug for Hubs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -283,7 +284,7 @@ impl Hubs {
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<HubKey, watch::Receiver<Started>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

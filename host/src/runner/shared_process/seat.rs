@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use crate::model::SessionId;
 use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
 use crate::runner::channel::queue::Outbox;
 use crate::runner::channel::sink::Taker;
+use crate::sync::{Signal, Watcher};
 
 use super::id_map::Place;
 use super::lists::CommonLists;
@@ -19,7 +18,7 @@ pub struct Seat {
     exchange: Arc<Exchange>,
     pid: u32,
     /// Dropping it frees the place too.
-    closing: watch::Sender<bool>,
+    closing: Signal,
 }
 
 impl Seat {
@@ -33,8 +32,8 @@ impl Seat {
     ) -> Option<Self> {
         let (pipe, outbox) = Pipe::new(&exchange.server, rules);
         let place = exchange.enter(session, &pipe)?;
-        let closing = watch::Sender::new(false);
-        let (closed, lost) = (closing.subscribe(), pipe.lost_signal());
+        let closing = Signal::default();
+        let (closed, lost) = (closing.watch(), pipe.lost_signal());
         tokio::spawn(pass_on(Arc::clone(exchange), place, outbox, closed, lost));
         Some(Self { pipe, exchange: Arc::clone(exchange), pid, closing })
     }
@@ -63,7 +62,7 @@ impl Seat {
 
     /// Leaves; the process stays for the others.
     pub fn close(&self) {
-        self.closing.send_replace(true);
+        self.closing.raise();
         self.pipe.end();
     }
 }
@@ -73,7 +72,7 @@ async fn pass_on(
     exchange: Arc<Exchange>,
     place: Place,
     mut outbox: Outbox,
-    mut closing: watch::Receiver<bool>,
+    mut closing: Watcher,
     mut lost: LostSignal,
 ) {
     let passing = async {
@@ -83,7 +82,7 @@ async fn pass_on(
     };
     tokio::select! {
         () = passing => {}
-        _ = closing.wait_for(|closing| *closing) => {}
+        () = closing.raised() => {}
         _ = lost.wait_for(Option::is_some) => {}
     }
     exchange.leave(place).await;

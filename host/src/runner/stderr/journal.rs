@@ -5,11 +5,12 @@
 //! cannot be asked any more is the one that people look for.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
 use crate::model::{ServerName, UnixMillis};
+use crate::sync::Locked;
 
 use super::tail::Line;
 
@@ -35,7 +36,7 @@ pub struct Said {
 
 /// Cloning gives a handle to the same journal.
 #[derive(Debug, Clone, Default)]
-pub struct Journal(Arc<Mutex<HashMap<ServerName, Book>>>);
+pub struct Journal(Arc<Locked<HashMap<ServerName, Book>>>);
 
 #[derive(Debug)]
 struct Book {
@@ -117,7 +118,7 @@ impl Journal {
     /// Only servers of the settings file come here: there are no more books than
     /// those have.
     fn with<T>(&self, server: &ServerName, with: impl FnOnce(&mut Book) -> T) -> T {
-        let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut books = self.0.lock();
         match books.get_mut(server) {
             Some(book) => with(book),
             None => with(books.entry(server.clone()).or_default()),

@@ -1,9 +1,10 @@
 //! The last lines that one child wrote to stderr.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::model::UnixMillis;
+use crate::sync::Locked;
 
 /// Enough to see how a server came to its end.
 const LINES: usize = 50;
@@ -17,11 +18,11 @@ pub struct Line {
 
 /// Cloning gives a handle to the same lines.
 #[derive(Debug, Clone, Default)]
-pub struct Tail(Arc<Mutex<VecDeque<Line>>>);
+pub struct Tail(Arc<Locked<VecDeque<Line>>>);
 
 impl Tail {
     pub fn push(&self, line: Line) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.len() == LINES {
             lines.pop_front();
         }
@@ -37,7 +38,7 @@ impl Tail {
     /// Oldest first.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.lock().iter().cloned().collect()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Who ended a process: the gateway, or the process itself.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
 use crate::runner::stderr::tail::Tail;
+use crate::sync::Locked;
 
 /// What has to be known of a process when it ends. Whoever is first says who ended
 /// it: an instance that is replaced because its process died is let go before the
@@ -15,7 +16,7 @@ pub struct Life {
     starts: Arc<Starts>,
     began: Instant,
     tail: Tail,
-    course: Mutex<Course>,
+    course: Locked<Course>,
 }
 
 #[derive(Default)]
@@ -45,7 +46,7 @@ impl Life {
             starts: Arc::clone(starts),
             began: Instant::now(),
             tail,
-            course: Mutex::default(),
+            course: Locked::default(),
         })
     }
 
@@ -108,7 +109,7 @@ impl Life {
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
-        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+        self.course.lock()
     }
 }
 

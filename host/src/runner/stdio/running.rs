@@ -18,6 +18,7 @@ use crate::runner::process::program::{Pipes, Program};
 use crate::runner::stderr::drain;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail::Tail;
+use crate::sync::{Signal, Watcher};
 
 use super::lifetime::Life;
 
@@ -61,7 +62,7 @@ pub fn has_answered(taker: &impl Taker) -> bool {
 /// A child whose pipes are served.
 pub struct Running {
     child: Arc<Child>,
-    closing: watch::Sender<bool>,
+    closing: Signal,
     life: Arc<Life>,
 }
 
@@ -76,14 +77,14 @@ impl Running {
     ) -> Self {
         let Process { child, stdin, stdout, tail } = process;
         let child = Arc::new(child);
-        let closing = watch::Sender::new(false);
+        let closing = Signal::default();
         let life = Life::begin(taker.server(), starts, tail);
-        let over = watch::Sender::new(false);
+        let over = Signal::default();
         let writer = tokio::spawn(write(
             Arc::downgrade(taker),
             stdin,
             outbox,
-            Stops { closing: closing.subscribe(), over: over.subscribe() },
+            Stops { closing: closing.watch(), over: over.watch() },
             (Arc::downgrade(&child), Arc::clone(&life)),
         ));
         let reading =
@@ -121,7 +122,7 @@ impl Running {
     /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
         self.life.is_wanted();
-        self.closing.send_replace(true);
+        self.closing.raise();
         self.child.end();
     }
 }
@@ -136,16 +137,16 @@ impl Drop for Running {
 /// What ends the writer.
 pub struct Stops {
     /// The gateway wants the server to end.
-    closing: watch::Receiver<bool>,
+    closing: Watcher,
     /// The server says nothing more.
-    over: watch::Receiver<bool>,
+    over: Watcher,
 }
 
 /// What the reader ends with.
 pub struct Reading {
     child: std::sync::Weak<Child>,
     life: Arc<Life>,
-    over: watch::Sender<bool>,
+    over: Signal,
     writer: tokio::task::JoinHandle<()>,
 }
 
@@ -162,8 +163,8 @@ pub async fn write<T: Taker>(
     loop {
         let first = tokio::select! {
             biased;
-            _ = stops.closing.wait_for(|closing| *closing) => None,
-            _ = stops.over.wait_for(|over| *over) => None,
+            () = stops.closing.raised() => None,
+            () = stops.over.raised() => None,
             message = outbox.recv() => message,
         };
         let Some((first, mut room)) = first else { break };
@@ -279,7 +280,7 @@ pub async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Rea
     }
     life.is_over();
     // What was not written yet must not count as perhaps done.
-    over.send_replace(true);
+    over.raise();
     let _ = tokio::time::timeout(LAST_WORDS, writer).await;
     taker.end();
     if let Some(child) = child.upgrade() {

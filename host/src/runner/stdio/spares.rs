@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::model::ServerName;
 use crate::runner::admission::backoff;
@@ -19,6 +19,7 @@ use crate::runner::admission::starts::Starts;
 use crate::runner::process::child::Children;
 use crate::runner::process::program::Program;
 use crate::runner::stderr::journal::Journal;
+use crate::sync::{Locked, Signal};
 
 use super::running::Process;
 
@@ -41,20 +42,20 @@ impl Spare {
 
 #[derive(Default)]
 struct Pool {
-    ready: Mutex<VecDeque<Spare>>,
+    ready: Locked<VecDeque<Spare>>,
     taken: Notify,
 }
 
 impl Pool {
     fn ready(&self) -> MutexGuard<'_, VecDeque<Spare>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ready.lock()
     }
 }
 
 /// The spares of all servers that have some.
 pub struct Spares {
     pools: BTreeMap<ServerName, Pool>,
-    stopped: watch::Sender<bool>,
+    stopped: Signal,
 }
 
 impl std::fmt::Debug for Spares {
@@ -66,7 +67,7 @@ impl std::fmt::Debug for Spares {
 impl Spares {
     pub fn new<'a>(servers: impl Iterator<Item = &'a ServerName>) -> Arc<Self> {
         let pools = servers.map(|server| (server.clone(), Pool::default())).collect();
-        Arc::new(Self { pools, stopped: watch::Sender::new(false) })
+        Arc::new(Self { pools, stopped: Signal::default() })
     }
 
     /// One that lives, served from now on by the calling worker.
@@ -94,7 +95,7 @@ impl Spares {
 
     /// Ends them all, for good.
     pub fn stop(&self) {
-        self.stopped.send_replace(true);
+        self.stopped.raise();
         for pool in self.pools.values() {
             pool.ready().clear();
         }
@@ -111,7 +112,7 @@ impl Spares {
         journal: Journal,
     ) {
         let Some(pool) = self.pools.get(&server) else { return };
-        let mut stopped = self.stopped.subscribe();
+        let mut stopped = self.stopped.watch();
         let (mut failures, mut not_before) = (0, Instant::now());
         loop {
             let died = bury(&mut pool.ready());
@@ -130,13 +131,13 @@ impl Spares {
                 let starting = start(&server, &program, &starts, &children, &journal);
                 let started = tokio::select! {
                     started = starting => started,
-                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                    () = stopped.raised() => return,
                 };
                 match started {
                     Ok(Some(spare)) => {
                         let mut ready = pool.ready();
                         // Whoever stops them takes this lock after having said so.
-                        if *self.stopped.borrow() {
+                        if self.stopped.is_raised() {
                             return;
                         }
                         ready.push_back(spare);
@@ -157,7 +158,7 @@ impl Spares {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 () = pool.taken.notified() => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = stopped.raised() => return,
             }
         }
     }

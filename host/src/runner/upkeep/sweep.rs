@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::Pool;
-use crate::runner::process::rss::Processes;
+use crate::runner::process::usage::Processes;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::shared::Shared;
@@ -78,7 +78,7 @@ impl Shared {
             .any(|((_, server), _)| rules(server).is_some_and(|rules| rules.max_memory.is_some()));
         let processes = match measures {
             // It reads a file for each process of the machine.
-            true => tokio::task::spawn_blocking(Processes::look).await.ok(),
+            true => tokio::task::spawn_blocking(Processes::read).await.ok(),
             false => None,
         };
         for (key, instance) in ready {
@@ -88,7 +88,8 @@ impl Shared {
             let memory = processes
                 .as_ref()
                 .filter(|_| rules.max_memory.is_some())
-                .and_then(|processes| processes.memory_of(stdio.pid()));
+                .and_then(|processes| processes.usage(stdio.pid()))
+                .map(|usage| usage.rss_bytes);
             let due = |is_quiet| rules.due(stdio.age(), memory, is_quiet);
             if let Some(due) = self.table.take_if(&key, &instance, due) {
                 tracing::info!(

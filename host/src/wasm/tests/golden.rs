@@ -1,5 +1,5 @@
-//! The components against the decisions written down in `tests/golden`, and
-//! against the same code compiled natively.
+//! Compares the components with the decisions recorded in `tests/golden`, and with
+//! the same code compiled natively.
 
 use mooring_strategies::{ConsistentHash, Cookie, Header, Strategy as Native};
 use serde_json::{Value, json};
@@ -187,7 +187,7 @@ impl Random {
         self.next() % limit
     }
 
-    /// In so many of ten cases.
+    /// True in `of_ten` of ten cases.
     fn sometimes(&mut self, of_ten: u64) -> bool {
         self.below(10) < of_ten
     }

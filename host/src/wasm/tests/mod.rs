@@ -84,7 +84,7 @@ fn ask_without(strategy: &Strategy, session: &str, excluded: &[&str]) -> Option<
     })
 }
 
-/// For what a background thread does: an event without a handle to wait on.
+/// Polls for what a background thread does, since there is no handle to wait on.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {

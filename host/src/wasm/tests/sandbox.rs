@@ -19,8 +19,8 @@ fn a_wasi_plugin_decides_in_the_sandbox() {
     }
 }
 
-/// It prints, opens files and sleeps; on a live worker, where entering tokio
-/// again would panic.
+/// The guest prints, opens files and sleeps, on a worker inside tokio, where entering
+/// tokio again would panic.
 #[test]
 fn a_guest_that_prints_and_sleeps_holds_no_worker() {
     let strategy = sandboxed();

@@ -1,4 +1,4 @@
-//! Leases over time, and what of them the edge sees.
+//! Leases over time, and what the edge sees of them.
 
 use crate::cluster::RoomReport;
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -19,6 +19,8 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+
+use crate::sync::Locked;
 
 use super::{ARGUMENT, DESCRIPTORS};
 
@@ -43,13 +45,13 @@ pub type Charged = [OwnedFd; DESCRIPTORS];
 pub struct Line {
     charges: mpsc::Sender<Charged>,
     // Taken once, by the keeper.
-    queue: Arc<Mutex<Option<mpsc::Receiver<Charged>>>>,
+    queue: Arc<Locked<Option<mpsc::Receiver<Charged>>>>,
 }
 
 impl Default for Line {
     fn default() -> Self {
         let (charges, queue) = mpsc::channel(QUEUE);
-        Self { charges, queue: Arc::new(Mutex::new(Some(queue))) }
+        Self { charges, queue: Arc::new(Locked::new(Some(queue))) }
     }
 }
 
@@ -64,7 +66,7 @@ impl Line {
     /// Starts the supervisor and keeps one running. To be called on the main
     /// thread's runtime.
     pub fn supervise(&self) -> io::Result<Supervised> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let queue = self.queue.lock().take();
         let queue = queue.ok_or_else(|| io::Error::other("it runs already"))?;
         let first = Supervisor::start()?;
         let (stop, stopped) = oneshot::channel();

@@ -1,0 +1,111 @@
+//! Reads an event stream out of a body, event by event.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http_body::Body as _;
+
+use crate::protocol::headers;
+use crate::protocol::sse::{Decoder, Event};
+
+use super::body::{Body, BodyError};
+
+/// What was read of an event stream.
+pub enum Read {
+    /// A whole event.
+    Event(Event),
+    /// Bytes that complete no event, such as a keep-alive comment: the sender is alive.
+    Comment,
+    /// The connection broke, or an event was larger than the limit. Nothing comes after it.
+    Broken(BodyError),
+}
+
+/// An event stream, decoded as its bytes arrive.
+pub struct EventReader {
+    body: Body,
+    decoder: Decoder,
+    ready: VecDeque<Event>,
+    /// Why nothing comes after the events that are ready.
+    broken: Option<BodyError>,
+}
+
+impl EventReader {
+    /// `limit` is the largest event, in bytes; see [`Decoder::new`].
+    #[must_use]
+    pub fn new(body: Body, limit: usize) -> Self {
+        Self { body, decoder: Decoder::new(limit), ready: VecDeque::new(), broken: None }
+    }
+
+    /// The next piece of the stream; `None` at its end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Poll::Ready(Some(Read::Event(event)));
+            }
+            if let Some(error) = self.broken.take() {
+                return Poll::Ready(Some(Read::Broken(error)));
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Read::Broken(error))),
+                Some(Ok(frame)) => frame,
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let ready = &mut self.ready;
+            // Events that came before one that is too large still count.
+            if let Err(error) = self.decoder.feed(&data, |event| ready.push_back(event)) {
+                self.broken = Some(error.into());
+            }
+            if self.ready.is_empty() && self.broken.is_none() {
+                return Poll::Ready(Some(Read::Comment));
+            }
+        }
+    }
+
+    /// Waits for the next piece, as [`Self::poll_next`] gives it.
+    pub async fn next(&mut self) -> Option<Read> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next event; `None` at the end of the stream and after a break alike.
+    pub async fn next_event(&mut self) -> Option<Event> {
+        loop {
+            match self.next().await? {
+                Read::Event(event) => return Some(event),
+                Read::Comment => {}
+                Read::Broken(_) => return None,
+            }
+        }
+    }
+
+    /// Whether more events have arrived in the same piece as the last one.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+}
+
+/// Whether the response's body is an event stream.
+#[must_use]
+pub fn is_event_stream(response: &Response<Body>) -> bool {
+    headers::is_type(response.headers(), headers::EVENT_STREAM)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn events_before_one_that_is_too_large_are_read() {
+        let text = format!("data: one\n\n: alive\n\ndata: {}\n\n", "x".repeat(100));
+        let mut events = EventReader::new(Body::Full(Bytes::from(text)), 50);
+        let Some(Read::Event(first)) = events.next().await else { panic!("an event") };
+        assert_eq!(first.data, b"one");
+        assert!(matches!(events.next().await, Some(Read::Broken(_))));
+        assert!(events.next().await.is_none());
+    }
+}
