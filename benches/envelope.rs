@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mooring::protocol::jsonrpc::Envelope;
-use mooring::protocol::splice::{self, Target};
+use mooring::protocol::splice::{self, RequestTarget};
 
 fn message(text: usize) -> Bytes {
     format!(
@@ -16,7 +16,7 @@ fn message(text: usize) -> Bytes {
 
 fn renamed(message: &Bytes) -> Option<Bytes> {
     let envelope = Envelope::parse(message).ok()?;
-    let name = Target::of(envelope.params)?.name?;
+    let name = RequestTarget::of(envelope.params)?.name?;
     Some(splice::replace(message, splice::span(message, name)?, b"\"echo\""))
 }
 

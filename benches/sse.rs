@@ -1,7 +1,7 @@
 //! The server-sent-events codec.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mooring::protocol::sse::{Decoder, event};
+use mooring::protocol::sse::{EventDecoder, event};
 
 fn codec(criterion: &mut Criterion) {
     for (name, size) in [("200 B", 200), ("64 KiB", 65_536)] {
@@ -11,7 +11,7 @@ fn codec(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(message.len() as u64));
         group.bench_function("encode", |bencher| bencher.iter(|| event(&message)));
         group.bench_function("decode", |bencher| {
-            let mut decoder = Decoder::new(1 << 20);
+            let mut decoder = EventDecoder::new(1 << 20);
             let mut bytes = 0;
             bencher.iter(|| {
                 let fed = decoder.feed(&encoded, |event| bytes += event.data.len());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group};
 use mooring::wasm::vocabulary::{Health, Node, Replica, Server, Topology};
-use mooring::wasm::{Options, Question, Source, Strategy, Wasi};
+use mooring::wasm::{Options, Question, Source, Strategy, WasiPolicy};
 use mooring_strategies::{ConsistentHash, Request, Strategy as Native};
 
 /// Each of the questions is asked so often.
@@ -46,7 +46,7 @@ fn keys() -> Vec<String> {
 }
 
 fn component(name: &str, nodes: u32) -> Strategy {
-    let options = Options { wasi: Wasi::Deny, workers: 1 };
+    let options = Options { wasi: WasiPolicy::Deny, workers: 1 };
     let strategy = Strategy::load(&Source::parse(name), "{}", &options)
         .unwrap_or_else(|error| panic!("the built-in strategy: {error}"));
     strategy.publish(Arc::new(topology(nodes)));

@@ -19,8 +19,8 @@ mod bindings {
 }
 
 thread_local! {
-    /// All the state there is. The host makes several instances and may drop any
-    /// of them, so nothing that matters may live here and nowhere else.
+    /// All the state there is. The gateway makes several instances and may drop any
+    /// of them, so nothing may be kept here that cannot be made again.
     static ZONE: RefCell<Option<Zone>> = const { RefCell::new(None) };
 }
 
@@ -54,7 +54,7 @@ impl Guest for Plugin {
     fn route(request: Request) -> Result<Decision, RouteError> {
         ZONE.with_borrow(|zone| match zone {
             Some(zone) => zone.route(&request),
-            // Not an error of the client: the gateway's fallback decides.
+            // The client's request does not fail: the gateway's fallback decides.
             None => Err(RouteError::Abstain),
         })
     }

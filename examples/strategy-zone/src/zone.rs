@@ -46,7 +46,7 @@ pub struct Zone {
 struct Candidate {
     node: u32,
     id_hash: u64,
-    /// The smaller, the better, whatever the session and the load.
+    /// A smaller one comes first, whatever the session and the load.
     tier: (Degraded, u32),
     far: bool,
 }
@@ -120,7 +120,7 @@ impl Zone {
             let draw = mix(key ^ candidate.id_hash);
             (candidate.tier, crowded, candidate.far, Reverse(draw))
         });
-        // The next in the same order, if the ones before refused or failed.
+        // A later attempt gets the next candidate: the ones before refused or failed.
         let chosen = order.get(request.attempt as usize);
         let chosen = chosen.ok_or(RouteError::NoCandidate)?;
         Ok(Decision {

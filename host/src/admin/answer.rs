@@ -6,12 +6,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-pub enum Answer {
+pub enum ApiAnswer {
     Data(Value),
     Failure(StatusCode, String),
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for ApiAnswer {
     fn into_response(self) -> Response {
         match self {
             Self::Data(data) => Json(json!({"success": true, "data": data})).into_response(),
@@ -30,17 +30,17 @@ impl IntoResponse for Answer {
     }
 }
 
-impl Answer {
+impl ApiAnswer {
     pub fn failure(status: StatusCode, message: impl Into<String>) -> Self {
         Self::Failure(status, message.into())
     }
 }
 
-pub async fn not_found() -> Answer {
-    Answer::failure(StatusCode::NOT_FOUND, "Not found")
+pub async fn not_found() -> ApiAnswer {
+    ApiAnswer::failure(StatusCode::NOT_FOUND, "Not found")
 }
 
 /// The router adds the `Allow` header.
-pub async fn method_not_allowed() -> Answer {
-    Answer::failure(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+pub async fn method_not_allowed() -> ApiAnswer {
+    ApiAnswer::failure(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
 }

@@ -8,38 +8,38 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cluster::{Entry, Status};
+use crate::cluster::{LeaseStatus, NodeEntry};
 use crate::model::{Reach, SessionId, UnixMillis};
 use crate::store::Record;
 
-use super::answer::Answer;
-use super::extract::{Admitted, Asked, AtCoordinator, Named};
-use super::{Admin, Caller, Role};
+use super::answer::ApiAnswer;
+use super::extract::{AdmittedCaller, AtCoordinator, PathName, QueryParams};
+use super::{Admin, ApiCaller, ProcessRole};
 
-pub async fn status(_: Admitted, State(admin): State<Arc<Admin>>) -> Answer {
+pub async fn status(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     let (mode, node_id) = match admin.role {
-        Role::Standalone => {
-            return Answer::Data(json!({
+        ProcessRole::Standalone => {
+            return ApiAnswer::Data(json!({
                 "enabled": false, "mode": "standalone", "nodeId": null,
                 "stats": {"nodes": 0, "activeNodes": 0, "servers": 0, "sessions": 0},
             }));
         }
-        Role::Coordinator { .. } => ("coordinator", &admin.node_id),
-        Role::Node { .. } => ("node", &admin.node_id),
+        ProcessRole::Coordinator { .. } => ("coordinator", &admin.node_id),
+        ProcessRole::Node { .. } => ("node", &admin.node_id),
     };
     let entries = admin.registry.entries();
     let servers: BTreeSet<_> = entries
         .iter()
-        .filter(|entry| entry.status == Status::Active)
+        .filter(|entry| entry.status == LeaseStatus::Active)
         .flat_map(|entry| entry.servers.keys())
         .collect();
-    Answer::Data(json!({
+    ApiAnswer::Data(json!({
         "enabled": true,
         "mode": mode,
         "nodeId": node_id.as_str(),
         "stats": {
             "nodes": entries.len(),
-            "activeNodes": entries.iter().filter(|e| e.status == Status::Active).count(),
+            "activeNodes": entries.iter().filter(|e| e.status == LeaseStatus::Active).count(),
             "servers": servers.len(),
             "sessions": admin.bindings.sessions(),
         },
@@ -47,27 +47,27 @@ pub async fn status(_: Admitted, State(admin): State<Arc<Admin>>) -> Answer {
 }
 
 #[derive(Deserialize)]
-pub struct Filter {
+pub struct NodeFilter {
     active: Option<String>,
 }
 
 pub async fn nodes(
     AtCoordinator(caller): AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Asked(filter): Asked<Filter>,
-) -> Answer {
+    QueryParams(filter): QueryParams<NodeFilter>,
+) -> ApiAnswer {
     let only_active = filter.active.as_deref() == Some("true");
     let nodes: Vec<Value> = admin
         .registry
         .entries()
         .iter()
-        .filter(|entry| !only_active || entry.status == Status::Active)
+        .filter(|entry| !only_active || entry.status == LeaseStatus::Active)
         .map(|entry| node(entry, &caller))
         .collect();
-    Answer::Data(nodes.into())
+    ApiAnswer::Data(nodes.into())
 }
 
-fn node(entry: &Entry, caller: &Caller) -> Value {
+fn node(entry: &NodeEntry, caller: &ApiCaller) -> Value {
     let (host, port, url) = address(entry, caller);
     json!({
         "id": entry.id.as_str(),
@@ -90,11 +90,11 @@ fn node(entry: &Entry, caller: &Caller) -> Value {
 }
 
 /// The coordinator's own node sends no heartbeats: this answer proves that it lives.
-fn last_heartbeat(entry: &Entry) -> UnixMillis {
+fn last_heartbeat(entry: &NodeEntry) -> UnixMillis {
     if entry.reach == Reach::Local { UnixMillis::now() } else { entry.last_heartbeat }
 }
 
-fn address(entry: &Entry, caller: &Caller) -> (String, u16, String) {
+fn address(entry: &NodeEntry, caller: &ApiCaller) -> (String, u16, String) {
     if entry.reach != Reach::Local {
         return (entry.host.clone(), entry.port, entry.url.clone());
     }
@@ -107,8 +107,8 @@ fn address(entry: &Entry, caller: &Caller) -> (String, u16, String) {
 pub async fn replicas(
     AtCoordinator(caller): AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Named(name): Named,
-) -> Answer {
+    PathName(name): PathName,
+) -> ApiAnswer {
     let replicas: Vec<Value> = admin
         .registry
         .entries()
@@ -125,18 +125,18 @@ pub async fn replicas(
             }))
         })
         .collect();
-    Answer::Data(replicas.into())
+    ApiAnswer::Data(replicas.into())
 }
 
 pub async fn session(
     _: AtCoordinator,
     State(admin): State<Arc<Admin>>,
-    Named(id): Named,
-) -> Answer {
+    PathName(id): PathName,
+) -> ApiAnswer {
     let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
     match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
-        Some((session, record)) => Answer::Data(affinity(&admin, session, &record)),
-        None => Answer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
+        Some((session, record)) => ApiAnswer::Data(affinity(&admin, session, &record)),
+        None => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
     }
 }
 

@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::cluster::{Joined, Status};
+use crate::cluster::{Joined, LeaseStatus};
 use crate::model::{ServerName, UnixMillis};
 
-use super::answer::Answer;
-use super::extract::Admitted;
-use super::{Admin, Role, local};
+use super::answer::ApiAnswer;
+use super::extract::AdmittedCaller;
+use super::{Admin, ProcessRole, local};
 
 /// Replaces the reason of a failure for callers that may not use `/api`: the reason
 /// may quote a server's stderr.
@@ -21,7 +21,7 @@ const FAILED: &str = "it failed; callers that may use /api see the reason";
 
 /// Answers 200 to every caller while the process serves; the detail is in the body.
 pub async fn health(
-    admitted: Result<Admitted, Answer>,
+    admitted: Result<AdmittedCaller, ApiAnswer>,
     State(admin): State<Arc<Admin>>,
 ) -> Response {
     let states = admin.host.states();
@@ -43,11 +43,11 @@ pub async fn health(
     };
     let entries = admin.registry.entries();
     let (mode, joined) = match &admin.role {
-        Role::Standalone => ("standalone", None),
-        Role::Coordinator { .. } => ("coordinator", None),
-        Role::Node { joined, .. } => ("node", Some(*joined.borrow())),
+        ProcessRole::Standalone => ("standalone", None),
+        ProcessRole::Coordinator { .. } => ("coordinator", None),
+        ProcessRole::Node { joined, .. } => ("node", Some(*joined.borrow())),
     };
-    let active = entries.iter().filter(|entry| entry.status == Status::Active).count();
+    let active = entries.iter().filter(|entry| entry.status == LeaseStatus::Active).count();
     Json(json!({
         "status": "ok",
         "mode": mode,
@@ -69,7 +69,7 @@ pub async fn livez() -> &'static str {
 /// waits for `join`), every other process at once.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
-        Role::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
+        ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
             (StatusCode::SERVICE_UNAVAILABLE, "not registered with the coordinator yet\n")
                 .into_response()
         }

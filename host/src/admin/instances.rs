@@ -8,15 +8,17 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::cluster::{self, Look, MOST_INSTANCES, MOST_LINES, Place, USUAL_INSTANCES, USUAL_LINES};
+use crate::cluster::{
+    self, InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, USUAL_INSTANCES, USUAL_LINES,
+};
 use crate::model::{NodeId, ServerName};
 
 use super::Admin;
-use super::answer::Answer;
-use super::extract::{Admitted, Asked};
+use super::answer::ApiAnswer;
+use super::extract::{AdmittedCaller, QueryParams};
 
 #[derive(Deserialize)]
-pub struct Filter {
+pub struct InstanceFilter {
     server: Option<String>,
     node: Option<String>,
     limit: Option<usize>,
@@ -27,16 +29,16 @@ pub struct Filter {
 }
 
 pub async fn instances(
-    Admitted(caller): Admitted,
+    AdmittedCaller(caller): AdmittedCaller,
     State(admin): State<Arc<Admin>>,
-    Asked(filter): Asked<Filter>,
-) -> Answer {
+    QueryParams(filter): QueryParams<InstanceFilter>,
+) -> ApiAnswer {
     let after = match filter.after.as_deref().map(place) {
         None => None,
         Some(Some(after)) => Some(after),
         Some(None) => {
             let text = "after is not valid: send the next of the previous page unchanged";
-            return Answer::failure(StatusCode::BAD_REQUEST, text);
+            return ApiAnswer::failure(StatusCode::BAD_REQUEST, text);
         }
     };
     let server = match filter.server.as_deref().map(ServerName::parse).transpose() {
@@ -47,7 +49,7 @@ pub async fn instances(
         Ok(node) => node,
         Err(refused) => return refused,
     };
-    let look = Look {
+    let look = InstanceQuery {
         server,
         after: None,
         limit: filter.limit.unwrap_or(USUAL_INSTANCES).clamp(1, MOST_INSTANCES),
@@ -56,7 +58,7 @@ pub async fn instances(
     let asked =
         cluster::overview(&admin.registry, &admin.sight, &caller.link, node.as_ref(), after, look);
     let overview = asked.await;
-    Answer::Data(json!({
+    ApiAnswer::Data(json!({
         "instances": overview.instances,
         "servers": overview.servers,
         "unreachable": overview.unreachable,
@@ -65,21 +67,21 @@ pub async fn instances(
 }
 
 /// Parses `{node}/{place}`.
-fn place(text: &str) -> Option<(String, Place)> {
+fn place(text: &str) -> Option<(String, InstanceCursor)> {
     let (node, place) = text.split_once('/')?;
-    Some((node.to_owned(), Place::parse(place)?))
+    Some((node.to_owned(), InstanceCursor::parse(place)?))
 }
 
 /// The node that a request names, if any; 404 if it is not in the registry.
-pub(super) fn node_of(admin: &Admin, name: Option<&str>) -> Result<Option<NodeId>, Answer> {
+pub(super) fn node_of(admin: &Admin, name: Option<&str>) -> Result<Option<NodeId>, ApiAnswer> {
     let Some(name) = name else { return Ok(None) };
     let id = NodeId::parse(name).map_err(|error| bad("node", &error))?;
     match admin.registry.get(&id) {
         Some(_) => Ok(Some(id)),
-        None => Err(Answer::failure(StatusCode::NOT_FOUND, format!("Node not found: {id}"))),
+        None => Err(ApiAnswer::failure(StatusCode::NOT_FOUND, format!("Node not found: {id}"))),
     }
 }
 
-pub(super) fn bad(parameter: &str, error: &impl std::fmt::Display) -> Answer {
-    Answer::failure(StatusCode::BAD_REQUEST, format!("{parameter} {error}"))
+pub(super) fn bad(parameter: &str, error: &impl std::fmt::Display) -> ApiAnswer {
+    ApiAnswer::failure(StatusCode::BAD_REQUEST, format!("{parameter} {error}"))
 }

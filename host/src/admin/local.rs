@@ -9,10 +9,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::cluster::{
-    InstancePage, InstanceReport, LogEvent, Look, ServerHealth, Sight, Since, StderrLine,
+    InstancePage, InstanceQuery, InstanceReport, LogEvent, RunnerView, ServerHealth, Since,
+    StderrLine,
 };
 use crate::model::{NodeId, ServerName};
-use crate::runner::{self, Line, Said, Seen, ServerState, usage};
+use crate::runner::{self, InstanceView, Line, Said, ServerState, usage};
 
 /// Bytes of one stderr line in a list of instances; the log has the whole line.
 const SHOWN: usize = 256;
@@ -22,12 +23,12 @@ const ERROR: usize = 1024;
 const SESSIONS: usize = 100;
 
 pub struct Local {
-    pub host: Arc<runner::Shared>,
+    pub host: Arc<runner::SharedRunner>,
     pub node: NodeId,
 }
 
-impl Sight for Local {
-    fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage> {
+impl RunnerView for Local {
+    fn instances(&self, look: InstanceQuery) -> BoxFuture<'static, InstancePage> {
         let seen = self.host.look(look.server.as_ref());
         let mut instances: Vec<InstanceReport> =
             seen.into_iter().map(|seen| report(seen, &self.node, look.lines)).collect();
@@ -95,7 +96,7 @@ pub fn health(state: &ServerState) -> ServerHealth {
     }
 }
 
-fn report(seen: Seen, node: &NodeId, lines: usize) -> InstanceReport {
+fn report(seen: InstanceView, node: &NodeId, lines: usize) -> InstanceReport {
     let skipped = seen.stderr.len().saturating_sub(lines);
     InstanceReport {
         server: seen.server.to_string(),

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::cluster::{BEAT, LogEvent, MOST_LOG_LINES, Since, Sources, Wanted};
+use crate::cluster::{BEAT, LogEvent, LogQuery, LogSources, MOST_LOG_LINES, Since};
 use crate::model::ServerName;
 use crate::protocol::{headers, sse};
 
 use super::Admin;
-use super::answer::Answer;
-use super::extract::{Admitted, Asked};
+use super::answer::ApiAnswer;
+use super::extract::{AdmittedCaller, QueryParams};
 use super::instances::{bad, node_of};
 
 /// Lines unless the request says how many: one or two screens.
@@ -34,9 +34,9 @@ pub struct Query {
 }
 
 pub async fn logs(
-    Admitted(caller): Admitted,
+    AdmittedCaller(caller): AdmittedCaller,
     State(admin): State<Arc<Admin>>,
-    Asked(query): Asked<Query>,
+    QueryParams(query): QueryParams<Query>,
 ) -> Response {
     let server = match ServerName::parse(&query.server) {
         Ok(server) => server,
@@ -48,11 +48,11 @@ pub async fn logs(
     };
     if !admin.registry.entries().iter().any(|entry| entry.servers.contains_key(&server)) {
         let text = format!("Server not found: {server}");
-        return Answer::failure(StatusCode::NOT_FOUND, text).into_response();
+        return ApiAnswer::failure(StatusCode::NOT_FOUND, text).into_response();
     }
     let lines = query.lines.unwrap_or(USUAL_LINES).min(MOST_LOG_LINES);
-    let wanted = Wanted { server, node, since: Since::Last(lines) };
-    let sources = Sources {
+    let wanted = LogQuery { server, node, since: Since::Last(lines) };
+    let sources = LogSources {
         registry: Arc::clone(&admin.registry),
         sight: Arc::clone(&admin.sight),
         link: caller.link,
@@ -64,7 +64,7 @@ pub async fn logs(
         return (kind, body).into_response();
     }
     let (lines, unreachable) = sources.last(&wanted).await;
-    Answer::Data(json!({"lines": lines, "unreachable": unreachable})).into_response()
+    ApiAnswer::Data(json!({"lines": lines, "unreachable": unreachable})).into_response()
 }
 
 /// Log events as server-sent events, each named by its kind; a keep-alive comment

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::runner::Status;
+use crate::runner::ServerStatus;
 
 use super::Admin;
 
@@ -81,7 +81,7 @@ fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
             (&restarts, state.restarts),
             (&recycled, state.recycled),
             (&failures, state.failures.into()),
-            (&crash_loop, u64::from(state.status == Status::CrashLoop)),
+            (&crash_loop, u64::from(state.status == ServerStatus::CrashLoop)),
             (&processes, state.processes as u64),
             (&spares, state.spares as u64),
         ];

@@ -23,7 +23,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
-use crate::cluster::{Control, Gate, Joined, Registry, Sight};
+use crate::cluster::{Control, Gate, Joined, Registry, RunnerView};
 use crate::edge::Metrics;
 use crate::model::{NodeId, UnixMillis};
 use crate::net::Body;
@@ -43,7 +43,7 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// The role of this process, with the parts that only this role has.
 #[derive(Clone)]
-pub enum Role {
+pub enum ProcessRole {
     Standalone,
     Coordinator { control: Arc<Control>, gate: Gate },
     Node { join: Arc<Notify>, joined: watch::Receiver<Joined> },
@@ -51,16 +51,16 @@ pub enum Role {
 
 /// The parts that the management API reads.
 pub struct Admin {
-    pub role: Role,
+    pub role: ProcessRole,
     pub node_id: NodeId,
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
-    pub host: Arc<runner::Shared>,
+    pub host: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
-    pub sight: Arc<dyn Sight>,
+    pub sight: Arc<dyn RunnerView>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
     /// Admits a request to `/api`, or returns the status and text of the refusal.
@@ -68,13 +68,13 @@ pub struct Admin {
 }
 
 /// Status and text of a refusal.
-pub type Denied = (http::StatusCode, String);
-pub type AdmitFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), Denied> + Send + Sync>;
+pub type ApiDenied = (http::StatusCode, String);
+pub type AdmitFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
 
 /// The two addresses of a request's connection, and the link of the worker that
 /// received it.
 #[derive(Clone)]
-pub struct Caller {
+pub struct ApiCaller {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub link: Link,
@@ -115,7 +115,7 @@ impl Api {
     }
 
     /// Answers one request.
-    pub async fn answer(self, request: Request<Body>, caller: Caller) -> Response<Body> {
+    pub async fn answer(self, request: Request<Body>, caller: ApiCaller) -> Response<Body> {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.

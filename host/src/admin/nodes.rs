@@ -8,42 +8,42 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Heartbeat, Registration, Rejected};
 
-use super::answer::Answer;
-use super::extract::{Admitted, FromNode};
-use super::{Admin, Role};
+use super::answer::ApiAnswer;
+use super::extract::{AdmittedCaller, FromNode};
+use super::{Admin, ProcessRole};
 
-pub async fn register(from: FromNode<Registration>) -> Answer {
+pub async fn register(from: FromNode<Registration>) -> ApiAnswer {
     let FromNode { control, caller, message } = from;
     let registered = control.register(message, caller.peer, &caller.link).await;
     answer(registered.map(|entry| json!({"id": entry.id.as_str(), "url": entry.url})))
 }
 
-pub async fn heartbeat(from: FromNode<Heartbeat>) -> Answer {
+pub async fn heartbeat(from: FromNode<Heartbeat>) -> ApiAnswer {
     answer(from.control.heartbeat(from.message).map(|()| json!({})))
 }
 
-pub async fn deregister(from: FromNode<Heartbeat>) -> Answer {
+pub async fn deregister(from: FromNode<Heartbeat>) -> ApiAnswer {
     let bye = from.message;
     let gone = from.control.deregister(&bye.id, bye.incarnation.as_deref()).await;
     answer(gone.map(|()| json!({})))
 }
 
 /// Registers a node that was started with `registerOnStartup: false`.
-pub async fn join(_: Admitted, State(admin): State<Arc<Admin>>) -> Answer {
+pub async fn join(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     match &admin.role {
-        Role::Node { join, .. } => {
+        ProcessRole::Node { join, .. } => {
             join.notify_one();
-            Answer::Data(json!({"id": admin.node_id.as_str()}))
+            ApiAnswer::Data(json!({"id": admin.node_id.as_str()}))
         }
-        Role::Standalone | Role::Coordinator { .. } => {
-            Answer::failure(StatusCode::FORBIDDEN, "This endpoint is only available on nodes")
+        ProcessRole::Standalone | ProcessRole::Coordinator { .. } => {
+            ApiAnswer::failure(StatusCode::FORBIDDEN, "This endpoint is only available on nodes")
         }
     }
 }
 
-fn answer(taken: Result<Value, Rejected>) -> Answer {
+fn answer(taken: Result<Value, Rejected>) -> ApiAnswer {
     let rejected = match taken {
-        Ok(data) => return Answer::Data(data),
+        Ok(data) => return ApiAnswer::Data(data),
         Err(rejected) => rejected,
     };
     let status = match rejected {
@@ -51,5 +51,5 @@ fn answer(taken: Result<Value, Rejected>) -> Answer {
         Rejected::Unknown(_) => StatusCode::NOT_FOUND,
         Rejected::InUse(_) => StatusCode::CONFLICT,
     };
-    Answer::failure(status, rejected.to_string())
+    ApiAnswer::failure(status, rejected.to_string())
 }

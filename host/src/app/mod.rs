@@ -4,12 +4,12 @@
 //! one), and one worker per core, each with its own accept socket, connections and
 //! strategy instances.
 
+mod capacity;
 mod differences;
 mod identity;
 mod node_side;
 mod notices;
 mod parts;
-mod room;
 mod routes;
 mod strategy_view;
 mod summary;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::cluster::{self, Event};
+use crate::cluster::{self, LeaseChange};
 use crate::config::{Loaded, Mode};
 use crate::edge;
 use crate::sync::{Signal, Watcher};
@@ -47,7 +47,7 @@ const FILE_SWEEP: Duration = Duration::from_secs(3600);
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct RunOptions {
     /// File that the port is written into once the gateway accepts requests.
     pub port_file: Option<PathBuf>,
     /// Number of data-plane threads; `None` means one per core.
@@ -58,7 +58,7 @@ pub struct Options {
 ///
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
-pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
+pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -66,7 +66,7 @@ pub fn run(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
     runtime.block_on(control(loaded, options))
 }
 
-async fn control(loaded: &Loaded, options: &Options) -> anyhow::Result<()> {
+async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let config = &loaded.config;
     for notice in notices::of(config).into_iter().chain(notices::open_cluster(config)) {
         tracing::warn!("{notice}");
@@ -120,11 +120,11 @@ fn background(
 ) -> impl Future<Output = ()> + use<> {
     parts.host.discovery.start(parts.control_link.pool());
     tokio::spawn(publish_topology(Arc::clone(parts)));
-    tokio::spawn(publish_catalogues(Arc::clone(parts)));
+    tokio::spawn(publish_catalogs(Arc::clone(parts)));
     tokio::spawn(
         Arc::clone(&parts.gauge).watch(Arc::clone(&parts.registry), parts.node_id.clone()),
     );
-    tokio::spawn(take_suspects(Arc::clone(parts)));
+    tokio::spawn(mark_suspects(Arc::clone(parts)));
     let between_sweeps = match &config.mode {
         Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
         Mode::Standalone | Mode::Node(_) => SWEEP,
@@ -132,7 +132,7 @@ fn background(
     tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
     parts.host.keep_spares();
     let host = Arc::clone(&parts.host);
-    tokio::spawn(host.tend(between_sweeps, parts.control_link.pool().clone()));
+    tokio::spawn(host.sweep(between_sweeps, parts.control_link.pool().clone()));
     if let Mode::Coordinator(_) = &config.mode {
         tokio::spawn(watch_leases(Arc::clone(parts)));
         let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
@@ -174,15 +174,15 @@ async fn publish_topology(parts: Arc<Parts>) {
 }
 
 /// Writes the catalogs that discovery finds into this node's own entry.
-async fn publish_catalogues(parts: Arc<Parts>) {
+async fn publish_catalogs(parts: Arc<Parts>) {
     let mut changes = parts.host.discovery.changes();
     while changes.changed().await.is_ok() {
         parts.registry.set_local_servers(&parts.node_id, parts.local_servers());
     }
 }
 
-async fn take_suspects(parts: Arc<Parts>) {
-    let Some(mut suspects) = parts.take_suspects() else { return };
+async fn mark_suspects(parts: Arc<Parts>) {
+    let Some(mut suspects) = parts.mark_suspects() else { return };
     while let Some((node, why)) = suspects.recv().await {
         if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
             tracing::warn!(
@@ -199,7 +199,7 @@ async fn watch_leases(parts: Arc<Parts>) {
     loop {
         timer.tick().await;
         for event in parts.registry.expire(Instant::now()) {
-            if let Event::Unhealthy { id, last_heartbeat } = event {
+            if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
                 tracing::warn!(
                     "Marking node {id} as unhealthy (last heartbeat: {})",
                     last_heartbeat.iso8601()
@@ -222,7 +222,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         }
         let removed = parts.registry.clean_up(Instant::now());
         for event in &removed {
-            if let Event::Removed { id } = event {
+            if let LeaseChange::Removed { id } = event {
                 tracing::info!("Removed node {id}: gone for ten node timeouts");
             }
         }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::{Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, ServerReport, Sight};
+use crate::cluster::{
+    Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
+};
 use crate::config::{Config, Mode};
 use crate::model::{NodeId, Replica, ServerName};
 use crate::runner;
 use crate::seam::Link;
 
-use super::room::Gauge;
+use super::capacity::CapacityGauge;
 use super::{identity, translate};
 
 /// Longest time that an idle connection to the coordinator is kept. A coordinator
@@ -26,7 +28,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, sight, gauge): (&Arc<runner::Shared>, &Arc<dyn Sight>, &Arc<Gauge>),
+    (host, sight, gauge): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
     replicas: &BTreeMap<ServerName, Replica>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -82,7 +84,10 @@ fn held_session(held: runner::Held) -> HeldSession {
     }
 }
 
-fn reports(host: &runner::Shared, replicas: &BTreeMap<ServerName, Replica>) -> Vec<ServerReport> {
+fn reports(
+    host: &runner::SharedRunner,
+    replicas: &BTreeMap<ServerName, Replica>,
+) -> Vec<ServerReport> {
     let servers = translate::local_servers(host, replicas);
     servers.iter().map(|(server, replica)| ServerReport::of(server, replica)).collect()
 }

@@ -9,20 +9,20 @@ use anyhow::Context as _;
 use http::HeaderValue;
 use tokio::sync::mpsc;
 
-use crate::admin::{Admin, Api, Local, Role};
-use crate::cluster::{Agent, Control, Entry, Gate, ProtocolReport, Registry, Sight};
+use crate::admin::{Admin, Api, Local, ProcessRole};
+use crate::cluster::{Agent, Control, Gate, NodeEntry, ProtocolReport, Registry, RunnerView};
 use crate::config::{Config, Mode, Wasi};
-use crate::edge::{self, Edge, OtherRoutes, Returning, Worker};
+use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::net::Pool;
 use crate::protocol::seal::KeyRing;
-use crate::runner::{self, Host};
+use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Records};
 use crate::sync::Locked;
 use crate::wasm::{self, Strategy};
 
-use super::room::Gauge;
+use super::capacity::CapacityGauge;
 use super::routes::Routes;
 use super::translate::{self, local_servers};
 use super::{identity, node_side};
@@ -35,12 +35,12 @@ pub struct Parts {
     pub affinity_timeout: Duration,
     pub folder: DataFolder,
     pub registry: Arc<Registry>,
-    pub host: Arc<runner::Shared>,
+    pub host: Arc<runner::SharedRunner>,
     pub edge: Arc<Edge>,
     pub routes: Arc<dyn OtherRoutes>,
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
-    pub gauge: Arc<Gauge>,
+    pub gauge: Arc<CapacityGauge>,
     replicas: BTreeMap<ServerName, Replica>,
     tls: Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
@@ -69,8 +69,8 @@ impl Parts {
         };
         let registry = Arc::new(Registry::new(node_timeout));
         let bindings = Arc::new(Bindings::new());
-        let host = runner::Shared::new(translate::host(config));
-        host.give_way();
+        let host = runner::SharedRunner::new(translate::host(config));
+        host.enable_eviction();
         let replicas = translate::replicas(config);
         let strategy = strategy(config, workers)?;
         let tls = crate::net::client_config()?;
@@ -85,11 +85,11 @@ impl Parts {
             folder.clone(),
         ));
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
-        let returning = if is_coordinator {
+        let cold_start = if is_coordinator {
             let expected = crate::cluster::is_kept(&folder);
-            Returning::new(crate::cluster::patience(&folder), expected, control.reports())
+            ColdStart::new(crate::cluster::patience(&folder), expected, control.reports())
         } else {
-            Returning::nobody()
+            ColdStart::nobody()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
         let edge = Arc::new(Edge {
@@ -100,19 +100,19 @@ impl Parts {
             records: Arc::new(Records::open(folder.clone())),
             keys: keys.clone(),
             catalogs: Arc::default(),
-            openings: edge::Openings::default(),
-            own_requests: edge::OwnRequests::default(),
+            opened_servers: edge::OpenedServers::default(),
+            own_ids: edge::OwnIds::default(),
             streams: edge::AggregateStreams::default(),
-            snapshots: edge::Snapshots::default(),
-            event_streams: edge::EventStreams::default(),
-            returning,
+            snapshots: edge::ListSnapshots::default(),
+            sse_sessions: edge::SseSessions::default(),
+            cold_start,
             suspects,
             metrics: Arc::clone(&edge_metrics),
-            affinity_key: secret,
+            signing_key: secret,
         });
 
-        let gauge = Gauge::new(&host, config);
-        let sight: Arc<dyn Sight> =
+        let gauge = CapacityGauge::new(&host, config);
+        let sight: Arc<dyn RunnerView> =
             Arc::new(Local { host: Arc::clone(&host), node: node_id.clone() });
         let node_side = node_side::of(
             config,
@@ -125,14 +125,15 @@ impl Parts {
         let (node_routes, agent) =
             node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
         let role = match (&config.mode, &agent) {
-            (Mode::Coordinator(_), _) => Role::Coordinator {
+            (Mode::Coordinator(_), _) => ProcessRole::Coordinator {
                 control: Arc::clone(&control),
                 gate: Gate::for_nodes(config.token.clone()),
             },
-            (_, Some((agent, _))) => {
-                Role::Node { join: Arc::clone(&agent.join), joined: agent.joined.subscribe() }
-            }
-            (_, None) => Role::Standalone,
+            (_, Some((agent, _))) => ProcessRole::Node {
+                join: Arc::clone(&agent.join),
+                joined: agent.joined.subscribe(),
+            },
+            (_, None) => ProcessRole::Standalone,
         };
         let admin = Admin {
             role,
@@ -187,7 +188,7 @@ impl Parts {
         take(&self.agent)
     }
 
-    pub fn take_suspects(&self) -> Option<Suspects> {
+    pub fn mark_suspects(&self) -> Option<Suspects> {
         take(&self.suspects)
     }
 
@@ -203,13 +204,13 @@ impl Parts {
             Mode::Coordinator(_) | Mode::Standalone => (self.node_id.to_string(), Vec::new()),
         };
         let (id, host) = (self.node_id.clone(), address.ip().to_string());
-        self.registry.register(Entry {
+        self.registry.register(NodeEntry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: Some(ProtocolReport::own()),
             servers,
             zone: self.zone.clone(),
             labels,
-            ..Entry::new(id, name, Reach::Local, host, address.port())
+            ..NodeEntry::new(id, name, Reach::Local, host, address.port())
         });
         // The edge must be able to route its first request.
         let topology = Arc::clone(&self.registry.topology().borrow());
@@ -223,20 +224,20 @@ fn take<T>(place: &Locked<Option<T>>) -> Option<T> {
 }
 
 fn link(
-    host: &Arc<runner::Shared>,
+    host: &Arc<runner::SharedRunner>,
     tls: &Arc<rustls::ClientConfig>,
     credential: Option<HeaderValue>,
 ) -> Link {
     let pool = Pool::new(Arc::clone(tls));
-    let local = Host::new(Arc::clone(host), pool.clone());
+    let local = Runner::new(Arc::clone(host), pool.clone());
     Link::new(Arc::new(local), pool, credential)
 }
 
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
     let source = wasm::Source::parse(&config.sticky.strategy);
     let wasi = match config.sticky.wasi {
-        Wasi::Deny => wasm::Wasi::Deny,
-        Wasi::Sandbox => wasm::Wasi::Sandbox,
+        Wasi::Deny => wasm::WasiPolicy::Deny,
+        Wasi::Sandbox => wasm::WasiPolicy::Sandbox,
     };
     let options = wasm::Options { wasi, workers };
     Strategy::load(&source, &config.sticky.json, &options)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::admin::{Api, Caller};
+use crate::admin::{Api, ApiCaller};
 use crate::cluster::NodeRoutes;
 use crate::edge::{OtherRoutes, Worker};
 use crate::net::Body;
@@ -40,6 +40,6 @@ impl OtherRoutes for Routes {
             return Box::pin(async move { node.serve(endpoint, request, peer).await });
         }
         let (api, link) = (self.api.clone(), worker.link.clone());
-        Box::pin(api.answer(request, Caller { peer, local, link }))
+        Box::pin(api.answer(request, ApiCaller { peer, local, link }))
     }
 }

@@ -6,27 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    self, Chosen, Config, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
+    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
 };
 use crate::edge::{EdgeConfig, Group, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
-    self, Confinement, HostConfig, Limits, Program, Recipe, Recycling, Rules, START_TIMEOUT,
-    Served, Sharers, Sharing, Timeouts, Upstream, User,
+    self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
+    Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::streams::Bounds;
 
 #[must_use]
-pub fn host(config: &Config) -> HostConfig {
+pub fn host(config: &Config) -> RunnerConfig {
     let servers = running(config).map(|server| {
         let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
         (server.name.clone(), served(server, idle))
     });
     let limits = &config.limits;
-    HostConfig {
+    RunnerConfig {
         servers: Arc::new(servers.collect()),
         message: limits.request_body,
-        rules: Rules {
+        rules: SessionLimits {
             line: limits.line,
             in_flight: limits.in_flight_per_session,
             kept: kept(config),
@@ -34,7 +34,7 @@ pub fn host(config: &Config) -> HostConfig {
             timeouts: Timeouts::default(),
         },
         idle: config.sticky.affinity_timeout,
-        caps: Limits {
+        caps: ProcessCaps {
             per_server: limits.children_per_server,
             own: running(config)
                 .filter_map(|server| Some((server.name.clone(), server.max_instances?)))
@@ -176,8 +176,8 @@ fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
     }
 }
 
-fn confine(confinement: &config::Confinement) -> Confinement {
-    let config::Confinement { memory, files, processes, cpu_seconds, user } = *confinement;
+fn confine(confinement: &config::ConfinementSettings) -> Confinement {
+    let config::ConfinementSettings { memory, files, processes, cpu_seconds, user } = *confinement;
     let user = user.map(|(uid, gid)| User { uid, gid });
     Confinement { memory, files, processes, cpu_seconds, user }
 }
@@ -193,7 +193,7 @@ fn selection(server: &Server) -> Option<Arc<Selection>> {
 }
 
 fn choices(selections: &crate::config::Selections) -> Choices {
-    let choice = |(name, selection): (&String, &crate::config::Selection)| {
+    let choice = |(name, selection): (&String, &crate::config::EntrySettings)| {
         let description = selection.description.clone();
         (name.clone(), Choice { enabled: selection.enabled, description })
     };
@@ -201,9 +201,9 @@ fn choices(selections: &crate::config::Selections) -> Choices {
 }
 
 fn groups(config: &Config) -> Vec<Group> {
-    let names = |chosen: &Chosen| match chosen {
-        Chosen::All => None,
-        Chosen::Only(names) => Some(names.clone()),
+    let names = |chosen: &GroupEntries| match chosen {
+        GroupEntries::All => None,
+        GroupEntries::Only(names) => Some(names.clone()),
     };
     config
         .groups
@@ -229,7 +229,7 @@ fn groups(config: &Config) -> Vec<Group> {
 
 /// This node's replicas, with the catalog digests that discovery knows now.
 pub(super) fn local_servers(
-    host: &runner::Shared,
+    host: &runner::SharedRunner,
     replicas: &BTreeMap<ServerName, Replica>,
 ) -> BTreeMap<ServerName, Replica> {
     let known = |(server, replica): (&ServerName, &Replica)| {

@@ -18,7 +18,7 @@ use super::gateway::{self, Gateway};
 /// Bytes of one event: a log line of 4 KiB, with every character escaped in JSON.
 const MAX_EVENT: usize = 64 * 1024;
 
-pub struct Asked<'a> {
+pub struct LogOptions<'a> {
     pub server: &'a str,
     pub node: Option<&'a str>,
     pub lines: usize,
@@ -26,7 +26,7 @@ pub struct Asked<'a> {
     pub json: bool,
 }
 
-pub fn run(gateway: &Gateway, asked: &Asked<'_>) -> ExitCode {
+pub fn run(gateway: &Gateway, asked: &LogOptions<'_>) -> ExitCode {
     let server = percent_encoded(asked.server);
     let mut path = format!("/api/logs?server={server}&lines={}", asked.lines);
     if let Some(node) = asked.node {
@@ -69,7 +69,7 @@ fn last(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
 fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
     gateway::runtime()?.block_on(async {
         let mut body = gateway.open(Method::GET, path).await?.into_body();
-        let mut decoder = sse::Decoder::new(MAX_EVENT);
+        let mut decoder = sse::EventDecoder::new(MAX_EVENT);
         let mut out = std::io::stdout().lock();
         loop {
             let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;

@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
         Some(Command::Logs { server, follow, lines, node, json, url }) => {
             let gateway = gateway(&cli, url.as_deref());
             let (lines, follow, json) = (*lines, *follow, *json);
-            let asked = logs::Asked { server, node: node.as_deref(), lines, follow, json };
+            let asked = logs::LogOptions { server, node: node.as_deref(), lines, follow, json };
             logs::run(&gateway, &asked)
         }
         Some(Command::Join { url }) => call::join(&gateway(&cli, url.as_deref())),
@@ -183,7 +183,7 @@ fn serve(cli: &Cli) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let options = app::Options { port_file: cli.port_file.clone(), workers: cli.workers };
+    let options = app::RunOptions { port_file: cli.port_file.clone(), workers: cli.workers };
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -221,7 +221,7 @@ fn load(cli: &Cli) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &Cli) -> Result<Loaded, config::Report> {
+fn try_load(cli: &Cli) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| std::env::var(name).ok();
     let sources = Sources {
         explicit: cli.config.clone(),

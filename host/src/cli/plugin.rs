@@ -36,8 +36,8 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
 /// Whether the gateway would start with the configured strategy.
 pub fn admissible(sticky: &Sticky) -> Result<(), String> {
     let wasi = match sticky.wasi {
-        Wasi::Deny => wasm::Wasi::Deny,
-        Wasi::Sandbox => wasm::Wasi::Sandbox,
+        Wasi::Deny => wasm::WasiPolicy::Deny,
+        Wasi::Sandbox => wasm::WasiPolicy::Sandbox,
     };
     let options = wasm::Options { wasi, workers: 1 };
     Strategy::load(&Source::parse(&sticky.strategy), &sticky.json, &options)

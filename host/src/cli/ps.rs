@@ -22,7 +22,7 @@ const WELL: &str = "running";
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Page {
+struct InstancesPage {
     instances: Vec<InstanceReport>,
     servers: Vec<ServerHealth>,
     unreachable: Vec<Unreachable>,
@@ -55,18 +55,22 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
     ExitCode::SUCCESS
 }
 
-fn all(gateway: &Gateway, server: Option<&str>, node: Option<&str>) -> Result<Page, String> {
+fn all(
+    gateway: &Gateway,
+    server: Option<&str>,
+    node: Option<&str>,
+) -> Result<InstancesPage, String> {
     let mut path = format!("/api/cluster/instances?limit={MOST_INSTANCES}");
     for (name, value) in [("server", server), ("node", node)] {
         if let Some(value) = value {
             path.push_str(&format!("&{name}={}", percent_encoded(value)));
         }
     }
-    let mut all = Page::default();
+    let mut all = InstancesPage::default();
     let mut after = String::new();
     for _ in 0..MAX_PAGES {
         let text = gateway.call(Method::GET, &format!("{path}{after}"))?;
-        let page: Page = serde_json::from_value(gateway::data(&text)?)
+        let page: InstancesPage = serde_json::from_value(gateway::data(&text)?)
             .map_err(|error| format!("the answer has an unexpected form: {error}"))?;
         all.instances.extend(page.instances);
         all.servers.extend(page.servers);

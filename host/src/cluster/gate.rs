@@ -40,7 +40,7 @@ impl std::fmt::Display for Denied {
 
 /// Which peers are trusted where no token is configured.
 #[derive(Debug, Clone)]
-pub enum Near {
+pub enum TrustedPeers {
     /// Those on loopback and in private ranges.
     Private,
     /// Those at an address of the host in the coordinator's URL.
@@ -52,14 +52,14 @@ pub enum Near {
 pub struct Gate {
     pub token: Option<Secret>,
     /// Ignored if there is a token.
-    pub near: Near,
+    pub near: TrustedPeers,
 }
 
 impl Gate {
     /// The gate of a coordinator.
     #[must_use]
     pub fn for_nodes(token: Option<Secret>) -> Self {
-        Self { token, near: Near::Private }
+        Self { token, near: TrustedPeers::Private }
     }
 
     /// The gate of a node. The host is that of the coordinator's URL, with or without
@@ -67,7 +67,7 @@ impl Gate {
     #[must_use]
     pub fn for_coordinator(token: Option<Secret>, host: &str, port: u16) -> Self {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        Self { token, near: Near::Coordinator(Addresses::of(host, port)) }
+        Self { token, near: TrustedPeers::Coordinator(Addresses::of(host, port)) }
     }
 
     /// Checks one request, by its headers and the address of its connection.
@@ -85,8 +85,8 @@ impl Gate {
             return Err(Denied::Address(peer));
         }
         let near = match &self.near {
-            Near::Private => is_near(peer),
-            Near::Coordinator(addresses) => addresses.has(peer).await,
+            TrustedPeers::Private => is_near(peer),
+            TrustedPeers::Coordinator(addresses) => addresses.has(peer).await,
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
     }

@@ -25,7 +25,7 @@ mod replica;
 pub use coordinator::control::{Control, Rejected};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
 pub use coordinator::recall::recall;
-pub use coordinator::registry::{Entry, Event, Registry, Status};
+pub use coordinator::registry::{LeaseChange, LeaseStatus, NodeEntry, Registry};
 pub use gate::{Gate, is_near};
 pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
@@ -33,9 +33,10 @@ pub use messages::{
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::routes::NodeRoutes;
 pub use observe::instances::{
-    InstancePage, InstanceReport, Look, MOST_INSTANCES, MOST_LINES, Place, ServerHealth, Sight,
-    Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
+    InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
+    RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable,
+    overview,
 };
 pub use observe::log_event::LogEvent;
-pub use observe::logs::{BEAT, MOST_LOG_LINES, Sources, Wanted};
+pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
 pub use proof::prove;

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
-use super::sections::groups::{Chosen, Group, GroupServer};
+use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
 use super::sections::transport::Transport;
@@ -13,7 +13,7 @@ use super::{Config, Prefix};
 
 /// The whole page; every line ends in `\n`.
 pub fn describe(config: &Config) -> String {
-    let mut page = Page::default();
+    let mut page = CheckPage::default();
     overview(&mut page, config);
     match &config.mode {
         Mode::Standalone => {}
@@ -25,7 +25,7 @@ pub fn describe(config: &Config) -> String {
     page.0
 }
 
-fn overview(page: &mut Page, config: &Config) {
+fn overview(page: &mut CheckPage, config: &Config) {
     let mode = match config.mode {
         Mode::Standalone => "standalone",
         Mode::Coordinator(_) => "coordinator",
@@ -104,13 +104,13 @@ fn tool_names(config: &Config) -> String {
     }
 }
 
-fn cluster_of(page: &mut Page, coordinator: &Coordinator) {
+fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator) {
     page.row("node timeout", Millis(coordinator.node_timeout));
     page.row("cleanup every", Millis(coordinator.cleanup_interval));
     page.optional("zone", &coordinator.zone);
 }
 
-fn membership(page: &mut Page, node: &NodeMode) {
+fn membership(page: &mut CheckPage, node: &NodeMode) {
     page.row("coordinator", &node.coordinator_url);
     page.row("node id", node.id.as_ref().map_or("generated", |id| id.as_str()));
     page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
@@ -132,7 +132,7 @@ fn membership(page: &mut Page, node: &NodeMode) {
     }
 }
 
-fn servers(page: &mut Page, servers: &[Server]) {
+fn servers(page: &mut CheckPage, servers: &[Server]) {
     let rows: Vec<_> = servers.iter().map(server).collect();
     page.table("SERVERS", &rows);
 }
@@ -179,12 +179,12 @@ fn server(server: &Server) -> [String; 3] {
     [server.name.to_string(), kind.to_owned(), what]
 }
 
-fn groups(page: &mut Page, groups: &[Group]) {
+fn groups(page: &mut CheckPage, groups: &[GroupSettings]) {
     let rows: Vec<_> = groups.iter().map(group).collect();
     page.table("GROUPS", &rows);
 }
 
-fn group(group: &Group) -> [String; 3] {
+fn group(group: &GroupSettings) -> [String; 3] {
     let servers: Vec<_> = group.servers.iter().map(group_server).collect();
     let id = group.id.clone().unwrap_or_default();
     [group.name.to_string(), id, servers.join(", ")]
@@ -192,9 +192,9 @@ fn group(group: &Group) -> [String; 3] {
 
 fn group_server(server: &GroupServer) -> String {
     match &server.tools {
-        Chosen::All => server.name.to_string(),
-        Chosen::Only(tools) if tools.len() == 1 => format!("{} (1 tool)", server.name),
-        Chosen::Only(tools) => format!("{} ({} tools)", server.name, tools.len()),
+        GroupEntries::All => server.name.to_string(),
+        GroupEntries::Only(tools) if tools.len() == 1 => format!("{} (1 tool)", server.name),
+        GroupEntries::Only(tools) => format!("{} ({} tools)", server.name, tools.len()),
     }
 }
 
@@ -203,9 +203,9 @@ fn set_or_not(is_set: bool) -> &'static str {
 }
 
 #[derive(Default)]
-struct Page(String);
+struct CheckPage(String);
 
-impl Page {
+impl CheckPage {
     fn row(&mut self, name: &str, value: impl Display) {
         self.line(format_args!("{name:<16}{value}"));
     }

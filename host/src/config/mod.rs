@@ -25,20 +25,20 @@ use self::reader::finding::Notes;
 use self::reader::item::Item;
 use self::reader::place::Place;
 use self::reader::section::Section;
-use self::reader::source::Settings;
+use self::reader::source::SettingsText;
 
 pub use check::describe;
-pub use reader::finding::{Finding, Report};
+pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;
 pub use reader::source::{FILE_NAME, Sources};
 pub use sections::access::Access;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
-pub use sections::confinement::Confinement;
-pub use sections::groups::{Chosen, Group, GroupServer};
+pub use sections::confinement::ConfinementSettings;
+pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::Listen;
 pub use sections::names::{Names, Prefix};
-pub use sections::servers::{Isolation, OnLost, RequestOptions, Selection, Selections, Server};
+pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::transport::{Remote, Transport};
 
@@ -56,7 +56,7 @@ pub struct Config {
     pub secret: Option<Secret>,
     /// In file order, including disabled and misconfigured ones.
     pub servers: Vec<Server>,
-    pub groups: Vec<Group>,
+    pub groups: Vec<GroupSettings>,
     pub names: Names,
     pub access: Access,
     pub limits: Limits,
@@ -80,11 +80,11 @@ pub struct Loaded {
 /// # Errors
 ///
 /// All errors together, if the file cannot be read or a setting cannot be obeyed.
-pub fn load(sources: &Sources<'_>) -> Result<Loaded, Report> {
+pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     from_settings(reader::source::read(sources)?, sources)
 }
 
-fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Report> {
+fn from_settings(settings: SettingsText, sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     let text = reader::document::without_bom(&settings.text);
     let notes = Notes::new(&settings.label, text);
     let config = read(text, &settings, sources, &notes);
@@ -92,7 +92,7 @@ fn from_settings(settings: Settings, sources: &Sources<'_>) -> Result<Loaded, Re
     Ok(Loaded { config, warnings, path: settings.path })
 }
 
-fn read(text: &str, settings: &Settings, sources: &Sources<'_>, notes: &Notes<'_>) -> Config {
+fn read(text: &str, settings: &SettingsText, sources: &Sources<'_>, notes: &Notes<'_>) -> Config {
     let tree = match settings.path {
         Some(_) => reader::document::parse(text, notes),
         None => {

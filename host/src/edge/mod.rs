@@ -25,6 +25,7 @@
 mod access;
 mod aggregate;
 mod catalog;
+mod client_request;
 mod config;
 mod connection;
 mod delivery;
@@ -40,15 +41,15 @@ mod worker;
 
 pub use access::admit::for_management as admit_management;
 pub use catalog::cache::Catalogs;
-pub use catalog::pages::Snapshots;
+pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{EdgeConfig, Group, Member};
 pub use connection::listener::{Listeners, bind as listen};
 pub use connection::server::{OtherRoutes, serve};
-pub use delivery::own_ids::OwnRequests;
-pub use front::sse_session::EventStreams;
+pub use delivery::own_ids::OwnIds;
+pub use front::sse_session::SseSessions;
 pub use metrics::Metrics;
-pub use routing::cold_start::Returning;
+pub use routing::cold_start::ColdStart;
 pub use session::get_streams::AggregateStreams;
-pub use session::opened::Openings;
+pub use session::opened::OpenedServers;
 pub use worker::{Edge, Worker};

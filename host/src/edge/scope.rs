@@ -55,7 +55,7 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
     }
     let unknown = || Refusal::UnknownScope(name.clone());
     let server = ServerName::parse(&name).map_err(|_| unknown())?;
-    let returning = &worker.edge.returning;
+    let returning = &worker.edge.cold_start;
     let may_return = returning.expects() || (has_session && returning.is_under_way());
     if !knows(worker, &server) && may_return {
         returning.until(|| knows(worker, &server).then_some(())).await;

@@ -12,14 +12,14 @@ use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
 use super::catalog::cache::Catalogs;
-use super::catalog::pages::Snapshots;
+use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
-use super::delivery::own_ids::OwnRequests;
-use super::front::sse_session::EventStreams;
+use super::delivery::own_ids::OwnIds;
+use super::front::sse_session::SseSessions;
 use super::metrics::Metrics;
-use super::routing::cold_start::Returning;
+use super::routing::cold_start::ColdStart;
 use super::session::get_streams::AggregateStreams;
-use super::session::opened::Openings;
+use super::session::opened::OpenedServers;
 
 /// What all workers share.
 pub struct Edge {
@@ -31,16 +31,16 @@ pub struct Edge {
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
     /// Sessions of HTTP+SSE.
-    pub event_streams: EventStreams,
-    pub returning: Returning,
-    pub openings: Openings,
-    pub own_requests: OwnRequests,
+    pub sse_sessions: SseSessions,
+    pub cold_start: ColdStart,
+    pub opened_servers: OpenedServers,
+    pub own_ids: OwnIds,
     pub streams: AggregateStreams,
-    pub snapshots: Snapshots,
+    pub snapshots: ListSnapshots,
     /// Nodes that did not answer, for whoever keeps their health.
     pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
     pub metrics: Arc<Metrics>,
-    pub affinity_key: Vec<u8>,
+    pub signing_key: Vec<u8>,
 }
 
 /// One worker's edge. Cloning is cheap.

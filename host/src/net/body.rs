@@ -20,7 +20,7 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request body broke off while it was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum BodyFault {
     /// It is longer than its limit.
     TooLarge,
     /// The client's connection broke.
@@ -34,14 +34,14 @@ pub struct Cut(Arc<Passed>);
 
 #[derive(Debug, Default)]
 struct Passed {
-    why: OnceLock<Why>,
+    why: OnceLock<BodyFault>,
     request: Locked<RequestId>,
 }
 
 impl Cut {
     /// `None` if the body has not broken off.
     #[must_use]
-    pub fn why(&self) -> Option<Why> {
+    pub fn why(&self) -> Option<BodyFault> {
         self.0.why.get().copied()
     }
 
@@ -52,7 +52,7 @@ impl Cut {
         request.get().map(str::to_owned)
     }
 
-    fn set(&self, why: Why) {
+    fn set(&self, why: BodyFault) {
         // The first reason counts.
         let _ = self.0.why.set(why);
     }
@@ -248,14 +248,14 @@ impl http_body::Body for Body {
                             cut.passes(frame.data_ref().map_or(&[], |data| data));
                         }
                         None => {
-                            cut.set(Why::TooLarge);
+                            cut.set(BodyFault::TooLarge);
                             let error = "the request body is larger than the gateway's limit";
                             return Poll::Ready(Some(Err(error.into())));
                         }
                     }
                 }
                 if let Poll::Ready(Some(Err(_))) = &polled {
-                    cut.set(Why::ClientLeft);
+                    cut.set(BodyFault::ClientLeft);
                 }
                 polled
             }

@@ -8,7 +8,7 @@ use http::Response;
 use http_body::Body as _;
 
 use crate::protocol::headers;
-use crate::protocol::sse::{Decoder, Event};
+use crate::protocol::sse::{Event, EventDecoder};
 
 use super::body::{Body, BodyError};
 
@@ -25,17 +25,17 @@ pub enum Read {
 /// An event stream, decoded as its bytes arrive.
 pub struct EventReader {
     body: Body,
-    decoder: Decoder,
+    decoder: EventDecoder,
     ready: VecDeque<Event>,
     /// Why nothing comes after the events that are ready.
     broken: Option<BodyError>,
 }
 
 impl EventReader {
-    /// `limit` is the largest event, in bytes; see [`Decoder::new`].
+    /// `limit` is the largest event, in bytes; see [`EventDecoder::new`].
     #[must_use]
     pub fn new(body: Body, limit: usize) -> Self {
-        Self { body, decoder: Decoder::new(limit), ready: VecDeque::new(), broken: None }
+        Self { body, decoder: EventDecoder::new(limit), ready: VecDeque::new(), broken: None }
     }
 
     /// The next piece of the stream; `None` at its end.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::protocol::http1::{Decoder, Framing, Head, Scan, Step};
+use crate::protocol::http1::{BodyDecoder, Framing, Head, Scan, Step};
 
 use super::body::{Body, BodyError};
 use super::idle::Home;
@@ -29,12 +29,12 @@ pub struct Exchange {
     socket: Box<Socket>,
     method: Method,
     scan: Scan,
-    sending: Sending,
+    sending: SendState,
     /// Whether a byte of the request may have gone out.
     is_begun: bool,
 }
 
-enum Sending {
+enum SendState {
     /// The part of the body that is not with the socket yet.
     Body(Body, Rest),
     /// All bytes are with the socket, not all are written.
@@ -60,9 +60,9 @@ impl Exchange {
     /// An exchange whose request is with the socket, except for the rest of its body.
     pub fn begin(socket: Box<Socket>, method: Method, rest: Option<(Body, Framing)>) -> Self {
         let sending = match rest {
-            None | Some((_, Framing::Nothing)) => Sending::Last,
-            Some((body, Framing::Length(length))) => Sending::Body(body, Rest::Length(length)),
-            Some((body, Framing::Chunked)) => Sending::Body(body, Rest::Chunks(false)),
+            None | Some((_, Framing::Nothing)) => SendState::Last,
+            Some((body, Framing::Length(length))) => SendState::Body(body, Rest::Length(length)),
+            Some((body, Framing::Chunked)) => SendState::Body(body, Rest::Chunks(false)),
         };
         Self { socket, method, scan: Scan::default(), sending, is_begun: false }
     }
@@ -72,10 +72,10 @@ impl Exchange {
         loop {
             self.send(cx);
             match &mut self.sending {
-                Sending::BrokenOff(why) => {
+                SendState::BrokenOff(why) => {
                     return Poll::Ready(Err(Lost::Broken(std::mem::take(why))));
                 }
-                Sending::Refused(why, body) if !self.is_begun => {
+                SendState::Refused(why, body) if !self.is_begun => {
                     return Poll::Ready(Err(Lost::Unsent(std::mem::take(why), body.take())));
                 }
                 _ => {}
@@ -96,27 +96,27 @@ impl Exchange {
 
     /// Sends as much as the connection takes now.
     fn send(&mut self, cx: &mut Context<'_>) {
-        if let Sending::Body(..) | Sending::Last = self.sending
+        if let SendState::Body(..) | SendState::Last = self.sending
             && let Poll::Ready(sent) = self.poll_send(cx)
         {
-            let before = std::mem::replace(&mut self.sending, Sending::Over);
+            let before = std::mem::replace(&mut self.sending, SendState::Over);
             self.sending = match (sent, before) {
-                (Ok(()), _) => Sending::Over,
-                (Err(Sending::Refused(why, _)), Sending::Body(body, _)) if !self.is_begun => {
-                    Sending::Refused(why, Some(body))
+                (Ok(()), _) => SendState::Over,
+                (Err(SendState::Refused(why, _)), SendState::Body(body, _)) if !self.is_begun => {
+                    SendState::Refused(why, Some(body))
                 }
                 (Err(sending), _) => sending,
             };
         }
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Sending>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendState>> {
         loop {
             ready!(self.socket.poll_write(cx, &mut self.is_begun)).map_err(|error| {
-                Sending::Refused(format!("the connection broke: {error}"), None)
+                SendState::Refused(format!("the connection broke: {error}"), None)
             })?;
-            let Sending::Body(body, rest) = &mut self.sending else { return Poll::Ready(Ok(())) };
-            let broken = |why: &dyn std::fmt::Display| Sending::BrokenOff(why.to_string());
+            let SendState::Body(body, rest) = &mut self.sending else { return Poll::Ready(Ok(())) };
+            let broken = |why: &dyn std::fmt::Display| SendState::BrokenOff(why.to_string());
             let piece = match ready!(Pin::new(body).poll_frame(cx)) {
                 None => None,
                 Some(Ok(frame)) => match frame.into_data() {
@@ -146,7 +146,7 @@ impl Exchange {
             }
             match piece {
                 Some(data) => self.socket.write(data),
-                None => self.sending = Sending::Last,
+                None => self.sending = SendState::Last,
             }
         }
     }
@@ -157,21 +157,21 @@ impl Exchange {
 pub struct Received {
     /// `None` once the body has ended.
     exchange: Option<Exchange>,
-    decoder: Decoder,
+    decoder: BodyDecoder,
     keeps: bool,
     home: Home,
 }
 
 impl Received {
     /// The body after a head. One that has arrived as a whole gives its connection back at once.
-    pub fn body(exchange: Exchange, decoder: Decoder, keeps: bool, home: Home) -> Body {
+    pub fn body(exchange: Exchange, decoder: BodyDecoder, keeps: bool, home: Home) -> Body {
         let mut received = Self { exchange: Some(exchange), decoder, keeps, home };
         if received.decoder.is_over() {
             received.end();
             return Body::Empty;
         }
         let here = received.exchange.as_ref().map_or(0, |exchange| exchange.socket.read.len());
-        if let Decoder::Length(length) = received.decoder
+        if let BodyDecoder::Length(length) = received.decoder
             && length <= here as u64
             && let Some(exchange) = &mut received.exchange
             && let Ok(Step::Data(data)) = received.decoder.take(&mut exchange.socket.read)
@@ -187,7 +187,7 @@ impl Received {
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
         let ended = loop {
             exchange.send(cx);
-            if let Sending::BrokenOff(why) = &exchange.sending {
+            if let SendState::BrokenOff(why) = &exchange.sending {
                 break Err(why.as_str().into());
             }
             match self.decoder.take(&mut exchange.socket.read) {
@@ -203,7 +203,7 @@ impl Received {
             }
             match ready!(exchange.socket.poll_read(cx)) {
                 Ok(true) => {}
-                Ok(false) if self.decoder == Decoder::UntilClose => break Ok(()),
+                Ok(false) if self.decoder == BodyDecoder::UntilClose => break Ok(()),
                 Ok(false) => {
                     break Err("the connection was closed before the end of the response".into());
                 }
@@ -229,7 +229,7 @@ impl Received {
     pub fn size_hint(&self) -> SizeHint {
         match (&self.exchange, &self.decoder) {
             (None, _) => SizeHint::with_exact(0),
-            (_, Decoder::Length(left)) => SizeHint::with_exact(*left),
+            (_, BodyDecoder::Length(left)) => SizeHint::with_exact(*left),
             _ => SizeHint::default(),
         }
     }
@@ -255,7 +255,7 @@ impl Received {
 
     /// Gives the connection back, if nothing is left to read or to send on it.
     fn end(&mut self) {
-        if let Some(Exchange { socket, sending: Sending::Over, .. }) = self.exchange.take()
+        if let Some(Exchange { socket, sending: SendState::Over, .. }) = self.exchange.take()
             && self.keeps
             && socket.read.is_empty()
         {

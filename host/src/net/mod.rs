@@ -17,7 +17,7 @@ mod socket;
 mod target;
 mod tls;
 
-pub use body::{Body, BodyError, Cut, TooLong, Why, collect};
+pub use body::{Body, BodyError, BodyFault, Cut, TooLong, collect};
 pub use events::{EventReader, Read, is_event_stream};
 pub use message::{Message, Written, WrittenHead};
 pub use percent::{percent_decoded, percent_encoded};

@@ -25,14 +25,14 @@ const MAX_READ_ROOM: usize = 64 * 1024;
 /// less cost than two.
 const SMALL: usize = 2 * 1024;
 
-enum Wire {
+enum RawStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection with its buffers.
 pub struct Socket {
-    wire: Wire,
+    wire: RawStream,
     /// Bytes that were read and not yet used.
     pub read: BytesMut,
     /// Bytes to reserve before the next read.
@@ -49,7 +49,7 @@ impl Socket {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, Wire::connect(target, tls)).await {
+        match tokio::time::timeout(CONNECT_TIMEOUT, RawStream::connect(target, tls)).await {
             Ok(connected) => {
                 let (read, head, data) = (BytesMut::new(), Vec::new(), Bytes::new());
                 connected.map(|wire| Self { wire, read, room: READ_ROOM, head, written: 0, data })
@@ -106,7 +106,7 @@ impl Socket {
     /// If the connection breaks.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, any: &mut bool) -> Poll<io::Result<()>> {
         // One write of TLS is several of TCP: an earlier one may succeed and the last one fail.
-        *any |= matches!(self.wire, Wire::Tls(_)) && !self.is_written();
+        *any |= matches!(self.wire, RawStream::Tls(_)) && !self.is_written();
         let mut wire = Pin::new(&mut self.wire);
         while !(self.head.is_empty() && self.data.is_empty()) {
             let head = &self.head[self.written..];
@@ -151,7 +151,7 @@ impl Drop for Socket {
     /// Sends TLS's closure alert first, as a client must (RFC 9112 §9.8).
     fn drop(&mut self) {
         if self.is_written()
-            && let Wire::Tls(stream) = &mut self.wire
+            && let RawStream::Tls(stream) = &mut self.wire
         {
             // Small: if the socket has no room for it, the other side does not read anyway.
             let mut cx = Context::from_waker(Waker::noop());
@@ -160,7 +160,7 @@ impl Drop for Socket {
     }
 }
 
-impl Wire {
+impl RawStream {
     async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
         let stream = TcpStream::connect((target.host(), target.port()))
             .await
@@ -175,7 +175,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for RawStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -188,7 +188,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for RawStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

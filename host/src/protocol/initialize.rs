@@ -12,7 +12,7 @@ use super::version::Version;
 /// The members of a client's `initialize` parameters that the gateway reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Params<'a> {
+pub struct InitializeParams<'a> {
     /// The revision that the client asks for, which may be unknown here.
     #[serde(borrow)]
     pub protocol_version: Cow<'a, str>,
@@ -24,7 +24,7 @@ pub struct Params<'a> {
 /// The members of a server's `InitializeResult` that the gateway reads.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Outcome<'a> {
+pub struct InitializeResult<'a> {
     /// The revision that the server has chosen.
     #[serde(borrow)]
     pub protocol_version: Cow<'a, str>,
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn own_parameters_are_json() {
         let text = own_params(ClientSet::from_bits(31));
-        let params: Params<'_> = serde_json::from_str(&text).unwrap();
+        let params: InitializeParams<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(Version::parse(&params.protocol_version), Some(Version::LATEST));
     }
 }

@@ -183,7 +183,7 @@ impl KeyRing {
 pub struct StreamId {
     /// The key under which the open stream is found.
     pub session: SessionId,
-    owner: Owner,
+    owner: OwnerTag,
 }
 
 impl StreamId {
@@ -195,13 +195,13 @@ impl StreamId {
 }
 
 /// Eight bytes of a digest of the scope, and eight of one of the principal.
-type Owner = [u8; 16];
+type OwnerTag = [u8; 16];
 
-struct Head {
+struct SealHead {
     purpose: u8,
     session: SessionId,
     minted_at: UnixMillis,
-    owner: Owner,
+    owner: OwnerTag,
 }
 
 fn write_head(
@@ -209,7 +209,7 @@ fn write_head(
     purpose: u8,
     session: SessionId,
     minted_at: UnixMillis,
-    owner: Owner,
+    owner: OwnerTag,
 ) {
     out.push(purpose);
     out.extend_from_slice(session.as_bytes());
@@ -218,7 +218,7 @@ fn write_head(
 }
 
 /// `None` if the contents are too short, or too old for any purpose.
-fn read_head(contents: &[u8]) -> Option<(Head, &[u8])> {
+fn read_head(contents: &[u8]) -> Option<(SealHead, &[u8])> {
     let (purpose, rest) = contents.split_first()?;
     let (session, rest) = rest.split_first_chunk::<16>()?;
     let (minted, rest) = rest.split_first_chunk::<8>()?;
@@ -228,10 +228,10 @@ fn read_head(contents: &[u8]) -> Option<(Head, &[u8])> {
         return None;
     }
     let session = SessionId::from_bytes(*session);
-    Some((Head { purpose: *purpose, session, minted_at, owner: *owner }, rest))
+    Some((SealHead { purpose: *purpose, session, minted_at, owner: *owner }, rest))
 }
 
-fn binding(scope: &Scope, principal: &Principal) -> Owner {
+fn binding(scope: &Scope, principal: &Principal) -> OwnerTag {
     let mut out = [0; 16];
     let (left, right) = out.split_at_mut(8);
     left.copy_from_slice(&digest(&[b"scope", scope.seal_text().as_bytes()])[..8]);

@@ -63,7 +63,7 @@ pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<Edit> {
 
 /// The members of `params` that name what a request is about, and thereby its server.
 #[derive(Debug, Default, Deserialize)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// The tool of `tools/call`, or the prompt of `prompts/get`.
     #[serde(borrow, default)]
     pub name: Option<&'a RawValue>,
@@ -75,7 +75,7 @@ pub struct Target<'a> {
     pub reference: Option<&'a RawValue>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// `None` if the parameters are absent, are neither object nor array, or have one of
     /// these members twice.
     #[must_use]
@@ -116,7 +116,7 @@ mod tests {
     fn only_the_named_value_changes() {
         let message = r#"{ "params":{"x":1e2,"name" : "a-b\u00e9","z":"name"},"method":"tools/call","jsonrpc":"2.0","id":12345678901234567890123 }"#;
         let envelope = Envelope::parse(message.as_bytes()).unwrap();
-        let target = Target::of(envelope.params).unwrap();
+        let target = RequestTarget::of(envelope.params).unwrap();
         let name = target.name.unwrap();
         assert_eq!(string(name).as_deref(), Some("a-bé"));
         let span = span(message.as_bytes(), name).unwrap();

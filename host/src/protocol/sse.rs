@@ -71,7 +71,7 @@ pub struct TooLarge(pub usize);
 
 /// Turns bytes, as they arrive, into whole events.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct EventDecoder {
     line: Vec<u8>,
     event: Event,
     has_data: bool,
@@ -82,7 +82,7 @@ pub struct Decoder {
     limit: usize,
 }
 
-impl Decoder {
+impl EventDecoder {
     /// `limit` bounds the data of one event and its unfinished line, together and in bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn decode(chunks: &[&[u8]]) -> Vec<Event> {
-        let mut decoder = Decoder::new(1 << 20);
+        let mut decoder = EventDecoder::new(1 << 20);
         let mut events = Vec::new();
         for chunk in chunks {
             decoder.feed(chunk, |event| events.push(event)).unwrap();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_endless_event_is_refused() {
-        let mut decoder = Decoder::new(10);
+        let mut decoder = EventDecoder::new(10);
         assert_eq!(decoder.feed(b"data: 0123456789", |_| ()), Err(TooLarge(10)));
     }
 }

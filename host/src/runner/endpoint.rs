@@ -19,20 +19,20 @@ use super::admission::open_error::OpenError;
 use super::session::instance::Instance;
 use super::session::open::{self, Opening};
 use super::session::settings_note;
-use super::session::table::{Entry, InHand, Key, Opened, Ready};
-use super::shared::Shared;
+use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
+use super::shared::SharedRunner;
 use super::upkeep::watch;
 
 /// One worker's handle: the shared table, and its own connections upstream.
 #[derive(Clone)]
-pub struct Host {
-    shared: Arc<Shared>,
+pub struct Runner {
+    shared: Arc<SharedRunner>,
     pool: Pool,
 }
 
-impl Host {
+impl Runner {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, pool: Pool) -> Self {
+    pub fn new(shared: Arc<SharedRunner>, pool: Pool) -> Self {
         Self { shared, pool }
     }
 
@@ -71,7 +71,7 @@ impl Host {
     /// is the `InitializeResult`.
     async fn open(
         &self,
-        key: Key,
+        key: InstanceKey,
         principal: Principal,
         handshake: Handshake,
         request: Request<Body>,
@@ -82,11 +82,11 @@ impl Host {
             Err(error) => return unreadable(&error),
         };
         let (start, mut opened) = match self.shared.table.enter(&key) {
-            Entry::Wait(opened) => (Start::Existing, opened),
-            Entry::Opening(sender) => {
+            SlotClaim::Wait(opened) => (Start::Existing, opened),
+            SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task: the opening goes on if this client leaves.
-                let asked = Asked { principal, handshake, params, forwarded };
+                let asked = OpenRequest { principal, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (Start::Fresh, opened)
             }
@@ -108,8 +108,8 @@ impl Host {
 
     async fn run_opening(
         self,
-        key: Key,
-        asked: Asked,
+        key: InstanceKey,
+        asked: OpenRequest,
         told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
     ) {
         let config = &self.shared.config;
@@ -120,12 +120,12 @@ impl Host {
             forwarded: &asked.forwarded,
             owner: Some((key.0, &asked.principal)),
         };
-        let open = open::open(&key.1, served, opening, &self.pool, &self.shared.means);
+        let open = open::open(&key.1, served, opening, &self.pool, &self.shared.resources);
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
-                tokio::spawn(watch::attend(
+                tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
                     self.pool.clone(),
                     key,
@@ -138,7 +138,7 @@ impl Host {
     }
 
     /// The session's instance, once it is open; else what is answered.
-    async fn in_hand(&self, key: &Key) -> Result<InHand, Response<Body>> {
+    async fn in_hand(&self, key: &InstanceKey) -> Result<InHand, Response<Body>> {
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
             Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
@@ -146,7 +146,7 @@ impl Host {
         }
     }
 
-    async fn post(&self, key: Key, request: &mut Request<Body>) -> Response<Body> {
+    async fn post(&self, key: InstanceKey, request: &mut Request<Body>) -> Response<Body> {
         let instance = match self.in_hand(&key).await {
             Ok(instance) => instance,
             Err(response) => return response,
@@ -217,7 +217,7 @@ impl Host {
         Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
     }
 
-    async fn listen(&self, key: Key, request: &HeaderMap) -> Response<Body> {
+    async fn listen(&self, key: InstanceKey, request: &HeaderMap) -> Response<Body> {
         let instance = match self.in_hand(&key).await {
             Ok(instance) => instance,
             Err(response) => return response,
@@ -230,8 +230,8 @@ impl Host {
     /// if it cannot.
     async fn opened(
         &self,
-        key: &Key,
-        mut opened: tokio::sync::watch::Receiver<Opened>,
+        key: &InstanceKey,
+        mut opened: tokio::sync::watch::Receiver<OpenOutcome>,
     ) -> Result<InHand, Response<Body>> {
         if let Ok(outcome) = opened.wait_for(Option::is_some).await
             && let Some(Err(error)) = &*outcome
@@ -256,14 +256,14 @@ impl Host {
 }
 
 /// What an opening needs of the request that asks for it.
-struct Asked {
+struct OpenRequest {
     principal: Principal,
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,
 }
 
-impl Endpoint for Host {
+impl Endpoint for Runner {
     fn call(
         &self,
         server: ServerName,

@@ -31,21 +31,21 @@ mod stdio;
 mod upkeep;
 
 pub use crate::protocol::catalog::Discovered;
-pub use admission::backoff::Status;
-pub use admission::caps::Limits;
+pub use admission::backoff::ServerStatus;
+pub use admission::caps::ProcessCaps;
 pub use catalog::discovery::Discovery;
-pub use endpoint::Host;
+pub use endpoint::Runner;
 pub use process::child::Children;
 pub use process::program::{Confinement, Program, User};
 #[cfg(not(target_os = "linux"))]
 pub use process::unsupervised::supervise_if_asked;
-pub use shared::{HostConfig, Shared};
+pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
 pub use admission::starts::ServerState;
-pub use channel::pipe::Rules;
+pub use channel::pipe::SessionLimits;
 pub use channel::timeout::Timeouts;
-pub use inspect::instances::{Phase, Seen, Tally};
+pub use inspect::instances::{InstanceView, Phase, Tally};
 pub use process::machine::Memory;
 #[cfg(target_os = "linux")]
 pub use process::supervisor::supervise_if_asked;

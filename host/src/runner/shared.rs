@@ -10,25 +10,25 @@ use crate::net::Pool;
 use super::admission::caps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
-use super::channel::pipe::Rules;
+use super::channel::pipe::SessionLimits;
 use super::process::child::Children;
 use super::session::complaints::Complaints;
-use super::session::means::Means;
+use super::session::resources::Resources;
 use super::session::served::Served;
-use super::session::table::{Held, Key, Table};
-use super::shared_process::process::Hubs;
+use super::session::table::{Held, InstanceKey, Table};
+use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
 use super::stdio::spares::Spares;
 
 #[derive(Debug, Clone)]
-pub struct HostConfig {
+pub struct RunnerConfig {
     pub servers: Arc<BTreeMap<ServerName, Served>>,
     /// Largest message of a client, in bytes.
     pub message: usize,
-    pub rules: Rules,
+    pub rules: SessionLimits,
     /// A session that is not used for so long is closed.
     pub idle: Duration,
-    pub caps: caps::Limits,
+    pub caps: caps::ProcessCaps,
     /// A process that is unused for longer gives way to another where there is no
     /// room.
     pub unused: Duration,
@@ -37,35 +37,35 @@ pub struct HostConfig {
 }
 
 /// What all workers of the process share.
-pub struct Shared {
-    pub(super) config: HostConfig,
-    pub(super) means: Means,
+pub struct SharedRunner {
+    pub(super) config: RunnerConfig,
+    pub(super) resources: Resources,
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
     pub(super) complaints: Complaints,
 }
 
-impl Shared {
+impl SharedRunner {
     #[must_use]
-    pub fn new(config: HostConfig) -> Arc<Self> {
+    pub fn new(config: RunnerConfig) -> Arc<Self> {
         let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
-        let means = Means {
+        let resources = Resources {
             rules: config.rules,
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
             spares: Spares::new(warm.map(|(server, _)| server)),
             journal: Journal::default(),
             old_transport: Arc::default(),
-            hubs: Hubs::default(),
+            shared_processes: SharedProcesses::default(),
         };
-        let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), means.clone()));
+        let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());
-        Arc::new(Self { config, means, table, discovery, complaints })
+        Arc::new(Self { config, resources, table, discovery, complaints })
     }
 
     /// Sessions held here, for a coordinator that asks.
     #[must_use]
-    pub fn held(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
+    pub fn held(&self, after: Option<&InstanceKey>, limit: usize) -> Vec<Held> {
         self.table.page(after, limit)
     }
 
@@ -78,7 +78,7 @@ impl Shared {
     /// Child processes that have not ended.
     #[must_use]
     pub fn children(&self) -> &Children {
-        &self.means.children
+        &self.resources.children
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
@@ -86,7 +86,7 @@ impl Shared {
     }
 
     /// Ends one session's instance.
-    pub async fn close(&self, key: &Key, pool: &Pool) {
+    pub async fn close(&self, key: &InstanceKey, pool: &Pool) {
         if let Some(instance) = self.table.remove(key) {
             instance.close(pool).await;
         }
@@ -94,12 +94,12 @@ impl Shared {
 
     /// Ends everything; children are given their time to go.
     pub async fn close_all(&self, pool: &Pool) {
-        self.means.spares.stop();
+        self.resources.spares.stop();
         let closing = self.table.take_all().into_iter().map(|instance| async move {
             instance.close(pool).await;
         });
         futures_util::future::join_all(closing).await;
-        self.means.hubs.close();
+        self.resources.shared_processes.close();
         self.discovery.stop();
     }
 }

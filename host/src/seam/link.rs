@@ -45,15 +45,15 @@ pub struct Link {
     pool: Pool,
     /// `Bearer …` for other nodes, in a cluster with a token.
     credential: Option<HeaderValue>,
-    places: Arc<Places>,
+    places: Arc<ServerUrls>,
 }
 
 /// The URLs under which nodes serve each server, parsed once and used by every call.
 #[derive(Default)]
-struct Places(Locked<HashMap<ServerName, Vec<Place>>>);
+struct ServerUrls(Locked<HashMap<ServerName, Vec<ServerUrl>>>);
 
 #[derive(Clone)]
-struct Place {
+struct ServerUrl {
     base: String,
     target: Target,
     uri: Uri,
@@ -63,7 +63,7 @@ struct Place {
 /// under new addresses must not make the list grow for ever.
 const MAX_PLACES: usize = 64;
 
-impl Places {
+impl ServerUrls {
     fn of(&self, base: &str, server: &ServerName) -> Option<(Target, Uri)> {
         let mut places = self.0.lock();
         if let Some(known) = places.get(server)
@@ -76,7 +76,7 @@ impl Places {
         if known.len() >= MAX_PLACES {
             known.clear();
         }
-        known.push(Place { base: base.to_owned(), target: target.clone(), uri: uri.clone() });
+        known.push(ServerUrl { base: base.to_owned(), target: target.clone(), uri: uri.clone() });
         Some((target, uri))
     }
 }

@@ -14,11 +14,11 @@
 
 mod facts;
 mod link;
-mod note;
+mod setting_change;
 
 pub use facts::{Facts, Handshake, Outcome, Start};
 pub use link::{Endpoint, Link};
-pub use note::Note;
+pub use setting_change::SettingChange;
 
 use crate::net::percent_encoded;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
-use super::record::{Binding, Bound, Record, Report};
+use super::record::{Binding, Bound, Record, ReportOutcome};
 
 /// Each has its own lock: with 64, workers rarely wait for each other.
 const SHARDS: usize = 64;
@@ -129,21 +129,21 @@ impl Bindings {
 
     /// Notes that a server's state for the session was lost and that the client has yet
     /// to be notified.
-    pub fn keep_untold(&self, session: SessionId, server: &ServerName) {
+    pub fn note_unreported_loss(&self, session: SessionId, server: &ServerName) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
-            if !record.untold.contains(server) {
-                record.untold.push(server.clone());
+            if !record.unreported_losses.contains(server) {
+                record.unreported_losses.push(server.clone());
             }
         });
     }
 
     /// The servers whose loss the client has yet to be notified of: by the caller, now.
     #[must_use]
-    pub fn take_untold(&self, session: SessionId) -> Vec<ServerName> {
+    pub fn take_unreported_losses(&self, session: SessionId) -> Vec<ServerName> {
         self.with(session, |records| {
             let record = records.get_mut(&session);
-            record.map(|record| std::mem::take(&mut record.untold)).unwrap_or_default()
+            record.map(|record| std::mem::take(&mut record.unreported_losses)).unwrap_or_default()
         })
     }
 
@@ -155,7 +155,7 @@ impl Bindings {
         server: &ServerName,
         node: &NodeId,
         opened_at: UnixMillis,
-    ) -> Report {
+    ) -> ReportOutcome {
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, opened_at);
@@ -173,20 +173,20 @@ impl Bindings {
                     self.moved(None, Some(node));
                     take(&mut record.gone, server);
                     record.servers.push((server.clone(), reported));
-                    Report::Taken
+                    ReportOutcome::Taken
                 }
                 Some((_, binding)) if binding.node == *node => {
                     binding.since = binding.since.min(opened_at);
                     binding.was_open = true;
-                    Report::Taken
+                    ReportOutcome::Taken
                 }
                 Some((_, binding)) if binding.decided_here || binding.since <= opened_at => {
-                    Report::Older(binding.node.clone())
+                    ReportOutcome::Older(binding.node.clone())
                 }
                 Some((_, binding)) => {
                     let loser = std::mem::replace(binding, reported).node;
                     self.moved(Some(&loser), Some(node));
-                    Report::Replaced(loser)
+                    ReportOutcome::Replaced(loser)
                 }
             }
         })

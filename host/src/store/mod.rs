@@ -12,5 +12,5 @@ mod records;
 
 pub use bindings::Bindings;
 pub use data::DataFolder;
-pub use record::{Binding, Bound, Record, Report};
+pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::Records;

@@ -38,7 +38,7 @@ pub struct Record {
     pub gone: Vec<ServerName>,
     /// Servers whose state was lost while the client had no stream open; it is
     /// notified on the next one.
-    pub untold: Vec<ServerName>,
+    pub unreported_losses: Vec<ServerName>,
     /// The level that the client set with `logging/setLevel`, as JSON.
     pub log_level: Option<Arc<str>>,
     /// Resources that the client subscribed to: each server with its own URI.
@@ -57,7 +57,7 @@ impl Record {
             last_used: now,
             servers: Vec::new(),
             gone: Vec::new(),
-            untold: Vec::new(),
+            unreported_losses: Vec::new(),
             log_level: None,
             subscriptions: Vec::new(),
             in_use: Arc::default(),
@@ -82,7 +82,7 @@ pub struct Bound {
 
 /// The outcome of a node's report that it holds a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
+pub enum ReportOutcome {
     /// The binding is the reporting node's.
     Taken,
     /// The session stays bound to this node: the reporting one is to close it.

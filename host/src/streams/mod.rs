@@ -11,4 +11,4 @@ mod stream;
 pub use event_id::{EventId, Tag, instance};
 pub use response::Way;
 pub use response::nobody_reads;
-pub use stream::{Bounds, Item, Part, Reached, Reader, Stream};
+pub use stream::{Bounds, Part, Reached, Reader, Stream, StreamItem};

@@ -93,7 +93,7 @@ pub fn event_stream(reader: Reader, tag: Tag, way: Way) -> Response<Body> {
         Bytes::from_static(sse::KEEP_ALIVE)
     };
     let silence = Box::pin(tokio::time::sleep(way.keep_alive));
-    let events = Events { first: Some(first), reader, tag, silence, keep_alive: way.keep_alive };
+    let events = EventBody { first: Some(first), reader, tag, silence, keep_alive: way.keep_alive };
     let mut response = Response::new(Body::Stream(Box::pin(events)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::EVENT_STREAM));
@@ -134,7 +134,7 @@ pub fn json(message: Bytes) -> Response<Body> {
     response
 }
 
-struct Events {
+struct EventBody {
     first: Option<Bytes>,
     reader: Reader,
     tag: Tag,
@@ -142,7 +142,7 @@ struct Events {
     keep_alive: Duration,
 }
 
-impl futures_util::Stream for Events {
+impl futures_util::Stream for EventBody {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

@@ -50,7 +50,7 @@ pub enum Reached {
 
 /// A message in its stream.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct StreamItem {
     /// Consecutive from 1; missing numbers were dropped.
     pub number: u64,
     /// One JSON-RPC message, possibly with raw line breaks.
@@ -66,11 +66,11 @@ pub struct Stream {
     bounds: Bounds,
     /// Answers after which it ends; `None` for a stream that belongs to no request.
     expected: Option<usize>,
-    state: Locked<State>,
+    state: Locked<StreamState>,
 }
 
-struct State {
-    kept: VecDeque<Item>,
+struct StreamState {
+    kept: VecDeque<StreamItem>,
     /// Bytes of all kept messages.
     bytes: usize,
     /// The number of the next message to be put.
@@ -101,7 +101,7 @@ impl Stream {
     /// [`Self::end`].
     #[must_use]
     pub fn new(number: u64, owed: Option<usize>, bounds: Bounds) -> Arc<Self> {
-        let state = State {
+        let state = StreamState {
             kept: VecDeque::new(),
             bytes: 0,
             next: FIRST,
@@ -151,7 +151,7 @@ impl Stream {
         state.next += 1;
         state.bytes += message.len();
         state.unread_bytes += message.len();
-        state.kept.push_back(Item { number, message, part });
+        state.kept.push_back(StreamItem { number, message, part });
         if part == Part::Answer
             && let Some(owed) = &mut state.owed
         {
@@ -224,7 +224,7 @@ impl Stream {
 
     /// Whether exactly one answer ends it.
     #[must_use]
-    pub fn is_of_one(&self) -> bool {
+    pub fn has_single_answer(&self) -> bool {
         self.expected == Some(1)
     }
 
@@ -271,12 +271,12 @@ impl Stream {
         Reader { stream, place: state.readers, position, has_gap, known, has_missed: false }
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, StreamState> {
         self.state.lock()
     }
 }
 
-impl State {
+impl StreamState {
     fn is_full(&self, bounds: Bounds) -> bool {
         let ahead = self.next - self.unread;
         ahead >= AHEAD || (ahead > 0 && self.unread_bytes > bounds.bytes)
@@ -285,7 +285,7 @@ impl State {
     fn trim(&mut self, bounds: Bounds) -> Vec<Bytes> {
         let mut questions = Vec::new();
         while self.kept.len() > bounds.events || self.bytes > bounds.bytes {
-            let was_read = |item: &Item| item.number < self.unread;
+            let was_read = |item: &StreamItem| item.number < self.unread;
             let found = match self.kept.front() {
                 Some(item) if was_read(item) => Some(0),
                 _ => {
@@ -364,7 +364,7 @@ impl Reader {
 
     /// The next message; `None` at the stream's end, or once another reader has replaced this
     /// one.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamItem>> {
         let mut state = self.stream.locked();
         if state.readers != self.place {
             return Poll::Ready(None);
@@ -403,7 +403,7 @@ impl Reader {
     }
 
     /// Waits for the next message, as [`Self::poll_next`] gives it.
-    pub async fn next(&mut self) -> Option<Item> {
+    pub async fn next(&mut self) -> Option<StreamItem> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 

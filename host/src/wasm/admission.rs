@@ -20,7 +20,7 @@ use super::engine::{Engines, Pulse};
 use super::guest_log::GuestLog;
 use super::instance::Blueprint;
 use super::plugin::Plugin;
-use super::refusal::{AdmissionError, Kind, Refusal};
+use super::refusal::{AdmissionError, FileKind, PluginRefusal};
 use super::sandbox::WASI_PACKAGES;
 use super::source::Source;
 use super::trial::Trial;
@@ -43,7 +43,7 @@ const LONGEST_NAME: usize = 256;
 
 /// Whether a plugin may import WASI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wasi {
+pub enum WasiPolicy {
     /// A plugin that imports WASI is refused.
     #[default]
     Deny,
@@ -56,14 +56,14 @@ pub enum Wasi {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Whether its plugins may import WASI.
-    pub wasi: Wasi,
+    pub wasi: WasiPolicy,
     /// Number of data-plane workers, each with its own instances. 0 counts as 1.
     pub workers: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { wasi: Wasi::Deny, workers: 1 }
+        Self { wasi: WasiPolicy::Deny, workers: 1 }
     }
 }
 
@@ -71,7 +71,7 @@ pub(super) fn admit(
     engines: &Engines,
     source: &Source,
     config_json: &str,
-    wasi: Wasi,
+    wasi: WasiPolicy,
 ) -> Result<Plugin, AdmissionError> {
     let refuse = |refusal| AdmissionError { plugin: source.to_string(), refusal };
     let bytes = read(source).map_err(refuse)?;
@@ -83,14 +83,14 @@ pub(super) fn admit(
     Ok(plugin)
 }
 
-pub(super) fn read(source: &Source) -> Result<Cow<'static, [u8]>, Refusal> {
+pub(super) fn read(source: &Source) -> Result<Cow<'static, [u8]>, PluginRefusal> {
     match source {
         Source::Builtin(builtin) => Ok(Cow::Borrowed(builtin.bytes())),
         Source::File(path) => Ok(Cow::Owned(read_file(path)?)),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
+fn read_file(path: &Path) -> Result<Vec<u8>, PluginRefusal> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         // One byte past the limit shows that a file is too large, even if it
@@ -98,7 +98,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Refusal> {
         File::open(path)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(Refusal::Unreadable)
+    read().map_err(PluginRefusal::Unreadable)
 }
 
 /// A component that is compiled but has not run yet.
@@ -110,15 +110,15 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn compile(engines: &Engines, bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(super) fn compile(engines: &Engines, bytes: &[u8]) -> Result<Self, PluginRefusal> {
         let size = bytes.len() as u64;
         if size > FILE_LIMIT {
             let limit = FILE_LIMIT;
-            return Err(Refusal::TooLarge { size, limit });
+            return Err(PluginRefusal::TooLarge { size, limit });
         }
-        match Kind::of(bytes) {
-            Kind::Component => {}
-            other => return Err(Refusal::NotAComponent(other)),
+        match FileKind::of(bytes) {
+            FileKind::Component => {}
+            other => return Err(PluginRefusal::NotAComponent(other)),
         }
         let roomy = bytes.len() > LARGE;
         let component = compile(engines, bytes, roomy)?;
@@ -135,8 +135,8 @@ impl Candidate {
         bytes: &[u8],
         name: &str,
         config_json: &str,
-        wasi: Wasi,
-    ) -> Result<Plugin, Refusal> {
+        wasi: WasiPolicy,
+    ) -> Result<Plugin, PluginRefusal> {
         self.check_exports()?;
         let sandboxed = self.check_imports(wasi)?;
         if sandboxed && !self.roomy {
@@ -152,7 +152,7 @@ impl Candidate {
         }
         let blueprint = self
             .link(GuestLog::new(name), engines.pulse(), sandboxed)
-            .map_err(|error| Refusal::Mismatch(format!("{error:#}")))?;
+            .map_err(|error| PluginRefusal::Mismatch(format!("{error:#}")))?;
         let plugin = Plugin::meet(blueprint, config_json)?;
         check_plan(&plugin.plan)?;
         Ok(plugin)
@@ -167,11 +167,11 @@ impl Candidate {
         }
     }
 
-    fn check_exports(&self) -> Result<(), Refusal> {
+    fn check_exports(&self) -> Result<(), PluginRefusal> {
         if self.exports.iter().any(|name| name.starts_with(STRATEGY)) {
             return Ok(());
         }
-        Err(Refusal::WrongWorld {
+        Err(PluginRefusal::WrongWorld {
             wanted: "mooring:routing/strategy@0.1.0",
             found: match &*self.exports {
                 [] => "nothing at all".to_owned(),
@@ -181,37 +181,40 @@ impl Candidate {
     }
 
     /// Whether the component needs the WASI sandbox.
-    fn check_imports(&self, wasi: Wasi) -> Result<bool, Refusal> {
+    fn check_imports(&self, wasi: WasiPolicy) -> Result<bool, PluginRefusal> {
         let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
         let foreign = self.imports.iter().filter(|name| !starts(name, &IMPORTS));
         let (wasi_imports, forbidden): (Vec<&str>, Vec<&str>) =
             foreign.map(String::as_str).partition(|name| starts(name, &WASI_PACKAGES));
         match (&*forbidden, &*wasi_imports, wasi) {
             ([], [], _) => Ok(false),
-            ([], _, Wasi::Sandbox) => Ok(true),
-            ([], names, Wasi::Deny) => Err(Refusal::NeedsWasi(names.join(", "))),
-            (names, _, _) => Err(Refusal::ForbiddenImports(names.join(", "))),
+            ([], _, WasiPolicy::Sandbox) => Ok(true),
+            ([], names, WasiPolicy::Deny) => Err(PluginRefusal::NeedsWasi(names.join(", "))),
+            (names, _, _) => Err(PluginRefusal::ForbiddenImports(names.join(", "))),
         }
     }
 }
 
-fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Refusal> {
-    let engine = if roomy { engines.roomy().map_err(Refusal::host)? } else { engines.pooled() };
+fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, PluginRefusal> {
+    let engine =
+        if roomy { engines.roomy().map_err(PluginRefusal::host)? } else { engines.pooled() };
     // `Component::new` would also accept WebAssembly text.
     Component::from_binary(engine, bytes).map_err(|error| {
         let problem = format!("{error:#}");
         if problem.contains("limit of") {
-            Refusal::OverLimit(problem)
+            PluginRefusal::OverLimit(problem)
         } else {
-            Refusal::Invalid(problem)
+            PluginRefusal::Invalid(problem)
         }
     })
 }
 
-fn check_plan(plan: &Plan) -> Result<(), Refusal> {
+fn check_plan(plan: &Plan) -> Result<(), PluginRefusal> {
     if plan.inputs.len() > MOST_INPUTS {
         let count = plan.inputs.len();
-        return Err(Refusal::Plan(format!("{count} inputs; at most {MOST_INPUTS} are allowed")));
+        return Err(PluginRefusal::Plan(format!(
+            "{count} inputs; at most {MOST_INPUTS} are allowed"
+        )));
     }
     let inputs = plan.inputs.iter().try_for_each(|input| match input {
         Input::Header(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
@@ -234,7 +237,7 @@ fn check_plan(plan: &Plan) -> Result<(), Refusal> {
         Carrier::None | Carrier::Session => Ok(()),
         Carrier::Cookie(name) | Carrier::Header(name) => check_token(name),
     };
-    inputs.and(carrier).map_err(Refusal::Plan)
+    inputs.and(carrier).map_err(PluginRefusal::Plan)
 }
 
 /// Requires an RFC 9110 "token": any other character could end a header line.

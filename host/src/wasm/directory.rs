@@ -21,7 +21,7 @@ pub(super) struct Directory {
 
 /// Whether a plugin's answer can be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AnswerCheck {
     Usable,
     /// The node hosts the server, but is down, draining or excluded.
     Refused,
@@ -73,7 +73,7 @@ impl Directory {
         server.map_or(0, |server| server.replicas.len() as u32)
     }
 
-    pub(super) fn judge(&self, server: u32, node: u32, excluded: &[&str]) -> Verdict {
+    pub(super) fn judge(&self, server: u32, node: u32, excluded: &[&str]) -> AnswerCheck {
         let server = self.topology.servers.get(server as usize);
         let hosts = server.is_some_and(|server| server.replicas.iter().any(|r| r.node == node));
         match self.topology.nodes.get(node as usize) {
@@ -83,12 +83,12 @@ impl Directory {
                     Health::Draining | Health::Unhealthy => false,
                 };
                 if alive && !excluded.contains(&&*known.id) {
-                    Verdict::Usable
+                    AnswerCheck::Usable
                 } else {
-                    Verdict::Refused
+                    AnswerCheck::Refused
                 }
             }
-            _ => Verdict::Invalid,
+            _ => AnswerCheck::Invalid,
         }
     }
 
@@ -98,7 +98,7 @@ impl Directory {
     pub(super) fn fall_back(&self, question: &Fallback<'_>) -> Option<u32> {
         let usable = |node: &u32| {
             let verdict = self.judge(question.server, *node, question.excluded);
-            verdict == Verdict::Usable
+            verdict == AnswerCheck::Usable
         };
         if let Some(node) = question.affinity.filter(usable) {
             return Some(node);

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::admission::{Candidate, Wasi};
+use super::admission::{Candidate, WasiPolicy};
 use super::engine::Engines;
-use super::pool::Pool;
-use super::refusal::Refusal;
+use super::pool::InstancePool;
+use super::refusal::PluginRefusal;
 use super::trial::Trial;
 use super::vocabulary::{Carrier, Input, Plan};
 
@@ -38,13 +38,13 @@ pub struct Inspection {
 /// # Errors
 /// If the plugin cannot even be tried. One that fails its trial gets a report
 /// with an [`objection`](Inspection::objection).
-pub fn inspect(bytes: &[u8], config_json: &str) -> Result<Inspection, Refusal> {
-    let engines = Engines::new(Pool::most_instances(1)).map_err(Refusal::host)?;
+pub fn inspect(bytes: &[u8], config_json: &str) -> Result<Inspection, PluginRefusal> {
+    let engines = Engines::new(InstancePool::most_instances(1)).map_err(PluginRefusal::host)?;
     let begun = Instant::now();
     let candidate = Candidate::compile(&engines, bytes)?;
     let compile_time = begun.elapsed();
     let (imports, exports) = (candidate.imports.clone(), candidate.exports.clone());
-    let plugin = candidate.meet(&engines, bytes, "inspect", config_json, Wasi::Sandbox)?;
+    let plugin = candidate.meet(&engines, bytes, "inspect", config_json, WasiPolicy::Sandbox)?;
     let dry_run = Trial::run(&plugin)?;
     let objection = dry_run.verdict().err().map(|refusal| refusal.to_string());
     Ok(Inspection {

@@ -72,7 +72,7 @@ impl Blueprint {
         self.roomy
     }
 
-    pub(super) fn start(&self) -> Result<Instance, Fault> {
+    pub(super) fn start(&self) -> Result<PluginInstance, Fault> {
         let engine = match &self.linked {
             Linked::Direct(linked) => linked.engine(),
             Linked::Sandboxed(linked) => linked.engine(),
@@ -89,7 +89,11 @@ impl Blueprint {
                 sandbox::at_once(linked.instantiate_async(&mut store)).map(Exports::Sandboxed)
             }
         };
-        Ok(Instance { exports: exports.map_err(Fault::from)?, store, pulse: self.pulse.clone() })
+        Ok(PluginInstance {
+            exports: exports.map_err(Fault::from)?,
+            store,
+            pulse: self.pulse.clone(),
+        })
     }
 }
 
@@ -99,7 +103,7 @@ fn linker(component: &Component) -> wasmtime::Result<Linker<Guest>> {
     Ok(linker)
 }
 
-pub(super) struct Instance {
+pub(super) struct PluginInstance {
     store: Store<Guest>,
     exports: Exports,
     pulse: Pulse,
@@ -130,7 +134,7 @@ macro_rules! call {
     }};
 }
 
-impl Instance {
+impl PluginInstance {
     /// Name and version, as the plugin states them.
     pub(super) fn describe(&mut self) -> Result<(String, String), Fault> {
         CpuBudget::start(&mut self.store, SETUP_CPU);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use super::instance::Instance;
-use super::pool::Pool;
+use super::instance::PluginInstance;
+use super::pool::InstancePool;
 use super::snapshot::Snapshot;
 use super::stats::Counters;
 
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) enum Chore {
     /// Drop the broken instance and give the worker's shard a fresh one.
-    Refill { pool: Weak<Pool>, worker: usize, broken: Option<Instance> },
+    Refill { pool: Weak<InstancePool>, worker: usize, broken: Option<PluginInstance> },
     /// Drop the snapshot once it has no other reader: dropping a pool takes longer
     /// than the request that happens to read it last should wait.
     Retire(Arc<Snapshot>),
@@ -70,7 +70,7 @@ fn work(chores: &Receiver<Chore>, counters: &Counters) {
     }
 }
 
-fn refill(pool: &Pool, worker: usize, counters: &Counters) {
+fn refill(pool: &InstancePool, worker: usize, counters: &Counters) {
     if let Err(unready) = pool.refill(worker) {
         if pool.plugin().blame(&unready, Instant::now()) {
             counters.of(worker).quarantines.count();

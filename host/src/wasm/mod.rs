@@ -51,10 +51,10 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Options, Wasi};
+pub use admission::{Options, WasiPolicy};
 pub use inspect::{Inspection, inspect};
-pub use question::{Choice, DecidedBy, Question};
-pub use refusal::{AdmissionError, Kind, Refusal};
+pub use question::{DecidedBy, Question, RoutingChoice};
+pub use refusal::{AdmissionError, FileKind, PluginRefusal};
 pub use source::{Builtin, Source};
 pub use stats::{Reason, Stats};
 pub use strategy::Strategy;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::guest_text::plain;
-use super::instance::{Blueprint, Fault, Instance};
+use super::instance::{Blueprint, Fault, PluginInstance};
 use super::line_rate::LineRate;
 use super::quarantine::Quarantine;
 use super::vocabulary::{Input, Plan, Topology};
@@ -57,7 +57,7 @@ impl Plugin {
     }
 
     /// Starts an instance that can decide on this topology.
-    pub(super) fn ready(&self, topology: &Topology) -> Result<Instance, Unready> {
+    pub(super) fn ready(&self, topology: &Topology) -> Result<PluginInstance, Unready> {
         let mut instance = self.blueprint.start().map_err(Unready::Start)?;
         configure(&mut instance, &self.config_json)?;
         let updated = instance.update(topology).map_err(Unready::Update)?;
@@ -101,7 +101,7 @@ impl Plugin {
     }
 }
 
-fn configure(instance: &mut Instance, config_json: &str) -> Result<Plan, Unready> {
+fn configure(instance: &mut PluginInstance, config_json: &str) -> Result<Plan, Unready> {
     let plan = instance.configure(config_json).map_err(Unready::Configure)?;
     plan.map_err(|text| Unready::ConfigureRefused(plain(&text, COMPLAINT_BYTES)))
 }

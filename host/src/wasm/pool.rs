@@ -15,7 +15,7 @@ use std::thread;
 use crate::sync::Locked;
 
 use super::bindings::Answer;
-use super::instance::{Fault, Instance};
+use super::instance::{Fault, PluginInstance};
 use super::plugin::{Plugin, Unready};
 use super::vocabulary::{Request, Topology};
 
@@ -26,7 +26,7 @@ const READY_PER_WORKER: usize = 2;
 /// The same for a roomy plugin, whose instances take megabytes.
 const READY_PER_WORKER_ROOMY: usize = 1;
 
-pub(super) struct Pool {
+pub(super) struct InstancePool {
     plugin: Arc<Plugin>,
     topology: Arc<Topology>,
     shards: Box<[Shard]>,
@@ -35,12 +35,12 @@ pub(super) struct Pool {
 /// One worker's instances, aligned so that shards share no cache line.
 #[repr(align(128))]
 struct Shard {
-    ready: Locked<Vec<Instance>>,
+    ready: Locked<Vec<PluginInstance>>,
     /// Whether an instance is missing and no replacement is ordered.
     short: AtomicBool,
 }
 
-impl Pool {
+impl InstancePool {
     /// The most instances that a strategy with this number of workers can have: two
     /// whole pools while they are swapped, two more being retired, and some for
     /// admission.
@@ -82,7 +82,7 @@ impl Pool {
         Some(Lease { home, instance: Some(instance) })
     }
 
-    fn borrow_elsewhere(&self) -> Option<Instance> {
+    fn borrow_elsewhere(&self) -> Option<PluginInstance> {
         let free = self.shards.iter().filter_map(|shard| shard.ready.try_lock());
         free.into_iter().find_map(|mut ready| ready.pop())
     }
@@ -124,7 +124,7 @@ impl Pool {
 pub(super) struct Lease<'a> {
     home: &'a Shard,
     /// `None` once it is condemned.
-    instance: Option<Instance>,
+    instance: Option<PluginInstance>,
 }
 
 impl Lease<'_> {
@@ -137,7 +137,7 @@ impl Lease<'_> {
 
     /// Takes the instance out of the pool for good. The caller leaves it to the
     /// janitor, since dropping it costs microseconds.
-    pub(super) fn condemn(mut self) -> Option<Instance> {
+    pub(super) fn condemn(mut self) -> Option<PluginInstance> {
         self.instance.take()
     }
 }

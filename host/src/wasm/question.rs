@@ -15,12 +15,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::directory::{Fallback, Verdict};
-use super::instance::{Fault, Instance};
+use super::directory::{AnswerCheck, Fallback};
+use super::instance::{Fault, PluginInstance};
 use super::janitor::{Chore, Janitor};
-use super::pool::Pool;
+use super::pool::InstancePool;
 use super::snapshot::Snapshot;
-use super::stats::{Reason, Worker};
+use super::stats::{Reason, WorkerStats};
 use super::vocabulary::{AffinityAction, Decision, Plan, Request, RouteError};
 
 /// Calls for one question whose answers the gateway refuses before the fallback
@@ -50,7 +50,7 @@ pub struct Question<'a> {
 
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct RoutingChoice {
     /// Id of a node that hosts the server, is up and is not excluded.
     pub node: Arc<str>,
     /// What to do with the client's affinity token; the fallback keeps it.
@@ -59,7 +59,7 @@ pub struct Choice {
     pub decided_by: DecidedBy,
 }
 
-/// Where a [`Choice`] comes from.
+/// Where a [`RoutingChoice`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DecidedBy {
     /// The plugin's answer passed all checks.
@@ -72,12 +72,12 @@ pub enum DecidedBy {
 pub(super) struct Asking<'a> {
     pub(super) question: &'a Question<'a>,
     pub(super) snapshot: &'a Snapshot,
-    pub(super) counters: &'a Worker,
+    pub(super) counters: &'a WorkerStats,
     pub(super) janitor: &'a Janitor,
 }
 
 impl Asking<'_> {
-    pub(super) fn choose(&self) -> Option<Choice> {
+    pub(super) fn choose(&self) -> Option<RoutingChoice> {
         let directory = &self.snapshot.directory;
         let server = directory.server(self.question.server)?;
         let inputs = self.inputs();
@@ -97,7 +97,7 @@ impl Asking<'_> {
         if let DecidedBy::Fallback(reason) = decided_by {
             self.counters.fallbacks[reason as usize].count();
         }
-        Some(Choice {
+        Some(RoutingChoice {
             node: Arc::clone(directory.id(decision.node)?),
             affinity: decision.affinity,
             decided_by,
@@ -134,7 +134,7 @@ impl Asking<'_> {
         }
     }
 
-    fn ask_pool(&self, pool: &Arc<Pool>, request: Request<'_>) -> Result<Decision, Reason> {
+    fn ask_pool(&self, pool: &Arc<InstancePool>, request: Request<'_>) -> Result<Decision, Reason> {
         let worker = self.question.worker;
         if pool.take_short(worker) {
             self.order_refill(pool, None);
@@ -159,9 +159,9 @@ impl Asking<'_> {
             };
             let decision = answer.map_err(reason_of)?;
             match directory.judge(request.server, decision.node, self.question.excluded) {
-                Verdict::Usable => return Ok(decision),
-                Verdict::Refused => attempt += 1,
-                Verdict::Invalid => {
+                AnswerCheck::Usable => return Ok(decision),
+                AnswerCheck::Refused => attempt += 1,
+                AnswerCheck::Invalid => {
                     self.blame("it named a node that does not host the server");
                     return Err(Reason::InvalidAnswer);
                 }
@@ -204,7 +204,7 @@ impl Asking<'_> {
         }
     }
 
-    fn order_refill(&self, pool: &Arc<Pool>, broken: Option<Instance>) {
+    fn order_refill(&self, pool: &Arc<InstancePool>, broken: Option<PluginInstance>) {
         self.janitor.leave(Chore::Refill {
             pool: Arc::downgrade(pool),
             worker: self.question.worker,

@@ -14,13 +14,13 @@ pub struct AdmissionError {
     /// As the settings file names it.
     pub plugin: String,
     /// The first check that failed.
-    pub refusal: Refusal,
+    pub refusal: PluginRefusal,
 }
 
 /// The check of admission that a plugin failed. `Display` continues a sentence that
 /// begins with the plugin's name.
 #[derive(Debug, Error)]
-pub enum Refusal {
+pub enum PluginRefusal {
     /// The file cannot be opened or read.
     #[error(
         "cannot be read: {0}. It is neither a built-in strategy (consistent-hash, cookie, header) \
@@ -39,7 +39,7 @@ pub enum Refusal {
 
     /// The file's first bytes are not those of a component.
     #[error("is {0}")]
-    NotAComponent(Kind),
+    NotAComponent(FileKind),
 
     /// wasmtime cannot compile it.
     #[error("is not a valid component: {0}")]
@@ -100,13 +100,13 @@ pub enum Refusal {
     Host(String),
 }
 
-impl Refusal {
+impl PluginRefusal {
     pub(super) fn host(error: impl fmt::Display) -> Self {
         Self::Host(format!("{error:#}"))
     }
 }
 
-impl From<Unready> for Refusal {
+impl From<Unready> for PluginRefusal {
     fn from(unready: Unready) -> Self {
         Self::Unready(unready.to_string())
     }
@@ -115,7 +115,7 @@ impl From<Unready> for Refusal {
 /// What a file contains, judged by its first bytes. `Display` says how to make a
 /// component of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A WebAssembly component, the only kind that is admitted.
     Component,
     /// A core WebAssembly module, which has no interfaces.
@@ -128,7 +128,7 @@ pub enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl FileKind {
     pub(super) fn of(bytes: &[u8]) -> Self {
         match bytes {
             [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Self::Component,
@@ -145,7 +145,7 @@ fn is_text(bytes: &[u8]) -> bool {
     trimmed.starts_with(b"(") || trimmed.starts_with(b";;")
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Component => "a component",

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::plugin::{Plugin, Unready};
-use super::pool::Pool;
+use super::pool::InstancePool;
 use super::vocabulary::Topology;
 
 pub(super) struct Snapshot {
     pub(super) plugin: Arc<Plugin>,
     pub(super) directory: Directory,
     /// `None` before the first topology and while the plugin refuses the current one.
-    pub(super) pool: Option<Arc<Pool>>,
+    pub(super) pool: Option<Arc<InstancePool>>,
 }
 
 impl Snapshot {
@@ -29,7 +29,7 @@ impl Snapshot {
     pub(super) fn with_plugin(&self, plugin: Plugin, workers: usize) -> Result<Self, Unready> {
         let plugin = Arc::new(plugin);
         let topology = Arc::clone(self.directory.topology());
-        let pool = Pool::build(&plugin, &topology, workers)?;
+        let pool = InstancePool::build(&plugin, &topology, workers)?;
         let directory = Directory::new(topology).map_err(Unready::UpdateRefused)?;
         Ok(Self { plugin, directory, pool: Some(Arc::new(pool)) })
     }
@@ -43,7 +43,8 @@ impl Snapshot {
         workers: usize,
     ) -> Result<(Self, Option<Unready>), String> {
         let directory = Directory::new(topology)?;
-        let (pool, unready) = match Pool::build(&self.plugin, directory.topology(), workers) {
+        let (pool, unready) = match InstancePool::build(&self.plugin, directory.topology(), workers)
+        {
             Ok(pool) => (Some(Arc::new(pool)), None),
             Err(unready) => {
                 let same = directory.same_positions(&self.directory);

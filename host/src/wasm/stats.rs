@@ -97,11 +97,11 @@ impl Stats {
     }
 }
 
-pub(super) struct Counters(Box<[Worker]>);
+pub(super) struct Counters(Box<[WorkerStats]>);
 
 #[derive(Default)]
 #[repr(align(128))]
-pub(super) struct Worker {
+pub(super) struct WorkerStats {
     pub(super) decisions: Counter,
     pub(super) unanswered: Counter,
     pub(super) fallbacks: [Counter; Reason::ALL.len()],
@@ -113,10 +113,10 @@ pub(super) struct Worker {
 
 impl Counters {
     pub(super) fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| Worker::default()).collect())
+        Self((0..workers.max(1)).map(|_| WorkerStats::default()).collect())
     }
 
-    pub(super) fn of(&self, worker: usize) -> &Worker {
+    pub(super) fn of(&self, worker: usize) -> &WorkerStats {
         &self.0[worker % self.0.len()]
     }
 

@@ -9,9 +9,9 @@ use crate::sync::Locked;
 use super::admission::{Options, admit};
 use super::engine::Engines;
 use super::janitor::{Chore, Janitor};
-use super::pool::Pool;
-use super::question::{Asking, Choice, Question};
-use super::refusal::{AdmissionError, Refusal};
+use super::pool::InstancePool;
+use super::question::{Asking, Question, RoutingChoice};
+use super::refusal::{AdmissionError, PluginRefusal};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use super::stats::{Counters, Stats};
@@ -20,9 +20,9 @@ use super::vocabulary::{Plan, Topology};
 /// A loaded plugin and the topology that it decides on. Clones are cheap and share
 /// all of it.
 #[derive(Clone)]
-pub struct Strategy(Arc<Shared>);
+pub struct Strategy(Arc<LoadedStrategy>);
 
-struct Shared {
+struct LoadedStrategy {
     current: ArcSwap<Snapshot>,
     /// Held while a snapshot is built from the current one.
     change: Locked<()>,
@@ -45,14 +45,14 @@ impl Strategy {
     ) -> Result<Self, AdmissionError> {
         let refuse = |refusal| AdmissionError { plugin: source.to_string(), refusal };
         let workers = options.workers.max(1);
-        let engines = Engines::new(Pool::most_instances(workers))
-            .map_err(|error| refuse(Refusal::host(error)))?;
+        let engines = Engines::new(InstancePool::most_instances(workers))
+            .map_err(|error| refuse(PluginRefusal::host(error)))?;
         let plugin = admit(&engines, source, config_json, options.wasi)?;
-        let snapshot = Snapshot::empty(plugin).map_err(|e| refuse(Refusal::host(e)))?;
+        let snapshot = Snapshot::empty(plugin).map_err(|e| refuse(PluginRefusal::host(e)))?;
         let counters = Arc::new(Counters::new(workers));
         let janitor =
-            Janitor::start(Arc::clone(&counters)).map_err(|e| refuse(Refusal::host(e)))?;
-        Ok(Self(Arc::new(Shared {
+            Janitor::start(Arc::clone(&counters)).map_err(|e| refuse(PluginRefusal::host(e)))?;
+        Ok(Self(Arc::new(LoadedStrategy {
             current: ArcSwap::from_pointee(snapshot),
             change: Locked::new(()),
             counters,
@@ -135,7 +135,7 @@ impl Strategy {
 
     /// Answers a question on the calling worker's thread, without waiting. `None` only
     /// if no usable node hosts the server.
-    pub fn choose(&self, question: &Question<'_>) -> Option<Choice> {
+    pub fn choose(&self, question: &Question<'_>) -> Option<RoutingChoice> {
         let shared = &*self.0;
         let snapshot = shared.current.load();
         let counters = shared.counters.of(question.worker);
@@ -149,7 +149,7 @@ impl Strategy {
     }
 }
 
-impl Shared {
+impl LoadedStrategy {
     fn lock_changes(&self) -> MutexGuard<'_, ()> {
         // It guards no data: it orders changes.
         self.change.lock()

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bindings::Answer;
-use super::directory::{Directory, Verdict};
+use super::directory::{AnswerCheck, Directory};
 use super::plugin::Plugin;
-use super::refusal::Refusal;
+use super::refusal::PluginRefusal;
 use super::vocabulary::{Health, Input, Node, Plan, Replica, Request, Server, Topology};
 
 const QUESTIONS: u64 = 1000;
@@ -39,12 +39,12 @@ pub struct Trial {
 }
 
 impl Trial {
-    pub(super) fn run(plugin: &Plugin) -> Result<Self, Refusal> {
+    pub(super) fn run(plugin: &Plugin) -> Result<Self, PluginRefusal> {
         let topology = Arc::new(sample());
-        let directory = Directory::new(Arc::clone(&topology)).map_err(Refusal::Trial)?;
+        let directory = Directory::new(Arc::clone(&topology)).map_err(PluginRefusal::Trial)?;
         let mut one = plugin.ready(&topology)?;
         let mut other = plugin.ready(&topology)?;
-        let fails = |fault| Refusal::Trial(format!("in route: {fault}"));
+        let fails = |fault| PluginRefusal::Trial(format!("in route: {fault}"));
         let mut trial = Self { deterministic: true, ..Self::default() };
         let mut times = Vec::with_capacity(2 * QUESTIONS as usize);
         let begun = Instant::now();
@@ -60,7 +60,7 @@ impl Trial {
             trial.note(&directory, &request, &answer);
             trial.deterministic &= answer == same;
             if begun.elapsed() > TIME_LIMIT {
-                return Err(Refusal::Trial(format!(
+                return Err(PluginRefusal::Trial(format!(
                     "only {number} questions were answered within {TIME_LIMIT:?}"
                 )));
             }
@@ -77,7 +77,7 @@ impl Trial {
             self.declined += 1;
             return;
         };
-        if directory.judge(request.server, decision.node, &[]) == Verdict::Invalid {
+        if directory.judge(request.server, decision.node, &[]) == AnswerCheck::Invalid {
             self.invalid.get_or_insert_with(|| {
                 format!(
                     "node {} for server {}, which has no replica there",
@@ -93,12 +93,12 @@ impl Trial {
         }
     }
 
-    pub(super) fn verdict(&self) -> Result<(), Refusal> {
+    pub(super) fn verdict(&self) -> Result<(), PluginRefusal> {
         if let Some(answer) = &self.invalid {
-            return Err(Refusal::Trial(format!("it named {answer}")));
+            return Err(PluginRefusal::Trial(format!("it named {answer}")));
         }
         if !self.deterministic {
-            return Err(Refusal::Trial(
+            return Err(PluginRefusal::Trial(
                 "two instances answered the same request differently; use nothing but \
                  configuration, topology and request"
                     .to_owned(),

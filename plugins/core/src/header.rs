@@ -1,4 +1,4 @@
-//! `header`: the node that the client names in a header, as it was told to.
+//! `header`: the node that the client names in a header that a response gave it.
 
 use crate::affinity::keep_or_pin;
 use crate::rendezvous::Rendezvous;

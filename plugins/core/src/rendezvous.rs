@@ -31,7 +31,7 @@ pub struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// Fails if the topology contradicts itself.
+    /// Fails if two nodes have one id, or a replica names a node that does not exist.
     pub fn build(topology: &Topology) -> Result<Self, String> {
         let id_hashes = hash_ids(&topology.nodes)?;
         let mut servers = Vec::with_capacity(topology.servers.len());
@@ -75,7 +75,7 @@ impl Key {
         Self(xxh64(text.as_bytes(), KEY_SEED))
     }
 
-    /// A key for something that never comes back.
+    /// A key for a request that no later one has to follow.
     pub fn fleeting(seed: u64) -> Self {
         Self(mix(seed))
     }
@@ -89,7 +89,7 @@ struct Candidates {
     groups: Vec<Group>,
 }
 
-/// Candidates that only their draws tell apart.
+/// Candidates among which only the draws decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Group {
     members: Range<usize>,
@@ -206,7 +206,7 @@ impl Candidate {
     }
 }
 
-/// By value, then by draw.
+/// Compared by value, then by draw.
 struct Score {
     value: f64,
     draw: u64,
@@ -235,7 +235,7 @@ fn weigh(draw: u64, weight: u32) -> f64 {
     f64::from(weight) / -libm::log(u)
 }
 
-/// What comes before any draw; the smallest is tried first.
+/// What counts before any draw; the smallest class is tried first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Class {
     last_resort: bool,
@@ -256,7 +256,7 @@ impl Class {
     }
 }
 
-/// Refuses two nodes that nothing would tell apart.
+/// Fails if two nodes have the same hash, and so the same draws.
 fn hash_ids(nodes: &[Node]) -> Result<Vec<u64>, String> {
     let hash = |node: &Node| xxh64(node.id.as_bytes(), NODE_SEED);
     let hashes: Vec<_> = nodes.iter().map(hash).collect();

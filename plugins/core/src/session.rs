@@ -1,4 +1,4 @@
-//! The session's id, which is all that the built-in strategies look at.
+//! The session's id, the only input of the built-in strategies.
 
 use crate::rendezvous::Key;
 use crate::settings::Settings;

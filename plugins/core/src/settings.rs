@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-/// The three names and numbers that the strategies look at.
+/// The settings that the strategies use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// A valid cookie name.
@@ -18,7 +18,7 @@ const DEFAULT_COOKIE: &str = "MCPHUB_NODE";
 const DEFAULT_HEADER: &str = "X-MCPHub-Node";
 const DEFAULT_TIMEOUT_MS: u64 = 3_600_000;
 
-/// A name travels with every request and response.
+/// Longest name, in bytes: it is sent with every request and response.
 const MAX_NAME_BYTES: usize = 64;
 
 /// Headers that frame a message, carry credentials or mean something to MCP: a
@@ -76,8 +76,8 @@ impl Settings {
     }
 }
 
-/// Reads field by field and collects what is wrong. An absent field is its
-/// default; a wrong one too, since the whole is refused anyway.
+/// Reads field by field and collects mistakes. An absent field gets its default,
+/// and so does an invalid one, since the whole is refused anyway.
 struct Fields {
     object: Map<String, Value>,
     mistakes: Vec<String>,
@@ -143,7 +143,7 @@ impl Fields {
                 }
             },
         };
-        // A part of a second counts as one, so that a short time is not none.
+        // Rounded up, so that a short time does not become 0.
         u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
@@ -176,7 +176,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A number as it is; of all else only what it is.
+/// A number's value; for any other type only its name.
 fn shown(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),

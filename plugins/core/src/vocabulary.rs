@@ -1,4 +1,4 @@
-//! The words of `wit/routing.wit` in Rust. What each must hold is said there.
+//! The types of `wit/routing.wit` in Rust. Their meaning is documented there.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {

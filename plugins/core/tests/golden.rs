@@ -1,5 +1,5 @@
-//! The golden vectors in `tests/golden/`: what each strategy decides, written
-//! down. The gateway's tests run the same files against the components, so a
+//! The golden vectors in `tests/golden/`: the recorded decisions of each strategy.
+//! The gateway's tests run the same files against the components, so a
 //! rebuilt or rewritten strategy cannot move sessions unnoticed.
 //!
 //! `BLESS=1 cargo test --test golden` writes them anew. That is a breaking
@@ -93,7 +93,7 @@ fn router(strategy: &str, config: &str, topology: &Topology) -> Router {
     }
 }
 
-// --- what is written down ----------------------------------------------------
+// --- the recorded cases ------------------------------------------------------
 
 struct Scenario {
     name: &'static str,

@@ -18,7 +18,7 @@ fn hash(topology: &Topology) -> ConsistentHash {
     strategy(topology)
 }
 
-/// Homes of so many sessions, by session.
+/// The node of each session, for this number of sessions.
 fn homes(topology: &Topology, sessions: u64) -> Vec<String> {
     let strategy = hash(topology);
     let home = |session: String| home(&strategy, topology, &session).to_owned();
@@ -143,8 +143,8 @@ fn a_scale_of_weights_means_nothing() {
 
 #[test]
 fn equal_and_unequal_weights_agree_among_equals() {
-    // One node of another weight takes the group off the short way. Whoever
-    // does not go to that node must be where the short way would have put them.
+    // One node of another weight makes the group unequal. A session that does not
+    // go to that node must be where equal weights would have put it.
     let mut nodes = healthy(6);
     let short = homes(&topology(nodes.clone(), &[3]), 5000);
     nodes.push(node("other", HEALTHY, 0));

@@ -4,8 +4,8 @@
 //! mooring_plugin::export_strategy!(MyStrategy);
 //! ```
 //!
-//! The component imports nothing. Its one piece of state is the configured
-//! strategy; the host makes as many instances as it wants.
+//! The component imports nothing. Its only state is the configured strategy; the
+//! gateway makes as many instances as it needs.
 
 mod translate;
 

@@ -5,7 +5,7 @@ use mooring_strategies as core;
 
 use crate::bindings::mooring::routing::types;
 
-/// So many inputs cost no allocation; a plan seldom asks for more than two.
+/// Inputs that need no allocation; a plan rarely asks for more than two.
 const INLINE_INPUTS: usize = 8;
 
 /// Lends the owned strings of a request to a strategy.

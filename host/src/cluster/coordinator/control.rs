@@ -21,10 +21,10 @@ use crate::config::Secret;
 use crate::model::{NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
 use crate::seam::{Facts, Link};
-use crate::store::{Bindings, DataFolder, Report};
+use crate::store::{Bindings, DataFolder, ReportOutcome};
 
-use super::known_nodes::Snapshot;
-use super::registry::{Beat, Entry, Registry, Status};
+use super::known_nodes::KnownNodes;
+use super::registry::{Beat, LeaseStatus, NodeEntry, Registry};
 
 /// Longest wait for one answer of a node.
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub struct Control {
     pub registry: Arc<Registry>,
     bindings: Arc<Bindings>,
     token: Option<Secret>,
-    snapshot: Snapshot,
+    snapshot: KnownNodes,
     /// One registration at a time, so that two with one id are not both accepted.
     registering: Mutex<()>,
     reports: watch::Sender<Reports>,
@@ -73,7 +73,7 @@ impl Control {
         token: Option<Secret>,
         folder: DataFolder,
     ) -> Self {
-        let snapshot = Snapshot::new(folder, Arc::clone(&registry));
+        let snapshot = KnownNodes::new(folder, Arc::clone(&registry));
         Self {
             registry,
             bindings,
@@ -110,7 +110,7 @@ impl Control {
         registration: Registration,
         peer: SocketAddr,
         link: &Link,
-    ) -> Result<Entry, Rejected> {
+    ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(registration, peer)?;
         self.admit(entry, link).await
     }
@@ -118,9 +118,9 @@ impl Control {
     /// Calls a node back, registers it, and takes its report of sessions.
     pub(in crate::cluster) async fn admit(
         &self,
-        mut entry: Entry,
+        mut entry: NodeEntry,
         link: &Link,
-    ) -> Result<Entry, Rejected> {
+    ) -> Result<NodeEntry, Rejected> {
         let proved = self.call_back(&entry.url, link).await.map_err(|why| {
             Rejected::BadRequest(format!(
                 "the node does not answer at {}: {why}; check cluster.node.advertiseUrl, the port \
@@ -206,7 +206,11 @@ impl Control {
         Ok(())
     }
 
-    fn entry_of(&self, registration: Registration, peer: SocketAddr) -> Result<Entry, Rejected> {
+    fn entry_of(
+        &self,
+        registration: Registration,
+        peer: SocketAddr,
+    ) -> Result<NodeEntry, Rejected> {
         let bad = |text: String| Rejected::BadRequest(text);
         if [&registration.id, &registration.name, &registration.url].iter().any(|f| f.is_empty()) {
             return Err(bad("Missing required fields: id, name, url".into()));
@@ -252,7 +256,7 @@ impl Control {
             (format!("{scheme}://{peer_host}:{port}"), peer_host)
         };
         let reach = Reach::Remote(url.as_str().into());
-        Ok(Entry {
+        Ok(NodeEntry {
             incarnation: registration.incarnation,
             version: registration.version,
             protocol: registration.protocol,
@@ -264,14 +268,14 @@ impl Control {
                 0 => 5000,
                 interval => interval,
             }),
-            ..Entry::new(id, registration.name, reach, host, port)
+            ..NodeEntry::new(id, registration.name, reach, host, port)
         })
     }
 
     /// Refuses a process whose id another process has that still answers.
-    async fn refuse_second(&self, entry: &Entry, link: &Link) -> Result<(), Rejected> {
+    async fn refuse_second(&self, entry: &NodeEntry, link: &Link) -> Result<(), Rejected> {
         let Some(known) = self.registry.get(&entry.id) else { return Ok(()) };
-        if known.incarnation == entry.incarnation || known.status == Status::Inactive {
+        if known.incarnation == entry.incarnation || known.status == LeaseStatus::Inactive {
             return Ok(());
         }
         if known.reach == Reach::Local {
@@ -340,15 +344,15 @@ impl Control {
                 self.bindings.subscribe(session, &server, uri);
             }
             let loser = match self.bindings.report(session, &server, node, opened_at) {
-                Report::Taken => continue,
-                Report::Older(winner) => {
+                ReportOutcome::Taken => continue,
+                ReportOutcome::Older(winner) => {
                     tracing::warn!(
                         session = %session.short(), node = %node,
                         "session affinity: the session is bound to {winner}; closed on this node"
                     );
                     node.clone()
                 }
-                Report::Replaced(loser) => {
+                ReportOutcome::Replaced(loser) => {
                     tracing::warn!(
                         session = %session.short(), node = %loser,
                         "session affinity: {node} opened the session earlier; closed on this node"

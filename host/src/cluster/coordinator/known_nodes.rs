@@ -11,7 +11,7 @@ use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::store::DataFolder;
 use crate::sync::Locked;
 
-use super::registry::{Entry, Registry, Status};
+use super::registry::{LeaseStatus, NodeEntry, Registry};
 
 /// The registry's file in the data folder.
 pub const SNAPSHOT: &str = "nodes.json";
@@ -19,7 +19,7 @@ pub const SNAPSHOT: &str = "nodes.json";
 /// What is kept of a node: enough to call it back after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Kept {
+pub struct KnownNode {
     id: String,
     name: String,
     url: String,
@@ -38,7 +38,7 @@ pub struct Kept {
 
 /// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]
-pub struct Snapshot {
+pub struct KnownNodes {
     folder: DataFolder,
     registry: Arc<Registry>,
     /// Number of saves that were requested.
@@ -48,7 +48,7 @@ pub struct Snapshot {
     written: Arc<Locked<u64>>,
 }
 
-impl Snapshot {
+impl KnownNodes {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
         Self { folder, registry, asked: Arc::default(), written: Arc::default() }
@@ -74,11 +74,11 @@ impl Snapshot {
 
 /// Writes all active remote nodes; a failure is logged.
 pub fn save(folder: &DataFolder, registry: &Registry) {
-    let kept: Vec<Kept> = registry
+    let kept: Vec<KnownNode> = registry
         .entries()
         .into_iter()
-        .filter(|entry| entry.reach != Reach::Local && entry.status == Status::Active)
-        .map(|entry| Kept {
+        .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
+        .map(|entry| KnownNode {
             id: entry.id.to_string(),
             name: entry.name,
             url: entry.url,
@@ -119,7 +119,7 @@ pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
 }
 
 /// The nodes of the last start; none if the file is missing or unreadable.
-pub fn read(folder: &DataFolder) -> Vec<Kept> {
+pub fn read(folder: &DataFolder) -> Vec<KnownNode> {
     let Some(text) = folder.read(SNAPSHOT) else { return Vec::new() };
     serde_json::from_slice(&text).unwrap_or_else(|error| {
         tracing::warn!(
@@ -130,17 +130,17 @@ pub fn read(folder: &DataFolder) -> Vec<Kept> {
 }
 
 /// The registry's entry of a kept node; `None` if its id is invalid.
-pub fn entry_of(kept: Kept) -> Option<Entry> {
+pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
-    Some(Entry {
+    Some(NodeEntry {
         version: kept.version,
         protocol: kept.protocol,
         servers: servers.collect(),
         zone: kept.zone,
         labels: kept.labels,
         heartbeat_interval: Duration::from_millis(kept.heartbeat_interval),
-        ..Entry::new(id, kept.name, reach, kept.host, kept.port)
+        ..NodeEntry::new(id, kept.name, reach, kept.host, kept.port)
     })
 }

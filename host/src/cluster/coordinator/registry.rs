@@ -30,7 +30,7 @@ const FORGET_AFTER: u32 = 10;
 
 /// The state of a node's lease, drawn above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum LeaseStatus {
     /// Registered, and heard from within the node timeout.
     Active,
     /// The node has deregistered.
@@ -39,7 +39,7 @@ pub enum Status {
     Unhealthy,
 }
 
-impl Status {
+impl LeaseStatus {
     /// As the management API spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -53,7 +53,7 @@ impl Status {
 
 /// One node, as the registry knows it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct NodeEntry {
     pub id: NodeId,
     /// For people.
     pub name: String,
@@ -72,7 +72,7 @@ pub struct Entry {
     pub zone: String,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
-    pub status: Status,
+    pub status: LeaseStatus,
     /// Serves its sessions, but takes no new ones.
     pub draining: bool,
     /// A request to it failed, and no heartbeat has come since.
@@ -85,7 +85,7 @@ pub struct Entry {
     pub registered_at: UnixMillis,
 }
 
-impl Entry {
+impl NodeEntry {
     /// A node that is active from now on, without anything that a registration may
     /// leave out.
     #[must_use]
@@ -108,7 +108,7 @@ impl Entry {
             zone: String::new(),
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
-            status: Status::Active,
+            status: LeaseStatus::Active,
             draining: false,
             suspect: false,
             load: None,
@@ -120,11 +120,11 @@ impl Entry {
 
     fn health(&self) -> Health {
         match self.status {
-            Status::Inactive => Health::Inactive,
-            Status::Unhealthy => Health::Unhealthy,
-            Status::Active if self.draining => Health::Draining,
-            Status::Active if self.suspect => Health::Suspect,
-            Status::Active => Health::Healthy,
+            LeaseStatus::Inactive => Health::Inactive,
+            LeaseStatus::Unhealthy => Health::Unhealthy,
+            LeaseStatus::Active if self.draining => Health::Draining,
+            LeaseStatus::Active if self.suspect => Health::Suspect,
+            LeaseStatus::Active => Health::Healthy,
         }
     }
 
@@ -156,7 +156,7 @@ pub struct Beat {
 
 /// A change that the passing of time has caused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum LeaseChange {
     /// The node's lease ran out.
     Unhealthy { id: NodeId, last_heartbeat: UnixMillis },
     /// The node has been gone for 10 node timeouts and is forgotten.
@@ -169,7 +169,7 @@ pub struct Unknown;
 
 /// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
-    nodes: Locked<BTreeMap<NodeId, Entry>>,
+    nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
     /// What the edge reads: updated before subscribers are notified.
     current: Arc<ArcSwap<Topology>>,
     topology: watch::Sender<Arc<Topology>>,
@@ -201,7 +201,7 @@ impl Registry {
     }
 
     /// Adds a node, or replaces all that was known of it.
-    pub fn register(&self, entry: Entry) {
+    pub fn register(&self, entry: NodeEntry) {
         self.change(|nodes| {
             nodes.insert(entry.id.clone(), entry);
         });
@@ -218,16 +218,16 @@ impl Registry {
         said: Beat,
         now: Instant,
     ) -> Result<(), Unknown> {
-        let beat = |nodes: &mut BTreeMap<NodeId, Entry>| {
+        let beat = |nodes: &mut BTreeMap<NodeId, NodeEntry>| {
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
             let before = (entry.health(), entry.room());
             let same = incarnation.is_none_or(|incarnation| incarnation == entry.incarnation);
-            if !same || entry.status == Status::Inactive {
+            if !same || entry.status == LeaseStatus::Inactive {
                 return Err(Unknown);
             }
             entry.last_heartbeat = UnixMillis::now();
             entry.last_seen = now;
-            entry.status = Status::Active;
+            entry.status = LeaseStatus::Active;
             entry.suspect = false;
             entry.draining = said.draining;
             entry.load = said.load.or_else(|| entry.load.take());
@@ -250,7 +250,7 @@ impl Registry {
     pub fn deregister(&self, id: &NodeId, incarnation: Option<&str>) -> bool {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if incarnation.is_none_or(|i| i == entry.incarnation) => {
-                entry.status = Status::Inactive;
+                entry.status = LeaseStatus::Inactive;
                 true
             }
             _ => false,
@@ -289,19 +289,22 @@ impl Registry {
     }
 
     /// Marks nodes whose lease has run out as unhealthy, and returns each of them once.
-    pub fn expire(&self, now: Instant) -> Vec<Event> {
+    pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
         self.change_if(|nodes| {
             let late = nodes.values_mut().filter(|entry| {
-                entry.status == Status::Active
+                entry.status == LeaseStatus::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
             });
             let unhealthy = late.map(|entry| {
-                entry.status = Status::Unhealthy;
-                Event::Unhealthy { id: entry.id.clone(), last_heartbeat: entry.last_heartbeat }
+                entry.status = LeaseStatus::Unhealthy;
+                LeaseChange::Unhealthy {
+                    id: entry.id.clone(),
+                    last_heartbeat: entry.last_heartbeat,
+                }
             });
-            let events: Vec<Event> = unhealthy.collect();
+            let events: Vec<LeaseChange> = unhealthy.collect();
             let any = !events.is_empty();
             (events, any)
         })
@@ -309,13 +312,13 @@ impl Registry {
 
     /// Removes nodes that are not active and were last heard from more than 10 node
     /// timeouts ago.
-    pub fn clean_up(&self, now: Instant) -> Vec<Event> {
+    pub fn clean_up(&self, now: Instant) -> Vec<LeaseChange> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
         self.change_if(|nodes| {
             let gone: Vec<NodeId> = nodes
                 .values()
                 .filter(|entry| {
-                    entry.status != Status::Active
+                    entry.status != LeaseStatus::Active
                         && now.saturating_duration_since(entry.last_seen) > limit
                 })
                 .map(|entry| entry.id.clone())
@@ -324,30 +327,30 @@ impl Registry {
                 nodes.remove(id);
             }
             let any = !gone.is_empty();
-            (gone.into_iter().map(|id| Event::Removed { id }).collect(), any)
+            (gone.into_iter().map(|id| LeaseChange::Removed { id }).collect(), any)
         })
     }
 
     /// A copy of one entry.
     #[must_use]
-    pub fn get(&self, id: &NodeId) -> Option<Entry> {
+    pub fn get(&self, id: &NodeId) -> Option<NodeEntry> {
         self.nodes.lock().get(id).cloned()
     }
 
     /// Copies of all entries, sorted by id.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<NodeEntry> {
         self.nodes.lock().values().cloned().collect()
     }
 
     /// Changes the nodes and publishes the topology if it changed.
-    fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
+    fn change<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> T) -> T {
         self.change_if(|nodes| (with(nodes), true))
     }
 
     /// Like [`Self::change`], but `with` also returns whether the topology may have
     /// changed: comparing it costs time for every node.
-    fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> (T, bool)) -> T {
+    fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> (T, bool)) -> T {
         let mut nodes = self.nodes.lock();
         let (out, may_have_changed) = with(&mut nodes);
         if !may_have_changed {

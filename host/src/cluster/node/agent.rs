@@ -93,7 +93,7 @@ pub struct Agent {
     pub link: Link,
 }
 
-enum Answer {
+enum JoinAnswer {
     Taken,
     /// The coordinator does not know this node.
     Unknown,
@@ -132,17 +132,17 @@ impl Agent {
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
-                Answer::Taken => {
+                JoinAnswer::Taken => {
                     tracing::info!("registered with {}", self.coordinator);
                     self.joined.send_replace(Joined::Registered);
                     return;
                 }
-                Answer::Unknown => tracing::warn!(
+                JoinAnswer::Unknown => tracing::warn!(
                     "not registered with {}: it is not a coordinator (404); check \
                      cluster.node.coordinatorUrl",
                     self.coordinator
                 ),
-                Answer::Failed(why) => {
+                JoinAnswer::Failed(why) => {
                     tracing::warn!("not registered with {}: {why}", self.coordinator);
                 }
             }
@@ -185,15 +185,15 @@ impl Agent {
                 load: Some((self.load)()),
             };
             match self.call("/api/cluster/heartbeat", &heartbeat).await {
-                Answer::Taken => failing = false,
-                Answer::Unknown => {
+                JoinAnswer::Taken => failing = false,
+                JoinAnswer::Unknown => {
                     tracing::info!(
                         "{} does not know this node; registering again",
                         self.coordinator
                     );
                     return;
                 }
-                Answer::Failed(why) => {
+                JoinAnswer::Failed(why) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
                     }
@@ -210,7 +210,7 @@ impl Agent {
             draining: true,
             load: None,
         };
-        if let Answer::Failed(why) = self.call("/api/cluster/deregister", &good_bye).await {
+        if let JoinAnswer::Failed(why) = self.call("/api/cluster/deregister", &good_bye).await {
             tracing::warn!("could not deregister: {why}");
         }
     }
@@ -234,30 +234,30 @@ impl Agent {
         }
     }
 
-    async fn call(&self, path: &str, message: &impl serde::Serialize) -> Answer {
+    async fn call(&self, path: &str, message: &impl serde::Serialize) -> JoinAnswer {
         let Ok(text) = serde_json::to_vec(message) else {
-            return Answer::Failed("the message cannot be written as JSON".into());
+            return JoinAnswer::Failed("the message cannot be written as JSON".into());
         };
         match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into())).await {
             Ok(answer) => answer,
-            Err(_) => Answer::Failed(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
+            Err(_) => JoinAnswer::Failed(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
         }
     }
 
-    async fn exchange(&self, path: &str, text: Bytes) -> Answer {
+    async fn exchange(&self, path: &str, text: Bytes) -> JoinAnswer {
         let mut request = Request::new(Body::from(text));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
         let response = match self.link.remote(&self.coordinator, path, request).await {
             Ok(response) => response,
-            Err(failure) => return Answer::Failed(failure.to_string()),
+            Err(failure) => return JoinAnswer::Failed(failure.to_string()),
         };
         let status = response.status();
         let body = collect(response.into_body(), ANSWER).await.unwrap_or_default();
         match status {
-            status if status.is_success() => Answer::Taken,
-            StatusCode::NOT_FOUND => Answer::Unknown,
-            status => Answer::Failed(format!("{status}: {}", message_of(&body))),
+            status if status.is_success() => JoinAnswer::Taken,
+            StatusCode::NOT_FOUND => JoinAnswer::Unknown,
+            status => JoinAnswer::Failed(format!("{status}: {}", message_of(&body))),
         }
     }
 }

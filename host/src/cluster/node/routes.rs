@@ -7,7 +7,9 @@ use http::{Method, Request, Response, StatusCode, header};
 
 use crate::cluster::gate::{Denied, Gate};
 use crate::cluster::messages::{BindingsPage, HeldSession, Proof};
-use crate::cluster::observe::instances::{Look, MOST_INSTANCES, MOST_LINES, Place, Sight, Since};
+use crate::cluster::observe::instances::{
+    InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
+};
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
 use crate::cluster::proof::prove;
 use crate::model::{ServerName, SessionId};
@@ -34,7 +36,7 @@ pub struct NodeRoutes {
     pub identity: Arc<Identity>,
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
-    pub sight: Arc<dyn Sight>,
+    pub sight: Arc<dyn RunnerView>,
 }
 
 impl NodeRoutes {
@@ -134,11 +136,11 @@ impl NodeRoutes {
 }
 
 /// Missing numbers are as large as they may be.
-fn look_of(query: &str) -> Look {
+fn look_of(query: &str) -> InstanceQuery {
     let number = |name| parameter(query, name).and_then(|number| number.parse().ok());
-    Look {
+    InstanceQuery {
         server: parameter(query, "server").and_then(|name| ServerName::parse(&name).ok()),
-        after: parameter(query, "after").and_then(|place| Place::parse(&place)),
+        after: parameter(query, "after").and_then(|place| InstanceCursor::parse(&place)),
         limit: number("limit").unwrap_or(MOST_INSTANCES).clamp(1, MOST_INSTANCES),
         lines: number("lines").unwrap_or(MOST_LINES).min(MOST_LINES),
     }

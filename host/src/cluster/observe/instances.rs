@@ -1,6 +1,6 @@
 //! What the instances of servers do, on one node or on all.
 //!
-//! A node answers for itself ([`Sight`]); a process with a registry asks all of its
+//! A node answers for itself ([`RunnerView`]); a process with a registry asks all of its
 //! nodes. One that does not answer is listed as unreachable; the others' answers are
 //! not affected.
 
@@ -12,7 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::Request;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::coordinator::registry::{Entry, Registry, Status};
+use crate::cluster::coordinator::registry::{LeaseStatus, NodeEntry, Registry};
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, collect, percent_encoded};
 use crate::seam::Link;
@@ -34,11 +34,11 @@ pub const USUAL_LINES: usize = 5;
 
 /// Which instances to list.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct InstanceQuery {
     /// Only those of this server.
     pub server: Option<ServerName>,
     /// Only those after this place.
-    pub after: Option<Place>,
+    pub after: Option<InstanceCursor>,
     /// 1 to [`MOST_INSTANCES`].
     pub limit: usize,
     /// Stderr lines of each, at most [`MOST_LINES`].
@@ -47,7 +47,7 @@ pub struct Look {
 
 /// Position in the order of a node's instances, used to continue with the next page.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct InstanceCursor {
     pub server: String,
     /// Unix ms.
     pub started_at: u64,
@@ -55,7 +55,7 @@ pub struct Place {
     pub session: String,
 }
 
-impl Place {
+impl InstanceCursor {
     /// Reads `{server}/{started at}/{session}`; a server's name may contain slashes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for InstanceCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}/{}", self.server, self.started_at, self.session)
     }
@@ -100,8 +100,8 @@ pub struct InstanceReport {
 impl InstanceReport {
     /// Where it stands in the order of its node's instances.
     #[must_use]
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> InstanceCursor {
+        InstanceCursor {
             server: self.server.clone(),
             started_at: self.started_at,
             session: self.sessions.first().cloned().unwrap_or_default(),
@@ -134,7 +134,7 @@ pub struct ServerHealth {
     pub last_error: Option<String>,
 }
 
-/// Answer to `GET /cluster/instances`, in the order of [`Place`].
+/// Answer to `GET /cluster/instances`, in the order of [`InstanceCursor`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstancePage {
@@ -160,7 +160,7 @@ pub struct Overview {
     pub servers: Vec<ServerHealth>,
     pub unreachable: Vec<Unreachable>,
     /// Node and place after which the next page begins; `None` on the last.
-    pub next: Option<(String, Place)>,
+    pub next: Option<(String, InstanceCursor)>,
 }
 
 /// Which lines of a log to return.
@@ -173,9 +173,9 @@ pub enum Since {
 }
 
 /// What can be observed of this process's own runner.
-pub trait Sight: Send + Sync {
+pub trait RunnerView: Send + Sync {
     /// One page of the runner's instances.
-    fn instances(&self, look: Look) -> BoxFuture<'static, InstancePage>;
+    fn instances(&self, look: InstanceQuery) -> BoxFuture<'static, InstancePage>;
 
     /// Whether the runner hosts the server.
     fn hosts(&self, server: &ServerName) -> bool;
@@ -192,18 +192,19 @@ pub trait Sight: Send + Sync {
 /// Asks all nodes, or only `node`. `after` is `next` of the previous page.
 pub async fn overview(
     registry: &Registry,
-    sight: &Arc<dyn Sight>,
+    sight: &Arc<dyn RunnerView>,
     link: &Link,
     node: Option<&NodeId>,
-    after: Option<(String, Place)>,
-    look: Look,
+    after: Option<(String, InstanceCursor)>,
+    look: InstanceQuery,
 ) -> Overview {
-    let begun = |entry: &Entry| after.as_ref().is_none_or(|(node, _)| entry.id.as_str() >= &**node);
-    let wanted = |entry: &Entry| node.is_none_or(|node| *node == entry.id) && begun(entry);
-    let entries: Vec<Entry> = registry.entries().into_iter().filter(wanted).collect();
+    let begun =
+        |entry: &NodeEntry| after.as_ref().is_none_or(|(node, _)| entry.id.as_str() >= &**node);
+    let wanted = |entry: &NodeEntry| node.is_none_or(|node| *node == entry.id) && begun(entry);
+    let entries: Vec<NodeEntry> = registry.entries().into_iter().filter(wanted).collect();
     let asked = entries.into_iter().map(|entry| {
         let place = after.clone().filter(|(node, _)| *node == entry.id.as_str());
-        let look = Look { after: place.map(|(_, place)| place), ..look.clone() };
+        let look = InstanceQuery { after: place.map(|(_, place)| place), ..look.clone() };
         async move {
             let page = ask(&entry, sight, link, look).await;
             (entry.id, page)
@@ -240,10 +241,10 @@ pub async fn overview(
 }
 
 async fn ask(
-    entry: &Entry,
-    sight: &Arc<dyn Sight>,
+    entry: &NodeEntry,
+    sight: &Arc<dyn RunnerView>,
     link: &Link,
-    look: Look,
+    look: InstanceQuery,
 ) -> Result<InstancePage, String> {
     if look.server.as_ref().is_some_and(|server| !entry.servers.contains_key(server)) {
         return Ok(InstancePage::default());
@@ -251,7 +252,7 @@ async fn ask(
     if entry.reach == Reach::Local {
         return Ok(sight.instances(look).await);
     }
-    if entry.status != Status::Active {
+    if entry.status != LeaseStatus::Active {
         return Err(format!("it is {}", entry.status.as_str()));
     }
     let mut path = format!("/cluster/instances?limit={}&lines={}", look.limit, look.lines);
@@ -284,8 +285,9 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_text_whatever_the_servers_name() {
-        let place = Place { server: "a/b c".into(), started_at: 7, session: "0a1b2c3d".into() };
-        assert_eq!(Place::parse(&place.to_string()), Some(place));
-        assert_eq!(Place::parse("a/b"), None);
+        let place =
+            InstanceCursor { server: "a/b c".into(), started_at: 7, session: "0a1b2c3d".into() };
+        assert_eq!(InstanceCursor::parse(&place.to_string()), Some(place));
+        assert_eq!(InstanceCursor::parse("a/b"), None);
     }
 }

@@ -16,12 +16,12 @@ use http_body::Body as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cluster::coordinator::registry::{Registry, Status};
+use crate::cluster::coordinator::registry::{LeaseStatus, Registry};
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, percent_encoded};
 use crate::seam::Link;
 
-use super::instances::{Sight, Since, Unreachable};
+use super::instances::{RunnerView, Since, Unreachable};
 use super::log_event::LogEvent;
 
 /// The most lines of one answer; a runner keeps no more of a server.
@@ -41,7 +41,7 @@ const MAX_EVENT: usize = 64 * 1024;
 
 /// Which lines: those of a server, on one node or on all.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct LogQuery {
     pub server: ServerName,
     pub node: Option<NodeId>,
     pub since: Since,
@@ -49,15 +49,15 @@ pub struct Wanted {
 
 /// What lines are read from: the runner of this process and other nodes.
 #[derive(Clone)]
-pub struct Sources {
+pub struct LogSources {
     pub registry: Arc<Registry>,
-    pub sight: Arc<dyn Sight>,
+    pub sight: Arc<dyn RunnerView>,
     pub link: Link,
 }
 
-impl Sources {
+impl LogSources {
     /// Nodes that host the server, whatever their status.
-    fn nodes(&self, wanted: &Wanted) -> Vec<(NodeId, Reach, Status)> {
+    fn nodes(&self, wanted: &LogQuery) -> Vec<(NodeId, Reach, LeaseStatus)> {
         let entries = self.registry.entries().into_iter();
         entries
             .filter(|entry| entry.servers.contains_key(&wanted.server))
@@ -68,7 +68,7 @@ impl Sources {
 
     /// The last lines of all nodes, oldest first, and the nodes that did not
     /// answer.
-    pub async fn last(&self, wanted: &Wanted) -> (Vec<LogEvent>, Vec<Unreachable>) {
+    pub async fn last(&self, wanted: &LogQuery) -> (Vec<LogEvent>, Vec<Unreachable>) {
         let asked = self.nodes(wanted).into_iter().map(|(id, reach, status)| async move {
             let all = async {
                 let events = self.open(wanted, &reach, status, false).await?;
@@ -100,7 +100,7 @@ impl Sources {
     /// The last lines of each node and those to come, also from nodes that register
     /// later. Ends when the receiver is dropped.
     #[must_use]
-    pub fn follow(self, wanted: Wanted) -> mpsc::Receiver<LogEvent> {
+    pub fn follow(self, wanted: LogQuery) -> mpsc::Receiver<LogEvent> {
         let (reader, events) = mpsc::channel(UNDER_WAY);
         tokio::spawn(async move {
             let mut changes = self.registry.topology();
@@ -125,7 +125,7 @@ impl Sources {
 
     /// Follows one node until the reader leaves. While the node cannot be followed, it
     /// is tried again every [`PAUSE`]; the reader gets one event for that.
-    async fn follow_node(self, id: NodeId, mut wanted: Wanted, reader: mpsc::Sender<LogEvent>) {
+    async fn follow_node(self, id: NodeId, mut wanted: LogQuery, reader: mpsc::Sender<LogEvent>) {
         wanted.node = Some(id.clone());
         let mut told = false;
         loop {
@@ -170,15 +170,15 @@ impl Sources {
 
     async fn open(
         &self,
-        wanted: &Wanted,
+        wanted: &LogQuery,
         reach: &Reach,
-        status: Status,
+        status: LeaseStatus,
         follow: bool,
     ) -> Result<BoxStream<'static, LogEvent>, String> {
         let Reach::Remote(base) = reach else {
             return Ok(self.sight.log(wanted.server.clone(), wanted.since, follow));
         };
-        if status != Status::Active {
+        if status != LeaseStatus::Active {
             return Err(format!("it is {}", status.as_str()));
         }
         let server = percent_encoded(wanted.server.as_str());

@@ -46,13 +46,13 @@ impl fmt::Display for Finding {
 
 /// Every error of one load, in the order of the file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct ConfigErrors {
     pub errors: Vec<Finding>,
     /// The warnings of the same load.
     pub warnings: Vec<Finding>,
 }
 
-impl Report {
+impl ConfigErrors {
     /// The single error of a load that failed before the text was parsed.
     pub(in crate::config) fn of(file: &str, message: String, advice: &str) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Report {
 }
 
 /// The errors, one per line.
-impl fmt::Display for Report {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, error) in self.errors.iter().enumerate() {
             if i > 0 {
@@ -82,7 +82,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl std::error::Error for Report {}
+impl std::error::Error for ConfigErrors {}
 
 /// Collects findings; shared by all readers of one file.
 pub(in crate::config) struct Notes<'d> {
@@ -118,7 +118,7 @@ impl<'d> Notes<'d> {
 
     /// Adds a warning about the file as a whole, without a line.
     pub fn warn_file(&self, message: String, advice: &str) {
-        let report = Report::of(&self.file, message, advice);
+        let report = ConfigErrors::of(&self.file, message, advice);
         self.warnings.borrow_mut().extend(report.errors);
     }
 
@@ -143,10 +143,10 @@ impl<'d> Notes<'d> {
     }
 
     /// Returns the warnings; if there is an error, fails with all findings.
-    pub fn settle(self) -> Result<Vec<Finding>, Report> {
+    pub fn settle(self) -> Result<Vec<Finding>, ConfigErrors> {
         let warnings = in_file_order(self.warnings.into_inner());
         let errors = in_file_order(self.errors.into_inner());
-        if errors.is_empty() { Ok(warnings) } else { Err(Report { errors, warnings }) }
+        if errors.is_empty() { Ok(warnings) } else { Err(ConfigErrors { errors, warnings }) }
     }
 
     fn add(&self, list: &RefCell<Vec<Finding>>, place: &Place, message: String, advice: String) {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use super::finding::Report;
+use super::finding::ConfigErrors;
 
 /// Name of the settings file in a folder.
 pub const FILE_NAME: &str = "mcp_settings.json";
@@ -35,7 +35,7 @@ impl Sources<'_> {
 }
 
 /// The text of the settings file, and its name for findings.
-pub(in crate::config) struct Settings {
+pub(in crate::config) struct SettingsText {
     /// The file as the operator would name it.
     pub label: String,
     /// `None` if there is no file.
@@ -45,7 +45,7 @@ pub(in crate::config) struct Settings {
 
 /// Reads the file of `--config`, else of `MCPHUB_SETTING_PATH`, else of the working
 /// directory. A path that was named must exist; the last one need not.
-pub(in crate::config) fn read(sources: &Sources<'_>) -> Result<Settings, Report> {
+pub(in crate::config) fn read(sources: &Sources<'_>) -> Result<SettingsText, ConfigErrors> {
     let from_variable = sources.variable("MCPHUB_SETTING_PATH").map(PathBuf::from);
     if let Some(named) = sources.explicit.clone().or(from_variable) {
         return open(&named, &sources.cwd);
@@ -53,40 +53,40 @@ pub(in crate::config) fn read(sources: &Sources<'_>) -> Result<Settings, Report>
     let here = Path::new(FILE_NAME);
     match File::open(sources.cwd.join(here)) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Ok(Settings { label: FILE_NAME.to_owned(), path: None, text: String::new() })
+            Ok(SettingsText { label: FILE_NAME.to_owned(), path: None, text: String::new() })
         }
         _ => open(here, &sources.cwd),
     }
 }
 
-fn open(named: &Path, cwd: &Path) -> Result<Settings, Report> {
+fn open(named: &Path, cwd: &Path) -> Result<SettingsText, ConfigErrors> {
     let named = if cwd.join(named).is_dir() { folder(named, cwd)? } else { named.to_owned() };
     let label = named.display().to_string();
     let path = cwd.join(&named);
     let bytes = bytes(&path).map_err(|error| {
         let message = format!("cannot be read: {error}");
-        Report::of(&label, message, "check the path and its permissions")
+        ConfigErrors::of(&label, message, "check the path and its permissions")
     })?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         let message = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
-        return Err(Report::of(&label, message, "check that it is a settings file"));
+        return Err(ConfigErrors::of(&label, message, "check that it is a settings file"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = format!("is not UTF-8 text: the byte at offset {at} is not valid");
-        Report::of(&label, message, "save it as UTF-8")
+        ConfigErrors::of(&label, message, "save it as UTF-8")
     })?;
-    Ok(Settings { label, path: Some(path), text })
+    Ok(SettingsText { label, path: Some(path), text })
 }
 
 /// The settings file in a folder. Docker creates a folder of that name when it has to
 /// mount a file that does not exist, so the error mentions it.
-fn folder(named: &Path, cwd: &Path) -> Result<PathBuf, Report> {
+fn folder(named: &Path, cwd: &Path) -> Result<PathBuf, ConfigErrors> {
     let inside = named.join(FILE_NAME);
     if cwd.join(&inside).is_file() {
         return Ok(inside);
     }
-    Err(Report::of(
+    Err(ConfigErrors::of(
         &named.display().to_string(),
         format!("is a folder without a {FILE_NAME}"),
         "name the file; Docker creates a folder when a mounted file is missing: check the mount",

@@ -4,7 +4,7 @@ use http::Uri;
 
 /// The purpose of a URL, which decides whether it may have a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::config) enum Purpose {
+pub(in crate::config) enum UrlPurpose {
     /// The base URL of another Mooring: no query.
     Base,
     /// One endpoint: a query is allowed.
@@ -13,7 +13,7 @@ pub(in crate::config) enum Purpose {
 
 /// The checked URL, or what is wrong with it. The message never repeats the text,
 /// since URLs often contain keys.
-pub(in crate::config) fn parse(text: &str, purpose: Purpose) -> Result<Uri, &'static str> {
+pub(in crate::config) fn parse(text: &str, purpose: UrlPurpose) -> Result<Uri, &'static str> {
     if text.trim() != text {
         return Err("has spaces around it");
     }
@@ -35,7 +35,7 @@ pub(in crate::config) fn parse(text: &str, purpose: Purpose) -> Result<Uri, &'st
     if port.is_none_or(|port| !port.is_empty() && authority.port_u16().is_none_or(|p| p == 0)) {
         return Err("has a port that is not a number from 1 to 65535");
     }
-    if purpose == Purpose::Base && uri.query().is_some() {
+    if purpose == UrlPurpose::Base && uri.query().is_some() {
         return Err("must not carry a query");
     }
     Ok(uri)

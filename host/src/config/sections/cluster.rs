@@ -8,7 +8,7 @@ use crate::config::reader::reading::{credential, expand_item, expanded, secret_o
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, Purpose};
+use crate::config::reader::url::{self, UrlPurpose};
 use crate::model::NodeId;
 
 /// Shortest interval: with a shorter one, a brief stall would count as a dead node.
@@ -192,7 +192,7 @@ fn base_url(
 ) -> Option<Uri> {
     let item = section.get(key)?;
     let text = expanded(section, key, sources).filter(|text| wanted(text))?;
-    url::parse(&text, Purpose::Base)
+    url::parse(&text, UrlPurpose::Base)
         .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
         .ok()
 }

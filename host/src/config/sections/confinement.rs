@@ -21,7 +21,7 @@ const MAX_ID: u64 = u32::MAX as u64 - 1;
 
 /// Limits and user of a child process. What is absent is inherited from the gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Confinement {
+pub struct ConfinementSettings {
     /// Bytes of address space of each process.
     pub memory: Option<u64>,
     /// Open files of each process.
@@ -35,7 +35,7 @@ pub struct Confinement {
 }
 
 /// Reads both keys; `None` if there is a mistake, which becomes a finding.
-pub(in crate::config) fn read(entry: &Section<'_>) -> Option<Confinement> {
+pub(in crate::config) fn read(entry: &Section<'_>) -> Option<ConfinementSettings> {
     let rlimits = entry.section("rlimits");
     let limit = |key, range| match rlimits.get(key) {
         Some(item) => item.whole(range).map(Some),
@@ -50,7 +50,7 @@ pub(in crate::config) fn read(entry: &Section<'_>) -> Option<Confinement> {
         Some(item) => user(&item).map(Some),
         None => Some(None),
     };
-    Some(Confinement {
+    Some(ConfinementSettings {
         memory: memory?,
         files: files?,
         processes: processes?,

@@ -11,7 +11,7 @@ use crate::model::{GroupName, ServerName};
 use super::servers::Server;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct GroupSettings {
     /// Unique; `/mcp/{name}` prefers it to a server of the same name.
     pub name: GroupName,
     /// MCPHub's identifier; unique, and also valid in URLs.
@@ -25,20 +25,20 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupServer {
     pub name: ServerName,
-    pub tools: Chosen,
-    pub prompts: Chosen,
-    pub resources: Chosen,
+    pub tools: GroupEntries,
+    pub prompts: GroupEntries,
+    pub resources: GroupEntries,
 }
 
 /// The entries of a server that a group shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chosen {
+pub enum GroupEntries {
     All,
     /// These names; an empty list shows none.
     Only(Vec<String>),
 }
 
-impl Chosen {
+impl GroupEntries {
     pub fn contains(&self, name: &str) -> bool {
         match self {
             Self::All => true,
@@ -51,7 +51,7 @@ pub(in crate::config) fn read(
     root: &Section<'_>,
     servers: &[Server],
     is_coordinator: bool,
-) -> Vec<Group> {
+) -> Vec<GroupSettings> {
     let mut groups = Vec::new();
     let mut taken = Taken::default();
     for item in root.items("groups") {
@@ -66,7 +66,7 @@ pub(in crate::config) fn read(
     groups
 }
 
-fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
+fn group(section: &Section<'_>, taken: &mut Taken) -> Option<GroupSettings> {
     section.object?;
     let id = section.get("id");
     if let Some(item) = &id {
@@ -83,7 +83,7 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<Group> {
         .map_err(|error| item.refuse(error.to_string(), "choose a name that fits in a URL"))
         .ok()?;
     taken.claim("name", &item);
-    Some(Group { name, id: id.and_then(|item| item.text()), description, servers })
+    Some(GroupSettings { name, id: id.and_then(|item| item.text()), description, servers })
 }
 
 /// Checks an id by the rules for names, since both are part of URLs.
@@ -116,9 +116,9 @@ fn group_server(item: &Item<'_>) -> Option<GroupServer> {
     if item.value.as_string_lit().is_some() {
         return Some(GroupServer {
             name: server_name(item)?,
-            tools: Chosen::All,
-            prompts: Chosen::All,
-            resources: Chosen::All,
+            tools: GroupEntries::All,
+            prompts: GroupEntries::All,
+            resources: GroupEntries::All,
         });
     }
     if item.value.as_object().is_none() {
@@ -133,9 +133,9 @@ fn group_server(item: &Item<'_>) -> Option<GroupServer> {
     };
     Some(GroupServer {
         name: server_name(&name)?,
-        tools: tools.unwrap_or(Chosen::All),
-        prompts: prompts.unwrap_or(Chosen::All),
-        resources: resources.unwrap_or(Chosen::All),
+        tools: tools.unwrap_or(GroupEntries::All),
+        prompts: prompts.unwrap_or(GroupEntries::All),
+        resources: resources.unwrap_or(GroupEntries::All),
     })
 }
 
@@ -145,20 +145,20 @@ fn server_name(item: &Item<'_>) -> Option<ServerName> {
         .ok()
 }
 
-fn chosen(item: &Item<'_>) -> Option<Chosen> {
+fn chosen(item: &Item<'_>) -> Option<GroupEntries> {
     if item.value.as_array().is_some() {
         let names = item.items().into_iter().filter_map(|item| item.text());
-        return Some(Chosen::Only(names.collect()));
+        return Some(GroupEntries::Only(names.collect()));
     }
     if item.value.as_string_lit().is_none_or(|s| s.value != "all") {
         return item.wrong_type("\"all\" or a list of names", "use one of the two");
     }
-    Some(Chosen::All)
+    Some(GroupEntries::All)
 }
 
 fn warn_of_unknown_servers(
     item: &Item<'_>,
-    group: &Group,
+    group: &GroupSettings,
     servers: &[Server],
     is_coordinator: bool,
 ) {
@@ -179,7 +179,7 @@ fn warn_of_unknown_servers(
     );
 }
 
-fn warn_of_hidden_server(item: &Item<'_>, group: &Group, servers: &[Server]) {
+fn warn_of_hidden_server(item: &Item<'_>, group: &GroupSettings, servers: &[Server]) {
     let name = group.name.as_str();
     if servers.iter().any(|server| server.name.as_str() == name) {
         let message = format!("{} is also the name of a server", quote(name));

@@ -70,11 +70,11 @@ pub struct Server {
 }
 
 /// Choices by the name of a tool or prompt, or the URI of a resource.
-pub type Selections = BTreeMap<String, Selection>;
+pub type Selections = BTreeMap<String, EntrySettings>;
 
 /// What the operator chose for one tool, prompt or resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
+pub struct EntrySettings {
     /// If false, the entry is not listed and requests for it are refused.
     pub enabled: bool,
     /// Replaces the server's own description.
@@ -221,7 +221,7 @@ fn selections(entry: &Section<'_>, key: &str) -> Selections {
     let mut selections = Selections::new();
     for (name, item) in entry.entries(key) {
         let section = item.section();
-        let selection = Selection {
+        let selection = EntrySettings {
             enabled: section.flag("enabled", true),
             description: section.get("description").and_then(|item| item.prose()),
         };

@@ -11,10 +11,10 @@ use crate::config::reader::item::Item;
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, Purpose};
+use crate::config::reader::url::{self, UrlPurpose};
 use crate::config::reader::{headers, shown};
 
-use super::confinement::{self, Confinement};
+use super::confinement::{self, ConfinementSettings};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -25,7 +25,7 @@ pub enum Transport {
         env: Vec<(String, Secret)>,
         /// The working directory; the gateway's own if absent.
         cwd: Option<PathBuf>,
-        confinement: Confinement,
+        confinement: ConfinementSettings,
     },
     /// Streamable HTTP.
     Http(Remote),
@@ -43,14 +43,14 @@ pub struct Remote {
 }
 
 /// The result of reading an entry.
-pub(in crate::config) struct Made {
+pub(in crate::config) struct ParsedTransport {
     pub transport: Option<Transport>,
     pub shown: String,
     pub misconfigured: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TransportKind {
     Stdio,
     Http,
     Sse,
@@ -59,21 +59,25 @@ enum Kind {
     Unsupported(&'static str),
 }
 
-const OPENAPI: Kind = Kind::Unsupported("openapi servers are not supported");
+const OPENAPI: TransportKind = TransportKind::Unsupported("openapi servers are not supported");
 
 /// The values of `type`, including spellings of other programs.
-const KINDS: [(&str, Kind); 7] = [
-    ("stdio", Kind::Stdio),
-    ("sse", Kind::Sse),
-    ("streamable-http", Kind::Http),
-    ("streamableHttp", Kind::Http),
-    ("http", Kind::Http),
+const KINDS: [(&str, TransportKind); 7] = [
+    ("stdio", TransportKind::Stdio),
+    ("sse", TransportKind::Sse),
+    ("streamable-http", TransportKind::Http),
+    ("streamableHttp", TransportKind::Http),
+    ("http", TransportKind::Http),
     ("openapi", OPENAPI),
-    ("builtin", Kind::Unsupported("builtin servers are not supported")),
+    ("builtin", TransportKind::Unsupported("builtin servers are not supported")),
 ];
 
-pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Made {
-    let mut reader = Reader { entry, sources, problems: Vec::new() };
+pub(in crate::config) fn read(
+    entry: &Section<'_>,
+    sources: &Sources<'_>,
+    base: &Path,
+) -> ParsedTransport {
+    let mut reader = EntryReader { entry, sources, problems: Vec::new() };
     let transport = kind(entry).and_then(|kind| reader.transport(kind, base));
     let problems = reader.problems;
     let misconfigured = match (problems.is_empty(), &transport) {
@@ -82,7 +86,7 @@ pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: 
         (true, None) => Some("the entry has mistakes".to_owned()),
         (true, Some(_)) => None,
     };
-    Made {
+    ParsedTransport {
         transport: transport.filter(|_| misconfigured.is_none()),
         shown: shown::entry(entry),
         misconfigured,
@@ -90,14 +94,14 @@ pub(in crate::config) fn read(entry: &Section<'_>, sources: &Sources<'_>, base: 
 }
 
 /// The kind of an entry; `None` if there is a mistake, which becomes a finding.
-fn kind(entry: &Section<'_>) -> Option<Kind> {
+fn kind(entry: &Section<'_>) -> Option<TransportKind> {
     let has = |key| entry.get(key).is_some();
     if has("type") {
         return entry.choice("type", "type of server", &KINDS);
     }
     match (has("command"), has("url")) {
-        (true, false) => return Some(Kind::Stdio),
-        (false, true) => return Some(Kind::HttpOrSse),
+        (true, false) => return Some(TransportKind::Stdio),
+        (false, true) => return Some(TransportKind::HttpOrSse),
         (false, false) if has("openapi") => return Some(OPENAPI),
         (false, false) => entry.notes.refuse(
             &entry.place,
@@ -113,24 +117,24 @@ fn kind(entry: &Section<'_>) -> Option<Kind> {
     None
 }
 
-struct Reader<'r, 'd> {
+struct EntryReader<'r, 'd> {
     entry: &'r Section<'d>,
     sources: &'r Sources<'r>,
     /// Problems that stop this server only.
     problems: Vec<String>,
 }
 
-impl Reader<'_, '_> {
-    fn transport(&mut self, kind: Kind, base: &Path) -> Option<Transport> {
+impl EntryReader<'_, '_> {
+    fn transport(&mut self, kind: TransportKind, base: &Path) -> Option<Transport> {
         match kind {
-            Kind::Stdio => {
+            TransportKind::Stdio => {
                 self.warn_of_unused("url");
                 self.stdio(base)
             }
-            Kind::Http => self.remote().map(Transport::Http),
-            Kind::Sse => self.remote().map(Transport::Sse),
-            Kind::HttpOrSse => self.remote().map(Transport::HttpOrSse),
-            Kind::Unsupported(why) => {
+            TransportKind::Http => self.remote().map(Transport::Http),
+            TransportKind::Sse => self.remote().map(Transport::Sse),
+            TransportKind::HttpOrSse => self.remote().map(Transport::HttpOrSse),
+            TransportKind::Unsupported(why) => {
                 self.problems.push(why.to_owned());
                 if !self.entry.place.lenient {
                     let advice = "the other servers start; remove it or add \"enabled\": false";
@@ -191,7 +195,7 @@ impl Reader<'_, '_> {
         let url = self.required("url");
         let headers = self.headers();
         let item = self.entry.get("url")?;
-        let parsed = url::parse(&url?, Purpose::Endpoint);
+        let parsed = url::parse(&url?, UrlPurpose::Endpoint);
         Some(Remote {
             url: self.fits(&item, parsed, "write it like https://example.com/mcp")?,
             headers: headers?,

@@ -4,7 +4,7 @@ use super::servers::{only, server};
 use super::*;
 
 #[track_caller]
-fn confinement(entry: &str) -> Confinement {
+fn confinement(entry: &str) -> ConfinementSettings {
     match only(server(entry).warns(&[])).transport {
         Some(Transport::Stdio { confinement, .. }) => confinement,
         other => panic!("{other:?}"),
@@ -17,7 +17,7 @@ fn every_limit_is_read() {
         r#"{"command": "x", "user": "1000:50",
             "rlimits": {"memory": 1073741824, "files": 64, "processes": 100, "cpuSeconds": 60}}"#,
     );
-    let expected = Confinement {
+    let expected = ConfinementSettings {
         memory: Some(1 << 30),
         files: Some(64),
         processes: Some(100),
@@ -25,7 +25,7 @@ fn every_limit_is_read() {
         user: Some((1000, 50)),
     };
     assert_eq!(read, expected);
-    assert_eq!(confinement(r#"{"command": "x", "rlimits": {}}"#), Confinement::default());
+    assert_eq!(confinement(r#"{"command": "x", "rlimits": {}}"#), ConfinementSettings::default());
 }
 
 #[test]

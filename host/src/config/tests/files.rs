@@ -29,7 +29,7 @@ impl Folder {
         self
     }
 
-    fn load(&self, explicit: Option<&str>, variable: Option<&str>) -> Result<Loaded, Report> {
+    fn load(&self, explicit: Option<&str>, variable: Option<&str>) -> Result<Loaded, ConfigErrors> {
         let env =
             |name: &str| variable.filter(|_| name == "MCPHUB_SETTING_PATH").map(str::to_owned);
         load(&Sources {

@@ -26,7 +26,7 @@ fn a_group_names_servers_and_what_it_shows_of_them() {
     let [one, two] = group.servers.as_slice() else {
         panic!("{group:?}");
     };
-    assert_eq!((one.name.as_str(), &one.tools), ("one", &Chosen::All));
+    assert_eq!((one.name.as_str(), &one.tools), ("one", &GroupEntries::All));
     assert!(two.tools.contains("read") && !two.tools.contains("delete"));
     assert!(two.prompts.contains("anything") && !two.resources.contains("anything"));
     assert!(empty.id.is_none() && empty.servers.is_empty());

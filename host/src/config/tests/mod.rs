@@ -40,11 +40,11 @@ impl Case {
         self
     }
 
-    pub fn load(&self) -> Result<Loaded, Report> {
+    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
         let env = |name: &str| self.env.get(name).cloned();
         let sources =
             Sources { explicit: None, env: &env, cwd: "/srv".into(), allow_open: self.allow_open };
-        let settings = Settings {
+        let settings = SettingsText {
             label: FILE_NAME.to_owned(),
             path: Some(Path::new("/srv").join(FILE_NAME)),
             text: self.text.clone(),

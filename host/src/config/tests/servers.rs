@@ -31,7 +31,7 @@ fn a_command_without_arguments_is_enough() {
             args: vec![],
             env: vec![],
             cwd: None,
-            confinement: Confinement::default(),
+            confinement: ConfinementSettings::default(),
         })
     );
 }
@@ -163,7 +163,7 @@ fn everything_else_that_can_be_said_about_a_server() {
     assert_eq!(server.options.timeout, Some(Duration::from_mins(10)));
     assert_eq!(server.options.max_total_timeout, Some(Duration::from_hours(1)));
     assert!(server.options.reset_timeout_on_progress);
-    let off = Selection { enabled: false, description: None };
+    let off = EntrySettings { enabled: false, description: None };
     assert_eq!(server.tools["a-read"], off);
     assert_eq!(server.tools["a-write"].description.as_deref(), Some("Writes.\nA lot."));
     assert!(server.prompts["p"].enabled && server.resources["r"].enabled);

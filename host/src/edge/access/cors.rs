@@ -21,9 +21,9 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 
 /// An origin that is let in.
-pub struct Admitted(HeaderValue);
+pub struct AllowedOrigin(HeaderValue);
 
-impl Admitted {
+impl AllowedOrigin {
     /// None if the request has no Origin, or is not let in.
     pub fn of(worker: &Worker, headers: &HeaderMap, local: IpAddr) -> Option<Self> {
         let origin = headers.get(header::ORIGIN)?;

@@ -9,19 +9,19 @@ use crate::model::Principal;
 /// A session that counts. Unless it is said to stay, it counts no more when this
 /// is dropped, and what was opened for it is ended.
 #[must_use]
-pub struct Admitted {
+pub struct CountedSession {
     worker: Worker,
     session: Session,
     stays: bool,
 }
 
-impl Admitted {
+impl CountedSession {
     pub fn stays(mut self) {
         self.stays = true;
     }
 }
 
-impl Drop for Admitted {
+impl Drop for CountedSession {
     fn drop(&mut self) {
         if self.stays {
             return;
@@ -40,12 +40,15 @@ impl Drop for Admitted {
 
 impl Worker {
     /// Counts a session that is about to begin.
-    pub(in crate::edge) fn admit_session(&self, session: &Session) -> Result<Admitted, Refusal> {
+    pub(in crate::edge) fn admit_session(
+        &self,
+        session: &Session,
+    ) -> Result<CountedSession, Refusal> {
         let limit = self.edge.config.sessions_per_principal;
         if !self.edge.bindings.admit(session.id, &session.principal, limit) {
             return Err(Refusal::TooManySessions(limit));
         }
-        Ok(Admitted { worker: self.clone(), session: session.clone(), stays: false })
+        Ok(CountedSession { worker: self.clone(), session: session.clone(), stays: false })
     }
 
     /// Whether a session of this principal could begin now.

@@ -8,9 +8,9 @@ use futures_util::stream::{self, SelectAll};
 use http::{Response, header};
 use serde_json::value::RawValue;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::relay::{accepted, content_type};
 use crate::edge::rescue::{Refusal, Refused};
-use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 32;
 impl Worker {
     pub(in crate::edge) async fn aggregate_batch(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         session: &Session,
         body: &Bytes,
@@ -71,10 +71,10 @@ impl Worker {
     }
 }
 
-type EventReader = std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send + Sync>>;
+type EventBytes = std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send + Sync>>;
 
 /// The response as events, as they come.
-async fn events_of(response: Response<Body>, limit: usize) -> EventReader {
+async fn events_of(response: Response<Body>, limit: usize) -> EventBytes {
     if is_event_stream(&response) {
         let mut body = response.into_body();
         return Box::pin(stream::poll_fn(move |cx| {

@@ -15,11 +15,11 @@ use http::Response;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::edge::catalog::merge::Merged;
+use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::rescue::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::get_streams::{Own, say_lists_changed};
+use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
 use crate::edge::session::notice::lost_notice;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
@@ -29,7 +29,7 @@ use crate::protocol::methods::List;
 use crate::protocol::version::Version;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
-use super::listener::Hearing;
+use super::listener::ServerListener;
 use super::rewrite;
 
 /// A client that has not come back after so long will not.
@@ -97,19 +97,19 @@ impl Worker {
             .collect()
     }
 
-    fn begin_stream(&self, scope: &Scope, session: &Session) -> Own {
-        let own = Own {
+    fn begin_stream(&self, scope: &Scope, session: &Session) -> OwnStream {
+        let own = OwnStream {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
             heard: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
-        for server in self.edge.bindings.take_untold(session.id) {
+        for server in self.edge.bindings.take_unreported_losses(session.id) {
             own.stream.put(lost_notice(&server), Part::Notice);
         }
         let feeding = Feeding {
-            seen: self.offers_now(scope, session.client_set()),
+            seen: self.scope_catalog_now(scope, session.client_set()),
             worker: self.clone(),
             scope: scope.clone(),
             session: session.clone(),
@@ -127,9 +127,9 @@ struct Feeding {
     worker: Worker,
     scope: Scope,
     session: Session,
-    own: Own,
+    own: OwnStream,
     /// What the client knows of the lists.
-    seen: Arc<Merged>,
+    seen: Arc<ScopeCatalog>,
     /// Lists that have changed and are not announced yet.
     changed: BTreeSet<List>,
     /// Servers that are open where their lists are others than elsewhere.
@@ -139,8 +139,8 @@ struct Feeding {
 impl Feeding {
     async fn run(mut self) {
         let (sender, mut messages) = mpsc::channel(QUEUE);
-        let mut catalogues = self.worker.edge.catalogs.changes();
-        let mut openings = self.worker.edge.openings.watch(self.session.id);
+        let mut catalogs = self.worker.edge.catalogs.changes();
+        let mut opened_servers = self.worker.edge.opened_servers.watch(self.session.id);
         // What was opened before that.
         self.look_at_replicas();
         let mut tasks = JoinSet::new();
@@ -158,7 +158,7 @@ impl Feeding {
             due = (!self.changed.is_empty())
                 .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
             tokio::select! {
-                opened = openings.changed() => {
+                opened = opened_servers.changed() => {
                     if opened.is_err() { break }
                     self.look_at_replicas();
                 }
@@ -166,7 +166,7 @@ impl Feeding {
                     self.take(&server, message);
                     is_message = true;
                 }
-                changed = catalogues.changed() => {
+                changed = catalogs.changed() => {
                     if changed.is_err() { break }
                     self.compare();
                     self.look_at_replicas();
@@ -203,7 +203,7 @@ impl Feeding {
             }
             if let Entry::Vacant(free) = heard.entry(server.clone()) {
                 let (worker, session) = (&self.worker, &self.session);
-                let hearing = Hearing::of(worker, session, server, &self.own.heard);
+                let hearing = ServerListener::of(worker, session, server, &self.own.heard);
                 free.insert(tasks.spawn(hearing.run(sender.clone())));
             }
         }
@@ -253,7 +253,7 @@ impl Feeding {
     }
 
     fn compare(&mut self) {
-        let now = self.worker.offers_now(&self.scope, self.session.client_set());
+        let now = self.worker.scope_catalog_now(&self.scope, self.session.client_set());
         for list in List::ALL {
             if now.result(list) != self.seen.result(list) {
                 let told = if list == List::Templates { List::Resources } else { list };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::edge::catalog::merge::Merged;
+use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::pages::{Cursor, name_of, page};
 use crate::edge::rescue::Refusal;
 use crate::edge::session::client_session::Session;
@@ -32,9 +32,9 @@ impl Worker {
         request: &Envelope<'_>,
     ) -> Result<Bytes, Refusal> {
         let size = self.edge.config.page_size;
-        let key = &self.edge.affinity_key;
+        let key = &self.edge.signing_key;
         let Some(text) = cursor_of(request) else {
-            let merged = self.offers_to(scope, session).await;
+            let merged = self.catalog_for(scope, session).await;
             let items = merged.items(list);
             return Ok(if items.len() <= size {
                 merged.result(list)
@@ -55,7 +55,7 @@ impl Worker {
         let items = match kept {
             Some(items) => items,
             None => {
-                let items = self.offers_to(scope, session).await.items(list);
+                let items = self.catalog_for(scope, session).await.items(list);
                 if name_of(&items) != cursor.snapshot {
                     return Err(expired());
                 }
@@ -65,9 +65,9 @@ impl Worker {
         Ok(page(list, &items, cursor.snapshot, cursor.offset as usize, size, key))
     }
 
-    async fn offers_to(&self, scope: &Scope, session: &Session) -> Arc<Merged> {
-        let shared = self.offers(scope, session.client_set()).await;
-        match self.own_offers(scope, session).await {
+    async fn catalog_for(&self, scope: &Scope, session: &Session) -> Arc<ScopeCatalog> {
+        let shared = self.scope_catalog(scope, session.client_set()).await;
+        match self.own_scope_catalog(scope, session).await {
             Some(own) => Arc::new(own),
             None => shared,
         }

@@ -45,16 +45,16 @@ impl Worker {
 }
 
 /// Hands on what one server says, until the session is bound to none of its replicas.
-pub struct Hearing {
+pub struct ServerListener {
     worker: Worker,
     session: Session,
     server: ServerName,
     /// Servers that are listened to.
     heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
-    openings: watch::Receiver<u64>,
+    opened_servers: watch::Receiver<u64>,
 }
 
-impl Hearing {
+impl ServerListener {
     #[must_use]
     pub fn of(
         worker: &Worker,
@@ -67,7 +67,7 @@ impl Hearing {
             session: session.clone(),
             server,
             heard: Arc::clone(heard),
-            openings: worker.edge.openings.watch(session.id),
+            opened_servers: worker.edge.opened_servers.watch(session.id),
         }
     }
 
@@ -90,7 +90,7 @@ impl Hearing {
                 }
                 self.say_heard(false);
             }
-            if let Ok(Err(_)) = tokio::time::timeout(pause, self.openings.changed()).await {
+            if let Ok(Err(_)) = tokio::time::timeout(pause, self.opened_servers.changed()).await {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -129,7 +129,7 @@ impl Hearing {
     }
 }
 
-impl Drop for Hearing {
+impl Drop for ServerListener {
     fn drop(&mut self) {
         self.say_heard(false);
     }

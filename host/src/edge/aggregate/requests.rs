@@ -4,19 +4,19 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use crate::edge::catalog::merge::Merged;
+use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::part::Owner;
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::relay::{accepted, json};
 use crate::edge::rescue::{Refusal, Refused, lost_words};
-use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::{self, Destination};
-use crate::protocol::splice::{self, Target};
+use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::version::Version;
 
 use super::reply::rewritten;
@@ -27,7 +27,7 @@ impl Worker {
     /// several.
     pub(in crate::edge) async fn aggregate(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         session: &Session,
         body: Bytes,
@@ -43,7 +43,7 @@ impl Worker {
     /// One message of a session on an aggregate scope.
     pub(in crate::edge) async fn aggregate_one(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         session: &Session,
         message: Bytes,
@@ -52,8 +52,14 @@ impl Worker {
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                let request =
-                    Request { context, scope, session, message: &message, envelope: &envelope, id };
+                let request = AggregateRequest {
+                    context,
+                    scope,
+                    session,
+                    message: &message,
+                    envelope: &envelope,
+                    id,
+                };
                 let answer = self.request(&request).await;
                 answer.map_err(|refusal| (refusal, Some(id.to_owned())))
             }
@@ -76,7 +82,7 @@ impl Worker {
 
     async fn notification(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         message: &Bytes,
         envelope: &Envelope<'_>,
@@ -94,8 +100,8 @@ impl Worker {
         }
     }
 
-    async fn request(&self, request: &Request<'_>) -> Result<Response<Body>, Refusal> {
-        let Request { context, scope, session, envelope, id, .. } = *request;
+    async fn request(&self, request: &AggregateRequest<'_>) -> Result<Response<Body>, Refusal> {
+        let AggregateRequest { context, scope, session, envelope, id, .. } = *request;
         let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
         match methods::destination(envelope.method()) {
             Destination::Ping => {
@@ -132,10 +138,10 @@ impl Worker {
 
     async fn send_to(
         &self,
-        request: &Request<'_>,
+        request: &AggregateRequest<'_>,
         addressed: Addressed,
     ) -> Result<Response<Body>, Refusal> {
-        let Request { context, scope, session, .. } = *request;
+        let AggregateRequest { context, scope, session, .. } = *request;
         let Addressed { server, message } = addressed;
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = names_tasks(request.envelope);
@@ -158,15 +164,15 @@ impl Worker {
         session: &Session,
         server: &ServerName,
     ) -> Rewriter {
-        let merged = self.offers_now(scope, session.client_set());
+        let merged = self.scope_catalog_now(scope, session.client_set());
         Rewriter { server: server.clone(), uris: merged.uris.shared(server), tasks: false }
     }
 
     /// The owner of what the request names, and the message as the owner knows it.
-    async fn owner(&self, request: &Request<'_>) -> Result<Addressed, Refusal> {
-        let Request { scope, session, message, envelope, .. } = *request;
+    async fn owner(&self, request: &AggregateRequest<'_>) -> Result<Addressed, Refusal> {
+        let AggregateRequest { scope, session, message, envelope, .. } = *request;
         let missing = |what| Refusal::InvalidParams(format!("params.{what} is missing"));
-        let target = Target::of(envelope.params).unwrap_or_default();
+        let target = RequestTarget::of(envelope.params).unwrap_or_default();
         let destination = methods::destination(envelope.method());
         if destination == Destination::Resource {
             let raw = target.uri.ok_or_else(|| missing("uri"))?;
@@ -179,7 +185,7 @@ impl Worker {
         let raw = target.name.ok_or_else(|| missing("name"))?;
         let name = splice::string(raw).ok_or_else(|| missing("name"))?;
         let is_tool = destination == Destination::Tool;
-        let find = |merged: &Merged| {
+        let find = |merged: &ScopeCatalog| {
             let owner = if is_tool { merged.tool(&name) } else { merged.prompt(&name) };
             owner.cloned()
         };
@@ -192,11 +198,14 @@ impl Worker {
         }
     }
 
-    async fn completion(&self, request: &Request<'_>) -> Result<Option<Addressed>, Refusal> {
-        let Request { scope, session, message, envelope, .. } = *request;
-        let reference = Target::of(envelope.params)
+    async fn completion(
+        &self,
+        request: &AggregateRequest<'_>,
+    ) -> Result<Option<Addressed>, Refusal> {
+        let AggregateRequest { scope, session, message, envelope, .. } = *request;
+        let reference = RequestTarget::of(envelope.params)
             .and_then(|target| target.reference)
-            .and_then(|reference| Target::of(Some(reference)))
+            .and_then(|reference| RequestTarget::of(Some(reference)))
             .ok_or_else(|| Refusal::InvalidParams("params.ref is missing".into()))?;
         let (raw, text, owner) = if let Some(raw) = reference.name {
             let name = splice::string(raw).unwrap_or_default();
@@ -207,7 +216,7 @@ impl Worker {
         } else if let Some(raw) = reference.uri {
             let uri = splice::string(raw).unwrap_or_default();
             let fixed = uri.split('{').next().unwrap_or("");
-            let find = |merged: &Merged| {
+            let find = |merged: &ScopeCatalog| {
                 let known = merged.uris.template(&uri).or_else(|| merged.uris.resource(&uri));
                 // A template that no list has, of a server whose others begin so.
                 known.or_else(|| {
@@ -231,13 +240,13 @@ impl Worker {
         &self,
         scope: &Scope,
         session: &Session,
-        look: impl Fn(&Merged) -> Option<T>,
+        look: impl Fn(&ScopeCatalog) -> Option<T>,
     ) -> Option<T> {
         let set = session.client_set();
-        if let Some(found) = look(&self.offers_now(scope, set)) {
+        if let Some(found) = look(&self.scope_catalog_now(scope, set)) {
             return Some(found);
         }
-        if let Some(found) = self.own_offers(scope, session).await.as_ref().and_then(&look) {
+        if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
         }
         self.await_silent(scope, set, look).await
@@ -245,7 +254,7 @@ impl Worker {
 
     async fn set_level(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         message: &Bytes,
         envelope: &Envelope<'_>,
@@ -271,7 +280,7 @@ impl Worker {
     /// Hands an answer to the server that waits for it.
     pub(in crate::edge) async fn tell_one(
         &self,
-        context: Option<&Context>,
+        context: Option<&ClientRequest>,
         session: &Session,
         addressed: Addressed,
     ) {
@@ -290,7 +299,7 @@ impl Worker {
 
     /// Hands a message to every server that the session has open. A lost one is
     /// not opened for it: nothing of the old conversation is left there.
-    async fn tell_all(&self, context: &Context, session: &Session, message: &Bytes) {
+    async fn tell_all(&self, context: &ClientRequest, session: &Session, message: &Bytes) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
         let outgoing = Outgoing::post(message.clone());
@@ -309,7 +318,7 @@ impl Worker {
         session: &Session,
         version: Version,
     ) -> Bytes {
-        let merged = self.offers_now(scope, session.client_set());
+        let merged = self.scope_catalog_now(scope, session.client_set());
         let mut result = serde_json::json!({
             "protocolVersion": version.as_str(),
             "capabilities": {
@@ -335,8 +344,8 @@ impl Worker {
 
 /// One request of a session on an aggregate scope.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
-    pub context: &'a Context,
+pub struct AggregateRequest<'a> {
+    pub context: &'a ClientRequest,
     pub scope: &'a Scope,
     pub session: &'a Session,
     pub message: &'a Bytes,
@@ -361,11 +370,11 @@ fn addressed(
 
 /// The URI that the owner knows a resource by and the one that the client has
 /// asked for, where they differ: the answer repeats it.
-fn renamed_uri(request: &Request<'_>, sent: &Bytes) -> Option<(String, String)> {
+fn renamed_uri(request: &AggregateRequest<'_>, sent: &Bytes) -> Option<(String, String)> {
     if methods::destination(request.envelope.method()) != Destination::Resource {
         return None;
     }
-    let uri = |envelope: &Envelope<'_>| splice::string(Target::of(envelope.params)?.uri?);
+    let uri = |envelope: &Envelope<'_>| splice::string(RequestTarget::of(envelope.params)?.uri?);
     let shown = uri(request.envelope)?;
     let own = uri(&Envelope::parse(sent).ok()?)?;
     (own != shown).then_some((own, shown))

@@ -30,7 +30,7 @@ const ASKS: &str = "mooring/server";
 /// Ties a message to a task (2025-11-25, basic/utilities/tasks).
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
-type Edit = (Range<usize>, String);
+type NamedEdit = (Range<usize>, String);
 
 /// What has to be changed in one server's messages.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Rewriter {
         splice::edit(&message, edits)
     }
 
-    fn request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+    fn request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
         self.owned(text, envelope.id, edits);
         let asks = format!("\"{ASKS}\":{}", splice::quoted(self.server.as_str()));
         let Some(params) = envelope.params else {
@@ -91,19 +91,24 @@ impl Rewriter {
     }
 
     /// The token of a server's request, and the task that a message belongs to.
-    fn meta(&self, text: &[u8], meta: &RawValue, edits: &mut Vec<Edit>) {
+    fn meta(&self, text: &[u8], meta: &RawValue, edits: &mut Vec<NamedEdit>) {
         let Some(members) = self::members(meta) else { return };
         self.owned(text, members.get("progressToken").copied(), edits);
         self.related_task(text, &members, edits);
     }
 
-    fn related_task(&self, text: &[u8], meta: &HashMap<String, &RawValue>, edits: &mut Vec<Edit>) {
+    fn related_task(
+        &self,
+        text: &[u8],
+        meta: &HashMap<String, &RawValue>,
+        edits: &mut Vec<NamedEdit>,
+    ) {
         if let Some(related) = meta.get(RELATED_TASK).and_then(|related| members(related)) {
             self.thing(text, related.get("taskId").copied(), edits);
         }
     }
 
-    fn notification(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+    fn notification(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
         let Some(params) = envelope.params else { return };
         let Some(members) = members(params) else { return };
         match envelope.method() {
@@ -135,7 +140,7 @@ impl Rewriter {
         }
     }
 
-    fn answer(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<Edit>) {
+    fn answer(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
         let Some(result) = envelope.result else { return };
         if self.tasks
             && let Some(members) = members(result)
@@ -163,7 +168,7 @@ impl Rewriter {
     /// Every `uri` inside a value, however deep: contents, embedded resources,
     /// links to resources. In valid JSON a name is a string before a colon, so that
     /// one pass finds them.
-    fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<Edit>) {
+    fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<NamedEdit>) {
         let Some(whole) = splice::span(text, value) else { return };
         let mut at = whole.start;
         let mut is_named = false;
@@ -180,7 +185,7 @@ impl Rewriter {
         }
     }
 
-    fn owned(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+    fn owned(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<NamedEdit>) {
         if let Some(value) = value
             && let Some(span) = splice::span(text, value)
         {
@@ -188,7 +193,7 @@ impl Rewriter {
         }
     }
 
-    fn thing(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+    fn thing(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<NamedEdit>) {
         if let Some(value) = value
             && let Some(span) = splice::span(text, value)
             && let Some(name) = splice::string(value)
@@ -197,7 +202,7 @@ impl Rewriter {
         }
     }
 
-    fn uri(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<Edit>) {
+    fn uri(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<NamedEdit>) {
         if let Some(value) = value
             && let Some(span) = splice::span(text, value)
             && let Some(shown) = splice::string(value).and_then(|uri| self.uris.get(&uri))
@@ -274,7 +279,7 @@ pub fn progress_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Ad
     Some(Addressed { message: splice::edit(message, edits), server })
 }
 
-fn related_task_of_client(text: &[u8], server: &ServerName, meta: &RawValue) -> Option<Edit> {
+fn related_task_of_client(text: &[u8], server: &ServerName, meta: &RawValue) -> Option<NamedEdit> {
     let meta = members(meta)?;
     let related = members(meta.get(RELATED_TASK)?)?;
     let task = related.get("taskId")?;

@@ -13,10 +13,10 @@ use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
 use crate::sync::Locked;
 
-use super::merge::Merged;
+use super::merge::ScopeCatalog;
 
 /// One replica's catalogue, as clients with these capabilities see it.
-pub type Key = (NodeId, ServerName, ClientSet);
+pub type CatalogKey = (NodeId, ServerName, ClientSet);
 /// A failed fetch is tried again by the next list after this time.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -24,16 +24,16 @@ const RETRY: Duration = Duration::from_secs(2);
 pub type Digest = Option<Arc<str>>;
 
 #[derive(Clone)]
-enum State {
+enum FetchState {
     Fetching,
     Known(Arc<Catalog>),
     Failed(Instant),
 }
 
-struct Entry {
+struct CatalogEntry {
     /// The replica's digest when this was fetched.
     digest: Digest,
-    state: State,
+    state: FetchState,
     /// What was known before: served until the new one is here.
     before: Option<Arc<Catalog>>,
     /// When the replica's lists were last seen to change; 0 if never.
@@ -42,26 +42,26 @@ struct Entry {
     lists: Option<String>,
 }
 
-impl Entry {
+impl CatalogEntry {
     /// What is known, perhaps from before.
     fn catalog(&self) -> Option<Arc<Catalog>> {
         match &self.state {
-            State::Known(catalog) => Some(Arc::clone(catalog)),
-            State::Fetching | State::Failed(_) => self.before.clone(),
+            FetchState::Known(catalog) => Some(Arc::clone(catalog)),
+            FetchState::Fetching | FetchState::Failed(_) => self.before.clone(),
         }
     }
 }
 
 /// What was merged, and from which state of catalogues and topology.
-struct Made {
-    catalogues: u64,
+struct CachedMerge {
+    catalogs: u64,
     generation: u64,
-    merged: Arc<Merged>,
+    merged: Arc<ScopeCatalog>,
 }
 
 pub struct Catalogs {
-    entries: Locked<HashMap<Key, Entry>>,
-    merged: Locked<HashMap<(Scope, ClientSet), Made>>,
+    entries: Locked<HashMap<CatalogKey, CatalogEntry>>,
+    merged: Locked<HashMap<(Scope, ClientSet), CachedMerge>>,
     /// Servers that a list has waited for.
     waited: Locked<HashSet<(ServerName, ClientSet)>>,
     /// Digests of the last topology that was looked at.
@@ -115,7 +115,7 @@ impl Catalogs {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
-        newest(&self.entries.lock(), topology, server, set).and_then(Entry::catalog)
+        newest(&self.entries.lock(), topology, server, set).and_then(CatalogEntry::catalog)
     }
 
     /// What one replica offers, where its lists are not those that `known` gives,
@@ -144,15 +144,19 @@ impl Catalogs {
         !replicas.any(|node| {
             entries
                 .get(&(node.id.clone(), server.clone(), set))
-                .is_some_and(|e| e.before.is_some() || !matches!(e.state, State::Fetching))
+                .is_some_and(|e| e.before.is_some() || !matches!(e.state, FetchState::Fetching))
         })
     }
 
     /// What was merged of the present catalogues and topology.
-    pub fn merged(&self, key: &(Scope, ClientSet), topology: &Topology) -> Option<Arc<Merged>> {
+    pub fn merged(
+        &self,
+        key: &(Scope, ClientSet),
+        topology: &Topology,
+    ) -> Option<Arc<ScopeCatalog>> {
         let made = self.merged.lock();
         let made = made.get(key).filter(|made| {
-            made.catalogues == *self.changes.borrow() && made.generation == topology.generation
+            made.catalogs == *self.changes.borrow() && made.generation == topology.generation
         });
         made.map(|made| Arc::clone(&made.merged))
     }
@@ -162,10 +166,11 @@ impl Catalogs {
         &self,
         key: (Scope, ClientSet),
         topology: &Topology,
-        catalogues: u64,
-        merged: &Arc<Merged>,
+        catalogs: u64,
+        merged: &Arc<ScopeCatalog>,
     ) {
-        let made = Made { catalogues, generation: topology.generation, merged: Arc::clone(merged) };
+        let made =
+            CachedMerge { catalogs, generation: topology.generation, merged: Arc::clone(merged) };
         self.merged.lock().insert(key, made);
     }
 
@@ -189,44 +194,48 @@ impl Catalogs {
 
     /// Notes that a catalogue is being fetched. False if there is no need: it is known with
     /// this digest, being fetched, or its last fetch failed a moment ago.
-    pub fn start_fetching(&self, key: &Key, digest: Digest) -> bool {
+    pub fn start_fetching(&self, key: &CatalogKey, digest: Digest) -> bool {
         let mut entries = self.entries.lock();
         let known = entries.get(key);
         let (news, lists) = known.map_or((0, None), |entry| (entry.news, entry.lists.clone()));
         let before = match known {
             None => None,
-            Some(Entry { state: State::Fetching, .. }) => return false,
-            Some(Entry { state: State::Known(_), digest: fetched, .. }) if *fetched == digest => {
+            Some(CatalogEntry { state: FetchState::Fetching, .. }) => return false,
+            Some(CatalogEntry { state: FetchState::Known(_), digest: fetched, .. })
+                if *fetched == digest =>
+            {
                 return false;
             }
-            Some(Entry { state: State::Failed(at), digest: fetched, .. })
+            Some(CatalogEntry { state: FetchState::Failed(at), digest: fetched, .. })
                 if *fetched == digest && at.elapsed() < RETRY =>
             {
                 return false;
             }
-            Some(Entry { state: State::Known(catalog), .. }) => Some(Arc::clone(catalog)),
-            Some(Entry { before, .. }) => before.clone(),
+            Some(CatalogEntry { state: FetchState::Known(catalog), .. }) => {
+                Some(Arc::clone(catalog))
+            }
+            Some(CatalogEntry { before, .. }) => before.clone(),
         };
-        let state = State::Fetching;
-        entries.insert(key.clone(), Entry { digest, state, before, news, lists });
+        let state = FetchState::Fetching;
+        entries.insert(key.clone(), CatalogEntry { digest, state, before, news, lists });
         true
     }
 
     /// Keeps what a fetch has brought; `None` if it failed.
-    pub fn settle(&self, key: &Key, catalog: Option<Catalog>) {
+    pub fn settle(&self, key: &CatalogKey, catalog: Option<Catalog>) {
         let state = match catalog {
-            Some(catalog) => State::Known(Arc::new(catalog)),
-            None => State::Failed(Instant::now()),
+            Some(catalog) => FetchState::Known(Arc::new(catalog)),
+            None => FetchState::Failed(Instant::now()),
         };
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get_mut(key) {
-            if let State::Known(catalog) = &state
+            if let FetchState::Known(catalog) = &state
                 && let Some(before) = entry.before.take()
                 && before.lists_digest() != catalog.lists_digest()
             {
                 entry.news = *self.changes.borrow() + 1;
             }
-            if let State::Known(catalog) = &state {
+            if let FetchState::Known(catalog) = &state {
                 entry.lists = Some(catalog.lists_digest());
             }
             entry.state = state;
@@ -239,11 +248,11 @@ impl Catalogs {
 /// Of several replicas the one whose lists have changed last, as `set` sees them;
 /// until that is known, as clients without capabilities do.
 fn newest<'a>(
-    entries: &'a HashMap<Key, Entry>,
+    entries: &'a HashMap<CatalogKey, CatalogEntry>,
     topology: &Topology,
     server: &ServerName,
     set: ClientSet,
-) -> Option<&'a Entry> {
+) -> Option<&'a CatalogEntry> {
     let of = |set: ClientSet| {
         let replicas = candidates(topology, server);
         let known = replicas

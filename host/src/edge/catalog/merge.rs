@@ -13,7 +13,7 @@ use crate::model::ServerName;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
-use super::part::{Owner, Part};
+use super::part::{Owner, ServerPart};
 use super::uris::Uris;
 
 /// How names are composed.
@@ -25,7 +25,7 @@ pub struct Naming<'a> {
 
 /// What a scope offers. Results are ready to be sent.
 #[derive(Debug, Default)]
-pub struct Merged {
+pub struct ScopeCatalog {
     results: HashMap<List, Bytes>,
     items: HashMap<List, Arc<Vec<Bytes>>>,
     tools: HashMap<String, Owner>,
@@ -34,10 +34,10 @@ pub struct Merged {
     pub instructions: Option<String>,
 }
 
-impl Merged {
+impl ScopeCatalog {
     /// Merges in the order of the parts.
     #[must_use]
-    pub fn of(parts: &[Part<'_>], naming: Naming<'_>) -> Self {
+    pub fn of(parts: &[ServerPart<'_>], naming: Naming<'_>) -> Self {
         let mut merged = Self { instructions: instructions(parts), ..Self::default() };
         for list in [List::Tools, List::Prompts] {
             let (items, owners) = named(parts, list, naming);
@@ -84,13 +84,13 @@ impl Merged {
 
 /// Tools or prompts under their composed names.
 fn named(
-    parts: &[Part<'_>],
+    parts: &[ServerPart<'_>],
     list: List,
     naming: Naming<'_>,
 ) -> (Vec<Bytes>, HashMap<String, Owner>) {
     let mut items = Vec::new();
     let mut owners: HashMap<String, Owner> = HashMap::new();
-    let shown: Vec<(&Part<'_>, &RawValue, String)> = parts
+    let shown: Vec<(&ServerPart<'_>, &RawValue, String)> = parts
         .iter()
         .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
         .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
@@ -131,7 +131,7 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
 
 /// The item with its name, and the description if the operator has another,
 /// changed in place.
-fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
+fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]
@@ -148,10 +148,10 @@ fn renamed(part: &Part<'_>, list: List, raw: &RawValue, name: &str, composed: &s
 
 fn name_of(raw: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
-    struct Named {
+    struct NamedItem {
         name: String,
     }
-    serde_json::from_str::<Named>(raw.get()).ok().map(|named| named.name)
+    serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
 }
 
 /// A page of a list; with a cursor if there is another.
@@ -174,11 +174,11 @@ pub fn result(list: List, items: &[Bytes], next: Option<&str>) -> Bytes {
     out.into()
 }
 
-fn instructions(parts: &[Part<'_>]) -> Option<String> {
+fn instructions(parts: &[ServerPart<'_>]) -> Option<String> {
     let texts: Vec<String> = parts
         .iter()
         .filter_map(|part| {
-            let outcome: crate::protocol::initialize::Outcome<'_> =
+            let outcome: crate::protocol::initialize::InitializeResult<'_> =
                 serde_json::from_str(part.catalog.initialize.get()).ok()?;
             let text = outcome.instructions.filter(|text| !text.trim().is_empty())?;
             Some(format!("## {}\n\n{}", part.member.server, text.trim()))
@@ -211,12 +211,12 @@ mod tests {
         }
     }
 
-    fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> Merged {
-        let parts: Vec<Part<'_>> = parts
+    fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> ScopeCatalog {
+        let parts: Vec<ServerPart<'_>> = parts
             .iter()
-            .map(|(member, catalog)| Part { member, selection: None, catalog })
+            .map(|(member, catalog)| ServerPart { member, selection: None, catalog })
             .collect();
-        Merged::of(&parts, Naming { mode, separator: "-" })
+        ScopeCatalog::of(&parts, Naming { mode, separator: "-" })
     }
 
     #[test]
@@ -247,9 +247,10 @@ mod tests {
             (r#"{"name":"echo", "x":1}"#, r#"{"description":"\"new\"","name":"a-echo", "x":1}"#),
         ] {
             let (member, catalog) = (member("a"), catalog(&[tool]));
-            let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+            let part =
+                ServerPart { member: &member, selection: Some(&selection), catalog: &catalog };
             let naming = Naming { mode: PrefixMode::Always, separator: "-" };
-            let merged = Merged::of(&[part], naming);
+            let merged = ScopeCatalog::of(&[part], naming);
             assert_eq!(merged.result(List::Tools), format!("{{\"tools\":[{expect}]}}"));
         }
     }

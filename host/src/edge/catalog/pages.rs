@@ -28,9 +28,9 @@ pub type SnapshotName = [u8; 8];
 
 /// The lists that clients are reading, the latest last.
 #[derive(Default)]
-pub struct Snapshots(Locked<VecDeque<(SnapshotName, Items)>>);
+pub struct ListSnapshots(Locked<VecDeque<(SnapshotName, Items)>>);
 
-impl Snapshots {
+impl ListSnapshots {
     pub fn keep(&self, name: SnapshotName, items: &Items) {
         let mut snapshots = self.0.lock();
         snapshots.retain(|(known, _)| *known != name);

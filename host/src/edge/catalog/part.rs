@@ -10,13 +10,13 @@ use crate::protocol::methods::List;
 use crate::protocol::splice;
 
 /// One server's part of a scope.
-pub struct Part<'a> {
+pub struct ServerPart<'a> {
     pub member: &'a Member,
     pub selection: Option<&'a Selection>,
     pub catalog: &'a Catalog,
 }
 
-impl Part<'_> {
+impl ServerPart<'_> {
     /// Whether the scope shows an entry of the server, by its name or URI.
     #[must_use]
     pub fn shows(&self, list: List, name: &str) -> bool {

@@ -15,10 +15,10 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
-use crate::protocol::initialize::{ClientSet, Outcome};
+use crate::protocol::initialize::{ClientSet, InitializeResult};
 
-use super::merge::{Merged, Naming};
-use super::part::Part;
+use super::merge::{Naming, ScopeCatalog};
+use super::part::ServerPart;
 
 /// A list waits while discoveries keep finishing within this time of each other.
 const QUIET: Duration = Duration::from_millis(250);
@@ -29,14 +29,22 @@ const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// What a scope offers to clients with these capabilities, now.
-    pub(in crate::edge) async fn offers(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+    pub(in crate::edge) async fn scope_catalog(
+        &self,
+        scope: &Scope,
+        set: ClientSet,
+    ) -> Arc<ScopeCatalog> {
         let members = scope::members(self, scope);
         self.await_first(&members, set).await;
         self.merged(scope, &members, set)
     }
 
     /// The same without waiting for anybody.
-    pub(in crate::edge) fn offers_now(&self, scope: &Scope, set: ClientSet) -> Arc<Merged> {
+    pub(in crate::edge) fn scope_catalog_now(
+        &self,
+        scope: &Scope,
+        set: ClientSet,
+    ) -> Arc<ScopeCatalog> {
         let members = scope::members(self, scope);
         self.fetch_new(&members, set);
         self.merged(scope, &members, set)
@@ -48,7 +56,7 @@ impl Worker {
         &self,
         scope: &Scope,
         set: ClientSet,
-        look: impl Fn(&Merged) -> Option<T>,
+        look: impl Fn(&ScopeCatalog) -> Option<T>,
     ) -> Option<T> {
         let members = scope::members(self, scope);
         let mut changes = self.edge.catalogs.changes();
@@ -93,7 +101,7 @@ impl Worker {
     fn announces(&self, server: &ServerName, set: ClientSet, name: &str) -> Option<bool> {
         let topology = self.edge.topology.load();
         let catalog = self.edge.catalogs.known(&topology, server, set)?;
-        let announced = serde_json::from_str::<Outcome<'_>>(catalog.initialize.get())
+        let announced = serde_json::from_str::<InitializeResult<'_>>(catalog.initialize.get())
             .ok()
             .and_then(|outcome| {
                 let capabilities = outcome.capabilities?;
@@ -124,7 +132,7 @@ impl Worker {
             idempotent_hint: bool,
         }
         // A server that only passes through may not have been heard of here.
-        self.offers(&Scope::Server(server.clone()), set).await;
+        self.scope_catalog(&Scope::Server(server.clone()), set).await;
         let topology = self.edge.topology.load();
         let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return false };
         let tools = catalog.tools.iter().filter(|tool| tool.get().contains(name));
@@ -180,7 +188,7 @@ impl Worker {
             .collect()
     }
 
-    fn merged(&self, scope: &Scope, members: &[Member], set: ClientSet) -> Arc<Merged> {
+    fn merged(&self, scope: &Scope, members: &[Member], set: ClientSet) -> Arc<ScopeCatalog> {
         let catalogs = &self.edge.catalogs;
         let topology = self.edge.topology.load();
         let key = (scope.clone(), set);
@@ -203,13 +211,13 @@ impl Worker {
         topology: &Topology,
         members: &[Member],
         catalog: impl Fn(&ServerName) -> Option<Arc<Catalog>>,
-    ) -> Merged {
+    ) -> ScopeCatalog {
         let known: Vec<(&Member, Arc<Catalog>)> =
             members.iter().filter_map(|m| Some((m, catalog(&m.server)?))).collect();
         let config = &self.edge.config;
-        let parts: Vec<Part<'_>> = known
+        let parts: Vec<ServerPart<'_>> = known
             .iter()
-            .map(|(member, catalog)| Part {
+            .map(|(member, catalog)| ServerPart {
                 member,
                 selection: topology.selection(&member.server).map(|selection| &**selection),
                 catalog,
@@ -219,17 +227,17 @@ impl Worker {
             Scope::Server(_) => crate::edge::PrefixMode::Never,
             Scope::All | Scope::Group(_) => config.prefix,
         };
-        Merged::of(&parts, Naming { mode, separator: &config.separator })
+        ScopeCatalog::of(&parts, Naming { mode, separator: &config.separator })
     }
 
     /// What a scope offers to one session: as to others, but for servers that it
     /// has open and whose own lists have changed, or are others on its node than
     /// elsewhere. None if there are none.
-    pub(in crate::edge) async fn own_offers(
+    pub(in crate::edge) async fn own_scope_catalog(
         &self,
         scope: &Scope,
         session: &Session,
-    ) -> Option<Merged> {
+    ) -> Option<ScopeCatalog> {
         let record = self.edge.bindings.record(session.id)?;
         let (topology, catalogs) = (&self.edge.topology.load_full(), &self.edge.catalogs);
         let members = scope::members(self, scope);

@@ -13,7 +13,7 @@ use crate::model::ServerName;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
-use super::part::{Owner, Part};
+use super::part::{Owner, ServerPart};
 
 /// Who owns which URI of a scope.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Uris {
 
     /// Takes in the resources or templates of the parts, in their order: the items
     /// as shown.
-    pub fn place(&mut self, parts: &[Part<'_>], list: List) -> Vec<Bytes> {
+    pub fn place(&mut self, parts: &[ServerPart<'_>], list: List) -> Vec<Bytes> {
         let mut items = Vec::new();
         for part in parts {
             self.hide(part);
@@ -124,7 +124,7 @@ impl Uris {
     }
 
     /// Remembers what of a part nobody gets.
-    fn hide(&mut self, part: &Part<'_>) {
+    fn hide(&mut self, part: &ServerPart<'_>) {
         let choices = part.selection.into_iter().flat_map(|selection| &selection.resources);
         let off: Vec<&String> =
             choices.filter_map(|(uri, c)| (!c.enabled).then_some(uri)).collect();
@@ -143,7 +143,7 @@ impl Uris {
 
     /// Gives a resource or template its place. None if it is hidden, or its server
     /// has it twice.
-    fn place_one(&mut self, part: &Part<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
+    fn place_one(&mut self, part: &ServerPart<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Item<'a> {
@@ -244,10 +244,10 @@ mod tests {
                 resources: None,
             })
             .collect();
-        let parts: Vec<Part<'_>> = members
+        let parts: Vec<ServerPart<'_>> = members
             .iter()
             .zip(servers)
-            .map(|(member, (_, catalog))| Part { member, selection: None, catalog })
+            .map(|(member, (_, catalog))| ServerPart { member, selection: None, catalog })
             .collect();
         let mut uris = Uris::default();
         let shown = uris.place(&parts, List::Resources);
@@ -315,7 +315,7 @@ mod tests {
             prompts: None,
             resources: None,
         };
-        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        let part = ServerPart { member: &member, selection: Some(&selection), catalog: &catalog };
         let mut uris = Uris::default();
         let shown = uris.place(&[part], List::Resources);
         assert_eq!(
@@ -325,7 +325,7 @@ mod tests {
                 r#"{"uri":"log://1"}"#
             ]
         );
-        let part = Part { member: &member, selection: Some(&selection), catalog: &catalog };
+        let part = ServerPart { member: &member, selection: Some(&selection), catalog: &catalog };
         assert_eq!(uris.place(&[part], List::Templates), [r#"{"uriTemplate":"note://{id}"}"#]);
         for (uri, found) in [
             ("note://1", false),
@@ -352,7 +352,7 @@ mod tests {
             prompts: None,
             resources: Some(vec!["note://1".into(), "log://{id}".into()]),
         };
-        let part = || Part { member: &member, selection: None, catalog: &catalog };
+        let part = || ServerPart { member: &member, selection: None, catalog: &catalog };
         let mut uris = Uris::default();
         assert_eq!(uris.place(&[part()], List::Resources), [r#"{"uri":"note://1"}"#]);
         assert_eq!(uris.place(&[part()], List::Templates), [r#"{"uriTemplate":"log://{id}"}"#]);

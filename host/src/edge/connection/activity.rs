@@ -24,7 +24,7 @@ const QUIET_LOOKS: u32 = 3;
 
 /// What a connection is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum ConnectionOrder {
     /// To finish what it has.
     Drain,
     /// To end: nothing has been under way for a long time.
@@ -48,14 +48,14 @@ pub struct Activity {
 }
 
 /// Held until a request has been answered to the last byte.
-pub struct InUse(Arc<Activity>);
+pub struct ActiveRequest(Arc<Activity>);
 
 impl Activity {
     #[must_use]
-    pub fn begin(self: &Arc<Self>) -> InUse {
+    pub fn begin(self: &Arc<Self>) -> ActiveRequest {
         self.moved();
         self.open.fetch_add(1, Ordering::Relaxed);
-        InUse(Arc::clone(self))
+        ActiveRequest(Arc::clone(self))
     }
 
     /// The client takes what it is sent, however slowly.
@@ -64,7 +64,7 @@ impl Activity {
     }
 
     /// Resolves when there is an order; the connection alone may ask.
-    pub fn poll_order(&self, cx: &Context<'_>) -> Poll<Order> {
+    pub fn poll_order(&self, cx: &Context<'_>) -> Poll<ConnectionOrder> {
         self.waker.register(cx.waker());
         let orders = self.orders.load(Ordering::Acquire);
         if orders & END != 0 {
@@ -73,11 +73,11 @@ impl Activity {
             let is_silent = self.open.load(Ordering::Relaxed) == 0
                 && moves == self.silent_since.load(Ordering::Relaxed);
             if is_silent {
-                return Poll::Ready(Order::End);
+                return Poll::Ready(ConnectionOrder::End);
             }
             self.orders.fetch_and(!END, Ordering::Relaxed);
         }
-        if orders & DRAIN != 0 { Poll::Ready(Order::Drain) } else { Poll::Pending }
+        if orders & DRAIN != 0 { Poll::Ready(ConnectionOrder::Drain) } else { Poll::Pending }
     }
 
     fn order(&self, order: u8) {
@@ -86,7 +86,7 @@ impl Activity {
     }
 }
 
-impl Drop for InUse {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -98,19 +98,19 @@ pub struct Connections(Arc<Locked<All>>);
 
 #[derive(Default)]
 struct All {
-    seats: HashMap<u64, Seat>,
+    seats: HashMap<u64, TrackedConnection>,
     next: u64,
     is_draining: bool,
 }
 
-struct Seat {
+struct TrackedConnection {
     activity: Arc<Activity>,
     /// Moves that the last look knew of; none before the first.
     seen: Option<u64>,
     quiet: u32,
 }
 
-impl Seat {
+impl TrackedConnection {
     /// Ends the connection if it is silent.
     fn look(&mut self) {
         let moves = self.activity.moves.load(Ordering::Relaxed);
@@ -145,7 +145,7 @@ impl Connections {
         }
         let number = all.next;
         all.next += 1;
-        let seat = Seat { activity: Arc::clone(&activity), seen: None, quiet: 0 };
+        let seat = TrackedConnection { activity: Arc::clone(&activity), seen: None, quiet: 0 };
         all.seats.insert(number, seat);
         Connected { activity, number, all: self.clone() }
     }
@@ -163,7 +163,7 @@ impl Connections {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            self.lock().seats.values_mut().for_each(Seat::look);
+            self.lock().seats.values_mut().for_each(TrackedConnection::look);
         }
     }
 }
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    async fn ordered(connected: &Connected) -> Order {
+    async fn ordered(connected: &Connected) -> ConnectionOrder {
         poll_fn(|cx| connected.activity.poll_order(cx)).await
     }
 
@@ -199,7 +199,7 @@ mod tests {
         tokio::time::sleep(LOOK / 3).await;
         let connected = connections.enter();
         let began = Instant::now();
-        assert_eq!(ordered(&connected).await, Order::End);
+        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
         let lasted = began.elapsed();
         assert!(lasted >= LOOK * QUIET_LOOKS && lasted < LOOK * (QUIET_LOOKS + 1), "{lasted:?}");
     }
@@ -214,7 +214,7 @@ mod tests {
             tokio::time::sleep(hour).await;
             drop(call);
         });
-        assert_eq!(ordered(&connected).await, Order::End);
+        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
         assert!(began.elapsed() >= hour + LOOK * (QUIET_LOOKS - 1), "{:?}", began.elapsed());
     }
 
@@ -229,7 +229,7 @@ mod tests {
                 drop(activity.begin());
             }
         });
-        assert_eq!(ordered(&connected).await, Order::End);
+        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
         assert!(calls.is_finished());
         assert!(began.elapsed() < Duration::from_secs(800 + 121), "{:?}", began.elapsed());
     }
@@ -249,7 +249,7 @@ mod tests {
         look(QUIET_LOOKS);
         assert_eq!(ordered().await, Poll::Pending);
         look(1);
-        assert_eq!(ordered().await, Poll::Ready(Order::End));
+        assert_eq!(ordered().await, Poll::Ready(ConnectionOrder::End));
         connected.activity.moved();
         assert_eq!(ordered().await, Poll::Pending, "the client takes what it was sent");
     }
@@ -261,7 +261,7 @@ mod tests {
         drop(other);
         assert_eq!(connections.lock().seats.len(), 1);
         connections.drain();
-        assert_eq!(ordered(&early).await, Order::Drain);
-        assert_eq!(ordered(&connections.enter()).await, Order::Drain);
+        assert_eq!(ordered(&early).await, ConnectionOrder::Drain);
+        assert_eq!(ordered(&connections.enter()).await, ConnectionOrder::Drain);
     }
 }

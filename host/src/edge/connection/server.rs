@@ -14,15 +14,15 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::edge::access::{admit, cors};
 use crate::edge::rescue::Refusal;
 use crate::edge::scope::{self, Entrance};
-use crate::edge::session::recent::Memory;
+use crate::edge::session::recent::RecentSession;
 use crate::edge::worker::Worker;
 use crate::net::Body;
 use crate::protocol::headers;
 use crate::sync::Watcher;
 
-use super::activity::{Connected, Connections, InUse, Order};
+use super::activity::{ActiveRequest, Connected, ConnectionOrder, Connections};
 use super::settle::Settle;
-use super::wire::Wire;
+use super::wire::ClientWire;
 
 /// Beside the largest header block, what hyper reads along of the body.
 const REQUEST_ROOM: usize = 16 * 1024;
@@ -99,7 +99,7 @@ async fn connection(
     let limit = worker.edge.config.header_block;
     let activity = &connected.activity;
     let used = Arc::clone(activity);
-    let shared = Arc::new((worker, routes, Memory::default(), draining));
+    let shared = Arc::new((worker, routes, RecentSession::default(), draining));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (shared, in_use) = (Arc::clone(&shared), used.begin());
         let mut request = request.map(Body::Incoming);
@@ -123,7 +123,7 @@ async fn connection(
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(limit + REQUEST_ROOM);
     let mut connection =
-        std::pin::pin!(builder.serve_connection(Wire::new(stream, activity), service));
+        std::pin::pin!(builder.serve_connection(ClientWire::new(stream, activity), service));
     let mut is_draining = false;
     let ended = std::future::poll_fn(|cx| {
         loop {
@@ -131,12 +131,12 @@ async fn connection(
                 return Poll::Ready(ended);
             }
             match activity.poll_order(cx) {
-                Poll::Ready(Order::Drain) if !is_draining => {
+                Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
                     is_draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Poll::Ready(Order::End) => return Poll::Ready(Ok(())),
-                Poll::Ready(Order::Drain) | Poll::Pending => return Poll::Pending,
+                Poll::Ready(ConnectionOrder::End) => return Poll::Ready(Ok(())),
+                Poll::Ready(ConnectionOrder::Drain) | Poll::Pending => return Poll::Pending,
             }
         }
     });
@@ -150,11 +150,11 @@ async fn connection(
 async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
-    memory: &Memory,
+    memory: &RecentSession,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &Watcher,
-    in_use: InUse,
+    in_use: ActiveRequest,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
     if header_block(request) > limit {
@@ -164,7 +164,7 @@ async fn route(
         let response = routes.serve(worker, take(request), peer, local).await;
         return response.map(|body| body.with_guard(in_use));
     }
-    let page = cors::Admitted::of(worker, request.headers(), local.ip());
+    let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
     if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
         && let Some(answer) = page.preflight(request)
     {
@@ -197,7 +197,7 @@ fn header_block(request: &Request<Body>) -> usize {
 
 async fn mcp(
     worker: &Worker,
-    memory: &Memory,
+    memory: &RecentSession,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &Watcher,

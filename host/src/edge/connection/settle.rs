@@ -8,14 +8,14 @@ use http::{Method, StatusCode};
 
 use crate::edge::Metrics;
 
-use super::activity::InUse;
+use super::activity::ActiveRequest;
 
 /// Lives as long as the response's body.
 pub struct Settle {
     metrics: Arc<Metrics>,
     status: Option<StatusCode>,
     line: Option<Box<Line>>,
-    _in_use: InUse,
+    _in_use: ActiveRequest,
 }
 
 /// What the access log says of it, where there is one.
@@ -27,7 +27,12 @@ struct Line {
 
 impl Settle {
     #[must_use]
-    pub fn begin(metrics: &Arc<Metrics>, method: &Method, path: &str, in_use: InUse) -> Self {
+    pub fn begin(
+        metrics: &Arc<Metrics>,
+        method: &Method,
+        path: &str,
+        in_use: ActiveRequest,
+    ) -> Self {
         metrics.began();
         let is_logged = tracing::enabled!(target: "mooring::access", tracing::Level::DEBUG);
         let line = || {

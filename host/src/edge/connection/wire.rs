@@ -18,12 +18,12 @@ use super::activity::Activity;
 /// Up to here copying is cheaper.
 const SMALL: usize = 2048;
 
-pub struct Wire {
+pub struct ClientWire {
     stream: TokioIo<TcpStream>,
     activity: Arc<Activity>,
 }
 
-impl Wire {
+impl ClientWire {
     #[must_use]
     pub fn new(stream: TcpStream, activity: &Arc<Activity>) -> Self {
         Self { stream: TokioIo::new(stream), activity: Arc::clone(activity) }
@@ -42,7 +42,7 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
+impl Read for ClientWire {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl Read for Wire {
     }
 }
 
-impl Write for Wire {
+impl Write for ClientWire {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -111,7 +111,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let writing = async {
-            let mut wire = Wire::new(stream, &Arc::default());
+            let mut wire = ClientWire::new(stream, &Arc::default());
             let mut left: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             while left.iter().any(|part| !part.is_empty()) {
                 let slices: Vec<IoSlice<'_>> = left.iter().map(|part| IoSlice::new(part)).collect();

@@ -20,20 +20,20 @@ use crate::seam::Facts;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Resolves when the node has been given up.
-struct Vigil {
+struct NodeWatch {
     topology: Arc<ArcSwap<Topology>>,
     node: NodeId,
     next: Pin<Box<Sleep>>,
 }
 
-impl Vigil {
+impl NodeWatch {
     fn over(worker: &Worker, node: &NodeId) -> Self {
         let topology = Arc::clone(&worker.edge.topology);
         Self { topology, node: node.clone(), next: Box::pin(tokio::time::sleep(LOOK)) }
     }
 }
 
-impl Future for Vigil {
+impl Future for NodeWatch {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -75,14 +75,14 @@ impl Worker {
         let response = tokio::select! {
             biased;
             answered = self.link.call(&node.reach, server, facts, request) => answered?,
-            () = Vigil::over(self, &node.id) => {
+            () = NodeWatch::over(self, &node.id) => {
                 return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
             }
         };
         if !is_event_stream(&response) {
             return Ok(response);
         }
-        let vigil = Vigil::over(self, &node.id);
+        let vigil = NodeWatch::over(self, &node.id);
         Ok(response.map(|body| body.broken_when(vigil)))
     }
 }

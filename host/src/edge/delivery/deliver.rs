@@ -10,17 +10,18 @@
 
 use http::{Method, Response};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::rescue::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::edge::routing::bind::{Context, Holding};
+use crate::edge::routing::bind::Holding;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, NodeId, ServerName};
 use crate::net::{Body, Failure};
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
-use crate::protocol::splice::{self, Target};
-use crate::seam::{Handshake, Note, Outcome};
+use crate::protocol::splice::{self, RequestTarget};
+use crate::seam::{Handshake, Outcome, SettingChange};
 use crate::streams::EventId;
 use crate::streams::response::too_late;
 
@@ -41,7 +42,7 @@ impl Worker {
     /// Sends a message that is kept, until a replica answers.
     pub(in crate::edge) async fn deliver(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         outgoing: &Outgoing,
@@ -71,7 +72,8 @@ impl Worker {
             match self.call(&node, server, session.facts(), request).await {
                 Ok(response) => match Outcome::read(response.headers()) {
                     Some(Outcome::UnknownSession)
-                        if (was_open || session.is_of_one) && self.ends_when_lost(server) =>
+                        if (was_open || session.is_single_server)
+                            && self.ends_when_lost(server) =>
                     {
                         return Err(Box::pin(self.end_lost(session, server)).await);
                     }
@@ -94,13 +96,13 @@ impl Worker {
                         tried.failed(&node.id, refused);
                     }
                     Some(Outcome::Sent) | None => {
-                        self.take_note(session, server, &response);
+                        self.note_setting(session, server, &response);
                         return Ok(Delivered { response, token });
                     }
                 },
                 Err(Failure::NotSent(reason)) => {
                     self.suspect(&node.id, &reason);
-                    self.say_refused(session, server, &node, &tried.nodes, &reason);
+                    self.report_refusal(session, server, &node, &tried.nodes, &reason);
                     tried.failed(&node.id, reason.clone().into());
                     why = reason;
                 }
@@ -124,7 +126,7 @@ impl Worker {
     /// gone nobody has it: no server is started to say so.
     pub(in crate::edge) async fn resume(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         outgoing: &Outgoing,
@@ -167,10 +169,10 @@ impl Worker {
             self.holding(&topology, session, server, failed)
         };
         let found = look();
-        if found.node.is_some() || !self.edge.returning.concerns(session.minted_at) {
+        if found.node.is_some() || !self.edge.cold_start.concerns(session.minted_at) {
             return found;
         }
-        let bound = self.edge.returning.until(|| {
+        let bound = self.edge.cold_start.until(|| {
             let found = look();
             found.node.is_some().then_some(found)
         });
@@ -179,7 +181,7 @@ impl Worker {
 
     async fn open_again(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         node: &Node,
         session: &Session,
         server: &ServerName,
@@ -190,9 +192,9 @@ impl Worker {
             return Ok(());
         }
         match self.open(context, node, session, server, Handshake::Host).await {
-            Ok(opening) => self.may_go_on(session, server, &opening).await,
+            Ok(opening) => self.check_loss(session, server, &opening).await,
             Err(why) => {
-                self.say_refused(session, server, node, &tried.nodes, &why.reason);
+                self.report_refusal(session, server, node, &tried.nodes, &why.reason);
                 tried.failed(&node.id, why);
                 Ok(())
             }
@@ -214,7 +216,8 @@ impl Worker {
         if methods::destination(envelope.method()) != methods::Destination::Tool {
             return methods::is_safe_to_repeat(envelope.method());
         }
-        let name = Target::of(envelope.params).and_then(|target| splice::string(target.name?));
+        let name =
+            RequestTarget::of(envelope.params).and_then(|target| splice::string(target.name?));
         match name {
             Some(name) => self.is_harmless_tool(server, session.client_set(), &name).await,
             None => false,
@@ -222,18 +225,20 @@ impl Worker {
     }
 
     /// Remembers what the message has set in the session.
-    pub(in crate::edge) fn take_note(
+    pub(in crate::edge) fn note_setting(
         &self,
         session: &Session,
         server: &ServerName,
         response: &Response<Body>,
     ) {
         let bindings = &self.edge.bindings;
-        match Note::read(response.headers()) {
+        match SettingChange::read(response.headers()) {
             None => {}
-            Some(Note::Level(level)) => bindings.set_log_level(session.id, &level),
-            Some(Note::Subscribed(uri)) => bindings.subscribe(session.id, server, &uri),
-            Some(Note::Unsubscribed(uri)) => bindings.unsubscribe(session.id, server, &uri),
+            Some(SettingChange::Level(level)) => bindings.set_log_level(session.id, &level),
+            Some(SettingChange::Subscribed(uri)) => bindings.subscribe(session.id, server, &uri),
+            Some(SettingChange::Unsubscribed(uri)) => {
+                bindings.unsubscribe(session.id, server, &uri)
+            }
         }
     }
 }

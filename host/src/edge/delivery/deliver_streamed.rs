@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::rescue::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::edge::routing::bind::{Context, Holding};
+use crate::edge::routing::bind::Holding;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
-use crate::net::{Body, Cut, Failure, Why};
+use crate::net::{Body, BodyFault, Cut, Failure};
 use crate::seam::{Handshake, Outcome};
 
 use super::deliver::Delivered;
@@ -19,9 +20,9 @@ use super::tried::Tried;
 impl Worker {
     /// The body is read to its end in any case in which the client gets an answer to
     /// its request: only there its id may stand.
-    pub(in crate::edge) async fn deliver_once(
+    pub(in crate::edge) async fn deliver_streamed(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         outgoing: &Outgoing,
@@ -43,8 +44,10 @@ impl Worker {
         let sent = self.call(&node, server, session.facts(), request).await;
         // A body that broke off is the client's doing, not the node's.
         match cut.why() {
-            Some(Why::TooLarge) => return Err(Refusal::TooLarge(self.edge.config.request_body)),
-            Some(Why::ClientLeft) => return Err(Refusal::BodyBroken),
+            Some(BodyFault::TooLarge) => {
+                return Err(Refusal::TooLarge(self.edge.config.request_body));
+            }
+            Some(BodyFault::ClientLeft) => return Err(Refusal::BodyBroken),
             None => {}
         }
         match sent {
@@ -56,7 +59,7 @@ impl Worker {
                     retry_after: None,
                 }),
                 Some(Outcome::Sent) | None => {
-                    self.take_note(session, server, &response);
+                    self.note_setting(session, server, &response);
                     Ok(Delivered { response, token })
                 }
             },
@@ -70,7 +73,7 @@ impl Worker {
     /// The node that has the session open, opened where it was not.
     async fn confirmed(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         token: &mut Option<Token>,
@@ -80,11 +83,11 @@ impl Worker {
         if let Some(node) = node {
             match self.open(context, &node, session, server, Handshake::Host).await {
                 Ok(opening) => {
-                    self.may_go_on(session, server, &opening).await?;
+                    self.check_loss(session, server, &opening).await?;
                     return Ok(node);
                 }
                 Err(why) => {
-                    self.say_refused(session, server, &node, &tried.nodes, &why.reason);
+                    self.report_refusal(session, server, &node, &tried.nodes, &why.reason);
                     tried.failed(&node.id, why);
                 }
             }

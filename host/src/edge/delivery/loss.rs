@@ -3,34 +3,35 @@
 
 use crate::edge::rescue::Refusal;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::get_streams::say_lost;
+use crate::edge::session::get_streams::report_loss;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 
-use super::open::Opening;
+use super::open::NodeOpened;
 
 impl Worker {
     /// Tells the client, now or as soon as it listens.
-    pub(in crate::edge) fn say_lost(&self, session: &Session, server: &ServerName) {
+    pub(in crate::edge) fn report_loss(&self, session: &Session, server: &ServerName) {
         self.edge.metrics.reopened();
         tracing::info!(
             session = %session.id.short(), server = %server,
             "the server was started again: what it held for the session is lost"
         );
-        let is_told = !session.is_of_one && say_lost(&self.edge.streams, session.id, server);
+        let is_told =
+            !session.is_single_server && report_loss(&self.edge.streams, session.id, server);
         if !is_told {
-            self.edge.bindings.keep_untold(session.id, server);
+            self.edge.bindings.note_unreported_loss(session.id, server);
         }
     }
 
     /// # Errors
     /// If the server's state is lost, and the operator does not want the session to
     /// go on without.
-    pub(in crate::edge) async fn may_go_on(
+    pub(in crate::edge) async fn check_loss(
         &self,
         session: &Session,
         server: &ServerName,
-        opening: &Opening,
+        opening: &NodeOpened,
     ) -> Result<(), Refusal> {
         if opening.is_lost && self.ends_when_lost(server) {
             return Err(self.end_lost(session, server).await);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::rescue::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, NodeId, Reach, ServerName};
@@ -24,7 +24,7 @@ use super::tried::{MAX_RESULT, NotOpened, Tried, not_opened};
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a node has done to open a server.
-pub struct Opening {
+pub struct NodeOpened {
     /// The `InitializeResult`.
     pub result: Bytes,
     /// Whether the session has had it open before, and nothing of that is left.
@@ -32,7 +32,7 @@ pub struct Opening {
 }
 
 /// A server that is open for the session.
-pub struct Opened {
+pub struct OpenServer {
     pub node: Arc<Node>,
     /// The `InitializeResult`.
     pub result: Bytes,
@@ -44,13 +44,13 @@ impl Worker {
     /// next node while one refuses. Nothing of the client's message is sent.
     pub(in crate::edge) async fn establish(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         message: &[u8],
         handshake: Handshake,
         tried: &mut Tried,
-    ) -> Result<Opened, Refusal> {
+    ) -> Result<OpenServer, Refusal> {
         loop {
             let previous = self.edge.bindings.get(session.id, server).map(|bound| bound.node);
             self.edge.bindings.belongs_to(session.id, &session.principal);
@@ -71,11 +71,15 @@ impl Worker {
             };
             match self.open(context, node, session, server, handshake).await {
                 Ok(opening) => {
-                    self.may_go_on(session, server, &opening).await?;
-                    return Ok(Opened { node: Arc::clone(node), result: opening.result, token });
+                    self.check_loss(session, server, &opening).await?;
+                    return Ok(OpenServer {
+                        node: Arc::clone(node),
+                        result: opening.result,
+                        token,
+                    });
                 }
                 Err(why) => {
-                    self.say_refused(session, server, node, &tried.nodes, &why.reason);
+                    self.report_refusal(session, server, node, &tried.nodes, &why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
@@ -87,14 +91,14 @@ impl Worker {
     /// the session has had it open and it was not, its state is lost.
     pub(in crate::edge) async fn open(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         node: &Node,
         session: &Session,
         server: &ServerName,
         handshake: Handshake,
-    ) -> Result<Opening, NotOpened> {
+    ) -> Result<NodeOpened, NotOpened> {
         let was_open = handshake == Handshake::Host
-            && (session.is_of_one || self.edge.bindings.was_open(session.id, server));
+            && (session.is_single_server || self.edge.bindings.was_open(session.id, server));
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
         let facts = Facts { open: Some(handshake), ..session.facts() };
@@ -117,15 +121,15 @@ impl Worker {
             Box::pin(self.tell(node, session, server, &outgoing, Some(context))).await;
             return Err("the session has ended".to_owned().into());
         }
-        let opening = Opening { result, is_lost: is_fresh && was_open };
+        let opening = NodeOpened { result, is_lost: is_fresh && was_open };
         if handshake == Handshake::Host && is_fresh {
             self.restore(node, session, server).await;
         }
         if opening.is_lost {
-            self.say_lost(session, server);
+            self.report_loss(session, server);
         }
         self.edge.bindings.opened(session.id, server, &node.id);
-        self.edge.openings.opened(session.id);
+        self.edge.opened_servers.opened(session.id);
         Ok(opening)
     }
 
@@ -149,7 +153,7 @@ impl Worker {
 
     /// A node has not taken the session, which goes on to the next if there is one.
     /// What this process's own host refuses it says itself.
-    pub(in crate::edge) fn say_refused(
+    pub(in crate::edge) fn report_refusal(
         &self,
         session: &Session,
         server: &ServerName,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 
-use crate::edge::routing::bind::Context;
+use crate::edge::client_request::ClientRequest;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, ServerName};
@@ -41,7 +41,7 @@ impl Outgoing {
 pub fn let_through(
     node: &Node,
     server: &ServerName,
-    client: Option<&Context>,
+    client: Option<&ClientRequest>,
     headers: &mut HeaderMap,
 ) {
     let (Some(client), Some(replica)) = (client, node.servers.get(server)) else { return };
@@ -60,7 +60,7 @@ impl Worker {
         node: &Node,
         server: &ServerName,
         outgoing: &Outgoing,
-        client: Option<&Context>,
+        client: Option<&ClientRequest>,
     ) -> Request<Body> {
         let mut request = Request::new(Body::from(outgoing.body.clone()));
         *request.method_mut() = outgoing.method.clone();
@@ -84,7 +84,7 @@ impl Worker {
         session: &Session,
         server: &ServerName,
         outgoing: &Outgoing,
-        client: Option<&Context>,
+        client: Option<&ClientRequest>,
     ) {
         let request = self.request_for(node, server, outgoing, client);
         let call = self.call(node, server, session.facts(), request);

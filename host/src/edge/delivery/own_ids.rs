@@ -6,18 +6,18 @@ use crate::streams;
 
 /// Makes ids for the gateway's own requests.
 #[derive(Debug)]
-pub struct OwnRequests {
+pub struct OwnIds {
     process: u32,
     next: AtomicU64,
 }
 
-impl Default for OwnRequests {
+impl Default for OwnIds {
     fn default() -> Self {
         Self { process: streams::instance(), next: AtomicU64::new(0) }
     }
 }
 
-impl OwnRequests {
+impl OwnIds {
     /// A JSON string that no other request of the gateway has.
     pub fn id(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn no_id_comes_twice_in_this_process_or_the_next() {
-        let (first, second) = (OwnRequests::default(), OwnRequests::default());
+        let (first, second) = (OwnIds::default(), OwnIds::default());
         let ids = [first.id(), first.id(), second.id(), second.id()];
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len(), "{ids:?}");

@@ -32,9 +32,10 @@ impl Worker {
         (method, params): (&str, &str),
         patience: Duration,
     ) -> Result<Option<Bytes>, Silent> {
-        let id = self.edge.own_requests.id();
+        let id = self.edge.own_ids.id();
         let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
-        let mut asked = Asked { worker: self, node, session, server, id: &id, is_over: false };
+        let mut asked =
+            PendingRequest { worker: self, node, session, server, id: &id, is_over: false };
         let answer = self.answer_to(node, session, server, &outgoing, &id);
         let answer = tokio::time::timeout(patience, answer).await;
         asked.is_over = answer.is_ok();
@@ -73,7 +74,7 @@ impl Worker {
 
 /// A request that is taken back if nobody waits for its answer any more: it took
 /// too long, or whoever wanted it has left.
-struct Asked<'a> {
+struct PendingRequest<'a> {
     worker: &'a Worker,
     node: &'a Node,
     session: &'a Session,
@@ -82,7 +83,7 @@ struct Asked<'a> {
     is_over: bool,
 }
 
-impl Drop for Asked<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         let Ok(runtime) = Handle::try_current() else { return };
         if self.is_over {

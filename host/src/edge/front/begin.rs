@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::tried::Tried;
 use crate::edge::relay::json;
 use crate::edge::rescue::{Refusal, Refused};
 use crate::edge::routing::affinity::Token;
-use crate::edge::routing::bind::Context;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::Body;
-use crate::protocol::initialize::{Outcome, Params};
+use crate::protocol::initialize::{InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
@@ -29,7 +29,8 @@ pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Ref
     if params.get().len() > MAX_PARAMS {
         return Err(Refusal::ParamsTooLarge(MAX_PARAMS));
     }
-    let _: Params<'_> = serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
+    let _: InitializeParams<'_> =
+        serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
     Ok(Bytes::copy_from_slice(params.get().as_bytes()))
 }
 
@@ -39,7 +40,7 @@ pub fn invalid_params() -> Refusal {
 
 /// The revision that a server has taken.
 pub(in crate::edge) fn negotiated(result: &[u8]) -> Option<Version> {
-    let outcome: Outcome<'_> = serde_json::from_slice(result).ok()?;
+    let outcome: InitializeResult<'_> = serde_json::from_slice(result).ok()?;
     Version::parse(&outcome.protocol_version)
 }
 
@@ -47,7 +48,7 @@ impl Worker {
     /// A request without a session: `initialize`, or refused.
     pub(in crate::edge) async fn first(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: Principal,
         body: Body,
@@ -66,7 +67,7 @@ impl Worker {
 
     async fn initialize(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: Principal,
         message: &Bytes,
@@ -92,14 +93,14 @@ impl Worker {
     /// `InitializeResult`, and what the client is to be told about the node.
     pub(in crate::edge) async fn begin(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         session: &Session,
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
         let admitted = self.admit_session(session)?;
         let Some(server) = scope::is_pass_through(&self.edge, scope) else {
-            let requested: Params<'_> =
+            let requested: InitializeParams<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
             let version = Version::negotiate(&requested.protocol_version);
             admitted.stays();

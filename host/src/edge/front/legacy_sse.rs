@@ -17,9 +17,10 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::relay::{content_type, json};
 use crate::edge::rescue::{Refusal, Refused};
-use crate::edge::routing::bind::{self, Context};
+use crate::edge::routing::bind;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -32,7 +33,7 @@ use crate::protocol::version::Version;
 use crate::sync::Watcher;
 
 use super::begin::{negotiated, params_of};
-use super::sse_session::{Bounds, Live, NoPlace, Opened, Place};
+use super::sse_session::{NoPlace, OpenedStream, RequestSlot, SessionBounds, SseSession};
 
 /// Longest wait of a drain for the answers to what is under way.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -64,13 +65,13 @@ impl Worker {
         // Its initialize would be refused; who has no stream sees a status.
         self.has_room_for(&principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
-        let bounds = Bounds {
+        let bounds = SessionBounds {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
             bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
             keep_alive: config.keep_alive,
         };
-        let opened = self.edge.event_streams.open(&self.edge.keys, scope, principal, bounds);
-        let Opened { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
+        let opened = self.edge.sse_sessions.open(&self.edge.keys, scope, principal, bounds);
+        let OpenedStream { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
         tokio::spawn(self.clone().attend(live, draining.clone(), last));
         let mut response = Response::new(Body::Stream(Box::pin(events)));
         let headers = response.headers_mut();
@@ -81,7 +82,7 @@ impl Worker {
     }
 
     /// Stays until the client leaves or the gateway drains, and ends the session.
-    async fn attend(self, live: Arc<Live>, mut draining: Watcher, last: oneshot::Sender<()>) {
+    async fn attend(self, live: Arc<SseSession>, mut draining: Watcher, last: oneshot::Sender<()>) {
         let drains = tokio::select! {
             () = live.left() => false,
             () = self.keep_in_use(&live) => false,
@@ -91,7 +92,7 @@ impl Worker {
             // The answers to what is under way come on this stream and on no other.
             let _ = tokio::time::timeout(FAREWELL, live.answered()).await;
         }
-        self.edge.event_streams.remove(live.id);
+        self.edge.sse_sessions.remove(live.id);
         live.stop().await;
         if live.is_open() {
             self.edge.metrics.ended();
@@ -103,7 +104,7 @@ impl Worker {
     }
 
     /// Never ends.
-    async fn keep_in_use(&self, live: &Live) {
+    async fn keep_in_use(&self, live: &SseSession) {
         let mut timer = tokio::time::interval(STILL_THERE);
         loop {
             timer.tick().await;
@@ -129,10 +130,11 @@ impl Worker {
             return Err(refused(Refusal::ContentType));
         }
         let id = bind::query(&parts.uri, "sessionId").ok_or(refused(Refusal::MissingStream))?;
-        let found = self.edge.event_streams.find(&self.edge.keys, &id, principal);
+        let found = self.edge.sse_sessions.find(&self.edge.keys, &id, principal);
         let live = found.ok_or(refused(Refusal::UnknownSession))?;
         let message = self.whole(body).await.map_err(refused)?;
-        let context = Context { headers: asking_for_both(parts.headers), uri: parts.uri, peer };
+        let context =
+            ClientRequest { headers: asking_for_both(parts.headers), uri: parts.uri, peer };
         let takes_batches =
             live.session().is_some_and(|session| session.version == Version::V2025_03_26);
         let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };
@@ -160,8 +162,8 @@ impl Worker {
     /// One message: with its server, or on its way there, when this returns.
     async fn take(
         &self,
-        context: Context,
-        live: &Arc<Live>,
+        context: ClientRequest,
+        live: &Arc<SseSession>,
         message: Bytes,
     ) -> Result<(), Refused> {
         let refused = |refusal| (refusal, None);
@@ -172,7 +174,7 @@ impl Worker {
                 let is_busy = |refusal| (refusal, Some(id.clone()));
                 let place = live.request().await.map_err(no_place).map_err(is_busy)?;
                 let live = Arc::clone(live);
-                let asked = Asked { live, id, method: envelope.method().to_owned() };
+                let asked = PostedRequest { live, id, method: envelope.method().to_owned() };
                 let task = self.clone().run(context, asked, message.clone(), place);
                 begin(task).await;
             }
@@ -189,11 +191,11 @@ impl Worker {
     /// send the next one: what follows `initialized` must not overtake it.
     async fn aside(
         &self,
-        context: Context,
-        live: Arc<Live>,
+        context: ClientRequest,
+        live: Arc<SseSession>,
         message: Bytes,
         begins: bool,
-        place: Place,
+        place: RequestSlot,
     ) -> Result<(), Refused> {
         let session = live.session().ok_or((Refusal::NotInitialized, None))?;
         let sent = tokio::select! {
@@ -212,7 +214,13 @@ impl Worker {
     }
 
     /// A request until it is answered, or nobody reads the answer.
-    async fn run(self, context: Context, asked: Asked, message: Bytes, place: Place) {
+    async fn run(
+        self,
+        context: ClientRequest,
+        asked: PostedRequest,
+        message: Bytes,
+        place: RequestSlot,
+    ) {
         let live = Arc::clone(&asked.live);
         tokio::select! {
             () = self.answer(&context, &asked, message) => {}
@@ -221,7 +229,7 @@ impl Worker {
         drop(place);
     }
 
-    async fn answer(&self, context: &Context, asked: &Asked, message: Bytes) {
+    async fn answer(&self, context: &ClientRequest, asked: &PostedRequest, message: Bytes) {
         let response = match (asked.method.as_str(), asked.live.session()) {
             (methods::INITIALIZE, _) => self.meet(context, asked, &message).await,
             ("ping", None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),
@@ -237,8 +245,8 @@ impl Worker {
     /// `initialize`: who the client is, for as long as its stream lives.
     async fn meet(
         &self,
-        context: &Context,
-        asked: &Asked,
+        context: &ClientRequest,
+        asked: &PostedRequest,
         message: &Bytes,
     ) -> Result<Response<Body>, Refused> {
         let refused = |refusal| (refusal, None);
@@ -261,8 +269,8 @@ impl Worker {
     /// What Streamable HTTP does with the same message.
     async fn exchange(
         &self,
-        context: &Context,
-        live: &Live,
+        context: &ClientRequest,
+        live: &SseSession,
         session: &Session,
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
@@ -274,8 +282,8 @@ impl Worker {
 }
 
 /// A request that waits for its answer.
-struct Asked {
-    live: Arc<Live>,
+struct PostedRequest {
+    live: Arc<SseSession>,
     id: String,
     method: String,
 }

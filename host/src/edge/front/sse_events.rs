@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::pass_through::get_stream::Through;
-use crate::edge::routing::bind::Context;
+use crate::edge::pass_through::get_stream::LastingStream;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -17,13 +17,13 @@ use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 
-use super::sse_session::{Gone, Live, Place};
+use super::sse_session::{RequestSlot, SseSession, StreamGone};
 
 /// Before a server's stream that has ended is opened again; each time twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-impl Live {
+impl SseSession {
     /// Puts a response onto the stream, whatever its shape. The request gets an
     /// answer in any case: nothing else tells this client that none will come.
     pub async fn answer(
@@ -31,7 +31,7 @@ impl Live {
         id: &str,
         response: Response<Body>,
         limit: usize,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), StreamGone> {
         let status = response.status();
         let why = if is_event_stream(&response) {
             if self.forward(response.into_body(), limit).await? {
@@ -40,10 +40,10 @@ impl Live {
             "the server's stream ended before the answer; the call may have run".to_owned()
         } else {
             match collect(response.into_body(), limit).await {
-                Ok(body) => match Part::of(&body) {
-                    Part::Answer => return self.send(body).await,
-                    Part::Cancelled => return Ok(()),
-                    Part::Other => match readdressed(&body, id) {
+                Ok(body) => match AnswerPart::of(&body) {
+                    AnswerPart::Answer => return self.send(body).await,
+                    AnswerPart::Cancelled => return Ok(()),
+                    AnswerPart::Other => match readdressed(&body, id) {
                         Some(error) => return self.send(error).await,
                         None => format!("the server answered with HTTP status {status}"),
                     },
@@ -57,15 +57,15 @@ impl Live {
     /// Sends the messages of an event stream on until it ends; says whether an
     /// answer was among them. Ids of events are left out: a stream of this
     /// transport cannot be resumed.
-    pub async fn forward(&self, body: Body, limit: usize) -> Result<bool, Gone> {
+    pub async fn forward(&self, body: Body, limit: usize) -> Result<bool, StreamGone> {
         let mut events = EventReader::new(body, limit);
         let mut is_answered = false;
         while let Some(read) = events.next().await {
             match read {
                 Read::Event(event) if event.has_message() => {
-                    let part = Part::of(&event.data);
-                    is_answered |= part != Part::Other;
-                    if part != Part::Cancelled {
+                    let part = AnswerPart::of(&event.data);
+                    is_answered |= part != AnswerPart::Other;
+                    if part != AnswerPart::Cancelled {
                         self.send(Bytes::from(event.data)).await?;
                     }
                 }
@@ -85,10 +85,10 @@ impl Worker {
     /// when this returns: no change is missed from here on.
     pub(in crate::edge) fn feed(
         self,
-        context: Context,
-        live: Arc<Live>,
+        context: ClientRequest,
+        live: Arc<SseSession>,
         session: Arc<Session>,
-        place: Place,
+        place: RequestSlot,
     ) {
         let own = match scope::is_pass_through(&self.edge, &live.scope) {
             Some(_) => None,
@@ -115,7 +115,13 @@ impl Worker {
     }
 
     /// Listens to the one server behind the URL, and again when it was restarted.
-    async fn listen(&self, context: &Context, live: &Live, session: &Session, server: &ServerName) {
+    async fn listen(
+        &self,
+        context: &ClientRequest,
+        live: &SseSession,
+        session: &Session,
+        server: &ServerName,
+    ) {
         let outgoing = Outgoing::get(None);
         let mut pause = FIRST_PAUSE;
         loop {
@@ -124,7 +130,7 @@ impl Worker {
                 Ok(delivered) => {
                     // It goes on when the server has been started again.
                     let response =
-                        Through::wrap(delivered.response, self, context, session, server);
+                        LastingStream::wrap(delivered.response, self, context, session, server);
                     let status = response.status();
                     // The server says nothing by itself.
                     if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -154,14 +160,14 @@ impl Worker {
 
 /// What a message is to a request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum AnswerPart {
     Answer,
     /// The client has taken the request back, and expects no answer to it.
     Cancelled,
     Other,
 }
 
-impl Part {
+impl AnswerPart {
     fn of(message: &[u8]) -> Self {
         #[derive(serde::Deserialize)]
         struct Error {
@@ -192,14 +198,17 @@ mod tests {
     #[test]
     fn a_part_is_known_by_its_envelope() {
         for (message, expect) in [
-            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Part::Answer),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#, Part::Answer),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31003,"message":""}}"#, Part::Cancelled),
-            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":""}}"#, Part::Other),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Part::Other),
-            ("<html>", Part::Other),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, AnswerPart::Answer),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#, AnswerPart::Answer),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-31003,"message":""}}"#,
+                AnswerPart::Cancelled,
+            ),
+            (r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":""}}"#, AnswerPart::Other),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, AnswerPart::Other),
+            ("<html>", AnswerPart::Other),
         ] {
-            assert_eq!(Part::of(message.as_bytes()), expect, "{message}");
+            assert_eq!(AnswerPart::of(message.as_bytes()), expect, "{message}");
         }
     }
 

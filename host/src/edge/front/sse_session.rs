@@ -43,7 +43,7 @@ const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of one session the gateway takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct SessionBounds {
     /// Requests under way at once.
     pub requests: u32,
     /// Bytes that wait for the client to read.
@@ -54,49 +54,49 @@ pub struct Bounds {
 
 /// All sessions of this process whose stream is open.
 #[derive(Default)]
-pub struct EventStreams {
-    open: Locked<HashMap<SessionId, Arc<Live>>>,
+pub struct SseSessions {
+    open: Locked<HashMap<SessionId, Arc<SseSession>>>,
 }
 
 /// A stream that has just been opened.
-pub struct Opened {
-    pub live: Arc<Live>,
+pub struct OpenedStream {
+    pub live: Arc<SseSession>,
     /// What the client reads.
-    pub events: Events,
+    pub events: ClientStream,
     /// Ends the stream when it is dropped.
     pub last: oneshot::Sender<()>,
 }
 
-impl EventStreams {
+impl SseSessions {
     /// None if no id can be sealed for it.
     pub fn open(
         &self,
         keys: &KeyRing,
         scope: Scope,
         principal: Principal,
-        bounds: Bounds,
-    ) -> Option<Opened> {
+        bounds: SessionBounds,
+    ) -> Option<OpenedStream> {
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
         let sealed = keys.seal_stream(id, minted_at, &scope, &principal)?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (last, is_last) = oneshot::channel();
         let room = Arc::new(Semaphore::new(bounds.bytes as usize));
-        let live = Arc::new(Live {
+        let live = Arc::new(SseSession {
             id,
             minted_at,
             scope,
             principal,
-            stage: Locked::new(Stage::Waiting),
+            stage: Locked::new(SessionStage::Waiting),
             is_fed: AtomicBool::new(false),
             queue: sender,
             room,
-            requests: Places::new(bounds.requests),
-            asides: Places::new(ASIDES),
+            requests: SlotCount::new(bounds.requests),
+            asides: SlotCount::new(ASIDES),
             bytes: bounds.bytes,
             over: Signal::default(),
         });
         self.locked(|open| open.insert(id, Arc::clone(&live)));
-        let events = Events {
+        let events = ClientStream {
             // A path: clients refuse another origin, and ours may not be the public one.
             first: Some(sse::endpoint(&format!("/messages?sessionId={sealed}"))),
             queue: receiver,
@@ -104,11 +104,16 @@ impl EventStreams {
             keep_alive: bounds.keep_alive,
             silence: Box::pin(tokio::time::sleep(bounds.keep_alive)),
         };
-        Some(Opened { live, events, last })
+        Some(OpenedStream { live, events, last })
     }
 
     /// The session that an id in a URL names. None for every reason alike.
-    pub fn find(&self, keys: &KeyRing, text: &str, principal: &Principal) -> Option<Arc<Live>> {
+    pub fn find(
+        &self,
+        keys: &KeyRing,
+        text: &str,
+        principal: &Principal,
+    ) -> Option<Arc<SseSession>> {
         let id = keys.open_stream(text)?;
         let live = self.locked(|open| open.get(&id.session).cloned())?;
         id.is_of(&live.scope, principal).then_some(live)
@@ -123,13 +128,13 @@ impl EventStreams {
         });
     }
 
-    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<SessionId, Arc<Live>>) -> T) -> T {
+    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<SessionId, Arc<SseSession>>) -> T) -> T {
         with(&mut self.open.lock())
     }
 }
 
 /// How far a session has come.
-enum Stage {
+enum SessionStage {
     /// Nobody has said who the client is.
     Waiting,
     /// Its `initialize` is under way.
@@ -138,25 +143,25 @@ enum Stage {
 }
 
 /// A session whose stream is open.
-pub struct Live {
+pub struct SseSession {
     pub id: SessionId,
     minted_at: UnixMillis,
     pub scope: Scope,
     principal: Principal,
-    stage: Locked<Stage>,
+    stage: Locked<SessionStage>,
     is_fed: AtomicBool,
     /// Closed when the client has left.
     queue: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     bytes: u32,
-    requests: Places,
-    asides: Places,
+    requests: SlotCount,
+    asides: SlotCount,
     over: Signal,
 }
 
 /// The client has left, or the session is over for another reason.
 #[derive(Debug)]
-pub struct Gone;
+pub struct StreamGone;
 
 /// Why there is no place for a message.
 #[derive(Debug)]
@@ -166,11 +171,11 @@ pub enum NoPlace {
     Over,
 }
 
-impl Live {
+impl SseSession {
     /// The client says who it is. None if it has said so before.
-    pub fn initialize(&self, params: Bytes, is_of_one: bool) -> Option<Arc<Session>> {
+    pub fn initialize(&self, params: Bytes, is_single_server: bool) -> Option<Arc<Session>> {
         self.locked(|stage| {
-            let Stage::Waiting = stage else { return None };
+            let SessionStage::Waiting = stage else { return None };
             let session = Arc::new(Session {
                 id: self.id,
                 minted_at: self.minted_at,
@@ -178,9 +183,9 @@ impl Live {
                 // Until the server has said which revision it takes.
                 version: Version::LATEST,
                 params,
-                is_of_one,
+                is_single_server,
             });
-            *stage = Stage::Opening(Arc::clone(&session));
+            *stage = SessionStage::Opening(Arc::clone(&session));
             Some(session)
         })
     }
@@ -188,11 +193,11 @@ impl Live {
     /// What came of it, which is a revision: after a refusal the client may try again.
     pub fn initialized(&self, revision: Option<Version>) {
         self.locked(|stage| {
-            *stage = match (std::mem::replace(stage, Stage::Waiting), revision) {
-                (Stage::Opening(session) | Stage::Open(session), Some(version)) => {
-                    Stage::Open(Arc::new(Session { version, ..Session::clone(&session) }))
+            *stage = match (std::mem::replace(stage, SessionStage::Waiting), revision) {
+                (SessionStage::Opening(session) | SessionStage::Open(session), Some(version)) => {
+                    SessionStage::Open(Arc::new(Session { version, ..Session::clone(&session) }))
                 }
-                _ => Stage::Waiting,
+                _ => SessionStage::Waiting,
             };
         });
     }
@@ -200,13 +205,15 @@ impl Live {
     /// The session, as soon as the client has said who it is.
     pub fn session(&self) -> Option<Arc<Session>> {
         self.locked(|stage| match stage {
-            Stage::Waiting => None,
-            Stage::Opening(session) | Stage::Open(session) => Some(Arc::clone(session)),
+            SessionStage::Waiting => None,
+            SessionStage::Opening(session) | SessionStage::Open(session) => {
+                Some(Arc::clone(session))
+            }
         })
     }
 
     pub fn is_open(&self) -> bool {
-        self.locked(|stage| matches!(stage, Stage::Open(_)))
+        self.locked(|stage| matches!(stage, SessionStage::Open(_)))
     }
 
     /// True once: for whoever is to bring what servers say by themselves.
@@ -215,26 +222,27 @@ impl Live {
     }
 
     /// Puts a message onto the stream; waits while the client does not read.
-    pub async fn send(&self, message: Bytes) -> Result<(), Gone> {
+    pub async fn send(&self, message: Bytes) -> Result<(), StreamGone> {
         let event = sse::event(&splice::on_one_line(message));
         // One that is larger than all the room takes all of it.
         let weight = u32::try_from(event.len()).unwrap_or(u32::MAX).min(self.bytes);
-        let room = Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| Gone)?;
-        self.queue.send(Waiting { event, _room: room }).await.map_err(|_| Gone)
+        let room =
+            Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| StreamGone)?;
+        self.queue.send(Waiting { event, _room: room }).await.map_err(|_| StreamGone)
     }
 
     /// A place for a request until it is answered.
-    pub async fn request(&self) -> Result<Place, NoPlace> {
+    pub async fn request(&self) -> Result<RequestSlot, NoPlace> {
         self.place(&self.requests).await
     }
 
     /// A place for a message that is not answered. They have their own: a server may
     /// wait for one before it answers requests.
-    pub async fn aside(&self) -> Result<Place, NoPlace> {
+    pub async fn aside(&self) -> Result<RequestSlot, NoPlace> {
         self.place(&self.asides).await
     }
 
-    async fn place(&self, places: &Places) -> Result<Place, NoPlace> {
+    async fn place(&self, places: &SlotCount) -> Result<RequestSlot, NoPlace> {
         tokio::select! {
             place = places.take() => place,
             () = self.over() => Err(NoPlace::Over),
@@ -269,30 +277,30 @@ impl Live {
         }
     }
 
-    fn locked<T>(&self, with: impl FnOnce(&mut Stage) -> T) -> T {
+    fn locked<T>(&self, with: impl FnOnce(&mut SessionStage) -> T) -> T {
         with(&mut self.stage.lock())
     }
 }
 
 /// Held by whoever works for a session.
-pub struct Place {
+pub struct RequestSlot {
     _permit: OwnedSemaphorePermit,
 }
 
-struct Places {
+struct SlotCount {
     semaphore: Arc<Semaphore>,
     count: u32,
 }
 
-impl Places {
+impl SlotCount {
     fn new(count: u32) -> Self {
         Self { semaphore: Arc::new(Semaphore::new(count as usize)), count }
     }
 
-    async fn take(&self) -> Result<Place, NoPlace> {
+    async fn take(&self) -> Result<RequestSlot, NoPlace> {
         let free = Arc::clone(&self.semaphore).acquire_owned();
         match tokio::time::timeout(PLACE_TIMEOUT, free).await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+            Ok(Ok(permit)) => Ok(RequestSlot { _permit: permit }),
             Ok(Err(_)) => Err(NoPlace::Over),
             Err(_) => Err(NoPlace::Taken(self.count)),
         }
@@ -311,7 +319,7 @@ struct Waiting {
 
 /// What the client reads: the endpoint's address, then whatever comes. Dropped
 /// with the client's connection.
-pub struct Events {
+pub struct ClientStream {
     first: Option<Bytes>,
     queue: mpsc::Receiver<Waiting>,
     /// Resolves when the stream is to end; what waits is given first.
@@ -320,7 +328,7 @@ pub struct Events {
     silence: Pin<Box<Sleep>>,
 }
 
-impl Stream for Events {
+impl Stream for ClientStream {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {

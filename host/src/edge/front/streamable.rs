@@ -12,13 +12,13 @@ use http::{HeaderValue, Method, Request, Response};
 
 use crate::edge::aggregate::qualified;
 use crate::edge::aggregate::reply::rewritten;
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::rescue::{Refusal, Refused};
-use crate::edge::routing::bind::Context;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::recent::Memory;
+use crate::edge::session::recent::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::{Body, TooLong, collect, is_event_stream};
@@ -31,10 +31,10 @@ impl Worker {
         scope: Scope,
         principal: Principal,
         peer: std::net::IpAddr,
-        memory: &Memory,
+        memory: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
-        let context = Context { headers, uri, peer };
+        let context = ClientRequest { headers, uri, peer };
         let body = take(request.body_mut());
         match *request.method() {
             Method::POST => self.post(&context, &scope, principal, body, memory).await,
@@ -50,11 +50,11 @@ impl Worker {
 
     async fn post(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: Principal,
         body: Body,
-        memory: &Memory,
+        memory: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
         let session = match memory.session(&self.edge, &context.headers, scope, &principal) {
@@ -90,10 +90,10 @@ impl Worker {
 
     async fn get(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &Memory,
+        memory: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
@@ -108,7 +108,7 @@ impl Worker {
 
     async fn get_aggregate(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         session: &Session,
     ) -> Result<Response<Body>, Refusal> {
@@ -135,10 +135,10 @@ impl Worker {
     /// Ends the session everywhere, and for the id's remaining life.
     async fn delete(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &Memory,
+        memory: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
         let session = self.session(context, scope, principal, memory)?;
         self.edge.metrics.ended();
@@ -148,10 +148,10 @@ impl Worker {
 
     fn session(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &Memory,
+        memory: &RecentSession,
     ) -> Result<Arc<Session>, Refusal> {
         let session = memory.session(&self.edge, &context.headers, scope, principal)?;
         session.ok_or(Refusal::MissingSession)
@@ -165,7 +165,7 @@ impl Worker {
     }
 }
 
-fn check_media(context: &Context) -> Result<(), Refusal> {
+fn check_media(context: &ClientRequest) -> Result<(), Refusal> {
     if !headers::is_type(&context.headers, headers::JSON) {
         return Err(Refusal::ContentType);
     }

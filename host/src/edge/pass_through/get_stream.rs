@@ -14,8 +14,8 @@ use http_body::Body as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use crate::edge::client_request::ClientRequest as ClientContext;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::routing::bind::Context as ClientContext;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::notice::lost;
 use crate::edge::worker::Worker;
@@ -30,15 +30,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const SOME_EVENT: HeaderValue = HeaderValue::from_static("lost");
 
 /// Relays a response that is an event stream, and finds the next when it ends.
-pub struct Through {
-    state: State,
+pub struct LastingStream {
+    state: RelayState,
     again: Again,
     keep_alive: Duration,
     /// What the client is told first.
     notice: Option<Bytes>,
 }
 
-enum State {
+enum RelayState {
     Relaying(Body),
     /// The mutex is never locked: it makes the future sharable, which a body is.
     Waiting(Locked<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
@@ -52,10 +52,10 @@ struct Again {
     context: ClientContext,
     session: Session,
     server: ServerName,
-    openings: watch::Receiver<u64>,
+    opened_servers: watch::Receiver<u64>,
 }
 
-impl Through {
+impl LastingStream {
     /// The same response, with a body that goes on.
     #[must_use]
     pub fn wrap(
@@ -69,23 +69,28 @@ impl Through {
             return response;
         }
         // Only then is there one to be told of: the URL is one server's.
-        let is_lost = !worker.edge.bindings.take_untold(session.id).is_empty();
+        let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
         let notice = is_lost.then(|| lost(server));
         let again = Again {
             worker: worker.clone(),
             context: context.clone(),
             session: session.clone(),
             server: server.clone(),
-            openings: worker.edge.openings.watch(session.id),
+            opened_servers: worker.edge.opened_servers.watch(session.id),
         };
         let keep_alive = worker.edge.config.keep_alive;
         response.map(|body| {
-            Body::Stream(Box::pin(Self { state: State::Relaying(body), again, keep_alive, notice }))
+            Body::Stream(Box::pin(Self {
+                state: RelayState::Relaying(body),
+                again,
+                keep_alive,
+                notice,
+            }))
         })
     }
 }
 
-impl Stream for Through {
+impl Stream for LastingStream {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -95,7 +100,7 @@ impl Stream for Through {
         }
         loop {
             match &mut this.state {
-                State::Relaying(body) => match Pin::new(body).poll_frame(cx) {
+                RelayState::Relaying(body) => match Pin::new(body).poll_frame(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data() {
@@ -105,20 +110,20 @@ impl Stream for Through {
                     Poll::Ready(Some(Err(_)) | None) => {
                         let again: BoxFuture<'static, _> = Box::pin(this.again.clone().listen());
                         let silence = Box::pin(tokio::time::sleep(this.keep_alive));
-                        this.state = State::Waiting(Locked::new(again), silence);
+                        this.state = RelayState::Waiting(Locked::new(again), silence);
                     }
                 },
-                State::Waiting(again, silence) => {
+                RelayState::Waiting(again, silence) => {
                     let again = again.get_mut();
                     if let Poll::Ready(found) = again.as_mut().poll(cx) {
                         let Some(body) = found else {
-                            this.state = State::Over;
+                            this.state = RelayState::Over;
                             return Poll::Ready(None);
                         };
-                        this.state = State::Relaying(body);
+                        this.state = RelayState::Relaying(body);
                         let again = &this.again;
                         // It is told here.
-                        drop(again.worker.edge.bindings.take_untold(again.session.id));
+                        drop(again.worker.edge.bindings.take_unreported_losses(again.session.id));
                         return Poll::Ready(Some(lost(&this.again.server)));
                     }
                     if silence.as_mut().poll(cx).is_ready() {
@@ -128,7 +133,7 @@ impl Stream for Through {
                     }
                     return Poll::Pending;
                 }
-                State::Over => return Poll::Ready(None),
+                RelayState::Over => return Poll::Ready(None),
             }
         }
     }
@@ -165,7 +170,7 @@ impl Again {
                 }
                 Some(_) | None => {}
             }
-            let opened = tokio::time::timeout(pause, self.openings.changed()).await;
+            let opened = tokio::time::timeout(pause, self.opened_servers.changed()).await;
             if matches!(opened, Ok(Err(_))) {
                 return None;
             }

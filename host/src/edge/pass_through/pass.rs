@@ -6,11 +6,11 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::Body as _;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::relay::relay;
 use crate::edge::rescue::{Refusal, Refused, lost_words};
-use crate::edge::routing::bind::Context;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
@@ -19,9 +19,9 @@ use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
 
-use super::get_stream::Through;
+use super::get_stream::LastingStream;
 
-pub enum Kept {
+pub enum KeptBody {
     Whole(Bytes),
     /// Sent on as it comes; the cell says if it broke off.
     Larger(Body, Cut),
@@ -60,22 +60,22 @@ impl Worker {
     /// A message for the one server behind the URL: bytes pass.
     pub(in crate::edge) async fn pass(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
         let delivered = match kept {
-            Kept::Whole(message) => {
+            KeptBody::Whole(message) => {
                 let outgoing = Outgoing::post(message);
                 let sent = self.deliver(context, session, server, &outgoing).await;
                 let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
                 to_the_end(delivered, server, || request_id(&outgoing.body))
             }
-            Kept::Larger(body, cut) => {
+            KeptBody::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new());
-                let sent = self.deliver_once(context, session, server, &outgoing, body, &cut);
+                let sent = self.deliver_streamed(context, session, server, &outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
                 let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
                 to_the_end(delivered, server, || cut.request_id())
@@ -88,7 +88,7 @@ impl Worker {
 
     pub(in crate::edge) async fn get_of_one(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
     ) -> Result<Response<Body>, Refusal> {
@@ -100,17 +100,17 @@ impl Worker {
             return resumed.map(relay);
         }
         let delivered = self.deliver(context, session, server, &outgoing).await?;
-        Ok(Through::wrap(relay(delivered.response), self, context, session, server))
+        Ok(LastingStream::wrap(relay(delivered.response), self, context, session, server))
     }
 
-    fn larger(&self, head: Bytes, rest: Body) -> Kept {
+    fn larger(&self, head: Bytes, rest: Body) -> KeptBody {
         let cut = Cut::default();
         let body = Body::chained(head, rest, self.edge.config.request_body, cut.clone());
-        Kept::Larger(body, cut)
+        KeptBody::Larger(body, cut)
     }
 
     /// Reads as much as may be kept for a repeat.
-    async fn keep(&self, mut body: Body) -> Result<Kept, Refusal> {
+    async fn keep(&self, mut body: Body) -> Result<KeptBody, Refusal> {
         let config = &self.edge.config;
         let declared = body.size_hint().lower();
         if declared > config.request_body as u64 {
@@ -124,13 +124,13 @@ impl Worker {
         {
             let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
             if read.is_empty() && body.is_end_stream() {
-                return Ok(Kept::Whole(data));
+                return Ok(KeptBody::Whole(data));
             }
             read.extend_from_slice(&data);
             if read.len() > config.kept_body {
                 return Ok(self.larger(read.freeze(), body));
             }
         }
-        Ok(Kept::Whole(read.freeze()))
+        Ok(KeptBody::Whole(read.freeze()))
     }
 }

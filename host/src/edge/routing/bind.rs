@@ -1,28 +1,20 @@
 //! Which node a session's server is on: the live binding, or the strategy's
 //! choice.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::{Edge, Worker};
 use crate::model::{Node, NodeId, Room, ServerName, Topology};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
-use crate::protocol::splice::{self, Target};
+use crate::protocol::splice::{self, RequestTarget};
 use crate::wasm::{Question, vocabulary};
 
 use super::affinity::{self, Carrier, Token};
-
-/// What of the client's request a strategy may ask to see.
-#[derive(Debug, Clone)]
-pub struct Context {
-    pub headers: HeaderMap,
-    pub uri: Uri,
-    pub peer: IpAddr,
-}
 
 /// What is known of a session's server.
 #[derive(Debug, Default)]
@@ -74,7 +66,7 @@ impl Worker {
     /// off. None if no node is left.
     pub(in crate::edge) fn choose(
         &self,
-        context: &Context,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
         message: &[u8],
@@ -91,7 +83,7 @@ impl Worker {
         let values = inputs(&plan, context, session, message);
         let borrowed: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
         let carrier = carrier(&plan);
-        let key = self.edge.affinity_key();
+        let key = self.edge.signing_key();
         let affinity = affinity::read(&carrier, &context.headers, key);
         let load = |node: &str| self.edge.bindings.load(node);
         let excluded: Vec<&str> = failed.iter().chain(&crowded).map(NodeId::as_str).collect();
@@ -146,8 +138,8 @@ impl Worker {
 
 impl Edge {
     /// The key that signs affinity tokens, if they are signed.
-    pub(in crate::edge) fn affinity_key(&self) -> Option<&[u8]> {
-        self.config.signed.then_some(self.affinity_key.as_slice())
+    pub(in crate::edge) fn signing_key(&self) -> Option<&[u8]> {
+        self.config.signed.then_some(self.signing_key.as_slice())
     }
 
     /// How the strategy wants an affinity carried.
@@ -158,7 +150,7 @@ impl Edge {
     /// Puts the token of a decision onto a response.
     pub(in crate::edge) fn write_token(&self, token: Option<&Token>, headers: &mut HeaderMap) {
         if let Some(token) = token {
-            affinity::write(&self.carrier(), token, headers, self.affinity_key());
+            affinity::write(&self.carrier(), token, headers, self.signing_key());
         }
     }
 }
@@ -180,7 +172,7 @@ fn seed(session: &Session) -> u64 {
 
 fn inputs(
     plan: &vocabulary::Plan,
-    context: &Context,
+    context: &ClientRequest,
     session: &Session,
     message: &[u8],
 ) -> Vec<Option<String>> {
@@ -189,7 +181,7 @@ fn inputs(
 
 fn value_of(
     input: &vocabulary::Input,
-    context: &Context,
+    context: &ClientRequest,
     session: &Session,
     message: &[u8],
 ) -> Option<String> {
@@ -201,7 +193,7 @@ fn value_of(
         Input::Query(name) => query(&context.uri, name),
         Input::RpcMethod => Some(Envelope::parse(message).ok()?.method().to_owned()),
         Input::RpcTarget => {
-            let target = Target::of(Envelope::parse(message).ok()?.params)?;
+            let target = RequestTarget::of(Envelope::parse(message).ok()?.params)?;
             splice::string(target.name.or(target.uri)?)
         }
         Input::Body(pointer) => {

@@ -10,7 +10,7 @@ use crate::model::{Reports, UnixMillis};
 /// A session minted before the start may be held by a node that has not
 /// reported yet; opening it elsewhere would lose its state.
 #[derive(Debug, Clone)]
-pub struct Returning {
+pub struct ColdStart {
     started_at: UnixMillis,
     deadline: Instant,
     /// Whether nodes are known that may return.
@@ -18,7 +18,7 @@ pub struct Returning {
     reports: watch::Receiver<Reports>,
 }
 
-impl Returning {
+impl ColdStart {
     /// Waits at most `patience`, or until the sender says that all have
     /// reported.
     #[must_use]
@@ -79,7 +79,7 @@ mod tests {
     async fn who_waits_looks_after_each_report_and_not_longer_than_is_useful() {
         const PATIENCE: Duration = Duration::from_secs(60);
         let (sender, reports) = watch::channel(Reports::default());
-        let returning = Returning::new(PATIENCE, true, reports);
+        let returning = ColdStart::new(PATIENCE, true, reports);
         let (begun, looks) = (Instant::now(), Cell::new(0));
         let look = |enough: u32| {
             looks.set(looks.get() + 1);
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((found, begun.elapsed()), (Some(()), Duration::ZERO));
         assert_eq!(returning.until(|| look(u32::MAX)).await, None);
         assert_eq!(begun.elapsed(), PATIENCE);
-        let returning = Returning::new(PATIENCE, true, sender.subscribe());
+        let returning = ColdStart::new(PATIENCE, true, sender.subscribe());
         sender.send_modify(|reports| reports.all = true);
         assert_eq!(returning.until(|| look(u32::MAX)).await, None);
         assert_eq!(begun.elapsed(), PATIENCE);

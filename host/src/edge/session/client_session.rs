@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::model::{Principal, SessionId, UnixMillis};
-use crate::protocol::initialize::{ClientSet, Params};
+use crate::protocol::initialize::{ClientSet, InitializeParams};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
 
@@ -17,17 +17,17 @@ pub struct Session {
     pub params: Bytes,
     /// Whether its URL is one server's, which `initialize` has opened. Those behind
     /// other URLs are opened when they are needed.
-    pub is_of_one: bool,
+    pub is_single_server: bool,
 }
 
 impl Session {
     /// A session that begins: its uuid exists before anything is routed.
     #[must_use]
-    pub fn mint(principal: Principal, params: Bytes, is_of_one: bool) -> Self {
+    pub fn mint(principal: Principal, params: Bytes, is_single_server: bool) -> Self {
         // Until the server has said which revision it takes.
         let version = Version::ASSUMED;
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
-        Self { id, minted_at, principal, version, params, is_of_one }
+        Self { id, minted_at, principal, version, params, is_single_server }
     }
 
     /// What a host must know of it beside a message.
@@ -39,7 +39,7 @@ impl Session {
     /// The capabilities by which servers choose what to offer.
     #[must_use]
     pub fn client_set(&self) -> ClientSet {
-        serde_json::from_slice::<Params<'_>>(&self.params)
+        serde_json::from_slice::<InitializeParams<'_>>(&self.params)
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default()
     }

@@ -19,10 +19,10 @@ const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Streams of this process's sessions.
 #[derive(Default)]
-pub struct AggregateStreams(Locked<HashMap<SessionId, Own>>);
+pub struct AggregateStreams(Locked<HashMap<SessionId, OwnStream>>);
 
 #[derive(Clone)]
-pub struct Own {
+pub struct OwnStream {
     pub instance: u32,
     pub stream: Arc<Stream>,
     /// Servers that are listened to.
@@ -30,11 +30,11 @@ pub struct Own {
 }
 
 impl AggregateStreams {
-    pub fn get(&self, session: SessionId) -> Option<Own> {
+    pub fn get(&self, session: SessionId) -> Option<OwnStream> {
         self.0.lock().get(&session).cloned()
     }
 
-    pub fn insert(&self, session: SessionId, own: Own) {
+    pub fn insert(&self, session: SessionId, own: OwnStream) {
         self.0.lock().insert(session, own);
     }
 
@@ -58,7 +58,7 @@ impl AggregateStreams {
 /// What a session hears when a server's state is gone.
 ///
 /// False if it has no stream.
-pub fn say_lost(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
+pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
     let Some(own) = streams.get(session).filter(|own| !own.stream.has_ended()) else {
         return false;
     };

@@ -12,9 +12,9 @@ use crate::sync::Locked;
 const SWEEP_AT: usize = 64;
 
 #[derive(Default)]
-pub struct Openings(Locked<HashMap<SessionId, watch::Sender<u64>>>);
+pub struct OpenedServers(Locked<HashMap<SessionId, watch::Sender<u64>>>);
 
-impl Openings {
+impl OpenedServers {
     /// Counts openings of the session's servers.
     #[must_use]
     pub fn watch(&self, session: SessionId) -> watch::Receiver<u64> {

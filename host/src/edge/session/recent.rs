@@ -16,7 +16,7 @@ use super::client_session::Session;
 
 /// One per connection; HTTP/1.1 has one request at a time on it.
 #[derive(Default)]
-pub struct Memory {
+pub struct RecentSession {
     path: Locked<Option<(String, Scope)>>,
     session: Locked<Option<Remembered>>,
 }
@@ -28,7 +28,7 @@ struct Remembered {
     session: Arc<Session>,
 }
 
-impl Memory {
+impl RecentSession {
     /// The scope that this very path had before.
     pub fn scope(&self, path: &str) -> Option<Scope> {
         let last = self.path.lock();

@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::Fault;
+use super::ResponseFault;
 
 /// Bytes of chunk extensions and trailers in one body. They are skipped, so a server must not
 /// send them without end.
@@ -10,7 +10,7 @@ const MAX_BESIDE: usize = 16 * 1024;
 
 /// The part of a body that is still to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decoder {
+pub enum BodyDecoder {
     /// This many bytes.
     Length(u64),
     /// Chunks, up to the empty one and its trailers.
@@ -22,12 +22,12 @@ pub enum Decoder {
 /// The place in a chunked body, to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks {
-    state: State,
+    state: BodyState,
     beside: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// The size so far, and whether it has a digit yet.
     Size(u64, bool),
     /// The rest of the size's line.
@@ -50,7 +50,7 @@ enum State {
     Over,
 }
 
-/// What [`Decoder::take`] has found.
+/// What [`BodyDecoder::take`] has found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// The next data, never empty.
@@ -61,7 +61,7 @@ pub enum Step {
     Over,
 }
 
-impl Decoder {
+impl BodyDecoder {
     /// A body of this many bytes.
     #[must_use]
     pub fn length(length: u64) -> Self {
@@ -71,7 +71,7 @@ impl Decoder {
     /// A chunked body, before its first chunk.
     #[must_use]
     pub fn chunked() -> Self {
-        Self::Chunked(Chunks { state: State::Size(0, false), beside: 0 })
+        Self::Chunked(Chunks { state: BodyState::Size(0, false), beside: 0 })
     }
 
     /// Whether the body has ended. Never true for one that ends with its connection.
@@ -79,7 +79,7 @@ impl Decoder {
     pub fn is_over(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
-            Self::Chunked(chunks) => chunks.state == State::Over,
+            Self::Chunked(chunks) => chunks.state == BodyState::Over,
             Self::UntilClose => false,
         }
     }
@@ -87,8 +87,8 @@ impl Decoder {
     /// Takes the next data out of the bytes read so far.
     ///
     /// # Errors
-    /// [`Fault`], after which the connection is unusable.
-    pub fn take(&mut self, read: &mut BytesMut) -> Result<Step, Fault> {
+    /// [`ResponseFault`], after which the connection is unusable.
+    pub fn take(&mut self, read: &mut BytesMut) -> Result<Step, ResponseFault> {
         match self {
             Self::Length(0) => Ok(Step::Over),
             _ if read.is_empty() => Ok(if self.is_over() { Step::Over } else { Step::Part }),
@@ -107,20 +107,20 @@ fn up_to(left: &mut u64, read: &mut BytesMut) -> Bytes {
 }
 
 impl Chunks {
-    fn take(&mut self, read: &mut BytesMut) -> Result<Step, Fault> {
+    fn take(&mut self, read: &mut BytesMut) -> Result<Step, ResponseFault> {
         loop {
-            if let State::Data(left) = &mut self.state {
+            if let BodyState::Data(left) = &mut self.state {
                 if read.is_empty() {
                     return Ok(Step::Part);
                 }
                 let data = up_to(left, read);
                 if *left == 0 {
-                    self.state = State::Cr;
+                    self.state = BodyState::Cr;
                     self.finish(read)?;
                 }
                 return Ok(Step::Data(data));
             }
-            if self.state == State::Over {
+            if self.state == BodyState::Over {
                 return Ok(Step::Over);
             }
             let Some(byte) = read.first().copied() else { return Ok(Step::Part) };
@@ -129,10 +129,10 @@ impl Chunks {
         }
     }
 
-    /// Skips to the next data or to the end, so that [`Decoder::is_over`] is true as soon as
+    /// Skips to the next data or to the end, so that [`BodyDecoder::is_over`] is true as soon as
     /// the last data was taken.
-    fn finish(&mut self, read: &mut BytesMut) -> Result<(), Fault> {
-        while !matches!(self.state, State::Data(_) | State::Over) {
+    fn finish(&mut self, read: &mut BytesMut) -> Result<(), ResponseFault> {
+        while !matches!(self.state, BodyState::Data(_) | BodyState::Over) {
             let Some(byte) = read.first().copied() else { break };
             self.state = self.after(byte)?;
             read.advance(1);
@@ -140,48 +140,54 @@ impl Chunks {
         Ok(())
     }
 
-    fn after(&mut self, byte: u8) -> Result<State, Fault> {
+    fn after(&mut self, byte: u8) -> Result<BodyState, ResponseFault> {
         let sized = |size: u64| match size {
-            0 => State::Trailer { is_empty: true },
-            size => State::Data(size),
+            0 => BodyState::Trailer { is_empty: true },
+            size => BodyState::Data(size),
         };
         Ok(match (self.state, byte) {
-            (State::Size(size, has_digits), _) => match char::from(byte).to_digit(16) {
+            (BodyState::Size(size, has_digits), _) => match char::from(byte).to_digit(16) {
                 Some(digit) => {
                     let size = size.checked_mul(16).and_then(|size| size.checked_add(digit.into()));
-                    State::Size(size.ok_or(Fault::Chunk)?, true)
+                    BodyState::Size(size.ok_or(ResponseFault::Chunk)?, true)
                 }
-                None if !has_digits => return Err(Fault::Chunk),
+                None if !has_digits => return Err(ResponseFault::Chunk),
                 None => match byte {
-                    b'\r' => State::SizeEnd(size),
-                    b';' | b' ' | b'\t' => State::Extension(size),
-                    _ => return Err(Fault::Chunk),
+                    b'\r' => BodyState::SizeEnd(size),
+                    b';' | b' ' | b'\t' => BodyState::Extension(size),
+                    _ => return Err(ResponseFault::Chunk),
                 },
             },
-            (State::Extension(size), b'\r') => State::SizeEnd(size),
-            (State::Extension(_), b'\n') => return Err(Fault::Chunk),
-            (State::Extension(size), _) => {
+            (BodyState::Extension(size), b'\r') => BodyState::SizeEnd(size),
+            (BodyState::Extension(_), b'\n') => return Err(ResponseFault::Chunk),
+            (BodyState::Extension(size), _) => {
                 self.count()?;
-                State::Extension(size)
+                BodyState::Extension(size)
             }
-            (State::SizeEnd(size), b'\n') => sized(size),
-            (State::Cr, b'\r') => State::Lf,
-            (State::Lf, b'\n') => State::Size(0, false),
-            (State::Trailer { is_empty }, b'\r') => State::TrailerEnd { is_empty },
-            (State::Trailer { .. }, b'\n') => return Err(Fault::Chunk),
-            (State::Trailer { .. }, _) => {
+            (BodyState::SizeEnd(size), b'\n') => sized(size),
+            (BodyState::Cr, b'\r') => BodyState::Lf,
+            (BodyState::Lf, b'\n') => BodyState::Size(0, false),
+            (BodyState::Trailer { is_empty }, b'\r') => BodyState::TrailerEnd { is_empty },
+            (BodyState::Trailer { .. }, b'\n') => return Err(ResponseFault::Chunk),
+            (BodyState::Trailer { .. }, _) => {
                 self.count()?;
-                State::Trailer { is_empty: false }
+                BodyState::Trailer { is_empty: false }
             }
-            (State::TrailerEnd { is_empty: true }, b'\n') => State::Over,
-            (State::TrailerEnd { is_empty: false }, b'\n') => State::Trailer { is_empty: true },
-            _ => return Err(Fault::Chunk),
+            (BodyState::TrailerEnd { is_empty: true }, b'\n') => BodyState::Over,
+            (BodyState::TrailerEnd { is_empty: false }, b'\n') => {
+                BodyState::Trailer { is_empty: true }
+            }
+            _ => return Err(ResponseFault::Chunk),
         })
     }
 
-    fn count(&mut self) -> Result<(), Fault> {
+    fn count(&mut self) -> Result<(), ResponseFault> {
         self.beside += 1;
-        if self.beside > MAX_BESIDE { Err(Fault::LargeChunkHead(MAX_BESIDE)) } else { Ok(()) }
+        if self.beside > MAX_BESIDE {
+            Err(ResponseFault::LargeChunkHead(MAX_BESIDE))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -190,7 +196,10 @@ mod tests {
     use super::*;
 
     /// The data, the bytes left over, and whether the body has ended.
-    fn decoded(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, bool), Fault> {
+    fn decoded(
+        mut decoder: BodyDecoder,
+        pieces: &[&[u8]],
+    ) -> Result<(Vec<u8>, Vec<u8>, bool), ResponseFault> {
         let (mut read, mut data) = (BytesMut::new(), Vec::new());
         for piece in pieces {
             read.extend_from_slice(piece);
@@ -204,11 +213,11 @@ mod tests {
 
     #[test]
     fn a_length_is_a_length() {
-        let over = decoded(Decoder::length(4), &[b"ab", b"cdef"]).unwrap();
+        let over = decoded(BodyDecoder::length(4), &[b"ab", b"cdef"]).unwrap();
         assert_eq!(over, (b"abcd".to_vec(), b"ef".to_vec(), true));
-        let short = decoded(Decoder::length(4), &[b"ab"]).unwrap();
+        let short = decoded(BodyDecoder::length(4), &[b"ab"]).unwrap();
         assert_eq!(short, (b"ab".to_vec(), vec![], false));
-        let all = decoded(Decoder::UntilClose, &[b"ab", b"cd"]).unwrap();
+        let all = decoded(BodyDecoder::UntilClose, &[b"ab", b"cd"]).unwrap();
         assert_eq!(all, (b"abcd".to_vec(), vec![], false));
     }
 
@@ -216,18 +225,18 @@ mod tests {
     fn chunks_are_put_together_wherever_they_are_cut() {
         let text =
             b"4;name=\"x\"\r\nWiki\r\n5 \r\npedia\r\nA\r\n 012345678\r\n0\r\nT: x\r\n\r\nnext";
-        let whole = decoded(Decoder::chunked(), &[text]).unwrap();
+        let whole = decoded(BodyDecoder::chunked(), &[text]).unwrap();
         assert_eq!(whole, (b"Wikipedia 012345678".to_vec(), b"next".to_vec(), true));
         for step in 1..10 {
             let pieces: Vec<&[u8]> = text.chunks(step).collect();
-            assert_eq!(decoded(Decoder::chunked(), &pieces).unwrap(), whole, "{step}");
+            assert_eq!(decoded(BodyDecoder::chunked(), &pieces).unwrap(), whole, "{step}");
         }
     }
 
     #[test]
     fn the_end_is_known_with_the_last_data() {
         let mut read = BytesMut::from(&b"1\r\nx\r\n0\r\n\r\n"[..]);
-        let mut decoder = Decoder::chunked();
+        let mut decoder = BodyDecoder::chunked();
         assert_eq!(decoder.take(&mut read), Ok(Step::Data("x".into())));
         assert!(decoder.is_over());
         assert!(read.is_empty());
@@ -248,13 +257,13 @@ mod tests {
             "0\r\n\n",
             "0\r\n\rx",
         ] {
-            let refused = decoded(Decoder::chunked(), &[text.as_bytes()]);
-            assert_eq!(refused, Err(Fault::Chunk), "{text:?}");
+            let refused = decoded(BodyDecoder::chunked(), &[text.as_bytes()]);
+            assert_eq!(refused, Err(ResponseFault::Chunk), "{text:?}");
         }
         for (before, repeated) in [("1;", "x"), ("0\r\n", "T: x\r\n")] {
             let text = format!("{before}{}", repeated.repeat(20_000));
-            let refused = decoded(Decoder::chunked(), &[text.as_bytes()]);
-            assert_eq!(refused, Err(Fault::LargeChunkHead(MAX_BESIDE)));
+            let refused = decoded(BodyDecoder::chunked(), &[text.as_bytes()]);
+            assert_eq!(refused, Err(ResponseFault::LargeChunkHead(MAX_BESIDE)));
         }
     }
 }

@@ -8,13 +8,13 @@ mod body;
 mod request;
 mod response;
 
-pub use body::{Decoder, Step};
+pub use body::{BodyDecoder, Step};
 pub use request::{Framing, end as request_end, lines as request_lines};
 pub use response::{Head, MAX_HEAD, Scan};
 
 /// Why a response cannot be read. Its connection is unusable then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ResponseFault {
     /// No end of the head within [`MAX_HEAD`] bytes.
     #[error("the head of the response is larger than {MAX_HEAD} bytes")]
     LargeHead,

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
-use super::{Decoder, Fault};
+use super::{BodyDecoder, ResponseFault};
 
 /// The largest head, in bytes: status line, fields and the empty line.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub struct Head {
     /// Status, version and headers, as received.
     pub response: Response<()>,
     /// The body that follows; already over if the response has none.
-    pub body: Decoder,
+    pub body: BodyDecoder,
     /// Whether the connection may serve another request after the body.
     pub keeps: bool,
 }
@@ -41,22 +41,30 @@ impl Scan {
     /// interim responses are skipped. `None` if more must be read.
     ///
     /// # Errors
-    /// [`Fault`], after which the connection is unusable.
-    pub fn take(&mut self, read: &mut BytesMut, method: &Method) -> Result<Option<Head>, Fault> {
+    /// [`ResponseFault`], after which the connection is unusable.
+    pub fn take(
+        &mut self,
+        read: &mut BytesMut,
+        method: &Method,
+    ) -> Result<Option<Head>, ResponseFault> {
         loop {
             let Some(end) = self.end(read) else {
-                return if read.len() > MAX_HEAD { Err(Fault::LargeHead) } else { Ok(None) };
+                return if read.len() > MAX_HEAD {
+                    Err(ResponseFault::LargeHead)
+                } else {
+                    Ok(None)
+                };
             };
             if end > MAX_HEAD {
-                return Err(Fault::LargeHead);
+                return Err(ResponseFault::LargeHead);
             }
             let head = parsed(read.split_to(end).freeze(), method)?;
             *self = Self { searched: 0, interim: self.interim + 1 };
             match head.response.status() {
-                StatusCode::SWITCHING_PROTOCOLS => return Err(Fault::Upgrade),
+                StatusCode::SWITCHING_PROTOCOLS => return Err(ResponseFault::Upgrade),
                 status if !status.is_informational() => return Ok(Some(head)),
                 _ if self.interim > MAX_INTERIM => {
-                    return Err(Fault::Malformed("too many interim responses".to_owned()));
+                    return Err(ResponseFault::Malformed("too many interim responses".to_owned()));
                 }
                 _ => {}
             }
@@ -82,16 +90,16 @@ impl Scan {
     }
 }
 
-fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
+fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut found = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut found, &bytes, &mut fields)
-        .map_err(|error| Fault::Malformed(error.to_string()))?;
+        .map_err(|error| ResponseFault::Malformed(error.to_string()))?;
     if parsed != httparse::Status::Complete(bytes.len()) {
-        return Err(Fault::Malformed("its head is incomplete".to_owned()));
+        return Err(ResponseFault::Malformed("its head is incomplete".to_owned()));
     }
-    let malformed = |what: &str| Fault::Malformed(format!("its {what} is malformed"));
+    let malformed = |what: &str| ResponseFault::Malformed(format!("its {what} is malformed"));
     let status = found.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| malformed("status"))?;
     let mut headers = HeaderMap::with_capacity(found.headers.len());
@@ -103,7 +111,7 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
     }
     let is_11 = found.version == Some(1);
     let body = framing(method, status, &headers)?;
-    let keeps = stays_open(is_11, &headers) && !matches!(body, Decoder::UntilClose);
+    let keeps = stays_open(is_11, &headers) && !matches!(body, BodyDecoder::UntilClose);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = if is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -112,13 +120,17 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, Fault> {
 }
 
 /// How the body is framed (RFC 9112 §6.3).
-fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Decoder, Fault> {
+fn framing(
+    method: &Method,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Result<BodyDecoder, ResponseFault> {
     if *method == Method::HEAD
         || status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED
     {
-        return Ok(Decoder::length(0));
+        return Ok(BodyDecoder::length(0));
     }
     let mut is_chunked = false;
     for coding in codings(headers) {
@@ -127,23 +139,23 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<D
             is_chunked = true;
         } else if is_chunked || !coding.eq_ignore_ascii_case(b"identity") {
             let name = String::from_utf8_lossy(coding);
-            return Err(Fault::Coding(name.chars().take(SHOWN).collect()));
+            return Err(ResponseFault::Coding(name.chars().take(SHOWN).collect()));
         }
     }
     if is_chunked {
-        return Ok(Decoder::chunked());
+        return Ok(BodyDecoder::chunked());
     }
     let mut length = None;
     for field in headers.get_all(header::CONTENT_LENGTH) {
         for one in field.as_bytes().split(|byte| *byte == b',') {
-            let said = number(one.trim_ascii()).ok_or(Fault::Length)?;
+            let said = number(one.trim_ascii()).ok_or(ResponseFault::Length)?;
             if length.is_some_and(|before| before != said) {
-                return Err(Fault::Length);
+                return Err(ResponseFault::Length);
             }
             length = Some(said);
         }
     }
-    Ok(length.map_or(Decoder::UntilClose, Decoder::length))
+    Ok(length.map_or(BodyDecoder::UntilClose, BodyDecoder::length))
 }
 
 /// The names of the transfer codings, in order.
@@ -183,11 +195,11 @@ fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn take(text: &str) -> Result<(Option<Head>, BytesMut), Fault> {
+    fn take(text: &str) -> Result<(Option<Head>, BytesMut), ResponseFault> {
         take_for(text, &Method::POST)
     }
 
-    fn take_for(text: &str, method: &Method) -> Result<(Option<Head>, BytesMut), Fault> {
+    fn take_for(text: &str, method: &Method) -> Result<(Option<Head>, BytesMut), ResponseFault> {
         let mut read = BytesMut::from(text);
         Ok((Scan::default().take(&mut read, method)?, read))
     }
@@ -203,7 +215,7 @@ mod tests {
         let head = head.unwrap();
         assert_eq!(head.response.status(), 201);
         assert_eq!(head.response.headers()["x-a"], "b");
-        assert_eq!(head.body, Decoder::length(3));
+        assert_eq!(head.body, BodyDecoder::length(3));
         assert!(head.keeps);
         assert_eq!(rest, "abc");
     }
@@ -231,37 +243,41 @@ mod tests {
         assert_eq!(head(&text).response.status(), 204);
         assert!(take(&early.repeat(MAX_INTERIM as usize + 1)).is_err());
         let switched = take("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n");
-        assert_eq!(switched.err(), Some(Fault::Upgrade));
+        assert_eq!(switched.err(), Some(ResponseFault::Upgrade));
     }
 
     #[test]
     fn the_body_ends_where_the_head_says() {
         let cases = [
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", Decoder::chunked(), true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", BodyDecoder::chunked(), true),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
-                Decoder::chunked(),
+                BodyDecoder::chunked(),
                 false,
             ),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Decoder::chunked(),
+                BodyDecoder::chunked(),
                 false,
             ),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n", Decoder::UntilClose, false),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", Decoder::length(5), true),
-            ("HTTP/1.1 200 OK\r\n\r\n", Decoder::UntilClose, false),
-            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Decoder::length(0), true),
-            ("HTTP/1.1 304 Not Modified\r\n\r\n", Decoder::length(0), true),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n",
+                BodyDecoder::UntilClose,
+                false,
+            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n", BodyDecoder::length(5), true),
+            ("HTTP/1.1 200 OK\r\n\r\n", BodyDecoder::UntilClose, false),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", BodyDecoder::length(0), true),
+            ("HTTP/1.1 304 Not Modified\r\n\r\n", BodyDecoder::length(0), true),
             (
                 "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 1\r\n\r\n",
-                Decoder::length(1),
+                BodyDecoder::length(1),
                 false,
             ),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Decoder::length(1), false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", BodyDecoder::length(1), false),
             (
                 "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n",
-                Decoder::length(1),
+                BodyDecoder::length(1),
                 true,
             ),
         ];
@@ -271,7 +287,7 @@ mod tests {
         }
         let (head, _) =
             take_for("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", &Method::HEAD).unwrap();
-        assert_eq!(head.unwrap().body, Decoder::length(0));
+        assert_eq!(head.unwrap().body, BodyDecoder::length(0));
     }
 
     #[test]
@@ -283,7 +299,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
         ] {
-            assert_eq!(take(text).err(), Some(Fault::Length), "{text}");
+            assert_eq!(take(text).err(), Some(ResponseFault::Length), "{text}");
         }
         for text in [
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
@@ -291,7 +307,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\n",
         ] {
-            assert!(matches!(take(text).err(), Some(Fault::Coding(_))), "{text}");
+            assert!(matches!(take(text).err(), Some(ResponseFault::Coding(_))), "{text}");
         }
         for text in [
             "\r\n\r\n",
@@ -302,7 +318,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
             "HTTP/1.1 200 OK\r\nno field\r\n\r\n",
         ] {
-            assert!(matches!(take(text).err(), Some(Fault::Malformed(_))), "{text}");
+            assert!(matches!(take(text).err(), Some(ResponseFault::Malformed(_))), "{text}");
         }
     }
 
@@ -310,9 +326,9 @@ mod tests {
     fn a_head_has_an_end() {
         let field = format!("x: {}\r\n", "y".repeat(1000));
         let long = format!("HTTP/1.1 200 OK\r\n{}", field.repeat(80));
-        assert_eq!(take(&long).err(), Some(Fault::LargeHead));
-        assert_eq!(take(&format!("{long}\r\n")).err(), Some(Fault::LargeHead));
+        assert_eq!(take(&long).err(), Some(ResponseFault::LargeHead));
+        assert_eq!(take(&format!("{long}\r\n")).err(), Some(ResponseFault::LargeHead));
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(MAX_FIELDS + 1));
-        assert!(matches!(take(&many).err(), Some(Fault::Malformed(_))));
+        assert!(matches!(take(&many).err(), Some(ResponseFault::Malformed(_))));
     }
 }

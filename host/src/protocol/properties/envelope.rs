@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::jsonrpc::{self, Envelope, Kind, Malformed, code};
-use super::super::splice::{self, Target};
+use super::super::splice::{self, RequestTarget};
 
 /// A name that needs escapes, so that its JSON text is not the name itself.
 const OTHER_NAME: &str = "new \"name\"\u{1f600}\n";
@@ -114,8 +114,8 @@ fn is_beyond_value(error: &serde_json::Error) -> bool {
 }
 
 fn changes_only_what_is_named(input: &[u8], envelope: &Envelope<'_>) {
-    let Some(target) = Target::of(envelope.params) else { return };
-    let nested = target.reference.and_then(|reference| Target::of(Some(reference)));
+    let Some(target) = RequestTarget::of(envelope.params) else { return };
+    let nested = target.reference.and_then(|reference| RequestTarget::of(Some(reference)));
     let nested = nested.unwrap_or_default();
     for named in [target.name, target.uri, nested.name, nested.uri].into_iter().flatten() {
         let Some(span) = splice::span(input, named) else { panic!("a value outside its text") };
@@ -130,8 +130,8 @@ fn changes_only_what_is_named(input: &[u8], envelope: &Envelope<'_>) {
         let Ok(again) = Envelope::parse(&changed) else { panic!("no message any more") };
         assert_eq!(again.id_text(), envelope.id_text());
         assert_eq!(again.method(), envelope.method());
-        let target = Target::of(again.params).unwrap_or_default();
-        let nested = target.reference.and_then(|reference| Target::of(Some(reference)));
+        let target = RequestTarget::of(again.params).unwrap_or_default();
+        let nested = target.reference.and_then(|reference| RequestTarget::of(Some(reference)));
         let nested = nested.unwrap_or_default();
         let names = [target.name, target.uri, nested.name, nested.uri].into_iter().flatten();
         assert!(names.filter_map(splice::string).any(|name| name == OTHER_NAME));

@@ -4,7 +4,7 @@
 use bytes::BytesMut;
 use http::{Method, StatusCode};
 
-use super::super::http1::{Decoder, Fault, Scan, Step};
+use super::super::http1::{BodyDecoder, ResponseFault, Scan, Step};
 
 /// What was read from a connection.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn is_chunked(read: &Read) -> bool {
     has_body && read.fields.iter().any(|(name, value)| name == "transfer-encoding" && says(value))
 }
 
-fn read(pieces: &[&[u8]]) -> (Read, Option<Fault>) {
+fn read(pieces: &[&[u8]]) -> (Read, Option<ResponseFault>) {
     let (mut scan, mut buffer, mut decoder) = (Scan::default(), BytesMut::new(), None);
     let mut found = Read::default();
     for piece in pieces {
@@ -73,7 +73,7 @@ fn read(pieces: &[&[u8]]) -> (Read, Option<Fault>) {
             return (found, Some(fault));
         }
     }
-    found.is_over = decoder.as_ref().is_some_and(Decoder::is_over);
+    found.is_over = decoder.as_ref().is_some_and(BodyDecoder::is_over);
     found.rest = buffer.to_vec();
     (found, None)
 }
@@ -81,9 +81,9 @@ fn read(pieces: &[&[u8]]) -> (Read, Option<Fault>) {
 fn feed(
     scan: &mut Scan,
     buffer: &mut BytesMut,
-    decoder: &mut Option<Decoder>,
+    decoder: &mut Option<BodyDecoder>,
     found: &mut Read,
-) -> Result<(), Fault> {
+) -> Result<(), ResponseFault> {
     if decoder.is_none() {
         let Some(head) = scan.take(buffer, &Method::POST)? else { return Ok(()) };
         found.status = Some(head.response.status());

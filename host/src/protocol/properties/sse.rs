@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::super::splice;
-use super::super::sse::{self, Decoder, Event, TooLarge};
+use super::super::sse::{self, Event, EventDecoder, TooLarge};
 
 /// Larger than any input: a decoder that refuses nothing.
 const NO_LIMIT: usize = 1 << 30;
@@ -48,7 +48,7 @@ fn decoded<'a>(
     limit: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> (Vec<Event>, Option<TooLarge>) {
-    let mut decoder = Decoder::new(limit);
+    let mut decoder = EventDecoder::new(limit);
     let mut events = Vec::new();
     for piece in pieces {
         if let Err(refused) = decoder.feed(piece, |event| events.push(event)) {

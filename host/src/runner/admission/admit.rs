@@ -15,14 +15,14 @@ use crate::model::{Principal, ServerName};
 
 use super::caps::Permit;
 use super::open_error::OpenError;
-use super::starts::{Attempt, Starts, Turn};
+use super::starts::{Attempt, StartTurn, Starts};
 
 /// A start that may begin now.
-pub struct Admitted {
+pub struct AdmittedStart {
     pub attempt: Attempt,
     /// Of a session's process; the gateway's own count against no limit.
     pub permit: Option<Permit>,
-    pub turn: Turn,
+    pub turn: StartTurn,
 }
 
 impl Starts {
@@ -35,7 +35,7 @@ impl Starts {
         self: &Arc<Self>,
         server: &ServerName,
         principal: Option<&Principal>,
-    ) -> Result<Admitted, OpenError> {
+    ) -> Result<AdmittedStart, OpenError> {
         let name = || server.clone();
         let paused = |pause| OpenError::Paused { server: name(), pause };
         self.settled(server).await.map_err(paused)?;
@@ -51,7 +51,7 @@ impl Starts {
             let turn =
                 turn.map_err(|crowded| OpenError::Crowded { server: name(), at_once: crowded.0 })?;
             if let Some(attempt) = self.begin(server).map_err(paused)? {
-                return Ok(Admitted { attempt, permit, turn });
+                return Ok(AdmittedStart { attempt, permit, turn });
             }
             // Somebody tries it after a failure. Who waits for that needs no turn.
             drop(turn);
@@ -68,10 +68,11 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::runner::admission::caps::Limits;
+    use crate::runner::admission::caps::ProcessCaps;
 
     fn one_at_a_time(server: &ServerName) -> Arc<Starts> {
-        let limits = Limits { per_server: 9, own: BTreeMap::new(), per_node: 9, per_principal: 9 };
+        let limits =
+            ProcessCaps { per_server: 9, own: BTreeMap::new(), per_node: 9, per_principal: 9 };
         Starts::new(std::iter::once(server), limits, 1)
     }
 

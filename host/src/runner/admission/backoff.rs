@@ -65,7 +65,7 @@ pub struct Pause {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ServerStatus {
     /// It runs, or starts when it is needed.
     Running,
     Starting,
@@ -76,7 +76,7 @@ pub enum Status {
     Misconfigured,
 }
 
-impl Status {
+impl ServerStatus {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -166,13 +166,13 @@ impl Backoff {
     }
 
     #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
+    pub fn status(&self, now: Instant) -> ServerStatus {
         match (self.next, self.loops) {
-            (Some(_), true) => Status::CrashLoop,
-            (Some(next), false) if now < next => Status::Backoff,
-            _ if self.starting > 0 => Status::Starting,
-            (Some(_), false) => Status::Backoff,
-            (None, _) => Status::Running,
+            (Some(_), true) => ServerStatus::CrashLoop,
+            (Some(next), false) if now < next => ServerStatus::Backoff,
+            _ if self.starting > 0 => ServerStatus::Starting,
+            (Some(_), false) => ServerStatus::Backoff,
+            (None, _) => ServerStatus::Running,
         }
     }
 
@@ -264,10 +264,10 @@ mod tests {
     fn the_first_restart_is_at_once_and_the_next_are_not() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         fail(&mut backoff, now, 1);
-        assert_eq!(backoff.status(now), Status::Running);
+        assert_eq!(backoff.status(now), ServerStatus::Running);
         let now = fail(&mut backoff, now, 1);
         assert_eq!(backoff.pause(now).map(|pause| pause.left), Some(FIRST_DELAY));
-        assert_eq!(backoff.status(now), Status::Backoff);
+        assert_eq!(backoff.status(now), ServerStatus::Backoff);
         assert_eq!(backoff.restarts(), 1);
     }
 
@@ -284,17 +284,17 @@ mod tests {
     fn five_failures_in_a_minute_are_a_crash_loop_until_one_start_succeeds() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         let now = fail(&mut backoff, now, 4);
-        assert_eq!(backoff.status(now), Status::Backoff);
+        assert_eq!(backoff.status(now), ServerStatus::Backoff);
         let mut now = fail(&mut backoff, now, 1);
         let pause = backoff.pause(now).unwrap();
         assert!(pause.is_crash_loop && pause.failures == 5, "{pause:?}");
         now += pause.left;
-        assert_eq!(backoff.status(now), Status::CrashLoop, "nobody has tried yet");
+        assert_eq!(backoff.status(now), ServerStatus::CrashLoop, "nobody has tried yet");
         assert_eq!(backoff.attempt(now), Verdict::Go);
         backoff.started();
-        assert_eq!(backoff.status(now), Status::Running);
+        assert_eq!(backoff.status(now), ServerStatus::Running);
         backoff.died((now, secs(1)), now + secs(1), false, 1.0, "exit status: 1");
-        assert_eq!(backoff.status(now + secs(1)), Status::CrashLoop);
+        assert_eq!(backoff.status(now + secs(1)), ServerStatus::CrashLoop);
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
             backoff.failed(now, now + secs(1), 1.0, "no such program");
         }
         assert_eq!(backoff.failures(), 1);
-        assert_eq!(backoff.status(now + secs(1)), Status::Running);
+        assert_eq!(backoff.status(now + secs(1)), ServerStatus::Running);
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
             backoff.lives(lived, has_answered);
             assert_eq!((backoff.failures(), backoff.last_error()), (0, None));
             backoff.died((began, lived), began + lived, has_answered, 1.0, "signal: 9");
-            assert_eq!(backoff.status(began + lived), Status::Running);
+            assert_eq!(backoff.status(began + lived), ServerStatus::Running);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::sync::Locked;
 const ENDING: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct ProcessCaps {
     pub per_server: usize,
     /// Of servers with a number of their own.
     pub own: BTreeMap<ServerName, usize>,
@@ -78,7 +78,7 @@ impl std::fmt::Display for Full {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct CapCounts {
     all: Count,
     servers: HashMap<ServerName, Count>,
     principals: HashMap<Principal, Count>,
@@ -95,15 +95,15 @@ struct Count {
 /// Cloning gives another handle.
 #[derive(Debug, Clone)]
 pub struct Caps {
-    limits: Arc<Limits>,
-    counts: Arc<Locked<Counts>>,
+    limits: Arc<ProcessCaps>,
+    counts: Arc<Locked<CapCounts>>,
     /// Counts what makes room.
     freed: watch::Sender<u64>,
 }
 
 impl Caps {
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: ProcessCaps) -> Self {
         Self { limits: limits.into(), counts: Arc::default(), freed: watch::Sender::new(0) }
     }
 
@@ -226,7 +226,7 @@ impl Permit {
     }
 
     /// The process is being ended: whoever finds no room may wait for it.
-    pub fn is_ending(&mut self) {
+    pub fn mark_ending(&mut self) {
         if !std::mem::replace(&mut self.is_ending, true) {
             self.caps.change(self, |count| count.ending += 1);
         }
@@ -266,7 +266,7 @@ mod tests {
 
     fn caps(per_server: usize, per_node: usize, per_principal: usize) -> Caps {
         let own = BTreeMap::from([(server("own"), 1)]);
-        Caps::new(Limits { per_server, own, per_node, per_principal })
+        Caps::new(ProcessCaps { per_server, own, per_node, per_principal })
     }
 
     fn refusal(caps: &Caps, name: &str, principal: &str) -> String {
@@ -311,8 +311,8 @@ mod tests {
         let mut first = enter(&caps, "a", "p");
         let (name, principal) = (server("a"), Principal::named("q"));
         assert!(caps.enter(&name, &principal).await.is_err());
-        first.is_ending();
-        first.is_ending();
+        first.mark_ending();
+        first.mark_ending();
         let ends = async {
             tokio::task::yield_now().await;
             drop(first);

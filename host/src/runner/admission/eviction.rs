@@ -15,15 +15,15 @@ pub type MakesRoom = dyn Fn(&Full, &ServerName, &Principal) -> bool + Send + Syn
 /// Begins the end of one process; says whether there was one. Empty until there is a
 /// table of instances.
 #[derive(Default)]
-pub struct GivingWay(OnceLock<Box<MakesRoom>>);
+pub struct Eviction(OnceLock<Box<MakesRoom>>);
 
-impl fmt::Debug for GivingWay {
+impl fmt::Debug for Eviction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GivingWay")
     }
 }
 
-impl GivingWay {
+impl Eviction {
     /// Sets the hook, once; a second call changes nothing.
     pub fn set(&self, makes_room: Box<MakesRoom>) {
         let _ = self.0.set(makes_room);

@@ -12,9 +12,9 @@ use crate::model::{Principal, ServerName};
 use crate::runner::stderr::tail;
 use crate::sync::Locked;
 
-use super::backoff::{Backoff, Pause, Status, Verdict};
+use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
 use super::caps::{self, Caps, Full, Permit};
-use super::eviction::GivingWay;
+use super::eviction::Eviction;
 use super::open_error::TURN;
 
 /// A start that takes longer is waiting for something else than this machine:
@@ -26,7 +26,7 @@ const HOLDS: Duration = Duration::from_secs(5);
 pub struct Starts {
     ledgers: BTreeMap<ServerName, Ledger>,
     pub caps: Caps,
-    pub giving_way: GivingWay,
+    pub eviction: Eviction,
     limit: usize,
     turns: Arc<Semaphore>,
     /// Discovery never takes more than half of the turns.
@@ -70,7 +70,7 @@ impl Ledger {
 /// How one server does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
-    pub status: Status,
+    pub status: ServerStatus,
     /// Since it was last known to be well.
     pub failures: u32,
     /// Until the next attempt may be made.
@@ -89,12 +89,12 @@ pub struct ServerState {
 
 /// A place among those that start now; both are given back on drop.
 #[derive(Debug)]
-pub struct Turn {
+pub struct StartTurn {
     _all: OwnedSemaphorePermit,
     _of_discovery: Option<OwnedSemaphorePermit>,
 }
 
-impl Turn {
+impl StartTurn {
     /// Keeps the turn during this start, but for no longer than a start should take.
     pub async fn during<T>(self, starting: impl Future<Output = T>) -> T {
         let mut starting = Box::pin(starting);
@@ -115,14 +115,14 @@ pub struct Crowded(pub usize);
 impl Starts {
     pub fn new<'a>(
         servers: impl Iterator<Item = &'a ServerName>,
-        caps: caps::Limits,
+        caps: caps::ProcessCaps,
         at_once: usize,
     ) -> Arc<Self> {
         let at_once = at_once.max(1);
         Arc::new(Self {
             ledgers: servers.map(|server| (server.clone(), Ledger::default())).collect(),
             caps: Caps::new(caps),
-            giving_way: GivingWay::default(),
+            eviction: Eviction::default(),
             limit: at_once,
             turns: Arc::new(Semaphore::new(at_once)),
             of_discovery: Arc::new(Semaphore::new((at_once / 2).max(1))),
@@ -169,14 +169,14 @@ impl Starts {
     ///
     /// # Errors
     /// If none comes in time.
-    pub async fn turn(&self, discovers: bool) -> Result<Turn, Crowded> {
+    pub async fn turn(&self, discovers: bool) -> Result<StartTurn, Crowded> {
         let both = async {
             let _of_discovery = match discovers {
                 true => Some(Arc::clone(&self.of_discovery).acquire_owned().await.ok()?),
                 false => None,
             };
             let _all = Arc::clone(&self.turns).acquire_owned().await.ok()?;
-            Some(Turn { _all, _of_discovery })
+            Some(StartTurn { _all, _of_discovery })
         };
         match tokio::time::timeout(TURN, both).await {
             Ok(Some(turn)) => Ok(turn),
@@ -232,7 +232,7 @@ impl Starts {
     pub fn is_well(&self, server: &ServerName) -> bool {
         self.ledgers.get(server).is_none_or(|ledger| {
             let status = ledger.backoff().status(Instant::now());
-            matches!(status, Status::Running | Status::Starting)
+            matches!(status, ServerStatus::Running | ServerStatus::Starting)
         })
     }
 
@@ -346,7 +346,7 @@ impl Starts {
     pub async fn place(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
         for _ in 0..ATTEMPTS {
             match self.caps.enter(server, principal).await {
-                Err(full) if self.giving_way.make_room(&full, server, principal) => {}
+                Err(full) if self.eviction.make_room(&full, server, principal) => {}
                 entered => return entered,
             }
         }

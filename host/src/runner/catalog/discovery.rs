@@ -22,8 +22,8 @@ use crate::model::ServerName;
 use crate::net::Pool;
 use crate::protocol::catalog::{Catalog, Discovered};
 use crate::protocol::initialize::{self, ClientSet};
-use crate::runner::session::means::Means;
 use crate::runner::session::open::{self, Opening};
+use crate::runner::session::resources::Resources;
 use crate::runner::session::served::Served;
 use crate::seam::Handshake;
 use crate::sync::{Locked, Signal};
@@ -35,10 +35,10 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 /// A server whose sessions each have lists of their own says so all the time.
 const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);
 
-type Key = (ServerName, ClientSet);
+type DiscoveryKey = (ServerName, ClientSet);
 
 #[derive(Clone)]
-enum State {
+enum DiscoveryState {
     Discovering,
     Known(Arc<Discovered>),
     Failed(Arc<str>),
@@ -46,16 +46,16 @@ enum State {
 
 /// One catalogue, and how to have it found out again.
 #[derive(Clone)]
-struct Entry {
-    state: watch::Sender<State>,
+struct DiscoveryEntry {
+    state: watch::Sender<DiscoveryState>,
     again: Arc<Notify>,
 }
 
 /// The catalogues of all servers of this process.
 pub struct Discovery {
     servers: Arc<BTreeMap<ServerName, Served>>,
-    means: Means,
-    entries: Locked<HashMap<Key, Entry>>,
+    resources: Resources,
+    entries: Locked<HashMap<DiscoveryKey, DiscoveryEntry>>,
     /// Rediscoveries that found something else, by server.
     generations: Locked<HashMap<ServerName, u64>>,
     /// Counts changes: whoever publishes digests watches it.
@@ -65,10 +65,10 @@ pub struct Discovery {
 
 impl Discovery {
     #[must_use]
-    pub fn new(servers: Arc<BTreeMap<ServerName, Served>>, means: Means) -> Self {
+    pub fn new(servers: Arc<BTreeMap<ServerName, Served>>, resources: Resources) -> Self {
         Self {
             servers,
-            means,
+            resources,
             entries: Locked::default(),
             generations: Locked::default(),
             changes: watch::Sender::new(0),
@@ -108,11 +108,11 @@ impl Discovery {
         // A shared process is told of no capabilities.
         let set = if served.sharing.is_on() { ClientSet::default() } else { set };
         let mut state = self.entry(pool, server, set);
-        let settled = state.wait_for(|state| !matches!(state, State::Discovering)).await;
+        let settled = state.wait_for(|state| !matches!(state, DiscoveryState::Discovering)).await;
         match settled.as_deref() {
-            Ok(State::Known(found)) => Ok(Arc::clone(found)),
-            Ok(State::Failed(why)) => Err(why.to_string()),
-            Ok(State::Discovering) | Err(_) => Err("the gateway is ending".to_owned()),
+            Ok(DiscoveryState::Known(found)) => Ok(Arc::clone(found)),
+            Ok(DiscoveryState::Failed(why)) => Err(why.to_string()),
+            Ok(DiscoveryState::Discovering) | Err(_) => Err("the gateway is ending".to_owned()),
         }
     }
 
@@ -121,8 +121,8 @@ impl Discovery {
     #[must_use]
     pub fn digest(&self, server: &ServerName) -> Option<Arc<str>> {
         let digest = match self.known(server, ClientSet::default())? {
-            State::Known(found) => Arc::clone(&found.digest),
-            State::Discovering | State::Failed(_) => return None,
+            DiscoveryState::Known(found) => Arc::clone(&found.digest),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => return None,
         };
         let generations = self.generations.lock();
         Some(match generations.get(server) {
@@ -140,7 +140,7 @@ impl Discovery {
         own: Catalog,
     ) -> Option<Arc<Discovered>> {
         let digest: Arc<str> = own.lists_digest().into();
-        if let Some(State::Known(found)) = self.known(server, set)
+        if let Some(DiscoveryState::Known(found)) = self.known(server, set)
             && found.catalog.lists_digest() == *digest
         {
             return None;
@@ -160,7 +160,7 @@ impl Discovery {
         }
     }
 
-    fn known(&self, server: &ServerName, set: ClientSet) -> Option<State> {
+    fn known(&self, server: &ServerName, set: ClientSet) -> Option<DiscoveryState> {
         let entries = self.entries.lock();
         entries.get(&(server.clone(), set)).map(|entry| entry.state.borrow().clone())
     }
@@ -174,8 +174,8 @@ impl Discovery {
     #[must_use]
     pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {
         match self.known(server, ClientSet::default())? {
-            State::Failed(why) => Some(why),
-            State::Discovering | State::Known(_) => None,
+            DiscoveryState::Failed(why) => Some(why),
+            DiscoveryState::Discovering | DiscoveryState::Known(_) => None,
         }
     }
 
@@ -184,13 +184,16 @@ impl Discovery {
         pool: &Pool,
         server: &ServerName,
         set: ClientSet,
-    ) -> watch::Receiver<State> {
+    ) -> watch::Receiver<DiscoveryState> {
         let mut entries = self.entries.lock();
         let key = (server.clone(), set);
         if let Some(entry) = entries.get(&key) {
             return entry.state.subscribe();
         }
-        let entry = Entry { state: watch::Sender::new(State::Discovering), again: Arc::default() };
+        let entry = DiscoveryEntry {
+            state: watch::Sender::new(DiscoveryState::Discovering),
+            again: Arc::default(),
+        };
         let state = entry.state.subscribe();
         entries.insert(key.clone(), entry.clone());
         tokio::spawn(keep_discovering(Arc::downgrade(self), pool.clone(), key, entry));
@@ -202,8 +205,8 @@ impl Discovery {
 async fn keep_discovering(
     discovery: Weak<Discovery>,
     pool: Pool,
-    (server, set): Key,
-    entry: Entry,
+    (server, set): DiscoveryKey,
+    entry: DiscoveryEntry,
 ) {
     let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.watch()) else {
         return;
@@ -212,9 +215,9 @@ async fn keep_discovering(
     loop {
         let Some(strong) = discovery.upgrade() else { return };
         let Some(served) = strong.servers.get(&server) else { return };
-        let mut recoveries = strong.means.starts.recoveries(&server);
+        let mut recoveries = strong.resources.starts.recoveries(&server);
         let found = tokio::select! {
-            found = discover(&server, served, set, &pool, &strong.means) => found,
+            found = discover(&server, served, set, &pool, &strong.resources) => found,
             () = stopped.raised() => return,
         };
         let pause = match found {
@@ -231,9 +234,9 @@ async fn keep_discovering(
                 tracing::warn!(server = %server, retry_ms, "no catalogue: {why}");
                 // What was known is better than nothing.
                 entry.state.send_if_modified(|state| {
-                    let is_unknown = !matches!(state, State::Known(_));
+                    let is_unknown = !matches!(state, DiscoveryState::Known(_));
                     if is_unknown {
-                        *state = State::Failed(why.into());
+                        *state = DiscoveryState::Failed(why.into());
                     }
                     is_unknown
                 });
@@ -275,11 +278,11 @@ async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
 }
 
 /// Makes a catalogue the known one; says whether another was known before.
-fn take(entry: &watch::Sender<State>, server: &ServerName, catalog: Catalog) -> bool {
+fn take(entry: &watch::Sender<DiscoveryState>, server: &ServerName, catalog: Catalog) -> bool {
     let digest: Arc<str> = catalog.digest().into();
     let before = match &*entry.borrow() {
-        State::Known(found) => Some(Arc::clone(&found.digest)),
-        State::Discovering | State::Failed(_) => None,
+        DiscoveryState::Known(found) => Some(Arc::clone(&found.digest)),
+        DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
     };
     if before.as_ref() != Some(&digest) {
         tracing::info!(
@@ -292,7 +295,7 @@ fn take(entry: &watch::Sender<State>, server: &ServerName, catalog: Catalog) -> 
     }
     let has_changed = before.is_some_and(|before| before != digest);
     let json = catalog.to_json();
-    entry.send_replace(State::Known(Arc::new(Discovered { catalog, json, digest })));
+    entry.send_replace(DiscoveryState::Known(Arc::new(Discovered { catalog, json, digest })));
     has_changed
 }
 
@@ -301,7 +304,7 @@ async fn discover(
     served: &Served,
     set: ClientSet,
     pool: &Pool,
-    means: &Means,
+    resources: &Resources,
 ) -> Result<Catalog, Undiscovered> {
     let params = initialize::own_params(set);
     let forwarded = http::HeaderMap::new();
@@ -311,7 +314,7 @@ async fn discover(
         forwarded: &forwarded,
         owner: None,
     };
-    let instance = open::open(server, served, opening, pool, means)
+    let instance = open::open(server, served, opening, pool, resources)
         .await
         .map_err(|error| Undiscovered { why: error.to_string(), again: error.retry_after() })?;
     let read = read_lists(&instance, pool).await;

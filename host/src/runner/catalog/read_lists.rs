@@ -10,7 +10,7 @@ use crate::net::Pool;
 use crate::protocol::catalog::Catalog;
 use crate::protocol::methods::List;
 use crate::protocol::{initialize, splice};
-use crate::runner::channel::answer::{CallError, Refusal};
+use crate::runner::channel::answer::{CallError, RefusalKind};
 use crate::runner::session::instance::Instance;
 
 use super::own_call;
@@ -51,11 +51,11 @@ pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, Cal
 /// server's may be over the next time: an empty list would be believed for good.
 /// Servers refuse what they only announce in many ways; none may cost a server its
 /// tools, so a refusal of those is never believed, and one of the others is.
-fn is_missing(list: List, refusal: Refusal) -> bool {
+fn is_missing(list: List, refusal: RefusalKind) -> bool {
     match refusal {
-        Refusal::NoSuchMethod => true,
-        Refusal::Other => list != List::Tools,
-        Refusal::NotTheServers => false,
+        RefusalKind::NoSuchMethod => true,
+        RefusalKind::Other => list != List::Tools,
+        RefusalKind::NotTheServers => false,
     }
 }
 
@@ -71,7 +71,7 @@ fn offered(result: &[u8]) -> Vec<&'static str> {
         #[serde(borrow)]
         resources: Option<&'a RawValue>,
     }
-    let read: Capabilities<'_> = serde_json::from_slice::<initialize::Outcome<'_>>(result)
+    let read: Capabilities<'_> = serde_json::from_slice::<initialize::InitializeResult<'_>>(result)
         .ok()
         .and_then(|outcome| serde_json::from_str(outcome.capabilities?.get()).ok())
         .unwrap_or_default();

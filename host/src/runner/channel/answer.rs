@@ -15,14 +15,14 @@ const MAX_ANSWER: usize = 16 << 20;
 pub enum CallError {
     /// The server's error, or one of the gateway's in its place.
     #[error("{0}")]
-    Refused(String, Refusal),
+    Refused(String, RefusalKind),
     #[error("no answer: {0}")]
     Unanswered(String),
 }
 
 /// What an error says of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalKind {
     /// It does not have the method.
     NoSuchMethod,
     /// It has looked at the request, and does not do it.
@@ -56,7 +56,8 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
             None => Err(CallError::Unanswered("an answer without a result".into())),
         },
         (None, Some(error)) => {
-            let refusal = if is_servers { refusal(error.get()) } else { Refusal::NotTheServers };
+            let refusal =
+                if is_servers { refusal(error.get()) } else { RefusalKind::NotTheServers };
             Err(CallError::Refused(error.get().to_owned(), refusal))
         }
         (None, None) => Err(CallError::Unanswered(format!("HTTP {status} without an answer"))),
@@ -75,17 +76,17 @@ pub fn is_response(message: &[u8]) -> bool {
     Envelope::parse(message).is_ok_and(|envelope| envelope.kind() == Kind::Response)
 }
 
-pub fn refusal(error: &str) -> Refusal {
+pub fn refusal(error: &str) -> RefusalKind {
     #[derive(serde::Deserialize)]
     struct Error {
         code: i64,
     }
     match serde_json::from_str::<Error>(error).map(|error| error.code) {
-        Ok(code::METHOD_NOT_FOUND) => Refusal::NoSuchMethod,
+        Ok(code::METHOD_NOT_FOUND) => RefusalKind::NoSuchMethod,
         Ok(code::SERVER_LOST | code::UNAVAILABLE | code::CANCELLED | code::TIMED_OUT) => {
-            Refusal::NotTheServers
+            RefusalKind::NotTheServers
         }
-        Ok(_) | Err(_) => Refusal::Other,
+        Ok(_) | Err(_) => RefusalKind::Other,
     }
 }
 

@@ -9,9 +9,9 @@ use crate::protocol::jsonrpc::{self, Envelope};
 
 use super::long_line;
 use super::pipe::Pipe;
-use super::sink::{Taker, id_of_malformed, id_of_request};
+use super::sink::{MessageSink, id_of_malformed, id_of_request};
 
-impl Taker for Pipe {
+impl MessageSink for Pipe {
     fn server(&self) -> &ServerName {
         &self.server
     }
@@ -51,7 +51,7 @@ impl Taker for Pipe {
         }
     }
 
-    fn has_overflown(&self, tail: &[u8]) {
+    fn overflowed(&self, tail: &[u8]) {
         let Some(text) = self.overflowing().take() else { return };
         if !self.fail_one(long_line::id_at_the_end(tail), &text) {
             self.fail_all(&text);
@@ -65,7 +65,7 @@ impl Taker for Pipe {
     fn unsent(&self, lines: &[u8]) {
         for line in lines.split(|byte| *byte == b'\n') {
             if let Some(id) = id_of_request(line) {
-                self.has_not_sent(id);
+                self.note_unsent(id);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Taker for Pipe {
         self.mailbox().end(&text);
     }
 
-    fn is_lost_because(&self, how: &str) {
+    fn mark_lost(&self, how: &str) {
         let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
         self.lost.send_replace(Some(why));
     }

@@ -82,7 +82,7 @@ pub enum Delivery {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum MailboxRefusal {
     DuplicateId,
     TooMany,
     AlreadyListening,
@@ -112,9 +112,9 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         limit: usize,
         asker: Asker,
-    ) -> Result<Arc<Stream>, Refused> {
+    ) -> Result<Arc<Stream>, MailboxRefusal> {
         if !self.has_room(requests.len(), limit, asker) && !self.gone {
-            return Err(Refused::TooMany);
+            return Err(MailboxRefusal::TooMany);
         }
         self.enter(requests, Instant::now(), asker)
     }
@@ -126,16 +126,16 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         limit: usize,
         asker: Asker,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), MailboxRefusal> {
         if self.gone {
-            return Err(Refused::Gone);
+            return Err(MailboxRefusal::Gone);
         }
         if !self.has_room(requests.len(), limit, asker) {
-            return Err(Refused::TooMany);
+            return Err(MailboxRefusal::TooMany);
         }
         let mut ids = requests.iter().filter_map(|request| request.id_text());
         if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.contains_key(&key(id))) {
-            return Err(Refused::DuplicateId);
+            return Err(MailboxRefusal::DuplicateId);
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         began: Instant,
         asker: Asker,
-    ) -> Result<Arc<Stream>, Refused> {
+    ) -> Result<Arc<Stream>, MailboxRefusal> {
         let stream = self.enter(requests, began, asker)?;
         for request in requests {
             let Some(id) = request.id_text() else { continue };
@@ -170,9 +170,9 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         began: Instant,
         asker: Asker,
-    ) -> Result<Arc<Stream>, Refused> {
+    ) -> Result<Arc<Stream>, MailboxRefusal> {
         if self.gone {
-            return Err(Refused::Gone);
+            return Err(MailboxRefusal::Gone);
         }
         let stream = Stream::new(self.next_stream, Some(requests.len()), self.bounds);
         let mut entered = Vec::new();
@@ -182,7 +182,7 @@ impl Mailbox {
                 for key in entered {
                     self.in_flight.remove(&key);
                 }
-                return Err(Refused::DuplicateId);
+                return Err(MailboxRefusal::DuplicateId);
             }
             let in_flight = InFlight {
                 stream: Arc::clone(&stream),
@@ -201,9 +201,9 @@ impl Mailbox {
     }
 
     /// The GET stream, for one listener at a time.
-    pub fn listen(&self) -> Result<Arc<Stream>, Refused> {
+    pub fn listen(&self) -> Result<Arc<Stream>, MailboxRefusal> {
         if self.get.is_attached() {
-            return Err(Refused::AlreadyListening);
+            return Err(MailboxRefusal::AlreadyListening);
         }
         Ok(Arc::clone(&self.get))
     }

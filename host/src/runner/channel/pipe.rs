@@ -1,7 +1,7 @@
 //! One pipe each way to a server, and the streams of its session: what stdio and
 //! HTTP+SSE have in common.
 //!
-//! Whoever owns the pipe takes messages out of [`Outbox`] and hands what the
+//! Whoever owns the pipe takes messages out of [`Unwritten`] and hands what the
 //! server says to the pipe (`taking`).
 
 use std::sync::{Arc, MutexGuard, Weak};
@@ -20,14 +20,14 @@ use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answer::TAKEN_BACK;
-use super::mailbox::{Asker, Delivery, Mailbox, Refused};
-use super::queue::{Inbox, Outbox};
+use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
+use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
 use super::timeout::{self, Timeouts};
 
 /// What bounds one session at one server.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct SessionLimits {
     /// Longest line or event of a server, in bytes.
     pub line: usize,
     /// Requests in flight.
@@ -43,8 +43,8 @@ pub type LostSignal = watch::Receiver<Option<Arc<str>>>;
 
 pub struct Pipe {
     pub server: ServerName,
-    pub rules: Rules,
-    to_server: Inbox,
+    pub rules: SessionLimits,
+    to_server: ToServer,
     mailbox: Locked<Mailbox>,
     /// Why nothing more comes from the server, once that is so.
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
@@ -61,8 +61,8 @@ pub struct Pipe {
 
 impl Pipe {
     #[must_use]
-    pub fn new(server: &ServerName, rules: Rules) -> (Arc<Self>, Outbox) {
-        let (to_server, outbox) = Inbox::new();
+    pub fn new(server: &ServerName, rules: SessionLimits) -> (Arc<Self>, Unwritten) {
+        let (to_server, outbox) = ToServer::new();
         let pipe = Self {
             server: server.clone(),
             rules,
@@ -150,7 +150,7 @@ impl Pipe {
                 match expected {
                     // Whoever has no reader yet would not be found by what comes first.
                     Ok(stream) => Some((first, stream.read_on(), stream)),
-                    Err(Refused::Gone) => return self.not_sent(first),
+                    Err(MailboxRefusal::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
                 }
             }
@@ -279,7 +279,7 @@ impl Pipe {
     }
 
     /// The server has not read a byte of this request, and will not.
-    pub fn has_not_sent(&self, id: &str) {
+    pub fn note_unsent(&self, id: &str) {
         let text = format!("server {} has ended; nothing was sent to it", self.server);
         self.mailbox().unsent(id, &text);
     }

@@ -11,37 +11,37 @@ const WRITE_QUEUE: usize = 256;
 const WRITE_BYTES: u32 = 32 << 20;
 
 /// Messages on their way to the server; each frees its room when it is dropped.
-pub type Outbox = mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>;
+pub type Unwritten = mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>;
 
 /// The way to a server, within bounds.
-pub struct Inbox {
+pub struct ToServer {
     queue: mpsc::Sender<(Bytes, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
 }
 
 /// Room for one message: what is put there is sent at once.
-pub struct Place<'a> {
+pub struct QueueSlot<'a> {
     queue: mpsc::Permit<'a, (Bytes, OwnedSemaphorePermit)>,
     room: OwnedSemaphorePermit,
 }
 
-impl Place<'_> {
+impl QueueSlot<'_> {
     pub fn send(self, message: Bytes) {
         self.queue.send((message, self.room));
     }
 }
 
-impl Inbox {
+impl ToServer {
     #[must_use]
-    pub fn new() -> (Self, Outbox) {
+    pub fn new() -> (Self, Unwritten) {
         let (queue, outbox) = mpsc::channel(WRITE_QUEUE);
         (Self { queue, room: Arc::new(Semaphore::new(WRITE_BYTES as usize)) }, outbox)
     }
 
     /// Waits for room for a message of this size; none if the server is gone.
-    pub async fn reserve(&self, size: usize) -> Option<Place<'_>> {
+    pub async fn reserve(&self, size: usize) -> Option<QueueSlot<'_>> {
         let room = Arc::clone(&self.room).acquire_many_owned(bounded(size)).await.ok()?;
-        Some(Place { queue: self.queue.reserve().await.ok()?, room })
+        Some(QueueSlot { queue: self.queue.reserve().await.ok()?, room })
     }
 
     /// Drops the message if there is no room.

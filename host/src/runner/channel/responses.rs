@@ -9,7 +9,7 @@ use crate::protocol::methods::List;
 use crate::streams::{EventId, Part, Way, response as events};
 
 use super::answer::InItsPlace;
-use super::mailbox::{Mailbox, Refused};
+use super::mailbox::{Mailbox, MailboxRefusal};
 
 /// The GET stream of a session, or what is left of the stream that the client
 /// comes back to. What an earlier instance had is gone: then the client hears
@@ -69,16 +69,16 @@ fn conflict(text: &str) -> Response<Body> {
     response
 }
 
-pub fn refuse(envelope: &Envelope<'_>, refused: Refused) -> Response<Body> {
+pub fn refuse(envelope: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body> {
     let (status, text) = match refused {
-        Refused::DuplicateId => {
+        MailboxRefusal::DuplicateId => {
             (StatusCode::BAD_REQUEST, "a request with this id is still in flight in this session")
         }
-        Refused::TooMany => {
+        MailboxRefusal::TooMany => {
             (StatusCode::TOO_MANY_REQUESTS, "too many requests in flight in this session")
         }
-        Refused::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
-        Refused::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
+        MailboxRefusal::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
+        MailboxRefusal::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
     };
     let mut response =
         events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));

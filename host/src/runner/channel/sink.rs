@@ -8,7 +8,7 @@ use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 
 /// One session, or all that share the process.
-pub trait Taker: Send + Sync + 'static {
+pub trait MessageSink: Send + Sync + 'static {
     fn server(&self) -> &ServerName;
 
     /// The longest line, in bytes.
@@ -26,7 +26,7 @@ pub trait Taker: Send + Sync + 'static {
     fn unsent(&self, lines: &[u8]);
 
     /// That line has ended, with this.
-    fn has_overflown(&self, _tail: &[u8]) {}
+    fn overflowed(&self, _tail: &[u8]) {}
 
     /// How many requests the server has answered.
     fn answers(&self) -> u32;
@@ -35,7 +35,7 @@ pub trait Taker: Send + Sync + 'static {
     fn end(&self);
 
     /// Says for what reason, to whoever waits for it.
-    fn is_lost_because(&self, how: &str);
+    fn mark_lost(&self, how: &str);
 }
 
 /// The id of a request, as it stands in the line.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::runner::session::served::Recipe;
-use crate::runner::shared::Shared;
+use crate::runner::shared::SharedRunner;
 use crate::runner::shared_process::process::Sharers;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail::Line;
@@ -31,7 +31,7 @@ impl Phase {
 
 /// One instance as it is now.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct InstanceView {
     pub server: ServerName,
     /// Whom it works for.
     pub sessions: Vec<SessionId>,
@@ -64,13 +64,13 @@ enum Subject {
     Starting(ServerName),
 }
 
-impl Shared {
+impl SharedRunner {
     /// Instances that start, run or have just ended; of one server, or of all.
     #[must_use]
-    pub fn look(&self, server: Option<&ServerName>) -> Vec<Seen> {
+    pub fn look(&self, server: Option<&ServerName>) -> Vec<InstanceView> {
         // Sessions that share a process are one entry.
         let mut known: HashMap<Subject, usize> = HashMap::new();
-        let mut all: Vec<Seen> = Vec::new();
+        let mut all: Vec<InstanceView> = Vec::new();
         // They are held until the end: a new one must not have an old one's address.
         let slots = self.table.slots(server);
         for slot in &slots {
@@ -89,7 +89,7 @@ impl Shared {
                 }
             }
             let instance = slot.instance.as_ref();
-            all.push(Seen {
+            all.push(InstanceView {
                 server: server.clone(),
                 sessions: vec![*session],
                 phase: match instance {
@@ -103,7 +103,7 @@ impl Shared {
                 opened_at: slot.opened_at,
                 last_used: slot.last_used,
                 stderr: instance.map(|instance| instance.stderr()).unwrap_or_default(),
-                restarts: self.means.journal.lost(server),
+                restarts: self.resources.journal.lost(server),
             });
         }
         // The first stands for all where somebody reads page by page.
@@ -123,7 +123,7 @@ impl Shared {
             !matches!(recipe, Some(Recipe::Stdio(_)))
         };
         let mut instances = self.table.count(is_remote);
-        let in_use = self.means.starts.caps.in_use();
+        let in_use = self.resources.starts.caps.in_use();
         let processes = in_use.iter().map(|(_, count)| count).sum();
         let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
         instances.extend(in_use.into_iter().map(|(server, count)| (server, number(count))));
@@ -133,7 +133,7 @@ impl Shared {
     /// What the children of servers write to stderr.
     #[must_use]
     pub fn journal(&self) -> &Journal {
-        &self.means.journal
+        &self.resources.journal
     }
 
     /// The transport that is tried first.

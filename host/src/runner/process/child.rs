@@ -21,9 +21,9 @@ use crate::sync::Locked;
 use super::program::{Confinement, Pipes, Program, User};
 
 #[cfg(target_os = "linux")]
-use super::supervisor::{Line, Running, Supervised};
+use super::supervisor::{RunningServer, Supervised, SupervisorLine};
 #[cfg(not(target_os = "linux"))]
-use super::unsupervised::{Line, Running, Supervised};
+use super::unsupervised::{RunningServer, Supervised, SupervisorLine};
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot start {command:?}: {reason}")]
@@ -36,12 +36,12 @@ pub struct StartError {
 #[derive(Debug, Clone)]
 pub struct Children {
     count: watch::Sender<usize>,
-    line: Line,
+    line: SupervisorLine,
 }
 
 impl Default for Children {
     fn default() -> Self {
-        Self { count: watch::Sender::new(0), line: Line::default() }
+        Self { count: watch::Sender::new(0), line: SupervisorLine::default() }
     }
 }
 
@@ -72,16 +72,16 @@ impl Children {
         self.line.supervise()
     }
 
-    fn enter(&self) -> Place {
+    fn enter(&self) -> CountedChild {
         self.count.send_modify(|count| *count += 1);
-        Place(self.clone())
+        CountedChild(self.clone())
     }
 }
 
 /// Counts a child, on whatever path it ends.
-struct Place(Children);
+struct CountedChild(Children);
 
-impl Drop for Place {
+impl Drop for CountedChild {
     fn drop(&mut self) {
         self.0.count.send_modify(|count| *count -= 1);
     }
@@ -97,10 +97,10 @@ pub struct Child {
 
 /// The place that a child takes up, given back when nothing is left of it.
 #[derive(Default)]
-struct Hold(Locked<Held>);
+struct Hold(Locked<ProcessHandle>);
 
 #[derive(Default)]
-enum Held {
+enum ProcessHandle {
     #[default]
     Nothing,
     Place(Permit),
@@ -108,7 +108,7 @@ enum Held {
 }
 
 impl Hold {
-    fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut ProcessHandle) -> T) -> T {
         change(&mut self.0.lock())
     }
 }
@@ -121,16 +121,18 @@ impl Child {
         children: &Children,
     ) -> Result<(Self, Pipes), StartError> {
         let place = children.enter();
-        let (running, pipes) = Running::start(program, &children.line).await.map_err(|error| {
-            StartError { command: program.command.clone(), reason: explain(&error, program) }
-        })?;
+        let (running, pipes) =
+            RunningServer::start(program, &children.line).await.map_err(|error| StartError {
+                command: program.command.clone(),
+                reason: explain(&error, program),
+            })?;
         let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);
         let (ended, hold) = (Arc::clone(&end), Arc::<Hold>::default());
         let held = Arc::clone(&hold);
         tokio::spawn(async move {
             running.watch_over(&ended, &told).await;
-            held.change(|held| *held = Held::Over);
+            held.change(|held| *held = ProcessHandle::Over);
             drop(place);
         });
         Ok((Self { pid, end, exit, hold }, pipes))
@@ -139,8 +141,8 @@ impl Child {
     /// Has the child take up a place for as long as anything is left of it.
     pub fn hold(&self, permit: Permit) {
         self.hold.change(|held| {
-            if !matches!(held, Held::Over) {
-                *held = Held::Place(permit);
+            if !matches!(held, ProcessHandle::Over) {
+                *held = ProcessHandle::Place(permit);
             }
         });
     }
@@ -148,15 +150,16 @@ impl Child {
     /// Whether it takes up a place of this principal's.
     #[must_use]
     pub fn is_of(&self, principal: &Principal) -> bool {
-        self.hold.change(|held| matches!(held, Held::Place(permit) if permit.is_of(principal)))
+        self.hold
+            .change(|held| matches!(held, ProcessHandle::Place(permit) if permit.is_of(principal)))
     }
 
     /// Begins the end, of which the module's head tells.
     pub fn end(&self) {
         self.end.notify_one();
         self.hold.change(|held| {
-            if let Held::Place(permit) = held {
-                permit.is_ending();
+            if let ProcessHandle::Place(permit) = held {
+                permit.mark_ending();
             }
         });
     }

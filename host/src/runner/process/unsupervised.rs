@@ -12,9 +12,9 @@ use super::program::{AFTER_EOF, AFTER_TERM, Confinement, Pipes, Program, environ
 
 /// There is no supervisor to talk to.
 #[derive(Debug, Clone, Default)]
-pub struct Line;
+pub struct SupervisorLine;
 
-impl Line {
+impl SupervisorLine {
     /// # Errors
     /// None here.
     pub fn supervise(&self) -> io::Result<Supervised> {
@@ -34,7 +34,7 @@ pub fn supervise_if_asked() -> Option<std::process::ExitCode> {
     None
 }
 
-pub struct Running {
+pub struct RunningServer {
     pub pid: u32,
     child: tokio::process::Child,
 }
@@ -48,8 +48,8 @@ impl Drop for Group {
     }
 }
 
-impl Running {
-    pub async fn start(program: &Program, _: &Line) -> io::Result<(Self, Pipes)> {
+impl RunningServer {
+    pub async fn start(program: &Program, _: &SupervisorLine) -> io::Result<(Self, Pipes)> {
         if program.confinement != Confinement::default() {
             let text = "\"rlimits\" and \"user\" work on Linux only; take them out";
             return Err(io::Error::other(text));

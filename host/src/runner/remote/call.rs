@@ -12,29 +12,29 @@ use tokio::runtime::Handle;
 
 use crate::net::{Message, Pool, Unanswered};
 use crate::protocol::jsonrpc::Envelope;
-use crate::runner::channel::mailbox::{Asker, Refused};
+use crate::runner::channel::mailbox::{Asker, MailboxRefusal};
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 
-use super::reader::{self, Source};
-use super::sending::{Head, Sending};
-use super::session::Session;
+use super::reader::{self, AnswerSource};
+use super::sending::{FirstSecond, LateResponse};
+use super::session::UpstreamSession;
 
 /// One message, or several that came together.
-pub struct Call<'a> {
-    session: &'a Arc<Session>,
+pub struct HttpCall<'a> {
+    session: &'a Arc<UpstreamSession>,
     pool: &'a Pool,
     requests: &'a [&'a Envelope<'a>],
     asker: Asker,
     began: Instant,
-    sending: Option<Sending>,
+    sending: Option<LateResponse>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> HttpCall<'a> {
     #[must_use]
     pub fn new(
-        session: &'a Arc<Session>,
+        session: &'a Arc<UpstreamSession>,
         pool: &'a Pool,
         requests: &'a [&'a Envelope<'a>],
         asker: Asker,
@@ -43,7 +43,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it and waits for the head; for answers to requests not long.
-    pub async fn send(&mut self, mut message: Message) -> Head {
+    pub async fn send(&mut self, mut message: Message) -> FirstSecond {
         let caller = &self.session.caller;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
@@ -55,16 +55,16 @@ impl<'a> Call<'a> {
                 Some((due, expired)) => {
                     match tokio::time::timeout_at((*due).into(), connecting).await {
                         Ok(connected) => connected,
-                        Err(_) => return Head::Expired(*expired),
+                        Err(_) => return FirstSecond::Expired(*expired),
                     }
                 }
             };
             let connection = match connected {
                 Ok(connection) => connection,
-                Err(failure) => return Head::Failed(failure),
+                Err(failure) => return FirstSecond::Failed(failure),
             };
             let head = connection.send(message);
-            let sending = self.sending.insert(Sending { head, response: None });
+            let sending = self.sending.insert(LateResponse { head, response: None });
             let came = if awaits {
                 let soon = self.began + OPEN_AFTER;
                 let due = limit.as_ref().map_or(soon, |(due, _)| soon.min(*due));
@@ -74,36 +74,36 @@ impl<'a> Call<'a> {
             };
             let Ok(came) = came else {
                 let over = limit.filter(|(due, _)| *due <= Instant::now());
-                let Some((_, expired)) = over else { return Head::Late };
+                let Some((_, expired)) = over else { return FirstSecond::Late };
                 self.sending = None;
-                return Head::Expired(expired);
+                return FirstSecond::Expired(expired);
             };
             self.sending = None;
             match came {
                 Ok(response) => {
-                    caller.has_come(&response);
-                    return Head::Came(response);
+                    caller.received(&response);
+                    return FirstSecond::Came(response);
                 }
                 Err(Unanswered::Stale(unsent)) => message = unsent,
-                Err(Unanswered::Failed(failure)) => return Head::Failed(failure),
+                Err(Unanswered::Failed(failure)) => return FirstSecond::Failed(failure),
             }
         }
     }
 
     /// The stream of the requests, which run already.
-    pub fn adopt(&self) -> Result<Arc<Stream>, Refused> {
+    pub fn adopt(&self) -> Result<Arc<Stream>, MailboxRefusal> {
         self.session.mailbox().adopt(self.requests, self.began, self.asker)
     }
 
     /// Lets the exchange go on by itself, into the stream of its requests.
     pub fn go_on(&mut self, stream: &Arc<Stream>) {
         if let Some(sending) = self.sending.take() {
-            self.read(Source::Late(Box::new(sending)), stream);
+            self.read(AnswerSource::Late(Box::new(sending)), stream);
         }
     }
 
     /// Reads answers into the stream of these requests.
-    pub fn read(&self, source: Source, stream: &Arc<Stream>) {
+    pub fn read(&self, source: AnswerSource, stream: &Arc<Stream>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let ids = self.requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
         runtime.spawn(reader::answer(
@@ -117,7 +117,7 @@ impl<'a> Call<'a> {
     }
 }
 
-impl Drop for Call<'_> {
+impl Drop for HttpCall<'_> {
     fn drop(&mut self) {
         if self.sending.is_none() {
             return;

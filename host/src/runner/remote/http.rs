@@ -21,20 +21,20 @@ use crate::net::{Body, Failure, Pool};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{InItsPlace, TAKEN_BACK};
-use crate::runner::channel::mailbox::{Asker, Mailbox, Refused};
-use crate::runner::channel::pipe::{LostSignal, Rules};
+use crate::runner::channel::mailbox::{Asker, Mailbox, MailboxRefusal};
+use crate::runner::channel::pipe::{LostSignal, SessionLimits};
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
 use crate::streams::{Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
-use super::call::Call;
+use super::call::HttpCall;
 use super::errors;
-use super::reader::{self, Source};
-use super::sending::Head;
-use super::session::Session;
-use super::upstream::Caller;
+use super::reader::{self, AnswerSource};
+use super::sending::FirstSecond;
+use super::session::UpstreamSession;
+use super::upstream::UpstreamClient;
 
 /// An upstream that is slow to open its own stream does not hold up the client's.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An upstream whose `initialize` has been answered.
 pub struct RemoteHttp {
-    session: Arc<Session>,
+    session: Arc<UpstreamSession>,
 }
 
 impl RemoteHttp {
@@ -53,8 +53,8 @@ impl RemoteHttp {
     #[must_use]
     pub fn opened(
         server: ServerName,
-        mut caller: Caller,
-        rules: Rules,
+        mut caller: UpstreamClient,
+        rules: SessionLimits,
         session: Option<HeaderValue>,
         version: &str,
         primes: bool,
@@ -66,7 +66,7 @@ impl RemoteHttp {
         if let Ok(version) = HeaderValue::from_str(version) {
             caller.set(headers::PROTOCOL_VERSION, version);
         }
-        let session = Session {
+        let session = UpstreamSession {
             server,
             rules,
             caller,
@@ -149,16 +149,16 @@ impl RemoteHttp {
             let admitted = session.mailbox().admits(&requests, session.rules.in_flight, asker);
             match admitted {
                 Ok(()) => {}
-                Err(Refused::Gone) => return self.forgotten(about),
+                Err(MailboxRefusal::Gone) => return self.forgotten(about),
                 Err(refused) => return responses::refuse(about, refused),
             }
         }
-        let mut call = Call::new(session, pool, &requests, asker);
+        let mut call = HttpCall::new(session, pool, &requests, asker);
         let message = session.caller.message(None, body, forwarded);
         // What is rare below is boxed: this future is made for every call.
         let response = match call.send(message).await {
-            Head::Came(response) => response,
-            Head::Failed(failure) => {
+            FirstSecond::Came(response) => response,
+            FirstSecond::Failed(failure) => {
                 if matches!(failure, Failure::NotSent(_)) {
                     // The client may try it again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
@@ -166,8 +166,8 @@ impl RemoteHttp {
                 }
                 return self.unreachable(about, &failure);
             }
-            Head::Expired(expired) => return self.expired(pool, about, &expired),
-            Head::Late => return Box::pin(self.late(call, about, takes_events)).await,
+            FirstSecond::Expired(expired) => return self.expired(pool, about, &expired),
+            FirstSecond::Late => return Box::pin(self.late(call, about, takes_events)).await,
         };
         let status = response.status();
         if status.is_success() {
@@ -178,21 +178,21 @@ impl RemoteHttp {
                 return self.refused(about, status, b"");
             }
             if headers::is_type(response.headers(), headers::EVENT_STREAM) {
-                let source = Source::Stream(response.into_body());
+                let source = AnswerSource::Stream(response.into_body());
                 return Box::pin(self.stream(call, source, about, takes_events)).await;
             }
             if response.body().is_end_stream() {
                 return self.refused(about, status, b"");
             }
             if messages.len() == 1 && begins_a_batch(response.body()) {
-                let source = Source::Json(response.into_body());
+                let source = AnswerSource::Json(response.into_body());
                 return Box::pin(self.stream(call, source, about, takes_events)).await;
             }
             return relayed(response);
         }
         let text = Box::pin(errors::text(response)).await;
         if session.is_forgotten_by(status, &text) && !errors::is_answer(&text, about.id_text()) {
-            session.is_forgotten();
+            session.forget();
             return self.forgotten(about);
         }
         self.refused(about, status, &text)
@@ -203,8 +203,8 @@ impl RemoteHttp {
     /// clients of later revisions do not take.
     async fn stream(
         &self,
-        call: Call<'_>,
-        source: Source,
+        call: HttpCall<'_>,
+        source: AnswerSource,
         about: &Envelope<'_>,
         takes_events: bool,
     ) -> Response<Body> {
@@ -221,7 +221,7 @@ impl RemoteHttp {
     /// can come back to, while the exchange goes on.
     async fn late(
         &self,
-        mut call: Call<'_>,
+        mut call: HttpCall<'_>,
         about: &Envelope<'_>,
         takes_events: bool,
     ) -> Response<Body> {
@@ -243,7 +243,7 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let stream = Arc::clone(reader.stream());
-        let request = about.id_text().filter(|_| stream.is_of_one());
+        let request = about.id_text().filter(|_| stream.has_single_answer());
         let publish = || {
             let mut mailbox = self.session.mailbox();
             mailbox.publish(&stream);
@@ -334,14 +334,18 @@ impl RemoteHttp {
     }
 
     /// A request that runs already and cannot become one of the session's.
-    fn runs_apart(&self, about: &Envelope<'_>, refused: Refused) -> Response<Body> {
+    fn runs_apart(&self, about: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body> {
         let why = match refused {
-            Refused::DuplicateId => "a request with this id is still in flight in this session",
-            Refused::Gone | Refused::TooMany | Refused::AlreadyListening => "the session has ended",
+            MailboxRefusal::DuplicateId => {
+                "a request with this id is still in flight in this session"
+            }
+            MailboxRefusal::Gone | MailboxRefusal::TooMany | MailboxRefusal::AlreadyListening => {
+                "the session has ended"
+            }
         };
         let text = format!("server {}: {why}; this one may have run", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::SERVER_LOST, &text));
-        if refused == Refused::Gone {
+        if refused == MailboxRefusal::Gone {
             Outcome::Sent.write(response.headers_mut());
         }
         response

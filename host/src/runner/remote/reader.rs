@@ -19,8 +19,8 @@ use crate::runner::channel::timeout;
 use crate::streams::{Part, Stream};
 
 use super::errors;
-use super::sending::Sending;
-use super::session::Session;
+use super::sending::LateResponse;
+use super::session::UpstreamSession;
 
 /// Where an upstream names no time after which to come back.
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ const MAX_RESUMPTIONS: u32 = 8;
 
 /// Where a stream was left.
 #[derive(Default)]
-struct Place {
+struct StreamPosition {
     last_event_id: Option<String>,
     retry: Option<Duration>,
     /// Resumptions since the last event.
@@ -40,7 +40,7 @@ struct Place {
     is_there: bool,
 }
 
-impl Place {
+impl StreamPosition {
     fn pause(&self) -> Duration {
         let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
         // The first time as the upstream says, then with more and more patience.
@@ -59,13 +59,13 @@ impl Place {
 }
 
 /// Where the answers to requests come from.
-pub enum Source {
+pub enum AnswerSource {
     /// The event stream that the POST was answered with.
     Stream(Body),
     /// All of them together.
     Json(Body),
     /// The response to the POST, whose head is not here yet.
-    Late(Box<Sending>),
+    Late(Box<LateResponse>),
 }
 
 /// What the requests that were not answered are told instead: a code and a text.
@@ -73,9 +73,9 @@ type Instead = (i64, String);
 
 /// Reads the answers to requests, which run since `began`.
 pub async fn answer(
-    session: Arc<Session>,
+    session: Arc<UpstreamSession>,
     pool: Pool,
-    source: Source,
+    source: AnswerSource,
     stream: Arc<Stream>,
     ids: Vec<String>,
     began: Instant,
@@ -83,12 +83,14 @@ pub async fn answer(
     let mut closing = session.closing.watch();
     let reading = async {
         let body = match source {
-            Source::Stream(body) => Some(body),
-            Source::Json(body) => {
+            AnswerSource::Stream(body) => Some(body),
+            AnswerSource::Json(body) => {
                 take_all(&session, &pool, body, &stream).await?;
                 None
             }
-            Source::Late(sending) => late_head(&session, &pool, sending, &stream, &ids).await?,
+            AnswerSource::Late(sending) => {
+                late_head(&session, &pool, sending, &stream, &ids).await?
+            }
         };
         match body {
             Some(body) => read_answers(&session, &pool, body, &stream).await,
@@ -114,9 +116,9 @@ pub async fn answer(
 /// What a response brings whose head took long: a stream that is to be read, or
 /// the answers themselves.
 async fn late_head(
-    session: &Session,
+    session: &UpstreamSession,
     pool: &Pool,
-    sending: Box<Sending>,
+    sending: Box<LateResponse>,
     stream: &Arc<Stream>,
     ids: &[String],
 ) -> Result<Option<Body>, Instead> {
@@ -130,7 +132,7 @@ async fn late_head(
             return Err((code::SERVER_LOST, errors::unreachable(server, &failure)));
         }
     };
-    session.caller.has_come(&response);
+    session.caller.received(&response);
     let status = response.status();
     if status == StatusCode::OK && is_stream(&response) {
         return Ok(Some(response.into_body()));
@@ -142,7 +144,7 @@ async fn late_head(
         let text = errors::text(response).await;
         let is_answer = ids.iter().any(|id| errors::is_answer(&text, Some(id)));
         if session.is_forgotten_by(status, &text) && !is_answer {
-            session.is_forgotten();
+            session.forget();
         } else if is_answer && !errors::is_about_credentials(status) {
             take(session, pool, stream, text).await;
         }
@@ -152,7 +154,7 @@ async fn late_head(
 
 /// Takes a body of JSON, which must have all the answers.
 async fn take_all(
-    session: &Session,
+    session: &UpstreamSession,
     pool: &Pool,
     body: Body,
     stream: &Arc<Stream>,
@@ -170,7 +172,7 @@ async fn take_all(
 }
 
 async fn read_answers(
-    session: &Session,
+    session: &UpstreamSession,
     pool: &Pool,
     mut body: Body,
     stream: &Arc<Stream>,
@@ -178,7 +180,7 @@ async fn read_answers(
     let server = &session.server;
     let lost =
         |why: &str| (code::SERVER_LOST, format!("server {server}: {why}; the call may have run"));
-    let mut place = Place::default();
+    let mut place = StreamPosition::default();
     loop {
         read(session, pool, body, stream, &mut place)
             .await
@@ -213,7 +215,7 @@ async fn read_answers(
 
 /// Answers these requests itself if they take longer than they may. Resolves when
 /// none of them is left, and never where there is no limit.
-async fn watch(session: &Session, pool: &Pool, ids: &[String], began: Instant) {
+async fn watch(session: &UpstreamSession, pool: &Pool, ids: &[String], began: Instant) {
     let timeouts = session.rules.timeouts;
     if !timeouts.are_set() {
         return std::future::pending().await;
@@ -231,8 +233,8 @@ async fn watch(session: &Session, pool: &Pool, ids: &[String], began: Instant) {
 }
 
 /// Reads the upstream's own stream for as long as the session lives.
-pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
-    let mut place = Place::default();
+pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: HeaderMap) {
+    let mut place = StreamPosition::default();
     loop {
         let Some(held) = session.upgrade() else { return };
         let mut closing = held.closing.watch();
@@ -257,7 +259,7 @@ pub async fn listen(session: Weak<Session>, pool: Pool, forwarded: HeaderMap) {
                     let status = response.status();
                     if place.is_there && held.is_forgotten_by(status, &errors::text(response).await)
                     {
-                        held.is_forgotten();
+                        held.forget();
                     }
                     false
                 }
@@ -286,11 +288,11 @@ fn is_stream(response: &http::Response<Body>) -> bool {
 
 /// Reads to the end of one response.
 async fn read(
-    session: &Session,
+    session: &UpstreamSession,
     pool: &Pool,
     body: Body,
     stream: &Arc<Stream>,
-    place: &mut Place,
+    place: &mut StreamPosition,
 ) -> Result<(), String> {
     let mut events = EventReader::new(body, session.rules.line);
     while let Some(read) = events.next().await {
@@ -313,7 +315,7 @@ async fn read(
     Ok(())
 }
 
-async fn take(session: &Session, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
+async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
     if let Ok(Some(batch)) = jsonrpc::batch(&data) {
         for message in batch {
             let message = Bytes::copy_from_slice(message.get().as_bytes());
@@ -324,7 +326,7 @@ async fn take(session: &Session, pool: &Pool, stream: &Arc<Stream>, data: Bytes)
     take_one(session, pool, stream, data).await;
 }
 
-async fn take_one(session: &Session, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
+async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
     let Ok(envelope) = Envelope::parse(&message) else {
         tracing::debug!(server = %session.server, bytes = message.len(), "an event that is no message");
         return;
@@ -375,7 +377,7 @@ async fn take_one(session: &Session, pool: &Pool, stream: &Arc<Stream>, message:
 }
 
 /// Sends something whose fate does not matter.
-pub fn tell(session: &Session, pool: &Pool, message: Bytes) {
+pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
     let (caller, pool) = (session.caller.clone(), pool.clone());
     let server = session.server.clone();
     let telling = async move {

@@ -11,14 +11,14 @@ use crate::runner::channel::timeout::Expired;
 
 /// The wait for a response's head, and where it is JSON for the beginning of the
 /// body too: some send their head before they have anything to say.
-pub struct Sending {
+pub struct LateResponse {
     pub(super) head: net::Sending,
     /// The head has come.
     pub(super) response: Option<Response<Body>>,
 }
 
 /// What became of the first second.
-pub enum Head {
+pub enum FirstSecond {
     Came(Response<Body>),
     Failed(Failure),
     /// The server's time for the answer is over.
@@ -27,7 +27,7 @@ pub enum Head {
     Late,
 }
 
-impl Future for Sending {
+impl Future for LateResponse {
     type Output = Result<Response<Body>, Unanswered>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -7,17 +7,17 @@ use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::runner::channel::mailbox::Mailbox;
-use crate::runner::channel::pipe::Rules;
+use crate::runner::channel::pipe::SessionLimits;
 use crate::sync::{Locked, Signal};
 
 use super::errors;
-use super::upstream::Caller;
+use super::upstream::UpstreamClient;
 
 /// What the session's tasks share.
-pub struct Session {
+pub struct UpstreamSession {
     pub server: ServerName,
-    pub rules: Rules,
-    pub caller: Caller,
+    pub rules: SessionLimits,
+    pub caller: UpstreamClient,
     /// Whether the upstream has given the session an id; some have none.
     pub(super) has_session: bool,
     pub(super) primes: bool,
@@ -30,14 +30,14 @@ pub struct Session {
     pub heard: Signal,
 }
 
-impl Session {
+impl UpstreamSession {
     pub fn mailbox(&self) -> MutexGuard<'_, Mailbox> {
         self.mailbox.lock()
     }
 
     /// The upstream has no such session any more: what it was to answer is answered
     /// here, and who listens learns that there is nothing more to hear.
-    pub fn is_forgotten(&self) {
+    pub fn forget(&self) {
         let text = format!("server {} has forgotten the session", self.server);
         self.mailbox().end(&text);
         self.lost.send_replace(Some(text.into()));

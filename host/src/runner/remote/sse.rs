@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
-use crate::runner::channel::queue::Outbox;
-use crate::runner::channel::sink::Taker;
+use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
+use crate::runner::channel::queue::Unwritten;
+use crate::runner::channel::sink::MessageSink;
 use crate::sync::{Signal, Watcher};
 
-use super::upstream::{Caller, Upstream, path_of};
+use super::upstream::{Upstream, UpstreamClient, path_of};
 
 /// A server that opens its stream names its endpoint at once.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,11 +39,11 @@ impl RemoteSse {
     pub async fn start(
         server: &ServerName,
         upstream: &Upstream,
-        rules: Rules,
+        rules: SessionLimits,
         pool: &Pool,
         forwarded: HeaderMap,
     ) -> Result<Self, String> {
-        let caller = Arc::new(Caller::new(upstream.clone()));
+        let caller = Arc::new(UpstreamClient::new(upstream.clone()));
         let opening = open(&caller, pool, &forwarded, rules.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
         let (events, endpoint) = opened.map_err(|_| "it names no endpoint".to_owned())??;
@@ -85,7 +85,7 @@ impl RemoteSse {
 }
 
 async fn open(
-    caller: &Caller,
+    caller: &UpstreamClient,
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
@@ -135,19 +135,19 @@ async fn read(pipe: Arc<Pipe>, mut events: EventReader, mut closing: Watcher) {
         }
     };
     pipe.end();
-    pipe.is_lost_because(how);
+    pipe.mark_lost(how);
 }
 
 struct Posting {
     pipe: Arc<Pipe>,
-    caller: Arc<Caller>,
+    caller: Arc<UpstreamClient>,
     endpoint: Uri,
     pool: Pool,
 }
 
 impl Posting {
     /// Posts one message after the other, so that none overtakes another.
-    async fn write(self, mut outbox: Outbox, forwarded: HeaderMap, mut closing: Watcher) {
+    async fn write(self, mut outbox: Unwritten, forwarded: HeaderMap, mut closing: Watcher) {
         let mut lost = self.pipe.lost_signal();
         loop {
             let message = tokio::select! {
@@ -182,7 +182,7 @@ impl Posting {
         let text = collect(response.into_body(), ERROR_BODY).await.unwrap_or_default();
         if status == StatusCode::NOT_FOUND {
             self.pipe.end();
-            self.pipe.is_lost_because("it has forgotten the session");
+            self.pipe.mark_lost("it has forgotten the session");
         }
         let text: String = String::from_utf8_lossy(&text).chars().take(300).collect();
         Err(format!("refuses the message: {status} {text}"))

@@ -42,7 +42,7 @@ pub fn path_of(uri: &Uri) -> Uri {
 /// One session's requests to an upstream: its headers, and its cookies. Clones
 /// share the cookies.
 #[derive(Clone)]
-pub struct Caller {
+pub struct UpstreamClient {
     upstream: Upstream,
     /// What every request carries: the configured headers, and those of the
     /// session.
@@ -55,7 +55,7 @@ pub struct Caller {
     passed: Option<Arc<Locked<HeaderMap>>>,
 }
 
-impl Caller {
+impl UpstreamClient {
     #[must_use]
     pub fn new(upstream: Upstream) -> Self {
         let mut headers = upstream.headers.clone();
@@ -107,7 +107,7 @@ impl Caller {
     }
 
     /// Takes what a response says to the session.
-    pub fn has_come(&self, response: &Response<Body>) {
+    pub fn received(&self, response: &Response<Body>) {
         self.cookies.take(response.headers());
     }
 
@@ -139,7 +139,7 @@ impl Caller {
         let sending = pool.send(&self.upstream.target, message);
         async move {
             let response = sending.await?;
-            self.has_come(&response);
+            self.received(&response);
             Ok(response)
         }
     }
@@ -155,7 +155,7 @@ impl Caller {
         *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
         request.headers_mut().clone_from(&self.headers);
         if method == Method::POST {
-            is_message(request.headers_mut());
+            set_message_headers(request.headers_mut());
         }
         *request.method_mut() = method;
         match &self.passed {
@@ -174,7 +174,7 @@ impl Caller {
 }
 
 /// Says what a message is and what its answer may be.
-fn is_message(headers: &mut HeaderMap) {
+fn set_message_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::ACCEPT, BOTH);
 }
@@ -184,7 +184,7 @@ fn posting(upstream: &Upstream, headers: &HeaderMap) -> WrittenHead {
     *request.method_mut() = Method::POST;
     *request.uri_mut() = upstream.path.clone();
     request.headers_mut().clone_from(headers);
-    is_message(request.headers_mut());
+    set_message_headers(request.headers_mut());
     WrittenHead::of(&request)
 }
 
@@ -228,7 +228,7 @@ mod tests {
             (own(&[]), "upstream:81"),
             (own(&[("host", "virtual"), ("accept", "text/html"), ("x-key", "k")]), "virtual"),
         ] {
-            let mut caller = Caller::new(upstream);
+            let mut caller = UpstreamClient::new(upstream);
             caller.set(headers::SESSION, HeaderValue::from_static("s-1"));
             let none = HeaderMap::new();
             let written = caller.message(None, Bytes::from("ping"), &none);
@@ -250,7 +250,7 @@ mod tests {
             assert!(lines(&passed).contains(&"cookie: a=b".to_owned()));
             let mut response = Response::new(Body::Empty);
             response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("c=d"));
-            caller.has_come(&response);
+            caller.received(&response);
             let with_cookie = caller.message(None, Bytes::new(), &none);
             assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
         }

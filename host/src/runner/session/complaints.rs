@@ -9,7 +9,7 @@ use crate::model::ServerName;
 use crate::runner::admission::open_error::OpenError;
 use crate::sync::Locked;
 
-use super::table::Key;
+use super::table::InstanceKey;
 
 /// Between two lines about one server for one kind of reason.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ struct Last {
 }
 
 impl Complaints {
-    pub fn say(&self, (session, server): &Key, error: &OpenError) {
+    pub fn say(&self, (session, server): &InstanceKey, error: &OpenError) {
         let Some(unsaid) = self.due(server, error, Instant::now()) else {
             tracing::debug!(session = %session.short(), server = %server, "{error}");
             return;

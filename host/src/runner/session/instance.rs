@@ -23,7 +23,7 @@ use crate::runner::shared_process::lists::CommonLists;
 use crate::runner::shared_process::seat::Seat;
 use crate::runner::stderr::tail::Line;
 use crate::runner::stdio::own_process::Stdio;
-use crate::seam::Note;
+use crate::seam::SettingChange;
 use crate::streams;
 use crate::sync::Locked;
 
@@ -31,7 +31,7 @@ use crate::sync::Locked;
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// What is behind an instance.
-pub enum Transport {
+pub enum Backend {
     Stdio(Stdio),
     Seat(Seat),
     Http(Box<RemoteHttp>),
@@ -39,7 +39,7 @@ pub enum Transport {
 }
 
 pub struct Instance {
-    transport: Transport,
+    transport: Backend,
     /// The `InitializeResult`, as the server wrote it.
     pub result: Bytes,
     /// What the client can do, by which the server may choose what it offers.
@@ -50,7 +50,7 @@ pub struct Instance {
     /// Its own lists where they differ from the catalogue, and after how many
     /// changes they were read.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
-    settings: Locked<Settings>,
+    settings: Locked<ClientSettings>,
     /// Tells ids of the gateway's own requests from another gateway's, which may use
     /// this one as a client.
     tag: u32,
@@ -60,7 +60,7 @@ pub struct Instance {
 
 /// What the client has set: a new instance would have to be told.
 #[derive(Default)]
-struct Settings {
+struct ClientSettings {
     level: Option<String>,
     subscriptions: BTreeSet<String>,
 }
@@ -69,7 +69,7 @@ impl Instance {
     /// An instance that has just been opened.
     #[must_use]
     pub fn new(
-        transport: Transport,
+        transport: Backend,
         result: Bytes,
         client_set: ClientSet,
         version: Option<Version>,
@@ -104,10 +104,10 @@ impl Instance {
             return responses::accepted();
         }
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
-            Transport::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
-            Transport::Sse(remote) => remote.post(message, envelope, takes_events).await,
-            Transport::Http(remote) => {
+            Backend::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
+            Backend::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
+            Backend::Sse(remote) => remote.post(message, envelope, takes_events).await,
+            Backend::Http(remote) => {
                 if !remote.takes(envelope) {
                     return responses::accepted();
                 }
@@ -126,10 +126,10 @@ impl Instance {
         forwarded: &HeaderMap,
     ) -> Response<Body> {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().post_all(messages, takes_events).await,
-            Transport::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
-            Transport::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
-            Transport::Http(remote) => {
+            Backend::Stdio(stdio) => stdio.pipe().post_all(messages, takes_events).await,
+            Backend::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
+            Backend::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
+            Backend::Http(remote) => {
                 let taken: Vec<_> = messages.iter().filter(|(_, e)| remote.takes(e)).collect();
                 let body = if taken.len() == messages.len() { body } else { batch_of(&taken) };
                 let envelopes: Vec<&Envelope<'_>> = taken.iter().map(|(_, e)| *e).collect();
@@ -149,10 +149,10 @@ impl Instance {
     /// it has not answered.
     pub fn take_back(&self, id: &str, pool: &Pool) {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().take_back(id),
-            Transport::Seat(seat) => seat.pipe().take_back(id),
-            Transport::Sse(remote) => remote.pipe().take_back(id),
-            Transport::Http(remote) => remote.take_back(pool, id),
+            Backend::Stdio(stdio) => stdio.pipe().take_back(id),
+            Backend::Seat(seat) => seat.pipe().take_back(id),
+            Backend::Sse(remote) => remote.pipe().take_back(id),
+            Backend::Http(remote) => remote.take_back(pool, id),
         }
     }
 
@@ -163,20 +163,20 @@ impl Instance {
         forwarded: &HeaderMap,
     ) -> Response<Body> {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.listen(last_event_id),
-            Transport::Seat(seat) => seat.pipe().listen(last_event_id),
-            Transport::Sse(remote) => remote.listen(last_event_id),
-            Transport::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
+            Backend::Stdio(stdio) => stdio.listen(last_event_id),
+            Backend::Seat(seat) => seat.pipe().listen(last_event_id),
+            Backend::Sse(remote) => remote.listen(last_event_id),
+            Backend::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 
     /// Ends the session at the server, calls in flight included.
     pub async fn close(&self, pool: &Pool) {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.close(),
-            Transport::Seat(seat) => seat.close(),
-            Transport::Sse(remote) => remote.close(),
-            Transport::Http(remote) => remote.close(pool).await,
+            Backend::Stdio(stdio) => stdio.close(),
+            Backend::Seat(seat) => seat.close(),
+            Backend::Sse(remote) => remote.close(),
+            Backend::Http(remote) => remote.close(pool).await,
         }
     }
 
@@ -190,10 +190,10 @@ impl Instance {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().is_busy(),
-            Transport::Seat(seat) => seat.pipe().is_busy(),
-            Transport::Sse(remote) => remote.pipe().is_busy(),
-            Transport::Http(remote) => remote.is_busy(),
+            Backend::Stdio(stdio) => stdio.pipe().is_busy(),
+            Backend::Seat(seat) => seat.pipe().is_busy(),
+            Backend::Sse(remote) => remote.pipe().is_busy(),
+            Backend::Http(remote) => remote.is_busy(),
         }
     }
 
@@ -201,10 +201,10 @@ impl Instance {
     #[must_use]
     pub fn is_working(&self) -> bool {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().is_working(),
-            Transport::Seat(seat) => seat.pipe().is_working(),
-            Transport::Sse(remote) => remote.pipe().is_working(),
-            Transport::Http(remote) => remote.is_working(),
+            Backend::Stdio(stdio) => stdio.pipe().is_working(),
+            Backend::Seat(seat) => seat.pipe().is_working(),
+            Backend::Sse(remote) => remote.pipe().is_working(),
+            Backend::Http(remote) => remote.is_working(),
         }
     }
 
@@ -219,8 +219,8 @@ impl Instance {
     #[must_use]
     pub fn stdio(&self) -> Option<&Stdio> {
         match &self.transport {
-            Transport::Stdio(stdio) => Some(stdio),
-            Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => None,
+            Backend::Stdio(stdio) => Some(stdio),
+            Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
@@ -234,10 +234,10 @@ impl Instance {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().is_lost(),
-            Transport::Seat(seat) => seat.pipe().is_lost(),
-            Transport::Sse(remote) => remote.pipe().is_lost(),
-            Transport::Http(remote) => remote.is_lost(),
+            Backend::Stdio(stdio) => stdio.pipe().is_lost(),
+            Backend::Seat(seat) => seat.pipe().is_lost(),
+            Backend::Sse(remote) => remote.pipe().is_lost(),
+            Backend::Http(remote) => remote.is_lost(),
         }
     }
 
@@ -245,10 +245,10 @@ impl Instance {
     #[must_use]
     pub fn lost_signal(&self) -> LostSignal {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.lost_signal(),
-            Transport::Seat(seat) => seat.pipe().lost_signal(),
-            Transport::Sse(remote) => remote.lost_signal(),
-            Transport::Http(remote) => remote.lost_signal(),
+            Backend::Stdio(stdio) => stdio.lost_signal(),
+            Backend::Seat(seat) => seat.pipe().lost_signal(),
+            Backend::Sse(remote) => remote.lost_signal(),
+            Backend::Http(remote) => remote.lost_signal(),
         }
     }
 
@@ -256,10 +256,10 @@ impl Instance {
     #[must_use]
     pub fn list_changes(&self) -> watch::Receiver<u32> {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.pipe().list_changes(),
-            Transport::Seat(seat) => seat.pipe().list_changes(),
-            Transport::Sse(remote) => remote.pipe().list_changes(),
-            Transport::Http(remote) => remote.list_changes(),
+            Backend::Stdio(stdio) => stdio.pipe().list_changes(),
+            Backend::Seat(seat) => seat.pipe().list_changes(),
+            Backend::Sse(remote) => remote.pipe().list_changes(),
+            Backend::Http(remote) => remote.list_changes(),
         }
     }
 
@@ -267,13 +267,13 @@ impl Instance {
     #[must_use]
     pub fn common_lists(&self) -> Option<&CommonLists> {
         match &self.transport {
-            Transport::Seat(seat) => Some(seat.lists()),
-            Transport::Stdio(_) | Transport::Http(_) | Transport::Sse(_) => None,
+            Backend::Seat(seat) => Some(seat.lists()),
+            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
     /// The instance's lists have been read; none if they are the catalogue's.
-    pub fn lists_are(&self, changes: u32, own: Option<Arc<Discovered>>) {
+    pub fn set_lists(&self, changes: u32, own: Option<Arc<Discovered>>) {
         self.lists.send_replace((changes, own));
     }
 
@@ -291,15 +291,15 @@ impl Instance {
         }
     }
 
-    pub fn remember(&self, note: &Note) {
+    pub fn remember(&self, note: &SettingChange) {
         let mut settings = self.settings.lock();
         match note {
-            Note::Level(level) => settings.level = Some(level.clone()),
-            Note::Subscribed(uri) if settings.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+            SettingChange::Level(level) => settings.level = Some(level.clone()),
+            SettingChange::Subscribed(uri) if settings.subscriptions.len() < MAX_SUBSCRIPTIONS => {
                 settings.subscriptions.insert(uri.clone());
             }
-            Note::Subscribed(_) => {}
-            Note::Unsubscribed(uri) => {
+            SettingChange::Subscribed(_) => {}
+            SettingChange::Unsubscribed(uri) => {
                 settings.subscriptions.remove(uri);
             }
         }
@@ -315,9 +315,9 @@ impl Instance {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         match &self.transport {
-            Transport::Stdio(stdio) => Some(stdio.pid()),
-            Transport::Seat(seat) => Some(seat.pid()),
-            Transport::Http(_) | Transport::Sse(_) => None,
+            Backend::Stdio(stdio) => Some(stdio.pid()),
+            Backend::Seat(seat) => Some(seat.pid()),
+            Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
@@ -325,8 +325,8 @@ impl Instance {
     #[must_use]
     pub fn behind(&self) -> *const () {
         match &self.transport {
-            Transport::Seat(seat) => seat.process(),
-            Transport::Stdio(_) | Transport::Http(_) | Transport::Sse(_) => {
+            Backend::Seat(seat) => seat.process(),
+            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => {
                 std::ptr::from_ref(self).cast()
             }
         }
@@ -335,10 +335,10 @@ impl Instance {
     #[must_use]
     pub fn transport(&self) -> &'static str {
         match &self.transport {
-            Transport::Stdio(_) => "stdio",
-            Transport::Seat(_) => "stdio, shared",
-            Transport::Http(_) => "http",
-            Transport::Sse(_) => "sse",
+            Backend::Stdio(_) => "stdio",
+            Backend::Seat(_) => "stdio, shared",
+            Backend::Http(_) => "http",
+            Backend::Sse(_) => "sse",
         }
     }
 
@@ -346,9 +346,9 @@ impl Instance {
     #[must_use]
     pub fn stderr(&self) -> Vec<Line> {
         match &self.transport {
-            Transport::Stdio(stdio) => stdio.tail().lines(),
+            Backend::Stdio(stdio) => stdio.tail().lines(),
             // What several sessions' process writes is in the server's log.
-            Transport::Seat(_) | Transport::Http(_) | Transport::Sse(_) => Vec::new(),
+            Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) => Vec::new(),
         }
     }
 }

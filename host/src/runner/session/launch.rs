@@ -11,18 +11,18 @@ use bytes::Bytes;
 
 use crate::model::{Principal, ServerName};
 use crate::protocol::jsonrpc::Envelope;
-use crate::runner::admission::admit::Admitted;
+use crate::runner::admission::admit::AdmittedStart;
 use crate::runner::admission::caps::Permit;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
-use crate::runner::channel::pipe::Rules;
+use crate::runner::channel::pipe::SessionLimits;
 use crate::runner::process::program::Program;
 use crate::runner::stderr::tail;
 use crate::runner::stdio::own_process::Stdio;
-use crate::runner::stdio::running::Process;
+use crate::runner::stdio::running::StartedProcess;
 use crate::seam::Outcome;
 
-use super::means::Means;
+use super::resources::Resources;
 use super::served::Served;
 
 /// Longest wait for how a process has ended that said nothing more.
@@ -33,15 +33,15 @@ pub struct Launch<'a> {
     pub server: &'a ServerName,
     pub served: &'a Served,
     pub program: &'a Program,
-    pub rules: Rules,
-    pub means: &'a Means,
+    pub rules: SessionLimits,
+    pub resources: &'a Resources,
     /// Whose session it is; none for the gateway's own questions, which count
     /// against no limit.
     pub principal: Option<&'a Principal>,
 }
 
 /// Why a process did not become an instance.
-enum Failure {
+enum LaunchFailure {
     /// It never ran, or ended; what it had on stderr.
     Ended(String, Vec<String>),
     /// It runs, and wants no session with these parameters.
@@ -52,8 +52,9 @@ impl Launch<'_> {
     /// Starts the server and sends it this `initialize`: its result.
     pub async fn run(self, initialize: &Bytes) -> Result<(Stdio, Bytes), OpenError> {
         let server = || self.server.clone();
-        let starts = &self.means.starts;
-        let Admitted { attempt, permit, turn } = starts.admit(self.server, self.principal).await?;
+        let starts = &self.resources.starts;
+        let AdmittedStart { attempt, permit, turn } =
+            starts.admit(self.server, self.principal).await?;
         let patience = self.served.start_timeout;
         let starting = tokio::time::timeout(patience, self.start(permit, initialize));
         let started = turn.during(starting).await;
@@ -61,14 +62,14 @@ impl Launch<'_> {
             Ok(Ok((stdio, result))) => {
                 attempt.succeeded();
                 // It may have ended since.
-                stdio.running().is_open();
+                stdio.running().mark_open();
                 Ok((stdio, result))
             }
-            Ok(Err(Failure::Refused(reason))) => {
+            Ok(Err(LaunchFailure::Refused(reason))) => {
                 attempt.succeeded();
                 Err(OpenError::Refused { server: server(), reason })
             }
-            Ok(Err(Failure::Ended(why, words))) => {
+            Ok(Err(LaunchFailure::Ended(why, words))) => {
                 let reason = format!("{why}{}", tail::shown(&words));
                 attempt.failed(&reason, words);
                 Err(OpenError::Start { server: server(), reason })
@@ -85,9 +86,9 @@ impl Launch<'_> {
         &self,
         permit: Option<Permit>,
         initialize: &Bytes,
-    ) -> Result<(Stdio, Bytes), Failure> {
+    ) -> Result<(Stdio, Bytes), LaunchFailure> {
         let spare = match permit {
-            Some(_) => self.means.spares.take(self.server),
+            Some(_) => self.resources.spares.take(self.server),
             None => None,
         };
         if let Some(spare) = spare {
@@ -95,30 +96,35 @@ impl Launch<'_> {
             let stdio = self.serve(spare);
             match self.introduce(&stdio, initialize).await {
                 // It may have died at the very moment: that is no failed start yet.
-                Err(Failure::Ended(..)) => {}
+                Err(LaunchFailure::Ended(..)) => {}
                 done => {
                     hold(&stdio, permit);
                     return done.map(|result| (stdio, result));
                 }
             }
         }
+        let process = StartedProcess::start(
+            self.server,
+            self.program,
+            &self.resources.children,
+            &self.resources.journal,
+        )
+        .await;
         let process =
-            Process::start(self.server, self.program, &self.means.children, &self.means.journal)
-                .await;
-        let process = process.map_err(|error| Failure::Ended(error.to_string(), Vec::new()))?;
+            process.map_err(|error| LaunchFailure::Ended(error.to_string(), Vec::new()))?;
         let stdio = self.serve(process);
         hold(&stdio, permit);
         let result = self.introduce(&stdio, initialize).await?;
         Ok((stdio, result))
     }
 
-    fn serve(&self, process: Process) -> Stdio {
-        Stdio::serve(self.server, process, self.rules, &self.means.starts)
+    fn serve(&self, process: StartedProcess) -> Stdio {
+        Stdio::serve(self.server, process, self.rules, &self.resources.starts)
     }
 
-    async fn introduce(&self, stdio: &Stdio, initialize: &Bytes) -> Result<Bytes, Failure> {
+    async fn introduce(&self, stdio: &Stdio, initialize: &Bytes) -> Result<Bytes, LaunchFailure> {
         let envelope = Envelope::parse(initialize)
-            .map_err(|error| Failure::Refused(format!("initialize: {error}")))?;
+            .map_err(|error| LaunchFailure::Refused(format!("initialize: {error}")))?;
         let response = stdio.post(initialize.clone(), &envelope, true).await;
         // Only the host itself says what became of a message.
         let is_lost = Outcome::read(response.headers()).is_some();
@@ -139,11 +145,11 @@ impl Launch<'_> {
                     "it has closed its output".to_owned()
                 }
             });
-            return Err(Failure::Ended(why, stdio.tail().texts()));
+            return Err(LaunchFailure::Ended(why, stdio.tail().texts()));
         }
         match error {
-            CallError::Refused(reason, _) => Err(Failure::Refused(reason)),
-            CallError::Unanswered(why) => Err(Failure::Ended(why, stdio.tail().texts())),
+            CallError::Refused(reason, _) => Err(LaunchFailure::Refused(reason)),
+            CallError::Unanswered(why) => Err(LaunchFailure::Ended(why, stdio.tail().texts())),
         }
     }
 }

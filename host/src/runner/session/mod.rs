@@ -3,9 +3,9 @@
 pub mod complaints;
 pub mod instance;
 pub mod launch;
-pub mod means;
 pub mod open;
 pub mod recycling;
+pub mod resources;
 pub mod served;
 pub mod settings_note;
 pub mod table;

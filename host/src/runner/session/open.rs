@@ -8,23 +8,23 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::model::{Principal, ServerName, SessionId};
 use crate::net::Pool;
-use crate::protocol::initialize::{self, ClientSet, Outcome, Params};
+use crate::protocol::initialize::{self, ClientSet, InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError, OWN_ID};
-use crate::runner::channel::pipe::Rules;
+use crate::runner::channel::pipe::SessionLimits;
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
-use crate::runner::remote::upstream::{Caller, Upstream};
-use crate::runner::shared_process::process::{Beginning, HubKey, Sharers, Sharing};
+use crate::runner::remote::upstream::{Upstream, UpstreamClient};
+use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
 use crate::seam::Handshake;
 
-use super::instance::{Instance, Transport};
+use super::instance::{Backend, Instance};
 use super::launch::Launch;
-use super::means::Means;
+use super::resources::Resources;
 use super::served::{Recipe, Served};
 
 /// How a session begins at a server.
@@ -46,9 +46,9 @@ pub async fn open(
     served: &Served,
     opening: Opening<'_>,
     pool: &Pool,
-    means: &Means,
+    resources: &Resources,
 ) -> Result<Instance, OpenError> {
-    let open = Start { server, served, opening, pool, means }.run();
+    let open = ServerStart { server, served, opening, pool, resources }.run();
     if let Recipe::Stdio(_) = served.recipe {
         // Its patience begins with its turn.
         return open.await;
@@ -61,15 +61,15 @@ pub async fn open(
 }
 
 /// One start of one server.
-struct Start<'a> {
+struct ServerStart<'a> {
     server: &'a ServerName,
     served: &'a Served,
     opening: Opening<'a>,
     pool: &'a Pool,
-    means: &'a Means,
+    resources: &'a Resources,
 }
 
-impl Start<'_> {
+impl ServerStart<'_> {
     async fn run(self) -> Result<Instance, OpenError> {
         let params = String::from_utf8_lossy(self.opening.params);
         let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
@@ -89,10 +89,10 @@ impl Start<'_> {
             },
             Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
         };
-        let client_set = serde_json::from_slice::<Params<'_>>(self.opening.params)
+        let client_set = serde_json::from_slice::<InitializeParams<'_>>(self.opening.params)
             .ok()
             // A shared process was told of no capabilities.
-            .filter(|_| !matches!(transport, Transport::Seat(_)))
+            .filter(|_| !matches!(transport, Backend::Seat(_)))
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let version = Version::parse(&version_of(&result));
@@ -110,18 +110,18 @@ impl Start<'_> {
     /// A seat at a shared process. None if it is not to be shared. The gateway's own
     /// session sits at one that runs, and has its own process otherwise, since who
     /// starts one also serves its pipes.
-    async fn seat(&self, program: &Program) -> Result<Option<(Transport, Bytes)>, OpenError> {
+    async fn seat(&self, program: &Program) -> Result<Option<(Backend, Bytes)>, OpenError> {
         let Sharing { by, idle } = self.served.sharing;
         let of = match (by, self.opening.owner) {
             (Sharers::All, _) => None,
             (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
             (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
         };
-        let key: HubKey = (self.server.clone(), of);
-        let hubs = &self.means.hubs;
+        let key: SharedProcessKey = (self.server.clone(), of);
+        let shared_processes = &self.resources.shared_processes;
         let (seat, result) = match self.opening.owner {
             Some((session, principal)) => {
-                let Means { rules, children, starts, journal, .. } = self.means;
+                let Resources { rules, children, starts, journal, .. } = self.resources;
                 let with = Beginning {
                     program: program.clone(),
                     rules: *rules,
@@ -132,43 +132,43 @@ impl Start<'_> {
                     patience: self.served.start_timeout,
                     idle,
                 };
-                hubs.seat(&key, session, self.rules(), with).await?
+                shared_processes.seat(&key, session, self.rules(), with).await?
             }
-            None => match hubs.seat_if_running(&key, self.rules()) {
+            None => match shared_processes.seat_if_running(&key, self.rules()) {
                 Some(taken) => taken,
                 None => return Ok(None),
             },
         };
-        let params = serde_json::from_slice::<Params<'_>>(self.opening.params);
+        let params = serde_json::from_slice::<InitializeParams<'_>>(self.opening.params);
         let requested = params.map(|params| params.protocol_version).unwrap_or_default();
         let result = initialize::result_for(&result, &requested);
         seat.pipe().may_prime(primes(&result));
-        Ok(Some((Transport::Seat(seat), result)))
+        Ok(Some((Backend::Seat(seat), result)))
     }
 
     async fn stdio(
         &self,
         program: &Program,
         message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
+    ) -> Result<(Backend, Bytes), OpenError> {
         let launch = Launch {
             server: self.server,
             served: self.served,
             program,
             rules: self.rules(),
-            means: self.means,
+            resources: self.resources,
             principal: self.opening.owner.map(|(_, principal)| principal),
         };
         let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));
-        Ok((Transport::Stdio(stdio), result))
+        Ok((Backend::Stdio(stdio), result))
     }
 
     async fn sse(
         &self,
         upstream: &Upstream,
         message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
+    ) -> Result<(Backend, Bytes), OpenError> {
         let forwarded = self.opening.forwarded.clone();
         let remote = RemoteSse::start(self.server, upstream, self.rules(), self.pool, forwarded)
             .await
@@ -177,7 +177,7 @@ impl Start<'_> {
         let response = remote.post(message.clone(), &envelope, true).await;
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
         remote.pipe().may_prime(primes(&result));
-        Ok((Transport::Sse(remote), result))
+        Ok((Backend::Sse(remote), result))
     }
 
     /// The inner error is one by which the server perhaps says that it does not
@@ -186,8 +186,8 @@ impl Start<'_> {
         &self,
         upstream: &Upstream,
         message: Bytes,
-    ) -> Result<Result<(Transport, Bytes), (StatusCode, CallError)>, OpenError> {
-        let mut caller = Caller::new(upstream.clone());
+    ) -> Result<Result<(Backend, Bytes), (StatusCode, CallError)>, OpenError> {
+        let mut caller = UpstreamClient::new(upstream.clone());
         if !self.served.passthrough.is_empty() {
             caller.passes_headers();
         }
@@ -207,7 +207,7 @@ impl Start<'_> {
         let version = version_of(&result);
         let (server, rules) = (self.server.clone(), self.rules());
         let remote = RemoteHttp::opened(server, caller, rules, session, &version, primes(&result));
-        Ok(Ok((Transport::Http(Box::new(remote)), result)))
+        Ok(Ok((Backend::Http(Box::new(remote)), result)))
     }
 
     /// Streamable HTTP, and where the server does not speak it, HTTP+SSE
@@ -216,8 +216,8 @@ impl Start<'_> {
         &self,
         upstream: &Upstream,
         message: Bytes,
-    ) -> Result<(Transport, Bytes), OpenError> {
-        let known = &self.means.old_transport;
+    ) -> Result<(Backend, Bytes), OpenError> {
+        let known = &self.resources.old_transport;
         let is_old = known.lock().contains(self.server);
         if is_old && let Ok(opened) = self.sse(upstream, message.clone()).await {
             return Ok(opened);
@@ -238,8 +238,8 @@ impl Start<'_> {
         Ok(opened)
     }
 
-    fn rules(&self) -> Rules {
-        Rules { timeouts: self.served.timeouts, ..self.means.rules }
+    fn rules(&self) -> SessionLimits {
+        SessionLimits { timeouts: self.served.timeouts, ..self.resources.rules }
     }
 
     fn failed(&self, reason: String) -> OpenError {
@@ -270,7 +270,7 @@ fn primes(result: &[u8]) -> bool {
 }
 
 fn version_of(result: &[u8]) -> String {
-    serde_json::from_slice::<Outcome<'_>>(result)
+    serde_json::from_slice::<InitializeResult<'_>>(result)
         .map(|outcome| outcome.protocol_version.into_owned())
         .unwrap_or_default()
 }

@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
-use crate::seam::Note;
+use crate::seam::SettingChange;
 
 /// None if the request sets nothing, or the server has refused it.
-pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<Note> {
+pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<SettingChange> {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -24,9 +24,11 @@ pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<Note> {
     }
     let params: Params<'_> = serde_json::from_str(request.params?.get()).ok()?;
     match request.method() {
-        methods::SET_LEVEL => Some(Note::Level(splice::quoted(&splice::string(params.level?)?))),
-        methods::SUBSCRIBE => Some(Note::Subscribed(splice::string(params.uri?)?)),
-        _ => Some(Note::Unsubscribed(splice::string(params.uri?)?)),
+        methods::SET_LEVEL => {
+            Some(SettingChange::Level(splice::quoted(&splice::string(params.level?)?)))
+        }
+        methods::SUBSCRIBE => Some(SettingChange::Subscribed(splice::string(params.uri?)?)),
+        _ => Some(SettingChange::Unsubscribed(splice::string(params.uri?)?)),
     }
 }
 

@@ -15,8 +15,8 @@ use super::instance::Instance;
 /// For a message that was announced: a large body of a client with a slow line.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
-pub type Key = (SessionId, ServerName);
-pub type Opened = Option<Result<Arc<Instance>, OpenError>>;
+pub type InstanceKey = (SessionId, ServerName);
+pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 
 /// A session that this host holds for a server: what a coordinator is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Held {
 }
 
 struct Slot {
-    opened: watch::Receiver<Opened>,
+    opened: watch::Receiver<OpenOutcome>,
     opened_at: UnixMillis,
     last_used: Instant,
     /// When the edge has asked whether it is open, to send something that cannot be
@@ -67,48 +67,48 @@ impl std::ops::Deref for InHand {
 pub enum Ready {
     Here(InHand),
     /// Somebody else's opening: it may be waited for.
-    Opening(watch::Receiver<Opened>),
+    Opening(watch::Receiver<OpenOutcome>),
     Gone,
 }
 
 /// A slot as it is, for who looks: without an instance while it is opened.
 pub struct Glimpse {
-    pub key: Key,
+    pub key: InstanceKey,
     pub instance: Option<Arc<Instance>>,
     pub opened_at: UnixMillis,
     pub last_used: UnixMillis,
 }
 
 /// Whoever finds no slot opens it; whoever finds one waits for that opening.
-pub enum Entry {
-    Opening(watch::Sender<Opened>),
-    Wait(watch::Receiver<Opened>),
+pub enum SlotClaim {
+    Opening(watch::Sender<OpenOutcome>),
+    Wait(watch::Receiver<OpenOutcome>),
 }
 
 #[derive(Default)]
 pub struct Table {
-    slots: Locked<HashMap<Key, Slot>>,
+    slots: Locked<HashMap<InstanceKey, Slot>>,
 }
 
 impl Table {
     /// The instance, if there is one that still lives or is being opened.
-    pub fn ready(&self, key: &Key) -> Ready {
+    pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
             slot.last_used = Instant::now();
             slot.awaited = None;
-            match Look::at(&slot.opened) {
-                Look::Ready(instance) if !instance.is_lost() => {
+            match SlotState::at(&slot.opened) {
+                SlotState::Ready(instance) if !instance.is_lost() => {
                     Ready::Here(InHand { instance, _mark: Arc::clone(&slot.in_hand) })
                 }
-                Look::Opening => Ready::Opening(slot.opened.clone()),
-                Look::Ready(_) | Look::Failed | Look::Abandoned => Ready::Gone,
+                SlotState::Opening => Ready::Opening(slot.opened.clone()),
+                SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => Ready::Gone,
             }
         })
     }
 
     /// Every instance that is ready.
-    pub fn all_ready(&self) -> Vec<(Key, Arc<Instance>)> {
+    pub fn all_ready(&self) -> Vec<(InstanceKey, Arc<Instance>)> {
         self.locked(|slots| {
             let ready = slots.iter().filter_map(|(key, slot)| match &*slot.opened.borrow() {
                 Some(Ok(instance)) if !instance.is_lost() => {
@@ -124,7 +124,7 @@ impl Table {
     /// whether it is quiet.
     pub fn take_if<T>(
         &self,
-        key: &Key,
+        key: &InstanceKey,
         instance: &Arc<Instance>,
         reason: impl FnOnce(bool) -> Option<T>,
     ) -> Option<T> {
@@ -139,7 +139,7 @@ impl Table {
     }
 
     /// The same without counting as use.
-    pub fn peek(&self, key: &Key) -> Option<Arc<Instance>> {
+    pub fn peek(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
         self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
             Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
             _ => None,
@@ -147,17 +147,17 @@ impl Table {
     }
 
     /// The place of a key: to be opened by the caller, or being opened already.
-    pub fn enter(&self, key: &Key) -> Entry {
+    pub fn enter(&self, key: &InstanceKey) -> SlotClaim {
         self.locked(|slots| {
             if let Some(slot) = slots.get_mut(key) {
-                let usable = match Look::at(&slot.opened) {
-                    Look::Opening => true,
-                    Look::Ready(instance) => !instance.is_lost(),
-                    Look::Failed | Look::Abandoned => false,
+                let usable = match SlotState::at(&slot.opened) {
+                    SlotState::Opening => true,
+                    SlotState::Ready(instance) => !instance.is_lost(),
+                    SlotState::Failed | SlotState::Abandoned => false,
                 };
                 if usable {
                     slot.awaited = Some(Instant::now());
-                    return Entry::Wait(slot.opened.clone());
+                    return SlotClaim::Wait(slot.opened.clone());
                 }
             }
             let (sender, opened) = watch::channel(None);
@@ -169,17 +169,17 @@ impl Table {
                 in_hand: Arc::default(),
             };
             slots.insert(key.clone(), slot);
-            Entry::Opening(sender)
+            SlotClaim::Opening(sender)
         })
     }
 
-    pub fn remove(&self, key: &Key) -> Option<Arc<Instance>> {
+    pub fn remove(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
         self.locked(|slots| slots.remove(key)).and_then(instance_of)
     }
 
     /// Takes the slot away only if it still holds this very instance; says whether
     /// it did.
-    pub fn remove_if(&self, key: &Key, instance: &Arc<Instance>) -> bool {
+    pub fn remove_if(&self, key: &InstanceKey, instance: &Arc<Instance>) -> bool {
         self.locked(|slots| {
             let same = slots.get(key).is_some_and(|slot| {
                 matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
@@ -195,19 +195,19 @@ impl Table {
         &self,
         own: impl Fn(&ServerName) -> Option<Duration>,
         default: Duration,
-    ) -> Vec<(Key, Arc<Instance>)> {
+    ) -> Vec<(InstanceKey, Arc<Instance>)> {
         let now = Instant::now();
         self.locked(|slots| {
-            let mut stale: Vec<Key> = Vec::new();
+            let mut stale: Vec<InstanceKey> = Vec::new();
             for (key, slot) in slots.iter_mut() {
                 let own = own(&key.1);
-                let is_used = match Look::at(&slot.opened) {
-                    Look::Opening => true,
-                    Look::Failed | Look::Abandoned => {
+                let is_used = match SlotState::at(&slot.opened) {
+                    SlotState::Opening => true,
+                    SlotState::Failed | SlotState::Abandoned => {
                         stale.push(key.clone());
                         continue;
                     }
-                    Look::Ready(instance) => {
+                    SlotState::Ready(instance) => {
                         let counts = own.is_none() || instance.is_subscribed();
                         !slot.is_quiet(&instance) || (counts && instance.is_busy())
                     }
@@ -236,7 +236,7 @@ impl Table {
         &self,
         least: Duration,
         may_go: impl Fn(&ServerName, &Instance) -> bool,
-    ) -> Option<(Key, Arc<Instance>)> {
+    ) -> Option<(InstanceKey, Arc<Instance>)> {
         let now = Instant::now();
         self.locked(|slots| {
             let unused = slots.iter().filter_map(|(key, slot)| {
@@ -244,7 +244,7 @@ impl Table {
                 if unused <= least {
                     return None;
                 }
-                let Look::Ready(instance) = Look::at(&slot.opened) else { return None };
+                let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
                 let goes = slot.is_quiet(&instance)
                     && !instance.is_busy()
                     && !instance.is_subscribed()
@@ -259,7 +259,7 @@ impl Table {
     }
 
     /// Sessions after a cursor, in the order of their keys.
-    pub fn page(&self, after: Option<&Key>, limit: usize) -> Vec<Held> {
+    pub fn page(&self, after: Option<&InstanceKey>, limit: usize) -> Vec<Held> {
         let mut held: Vec<Held> = self.locked(|slots| {
             let beyond = slots.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
             beyond
@@ -284,11 +284,11 @@ impl Table {
         let (now, clock) = (UnixMillis::now(), Instant::now());
         self.locked(|slots| {
             let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
-            let glimpse = |(key, slot): (&Key, &Slot)| {
-                let instance = match Look::at(&slot.opened) {
-                    Look::Opening => None,
-                    Look::Ready(instance) => Some(instance),
-                    Look::Failed | Look::Abandoned => return None,
+            let glimpse = |(key, slot): (&InstanceKey, &Slot)| {
+                let instance = match SlotState::at(&slot.opened) {
+                    SlotState::Opening => None,
+                    SlotState::Ready(instance) => Some(instance),
+                    SlotState::Failed | SlotState::Abandoned => return None,
                 };
                 let unused = clock.saturating_duration_since(slot.last_used);
                 let last_used = now.minus(unused);
@@ -304,7 +304,7 @@ impl Table {
         let mut counts = BTreeMap::new();
         self.locked(|slots| {
             for ((_, server), slot) in slots.iter().filter(|((_, server), _)| of(server)) {
-                if matches!(Look::at(&slot.opened), Look::Failed | Look::Abandoned) {
+                if matches!(SlotState::at(&slot.opened), SlotState::Failed | SlotState::Abandoned) {
                     continue;
                 }
                 match counts.get_mut(server) {
@@ -320,20 +320,20 @@ impl Table {
         self.locked(|slots| slots.len())
     }
 
-    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<Key, Slot>) -> T) -> T {
+    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<InstanceKey, Slot>) -> T) -> T {
         with(&mut self.slots.lock())
     }
 }
 
 fn instance_of(slot: Slot) -> Option<Arc<Instance>> {
-    match Look::at(&slot.opened) {
-        Look::Ready(instance) => Some(instance),
-        Look::Opening | Look::Failed | Look::Abandoned => None,
+    match SlotState::at(&slot.opened) {
+        SlotState::Ready(instance) => Some(instance),
+        SlotState::Opening | SlotState::Failed | SlotState::Abandoned => None,
     }
 }
 
 /// What has become of an opening.
-enum Look {
+enum SlotState {
     Opening,
     Ready(Arc<Instance>),
     Failed,
@@ -341,10 +341,10 @@ enum Look {
     Abandoned,
 }
 
-impl Look {
+impl SlotState {
     /// Reads the channel once: a second `borrow` during the first waits for ever if
     /// the sender has begun to wait in between. `has_changed` takes no lock.
-    fn at(opened: &watch::Receiver<Opened>) -> Self {
+    fn at(opened: &watch::Receiver<OpenOutcome>) -> Self {
         match &*opened.borrow() {
             None if opened.has_changed().is_err() => Self::Abandoned,
             None => Self::Opening,
@@ -375,7 +375,7 @@ mod tests {
                 let server = ServerName::parse("s").unwrap();
                 for _ in 0..OPENINGS {
                     let key = (SessionId::mint(), server.clone());
-                    if let Entry::Opening(sender) = table.enter(&key) {
+                    if let SlotClaim::Opening(sender) = table.enter(&key) {
                         let (server, reason) = (server.clone(), String::new());
                         sender.send_replace(Some(Err(OpenError::Start { server, reason })));
                     }

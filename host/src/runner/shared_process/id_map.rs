@@ -39,25 +39,25 @@ use crate::runner::channel::message_ids::key;
 const MAX_TASKS: usize = 10_000;
 
 /// One session's place at the process.
-pub type Place = u64;
+pub type SeatId = u64;
 
 #[derive(Default)]
-pub struct Switchboard {
-    places: HashMap<Place, SessionId>,
-    next_place: Place,
+pub struct IdMap {
+    places: HashMap<SeatId, SessionId>,
+    next_place: SeatId,
     /// The number of the latest call.
     last: u64,
-    calls: HashMap<u64, Call>,
+    calls: HashMap<u64, PendingCall>,
     /// By place and the id that the client gave.
-    numbers: HashMap<(Place, String), u64>,
+    numbers: HashMap<(SeatId, String), u64>,
     /// What the process has confirmed, and who wants to hear of it.
-    subscriptions: HashMap<String, HashSet<Place>>,
+    subscriptions: HashMap<String, HashSet<SeatId>>,
     tasks: HashMap<String, SessionId>,
     oldest_tasks: VecDeque<String>,
 }
 
-struct Call {
-    place: Place,
+struct PendingCall {
+    place: SeatId,
     id: Box<RawValue>,
     token: Option<Box<RawValue>>,
     purpose: Purpose,
@@ -71,7 +71,7 @@ enum Purpose {
 
 /// What becomes of a client's message.
 #[derive(Debug)]
-pub enum Asked {
+pub enum ClientVerdict {
     /// Goes to the process like this.
     Send(Bytes),
     /// Is answered here.
@@ -81,10 +81,10 @@ pub enum Asked {
 
 /// What becomes of a message of the process.
 #[derive(Debug)]
-pub enum Said {
+pub enum ServerVerdict {
     /// To the one who has asked under this id.
-    Answer(Place, Box<RawValue>, Bytes),
-    Notice(Vec<Place>, Bytes),
+    Answer(SeatId, Box<RawValue>, Bytes),
+    Notice(Vec<SeatId>, Bytes),
     /// Back to the process.
     Reply(Bytes),
     /// For the gateway's own log.
@@ -94,9 +94,9 @@ pub enum Said {
 
 /// The parameters that are about more than the one who sends them.
 #[derive(Deserialize, Default)]
-struct Params<'a> {
+struct MessageParams<'a> {
     #[serde(borrow, default, rename = "_meta")]
-    meta: Option<Meta<'a>>,
+    meta: Option<ParamsMeta<'a>>,
     #[serde(borrow, default)]
     task: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "taskId")]
@@ -110,12 +110,12 @@ struct Params<'a> {
 }
 
 #[derive(Deserialize)]
-struct Meta<'a> {
+struct ParamsMeta<'a> {
     #[serde(borrow, default, rename = "progressToken")]
     token: Option<&'a RawValue>,
 }
 
-impl<'a> Params<'a> {
+impl<'a> MessageParams<'a> {
     /// None if a member is there twice: the process might see the other one, which
     /// could be another session's.
     fn of(envelope: &Envelope<'a>) -> Option<Self> {
@@ -129,8 +129,8 @@ impl<'a> Params<'a> {
     }
 }
 
-impl Switchboard {
-    pub fn enter(&mut self, session: SessionId) -> Place {
+impl IdMap {
+    pub fn enter(&mut self, session: SessionId) -> SeatId {
         self.next_place += 1;
         self.places.insert(self.next_place, session);
         self.next_place
@@ -138,7 +138,7 @@ impl Switchboard {
 
     /// Frees a place. Gives what the process is to be told: that nobody waits for
     /// these calls any more, nor wants to hear of these resources.
-    pub fn leave(&mut self, place: Place) -> Vec<Bytes> {
+    pub fn leave(&mut self, place: SeatId) -> Vec<Bytes> {
         self.places.remove(&place);
         self.numbers.retain(|(of, _), _| *of != place);
         let mut left: Vec<String> = Vec::new();
@@ -166,7 +166,7 @@ impl Switchboard {
     }
 
     /// A call is answered otherwise; gives whose it was, and its id.
-    pub fn forget_call(&mut self, number: u64) -> Option<(Place, Box<RawValue>)> {
+    pub fn forget_call(&mut self, number: u64) -> Option<(SeatId, Box<RawValue>)> {
         let call = self.calls.remove(&number)?;
         self.numbers.remove(&(call.place, key(call.id.get())));
         Some((call.place, call.id))
@@ -178,21 +178,32 @@ impl Switchboard {
         self.numbers.clear();
     }
 
-    pub fn ask(&mut self, place: Place, message: &Bytes, envelope: &Envelope<'_>) -> Asked {
+    pub fn ask(
+        &mut self,
+        place: SeatId,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> ClientVerdict {
         match envelope.kind() {
             Kind::Request => self.request(place, message, envelope),
-            Kind::Notification if envelope.method() == methods::CANCELLED => {
-                self.cancelled(place, message, envelope).map_or(Asked::Nothing, Asked::Send)
-            }
-            Kind::Notification | Kind::Response => Asked::Nothing,
+            Kind::Notification if envelope.method() == methods::CANCELLED => self
+                .cancelled(place, message, envelope)
+                .map_or(ClientVerdict::Nothing, ClientVerdict::Send),
+            Kind::Notification | Kind::Response => ClientVerdict::Nothing,
         }
     }
 
-    fn request(&mut self, place: Place, message: &Bytes, envelope: &Envelope<'_>) -> Asked {
-        let Some(id) = envelope.id else { return Asked::Nothing };
-        let refuse = |code, text: &str| Asked::Answer(jsonrpc::error(Some(id.get()), code, text));
-        let done = || Asked::Answer(jsonrpc::result(id.get(), b"{}"));
-        let Some(params) = Params::of(envelope) else {
+    fn request(
+        &mut self,
+        place: SeatId,
+        message: &Bytes,
+        envelope: &Envelope<'_>,
+    ) -> ClientVerdict {
+        let Some(id) = envelope.id else { return ClientVerdict::Nothing };
+        let refuse =
+            |code, text: &str| ClientVerdict::Answer(jsonrpc::error(Some(id.get()), code, text));
+        let done = || ClientVerdict::Answer(jsonrpc::result(id.get(), b"{}"));
+        let Some(params) = MessageParams::of(envelope) else {
             return refuse(code::INVALID_PARAMS, "a member of params is twice there, or senseless");
         };
         let method = envelope.method();
@@ -238,30 +249,31 @@ impl Switchboard {
         else {
             return refuse(code::INTERNAL, "the message cannot be addressed");
         };
-        let call = Call { place, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
+        let call =
+            PendingCall { place, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
         // The client may use an id again once it has an answer, such as one that
         // was given in the place of a silent server.
         if let Some(old) = self.numbers.insert((place, key(id.get())), number) {
             self.calls.remove(&old);
         }
         self.calls.insert(number, call);
-        Asked::Send(splice::edit(message, edits))
+        ClientVerdict::Send(splice::edit(message, edits))
     }
 
     fn cancelled(
         &mut self,
-        place: Place,
+        place: SeatId,
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Option<Bytes> {
-        let raw = Params::of(envelope)?.request_id?;
+        let raw = MessageParams::of(envelope)?.request_id?;
         let number = self.numbers.remove(&(place, key(raw.get())))?;
         self.calls.remove(&number);
         let span = splice::span(message, raw)?;
         Some(splice::replace(message, span, number.to_string().as_bytes()))
     }
 
-    fn is_own_task(&self, place: Place, params: &Params<'_>) -> bool {
+    fn is_own_task(&self, place: SeatId, params: &MessageParams<'_>) -> bool {
         let id = params.task_id.and_then(splice::string);
         let owner = id.and_then(|id| self.tasks.get(&id));
         owner.is_some() && owner == self.places.get(&place)
@@ -272,13 +284,13 @@ impl Switchboard {
         self.last
     }
 
-    pub fn hear(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Said {
+    pub fn hear(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> ServerVerdict {
         let method = envelope.method();
         match envelope.kind() {
-            Kind::Response => self.answer(message, envelope).unwrap_or(Said::Nothing),
+            Kind::Response => self.answer(message, envelope).unwrap_or(ServerVerdict::Nothing),
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                Said::Reply(match method {
+                ServerVerdict::Reply(match method {
                     methods::PING => jsonrpc::result(id, b"{}"),
                     _ => {
                         let text = "not among the client's capabilities";
@@ -286,15 +298,15 @@ impl Switchboard {
                     }
                 })
             }
-            Kind::Notification if method == methods::MESSAGE => Said::Log,
+            Kind::Notification if method == methods::MESSAGE => ServerVerdict::Log,
             Kind::Notification if methods::is_list_changed(method) => {
-                Said::Notice(self.places.keys().copied().collect(), message.clone())
+                ServerVerdict::Notice(self.places.keys().copied().collect(), message.clone())
             }
-            Kind::Notification => self.notice(message, envelope).unwrap_or(Said::Nothing),
+            Kind::Notification => self.notice(message, envelope).unwrap_or(ServerVerdict::Nothing),
         }
     }
 
-    fn answer(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Said> {
+    fn answer(&mut self, message: &Bytes, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
         let Some(raw) = envelope.id.filter(|id| id.get() != "null") else {
             return self.only_answer(envelope);
         };
@@ -310,20 +322,20 @@ impl Switchboard {
         }
         let span = splice::span(message, raw)?;
         let restored = splice::replace(message, span, call.id.get().as_bytes());
-        Some(Said::Answer(call.place, call.id, restored))
+        Some(ServerVerdict::Answer(call.place, call.id, restored))
     }
 
     /// An error about a message that the process could not read: if there is one
     /// call alone, it is about that.
-    fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<Said> {
+    fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
         let error = envelope.error.filter(|_| self.calls.len() == 1)?;
         let number = *self.calls.keys().next()?;
         let (place, id) = self.forget_call(number)?;
         let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
-        Some(Said::Answer(place, id, answer.into()))
+        Some(ServerVerdict::Answer(place, id, answer.into()))
     }
 
-    fn keep_task(&mut self, place: Place, result: &RawValue) {
+    fn keep_task(&mut self, place: SeatId, result: &RawValue) {
         #[derive(Deserialize)]
         struct Created {
             task: Task,
@@ -345,8 +357,8 @@ impl Switchboard {
         }
     }
 
-    fn notice(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Said> {
-        let params = Params::of(envelope)?;
+    fn notice(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
+        let params = MessageParams::of(envelope)?;
         match envelope.method() {
             methods::PROGRESS => {
                 let raw = params.token?;
@@ -354,19 +366,22 @@ impl Switchboard {
                 let token = call.token.as_ref()?.get();
                 let restored =
                     splice::replace(message, splice::span(message, raw)?, token.as_bytes());
-                Some(Said::Notice(vec![call.place], restored))
+                Some(ServerVerdict::Notice(vec![call.place], restored))
             }
             methods::UPDATED => {
                 let uri = splice::string(params.uri?)?;
                 let about = self.subscriptions.iter().filter(|(of, _)| is_at_or_below(&uri, of));
-                let places: HashSet<Place> =
+                let places: HashSet<SeatId> =
                     about.flat_map(|(_, places)| places).copied().collect();
-                Some(Said::Notice(places.into_iter().collect(), message.clone()))
+                Some(ServerVerdict::Notice(places.into_iter().collect(), message.clone()))
             }
             methods::TASK_STATUS => {
                 let owner = self.tasks.get(&splice::string(params.task_id?)?)?;
                 let places = self.places.iter().filter(|(_, session)| *session == owner);
-                Some(Said::Notice(places.map(|(place, _)| *place).collect(), message.clone()))
+                Some(ServerVerdict::Notice(
+                    places.map(|(place, _)| *place).collect(),
+                    message.clone(),
+                ))
             }
             _ => None,
         }

@@ -25,7 +25,7 @@ struct State {
 
 impl CommonLists {
     /// The process has said that a list has changed.
-    pub fn have_changed(&self) {
+    pub fn note_change(&self) {
         self.state.send_modify(|state| state.changes += 1);
     }
 
@@ -94,7 +94,7 @@ mod tests {
             None
         };
         for change in 1..4 {
-            lists.have_changed();
+            lists.note_change();
             let asking = (0..5).map(|_| lists.get(read()));
             futures_util::future::join_all(asking).await;
             assert_eq!(reads.load(Ordering::Relaxed), change);
@@ -105,7 +105,7 @@ mod tests {
     async fn who_gives_up_reading_leaves_it_to_the_next() {
         let mut cx = Context::from_waker(Waker::noop());
         let lists = CommonLists::default();
-        lists.have_changed();
+        lists.note_change();
         let mut never = Box::pin(lists.get(std::future::pending()));
         assert!(never.as_mut().poll(&mut cx).is_pending());
         let mut next = Box::pin(lists.get(async { None }));

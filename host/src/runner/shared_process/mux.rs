@@ -18,22 +18,22 @@ use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::{methods, splice};
 use crate::runner::channel::long_line;
 use crate::runner::channel::pipe::Pipe;
-use crate::runner::channel::queue::Inbox;
-use crate::runner::channel::sink::{Taker, id_of_malformed, id_of_request};
+use crate::runner::channel::queue::ToServer;
+use crate::runner::channel::sink::{MessageSink, id_of_malformed, id_of_request};
 use crate::sync::Locked;
 
-use super::id_map::{Asked, Place, Said, Switchboard};
+use super::id_map::{ClientVerdict, IdMap, SeatId, ServerVerdict};
 use super::lists::CommonLists;
 
 /// A log message of a server is cut here.
 const LOG_TEXT: usize = 4 * 1024;
 
 /// What the reader of a process and the seats at it have in common.
-pub struct Exchange {
+pub struct Mux {
     pub server: ServerName,
     line: usize,
-    inbox: Inbox,
-    state: Locked<State>,
+    inbox: ToServer,
+    state: Locked<MuxState>,
     pub lost: watch::Sender<Option<Arc<str>>>,
     /// How many are at it.
     pub seated: watch::Sender<usize>,
@@ -42,9 +42,9 @@ pub struct Exchange {
 }
 
 #[derive(Default)]
-struct State {
-    board: Switchboard,
-    pipes: HashMap<Place, Arc<Pipe>>,
+struct MuxState {
+    board: IdMap,
+    pipes: HashMap<SeatId, Arc<Pipe>>,
     /// Nobody is let in any more.
     is_closed: bool,
     /// What to say to whoever waits for a line that is too long, once it is known
@@ -52,9 +52,9 @@ struct State {
     overflowing: Option<String>,
 }
 
-impl Exchange {
+impl Mux {
     #[must_use]
-    pub fn new(server: &ServerName, line: usize, inbox: Inbox) -> Arc<Self> {
+    pub fn new(server: &ServerName, line: usize, inbox: ToServer) -> Arc<Self> {
         Arc::new(Self {
             server: server.clone(),
             line,
@@ -68,7 +68,7 @@ impl Exchange {
     }
 
     /// None if the process is gone or about to go.
-    pub fn enter(&self, session: SessionId, pipe: &Arc<Pipe>) -> Option<Place> {
+    pub fn enter(&self, session: SessionId, pipe: &Arc<Pipe>) -> Option<SeatId> {
         let mut state = self.state();
         if state.is_closed {
             return None;
@@ -80,7 +80,7 @@ impl Exchange {
     }
 
     /// One session less: its calls are given up and its subscriptions ended.
-    pub async fn leave(&self, place: Place) {
+    pub async fn leave(&self, place: SeatId) {
         let told = {
             let mut state = self.state();
             state.pipes.remove(&place);
@@ -93,14 +93,14 @@ impl Exchange {
     }
 
     /// A session's message, once there is room for it.
-    pub async fn ask(&self, place: Place, message: Bytes) {
+    pub async fn ask(&self, place: SeatId, message: Bytes) {
         let room = self.inbox.reserve(message.len()).await;
         let Ok(envelope) = Envelope::parse(&message) else { return };
         let Some(room) = room else {
             // The process is gone: what comes now has surely not run.
             let pipe = self.state().pipes.get(&place).map(Arc::clone);
             if let (Some(pipe), Some(id)) = (pipe, envelope.id_text()) {
-                pipe.has_not_sent(id);
+                pipe.note_unsent(id);
             }
             return;
         };
@@ -110,9 +110,9 @@ impl Exchange {
             match state.board.ask(place, &message, &envelope) {
                 // Under the lock: what the board has decided in this order must
                 // reach the process in this order.
-                Asked::Send(message) => return room.send(message),
-                Asked::Answer(answer) => (answer, pipe),
-                Asked::Nothing => return,
+                ClientVerdict::Send(message) => return room.send(message),
+                ClientVerdict::Answer(answer) => (answer, pipe),
+                ClientVerdict::Nothing => return,
             }
         };
         if let Ok(envelope) = Envelope::parse(&asked) {
@@ -141,17 +141,17 @@ impl Exchange {
 
     fn hear(&self, message: &Bytes, envelope: Envelope<'_>) {
         if methods::is_list_changed(envelope.method()) {
-            self.lists.have_changed();
+            self.lists.note_change();
         }
         let mut state = self.state();
         match state.board.hear(message, &envelope) {
-            Said::Answer(place, id, message) => {
+            ServerVerdict::Answer(place, id, message) => {
                 self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
                 drop(state);
                 pipe.hand(message, &Envelope { id: Some(&id), ..envelope });
             }
-            Said::Notice(places, message) => {
+            ServerVerdict::Notice(places, message) => {
                 let pipes: Vec<Arc<Pipe>> =
                     places.iter().filter_map(|place| state.pipes.get(place).cloned()).collect();
                 drop(state);
@@ -160,13 +160,13 @@ impl Exchange {
                 }
             }
             // A server that does not read must not stop its own reader.
-            Said::Reply(reply) => self.inbox.try_send(reply),
-            Said::Log => {
+            ServerVerdict::Reply(reply) => self.inbox.try_send(reply),
+            ServerVerdict::Log => {
                 let text = envelope.params.map_or("", |params| params.get());
                 let text: String = text.chars().take(LOG_TEXT).collect();
                 tracing::debug!(target: "mooring::server", server = %self.server, "logs {text}");
             }
-            Said::Nothing => {
+            ServerVerdict::Nothing => {
                 tracing::debug!(
                     server = %self.server, method = envelope.method(),
                     "a message of a shared process that is nobody's"
@@ -192,7 +192,7 @@ impl Exchange {
         call.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, MuxState> {
         self.state.lock()
     }
 
@@ -201,7 +201,7 @@ impl Exchange {
     }
 }
 
-impl Taker for Exchange {
+impl MessageSink for Mux {
     fn server(&self) -> &ServerName {
         &self.server
     }
@@ -240,7 +240,7 @@ impl Taker for Exchange {
         }
     }
 
-    fn has_overflown(&self, tail: &[u8]) {
+    fn overflowed(&self, tail: &[u8]) {
         let Some(text) = self.state().overflowing.take() else { return };
         if !self.fail_one(long_line::number_at_the_end(tail), &text) {
             self.state().board.forget_calls();
@@ -252,7 +252,7 @@ impl Taker for Exchange {
         for line in lines.split(|byte| *byte == b'\n') {
             let number = id_of_request(line).and_then(|id| id.parse().ok());
             if let Some((pipe, id)) = self.forget(number) {
-                pipe.has_not_sent(id.get());
+                pipe.note_unsent(id.get());
             }
         }
     }
@@ -266,9 +266,9 @@ impl Taker for Exchange {
         self.pipes().iter().for_each(|pipe| pipe.end());
     }
 
-    fn is_lost_because(&self, how: &str) {
+    fn mark_lost(&self, how: &str) {
         let why: Arc<str> = format!("server {} has ended ({how})", self.server).into();
         self.lost.send_replace(Some(why));
-        self.pipes().iter().for_each(|pipe| pipe.is_lost_because(how));
+        self.pipes().iter().for_each(|pipe| pipe.mark_lost(how));
     }
 }

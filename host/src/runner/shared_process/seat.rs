@@ -4,18 +4,18 @@
 use std::sync::Arc;
 
 use crate::model::SessionId;
-use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
-use crate::runner::channel::queue::Outbox;
-use crate::runner::channel::sink::Taker;
+use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
+use crate::runner::channel::queue::Unwritten;
+use crate::runner::channel::sink::MessageSink;
 use crate::sync::{Signal, Watcher};
 
-use super::id_map::Place;
+use super::id_map::SeatId;
 use super::lists::CommonLists;
-use super::mux::Exchange;
+use super::mux::Mux;
 
 pub struct Seat {
     pipe: Arc<Pipe>,
-    exchange: Arc<Exchange>,
+    mux: Arc<Mux>,
     pid: u32,
     /// Dropping it frees the place too.
     closing: Signal,
@@ -25,17 +25,17 @@ impl Seat {
     /// None if the process is gone or about to go.
     #[must_use]
     pub fn take(
-        exchange: &Arc<Exchange>,
+        mux: &Arc<Mux>,
         session: SessionId,
-        rules: Rules,
+        rules: SessionLimits,
         pid: u32,
     ) -> Option<Self> {
-        let (pipe, outbox) = Pipe::new(&exchange.server, rules);
-        let place = exchange.enter(session, &pipe)?;
+        let (pipe, outbox) = Pipe::new(&mux.server, rules);
+        let place = mux.enter(session, &pipe)?;
         let closing = Signal::default();
         let (closed, lost) = (closing.watch(), pipe.lost_signal());
-        tokio::spawn(pass_on(Arc::clone(exchange), place, outbox, closed, lost));
-        Some(Self { pipe, exchange: Arc::clone(exchange), pid, closing })
+        tokio::spawn(pass_on(Arc::clone(mux), place, outbox, closed, lost));
+        Some(Self { pipe, mux: Arc::clone(mux), pid, closing })
     }
 
     #[must_use]
@@ -46,13 +46,13 @@ impl Seat {
     /// What all seats at the same process have in common, and no other has.
     #[must_use]
     pub fn process(&self) -> *const () {
-        Arc::as_ptr(&self.exchange).cast()
+        Arc::as_ptr(&self.mux).cast()
     }
 
     /// The lists, which are everybody's.
     #[must_use]
     pub fn lists(&self) -> &CommonLists {
-        &self.exchange.lists
+        &self.mux.lists
     }
 
     #[must_use]
@@ -69,15 +69,15 @@ impl Seat {
 
 /// Hands over what the session sends, one after the other, until it leaves.
 async fn pass_on(
-    exchange: Arc<Exchange>,
-    place: Place,
-    mut outbox: Outbox,
+    mux: Arc<Mux>,
+    place: SeatId,
+    mut outbox: Unwritten,
     mut closing: Watcher,
     mut lost: LostSignal,
 ) {
     let passing = async {
         while let Some((message, _room)) = outbox.recv().await {
-            exchange.ask(place, message).await;
+            mux.ask(place, message).await;
         }
     };
     tokio::select! {
@@ -85,5 +85,5 @@ async fn pass_on(
         () = closing.raised() => {}
         _ = lost.wait_for(Option::is_some) => {}
     }
-    exchange.leave(place).await;
+    mux.leave(place).await;
 }

@@ -11,7 +11,7 @@ use crate::sync::Locked;
 /// What has to be known of a process when it ends. Whoever is first says who ended
 /// it: an instance that is replaced because its process died is let go before the
 /// process is reaped, and that is still a death.
-pub struct Life {
+pub struct Lifetime {
     server: ServerName,
     starts: Arc<Starts>,
     began: Instant,
@@ -39,7 +39,7 @@ enum End {
     ByItself(Instant),
 }
 
-impl Life {
+impl Lifetime {
     pub fn begin(server: &ServerName, starts: &Arc<Starts>, tail: Tail) -> Arc<Self> {
         Arc::new(Self {
             server: server.clone(),
@@ -60,7 +60,7 @@ impl Life {
     }
 
     /// The server has answered `initialize`.
-    pub fn is_open(&self) {
+    pub fn mark_open(&self) {
         let mut course = self.course();
         course.is_open = true;
         let Some(End::ByItself(at)) = course.end else { return };
@@ -73,13 +73,13 @@ impl Life {
     }
 
     /// The gateway wants it to end.
-    pub fn is_wanted(&self) {
+    pub fn mark_wanted(&self) {
         self.course().end.get_or_insert(End::Wanted);
     }
 
     /// It says or takes nothing more. To be said before anybody else learns of it:
     /// the start that follows must find this end counted.
-    pub fn is_over(&self) {
+    pub fn mark_over(&self) {
         let mut course = self.course();
         if course.end.is_none() {
             course.end = Some(End::ByItself(Instant::now()));
@@ -90,7 +90,7 @@ impl Life {
     }
 
     /// It has gone, and this is how; `has_answered` anything but `initialize`.
-    pub fn has_gone(&self, has_answered: bool, how: &str) {
+    pub fn mark_gone(&self, has_answered: bool, how: &str) {
         let gone = Gone { has_answered, how: how.to_owned() };
         let mut course = self.course();
         let Some(End::ByItself(at)) = course.end else { return };
@@ -116,10 +116,10 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::admission::caps::Limits;
+    use crate::runner::admission::caps::ProcessCaps;
 
     fn starts(server: &ServerName) -> Arc<Starts> {
-        let limits = Limits {
+        let limits = ProcessCaps {
             per_server: 9,
             own: std::collections::BTreeMap::new(),
             per_node: 9,
@@ -129,10 +129,10 @@ mod tests {
     }
 
     /// Failures and restarts after a start that follows what was `done`.
-    fn counted(done: impl FnOnce(&Life)) -> (u32, u64) {
+    fn counted(done: impl FnOnce(&Lifetime)) -> (u32, u64) {
         let server = ServerName::parse("s").unwrap();
         let starts = starts(&server);
-        done(&Life::begin(&server, &starts, Tail::default()));
+        done(&Lifetime::begin(&server, &starts, Tail::default()));
         let _next = starts.begin(&server).unwrap();
         let state = starts.state(&server).unwrap();
         (state.failures, state.restarts)
@@ -142,48 +142,48 @@ mod tests {
     fn a_start_that_comes_before_the_process_is_reaped_is_a_restart() {
         let server = ServerName::parse("s").unwrap();
         let starts = starts(&server);
-        let life = Life::begin(&server, &starts, Tail::default());
-        life.is_open();
-        life.is_over();
+        let lifetime = Lifetime::begin(&server, &starts, Tail::default());
+        lifetime.mark_open();
+        lifetime.mark_over();
         let _next = starts.begin(&server).unwrap();
         assert_eq!(starts.state(&server).unwrap().restarts, 1);
         // Its instance is replaced meanwhile, and nobody holds it any more.
-        life.is_wanted();
-        life.has_gone(false, "exit status: 1");
+        lifetime.mark_wanted();
+        lifetime.mark_gone(false, "exit status: 1");
         assert_eq!(starts.state(&server).unwrap().failures, 1);
     }
 
     #[test]
     fn an_end_that_the_gateway_wants_is_no_failure() {
-        let closed = counted(|life| {
-            life.is_open();
-            life.is_wanted();
-            life.is_over();
-            life.has_gone(false, "signal: 15");
+        let closed = counted(|lifetime| {
+            lifetime.mark_open();
+            lifetime.mark_wanted();
+            lifetime.mark_over();
+            lifetime.mark_gone(false, "signal: 15");
         });
         assert_eq!(closed, (0, 0));
     }
 
     #[test]
     fn a_server_that_answers_and_ends_in_one_breath_has_died() {
-        let died = counted(|life| {
-            life.is_over();
-            life.is_open();
-            life.has_gone(false, "exit status: 1");
+        let died = counted(|lifetime| {
+            lifetime.mark_over();
+            lifetime.mark_open();
+            lifetime.mark_gone(false, "exit status: 1");
         });
-        let unnoticed = counted(|life| {
-            life.is_over();
-            life.has_gone(false, "exit status: 1");
-            life.is_open();
+        let unnoticed = counted(|lifetime| {
+            lifetime.mark_over();
+            lifetime.mark_gone(false, "exit status: 1");
+            lifetime.mark_open();
         });
         assert_eq!([died, unnoticed], [(1, 1), (1, 1)]);
     }
 
     #[test]
     fn a_server_that_never_answered_is_counted_by_who_started_it() {
-        let failed = counted(|life| {
-            life.is_over();
-            life.has_gone(false, "exit status: 1");
+        let failed = counted(|lifetime| {
+            lifetime.mark_over();
+            lifetime.mark_gone(false, "exit status: 1");
         });
         assert_eq!(failed, (0, 0));
     }

@@ -11,11 +11,11 @@ use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::pipe::{LostSignal, Pipe, Rules};
+use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
 use crate::runner::process::child::Child;
 use crate::runner::stderr::tail::Tail;
 
-use super::running::{Process, Running, has_answered};
+use super::running::{Running, StartedProcess, has_answered};
 
 /// A process for one session.
 pub struct Stdio {
@@ -27,8 +27,8 @@ impl Stdio {
     #[must_use]
     pub fn serve(
         server: &ServerName,
-        process: Process,
-        rules: Rules,
+        process: StartedProcess,
+        rules: SessionLimits,
         starts: &Arc<Starts>,
     ) -> Self {
         let (pipe, outbox) = Pipe::new(server, rules);

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::queue::Outbox;
-use crate::runner::channel::sink::Taker;
+use crate::runner::channel::queue::Unwritten;
+use crate::runner::channel::sink::MessageSink;
 use crate::runner::process::child::{Child, Children, StartError};
 use crate::runner::process::program::{Pipes, Program};
 use crate::runner::stderr::drain;
@@ -20,7 +20,7 @@ use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail::Tail;
 use crate::sync::{Signal, Watcher};
 
-use super::lifetime::Life;
+use super::lifetime::Lifetime;
 
 /// Time for what a process wrote before it ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -29,14 +29,14 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub const READ_BUFFER: usize = 8 * 1024;
 
 /// A child with its stderr read, and nothing said to it yet.
-pub struct Process {
+pub struct StartedProcess {
     pub child: Child,
     pub stdin: ChildStdin,
     pub stdout: ChildStdout,
     pub tail: Tail,
 }
 
-impl Process {
+impl StartedProcess {
     /// Starts the child; the calling worker's runtime watches it.
     pub async fn start(
         server: &ServerName,
@@ -55,52 +55,56 @@ impl Process {
 }
 
 /// Whether anything but `initialize` was answered.
-pub fn has_answered(taker: &impl Taker) -> bool {
-    taker.answers() > 1
+pub fn has_answered(sink: &impl MessageSink) -> bool {
+    sink.answers() > 1
 }
 
 /// A child whose pipes are served.
 pub struct Running {
     child: Arc<Child>,
     closing: Signal,
-    life: Arc<Life>,
+    lifetime: Arc<Lifetime>,
 }
 
 impl Running {
     /// Serves the child's pipes on the calling worker.
     #[must_use]
-    pub fn serve<T: Taker>(
-        process: Process,
-        taker: &Arc<T>,
-        outbox: Outbox,
+    pub fn serve<T: MessageSink>(
+        process: StartedProcess,
+        sink: &Arc<T>,
+        outbox: Unwritten,
         starts: &Arc<Starts>,
     ) -> Self {
-        let Process { child, stdin, stdout, tail } = process;
+        let StartedProcess { child, stdin, stdout, tail } = process;
         let child = Arc::new(child);
         let closing = Signal::default();
-        let life = Life::begin(taker.server(), starts, tail);
+        let lifetime = Lifetime::begin(sink.server(), starts, tail);
         let over = Signal::default();
         let writer = tokio::spawn(write(
-            Arc::downgrade(taker),
+            Arc::downgrade(sink),
             stdin,
             outbox,
             Stops { closing: closing.watch(), over: over.watch() },
-            (Arc::downgrade(&child), Arc::clone(&life)),
+            (Arc::downgrade(&child), Arc::clone(&lifetime)),
         ));
-        let reading =
-            Reading { child: Arc::downgrade(&child), life: Arc::clone(&life), over, writer };
-        tokio::spawn(read(Arc::clone(taker), stdout, reading));
-        Self { child, closing, life }
+        let reading = Reading {
+            child: Arc::downgrade(&child),
+            lifetime: Arc::clone(&lifetime),
+            over,
+            writer,
+        };
+        tokio::spawn(read(Arc::clone(sink), stdout, reading));
+        Self { child, closing, lifetime }
     }
 
     /// The server has answered `initialize`.
-    pub fn is_open(&self) {
-        self.life.is_open();
+    pub fn mark_open(&self) {
+        self.lifetime.mark_open();
     }
 
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.life.began().elapsed()
+        self.lifetime.began().elapsed()
     }
 
     #[must_use]
@@ -116,12 +120,12 @@ impl Running {
     /// What it wrote to stderr last.
     #[must_use]
     pub fn tail(&self) -> &Tail {
-        self.life.tail()
+        self.lifetime.tail()
     }
 
     /// Closes the server's stdin; what follows is in `child`.
     pub fn close(&self) {
-        self.life.is_wanted();
+        self.lifetime.mark_wanted();
         self.closing.raise();
         self.child.end();
     }
@@ -130,7 +134,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Nobody holds it any more: the end that follows is the gateway's doing.
-        self.life.is_wanted();
+        self.lifetime.mark_wanted();
     }
 }
 
@@ -145,19 +149,19 @@ pub struct Stops {
 /// What the reader ends with.
 pub struct Reading {
     child: std::sync::Weak<Child>,
-    life: Arc<Life>,
+    lifetime: Arc<Lifetime>,
     over: Signal,
     writer: tokio::task::JoinHandle<()>,
 }
 
 /// The one writer of a child's stdin. Ends, and so closes it, when the instance
 /// is closed.
-pub async fn write<T: Taker>(
-    taker: std::sync::Weak<T>,
+pub async fn write<T: MessageSink>(
+    sink: std::sync::Weak<T>,
     mut stdin: ChildStdin,
-    mut outbox: Outbox,
+    mut outbox: Unwritten,
     mut stops: Stops,
-    (child, life): (std::sync::Weak<Child>, Arc<Life>),
+    (child, lifetime): (std::sync::Weak<Child>, Arc<Lifetime>),
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     loop {
@@ -180,11 +184,11 @@ pub async fn write<T: Taker>(
         }
         if let Err(written) = write_all(&mut stdin, &buffer).await {
             // Whole lines behind what was written are known to be unread.
-            life.is_over();
+            lifetime.mark_over();
             let rest = buffer.get(written..).unwrap_or_default();
             let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
-            if let Some(taker) = taker.upgrade() {
-                taker.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
+            if let Some(sink) = sink.upgrade() {
+                sink.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
             }
             // A server that takes nothing more is of no use; the reader says why.
             if let Some(child) = child.upgrade() {
@@ -201,8 +205,8 @@ pub async fn write<T: Taker>(
     // Not a byte of what still waits has been written; nothing more is taken.
     outbox.close();
     while let Some((unsent, _room)) = outbox.recv().await {
-        let Some(taker) = taker.upgrade() else { return };
-        taker.unsent(&unsent);
+        let Some(sink) = sink.upgrade() else { return };
+        sink.unsent(&unsent);
     }
 }
 
@@ -218,8 +222,8 @@ pub async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize
     Ok(())
 }
 
-pub async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Reading) {
-    let Reading { child, life, over, writer } = reading;
+pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading: Reading) {
+    let Reading { child, lifetime, over, writer } = reading;
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
     let mut allocated = buffer.capacity();
     let mut skipping = false;
@@ -244,31 +248,31 @@ pub async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Rea
             let line = buffer.split_to(searched + at + 1);
             searched = 0;
             if std::mem::take(&mut skipping) {
-                taker.has_overflown(&line);
+                sink.overflowed(&line);
                 continue;
             }
             let line = trimmed(alone(line, allocated));
             if !line.is_empty() {
-                let mut taking = std::pin::pin!(taker.take(line));
+                let mut taking = std::pin::pin!(sink.take(line));
                 tokio::select! {
                     biased;
                     () = &mut taking => {}
                     () = gone(&mut exited) => {
-                        taker.hurry();
+                        sink.hurry();
                         taking.await;
                     }
                 }
             }
         }
-        if buffer.len() > taker.line() {
+        if buffer.len() > sink.line() {
             if !skipping {
                 let text = format!(
                     "server {} sent a line of more than {} bytes",
-                    taker.server(),
-                    taker.line()
+                    sink.server(),
+                    sink.line()
                 );
-                tracing::warn!(server = %taker.server(), "{text}");
-                taker.overflows(&buffer, &text);
+                tracing::warn!(server = %sink.server(), "{text}");
+                sink.overflows(&buffer, &text);
             }
             skipping = true;
             buffer.clear();
@@ -278,11 +282,11 @@ pub async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Rea
             allocated = buffer.capacity();
         }
     }
-    life.is_over();
+    lifetime.mark_over();
     // What was not written yet must not count as perhaps done.
     over.raise();
     let _ = tokio::time::timeout(LAST_WORDS, writer).await;
-    taker.end();
+    sink.end();
     if let Some(child) = child.upgrade() {
         // It may have closed the pipe and stayed.
         child.end();
@@ -291,8 +295,8 @@ pub async fn read<T: Taker>(taker: Arc<T>, mut stdout: ChildStdout, reading: Rea
         Ok(how) => how.clone().unwrap_or_default(),
         Err(_) => "was ended".to_owned(),
     };
-    life.has_gone(has_answered(&*taker), &how);
-    taker.is_lost_because(&how);
+    lifetime.mark_gone(has_answered(&*sink), &how);
+    sink.mark_lost(&how);
 }
 
 /// Resolves a little after the process has gone: what it wrote last is read first.

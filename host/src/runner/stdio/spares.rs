@@ -21,7 +21,7 @@ use crate::runner::process::program::Program;
 use crate::runner::stderr::journal::Journal;
 use crate::sync::{Locked, Signal};
 
-use super::running::Process;
+use super::running::StartedProcess;
 
 /// Between two looks whether they still live and are still wanted.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const STEADY: Duration = Duration::from_secs(10);
 
 struct Spare {
-    process: Process,
+    process: StartedProcess,
     since: Instant,
     _place: SparePermit,
 }
@@ -41,12 +41,12 @@ impl Spare {
 }
 
 #[derive(Default)]
-struct Pool {
+struct SparePool {
     ready: Locked<VecDeque<Spare>>,
     taken: Notify,
 }
 
-impl Pool {
+impl SparePool {
     fn ready(&self) -> MutexGuard<'_, VecDeque<Spare>> {
         self.ready.lock()
     }
@@ -54,7 +54,7 @@ impl Pool {
 
 /// The spares of all servers that have some.
 pub struct Spares {
-    pools: BTreeMap<ServerName, Pool>,
+    pools: BTreeMap<ServerName, SparePool>,
     stopped: Signal,
 }
 
@@ -66,13 +66,13 @@ impl std::fmt::Debug for Spares {
 
 impl Spares {
     pub fn new<'a>(servers: impl Iterator<Item = &'a ServerName>) -> Arc<Self> {
-        let pools = servers.map(|server| (server.clone(), Pool::default())).collect();
+        let pools = servers.map(|server| (server.clone(), SparePool::default())).collect();
         Arc::new(Self { pools, stopped: Signal::default() })
     }
 
     /// One that lives, served from now on by the calling worker.
     #[must_use]
-    pub fn take(&self, server: &ServerName) -> Option<Process> {
+    pub fn take(&self, server: &ServerName) -> Option<StartedProcess> {
         let pool = self.pools.get(server)?;
         loop {
             let spare = pool.ready().pop_front()?;
@@ -185,15 +185,15 @@ async fn start(
 ) -> Result<Option<Spare>, String> {
     let Some(place) = starts.caps.enter_spare() else { return Ok(None) };
     let Ok(_turn) = starts.turn(true).await else { return Ok(None) };
-    let process = Process::start(server, program, children, journal).await;
+    let process = StartedProcess::start(server, program, children, journal).await;
     let process = process.map_err(|error| error.to_string())?;
     Ok(Some(Spare { process, since: Instant::now(), _place: place }))
 }
 
 /// The same process, with pipes that the calling runtime waits on.
-fn here(process: Process) -> io::Result<Process> {
-    let Process { child, stdin, stdout, tail } = process;
+fn here(process: StartedProcess) -> io::Result<StartedProcess> {
+    let StartedProcess { child, stdin, stdout, tail } = process;
     let stdin = ChildStdin::from_std(stdin.into_owned_fd()?.into())?;
     let stdout = ChildStdout::from_std(stdout.into_owned_fd()?.into())?;
-    Ok(Process { child, stdin, stdout, tail })
+    Ok(StartedProcess { child, stdin, stdout, tail })
 }

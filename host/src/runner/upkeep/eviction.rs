@@ -12,19 +12,19 @@ use std::sync::Arc;
 use crate::model::{Principal, ServerName};
 use crate::runner::admission::caps::Full;
 use crate::runner::session::instance::Instance;
-use crate::runner::shared::Shared;
+use crate::runner::shared::SharedRunner;
 
 use super::sweep::PRECISION;
 
-impl Shared {
+impl SharedRunner {
     /// Has instances give way from now on.
-    pub fn give_way(self: &Arc<Self>) {
+    pub fn enable_eviction(self: &Arc<Self>) {
         let shared = Arc::downgrade(self);
         let makes_room = move |full: &Full, server: &ServerName, principal: &Principal| {
             shared.upgrade().is_some_and(|shared| shared.make_room(full, server, principal))
         };
         // It is set once, when everything is made.
-        self.means.starts.giving_way.set(Box::new(makes_room));
+        self.resources.starts.eviction.set(Box::new(makes_room));
     }
 
     fn make_room(&self, full: &Full, server: &ServerName, principal: &Principal) -> bool {

@@ -8,7 +8,7 @@ use crate::net::Pool;
 use crate::runner::process::usage::Processes;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::served::{Recipe, Served};
-use crate::runner::shared::Shared;
+use crate::runner::shared::SharedRunner;
 
 /// However short the timeouts are.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -17,9 +17,9 @@ const MEMORY: Duration = Duration::from_secs(1);
 /// Of a time after which something is done: so much later it may be.
 pub const PRECISION: u32 = 4;
 
-impl Shared {
+impl SharedRunner {
     /// Looks after the instances, at least so often, until the process ends.
-    pub async fn tend(self: Arc<Self>, longest: Duration, pool: Pool) {
+    pub async fn sweep(self: Arc<Self>, longest: Duration, pool: Pool) {
         let mut timer = tokio::time::interval(self.pace(longest));
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -34,14 +34,14 @@ impl Shared {
         for (server, served) in self.config.servers.iter() {
             let Recipe::Stdio(program) = &served.recipe else { continue };
             if served.spares() > 0 {
-                let spares = Arc::clone(&self.means.spares);
+                let spares = Arc::clone(&self.resources.spares);
                 tokio::spawn(spares.keep(
                     server.clone(),
                     program.clone(),
                     served.spares(),
-                    Arc::clone(&self.means.starts),
-                    self.means.children.clone(),
-                    self.means.journal.clone(),
+                    Arc::clone(&self.resources.starts),
+                    self.resources.children.clone(),
+                    self.resources.journal.clone(),
                 ));
             }
         }
@@ -83,7 +83,7 @@ impl Shared {
         };
         for (key, instance) in ready {
             let Some(stdio) = instance.stdio() else { continue };
-            self.means.starts.lives(&key.1, stdio.age(), stdio.has_answered());
+            self.resources.starts.lives(&key.1, stdio.age(), stdio.has_answered());
             let Some(rules) = rules(&key.1).filter(|rules| rules.is_set()) else { continue };
             let memory = processes
                 .as_ref()
@@ -96,7 +96,7 @@ impl Shared {
                     session = %key.0.short(), server = %key.1, pid = stdio.pid(),
                     "recycled: {due}; the next message opens it again"
                 );
-                self.means.starts.recycled(&key.1);
+                self.resources.starts.recycled(&key.1);
                 close(instance, pool);
             }
         }

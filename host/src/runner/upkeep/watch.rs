@@ -10,8 +10,8 @@ use crate::net::Pool;
 use crate::runner::catalog::read_lists;
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::session::instance::Instance;
-use crate::runner::session::table::Key;
-use crate::runner::shared::Shared;
+use crate::runner::session::table::InstanceKey;
+use crate::runner::shared::SharedRunner;
 
 /// Servers say several times in a row that lists have changed.
 const QUIET: Duration = Duration::from_millis(100);
@@ -19,10 +19,10 @@ const QUIET: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Holds the instance only weakly: it must end when its session does.
-pub fn attend(
-    shared: Weak<Shared>,
+pub fn watch_instance(
+    shared: Weak<SharedRunner>,
     pool: Pool,
-    key: Key,
+    key: InstanceKey,
     instance: &Arc<Instance>,
 ) -> impl Future<Output = ()> + use<> {
     let (mut lost, mut changes) = (instance.lost_signal(), instance.list_changes());
@@ -47,7 +47,12 @@ async fn reason(lost: &mut LostSignal) -> Option<Arc<str>> {
     lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone())
 }
 
-fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Option<&str>) {
+fn forget(
+    shared: &Weak<SharedRunner>,
+    key: &InstanceKey,
+    instance: &Weak<Instance>,
+    why: Option<&str>,
+) {
     if let (Some(shared), Some(instance), Some(why)) = (shared.upgrade(), instance.upgrade(), why)
         && shared.table.remove_if(key, &instance)
     {
@@ -59,7 +64,7 @@ fn forget(shared: &Weak<Shared>, key: &Key, instance: &Weak<Instance>, why: Opti
             tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
             return;
         }
-        shared.means.journal.count_lost(&key.1);
+        shared.resources.journal.count_lost(&key.1);
         tracing::warn!(session = %session, server = %key.1, "{why}; the next message opens it again");
     }
 }
@@ -80,9 +85,9 @@ async fn settled(changes: &mut watch::Receiver<u32>) -> Option<u32> {
 }
 
 async fn read_lists(
-    shared: &Weak<Shared>,
+    shared: &Weak<SharedRunner>,
     pool: &Pool,
-    key: &Key,
+    key: &InstanceKey,
     instance: &Weak<Instance>,
     count: u32,
 ) {
@@ -100,5 +105,5 @@ async fn read_lists(
         Some(common) => common.get(read).await,
         None => read.await,
     };
-    instance.lists_are(count, own);
+    instance.set_lists(count, own);
 }

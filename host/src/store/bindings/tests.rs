@@ -24,9 +24,9 @@ fn the_older_open_wins_between_two_nodes_that_report_one_session() {
     let bindings = Bindings::new();
     let session = SessionId::mint();
     let report = |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at));
-    assert_eq!(report("n1", 20), Report::Taken);
-    assert_eq!(report("n2", 30), Report::Older(node("n1")));
-    assert_eq!(report("n3", 10), Report::Replaced(node("n1")));
+    assert_eq!(report("n1", 20), ReportOutcome::Taken);
+    assert_eq!(report("n2", 30), ReportOutcome::Older(node("n1")));
+    assert_eq!(report("n3", 10), ReportOutcome::Replaced(node("n1")));
     assert_eq!(bindings.look(session, &server()), Some(node("n3")));
 }
 
@@ -36,7 +36,7 @@ fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n2"));
     let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
-    assert_eq!(report, Report::Older(node("n2")));
+    assert_eq!(report, ReportOutcome::Older(node("n2")));
     assert_eq!(bindings.look(session, &server()), Some(node("n2")));
 }
 

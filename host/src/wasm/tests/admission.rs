@@ -1,4 +1,4 @@
-use super::super::{AdmissionError, Refusal};
+use super::super::{AdmissionError, PluginRefusal};
 use super::*;
 
 fn refused(source: &Source) -> AdmissionError {
@@ -27,7 +27,7 @@ fn assert_says(error: &str, parts: &[&str]) {
 #[test]
 fn another_world_is_refused_with_what_it_exports_instead() {
     let error = refused(&faulty("wrong-world"));
-    assert!(matches!(error.refusal, Refusal::WrongWorld { .. }), "{error}");
+    assert!(matches!(error.refusal, PluginRefusal::WrongWorld { .. }), "{error}");
     assert_says(
         &error.to_string(),
         &["wrong-world.wasm", "mooring:routing/strategy@0.1.0", "wit/routing.wit"],
@@ -37,7 +37,7 @@ fn another_world_is_refused_with_what_it_exports_instead() {
 #[test]
 fn a_foreign_import_is_refused_by_name() {
     let error = refused(&faulty("wants-import"));
-    let Refusal::ForbiddenImports(names) = &error.refusal else {
+    let PluginRefusal::ForbiddenImports(names) = &error.refusal else {
         panic!("{error}");
     };
     assert!(names.contains(':') && !names.contains("mooring:routing/"), "{names}");
@@ -47,7 +47,7 @@ fn a_foreign_import_is_refused_by_name() {
 #[test]
 fn wasi_is_refused_by_name_and_says_how_to_allow_it() {
     let error = refused(&faulty("wasi-chatty"));
-    assert!(matches!(error.refusal, Refusal::NeedsWasi(_)), "{error}");
+    assert!(matches!(error.refusal, PluginRefusal::NeedsWasi(_)), "{error}");
     assert_says(&error.to_string(), &["wasi:cli/", "sandbox"]);
 }
 

@@ -4,7 +4,7 @@
 use mooring_strategies::{ConsistentHash, Cookie, Header, Strategy as Native};
 use serde_json::{Value, json};
 
-use super::super::admission::{Candidate, Wasi};
+use super::super::admission::{Candidate, WasiPolicy};
 use super::super::bindings::Answer;
 use super::super::engine::Engines;
 use super::super::plugin::Plugin;
@@ -15,7 +15,7 @@ fn plugin(engines: &Engines, builtin: Builtin, config: &str) -> Plugin {
     let bytes = builtin.bytes();
     let candidate = Candidate::compile(engines, bytes).unwrap();
     let name = builtin.name();
-    candidate.meet(engines, bytes, name, config, Wasi::Deny).unwrap()
+    candidate.meet(engines, bytes, name, config, WasiPolicy::Deny).unwrap()
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::vocabulary::{Health, Node, Replica, Server, Topology};
-use super::{Builtin, Choice, Options, Question, Source, Strategy, Wasi};
+use super::{Builtin, Options, Question, RoutingChoice, Source, Strategy, WasiPolicy};
 
 const CONFIG: &str = r#"{"enabled": true}"#;
 
@@ -27,7 +27,7 @@ fn faulty(name: &str) -> Source {
 }
 
 fn options(workers: usize) -> Options {
-    Options { wasi: Wasi::Deny, workers }
+    Options { wasi: WasiPolicy::Deny, workers }
 }
 
 fn consistent_hash() -> Strategy {
@@ -67,11 +67,11 @@ fn node(id: char) -> Node {
     }
 }
 
-fn ask(strategy: &Strategy, session: &str) -> Option<Choice> {
+fn ask(strategy: &Strategy, session: &str) -> Option<RoutingChoice> {
     ask_without(strategy, session, &[])
 }
 
-fn ask_without(strategy: &Strategy, session: &str, excluded: &[&str]) -> Option<Choice> {
+fn ask_without(strategy: &Strategy, session: &str, excluded: &[&str]) -> Option<RoutingChoice> {
     strategy.choose(&Question {
         worker: 0,
         server: "files",

@@ -1,4 +1,4 @@
-//! Topologies and requests in few words.
+//! Short ways to build topologies and requests.
 #![allow(dead_code, reason = "no test binary uses all of it")]
 #![allow(clippy::expect_used, reason = "a panic fails the test")]
 
@@ -84,7 +84,7 @@ pub fn home<'a>(strategy: &impl Strategy, topology: &'a Topology, session: &str)
     &topology.nodes[decision.node as usize].id
 }
 
-/// As many uuids as wanted, always the same.
+/// This number of uuids, the same in every run.
 pub fn uuids(count: u64) -> impl Iterator<Item = String> {
     let mut state = 0x6d6f_6f72_696e_6721_u64;
     let mut next = move || {

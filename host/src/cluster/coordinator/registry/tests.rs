@@ -6,18 +6,18 @@ use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-fn entry(id: &str, at: Instant) -> Entry {
+fn entry(id: &str, at: Instant) -> NodeEntry {
     let reach = Reach::Remote("http://10.0.0.1:3001".into());
     let id = NodeId::parse(id).unwrap();
-    Entry {
+    NodeEntry {
         incarnation: "one".into(),
         last_heartbeat: UnixMillis(7),
         last_seen: at,
-        ..Entry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
+        ..NodeEntry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
     }
 }
 
-fn status(registry: &Registry, id: &str) -> Option<Status> {
+fn status(registry: &Registry, id: &str) -> Option<LeaseStatus> {
     registry.get(&NodeId::parse(id).unwrap()).map(|entry| entry.status)
 }
 
@@ -28,11 +28,11 @@ fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
     registry.register(entry("n1", start));
     assert_eq!(registry.expire(start + TIMEOUT), []);
     let late = start + TIMEOUT + Duration::from_millis(1);
-    let unhealthy = Event::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
+    let unhealthy = LeaseChange::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
     assert_eq!(registry.expire(late), [unhealthy]);
     assert_eq!(registry.expire(late), []);
     assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), late), Ok(()));
-    assert_eq!(status(&registry, "n1"), Some(Status::Active));
+    assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Active));
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn long_dead_nodes_are_forgotten() {
     registry.expire(start + TIMEOUT * 2);
     assert_eq!(registry.clean_up(start + TIMEOUT * 10), []);
     let removed = registry.clean_up(start + TIMEOUT * 11);
-    assert_eq!(removed, [Event::Removed { id: NodeId::parse("n1").unwrap() }]);
+    assert_eq!(removed, [LeaseChange::Removed { id: NodeId::parse("n1").unwrap() }]);
     assert_eq!(status(&registry, "n1"), None);
 }
 

@@ -66,9 +66,12 @@ fn an_id_in_flight_is_not_taken_twice_and_a_refused_batch_leaves_nothing() {
     let envelope = Envelope::parse(text.as_bytes()).unwrap();
     let other = Envelope::parse(other.as_bytes()).unwrap();
     let second = mailbox.expect(&[&other, &envelope], 8, Asker::Client);
-    assert_eq!(second.err(), Some(Refused::DuplicateId));
+    assert_eq!(second.err(), Some(MailboxRefusal::DuplicateId));
     assert_eq!(mailbox.in_flight.len(), 1);
-    assert_eq!(mailbox.expect(&[&other, &other], 2, Asker::Client).err(), Some(Refused::TooMany));
+    assert_eq!(
+        mailbox.expect(&[&other, &other], 2, Asker::Client).err(),
+        Some(MailboxRefusal::TooMany)
+    );
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn what_nobody_listens_for_waits_for_the_stream() {
     let get = mailbox.listen().unwrap();
     assert_eq!(texts(&get), [changed]);
     let listener = get.read_on();
-    assert_eq!(mailbox.listen().err(), Some(Refused::AlreadyListening));
+    assert_eq!(mailbox.listen().err(), Some(MailboxRefusal::AlreadyListening));
     drop(listener);
     assert!(mailbox.listen().is_ok());
 }
@@ -198,10 +201,10 @@ fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     let another = parsed(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call"}"#);
     assert!(mailbox.expect(&[&another], 2, Asker::Client).is_ok(), "it is the client's second");
     let third = parsed(r#"{"jsonrpc":"2.0","id":3,"method":"tools/call"}"#);
-    assert_eq!(mailbox.expect(&[&third], 2, Asker::Client).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.expect(&[&third], 2, Asker::Client).err(), Some(MailboxRefusal::TooMany));
     let more = parsed(r#"{"jsonrpc":"2.0","id":"own-3","method":"tasks/list"}"#);
     assert!(mailbox.expect(&[&more], 2, Asker::Gateway).is_ok());
     let most = parsed(r#"{"jsonrpc":"2.0","id":"own-4","method":"tasks/list"}"#);
-    assert_eq!(mailbox.expect(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
-    assert_eq!(mailbox.admits(&[&most], 2, Asker::Gateway).err(), Some(Refused::TooMany));
+    assert_eq!(mailbox.expect(&[&most], 2, Asker::Gateway).err(), Some(MailboxRefusal::TooMany));
+    assert_eq!(mailbox.admits(&[&most], 2, Asker::Gateway).err(), Some(MailboxRefusal::TooMany));
 }

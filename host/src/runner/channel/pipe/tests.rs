@@ -1,14 +1,14 @@
 use futures_util::FutureExt as _;
 
-use crate::runner::channel::sink::Taker as _;
+use crate::runner::channel::sink::MessageSink as _;
 
 use super::*;
 
 const ONE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
 const TWO: &str = r#"{"jsonrpc":"2.0","id":2,"method":"x"}"#;
 
-fn pipe() -> (Arc<Pipe>, Outbox) {
-    let rules = Rules {
+fn pipe() -> (Arc<Pipe>, Unwritten) {
+    let rules = SessionLimits {
         line: 1000,
         in_flight: 8,
         kept: Bounds { events: 8, bytes: 1000 },
@@ -64,7 +64,7 @@ async fn a_line_that_is_too_long_fails_the_call_that_it_answers() {
             pipe.mailbox().expect(&[&parsed(text).1], 8, Asker::Client).unwrap();
         }
         pipe.overflows(format!("{head}{long}").as_bytes(), "too long");
-        pipe.has_overflown(format!("{long}{tail}").as_bytes());
+        pipe.overflowed(format!("{long}{tail}").as_bytes());
         let mut ids = pipe.mailbox().ids();
         ids.sort();
         assert_eq!(ids, remains, "{head} {tail}");

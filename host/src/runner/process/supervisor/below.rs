@@ -58,7 +58,7 @@ pub fn signal_all(signal: Signal, spared: impl Fn(Pid) -> bool) -> Left {
     let own = process::getpid();
     let mut parents = vec![own];
     let mut left = Left::Nobody;
-    let processes = Processes::look();
+    let processes = ProcessTree::look();
     while let Some(parent) = parents.pop() {
         for pid in processes.children_of(parent) {
             if parent == own && spared(pid) {
@@ -102,14 +102,14 @@ fn send(pid: Pid, parent: Pid, signal: Signal) {
 }
 
 /// Who is whose child.
-enum Processes {
+enum ProcessTree {
     /// The kernel keeps lists: only descendants are looked at.
     Listed,
     /// It does not (`CONFIG_PROC_CHILDREN`): all processes with their parents.
     Scanned(Vec<(Pid, Pid)>),
 }
 
-impl Processes {
+impl ProcessTree {
     fn look() -> Self {
         if std::fs::metadata("/proc/thread-self/children").is_ok() {
             return Self::Listed;

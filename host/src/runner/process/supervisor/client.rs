@@ -14,22 +14,22 @@ use tokio::sync::{Notify, watch};
 
 use crate::runner::process::program::{Pipes, Program};
 
-use super::keeper::Line;
-use super::protocol::{END, Order, Report};
+use super::keeper::SupervisorLine;
+use super::protocol::{END, ReaperReport, StartOrder};
 
 /// A supervisor may be killed while a server is on its way to it.
 const ATTEMPTS: usize = 3;
 
 /// A server that runs, or did.
-pub struct Running {
+pub struct RunningServer {
     pub pid: u32,
     reaper: UnixStream,
 }
 
-impl Running {
+impl RunningServer {
     /// Nothing here blocks: the fork is made by the supervisor.
-    pub async fn start(program: &Program, line: &Line) -> io::Result<(Self, Pipes)> {
-        let order = Order::of(program).encode();
+    pub async fn start(program: &Program, line: &SupervisorLine) -> io::Result<(Self, Pipes)> {
+        let order = StartOrder::of(program).encode();
         for _ in 0..ATTEMPTS {
             if let Some(started) = attempt(&order, line).await? {
                 return Ok(started);
@@ -48,9 +48,9 @@ impl Running {
             std::future::pending().await
         };
         let reports = async {
-            let mut bytes = [0; Report::LENGTH];
+            let mut bytes = [0; ReaperReport::LENGTH];
             while from_reaper.read_exact(&mut bytes).await.is_ok() {
-                if let Some(Report::Exited(status)) = Report::decode(bytes) {
+                if let Some(ReaperReport::Exited(status)) = ReaperReport::decode(bytes) {
                     told.send_replace(Some(ExitStatus::from_raw(status).to_string()));
                 }
             }
@@ -60,16 +60,19 @@ impl Running {
             () = reports => {}
         }
         told.send_if_modified(|told| {
-            let untold = told.is_none();
+            let unreported_losses = told.is_none();
             told.get_or_insert_with(|| "its reaper was killed, and it with that".to_owned());
-            untold
+            unreported_losses
         });
     }
 }
 
 /// None if supervisor or reaper died before they said anything: then nothing
 /// runs, or not for long.
-async fn attempt(order: &[u8], line: &Line) -> io::Result<Option<(Running, Pipes)>> {
+async fn attempt(
+    order: &[u8],
+    line: &SupervisorLine,
+) -> io::Result<Option<(RunningServer, Pipes)>> {
     let (its_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -84,13 +87,13 @@ async fn attempt(order: &[u8], line: &Line) -> io::Result<Option<(Running, Pipes
     line.send([OwnedFd::from(its), its_stdin, its_stdout, its_stderr]).await?;
     // If nobody reads this, the report is missing too.
     let _ = reaper.write_all(order).await;
-    let mut report = [0; Report::LENGTH];
+    let mut report = [0; ReaperReport::LENGTH];
     if reaper.read_exact(&mut report).await.is_err() {
         return Ok(None);
     }
-    match Report::decode(report) {
-        Some(Report::Started(pid)) => Ok(Some((Running { pid, reaper }, pipes))),
-        Some(Report::Refused(errno)) => Err(io::Error::from_raw_os_error(errno)),
-        Some(Report::Exited(_)) | None => Ok(None),
+    match ReaperReport::decode(report) {
+        Some(ReaperReport::Started(pid)) => Ok(Some((RunningServer { pid, reaper }, pipes))),
+        Some(ReaperReport::Refused(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        Some(ReaperReport::Exited(_)) | None => Ok(None),
     }
 }

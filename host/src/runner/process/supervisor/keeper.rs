@@ -1,7 +1,7 @@
 //! The gateway's side: it starts the supervisor, hands servers over to it, and
 //! starts another one should it die.
 //!
-//! Workers send what is to be started down a [`Line`]; one task on the control
+//! Workers send what is to be started down a [`SupervisorLine`]; one task on the control
 //! runtime owns the socket. Nobody waits on a worker's thread.
 
 use std::io::{self, IoSlice};
@@ -42,20 +42,20 @@ pub type Charged = [OwnedFd; DESCRIPTORS];
 
 /// The way to the supervisor, whichever runs. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct SupervisorLine {
     charges: mpsc::Sender<Charged>,
     // Taken once, by the keeper.
     queue: Arc<Locked<Option<mpsc::Receiver<Charged>>>>,
 }
 
-impl Default for Line {
+impl Default for SupervisorLine {
     fn default() -> Self {
         let (charges, queue) = mpsc::channel(QUEUE);
         Self { charges, queue: Arc::new(Locked::new(Some(queue))) }
     }
 }
 
-impl Line {
+impl SupervisorLine {
     /// Hands a server over. What becomes of it is told on its socket: that
     /// closes if nothing was started.
     pub(super) async fn send(&self, charge: Charged) -> io::Result<()> {
@@ -68,7 +68,7 @@ impl Line {
     pub fn supervise(&self) -> io::Result<Supervised> {
         let queue = self.queue.lock().take();
         let queue = queue.ok_or_else(|| io::Error::other("it runs already"))?;
-        let first = Supervisor::start()?;
+        let first = RunningSupervisor::start()?;
         let (stop, stopped) = oneshot::channel();
         let keeper = Keeper { queue, waiting: None };
         Ok(Supervised { stop, task: tokio::spawn(keeper.keep(first, stopped)) })
@@ -96,7 +96,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(mut self, first: Supervisor, mut stopped: oneshot::Receiver<()>) {
+    async fn keep(mut self, first: RunningSupervisor, mut stopped: oneshot::Receiver<()>) {
         let mut supervisor = first;
         loop {
             let why = tokio::select! {
@@ -115,7 +115,7 @@ impl Keeper {
     }
 
     /// Hands over what comes until the supervisor dies; says how that was.
-    async fn serve(&mut self, supervisor: &mut Supervisor) -> String {
+    async fn serve(&mut self, supervisor: &mut RunningSupervisor) -> String {
         loop {
             if self.waiting.is_none() {
                 tokio::select! {
@@ -138,13 +138,13 @@ impl Keeper {
     }
 }
 
-struct Supervisor {
+struct RunningSupervisor {
     process: Child,
     socket: UnixStream,
     since: Instant,
 }
 
-impl Supervisor {
+impl RunningSupervisor {
     fn start() -> io::Result<Self> {
         let (ours, its) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -203,9 +203,9 @@ fn is_congestion(error: &io::Error) -> bool {
     [Errno::TOOMANYREFS, Errno::NOBUFS].iter().any(|known| errno == Some(known.raw_os_error()))
 }
 
-async fn started_again() -> Supervisor {
+async fn started_again() -> RunningSupervisor {
     loop {
-        match Supervisor::start() {
+        match RunningSupervisor::start() {
             Ok(supervisor) => return supervisor,
             Err(error) => {
                 tracing::error!("the supervisor cannot be started, no server can run: {error}");

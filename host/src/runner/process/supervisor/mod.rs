@@ -30,8 +30,8 @@ mod protocol;
 mod reaper;
 mod system;
 
-pub use client::Running;
-pub use keeper::{Line, Supervised};
+pub use client::RunningServer;
+pub use keeper::{Supervised, SupervisorLine};
 
 use std::collections::HashSet;
 use std::io::{IoSliceMut, Write as _};
@@ -46,7 +46,7 @@ use rustix::net::{
 };
 use rustix::process::{self, Pid, Signal};
 
-use self::protocol::Report;
+use self::protocol::ReaperReport;
 use self::reaper::Charge;
 use self::system::{Fork, Signals, wait_for};
 
@@ -113,9 +113,9 @@ impl Supervisor {
             }
             if spoken {
                 match self.receive() {
-                    Ok(Received::Charge(charge)) => return Some(charge),
-                    Ok(Received::Nothing) => {}
-                    Err(Gone) => return None,
+                    Ok(ReceivedOrder::Charge(charge)) => return Some(charge),
+                    Ok(ReceivedOrder::Nothing) => {}
+                    Err(GatewayGone) => return None,
                 }
             }
         }
@@ -134,24 +134,24 @@ impl Supervisor {
         }
     }
 
-    fn receive(&self) -> Result<Received, Gone> {
+    fn receive(&self) -> Result<ReceivedOrder, GatewayGone> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         let mut slices = [IoSliceMut::new(&mut byte)];
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let message = match recvmsg(&self.socket, &mut slices, &mut ancillary, flags) {
-            Ok(message) if message.bytes == 0 => return Err(Gone),
+            Ok(message) if message.bytes == 0 => return Err(GatewayGone),
             Ok(message) => message,
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                return Ok(Received::Nothing);
+                return Ok(ReceivedOrder::Nothing);
             }
-            Err(_) => return Err(Gone),
+            Err(_) => return Err(GatewayGone),
         };
         if message.flags.contains(ReturnFlags::CTRUNC) {
             // Too few descriptors are free here. What came is closed, and the
             // gateway sees that nothing was started.
-            return Ok(Received::Nothing);
+            return Ok(ReceivedOrder::Nothing);
         }
         let mut descriptors = Vec::with_capacity(DESCRIPTORS);
         for message in ancillary.drain() {
@@ -161,9 +161,9 @@ impl Supervisor {
         }
         Ok(match <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) {
             Ok([control, stdin, stdout, stderr]) => {
-                Received::Charge(Charge { control, pipes: [stdin, stdout, stderr] })
+                ReceivedOrder::Charge(Charge { control, pipes: [stdin, stdout, stderr] })
             }
-            Err(_) => Received::Nothing,
+            Err(_) => ReceivedOrder::Nothing,
         })
     }
 
@@ -184,18 +184,18 @@ impl Supervisor {
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 let mut control = UnixStream::from(charge.control);
-                let _ = control.write_all(&Report::Refused(errno).encode());
+                let _ = control.write_all(&ReaperReport::Refused(errno).encode());
                 Ok(self)
             }
         }
     }
 }
 
-enum Received {
+enum ReceivedOrder {
     Charge(Charge),
     /// A false alarm, or one that could not be taken in.
     Nothing,
 }
 
 /// The gateway has closed its end.
-struct Gone;
+struct GatewayGone;

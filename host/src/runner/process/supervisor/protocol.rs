@@ -22,7 +22,7 @@ const LONGEST_ORDER: usize = 16 * 1024 * 1024;
 
 /// What a reaper is to run.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct StartOrder {
     pub command: OsString,
     pub args: Vec<OsString>,
     /// All of it: a reaper adds nothing of its own.
@@ -31,7 +31,7 @@ pub struct Order {
     pub confinement: Confinement,
 }
 
-impl Order {
+impl StartOrder {
     pub fn of(program: &Program) -> Self {
         Self {
             command: program.command.clone().into(),
@@ -106,7 +106,7 @@ impl Order {
 
 /// What a reaper tells of its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
+pub enum ReaperReport {
     /// It runs, with this id.
     Started(u32),
     /// It does not; the system's error.
@@ -115,7 +115,7 @@ pub enum Report {
     Exited(i32),
 }
 
-impl Report {
+impl ReaperReport {
     pub const LENGTH: usize = 5;
 
     pub fn encode(self) -> [u8; Self::LENGTH] {
@@ -176,8 +176,8 @@ mod tests {
 
     use super::*;
 
-    fn order() -> Order {
-        Order {
+    fn order() -> StartOrder {
+        StartOrder {
             command: "npx".into(),
             args: vec!["-y".into(), "".into(), "a b\n".into()],
             env: vec![("A".into(), OsString::from_vec(vec![0xff, b'='])), ("B".into(), "".into())],
@@ -195,25 +195,27 @@ mod tests {
     #[test]
     fn an_order_arrives_as_it_was_sent() {
         let order = order();
-        assert_eq!(Order::read(&mut order.encode().as_slice()).unwrap(), order);
-        let bare = Order { cwd: None, confinement: Confinement::default(), ..order };
-        assert_eq!(Order::read(&mut bare.encode().as_slice()).unwrap(), bare);
+        assert_eq!(StartOrder::read(&mut order.encode().as_slice()).unwrap(), order);
+        let bare = StartOrder { cwd: None, confinement: Confinement::default(), ..order };
+        assert_eq!(StartOrder::read(&mut bare.encode().as_slice()).unwrap(), bare);
     }
 
     #[test]
     fn an_order_that_breaks_off_is_an_error() {
         let sent = order().encode();
         for length in 0..sent.len() {
-            assert!(Order::read(&mut sent.get(..length).unwrap()).is_err());
-            assert_eq!(Order::decode(sent.get(8..length).unwrap_or_default()), None);
+            assert!(StartOrder::read(&mut sent.get(..length).unwrap()).is_err());
+            assert_eq!(StartOrder::decode(sent.get(8..length).unwrap_or_default()), None);
         }
     }
 
     #[test]
     fn reports_arrive_as_they_were_sent() {
-        for report in [Report::Started(1), Report::Refused(libc::ENOENT), Report::Exited(9)] {
-            assert_eq!(Report::decode(report.encode()), Some(report));
+        for report in
+            [ReaperReport::Started(1), ReaperReport::Refused(libc::ENOENT), ReaperReport::Exited(9)]
+        {
+            assert_eq!(ReaperReport::decode(report.encode()), Some(report));
         }
-        assert_eq!(Report::decode(*b"?1234"), None);
+        assert_eq!(ReaperReport::decode(*b"?1234"), None);
     }
 }

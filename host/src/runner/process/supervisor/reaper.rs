@@ -24,7 +24,7 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, Confinement};
 
 use super::below::{self, Left};
-use super::protocol::{END, Order, Report};
+use super::protocol::{END, ReaperReport, StartOrder};
 use super::system::{PARENT_GONE, Signals, wait_for};
 
 /// What the gateway hands over to start a server.
@@ -36,7 +36,7 @@ pub struct Charge {
 }
 
 #[derive(Clone, Copy)]
-enum Stage {
+enum ReaperStage {
     Running,
     /// Its stdin is closed; the time it has to go by itself.
     Closing(Instant),
@@ -44,7 +44,7 @@ enum Stage {
     Terminating(Instant),
 }
 
-impl Stage {
+impl ReaperStage {
     fn deadline(self) -> Option<Instant> {
         match self {
             Self::Running => None,
@@ -70,17 +70,17 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
     process::set_parent_process_death_signal(Some(PARENT_GONE))?;
     let signals = Signals::take_over()?;
     let mut control = UnixStream::from(charge.control);
-    let order = Order::read(&mut control)?;
+    let order = StartOrder::read(&mut control)?;
     let server = match start(&order, charge.pipes, own) {
         Ok(server) => server,
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            return control.write_all(&Report::Refused(errno).encode());
+            return control.write_all(&ReaperReport::Refused(errno).encode());
         }
     };
     drop(order);
     let mut reaper = Reaper { control, supervisor, signals, server: Some(server) };
-    reaper.tell(Report::Started(server.as_raw_nonzero().get().unsigned_abs()));
+    reaper.tell(ReaperReport::Started(server.as_raw_nonzero().get().unsigned_abs()));
     reaper.watch_over();
     let Reaper { control, signals, server, .. } = &mut reaper;
     below::kill_all(signals, |pid, status| has_ended(control, server, pid, status));
@@ -90,7 +90,7 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
 impl Reaper {
     /// Returns when the time has come to kill what is left, if anything is.
     fn watch_over(&mut self) {
-        let mut stage = Stage::Running;
+        let mut stage = ReaperStage::Running;
         loop {
             let timeout =
                 stage.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -100,7 +100,7 @@ impl Reaper {
                 return;
             }
             let left = self.reap();
-            let wrapper_waits = matches!(stage, Stage::Terminating(_));
+            let wrapper_waits = matches!(stage, ReaperStage::Terminating(_));
             // A wrapper may die of SIGTERM while the server is still saving.
             if left == Left::Nobody || (self.server.is_none() && !wrapper_waits) {
                 return;
@@ -108,7 +108,7 @@ impl Reaper {
             if spoken {
                 match (self.is_told_to_end(), stage) {
                     (false, _) => return,
-                    (true, Stage::Running) => stage = Stage::Closing(after(AFTER_EOF)),
+                    (true, ReaperStage::Running) => stage = ReaperStage::Closing(after(AFTER_EOF)),
                     (true, _) => {}
                 }
             }
@@ -117,7 +117,7 @@ impl Reaper {
                     return;
                 }
                 below::signal_all(Signal::TERM, |_| false);
-                stage = Stage::Terminating(after(AFTER_TERM));
+                stage = ReaperStage::Terminating(after(AFTER_TERM));
             }
         }
     }
@@ -133,7 +133,7 @@ impl Reaper {
         below::reap(|pid, status| has_ended(control, server, pid, status))
     }
 
-    fn tell(&mut self, report: Report) {
+    fn tell(&mut self, report: ReaperReport) {
         tell(&mut self.control, report);
     }
 }
@@ -141,12 +141,12 @@ impl Reaper {
 fn has_ended(control: &mut UnixStream, server: &mut Option<Pid>, pid: Pid, status: i32) {
     if *server == Some(pid) {
         *server = None;
-        tell(control, Report::Exited(status));
+        tell(control, ReaperReport::Exited(status));
     }
 }
 
 /// A gateway that is gone needs no report.
-fn tell(control: &mut UnixStream, report: Report) {
+fn tell(control: &mut UnixStream, report: ReaperReport) {
     let _ = control.write_all(&report.encode());
 }
 
@@ -154,7 +154,7 @@ fn after(time: Duration) -> Instant {
     Instant::now() + time
 }
 
-fn start(order: &Order, pipes: [OwnedFd; 3], own: Pid) -> io::Result<Pid> {
+fn start(order: &StartOrder, pipes: [OwnedFd; 3], own: Pid) -> io::Result<Pid> {
     let mut command = Command::new(&order.command);
     command.args(&order.args).env_clear();
     command.envs(order.env.iter().map(|(name, value)| (name, value)));

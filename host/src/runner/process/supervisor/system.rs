@@ -21,7 +21,7 @@ const RECORD: usize = 128;
 
 /// What was signalled since the last look.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Seen {
+pub struct Signalled {
     pub child: bool,
     pub parent_gone: bool,
 }
@@ -61,8 +61,8 @@ impl Signals {
     }
 
     /// Takes what has come.
-    pub fn take(&self) -> Seen {
-        let mut seen = Seen::default();
+    pub fn take(&self) -> Signalled {
+        let mut seen = Signalled::default();
         let mut records = [0; 4 * RECORD];
         while let Ok(length @ 1..) = rustix::io::read(&self.0, &mut records) {
             for record in records.get(..length).unwrap_or_default().chunks(RECORD) {

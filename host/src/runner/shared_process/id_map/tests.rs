@@ -1,24 +1,26 @@
 use super::*;
 
 struct Board {
-    board: Switchboard,
-    places: [Place; 2],
+    board: IdMap,
+    places: [SeatId; 2],
 }
 
 /// What the process hears of a client's message, or `here` and the answer.
-fn ask(board: &mut Switchboard, place: Place, text: &str) -> String {
+fn ask(board: &mut IdMap, place: SeatId, text: &str) -> String {
     let message = Bytes::copy_from_slice(text.as_bytes());
     let envelope = Envelope::parse(&message).unwrap();
     match board.ask(place, &message, &envelope) {
-        Asked::Send(message) => String::from_utf8(message.to_vec()).unwrap(),
-        Asked::Answer(answer) => format!("here {}", String::from_utf8(answer.to_vec()).unwrap()),
-        Asked::Nothing => "nothing".to_owned(),
+        ClientVerdict::Send(message) => String::from_utf8(message.to_vec()).unwrap(),
+        ClientVerdict::Answer(answer) => {
+            format!("here {}", String::from_utf8(answer.to_vec()).unwrap())
+        }
+        ClientVerdict::Nothing => "nothing".to_owned(),
     }
 }
 
 impl Board {
     fn new() -> Self {
-        let mut board = Switchboard::default();
+        let mut board = IdMap::default();
         let places = [board.enter(SessionId::mint()), board.enter(SessionId::mint())];
         Self { board, places }
     }
@@ -31,13 +33,15 @@ impl Board {
     fn hear(&mut self, text: &str) -> (Vec<usize>, String) {
         let message = Bytes::copy_from_slice(text.as_bytes());
         let envelope = Envelope::parse(&message).unwrap();
-        let who = |place: &Place| self.places.iter().position(|of| of == place).unwrap();
+        let who = |place: &SeatId| self.places.iter().position(|of| of == place).unwrap();
         let (mut who, message) = match self.board.hear(&message, &envelope) {
-            Said::Answer(place, _, message) => (vec![who(&place)], message),
-            Said::Notice(places, message) => (places.iter().map(who).collect(), message),
-            Said::Reply(reply) => return (vec![], String::from_utf8(reply.to_vec()).unwrap()),
-            Said::Log => return (vec![], "log".to_owned()),
-            Said::Nothing => return (vec![], "nothing".to_owned()),
+            ServerVerdict::Answer(place, _, message) => (vec![who(&place)], message),
+            ServerVerdict::Notice(places, message) => (places.iter().map(who).collect(), message),
+            ServerVerdict::Reply(reply) => {
+                return (vec![], String::from_utf8(reply.to_vec()).unwrap());
+            }
+            ServerVerdict::Log => return (vec![], "log".to_owned()),
+            ServerVerdict::Nothing => return (vec![], "nothing".to_owned()),
         };
         who.sort_unstable();
         (who, String::from_utf8(message.to_vec()).unwrap())

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::pipe::Rules;
+use crate::runner::channel::pipe::SessionLimits;
 use crate::runner::process::child::Children;
-use crate::runner::shared_process::process::Hubs;
+use crate::runner::shared_process::process::SharedProcesses;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
 use crate::sync::Locked;
 
 /// What every server of a host is run with.
 #[derive(Debug, Clone)]
-pub struct Means {
+pub struct Resources {
     /// But for the timeouts, which are the server's.
-    pub rules: Rules,
+    pub rules: SessionLimits,
     pub children: Children,
     pub starts: Arc<Starts>,
     pub spares: Arc<Spares>,
@@ -25,5 +25,5 @@ pub struct Means {
     /// Servers of unknown transport that have been found to speak HTTP+SSE.
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// The processes that sessions share.
-    pub hubs: Hubs,
+    pub shared_processes: SharedProcesses,
 }

@@ -7,7 +7,7 @@ use crate::protocol::headers::seam;
 
 /// One setting of a session, in the response to the request that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum SettingChange {
     /// `logging/setLevel`: the level as a JSON string, quotes included.
     Level(String),
     /// `resources/subscribe`: the URI.
@@ -16,7 +16,7 @@ pub enum Note {
     Unsubscribed(String),
 }
 
-impl Note {
+impl SettingChange {
     /// Sets the header that carries the note to the edge.
     pub fn write(&self, headers: &mut HeaderMap) {
         let (kind, value) = match self {
@@ -51,13 +51,13 @@ mod tests {
     #[test]
     fn a_note_survives_the_way() {
         for note in [
-            Note::Level("\"debug\"".into()),
-            Note::Subscribed("file:///a b/\u{e4}".into()),
-            Note::Unsubscribed(String::new()),
+            SettingChange::Level("\"debug\"".into()),
+            SettingChange::Subscribed("file:///a b/\u{e4}".into()),
+            SettingChange::Unsubscribed(String::new()),
         ] {
             let mut headers = HeaderMap::new();
             note.write(&mut headers);
-            assert_eq!(Note::read(&headers), Some(note));
+            assert_eq!(SettingChange::read(&headers), Some(note));
         }
     }
 }

@@ -25,16 +25,16 @@ const PERCENT: u64 = 5;
 /// Bytes. A large machine need not keep gigabytes free.
 const MOST: u64 = 256 << 20;
 
-pub struct Gauge {
-    host: Arc<runner::Shared>,
+pub struct CapacityGauge {
+    host: Arc<runner::SharedRunner>,
     slots: usize,
     min_free: Option<u64>,
     told: watch::Sender<Room>,
 }
 
-impl Gauge {
+impl CapacityGauge {
     #[must_use]
-    pub fn new(host: &Arc<runner::Shared>, config: &Config) -> Arc<Self> {
+    pub fn new(host: &Arc<runner::SharedRunner>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
             host: Arc::clone(host),
             slots: config.limits.children_per_node,
