@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, Uri};
 
-/// What of the client's request a strategy may ask to see.
+/// The parts of the client's request from which strategies and passed-through headers are read.
 #[derive(Debug, Clone)]
 pub struct ClientRequest {
     pub headers: HeaderMap,

@@ -1,70 +1,79 @@
-//! What the operator decides about the edge.
+//! The edge's settings, independent of the settings file.
 
 use crate::model::{GroupName, ServerName};
 use crate::streams::Bounds;
 
-/// A group of servers, or what of one server is shown.
+/// One server of a group or scope, and which of its entries are shown.
 #[derive(Debug, Clone)]
 pub struct Member {
     pub server: ServerName,
-    /// Names that are shown; none means all.
+    /// Names of the tools that are shown; `None` shows all, as in the other lists.
     pub tools: Option<Vec<String>>,
     pub prompts: Option<Vec<String>>,
-    /// URIs of resources and templates.
+    /// URIs of the resources and templates that are shown.
     pub resources: Option<Vec<String>>,
 }
 
+/// A named set of servers with a URL of its own.
 #[derive(Debug, Clone)]
 pub struct Group {
-    /// Whether the name works in URLs, and not only the id.
+    /// Whether URLs may use the name; otherwise only the id.
     pub by_name: bool,
     pub name: GroupName,
     pub id: Option<String>,
     pub members: Vec<Member>,
 }
 
-/// What the operator decides about the edge.
+/// The edge's settings.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
+    /// The key that clients must send, if one is required.
     pub bearer: Option<crate::config::Secret>,
+    /// Values of the Host header that are allowed beside loopback names.
     pub allowed_hosts: Vec<String>,
+    /// Origins that are allowed beside those on loopback names.
     pub allowed_origins: Vec<String>,
-    /// Whether `/mcp` without a name is served.
+    /// Whether `/mcp` and `/sse` without a name are served.
     pub global_route: bool,
     pub groups: Vec<Group>,
-    /// Servers of this process's own file, in file order: lists keep it.
+    /// Servers of this process's own file, in file order; lists keep that order.
     pub order: Vec<ServerName>,
+    /// Stands between a server's name and the name of its tool or prompt.
     pub separator: String,
     pub prefix: PrefixMode,
-    /// Whether the strategy is asked at all.
+    /// Whether the strategy chooses nodes; otherwise the least loaded node is taken.
     pub sticky: bool,
+    /// Whether affinity tokens are signed.
     pub signed: bool,
+    /// Largest request body, in bytes.
     pub request_body: usize,
+    /// Largest request body that is kept, so that it can be sent again, in bytes.
     pub kept_body: usize,
+    /// Largest request line and headers together, in bytes.
     pub header_block: usize,
-    /// Bytes of one event of a server.
+    /// Largest message of a server, in bytes.
     pub line: usize,
-    /// Requests of one session that are under way.
+    /// Most requests of one HTTP+SSE session at once, and most messages of one batch.
     pub in_flight: usize,
-    /// Bytes of one stream of HTTP+SSE that wait for the client to read.
+    /// Most bytes of one HTTP+SSE stream that wait for the client to read.
     pub buffered_bytes: usize,
-    /// Entries of one page of a list.
+    /// Most entries on one page of a list.
     pub page_size: usize,
-    /// Of an aggregate's GET stream, for a client that comes back.
+    /// How much of an aggregate's GET stream is kept for a client that comes back.
     pub kept_events: Bounds,
-    /// Silence on a stream before a keep-alive comment.
+    /// Silence on a stream after which a keep-alive comment is sent.
     pub keep_alive: std::time::Duration,
-    /// Live sessions of one principal.
+    /// Most sessions of one principal at once.
     pub sessions_per_principal: usize,
-    /// Only the coordinator may use `/mcp` of this process.
+    /// Whether clients are refused, since only the coordinator may use this node.
     pub closed: bool,
 }
 
-/// When a name carries its server's in front.
+/// When the name of a tool or prompt is prefixed with that of its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixMode {
     Always,
-    /// Only names that two servers of the scope have.
+    /// If two servers of the scope have the name.
     OnCollision,
     Never,
 }

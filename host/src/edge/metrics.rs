@@ -16,15 +16,15 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     pub requests: u64,
-    /// Answered with a status of 400 or more.
+    /// Requests answered with a status of 400 or more.
     pub refused: u64,
     /// Requests and streams that are under way.
     pub in_flight: u64,
-    /// Sessions begun.
+    /// Sessions that have begun.
     pub opened: u64,
-    /// Sessions that a host had lost and that were opened again.
+    /// Servers that were opened again for a session after their state was lost.
     pub reopened: u64,
-    /// Sessions ended by their clients.
+    /// Sessions that have ended: by DELETE, with their HTTP+SSE stream, or by `onLost: "fail"`.
     pub ended: u64,
 }
 

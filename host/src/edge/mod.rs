@@ -1,26 +1,26 @@
 //! The edge: the part that faces clients.
 //!
-//! The life of a request, one step a function:
+//! A request passes these steps, each a room of this folder:
 //!
 //! ```text
 //! 1 accept    connection    worker, connection, limits
-//! 2 admit     access        Host, Origin, credentials → principal
+//! 2 admit     access        Host, Origin and credentials → principal
 //! 3 classify  scope         path → scope; sealed id → session
 //!             front         the client's transport: Streamable HTTP, or HTTP+SSE
-//! 4 resolve   pass_through  one server behind the URL: it is the scope
+//! 4 resolve   pass_through  one server behind the URL: the scope names it
 //!             aggregate     several: envelope → local answer, or (server, rewritten bytes)
 //! 5 bind      routing       live binding, or the strategy's choice
-//! 6 send      delivery      to the replica; what was surely not sent goes to the next
-//! 7 relay     relay         status, headers, frames as they come
+//! 6 send      delivery      to the replica; if surely nothing was sent, to the next one
+//! 7 relay     relay         status, headers and frames, as they arrive
 //! 8 settle    connection    by Drop: metrics and the access log
 //! ```
 //!
-//! Beside the steps: `catalog`, what each scope offers, and `session`, what is known of a
-//! client's session.
+//! Beside the steps, `catalog` knows what each scope offers, and `session` what a client's
+//! session is.
 //!
-//! An error on the way is a refusal (`rescue`); one table answers the client.
-//! The edge starts no process and knows no cluster: it sees a topology snapshot,
-//! a strategy and a [`crate::seam::Link`].
+//! An error at any step is a refusal; one table (`rescue`) turns it into a response. The edge
+//! starts no process and knows no cluster: it sees a topology snapshot, a strategy and a
+//! [`crate::seam::Link`].
 
 mod access;
 mod aggregate;

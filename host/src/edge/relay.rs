@@ -6,7 +6,7 @@ use http::{Response, StatusCode, Version};
 use crate::net::Body;
 use crate::protocol::headers;
 
-/// What a client sees of a replica's headers.
+/// The headers of a replica's response that clients see.
 const SHOWN: [HeaderName; 6] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
@@ -16,10 +16,10 @@ const SHOWN: [HeaderName; 6] = [
     header::CONTENT_LANGUAGE,
 ];
 
-/// Frames pass as they come; of the headers, what is the client's business.
+/// The response for the client: its frames pass as they arrive, and so do the headers in [`SHOWN`].
 pub fn relay(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    // Mostly there is nothing else: then nothing is built anew.
+    // Most responses have no other headers; their map is kept.
     if !parts.headers.keys().all(|name| SHOWN.contains(name)) {
         let mut shown = HeaderMap::with_capacity(SHOWN.len());
         for name in SHOWN {
@@ -34,7 +34,7 @@ pub fn relay(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, body)
 }
 
-/// A JSON response of the edge's own.
+/// A JSON response of the edge itself.
 pub fn json(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;

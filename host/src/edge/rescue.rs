@@ -10,18 +10,16 @@ use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
 
-/// What passes by itself, mostly at once.
+/// `Retry-After` of refusals whose cause passes by itself, mostly at once.
 const SOON: Duration = Duration::from_secs(1);
-/// Sessions end when their clients are done, which takes longer.
+/// `Retry-After` when a principal has too many sessions: their clients take longer to end them.
 const SESSIONS: Duration = Duration::from_secs(10);
 
-/// Why a request is not served. Says stage and blame by its name, and to the
-/// client what it can do.
+/// Why a request is not served. The variant says which step refused it, and its text tells the
+/// client what to do.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
-    #[error(
-        "Forbidden: the Host {0:?} is not one of this gateway's; add it to systemConfig.allowedHosts"
-    )]
+    #[error("Forbidden: the Host {0:?} is not allowed; add it to systemConfig.allowedHosts")]
     ForeignHost(String),
     #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
     ForeignOrigin(String),
@@ -30,56 +28,56 @@ pub enum Refusal {
     )]
     Unauthorized,
     #[error(
-        "Forbidden: this node serves its coordinator only; connect to the coordinator, or set cluster.node.public"
+        "Forbidden: this node serves its coordinator only; connect to the coordinator, or set systemConfig.cluster.node.public"
     )]
     ClosedNode,
     #[error("Not found: {0}")]
     UnknownPath(String),
-    #[error("Not found: there is no server or group {0:?} here")]
+    #[error("Not found: no server or group has the name {0:?}; check the path")]
     UnknownScope(String),
-    /// Holds what the `Allow` header is to say.
-    #[error("Method not allowed: {0} can be used here")]
+    /// Holds the value of the `Allow` header.
+    #[error("Method not allowed: this path takes {0}")]
     MethodNotAllowed(&'static str),
     #[error("Unsupported Media Type: Content-Type must be application/json")]
     ContentType,
-    #[error("Not Acceptable: Accept must have {0}")]
+    #[error("Not Acceptable: the Accept header must include {0}")]
     Accept(&'static str),
     #[error(
         "Content Too Large: the request body is larger than {0} bytes (systemConfig.limits.requestBody)"
     )]
     TooLarge(usize),
-    #[error("Content Too Large: the parameters of initialize are larger than {0} bytes")]
+    #[error("Content Too Large: the params of initialize exceed the fixed limit of {0} bytes")]
     ParamsTooLarge(usize),
     #[error(
-        "Request Header Fields Too Large: more than {0} bytes (systemConfig.limits.headerBlock)"
+        "Request Header Fields Too Large: request line and headers are larger than {0} bytes (systemConfig.limits.headerBlock)"
     )]
     HeadersTooLarge(usize),
-    #[error("Bad Request: the request body broke off")]
+    #[error("Bad Request: the request body ended early or is malformed")]
     BodyBroken,
     #[error("{0}")]
     Malformed(#[from] Malformed),
     #[error("Bad Request: Mcp-Session-Id header is required, unless the request is initialize")]
     MissingSession,
-    #[error("Conflict: another GET stream of this session is open")]
+    #[error("Conflict: another GET stream of this session is open; close it first")]
     AlreadyListening,
     #[error("Session not found")]
     UnknownSession,
     #[error(
-        "Bad Request: sessionId is required; post to the address that the stream's endpoint event names"
+        "Bad Request: sessionId is required; post to the address in the endpoint event of the stream"
     )]
     MissingStream,
     #[error("Invalid Request: the session is not initialized; send initialize first")]
     NotInitialized,
     #[error(
-        "Too Many Requests: {0} requests of this session are under way, or wait until the client reads its event stream (systemConfig.limits.inFlightPerSession)"
+        "Too Many Requests: {0} messages of this session are in progress (systemConfig.limits.inFlightPerSession); read the event stream and try again"
     )]
     Busy(u32),
     #[error(
-        "Bad Request: protocol version {0:?} is not supported here; sessions have 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05"
+        "Bad Request: MCP-Protocol-Version {0:?} is not supported; use 2025-11-25, 2025-06-18, 2025-03-26 or 2024-11-05"
     )]
     Version(String),
     #[error(
-        "Bad Request: a batch has at most {0} messages here (systemConfig.limits.inFlightPerSession)"
+        "Bad Request: the batch has more than {0} messages (systemConfig.limits.inFlightPerSession); send smaller batches"
     )]
     LongBatch(usize),
     #[error("{0}")]
@@ -88,17 +86,15 @@ pub enum Refusal {
     MethodNotFound(String),
     #[error("Resource not found: {0}")]
     ResourceNotFound(String),
-    /// No replica could take it; it has not run anywhere.
+    /// No replica could take the request; it has not run anywhere.
     #[error("server {server} is not available: {why}")]
     Unavailable { server: ServerName, why: String, retry_after: Option<Duration> },
     #[error(
-        "Too Many Requests: {0} sessions of yours are open (systemConfig.limits.sessionsPerPrincipal); end one with DELETE"
+        "Too Many Requests: {0} sessions are open already (systemConfig.limits.sessionsPerPrincipal); end one with DELETE"
     )]
     TooManySessions(usize),
-    /// It reached a replica, which then went away.
-    #[error(
-        "the connection to server {server} broke while the call was under way; it may have run: {why}"
-    )]
+    /// The request reached a replica, and the connection to it broke.
+    #[error("the connection to server {server} broke during the call, which may have run: {why}")]
     Lost { server: ServerName, why: String },
     #[error("the gateway could not make a session id")]
     NoKey,
@@ -144,9 +140,9 @@ impl Refusal {
         }
     }
 
-    /// Whether it answers one request of a session that goes on: then it is a
-    /// JSON-RPC error inside a 200, which clients hand to whoever called. Any
-    /// other status ends the transport of several SDKs.
+    /// Whether the refusal concerns one request of a session that goes on. It is then a JSON-RPC
+    /// error inside a 200, which SDKs hand to the caller; any other status makes several of them
+    /// close their transport.
     #[must_use]
     pub fn is_answer(&self) -> bool {
         matches!(
@@ -159,7 +155,7 @@ impl Refusal {
         )
     }
 
-    /// The response; `id` is the request's, as it stands in the message.
+    /// The response. `id` is the request's, as JSON.
     #[must_use]
     pub fn response(&self, id: Option<&str>) -> Response<Body> {
         let (status, code) = self.table();
@@ -185,7 +181,7 @@ impl Refusal {
             Self::TooManySessions(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SESSIONS));
             }
-            // What is left of the body is not read: the connection is of no use.
+            // The rest of the request is not read, so the connection cannot be used again.
             Self::TooLarge(_) | Self::HeadersTooLarge(_) | Self::BodyBroken => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -195,13 +191,12 @@ impl Refusal {
     }
 }
 
-/// The answer to a request whose server went away while it was answered.
+/// The answer to a request whose server went away during the call.
 pub fn lost_words(id: &str, server: &ServerName) -> Bytes {
-    let text = format!(
-        "the connection to server {server} broke while the call was under way; it may have run"
-    );
+    let text =
+        format!("the connection to server {server} broke during the call, which may have run");
     jsonrpc::error(Some(id), code::SERVER_LOST, &text)
 }
 
-/// A refusal, and the id of the request it answers if that is known.
+/// A refusal, and the id of the request that it answers, if that is known.
 pub type Refused = (Refusal, Option<String>);

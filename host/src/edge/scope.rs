@@ -1,4 +1,4 @@
-//! Path → transport and scope.
+//! Which transport and scope a path stands for.
 
 use crate::model::{Scope, ServerName};
 use crate::net::percent_decoded;
@@ -12,9 +12,9 @@ use super::worker::{Edge, Worker};
 pub enum Entrance {
     /// `/mcp…`
     Streamable,
-    /// `/sse…`: what a client of HTTP+SSE reads.
+    /// `/sse…`: the stream that an HTTP+SSE client reads.
     EventStream,
-    /// `/messages`: where it posts.
+    /// `/messages`: where that client posts.
     Messages,
 }
 
@@ -33,11 +33,11 @@ impl Entrance {
     }
 }
 
-/// What a path below `/mcp` or `/sse` exposes. The servers behind a group or `/mcp` are
-/// looked up per request; they come and go with their nodes.
+/// The scope of a path below `/mcp` or `/sse`. The servers behind a group or `/mcp` are
+/// looked up for each request, since they come and go with their nodes.
 ///
-/// After a start a node may not have registered again: an unknown server is
-/// waited for if nodes are expected, or if the request is of an older session.
+/// After a restart of the gateway, nodes may not have registered again yet. An unknown
+/// server is then waited for if nodes are expected to return, or if the request names a session.
 pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Scope, Refusal> {
     let config = &worker.edge.config;
     let Some(name) = name_in(path)? else {
@@ -45,7 +45,7 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
             Ok(Scope::All)
         } else {
             Err(Refusal::UnknownPath(
-                "a path without a name is switched off (systemConfig.routing.enableGlobalRoute)"
+                "the path must name a server or group (systemConfig.routing.enableGlobalRoute)"
                     .into(),
             ))
         };
@@ -85,8 +85,8 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     }
 }
 
-/// Whether a scope is one server that is shown as it is: then bytes pass. What a
-/// node's file hides is hidden here too.
+/// The server whose bytes pass unchanged, if the scope is one server that is shown whole.
+/// A server with a selection is an aggregate of one, so that what a node's file hides is hidden.
 pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
         Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
@@ -94,7 +94,7 @@ pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerNa
     }
 }
 
-/// Whether what a path exposed before is still there: servers go with their nodes.
+/// Whether a scope that a path had before still exists: servers go with their nodes.
 pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
     match scope {
         Scope::Server(server) => knows(worker, server),

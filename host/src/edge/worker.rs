@@ -1,4 +1,4 @@
-//! What all workers share, and one worker's hold of it.
+//! What all workers share, and one worker's handle to it.
 
 use std::sync::Arc;
 
@@ -30,16 +30,17 @@ pub struct Edge {
     pub records: Arc<Records>,
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
-    /// Sessions of HTTP+SSE.
+    /// HTTP+SSE sessions whose stream is open.
     pub sse_sessions: SseSessions,
     pub cold_start: ColdStart,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
-    /// Nodes that did not answer, for whoever keeps their health.
+    /// Reports nodes that did not answer, and why, to the task that keeps their health.
     pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
     pub metrics: Arc<Metrics>,
+    /// Signs affinity tokens and list cursors.
     pub signing_key: Vec<u8>,
 }
 
@@ -49,4 +50,13 @@ pub struct Worker {
     pub index: usize,
     pub edge: Arc<Edge>,
     pub link: Link,
+}
+
+impl Worker {
+    /// Reports a node that did not answer to the registry, which then checks its health.
+    pub(in crate::edge) fn suspect(&self, node: &NodeId, why: &str) {
+        tracing::debug!(node = %node, "did not answer: {why}");
+        // The receiver is gone only while the process ends.
+        let _ = self.edge.suspects.send((node.clone(), why.to_owned()));
+    }
 }

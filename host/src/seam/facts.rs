@@ -11,7 +11,7 @@ pub enum Handshake {
     /// The client, since its own `initialize` is the reason for the open.
     Client,
     /// The runner, since the client's handshake is already over.
-    Host,
+    Runner,
 }
 
 /// What accompanies every request over the seam.
@@ -37,7 +37,7 @@ impl Facts {
         set(seam::PRINCIPAL, &crate::net::percent_encoded(self.principal.as_str()));
         match self.open {
             Some(Handshake::Client) => set(seam::OPEN, "client"),
-            Some(Handshake::Host) => set(seam::OPEN, "host"),
+            Some(Handshake::Runner) => set(seam::OPEN, "host"),
             None => {}
         }
     }
@@ -49,7 +49,7 @@ impl Facts {
         let open = match text(seam::OPEN) {
             None => None,
             Some("client") => Some(Handshake::Client),
-            Some("host") => Some(Handshake::Host),
+            Some("host") => Some(Handshake::Runner),
             Some(_) => return None,
         };
         Some(Self {
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn facts_survive_the_way_to_another_process() {
-        for open in [None, Some(Handshake::Client), Some(Handshake::Host)] {
+        for open in [None, Some(Handshake::Client), Some(Handshake::Runner)] {
             let facts =
                 Facts { session: SessionId::mint(), principal: Principal::named("ä b"), open };
             let mut headers = HeaderMap::new();

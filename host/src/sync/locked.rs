@@ -4,8 +4,8 @@ use std::sync::{
 
 /// A mutex whose data outlives a panic of the thread that held it.
 ///
-/// A panic ends one request, not the gateway; what the lock guards is kept valid between any two
-/// statements, so that the next holder may go on with it. Never held across an `.await`.
+/// A panic ends one request, not the gateway. Every holder keeps the data valid after each
+/// statement, so that the next one can use it. Never hold the lock across an `.await`.
 #[derive(Debug, Default)]
 pub struct Locked<T>(Mutex<T>);
 
@@ -35,7 +35,7 @@ impl<T> Locked<T> {
     }
 }
 
-/// The same for data that is read by many and seldom written.
+/// Like [`Locked`], for data that many threads read and few write.
 #[derive(Debug, Default)]
 pub struct ReadMostly<T>(RwLock<T>);
 

@@ -1,4 +1,4 @@
-//! What threads and tasks share: a lock that survives a panic, and a signal that is raised once.
+//! Shared state of threads and tasks: locks that survive a panic, and a signal raised once.
 
 mod locked;
 mod signal;

@@ -1,10 +1,10 @@
 use tokio::sync::watch;
 
-/// Something that happens once, such as the start of a shutdown. Every watcher hears of it, also
-/// one that asks later.
+/// An event that happens once, such as the start of a shutdown. Every watcher sees it, even one
+/// created afterwards.
 ///
-/// A signal that is dropped counts as raised: what waits for the end of a thing must not outlive
-/// the thing.
+/// Dropping a signal counts as raising it: a task that waits for the end of something must not
+/// outlive it.
 #[derive(Debug)]
 pub struct Signal(watch::Sender<bool>);
 
@@ -15,7 +15,7 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Raises the signal; once it is raised it stays so.
+    /// Raises the signal, for good.
     pub fn raise(&self) {
         self.0.send_replace(true);
     }
@@ -41,7 +41,7 @@ impl Watcher {
         *self.0.borrow()
     }
 
-    /// Resolves when the signal is raised or gone; at once if it is already. Cancel-safe.
+    /// Resolves when the signal is raised or dropped; at once if it already is. Cancel-safe.
     pub async fn raised(&mut self) {
         let _ = self.0.wait_for(|raised| *raised).await;
     }

@@ -187,7 +187,7 @@ fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_not
     eprintln!("from a kill to the session's next answer: {}", spread(restarts));
     eprintln!("the call that found a new process: {}", spread(waits));
     let log = gateway.log();
-    let loops = log.lines().filter(|line| line.contains("it is in a crash loop")).count();
+    let loops = log.lines().filter(|line| line.contains("the server is in a crash loop")).count();
     assert_eq!(loops, 0, "what has answered and dies is no crash loop");
 
     for failure in &failures {

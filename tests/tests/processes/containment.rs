@@ -67,7 +67,7 @@ fn a_server_runs_as_the_user_of_its_entry() {
         let seen = seen(json!({"user": "12345:23456"}));
         assert!(seen.contains("ids 12345 23456 23456\n"), "{seen}");
     } else {
-        refused(json!({"user": 12345}), "it may not become user 12345:12345; run the gateway");
+        refused(json!({"user": 12345}), "may not switch to user 12345:12345; run the gateway");
     }
 }
 

@@ -210,7 +210,7 @@ fn another_supervisor_is_started_and_sessions_go_on() {
             children_named(gateway.pid(), "--supervise-children").pop()
         });
     }
-    gateway.wait_for_log("the supervisor of the servers' processes has died");
+    gateway.wait_for_log("the supervisor of the server processes has died");
 }
 
 #[test]

@@ -8,41 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, is_event_stream};
-use crate::seam::Outcome;
 
 /// Before it is tried again; each time twice as long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// An opening on another gateway is not announced here: then it is noticed so late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-impl Worker {
-    /// A server's own stream, where the session has it open; none elsewhere. Only to
-    /// listen does not count as use of the binding.
-    pub(in crate::edge) async fn listen_where_open(
-        &self,
-        session: &Session,
-        server: &ServerName,
-        outgoing: &Outgoing,
-    ) -> Option<Response<Body>> {
-        let node = {
-            let topology = self.edge.topology.load();
-            let node = topology.node(&self.edge.bindings.look(session.id, server)?)?;
-            let lives = node.health.serves() && node.servers.contains_key(server);
-            lives.then(|| Arc::clone(node))?
-        };
-        let request = self.request_for(&node, server, outgoing, None);
-        let response = self.call(&node, server, session.facts(), request).await.ok()?;
-        Outcome::read(response.headers()).is_none().then_some(response)
-    }
-}
 
 /// Hands on what one server says, until the session is bound to none of its replicas.
 pub struct ServerListener {
@@ -78,8 +57,8 @@ impl ServerListener {
         while self.worker.edge.bindings.look(self.session.id, &self.server).is_some() {
             let last_event_id = last.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
             let outgoing = Outgoing::get(last_event_id);
-            let listening = self.worker.listen_where_open(&self.session, &self.server, &outgoing);
-            let response = listening.await;
+            let call = Call::own(&self.worker, &self.session, &self.server);
+            let response = call.listen_where_open(&outgoing).await;
             // One that is open and has no stream for us is not waited for.
             self.say_heard(response.is_some());
             let good = response.filter(|response| response.status().is_success());

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::relay::{accepted, json};
 use crate::edge::rescue::{Refusal, Refused, lost_words};
@@ -149,7 +150,7 @@ impl Worker {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
         let outgoing = Outgoing::post(message);
-        let delivered = self.deliver(context, session, &server, &outgoing).await?;
+        let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
         let last_words = lost_words(request.id, &server);
         let limit = self.edge.config.line;
         let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
@@ -285,11 +286,9 @@ impl Worker {
         addressed: Addressed,
     ) {
         let topology = self.edge.topology.load_full();
-        match self.bound(&topology, session, &addressed.server, &[]) {
-            Some(node) => {
-                let outgoing = Outgoing::post(addressed.message);
-                self.tell(&node, session, &addressed.server, &outgoing, context).await;
-            }
+        let call = Call { worker: self, context, session, server: &addressed.server };
+        match call.bound(&topology, &[]) {
+            Some(node) => call.tell(&node, &Outgoing::post(addressed.message)).await,
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
                 "what is meant for it is dropped: it is not open"
@@ -305,7 +304,9 @@ impl Worker {
         let outgoing = Outgoing::post(message.clone());
         let telling = record.servers.iter().filter_map(|(server, binding)| {
             let node = topology.node(&binding.node)?;
-            Some(self.tell(node, session, server, &outgoing, Some(context)))
+            let call = Call::of_client(self, context, session, server);
+            let outgoing = &outgoing;
+            Some(async move { call.tell(node, outgoing).await })
         });
         futures_util::future::join_all(telling).await;
     }

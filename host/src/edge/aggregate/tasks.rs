@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::edge::delivery::call::Call;
 use crate::edge::rescue::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
@@ -90,14 +91,15 @@ impl Worker {
         let mut tasks = Vec::new();
         let mut cursor: Option<String> = None;
         let topology = self.edge.topology.load_full();
-        let Some(node) = self.bound(&topology, session, server, &[]) else { return tasks };
+        let call = Call::own(self, session, server);
+        let Some(node) = call.bound(&topology, &[]) else { return tasks };
         for _ in 0..MAX_PAGES {
             let params = match &cursor {
                 Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
                 None => "{}".to_owned(),
             };
             let request = (methods::TASK_LIST, params.as_str());
-            let asking = self.ask(&node, session, server, request, PAGE_TIMEOUT);
+            let asking = call.ask(&node, request, PAGE_TIMEOUT);
             let Ok(Some(page)) = asking.await else { break };
             let page = rewriter.message(page);
             let envelope = Envelope::parse(&page).ok();

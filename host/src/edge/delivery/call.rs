@@ -1,88 +1,129 @@
-//! Whether a node that should answer is still there. A process that hangs, or a
-//! network that swallows, keeps its connections: only its missing heartbeats tell.
-//! A node that has taken its leave finishes what it has, and closes them itself.
+//! One server of one session, and what is sent there.
+//!
+//! The verbs of delivery are methods of [`Call`], each in the file of its name; this one has the
+//! exchange with a node that is known.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use http::header::{HeaderMap, HeaderName};
 use http::{Request, Response};
-use tokio::time::{Instant, Sleep};
 
+use crate::edge::client_request::ClientRequest;
+use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Health, Node, NodeId, Reach, ServerName, Topology};
+use crate::model::{Node, Reach, ServerName};
 use crate::net::{Body, Failure, is_event_stream};
+use crate::protocol::headers;
 use crate::seam::Facts;
 
-/// How often it is looked; leases of nodes are longer.
-const LOOK: Duration = Duration::from_millis(500);
+use super::node_watch::NodeWatch;
+use super::outgoing::Outgoing;
 
-/// Resolves when the node has been given up.
-struct NodeWatch {
-    topology: Arc<ArcSwap<Topology>>,
-    node: NodeId,
-    next: Pin<Box<Sleep>>,
+/// The longest time that a message without an answer may take: a server that hangs must not hold
+/// up what all servers of a session are sent.
+const TELL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every message to a server has in common.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub worker: &'a Worker,
+    /// The request that brought the message: strategies may read it, and some of its headers
+    /// reach the server. `None` for what the gateway sends by itself.
+    pub context: Option<&'a ClientRequest>,
+    pub session: &'a Session,
+    pub server: &'a ServerName,
 }
 
-impl NodeWatch {
-    fn over(worker: &Worker, node: &NodeId) -> Self {
-        let topology = Arc::clone(&worker.edge.topology);
-        Self { topology, node: node.clone(), next: Box::pin(tokio::time::sleep(LOOK)) }
+impl<'a> Call<'a> {
+    /// For what a client has sent.
+    #[must_use]
+    pub fn of_client(
+        worker: &'a Worker,
+        context: &'a ClientRequest,
+        session: &'a Session,
+        server: &'a ServerName,
+    ) -> Self {
+        Self { worker, context: Some(context), session, server }
     }
-}
 
-impl Future for NodeWatch {
-    type Output = ();
+    /// For what the gateway sends by itself within the session.
+    #[must_use]
+    pub fn own(worker: &'a Worker, session: &'a Session, server: &'a ServerName) -> Self {
+        Self { worker, context: None, session, server }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        while this.next.as_mut().poll(cx).is_ready() {
-            let topology = this.topology.load();
-            if topology.node(&this.node).is_some_and(|node| node.health == Health::Unhealthy) {
-                return Poll::Ready(());
+    /// Sends the message to a node that is known, and waits for the head of the response.
+    pub async fn send(&self, node: &Node, outgoing: &Outgoing) -> Result<Response<Body>, Failure> {
+        self.exchange(node, self.session.facts(), self.request(node, outgoing)).await
+    }
+
+    /// Sends a message whose answer does not matter, within a time limit.
+    pub async fn tell(&self, node: &Node, outgoing: &Outgoing) {
+        match tokio::time::timeout(TELL_TIMEOUT, self.send(node, outgoing)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => {
+                tracing::debug!(node = %node.id, server = %self.server, "{failure}");
             }
-            this.next.as_mut().reset(Instant::now() + LOOK);
+            Err(_) => tracing::debug!(node = %node.id, server = %self.server, "no answer"),
         }
-        Poll::Pending
     }
-}
 
-impl Worker {
+    /// The message as a request on the seam.
+    #[must_use]
+    pub fn request(&self, node: &Node, outgoing: &Outgoing) -> Request<Body> {
+        let mut request = Request::new(Body::from(outgoing.body.clone()));
+        *request.method_mut() = outgoing.method.clone();
+        let headers = request.headers_mut();
+        if let Some(id) = &outgoing.last_event_id {
+            headers.insert(headers::LAST_EVENT_ID, id.clone());
+        }
+        self.add_client_headers(node, headers);
+        request
+    }
+
+    /// Adds those of the client's headers that the operator lets through to this server.
+    pub fn add_client_headers(&self, node: &Node, headers: &mut HeaderMap) {
+        let (Some(client), Some(replica)) = (self.context, node.servers.get(self.server)) else {
+            return;
+        };
+        for name in &replica.passthrough {
+            if let Ok(name) = HeaderName::try_from(&**name) {
+                headers::let_through(&name, &client.headers, headers);
+            }
+        }
+    }
+
     /// One exchange with a replica; it breaks when the replica's node is given up.
-    pub(in crate::edge) async fn call(
+    pub async fn exchange(
         &self,
         node: &Node,
-        server: &ServerName,
         facts: Facts,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         if node.reach == Reach::Local {
-            return Ok(self.link.here(server, facts, request).await);
+            return Ok(self.worker.link.here(self.server, facts, request).await);
         }
         // Boxed, so that calls in this process do not carry it about.
-        Box::pin(self.call_far(node, server, facts, request)).await
+        Box::pin(self.exchange_with_other_node(node, facts, request)).await
     }
 
-    async fn call_far(
+    async fn exchange_with_other_node(
         &self,
         node: &Node,
-        server: &ServerName,
         facts: Facts,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         let response = tokio::select! {
             biased;
-            answered = self.link.call(&node.reach, server, facts, request) => answered?,
-            () = NodeWatch::over(self, &node.id) => {
+            answered = self.worker.link.call(&node.reach, self.server, facts, request) => answered?,
+            () = NodeWatch::over(self.worker, &node.id) => {
                 return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
             }
         };
         if !is_event_stream(&response) {
             return Ok(response);
         }
-        let vigil = NodeWatch::over(self, &node.id);
-        Ok(response.map(|body| body.broken_when(vigil)))
+        let watch = NodeWatch::over(self.worker, &node.id);
+        Ok(response.map(|body| body.broken_when(watch)))
     }
 }

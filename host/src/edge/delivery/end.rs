@@ -3,6 +3,7 @@
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 
+use super::call::Call;
 use super::outgoing::Outgoing;
 
 impl Worker {
@@ -14,7 +15,7 @@ impl Worker {
             let topology = self.edge.topology.load_full();
             let closing = record.servers.iter().filter_map(|(server, binding)| {
                 let node = topology.node(&binding.node)?;
-                Some(self.tell(node, session, server, &outgoing, None))
+                Some(async { Call::own(self, session, server).tell(node, &outgoing).await })
             });
             futures_util::future::join_all(closing).await;
         }

@@ -1,4 +1,4 @@
-//! Opening a session's server at a replica, and finding one that can.
+//! Opening a session's server at a replica, and finding a replica that can.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 
-use crate::edge::client_request::ClientRequest;
 use crate::edge::rescue::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::edge::session::client_session::Session;
-use crate::edge::worker::Worker;
-use crate::model::{Node, NodeId, Reach, ServerName};
+use crate::model::{Node, NodeId, Reach};
 use crate::net::{Body, Failure, collect};
 use crate::protocol::{methods, splice};
 use crate::seam::{Facts, Handshake, Start};
 
-use super::outgoing::{Outgoing, let_through};
+use super::call::Call;
+use super::outgoing::Outgoing;
 use super::own_request::Silent;
 use super::tried::{MAX_RESULT, NotOpened, Tried, not_opened};
 
@@ -39,39 +37,40 @@ pub struct OpenServer {
     pub token: Option<Token>,
 }
 
-impl Worker {
-    /// Binds the session to a node and opens the server there; goes on to the
-    /// next node while one refuses. Nothing of the client's message is sent.
-    pub(in crate::edge) async fn establish(
+impl Call<'_> {
+    /// Binds the session to a node and opens the server there; tries the next node while one
+    /// refuses. Nothing of the client's message is sent.
+    ///
+    /// # Errors
+    /// If every node has refused, or the session ends because its server's state is lost.
+    pub async fn establish(
         &self,
-        context: &ClientRequest,
-        session: &Session,
-        server: &ServerName,
         message: &[u8],
         handshake: Handshake,
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
+        let Self { worker, session, server, .. } = *self;
         loop {
-            let previous = self.edge.bindings.get(session.id, server).map(|bound| bound.node);
-            self.edge.bindings.belongs_to(session.id, &session.principal);
-            let choice = self.choose(context, session, server, message, &tried.nodes);
+            let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
+            worker.edge.bindings.belongs_to(session.id, &session.principal);
+            let choice = self.choose(message, &tried.nodes);
             let Some(choice) = choice else {
                 return Err(std::mem::take(tried).refusal(server, "no node that hosts it is up"));
             };
-            let bindings = &self.edge.bindings;
+            let bindings = &worker.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
             let token = choice.token.filter(|_| winner == choice.node);
-            let topology = self.edge.topology.load_full();
+            let topology = worker.edge.topology.load_full();
             let known = topology.node(&winner).filter(|_| !tried.nodes.contains(&winner));
             let Some(node) = known else {
-                // Another worker's choice that is of no use to us.
+                // Another worker has bound the session to a node that has refused already.
                 bindings.release(session.id, server, &winner);
                 tried.nodes.push(winner);
                 continue;
             };
-            match self.open(context, node, session, server, handshake).await {
+            match self.open(node, handshake).await {
                 Ok(opening) => {
-                    self.check_loss(session, server, &opening).await?;
+                    self.check_loss(&opening).await?;
                     return Ok(OpenServer {
                         node: Arc::clone(node),
                         result: opening.result,
@@ -79,7 +78,7 @@ impl Worker {
                     });
                 }
                 Err(why) => {
-                    self.report_refusal(session, server, node, &tried.nodes, &why.reason);
+                    self.report_refusal(node, &tried.nodes, &why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
@@ -87,26 +86,20 @@ impl Worker {
         }
     }
 
-    /// Opens the server at one node, which does nothing where it is open already. If
-    /// the session has had it open and it was not, its state is lost.
-    pub(in crate::edge) async fn open(
-        &self,
-        context: &ClientRequest,
-        node: &Node,
-        session: &Session,
-        server: &ServerName,
-        handshake: Handshake,
-    ) -> Result<NodeOpened, NotOpened> {
-        let was_open = handshake == Handshake::Host
-            && (session.is_single_server || self.edge.bindings.was_open(session.id, server));
+    /// Opens the server at one node; where it is open already, nothing happens. If the session
+    /// has had it open and it is not open now, its state is lost.
+    pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
+        let Self { worker, session, server, .. } = *self;
+        let was_open = handshake == Handshake::Runner
+            && (session.is_single_server || worker.edge.bindings.was_open(session.id, server));
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
         let facts = Facts { open: Some(handshake), ..session.facts() };
-        let_through(node, server, Some(context), request.headers_mut());
-        let response = match self.call(node, server, facts, request).await {
+        self.add_client_headers(node, request.headers_mut());
+        let response = match self.exchange(node, facts, request).await {
             Ok(response) => response,
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
-                self.suspect(&node.id, &why);
+                worker.suspect(&node.id, &why);
                 return Err(format!("node {}: {why}", node.id).into());
             }
         };
@@ -115,53 +108,65 @@ impl Worker {
         }
         let is_fresh = Start::read(response.headers()) == Start::Fresh;
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
-        // A DELETE that came meanwhile found nothing to end here.
-        if self.edge.records.is_ended(session.id) {
+        // A DELETE that arrived during the opening found nothing to end at this node.
+        if worker.edge.records.is_ended(session.id) {
             let outgoing = Outgoing::delete();
-            Box::pin(self.tell(node, session, server, &outgoing, Some(context))).await;
+            Box::pin(self.tell(node, &outgoing)).await;
             return Err("the session has ended".to_owned().into());
         }
         let opening = NodeOpened { result, is_lost: is_fresh && was_open };
-        if handshake == Handshake::Host && is_fresh {
-            self.restore(node, session, server).await;
+        if handshake == Handshake::Runner && is_fresh {
+            self.restore(node).await;
         }
         if opening.is_lost {
-            self.report_loss(session, server);
+            self.report_loss();
         }
-        self.edge.bindings.opened(session.id, server, &node.id);
-        self.edge.opened_servers.opened(session.id);
+        worker.edge.bindings.opened(session.id, server, &node.id);
+        worker.edge.opened_servers.opened(session.id);
         Ok(opening)
     }
 
-    /// Tells a server that was opened later what the session has set before.
-    async fn restore(&self, node: &Node, session: &Session, server: &ServerName) {
-        let Some(record) = self.edge.bindings.record(session.id) else { return };
+    /// Opens the server again at the node that has lost the session, unless it takes no sessions
+    /// now.
+    pub async fn open_again(&self, node: &Node, tried: &mut Tried) -> Result<(), Refusal> {
+        if !node.health.accepts() {
+            tried.nodes.push(node.id.clone());
+            return Ok(());
+        }
+        match self.open(node, Handshake::Runner).await {
+            Ok(opened) => self.check_loss(&opened).await,
+            Err(why) => {
+                self.report_refusal(node, &tried.nodes, &why.reason);
+                tried.failed(&node.id, why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Restores the session's log level and subscriptions at a server that was just opened.
+    async fn restore(&self, node: &Node) {
+        let Self { worker, session, server, .. } = *self;
+        let Some(record) = worker.edge.bindings.record(session.id) else { return };
         let level =
             record.log_level.map(|level| (methods::SET_LEVEL, format!("{{\"level\":{level}}}")));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
         for (method, params) in level.into_iter().chain(subscriptions) {
-            let asking = self.ask(node, session, server, (method, &params), RESTORE_TIMEOUT);
-            // A server that does not do it refuses; there is nothing to restore then.
+            let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
+            // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
-                tracing::warn!(session = %session.id.short(), server = %server, "it does not answer what the session has set before");
+                tracing::warn!(session = %session.id.short(), server = %server, "the server did not answer when the session's settings were restored");
                 return;
             }
         }
     }
 
-    /// A node has not taken the session, which goes on to the next if there is one.
-    /// What this process's own host refuses it says itself.
-    pub(in crate::edge) fn report_refusal(
-        &self,
-        session: &Session,
-        server: &ServerName,
-        node: &Node,
-        tried: &[NodeId],
-        why: &str,
-    ) {
-        let topology = self.edge.topology.load();
+    /// Logs that a node has refused the session, and whether another node is left. Refusals of
+    /// this process's own runner are in the log already.
+    pub fn report_refusal(&self, node: &Node, tried: &[NodeId], why: &str) {
+        let Self { worker, session, server, .. } = *self;
+        let topology = worker.edge.topology.load();
         let is_left = |other: &Node| {
             other.id != node.id && other.health.accepts() && !tried.contains(&other.id)
         };
@@ -179,11 +184,5 @@ impl Worker {
         } else {
             tracing::debug!(session = %session, server = %server, "cannot open: {why}");
         }
-    }
-
-    pub(in crate::edge) fn suspect(&self, node: &NodeId, why: &str) {
-        tracing::debug!(node = %node, "did not answer: {why}");
-        // Nobody listens only while the process ends.
-        let _ = self.edge.suspects.send((node.clone(), why.to_owned()));
     }
 }

@@ -1,7 +1,7 @@
-//! Requests of the gateway's own in a client's session.
+//! Requests that the gateway itself sends within a client's session.
 //!
-//! Their ids are used once, in this process and in the one before it: a server may
-//! still be at work on an earlier one.
+//! No id is used twice, neither by this process nor by the one before it: a server may still be
+//! working on an earlier request.
 
 use std::time::Duration;
 
@@ -9,53 +9,46 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use tokio::runtime::Handle;
 
-use crate::edge::session::client_session::Session;
-use crate::edge::worker::Worker;
-use crate::model::{Node, ServerName};
+use crate::model::Node;
 use crate::net::{EventReader, Read, collect, is_event_stream};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope};
 
+use super::call::Call;
 use super::outgoing::Outgoing;
 
-/// The server has not answered in time; the request was taken back.
+/// The server has not answered in time; the request was cancelled.
 #[derive(Debug)]
 pub struct Silent;
 
-impl Worker {
-    /// Asks a server that the session has open. None if it gives no answer at all.
-    pub(in crate::edge) async fn ask(
+impl Call<'_> {
+    /// Sends a request to a server that the session has open, and waits for the answer. `None`
+    /// if the connection ends without one.
+    ///
+    /// # Errors
+    /// If there is no answer within `patience`; the request is then cancelled.
+    pub async fn ask(
         &self,
         node: &Node,
-        session: &Session,
-        server: &ServerName,
         (method, params): (&str, &str),
         patience: Duration,
     ) -> Result<Option<Bytes>, Silent> {
-        let id = self.edge.own_ids.id();
+        let id = self.worker.edge.own_ids.id();
         let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
-        let mut asked =
-            PendingRequest { worker: self, node, session, server, id: &id, is_over: false };
-        let answer = self.answer_to(node, session, server, &outgoing, &id);
+        let mut asked = PendingRequest { call: *self, node, id: &id, is_over: false };
+        let answer = self.answer_to(node, &outgoing, &id);
         let answer = tokio::time::timeout(patience, answer).await;
         asked.is_over = answer.is_ok();
         answer.map_err(|_| Silent)
     }
 
-    async fn answer_to(
-        &self,
-        node: &Node,
-        session: &Session,
-        server: &ServerName,
-        outgoing: &Outgoing,
-        id: &str,
-    ) -> Option<Bytes> {
-        let mut request = self.request_for(node, server, outgoing, None);
-        // What else the server says meanwhile is for the client, on a stream of its own.
+    async fn answer_to(&self, node: &Node, outgoing: &Outgoing, id: &str) -> Option<Bytes> {
+        let mut request = self.request(node, outgoing);
+        // Other messages of the server go to the client's own streams.
         let json = HeaderValue::from_static(headers::JSON);
         request.headers_mut().insert(header::ACCEPT, json);
-        let response = self.call(node, server, session.facts(), request).await.ok()?;
-        let limit = self.edge.config.line;
+        let response = self.exchange(node, self.session.facts(), request).await.ok()?;
+        let limit = self.worker.edge.config.line;
         if !is_event_stream(&response) {
             return collect(response.into_body(), limit).await.ok();
         }
@@ -72,13 +65,11 @@ impl Worker {
     }
 }
 
-/// A request that is taken back if nobody waits for its answer any more: it took
-/// too long, or whoever wanted it has left.
+/// A request that is cancelled when this is dropped before the answer: it took too long, or the
+/// task that wanted the answer has ended.
 struct PendingRequest<'a> {
-    worker: &'a Worker,
+    call: Call<'a>,
     node: &'a Node,
-    session: &'a Session,
-    server: &'a ServerName,
     id: &'a str,
     is_over: bool,
 }
@@ -93,10 +84,11 @@ impl Drop for PendingRequest<'_> {
             self.id,
             "the gateway no longer waits for the answer",
         ));
-        let (worker, node) = (self.worker.clone(), self.node.clone());
-        let (session, server) = (self.session.clone(), self.server.clone());
+        let Call { worker, session, server, .. } = self.call;
+        let (worker, node) = (worker.clone(), self.node.clone());
+        let (session, server) = (session.clone(), server.clone());
         runtime.spawn(async move {
-            worker.tell(&node, &session, &server, &cancel, None).await;
+            Call::own(&worker, &session, &server).tell(&node, &cancel).await;
         });
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::tried::Tried;
 use crate::edge::relay::json;
 use crate::edge::rescue::{Refusal, Refused};
@@ -107,8 +108,8 @@ impl Worker {
             return Ok((self.own_result(scope, session, version), None));
         };
         let (handshake, mut tried) = (Handshake::Client, Tried::default());
-        let opened =
-            self.establish(context, session, server, message, handshake, &mut tried).await?;
+        let call = Call::of_client(self, context, session, server);
+        let opened = call.establish(message, handshake, &mut tried).await?;
         admitted.stays();
         Ok((opened.result, opened.token))
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::pass_through::get_stream::LastingStream;
 use crate::edge::scope;
@@ -123,10 +124,11 @@ impl Worker {
         server: &ServerName,
     ) {
         let outgoing = Outgoing::get(None);
+        let call = Call::of_client(self, context, session, server);
         let mut pause = FIRST_PAUSE;
         loop {
             let began = Instant::now();
-            match Box::pin(self.deliver(context, session, server, &outgoing)).await {
+            match Box::pin(call.deliver(&outgoing)).await {
                 Ok(delivered) => {
                     // It goes on when the server has been started again.
                     let response =

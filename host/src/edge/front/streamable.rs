@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Request, Response};
 use crate::edge::aggregate::qualified;
 use crate::edge::aggregate::reply::rewritten;
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::rescue::{Refusal, Refused};
@@ -126,7 +127,8 @@ impl Worker {
         let Some((server, place, outgoing)) = of_request else {
             return self.aggregate_stream(scope, session, last);
         };
-        let response = self.resume(context, session, &server, &outgoing, place).await?;
+        let response =
+            Call::of_client(self, context, session, &server).resume(&outgoing, place).await?;
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = true;
         Ok(rewritten(response, rewriter, None, self.edge.config.line).await)

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::edge::client_request::ClientRequest as ClientContext;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::notice::lost;
@@ -158,10 +159,12 @@ impl Again {
             }
             let response = if is_subscribed() {
                 let Self { worker, context, session, server, .. } = &self;
-                let delivered = worker.deliver(context, session, server, &outgoing).await;
+                let call = Call::of_client(worker, context, session, server);
+                let delivered = call.deliver(&outgoing).await;
                 delivered.ok().map(|delivered| delivered.response)
             } else {
-                self.worker.listen_where_open(&self.session, &self.server, &outgoing).await
+                let call = Call::own(&self.worker, &self.session, &self.server);
+                call.listen_where_open(&outgoing).await
             };
             match response {
                 Some(response) if response.status() == StatusCode::CONFLICT => return None,

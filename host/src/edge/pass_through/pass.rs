@@ -7,6 +7,7 @@ use http::Response;
 use http_body::Body as _;
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::relay::relay;
@@ -66,16 +67,17 @@ impl Worker {
         body: Body,
     ) -> Result<Response<Body>, Refused> {
         let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
+        let call = Call::of_client(self, context, session, server);
         let delivered = match kept {
             KeptBody::Whole(message) => {
                 let outgoing = Outgoing::post(message);
-                let sent = self.deliver(context, session, server, &outgoing).await;
+                let sent = call.deliver(&outgoing).await;
                 let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
                 to_the_end(delivered, server, || request_id(&outgoing.body))
             }
             KeptBody::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new());
-                let sent = self.deliver_streamed(context, session, server, &outgoing, body, &cut);
+                let sent = call.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
                 let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
                 to_the_end(delivered, server, || cut.request_id())
@@ -94,12 +96,13 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
         let outgoing = Outgoing::get(last_event_id);
+        let call = Call::of_client(self, context, session, server);
         // A stream of a request ends with its answer; the session's own does not.
         if let Some(place) = resumption(&outgoing) {
-            let resumed = self.resume(context, session, server, &outgoing, place).await;
+            let resumed = call.resume(&outgoing, place).await;
             return resumed.map(relay);
         }
-        let delivered = self.deliver(context, session, server, &outgoing).await?;
+        let delivered = call.deliver(&outgoing).await?;
         Ok(LastingStream::wrap(relay(delivered.response), self, context, session, server))
     }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri};
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::session::client_session::Session;
-use crate::edge::worker::{Edge, Worker};
-use crate::model::{Node, NodeId, Room, ServerName, Topology};
+use crate::edge::worker::Edge;
+use crate::model::{Node, NodeId, Room, Topology};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, RequestTarget};
@@ -32,27 +33,16 @@ pub struct Chosen {
     pub token: Option<Token>,
 }
 
-impl Worker {
+impl Call<'_> {
     /// The node a session is bound to for a server, if it can go on there.
-    pub(in crate::edge) fn bound(
-        &self,
-        topology: &Topology,
-        session: &Session,
-        server: &ServerName,
-        failed: &[NodeId],
-    ) -> Option<Arc<Node>> {
-        self.holding(topology, session, server, failed).node
+    pub fn bound(&self, topology: &Topology, failed: &[NodeId]) -> Option<Arc<Node>> {
+        self.holding(topology, failed).node
     }
 
     /// The same, and what is known of the server in this session.
-    pub(in crate::edge) fn holding(
-        &self,
-        topology: &Topology,
-        session: &Session,
-        server: &ServerName,
-        failed: &[NodeId],
-    ) -> Holding {
-        let Some(bound) = self.edge.bindings.get(session.id, server) else {
+    pub fn holding(&self, topology: &Topology, failed: &[NodeId]) -> Holding {
+        let Self { worker, session, server, .. } = *self;
+        let Some(bound) = worker.edge.bindings.get(session.id, server) else {
             return Holding::default();
         };
         let node = topology.node(&bound.node).filter(|node| {
@@ -64,31 +54,25 @@ impl Worker {
 
     /// Asks the strategy, or takes the least loaded node where it is switched
     /// off. None if no node is left.
-    pub(in crate::edge) fn choose(
-        &self,
-        context: &ClientRequest,
-        session: &Session,
-        server: &ServerName,
-        message: &[u8],
-        failed: &[NodeId],
-    ) -> Option<Chosen> {
-        if !self.edge.config.sticky {
-            return self.least_loaded(server, failed);
+    pub fn choose(&self, message: &[u8], failed: &[NodeId]) -> Option<Chosen> {
+        let Self { worker, context, session, server } = *self;
+        if !self.worker.edge.config.sticky {
+            return self.least_loaded(failed);
         }
-        let Some(crowded) = self.crowded(server, failed) else {
-            return self.least_loaded(server, failed);
+        let Some(crowded) = self.crowded(failed) else {
+            return self.least_loaded(failed);
         };
-        let strategy = &self.edge.strategy;
+        let strategy = &self.worker.edge.strategy;
         let plan = strategy.plan();
         let values = inputs(&plan, context, session, message);
         let borrowed: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
         let carrier = carrier(&plan);
-        let key = self.edge.signing_key();
-        let affinity = affinity::read(&carrier, &context.headers, key);
-        let load = |node: &str| self.edge.bindings.load(node);
+        let key = self.worker.edge.signing_key();
+        let affinity = context.and_then(|client| affinity::read(&carrier, &client.headers, key));
+        let load = |node: &str| self.worker.edge.bindings.load(node);
         let excluded: Vec<&str> = failed.iter().chain(&crowded).map(NodeId::as_str).collect();
         let choice = strategy.choose(&Question {
-            worker: self.index,
+            worker: worker.index,
             server: server.as_str(),
             plan: &plan,
             inputs: &borrowed,
@@ -99,7 +83,7 @@ impl Worker {
         });
         // A node that has just registered is in the topology before the strategy
         // has been told.
-        let Some(choice) = choice else { return self.least_loaded(server, failed) };
+        let Some(choice) = choice else { return self.least_loaded(failed) };
         let node = NodeId::parse(&choice.node).ok()?;
         let token = match choice.affinity {
             vocabulary::AffinityAction::Keep => None,
@@ -111,10 +95,10 @@ impl Worker {
 
     /// Nodes that a new session is not given to, since they have no room and
     /// others have. None if nobody has: then one has to refuse by itself.
-    fn crowded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Vec<NodeId>> {
-        let topology = self.edge.topology.load();
+    fn crowded(&self, failed: &[NodeId]) -> Option<Vec<NodeId>> {
+        let topology = self.worker.edge.topology.load();
         let (free, crowded): (Vec<&Arc<Node>>, Vec<&Arc<Node>>) = topology
-            .replicas(server)
+            .replicas(self.server)
             .filter(|node| node.health.accepts() && !failed.contains(&node.id))
             .partition(|node| node.room == Room::Free);
         if free.is_empty() && !crowded.is_empty() {
@@ -123,16 +107,32 @@ impl Worker {
         Some(crowded.into_iter().map(|node| node.id.clone()).collect())
     }
 
-    fn least_loaded(&self, server: &ServerName, failed: &[NodeId]) -> Option<Chosen> {
-        let topology = self.edge.topology.load();
+    fn least_loaded(&self, failed: &[NodeId]) -> Option<Chosen> {
+        let topology = self.worker.edge.topology.load();
         let candidates = topology
-            .replicas(server)
+            .replicas(self.server)
             .filter(|node| node.health.accepts() && !failed.contains(&node.id));
         let node = candidates.min_by_key(|node| {
             let suspect = node.health == crate::model::Health::Suspect;
-            (node.room != Room::Free, suspect, self.edge.bindings.load(node.id.as_str()))
+            (node.room != Room::Free, suspect, self.worker.edge.bindings.load(node.id.as_str()))
         })?;
         Some(Chosen { node: node.id.clone(), token: None })
+    }
+
+    /// The node that holds the session. After a start of the gateway, a session from before it
+    /// waits until its node has reported which sessions it holds.
+    pub async fn holder(&self, failed: &[NodeId]) -> Holding {
+        let edge = &self.worker.edge;
+        let look = || self.holding(&edge.topology.load(), failed);
+        let found = look();
+        if found.node.is_some() || !edge.cold_start.concerns(self.session.minted_at) {
+            return found;
+        }
+        let bound = edge.cold_start.until(|| {
+            let found = look();
+            found.node.is_some().then_some(found)
+        });
+        bound.await.unwrap_or_else(look)
     }
 }
 
@@ -172,7 +172,7 @@ fn seed(session: &Session) -> u64 {
 
 fn inputs(
     plan: &vocabulary::Plan,
-    context: &ClientRequest,
+    context: Option<&ClientRequest>,
     session: &Session,
     message: &[u8],
 ) -> Vec<Option<String>> {
@@ -181,16 +181,16 @@ fn inputs(
 
 fn value_of(
     input: &vocabulary::Input,
-    context: &ClientRequest,
+    context: Option<&ClientRequest>,
     session: &Session,
     message: &[u8],
 ) -> Option<String> {
     use vocabulary::Input;
     match input {
         Input::SessionId => Some(session.id.to_string()),
-        Input::Header(name) => Some(context.headers.get(name.as_str())?.to_str().ok()?.to_owned()),
-        Input::Cookie(name) => headers::cookie(&context.headers, name).map(str::to_owned),
-        Input::Query(name) => query(&context.uri, name),
+        Input::Header(name) => Some(context?.headers.get(name.as_str())?.to_str().ok()?.to_owned()),
+        Input::Cookie(name) => headers::cookie(&context?.headers, name).map(str::to_owned),
+        Input::Query(name) => query(&context?.uri, name),
         Input::RpcMethod => Some(Envelope::parse(message).ok()?.method().to_owned()),
         Input::RpcTarget => {
             let target = RequestTarget::of(Envelope::parse(message).ok()?.params)?;
@@ -207,7 +207,7 @@ fn value_of(
             }
         }
         Input::Principal => Some(session.principal.as_str().to_owned()),
-        Input::ClientAddress => Some(context.peer.to_canonical().to_string()),
+        Input::ClientAddress => Some(context?.peer.to_canonical().to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The doors that a start has to pass.
+//! The checks that a start has to pass.
 //!
 //! ```text
 //! backoff ──► caps ──► a turn ──► backoff again ──► the start begins
@@ -6,8 +6,8 @@
 //!    └──────────┴─────────┴──────────┴─► not sent: another node may have room
 //! ```
 //!
-//! Many may wait for a turn while those before them fail. What was true when they
-//! came says nothing then: they are asked again, and their start begins there.
+//! Many starts may wait for a turn while earlier ones fail. Therefore backoff is
+//! checked again after the turn, and the start is counted from there.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use super::caps::Permit;
 use super::open_error::OpenError;
 use super::starts::{Attempt, StartTurn, Starts};
 
-/// A start that may begin now.
+/// A start that has passed all checks.
 pub struct AdmittedStart {
     pub attempt: Attempt,
-    /// Of a session's process; the gateway's own count against no limit.
+    /// `None` for a process of the gateway's own, which counts against no limit.
     pub permit: Option<Permit>,
     pub turn: StartTurn,
 }
 
 impl Starts {
-    /// Waits until the server may be started for this principal, or by the gateway
-    /// for its own ends.
+    /// Waits until the server may be started for this principal, or, with `None`, for
+    /// the gateway itself.
     ///
     /// # Errors
-    /// Which door is closed.
+    /// The check that failed.
     pub async fn admit(
         self: &Arc<Self>,
         server: &ServerName,
@@ -53,7 +53,8 @@ impl Starts {
             if let Some(attempt) = self.begin(server).map_err(paused)? {
                 return Ok(AdmittedStart { attempt, permit, turn });
             }
-            // Somebody tries it after a failure. Who waits for that needs no turn.
+            // Another start tests the server after a failure: wait for its outcome,
+            // without holding a turn.
             drop(turn);
             self.settled(server).await.map_err(paused)?;
         }
@@ -76,7 +77,7 @@ mod tests {
         Starts::new(std::iter::once(server), limits, 1)
     }
 
-    /// A process that was started before has ended.
+    /// A process that had been started dies.
     fn dies(starts: &Starts, server: &ServerName) {
         starts.died(server, Instant::now(), Duration::ZERO, false, "exit status: 1", Vec::new());
     }

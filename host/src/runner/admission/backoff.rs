@@ -1,47 +1,52 @@
-//! How often a server that fails is started again. Pure: times and chance come
-//! from the caller.
+//! When a server that fails may be started again. Pure: the caller supplies the
+//! times and the randomness.
 //!
 //! ```text
 //!            failed once         failed again         5 times in 60 s
 //! Running ──────────────► Running ──────────► Backoff ──────────► CrashLoop
 //!    ▲      (at once)        ▲                  │  │                 │
 //!    │                       └── one attempt ◄──┘  └── one attempt ◄─┘
-//!    └── has lived for a minute, or answered calls and lived for ten seconds
+//!    └── has run for a minute, or for ten seconds and answered a call
 //! ```
 //!
-//! A failure is a start that came to nothing, or the death of a server that had
-//! just been started and had not answered a single call. What one session's call
-//! does to its own process says nothing about the next start.
+//! A failure is a start that did not succeed, or the death of a server within ten
+//! seconds of its start and before it answered a call. What one session's call does
+//! to its own process says nothing about the next start.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Before the second restart; it doubles from there.
+/// Longest pause before the second restart; it doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
+/// The doubling stops here.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// So many failures within the window are a crash loop.
+/// Failures within `WINDOW` that make a crash loop.
 const CRASH_LOOP: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
-/// Who ends sooner has not really started.
+/// An earlier death without an answered call counts as a failed start.
 const EARLY: Duration = Duration::from_secs(10);
-/// Who lives so long is well, whatever it was asked.
+/// A server that has run longer is well, even if it has answered no call.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// What is known of one server's starts.
+/// The record of one server's starts.
 #[derive(Debug, Default)]
 pub struct Backoff {
-    /// Since the server was last known to be well.
+    /// Failures since the server was last known to be well.
     streak: u32,
+    /// Times of the latest failures within `WINDOW`, at most `CRASH_LOOP`.
     recent: VecDeque<Instant>,
+    /// When the pause after the last failure ends. `None` without a pause, and after a
+    /// successful start.
     next: Option<Instant>,
     last_error: Option<Arc<str>>,
+    /// Whether the server is in a crash loop.
     loops: bool,
-    /// An attempt after a delay is under way: the others wait for its outcome.
+    /// An attempt after a pause is under way: other starts wait for its outcome.
     probing: bool,
     /// Starts under way.
     starting: u32,
-    /// Ends of the server that no start has followed yet.
+    /// Ends of the server that no start has followed yet. The next start is a restart.
     unanswered: u64,
     restarts: u64,
 }
@@ -50,12 +55,12 @@ pub struct Backoff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Go,
-    /// Somebody tries already.
+    /// An attempt after a pause is under way: its outcome decides.
     Wait,
     Refused(Pause),
 }
 
-/// Until when nobody tries, and why.
+/// For how long the server is not started, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
     pub left: Duration,
@@ -64,15 +69,17 @@ pub struct Pause {
     pub last_error: Arc<str>,
 }
 
+/// One server's condition, as it is shown to operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerStatus {
     /// It runs, or starts when it is needed.
     Running,
     Starting,
-    /// It has failed, and is left alone for a moment.
+    /// It has failed, and is not started again before a pause has passed.
     Backoff,
+    /// It has failed five times within a minute; the pauses go on.
     CrashLoop,
-    /// The settings are wrong: it is never started.
+    /// Its settings are wrong: it is never started.
     Misconfigured,
 }
 
@@ -90,7 +97,7 @@ impl ServerStatus {
 }
 
 impl Backoff {
-    /// What `attempt` would say.
+    /// What `attempt` would return, without counting a start.
     #[must_use]
     pub fn look(&self, now: Instant) -> Verdict {
         match self.pause(now) {
@@ -100,8 +107,8 @@ impl Backoff {
         }
     }
 
-    /// Asks for one start; after `Go` one of `started`, `failed` and `given_up`
-    /// must follow.
+    /// Asks for one start. After `Go`, one of `started`, `failed` and `given_up` must
+    /// follow.
     pub fn attempt(&mut self, now: Instant) -> Verdict {
         match self.look(now) {
             Verdict::Go => {}
@@ -122,27 +129,29 @@ impl Backoff {
         self.next = None;
     }
 
-    /// The start has come to nothing, and not by the server's fault.
+    /// The start is over without a verdict on the server.
     pub fn given_up(&mut self) {
         self.starting = self.starting.saturating_sub(1);
         self.probing = false;
     }
 
-    /// The start that began then has failed. `chance` is from 0 to 1.
+    /// The start that began at `began` has failed. `chance`, from 0 to 1, spreads the
+    /// pause.
     pub fn failed(&mut self, began: Instant, now: Instant, chance: f64, error: &str) {
         self.given_up();
         self.unanswered += 1;
         self.note((began, now), now, chance, error);
     }
 
-    /// A server that had been started ends by itself; `died` follows when it is
-    /// known how, perhaps after the next start.
+    /// A server that had started has ended by itself. `died` follows once its exit is
+    /// known, perhaps after the next start.
     pub fn ended(&mut self) {
         self.unanswered += 1;
     }
 
-    /// How long a server lived that has ended by itself, and how that came; it is
-    /// known later than the server ended, and the pause is from now on.
+    /// Records the exit of a server that ended by itself: when it began, how long it
+    /// ran, and `how` it ended. The exit is known later than the end, so a pause counts
+    /// from `now`.
     pub fn died(
         &mut self,
         (began, lived): (Instant, Duration),
@@ -158,7 +167,7 @@ impl Backoff {
         }
     }
 
-    /// A server lives, and has done so for some time.
+    /// Records that a server is still running after `lived`.
     pub fn lives(&mut self, lived: Duration, has_answered: bool) {
         if self.streak > 0 && is_well(lived, has_answered) {
             self.well();
@@ -192,7 +201,7 @@ impl Backoff {
         self.last_error.clone()
     }
 
-    /// Why nobody may start it now, if that is so.
+    /// The pause that is in effect, if there is one.
     #[must_use]
     pub fn pause(&self, now: Instant) -> Option<Pause> {
         let next = self.next.filter(|next| now < *next)?;
@@ -206,7 +215,8 @@ impl Backoff {
 
     fn note(&mut self, (began, ended): (Instant, Instant), now: Instant, chance: f64, error: &str) {
         self.last_error = Some(error.into());
-        // Starts that were under way together fail together, for one reason.
+        // Starts that were under way at the same time fail for one reason: they count
+        // once.
         if self.recent.back().is_some_and(|last| began < *last) {
             return;
         }
@@ -233,12 +243,13 @@ fn is_well(lived: Duration, has_answered: bool) -> bool {
     lived > STEADY || (has_answered && lived >= EARLY)
 }
 
-/// None after the first failure: that restart is at once.
+/// The pause after this many failures in a row. `None` up to the first: that restart
+/// is at once.
 pub fn delay(failures: u32, chance: f64) -> Option<Duration> {
     let doublings = failures.checked_sub(2)?;
     let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
     let longest = FIRST_DELAY.saturating_mul(factor).min(LONGEST_DELAY);
-    // Half of it by chance, so that not all nodes try at the same moment.
+    // At random between half of it and all, so that nodes do not retry in step.
     Some(longest.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0)))
 }
 
@@ -250,7 +261,7 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    /// Fails until the given number of failures is reached; gives the time then.
+    /// Fails this many times, each after its pause; returns the time of the last one.
     fn fail(backoff: &mut Backoff, mut now: Instant, times: u32) -> Instant {
         for _ in 0..times {
             now += backoff.pause(now).map_or(Duration::ZERO, |pause| pause.left);
@@ -289,7 +300,7 @@ mod tests {
         let pause = backoff.pause(now).unwrap();
         assert!(pause.is_crash_loop && pause.failures == 5, "{pause:?}");
         now += pause.left;
-        assert_eq!(backoff.status(now), ServerStatus::CrashLoop, "nobody has tried yet");
+        assert_eq!(backoff.status(now), ServerStatus::CrashLoop, "no attempt yet");
         assert_eq!(backoff.attempt(now), Verdict::Go);
         backoff.started();
         assert_eq!(backoff.status(now), ServerStatus::Running);

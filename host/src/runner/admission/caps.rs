@@ -1,10 +1,10 @@
-//! How many processes there may be: of one server, of one principal, and on this
+//! Limits on the number of processes: of one server, of one principal, and on this
 //! node.
 //!
-//! Counted are processes of sessions, from before their start until nothing is
-//! left of them. A process that is being ended still counts, but who finds no
-//! room waits for it a moment. Spares give way to sessions, and discovery has its
-//! own bound: a node that is full still knows what it could serve.
+//! Processes of sessions count, from before their start until nothing is left of
+//! them. One that is being ended still counts, but a start that finds no room waits
+//! for it briefly. Spares give way to sessions. Discovery does not count here and is
+//! bounded by turns (`starts`): a full node still has to know what its servers offer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use tokio::sync::watch;
 use crate::model::{Principal, ServerName};
 use crate::sync::Locked;
 
-/// Longer than a process takes to end that has to be killed.
+/// Longest wait for a process that is being ended: longer than the 4 s after which
+/// it is killed (`AFTER_EOF` and `AFTER_TERM`).
 const ENDING: Duration = Duration::from_secs(5);
 
+/// The limits, in processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessCaps {
     pub per_server: usize,
-    /// Of servers with a number of their own.
+    /// Replaces `per_server` for servers with `maxInstances`.
     pub own: BTreeMap<ServerName, usize>,
     pub per_node: usize,
     pub per_principal: usize,
@@ -35,7 +37,8 @@ pub struct Full {
 }
 
 impl Full {
-    /// Whether processes of this server count, if the limit stood against `asked`.
+    /// Whether processes of `server` count against this limit, which refused a start
+    /// of `asked`.
     #[must_use]
     pub fn is_of(&self, asked: &ServerName, server: &ServerName) -> bool {
         match self.which {
@@ -44,7 +47,7 @@ impl Full {
         }
     }
 
-    /// Whether only one principal's processes count.
+    /// Whether only processes of the refused principal count.
     #[must_use]
     pub fn is_of_principal(&self) -> bool {
         self.which == Which::Principal
@@ -88,16 +91,16 @@ struct CapCounts {
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     there: usize,
-    /// Of these, those that are being ended.
+    /// The part of `there` that is being ended.
     ending: usize,
 }
 
-/// Cloning gives another handle.
+/// The counts and their limits. A clone is another handle to the same counts.
 #[derive(Debug, Clone)]
 pub struct Caps {
     limits: Arc<ProcessCaps>,
     counts: Arc<Locked<CapCounts>>,
-    /// Counts what makes room.
+    /// Counts every change that may have made room.
     freed: watch::Sender<u64>,
 }
 
@@ -107,11 +110,11 @@ impl Caps {
         Self { limits: limits.into(), counts: Arc::default(), freed: watch::Sender::new(0) }
     }
 
-    /// A place for one more process of a session, which may have to wait until one
-    /// that is being ended has gone.
+    /// Takes a place for one more process of a session. At a limit it waits, up to
+    /// 5 s, while a process that counts against it is being ended.
     ///
     /// # Errors
-    /// The limit that stands against it.
+    /// The limit that is reached.
     pub async fn enter(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
         let mut freed = self.freed.subscribe();
         let deadline = tokio::time::Instant::now() + ENDING;
@@ -128,7 +131,8 @@ impl Caps {
         }
     }
 
-    /// If there is none, says also whether one is about to be free.
+    /// Takes a place at once. The error also says whether a process that counts
+    /// against the limit is being ended.
     fn try_enter(
         &self,
         server: &ServerName,
@@ -158,8 +162,8 @@ impl Caps {
         Ok(Permit { caps: self.clone(), server, principal, is_ending: false })
     }
 
-    /// A place for a process that nobody uses yet. None if the node has no room
-    /// for it beside the sessions.
+    /// Takes a place for a spare process. `None` if processes of sessions and spares
+    /// already fill the node.
     #[must_use]
     pub fn enter_spare(&self) -> Option<SparePermit> {
         let mut counts = self.counts.lock();
@@ -170,21 +174,22 @@ impl Caps {
         Some(SparePermit(self.clone()))
     }
 
-    /// Whether spares are to give way.
+    /// Whether a spare has to end, since sessions need its place.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         let counts = self.counts.lock();
         counts.spares > 0 && counts.all.there + counts.spares > self.limits.per_node
     }
 
-    /// Processes of sessions, of one server.
+    /// Session processes of one server, including those that are being ended.
     #[must_use]
     pub fn of(&self, server: &ServerName) -> usize {
         let counts = self.counts.lock();
         counts.servers.get(server).map_or(0, |count| count.there)
     }
 
-    /// The same of all servers that have some, without those that are being ended.
+    /// Session processes by server, without those that are being ended. Servers
+    /// without one are left out.
     #[must_use]
     pub fn in_use(&self) -> Vec<(ServerName, usize)> {
         let counts = self.counts.lock();
@@ -210,7 +215,7 @@ impl Caps {
     }
 }
 
-/// One process's place, given back when this is dropped.
+/// The place of one process of a session, freed on drop.
 #[derive(Debug)]
 pub struct Permit {
     caps: Caps,
@@ -225,7 +230,7 @@ impl Permit {
         self.principal == *principal
     }
 
-    /// The process is being ended: whoever finds no room may wait for it.
+    /// The process is being ended: starts that find no room may wait for it.
     pub fn mark_ending(&mut self) {
         if !std::mem::replace(&mut self.is_ending, true) {
             self.caps.change(self, |count| count.ending += 1);
@@ -243,7 +248,7 @@ impl Drop for Permit {
     }
 }
 
-/// A spare's place on the node.
+/// The place of one spare process, freed on drop.
 #[derive(Debug)]
 pub struct SparePermit(Caps);
 

@@ -1,7 +1,6 @@
-//! The hook through which a process that is about to start has another one make room for it.
+//! The hook by which a start that meets a limit ends another process to make room.
 //!
-//! Which one that is, `upkeep::eviction` decides: it knows the instances, which stand above
-//! the limits.
+//! `upkeep::eviction` decides which one: it knows the instances, which this layer does not.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,25 +9,27 @@ use crate::model::{Principal, ServerName};
 
 use super::caps::Full;
 
+/// Starts to end one process that counts against the limit. Returns whether there was one
+/// that may be ended.
 pub type MakesRoom = dyn Fn(&Full, &ServerName, &Principal) -> bool + Send + Sync;
 
-/// Begins the end of one process; says whether there was one. Empty until there is a
-/// table of instances.
+/// Holds the hook. Empty, it makes no room.
 #[derive(Default)]
 pub struct Eviction(OnceLock<Box<MakesRoom>>);
 
 impl fmt::Debug for Eviction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GivingWay")
+        f.write_str("Eviction")
     }
 }
 
 impl Eviction {
-    /// Sets the hook, once; a second call changes nothing.
+    /// Sets the hook. A second call changes nothing.
     pub fn set(&self, makes_room: Box<MakesRoom>) {
         let _ = self.0.set(makes_room);
     }
 
+    /// Calls the hook for a start of `server` for `principal` that `full` has refused.
     pub fn make_room(&self, full: &Full, server: &ServerName, principal: &Principal) -> bool {
         self.0.get().is_some_and(|makes_room| makes_room(full, server, principal))
     }

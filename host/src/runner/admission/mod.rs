@@ -1,5 +1,5 @@
 //! Whether a server may be started now: its record of failures, the limits on processes, and
-//! a turn among those that start.
+//! its turn among the starts under way.
 
 pub mod admit;
 pub mod backoff;

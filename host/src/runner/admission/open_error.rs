@@ -1,5 +1,5 @@
-//! Why a server was not opened for a session. In each case nothing of the
-//! client's was sent to it: another node may try.
+//! Why a session could not be opened at a server. No call of the client has reached
+//! the server in any of these cases, so another node may try.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub enum OpenError {
     )]
     Paused { server: ServerName, pause: Pause },
     #[error(
-        "server {server}: {at_once} servers are being started at the same time, and it has waited \
-         {} for its turn (limits.simultaneousStarts)",
+        "server {server} waited {} for its turn to start: {at_once} servers are being started at \
+         the same time (limits.simultaneousStarts)",
         in_seconds(TURN)
     )]
     Crowded { server: ServerName, at_once: usize },
@@ -35,10 +35,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// When it may be worth another try, where that is known.
+    /// After how long another attempt may succeed, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        /// Processes end when their sessions do: nobody knows when that is.
+        /// A guess: a process ends when its session does, which cannot be predicted.
         const FULL: Duration = Duration::from_secs(5);
         match self {
             Self::Paused { pause, .. } => Some(pause.left),
@@ -51,7 +51,7 @@ impl OpenError {
     }
 }
 
-/// For people: not more exact than it matters.
+/// A duration for people, rounded.
 fn in_seconds(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -60,5 +60,5 @@ fn in_seconds(duration: Duration) -> String {
     }
 }
 
-/// Longest wait for a turn.
+/// Longest wait of a start for its turn.
 pub const TURN: Duration = Duration::from_secs(60);

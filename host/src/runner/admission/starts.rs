@@ -1,5 +1,5 @@
-//! Who may start a server now: the driver of `backoff` and `caps`, and the turns
-//! of those that start at the same time.
+//! Decides whether a server may be started now: drives `backoff` and `caps`, and
+//! gives turns to starts, since few may be under way at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,11 +17,11 @@ use super::caps::{self, Caps, Full, Permit};
 use super::eviction::Eviction;
 use super::open_error::TURN;
 
-/// A start that takes longer is waiting for something else than this machine:
-/// it goes on, and the next one may begin.
+/// Longest time for which a start keeps its turn. A slower one waits for something
+/// other than this machine: it goes on, and the next may begin.
 const HOLDS: Duration = Duration::from_secs(5);
 
-/// Everything that is known of the servers' starts.
+/// The records of all servers' starts, the limits on processes, and the turns.
 #[derive(Debug)]
 pub struct Starts {
     ledgers: BTreeMap<ServerName, Ledger>,
@@ -29,18 +29,18 @@ pub struct Starts {
     pub eviction: Eviction,
     limit: usize,
     turns: Arc<Semaphore>,
-    /// Discovery never takes more than half of the turns.
+    /// Half of the turns, at least one: discovery takes no more than these.
     of_discovery: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Ledger {
     backoff: Locked<Backoff>,
-    /// Counts outcomes of attempts, for whoever waits for one.
+    /// Counts attempts that are over: `settled` waits for one.
     outcomes: watch::Sender<u64>,
-    /// Counts good starts after bad ones.
+    /// Counts successful starts that followed failures.
     recoveries: watch::Sender<u64>,
-    /// What the last one that died had on stderr.
+    /// The last stderr lines of the process that died last.
     last_words: Locked<Vec<String>>,
     recycled: AtomicU64,
 }
@@ -67,17 +67,17 @@ impl Ledger {
     }
 }
 
-/// How one server does.
+/// What operators see of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
     pub status: ServerStatus,
-    /// Since it was last known to be well.
+    /// Failures since it was last known to be well.
     pub failures: u32,
-    /// Until the next attempt may be made.
+    /// Time until the next attempt may be made; `None` if it may be made now.
     pub next_attempt: Option<Duration>,
     pub last_error: Option<Arc<str>>,
     pub restarts: u64,
-    /// Ended at a quiet point for age or memory.
+    /// Instances ended at a quiet point for their age or memory.
     pub recycled: u64,
     /// Processes of sessions.
     pub processes: usize,
@@ -87,7 +87,7 @@ pub struct ServerState {
     pub last_words: Vec<String>,
 }
 
-/// A place among those that start now; both are given back on drop.
+/// A turn to start, given back on drop.
 #[derive(Debug)]
 pub struct StartTurn {
     _all: OwnedSemaphorePermit,
@@ -95,7 +95,7 @@ pub struct StartTurn {
 }
 
 impl StartTurn {
-    /// Keeps the turn during this start, but for no longer than a start should take.
+    /// Runs this start, and keeps the turn for its first 5 s at most.
     pub async fn during<T>(self, starting: impl Future<Output = T>) -> T {
         let mut starting = Box::pin(starting);
         match tokio::time::timeout(HOLDS, &mut starting).await {
@@ -108,7 +108,7 @@ impl StartTurn {
     }
 }
 
-/// No turn came.
+/// No turn came in time; how many starts may be under way at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crowded(pub usize);
 
@@ -129,10 +129,10 @@ impl Starts {
         })
     }
 
-    /// Waits for the outcome if somebody tries the server after a failure.
+    /// Waits for the outcome if another start tests the server after a failure.
     ///
     /// # Errors
-    /// If it is left alone for a while.
+    /// If the server has a pause.
     pub async fn settled(&self, server: &ServerName) -> Result<(), Pause> {
         let Some(ledger) = self.ledgers.get(server) else { return Ok(()) };
         let mut outcomes = ledger.outcomes.subscribe();
@@ -142,16 +142,16 @@ impl Starts {
             match verdict {
                 Verdict::Go => return Ok(()),
                 Verdict::Refused(pause) => return Err(pause),
-                // The sender is in self: it cannot be gone.
+                // The sender is in `self`, so this cannot fail.
                 Verdict::Wait => drop(outcomes.changed().await),
             }
         }
     }
 
-    /// Begins a start, unless somebody tries the server after a failure.
+    /// Begins a start. `None` if another start tests the server after a failure.
     ///
     /// # Errors
-    /// If it is left alone for a while.
+    /// If the server has a pause.
     pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<Attempt>, Pause> {
         let began = Instant::now();
         let verdict = self.ledgers.get(server).map(|ledger| ledger.backoff().attempt(began));
@@ -165,10 +165,10 @@ impl Starts {
         }
     }
 
-    /// A turn among those that start at the same time.
+    /// Waits for a turn to start.
     ///
     /// # Errors
-    /// If none comes in time.
+    /// If none comes within 60 s.
     pub async fn turn(&self, discovers: bool) -> Result<StartTurn, Crowded> {
         let both = async {
             let _of_discovery = match discovers {
@@ -184,14 +184,15 @@ impl Starts {
         }
     }
 
-    /// A server that had been started ends by itself: the next start is a restart.
+    /// A server that had started has ended by itself: the next start is a restart.
     pub fn ended(&self, server: &ServerName) {
         if let Some(ledger) = self.ledgers.get(server) {
             ledger.backoff().ended();
         }
     }
 
-    /// What is to be learnt from such an end, once it is known how it came.
+    /// Records such an end once the process's exit (`how`) and its last stderr lines
+    /// are known.
     pub fn died(
         &self,
         server: &ServerName,
@@ -213,21 +214,21 @@ impl Starts {
         say(server, pause);
     }
 
-    /// A server lives, and has done so for some time.
+    /// Records that a server is still running after `lived`.
     pub fn lives(&self, server: &ServerName, lived: Duration, has_answered: bool) {
         if let Some(ledger) = self.ledgers.get(server) {
             ledger.backoff().lives(lived, has_answered);
         }
     }
 
-    /// An instance was ended to make way for a new one.
+    /// Counts an instance that was ended for its age or memory.
     pub fn recycled(&self, server: &ServerName) {
         if let Some(ledger) = self.ledgers.get(server) {
             ledger.recycled.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether nothing speaks against starting it.
+    /// Whether the server may be started as far as its record goes.
     #[must_use]
     pub fn is_well(&self, server: &ServerName) -> bool {
         self.ledgers.get(server).is_none_or(|ledger| {
@@ -236,7 +237,7 @@ impl Starts {
         })
     }
 
-    /// Tells when a good start follows bad ones.
+    /// Changes when a successful start follows failures. `None` for an unknown server.
     #[must_use]
     pub fn recoveries(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
         self.ledgers.get(server).map(|ledger| ledger.recoveries.subscribe())
@@ -262,7 +263,7 @@ impl Starts {
     }
 }
 
-/// One start. Dropped without an outcome, it says nothing about the server.
+/// One start under way. Dropped without an outcome, it counts for nothing.
 #[derive(Debug)]
 pub struct Attempt {
     starts: Arc<Starts>,
@@ -272,7 +273,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The server has answered.
+    /// The server has answered `initialize`.
     pub fn succeeded(mut self) {
         self.is_settled = true;
         let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
@@ -287,7 +288,7 @@ impl Attempt {
         }
     }
 
-    /// It has not, for this reason.
+    /// The start has failed; `words` are the process's last stderr lines.
     pub fn failed(mut self, error: &str, words: Vec<String>) {
         self.is_settled = true;
         let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
@@ -319,14 +320,14 @@ fn say(server: &ServerName, pause: Option<Pause>) {
     let Some(Pause { left, failures, is_crash_loop, last_error }) = pause else { return };
     let next_ms = left.as_millis();
     if is_crash_loop {
-        tracing::error!(server = %server, failures, next_ms, "it is in a crash loop: {last_error}");
+        tracing::error!(server = %server, failures, next_ms, "the server is in a crash loop: {last_error}");
     } else {
-        tracing::warn!(server = %server, failures, next_ms, "it has failed and is left alone for a moment: {last_error}");
+        tracing::warn!(server = %server, failures, next_ms, "the server has failed, and its next start has to wait: {last_error}");
     }
 }
 
-/// From 0 to 1. Without a source of chance there is no jitter, and nothing else
-/// is lost.
+/// A random number from 0 to 1. Without a source of randomness it is 1: pauses then
+/// have no jitter.
 fn chance() -> f64 {
     let mut byte = [0];
     match getrandom::fill(&mut byte) {
@@ -335,14 +336,14 @@ fn chance() -> f64 {
     }
 }
 
-/// Of those who find room, somebody may come first; so often it is made.
+/// How often room is made for one start: another start may take the freed place.
 pub const ATTEMPTS: u32 = 3;
 
 impl Starts {
-    /// A place for one more process, for which another may have to give way.
+    /// Takes a place for one more process, and ends an unused one if there is none.
     ///
     /// # Errors
-    /// The limit that stands against it.
+    /// The limit that is reached.
     pub async fn place(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
         for _ in 0..ATTEMPTS {
             match self.caps.enter(server, principal).await {

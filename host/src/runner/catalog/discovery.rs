@@ -310,7 +310,7 @@ async fn discover(
     let forwarded = http::HeaderMap::new();
     let opening = Opening {
         params: params.as_bytes(),
-        handshake: Handshake::Host,
+        handshake: Handshake::Runner,
         forwarded: &forwarded,
         owner: None,
     };

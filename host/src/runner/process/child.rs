@@ -1,13 +1,12 @@
-//! One child process: started without blocking the caller, ended gently and
-//! surely.
+//! One child process: started without blocking the caller, and ended gently at first, then by
+//! force.
 //!
 //! ```text
 //! running ── stdin closed ──(2 s)── SIGTERM to all ──(2 s)── SIGKILL to all
 //! ```
 //!
-//! "All" is everything that the child has started, at any depth: `npx`, `uvx`
-//! and `sh` leave the server itself further down. On Linux the `supervisor` sees
-//! to that.
+//! "All" is the child and everything that it has started, at any depth: below `npx`, `uvx` and
+//! `sh` the server itself is a grandchild. On Linux the `supervisor` finds them all.
 
 use std::io;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ pub struct StartError {
     reason: String,
 }
 
-/// The children that have not ended yet. Cloning is cheap.
+/// Counts the children that have not ended yet and starts new ones. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Children {
     count: watch::Sender<usize>,
@@ -51,20 +50,20 @@ impl Children {
         *self.count.borrow()
     }
 
-    /// Changes of the count.
+    /// Notifies of each change of the count.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
     }
 
-    /// Resolves when the last one has ended, and all that they had started.
+    /// Resolves when no child is left, nor anything that they started.
     pub async fn all_ended(&self) {
-        // The sender is in self: it cannot be gone.
+        // Cannot fail: `self` holds the sender.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
-    /// Starts what starts children; until then each waits. To be called once,
-    /// on the main thread's runtime.
+    /// Starts the supervisor, which starts the children; until then each start waits. Call it
+    /// once, on the main thread's runtime.
     ///
     /// # Errors
     /// If the supervisor cannot be started.
@@ -78,7 +77,7 @@ impl Children {
     }
 }
 
-/// Counts a child, on whatever path it ends.
+/// Counts one child until it is dropped.
 struct CountedChild(Children);
 
 impl Drop for CountedChild {
@@ -95,7 +94,7 @@ pub struct Child {
     hold: Arc<Hold>,
 }
 
-/// The place that a child takes up, given back when nothing is left of it.
+/// The child's place under the process caps, released when nothing of the child is left.
 #[derive(Default)]
 struct Hold(Locked<ProcessHandle>);
 
@@ -114,8 +113,8 @@ impl Hold {
 }
 
 impl Child {
-    /// Starts the program; the calling worker's runtime watches it. If the
-    /// future is dropped, so is the child.
+    /// Starts the program; the calling worker's runtime watches it. Dropping the future ends the
+    /// child.
     pub async fn start(
         program: &Program,
         children: &Children,
@@ -138,7 +137,7 @@ impl Child {
         Ok((Self { pid, end, exit, hold }, pipes))
     }
 
-    /// Has the child take up a place for as long as anything is left of it.
+    /// Keeps the permit until nothing of the child is left.
     pub fn hold(&self, permit: Permit) {
         self.hold.change(|held| {
             if !matches!(held, ProcessHandle::Over) {
@@ -147,14 +146,14 @@ impl Child {
         });
     }
 
-    /// Whether it takes up a place of this principal's.
+    /// Whether the child counts against this principal's cap.
     #[must_use]
     pub fn is_of(&self, principal: &Principal) -> bool {
         self.hold
             .change(|held| matches!(held, ProcessHandle::Place(permit) if permit.is_of(principal)))
     }
 
-    /// Begins the end, of which the module's head tells.
+    /// Starts the shutdown described at the top of this module.
     pub fn end(&self) {
         self.end.notify_one();
         self.hold.change(|held| {
@@ -164,7 +163,7 @@ impl Child {
         });
     }
 
-    /// Becomes how it ended when the process has gone.
+    /// How the process ended, once it has; `None` until then.
     #[must_use]
     pub fn exit(&self) -> watch::Receiver<Option<String>> {
         self.exit.clone()
@@ -187,7 +186,7 @@ fn explain(error: &io::Error, program: &Program) -> String {
              or into the server's \"env\""
                 .to_owned()
         }
-        // Only a change of the user and a raised limit give EPERM; see capabilities(7).
+        // Only changing the user and raising a limit can fail with EPERM; see capabilities(7).
         _ if error.raw_os_error() == Some(libc::EPERM) => refusal(&program.confinement, error),
         _ => error.to_string(),
     }
@@ -196,11 +195,12 @@ fn explain(error: &io::Error, program: &Program) -> String {
 fn refusal(confinement: &Confinement, error: &io::Error) -> String {
     match &confinement.user {
         Some(User { uid, gid }) if !rustix::process::geteuid().is_root() => format!(
-            "it may not become user {uid}:{gid}; run the gateway as root, or take \"user\" out"
+            "the gateway may not switch to user {uid}:{gid}; run the gateway as root, or remove \
+             \"user\""
         ),
         _ if *confinement != Confinement::default() => format!(
-            "a limit in \"rlimits\" is above what the gateway itself may have ({error}); lower \
-             it, or raise the gateway's with ulimit"
+            "a limit in \"rlimits\" is above the gateway's own limit ({error}); lower it, or raise \
+             the gateway's with ulimit"
         ),
         _ => error.to_string(),
     }

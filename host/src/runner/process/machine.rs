@@ -1,9 +1,10 @@
-//! What the machine, or the container, has left: read from `/proc` and the
-//! control groups when somebody asks.
+//! Free memory and load of the machine or the container, read from `/proc` and the control
+//! groups on each call.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes. Where there are limits of control groups, those of the tightest one.
+/// Free and total memory in bytes, each the lowest among the machine and the control groups with
+/// a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     pub free: u64,
@@ -16,7 +17,7 @@ impl Memory {
     }
 }
 
-/// None where the kernel does not say.
+/// Memory of the machine or the container. `None` where `/proc/meminfo` does not tell.
 #[must_use]
 pub fn memory() -> Option<Memory> {
     let machine = of_machine(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
@@ -29,7 +30,7 @@ pub fn memory() -> Option<Memory> {
     )
 }
 
-/// Runnable processes, averaged over the last minute.
+/// The one-minute load average: runnable processes.
 #[must_use]
 pub fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
@@ -43,9 +44,9 @@ fn of_machine(meminfo: &str) -> Option<Memory> {
     Some(Memory { free: kib("MemAvailable:")? * 1024, total: kib("MemTotal:")? * 1024 })
 }
 
-/// The folders of the groups that this process is in, the innermost first. In a
-/// container the path is seen from outside or from inside, as it happens; the
-/// root of what is mounted is the container's own group then.
+/// The folders of this process's control groups, the innermost first. In a container the path may
+/// be the one seen from outside, which does not exist inside; the mounted root is then the
+/// container's own group.
 fn groups_of(cgroup: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in cgroup.lines() {
@@ -66,13 +67,13 @@ fn groups_of(cgroup: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// None if the group has no limit.
+/// Free and total memory of a control group. `None` if it has no limit.
 fn of_group(folder: &Path) -> Option<Memory> {
     let number =
         |name: &str| std::fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
     let total = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
     let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
-    // The kernel takes pages of files back when memory is wanted.
+    // Inactive file pages count as free: the kernel reclaims them when memory runs short.
     let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let cache = ["inactive_file ", "total_inactive_file "];
     let cache = stat.lines().find_map(|line| cache.iter().find_map(|name| line.strip_prefix(name)));

@@ -1,5 +1,4 @@
-//! Child processes: how they are started and confined, what they use, and that none is left
-//! over.
+//! Child processes: how they are started, confined and measured, and how all of them end.
 
 pub mod child;
 pub mod machine;

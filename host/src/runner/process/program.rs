@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
-/// What a child sees of the gateway's own environment.
+/// The variables that a child inherits from the gateway's own environment.
 const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
 
-/// Node's and Python's SDK servers are gone 25 ms after end-of-file.
+/// From closing stdin to SIGTERM. Servers of the Node and Python SDKs exit within 25 ms of
+/// end-of-file.
 pub const AFTER_EOF: Duration = Duration::from_secs(2);
 
+/// From SIGTERM to SIGKILL.
 pub const AFTER_TERM: Duration = Duration::from_secs(2);
 
-/// What to start.
+/// A program to start, with its environment and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     pub command: String,
@@ -25,18 +27,19 @@ pub struct Program {
     pub confinement: Confinement,
 }
 
-/// What a child may use. A limit that is not there is the gateway's own.
+/// The resources that a child may use, and the user it runs as. A missing limit means the
+/// gateway's own limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Confinement {
-    /// Bytes of address space of each process.
+    /// Address space of each process, in bytes.
     pub memory: Option<u64>,
-    /// Open files of each process.
+    /// Open files in each process.
     pub files: Option<u64>,
-    /// Processes and threads of its user, all there are on the machine.
+    /// Processes and threads of the child's user on the whole machine.
     pub processes: Option<u64>,
-    /// Seconds of CPU time of each process.
+    /// CPU time of each process, in seconds.
     pub cpu_seconds: Option<u64>,
-    /// Whom it runs as, without further groups; else as the gateway does.
+    /// The user it runs as, without supplementary groups; if missing, the gateway's user.
     pub user: Option<User>,
 }
 
@@ -52,7 +55,7 @@ pub struct Pipes {
     pub stderr: ChildStderr,
 }
 
-/// All variables of a child.
+/// The complete environment of a child: inherited variables, then its own.
 pub fn environment(program: &Program) -> BTreeMap<OsString, OsString> {
     let inherited =
         INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));

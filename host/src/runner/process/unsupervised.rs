@@ -1,5 +1,5 @@
-//! A server as the gateway's own child, where there is no Linux to supervise
-//! it: a process group, which misses what leaves the group.
+//! Servers as direct children of the gateway, on systems other than Linux. Each is the leader of
+//! a process group; a process that leaves the group is not ended with the server.
 
 use std::io;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use tokio::sync::{Notify, watch};
 
 use super::program::{AFTER_EOF, AFTER_TERM, Confinement, Pipes, Program, environment};
 
-/// There is no supervisor to talk to.
+/// Stands in for the connection to the supervisor, which exists on Linux only.
 #[derive(Debug, Clone, Default)]
 pub struct SupervisorLine;
 
 impl SupervisorLine {
     /// # Errors
-    /// None here.
+    /// Never.
     pub fn supervise(&self) -> io::Result<Supervised> {
         Ok(Supervised)
     }
@@ -28,7 +28,7 @@ impl Supervised {
     pub async fn end(self) {}
 }
 
-/// This process is never a supervisor here.
+/// `None`: without Linux no process is a supervisor.
 #[must_use]
 pub fn supervise_if_asked() -> Option<std::process::ExitCode> {
     None
@@ -39,7 +39,7 @@ pub struct RunningServer {
     child: tokio::process::Child,
 }
 
-/// Clears the group away on whatever path the child ends.
+/// Kills what is left of the process group when dropped.
 struct Group(u32);
 
 impl Drop for Group {
@@ -51,11 +51,11 @@ impl Drop for Group {
 impl RunningServer {
     pub async fn start(program: &Program, _: &SupervisorLine) -> io::Result<(Self, Pipes)> {
         if program.confinement != Confinement::default() {
-            let text = "\"rlimits\" and \"user\" work on Linux only; take them out";
+            let text = "\"rlimits\" and \"user\" work on Linux only; remove them";
             return Err(io::Error::other(text));
         }
         let mut child = command(program).spawn()?;
-        let missing = || io::Error::other("it ended at once");
+        let missing = || io::Error::other("it ended right after its start");
         let pid = child.id().ok_or_else(missing)?;
         let pipes = Pipes {
             stdin: child.stdin.take().ok_or_else(missing)?,
@@ -65,7 +65,7 @@ impl RunningServer {
         Ok((Self { pid, child }, pipes))
     }
 
-    /// Ends it when it is told to; resolves when nothing is left of its group.
+    /// Ends the server on request; resolves when nothing of its group is left.
     pub async fn watch_over(mut self, end: &Notify, told: &watch::Sender<Option<String>>) {
         let group = Group(self.pid);
         let how = tokio::select! {
@@ -91,7 +91,8 @@ fn command(program: &Program) -> Command {
     command
 }
 
-/// Its stdin is closed already: the handle that held it is gone.
+/// Waits for the child to exit, then signals its group. The child's stdin is closed already: its
+/// only handle has been dropped.
 async fn finish(
     child: &mut tokio::process::Child,
     pid: u32,
@@ -109,7 +110,7 @@ async fn finish(
 
 fn signal_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // An empty group is what we want; there is nothing to do about it.
+        // Fails if the group is empty, which is the goal.
         let _ = kill_process_group(pid, signal);
     }
 }

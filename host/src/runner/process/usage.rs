@@ -1,25 +1,24 @@
-//! What processes use, read from `/proc` when somebody asks.
+//! Memory and CPU time of servers, read from `/proc` on each call.
 //!
-//! A server is counted with everything below it: `npx` and `uvx` leave the server
-//! itself further down, and what it has put into the background hangs below its
-//! reaper, of which it is the first child.
+//! A server is counted with all its descendants, since below `npx` and `uvx` the server itself is
+//! a grandchild, and with everything else below its reaper: that is where the processes go that
+//! it has put into the background.
 
 use std::collections::{HashMap, HashSet};
 
-/// The kernel counts CPU time for programs in hundredths of a second, whatever
-/// its own clock does (`USER_HZ`).
+/// The unit of CPU time in `/proc`: 1/100 s (`USER_HZ`), whatever the kernel's own timer does.
 const TICK_MS: u64 = 10;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Resident memory. Pages that processes share count in each of them.
+    /// Resident memory. Pages that processes share count once for each of them.
     pub rss_bytes: u64,
-    /// Of those that run, and of those below them that have ended.
+    /// CPU time of the running processes and of their children that have ended.
     pub cpu_ms: u64,
 }
 
-/// For each server that still runs. Reads every process of the machine once:
-/// not on a thread that has requests to serve.
+/// The usage of each server that still runs. Reads every process of the machine once: do not call
+/// it on a thread that serves requests.
 #[must_use]
 pub fn of(servers: &[u32]) -> HashMap<u32, Usage> {
     let processes = Processes::read();
@@ -38,7 +37,7 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Reads every process of the machine once: not on a thread that has requests to serve.
+    /// Reads every process of the machine: do not call it on a thread that serves requests.
     #[must_use]
     pub fn read() -> Self {
         let entries = std::fs::read_dir("/proc").into_iter().flatten();
@@ -58,7 +57,7 @@ impl Processes {
         Self { all, children }
     }
 
-    /// What a server and everything that it has started use; `None` if it is gone.
+    /// The usage of a server and of everything that it has started; `None` if it is gone.
     #[must_use]
     pub fn usage(&self, server: u32) -> Option<Usage> {
         self.all.get(&server)?;
@@ -71,7 +70,7 @@ impl Processes {
         Some(usage)
     }
 
-    /// The server, what is below it, and what else is below its reaper.
+    /// The server, its descendants, and everything else below its reaper.
     fn family(&self, server: u32) -> HashSet<u32> {
         let mut family = HashSet::from([server]);
         let mut next = vec![server];
@@ -80,7 +79,7 @@ impl Processes {
         }
         while let Some(parent) = next.pop() {
             for child in self.children.get(&parent).into_iter().flatten() {
-                // Read one after the other, parents may seem to form a ring.
+                // Processes are read one after the other, so ids used again may form a cycle.
                 if *child != parent && family.insert(*child) {
                     next.push(*child);
                 }
@@ -89,8 +88,8 @@ impl Processes {
         family
     }
 
-    /// gateway ─► supervisor ─► reaper ─► server. Whoever else the parent is has
-    /// children that are none of this server's.
+    /// The server's reaper: gateway ─► supervisor ─► reaper ─► server. `None` for any other
+    /// parent, whose children do not belong to this server.
     fn reaper_of(&self, server: u32) -> Option<u32> {
         let reaper = self.all.get(&server)?.parent;
         let supervisor = self.all.get(&reaper)?.parent;
@@ -99,18 +98,18 @@ impl Processes {
     }
 }
 
-/// Parent and CPU time out of `/proc/{pid}/stat`.
+/// Parent and CPU time from `/proc/{pid}/stat`.
 fn parse(stat: &str) -> Option<Process> {
-    // The name stands in parentheses and may hold anything; field 3 follows.
+    // The name is in parentheses and may contain anything; field 3 follows it.
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    // utime and stime, and those of children that were waited for.
+    // utime and stime, cutime and cstime.
     let cpu_ticks = (14..=17).filter_map(number).sum();
     Some(Process { parent: u32::try_from(number(4)?).ok()?, cpu_ticks })
 }
 
-/// One that has gone meanwhile uses nothing.
+/// Resident memory in bytes; 0 if the process has ended meanwhile.
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -140,7 +139,7 @@ mod tests {
         let all = parents.map(|(pid, parent)| (pid, Process { parent, cpu_ticks: 1 }));
         let processes = Processes::new(HashMap::from(all));
         assert_eq!(processes.family(4), HashSet::from([4, 5, 6]));
-        // No reaper: only what is really below.
+        // No reaper: only descendants.
         assert_eq!(processes.family(3), HashSet::from([3, 4, 5, 6]));
     }
 
@@ -149,7 +148,7 @@ mod tests {
     fn a_process_of_this_one_is_found_with_what_it_uses() {
         let mut child =
             Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // `spawn` returns before the program's pages are there: let it say something.
+        // `spawn` returns before the program's pages are loaded; its output shows that they are.
         let mut echoed = [0];
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut echoed).unwrap();

@@ -97,7 +97,7 @@ impl ServerStart<'_> {
             .unwrap_or_default();
         let version = Version::parse(&version_of(&result));
         let instance = Instance::new(transport, result, client_set, version);
-        if self.opening.handshake == Handshake::Host {
+        if self.opening.handshake == Handshake::Runner {
             let message = jsonrpc::notification(methods::INITIALIZED);
             if let Ok(envelope) = Envelope::parse(&message) {
                 let forwarded = self.opening.forwarded;

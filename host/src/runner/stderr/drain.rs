@@ -1,5 +1,5 @@
-//! What a server writes to stderr: to the log, and the last of it kept, since it
-//! is the best there is when somebody asks why the server has ended.
+//! Reads a server's stderr into the log and keeps the last lines, which best explain why a server
+//! has ended.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use crate::model::{ServerName, UnixMillis};
 use super::journal::Journal;
 use super::tail::{Line, Tail, beginning};
 
-/// How much of a line is kept.
+/// Bytes kept of one line.
 const KEPT_LINE: usize = 1024;
 
-/// A line is cut here.
+/// Longest line in the log, in bytes; the rest becomes a further line.
 const LINE: usize = 4 * 1024;
-/// Lines of one child that reach the log, in `WINDOW`.
+/// Most lines of one child that reach the log within `WINDOW`.
 const LOGGED: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// An undrained pipe stops its writer at 64 KiB.
+/// Reads stderr to its end. A pipe that is not read blocks its writer after 64 KiB.
 pub async fn drain(
     server: ServerName,
     pid: u32,
@@ -50,7 +50,7 @@ pub async fn drain(
         if window.1 <= LOGGED {
             tracing::info!(target: "mooring::server", server = %server, pid, "{text}");
         } else if window.1 == LOGGED + 1 {
-            tracing::info!(target: "mooring::server", server = %server, pid, "writes much to stderr: some lines are left out");
+            tracing::info!(target: "mooring::server", server = %server, pid, "writes too much to stderr: some lines are left out of this log");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the children of a server wrote to stderr: the last lines of all of them
-//! together, and each new one for whoever listens.
+//! The last stderr lines of each server, from all its children together, and each new line for
+//! its listeners.
 //!
-//! A child's own lines end with it (`tail`); these stay, since the child that
-//! cannot be asked any more is the one that people look for.
+//! The lines in `tail` are dropped with their child; these stay, since operators mostly look for
+//! the lines of a child that has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use crate::sync::Locked;
 
 use super::tail::Line;
 
-/// Lines kept of one server.
+/// Lines kept for one server.
 const LINES: usize = 500;
-/// Bytes of them: a few long ones must not add up.
+/// Bytes kept for one server, which bounds it where lines are long.
 const BYTES: usize = 256 * 1024;
 /// Lines that a listener may be behind before it loses the oldest.
 const BEHIND: usize = 256;
 
-/// A server cannot write more lines than these in a millisecond.
+/// Line numbers reserved for each millisecond; no server writes more lines than that.
 const A_MILLISECOND: u64 = 1000;
 
-/// A line, and which child wrote it.
+/// A line and the child that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// One higher than that of the server's line before; higher than all numbers of a
-    /// process before this one.
+    /// One more than the number of the server's previous line, and higher than every number
+    /// given by an earlier gateway process.
     pub number: u64,
     pub pid: u32,
     pub line: Line,
@@ -40,14 +40,13 @@ pub struct Journal(Arc<Locked<HashMap<ServerName, Book>>>);
 
 #[derive(Debug)]
 struct Book {
-    /// The numbers of the first line and of the next.
+    /// The numbers of the first line ever and of the next one.
     first: u64,
     next: u64,
     lines: VecDeque<Said>,
     bytes: usize,
     told: broadcast::Sender<Said>,
-    /// Instances that went by themselves. Each is opened again by the next
-    /// message of its session.
+    /// Instances that ended by themselves. The next message of its session opens one again.
     lost: u64,
 }
 
@@ -70,12 +69,12 @@ impl Journal {
                 let Some(oldest) = book.lines.pop_front() else { break };
                 book.bytes -= oldest.line.text.len();
             }
-            // Most of the time nobody listens.
+            // Fails without listeners, which is the usual case.
             let _ = book.told.send(said);
         });
     }
 
-    /// The last lines, oldest first, and those that come after them.
+    /// The last lines, oldest first, and a receiver of the lines after them.
     #[must_use]
     pub fn listen(
         &self,
@@ -88,8 +87,8 @@ impl Journal {
         })
     }
 
-    /// Those after a line that was seen, and those that come; and how many between
-    /// them are not kept any more.
+    /// The lines after line `number`: how many of them are no longer kept, those that are, and a
+    /// receiver of the lines to come.
     #[must_use]
     pub fn listen_after(
         &self,
@@ -97,7 +96,7 @@ impl Journal {
         number: u64,
     ) -> (u64, Vec<Said>, broadcast::Receiver<Said>) {
         self.with(server, |book| {
-            // A process before this one has its lines no more, nor their count.
+            // Lines of an earlier gateway process are neither kept nor counted.
             let next = number.saturating_add(1).max(book.first);
             let kept = book.lines.front().map_or(book.next, |said| said.number);
             let lines = book.lines.iter().filter(|said| said.number >= next).cloned();
@@ -105,7 +104,7 @@ impl Journal {
         })
     }
 
-    /// An instance went by itself.
+    /// Counts an instance that ended by itself.
     pub fn count_lost(&self, server: &ServerName) {
         self.with(server, |book| book.lost += 1);
     }
@@ -115,8 +114,8 @@ impl Journal {
         self.with(server, |book| book.lost)
     }
 
-    /// Only servers of the settings file come here: there are no more books than
-    /// those have.
+    /// Runs `with` on the server's book. Only servers of the settings file come here, which bounds
+    /// the number of books.
     fn with<T>(&self, server: &ServerName, with: impl FnOnce(&mut Book) -> T) -> T {
         let mut books = self.0.lock();
         match books.get_mut(server) {

@@ -1,4 +1,4 @@
-//! What servers write to stderr: read, kept for errors, followed by operators.
+//! The servers' stderr: read, quoted in error messages, and followed by operators.
 
 pub mod drain;
 pub mod journal;

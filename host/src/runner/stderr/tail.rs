@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::UnixMillis;
 use crate::sync::Locked;
 
-/// Enough to see how a server came to its end.
+/// Lines kept for one child: enough for a stack trace.
 const LINES: usize = 50;
 
 /// A line without its line break.
@@ -29,25 +29,26 @@ impl Tail {
         lines.push_back(line);
     }
 
-    /// What they say, oldest first.
+    /// The texts of the lines, oldest first.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         self.lines().iter().map(|line| line.text.to_string()).collect()
     }
 
-    /// Oldest first.
+    /// The lines, oldest first.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.0.lock().iter().cloned().collect()
     }
 }
 
-/// Of these, what an error message shows.
+/// Lines shown in an error message.
 const SHOWN_LINES: usize = 3;
 
+/// Bytes of stderr shown in an error message.
 const SHOWN: usize = 400;
 
-/// The end of what was said, for an error message; empty if nothing was.
+/// The last lines, as the end of an error message; empty if there are none.
 #[must_use]
 pub fn shown(lines: &[String]) -> String {
     let said = || lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
@@ -59,6 +60,7 @@ pub fn shown(lines: &[String]) -> String {
     format!("; stderr: {}", beginning(&last.join(" | "), SHOWN))
 }
 
+/// The first `most` bytes at most, cut between characters.
 pub fn beginning(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }

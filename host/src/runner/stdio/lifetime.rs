@@ -1,4 +1,4 @@
-//! Who ended a process: the gateway, or the process itself.
+//! Decides whether a process was ended by the gateway or ended by itself.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
@@ -8,9 +8,9 @@ use crate::runner::admission::starts::Starts;
 use crate::runner::stderr::tail::Tail;
 use crate::sync::Locked;
 
-/// What has to be known of a process when it ends. Whoever is first says who ended
-/// it: an instance that is replaced because its process died is let go before the
-/// process is reaped, and that is still a death.
+/// The life of one process, from its start to its reaping. The first of `mark_wanted` and
+/// `mark_over` decides who ended it: if a process dies and its instance is replaced before the
+/// process is reaped, that still counts as a death.
 pub struct Lifetime {
     server: ServerName,
     starts: Arc<Starts>,
@@ -21,10 +21,10 @@ pub struct Lifetime {
 
 #[derive(Default)]
 struct Course {
-    /// It has answered `initialize`: before that its end is a failed start.
+    /// The process has answered `initialize`; an earlier end is a failed start.
     is_open: bool,
     end: Option<End>,
-    /// How it went, where that was known before anybody knew that it was open.
+    /// How the process ended, if it was reaped before `mark_open`.
     gone: Option<Gone>,
 }
 
@@ -54,7 +54,7 @@ impl Lifetime {
         self.began
     }
 
-    /// What it wrote to stderr last.
+    /// The last lines that it wrote to stderr.
     pub fn tail(&self) -> &Tail {
         &self.tail
     }
@@ -72,13 +72,13 @@ impl Lifetime {
         }
     }
 
-    /// The gateway wants it to end.
+    /// The gateway wants the process to end.
     pub fn mark_wanted(&self) {
         self.course().end.get_or_insert(End::Wanted);
     }
 
-    /// It says or takes nothing more. To be said before anybody else learns of it:
-    /// the start that follows must find this end counted.
+    /// The process no longer reads or writes its pipes. Call it before sessions learn that the
+    /// server is lost: the start that follows must find this end counted.
     pub fn mark_over(&self) {
         let mut course = self.course();
         if course.end.is_none() {
@@ -89,7 +89,8 @@ impl Lifetime {
         }
     }
 
-    /// It has gone, and this is how; `has_answered` anything but `initialize`.
+    /// The process has been reaped; `how` is its exit status, and `has_answered` is whether it
+    /// answered anything but `initialize`.
     pub fn mark_gone(&self, has_answered: bool, how: &str) {
         let gone = Gone { has_answered, how: how.to_owned() };
         let mut course = self.course();
@@ -128,7 +129,7 @@ mod tests {
         Starts::new(std::iter::once(server), limits, 1)
     }
 
-    /// Failures and restarts after a start that follows what was `done`.
+    /// Failures and restarts that the next start finds after `done`.
     fn counted(done: impl FnOnce(&Lifetime)) -> (u32, u64) {
         let server = ServerName::parse("s").unwrap();
         let starts = starts(&server);
@@ -147,7 +148,7 @@ mod tests {
         lifetime.mark_over();
         let _next = starts.begin(&server).unwrap();
         assert_eq!(starts.state(&server).unwrap().restarts, 1);
-        // Its instance is replaced meanwhile, and nobody holds it any more.
+        // Its instance is replaced and dropped before the process is reaped.
         lifetime.mark_wanted();
         lifetime.mark_gone(false, "exit status: 1");
         assert_eq!(starts.state(&server).unwrap().failures, 1);

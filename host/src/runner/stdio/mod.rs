@@ -1,4 +1,4 @@
-//! A process with pipes that speaks MCP: its reader, its writer and its end.
+//! Processes that speak MCP over pipes: their readers, their writers and how they end.
 
 pub mod lifetime;
 pub mod own_process;

@@ -1,4 +1,4 @@
-//! An MCP server as a child process: one message a line on its pipes
+//! An MCP server that runs as the child process of one session, one message per line on its pipes
 //! (2025-11-25, basic/transports, "stdio").
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::runner::stderr::tail::Tail;
 
 use super::running::{Running, StartedProcess, has_answered};
 
-/// A process for one session.
+/// A server process that serves one session.
 pub struct Stdio {
     pipe: Arc<Pipe>,
     running: Running,
@@ -36,7 +36,7 @@ impl Stdio {
         Self { pipe, running }
     }
 
-    /// Its process.
+    /// The running process.
     #[must_use]
     pub fn running(&self) -> &Running {
         &self.running
@@ -47,7 +47,7 @@ impl Stdio {
         self.running.age()
     }
 
-    /// Whether anything but `initialize` was answered.
+    /// Whether the server has answered anything but `initialize`.
     #[must_use]
     pub fn has_answered(&self) -> bool {
         has_answered(&*self.pipe)
@@ -82,7 +82,7 @@ impl Stdio {
         self.running.close();
     }
 
-    /// Sends one message; a request is answered by the response this gives.
+    /// Sends one message. For a request the response carries the answer.
     pub async fn post(
         &self,
         message: Bytes,

@@ -1,5 +1,4 @@
-//! The running process behind a pipe: what is written to it, what is read from it, and how
-//! it ends.
+//! Runs the pipes of a server process: writes its stdin, reads its stdout, and ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +21,13 @@ use crate::sync::{Signal, Watcher};
 
 use super::lifetime::Lifetime;
 
-/// Time for what a process wrote before it ended.
+/// Time to read what a process wrote before it ended.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// First buffer of the reader; it grows to what a line needs.
+/// Initial size of the reader's buffer in bytes; it grows with the longest line.
 pub const READ_BUFFER: usize = 8 * 1024;
 
-/// A child with its stderr read, and nothing said to it yet.
+/// A child whose stderr is being read, and to which nothing has been written yet.
 pub struct StartedProcess {
     pub child: Child,
     pub stdin: ChildStdin,
@@ -54,7 +53,7 @@ impl StartedProcess {
     }
 }
 
-/// Whether anything but `initialize` was answered.
+/// Whether the server has answered anything but `initialize`.
 pub fn has_answered(sink: &impl MessageSink) -> bool {
     sink.answers() > 1
 }
@@ -117,13 +116,13 @@ impl Running {
         self.child.pid
     }
 
-    /// What it wrote to stderr last.
+    /// The last lines that it wrote to stderr.
     #[must_use]
     pub fn tail(&self) -> &Tail {
         self.lifetime.tail()
     }
 
-    /// Closes the server's stdin; what follows is in `child`.
+    /// Closes the server's stdin and starts the shutdown that `child` describes.
     pub fn close(&self) {
         self.lifetime.mark_wanted();
         self.closing.raise();
@@ -133,20 +132,20 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Nobody holds it any more: the end that follows is the gateway's doing.
+        // No session uses it any more: the gateway causes the end that follows.
         self.lifetime.mark_wanted();
     }
 }
 
-/// What ends the writer.
+/// The signals that end the writer.
 pub struct Stops {
     /// The gateway wants the server to end.
     closing: Watcher,
-    /// The server says nothing more.
+    /// The server's stdout is at its end.
     over: Watcher,
 }
 
-/// What the reader ends with.
+/// What the reader needs to end the process.
 pub struct Reading {
     child: std::sync::Weak<Child>,
     lifetime: Arc<Lifetime>,
@@ -154,8 +153,8 @@ pub struct Reading {
     writer: tokio::task::JoinHandle<()>,
 }
 
-/// The one writer of a child's stdin. Ends, and so closes it, when the instance
-/// is closed.
+/// Writes queued messages to a child's stdin; the only writer. Ends, which closes stdin, when the
+/// instance is closed or the server's stdout ends.
 pub async fn write<T: MessageSink>(
     sink: std::sync::Weak<T>,
     mut stdin: ChildStdin,
@@ -174,7 +173,7 @@ pub async fn write<T: MessageSink>(
         let Some((first, mut room)) = first else { break };
         buffer.extend_from_slice(&first);
         buffer.extend_from_slice(b"\n");
-        // What has queued up meanwhile goes out in the same write.
+        // Messages that are queued by now go out in the same write.
         while buffer.len() < 64 * 1024
             && let Ok((next, more)) = outbox.try_recv()
         {
@@ -183,14 +182,14 @@ pub async fn write<T: MessageSink>(
             room.merge(more);
         }
         if let Err(written) = write_all(&mut stdin, &buffer).await {
-            // Whole lines behind what was written are known to be unread.
+            // Whole lines after the part that was written are certainly unread.
             lifetime.mark_over();
             let rest = buffer.get(written..).unwrap_or_default();
             let unread = if written == 0 { Some(0) } else { memchr::memchr(b'\n', rest) };
             if let Some(sink) = sink.upgrade() {
                 sink.unsent(unread.and_then(|at| rest.get(at..)).unwrap_or_default());
             }
-            // A server that takes nothing more is of no use; the reader says why.
+            // A server that no longer reads is of no use; the reader reports why it ended.
             if let Some(child) = child.upgrade() {
                 child.end();
             }
@@ -202,7 +201,7 @@ pub async fn write<T: MessageSink>(
         }
     }
     drop(stdin);
-    // Not a byte of what still waits has been written; nothing more is taken.
+    // No more messages are accepted; of those still queued not a byte has been written.
     outbox.close();
     while let Some((unsent, _room)) = outbox.recv().await {
         let Some(sink) = sink.upgrade() else { return };
@@ -210,7 +209,7 @@ pub async fn write<T: MessageSink>(
     }
 }
 
-/// The error is how much the pipe has taken before it broke.
+/// Writes all bytes. The error is the number of bytes written before the pipe broke.
 pub async fn write_all(stdin: &mut ChildStdin, bytes: &[u8]) -> Result<(), usize> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -232,14 +231,14 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
         let (before, capacity) = (buffer.len(), buffer.capacity());
         let read = tokio::select! {
             read = stdout.read_buf(&mut buffer) => read,
-            // Somebody who is no child of ours any more may hold the pipe open.
+            // A process that is no longer below this gateway may hold the pipe open.
             () = gone(&mut exited) => break,
         };
         match read {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
         }
-        // What is split off leaves less of the same memory.
+        // Splitting off lines shrinks the capacity, not the allocation.
         if buffer.capacity() > capacity {
             allocated = buffer.capacity();
         }
@@ -283,12 +282,12 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
         }
     }
     lifetime.mark_over();
-    // What was not written yet must not count as perhaps done.
+    // The writer first reports what it has not written: those calls have certainly not run.
     over.raise();
     let _ = tokio::time::timeout(LAST_WORDS, writer).await;
     sink.end();
     if let Some(child) = child.upgrade() {
-        // It may have closed the pipe and stayed.
+        // It may have closed stdout and still run.
         child.end();
     }
     let how = match exited.wait_for(Option::is_some).await {
@@ -299,14 +298,13 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
     sink.mark_lost(&how);
 }
 
-/// Resolves a little after the process has gone: what it wrote last is read first.
+/// Resolves `LAST_WORDS` after the process has exited, so that its last output is read first.
 pub async fn gone(exited: &mut watch::Receiver<Option<String>>) {
     let _ = exited.wait_for(Option::is_some).await;
     tokio::time::sleep(LAST_WORDS).await;
 }
 
-/// A line that may be kept for long does not keep a buffer in memory that is far
-/// larger.
+/// The line without its buffer, if the buffer is far larger: a line may be kept for long.
 pub fn alone(line: BytesMut, allocated: usize) -> Bytes {
     if allocated > 16 * READ_BUFFER && line.len() < allocated / 16 {
         return Bytes::copy_from_slice(&line);
@@ -314,7 +312,7 @@ pub fn alone(line: BytesMut, allocated: usize) -> Bytes {
     line.freeze()
 }
 
-/// Without white space around it and without a byte order mark.
+/// The line without surrounding white space and without a byte order mark.
 pub fn trimmed(line: Bytes) -> Bytes {
     let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line).trim_ascii();
     line.slice_ref(text)

@@ -1,8 +1,8 @@
-//! Processes that are started before anybody needs them, and to which nothing has
-//! been said: whoever opens the server next takes one and saves its start.
+//! Spare processes: started in advance, with nothing written to them yet. The next session that
+//! opens the server takes one and saves the start-up time.
 //!
-//! They are kept by the control runtime. Who takes one moves its pipes over to
-//! its own worker, where they are served like any other's.
+//! The control runtime keeps them. The worker that takes one moves its pipes to its own runtime
+//! and serves them like those of any other process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -23,9 +23,9 @@ use crate::sync::{Locked, Signal};
 
 use super::running::StartedProcess;
 
-/// Between two looks whether they still live and are still wanted.
+/// Pause between two checks whether the spares still run and still have room.
 const LOOK: Duration = Duration::from_millis(500);
-/// A spare that has lived so long does not die of its start.
+/// A spare older than this has survived its start and resets the count of failures.
 const STEADY: Duration = Duration::from_secs(10);
 
 struct Spare {
@@ -52,7 +52,7 @@ impl SparePool {
     }
 }
 
-/// The spares of all servers that have some.
+/// The spares of all servers that are configured to have some.
 pub struct Spares {
     pools: BTreeMap<ServerName, SparePool>,
     stopped: Signal,
@@ -70,7 +70,7 @@ impl Spares {
         Arc::new(Self { pools, stopped: Signal::default() })
     }
 
-    /// One that lives, served from now on by the calling worker.
+    /// Takes a running spare over to the calling worker's runtime.
     #[must_use]
     pub fn take(&self, server: &ServerName) -> Option<StartedProcess> {
         let pool = self.pools.get(server)?;
@@ -101,7 +101,7 @@ impl Spares {
         }
     }
 
-    /// Keeps as many as are wanted, until they are stopped.
+    /// Keeps `wanted` spares of the server running until the spares are stopped.
     pub async fn keep(
         self: Arc<Self>,
         server: ServerName,
@@ -117,7 +117,7 @@ impl Spares {
         loop {
             let died = bury(&mut pool.ready());
             if starts.caps.is_crowded() {
-                // Dropped outside of the lock's line: its end takes it too.
+                // Dropped after the lock is released: dropping it takes another lock.
                 let one = pool.ready().pop_back();
                 drop(one);
             }
@@ -136,7 +136,7 @@ impl Spares {
                 match started {
                     Ok(Some(spare)) => {
                         let mut ready = pool.ready();
-                        // Whoever stops them takes this lock after having said so.
+                        // `stop` raises the signal first and takes this lock then.
                         if self.stopped.is_raised() {
                             return;
                         }
@@ -146,7 +146,7 @@ impl Spares {
                     Ok(None) => {}
                     Err(why) => {
                         failures += 1;
-                        tracing::warn!(server = %server, "no spare process: {why}");
+                        tracing::warn!(server = %server, "cannot start a spare process: {why}");
                         not_before = after(failures);
                     }
                 }
@@ -168,14 +168,14 @@ fn after(failures: u32) -> Instant {
     Instant::now() + backoff::delay(failures, 1.0).unwrap_or_default()
 }
 
-/// Takes away those that have ended by themselves; says whether there were any.
+/// Removes spares that have ended by themselves; returns whether there were any.
 fn bury(ready: &mut VecDeque<Spare>) -> bool {
     let before = ready.len();
     ready.retain(Spare::lives);
     ready.len() < before
 }
 
-/// None if there is no room for it now.
+/// Starts one spare. `None` if the node has no room for it now.
 async fn start(
     server: &ServerName,
     program: &Program,
@@ -190,7 +190,7 @@ async fn start(
     Ok(Some(Spare { process, since: Instant::now(), _place: place }))
 }
 
-/// The same process, with pipes that the calling runtime waits on.
+/// Registers the process's pipes with the calling runtime.
 fn here(process: StartedProcess) -> io::Result<StartedProcess> {
     let StartedProcess { child, stdin, stdout, tail } = process;
     let stdin = ChildStdin::from_std(stdin.into_owned_fd()?.into())?;

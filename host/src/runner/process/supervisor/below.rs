@@ -1,7 +1,7 @@
-//! The processes below this one, and their end.
+//! Finds, signals and reaps the descendants of this process.
 //!
-//! Whoever calls this is a child subreaper: a descendant whose parent dies
-//! becomes its child, so nothing gets away by `setsid` or a double fork.
+//! The calling process is a child subreaper: a descendant whose parent dies becomes its child, so
+//! neither `setsid` nor a double fork lets one escape.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use rustix::process::{self, Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::system::{Signals, wait_for};
 
-/// Between two looks for what was forked while the others were killed. Waits
-/// grow from the first to the second while nothing ends.
+/// First and longest pause between two rounds of killing, which catch what was forked meanwhile.
+/// The pause doubles while no process ends.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,7 +21,7 @@ pub enum Left {
     Nobody,
 }
 
-/// Takes the status of every child that has ended.
+/// Reaps every child that has ended; returns whether there are children left.
 pub fn reap(mut ended: impl FnMut(Pid, i32)) -> Left {
     loop {
         match process::wait(WaitOptions::NOHANG) {
@@ -33,7 +33,7 @@ pub fn reap(mut ended: impl FnMut(Pid, i32)) -> Left {
     }
 }
 
-/// Kills until nobody is left.
+/// Kills all descendants; returns when none is left.
 pub fn kill_all(signals: &Signals, mut ended: impl FnMut(Pid, i32)) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -52,8 +52,8 @@ pub fn kill_all(signals: &Signals, mut ended: impl FnMut(Pid, i32)) {
     }
 }
 
-/// Signals every descendant but the spared children and what is below them;
-/// says whether there was one.
+/// Signals every descendant except the spared children and their descendants; returns whether
+/// there was one.
 pub fn signal_all(signal: Signal, spared: impl Fn(Pid) -> bool) -> Left {
     let own = process::getpid();
     let mut parents = vec![own];
@@ -65,7 +65,8 @@ pub fn signal_all(signal: Signal, spared: impl Fn(Pid) -> bool) -> Left {
                 continue;
             }
             left = Left::Some;
-            // Its children are read before it dies, or are ours when it has.
+            // Children of a process that dies before they are read become ours: the next round
+            // finds them.
             parents.push(pid);
             if parent == own && signal == Signal::KILL {
                 kill_group_of(pid);
@@ -76,8 +77,8 @@ pub fn signal_all(signal: Signal, spared: impl Fn(Pid) -> bool) -> Left {
     left
 }
 
-/// A group dies as one, so that no member forks faster than it is found. Only
-/// for own children: they keep their group's id from being used again.
+/// Kills a child's process group at once, so that no member can fork faster than it is found.
+/// Only for own children: a child not yet reaped keeps its group's id from being used again.
 fn kill_group_of(child: Pid) {
     let foreign = |group: &Pid| *group != process::getpgrp();
     if let Some(group) = process::getpgid(Some(child)).ok().filter(foreign) {
@@ -85,27 +86,26 @@ fn kill_group_of(child: Pid) {
     }
 }
 
-/// Nothing to do about one that is gone, or that may not be signalled.
+/// Sends a signal. A process that is gone, or that may not be signalled, is skipped.
 fn send(pid: Pid, parent: Pid, signal: Signal) {
     let own = process::getpid();
     if parent == own {
-        // Nobody else reaps it: the id is its own until then.
+        // Only this process can reap it, so the id cannot belong to another one.
         let _ = process::kill_process(pid, signal);
         return;
     }
-    // Deeper down the id may be another process's by now: one is opened first
-    // and then looked at.
+    // Further down the id may have been used again: open the process first, then check its parent.
     let Ok(process) = process::pidfd_open(pid, PidfdFlags::empty()) else { return };
     if parent_of(pid).is_some_and(|now| now == parent || now == own) {
         let _ = process::pidfd_send_signal(process, signal);
     }
 }
 
-/// Who is whose child.
+/// Finds the children of a process.
 enum ProcessTree {
-    /// The kernel keeps lists: only descendants are looked at.
+    /// The kernel lists children (`CONFIG_PROC_CHILDREN`): only descendants are read.
     Listed,
-    /// It does not (`CONFIG_PROC_CHILDREN`): all processes with their parents.
+    /// The kernel has no such lists: all processes, each with its parent.
     Scanned(Vec<(Pid, Pid)>),
 }
 
@@ -129,7 +129,7 @@ impl ProcessTree {
     }
 }
 
-/// Each thread has a list of its own.
+/// Joins the lists of all threads: each has its own.
 fn listed_children_of(parent: Pid) -> Vec<Pid> {
     let tasks = format!("/proc/{}/task", parent.as_raw_nonzero());
     let lists = numbers_in(&tasks).filter_map(|task| {
@@ -145,7 +145,7 @@ fn numbers_in(folder: &str) -> impl Iterator<Item = Pid> + use<> {
 
 fn parent_of(pid_: Pid) -> Option<Pid> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid_.as_raw_nonzero())).ok()?;
-    // The name stands in parentheses and may hold anything.
+    // The name is in parentheses and may contain anything.
     let (_, rest) = stat.rsplit_once(") ")?;
     pid(rest.split(' ').nth(1)?)
 }

@@ -1,5 +1,4 @@
-//! One server, as the worker sees it that started it: pipes, and the socket of
-//! its reaper.
+//! One server as seen by the worker that started it: its pipes and the socket of its reaper.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,17 +16,17 @@ use crate::runner::process::program::{Pipes, Program};
 use super::keeper::SupervisorLine;
 use super::protocol::{END, ReaperReport, StartOrder};
 
-/// A supervisor may be killed while a server is on its way to it.
+/// Attempts to start one server: the supervisor may die while a start is on its way to it.
 const ATTEMPTS: usize = 3;
 
-/// A server that runs, or did.
+/// A server that has been started, with the socket of its reaper.
 pub struct RunningServer {
     pub pid: u32,
     reaper: UnixStream,
 }
 
 impl RunningServer {
-    /// Nothing here blocks: the fork is made by the supervisor.
+    /// Starts the server. Never blocks the thread: the supervisor does the fork.
     pub async fn start(program: &Program, line: &SupervisorLine) -> io::Result<(Self, Pipes)> {
         let order = StartOrder::of(program).encode();
         for _ in 0..ATTEMPTS {
@@ -35,15 +34,17 @@ impl RunningServer {
                 return Ok(started);
             }
         }
-        Err(io::Error::other("its supervisor has died; the log says why, and another one starts"))
+        Err(io::Error::other(
+            "the supervisor has died, see the log for why; another one is being started",
+        ))
     }
 
-    /// Ends it when it is told to; resolves when nothing is left of it.
+    /// Ends the server on request; resolves when nothing of it is left.
     pub async fn watch_over(mut self, end: &Notify, told: &watch::Sender<Option<String>>) {
         let (mut from_reaper, mut to_reaper) = self.reaper.split();
         let ending = async {
             end.notified().await;
-            // A reaper that is gone needs no word.
+            // Fails if the reaper is gone, and the server with it.
             let _ = to_reaper.write_all(&[END]).await;
             std::future::pending().await
         };
@@ -61,14 +62,14 @@ impl RunningServer {
         }
         told.send_if_modified(|told| {
             let unreported_losses = told.is_none();
-            told.get_or_insert_with(|| "its reaper was killed, and it with that".to_owned());
+            told.get_or_insert_with(|| "killed together with its reaper process".to_owned());
             unreported_losses
         });
     }
 }
 
-/// None if supervisor or reaper died before they said anything: then nothing
-/// runs, or not for long.
+/// Tries one start. `None` if the supervisor or the reaper died before the first report: nothing
+/// runs then, or it is being killed.
 async fn attempt(
     order: &[u8],
     line: &SupervisorLine,
@@ -85,7 +86,7 @@ async fn attempt(
     ours.set_nonblocking(true)?;
     let mut reaper = UnixStream::from_std(ours)?;
     line.send([OwnedFd::from(its), its_stdin, its_stdout, its_stderr]).await?;
-    // If nobody reads this, the report is missing too.
+    // If the reaper is gone, the report below is missing too.
     let _ = reaper.write_all(order).await;
     let mut report = [0; ReaperReport::LENGTH];
     if reaper.read_exact(&mut report).await.is_err() {

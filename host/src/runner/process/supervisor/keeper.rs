@@ -1,8 +1,8 @@
-//! The gateway's side: it starts the supervisor, hands servers over to it, and
-//! starts another one should it die.
+//! The gateway's side: starts the supervisor, hands servers over to it, and starts another one
+//! when it dies.
 //!
-//! Workers send what is to be started down a [`SupervisorLine`]; one task on the control
-//! runtime owns the socket. Nobody waits on a worker's thread.
+//! Workers send the servers to start through a [`SupervisorLine`]; one task on the control runtime
+//! owns the supervisor's socket. No worker thread ever blocks.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -24,27 +24,27 @@ use crate::sync::Locked;
 
 use super::{ARGUMENT, DESCRIPTORS};
 
-/// This very executable, also if its file was replaced since.
+/// The running executable, even if its file has been replaced since.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// Servers waiting to be started; then who starts one waits.
+/// Servers that may wait for the supervisor; beyond this the worker's task waits.
 const QUEUE: usize = 256;
-/// A supervisor that dies sooner is not started again at once.
+/// A supervisor that lived shorter is restarted only after `PAUSE`.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-/// Between two attempts to start one.
+/// Pause before the next attempt to start a supervisor.
 const PAUSE: Duration = Duration::from_millis(500);
-/// While too many descriptors are on their way: until some have arrived.
+/// Pause while the kernel refuses to carry more descriptors, until some have been received.
 const CONGESTED: Duration = Duration::from_millis(2);
-/// Killing what is left takes milliseconds; longer is not waited at the end.
+/// Longest wait for the supervisor at shutdown. Killing what is left takes milliseconds.
 const END: Duration = Duration::from_secs(2);
 
-/// A server's ends: its reaper's socket, stdin, stdout, stderr.
+/// A server's descriptors: its reaper's socket, stdin, stdout, stderr.
 pub type Charged = [OwnedFd; DESCRIPTORS];
 
-/// The way to the supervisor, whichever runs. Cloning is cheap.
+/// Sends servers to the supervisor that runs at the moment. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct SupervisorLine {
     charges: mpsc::Sender<Charged>,
-    // Taken once, by the keeper.
+    // Taken once, by `supervise`.
     queue: Arc<Locked<Option<mpsc::Receiver<Charged>>>>,
 }
 
@@ -56,18 +56,17 @@ impl Default for SupervisorLine {
 }
 
 impl SupervisorLine {
-    /// Hands a server over. What becomes of it is told on its socket: that
-    /// closes if nothing was started.
+    /// Queues a server to be started. The reaper reports on the server's socket, which closes if
+    /// nothing was started.
     pub(super) async fn send(&self, charge: Charged) -> io::Result<()> {
-        let gone = |_| io::Error::other("the gateway is ending");
+        let gone = |_| io::Error::other("the gateway is shutting down");
         self.charges.send(charge).await.map_err(gone)
     }
 
-    /// Starts the supervisor and keeps one running. To be called on the main
-    /// thread's runtime.
+    /// Starts the supervisor and keeps one running. Call it once, on the main thread's runtime.
     pub fn supervise(&self) -> io::Result<Supervised> {
         let queue = self.queue.lock().take();
-        let queue = queue.ok_or_else(|| io::Error::other("it runs already"))?;
+        let queue = queue.ok_or_else(|| io::Error::other("the supervisor is already running"))?;
         let first = RunningSupervisor::start()?;
         let (stop, stopped) = oneshot::channel();
         let keeper = Keeper { queue, waiting: None };
@@ -75,14 +74,14 @@ impl SupervisorLine {
     }
 }
 
-/// The running supervisor. Dropping this ends it, without waiting for that.
+/// The running supervisor. Dropping it ends the supervisor without waiting.
 pub struct Supervised {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Supervised {
-    /// Ends the supervisor, and with it whatever is still below it.
+    /// Ends the supervisor and everything still below it.
     pub async fn end(self) {
         let _ = self.stop.send(());
         let _ = tokio::time::timeout(END, self.task).await;
@@ -91,7 +90,7 @@ impl Supervised {
 
 struct Keeper {
     queue: mpsc::Receiver<Charged>,
-    /// Received and not handed over yet.
+    /// Taken from the queue and not handed over yet.
     waiting: Option<Charged>,
 }
 
@@ -104,8 +103,8 @@ impl Keeper {
                 _ = &mut stopped => return supervisor.end().await,
             };
             tracing::error!(
-                "the supervisor of the servers' processes has died ({why}): they are ended with \
-                 it, and another one is started"
+                "the supervisor of the server processes has died ({why}): they end with it, and \
+                 another supervisor is started"
             );
             if supervisor.since.elapsed() < SHORT_LIFE {
                 tokio::time::sleep(PAUSE).await;
@@ -114,7 +113,7 @@ impl Keeper {
         }
     }
 
-    /// Hands over what comes until the supervisor dies; says how that was.
+    /// Hands servers over until the supervisor dies; returns how it died.
     async fn serve(&mut self, supervisor: &mut RunningSupervisor) -> String {
         loop {
             if self.waiting.is_none() {
@@ -126,10 +125,10 @@ impl Keeper {
             if let Some(charge) = &self.waiting {
                 match supervisor.hand_over(charge).await {
                     Ok(()) => self.waiting = None,
-                    // It goes to the next supervisor.
+                    // Keeps `waiting`: it goes to the next supervisor.
                     Err(error) if is_death(&error) => return supervisor.death().await,
                     Err(error) => {
-                        tracing::error!("a server cannot be handed to the supervisor: {error}");
+                        tracing::error!("cannot hand a server over to the supervisor: {error}");
                         self.waiting = None;
                     }
                 }
@@ -149,7 +148,7 @@ impl RunningSupervisor {
         let (ours, its) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = std::process::Command::new(OWN_PROGRAM);
-        // Neither it nor the reapers have a use for the gateway's secrets.
+        // Neither the supervisor nor the reapers need the gateway's secrets.
         command.arg0("mooring").arg(ARGUMENT).env_clear();
         command.stdin(OwnedFd::from(its)).stdout(Stdio::null());
         let process = Command::from(command).spawn()?;
@@ -187,7 +186,7 @@ fn send(socket: &UnixStream, charge: &Charged) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    // One byte to carry the descriptors: each read there takes one.
+    // Descriptors travel with at least one byte; the supervisor reads one byte at a time.
     sendmsg(socket, &[IoSlice::new(b"s")], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
@@ -197,7 +196,7 @@ fn is_death(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected)
 }
 
-/// The system limits descriptors that are sent and not yet received.
+/// Whether the kernel's limit on descriptors sent and not yet received is reached.
 fn is_congestion(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     [Errno::TOOMANYREFS, Errno::NOBUFS].iter().any(|known| errno == Some(known.raw_os_error()))
@@ -208,7 +207,9 @@ async fn started_again() -> RunningSupervisor {
         match RunningSupervisor::start() {
             Ok(supervisor) => return supervisor,
             Err(error) => {
-                tracing::error!("the supervisor cannot be started, no server can run: {error}");
+                tracing::error!(
+                    "cannot start the supervisor, so no server can run; trying again: {error}"
+                );
                 tokio::time::sleep(PAUSE).await;
             }
         }

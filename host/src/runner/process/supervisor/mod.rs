@@ -1,25 +1,25 @@
-//! Nothing that a server starts outlives it, however anybody dies.
+//! Ends everything that a server has started together with the server, whichever process dies.
 //!
 //! ```text
-//! gateway ──► supervisor ──┬─► reaper ─► server ─► whatever it starts
+//! gateway ──► supervisor ──┬─► reaper ─► server ─► what it starts
 //!    │ ▲                   └─► reaper ─► sh ─► npx ─► server
-//!    │ └─ a socket each ─────────┘
+//!    │ └─ one socket each ───────┘
 //!    └─── one socket
 //! ```
 //!
-//! - The *supervisor* is this executable started once more, with one thread
-//!   and little memory, so that a fork costs nobody a stalled worker. All it
-//!   does is fork: it takes a server's descriptors and makes them a reaper.
-//! - A *reaper* runs one server. It is a child subreaper: everything the server
-//!   starts stays below it, also what forks twice or calls `setsid`.
-//! - Each reaper has a socket to the gateway for itself. So the supervisor
-//!   relays nothing, parses nothing and cannot be held up; and the worker that
-//!   started a server hears of it directly.
+//! - The *supervisor* is this executable, started a second time with one thread and little
+//!   memory, so that a fork never stalls a worker. All it does is fork: it receives a server's
+//!   descriptors and forks a reaper that owns them.
+//! - A *reaper* runs one server. It is a child subreaper: everything that the server starts stays
+//!   below it, even after a double fork or `setsid`.
+//! - Each reaper has its own socket to the gateway. So the supervisor relays nothing, parses
+//!   nothing and cannot be blocked, and the worker that started a server gets the reports on it
+//!   directly.
 //!
-//! | killed with -9 | what happens |
+//! | killed with SIGKILL | what happens |
 //! |---|---|
 //! | server | its reaper kills what is left below it, and ends |
-//! | reaper | the server dies with its parent; the rest falls to the supervisor, which kills it |
+//! | reaper | the kernel kills the server; the supervisor inherits the rest and kills it |
 //! | supervisor | every reaper's pipe closes: each kills what is below it; the gateway starts another supervisor |
 //! | gateway | all sockets close: reapers and supervisor kill what is below them, and end |
 
@@ -50,13 +50,13 @@ use self::protocol::ReaperReport;
 use self::reaper::Charge;
 use self::system::{Fork, Signals, wait_for};
 
-/// The whole command line of a supervisor; nobody types it.
+/// The only argument of a supervisor's command line; the gateway passes it, not a user.
 const ARGUMENT: &str = "--supervise-children";
-/// The server's own socket, stdin, stdout and stderr.
+/// Descriptors of one server: its reaper's socket, stdin, stdout and stderr.
 const DESCRIPTORS: usize = 4;
 
-/// Becomes the supervisor if this process was started as one. To be called
-/// first in `main`, before there is a second thread.
+/// Runs the supervisor if this process was started as one; otherwise `None`. Call it first in
+/// `main`, before there is a second thread.
 #[must_use]
 pub fn supervise_if_asked() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
@@ -66,7 +66,7 @@ pub fn supervise_if_asked() -> Option<ExitCode> {
     match supervise() {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
-            // The log's format is the gateway's to know; this is for people.
+            // Plain text: only the gateway knows the configured log format.
             let _ = writeln!(std::io::stderr(), "mooring: supervisor: {error:#}");
             Some(ExitCode::FAILURE)
         }
@@ -74,10 +74,10 @@ pub fn supervise_if_asked() -> Option<ExitCode> {
 }
 
 struct Supervisor {
-    /// To the gateway. Its end is the gateway's end.
+    /// Connects to the gateway. End-of-file means that the gateway is gone.
     socket: OwnedFd,
     signals: Signals,
-    /// Reapers hold the one end and wait for the other to close.
+    /// A pipe: reapers hold its read end, which signals when the supervisor dies.
     alive: (OwnedFd, OwnedFd),
     reapers: HashSet<Pid>,
 }
@@ -86,10 +86,10 @@ fn supervise() -> anyhow::Result<()> {
     system::close_all_but_standard_streams();
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).context("its socket")?;
     if sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
-        anyhow::bail!("{ARGUMENT} is not for people: mooring starts this process itself");
+        anyhow::bail!("{ARGUMENT} is internal: mooring itself starts this process");
     }
     system::empty_standard_input().context("its standard input")?;
-    // Ctrl-C in a terminal is for the gateway, which ends the rest in order.
+    // Ctrl-C in a terminal must reach only the gateway, which then ends the rest in order.
     process::setsid().context("a session of its own")?;
     process::set_child_subreaper(Some(process::getpid())).context("child subreaper")?;
     let signals = Signals::take_over().context("its signals")?;
@@ -104,7 +104,7 @@ fn supervise() -> anyhow::Result<()> {
 }
 
 impl Supervisor {
-    /// Waits for the next server to start; none if the gateway is gone.
+    /// Waits for the next server to start; `None` if the gateway is gone.
     fn next_charge(&mut self) -> Option<Charge> {
         loop {
             let [spoken, signalled] = wait_for([self.socket.as_fd(), self.signals.fd()], None);
@@ -121,8 +121,8 @@ impl Supervisor {
         }
     }
 
-    /// A reaper ends well when nothing is left below it. If one was killed, what
-    /// was below it is below the supervisor now, and so is what that left.
+    /// Reaps ended children. A reaper exits with 0 when nothing is left below it. If one was
+    /// killed, its descendants are children of the supervisor now and are killed here.
     fn reap(&mut self) {
         let mut strays = false;
         below::reap(|pid, status| {
@@ -149,8 +149,8 @@ impl Supervisor {
             Err(_) => return Err(GatewayGone),
         };
         if message.flags.contains(ReturnFlags::CTRUNC) {
-            // Too few descriptors are free here. What came is closed, and the
-            // gateway sees that nothing was started.
+            // Too few free descriptors in this process. Those received are closed, which shows
+            // the gateway that nothing was started.
             return Ok(ReceivedOrder::Nothing);
         }
         let mut descriptors = Vec::with_capacity(DESCRIPTORS);
@@ -167,7 +167,7 @@ impl Supervisor {
         })
     }
 
-    /// Gives the supervisor back; in the new process it never returns.
+    /// Forks a reaper. Returns the supervisor in this process; never returns in the new one.
     fn fork_reaper(mut self, charge: Charge) -> anyhow::Result<Self> {
         match system::fork() {
             Ok(Fork::Parent(reaper)) => {
@@ -176,7 +176,7 @@ impl Supervisor {
             }
             Ok(Fork::Child) => {
                 let (supervisor, held) = self.alive;
-                // A reaper that held these would hide an end from the others.
+                // A reaper that held these would keep them open after the supervisor's death.
                 drop((self.socket, self.signals, self.reapers, held));
                 reaper::run(charge, supervisor)?;
                 std::process::exit(0);
@@ -193,7 +193,7 @@ impl Supervisor {
 
 enum ReceivedOrder {
     Charge(Charge),
-    /// A false alarm, or one that could not be taken in.
+    /// No message yet, or one without all descriptors.
     Nothing,
 }
 

@@ -1,11 +1,11 @@
-//! What the gateway and a reaper say to each other on the child's own socket.
+//! The protocol between the gateway and a reaper, on the reaper's own socket.
 //!
 //! ```text
-//! gateway ─► reaper   order, then END at most once, then the end of the stream: kill
-//! reaper ─► gateway   Started or Refused, then Exited, then the end of the stream: nothing is left
+//! gateway ─► reaper   StartOrder, then END at most once, then end-of-file: kill
+//! reaper ─► gateway   Started or Refused, then Exited, then end-of-file: nothing is left
 //! ```
 //!
-//! Both ends are the same executable, so nothing here has a version.
+//! Both ends are the same executable, so the protocol has no version.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -14,18 +14,18 @@ use std::path::PathBuf;
 
 use crate::runner::process::program::{Confinement, Program, User, environment};
 
-/// Asks the reaper to end its server gently.
+/// Asks the reaper to shut its server down: stdin closed, then SIGTERM, then SIGKILL.
 pub const END: u8 = b'E';
-/// The kernel takes about 2 MiB of arguments and environment; what is longer
-/// is refused by it, and clearly.
+/// Longest order, in bytes. Far above the kernel's own limit on arguments and environment (about
+/// 2 MiB), so that an order too long gets the kernel's error.
 const LONGEST_ORDER: usize = 16 * 1024 * 1024;
 
-/// What a reaper is to run.
+/// The server that a reaper is to run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StartOrder {
     pub command: OsString,
     pub args: Vec<OsString>,
-    /// All of it: a reaper adds nothing of its own.
+    /// The complete environment: a reaper adds nothing.
     pub env: Vec<(OsString, OsString)>,
     pub cwd: Option<PathBuf>,
     pub confinement: Confinement,
@@ -104,14 +104,14 @@ impl StartOrder {
     }
 }
 
-/// What a reaper tells of its server.
+/// What a reaper reports about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaperReport {
-    /// It runs, with this id.
+    /// The server runs, with this process id.
     Started(u32),
-    /// It does not; the system's error.
+    /// The server could not be started; the system's error number.
     Refused(i32),
-    /// It has ended, with this wait status. What it left behind ends now.
+    /// The server has ended with this wait status. What it left behind is being killed.
     Exited(i32),
 }
 
@@ -143,7 +143,7 @@ fn put_number(to: &mut Vec<u8>, number: u64) {
     to.extend_from_slice(&number.to_le_bytes());
 }
 
-/// No limit and no user has this number.
+/// Writes `None` as `u64::MAX`, which is neither a limit nor a user id.
 fn put_option(to: &mut Vec<u8>, number: Option<u64>) {
     put_number(to, number.unwrap_or(u64::MAX));
 }

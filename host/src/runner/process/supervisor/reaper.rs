@@ -6,10 +6,9 @@
 //!    └──────────────────────┴──────────► killing ◄─────┴────────────────┘
 //! ```
 //!
-//! All that the server starts stays below its reaper, a child subreaper, so
-//! `npx`, `sh -c`, background jobs and daemons end with the server. From any
-//! state killing begins at once when the gateway's or the supervisor's end of
-//! a descriptor closes: that happens however they die.
+//! Everything that the server starts stays below its reaper, a child subreaper, so `npx`, `sh -c`,
+//! background jobs and daemons end with the server. In any state killing starts at once when the
+//! gateway's socket or the supervisor's pipe closes, which the kernel does however they die.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -27,9 +26,9 @@ use super::below::{self, Left};
 use super::protocol::{END, ReaperReport, StartOrder};
 use super::system::{PARENT_GONE, Signals, wait_for};
 
-/// What the gateway hands over to start a server.
+/// The descriptors that the gateway hands over to start a server.
 pub struct Charge {
-    /// To the gateway, for this server alone.
+    /// The reaper's socket to the gateway.
     pub control: OwnedFd,
     /// The server's ends: stdin, stdout, stderr.
     pub pipes: [OwnedFd; 3],
@@ -38,9 +37,9 @@ pub struct Charge {
 #[derive(Clone, Copy)]
 enum ReaperStage {
     Running,
-    /// Its stdin is closed; the time it has to go by itself.
+    /// The gateway has closed the server's stdin; SIGTERM follows at this time.
     Closing(Instant),
-    /// SIGTERM was sent to everybody.
+    /// SIGTERM was sent to all; SIGKILL follows at this time.
     Terminating(Instant),
 }
 
@@ -55,14 +54,14 @@ impl ReaperStage {
 
 struct Reaper {
     control: UnixStream,
-    /// Ends when the supervisor does.
+    /// The read end of a pipe that closes when the supervisor dies.
     supervisor: OwnedFd,
     signals: Signals,
     /// The server, until it has been reaped.
     server: Option<Pid>,
 }
 
-/// Runs one server to its end and beyond. Returns when nothing is left of it.
+/// Runs one server; returns when nothing of it is left.
 pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"mooring-reaper");
     let own = process::getpid();
@@ -88,7 +87,7 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
 }
 
 impl Reaper {
-    /// Returns when the time has come to kill what is left, if anything is.
+    /// Returns when nothing is left, or when what is left must be killed.
     fn watch_over(&mut self) {
         let mut stage = ReaperStage::Running;
         loop {
@@ -101,7 +100,7 @@ impl Reaper {
             }
             let left = self.reap();
             let wrapper_waits = matches!(stage, ReaperStage::Terminating(_));
-            // A wrapper may die of SIGTERM while the server is still saving.
+            // A wrapper such as `npx` may die of SIGTERM while the server is still saving: wait.
             if left == Left::Nobody || (self.server.is_none() && !wrapper_waits) {
                 return;
             }
@@ -122,7 +121,7 @@ impl Reaper {
         }
     }
 
-    /// Otherwise the gateway is gone, or wants no more of this server.
+    /// Whether END was sent. Otherwise the gateway has closed the socket: kill now.
     fn is_told_to_end(&mut self) -> bool {
         let mut byte = [0];
         matches!(self.control.read(&mut byte), Ok(1)) && byte == [END]
@@ -145,7 +144,7 @@ fn has_ended(control: &mut UnixStream, server: &mut Option<Pid>, pid: Pid, statu
     }
 }
 
-/// A gateway that is gone needs no report.
+/// Sends a report; the error of a gateway that is gone is ignored.
 fn tell(control: &mut UnixStream, report: ReaperReport) {
     let _ = control.write_all(&report.encode());
 }
@@ -164,11 +163,11 @@ fn start(order: &StartOrder, pipes: [OwnedFd; 3], own: Pid) -> io::Result<Pid> {
     let [stdin, stdout, stderr] = pipes.map(|pipe| Stdio::from(File::from(pipe)));
     command.stdin(stdin).stdout(stdout).stderr(stderr);
     if let Some(user) = &order.confinement.user {
-        // Other groups of the gateway are dropped with it.
+        // `uid` also drops the gateway's supplementary groups.
         command.uid(user.uid).gid(user.gid);
     }
     confine(&mut command, order.confinement.clone(), own);
-    // What is no longer held is closed here: the server alone has its pipes.
+    // Afterwards `command` is dropped, and with it the reaper's copies of the server's pipes.
     let server = command.spawn()?;
     Pid::from_raw(server.id().cast_signed()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
@@ -184,7 +183,7 @@ fn confine(command: &mut Command, confinement: Confinement, reaper: Pid) {
                 let limit = Some(limit);
                 process::setrlimit(resource, Rlimit { current: limit, maximum: limit })?;
             }
-            // After a change of the user, which would take it back.
+            // Here, because the change of user that comes before it would reset it.
             process::set_parent_process_death_signal(Some(Signal::KILL))?;
             if process::getppid() != Some(reaper) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
@@ -197,7 +196,7 @@ fn confine(command: &mut Command, confinement: Confinement, reaper: Pid) {
 fn limits(confinement: &Confinement) -> impl Iterator<Item = (Resource, u64)> {
     let Confinement { memory, files, processes, cpu_seconds, .. } = confinement;
     let limits = [
-        // A dump holds the server's secrets, and nobody looks at it.
+        // A core dump would leave the server's secrets on disk.
         (Resource::Core, Some(0)),
         (Resource::Nofile, *files),
         (Resource::Nproc, *processes),

@@ -1,0 +1,27 @@
+//! Listening to a server that the session has open.
+
+use std::sync::Arc;
+
+use http::Response;
+
+use crate::net::Body;
+use crate::seam::Outcome;
+
+use super::call::Call;
+use super::outgoing::Outgoing;
+
+impl Call<'_> {
+    /// The server's own stream if the session has it open; opens nothing. Does not count as use
+    /// of the binding.
+    pub async fn listen_where_open(&self, outgoing: &Outgoing) -> Option<Response<Body>> {
+        let edge = &self.worker.edge;
+        let node = {
+            let topology = edge.topology.load();
+            let node = topology.node(&edge.bindings.look(self.session.id, self.server)?)?;
+            let lives = node.health.serves() && node.servers.contains_key(self.server);
+            lives.then(|| Arc::clone(node))?
+        };
+        let response = self.send(&node, outgoing).await.ok()?;
+        Outcome::read(response.headers()).is_none().then_some(response)
+    }
+}

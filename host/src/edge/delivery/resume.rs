@@ -1,0 +1,48 @@
+//! The rest of a request's stream, for a client that comes back.
+
+use http::Response;
+
+use crate::edge::rescue::Refusal;
+use crate::edge::routing::bind::Holding;
+use crate::net::{Body, Failure};
+use crate::seam::Outcome;
+use crate::streams::EventId;
+use crate::streams::response::too_late;
+
+use super::call::Call;
+use super::outgoing::Outgoing;
+
+impl Call<'_> {
+    /// The rest of the stream, from the runner that keeps it. Where the runner has gone, the
+    /// stream has too: no server is started only to say so.
+    ///
+    /// # Errors
+    /// If the connection to the runner breaks, or the session ends because its server's state
+    /// is lost.
+    pub async fn resume(
+        &self,
+        outgoing: &Outgoing,
+        place: EventId,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(request) = place.request else {
+            return Ok(self.deliver(outgoing).await?.response);
+        };
+        let Holding { node, was_open } = self.holder(&[]).await;
+        if let Some(node) = node {
+            match self.send(&node, outgoing).await {
+                Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
+                Ok(_) => {}
+                Err(Failure::NotSent(reason)) => self.worker.suspect(&node.id, &reason),
+                Err(Failure::Broken(why)) => {
+                    self.worker.suspect(&node.id, &why);
+                    return Err(Refusal::Lost { server: self.server.clone(), why });
+                }
+            }
+        }
+        if was_open && self.ends_when_lost() {
+            return Err(self.end_lost().await);
+        }
+        let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
+        Ok(too_late(last.unwrap_or_default(), &request))
+    }
+}
