@@ -24,7 +24,7 @@ pub async fn health(
     admitted: Result<AdmittedCaller, ApiAnswer>,
     State(admin): State<Arc<Admin>>,
 ) -> Response {
-    let states = admin.host.states();
+    let states = admin.runner.states();
     let server = |server: &ServerName| {
         let why = |text: Option<&str>| match &admitted {
             Ok(_) => text.map(str::to_owned),
@@ -33,8 +33,8 @@ pub async fn health(
         let state = states.get(server).map(local::health).unwrap_or_default();
         json!({
             "name": server.as_str(),
-            "discovered": admin.host.discovery.digest(server).is_some(),
-            "error": why(admin.host.discovery.failure(server).as_deref()),
+            "discovered": admin.runner.discovery.digest(server).is_some(),
+            "error": why(admin.runner.discovery.failure(server).as_deref()),
             "status": state.status,
             "failures": state.failures,
             "nextAttemptMs": state.next_attempt_ms,
@@ -56,7 +56,7 @@ pub async fn health(
         "uptimeMs": u64::try_from(UnixMillis::now().since(admin.started_at).as_millis()).unwrap_or(u64::MAX),
         "registered": joined.map(|joined| joined == Joined::Registered),
         "cluster": {"nodes": entries.len(), "activeNodes": active},
-        "servers": admin.host.servers().map(server).collect::<Vec<_>>(),
+        "servers": admin.runner.servers().map(server).collect::<Vec<_>>(),
     }))
     .into_response()
 }

@@ -56,7 +56,7 @@ pub async fn instances(
         lines: filter.lines.unwrap_or(USUAL_LINES).min(MOST_LINES),
     };
     let asked =
-        cluster::overview(&admin.registry, &admin.sight, &caller.link, node.as_ref(), after, look);
+        cluster::overview(&admin.registry, &admin.view, &caller.link, node.as_ref(), after, look);
     let overview = asked.await;
     ApiAnswer::Data(json!({
         "instances": overview.instances,

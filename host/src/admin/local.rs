@@ -23,13 +23,13 @@ const ERROR: usize = 1024;
 const SESSIONS: usize = 100;
 
 pub struct Local {
-    pub host: Arc<runner::SharedRunner>,
+    pub runner: Arc<runner::SharedRunner>,
     pub node: NodeId,
 }
 
 impl RunnerView for Local {
     fn instances(&self, look: InstanceQuery) -> BoxFuture<'static, InstancePage> {
-        let seen = self.host.look(look.server.as_ref());
+        let seen = self.runner.look(look.server.as_ref());
         let mut instances: Vec<InstanceReport> =
             seen.into_iter().map(|seen| report(seen, &self.node, look.lines)).collect();
         instances.sort_by_key(InstanceReport::place);
@@ -49,11 +49,11 @@ impl RunnerView for Local {
     }
 
     fn hosts(&self, server: &ServerName) -> bool {
-        self.host.servers().any(|hosted| hosted == server)
+        self.runner.servers().any(|hosted| hosted == server)
     }
 
     fn log(&self, server: ServerName, since: Since, follow: bool) -> BoxStream<'static, LogEvent> {
-        let journal = self.host.journal();
+        let journal = self.runner.journal();
         let (lost, last, next) = match since {
             Since::Last(lines) => {
                 let (last, next) = journal.listen(&server, lines);
@@ -72,7 +72,7 @@ impl RunnerView for Local {
 
 impl Local {
     fn servers(&self, only: Option<&ServerName>) -> Vec<ServerHealth> {
-        let states = self.host.states().into_iter();
+        let states = self.runner.states().into_iter();
         let asked = states.filter(|(server, _)| only.is_none_or(|only| only == server));
         asked
             .map(|(server, state)| ServerHealth {

@@ -54,7 +54,7 @@ pub async fn logs(
     let wanted = LogQuery { server, node, since: Since::Last(lines) };
     let sources = LogSources {
         registry: Arc::clone(&admin.registry),
-        sight: Arc::clone(&admin.sight),
+        view: Arc::clone(&admin.view),
         link: caller.link,
     };
     if query.follow {

@@ -48,9 +48,9 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     gauge(
         "instances",
         "Server instances running or opening on this node",
-        admin.host.instances() as u64,
+        admin.runner.instances() as u64,
     )?;
-    gauge("children", "Child processes of this node", admin.host.children().count() as u64)?;
+    gauge("children", "Child processes of this node", admin.runner.children().count() as u64)?;
     let stats = admin.strategy.stats();
     gauge("strategy_decisions_total", "Routing decisions", stats.decisions)?;
     gauge(
@@ -76,7 +76,7 @@ fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     let crash_loop = by_server("server_crash_loop", "1 while the server is in a crash loop")?;
     let processes = by_server("server_processes", "Processes that serve sessions")?;
     let spares = by_server("server_spares", "Warm processes waiting for a session")?;
-    for (server, state) in admin.host.states() {
+    for (server, state) in admin.runner.states() {
         let values = [
             (&restarts, state.restarts),
             (&recycled, state.recycled),

@@ -58,9 +58,9 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
-    pub host: Arc<runner::SharedRunner>,
+    pub runner: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
-    pub sight: Arc<dyn RunnerView>,
+    pub view: Arc<dyn RunnerView>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
     /// Admits a request to `/api`, or returns the status and text of the refusal.

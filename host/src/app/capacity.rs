@@ -26,7 +26,7 @@ const PERCENT: u64 = 5;
 const MOST: u64 = 256 << 20;
 
 pub struct CapacityGauge {
-    host: Arc<runner::SharedRunner>,
+    runner: Arc<runner::SharedRunner>,
     slots: usize,
     min_free: Option<u64>,
     told: watch::Sender<Room>,
@@ -34,9 +34,9 @@ pub struct CapacityGauge {
 
 impl CapacityGauge {
     #[must_use]
-    pub fn new(host: &Arc<runner::SharedRunner>, config: &Config) -> Arc<Self> {
+    pub fn new(runner: &Arc<runner::SharedRunner>, config: &Config) -> Arc<Self> {
         Arc::new(Self {
-            host: Arc::clone(host),
+            runner: Arc::clone(runner),
             slots: config.limits.children_per_node,
             min_free: config.min_free_memory,
             told: watch::Sender::new(Room::Free),
@@ -51,7 +51,7 @@ impl CapacityGauge {
 
     #[must_use]
     pub fn report(&self) -> LoadReport {
-        let (memory, tally) = (machine::memory(), self.host.tally());
+        let (memory, tally) = (machine::memory(), self.runner.tally());
         let runner::Tally { processes: children, instances } = tally;
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let instances: BTreeMap<String, u32> =
@@ -75,7 +75,7 @@ impl CapacityGauge {
     /// Keeps the load in this node's registry entry up to date, and notifies when the
     /// room changes.
     pub async fn watch(self: Arc<Self>, registry: Arc<Registry>, id: NodeId) {
-        let mut children = self.host.children().changes();
+        let mut children = self.runner.children().changes();
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -28,7 +28,7 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, sight, gauge): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
+    (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
     replicas: &BTreeMap<ServerName, Replica>,
     link: &Link,
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -50,9 +50,9 @@ pub fn of(
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
-        sight: Arc::clone(sight),
+        view: Arc::clone(view),
     };
-    let (replicas, gauge) = (replicas.clone(), Arc::clone(gauge));
+    let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -65,8 +65,8 @@ pub fn of(
         interval: node.heartbeat_interval,
         servers: Box::new(move || reports(&reporter, &replicas)),
         changes: host.discovery.changes(),
-        room: gauge.changes(),
-        load: Box::new(move || gauge.report()),
+        room: capacity.changes(),
+        load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
@@ -85,9 +85,9 @@ fn held_session(held: runner::Held) -> HeldSession {
 }
 
 fn reports(
-    host: &runner::SharedRunner,
+    runner: &runner::SharedRunner,
     replicas: &BTreeMap<ServerName, Replica>,
 ) -> Vec<ServerReport> {
-    let servers = translate::local_servers(host, replicas);
+    let servers = translate::local_servers(runner, replicas);
     servers.iter().map(|(server, replica)| ServerReport::of(server, replica)).collect()
 }

@@ -10,7 +10,9 @@ use http::HeaderValue;
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
-use crate::cluster::{Agent, Control, Gate, NodeEntry, ProtocolReport, Registry, RunnerView};
+use crate::cluster::{
+    Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
+};
 use crate::config::{Config, Mode, Wasi};
 use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
@@ -19,7 +21,6 @@ use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Records};
-use crate::sync::Locked;
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -27,169 +28,79 @@ use super::routes::Routes;
 use super::translate::{self, local_servers};
 use super::{identity, node_side};
 
-type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
+/// Nodes that did not answer, and why.
+pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
 
+/// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
+pub struct Background {
+    pub suspects: Suspects,
+    /// A node's agent, and whether it registers at startup.
+    pub agent: Option<(Agent, bool)>,
+}
+
+/// What the workers and the tasks beside them share.
 pub struct Parts {
     pub node_id: NodeId,
     pub zone: String,
     pub affinity_timeout: Duration,
     pub folder: DataFolder,
     pub registry: Arc<Registry>,
-    pub host: Arc<runner::SharedRunner>,
+    pub runner: Arc<runner::SharedRunner>,
     pub edge: Arc<Edge>,
     pub routes: Arc<dyn OtherRoutes>,
+    pub control: Arc<Control>,
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
-    pub gauge: Arc<CapacityGauge>,
+    pub capacity: Arc<CapacityGauge>,
     replicas: BTreeMap<ServerName, Replica>,
-    tls: Arc<rustls::ClientConfig>,
-    credential: Option<HeaderValue>,
-    pub control: Arc<Control>,
-    // Each is taken once, by the task that runs it.
-    agent: Locked<Option<(Agent, bool)>>,
-    suspects: Locked<Option<Suspects>>,
+    links: Links,
 }
 
 impl Parts {
     /// # Errors
     /// If the strategy is refused, TLS cannot be set up, or the cluster token cannot
     /// be sent in a header.
-    pub fn build(config: &Config, address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
-        let folder = DataFolder::open(&config.data_dir);
-        let node_id = identity::node_id(&config.mode, &folder, address.port());
-        let secret = match &config.secret {
-            Some(secret) => secret.expose().as_bytes().to_vec(),
-            None => folder.secret("secret"),
-        };
-        let keys = KeyRing::new(&[&secret]);
-        let (node_timeout, zone) = match &config.mode {
-            Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
-            Mode::Node(node) => (Duration::MAX, node.zone.clone()),
-            Mode::Standalone => (Duration::MAX, String::new()),
-        };
-        let registry = Arc::new(Registry::new(node_timeout));
-        let bindings = Arc::new(Bindings::new());
-        let host = runner::SharedRunner::new(translate::host(config));
-        host.enable_eviction();
-        let replicas = translate::replicas(config);
-        let strategy = strategy(config, workers)?;
-        let tls = crate::net::client_config()?;
-        let credential = credential(config)?;
-        let control_link = link(&host, &tls, credential.clone());
-        let edge_metrics = Arc::new(edge::Metrics::default());
-
-        let control = Arc::new(Control::new(
-            Arc::clone(&registry),
-            Arc::clone(&bindings),
-            config.token.clone(),
-            folder.clone(),
-        ));
-        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
-        let cold_start = if is_coordinator {
-            let expected = crate::cluster::is_kept(&folder);
-            ColdStart::new(crate::cluster::patience(&folder), expected, control.reports())
-        } else {
-            ColdStart::nobody()
-        };
-        let (suspects, suspected) = mpsc::unbounded_channel();
-        let edge = Arc::new(Edge {
-            config: translate::edge(config),
-            topology: registry.current(),
-            strategy: strategy.clone(),
-            bindings: Arc::clone(&bindings),
-            records: Arc::new(Records::open(folder.clone())),
-            keys: keys.clone(),
-            catalogs: Arc::default(),
-            opened_servers: edge::OpenedServers::default(),
-            own_ids: edge::OwnIds::default(),
-            streams: edge::AggregateStreams::default(),
-            snapshots: edge::ListSnapshots::default(),
-            sse_sessions: edge::SseSessions::default(),
-            cold_start,
-            suspects,
-            metrics: Arc::clone(&edge_metrics),
-            signing_key: secret,
-        });
-
-        let gauge = CapacityGauge::new(&host, config);
-        let sight: Arc<dyn RunnerView> =
-            Arc::new(Local { host: Arc::clone(&host), node: node_id.clone() });
-        let node_side = node_side::of(
-            config,
-            address,
-            &node_id,
-            (&host, &sight, &gauge),
-            &replicas,
-            &control_link,
-        );
-        let (node_routes, agent) =
-            node_side.map_or((None, None), |(routes, agent)| (Some(routes), Some(agent)));
-        let role = match (&config.mode, &agent) {
-            (Mode::Coordinator(_), _) => ProcessRole::Coordinator {
-                control: Arc::clone(&control),
-                gate: Gate::for_nodes(config.token.clone()),
-            },
-            (_, Some((agent, _))) => ProcessRole::Node {
-                join: Arc::clone(&agent.join),
-                joined: agent.joined.subscribe(),
-            },
-            (_, None) => ProcessRole::Standalone,
-        };
-        let admin = Admin {
-            role,
-            node_id: node_id.clone(),
-            registry: Arc::clone(&registry),
-            bindings,
-            keys,
-            affinity_timeout: config.sticky.affinity_timeout,
-            edge_metrics,
-            host: Arc::clone(&host),
-            sight,
-            strategy,
-            started_at: UnixMillis::now(),
-            admit: edge::admit_management(Arc::clone(&edge)),
-        };
+    pub fn build(
+        config: &Config,
+        address: SocketAddr,
+        workers: usize,
+    ) -> anyhow::Result<(Arc<Self>, Background)> {
+        let base = Base::build(config, address, workers)?;
+        let (edge, suspects) = base.edge(config);
+        let view: Arc<dyn RunnerView> =
+            Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
+        let (node_routes, agent) = base.node_side(config, address, &view);
+        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
+            node_id,
             zone,
             affinity_timeout: config.sticky.affinity_timeout,
             folder,
             registry,
-            host,
+            runner,
             edge,
             routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
-            control_link,
-            gauge,
-            replicas,
-            tls,
-            credential,
             control,
-            agent: Locked::new(agent),
-            suspects: Locked::new(Some(suspected)),
-            node_id,
+            control_link: base.control_link,
+            capacity: base.capacity,
+            replicas: base.replicas,
+            links,
         };
         parts.enter_local_node(config, address);
-        Ok(parts)
+        Ok((Arc::new(parts), Background { suspects, agent }))
     }
 
     /// The edge of one worker, with its own connections.
     #[must_use]
     pub fn worker(&self, index: usize) -> Worker {
-        let link = link(&self.host, &self.tls, self.credential.clone());
-        Worker { index, edge: Arc::clone(&self.edge), link }
+        Worker { index, edge: Arc::clone(&self.edge), link: self.links.another() }
     }
 
     /// Replicas on this node, with the catalog digests that discovery knows now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
-        local_servers(&self.host, &self.replicas)
-    }
-
-    pub fn take_agent(&self) -> Option<(Agent, bool)> {
-        take(&self.agent)
-    }
-
-    pub fn mark_suspects(&self) -> Option<Suspects> {
-        take(&self.suspects)
+        local_servers(&self.runner, &self.replicas)
     }
 
     /// Enters this process's own servers into the registry. A coordinator without
@@ -219,18 +130,165 @@ impl Parts {
     }
 }
 
-fn take<T>(place: &Locked<Option<T>>) -> Option<T> {
-    place.lock().take()
+/// The parts that know no other part, from which the others are made.
+struct Base {
+    node_id: NodeId,
+    zone: String,
+    folder: DataFolder,
+    /// Seals session ids, and signs what clients carry.
+    secret: Vec<u8>,
+    keys: KeyRing,
+    registry: Arc<Registry>,
+    bindings: Arc<Bindings>,
+    runner: Arc<runner::SharedRunner>,
+    replicas: BTreeMap<ServerName, Replica>,
+    strategy: Strategy,
+    control: Arc<Control>,
+    control_link: Link,
+    links: Links,
+    capacity: Arc<CapacityGauge>,
+    edge_metrics: Arc<edge::Metrics>,
 }
 
-fn link(
-    host: &Arc<runner::SharedRunner>,
-    tls: &Arc<rustls::ClientConfig>,
+impl Base {
+    fn build(config: &Config, address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+        let folder = DataFolder::open(&config.data_dir);
+        let secret = match &config.secret {
+            Some(secret) => secret.expose().as_bytes().to_vec(),
+            None => folder.secret("secret"),
+        };
+        let (node_timeout, zone) = match &config.mode {
+            Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
+            Mode::Node(node) => (Duration::MAX, node.zone.clone()),
+            Mode::Standalone => (Duration::MAX, String::new()),
+        };
+        let (registry, bindings) = (Arc::new(Registry::new(node_timeout)), Arc::new(Bindings::new()));
+        let runner = runner::SharedRunner::new(translate::runner(config));
+        runner.enable_eviction();
+        let links = Links {
+            runner: Arc::clone(&runner),
+            tls: crate::net::client_config()?,
+            credential: credential(config)?,
+        };
+        let control = Control::new(
+            Arc::clone(&registry),
+            Arc::clone(&bindings),
+            config.token.clone(),
+            folder.clone(),
+        );
+        Ok(Self {
+            node_id: identity::node_id(&config.mode, &folder, address.port()),
+            zone,
+            keys: KeyRing::new(&[&secret]),
+            secret,
+            replicas: translate::replicas(config),
+            strategy: strategy(config, workers)?,
+            control: Arc::new(control),
+            control_link: links.another(),
+            capacity: CapacityGauge::new(&runner, config),
+            edge_metrics: Arc::default(),
+            folder,
+            registry,
+            bindings,
+            runner,
+            links,
+        })
+    }
+
+    /// The edge, and the nodes that it finds not to answer.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects) {
+        let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
+            let (folder, reports) = (&self.folder, self.control.reports());
+            let expected = crate::cluster::is_kept(folder);
+            ColdStart::new(crate::cluster::patience(folder), expected, reports)
+        } else {
+            ColdStart::nobody()
+        };
+        let (suspects, suspected) = mpsc::unbounded_channel();
+        let edge = Edge {
+            config: translate::edge(config),
+            topology: self.registry.current(),
+            strategy: self.strategy.clone(),
+            bindings: Arc::clone(&self.bindings),
+            records: Arc::new(Records::open(self.folder.clone())),
+            keys: self.keys.clone(),
+            catalogs: Arc::default(),
+            opened_servers: edge::OpenedServers::default(),
+            own_ids: edge::OwnIds::default(),
+            streams: edge::AggregateStreams::default(),
+            snapshots: edge::ListSnapshots::default(),
+            sse_sessions: edge::SseSessions::default(),
+            cold_start,
+            suspects,
+            metrics: Arc::clone(&self.edge_metrics),
+            signing_key: self.secret.clone(),
+        };
+        (Arc::new(edge), suspected)
+    }
+
+    /// What only a node has.
+    fn node_side(
+        &self,
+        config: &Config,
+        address: SocketAddr,
+        view: &Arc<dyn RunnerView>,
+    ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
+        let (runner, capacity) = (&self.runner, &self.capacity);
+        let shown = (runner, view, capacity);
+        node_side::of(config, address, &self.node_id, shown, &self.replicas, &self.control_link)
+            .unzip()
+    }
+
+    fn admin(
+        &self,
+        config: &Config,
+        edge: &Arc<Edge>,
+        view: Arc<dyn RunnerView>,
+        agent: Option<&(Agent, bool)>,
+    ) -> Admin {
+        let role = match (&config.mode, agent) {
+            (Mode::Coordinator(_), _) => ProcessRole::Coordinator {
+                control: Arc::clone(&self.control),
+                gate: Gate::for_nodes(config.token.clone()),
+            },
+            (_, Some((agent, _))) => ProcessRole::Node {
+                join: Arc::clone(&agent.join),
+                joined: agent.joined.subscribe(),
+            },
+            (_, None) => ProcessRole::Standalone,
+        };
+        Admin {
+            role,
+            node_id: self.node_id.clone(),
+            registry: Arc::clone(&self.registry),
+            bindings: Arc::clone(&self.bindings),
+            keys: self.keys.clone(),
+            affinity_timeout: config.sticky.affinity_timeout,
+            edge_metrics: Arc::clone(&self.edge_metrics),
+            runner: Arc::clone(&self.runner),
+            view,
+            strategy: self.strategy.clone(),
+            started_at: UnixMillis::now(),
+            admit: edge::admit_management(Arc::clone(edge)),
+        }
+    }
+}
+
+/// Makes links to the runners of this process and of other nodes.
+struct Links {
+    runner: Arc<runner::SharedRunner>,
+    tls: Arc<rustls::ClientConfig>,
+    /// The cluster token, as a header.
     credential: Option<HeaderValue>,
-) -> Link {
-    let pool = Pool::new(Arc::clone(tls));
-    let local = Runner::new(Arc::clone(host), pool.clone());
-    Link::new(Arc::new(local), pool, credential)
+}
+
+impl Links {
+    /// A link with connections of its own.
+    fn another(&self) -> Link {
+        let pool = Pool::new(Arc::clone(&self.tls));
+        let local = Runner::new(Arc::clone(&self.runner), pool.clone());
+        Link::new(Arc::new(local), pool, self.credential.clone())
+    }
 }
 
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {

@@ -17,7 +17,7 @@ use crate::runner::{
 use crate::streams::Bounds;
 
 #[must_use]
-pub fn host(config: &Config) -> RunnerConfig {
+pub fn runner(config: &Config) -> RunnerConfig {
     let servers = running(config).map(|server| {
         let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
         (server.name.clone(), served(server, idle))
@@ -229,11 +229,11 @@ fn groups(config: &Config) -> Vec<Group> {
 
 /// This node's replicas, with the catalog digests that discovery knows now.
 pub(super) fn local_servers(
-    host: &runner::SharedRunner,
+    runner: &runner::SharedRunner,
     replicas: &BTreeMap<ServerName, Replica>,
 ) -> BTreeMap<ServerName, Replica> {
     let known = |(server, replica): (&ServerName, &Replica)| {
-        let digest = host.discovery.digest(server);
+        let digest = runner.discovery.digest(server);
         (server.clone(), Replica { digest, ..replica.clone() })
     };
     replicas.iter().map(known).collect()

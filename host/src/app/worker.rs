@@ -67,8 +67,8 @@ pub fn start(
                 // This runtime watches the worker's child processes: it must run until
                 // they have ended.
                 is_cut.raised().await;
-                parts.host.close_all(parts.control_link.pool()).await;
-                let ended = parts.host.children().all_ended();
+                parts.runner.close_all(parts.control_link.pool()).await;
+                let ended = parts.runner.children().all_ended();
                 let _ = tokio::time::timeout(super::CHILDREN, ended).await;
             });
         };

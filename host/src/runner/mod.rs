@@ -1,20 +1,20 @@
-//! The host part: it runs MCP servers and offers one MCP endpoint for each.
+//! The runner: it runs MCP servers and offers one MCP endpoint for each.
 //!
-//! It routes nothing and merges nothing. What it holds is a table of instances,
-//! one per (session, server):
+//! It neither routes nor merges. It holds a table of instances, one for each session
+//! and server:
 //!
 //! ```text
 //! open ──► Opening ──► Ready ──► gone   (closed, idle for too long, or died)
 //!             │
-//!             └──────► failed           (whoever waited is told; the slot is free)
+//!             └──────► failed           (every waiting request fails; the slot is free)
 //! ```
 //!
-//! Where sessions share a process, each has a seat there (`seat.rs`), which is
-//! an instance like any other; the process belongs to a hub (`hub.rs`), and who
-//! gets what (`exchange.rs`) is decided in `switchboard.rs`.
+//! Where sessions share a process (`shared_process`), each has a seat there
+//! (`seat.rs`), which is an instance like any other. Messages pass through `mux.rs`,
+//! and `id_map.rs` decides which session gets which.
 //!
-//! A message for a slot that is not there is answered `unknown-session`, and the
-//! edge opens it: first use, failover and restart are the same path.
+//! A message for an instance that is not there is answered `unknown-session`, and the
+//! edge then opens the session: first use, failover and restart are the same path.
 
 mod admission;
 mod catalog;

@@ -1,4 +1,4 @@
-//! What all workers of this process share about the servers they run.
+//! The part of the runner that all workers of this process share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,25 @@ use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
 use super::stdio::spares::Spares;
 
+/// The settings of the runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
     pub servers: Arc<BTreeMap<ServerName, Served>>,
     /// Largest message of a client, in bytes.
     pub message: usize,
     pub rules: SessionLimits,
-    /// A session that is not used for so long is closed.
+    /// A session that is unused for this long is closed, unless its server has an own
+    /// time.
     pub idle: Duration,
     pub caps: caps::ProcessCaps,
-    /// A process that is unused for longer gives way to another where there is no
-    /// room.
+    /// A process that is unused for longer may be ended where a limit is reached.
     pub unused: Duration,
-    /// Servers that are started at the same time.
+    /// Servers that may be started at the same time.
     pub starts: usize,
 }
 
-/// What all workers of the process share.
+/// The instances of this process and everything they need. Each worker has a `Runner`
+/// with a reference to it.
 pub struct SharedRunner {
     pub(super) config: RunnerConfig,
     pub(super) resources: Resources,
@@ -63,19 +65,19 @@ impl SharedRunner {
         Arc::new(Self { config, resources, table, discovery, complaints })
     }
 
-    /// Sessions held here, for a coordinator that asks.
+    /// At most `limit` open sessions after a cursor, as reported to a coordinator.
     #[must_use]
     pub fn held(&self, after: Option<&InstanceKey>, limit: usize) -> Vec<Held> {
         self.table.page(after, limit)
     }
 
-    /// Instances running or opening.
+    /// The number of instances, including those that are being opened.
     #[must_use]
     pub fn instances(&self) -> usize {
         self.table.len()
     }
 
-    /// Child processes that have not ended.
+    /// The child processes that have not ended.
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
@@ -85,14 +87,14 @@ impl SharedRunner {
         self.config.servers.keys()
     }
 
-    /// Ends one session's instance.
+    /// Closes the instance of one session at one server.
     pub async fn close(&self, key: &InstanceKey, pool: &Pool) {
         if let Some(instance) = self.table.remove(key) {
             instance.close(pool).await;
         }
     }
 
-    /// Ends everything; children are given their time to go.
+    /// Closes all instances and ends discovery. Children have their usual time to end.
     pub async fn close_all(&self, pool: &Pool) {
         self.resources.spares.stop();
         let closing = self.table.take_all().into_iter().map(|instance| async move {

@@ -204,7 +204,7 @@ fn ps_shows_a_table_and_logs_shows_lines() {
         .initialize();
     say(&session, "one\u{1b}[31m");
     // Until then it may be shown twice.
-    gateway.wait_for_log("catalogue discovered");
+    gateway.wait_for_log("catalog discovered");
     // The settings say where the gateway is and what it asks for.
     let folder = gateway.folder().to_str().unwrap().to_owned();
     let port = gateway.port().to_string();

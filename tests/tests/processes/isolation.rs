@@ -366,7 +366,7 @@ fn a_real_server_is_shared() {
         "isolation": "shared",
     });
     let gateway = Gateway::start_with(&settings::standalone(json!({"memory": memory})));
-    gateway.wait_for_log("catalogue discovered");
+    gateway.wait_for_log("catalog discovered");
     let started = || process::with_variable("MEMORY_FILE_PATH", file.to_str().unwrap());
     eventually("the discovery's process is gone", || started().is_empty().then_some(()));
     let client: Client = gateway.client("/mcp/memory");

@@ -36,7 +36,7 @@ pub struct NodeRoutes {
     pub identity: Arc<Identity>,
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
-    pub sight: Arc<dyn RunnerView>,
+    pub view: Arc<dyn RunnerView>,
 }
 
 impl NodeRoutes {
@@ -65,7 +65,7 @@ impl NodeRoutes {
         }
         if path == "instances" {
             let look = look_of(request.uri().query().unwrap_or(""));
-            return json(&self.sight.instances(look).await);
+            return json(&self.view.instances(look).await);
         }
         if path == "logs" {
             return self.logs(request.uri().query().unwrap_or(""));
@@ -111,7 +111,7 @@ impl NodeRoutes {
 
     fn logs(&self, query: &str) -> Response<Body> {
         let server = parameter(query, "server").and_then(|name| ServerName::parse(&name).ok());
-        let Some(server) = server.filter(|server| self.sight.hosts(server)) else {
+        let Some(server) = server.filter(|server| self.view.hosts(server)) else {
             return refuse(StatusCode::NOT_FOUND, "no such server on this node");
         };
         let lines = parameter(query, "lines").and_then(|lines| lines.parse().ok());
@@ -119,7 +119,7 @@ impl NodeRoutes {
         let after = parameter(query, "after").and_then(|number| number.parse().ok());
         let since = after.map_or(Since::Last(lines), Since::After);
         let follow = parameter(query, "follow").is_some_and(|follow| follow == "true");
-        Response::new(lines_of(self.sight.log(server, since, follow)))
+        Response::new(lines_of(self.view.log(server, since, follow)))
     }
 
     fn bindings(&self, query: &str) -> Response<Body> {

@@ -192,7 +192,7 @@ pub trait RunnerView: Send + Sync {
 /// Asks all nodes, or only `node`. `after` is `next` of the previous page.
 pub async fn overview(
     registry: &Registry,
-    sight: &Arc<dyn RunnerView>,
+    view: &Arc<dyn RunnerView>,
     link: &Link,
     node: Option<&NodeId>,
     after: Option<(String, InstanceCursor)>,
@@ -206,7 +206,7 @@ pub async fn overview(
         let place = after.clone().filter(|(node, _)| *node == entry.id.as_str());
         let look = InstanceQuery { after: place.map(|(_, place)| place), ..look.clone() };
         async move {
-            let page = ask(&entry, sight, link, look).await;
+            let page = ask(&entry, view, link, look).await;
             (entry.id, page)
         }
     });
@@ -242,7 +242,7 @@ pub async fn overview(
 
 async fn ask(
     entry: &NodeEntry,
-    sight: &Arc<dyn RunnerView>,
+    view: &Arc<dyn RunnerView>,
     link: &Link,
     look: InstanceQuery,
 ) -> Result<InstancePage, String> {
@@ -250,7 +250,7 @@ async fn ask(
         return Ok(InstancePage::default());
     }
     if entry.reach == Reach::Local {
-        return Ok(sight.instances(look).await);
+        return Ok(view.instances(look).await);
     }
     if entry.status != LeaseStatus::Active {
         return Err(format!("it is {}", entry.status.as_str()));

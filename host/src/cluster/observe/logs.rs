@@ -51,7 +51,7 @@ pub struct LogQuery {
 #[derive(Clone)]
 pub struct LogSources {
     pub registry: Arc<Registry>,
-    pub sight: Arc<dyn RunnerView>,
+    pub view: Arc<dyn RunnerView>,
     pub link: Link,
 }
 
@@ -176,7 +176,7 @@ impl LogSources {
         follow: bool,
     ) -> Result<BoxStream<'static, LogEvent>, String> {
         let Reach::Remote(base) = reach else {
-            return Ok(self.sight.log(wanted.server.clone(), wanted.since, follow));
+            return Ok(self.view.log(wanted.server.clone(), wanted.since, follow));
         };
         if status != LeaseStatus::Active {
             return Err(format!("it is {}", status.as_str()));

@@ -1,8 +1,8 @@
-//! Who may come in: Host, Origin, credentials.
+//! Admission of a request, by its Host, its Origin and its credentials.
 //!
-//! Host is checked where the local address is loopback, or where the operator
-//! lists hosts: a page in a browser could otherwise reach a local gateway under
-//! its own name (DNS rebinding). An Origin is checked always.
+//! Host is checked if the request came to a loopback address, or if the operator lists hosts:
+//! otherwise a page in a browser could reach a local gateway under the page's own host name (DNS
+//! rebinding). Origin is always checked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::model::Principal;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Lets the request in, as whom.
+/// The principal of a request that is let in.
 pub fn admit(
     config: &EdgeConfig,
     headers: &HeaderMap,
@@ -30,11 +30,11 @@ pub fn admit(
     check_bearer(config, headers)
 }
 
-/// Lets a request in, or says with status and text why not.
+/// Checks a request's headers and the address that it came to. The error is the response's
+/// status and text.
 type Admits = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
 
-/// The same for the management API, whose refusals have another shape: status
-/// and text.
+/// The same checks for the management API, whose refusals have another shape.
 pub fn for_management(edge: Arc<Edge>) -> Box<Admits> {
     Box::new(move |headers, local| {
         check_site(&edge.config, headers, local.ip())
@@ -46,7 +46,7 @@ pub fn for_management(edge: Arc<Edge>) -> Box<Admits> {
     })
 }
 
-/// Host and Origin alone: what every route has in common.
+/// Checks Host and Origin alone, as every route does.
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     let host = text(headers.get(header::HOST));
     let checked = local.to_canonical().is_loopback() || !config.allowed_hosts.is_empty();
@@ -64,7 +64,7 @@ pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Re
     Ok(())
 }
 
-/// The key of `bearerAuthKey`, if one is asked for.
+/// Checks for the key of `bearerAuthKey`, if one is configured.
 pub fn check_bearer(config: &EdgeConfig, headers: &HeaderMap) -> Result<Principal, Refusal> {
     let Some(key) = &config.bearer else { return Ok(Principal::anonymous()) };
     let given = text(headers.get(header::AUTHORIZATION));

@@ -1,8 +1,7 @@
-//! Pages of other origins that the operator lets in: what a browser has to be told
-//! so that it hands them our answers (Fetch, "CORS protocol").
+//! The headers with which a browser lets pages of allowed origins read the gateway's responses
+//! (Fetch, "CORS protocol").
 //!
-//! A request without an Origin is not from a page, and nothing is added to its
-//! answer.
+//! A request without an Origin does not come from a page: its response gets none of them.
 
 use std::net::IpAddr;
 
@@ -16,23 +15,24 @@ use crate::protocol::headers;
 
 use super::admit;
 
-/// So long a browser need not ask again; it has a limit of its own.
+/// Seconds for which a browser may reuse the answer to a preflight: two hours. Browsers have
+/// limits of their own.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 
-/// An origin that is let in.
+/// The Origin of a request that is let in.
 pub struct AllowedOrigin(HeaderValue);
 
 impl AllowedOrigin {
-    /// None if the request has no Origin, or is not let in.
+    /// `None` if the request has no Origin, or is refused for its Host or Origin.
     pub fn of(worker: &Worker, headers: &HeaderMap, local: IpAddr) -> Option<Self> {
         let origin = headers.get(header::ORIGIN)?;
         admit::check_site(&worker.edge.config, headers, local).ok()?;
         Some(Self(origin.clone()))
     }
 
-    /// The answer to a browser that asks before it sends. None if the request is
-    /// no such question.
+    /// The answer to a preflight, by which a browser asks before it sends a request. `None` for
+    /// any other request.
     pub fn preflight(&self, request: &Request<Body>) -> Option<Response<Body>> {
         if request.method() != Method::OPTIONS {
             return None;
@@ -50,7 +50,7 @@ impl AllowedOrigin {
         Some(response)
     }
 
-    /// Lets the page read an answer, and of its headers what a client needs.
+    /// Lets the page read a response, and those of its headers that MCP clients need.
     pub fn write(&self, worker: &Worker, headers: &mut HeaderMap) {
         self.allow(headers);
         let affinity = match worker.edge.carrier() {
@@ -69,7 +69,7 @@ impl AllowedOrigin {
     }
 }
 
-/// Request headers of MCP, for a browser that names none.
+/// The request headers of MCP, allowed if the preflight names none.
 fn of_mcp() -> Option<HeaderValue> {
     list(
         [

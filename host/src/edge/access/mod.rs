@@ -1,4 +1,4 @@
-//! Step 2, admit: who may come in, from where, and how much at once.
+//! Step 2, admit: which requests are let in, from which origins, and how many sessions.
 
 pub mod admit;
 pub mod cors;

@@ -1,13 +1,13 @@
-//! How many sessions one principal may have open: asked before a session begins,
-//! and taken back if it does not.
+//! Limits the sessions of one principal. A session is counted before it begins, and uncounted
+//! if it then fails to begin.
 
 use crate::edge::rescue::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Principal;
 
-/// A session that counts. Unless it is said to stay, it counts no more when this
-/// is dropped, and what was opened for it is ended.
+/// A session that is counted while it begins. Unless it is marked to stay, dropping this uncounts
+/// it, and ends the servers that were opened for it.
 #[must_use]
 pub struct CountedSession {
     worker: Worker,
@@ -16,6 +16,7 @@ pub struct CountedSession {
 }
 
 impl CountedSession {
+    /// Marks the session as begun: it stays counted until it ends.
     pub fn stays(mut self) {
         self.stays = true;
     }

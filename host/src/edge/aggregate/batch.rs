@@ -1,6 +1,5 @@
-//! Several messages in one body, on an aggregate: each goes its own way, and the
-//! answers come on one stream (2025-03-26, basic/transports, "Sending Messages to
-//! the Server").
+//! A batch on an aggregate: each message is handled by itself, and the answers come on one stream
+//! (2025-03-26, basic/transports, "Sending Messages to the Server").
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -18,7 +17,7 @@ use crate::net::{Body, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, methods, splice, sse};
 
-/// Requests of one batch that wait for their servers at the same time.
+/// Most requests of one batch that wait for their servers at the same time.
 const AT_ONCE: usize = 32;
 
 impl Worker {
@@ -73,7 +72,7 @@ impl Worker {
 
 type EventBytes = std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send + Sync>>;
 
-/// The response as events, as they come.
+/// The response as events, passed on as they arrive.
 async fn events_of(response: Response<Body>, limit: usize) -> EventBytes {
     if is_event_stream(&response) {
         let mut body = response.into_body();

@@ -1,9 +1,9 @@
-//! The GET stream of an aggregate: one numbered stream for what all open servers
-//! of the session say outside of requests, and for changes of the lists.
+//! The GET stream of an aggregate: one numbered stream of the messages that all open servers of
+//! the session send outside of requests, and of changes of the lists.
 //!
-//! It lives a while longer than the client's connection, and keeps what comes, for
-//! a client that comes back with the last event's id. After a restart of the
-//! gateway it begins anew, with the news that lists may have changed.
+//! It outlives the client's connection for a while and keeps its messages, for a client that comes
+//! back with the last event's id. After a restart of the gateway a new stream begins, which first
+//! says that lists may have changed.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -32,14 +32,16 @@ use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 use super::listener::ServerListener;
 use super::rewrite;
 
-/// A client that has not come back after so long will not.
+/// How long the stream is kept without a reader. A client that is away for longer is not expected
+/// back.
 const KEPT_FOR: Duration = Duration::from_secs(300);
-/// How often it is looked whether anybody still needs the stream.
+/// Time between two checks whether the stream is still needed.
 const LOOK: Duration = Duration::from_secs(30);
-/// Servers say several times in a row that lists have changed.
+/// How long changes of lists are collected before they are announced: servers report several in a
+/// row.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Messages of the session's servers that wait to be numbered.
+/// Most messages of the session's servers that wait to be numbered.
 const QUEUE: usize = 64;
 
 impl Worker {
@@ -83,7 +85,7 @@ impl Worker {
         Ok(response::event_stream(reader, tag, way))
     }
 
-    /// Servers that the session has open where their lists are others than elsewhere.
+    /// Servers that the session has open on a node whose lists for them differ from those elsewhere.
     fn differing(&self, scope: &Scope, session: &Session) -> BTreeSet<(ServerName, NodeId)> {
         let Some(record) = self.edge.bindings.record(session.id) else { return BTreeSet::new() };
         let (topology, set) = (self.edge.topology.load(), session.client_set());
@@ -128,11 +130,11 @@ struct Feeding {
     scope: Scope,
     session: Session,
     own: OwnStream,
-    /// What the client knows of the lists.
+    /// The lists as the client was last told of them.
     seen: Arc<ScopeCatalog>,
-    /// Lists that have changed and are not announced yet.
+    /// Changed lists that have yet to be announced.
     changed: BTreeSet<List>,
-    /// Servers that are open where their lists are others than elsewhere.
+    /// The last result of [`Worker::differing`].
     differing: BTreeSet<(ServerName, NodeId)>,
 }
 
@@ -141,7 +143,7 @@ impl Feeding {
         let (sender, mut messages) = mpsc::channel(QUEUE);
         let mut catalogs = self.worker.edge.catalogs.changes();
         let mut opened_servers = self.worker.edge.opened_servers.watch(self.session.id);
-        // What was opened before that.
+        // Covers what was opened before `watch`.
         self.look_at_replicas();
         let mut tasks = JoinSet::new();
         let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
@@ -154,7 +156,7 @@ impl Feeding {
                 self.hear_open_servers(&mut tasks, &mut heard, &sender);
             }
             is_message = false;
-            // The first of several changes says when they are told.
+            // The first of several changes decides when they are announced.
             due = (!self.changed.is_empty())
                 .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
             tokio::select! {
@@ -219,7 +221,7 @@ impl Feeding {
         let part = match envelope.kind() {
             Kind::Request => Part::Question,
             Kind::Notification => Part::Notice,
-            // Answers come with their requests.
+            // Answers are on the streams of their requests.
             Kind::Response => return,
         };
         let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
@@ -228,8 +230,8 @@ impl Feeding {
         }
     }
 
-    /// A session that has just been opened where the lists are others is offered
-    /// those from now on.
+    /// Announces changed lists if the session was opened on a node whose lists differ: these are
+    /// offered to it from now on.
     fn look_at_replicas(&mut self) {
         let differing = self.worker.differing(&self.scope, &self.session);
         if differing != self.differing {
@@ -238,7 +240,7 @@ impl Feeding {
         }
     }
 
-    /// Tells the server whose question is dropped, since the client reads none.
+    /// Answers a server's request that was dropped, since the client reads none.
     fn refuse(&self, question: &Bytes) {
         let Ok(envelope) = Envelope::parse(question) else { return };
         let Some(id) = envelope.id_text() else { return };
@@ -252,6 +254,7 @@ impl Feeding {
         });
     }
 
+    /// Notes which lists differ from those that the client was told of.
     fn compare(&mut self) {
         let now = self.worker.scope_catalog_now(&self.scope, self.session.client_set());
         for list in List::ALL {
@@ -264,7 +267,7 @@ impl Feeding {
     }
 }
 
-/// Never, if there is no such time.
+/// Waits until that time; for ever if there is none.
 async fn until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,

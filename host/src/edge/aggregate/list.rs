@@ -1,4 +1,4 @@
-//! The answer to a list request: a page of what the scope offers to this session.
+//! Answers a list request with a page of what the scope offers to this session.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::model::Scope;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::methods::List;
 
-/// An empty cursor is one too (2025-11-25, server/utilities/pagination).
+/// The cursor in a list request. An empty one is a cursor too (2025-11-25,
+/// server/utilities/pagination).
 pub fn cursor_of(request: &Envelope<'_>) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Page {
@@ -46,7 +47,7 @@ impl Worker {
         };
         let expired = || {
             Refusal::InvalidParams(
-                "this cursor is not known (any more); list again from the start".into(),
+                "params.cursor is unknown or has expired; list again without a cursor".into(),
             )
         };
         let cursor =

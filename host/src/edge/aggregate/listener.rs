@@ -1,7 +1,7 @@
-//! Listening to one server of an aggregate, for the session's GET stream.
+//! Listens to one server of an aggregate, for the session's GET stream.
 //!
-//! The server may be lost, stopped, or not open yet: then its host has nothing to
-//! listen to until the session is opened there again, and is asked ever more seldom.
+//! If the server is lost, stopped or not open yet, its runner has no stream until the session is
+//! opened there again; the runner is then asked at growing intervals.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, is_event_stream};
 
-/// Before it is tried again; each time twice as long.
+/// Pause before the next attempt to listen. It doubles each time, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
-/// An opening on another gateway is not announced here: then it is noticed so late.
+/// An opening on another gateway is not announced here, and is noticed this late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Hands on what one server says, until the session is bound to none of its replicas.
+/// Forwards the messages of one server's stream while the session is bound to the server.
 pub struct ServerListener {
     worker: Worker,
     session: Session,
     server: ServerName,
-    /// Servers that are listened to.
+    /// Servers that the session listens to.
     heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
     opened_servers: watch::Receiver<u64>,
 }
@@ -59,7 +59,7 @@ impl ServerListener {
             let outgoing = Outgoing::get(last_event_id);
             let call = Call::own(&self.worker, &self.session, &self.server);
             let response = call.listen_where_open(&outgoing).await;
-            // One that is open and has no stream for us is not waited for.
+            // An open server counts as heard even without a stream: none will come.
             self.say_heard(response.is_some());
             let good = response.filter(|response| response.status().is_success());
             if let Some(response) = good.filter(is_event_stream) {
@@ -76,7 +76,7 @@ impl ServerListener {
         }
     }
 
-    /// Hands on what comes until the stream ends. An error if nobody takes it.
+    /// Forwards messages until the stream ends. An error if their receiver is gone.
     async fn hand_on(
         &self,
         body: Body,

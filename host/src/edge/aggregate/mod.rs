@@ -1,4 +1,5 @@
-//! Step 4 for several servers behind one URL: who owns what is asked, and how it is named there.
+//! Step 4 for several servers behind one URL: which of them owns what a request names, and how the
+//! owner names it.
 
 pub mod batch;
 pub mod get_stream;

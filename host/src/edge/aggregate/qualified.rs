@@ -1,20 +1,19 @@
-//! Names of several servers in one session: the id of a server's request, a
-//! progress token, a task, an event. Each says whose it is, so that an answer
-//! finds its way back on whichever thread, connection or gateway it arrives, and
-//! nothing has to be remembered for it.
+//! Names that carry their server's name: ids of servers' requests, progress tokens, tasks and
+//! events. An answer finds its server by them on any thread, connection or gateway, and nothing has
+//! to be remembered for it.
 
 use crate::model::ServerName;
 use crate::net::{percent_decoded, percent_encoded};
 use crate::protocol::splice;
 
-/// A request id or token of a server, as the client sees it: a JSON string with
-/// the server's own in front, as it stands in the server's message.
+/// A server's request id or progress token, as the client sees it: a JSON string of the server's
+/// own JSON, `@` and the server's name.
 #[must_use]
 pub fn id(server: &ServerName, raw: &str) -> String {
     splice::quoted(&format!("{raw}@{server}"))
 }
 
-/// Whose id or token it is, and its own text. None if it is none of ours.
+/// The server of such an id or token, and the server's own JSON for it. `None` for any other value.
 #[must_use]
 pub fn of_id(raw: &str) -> Option<(ServerName, String)> {
     let text: String = serde_json::from_str(raw).ok()?;
@@ -28,7 +27,7 @@ pub fn of_id(raw: &str) -> Option<(ServerName, String)> {
     Some((server, own.to_owned()))
 }
 
-/// Where the server's own id ends: behind its string, or before the sign.
+/// The length of the server's own JSON: its string with the quotes, or all before the `@`.
 fn own_length(text: &str) -> Option<usize> {
     let Some(string) = text.strip_prefix('"') else { return text.find('@') };
     let mut is_escaped = false;
@@ -46,23 +45,22 @@ pub fn event(server: &ServerName, id: &str) -> String {
     format!("{id}@{}", percent_encoded(server.as_str()))
 }
 
-/// Whose stream it is, and its own id; ids of hosts have no such sign in them. The
-/// client gives it back in a header, which has room for ASCII only.
+/// The server of such an event id, and the runner's own id, which never has an `@`. The server's
+/// name is percent-encoded, since the client sends the id back in a header.
 #[must_use]
 pub fn of_event(id: &str) -> Option<(ServerName, &str)> {
     let (own, server) = id.split_once('@')?;
     Some((ServerName::parse(&percent_decoded(server)?).ok()?, own))
 }
 
-/// A server's name for a thing of its own (a task, a resource that another server
-/// has too), as the client sees it.
+/// A server's id of a task, as the client sees it.
 #[must_use]
 pub fn thing(server: &ServerName, name: &str) -> String {
     format!("{server}~{name}")
 }
 
-/// Whose it is among these servers, and what its owner calls it. Names may have
-/// the sign in them: the longest server counts.
+/// The owner of a task among these servers, and its own id for it. Names of servers may have a `~`
+/// in them: the longest one that fits counts.
 #[must_use]
 pub fn of_thing<'a, 'b>(
     servers: impl Iterator<Item = &'a ServerName>,

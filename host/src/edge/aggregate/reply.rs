@@ -1,6 +1,5 @@
-//! A replica's answer on its way to a client of several servers: its messages
-//! rewritten, its events named after their server, and ended with an error if the
-//! connection breaks before the answer has come.
+//! A replica's response for the client of an aggregate. Its messages are rewritten, its event ids
+//! carry the server's name, and it ends with an error if the connection breaks before the answer.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -39,7 +38,7 @@ pub async fn rewritten(
     match collect(body, limit).await {
         Ok(message) => Response::from_parts(parts, Body::from(rewriter.message(message))),
         Err(error) => {
-            tracing::debug!(server = %rewriter.server, "its answer: {error}");
+            tracing::debug!(server = %rewriter.server, "the server's answer cannot be read: {error}");
             Response::from_parts(parts, last_words.map_or(Body::Empty, Body::from))
         }
     }
@@ -49,7 +48,7 @@ struct Rewritten {
     events: EventReader,
     ready: VecDeque<Bytes>,
     rewriter: Rewriter,
-    /// What is said if the connection breaks.
+    /// The answer that is sent if the connection breaks.
     last_words: Option<Bytes>,
     over: bool,
 }
@@ -70,7 +69,7 @@ impl Stream for Rewritten {
                 Some(Read::Event(event)) => this.ready.push_back(written(&this.rewriter, event)),
                 Some(Read::Comment) => this.ready.push_back(Bytes::from_static(sse::KEEP_ALIVE)),
                 Some(Read::Broken(error)) => {
-                    tracing::debug!(server = %this.rewriter.server, "its stream broke: {error}");
+                    tracing::debug!(server = %this.rewriter.server, "the server's stream broke: {error}");
                     this.over = true;
                     this.ready.extend(this.last_words.take().map(|words| sse::event(&words)));
                 }

@@ -1,14 +1,15 @@
-//! Messages of one of several servers, as the client of all of them sees them.
+//! Rewrites the messages of one server for the client of an aggregate, and the client's answers
+//! for the server.
 //!
-//! Changed is what would be ambiguous or misleading, and nothing else:
+//! Only what would be ambiguous or misleading is changed:
 //!
 //! | what | how |
 //! |---|---|
-//! | id of a server's request, its progress token, the id it cancels | says whose it is |
-//! | parameters of a server's request | `_meta` says which server asks |
+//! | id of a server's request, its progress token, the id it cancels | the server's name behind it |
+//! | parameters of a server's request | `_meta` names the server |
 //! | `logger` of a log message | the server's name in front |
 //! | task ids | the server's name in front |
-//! | URIs that two servers have | the server's name in front, for the second |
+//! | URIs that two servers have | for the second one, a prefix made of its name |
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,33 +25,32 @@ use crate::protocol::{methods, splice};
 
 use super::qualified;
 
-/// Under it, `_meta` of a server's request names the server: a client should show
-/// who asks (2025-11-25, client/elicitation, "Security Considerations").
+/// The member of `_meta` that names the server of a request, since a client should show which
+/// server asks (2025-11-25, client/elicitation, "Security Considerations").
 const ASKS: &str = "mooring/server";
-/// Ties a message to a task (2025-11-25, basic/utilities/tasks).
+/// The member of `_meta` that names a message's task (2025-11-25, basic/utilities/tasks).
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
 type NamedEdit = (Range<usize>, String);
 
-/// What has to be changed in one server's messages.
+/// Rewrites one server's messages.
 #[derive(Debug, Clone)]
 pub struct Rewriter {
     pub server: ServerName,
-    /// URIs of the server that another server of the scope has too, and how the
-    /// client knows them.
+    /// Own URI → shown URI, for the URIs that another server of the scope has too.
     pub uris: Arc<HashMap<String, String>>,
-    /// Whether answers may name tasks.
+    /// Whether answers may have task ids in them.
     pub tasks: bool,
 }
 
 impl Rewriter {
-    /// Whether an answer has to be looked at.
+    /// Whether answers may have to be changed; otherwise they need not be parsed.
     #[must_use]
     pub fn changes_answers(&self) -> bool {
         self.tasks || !self.uris.is_empty()
     }
 
-    /// The message for the client.
+    /// The message as the client sees it.
     #[must_use]
     pub fn message(&self, message: Bytes) -> Bytes {
         let Ok(envelope) = Envelope::parse(&message) else { return message };
@@ -67,14 +67,14 @@ impl Rewriter {
         self.owned(text, envelope.id, edits);
         let asks = format!("\"{ASKS}\":{}", splice::quoted(self.server.as_str()));
         let Some(params) = envelope.params else {
-            // Behind the id, which every request has.
+            // Inserted behind the id, which every request has.
             let end = envelope.id.and_then(|id| splice::span(text, id)).map(|span| span.end);
             let params = format!(",\"params\":{{\"_meta\":{{{asks}}}}}");
             edits.extend(end.map(|end| (end..end, params)));
             return;
         };
-        // A name that is no text (half a surrogate pair) keeps members from being read;
-        // there may be no `_meta` among them then.
+        // Members cannot be read if one is named by half a surrogate pair, or comes twice. `_meta`
+        // is then inserted only if the text has none.
         let members = members(params);
         let has_meta = members.is_some() || params.get().contains("\"_meta\"");
         match members.as_ref().map(|members| members.get("_meta")) {
@@ -90,7 +90,7 @@ impl Rewriter {
         }
     }
 
-    /// The token of a server's request, and the task that a message belongs to.
+    /// Rewrites the progress token and the related task in the `_meta` of a request.
     fn meta(&self, text: &[u8], meta: &RawValue, edits: &mut Vec<NamedEdit>) {
         let Some(members) = self::members(meta) else { return };
         self.owned(text, members.get("progressToken").copied(), edits);
@@ -165,9 +165,8 @@ impl Rewriter {
         }
     }
 
-    /// Every `uri` inside a value, however deep: contents, embedded resources,
-    /// links to resources. In valid JSON a name is a string before a colon, so that
-    /// one pass finds them.
+    /// Rewrites every `uri` inside a value, at any depth: contents, embedded resources, links to
+    /// resources. In valid JSON only a name is followed by a colon, so that one pass finds them.
     fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<NamedEdit>) {
         let Some(whole) = splice::span(text, value) else { return };
         let mut at = whole.start;
@@ -229,7 +228,7 @@ fn string_at(text: &[u8], string: &Range<usize>) -> Option<String> {
     serde_json::from_slice(text.get(string.clone())?).ok()
 }
 
-/// Where the value begins, if a colon comes next.
+/// The position of the value, if a colon comes next.
 fn behind_colon(text: &[u8], at: usize) -> Option<usize> {
     let solid = |at: usize| {
         let space = text.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace())?;
@@ -239,23 +238,22 @@ fn behind_colon(text: &[u8], at: usize) -> Option<usize> {
     solid(colon + 1)
 }
 
-/// An object's members, each where it stands. None if it is no object, or has a
-/// member twice.
+/// The members of an object, as slices of its text. `None` if they cannot be read.
 fn members(value: &RawValue) -> Option<HashMap<String, &RawValue>> {
     #[derive(Deserialize)]
     struct Members<'a>(#[serde(borrow)] HashMap<String, &'a RawValue>);
     serde_json::from_str::<Members<'_>>(value.get()).ok().map(|members| members.0)
 }
 
-/// A message of the client to one of the servers: whose it is, and as its owner
-/// knows it.
+/// A client's message for one server, with the names that this server knows.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Addressed {
     pub server: ServerName,
     pub message: Bytes,
 }
 
-/// The server whose request this response answers. None if it says nobody's.
+/// The client's response, for the server whose request it answers. `None` if its id names no
+/// server.
 #[must_use]
 pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
     let id = envelope.id?;
@@ -269,7 +267,8 @@ pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addr
     Some(Addressed { message: splice::edit(message, edits), server })
 }
 
-/// The server whose request the client reports progress of.
+/// The client's progress notification, for the server whose request it concerns. `None` if its
+/// token names no server.
 #[must_use]
 pub fn progress_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
     let params = members(envelope.params?)?;

@@ -1,5 +1,5 @@
-//! The replicas' catalogues at the edge: each is fetched over the seam when its
-//! digest is new. What scopes make of them is in `offers`.
+//! The replicas' catalogs at the edge. Each is fetched over the seam when its digest is new;
+//! `scope_catalog` makes of them what a scope offers.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::sync::Locked;
 
 use super::merge::ScopeCatalog;
 
-/// One replica's catalogue, as clients with these capabilities see it.
+/// One replica's catalog, as clients with these capabilities see it.
 pub type CatalogKey = (NodeId, ServerName, ClientSet);
-/// A failed fetch is tried again by the next list after this time.
+/// Time after a failed fetch from which the next list request tries again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// None until a replica has been discovered.
+/// Identifies a replica's catalog; `None` before its first discovery.
 pub type Digest = Option<Arc<str>>;
 
 #[derive(Clone)]
@@ -34,16 +34,16 @@ struct CatalogEntry {
     /// The replica's digest when this was fetched.
     digest: Digest,
     state: FetchState,
-    /// What was known before: served until the new one is here.
+    /// The catalog from before, which is served until the new one is fetched.
     before: Option<Arc<Catalog>>,
-    /// When the replica's lists were last seen to change; 0 if never.
+    /// The number of the change by which the replica's lists last differed; 0 if they never did.
     news: u64,
-    /// Digest of the lists that were known last.
+    /// Digest of the lists that were fetched last.
     lists: Option<String>,
 }
 
 impl CatalogEntry {
-    /// What is known, perhaps from before.
+    /// The catalog that is served; it may be the one from before.
     fn catalog(&self) -> Option<Arc<Catalog>> {
         match &self.state {
             FetchState::Known(catalog) => Some(Arc::clone(catalog)),
@@ -52,20 +52,23 @@ impl CatalogEntry {
     }
 }
 
-/// What was merged, and from which state of catalogues and topology.
+/// A merged catalog, and the state of catalogs and topology that it was made from.
 struct CachedMerge {
+    /// The count of catalog changes.
     catalogs: u64,
     generation: u64,
     merged: Arc<ScopeCatalog>,
 }
 
+/// The catalogs of all replicas that this process has fetched, and what was merged of them.
 pub struct Catalogs {
     entries: Locked<HashMap<CatalogKey, CatalogEntry>>,
     merged: Locked<HashMap<(Scope, ClientSet), CachedMerge>>,
-    /// Servers that a list has waited for.
+    /// Servers that a list request has waited for; none waits for them again.
     waited: Locked<HashSet<(ServerName, ClientSet)>>,
-    /// Digests of the last topology that was looked at.
+    /// The digests in the topology that [`Catalogs::look_at`] saw last.
     digests: Locked<HashMap<(NodeId, ServerName), Digest>>,
+    /// Counts changes of any catalog.
     changes: watch::Sender<u64>,
 }
 
@@ -82,14 +85,14 @@ impl Default for Catalogs {
 }
 
 impl Catalogs {
-    /// Counts changes of any catalogue.
+    /// A count that grows with every change of any catalog.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Wakes whoever follows the catalogues when a digest is new: while no client
-    /// lists anything, nobody else would fetch what has changed.
+    /// Wakes the tasks that follow catalog changes if a digest is new. They fetch what has changed
+    /// even while no client requests a list.
     pub fn look_at(&self, topology: &Topology) {
         let nodes = topology.nodes.iter();
         let digests: HashMap<_, _> = nodes
@@ -106,9 +109,9 @@ impl Catalogs {
         }
     }
 
-    /// What a replica offers to these clients; until that is known, what it offers
-    /// to clients without capabilities. Of several replicas the one whose lists
-    /// have changed last: the others have not been asked since.
+    /// What a server offers to these clients; until that is known, what it offers to clients
+    /// without capabilities. Of several replicas, the one whose lists changed last counts: the
+    /// others may have the same change, but have not been asked since.
     pub fn known(
         &self,
         topology: &Topology,
@@ -118,8 +121,8 @@ impl Catalogs {
         newest(&self.entries.lock(), topology, server, set).and_then(CatalogEntry::catalog)
     }
 
-    /// What one replica offers, where its lists are not those that `known` gives,
-    /// and are no older.
+    /// What one replica offers, if its lists differ from those that [`Self::known`] gives and are
+    /// not older.
     pub fn differing(
         &self,
         topology: &Topology,
@@ -133,8 +136,8 @@ impl Catalogs {
         (own.lists != usual.lists && own.news >= usual.news).then(|| own.catalog()).flatten()
     }
 
-    /// Whether a replica is up, and nothing has been heard of its server yet,
-    /// good or bad.
+    /// Whether the server has a replica that is up, and no fetch of any of them has finished yet,
+    /// well or badly.
     pub fn is_missing(&self, topology: &Topology, server: &ServerName, set: ClientSet) -> bool {
         let entries = self.entries.lock();
         let mut replicas = candidates(topology, server).peekable();
@@ -148,7 +151,7 @@ impl Catalogs {
         })
     }
 
-    /// What was merged of the present catalogues and topology.
+    /// The merged catalog, if it was made from the present catalogs and topology.
     pub fn merged(
         &self,
         key: &(Scope, ClientSet),
@@ -161,7 +164,7 @@ impl Catalogs {
         made.map(|made| Arc::clone(&made.merged))
     }
 
-    /// Keeps what was merged when the catalogues had changed so often.
+    /// Keeps a merged catalog. `catalogs` is the count of catalog changes that it was made at.
     pub fn keep_merged(
         &self,
         key: (Scope, ClientSet),
@@ -174,17 +177,18 @@ impl Catalogs {
         self.merged.lock().insert(key, made);
     }
 
-    /// Of these servers, those that no list has waited for.
+    /// Removes the servers that a list request has waited for.
     pub fn not_waited_for(&self, servers: &mut Vec<ServerName>, set: ClientSet) {
         let waited = self.waited.lock();
         servers.retain(|server| !waited.contains(&(server.clone(), set)));
     }
 
+    /// Notes that a list request has waited for these servers.
     pub fn waited_for(&self, servers: Vec<ServerName>, set: ClientSet) {
         self.waited.lock().extend(servers.into_iter().map(|server| (server, set)));
     }
 
-    /// Forgets catalogues of nodes that are gone.
+    /// Forgets the catalogs of nodes that are gone, and what was merged for older topologies.
     pub fn prune(&self, topology: &Topology) {
         self.entries.lock().retain(|(node, server, _), _| {
             topology.node(node).is_some_and(|node| node.servers.contains_key(server))
@@ -192,8 +196,8 @@ impl Catalogs {
         self.merged.lock().retain(|_, made| made.generation == topology.generation);
     }
 
-    /// Notes that a catalogue is being fetched. False if there is no need: it is known with
-    /// this digest, being fetched, or its last fetch failed a moment ago.
+    /// Notes that a catalog is being fetched. False if it need not be: it is known with this
+    /// digest, it is being fetched, or its last fetch failed less than [`RETRY`] ago.
     pub fn start_fetching(&self, key: &CatalogKey, digest: Digest) -> bool {
         let mut entries = self.entries.lock();
         let known = entries.get(key);
@@ -221,7 +225,7 @@ impl Catalogs {
         true
     }
 
-    /// Keeps what a fetch has brought; `None` if it failed.
+    /// Keeps the catalog that was fetched; `None` if the fetch failed.
     pub fn settle(&self, key: &CatalogKey, catalog: Option<Catalog>) {
         let state = match catalog {
             Some(catalog) => FetchState::Known(Arc::new(catalog)),
@@ -240,13 +244,13 @@ impl Catalogs {
             }
             entry.state = state;
         }
-        // Under the lock: who sees the new entry finds what was merged stale.
+        // While `entries` is locked: a reader of the new entry then finds the merged one stale.
         self.changes.send_modify(|count| *count += 1);
     }
 }
 
-/// Of several replicas the one whose lists have changed last, as `set` sees them;
-/// until that is known, as clients without capabilities do.
+/// The entry of the replica whose lists changed last, for `set`; until that is known, for clients
+/// without capabilities.
 fn newest<'a>(
     entries: &'a HashMap<CatalogKey, CatalogEntry>,
     topology: &Topology,
@@ -263,7 +267,7 @@ fn newest<'a>(
     of(set).or_else(|| of(ClientSet::default()))
 }
 
-/// Replicas whose word counts, the healthy ones first.
+/// The replicas of a server whose nodes serve sessions, the healthy ones first.
 pub fn candidates<'a>(
     topology: &'a Topology,
     server: &'a ServerName,

@@ -1,4 +1,4 @@
-//! Fetching replicas' catalogs over the seam.
+//! Fetches the replicas' catalogs over the seam.
 
 use std::time::Duration;
 
@@ -13,20 +13,21 @@ use crate::protocol::initialize::ClientSet;
 
 use super::cache::candidates;
 
-/// A discovery that installs its server first has 180 s for that alone.
+/// Longest wait for a catalog. A runner may have to discover it first, and a server that has to
+/// be installed for that has 180 s to start.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The size of a catalogue on the seam.
+/// Largest catalog on the seam, in bytes.
 const MAX_CATALOG: usize = 64 << 20;
 
 impl Worker {
-    /// Starts a fetch for each replica whose catalogue is unknown or changed.
+    /// Starts a fetch for each replica whose catalog is unknown or has changed.
     pub(in crate::edge) fn fetch_new(&self, members: &[Member], set: ClientSet) {
         let topology = self.edge.topology.load();
         for member in members {
             for node in candidates(&topology, &member.server) {
                 self.fetch_if_new(node, &member.server, set);
-                // Known early, since hosts begin with it.
+                // Known first, since runners discover it unasked: it serves until the other comes.
                 self.fetch_if_new(node, &member.server, ClientSet::default());
             }
         }
@@ -46,13 +47,14 @@ impl Worker {
             let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
             let catalog = fetched.unwrap_or_else(|_| Err("no answer".to_owned()));
             if let Err(why) = &catalog {
-                tracing::debug!(node = %key.0, server = %server, "no catalogue: {why}");
+                tracing::debug!(node = %key.0, server = %server, "cannot fetch the catalog: {why}");
             }
             worker.edge.catalogs.settle(&key, catalog.ok().flatten());
         });
     }
 
-    /// A replica's catalogue, or a session's own; none if that is the same.
+    /// A replica's catalog, or with a session what its own instance offers. `None` if that is the
+    /// same.
     pub(in crate::edge) async fn fetch(
         &self,
         reach: &crate::model::Reach,

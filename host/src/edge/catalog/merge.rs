@@ -1,5 +1,5 @@
-//! Several servers' catalogues as one: names, lists, and who owns what. Resources
-//! and templates, whose names are URIs, are in `uris`.
+//! Merges the catalogs of several servers into one: names, lists, and the owner of each entry.
+//! Resources and templates, which are named by URIs, are in `uris`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::protocol::splice;
 use super::part::{Owner, ServerPart};
 use super::uris::Uris;
 
-/// How names are composed.
+/// How the names of tools and prompts are composed.
 #[derive(Debug, Clone, Copy)]
 pub struct Naming<'a> {
     pub mode: PrefixMode,
     pub separator: &'a str,
 }
 
-/// What a scope offers. Results are ready to be sent.
+/// What a scope offers. The results of lists are ready to be sent.
 #[derive(Debug, Default)]
 pub struct ScopeCatalog {
     results: HashMap<List, Bytes>,
@@ -35,7 +35,7 @@ pub struct ScopeCatalog {
 }
 
 impl ScopeCatalog {
-    /// Merges in the order of the parts.
+    /// Merges the parts in their order.
     #[must_use]
     pub fn of(parts: &[ServerPart<'_>], naming: Naming<'_>) -> Self {
         let mut merged = Self { instructions: instructions(parts), ..Self::default() };
@@ -59,7 +59,7 @@ impl ScopeCatalog {
         self.items.insert(list, Arc::new(items));
     }
 
-    /// The result of a list, all on one page.
+    /// The result of a list, with all entries on one page.
     #[must_use]
     pub fn result(&self, list: List) -> Bytes {
         self.results.get(&list).cloned().unwrap_or_else(|| result(list, &[], None))
@@ -116,21 +116,22 @@ fn named(
     (items, owners)
 }
 
-/// The first in the file keeps a name; the next gets a number.
+/// A composed name that is still free: the first server in the file keeps a name, the next one
+/// gets a number behind it.
 fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerName) -> String {
     let Some(first) = owners.get(&wanted) else { return wanted };
     let free = (2..).map(|n| format!("{wanted}-{n}")).find(|name| !owners.contains_key(name));
     let free = free.unwrap_or(wanted);
     tracing::warn!(
-        "{}'s {} keeps its name; {server}'s is shown as {free}",
+        "name collision: {}'s {} keeps its name; {server}'s is shown as {free}",
         first.server,
         first.name
     );
     free
 }
 
-/// The item with its name, and the description if the operator has another,
-/// changed in place.
+/// The item with its composed name, and with the operator's description if there is one. Other
+/// bytes stay as they are.
 fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
     #[derive(Deserialize)]
     struct Item<'a> {
@@ -154,7 +155,7 @@ fn name_of(raw: &RawValue) -> Option<String> {
     serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
 }
 
-/// A page of a list; with a cursor if there is another.
+/// The result of a list request: a page, and the cursor of the next page if there is one.
 pub fn result(list: List, items: &[Bytes], next: Option<&str>) -> Bytes {
     let size: usize = items.iter().map(|item| item.len() + 1).sum();
     let mut out = Vec::with_capacity(size + 32);

@@ -1,9 +1,9 @@
 //! Lists of an aggregate, page by page.
 //!
-//! A cursor names a snapshot by its content, so that pages fit together however
-//! the catalogue changes meanwhile, and on any gateway that has the same one. A
-//! snapshot that is gone makes its cursors invalid: the client begins anew
-//! (2025-11-25, server/utilities/pagination).
+//! A cursor names a snapshot of the list by its content, so that pages fit together even if the
+//! catalog changes meanwhile, and on any gateway with the same catalog. Once the snapshot is gone
+//! its cursors are invalid, and the client lists again from the start (2025-11-25,
+//! server/utilities/pagination).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::sync::Locked;
 
 use super::merge;
 
-/// Lists that are being read page by page.
+/// Most snapshots that are kept; the oldest makes room for a new one.
 const SNAPSHOTS: usize = 64;
 
 pub type Items = Arc<Vec<Bytes>>;
-/// Names a snapshot by its content.
+/// The hash of a snapshot's entries.
 pub type SnapshotName = [u8; 8];
 
-/// The lists that clients are reading, the latest last.
+/// Snapshots of lists that clients read page by page, the latest last.
 #[derive(Default)]
 pub struct ListSnapshots(Locked<VecDeque<(SnapshotName, Items)>>);
 
@@ -65,7 +65,7 @@ impl Cursor {
         BASE64.encode(bytes)
     }
 
-    /// None if it was not written with this key.
+    /// The cursor in a text; `None` if it was not written with this key.
     pub fn read(text: &str, key: &[u8]) -> Option<Self> {
         let bytes = BASE64.decode(text).ok()?;
         let (body, given) = bytes.split_at_checked(13)?;
@@ -96,7 +96,7 @@ fn first(bytes: &[u8]) -> SnapshotName {
     bytes.first_chunk().copied().unwrap_or_default()
 }
 
-/// One page of a list, with the cursor of the next one if there is one.
+/// One page of a list, with the cursor of the next page if there is one.
 pub fn page(
     list: List,
     items: &[Bytes],

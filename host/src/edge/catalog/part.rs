@@ -1,4 +1,4 @@
-//! What one server contributes to a merged catalog, and who owns an entry of it.
+//! What one server contributes to a merged catalog, and the owner of an entry.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,6 +12,7 @@ use crate::protocol::splice;
 /// One server's part of a scope.
 pub struct ServerPart<'a> {
     pub member: &'a Member,
+    /// What nodes' files choose of the server for all scopes.
     pub selection: Option<&'a Selection>,
     pub catalog: &'a Catalog,
 }
@@ -29,7 +30,7 @@ impl ServerPart<'_> {
         in_group && self.choice(list, name).is_none_or(|choice| choice.enabled)
     }
 
-    /// Puts the operator's description, if there is one, into an entry's text.
+    /// The edit that puts the operator's description into an entry, if there is one.
     #[must_use]
     pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
         #[derive(Deserialize)]
@@ -56,14 +57,14 @@ impl ServerPart<'_> {
     }
 }
 
-/// Whose a name is, and what its owner calls it.
+/// The server that owns an entry, and its own name or URI for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     pub server: ServerName,
     pub name: String,
 }
 
-/// A member that is there, also if it is null.
+/// Reads a member that is present, even if it is null.
 pub fn present<'de, D: serde::Deserializer<'de>>(
     member: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {

@@ -1,7 +1,7 @@
-//! What a scope offers, made of the catalogues of its servers.
+//! What a scope offers, made of the catalogs of its servers.
 //!
-//! A list waits for first fetches, but never long and never twice for one server:
-//! the late one appears in the next list.
+//! A list request waits for the first fetches, but for at most [`PATIENCE`], and only once for
+//! each server: a late one appears in the next list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::protocol::initialize::{ClientSet, InitializeResult};
 use super::merge::{Naming, ScopeCatalog};
 use super::part::ServerPart;
 
-/// A list waits while discoveries keep finishing within this time of each other.
+/// A list request waits on while discoveries finish within this time of each other.
 const QUIET: Duration = Duration::from_millis(250);
-/// The longest wait of a list.
+/// The longest wait of a list request, and of a call that names an unknown entry.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A session's own lists lie ready at its host, or are read within seconds.
+/// Longest wait for a session's own lists, which its runner has ready or reads within seconds.
 const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// What a scope offers to clients with these capabilities, now.
+    /// What a scope offers to clients with these capabilities, after a wait for first fetches.
     pub(in crate::edge) async fn scope_catalog(
         &self,
         scope: &Scope,
@@ -39,7 +39,7 @@ impl Worker {
         self.merged(scope, &members, set)
     }
 
-    /// The same without waiting for anybody.
+    /// The same, without waiting.
     pub(in crate::edge) fn scope_catalog_now(
         &self,
         scope: &Scope,
@@ -50,8 +50,8 @@ impl Worker {
         self.merged(scope, &members, set)
     }
 
-    /// Looks something up in what the scope offers; if it is not there, again
-    /// whenever a server is heard of for the first time, until all have been.
+    /// Looks something up in what the scope offers. While it is not found, looks again whenever a
+    /// catalog changes, until every server's catalog is known or [`PATIENCE`] is over.
     pub(in crate::edge) async fn await_silent<T>(
         &self,
         scope: &Scope,
@@ -63,7 +63,7 @@ impl Worker {
         let deadline = Instant::now() + PATIENCE;
         loop {
             self.fetch_new(&members, set);
-            // Asked before the look: what comes between the two is not overlooked.
+            // Before the lookup, which then sees every catalog that counts as known.
             let all_known = self.missing(&members, set).is_empty();
             if let Some(found) = look(&self.merged(scope, &members, set)) {
                 return Some(found);
@@ -78,7 +78,7 @@ impl Worker {
         }
     }
 
-    /// Whether a server announces a capability; where nothing is known, it may.
+    /// Whether a server announces a capability. True while its catalog is unknown.
     pub(in crate::edge) fn capability(
         &self,
         server: &ServerName,
@@ -88,7 +88,7 @@ impl Worker {
         self.announces(server, set, name).unwrap_or(true)
     }
 
-    /// Whether a server is known to announce a capability.
+    /// Whether a server is known to announce a capability. False while its catalog is unknown.
     pub(in crate::edge) fn is_known_for(
         &self,
         server: &ServerName,
@@ -111,8 +111,8 @@ impl Worker {
         Some(announced.is_some_and(|capabilities| capabilities.contains_key(name)))
     }
 
-    /// Whether the server says of a tool that it only reads, or that a second call
-    /// changes nothing more (2025-11-25, server/tools, "Tool").
+    /// Whether the server's annotations say that a tool only reads, or that a second call changes
+    /// nothing more (2025-11-25, server/tools, "Tool").
     pub(in crate::edge) async fn is_harmless_tool(
         &self,
         server: &ServerName,
@@ -131,7 +131,7 @@ impl Worker {
             read_only_hint: bool,
             idempotent_hint: bool,
         }
-        // A server that only passes through may not have been heard of here.
+        // The catalog of a server that only passes through may not have been fetched yet.
         self.scope_catalog(&Scope::Server(server.clone()), set).await;
         let topology = self.edge.topology.load();
         let Some(catalog) = self.edge.catalogs.known(&topology, server, set) else { return false };
@@ -155,7 +155,7 @@ impl Worker {
         let any_known = missing.len() < members.len();
         let mut quiet_at = if any_known { Instant::now() + QUIET } else { deadline };
         while !missing.is_empty() {
-            // A server that has answered other clients will answer these too.
+            // A server that has answered for clients without capabilities will answer again.
             let until = if self.any_alive(&missing) { deadline } else { quiet_at.min(deadline) };
             if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
                 break;
@@ -195,7 +195,7 @@ impl Worker {
         if let Some(merged) = catalogs.merged(&key, &topology) {
             return merged;
         }
-        // Counted before they are read: what changes meanwhile makes this stale.
+        // Read before the catalogs are: a change meanwhile then makes this merge stale.
         let version = *catalogs.changes().borrow();
         catalogs.prune(&topology);
         let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
@@ -230,9 +230,9 @@ impl Worker {
         ScopeCatalog::of(&parts, Naming { mode, separator: &config.separator })
     }
 
-    /// What a scope offers to one session: as to others, but for servers that it
-    /// has open and whose own lists have changed, or are others on its node than
-    /// elsewhere. None if there are none.
+    /// What a scope offers to one session, if that differs from what it offers to others: the
+    /// session has servers open whose lists have changed in it, or differ on its node from those
+    /// elsewhere. `None` otherwise.
     pub(in crate::edge) async fn own_scope_catalog(
         &self,
         scope: &Scope,

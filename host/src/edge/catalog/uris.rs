@@ -1,6 +1,5 @@
-//! Resources and templates of several servers: URIs stay as they are, unless two
-//! servers have the same. What the operator hides is unknown here, whatever
-//! template it fits.
+//! Resources and templates of several servers. URIs stay as they are, unless two servers have the
+//! same one. What the operator hides is not found, even if it fits a template that is shown.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,38 +19,38 @@ use super::part::{Owner, ServerPart};
 pub struct Uris {
     resources: HashMap<String, Owner>,
     templates: Vec<Template>,
-    /// URIs that several servers have: by server, its own and the one shown.
+    /// Own URI → shown URI, for each server whose URIs an earlier server has too.
     shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
-    /// What stands in front of the URIs of a server that shares some.
+    /// Prefix (without `+`) → server, for these servers.
     aliases: HashMap<String, ServerName>,
     hidden: HashMap<ServerName, Hidden>,
 }
 
-/// What is not to be had of a server.
+/// What of a server is hidden.
 #[derive(Debug, Default)]
 struct Hidden {
     uris: HashSet<String>,
-    /// What comes before the first variable of a hidden template.
+    /// Hidden templates, each up to its first variable.
     templates: Vec<String>,
-    /// Whatever is not listed and fits no template that is shown: a group names
-    /// what of the server it has.
+    /// Whether everything else is hidden that is neither listed nor fits a template that is
+    /// shown: the group names the resources that it has.
     others: bool,
 }
 
 #[derive(Debug)]
 struct Template {
-    /// As shown.
+    /// The whole template, as shown.
     text: String,
-    /// What comes before the first variable, as shown.
+    /// The part before the first variable, as shown.
     fixed: String,
-    /// How much of that is not the server's own.
+    /// Length of the prefix that the server's own template does not have; 0 if there is none.
     alias: usize,
     server: ServerName,
 }
 
 impl Uris {
-    /// The owner of a URI: listed, or of a template that begins like it, or the
-    /// only server with that scheme. Its name is the owner's own for it.
+    /// The owner of a URI, and its own URI for it: the server that lists it, or else the one with
+    /// the longest template that begins like it, or else the only server with URIs of that scheme.
     #[must_use]
     pub fn resource(&self, uri: &str) -> Option<Owner> {
         if let Some(owner) = self.resources.get(uri) {
@@ -79,7 +78,7 @@ impl Uris {
         owners.all(|owner| owner == first).then(|| owned(first))
     }
 
-    /// Whether a URI that is not listed may be asked of a server.
+    /// Whether a server may be asked for a URI that is not listed.
     fn is_open(&self, server: &ServerName, own: &str) -> bool {
         let Some(hidden) = self.hidden.get(server) else { return true };
         if hidden.uris.contains(own) {
@@ -89,13 +88,13 @@ impl Uris {
         let templates = self.templates.iter().filter(|template| template.server == *server);
         let shown = templates.filter_map(|t| fits(t.fixed.get(t.alias..)?)).max();
         match hidden.templates.iter().filter_map(|fixed| fits(fixed)).max() {
-            // The longer one says more of what it is.
+            // The longer one is the more specific one.
             Some(closed) => shown.is_some_and(|shown| shown > closed),
             None => shown.is_some() || !hidden.others,
         }
     }
 
-    /// The owner of a template, and its own text for it.
+    /// The owner of a template, and its own text of it.
     #[must_use]
     pub fn template(&self, text: &str) -> Option<Owner> {
         let template = self.templates.iter().find(|template| template.text == text)?;
@@ -103,15 +102,13 @@ impl Uris {
         Some(Owner { server: template.server.clone(), name })
     }
 
-    /// URIs of a server that are shown under another name, since an earlier server
-    /// of the scope has them too.
+    /// Own URI → shown URI, for the URIs of a server that an earlier server of the scope has too.
     #[must_use]
     pub fn shared(&self, server: &ServerName) -> Arc<HashMap<String, String>> {
         self.shared.get(server).cloned().unwrap_or_default()
     }
 
-    /// Takes in the resources or templates of the parts, in their order: the items
-    /// as shown.
+    /// Adds the resources or templates of the parts, in their order. Returns the items as shown.
     pub fn place(&mut self, parts: &[ServerPart<'_>], list: List) -> Vec<Bytes> {
         let mut items = Vec::new();
         for part in parts {
@@ -123,7 +120,7 @@ impl Uris {
         items
     }
 
-    /// Remembers what of a part nobody gets.
+    /// Notes what of a part is hidden.
     fn hide(&mut self, part: &ServerPart<'_>) {
         let choices = part.selection.into_iter().flat_map(|selection| &selection.resources);
         let off: Vec<&String> =
@@ -141,8 +138,7 @@ impl Uris {
         self.hidden.insert(part.member.server.clone(), hidden);
     }
 
-    /// Gives a resource or template its place. None if it is hidden, or its server
-    /// has it twice.
+    /// Adds one resource or template. `None` if it is hidden, or its server has it twice.
     fn place_one(&mut self, part: &ServerPart<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -189,8 +185,8 @@ impl Uris {
         Some(splice::edit(&text, edits))
     }
 
-    /// What goes in front of a server's URIs: the characters of a URI's scheme
-    /// alone (RFC 3986 §3.1), since clients check that.
+    /// The prefix of a server's URIs. It has only the characters that a scheme may have (RFC 3986
+    /// §3.1), since clients check URIs.
     fn alias(&mut self, server: &ServerName) -> String {
         if let Some((alias, _)) = self.aliases.iter().find(|(_, owner)| *owner == server) {
             return alias.clone();
@@ -208,7 +204,7 @@ impl Uris {
         let alias =
             free.into_iter().find(|alias| !self.aliases.contains_key(alias)).unwrap_or(alias);
         tracing::warn!(
-            "{server} has resources that another server has too: their URIs are shown with {alias}+ in front"
+            "URI collision: {server} has resources that an earlier server has too; their URIs are shown with {alias}+ in front"
         );
         self.aliases.insert(alias.clone(), server.clone());
         alias
@@ -233,7 +229,7 @@ mod tests {
         catalog
     }
 
-    /// What the servers' lists become, and the resources as shown.
+    /// The servers' lists merged, and the resources as shown.
     fn place(servers: &[(&str, &Catalog)]) -> (Uris, Vec<Bytes>) {
         let members: Vec<Member> = servers
             .iter()

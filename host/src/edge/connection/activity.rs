@@ -1,8 +1,8 @@
-//! A worker's connections, and which of them are in use. A client that is silent, or
-//! takes for ever over the head of a request, is cut off; at a drain, all are told.
+//! A worker's connections, and which of them are in use. A connection is closed if its client
+//! sends no request, or never completes a request's head; a drain is signalled to all of them.
 //!
-//! hyper can do that too, with a timer that it sets anew for every request; one
-//! look now and then at all connections costs the data path nothing.
+//! hyper could do that with a timer that it resets for every request. A periodic check of all
+//! connections costs the data path nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -15,39 +15,40 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::sync::Locked;
 
-/// Between two looks.
+/// Time between two checks.
 const LOOK: Duration = Duration::from_secs(30);
-/// Looks in a row that see no request before the connection is silent. The first
-/// look at a connection counts as use: it is for at least 90 s then, and less than
-/// 120 s.
+/// Checks in a row without activity after which a connection is closed. The first check of a
+/// connection counts as activity, so that it is closed after 90 s at the earliest and 120 s at
+/// the latest.
 const QUIET_LOOKS: u32 = 3;
 
-/// What a connection is to do.
+/// What a connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionOrder {
-    /// To finish what it has.
+    /// Finish the request in progress, then close.
     Drain,
-    /// To end: nothing has been under way for a long time.
+    /// Close now: nothing has been in progress for a long time.
     End,
 }
 
-/// Of a connection's orders, a bit each.
+/// The bits of [`Activity::orders`].
 const DRAIN: u8 = 1;
 const END: u8 = 2;
 
-/// What is under way on one connection.
+/// What is in progress on one connection.
 #[derive(Default)]
 pub struct Activity {
-    /// Requests, and pieces of what is written to the client.
+    /// Counts requests, and writes to the client.
     moves: AtomicU64,
+    /// Requests that are not answered completely.
     open: AtomicU64,
     orders: AtomicU8,
-    /// The moves at the look after which it was to end.
+    /// The value of `moves` at the check that ordered the end.
     silent_since: AtomicU64,
     waker: AtomicWaker,
 }
 
-/// Held until a request has been answered to the last byte.
+/// Held until the last byte of a request's response was sent.
 pub struct ActiveRequest(Arc<Activity>);
 
 impl Activity {
@@ -58,17 +59,17 @@ impl Activity {
         ActiveRequest(Arc::clone(self))
     }
 
-    /// The client takes what it is sent, however slowly.
+    /// Notes that the client takes what it is sent, however slowly.
     pub fn moved(&self) {
         self.moves.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Resolves when there is an order; the connection alone may ask.
+    /// Resolves when there is an order. Only the connection's own task may poll it.
     pub fn poll_order(&self, cx: &Context<'_>) -> Poll<ConnectionOrder> {
         self.waker.register(cx.waker());
         let orders = self.orders.load(Ordering::Acquire);
         if orders & END != 0 {
-            // A request may have come since the look.
+            // A request may have arrived since the check.
             let moves = self.moves.load(Ordering::Relaxed);
             let is_silent = self.open.load(Ordering::Relaxed) == 0
                 && moves == self.silent_since.load(Ordering::Relaxed);
@@ -92,7 +93,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// All connections of a worker. Cloning gives a handle to the same.
+/// All connections of a worker. Clones share them.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Locked<All>>);
 
@@ -105,13 +106,14 @@ struct All {
 
 struct TrackedConnection {
     activity: Arc<Activity>,
-    /// Moves that the last look knew of; none before the first.
+    /// The value of `moves` at the last check; `None` before the first.
     seen: Option<u64>,
+    /// Checks in a row without activity.
     quiet: u32,
 }
 
 impl TrackedConnection {
-    /// Ends the connection if it is silent.
+    /// Orders the connection to end if it is silent.
     fn look(&mut self) {
         let moves = self.activity.moves.load(Ordering::Relaxed);
         let is_used = self.activity.open.load(Ordering::Relaxed) > 0 || self.seen != Some(moves);
@@ -124,7 +126,7 @@ impl TrackedConnection {
     }
 }
 
-/// One of them, for as long as it is there.
+/// One connection. It leaves the table when this is dropped.
 pub struct Connected {
     pub activity: Arc<Activity>,
     number: u64,
@@ -150,14 +152,14 @@ impl Connections {
         Connected { activity, number, all: self.clone() }
     }
 
-    /// Tells all, and whoever comes later, to finish what they have.
+    /// Orders all connections, present and future, to drain.
     pub fn drain(&self) {
         let mut all = self.lock();
         all.is_draining = true;
         all.seats.values().for_each(|seat| seat.activity.order(DRAIN));
     }
 
-    /// Looks now and then which of them are silent, without end.
+    /// Checks periodically for silent connections. Never returns.
     pub async fn look(&self) {
         let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,7 +186,7 @@ mod tests {
         poll_fn(|cx| connected.activity.poll_order(cx)).await
     }
 
-    /// A worker's connections that are looked at.
+    /// A worker's connections, with the task that checks them.
     fn connections() -> Connections {
         let connections = Connections::default();
         let looked_at = connections.clone();
@@ -195,7 +197,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_silent_after_a_while() {
         let connections = connections();
-        // Not together with a look.
+        // Between two checks.
         tokio::time::sleep(LOOK / 3).await;
         let connected = connections.enter();
         let began = Instant::now();

@@ -1,16 +1,15 @@
 //! One port, one accept socket per worker.
 //!
-//! The sockets share the port with `SO_REUSEPORT`, which would also let a second
-//! gateway bind it without an error and take half the connections. So an
-//! exclusive lock on the port comes first, and a bind without the option, which
-//! finds every other program.
+//! The sockets share the port with `SO_REUSEPORT`. That option would also let a second gateway
+//! bind the port without an error and take half the connections. An exclusive lock on the port
+//! prevents that, and a first bind without the option detects every other program.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted.
+/// Connections that may wait to be accepted, on each socket.
 const BACKLOG: i32 = 4096;
 
 /// The sockets, all on one address.
@@ -18,20 +17,20 @@ const BACKLOG: i32 = 4096;
 pub struct Listeners {
     pub sockets: Vec<TcpListener>,
     pub address: SocketAddr,
-    /// Held as long as the port is ours.
+    /// Held while this process uses the port.
     _lock: Option<Socket>,
 }
 
 /// Binds `host` and `port` once per worker. Port 0 lets the system choose.
 ///
 /// # Errors
-/// If the host is not known, or the port is taken.
+/// If the host name does not resolve, or the port is in use.
 pub fn bind(host: &str, port: u16, workers: usize) -> io::Result<Listeners> {
     let address = resolve(host, port)?;
     let first = match port {
         0 => open(address, true)?,
         _ => {
-            // Without SO_REUSEPORT: fails if anybody else has it, in whatever way.
+            // Without SO_REUSEPORT: fails if any other socket is bound to the port.
             drop(open(address, false)?);
             open(address, true)?
         }
@@ -69,15 +68,15 @@ fn listener(socket: Socket) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A name in the abstract socket namespace: it belongs to the network namespace,
-/// as the port does, and goes with the process.
+/// A lock by a name in the abstract socket namespace. That belongs to the network namespace, as
+/// the port does, and the name is free again when the process ends.
 #[cfg(target_os = "linux")]
 fn lock(port: u16) -> io::Result<Option<Socket>> {
     let lock = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let name = socket2::SockAddr::unix(format!("\0mooring/port/{port}"))?;
     lock.bind(&name).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            io::Error::new(error.kind(), format!("port {port} is taken by another mooring"))
+            io::Error::new(error.kind(), format!("port {port} is in use by another mooring"))
         }
         _ => error,
     })?;

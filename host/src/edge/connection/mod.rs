@@ -1,4 +1,4 @@
-//! Steps 1 and 8: connections, their limits and silence; what is counted when a request ends.
+//! Steps 1 and 8: accepts connections, closes silent ones, and accounts for each request.
 
 pub mod activity;
 pub mod listener;

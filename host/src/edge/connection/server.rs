@@ -1,4 +1,5 @@
-//! A worker's connections: accept, limits, and which part a path belongs to.
+//! Serves a worker's connections: accepts them, and hands each request to the part that its
+//! path belongs to.
 
 use std::mem::take;
 use std::net::SocketAddr;
@@ -24,17 +25,17 @@ use super::activity::{ActiveRequest, Connected, ConnectionOrder, Connections};
 use super::settle::Settle;
 use super::wire::ClientWire;
 
-/// Beside the largest header block, what hyper reads along of the body.
+/// Bytes of hyper's read buffer beyond the largest header block, for body bytes read with it.
 const REQUEST_ROOM: usize = 16 * 1024;
-/// After running out of descriptors, until the next accept.
+/// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves what is not MCP: the management API, and the seam's remote side.
+/// Routes that are not MCP: the management API, and the seam for other processes.
 pub trait OtherRoutes: Send + Sync {
-    /// Whether the path is one of its own.
+    /// Whether the path belongs to these routes.
     fn takes(&self, path: &str) -> bool;
 
-    /// Answers a request whose path it takes.
+    /// Answers a request whose path [`Self::takes`] accepts.
     fn serve(
         &self,
         worker: &Worker,
@@ -79,7 +80,7 @@ pub async fn serve(
     drop(listener);
     drop(alive);
     connections.drain();
-    // Ends when the last connection's sender is gone.
+    // `recv` returns when the last connection has dropped its sender.
     tokio::select! {
         _ = all_ended.recv() => {}
         () = looking => {}
@@ -105,14 +106,14 @@ async fn connection(
         let mut request = request.map(Body::Incoming);
         async move {
             let (worker, routes, memory, draining) = &*shared;
-            // A stream of HTTP+SSE carries answers: it ends itself once they are given.
+            // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let peers = (peer, local);
             let response =
                 route(worker, &**routes, memory, &mut request, peers, draining, in_use).await;
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
-                // A GET stream has no end of its own: a drain would wait for it.
+                // A GET stream does not end by itself: a drain would wait for it for ever.
                 let mut draining = draining.clone();
                 response.map(|body| body.until(async move { draining.raised().await }))
             } else {
@@ -145,8 +146,8 @@ async fn connection(
     }
 }
 
-/// Takes out of the request what it needs: each owner of a request in the futures
-/// below would make them as much larger, and they are moved for every call.
+/// Borrows the request and takes parts out of it: each future below that owned a request would
+/// grow by its size, and these futures are moved for every call.
 async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
@@ -187,7 +188,7 @@ async fn route(
     response.map(|body| body.with_guard(settle))
 }
 
-/// Bytes of the request line and headers, as they came over the wire.
+/// Bytes of the request line and headers, as they were on the wire.
 fn header_block(request: &Request<Body>) -> usize {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
     let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
@@ -205,7 +206,7 @@ async fn mcp(
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
         let text = format!(
-            "{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}, HTTP+SSE at /sse likewise"
+            "{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}, HTTP+SSE below /sse in the same way"
         );
         return Err((Refusal::UnknownPath(text), None));
     };

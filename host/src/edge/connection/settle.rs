@@ -1,5 +1,5 @@
-//! Accounting of one request, by Drop: it happens on every path, also when the
-//! client is gone.
+//! Accounts for one request. It is done by Drop, so that it happens on every path, also if the
+//! client has left.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::edge::Metrics;
 
 use super::activity::ActiveRequest;
 
-/// Lives as long as the response's body.
+/// One request in the metrics and the access log. Lives as long as the response's body.
 pub struct Settle {
     metrics: Arc<Metrics>,
     status: Option<StatusCode>,
@@ -18,7 +18,7 @@ pub struct Settle {
     _in_use: ActiveRequest,
 }
 
-/// What the access log says of it, where there is one.
+/// The request's line in the access log.
 struct Line {
     began: Instant,
     method: Method,
@@ -47,7 +47,7 @@ impl Settle {
         }
     }
 
-    /// The response's head is known.
+    /// Notes the status of the response.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
         if status.as_u16() >= 400 {

@@ -1,8 +1,8 @@
-//! A client's TCP connection as hyper wants it, which sends what is small in one
-//! piece, and says when anything goes out.
+//! A client's TCP connection for hyper. It joins small writes, and reports every write as
+//! activity.
 //!
-//! A message's head and body are two buffers. Put together they go out by `send`,
-//! which costs the kernel less than a vector of two.
+//! hyper writes the head and body of a message as two buffers. Joined, they go out by `send`,
+//! which costs the kernel less than `writev`.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::activity::Activity;
 
-/// Up to here copying is cheaper.
+/// Bytes up to which copying buffers together is cheaper than a vectored write.
 const SMALL: usize = 2048;
 
 pub struct ClientWire {
@@ -33,7 +33,7 @@ impl ClientWire {
         Pin::new(&mut self.get_mut().stream)
     }
 
-    /// Of what was written just now.
+    /// Reports the write as activity, if it sent anything.
     fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(_)) = written {
             self.activity.moved();
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// What arrives of parts that are written until all is.
+    /// The bytes that arrive when all parts are written.
     async fn sent(parts: &[Vec<u8>]) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,11 +1,9 @@
-//! HTTP+SSE, the transport of 2024-11-05 (basic/transports, "HTTP with SSE"):
-//! `GET /sse` opens the stream on which a client reads everything, and names the
-//! address to which it posts everything. There is no DELETE: who closes the stream
-//! ends the session.
+//! HTTP+SSE, the transport of 2024-11-05 (basic/transports, "HTTP with SSE"). `GET /sse` opens the
+//! stream on which the client reads all messages, and names the address to which it posts its own.
+//! There is no DELETE: closing the stream ends the session.
 //!
-//! The transport says nothing about the revision, which `initialize` negotiates as
-//! anywhere; an `MCP-Protocol-Version` header is not looked at. What a message
-//! does is the same as over Streamable HTTP, and the response to it, whatever its
+//! `initialize` negotiates the revision as over Streamable HTTP; an `MCP-Protocol-Version` header
+//! is ignored. Messages are handled as over Streamable HTTP too, and every response, whatever its
 //! shape, becomes events of the stream.
 
 use std::sync::Arc;
@@ -35,13 +33,12 @@ use crate::sync::Watcher;
 use super::begin::{negotiated, params_of};
 use super::sse_session::{NoPlace, OpenedStream, RequestSlot, SessionBounds, SseSession};
 
-/// Longest wait of a drain for the answers to what is under way.
+/// How long a drain waits for the answers to requests in progress.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Between two notes that a session is in use: whoever holds a stream open uses it,
-/// also in silence. Shorter than any sensible affinity timeout.
+/// Time between two notes that a session is in use, as an open stream is even in silence. Shorter
+/// than any useful affinity timeout.
 const STILL_THERE: Duration = Duration::from_secs(5);
-/// What every message asks for, whatever the client's library says to a POST: its
-/// own stream takes both.
+/// The `Accept` of every message, whatever the client sends with its POST: its stream takes both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
 impl Worker {
@@ -52,7 +49,7 @@ impl Worker {
         principal: Principal,
         draining: &Watcher,
     ) -> Result<Response<Body>, Refused> {
-        // A client that tries Streamable HTTP first goes on by this answer.
+        // A client that tries Streamable HTTP first goes on with HTTP+SSE after this answer.
         if request.method() != Method::GET {
             return Err((Refusal::MethodNotAllowed("GET"), None));
         }
@@ -62,7 +59,7 @@ impl Worker {
         let scope = scope::scope(self, request.uri().path(), false)
             .await
             .map_err(|refusal| (refusal, None))?;
-        // Its initialize would be refused; who has no stream sees a status.
+        // Its `initialize` would be refused. Before the stream exists, a status can say so.
         self.has_room_for(&principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
         let bounds = SessionBounds {
@@ -81,7 +78,7 @@ impl Worker {
         Ok(response)
     }
 
-    /// Stays until the client leaves or the gateway drains, and ends the session.
+    /// Waits until the client leaves or the gateway drains, and then ends the session.
     async fn attend(self, live: Arc<SseSession>, mut draining: Watcher, last: oneshot::Sender<()>) {
         let drains = tokio::select! {
             () = live.left() => false,
@@ -89,7 +86,7 @@ impl Worker {
             () = draining.raised() => true,
         };
         if drains {
-            // The answers to what is under way come on this stream and on no other.
+            // Answers to requests in progress come on this stream and on no other.
             let _ = tokio::time::timeout(FAREWELL, live.answered()).await;
         }
         self.edge.sse_sessions.remove(live.id);
@@ -103,7 +100,7 @@ impl Worker {
         drop(last);
     }
 
-    /// Never ends.
+    /// Notes again and again that the session is in use. Never returns.
     async fn keep_in_use(&self, live: &SseSession) {
         let mut timer = tokio::time::interval(STILL_THERE);
         loop {
@@ -114,7 +111,7 @@ impl Worker {
         }
     }
 
-    /// Takes one message of a client; what it answers comes on the stream.
+    /// Takes what a client has posted: one message, or a batch. Answers come on the stream.
     pub(in crate::edge) async fn messages(
         &self,
         request: Request<Body>,
@@ -159,7 +156,7 @@ impl Worker {
         Ok(response)
     }
 
-    /// One message: with its server, or on its way there, when this returns.
+    /// Takes one message. It is at its server, or on the way there, when this returns.
     async fn take(
         &self,
         context: ClientRequest,
@@ -187,8 +184,8 @@ impl Worker {
         Ok(())
     }
 
-    /// A message without an answer. It is with its servers before the client may
-    /// send the next one: what follows `initialized` must not overtake it.
+    /// Delivers a message that gets no answer. It is at its servers before the POST is answered, so
+    /// that no later message overtakes `initialized`.
     async fn aside(
         &self,
         context: ClientRequest,
@@ -203,9 +200,12 @@ impl Worker {
             () = live.over() => return Err((Refusal::UnknownSession, None)),
         };
         if let Err((refusal, _)) = sent {
-            // Nothing was promised for it, and some SDKs give a session up whose
-            // POST fails.
-            tracing::debug!(session = %live.id.short(), "not delivered: {refusal}");
+            // The POST succeeds all the same: the message gets no answer, and some SDKs give up a
+            // session if a POST fails.
+            tracing::debug!(
+                session = %live.id.short(),
+                "a notification or response was not delivered: {refusal}"
+            );
         }
         if begins && live.is_to_be_fed() {
             self.clone().feed(context, live, session, place);
@@ -213,7 +213,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A request until it is answered, or nobody reads the answer.
+    /// Runs a request until it is answered or the session is over.
     async fn run(
         self,
         context: ClientRequest,
@@ -238,11 +238,11 @@ impl Worker {
         };
         let response =
             response.unwrap_or_else(|(refusal, _)| refusal.response(Some(asked.id.as_str())));
-        // A client that has left hears nothing more.
+        // Fails only if the client has left.
         let _ = asked.live.answer(&asked.id, response, self.edge.config.line).await;
     }
 
-    /// `initialize`: who the client is, for as long as its stream lives.
+    /// Handles `initialize`, which begins the session of the stream.
     async fn meet(
         &self,
         context: &ClientRequest,
@@ -266,7 +266,7 @@ impl Worker {
         Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, &result)))
     }
 
-    /// What Streamable HTTP does with the same message.
+    /// Handles a message as Streamable HTTP does.
     async fn exchange(
         &self,
         context: &ClientRequest,
@@ -288,8 +288,7 @@ struct PostedRequest {
     method: String,
 }
 
-/// Runs a task as far as it gets at once, and the rest beside: so requests reach
-/// their server in the order in which they came.
+/// Polls a task once here, and spawns the rest. So requests begin in the order in which they came.
 async fn begin(task: impl Future<Output = ()> + Send + 'static) {
     let mut task = Box::pin(task);
     let is_done = std::future::poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await;

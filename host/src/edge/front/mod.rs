@@ -1,4 +1,4 @@
-//! Step 4, the transports that clients speak: Streamable HTTP, and HTTP+SSE.
+//! The transports that clients use, Streamable HTTP and HTTP+SSE: they hand each message to step 4.
 
 pub mod begin;
 pub mod legacy_sse;

@@ -1,5 +1,5 @@
-//! What becomes events of an HTTP+SSE client's stream: the answers to its requests,
-//! and what servers say by themselves.
+//! The messages on an HTTP+SSE client's stream: answers to its requests, and messages that servers
+//! send by themselves.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,13 +20,14 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 
 use super::sse_session::{RequestSlot, SseSession, StreamGone};
 
-/// Before a server's stream that has ended is opened again; each time twice as long.
+/// Pause before a server's stream that has ended is opened again. It doubles each time, up to
+/// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl SseSession {
-    /// Puts a response onto the stream, whatever its shape. The request gets an
-    /// answer in any case: nothing else tells this client that none will come.
+    /// Puts a response onto the stream, whatever its shape. The request always gets an answer,
+    /// since nothing else would tell this client that none will come.
     pub async fn answer(
         &self,
         id: &str,
@@ -55,9 +56,8 @@ impl SseSession {
         self.send(jsonrpc::error(Some(id), code::SERVER_LOST, &why)).await
     }
 
-    /// Sends the messages of an event stream on until it ends; says whether an
-    /// answer was among them. Ids of events are left out: a stream of this
-    /// transport cannot be resumed.
+    /// Forwards the messages of an event stream until it ends. True if an answer was among them.
+    /// Event ids are left out, since a stream of this transport cannot be resumed.
     pub async fn forward(&self, body: Body, limit: usize) -> Result<bool, StreamGone> {
         let mut events = EventReader::new(body, limit);
         let mut is_answered = false;
@@ -72,7 +72,7 @@ impl SseSession {
                 }
                 Read::Event(_) | Read::Comment => {}
                 Read::Broken(error) => {
-                    tracing::warn!(session = %self.id.short(), "a server's stream is cut: {error}");
+                    tracing::warn!(session = %self.id.short(), "a server's stream broke: {error}");
                     break;
                 }
             }
@@ -82,8 +82,8 @@ impl SseSession {
 }
 
 impl Worker {
-    /// Brings what servers say by themselves, until the session is over. It listens
-    /// when this returns: no change is missed from here on.
+    /// Forwards what servers send by themselves, until the session is over. An aggregate's stream
+    /// exists when this returns, so that it misses no change from then on.
     pub(in crate::edge) fn feed(
         self,
         context: ClientRequest,
@@ -115,7 +115,7 @@ impl Worker {
         });
     }
 
-    /// Listens to the one server behind the URL, and again when it was restarted.
+    /// Listens to the one server behind the URL, also after it was started again.
     async fn listen(
         &self,
         context: &ClientRequest,
@@ -130,11 +130,11 @@ impl Worker {
             let began = Instant::now();
             match Box::pin(call.deliver(&outgoing)).await {
                 Ok(delivered) => {
-                    // It goes on when the server has been started again.
+                    // Outlives the server's instance.
                     let response =
                         LastingStream::wrap(delivered.response, self, context, session, server);
                     let status = response.status();
-                    // The server says nothing by itself.
+                    // The server has no stream, so that it never sends anything by itself.
                     if status == StatusCode::METHOD_NOT_ALLOWED {
                         return;
                     }
@@ -144,13 +144,20 @@ impl Worker {
                             return;
                         }
                     }
-                    tracing::debug!(session = %live.id.short(), server = %server, %status, "its stream has ended");
+                    tracing::debug!(
+                        session = %live.id.short(), server = %server, %status,
+                        "the server's stream has ended"
+                    );
                 }
                 Err(refusal) => {
-                    tracing::debug!(session = %live.id.short(), server = %server, "no stream: {refusal}");
+                    tracing::debug!(
+                        session = %live.id.short(), server = %server,
+                        "cannot listen to the server: {refusal}"
+                    );
                 }
             }
-            // One that ends as soon as it is there is not asked ever faster.
+            // Starts over only after a stream that lasted, or one that ends at once would be opened
+            // twice a second.
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -160,11 +167,11 @@ impl Worker {
     }
 }
 
-/// What a message is to a request that waits.
+/// What a message means for a request that waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AnswerPart {
     Answer,
-    /// The client has taken the request back, and expects no answer to it.
+    /// The client has cancelled the request, and expects no answer.
     Cancelled,
     Other,
 }
@@ -187,7 +194,7 @@ impl AnswerPart {
     }
 }
 
-/// An error that names no request, as the answer to the one it is about.
+/// An error without an id, as the answer to the request with this id.
 fn readdressed(message: &[u8], id: &str) -> Option<Bytes> {
     let error = Envelope::parse(message).ok()?.error?;
     Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get()).into())

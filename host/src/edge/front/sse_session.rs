@@ -1,4 +1,4 @@
-//! Sessions of HTTP+SSE: each lives as long as the client reads its stream.
+//! HTTP+SSE sessions. Each lives while its client reads the stream.
 //!
 //! ```text
 //! Waiting ── initialize ──▶ Opening ── its result ──▶ Open
@@ -6,13 +6,13 @@
 //!    └──────── refused ───────┘
 //! ```
 //!
-//! In any of them the client may leave, or the gateway drain: the session is over
-//! then. Whoever works for it holds a place in it; the session is ended at its
-//! servers once all places are free, so that nothing opens it again behind that.
+//! In each of these stages the session is over when the client leaves or the gateway drains. A
+//! task that works for the session holds a slot of it. The session is ended at its servers once
+//! all slots are free, so that no task opens it there again afterwards.
 //!
-//! A POST may come to another worker than the one that has the stream, so the
-//! table is shared. What the client does not read waits in a queue that is bounded
-//! in messages and in bytes; who wants to add to a full one waits too.
+//! A POST may reach another worker than the one with the stream, so the table is shared. Messages
+//! that the client has not read wait in a queue with a limit in messages and one in bytes; a task
+//! that adds to a full queue waits.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -33,22 +33,22 @@ use crate::protocol::version::Version;
 use crate::protocol::{splice, sse};
 use crate::sync::{Locked, Signal};
 
-/// Messages that wait for one client to read.
+/// Most messages that wait for one client to read them.
 const QUEUE: usize = 64;
-/// Notifications and answers of one session that are on their way to servers at
-/// once, and the stream of what servers say by themselves.
+/// Most notifications and responses of one client on their way to servers at once. The task that
+/// listens to the servers counts as one.
 const ASIDES: u32 = 64;
-/// A place that does not become free for so long is refused.
+/// Longest wait for a free slot; then the message is refused.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of one session the gateway takes.
+/// The limits of one session.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionBounds {
-    /// Requests under way at once.
+    /// Most requests in progress at once.
     pub requests: u32,
-    /// Bytes that wait for the client to read.
+    /// Most bytes that wait for the client to read them.
     pub bytes: u32,
-    /// Silence before a keep-alive comment.
+    /// Silence after which a keep-alive comment is sent.
     pub keep_alive: Duration,
 }
 
@@ -61,14 +61,14 @@ pub struct SseSessions {
 /// A stream that has just been opened.
 pub struct OpenedStream {
     pub live: Arc<SseSession>,
-    /// What the client reads.
+    /// The body of the response to the client.
     pub events: ClientStream,
     /// Ends the stream when it is dropped.
     pub last: oneshot::Sender<()>,
 }
 
 impl SseSessions {
-    /// None if no id can be sealed for it.
+    /// Opens a stream; `None` if no id can be sealed for it.
     pub fn open(
         &self,
         keys: &KeyRing,
@@ -97,7 +97,8 @@ impl SseSessions {
         });
         self.locked(|open| open.insert(id, Arc::clone(&live)));
         let events = ClientStream {
-            // A path: clients refuse another origin, and ours may not be the public one.
+            // A path alone: clients refuse an endpoint of another origin, and the gateway does not
+            // know its public one.
             first: Some(sse::endpoint(&format!("/messages?sessionId={sealed}"))),
             queue: receiver,
             last: is_last,
@@ -107,7 +108,8 @@ impl SseSessions {
         Some(OpenedStream { live, events, last })
     }
 
-    /// The session that an id in a URL names. None for every reason alike.
+    /// The session that an id in a URL names. `None` for every reason alike, so that a client that
+    /// guesses learns nothing.
     pub fn find(
         &self,
         keys: &KeyRing,
@@ -133,11 +135,11 @@ impl SseSessions {
     }
 }
 
-/// How far a session has come.
+/// The stage of a session; see the top of this module.
 enum SessionStage {
-    /// Nobody has said who the client is.
+    /// The client has not sent `initialize`.
     Waiting,
-    /// Its `initialize` is under way.
+    /// Its `initialize` is in progress.
     Opening(Arc<Session>),
     Open(Arc<Session>),
 }
@@ -149,13 +151,17 @@ pub struct SseSession {
     pub scope: Scope,
     principal: Principal,
     stage: Locked<SessionStage>,
+    /// Whether a task listens to its servers.
     is_fed: AtomicBool,
-    /// Closed when the client has left.
+    /// Closed once the client has left.
     queue: mpsc::Sender<Waiting>,
+    /// A permit for each byte that may still be added to the queue.
     room: Arc<Semaphore>,
+    /// All permits of `room`.
     bytes: u32,
     requests: SlotCount,
     asides: SlotCount,
+    /// Raised when work for the session has to stop.
     over: Signal,
 }
 
@@ -163,16 +169,17 @@ pub struct SseSession {
 #[derive(Debug)]
 pub struct StreamGone;
 
-/// Why there is no place for a message.
+/// Why a message gets no slot.
 #[derive(Debug)]
 pub enum NoPlace {
-    /// So many have one, and none has become free in time.
+    /// All slots, this many, stayed in use for [`PLACE_TIMEOUT`].
     Taken(u32),
+    /// The session is over.
     Over,
 }
 
 impl SseSession {
-    /// The client says who it is. None if it has said so before.
+    /// Takes the parameters of the client's `initialize`. `None` if it has sent one before.
     pub fn initialize(&self, params: Bytes, is_single_server: bool) -> Option<Arc<Session>> {
         self.locked(|stage| {
             let SessionStage::Waiting = stage else { return None };
@@ -180,7 +187,7 @@ impl SseSession {
                 id: self.id,
                 minted_at: self.minted_at,
                 principal: self.principal.clone(),
-                // Until the server has said which revision it takes.
+                // Replaced once a revision has been negotiated.
                 version: Version::LATEST,
                 params,
                 is_single_server,
@@ -190,7 +197,8 @@ impl SseSession {
         })
     }
 
-    /// What came of it, which is a revision: after a refusal the client may try again.
+    /// Ends the `initialize` with the negotiated revision. Without one it was refused, and the
+    /// client may send another.
     pub fn initialized(&self, revision: Option<Version>) {
         self.locked(|stage| {
             *stage = match (std::mem::replace(stage, SessionStage::Waiting), revision) {
@@ -202,7 +210,7 @@ impl SseSession {
         });
     }
 
-    /// The session, as soon as the client has said who it is.
+    /// The session; `None` before `initialize`.
     pub fn session(&self) -> Option<Arc<Session>> {
         self.locked(|stage| match stage {
             SessionStage::Waiting => None,
@@ -216,28 +224,28 @@ impl SseSession {
         self.locked(|stage| matches!(stage, SessionStage::Open(_)))
     }
 
-    /// True once: for whoever is to bring what servers say by themselves.
+    /// Claims the task of listening to the servers. True for the first caller only.
     pub fn is_to_be_fed(&self) -> bool {
         !self.is_fed.swap(true, Ordering::Relaxed)
     }
 
-    /// Puts a message onto the stream; waits while the client does not read.
+    /// Puts a message onto the stream. Waits while the queue is full.
     pub async fn send(&self, message: Bytes) -> Result<(), StreamGone> {
         let event = sse::event(&splice::on_one_line(message));
-        // One that is larger than all the room takes all of it.
+        // A message that is larger than the whole room takes all of it.
         let weight = u32::try_from(event.len()).unwrap_or(u32::MAX).min(self.bytes);
         let room =
             Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| StreamGone)?;
         self.queue.send(Waiting { event, _room: room }).await.map_err(|_| StreamGone)
     }
 
-    /// A place for a request until it is answered.
+    /// A slot for a request, held until it is answered.
     pub async fn request(&self) -> Result<RequestSlot, NoPlace> {
         self.place(&self.requests).await
     }
 
-    /// A place for a message that is not answered. They have their own: a server may
-    /// wait for one before it answers requests.
+    /// A slot for a message that gets no answer. These have slots of their own, since a server may
+    /// wait for such a message before it answers requests.
     pub async fn aside(&self) -> Result<RequestSlot, NoPlace> {
         self.place(&self.asides).await
     }
@@ -249,12 +257,12 @@ impl SseSession {
         }
     }
 
-    /// Resolves when the client has left.
+    /// Waits until the client has left.
     pub async fn left(&self) {
         self.queue.closed().await;
     }
 
-    /// Resolves when work for the session is of no use any more.
+    /// Waits until the session is over, so that work for it is of no use any more.
     pub async fn over(&self) {
         let mut over = self.over.watch();
         tokio::select! {
@@ -268,7 +276,7 @@ impl SseSession {
         let _ = self.requests.all().await;
     }
 
-    /// Ends all work; when it returns, nobody works for the session and nobody will.
+    /// Stops all work for the session. When it returns, all slots are free and none can be taken.
     pub async fn stop(&self) {
         self.over.raise();
         for places in [&self.requests, &self.asides] {
@@ -282,11 +290,12 @@ impl SseSession {
     }
 }
 
-/// Held by whoever works for a session.
+/// A slot, held by a task while it works for a session.
 pub struct RequestSlot {
     _permit: OwnedSemaphorePermit,
 }
 
+/// The slots for one kind of message.
 struct SlotCount {
     semaphore: Arc<Semaphore>,
     count: u32,
@@ -311,18 +320,18 @@ impl SlotCount {
     }
 }
 
-/// An event and the room that it takes until the client's connection has it.
+/// An event, and the room that it takes until the client's connection takes it.
 struct Waiting {
     event: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-/// What the client reads: the endpoint's address, then whatever comes. Dropped
+/// The stream that the client reads: the endpoint's address first, then every message. Dropped
 /// with the client's connection.
 pub struct ClientStream {
     first: Option<Bytes>,
     queue: mpsc::Receiver<Waiting>,
-    /// Resolves when the stream is to end; what waits is given first.
+    /// Resolves when the stream has to end; messages that wait are sent first.
     last: oneshot::Receiver<()>,
     keep_alive: Duration,
     silence: Pin<Box<Sleep>>,

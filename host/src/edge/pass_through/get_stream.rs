@@ -1,6 +1,6 @@
-//! The GET stream of a single server, which outlives the instance behind it: when
-//! that is gone, the client's stream stays open until the session has been opened
-//! again, and goes on with the new one.
+//! The GET stream of a single server, which outlives the instance behind it. When the instance is
+//! gone, the client's stream stays open until the session is opened again, and goes on with the
+//! stream of the new instance.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,28 +25,29 @@ use crate::net::{Body, is_event_stream};
 use crate::protocol::sse;
 use crate::sync::Locked;
 
-/// An opening on another gateway is not announced here: then it is noticed so late.
+/// Longest time between two attempts to listen again. An opening on another gateway is not
+/// announced here, and is noticed this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Given as the last event's id, it tells the host that there was a stream before.
+/// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
 const SOME_EVENT: HeaderValue = HeaderValue::from_static("lost");
 
-/// Relays a response that is an event stream, and finds the next when it ends.
+/// Relays an event stream, and the one that follows it when it ends.
 pub struct LastingStream {
     state: RelayState,
     again: Again,
     keep_alive: Duration,
-    /// What the client is told first.
+    /// An event that is sent first.
     notice: Option<Bytes>,
 }
 
 enum RelayState {
     Relaying(Body),
-    /// The mutex is never locked: it makes the future sharable, which a body is.
+    /// The lock is never taken: it makes the future `Sync`, as a body has to be.
     Waiting(Locked<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
     Over,
 }
 
-/// What it takes to listen again.
+/// All that is needed to listen again.
 #[derive(Clone)]
 struct Again {
     worker: Worker,
@@ -57,7 +58,7 @@ struct Again {
 }
 
 impl LastingStream {
-    /// The same response, with a body that goes on.
+    /// The same response; if it is an event stream, its body outlives the instance.
     #[must_use]
     pub fn wrap(
         response: Response<Body>,
@@ -69,7 +70,7 @@ impl LastingStream {
         if !response.status().is_success() || !is_event_stream(&response) {
             return response;
         }
-        // Only then is there one to be told of: the URL is one server's.
+        // The session has one server, so that every unreported loss is this server's.
         let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
         let notice = is_lost.then(|| lost(server));
         let again = Again {
@@ -123,7 +124,7 @@ impl Stream for LastingStream {
                         };
                         this.state = RelayState::Relaying(body);
                         let again = &this.again;
-                        // It is told here.
+                        // The next event reports the loss, so that it must not be reported again.
                         drop(again.worker.edge.bindings.take_unreported_losses(again.session.id));
                         return Poll::Ready(Some(lost(&this.again.server)));
                     }
@@ -141,11 +142,12 @@ impl Stream for LastingStream {
 }
 
 impl Again {
-    /// Waits until the server is open again. None if the session has ended, or
-    /// another stream of it has taken this one's place.
+    /// Waits until the server has a stream again. `None` if the session has ended, or another
+    /// stream of it has replaced this one.
     async fn listen(mut self) -> Option<Body> {
         let outgoing = Outgoing::get(Some(SOME_EVENT));
-        // Whoever waits for updates of resources waits for them without calling.
+        // A client that is subscribed to resources waits for updates without sending requests, so
+        // that the server is opened again for it.
         let is_subscribed = || {
             let record = self.worker.edge.bindings.record(self.session.id);
             record.is_some_and(|record| {

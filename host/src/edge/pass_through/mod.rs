@@ -1,4 +1,4 @@
-//! Step 4 for one server behind the URL: bytes pass.
+//! Step 4 for one server behind the URL: bytes pass unchanged.
 
 pub mod get_stream;
 pub mod pass;

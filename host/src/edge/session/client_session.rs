@@ -1,4 +1,4 @@
-//! What the gateway knows of a client's session.
+//! A client's session, as the edge knows it.
 
 use bytes::Bytes;
 
@@ -7,36 +7,39 @@ use crate::protocol::initialize::{ClientSet, InitializeParams};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
 
+/// All that one request has to know of its session.
 #[derive(Debug, Clone)]
 pub struct Session {
     pub id: SessionId,
+    /// When it began.
     pub minted_at: UnixMillis,
     pub principal: Principal,
+    /// The revision that was negotiated with the client.
     pub version: Version,
-    /// The client's `initialize` parameters, byte for byte.
+    /// The client's `initialize` parameters, byte for byte, with which servers are opened.
     pub params: Bytes,
-    /// Whether its URL is one server's, which `initialize` has opened. Those behind
-    /// other URLs are opened when they are needed.
+    /// Whether its URL is that of one server, which `initialize` has opened. The servers of an
+    /// aggregate are opened when they are needed.
     pub is_single_server: bool,
 }
 
 impl Session {
-    /// A session that begins: its uuid exists before anything is routed.
+    /// A new session. It gets its uuid before its first request is routed.
     #[must_use]
     pub fn mint(principal: Principal, params: Bytes, is_single_server: bool) -> Self {
-        // Until the server has said which revision it takes.
+        // Replaced once a revision has been negotiated.
         let version = Version::ASSUMED;
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
         Self { id, minted_at, principal, version, params, is_single_server }
     }
 
-    /// What a host must know of it beside a message.
+    /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
         Facts { session: self.id, principal: self.principal.clone(), open: None }
     }
 
-    /// The capabilities by which servers choose what to offer.
+    /// The client capabilities by which servers choose what to offer.
     #[must_use]
     pub fn client_set(&self) -> ClientSet {
         serde_json::from_slice::<InitializeParams<'_>>(&self.params)

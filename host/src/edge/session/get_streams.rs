@@ -1,4 +1,4 @@
-//! The GET streams of sessions on aggregates, as long as this process keeps them.
+//! The GET streams of sessions on aggregates, while this process keeps them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,18 +14,21 @@ use crate::sync::Locked;
 
 use super::notice::lost_notice;
 
-/// A node that is slow to give its stream does not hold up the call that opened it.
+/// How long a call waits for the stream of the server that it opened; a slow node must not hold
+/// it up for longer.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Streams of this process's sessions.
+/// The GET streams of this process's sessions on aggregates.
 #[derive(Default)]
 pub struct AggregateStreams(Locked<HashMap<SessionId, OwnStream>>);
 
+/// One session's stream.
 #[derive(Clone)]
 pub struct OwnStream {
+    /// Tells event ids of this stream from those of another one for the same session.
     pub instance: u32,
     pub stream: Arc<Stream>,
-    /// Servers that are listened to.
+    /// Servers whose streams feed this one.
     pub heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
 }
 
@@ -45,8 +48,8 @@ impl AggregateStreams {
         }
     }
 
-    /// Waits until a server that has just been opened is listened to, if the client
-    /// listens at all: what it asks during the first call must not be missed.
+    /// Waits until the stream of a server that was just opened feeds the session's stream, if it
+    /// has one: a request that the server sends during the first call must not be missed.
     pub async fn hears(&self, session: SessionId, server: &ServerName) {
         let Some(own) = self.get(session).filter(|own| !own.stream.has_ended()) else { return };
         let mut heard = own.heard.subscribe();
@@ -55,9 +58,8 @@ impl AggregateStreams {
     }
 }
 
-/// What a session hears when a server's state is gone.
-///
-/// False if it has no stream.
+/// Tells a session on its stream that the state of a server is lost, and that its lists may
+/// differ now. False if it has no stream.
 pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
     let Some(own) = streams.get(session).filter(|own| !own.stream.has_ended()) else {
         return false;
@@ -67,6 +69,7 @@ pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &Serv
     true
 }
 
+/// Puts a `list_changed` notification for each list onto the stream.
 pub fn say_lists_changed(stream: &Stream, lists: &[List]) {
     for list in lists {
         stream.put(jsonrpc::notification(list.changed()), Part::Notice);

@@ -1,4 +1,4 @@
-//! What the edge knows of a client's session, and what it tells the client outside of requests.
+//! What the edge knows of a client's session, and what it sends to the client outside of requests.
 
 pub mod client_session;
 pub mod get_streams;

@@ -1,16 +1,16 @@
-//! What a client is told when the state that a server held for its session is lost.
+//! The notice by which a client learns that a server has lost the state of its session.
 
 use bytes::Bytes;
 
 use crate::model::ServerName;
 use crate::protocol::{jsonrpc, splice, sse};
 
-/// What the client is told when its server's state is gone.
+/// The notice as an event of a stream.
 pub fn lost(server: &ServerName) -> Bytes {
     sse::event(&lost_notice(server))
 }
 
-/// A log message, for whoever reads them.
+/// The notice: a log message of level `warning`.
 #[must_use]
 pub fn lost_notice(server: &ServerName) -> Bytes {
     let text = format!("server {server} was started again: what it held for this session is lost");

@@ -1,5 +1,5 @@
-//! Tells listeners of a session that one of its servers has been opened (again):
-//! there is something to listen to.
+//! Announces that a server was opened, or opened again, for a session: from then on it has a
+//! stream to listen to.
 
 use std::collections::HashMap;
 
@@ -8,14 +8,15 @@ use tokio::sync::watch;
 use crate::model::SessionId;
 use crate::sync::Locked;
 
-/// Entries at which those without listeners are swept out.
+/// Entries from which a full table drops those without listeners before it grows.
 const SWEEP_AT: usize = 64;
 
+/// A count of openings for each session that has listeners in this process.
 #[derive(Default)]
 pub struct OpenedServers(Locked<HashMap<SessionId, watch::Sender<u64>>>);
 
 impl OpenedServers {
-    /// Counts openings of the session's servers.
+    /// A count that grows whenever a server is opened for the session.
     #[must_use]
     pub fn watch(&self, session: SessionId) -> watch::Receiver<u64> {
         let mut sessions = self.0.lock();
@@ -25,6 +26,7 @@ impl OpenedServers {
         sessions.entry(session).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
+    /// Notes that a server was opened for the session.
     pub fn opened(&self, session: SessionId) {
         let mut sessions = self.0.lock();
         let Some(count) = sessions.get(&session) else { return };

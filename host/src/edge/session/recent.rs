@@ -1,5 +1,5 @@
-//! What a connection's last request was: its next one is mostly the same client
-//! in the same session, whose path and id then need not be read again.
+//! The scope and session of a connection's last request. Its next request is mostly one of the
+//! same session, whose path and id then need not be read again.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::sync::Locked;
 
 use super::client_session::Session;
 
-/// One per connection; HTTP/1.1 has one request at a time on it.
+/// One for each connection, on which HTTP/1.1 has one request at a time.
 #[derive(Default)]
 pub struct RecentSession {
     path: Locked<Option<(String, Scope)>>,
@@ -29,7 +29,7 @@ struct Remembered {
 }
 
 impl RecentSession {
-    /// The scope that this very path had before.
+    /// The scope of the last request, if it had the same path.
     pub fn scope(&self, path: &str) -> Option<Scope> {
         let last = self.path.lock();
         last.as_ref().filter(|(known, _)| known == path).map(|(_, scope)| scope.clone())
@@ -40,8 +40,8 @@ impl RecentSession {
         *last = Some((path.to_owned(), scope.clone()));
     }
 
-    /// The session of a request's header, opened again only if the header is
-    /// another one. `None` if there is no header.
+    /// The session of the request's header; a sealed id is opened only if it differs from the
+    /// last one. `None` if there is no header.
     pub fn session(
         &self,
         edge: &Edge,

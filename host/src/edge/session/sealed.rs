@@ -1,4 +1,4 @@
-//! A session's id: the session sealed into it, and opened from it.
+//! Seals a session into its id, and opens it from there.
 
 use http::HeaderMap;
 
@@ -12,8 +12,8 @@ use crate::protocol::version::Version;
 
 use super::client_session::Session;
 
-/// An absent header is fine; one that names no revision is not (2025-06-18,
-/// basic/transports, "Protocol Version Header").
+/// Refuses an `MCP-Protocol-Version` that names no known revision; an absent header is fine
+/// (2025-06-18, basic/transports, "Protocol Version Header").
 pub fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
     match headers.get(headers::PROTOCOL_VERSION) {
         None => Ok(()),
@@ -25,7 +25,7 @@ pub fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 impl Session {
-    /// The session of a request's header. `None` if the header is missing.
+    /// The session in the request's `Mcp-Session-Id`. `None` if the header is missing.
     pub fn of(
         edge: &Edge,
         headers: &HeaderMap,

@@ -36,8 +36,8 @@ pub struct Backoff {
     streak: u32,
     /// Times of the latest failures within `WINDOW`, at most `CRASH_LOOP`.
     recent: VecDeque<Instant>,
-    /// When the pause after the last failure ends. `None` without a pause, and after a
-    /// successful start.
+    /// When the pause after the last failure ends. `None` after a first failure and
+    /// after a successful start.
     next: Option<Instant>,
     last_error: Option<Arc<str>>,
     /// Whether the server is in a crash loop.

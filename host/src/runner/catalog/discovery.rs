@@ -1,4 +1,4 @@
-//! What each server offers, found out once per set of client capabilities.
+//! What each server offers, discovered once per set of client capabilities.
 //!
 //! ```text
 //! (server, set) ── asked ──► Discovering ──► Known ──► (list_changed: again)
@@ -6,11 +6,10 @@
 //!                                └─► Failed ── backoff ──► Discovering
 //! ```
 //!
-//! A discovery opens the server for itself, reads every page of every list and
-//! ends it again. A session whose server says that its lists have changed has
-//! them read over that session; where they differ from the catalogue, the session
-//! has lists of its own, and the server is discovered again, since the change may
-//! concern everybody.
+//! A discovery opens the server, reads every page of every list and closes it. When
+//! a session's server announces changed lists, they are read over that session. If
+//! they differ from the catalog, the session has its own lists, and the server is
+//! discovered again, since the change may concern every session.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -30,9 +29,12 @@ use crate::sync::{Locked, Signal};
 
 use super::read_lists::read_lists;
 
+/// Pause after a first failed discovery; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The doubling stops here.
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// A server whose sessions each have lists of their own says so all the time.
+/// Shortest time between two discoveries of a server: one whose sessions each have
+/// their own lists asks for one at every change.
 const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);
 
 type DiscoveryKey = (ServerName, ClientSet);
@@ -44,21 +46,21 @@ enum DiscoveryState {
     Failed(Arc<str>),
 }
 
-/// One catalogue, and how to have it found out again.
+/// The state of one catalog, and the request to discover it again.
 #[derive(Clone)]
 struct DiscoveryEntry {
     state: watch::Sender<DiscoveryState>,
     again: Arc<Notify>,
 }
 
-/// The catalogues of all servers of this process.
+/// The catalogs of all servers of this process.
 pub struct Discovery {
     servers: Arc<BTreeMap<ServerName, Served>>,
     resources: Resources,
     entries: Locked<HashMap<DiscoveryKey, DiscoveryEntry>>,
-    /// Rediscoveries that found something else, by server.
+    /// Discoveries that found a catalog changed, by server.
     generations: Locked<HashMap<ServerName, u64>>,
-    /// Counts changes: whoever publishes digests watches it.
+    /// Counts finished discoveries, failed ones too: digests may have changed.
     changes: watch::Sender<u64>,
     stopped: Signal,
 }
@@ -76,26 +78,28 @@ impl Discovery {
         }
     }
 
-    /// Begins with every server for clients without capabilities.
+    /// Starts to discover every server, for clients without capabilities.
     pub fn start(self: &Arc<Self>, pool: &Pool) {
         for server in self.servers.keys() {
             self.entry(pool, server, ClientSet::default());
         }
     }
 
+    /// Ends all discoveries, those under way too.
     pub fn stop(&self) {
         self.stopped.raise();
     }
 
+    /// Changes after every discovery.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The catalogue, after waiting for its first discovery.
+    /// The catalog, after waiting for its first discovery.
     ///
     /// # Errors
-    /// Why the server could not be asked; it is asked again in the background.
+    /// Why the last discovery failed; the next one follows in the background.
     pub async fn catalog(
         self: &Arc<Self>,
         pool: &Pool,
@@ -105,19 +109,22 @@ impl Discovery {
         let Some(served) = self.servers.get(server) else {
             return Err(format!("server {server} is not hosted on this node"));
         };
-        // A shared process is told of no capabilities.
+        // A shared process is initialized without client capabilities.
         let set = if served.sharing.is_on() { ClientSet::default() } else { set };
         let mut state = self.entry(pool, server, set);
         let settled = state.wait_for(|state| !matches!(state, DiscoveryState::Discovering)).await;
         match settled.as_deref() {
             Ok(DiscoveryState::Known(found)) => Ok(Arc::clone(found)),
             Ok(DiscoveryState::Failed(why)) => Err(why.to_string()),
-            Ok(DiscoveryState::Discovering) | Err(_) => Err("the gateway is ending".to_owned()),
+            Ok(DiscoveryState::Discovering) | Err(_) => {
+                Err("the gateway is shutting down".to_owned())
+            }
         }
     }
 
-    /// Digest of what a server offers: of its catalogue for clients without
-    /// capabilities, and how often any of its catalogues has changed.
+    /// Digest of what a server offers: that of its catalog for clients without
+    /// capabilities, and how often any of its catalogs has changed. `None` until that
+    /// catalog is known.
     #[must_use]
     pub fn digest(&self, server: &ServerName) -> Option<Arc<str>> {
         let digest = match self.known(server, ClientSet::default())? {
@@ -131,8 +138,8 @@ impl Discovery {
         })
     }
 
-    /// The lists of one session have been read. Gives them if they are not what
-    /// the catalogue says, and has the server discovered again then.
+    /// Compares the lists of one session with the catalog. If they differ, returns them
+    /// and has the server discovered again.
     pub fn compare(
         &self,
         server: &ServerName,
@@ -150,7 +157,8 @@ impl Discovery {
         Some(Arc::new(Discovered { catalog: own, json, digest }))
     }
 
-    /// Has a server discovered once more, in a while.
+    /// Has a server discovered again, at the earliest `BETWEEN_DISCOVERIES` after the
+    /// last time.
     pub fn ask_again(&self, server: &ServerName) {
         let entries = self.entries.lock();
         for ((name, _), entry) in entries.iter() {
@@ -201,7 +209,7 @@ impl Discovery {
     }
 }
 
-/// Discovers one server again and again, until the gateway ends.
+/// Keeps one catalog up to date until the gateway ends.
 async fn keep_discovering(
     discovery: Weak<Discovery>,
     pool: Pool,
@@ -231,8 +239,8 @@ async fn keep_discovering(
             Err(Undiscovered { why, again }) => {
                 let pause = again.unwrap_or(retry);
                 let retry_ms = pause.as_millis();
-                tracing::warn!(server = %server, retry_ms, "no catalogue: {why}");
-                // What was known is better than nothing.
+                tracing::warn!(server = %server, retry_ms, "no catalog: {why}");
+                // A catalog that is known stays: an old one is better than none.
                 entry.state.send_if_modified(|state| {
                     let is_unknown = !matches!(state, DiscoveryState::Known(_));
                     if is_unknown {
@@ -250,7 +258,7 @@ async fn keep_discovering(
         drop(strong);
         let next = async {
             match pause {
-                // A session may find out first that it works again.
+                // A session may be the first to start the server again.
                 Some(pause) => tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = recovery(&mut recoveries) => {}
@@ -277,7 +285,8 @@ async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
     std::future::pending().await
 }
 
-/// Makes a catalogue the known one; says whether another was known before.
+/// Stores a catalog that was discovered. Returns whether a different one was known
+/// before.
 fn take(entry: &watch::Sender<DiscoveryState>, server: &ServerName, catalog: Catalog) -> bool {
     let digest: Arc<str> = catalog.digest().into();
     let before = match &*entry.borrow() {
@@ -290,7 +299,7 @@ fn take(entry: &watch::Sender<DiscoveryState>, server: &ServerName, catalog: Cat
             tools = catalog.tools.len(),
             prompts = catalog.prompts.len(),
             resources = catalog.resources.len(),
-            "catalogue discovered"
+            "catalog discovered"
         );
     }
     let has_changed = before.is_some_and(|before| before != digest);
@@ -322,8 +331,9 @@ async fn discover(
     read.map_err(|error| Undiscovered { why: format!("server {server}: {error}"), again: None })
 }
 
-/// Why there is no catalogue, and when a new attempt makes sense if not as usual.
+/// Why a discovery failed.
 struct Undiscovered {
     why: String,
+    /// After how long to try again, if not after the usual pause.
     again: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! What each server offers, found out by asking it.
+//! The tools, prompts and resources that each server offers.
 
 pub mod discovery;
 pub mod own_call;

@@ -1,5 +1,5 @@
-//! The gateway's own requests to a server: send one, get its result, whichever
-//! form the response has.
+//! The gateway's own requests to a server: sends one and returns its result, whether
+//! the response is JSON or an event stream.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,8 +9,8 @@ use crate::protocol::jsonrpc::{self, Envelope};
 use crate::runner::channel::answer::{CallError, result_of};
 use crate::runner::session::instance::Instance;
 
-/// One request over an open instance, which a client may use at the same time.
-/// Dropped before its answer it is taken back.
+/// Sends one request over an open instance, which a client may use at the same time.
+/// If this future is dropped before the answer, the request is cancelled.
 pub async fn call(
     instance: &Instance,
     pool: &Pool,
@@ -23,7 +23,7 @@ pub async fn call(
         Envelope::parse(&message).map_err(|error| CallError::Unanswered(error.to_string()))?;
     let forwarded = HeaderMap::new();
     let _asked = Asked { instance, pool, id };
-    // What else the server says meanwhile is for the client.
+    // `false`: the server's other messages meanwhile go to the client.
     result_of(instance.post(message.clone(), &envelope, false, pool, &forwarded).await).await
 }
 

@@ -1,4 +1,4 @@
-//! Reading every page of every list of a server, over an open instance.
+//! Reads every page of every list of a server, over an open instance.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use crate::runner::session::instance::Instance;
 
 use super::own_call;
 
-/// A server whose cursor never ends would keep us for ever.
+/// Pages read of one list: a server's cursors may never end.
 const MAX_PAGES: usize = 1000;
+/// Items after which no further page of a list is read.
 const MAX_ITEMS: usize = 100_000;
 /// Longest wait for one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Every page of every list that the server announces.
+/// Reads every page of every list whose capability the server announces.
 pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, CallError> {
     let text = String::from_utf8_lossy(&instance.result).into_owned();
     let initialize =
@@ -40,17 +41,17 @@ pub async fn read_lists(instance: &Instance, pool: &Pool) -> Result<Catalog, Cal
             Err(error) => return Err(error),
         }
     }
-    // What a server says while it goes away is not what it offers.
+    // Answers of a server that is going away do not show what it offers.
     match instance.is_lost() {
-        true => Err(CallError::Unanswered("it went away meanwhile".into())),
+        true => Err(CallError::Unanswered("it ended while its lists were read".into())),
         false => Ok(catalog),
     }
 }
 
-/// Whether a refused list is announced but not there. A refusal that is not the
-/// server's may be over the next time: an empty list would be believed for good.
-/// Servers refuse what they only announce in many ways; none may cost a server its
-/// tools, so a refusal of those is never believed, and one of the others is.
+/// Whether a list that was refused counts as empty. Not if the refusal is not the
+/// server's: it may be temporary, and an empty list would be believed for good.
+/// Servers refuse lists that they announce and do not have with various errors. For
+/// tools, only an unknown method counts: no other error may cost a server its tools.
 fn is_missing(list: List, refusal: RefusalKind) -> bool {
     match refusal {
         RefusalKind::NoSuchMethod => true,
@@ -59,7 +60,8 @@ fn is_missing(list: List, refusal: RefusalKind) -> bool {
     }
 }
 
-/// Which of the three list capabilities the server announces.
+/// The list capabilities that the server announces, of `tools`, `prompts` and
+/// `resources`.
 fn offered(result: &[u8]) -> Vec<&'static str> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -101,7 +103,7 @@ async fn read_list(
             CallError::Unanswered(format!("{} has an invalid result", list.method()))
         })?;
         items.extend(more);
-        // The same cursor again would be the same page again.
+        // The same cursor would give the same page.
         if next.is_none() || next == cursor || items.len() > MAX_ITEMS {
             return Ok(items);
         }

@@ -7,35 +7,37 @@ use crate::net::{Body, EventReader, Read, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice};
 
-/// Largest answer to a request of the gateway's own: a list page or an
+/// Largest answer to a request of the gateway's own, in bytes: a list page or an
 /// `InitializeResult`.
 const MAX_ANSWER: usize = 16 << 20;
 
+/// Why a request of the gateway's own has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
-    /// The server's error, or one of the gateway's in its place.
+    /// The server's error as JSON, or the gateway's in its place.
     #[error("{0}")]
     Refused(String, RefusalKind),
     #[error("no answer: {0}")]
     Unanswered(String),
 }
 
-/// What an error says of the server.
+/// What an error says about the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
     /// It does not have the method.
     NoSuchMethod,
-    /// It has looked at the request, and does not do it.
+    /// It has refused the request for another reason.
     Other,
-    /// Nothing: the gateway had no answer of it.
+    /// Nothing: the error is the gateway's, which has no answer of the server.
     NotTheServers,
 }
 
-/// Marks a response whose error is not the server's but in its place.
+/// Marks a response whose error is the gateway's, in the server's place.
 #[derive(Debug, Clone, Copy)]
 pub struct InItsPlace;
 
-/// The result in a response, of which only the final message counts.
+/// The result of the request that this response answers. Messages before the answer
+/// are ignored.
 pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
     let events = headers::is_type(response.headers(), headers::EVENT_STREAM);
     let status = response.status();
@@ -60,11 +62,13 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
                 if is_servers { refusal(error.get()) } else { RefusalKind::NotTheServers };
             Err(CallError::Refused(error.get().to_owned(), refusal))
         }
-        (None, None) => Err(CallError::Unanswered(format!("HTTP {status} without an answer"))),
+        (None, None) => {
+            Err(CallError::Unanswered(format!("HTTP {status} with neither a result nor an error")))
+        }
     }
 }
 
-/// The response in a batch, if it is one.
+/// The first response in this message, if it is a batch.
 pub fn response_in(message: &Bytes) -> Option<Bytes> {
     let batch = jsonrpc::batch(message).ok()??;
     let parts = batch.into_iter().filter_map(|part| splice::span(message, part));
@@ -90,6 +94,7 @@ pub fn refusal(error: &str) -> RefusalKind {
     }
 }
 
+/// The first response in an event stream.
 pub async fn last_response(body: Body) -> Result<Bytes, CallError> {
     let mut events = EventReader::new(body, MAX_ANSWER);
     while let Some(read) = events.next().await {
@@ -108,8 +113,8 @@ pub async fn last_response(body: Body) -> Result<Bytes, CallError> {
     Err(CallError::Unanswered("the stream ended without a response".into()))
 }
 
-/// The id of the gateway's own requests; no client counts like that.
+/// The id of the gateway's own `initialize`; clients do not use ids like this one.
 pub const OWN_ID: &str = "\"mooring-open\"";
 
-/// What is said of a request of the gateway's own that it gives up.
+/// The reason given for cancelling a request of the gateway's own.
 pub const TAKEN_BACK: &str = "the gateway no longer waits for the answer";

@@ -1,4 +1,4 @@
-//! What comes out of the pipe: messages, lines that are none, and its end.
+//! What a server sends through the pipe: messages, invalid lines, and its end.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl MessageSink for Pipe {
             match id_of_malformed(&message) {
                 Some(id) => self.answers_nonsense(id),
                 None => {
-                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message was ignored");
                 }
             }
             return;
@@ -41,7 +41,7 @@ impl MessageSink for Pipe {
         self.deliver(message.clone(), &envelope).await;
     }
 
-    /// The other calls have their answers still to come.
+    /// Fails the call that the long line answers: the others may still be answered.
     fn overflows(&self, head: &[u8], text: &str) {
         if long_line::is_no_answer(head) {
             return;

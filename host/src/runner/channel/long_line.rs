@@ -1,28 +1,29 @@
-//! Whose answer a line is that is too long to be kept: its id stands at its
-//! beginning, or at its very end.
+//! Which request a line answers that is too long to be kept: its id is near the
+//! beginning, or at the very end.
 
-/// The id is among the first members, or it is not at the beginning.
+/// Bytes searched at either end of the line.
 const HEAD: usize = 512;
 
-/// The number in front of everything that may be long.
+/// Like `id_at_the_beginning`, if the id is a number.
 #[must_use]
 pub fn number_at_the_beginning(line: &[u8]) -> Option<u64> {
     id_at_the_beginning(line)?.parse().ok()
 }
 
-/// The number of the last member, after which nothing but the object's end comes.
+/// Like `id_at_the_end`, if the id is a number.
 #[must_use]
 pub fn number_at_the_end(line: &[u8]) -> Option<u64> {
     id_at_the_end(line)?.parse().ok()
 }
 
-/// Whether it is a request or a notification of the server's own.
+/// Whether the line is a request or notification of the server: it has a `method` near
+/// its beginning.
 #[must_use]
 pub fn is_no_answer(line: &[u8]) -> bool {
     plain(line).is_some_and(|plain| plain.contains("\"method\""))
 }
 
-/// The id in front of everything that may be long, as it stands there.
+/// The id, as it is written, if it comes before the first object or array.
 #[must_use]
 pub fn id_at_the_beginning(line: &[u8]) -> Option<String> {
     let plain = plain(line)?;
@@ -36,7 +37,7 @@ pub fn id_at_the_beginning(line: &[u8]) -> Option<String> {
     is_number(number).then(|| number.to_owned())
 }
 
-/// The id of the last member, as it stands there.
+/// The id, as it is written, if it is the last member.
 #[must_use]
 pub fn id_at_the_end(line: &[u8]) -> Option<String> {
     let tail = String::from_utf8_lossy(line.get(line.len().saturating_sub(HEAD)..)?);
@@ -51,7 +52,7 @@ pub fn id_at_the_end(line: &[u8]) -> Option<String> {
     is_plain.then(|| id.to_owned())
 }
 
-/// What stands in front of the first member that is no plain value.
+/// The members before the first object or array.
 fn plain(line: &[u8]) -> Option<String> {
     let head = String::from_utf8_lossy(line.get(..HEAD).unwrap_or(line));
     let members = head.trim_start().strip_prefix('{')?;

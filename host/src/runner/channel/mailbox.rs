@@ -1,10 +1,9 @@
-//! Which stream a server's message goes to.
+//! Decides which stream of the session a server's message goes to.
 //!
-//! Responses go by id and progress by token. With one pipe for everything,
-//! nothing says which request a log line or a server's own request belongs to;
-//! within one session any live stream is right, so the client's newest request in
-//! flight gets it, and the GET stream when there is none. What nobody listens for
-//! is kept, within bounds.
+//! Responses go by id and progress by token. On a pipe nothing shows to which request
+//! a log message or a request of the server belongs. Within one session any live
+//! stream is right: the client's newest request in flight gets it, or the GET stream
+//! if there is none. Without a listener messages are kept, within bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,13 +19,14 @@ use super::message_ids::{LONGEST_ID, cancelled_request, key, progress_token, tok
 use super::questions::Questions;
 
 const GET: u64 = EventId::GET;
-/// Streams that have ended and are kept for a client that comes back.
+/// Streams kept for a client that comes back; beyond this, ended ones are dropped.
 const KEPT_STREAMS: usize = 32;
-/// Cancellations that are remembered for calls the session does not know yet, and
-/// for how long: none stays unknown longer.
+/// Cancellations remembered for calls that are not entered yet (`adopt`).
 const KEPT_CANCELS: usize = 64;
+/// For how long: no call takes longer to be entered.
 const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
-/// A client that has not come back after so long has the answer, or will not.
+/// How long a stream is kept after it could first be resumed, if it has ended. A client
+/// that has not come back by then has the answer, or never will.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 
 const CANCELLED: &str = "cancelled by the client";
@@ -35,12 +35,14 @@ struct InFlight {
     stream: Arc<Stream>,
     asker: Asker,
     progress_token: Option<String>,
+    /// Higher for newer requests.
     order: u64,
+    /// When the request began, or its last progress came.
     last_progress: Instant,
 }
 
-/// Who sends a request. The gateway reads nothing but the answers to its own, and
-/// they take no place of the client's.
+/// The sender of a request. The gateway reads only the answers to its own requests,
+/// and these do not count against the client's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     Client,
@@ -48,42 +50,45 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// Clients of this seam take events; whoever wants nothing but the answer is the
-    /// gateway.
+    /// Clients accept event streams here; only the gateway does not.
     #[must_use]
     pub fn of(takes_events: bool) -> Self {
         if takes_events { Self::Client } else { Self::Gateway }
     }
 }
 
+/// The requests in flight and the streams of one session at one server.
 pub struct Mailbox {
+    /// By the request's id, as a `key`.
     in_flight: HashMap<String, InFlight>,
     next_stream: u64,
     get: Arc<Stream>,
-    /// Streams of which a client knows event ids, the oldest first.
+    /// Streams that a client can resume, since it has event ids of them; oldest first.
     published: VecDeque<(Instant, Arc<Stream>)>,
-    /// What the server has asked and nobody has answered.
+    /// The server's requests that are not answered yet.
     pub questions: Questions,
-    /// Requests that were taken back when they were not in flight, the oldest first.
+    /// Requests that were cancelled while they were not in flight, oldest first.
     cancelled: VecDeque<(Instant, String)>,
     bounds: Bounds,
-    /// Tells event ids of this instance from another's.
+    /// Distinguishes event ids of this instance from those of others.
     instance: u32,
-    /// Nothing more comes from the server.
+    /// Whether nothing more comes from the server.
     gone: bool,
 }
 
-/// Where a message is to go.
+/// Where a message goes.
 pub enum Delivery {
     To(Arc<Stream>, Bytes, Part),
-    /// The server asks something that the host itself answers.
+    /// Back to the server: the runner itself answers its request.
     Reply(Bytes),
     Done,
 }
 
+/// Why requests or a listener were not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MailboxRefusal {
     DuplicateId,
+    /// The limit of requests in flight is reached.
     TooMany,
     AlreadyListening,
     /// The server has ended: nothing was sent.
@@ -106,7 +111,7 @@ impl Mailbox {
         }
     }
 
-    /// A stream for the answers to these requests, all or none.
+    /// Enters these requests, all or none. Returns the stream for their answers.
     pub fn expect(
         &mut self,
         requests: &[&Envelope<'_>],
@@ -119,8 +124,8 @@ impl Mailbox {
         self.enter(requests, Instant::now(), asker)
     }
 
-    /// Whether these requests may be sent, as far as is known: what is answered soon
-    /// is never entered here.
+    /// Whether these requests may be sent, without entering them: over HTTP, a request
+    /// that is answered soon is never entered.
     pub fn admits(
         &self,
         requests: &[&Envelope<'_>],
@@ -140,14 +145,14 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Each has so many places.
+    /// Client and gateway may each have `limit` requests in flight.
     fn has_room(&self, more: usize, limit: usize, asker: Asker) -> bool {
         let taken = || self.in_flight.values().filter(|request| request.asker == asker).count();
         self.in_flight.len() + more <= limit || taken() + more <= limit
     }
 
-    /// A stream for the answers to requests that run already since `began`, however
-    /// many there are. What the client has taken back since then is answered at once.
+    /// Enters requests that have been running since `began`, whatever the limit. Returns
+    /// the stream for their answers. Those cancelled since then are answered at once.
     pub fn adopt(
         &mut self,
         requests: &[&Envelope<'_>],
@@ -200,7 +205,7 @@ impl Mailbox {
         Ok(stream)
     }
 
-    /// The GET stream, for one listener at a time.
+    /// The GET stream, unless another listener has it.
     pub fn listen(&self) -> Result<Arc<Stream>, MailboxRefusal> {
         if self.get.is_attached() {
             return Err(MailboxRefusal::AlreadyListening);
@@ -208,13 +213,13 @@ impl Mailbox {
         Ok(Arc::clone(&self.get))
     }
 
-    /// The stream on which messages go that belong to no request.
+    /// The GET stream, which carries the messages that belong to no request.
     #[must_use]
     pub fn unrelated(&self) -> &Arc<Stream> {
         &self.get
     }
 
-    /// Keeps the stream for a client that comes back to it.
+    /// Keeps the stream so that a client can resume it.
     pub fn publish(&mut self, stream: &Arc<Stream>) {
         stream.publish();
         if stream.number == GET || self.published(stream.number).is_some() {
@@ -232,7 +237,7 @@ impl Mailbox {
         }
     }
 
-    /// A stream of which a client knows event ids.
+    /// The stream with this number, if a client can resume it.
     #[must_use]
     pub fn published(&self, number: u64) -> Option<Arc<Stream>> {
         if number == GET {
@@ -242,13 +247,14 @@ impl Mailbox {
         streams.find(|stream| stream.number == number).map(Arc::clone)
     }
 
+    /// The number in the event ids of this instance.
     #[must_use]
     pub fn instance(&self) -> u32 {
         self.instance
     }
 
-    /// Where something goes that came on this stream and is no answer. Behind the
-    /// last answer nobody reads it there.
+    /// Where a message goes that came with this stream's answers and is none. Another
+    /// stream if this one has ended, or if the gateway reads it: it takes answers only.
     #[must_use]
     pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
         let is_this = |request: &InFlight| Arc::ptr_eq(&request.stream, stream);
@@ -256,19 +262,19 @@ impl Mailbox {
         if stream.has_ended() || own.any(is_this) { self.related() } else { Arc::clone(stream) }
     }
 
-    /// What event ids of a stream look like.
+    /// The common parts of a stream's event ids.
     #[must_use]
     pub fn tag(&self, stream: &Stream, request: Option<&str>) -> Tag {
         Tag::new(self.instance, stream.number, request)
     }
 
-    /// Takes one message of a server with one pipe.
+    /// Takes one message of a server that has one pipe.
     pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
         match envelope.kind() {
             Kind::Response => {
                 let id = envelope.id_text().filter(|id| *id != "null");
-                // An error about a message that the server could not read: if there
-                // is one request alone, it is about that.
+                // An error about a message that the server could not parse: with a
+                // single request in flight, that is the one.
                 let Some(id) = id else { return self.fail_only(envelope) };
                 match self.in_flight.remove(&key(id)) {
                     Some(request) => Delivery::To(request.stream, line, Part::Answer),
@@ -286,7 +292,7 @@ impl Mailbox {
             Kind::Notification if envelope.method() == methods::PROGRESS => {
                 match self.by_token(envelope) {
                     Some(stream) => Delivery::To(stream, line, Part::Notice),
-                    // Progress of a request that has ended is of no use.
+                    // Its request has ended.
                     None => Delivery::Done,
                 }
             }
@@ -297,8 +303,8 @@ impl Mailbox {
         }
     }
 
-    /// The client takes a request back. Servers do not answer it then, so it is
-    /// answered here.
+    /// The client cancels a request. The server does not answer it then, so it is
+    /// answered here; if it is not in flight yet, the cancellation is remembered.
     pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
         let Some(id) = cancelled_request(cancelled) else { return };
         if !self.answer_for_server(id, code::CANCELLED, CANCELLED) && id.len() <= LONGEST_ID {
@@ -312,23 +318,22 @@ impl Mailbox {
         }
     }
 
-    /// Answers a request in the server's place, if it is still in flight; says
-    /// whether it was.
+    /// Answers a request with an error in the server's place. Returns whether it was
+    /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
         let Some(request) = self.in_flight.remove(&key(id)) else { return false };
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }
 
-    /// The request was not sent after all.
+    /// Forgets a request that was not sent after all.
     pub fn withdraw(&mut self, request: &Envelope<'_>) {
         if let Some(id) = request.id_text() {
             self.in_flight.remove(&key(id));
         }
     }
 
-    /// What the server is told of a question that is dropped, since the client reads
-    /// none.
+    /// Closes a question that is dropped unread. Returns the answer for the server.
     pub fn unread(&mut self, question: &[u8]) -> Option<Bytes> {
         let envelope = Envelope::parse(question).ok()?;
         let id = envelope.id_text()?;
@@ -336,7 +341,7 @@ impl Mailbox {
         Some(streams::nobody_reads(id))
     }
 
-    /// The server has not read a byte of this request, and will not.
+    /// Fails a request that the server has not read a byte of: it may be repeated.
     pub fn unsent(&mut self, id: &str, message: &str) {
         if let Some(request) = self.in_flight.remove(&key(id)) {
             let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
@@ -344,19 +349,19 @@ impl Mailbox {
         }
     }
 
-    /// The stream of a request that the server answers now, wherever it does so.
-    /// None if it is not in flight.
+    /// Takes a request out of flight, whose answer has come on any stream. Returns the
+    /// stream that the answer goes to.
     pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
         self.in_flight.remove(&key(id)).map(|request| request.stream)
     }
 
-    /// Since when a request in flight has made no progress; none if it is over.
+    /// When a request in flight last made progress, or began. `None` if it is over.
     #[must_use]
     pub fn last_progress(&self, id: &str) -> Option<Instant> {
         self.in_flight.get(&key(id)).map(|request| request.last_progress)
     }
 
-    /// Notes progress of the request that a notification's token belongs to.
+    /// Notes the progress of the requests with the token of this notification.
     pub fn progressed(&mut self, envelope: &Envelope<'_>) {
         let Some(token) = token_of(envelope) else { return };
         let now = Instant::now();
@@ -378,7 +383,7 @@ impl Mailbox {
         !self.in_flight.is_empty()
     }
 
-    /// Whether somebody listens to the GET stream.
+    /// Whether a client listens to the GET stream.
     #[must_use]
     pub fn is_heard(&self) -> bool {
         self.get.is_attached()
@@ -390,7 +395,7 @@ impl Mailbox {
         self.gone
     }
 
-    /// The server is gone: every waiting request is answered, and no more taken.
+    /// The server is gone: fails every request in flight, and accepts no more.
     pub fn end(&mut self, message: &str) {
         self.gone = true;
         self.questions.clear();
@@ -398,7 +403,7 @@ impl Mailbox {
         self.get.end();
     }
 
-    /// Answers every waiting request.
+    /// Fails every request in flight; each may have run.
     pub fn fail_all(&mut self, message: &str) {
         for (id, request) in self.in_flight.drain() {
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
@@ -428,7 +433,8 @@ impl Mailbox {
         Delivery::To(request.stream, answer.into(), Part::Answer)
     }
 
-    /// The newest request's stream that somebody can read, or the GET stream.
+    /// The stream of the client's newest request, of those that can be read, or the GET
+    /// stream.
     fn related(&self) -> Arc<Stream> {
         let of_client = self.in_flight.values().filter(|request| request.asker == Asker::Client);
         let readable = of_client.filter(|request| request.stream.can_be_read());
@@ -436,8 +442,8 @@ impl Mailbox {
         Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }
 
-    /// For whoever listens, at once: a listener that does not read must not stop
-    /// the session's other streams.
+    /// Puts a notice on the GET stream without waiting: a listener that does not read
+    /// must not stop the session's other streams.
     fn keep(&self, line: Bytes) -> Delivery {
         self.get.put(line, Part::Notice);
         Delivery::Done

@@ -1,11 +1,12 @@
-//! The ids and tokens in messages, by which they are matched.
+//! The ids and progress tokens by which messages are matched.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::protocol::jsonrpc::Envelope;
 
-/// Longer ids are nobody's.
+/// Longest id, in bytes, that is remembered for questions and cancellations: the
+/// other side chooses its length.
 pub const LONGEST_ID: usize = 256;
 
 #[derive(Deserialize)]
@@ -28,7 +29,7 @@ struct Progress<'a> {
     progress_token: Option<&'a RawValue>,
 }
 
-/// The id in a `notifications/cancelled`, as it stands in the message.
+/// The request id in a `notifications/cancelled`, as it is written there.
 #[must_use]
 pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
     #[derive(Deserialize)]
@@ -41,20 +42,20 @@ pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
     params.request_id.map(RawValue::get)
 }
 
-/// The token under which a request wants progress.
+/// The progress token of a request, if it asks for progress.
 pub fn progress_token(request: &Envelope<'_>) -> Option<String> {
     let params = request.params.filter(|params| params.get().contains("progressToken"))?;
     let params: WithMeta<'_> = serde_json::from_str(params.get()).ok()?;
     params.meta?.progress_token.map(|token| key(token.get()))
 }
 
-/// The token of a progress notification.
+/// The progress token of a progress notification.
 pub fn token_of(progress: &Envelope<'_>) -> Option<String> {
     let params: Progress<'_> = serde_json::from_str(progress.params?.get()).ok()?;
     params.progress_token.map(|token| key(token.get()))
 }
 
-/// An id's or token's text, the same for every way to write the same string.
+/// An id or token as a key, the same for every way to write the same string in JSON.
 pub fn key(raw: &str) -> String {
     if raw.starts_with('"')
         && raw.contains('\\')

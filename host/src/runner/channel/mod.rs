@@ -1,5 +1,5 @@
-//! One pipe each way with a server: which answer belongs to which request, and what is said to
-//! whom.
+//! The messages between a session and its server: which answer belongs to which request, and
+//! which stream each message goes to.
 
 pub mod answer;
 pub mod incoming;

@@ -1,8 +1,8 @@
-//! One pipe each way to a server, and the streams of its session: what stdio and
-//! HTTP+SSE have in common.
+//! One pipe each way to a server, and the streams of its session: the common part of
+//! stdio and HTTP+SSE.
 //!
-//! Whoever owns the pipe takes messages out of [`Unwritten`] and hands what the
-//! server says to the pipe (`taking`).
+//! The transport writes the messages from [`Unwritten`], and hands what the server
+//! sends to the pipe (`incoming`).
 
 use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
@@ -25,37 +25,39 @@ use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
 use super::timeout::{self, Timeouts};
 
-/// What bounds one session at one server.
+/// The limits of one session at one server.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
     /// Longest line or event of a server, in bytes.
     pub line: usize,
-    /// Requests in flight.
+    /// Requests in flight, at most.
     pub in_flight: usize,
-    /// Of one stream, for a client that comes back.
+    /// What is kept of one stream, for a client that comes back.
     pub kept: Bounds,
+    /// Silence after which an event stream gets a keep-alive comment.
     pub keep_alive: std::time::Duration,
     pub timeouts: Timeouts,
 }
 
-/// Becomes the reason when nothing more comes from the server.
+/// `None`, until the server is gone: then the reason.
 pub type LostSignal = watch::Receiver<Option<Arc<str>>>;
 
+/// The messages of one session to and from its server.
 pub struct Pipe {
     pub server: ServerName,
     pub rules: SessionLimits,
     to_server: ToServer,
     mailbox: Locked<Mailbox>,
-    /// Why nothing more comes from the server, once that is so.
+    /// Why the server is gone, once it is.
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     list_changes: watch::Sender<u32>,
     primes: std::sync::atomic::AtomicBool,
-    /// What to say to whoever waits for a line that is too long, once it is known
-    /// who that is.
+    /// The error for the call that a line answers which is too long, while the line's
+    /// end, with the id, is still to come.
     overflowing: Locked<Option<String>>,
-    /// The server is gone: its last words wait for no reader.
+    /// Raised when the server is gone: its last messages do not wait for readers.
     pub(super) hurries: Signal,
-    /// Requests that the server has answered.
+    /// The number of requests that the server has answered.
     pub(super) answers: std::sync::atomic::AtomicU32,
 }
 
@@ -78,7 +80,8 @@ impl Pipe {
         (Arc::new(pipe), outbox)
     }
 
-    /// The client's revision has events without data.
+    /// Sets whether event streams begin with an event without data, which the session's
+    /// protocol revision must know.
     pub fn may_prime(&self, primes: bool) {
         self.primes.store(primes, std::sync::atomic::Ordering::Relaxed);
     }
@@ -89,6 +92,7 @@ impl Pipe {
         self.lost.borrow().is_some()
     }
 
+    /// Changes when the server is gone.
     #[must_use]
     pub fn lost_signal(&self) -> LostSignal {
         self.lost.subscribe()
@@ -100,7 +104,7 @@ impl Pipe {
         self.list_changes.subscribe()
     }
 
-    /// Whether a call is under way or somebody listens.
+    /// Whether a call is under way, or a client listens to the GET stream.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.is_working() || self.mailbox().is_heard()
@@ -118,7 +122,7 @@ impl Pipe {
         self.mailbox().is_gone()
     }
 
-    /// Sends one message; a request is answered by the response this gives.
+    /// Sends one message. The response to a request carries its answer.
     pub async fn post(
         self: &Arc<Self>,
         message: Bytes,
@@ -128,7 +132,7 @@ impl Pipe {
         self.post_all(&[(message, envelope)], takes_events).await
     }
 
-    /// Sends messages that came together; their requests are answered together.
+    /// Sends messages that came together. Their requests are answered together.
     pub async fn post_all(
         self: &Arc<Self>,
         messages: &[(Bytes, &Envelope<'_>)],
@@ -148,7 +152,8 @@ impl Pipe {
                     }
                 };
                 match expected {
-                    // Whoever has no reader yet would not be found by what comes first.
+                    // The reader is attached before sending: only streams with one get
+                    // messages that belong to no request.
                     Ok(stream) => Some((first, stream.read_on(), stream)),
                     Err(MailboxRefusal::Gone) => return self.not_sent(first),
                     Err(refused) => return refuse(first, refused),
@@ -164,7 +169,7 @@ impl Pipe {
             }
             if !self.send(splice::on_one_line(message.clone())).await {
                 let about = first.unwrap_or(envelope);
-                // What came before it may have been read.
+                // The messages before it may have been read.
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
             }
             unsent.messages = messages.get(index + 1..).unwrap_or_default();
@@ -184,8 +189,8 @@ impl Pipe {
         };
         match events::respond(reader, takes_events, self.way(), publish).await {
             Some(mut response) => {
-                // Nothing of it has been told: the edge may send it again. Of messages
-                // that came together others may have been read.
+                // The client has got nothing of it yet, so the edge may repeat a request
+                // that was not read. Others of a batch may have been read.
                 let outcome = stream.lost().map(|reached| match reached {
                     Reached::No if messages.len() == 1 => Outcome::UnknownSession,
                     Reached::No | Reached::Perhaps => Outcome::Sent,
@@ -201,7 +206,7 @@ impl Pipe {
         }
     }
 
-    /// Nobody waits for the answer to this request any more.
+    /// Cancels a request of the gateway's own, if it is still in flight.
     pub fn take_back(&self, id: &str) {
         let taken = self.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
         if taken {
@@ -209,7 +214,7 @@ impl Pipe {
         }
     }
 
-    /// The GET stream, or what is left of the stream that the client comes back to.
+    /// The GET stream, or the rest of the stream that the client resumes.
     pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
         responses::listen(&mut self.mailbox(), last_event_id, self.way())
     }
@@ -220,9 +225,9 @@ impl Pipe {
         }
     }
 
-    /// Takes one message without waiting for whoever reads it: one client that
-    /// does not read must not stop the others of its server. What it misses then
-    /// is notices, never an answer.
+    /// Takes one message of a shared process without waiting for its reader: a client
+    /// that does not read must not stop the other sessions. It may miss notices then,
+    /// never an answer.
     pub fn hand(&self, message: Bytes, envelope: &Envelope<'_>) {
         match self.delivery(message, envelope) {
             Delivery::To(stream, message, part) => self.put(&stream, message, part),
@@ -240,12 +245,12 @@ impl Pipe {
 
     pub(super) async fn deliver(&self, message: Bytes, envelope: &Envelope<'_>) {
         match self.delivery(message, envelope) {
-            // A client that reads slowly slows its own server down, nobody else's.
+            // Only this client's server waits for a slow client.
             Delivery::To(stream, message, part) => {
                 if part == Part::Answer {
                     self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
-                // Nobody need read the GET stream.
+                // Clients need not read the GET stream.
                 if !stream.is_without_end() {
                     tokio::select! {
                         biased;
@@ -255,7 +260,7 @@ impl Pipe {
                 }
                 self.put(&stream, message, part);
             }
-            // A server that does not read must not stop its own reader.
+            // A server that does not read must not stop the reader of its messages.
             Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
         }
@@ -273,34 +278,31 @@ impl Pipe {
         self.hurries.watch().raised().await;
     }
 
-    /// Answers everything in flight.
+    /// Fails every request in flight; each may have run.
     pub fn fail_all(&self, text: &str) {
         self.mailbox().fail_all(text);
     }
 
-    /// The server has not read a byte of this request, and will not.
+    /// Fails a request that the server has not read a byte of: it may be repeated.
     pub fn note_unsent(&self, id: &str) {
         let text = format!("server {} has ended; nothing was sent to it", self.server);
         self.mailbox().unsent(id, &text);
     }
 
-    /// The server answers this request with a line that is no message: nobody else
-    /// would answer it.
+    /// Fails a request that the server has answered with an invalid message, since no
+    /// other answer will come.
     pub fn answers_nonsense(&self, id: &str) {
-        tracing::warn!(server = %self.server, "an answer that is no JSON-RPC 2.0 message");
-        let text = format!(
-            "server {} answered with something that is no JSON-RPC 2.0 message",
-            self.server
-        );
+        tracing::warn!(server = %self.server, "the server sent an answer that is no JSON-RPC 2.0 message");
+        let text = format!("server {} sent an answer that is no JSON-RPC 2.0 message", self.server);
         self.answer_for_server(id, code::INTERNAL, &text);
     }
 
-    /// Answers a request in the server's place, if it is still in flight.
+    /// Answers a request with an error in the server's place, if it is still in flight.
     pub fn answer_for_server(&self, id: &str, code: i64, text: &str) {
         self.mailbox().answer_for_server(id, code, text);
     }
 
-    /// Says whether the request was in flight.
+    /// Fails the request with this id; returns whether it was in flight.
     pub(super) fn fail_one(&self, id: Option<String>, text: &str) -> bool {
         id.is_some_and(|id| self.mailbox().answer_for_server(&id, code::SERVER_LOST, text))
     }
@@ -309,6 +311,7 @@ impl Pipe {
         self.overflowing.lock()
     }
 
+    /// Queues a message once there is room; returns `false` if the server is gone.
     async fn send(&self, message: Bytes) -> bool {
         match self.to_server.reserve(message.len()).await {
             Some(place) => {
@@ -319,7 +322,7 @@ impl Pipe {
         }
     }
 
-    /// Answers the request itself if the server takes longer than it may.
+    /// Fails the request, and cancels it at the server, if a timeout expires.
     fn watch(self: &Arc<Self>, request: &Envelope<'_>) {
         let Some(id) = request.id_text().map(str::to_owned) else { return };
         let (pipe, timeouts) = (Arc::downgrade(self), self.rules.timeouts);
@@ -373,8 +376,8 @@ impl Pipe {
     }
 }
 
-/// Messages on their way to the pipe. A client that leaves before there is room for
-/// them takes them along: nobody would ever answer their requests.
+/// Messages that are not queued yet. If the client leaves before, they are never sent,
+/// and on drop their requests leave the mailbox: no answer would come.
 struct Unsent<'a> {
     pipe: &'a Pipe,
     messages: &'a [(Bytes, &'a Envelope<'a>)],

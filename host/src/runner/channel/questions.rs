@@ -1,4 +1,5 @@
-//! What a server has asked its client: only answers to that reach it.
+//! The requests that a server has sent to its client. Only answers to these reach the
+//! server.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,7 @@ use crate::protocol::methods;
 
 use super::message_ids::{LONGEST_ID, cancelled_request, key};
 
-/// Questions of a server that wait for an answer at the same time.
+/// Open questions kept of one server; the oldest make room for new ones.
 const KEPT: usize = 1024;
 
 /// Ids of open questions, the oldest first.
@@ -15,7 +16,7 @@ const KEPT: usize = 1024;
 pub struct Questions(VecDeque<String>);
 
 impl Questions {
-    /// The server asks something: an answer to it is the server's from now on.
+    /// Adds a request of the server: an answer to it is let through once.
     pub fn ask(&mut self, question: &Envelope<'_>) {
         let id = question.id_text().filter(|id| id.len() <= LONGEST_ID).map(key);
         let Some(id) = id.filter(|id| !self.0.contains(id)) else { return };
@@ -25,20 +26,20 @@ impl Questions {
         self.0.push_back(id);
     }
 
-    /// Whether the server waits for this answer; it does so no more. One to an
-    /// earlier process would be taken for the answer to another question.
+    /// Whether this answers an open question, which is then closed. An answer to an
+    /// earlier process of the server might be taken for one to another question.
     pub fn is_answered_by(&mut self, answer: &Envelope<'_>) -> bool {
         answer.id_text().is_some_and(|id| self.forget(id))
     }
 
-    /// Says whether it was open.
+    /// Closes a question; returns whether it was open.
     pub fn forget(&mut self, id: &str) -> bool {
         let id = key(id);
         let found = self.0.iter().position(|asked| *asked == id);
         found.and_then(|index| self.0.remove(index)).is_some()
     }
 
-    /// The server takes a question back, if it is that what it says.
+    /// Closes the question that the server cancels, if this notification does so.
     pub fn take_back(&mut self, notification: &Envelope<'_>) {
         if notification.method() == methods::CANCELLED
             && let Some(id) = cancelled_request(notification)

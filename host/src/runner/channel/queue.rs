@@ -1,25 +1,27 @@
-//! The way to a server that has one pipe, within bounds.
+//! The bounded queue of messages to a server that has one pipe.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Messages waiting for a server that does not read, and their bytes; then its
+/// Messages that wait for a server which does not read. Beyond either bound, its
 /// clients wait.
 const WRITE_QUEUE: usize = 256;
+/// Bytes of these messages. A larger message takes all of the room.
 const WRITE_BYTES: u32 = 32 << 20;
 
-/// Messages on their way to the server; each frees its room when it is dropped.
+/// The messages that are not written to the server yet. Dropping a message's permit
+/// frees its bytes.
 pub type Unwritten = mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>;
 
-/// The way to a server, within bounds.
+/// The queue's sending side.
 pub struct ToServer {
     queue: mpsc::Sender<(Bytes, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
 }
 
-/// Room for one message: what is put there is sent at once.
+/// Room for one message, which is then sent without waiting.
 pub struct QueueSlot<'a> {
     queue: mpsc::Permit<'a, (Bytes, OwnedSemaphorePermit)>,
     room: OwnedSemaphorePermit,
@@ -38,13 +40,13 @@ impl ToServer {
         (Self { queue, room: Arc::new(Semaphore::new(WRITE_BYTES as usize)) }, outbox)
     }
 
-    /// Waits for room for a message of this size; none if the server is gone.
+    /// Waits for room for a message of this many bytes. `None` if the server is gone.
     pub async fn reserve(&self, size: usize) -> Option<QueueSlot<'_>> {
         let room = Arc::clone(&self.room).acquire_many_owned(bounded(size)).await.ok()?;
         Some(QueueSlot { queue: self.queue.reserve().await.ok()?, room })
     }
 
-    /// Drops the message if there is no room.
+    /// Sends the message without waiting; drops it if there is no room.
     pub fn try_send(&self, message: Bytes) {
         if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(bounded(message.len())) {
             let _ = self.queue.try_send((message, room));

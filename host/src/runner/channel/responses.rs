@@ -1,4 +1,4 @@
-//! Responses that are the same whatever the transport behind a session: its GET
+//! Responses that are the same for every transport to a server: the session's GET
 //! stream, an acceptance, a refusal.
 
 use http::{HeaderValue, Response, StatusCode};
@@ -11,9 +11,9 @@ use crate::streams::{EventId, Part, Way, response as events};
 use super::answer::InItsPlace;
 use super::mailbox::{Mailbox, MailboxRefusal};
 
-/// The GET stream of a session, or what is left of the stream that the client
-/// comes back to. What an earlier instance had is gone: then the client hears
-/// what became of its request, or that lists may have changed.
+/// The GET stream of a session, or the rest of the stream that the client resumes.
+/// Streams of an earlier instance are gone: the client then gets an error for its
+/// request, or notifications that the lists may have changed.
 pub fn listen(
     mailbox: &mut Mailbox,
     last_event_id: Option<&HeaderValue>,
@@ -77,7 +77,9 @@ pub fn refuse(envelope: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body
         MailboxRefusal::TooMany => {
             (StatusCode::TOO_MANY_REQUESTS, "too many requests in flight in this session")
         }
-        MailboxRefusal::AlreadyListening => (StatusCode::CONFLICT, "already listening"),
+        MailboxRefusal::AlreadyListening => {
+            (StatusCode::CONFLICT, "another GET stream of this session is open")
+        }
         MailboxRefusal::Gone => (StatusCode::BAD_GATEWAY, "the server has ended"),
     };
     let mut response =

@@ -1,5 +1,5 @@
-//! Who takes what a server's process says, and what can be told of a line that is
-//! no whole message.
+//! The receiver of what a server's process writes, and the ids that can be read from
+//! lines which were not delivered.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -7,45 +7,47 @@ use serde_json::value::RawValue;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 
-/// One session, or all that share the process.
+/// Takes what one process writes: for one session, or for all that share the process.
 pub trait MessageSink: Send + Sync + 'static {
     fn server(&self) -> &ServerName;
 
-    /// The longest line, in bytes.
+    /// The longest line that is taken, in bytes.
     fn line(&self) -> usize;
 
+    /// Takes one line; may wait for a client that reads too slowly.
     fn take(&self, message: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// A line is too long to be kept, of which this is the beginning.
+    /// A line has become too long to be kept. `head` is its beginning, `text` the error.
     fn overflows(&self, head: &[u8], text: &str);
 
-    /// The server is gone: what it said before must wait for nobody.
+    /// The server is gone: its last messages no longer wait for readers.
     fn hurry(&self) {}
 
-    /// Lines that the server has not read a byte of, and will not.
+    /// The server has not read a byte of these lines, and will not.
     fn unsent(&self, lines: &[u8]);
 
-    /// That line has ended, with this.
+    /// The line that was too long has ended, with this tail.
     fn overflowed(&self, _tail: &[u8]) {}
 
-    /// How many requests the server has answered.
+    /// The number of requests that the server has answered, `initialize` included.
     fn answers(&self) -> u32;
 
     /// Nothing more comes from the server.
     fn end(&self);
 
-    /// Says for what reason, to whoever waits for it.
+    /// The process is gone, and `how` it ended. Follows `end`.
     fn mark_lost(&self, how: &str);
 }
 
-/// The id of a request, as it stands in the line.
+/// The id of the request in this line, as it is written there.
 #[must_use]
 pub fn id_of_request(line: &[u8]) -> Option<&str> {
     let envelope = Envelope::parse(line).ok()?;
     envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
 }
 
-/// Which request a line that is no message should have answered, if it says so.
+/// The id in a line that is no valid message. `None` if the line has a `method`, since
+/// it then answers no request.
 #[must_use]
 pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]

@@ -1,16 +1,17 @@
-//! How long a server may take for one request: `options` of its configuration.
-//! Without them a request takes as long as it takes.
+//! How long a server may take for one request, as its `options` say. Without them
+//! there is no limit.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// The limits of one server's requests. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// Longest time without an answer.
     pub silence: Option<Duration>,
-    /// Whether progress begins that time anew.
+    /// Whether progress restarts that time.
     pub reset_on_progress: bool,
-    /// Longest time in all, whatever the progress.
+    /// Longest time in total, progress or not.
     pub total: Option<Duration>,
 }
 
@@ -28,12 +29,13 @@ impl Timeouts {
     }
 }
 
-/// The limit that a request meets first if nothing at all comes, and when.
+/// The limit that a request without any progress meets first, and when.
 #[must_use]
 pub fn first(timeouts: Timeouts, began: Instant) -> Option<(Instant, Expired)> {
     timeouts.due(began, began)
 }
 
+/// The limit that a request has exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
     Silence(Duration),
@@ -50,8 +52,8 @@ impl fmt::Display for Expired {
     }
 }
 
-/// Waits until a request's time is over. None if it has been answered before:
-/// then `last_progress` gives nothing more.
+/// Waits until a request's time is over. `None` if it was answered before, which
+/// `last_progress` shows by returning `None`.
 pub async fn expired(
     timeouts: Timeouts,
     began: Instant,

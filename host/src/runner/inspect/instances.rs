@@ -1,4 +1,4 @@
-//! What this host's instances are doing, for people who look.
+//! The instances of this runner, as operators see them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,12 +9,13 @@ use crate::runner::shared_process::process::Sharers;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail::Line;
 
+/// How far an instance has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// It has not answered `initialize` yet.
     Starting,
     Ready,
-    /// It has gone; its session's next message opens it again.
+    /// It has ended by itself; its session's next message opens another.
     Ended,
 }
 
@@ -33,45 +34,48 @@ impl Phase {
 #[derive(Debug, Clone)]
 pub struct InstanceView {
     pub server: ServerName,
-    /// Whom it works for.
+    /// The sessions that it serves, in order: several if they share a process.
     pub sessions: Vec<SessionId>,
     pub phase: Phase,
     pub transport: &'static str,
-    /// None for a remote server, and until it has started.
+    /// `None` for a remote server, and while it starts.
     pub pid: Option<u32>,
     pub opened_at: UnixMillis,
     pub last_used: UnixMillis,
-    /// Oldest first.
+    /// The last lines on stderr, oldest first. Empty for a shared process.
     pub stderr: Vec<Line>,
-    /// Of all instances of the server.
+    /// Instances of the server that ended by themselves, of all sessions.
     pub restarts: u64,
 }
 
-/// How much there is of everything.
+/// How many processes and instances this runner has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Processes of sessions, those that start included. Discovery has its own.
+    /// Processes of sessions, those that start included. Those of discovery and those
+    /// that are being ended do not count.
     pub processes: usize,
-    /// Of each server that has some: its processes, or sessions at a remote one.
+    /// By server: its processes, or the sessions at a remote one. Servers without any are
+    /// left out.
     pub instances: BTreeMap<ServerName, u32>,
 }
 
-/// What one entry of a list is about.
+/// What makes sessions share one entry of the list.
 #[derive(PartialEq, Eq, Hash)]
 enum Subject {
     Process(*const ()),
-    /// The process that all sessions of a server wait for.
+    /// The starting process that all sessions of a server wait for.
     Starting(ServerName),
 }
 
 impl SharedRunner {
-    /// Instances that start, run or have just ended; of one server, or of all.
+    /// Instances that start, run or have just ended, of one server or of all.
     #[must_use]
     pub fn look(&self, server: Option<&ServerName>) -> Vec<InstanceView> {
         // Sessions that share a process are one entry.
         let mut known: HashMap<Subject, usize> = HashMap::new();
         let mut all: Vec<InstanceView> = Vec::new();
-        // They are held until the end: a new one must not have an old one's address.
+        // Held until the end, since `behind` is an address: a new process must not get
+        // that of an old one meanwhile.
         let slots = self.table.slots(server);
         for slot in &slots {
             let (session, server) = &slot.key;
@@ -106,16 +110,17 @@ impl SharedRunner {
                 restarts: self.resources.journal.lost(server),
             });
         }
-        // The first stands for all where somebody reads page by page.
+        // The first session stands for the entry where the list is read in pages.
         all.iter_mut().for_each(|seen| seen.sessions.sort_unstable());
         all
     }
 
-    /// Whether one process is started for all who open this server.
+    /// Whether all sessions that open this server wait for one process.
     fn waits_with_all(&self, server: &ServerName) -> bool {
         self.config.servers.get(server).is_some_and(|served| served.sharing.by == Sharers::All)
     }
 
+    /// What counts against the limits now.
     #[must_use]
     pub fn tally(&self) -> Tally {
         let is_remote = |server: &ServerName| {
@@ -136,7 +141,7 @@ impl SharedRunner {
         &self.resources.journal
     }
 
-    /// The transport that is tried first.
+    /// The transport that an instance would try first.
     fn transport_of(&self, server: &ServerName) -> &'static str {
         match self.config.servers.get(server).map(|served| &served.recipe) {
             Some(Recipe::Stdio(_)) => "stdio",

@@ -1,4 +1,4 @@
-//! How the servers of this host do, for whoever shows it to people.
+//! The state of this runner's servers, as operators see it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
 
 impl SharedRunner {
-    /// How each server does.
+    /// The state of each server.
     #[must_use]
     pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
         let state = |(server, served): (&ServerName, &Served)| {

@@ -1,9 +1,9 @@
-//! A message on its way to an upstream, until the head of the response is here.
+//! A message on its way to an upstream, until the head of the response has arrived.
 //!
-//! Mostly that is soon, and costs the session nothing but the exchange. A request
-//! that takes longer becomes one of the session's: with a stream that the client
-//! can come back to, and to be found by whoever cancels it. So does one whose
-//! client leaves, since it runs on.
+//! Usually that takes less than `OPEN_AFTER`, and the session keeps nothing of the request. One
+//! that takes longer is adopted into the session's mailbox: it gets a stream that the client can
+//! resume, and can be found when it is cancelled. A request whose client leaves is adopted too,
+//! since it continues to run.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use super::reader::{self, AnswerSource};
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
 
-/// One message, or several that came together.
+/// One POST to an upstream: a message, or a batch.
 pub struct HttpCall<'a> {
     session: &'a Arc<UpstreamSession>,
     pool: &'a Pool,
@@ -42,13 +42,14 @@ impl<'a> HttpCall<'a> {
         Self { session, pool, requests, asker, began: Instant::now(), sending: None }
     }
 
-    /// Sends it and waits for the head; for answers to requests not long.
+    /// Sends the message and waits for the response's head: at most `OPEN_AFTER` if it has
+    /// requests.
     pub async fn send(&mut self, mut message: Message) -> FirstSecond {
         let caller = &self.session.caller;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
         loop {
-            // A client that leaves now leaves nothing behind.
+            // Nothing has been sent yet: if the client leaves now, the call just ends.
             let connecting = self.pool.connection(&caller.upstream().target);
             let connected = match &limit {
                 None => connecting.await,
@@ -90,19 +91,19 @@ impl<'a> HttpCall<'a> {
         }
     }
 
-    /// The stream of the requests, which run already.
+    /// Adopts the requests, which run already, into the mailbox; returns their stream.
     pub fn adopt(&self) -> Result<Arc<Stream>, MailboxRefusal> {
         self.session.mailbox().adopt(self.requests, self.began, self.asker)
     }
 
-    /// Lets the exchange go on by itself, into the stream of its requests.
+    /// Continues the exchange on its own task, which reads the answers into this stream.
     pub fn go_on(&mut self, stream: &Arc<Stream>) {
         if let Some(sending) = self.sending.take() {
             self.read(AnswerSource::Late(Box::new(sending)), stream);
         }
     }
 
-    /// Reads answers into the stream of these requests.
+    /// Reads the answers into the requests' stream, on a task.
     pub fn read(&self, source: AnswerSource, stream: &Arc<Stream>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let ids = self.requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
@@ -127,7 +128,7 @@ impl Drop for HttpCall<'_> {
         {
             return self.go_on(&stream);
         }
-        // Nobody is to be told what comes, but it must arrive whole.
+        // The answer has no receiver, but the message must still be sent whole.
         if let (Ok(runtime), Some(sending)) = (Handle::try_current(), self.sending.take()) {
             runtime.spawn(async move { drop(sending.await) });
         }

@@ -1,5 +1,5 @@
-//! The cookies of one session at one upstream: load balancers in front of it use
-//! them to find the session's process again. Never shared between sessions.
+//! The cookies that an upstream has set for one session: load balancers in front of it use them
+//! to find the session's process again. Never shared between sessions.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::sync::Locked;
 
-/// More are no load balancer's.
+/// Cookies kept for one session; a load balancer needs far fewer. Further ones are ignored.
 const MAX_COOKIES: usize = 50;
-/// What browsers keep of one cookie (RFC 6265 §6.1).
+/// Longest `Set-Cookie` value kept, in bytes: what browsers support (RFC 6265 §6.1).
 const MAX_BYTES: usize = 4096;
 
-/// All requests of a session go to one URL, so a cookie's path and domain say
-/// nothing more.
+/// Cookies by name. All requests of a session go to one origin, so a cookie's path and domain are
+/// ignored.
 #[derive(Default)]
 pub struct Cookies(Locked<BTreeMap<String, String>>);
 
 impl Cookies {
-    /// Takes what a response sets, and forgets what it takes back.
+    /// Keeps the cookies that a response sets, and removes those that it expires.
     pub fn take(&self, headers: &HeaderMap) {
         let mut set = headers.get_all(header::SET_COOKIE).iter().peekable();
         if set.peek().is_none() {
@@ -47,7 +47,7 @@ impl Cookies {
         self.0.lock().is_empty()
     }
 
-    /// Adds them to a request, after what the configuration has set.
+    /// Adds the cookies to a request, after the configured ones.
     pub fn give(&self, headers: &mut HeaderMap) {
         let cookies = self.0.lock();
         if cookies.is_empty() {

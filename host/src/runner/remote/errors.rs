@@ -1,4 +1,4 @@
-//! What an upstream's refusals mean, and what its client is told of them.
+//! Classifies an upstream's error responses and words them for the client.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -7,16 +7,16 @@ use crate::model::ServerName;
 use crate::net::{Body, Failure, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 
-/// What an upstream may say when it refuses something.
+/// Bytes read of an error response's body.
 const ERROR_BODY: usize = 64 * 1024;
 
-/// What it says.
+/// The body of an error response; empty if it is too long or breaks off.
 pub async fn text(response: Response<Body>) -> Bytes {
     collect(response.into_body(), ERROR_BODY).await.unwrap_or_default()
 }
 
-/// Whether the body answers this very request: then the server has seen it, and
-/// only says "session not found" for a session that is lost.
+/// Whether the body is a JSON-RPC answer to this request. One with the code of a lost session is
+/// not: the server has not processed the request.
 #[must_use]
 pub fn is_answer(text: &[u8], id: Option<&str>) -> bool {
     #[derive(serde::Deserialize)]
@@ -32,7 +32,8 @@ pub fn is_answer(text: &[u8], id: Option<&str>) -> bool {
     })
 }
 
-/// The specification says 404; several servers say 400 with a word about it.
+/// Whether the response means that the upstream's session is lost. The specification demands 404;
+/// several servers send 400 and mention the session in the body.
 #[must_use]
 pub fn is_lost(status: StatusCode, text: &[u8]) -> bool {
     match status {
@@ -45,13 +46,13 @@ pub fn is_lost(status: StatusCode, text: &[u8]) -> bool {
     }
 }
 
-/// A 401 or 403 is between gateway and upstream.
+/// Whether the status is 401 or 403: about the gateway's credentials, never the client's.
 #[must_use]
 pub fn is_about_credentials(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// A response that is no answer, in our words.
+/// The error text for a response that does not answer the request.
 #[must_use]
 pub fn refused(server: &ServerName, status: StatusCode) -> String {
     if is_about_credentials(status) {
@@ -60,12 +61,12 @@ pub fn refused(server: &ServerName, status: StatusCode) -> String {
         );
     }
     if status.is_success() {
-        return format!("server {server} answers {status} and nothing to the request");
+        return format!("server {server} answered {status} without an answer to the request");
     }
     format!("server {server} answers {status}")
 }
 
-/// An exchange without a response.
+/// The error text for an exchange without a response.
 #[must_use]
 pub fn unreachable(server: &ServerName, failure: &Failure) -> String {
     match failure {

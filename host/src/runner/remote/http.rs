@@ -1,11 +1,10 @@
-//! An MCP server behind a URL: Streamable HTTP, one upstream session for each
-//! of ours.
+//! An MCP server behind a URL, over Streamable HTTP: one upstream session for each session of the
+//! gateway.
 //!
-//! A JSON answer passes as it comes. An event stream is read message by message
-//! into a stream of ours (`pump`), which outlives both the client's connection
-//! and the upstream's. What never passes are the client's credentials: the
-//! upstream gets the configured headers, and of the client's those that the
-//! operator lets through.
+//! A JSON answer is relayed as it arrives. An event stream is read message by message into a
+//! stream of the gateway (`reader`), which outlives the client's connection and the upstream's.
+//! The client's credentials are never relayed: the upstream gets the configured headers, and those
+//! client headers that the operator lets through.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -36,11 +35,11 @@ use super::sending::FirstSecond;
 use super::session::UpstreamSession;
 use super::upstream::UpstreamClient;
 
-/// An upstream that is slow to open its own stream does not hold up the client's.
+/// Longest wait for the upstream's GET stream before the client gets its own.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Nor do cancellations hold up the good-bye.
+/// Longest wait for the upstream to accept cancellations before DELETE is sent.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Nobody waits longer for an upstream's good-bye.
+/// Longest wait for the answer to DELETE.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An upstream whose `initialize` has been answered.
@@ -49,7 +48,7 @@ pub struct RemoteHttp {
 }
 
 impl RemoteHttp {
-    /// Takes what the upstream's answer to `initialize` says about the session.
+    /// A session with the id and protocol version of the upstream's answer to `initialize`.
     #[must_use]
     pub fn opened(
         server: ServerName,
@@ -108,13 +107,13 @@ impl RemoteHttp {
         self.session.mailbox().is_working()
     }
 
-    /// Whether the upstream is to have this message: answers only to what it asked.
+    /// Whether to send this message: responses only to requests that the upstream has open.
     #[must_use]
     pub fn takes(&self, message: &Envelope<'_>) -> bool {
         message.kind() != Kind::Response || self.session.mailbox().questions.is_answered_by(message)
     }
 
-    /// Nobody waits for the answer to this request any more.
+    /// Cancels a request of the gateway itself.
     pub fn take_back(&self, pool: &Pool, id: &str) {
         let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
         if taken {
@@ -122,7 +121,7 @@ impl RemoteHttp {
         }
     }
 
-    /// Sends messages that came together, as they came; `body` is all of them.
+    /// Sends the messages of one body unchanged.
     pub async fn post(
         &self,
         pool: &Pool,
@@ -155,12 +154,12 @@ impl RemoteHttp {
         }
         let mut call = HttpCall::new(session, pool, &requests, asker);
         let message = session.caller.message(None, body, forwarded);
-        // What is rare below is boxed: this future is made for every call.
+        // Rare branches below are boxed to keep this future small: every call creates one.
         let response = match call.send(message).await {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
                 if matches!(failure, Failure::NotSent(_)) {
-                    // The client may try it again.
+                    // Nothing was sent: the client may send its answers again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
                     answers.for_each(|answer| session.mailbox().questions.ask(answer));
                 }
@@ -198,9 +197,9 @@ impl RemoteHttp {
         self.refused(about, status, &text)
     }
 
-    /// Reads what the upstream sends into a stream of ours, which the client can
-    /// resume: its event stream, or a batch as the answer to one message, which
-    /// clients of later revisions do not take.
+    /// Reads the upstream's answer into a stream of the gateway, which the client can resume. Used
+    /// for event streams, and for a batch in answer to a single message, which clients of later
+    /// revisions do not accept.
     async fn stream(
         &self,
         call: HttpCall<'_>,
@@ -217,8 +216,8 @@ impl RemoteHttp {
         self.respond(OPEN_AFTER, reader, about, takes_events).await
     }
 
-    /// No head within the first second: the client gets a stream of ours, that it
-    /// can come back to, while the exchange goes on.
+    /// No response head within `OPEN_AFTER`: the client gets a stream of the gateway, which it can
+    /// resume, while the exchange continues.
     async fn late(
         &self,
         mut call: HttpCall<'_>,
@@ -256,8 +255,8 @@ impl RemoteHttp {
         }
     }
 
-    /// The GET stream. The upstream's own is read into it from now on, where
-    /// there is one.
+    /// The client's GET stream. From now on the upstream's GET stream, if it has one, is read into
+    /// it.
     pub async fn listen(
         &self,
         pool: &Pool,
@@ -271,14 +270,13 @@ impl RemoteHttp {
                 forwarded.clone(),
             ));
         }
-        // A client that has its stream may count on the server having one.
+        // A client may expect that notifications arrive once it has its stream.
         let mut heard = self.session.heard.watch();
         let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.raised()).await;
         responses::listen(&mut self.session.mailbox(), last_event_id, self.way())
     }
 
-    /// Ends the upstream's session, calls in flight included; its answers do not
-    /// matter.
+    /// Ends the upstream's session and cancels its calls in flight. Failures are only logged.
     pub async fn close(&self, pool: &Pool) {
         let session = &self.session;
         let ids = session.mailbox().ids();
@@ -291,7 +289,7 @@ impl RemoteHttp {
         });
         let cancelled = futures_util::future::join_all(cancelling);
         if tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await.is_err() {
-            tracing::debug!(server = %session.server, "it takes no cancellation");
+            tracing::debug!(server = %session.server, "cancellations upstream: no answer");
         }
         if !session.has_session {
             return;
@@ -308,7 +306,7 @@ impl RemoteHttp {
         Way { keep_alive: self.session.rules.keep_alive, primes: self.session.primes }
     }
 
-    /// Not even the answer's head came in time.
+    /// The answer to a request whose response head did not arrive in time.
     fn expired(
         &self,
         pool: &Pool,
@@ -323,8 +321,8 @@ impl RemoteHttp {
         events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }
 
-    /// The upstream has not done what was asked, for want of a session: the edge
-    /// opens another and asks again.
+    /// The answer to a request that the upstream has not run because its session is lost: the edge
+    /// opens another session and sends the request again.
     fn forgotten(&self, about: &Envelope<'_>) -> Response<Body> {
         let text = format!("server {} has forgotten the session", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::SESSION, &text));
@@ -333,7 +331,7 @@ impl RemoteHttp {
         response
     }
 
-    /// A request that runs already and cannot become one of the session's.
+    /// The answer to a request that runs already but cannot be adopted into the mailbox.
     fn runs_apart(&self, about: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body> {
         let why = match refused {
             MailboxRefusal::DuplicateId => {
@@ -364,8 +362,8 @@ impl RemoteHttp {
         response
     }
 
-    /// An upstream's own error: as it stands if it is a JSON-RPC answer to this
-    /// request, else in our words.
+    /// An upstream's error response: relayed if it is a JSON-RPC answer to this request, otherwise
+    /// in the gateway's words.
     fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
         if errors::is_answer(text, envelope.id_text()) && !errors::is_about_credentials(status) {
             return events::json(Bytes::copy_from_slice(text));
@@ -382,12 +380,12 @@ fn begins_a_batch(body: &Body) -> bool {
     body.beginning().iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// The response with nothing but what a client of ours should see.
+/// The response with only those headers that are meant for the client.
 fn relayed(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL]
         .map(|name| parts.headers.get(&name).cloned().map(|value| (name, value)));
-    // Its room serves once more.
+    // Cleared, not replaced, to reuse its allocation.
     parts.headers.clear();
     for (name, value) in kept.into_iter().flatten() {
         parts.headers.insert(name, value);

@@ -1,4 +1,4 @@
-//! Servers on other machines, over Streamable HTTP and HTTP+SSE.
+//! Servers behind a URL, over Streamable HTTP and HTTP+SSE.
 
 pub mod call;
 pub mod cookies;

@@ -1,8 +1,7 @@
-//! Reading an upstream's event streams into ours.
+//! Reads an upstream's event streams into streams of the gateway.
 //!
-//! An upstream may close a stream before the answer has come, and is asked for
-//! the rest then (2025-11-25, basic/transports, "Resumability and Redelivery");
-//! the client notices nothing of it.
+//! An upstream may close a stream before the answer has arrived. The reader then resumes it
+//! (2025-11-25, basic/transports, "Resumability and Redelivery"), unseen by the client.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -22,28 +21,28 @@ use super::errors;
 use super::sending::LateResponse;
 use super::session::UpstreamSession;
 
-/// Where an upstream names no time after which to come back.
+/// Pause before a resumption, where the upstream has sent no `retry`.
 const RETRY: Duration = Duration::from_secs(1);
-/// What an upstream asks for is done within reason.
+/// Longest pause before a resumption, whatever `retry` the upstream sends.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// An upstream that breaks off so often without a word will not answer.
+/// Resumptions in a row without an event, after which the calls fail.
 const MAX_RESUMPTIONS: u32 = 8;
 
-/// Where a stream was left.
+/// How far a stream has been read, and how to resume it.
 #[derive(Default)]
 struct StreamPosition {
     last_event_id: Option<String>,
     retry: Option<Duration>,
     /// Resumptions since the last event.
     resumptions: u32,
-    /// The upstream has given a stream before.
+    /// The upstream has opened this stream before.
     is_there: bool,
 }
 
 impl StreamPosition {
     fn pause(&self) -> Duration {
         let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
-        // The first time as the upstream says, then with more and more patience.
+        // First what the upstream asks for, then twice as long each time.
         (retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1))).min(LONGEST_RETRY)
     }
 
@@ -58,20 +57,20 @@ impl StreamPosition {
     }
 }
 
-/// Where the answers to requests come from.
+/// Where the answers to a POST's requests are read from.
 pub enum AnswerSource {
-    /// The event stream that the POST was answered with.
+    /// The event stream in the response.
     Stream(Body),
-    /// All of them together.
+    /// JSON with all the answers.
     Json(Body),
-    /// The response to the POST, whose head is not here yet.
+    /// A response whose head has not arrived yet.
     Late(Box<LateResponse>),
 }
 
-/// What the requests that were not answered are told instead: a code and a text.
+/// The error for requests that were not answered: its code and text.
 type Instead = (i64, String);
 
-/// Reads the answers to requests, which run since `began`.
+/// Reads the answers to requests that have run since `began`, and answers the rest with an error.
 pub async fn answer(
     session: Arc<UpstreamSession>,
     pool: Pool,
@@ -99,7 +98,7 @@ pub async fn answer(
     };
     let ended = tokio::select! {
         ended = reading => ended,
-        // Cancelled, or answered otherwise.
+        // The requests were cancelled, or answered by the gateway.
         () = stream.over() => Ok(()),
         () = watch(&session, &pool, &ids, began) => Ok(()),
         () = closing.raised() => {
@@ -113,8 +112,8 @@ pub async fn answer(
     }
 }
 
-/// What a response brings whose head took long: a stream that is to be read, or
-/// the answers themselves.
+/// Waits for a late response. Returns its body if it is an event stream; takes the answers from
+/// any other.
 async fn late_head(
     session: &UpstreamSession,
     pool: &Pool,
@@ -126,7 +125,7 @@ async fn late_head(
     let response = match sending.await {
         Ok(response) => response,
         Err(Unanswered::Stale(_)) => {
-            return Err((code::SERVER_LOST, errors::not_sent(server, "it was closed")));
+            return Err((code::SERVER_LOST, errors::not_sent(server, "the connection was closed")));
         }
         Err(Unanswered::Failed(failure)) => {
             return Err((code::SERVER_LOST, errors::unreachable(server, &failure)));
@@ -152,7 +151,7 @@ async fn late_head(
     if stream.has_ended() { Ok(None) } else { Err(refused()) }
 }
 
-/// Takes a body of JSON, which must have all the answers.
+/// Takes all the answers from a JSON body.
 async fn take_all(
     session: &UpstreamSession,
     pool: &Pool,
@@ -213,8 +212,8 @@ async fn read_answers(
     }
 }
 
-/// Answers these requests itself if they take longer than they may. Resolves when
-/// none of them is left, and never where there is no limit.
+/// Answers requests that reach their time limit with an error. Resolves when all have ended;
+/// never, if there is no limit.
 async fn watch(session: &UpstreamSession, pool: &Pool, ids: &[String], began: Instant) {
     let timeouts = session.rules.timeouts;
     if !timeouts.are_set() {
@@ -232,7 +231,7 @@ async fn watch(session: &UpstreamSession, pool: &Pool, ids: &[String], began: In
     futures_util::future::join_all(watching).await;
 }
 
-/// Reads the upstream's own stream for as long as the session lives.
+/// Reads the upstream's GET stream for as long as the session lives.
 pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: HeaderMap) {
     let mut place = StreamPosition::default();
     loop {
@@ -248,14 +247,14 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
                     let body = response.into_body();
                     place.is_there = true;
                     if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
-                        tracing::warn!(server = %held.server, "its GET stream: {why}");
+                        tracing::warn!(server = %held.server, "the upstream's GET stream failed: {why}");
                         return false;
                     }
                     true
                 }
                 Ok(response) if response.status().is_client_error() => {
-                    // It has no stream of its own, or does not want us to have it; who had
-                    // one may mean the session.
+                    // The upstream has no GET stream or refuses it. If it had opened one before,
+                    // the status may mean that the session is lost.
                     let status = response.status();
                     if place.is_there && held.is_forgotten_by(status, &errors::text(response).await)
                     {
@@ -286,7 +285,8 @@ fn is_stream(response: &http::Response<Body>) -> bool {
     response.status().is_success() && is_event_stream(response)
 }
 
-/// Reads to the end of one response.
+/// Reads one response to its end, or until the stream has all its answers. Fails only if an event
+/// is too large.
 async fn read(
     session: &UpstreamSession,
     pool: &Pool,
@@ -305,7 +305,7 @@ async fn read(
             }
             Read::Comment => {}
             Read::Broken(error) if error.is::<TooLarge>() => return Err(error.to_string()),
-            // The upstream may be asked for the rest.
+            // The caller may resume it.
             Read::Broken(_) => return Ok(()),
         }
         if stream.has_ended() && !events.has_ready() {
@@ -328,14 +328,14 @@ async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data
 
 async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
     let Ok(envelope) = Envelope::parse(&message) else {
-        tracing::debug!(server = %session.server, bytes = message.len(), "an event that is no message");
+        tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
         return;
     };
     let part = match envelope.kind() {
         Kind::Response => {
             let Some(id) = envelope.id_text() else { return };
-            // An answer may come on any stream of the session; what nobody waits
-            // for is not passed on.
+            // An answer may arrive on any stream of the session. It is dropped if its request is
+            // not in flight.
             let asked = session.mailbox().answered(id);
             if let Some(asked) = asked {
                 asked.push(message.clone(), Part::Answer).await;
@@ -365,7 +365,7 @@ async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, 
     let message = message.clone();
     let stream = session.mailbox().beside_answers(stream);
     let unread = if stream.is_without_end() {
-        // A client that does not read its GET stream must not stop this reader.
+        // Never waits: a client that does not read its GET stream must not block this reader.
         stream.put(message, part)
     } else {
         stream.push(message, part).await
@@ -376,7 +376,7 @@ async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, 
     }
 }
 
-/// Sends something whose fate does not matter.
+/// Sends a message on its own task; failures are only logged.
 pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
     let (caller, pool) = (session.caller.clone(), pool.clone());
     let server = session.server.clone();

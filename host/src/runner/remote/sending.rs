@@ -1,4 +1,4 @@
-//! One request that is under way to a Streamable HTTP server, until its response begins.
+//! A request under way to a Streamable HTTP server, until its response begins.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,21 +9,21 @@ use crate::net::{self, Body, Failure, Unanswered};
 use crate::protocol::headers;
 use crate::runner::channel::timeout::Expired;
 
-/// The wait for a response's head, and where it is JSON for the beginning of the
-/// body too: some send their head before they have anything to say.
+/// Waits for a response's head and, if it is JSON, for the beginning of its body: some servers
+/// send the head long before the answer.
 pub struct LateResponse {
     pub(super) head: net::Sending,
-    /// The head has come.
+    /// The response whose head has arrived, while its body has not begun.
     pub(super) response: Option<Response<Body>>,
 }
 
-/// What became of the first second.
+/// The state of a call after its first second (`OPEN_AFTER`).
 pub enum FirstSecond {
     Came(Response<Body>),
     Failed(Failure),
-    /// The server's time for the answer is over.
+    /// The configured time limit is over.
     Expired(Expired),
-    /// It is still awaited: [`Call::go_on`].
+    /// The response is still awaited: see `HttpCall::go_on`.
     Late,
 }
 

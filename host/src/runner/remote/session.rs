@@ -1,4 +1,4 @@
-//! What is known of the session at a Streamable HTTP server.
+//! The state of one session at a Streamable HTTP server.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -13,12 +13,12 @@ use crate::sync::{Locked, Signal};
 use super::errors;
 use super::upstream::UpstreamClient;
 
-/// What the session's tasks share.
+/// The state that a session's tasks share.
 pub struct UpstreamSession {
     pub server: ServerName,
     pub rules: SessionLimits,
     pub caller: UpstreamClient,
-    /// Whether the upstream has given the session an id; some have none.
+    /// Whether the upstream has given the session an id; some do not.
     pub(super) has_session: bool,
     pub(super) primes: bool,
     pub(super) mailbox: Locked<Mailbox>,
@@ -26,7 +26,7 @@ pub struct UpstreamSession {
     pub list_changes: watch::Sender<u32>,
     pub closing: Signal,
     pub(super) is_heard: std::sync::atomic::AtomicBool,
-    /// Becomes true when the upstream's own stream is read, or found missing.
+    /// Raised once the upstream has answered the first GET, with a stream or without.
     pub heard: Signal,
 }
 
@@ -35,8 +35,8 @@ impl UpstreamSession {
         self.mailbox.lock()
     }
 
-    /// The upstream has no such session any more: what it was to answer is answered
-    /// here, and who listens learns that there is nothing more to hear.
+    /// The upstream no longer has the session: answers its requests in flight with an error and
+    /// ends its streams.
     pub fn forget(&self) {
         let text = format!("server {} has forgotten the session", self.server);
         self.mailbox().end(&text);
@@ -44,7 +44,7 @@ impl UpstreamSession {
         self.closing.raise();
     }
 
-    /// Whether a response says so.
+    /// Whether a response means that the upstream has lost the session.
     pub fn is_forgotten_by(&self, status: StatusCode, text: &[u8]) -> bool {
         self.has_session && errors::is_lost(status, text)
     }

@@ -1,5 +1,5 @@
-//! An MCP server behind HTTP+SSE, the transport of 2024-11-05: one stream of
-//! events towards us, and an endpoint it names for what we post
+//! An MCP server behind a URL, over HTTP+SSE, the transport of 2024-11-05: the server sends its
+//! messages on one event stream, on which it first names the endpoint for the gateway's POSTs
 //! (2024-11-05, basic/transports, "HTTP with SSE").
 
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::sync::{Signal, Watcher};
 
 use super::upstream::{Upstream, UpstreamClient, path_of};
 
-/// A server that opens its stream names its endpoint at once.
+/// Longest wait for the stream and its endpoint, which servers name at once.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Servers answer a post before they have done what it asks for; one of the
-/// common ones never answers for a session that it has forgotten.
+/// Longest wait for the response to a POST. Servers accept a message before they process it; a
+/// common one never responds for a session that it has lost.
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a refusal may say.
+/// Bytes read of an error response's body.
 const ERROR_BODY: usize = 64 * 1024;
 
 pub struct RemoteSse {
@@ -35,7 +35,7 @@ impl RemoteSse {
     /// Opens the stream and waits for the endpoint.
     ///
     /// # Errors
-    /// Why there is no session.
+    /// If the stream does not open, or names no valid endpoint in time.
     pub async fn start(
         server: &ServerName,
         upstream: &Upstream,
@@ -46,7 +46,8 @@ impl RemoteSse {
         let caller = Arc::new(UpstreamClient::new(upstream.clone()));
         let opening = open(&caller, pool, &forwarded, rules.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
-        let (events, endpoint) = opened.map_err(|_| "it names no endpoint".to_owned())??;
+        let (events, endpoint) =
+            opened.map_err(|_| "it did not name its endpoint in time".to_owned())??;
         let (pipe, outbox) = Pipe::new(server, rules);
         let closing = Signal::default();
         tokio::spawn(read(Arc::clone(&pipe), events, closing.watch()));
@@ -78,7 +79,7 @@ impl RemoteSse {
         self.pipe.listen(last_event_id)
     }
 
-    /// Ends the stream, which is the session's end at the server.
+    /// Closes the stream, which ends the session at the server.
     pub fn close(&self) {
         self.closing.raise();
     }
@@ -94,7 +95,7 @@ async fn open(
         caller.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let status = response.status();
     if !status.is_success() || !is_event_stream(&response) {
-        return Err(format!("GET answers {status} and no event stream"));
+        return Err(format!("GET answers {status} without an event stream"));
     }
     let mut events = EventReader::new(response.into_body(), limit);
     while let Some(event) = events.next_event().await {
@@ -107,18 +108,18 @@ async fn open(
     Err("its stream ended before it named an endpoint".to_owned())
 }
 
-/// The endpoint's path and query. It must be where the stream is: who speaks for
-/// one origin does not direct us to another.
+/// The endpoint's path and query. It must be at the stream's origin: one server must not direct
+/// the gateway's credentials to another.
 fn endpoint(base: &Uri, text: &str) -> Result<Uri, String> {
     let base = url::Url::parse(&base.to_string()).map_err(|error| error.to_string())?;
-    let joined = base.join(text).map_err(|error| format!("an invalid endpoint: {error}"))?;
+    let joined = base.join(text).map_err(|error| format!("its endpoint is invalid: {error}"))?;
     if joined.origin() != base.origin() {
         return Err(format!(
             "its endpoint is at another origin, {}",
             joined.origin().ascii_serialization()
         ));
     }
-    let uri: Uri = joined.as_str().parse().map_err(|_| "an invalid endpoint".to_owned())?;
+    let uri: Uri = joined.as_str().parse().map_err(|_| "its endpoint is invalid".to_owned())?;
     Ok(path_of(&uri))
 }
 
@@ -146,7 +147,7 @@ struct Posting {
 }
 
 impl Posting {
-    /// Posts one message after the other, so that none overtakes another.
+    /// Posts the messages one after the other, so that they stay in order.
     async fn write(self, mut outbox: Unwritten, forwarded: HeaderMap, mut closing: Watcher) {
         let mut lost = self.pipe.lost_signal();
         loop {
@@ -173,7 +174,7 @@ impl Posting {
         let post = self.caller.post(&self.pool, Some(&self.endpoint), message, forwarded);
         let response = tokio::time::timeout(POST_TIMEOUT, post)
             .await
-            .map_err(|_| "did not take the message in time; it may have run".to_owned())?
+            .map_err(|_| "did not accept the message in time; it may have run".to_owned())?
             .map_err(|failure| format!("cannot be reached: {failure}"))?;
         let status = response.status();
         if status.is_success() {

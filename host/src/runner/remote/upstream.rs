@@ -1,4 +1,4 @@
-//! A remote server's address, and what every request to it carries.
+//! A remote server's address, and the headers of every request to it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/e
 pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
-/// Where the server is and what to send along.
+/// A remote server's address and its configured headers.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     pub target: Target,
@@ -25,7 +25,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// None if the URL is not `http` or `https`.
+    /// `None` if the URL is neither `http` nor `https`.
     #[must_use]
     pub fn new(uri: &Uri, pairs: &[(HeaderName, HeaderValue)]) -> Option<Self> {
         let headers = HeaderMap::from_iter(pairs.iter().cloned());
@@ -33,25 +33,24 @@ impl Upstream {
     }
 }
 
-/// Path and query, as a request target.
+/// The URL's path and query, as a request target.
 #[must_use]
 pub fn path_of(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-/// One session's requests to an upstream: its headers, and its cookies. Clones
-/// share the cookies.
+/// Sends one session's requests to an upstream, with its headers and cookies. Clones share the
+/// cookies.
 #[derive(Clone)]
 pub struct UpstreamClient {
     upstream: Upstream,
-    /// What every request carries: the configured headers, and those of the
-    /// session.
+    /// The headers of every request: the configured ones and those of the session.
     headers: HeaderMap,
-    /// The head of every message, unless there are cookies or headers of the client's.
+    /// The prepared head of a POST, used while there are no cookies and no client headers.
     posting: WrittenHead,
     cookies: Arc<Cookies>,
-    /// The client's headers that came last, where the operator lets any through: for
-    /// what goes out without a request of the client's.
+    /// The client headers last let through, if the operator lets any through: also sent with
+    /// requests that the gateway makes by itself.
     passed: Option<Arc<Locked<HeaderMap>>>,
 }
 
@@ -64,8 +63,7 @@ impl UpstreamClient {
         Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
     }
 
-    /// Headers of clients are let through: what goes out without any carries those
-    /// that came last.
+    /// Makes requests without client headers carry those that came last.
     pub fn passes_headers(&mut self) {
         self.passed = Some(Arc::default());
     }
@@ -80,8 +78,8 @@ impl UpstreamClient {
         self.posting = posting(&self.upstream, &self.headers);
     }
 
-    /// A message, to the upstream's URL or to the one it has given; `forwarded`
-    /// are the client's own headers that the operator lets through.
+    /// Posts a message to the upstream's URL, or to `path`. `forwarded` are the client headers
+    /// that the operator lets through.
     pub fn post<'a>(
         &'a self,
         pool: &'a Pool,
@@ -92,8 +90,7 @@ impl UpstreamClient {
         self.send(pool, self.message(path, message, forwarded))
     }
 
-    /// The same, to be sent by the caller, who then says what came
-    /// ([`Self::has_come`]).
+    /// Like [`Self::post`], but the caller sends the message and then calls [`Self::received`].
     #[must_use]
     pub fn message(&self, path: Option<&Uri>, message: Bytes, forwarded: &HeaderMap) -> Message {
         if path.is_none()
@@ -106,12 +103,12 @@ impl UpstreamClient {
         self.request(Method::POST, path, Body::from(message), forwarded).into()
     }
 
-    /// Takes what a response says to the session.
+    /// Keeps the cookies of a response.
     pub fn received(&self, response: &Response<Body>) {
         self.cookies.take(response.headers());
     }
 
-    /// An event stream, after the last event that was seen of it.
+    /// Opens an event stream, or resumes it after `last_event_id`.
     pub async fn get(
         &self,
         pool: &Pool,
@@ -173,7 +170,7 @@ impl UpstreamClient {
     }
 }
 
-/// Says what a message is and what its answer may be.
+/// Sets the `Content-Type` of a message and the `Accept` for its answer.
 fn set_message_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::ACCEPT, BOTH);
@@ -199,7 +196,7 @@ mod tests {
     use super::*;
     use crate::protocol::http1;
 
-    /// The lines of a message's head, in any order.
+    /// The lines of a message's head, sorted.
     fn lines(message: &Message) -> Vec<String> {
         let mut head = Vec::new();
         match message {
@@ -243,7 +240,7 @@ mod tests {
             ] {
                 assert!(lines(&written).contains(&line.to_owned()), "{line}");
             }
-            // What is of one request alone is not in it.
+            // Headers of a single request are not part of it.
             let forwarded =
                 HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]);
             let passed = caller.message(None, Bytes::new(), &forwarded);

@@ -1,5 +1,5 @@
-//! What is said about sessions that cannot be opened. Clients try again and again,
-//! by hundreds: the first of a kind is said, and the others are counted.
+//! Log lines about sessions that could not be opened. Hundreds of clients may retry at
+//! once, so the first failure of a kind is logged and later ones are counted.
 
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
@@ -11,7 +11,7 @@ use crate::sync::Locked;
 
 use super::table::InstanceKey;
 
-/// Between two lines about one server for one kind of reason.
+/// Shortest time between two lines about one server and one kind of error.
 const PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -19,11 +19,12 @@ pub struct Complaints(Locked<HashMap<(ServerName, Discriminant<OpenError>), Last
 
 struct Last {
     said: Instant,
-    /// Since then.
+    /// Failures since then.
     unsaid: u64,
 }
 
 impl Complaints {
+    /// Logs that a session could not be opened.
     pub fn say(&self, (session, server): &InstanceKey, error: &OpenError) {
         let Some(unsaid) = self.due(server, error, Instant::now()) else {
             tracing::debug!(session = %session.short(), server = %server, "{error}");
@@ -33,12 +34,13 @@ impl Complaints {
             0 => tracing::warn!(session = %session.short(), server = %server, "{error}"),
             _ => tracing::warn!(
                 session = %session.short(), server = %server,
-                "{error} (and {unsaid} times since this was last said)"
+                "{error} ({unsaid} more since this was last logged)"
             ),
         }
     }
 
-    /// How many were left out before this one, if it is to be said.
+    /// How many failures were not logged before this one. `None` if this one is not to be
+    /// logged either.
     fn due(&self, server: &ServerName, error: &OpenError, now: Instant) -> Option<u64> {
         let mut all = self.0.lock();
         let Some(last) = all.get_mut(&(server.clone(), discriminant(error))) else {

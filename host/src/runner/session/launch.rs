@@ -1,8 +1,7 @@
-//! The start of a stdio server for one session: from the question whether it may
-//! be started now to its answer to `initialize`.
+//! The start of a stdio server for one session, up to its answer to `initialize`.
 //!
 //! ```text
-//! the doors ──► a spare, or a new process ──► initialize
+//! admit ──► a spare, or a new process ──► initialize
 //! ```
 
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::seam::Outcome;
 use super::resources::Resources;
 use super::served::Served;
 
-/// Longest wait for how a process has ended that said nothing more.
+/// Longest wait for the exit of a process that has closed its output.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What is to be started, and for whom.
@@ -35,21 +34,21 @@ pub struct Launch<'a> {
     pub program: &'a Program,
     pub rules: SessionLimits,
     pub resources: &'a Resources,
-    /// Whose session it is; none for the gateway's own questions, which count
-    /// against no limit.
+    /// The session's owner. `None` for a session of the gateway's own, which counts
+    /// against no limit and takes no spare.
     pub principal: Option<&'a Principal>,
 }
 
 /// Why a process did not become an instance.
 enum LaunchFailure {
-    /// It never ran, or ended; what it had on stderr.
+    /// It did not start, or ended: why, and its last stderr lines.
     Ended(String, Vec<String>),
-    /// It runs, and wants no session with these parameters.
+    /// It runs, and has refused `initialize` with this error.
     Refused(String),
 }
 
 impl Launch<'_> {
-    /// Starts the server and sends it this `initialize`: its result.
+    /// Starts the server and sends it this `initialize`. Returns also its result.
     pub async fn run(self, initialize: &Bytes) -> Result<(Stdio, Bytes), OpenError> {
         let server = || self.server.clone();
         let starts = &self.resources.starts;
@@ -61,7 +60,7 @@ impl Launch<'_> {
         match started {
             Ok(Ok((stdio, result))) => {
                 attempt.succeeded();
-                // It may have ended since.
+                // It may have ended meanwhile, which is then counted.
                 stdio.running().mark_open();
                 Ok((stdio, result))
             }
@@ -95,7 +94,7 @@ impl Launch<'_> {
             tracing::debug!(server = %self.server, pid = spare.child.pid, "a spare process is used");
             let stdio = self.serve(spare);
             match self.introduce(&stdio, initialize).await {
-                // It may have died at the very moment: that is no failed start yet.
+                // A spare may die just now: that is no failed start yet.
                 Err(LaunchFailure::Ended(..)) => {}
                 done => {
                     hold(&stdio, permit);
@@ -126,7 +125,7 @@ impl Launch<'_> {
         let envelope = Envelope::parse(initialize)
             .map_err(|error| LaunchFailure::Refused(format!("initialize: {error}")))?;
         let response = stdio.post(initialize.clone(), &envelope, true).await;
-        // Only the host itself says what became of a message.
+        // Only the runner sets an outcome: it has no answer of the server.
         let is_lost = Outcome::read(response.headers()).is_some();
         let error = match answer::result_of(response).await {
             Ok(result) => return Ok(result),
@@ -142,7 +141,7 @@ impl Launch<'_> {
             let why = why.unwrap_or_else(|| match &error {
                 CallError::Refused(said, _) if !stdio.pipe().has_ended() => said.clone(),
                 CallError::Refused(..) | CallError::Unanswered(_) => {
-                    "it has closed its output".to_owned()
+                    "it has closed its stdout".to_owned()
                 }
             });
             return Err(LaunchFailure::Ended(why, stdio.tail().texts()));

@@ -1,4 +1,4 @@
-//! The instance of a server that a session uses: opened, kept in the table, replaced.
+//! The instances of servers that sessions use: how they are opened, kept and replaced.
 
 pub mod complaints;
 pub mod instance;

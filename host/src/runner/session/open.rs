@@ -1,5 +1,4 @@
-//! Opening a session at a server: the transport it speaks, and its answer to
-//! `initialize`.
+//! Opens a session at a server: finds the transport, and sends `initialize`.
 
 use std::sync::Arc;
 
@@ -27,20 +26,21 @@ use super::launch::Launch;
 use super::resources::Resources;
 use super::served::{Recipe, Served};
 
-/// How a session begins at a server.
+/// What a session is opened with.
 pub struct Opening<'a> {
     /// The client's `initialize` parameters.
     pub params: &'a [u8],
     pub handshake: Handshake,
+    /// The client's headers that are passed on to the server.
     pub forwarded: &'a HeaderMap,
-    /// Whose session it is; none if it is the gateway's own.
+    /// The session and its owner. `None` for a session of the gateway's own.
     pub owner: Option<(SessionId, &'a Principal)>,
 }
 
 /// Starts the server and opens its session with the client's parameters.
 ///
 /// # Errors
-/// Why there is no session; what is to be done about it is in [`OpenError`].
+/// Why the session could not be opened.
 pub async fn open(
     server: &ServerName,
     served: &Served,
@@ -50,7 +50,7 @@ pub async fn open(
 ) -> Result<Instance, OpenError> {
     let open = ServerStart { server, served, opening, pool, resources }.run();
     if let Recipe::Stdio(_) = served.recipe {
-        // Its patience begins with its turn.
+        // Its timeout begins when its turn has come.
         return open.await;
     }
     let patience = served.start_timeout;
@@ -91,7 +91,7 @@ impl ServerStart<'_> {
         };
         let client_set = serde_json::from_slice::<InitializeParams<'_>>(self.opening.params)
             .ok()
-            // A shared process was told of no capabilities.
+            // A shared process is initialized without client capabilities.
             .filter(|_| !matches!(transport, Backend::Seat(_)))
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
@@ -107,9 +107,9 @@ impl ServerStart<'_> {
         Ok(instance)
     }
 
-    /// A seat at a shared process. None if it is not to be shared. The gateway's own
-    /// session sits at one that runs, and has its own process otherwise, since who
-    /// starts one also serves its pipes.
+    /// Takes a seat at a shared process. `None` if this session gets its own process. A
+    /// session of the gateway's own does so unless the shared process is running
+    /// already: the worker that starts a process also serves its pipes.
     async fn seat(&self, program: &Program) -> Result<Option<(Backend, Bytes)>, OpenError> {
         let Sharing { by, idle } = self.served.sharing;
         let of = match (by, self.opening.owner) {
@@ -180,8 +180,8 @@ impl ServerStart<'_> {
         Ok((Backend::Sse(remote), result))
     }
 
-    /// The inner error is one by which the server perhaps says that it does not
-    /// speak this transport.
+    /// Opens the session over Streamable HTTP. The inner error may mean that the server
+    /// does not speak this transport.
     async fn http(
         &self,
         upstream: &Upstream,
@@ -210,8 +210,8 @@ impl ServerStart<'_> {
         Ok(Ok((Backend::Http(Box::new(remote)), result)))
     }
 
-    /// Streamable HTTP, and where the server does not speak it, HTTP+SSE
-    /// (2025-11-25, basic/transports, "Backwards Compatibility").
+    /// Opens the session over Streamable HTTP, or over HTTP+SSE if the server does not
+    /// speak that (2025-11-25, basic/transports, "Backwards Compatibility").
     async fn either(
         &self,
         upstream: &Upstream,
@@ -228,12 +228,12 @@ impl ServerStart<'_> {
         };
         let opened = self.sse(upstream, message).await.map_err(|error| match error {
             OpenError::Start { reason, .. } => self.failed(format!(
-                "it speaks neither Streamable HTTP (initialize answers {status}) nor HTTP+SSE \
+                "it speaks neither Streamable HTTP (it answers {status} to initialize) nor HTTP+SSE \
                  ({reason})"
             )),
             other => other,
         })?;
-        tracing::info!(server = %self.server, "speaks HTTP+SSE; set its \"type\" to \"sse\" to save the first try");
+        tracing::info!(server = %self.server, "the server speaks HTTP+SSE; set its \"type\" to \"sse\" to skip the attempt with Streamable HTTP");
         known.lock().insert(self.server.clone());
         Ok(opened)
     }
@@ -256,7 +256,7 @@ impl ServerStart<'_> {
     }
 }
 
-/// What servers of the older transport answer to a POST where they have a stream.
+/// Whether a server that speaks HTTP+SSE only may answer a POST to its stream's URL so.
 fn is_another_transport(status: StatusCode) -> bool {
     matches!(
         status,
@@ -264,7 +264,8 @@ fn is_another_transport(status: StatusCode) -> bool {
     )
 }
 
-/// Events without data are understood from 2025-11-25 on; older clients choke.
+/// Whether the session's revision has events without data, from 2025-11-25 on: older
+/// clients fail at them.
 fn primes(result: &[u8]) -> bool {
     Version::parse(&version_of(result)).is_some_and(|version| version >= Version::V2025_11_25)
 }

@@ -1,20 +1,20 @@
-//! When an instance is ended to make way for a new one: servers leak, and what
-//! leaks is best started again before it hurts.
+//! When an instance is replaced for its age or memory, since servers leak.
 //!
-//! It happens at a quiet point, so that no call is lost; only a server that takes
-//! twice what it may is ended whatever it does. The session's next message opens
-//! it again.
+//! This happens at a quiet point, so that no call is lost. Only a server that uses more
+//! than twice its `maxMemory` is ended at any time. The session's next message opens a
+//! new instance.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Beyond so many times its limit nothing is waited for.
+/// A server that uses more than this many times its limit is ended at once.
 const TOO_MUCH: u64 = 2;
 
+/// One server's limits. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recycling {
     pub max_lifetime: Option<Duration>,
-    /// Bytes of resident memory of the server and everything below it.
+    /// Bytes of resident memory of the server and all processes below it.
     pub max_memory: Option<u64>,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Due {
                 write!(f, "it is older than {} ms (maxLifetimeMs)", limit.as_millis())
             }
             Self::Memory { used, limit } => {
-                write!(f, "it uses {used} bytes of memory, and may use {limit} (maxMemory)")
+                write!(f, "it uses {used} bytes of memory, more than {limit} (maxMemory)")
             }
         }
     }
@@ -44,7 +44,7 @@ impl Recycling {
         self.max_lifetime.is_some() || self.max_memory.is_some()
     }
 
-    /// What an instance has exceeded, if it may be ended for it now.
+    /// The limit that an instance has exceeded, if it may be ended for it now.
     #[must_use]
     pub fn due(&self, age: Duration, memory: Option<u64>, is_quiet: bool) -> Option<Due> {
         if let (Some(limit), Some(used)) = (self.max_memory, memory)

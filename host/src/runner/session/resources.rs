@@ -1,4 +1,4 @@
-//! What all servers of this process are run with.
+//! What all servers of this process have in common.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
 use crate::sync::Locked;
 
-/// What every server of a host is run with.
+/// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
 pub struct Resources {
-    /// But for the timeouts, which are the server's.
+    /// The limits of every session. The timeouts are replaced by the server's own.
     pub rules: SessionLimits,
     pub children: Children,
     pub starts: Arc<Starts>,
     pub spares: Arc<Spares>,
-    /// What children write to stderr.
+    /// What processes of servers write to stderr.
     pub journal: Journal,
-    /// Servers of unknown transport that have been found to speak HTTP+SSE.
+    /// Servers of unknown transport that turned out to speak HTTP+SSE.
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,

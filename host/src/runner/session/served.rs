@@ -1,5 +1,4 @@
-//! A server as it is run here: how it is started, within what limits, and with
-//! what all servers of the host have in common.
+//! A server as this runner runs it: how it is started, and within what limits.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::runner::shared_process::process::Sharing;
 
 use super::recycling::Recycling;
 
-/// npx and uvx may install the server first.
+/// Default of `startTimeoutMs`: npx and uvx may install the server first.
 pub const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How to start a server.
@@ -22,37 +21,39 @@ pub enum Recipe {
     Http(Upstream),
     /// HTTP+SSE, the transport of 2024-11-05.
     Sse(Upstream),
-    /// The first that works, Streamable HTTP before HTTP+SSE.
+    /// Streamable HTTP, or HTTP+SSE if the server does not speak that.
     HttpOrSse(Upstream),
-    /// Its configuration is wrong; the reason.
+    /// Its configuration is wrong, for this reason.
     Broken(String),
 }
 
-/// One server, as it is run here.
+/// One server and its settings.
 #[derive(Debug, Clone)]
 pub struct Served {
     pub recipe: Recipe,
     pub timeouts: Timeouts,
-    /// Headers of the client that reach a remote server.
+    /// The client's headers that are passed on to a remote server.
     pub passthrough: Vec<HeaderName>,
-    /// Longest time from its start to its answer to `initialize`.
+    /// Longest time from its start to its answer to `initialize`. For a process, it
+    /// begins when its turn has come.
     pub start_timeout: Duration,
-    /// An instance that is not used for so long is ended, whoever listens; else
-    /// the host's default holds.
+    /// An instance that is unused for this long is ended, even if a client listens,
+    /// unless it is subscribed to resources. With `None`, the runner's default applies,
+    /// and a listener counts as use.
     pub idle: Option<Duration>,
-    /// When an instance is ended at a quiet point.
+    /// When an instance is replaced for its age or memory.
     pub recycling: Recycling,
-    /// Processes kept ahead of their first session.
+    /// Processes that are started before a session needs them.
     pub warm: usize,
-    /// Whether its sessions end when what it held for them is lost: then nothing of
-    /// it gives way to others.
+    /// Whether a session ends when its instance is lost. Instances of such a server are
+    /// never ended to make room.
     pub ends_when_lost: bool,
-    /// Of a server with a process; a remote one keeps its sessions apart itself.
+    /// Whether sessions share a process. A remote server keeps its sessions apart itself.
     pub sharing: Sharing,
 }
 
 impl Served {
-    /// Processes to keep ahead: only a session with a process of its own takes one.
+    /// Spare processes to keep. Only sessions that do not share a process use them.
     #[must_use]
     pub fn spares(&self) -> usize {
         if self.sharing.is_on() { 0 } else { self.warm }

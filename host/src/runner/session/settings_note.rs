@@ -1,4 +1,4 @@
-//! What a message sets in its session, for the edge to remember.
+//! Finds what a message changes in its session's settings, for the edge to remember.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -8,7 +8,8 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
 use crate::seam::SettingChange;
 
-/// None if the request sets nothing, or the server has refused it.
+/// The change that this request makes. `None` if it changes nothing, or if the server
+/// refused it.
 pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<SettingChange> {
     #[derive(Deserialize)]
     struct Params<'a> {
@@ -32,7 +33,7 @@ pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<SettingChange> {
     }
 }
 
-/// An answer that comes as a stream is not known yet, and mostly good.
+/// A streamed answer is not known yet, and counts as a success.
 fn is_error(answer: &Body) -> bool {
     let Body::Full(bytes) = answer else { return false };
     Envelope::parse(bytes).is_ok_and(|envelope| envelope.error.is_some())

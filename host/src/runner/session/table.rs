@@ -1,4 +1,4 @@
-//! The instances of this host, by session and server.
+//! The instances of this runner, by session and server.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,19 +12,21 @@ use crate::sync::Locked;
 
 use super::instance::Instance;
 
-/// For a message that was announced: a large body of a client with a slow line.
+/// How long an instance is kept for a message that the edge has announced: it may be a
+/// large body on a slow connection.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
 pub type InstanceKey = (SessionId, ServerName);
+/// The outcome of an opening; `None` while it is under way.
 pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 
-/// A session that this host holds for a server: what a coordinator is told.
+/// A session that this runner has open at a server, as reported to a coordinator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     pub session: SessionId,
     pub server: ServerName,
     pub opened_at: UnixMillis,
-    /// What the client has set, as far as it concerns this server.
+    /// The log level that the client has set at this server, as JSON.
     pub level: Option<String>,
     pub subscriptions: Vec<String>,
 }
@@ -33,15 +35,16 @@ struct Slot {
     opened: watch::Receiver<OpenOutcome>,
     opened_at: UnixMillis,
     last_used: Instant,
-    /// When the edge has asked whether it is open, to send something that cannot be
-    /// sent twice; that has not come yet.
+    /// When the edge last made sure that the session is open, before a message that it
+    /// cannot repeat. `None` once a message has come.
     awaited: Option<Instant>,
-    /// Held by everyone who is about to use the instance.
+    /// Each `InHand` of the instance holds a clone.
     in_hand: Arc<()>,
 }
 
 impl Slot {
-    /// Nobody is about to use it, and no call is under way.
+    /// Whether no request is about to use the instance, none is under way, and none is
+    /// announced.
     fn is_quiet(&self, instance: &Instance) -> bool {
         Arc::strong_count(&self.in_hand) == 1
             && !instance.is_working()
@@ -49,7 +52,8 @@ impl Slot {
     }
 }
 
-/// An instance that is not taken away while this is held, unless it is closed.
+/// An instance in use: while this is held, only an explicit close, the loss of its
+/// server or too much memory ends it.
 pub struct InHand {
     instance: Arc<Instance>,
     _mark: Arc<()>,
@@ -63,35 +67,38 @@ impl std::ops::Deref for InHand {
     }
 }
 
-/// What somebody finds who is about to use an instance.
+/// What the caller finds in a slot.
 pub enum Ready {
     Here(InHand),
-    /// Somebody else's opening: it may be waited for.
+    /// Another request is opening it: wait for the outcome.
     Opening(watch::Receiver<OpenOutcome>),
     Gone,
 }
 
-/// A slot as it is, for who looks: without an instance while it is opened.
+/// The state of a slot, for observers.
 pub struct Glimpse {
     pub key: InstanceKey,
+    /// `None` while it is being opened.
     pub instance: Option<Arc<Instance>>,
     pub opened_at: UnixMillis,
     pub last_used: UnixMillis,
 }
 
-/// Whoever finds no slot opens it; whoever finds one waits for that opening.
+/// Who opens a slot: one caller does, the others wait for it.
 pub enum SlotClaim {
+    /// The caller opens it, and sends the outcome.
     Opening(watch::Sender<OpenOutcome>),
     Wait(watch::Receiver<OpenOutcome>),
 }
 
+/// The slots of all instances, at most one by session and server.
 #[derive(Default)]
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
 }
 
 impl Table {
-    /// The instance, if there is one that still lives or is being opened.
+    /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
@@ -120,8 +127,8 @@ impl Table {
         })
     }
 
-    /// Takes this very instance away if there is a reason to, which may depend on
-    /// whether it is quiet.
+    /// Removes this very instance if `reason` returns something. Its argument is whether
+    /// the instance is quiet.
     pub fn take_if<T>(
         &self,
         key: &InstanceKey,
@@ -138,7 +145,7 @@ impl Table {
         })
     }
 
-    /// The same without counting as use.
+    /// Like `ready`, for an open instance only, and without counting as use.
     pub fn peek(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
         self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
             Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
@@ -146,7 +153,7 @@ impl Table {
         })
     }
 
-    /// The place of a key: to be opened by the caller, or being opened already.
+    /// Claims the slot of a key, unless it is open or being opened.
     pub fn enter(&self, key: &InstanceKey) -> SlotClaim {
         self.locked(|slots| {
             if let Some(slot) = slots.get_mut(key) {
@@ -177,8 +184,7 @@ impl Table {
         self.locked(|slots| slots.remove(key)).and_then(instance_of)
     }
 
-    /// Takes the slot away only if it still holds this very instance; says whether
-    /// it did.
+    /// Removes the slot if it still holds this very instance; returns whether it did.
     pub fn remove_if(&self, key: &InstanceKey, instance: &Arc<Instance>) -> bool {
         self.locked(|slots| {
             let same = slots.get(key).is_some_and(|slot| {
@@ -188,9 +194,9 @@ impl Table {
         })
     }
 
-    /// Takes away what was not used for so long, and failed openings. A server
-    /// with a time of its own is not kept by a client that only listens, unless
-    /// that waits for updates of resources.
+    /// Removes failed openings, and takes instances that were unused for longer than
+    /// their server's `own` time, or the default. A client that only listens does not
+    /// keep an instance with an `own` time, unless it is subscribed to resources.
     pub fn take_idle(
         &self,
         own: impl Fn(&ServerName) -> Option<Duration>,
@@ -230,8 +236,8 @@ impl Table {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
 
-    /// Takes away what has been unused for longest, and at least so long, of those
-    /// that may go. Nobody works with it, and nobody listens.
+    /// Takes the instance that has been unused for longest, and for more than `least`, of
+    /// those that `may_go`. It has no call, no listener and no subscription.
     pub fn take_unused(
         &self,
         least: Duration,
@@ -258,7 +264,7 @@ impl Table {
         })
     }
 
-    /// Sessions after a cursor, in the order of their keys.
+    /// At most `limit` open sessions after a cursor, in the order of their keys.
     pub fn page(&self, after: Option<&InstanceKey>, limit: usize) -> Vec<Held> {
         let mut held: Vec<Held> = self.locked(|slots| {
             let beyond = slots.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
@@ -279,7 +285,8 @@ impl Table {
         held
     }
 
-    /// What is being opened or was; failed openings are left out.
+    /// The slots that are open or being opened, of one server or of all. Failed openings
+    /// are left out; instances that have just ended are not.
     pub fn slots(&self, server: Option<&ServerName>) -> Vec<Glimpse> {
         let (now, clock) = (UnixMillis::now(), Instant::now());
         self.locked(|slots| {
@@ -299,7 +306,8 @@ impl Table {
         })
     }
 
-    /// How many there are of each of these servers; failed openings are left out.
+    /// The number of slots by server, of servers that `of` accepts. Failed openings are
+    /// left out.
     pub fn count(&self, of: impl Fn(&ServerName) -> bool) -> BTreeMap<ServerName, u32> {
         let mut counts = BTreeMap::new();
         self.locked(|slots| {
@@ -316,6 +324,7 @@ impl Table {
         counts
     }
 
+    /// The number of slots.
     pub fn len(&self) -> usize {
         self.locked(|slots| slots.len())
     }
@@ -332,18 +341,18 @@ fn instance_of(slot: Slot) -> Option<Arc<Instance>> {
     }
 }
 
-/// What has become of an opening.
+/// The state of a slot's opening.
 enum SlotState {
     Opening,
     Ready(Arc<Instance>),
     Failed,
-    /// Whoever was opening it is gone without a result.
+    /// The task that was opening it has gone without an outcome.
     Abandoned,
 }
 
 impl SlotState {
-    /// Reads the channel once: a second `borrow` during the first waits for ever if
-    /// the sender has begun to wait in between. `has_changed` takes no lock.
+    /// Borrows the channel once: a second `borrow` while the first is held never returns
+    /// if the sender waits for the lock by then. `has_changed` takes no lock.
     fn at(opened: &watch::Receiver<OpenOutcome>) -> Self {
         match &*opened.borrow() {
             None if opened.has_changed().is_err() => Self::Abandoned,
@@ -362,7 +371,7 @@ mod tests {
 
     use super::*;
 
-    /// Openings that end while others look at the table.
+    /// Openings end while other threads read the table.
     #[test]
     fn looking_at_openings_never_stops_them() {
         const OPENINGS: usize = 200_000;
@@ -397,7 +406,7 @@ mod tests {
             });
         }
         for _ in 0..2 {
-            all.recv_timeout(Duration::from_secs(20)).expect("nobody waits for ever");
+            all.recv_timeout(Duration::from_secs(20)).expect("no thread waits for ever");
         }
         over.store(true, Ordering::Relaxed);
     }

@@ -1,27 +1,28 @@
-//! Who of those that share a process gets what it says, and what it is told of
-//! what they say.
+//! Maps the request ids of the sessions that share a process to numbers, and decides which
+//! messages reach the process and which sessions receive its messages.
 //!
-//! The process was initialised by the gateway, for a client that can do nothing,
-//! and knows one conversation:
+//! The gateway has initialised the process as a client without capabilities; to the process all
+//! sessions are one:
 //!
-//! | a client says | the process hears |
+//! | a client sends | the process receives |
 //! |---|---|
-//! | a request | the same under a number that is nobody else's, as its progress token too |
-//! | `notifications/cancelled` | the same about that number; nothing if there is none |
-//! | `resources/subscribe`, `unsubscribe` | the first of a resource, and the last |
-//! | `logging/setLevel` | nothing: it would be everybody's level |
-//! | `tasks/…` | what is about a task of this session |
-//! | any other notification, and responses | nothing: it would be said for everybody, or nobody has asked |
+//! | a request | the same with a unique number as its id, and as its progress token if it has one |
+//! | `notifications/cancelled` | the same with that number; nothing if the call is unknown |
+//! | `resources/subscribe`, `unsubscribe` | the first for a resource, and the last |
+//! | `logging/setLevel` | nothing: the level would apply to all sessions |
+//! | `tasks/…` | requests about a task of this session |
+//! | any other notification | nothing: it would speak for all sessions |
+//! | a response | nothing: requests of the process never reach a client |
 //!
-//! | the process says | who hears it |
+//! | the process sends | its receivers |
 //! |---|---|
-//! | a response, progress | whoever asked, with its own id or token as it wrote it |
-//! | `list_changed` | everybody |
-//! | `resources/updated` | who has subscribed to that, or to something above it |
-//! | `tasks/status` | the session that began the task |
-//! | a log message | the gateway's log at debug: nothing says whose it is |
-//! | a request | the host answers `ping`, and refuses the others: nobody could |
-//! | any other notification | nobody: nothing says whose it is |
+//! | a response, progress | the session that sent the request, with its own id or token |
+//! | `list_changed` | all sessions |
+//! | `resources/updated` | the sessions subscribed to the resource or to one above it |
+//! | `tasks/status` | the session that created the task |
+//! | a log message | none, but the gateway's log at debug level: it names no session |
+//! | a request | none: the runner answers `ping` and refuses the others, as no client is meant |
+//! | any other notification | none: it names no session |
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -35,10 +36,10 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
 use crate::runner::channel::message_ids::key;
 
-/// Tasks whose sessions are known; the oldest are over.
+/// Tasks whose session is remembered; beyond this the oldest, which are long over, are dropped.
 const MAX_TASKS: usize = 10_000;
 
-/// One session's place at the process.
+/// Identifies one session's seat at the process.
 pub type SeatId = u64;
 
 #[derive(Default)]
@@ -48,9 +49,9 @@ pub struct IdMap {
     /// The number of the latest call.
     last: u64,
     calls: HashMap<u64, PendingCall>,
-    /// By place and the id that the client gave.
+    /// The numbers of calls, by seat and the id that the client gave.
     numbers: HashMap<(SeatId, String), u64>,
-    /// What the process has confirmed, and who wants to hear of it.
+    /// The subscriptions that the process has confirmed, each with its seats.
     subscriptions: HashMap<String, HashSet<SeatId>>,
     tasks: HashMap<String, SessionId>,
     oldest_tasks: VecDeque<String>,
@@ -69,30 +70,30 @@ enum Purpose {
     Task,
 }
 
-/// What becomes of a client's message.
+/// What to do with a client's message.
 #[derive(Debug)]
 pub enum ClientVerdict {
-    /// Goes to the process like this.
+    /// Send this to the process.
     Send(Bytes),
-    /// Is answered here.
+    /// Answer the client with this.
     Answer(Bytes),
     Nothing,
 }
 
-/// What becomes of a message of the process.
+/// What to do with a message of the process.
 #[derive(Debug)]
 pub enum ServerVerdict {
-    /// To the one who has asked under this id.
+    /// Answer this seat's request, with the client's id.
     Answer(SeatId, Box<RawValue>, Bytes),
     Notice(Vec<SeatId>, Bytes),
-    /// Back to the process.
+    /// Answer the process with this.
     Reply(Bytes),
-    /// For the gateway's own log.
+    /// Write it to the gateway's own log.
     Log,
     Nothing,
 }
 
-/// The parameters that are about more than the one who sends them.
+/// The parameters that name a call, task or resource, and so may concern other sessions.
 #[derive(Deserialize, Default)]
 struct MessageParams<'a> {
     #[serde(borrow, default, rename = "_meta")]
@@ -116,14 +117,14 @@ struct ParamsMeta<'a> {
 }
 
 impl<'a> MessageParams<'a> {
-    /// None if a member is there twice: the process might see the other one, which
-    /// could be another session's.
+    /// `None` if a member is invalid or occurs twice: the process might read the other
+    /// occurrence, which could name something of another session.
     fn of(envelope: &Envelope<'a>) -> Option<Self> {
         match envelope.params {
             Some(params) if params.get().starts_with('{') => {
                 serde_json::from_str(params.get()).ok()
             }
-            // No object, no members.
+            // Only an object has members.
             Some(_) | None => Some(Self::default()),
         }
     }
@@ -136,8 +137,8 @@ impl IdMap {
         self.next_place
     }
 
-    /// Frees a place. Gives what the process is to be told: that nobody waits for
-    /// these calls any more, nor wants to hear of these resources.
+    /// Removes a session. Returns the messages for the process: cancellations of the session's
+    /// calls, and the end of subscriptions that no other session has.
     pub fn leave(&mut self, place: SeatId) -> Vec<Bytes> {
         self.places.remove(&place);
         self.numbers.retain(|(of, _), _| *of != place);
@@ -165,14 +166,14 @@ impl IdMap {
         told
     }
 
-    /// A call is answered otherwise; gives whose it was, and its id.
+    /// Removes a call that the gateway answers itself; returns its seat and the client's id.
     pub fn forget_call(&mut self, number: u64) -> Option<(SeatId, Box<RawValue>)> {
         let call = self.calls.remove(&number)?;
         self.numbers.remove(&(call.place, key(call.id.get())));
         Some((call.place, call.id))
     }
 
-    /// Every call has been answered otherwise.
+    /// Removes all calls: the gateway has answered them itself.
     pub fn forget_calls(&mut self) {
         self.calls.clear();
         self.numbers.clear();
@@ -204,7 +205,7 @@ impl IdMap {
             |code, text: &str| ClientVerdict::Answer(jsonrpc::error(Some(id.get()), code, text));
         let done = || ClientVerdict::Answer(jsonrpc::result(id.get(), b"{}"));
         let Some(params) = MessageParams::of(envelope) else {
-            return refuse(code::INVALID_PARAMS, "a member of params is twice there, or senseless");
+            return refuse(code::INVALID_PARAMS, "params has a duplicate or invalid member");
         };
         let method = envelope.method();
         let mut purpose = if params.task.is_some() { Purpose::Task } else { Purpose::Any };
@@ -222,8 +223,8 @@ impl IdMap {
                     return refuse(code::INVALID_PARAMS, "params.uri is missing");
                 };
                 if method == methods::SUBSCRIBE {
-                    // Only what is confirmed is granted here; who asks meanwhile
-                    // gets an answer of the process too.
+                    // Answered here once the process has confirmed a subscription; until then
+                    // the process answers each request.
                     if let Some(places) = self.subscriptions.get_mut(&uri) {
                         places.insert(place);
                         return done();
@@ -247,12 +248,12 @@ impl IdMap {
             .map(|span| span.map(|span| (span, by.clone())))
             .collect::<Option<Vec<(Range<usize>, String)>>>()
         else {
-            return refuse(code::INTERNAL, "the message cannot be addressed");
+            return refuse(code::INTERNAL, "the id or progress token cannot be replaced");
         };
         let call =
             PendingCall { place, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
-        // The client may use an id again once it has an answer, such as one that
-        // was given in the place of a silent server.
+        // A client may use an id again once it has an answer. The old call is still here if the
+        // gateway gave that answer for a silent server.
         if let Some(old) = self.numbers.insert((place, key(id.get())), number) {
             self.calls.remove(&old);
         }
@@ -325,8 +326,8 @@ impl IdMap {
         Some(ServerVerdict::Answer(call.place, call.id, restored))
     }
 
-    /// An error about a message that the process could not read: if there is one
-    /// call alone, it is about that.
+    /// Assigns an error without an id, about a message that the process could not read, to the
+    /// only call, if there is just one.
     fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
         let error = envelope.error.filter(|_| self.calls.len() == 1)?;
         let number = *self.calls.keys().next()?;
@@ -388,7 +389,7 @@ impl IdMap {
     }
 }
 
-/// Whether a resource is the one subscribed to, or part of it: "this might be a
+/// Whether `uri` is the subscribed resource `of` or a part of it: "this might be a
 /// sub-resource" (2025-11-25, schema, `ResourceUpdatedNotification`).
 fn is_at_or_below(uri: &str, of: &str) -> bool {
     uri.strip_prefix(of).is_some_and(|rest| {

@@ -1,5 +1,5 @@
-//! What a shared process offers after its lists have changed: read once for all
-//! sessions at it, since it says the same to each of them.
+//! The lists of a shared process after they have changed: read once for all its sessions, since
+//! they are the same for each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::protocol::catalog::Discovered;
 
-/// None if they are the catalogue's.
+/// `None` if the lists are those of the catalog.
 type Lists = Option<Arc<Discovered>>;
 
 #[derive(Default)]
@@ -18,19 +18,19 @@ pub struct CommonLists {
 #[derive(Default)]
 struct State {
     changes: u32,
-    /// What was read, and after how many changes.
+    /// The lists last read, and the number of changes before that.
     read: (u32, Lists),
     is_reading: bool,
 }
 
 impl CommonLists {
-    /// The process has said that a list has changed.
+    /// Notes a `list_changed` notification of the process.
     pub fn note_change(&self) {
         self.state.send_modify(|state| state.changes += 1);
     }
 
-    /// The lists as they are after all changes until now. `read` is run unless
-    /// another session has read them, or does so now.
+    /// The lists after all changes until now. Runs `read` unless another session has read them
+    /// since, or is reading them.
     pub async fn get(&self, read: impl Future<Output = Lists>) -> Lists {
         let mut seen = self.state.subscribe();
         let wanted = seen.borrow().changes;
@@ -48,7 +48,7 @@ impl CommonLists {
     }
 }
 
-/// The one who reads. Another's turn comes if it is dropped, with its session.
+/// Held by the session that reads. If it is dropped with its session, the next one reads.
 struct Turn<'a> {
     state: &'a watch::Sender<State>,
     changes: u32,

@@ -1,4 +1,4 @@
-//! One process for several sessions, which know nothing of each other (`isolation`).
+//! One process shared by several sessions that do not see each other (setting `isolation`).
 
 pub mod id_map;
 pub mod lists;

@@ -1,10 +1,10 @@
-//! What goes through a shared process: from each session to it, and from it to
-//! whom the switchboard says.
+//! Carries messages between the sessions and the process that they share, as the [`IdMap`]
+//! decides.
 //!
-//! No session stops the others. What it sends waits in its own queue and takes
-//! turns at the process's with the others' (both queues serve in order of
-//! arrival); what it does not read is kept within the bounds of its streams, and
-//! beyond them notices are dropped (`Pipe::hand`): the reader waits for nobody.
+//! No session blocks the others. Its messages wait in its own queue and take turns with those of
+//! other sessions at the process's queue (both are first come, first served). Messages that a
+//! client does not read are kept within the bounds of its streams; beyond them notices are dropped
+//! (`Pipe::hand`), so the reader of the process never waits for a client.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard};
@@ -25,17 +25,17 @@ use crate::sync::Locked;
 use super::id_map::{ClientVerdict, IdMap, SeatId, ServerVerdict};
 use super::lists::CommonLists;
 
-/// A log message of a server is cut here.
+/// Longest log message of a server in the gateway's log, in characters.
 const LOG_TEXT: usize = 4 * 1024;
 
-/// What the reader of a process and the seats at it have in common.
+/// The state shared by the reader of a process and the seats at it.
 pub struct Mux {
     pub server: ServerName,
     line: usize,
     inbox: ToServer,
     state: Locked<MuxState>,
     pub lost: watch::Sender<Option<Arc<str>>>,
-    /// How many are at it.
+    /// The number of seats taken.
     pub seated: watch::Sender<usize>,
     pub lists: CommonLists,
     answers: std::sync::atomic::AtomicU32,
@@ -45,10 +45,10 @@ pub struct Mux {
 struct MuxState {
     board: IdMap,
     pipes: HashMap<SeatId, Arc<Pipe>>,
-    /// Nobody is let in any more.
+    /// No seat can be taken any more.
     is_closed: bool,
-    /// What to say to whoever waits for a line that is too long, once it is known
-    /// who that is.
+    /// The error for the call that the line being skipped answers: its id may be at the line's
+    /// end.
     overflowing: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Mux {
         })
     }
 
-    /// None if the process is gone or about to go.
+    /// Takes a seat. `None` if the process has ended or is being closed.
     pub fn enter(&self, session: SessionId, pipe: &Arc<Pipe>) -> Option<SeatId> {
         let mut state = self.state();
         if state.is_closed {
@@ -79,7 +79,7 @@ impl Mux {
         Some(place)
     }
 
-    /// One session less: its calls are given up and its subscriptions ended.
+    /// Frees a seat: cancels the session's calls and ends its subscriptions.
     pub async fn leave(&self, place: SeatId) {
         let told = {
             let mut state = self.state();
@@ -92,12 +92,12 @@ impl Mux {
         }
     }
 
-    /// A session's message, once there is room for it.
+    /// Handles a session's message once there is room for it in the process's queue.
     pub async fn ask(&self, place: SeatId, message: Bytes) {
         let room = self.inbox.reserve(message.len()).await;
         let Ok(envelope) = Envelope::parse(&message) else { return };
         let Some(room) = room else {
-            // The process is gone: what comes now has surely not run.
+            // The process is gone: the request has certainly not run.
             let pipe = self.state().pipes.get(&place).map(Arc::clone);
             if let (Some(pipe), Some(id)) = (pipe, envelope.id_text()) {
                 pipe.note_unsent(id);
@@ -108,8 +108,8 @@ impl Mux {
             let mut state = self.state();
             let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
             match state.board.ask(place, &message, &envelope) {
-                // Under the lock: what the board has decided in this order must
-                // reach the process in this order.
+                // Sent under the lock: messages must reach the process in the order in which the
+                // map has numbered them.
                 ClientVerdict::Send(message) => return room.send(message),
                 ClientVerdict::Answer(answer) => (answer, pipe),
                 ClientVerdict::Nothing => return,
@@ -120,14 +120,14 @@ impl Mux {
         }
     }
 
-    /// A message of the gateway's own.
+    /// Sends a message of the gateway itself to the process.
     pub async fn tell(&self, message: Bytes) {
         if let Some(room) = self.inbox.reserve(message.len()).await {
             room.send(message);
         }
     }
 
-    /// Lets nobody in any more, if nobody is there.
+    /// Closes the process to new seats if none is taken; returns whether it is closed.
     pub fn close_if_empty(&self) -> bool {
         let mut state = self.state();
         state.is_closed |= state.pipes.is_empty();
@@ -159,7 +159,7 @@ impl Mux {
                     pipes.iter().for_each(|pipe| pipe.hand(message.clone(), &envelope));
                 }
             }
-            // A server that does not read must not stop its own reader.
+            // Never waits: a server that does not read must not block the reader of its stdout.
             ServerVerdict::Reply(reply) => self.inbox.try_send(reply),
             ServerVerdict::Log => {
                 let text = envelope.params.map_or("", |params| params.get());
@@ -169,21 +169,21 @@ impl Mux {
             ServerVerdict::Nothing => {
                 tracing::debug!(
                     server = %self.server, method = envelope.method(),
-                    "a message of a shared process that is nobody's"
+                    "dropped a message of a shared process that belongs to no session"
                 );
             }
         }
     }
 
-    /// The call of this number is answered otherwise: by whose pipe, and under
-    /// which id.
+    /// Removes a call that the gateway answers itself; returns its session's pipe and the client's
+    /// id.
     fn forget(&self, number: Option<u64>) -> Option<(Arc<Pipe>, Box<RawValue>)> {
         let mut state = self.state();
         let (place, id) = state.board.forget_call(number?)?;
         state.pipes.get(&place).map(|pipe| (Arc::clone(pipe), id))
     }
 
-    /// Says whether it was a call.
+    /// Answers the call with an error; returns whether there was one.
     fn fail_one(&self, number: Option<u64>, text: &str) -> bool {
         let call = self.forget(number);
         if let Some((pipe, id)) = &call {
@@ -218,7 +218,7 @@ impl MessageSink for Mux {
             match id_of_malformed(&message).and_then(|id| self.forget(id.parse().ok())) {
                 Some((pipe, id)) => pipe.answers_nonsense(id.get()),
                 None => {
-                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message");
+                    tracing::debug!(server = %self.server, bytes = message.len(), "dropped a line that is not a JSON-RPC message");
                 }
             }
             return;
@@ -233,7 +233,7 @@ impl MessageSink for Mux {
         }
     }
 
-    /// One session's long answer is not the others' trouble.
+    /// Fails only the call that the line answers, if its id is at the beginning.
     fn overflows(&self, head: &[u8], text: &str) {
         if !self.fail_one(long_line::number_at_the_beginning(head), text) {
             self.state().overflowing = Some(text.to_owned());

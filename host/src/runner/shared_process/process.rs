@@ -1,14 +1,14 @@
 //! Processes that sessions share.
 //!
 //! ```text
-//! a session ──► Starting ──► Running ──► closed   (nobody at it for the idle time)
-//!                   │           └──────► lost     (it died: every seat with it)
-//!                   └──────► failed               (whoever waited is told)
+//! a session ──► Starting ──► Running ──► closed   (no session for the idle time)
+//!                   │           └──────► lost     (it died: every seat is lost)
+//!                   └──────► failed               (the waiting sessions get the error)
 //! ```
 //!
-//! A hub initialises its process once, as a client that can do nothing, and
-//! answers each session's `initialize` with what it got (`initialize::result_for`).
-//! What a session sends then goes through the `exchange`.
+//! The gateway initialises a shared process once, as a client without capabilities, and answers
+//! each session's `initialize` with the process's result (`initialize::result_for`). The sessions'
+//! further messages go through the [`Mux`].
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -40,17 +40,17 @@ use crate::sync::Locked;
 use super::mux::Mux;
 use super::seat::Seat;
 
-/// A process that ends between its start and the first session, so often.
+/// Attempts to take a seat: a process may end between its start and that moment.
 const ATTEMPTS: u32 = 3;
 
-/// Between two looks whether a process has lived long enough to be well.
+/// Pause between two reports that a process is alive.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Whether sessions share a process of their server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sharing {
     pub by: Sharers,
-    /// How long the process stays when no session is at it.
+    /// How long the process stays without a session.
     pub idle: Duration,
 }
 
@@ -63,17 +63,18 @@ impl Sharing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharers {
-    /// Each session has its own.
+    /// Each session has its own process.
     Nobody,
     /// The sessions of one principal.
     Principal,
     All,
 }
 
-/// Who shares one process: all, or those of one principal.
+/// Identifies a shared process: its server, and the principal whose sessions share it; `None` if
+/// all sessions do.
 pub type SharedProcessKey = (ServerName, Option<Principal>);
 
-/// What a shared process is started with.
+/// Everything that the start of a shared process needs.
 #[derive(Clone)]
 pub struct Beginning {
     pub program: Program,
@@ -81,15 +82,15 @@ pub struct Beginning {
     pub children: Children,
     pub starts: Arc<Starts>,
     pub journal: Journal,
-    /// Whose session asks for it; none if it is the gateway's own.
+    /// The principal of the session that needs it; `None` if the gateway itself does.
     pub principal: Option<Principal>,
-    /// Longest time until it has answered `initialize`.
+    /// Longest time from its start to its answer to `initialize`.
     pub patience: Duration,
-    /// How long it stays when nobody is at it.
+    /// How long it stays without a session.
     pub idle: Duration,
 }
 
-/// A shared process and what goes through it.
+/// A running shared process.
 pub struct SharedProcess {
     pub mux: Arc<Mux>,
     /// The `InitializeResult`, as the server wrote it.
@@ -98,8 +99,8 @@ pub struct SharedProcess {
 }
 
 impl SharedProcess {
-    /// Starts the process as one for a session is started (`launch`): if the server
-    /// is not backing off, within the same limits, and in its turn (`doors`).
+    /// Starts the process like one for a single session (`launch`): only if the server is not
+    /// backing off, within the same limits, and in its turn (`admit`).
     async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
         let admitting = with.starts.admit(server, with.principal.as_ref());
         let AdmittedStart { attempt, permit, turn } = admitting.await?;
@@ -136,7 +137,7 @@ impl SharedProcess {
             process.child().hold(permit);
         }
         let own = Seat::take(&mux, SessionId::mint(), with.rules, process.pid());
-        let own = own.ok_or_else(|| failed("has ended at once".to_owned()))?;
+        let own = own.ok_or_else(|| failed("it ended right after its start".to_owned()))?;
         let params = initialize::own_params(ClientSet::default());
         let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
         let envelope = Envelope::parse(&message).map_err(|error| failed(error.to_string()))?;
@@ -160,7 +161,7 @@ impl SharedProcess {
         self.process.pid()
     }
 
-    /// Says now and then that it lives, for ever.
+    /// Reports every `LOOK` that the process is alive; never returns.
     async fn report_health(&self, server: &ServerName, starts: &Starts) -> Infallible {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -171,21 +172,21 @@ impl SharedProcess {
 
 type Started = Option<Result<Arc<SharedProcess>, OpenError>>;
 
-/// The shared processes of a host. Cloning is cheap.
+/// The shared processes of a runner. Cloning is cheap.
 #[derive(Clone, Default)]
 pub struct SharedProcesses(Arc<Locked<HashMap<SharedProcessKey, watch::Receiver<Started>>>>);
 
 impl fmt::Debug for SharedProcesses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hubs").field(&self.locked().len()).finish()
+        f.debug_tuple("SharedProcesses").field(&self.locked().len()).finish()
     }
 }
 
 impl SharedProcesses {
-    /// A seat at the process of this key, which is started if there is none.
+    /// A seat at the process of this key, which is started if it does not run.
     ///
     /// # Errors
-    /// Why there is none.
+    /// If the process cannot be started, or keeps ending.
     pub async fn seat(
         &self,
         key: &SharedProcessKey,
@@ -201,11 +202,11 @@ impl SharedProcesses {
                 return Ok((seat, shared_process.result.clone()));
             }
         }
-        let reason = "its process ends again and again".to_owned();
+        let reason = "its shared process keeps ending right after its start".to_owned();
         Err(OpenError::Start { server: key.0.clone(), reason })
     }
 
-    /// A seat at a process that runs already.
+    /// A seat at the process of this key, if it runs already.
     #[must_use]
     pub fn seat_if_running(
         &self,
@@ -220,7 +221,7 @@ impl SharedProcesses {
         Some((seat, shared_process.result.clone()))
     }
 
-    /// Ends them all.
+    /// Closes all shared processes.
     pub fn close(&self) {
         let shared_processes = std::mem::take(&mut *self.locked());
         for started in shared_processes.into_values() {
@@ -242,14 +243,14 @@ impl SharedProcesses {
                 None => {
                     let (told, started) = watch::channel(None);
                     shared_processes.insert(key.clone(), started.clone());
-                    // On its own task: others wait for it, whoever leaves.
+                    // On its own task: other sessions wait for it even if this one leaves.
                     tokio::spawn(self.clone().run(key.clone(), with.clone(), told));
                     started
                 }
             }
         };
         let given_up = || {
-            let reason = "its start was given up".to_owned();
+            let reason = "its start was abandoned".to_owned();
             OpenError::Start { server: key.0.clone(), reason }
         };
         match started.wait_for(Option::is_some).await.as_deref() {
@@ -258,7 +259,7 @@ impl SharedProcesses {
         }
     }
 
-    /// One process, from its start to its end.
+    /// Runs one process from its start to its end.
     async fn run(self, key: SharedProcessKey, with: Beginning, told: watch::Sender<Started>) {
         let outcome = SharedProcess::start(&key.0, &with).await.map(Arc::new);
         told.send_replace(Some(outcome.clone()));
@@ -287,7 +288,7 @@ impl SharedProcesses {
         shared_process.process.close();
     }
 
-    /// Takes the slot away, unless it is another's by now.
+    /// Removes the entry, unless a later start has replaced it.
     fn forget(&self, key: &SharedProcessKey, told: &watch::Sender<Started>) {
         let mut shared_processes = self.locked();
         if shared_processes.get(key).is_some_and(|started| started.same_channel(&told.subscribe()))
@@ -301,11 +302,11 @@ impl SharedProcesses {
     }
 }
 
-/// Resolves when nobody has been at it for so long, and nobody can be any more.
+/// Resolves when no seat has been taken for `limit`, after closing the process to new ones.
 async fn idle(mux: &Mux, limit: Duration) {
     let mut seated = mux.seated.subscribe();
     loop {
-        // The sender lives as long as the exchange.
+        // Cannot fail: the sender lives as long as the mux.
         let _ = seated.wait_for(|seated| *seated == 0).await;
         let somebody = seated.wait_for(|seated| *seated > 0);
         if tokio::time::timeout(limit, somebody).await.is_err() && mux.close_if_empty() {
@@ -314,7 +315,7 @@ async fn idle(mux: &Mux, limit: Duration) {
     }
 }
 
-/// Being started, or running and open.
+/// Whether the process is being started, or runs and can be joined.
 fn is_usable(started: &watch::Receiver<Started>) -> bool {
     match &*started.borrow() {
         None => started.has_changed().is_ok(),

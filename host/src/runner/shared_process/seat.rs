@@ -1,5 +1,5 @@
-//! One session's place at a process that it shares with others: a pipe of its
-//! own, so that ids, streams, timeouts and cancelling are the session's alone.
+//! One session's seat at a process that it shares with others. The seat has its own pipe, so ids,
+//! streams, timeouts and cancellation concern this session only.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ pub struct Seat {
     pipe: Arc<Pipe>,
     mux: Arc<Mux>,
     pid: u32,
-    /// Dropping it frees the place too.
+    /// Raised by `close`; dropping it frees the seat too.
     closing: Signal,
 }
 
 impl Seat {
-    /// None if the process is gone or about to go.
+    /// Takes a seat. `None` if the process has ended or is being closed.
     #[must_use]
     pub fn take(
         mux: &Arc<Mux>,
@@ -43,13 +43,13 @@ impl Seat {
         &self.pipe
     }
 
-    /// What all seats at the same process have in common, and no other has.
+    /// Identifies the process: equal for all its seats, and for no others.
     #[must_use]
     pub fn process(&self) -> *const () {
         Arc::as_ptr(&self.mux).cast()
     }
 
-    /// The lists, which are everybody's.
+    /// The server's lists, shared by all seats.
     #[must_use]
     pub fn lists(&self) -> &CommonLists {
         &self.mux.lists
@@ -60,14 +60,14 @@ impl Seat {
         self.pid
     }
 
-    /// Leaves; the process stays for the others.
+    /// Frees the seat; the process stays for the others.
     pub fn close(&self) {
         self.closing.raise();
         self.pipe.end();
     }
 }
 
-/// Hands over what the session sends, one after the other, until it leaves.
+/// Passes the session's messages on, one after the other, until it leaves.
 async fn pass_on(
     mux: Arc<Mux>,
     place: SeatId,

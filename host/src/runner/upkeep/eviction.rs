@@ -1,11 +1,10 @@
-//! Who gives way where a limit on processes is reached: clients leave without
-//! saying so, and their processes would keep others out for the rest of the idle
-//! time.
+//! Where a limit on processes is reached, an unused process makes room. Clients leave
+//! without closing their sessions, whose processes would otherwise keep others out for
+//! the rest of the idle time.
 //!
-//! It is the process that has been unused for longest, of those that count against
-//! the limit, if nobody listens to it or waits for its updates. Its session goes on
-//! with its next message (`table`), so that sessions which end with their process
-//! never give way.
+//! The process that has been unused for longest goes, of those that count against the
+//! limit and have no listener and no subscription. The next message of its session opens
+//! another one; therefore servers whose sessions end with their process are left out.
 
 use std::sync::Arc;
 
@@ -17,13 +16,13 @@ use crate::runner::shared::SharedRunner;
 use super::sweep::PRECISION;
 
 impl SharedRunner {
-    /// Has instances give way from now on.
+    /// Lets starts that meet a limit end unused processes from now on.
     pub fn enable_eviction(self: &Arc<Self>) {
         let shared = Arc::downgrade(self);
         let makes_room = move |full: &Full, server: &ServerName, principal: &Principal| {
             shared.upgrade().is_some_and(|shared| shared.make_room(full, server, principal))
         };
-        // It is set once, when everything is made.
+        // Called once, since the hook cannot be replaced.
         self.resources.starts.eviction.set(Box::new(makes_room));
     }
 
@@ -34,7 +33,7 @@ impl SharedRunner {
                 && full.is_of(server, of)
                 && (!full.is_of_principal() || stdio.child().is_of(principal))
         };
-        // What works or listens is marked as used only so often (`tend`).
+        // A sweep marks busy instances as used; the next one may come this much later.
         let least = self.config.unused + self.config.unused / PRECISION;
         let Some(((session, of), instance)) = self.table.take_unused(least, counts) else {
             return false;
@@ -42,7 +41,7 @@ impl SharedRunner {
         let Some(stdio) = instance.stdio() else { return false };
         tracing::info!(
             session = %session.short(), server = %of, pid = stdio.pid(),
-            "its process makes room for another, {full}; the session's next message opens it again"
+            "its unused process makes room for another ({full}); the session's next message opens it again"
         );
         stdio.close();
         true

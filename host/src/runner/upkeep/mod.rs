@@ -1,5 +1,5 @@
-//! What is done about instances while they live: idle ones end, old ones are replaced, full
-//! nodes make room.
+//! The upkeep of open instances: idle ones are closed, old ones replaced, and where a limit is
+//! reached, unused ones make room.
 
 pub mod eviction;
 pub mod sweep;

@@ -1,5 +1,5 @@
-//! What the host looks after from time to time: sessions that nobody uses, and
-//! instances that are to make way for new ones.
+//! The periodic sweep: closes idle sessions, and replaces instances for their age or
+//! memory. Also starts the tasks that keep spares.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use crate::runner::session::instance::Instance;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::shared::SharedRunner;
 
-/// However short the timeouts are.
+/// Shortest interval of the sweep, however short the timeouts are.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// Between two looks at the memory of servers, which may grow quickly.
+/// Interval at which the memory of servers is checked: it may grow quickly.
 const MEMORY: Duration = Duration::from_secs(1);
-/// Of a time after which something is done: so much later it may be.
+/// A timed action may be late by 1/PRECISION of its timeout.
 pub const PRECISION: u32 = 4;
 
 impl SharedRunner {
-    /// Looks after the instances, at least so often, until the process ends.
+    /// Sweeps until the process ends, at intervals of at most `longest`.
     pub async fn sweep(self: Arc<Self>, longest: Duration, pool: Pool) {
         let mut timer = tokio::time::interval(self.pace(longest));
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -29,7 +29,7 @@ impl SharedRunner {
         }
     }
 
-    /// Keeps the spares of all servers that want some.
+    /// Starts to keep the spares of all servers that have some configured.
     pub fn keep_spares(&self) {
         for (server, served) in self.config.servers.iter() {
             let Recipe::Stdio(program) = &served.recipe else { continue };
@@ -54,14 +54,14 @@ impl SharedRunner {
             let memory = recycling.max_memory.map(|_| MEMORY);
             times.map(|time| time / PRECISION).chain(memory).min()
         };
-        // Whatever works and listens is then marked as used in time (`giving_way`).
+        // Often enough to mark busy instances as used, for `eviction`.
         let unused = self.config.unused / PRECISION;
         let servers = self.config.servers.values();
         let shortest = servers.filter_map(of).chain(std::iter::once(unused)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST, longest.max(SHORTEST))
     }
 
-    /// Ends sessions that nobody has used for the idle time of their server.
+    /// Closes sessions that were unused for the idle time of their server.
     fn close_idle(&self, pool: &Pool) {
         let (own, default) = (|server: &_| self.config.servers.get(server)?.idle, self.config.idle);
         for ((session, server), instance) in self.table.take_idle(own, default) {
@@ -77,7 +77,7 @@ impl SharedRunner {
             .iter()
             .any(|((_, server), _)| rules(server).is_some_and(|rules| rules.max_memory.is_some()));
         let processes = match measures {
-            // It reads a file for each process of the machine.
+            // This reads a file for every process of the machine.
             true => tokio::task::spawn_blocking(Processes::read).await.ok(),
             false => None,
         };
@@ -103,8 +103,8 @@ impl SharedRunner {
     }
 }
 
-/// On its own task: a remote server that does not answer must not keep the others
-/// from being looked after.
+/// Closes an instance on its own task: a remote server that does not answer must not
+/// delay the sweep.
 fn close(instance: Arc<Instance>, pool: &Pool) {
     let pool = pool.clone();
     tokio::spawn(async move { instance.close(&pool).await });

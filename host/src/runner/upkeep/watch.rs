@@ -1,5 +1,5 @@
-//! What is done about a session's instance while it lives: its lists are read
-//! when they have changed, and its slot is cleared when it is gone.
+//! Watches a session's instance: reads its lists again after they have changed, and
+//! clears its slot when it is lost.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,12 +13,14 @@ use crate::runner::session::instance::Instance;
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
 
-/// Servers say several times in a row that lists have changed.
+/// Lists are read after this long without a further change: servers often announce
+/// several in a row.
 const QUIET: Duration = Duration::from_millis(100);
-/// Who never stops saying so is heard nevertheless.
+/// Longest wait for that, under a server that announces changes without a break.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Holds the instance only weakly: it must end when its session does.
+/// Watches the instance until it is lost or dropped. Holds it only weakly: it must end
+/// with its session.
 pub fn watch_instance(
     shared: Weak<SharedRunner>,
     pool: Pool,
@@ -58,8 +60,8 @@ fn forget(
     {
         let session = key.0.short();
         if instance.common_lists().is_some() {
-            // The catalogue may be of the very process that is gone, which its hub
-            // counts and speaks of.
+            // The catalog may come from the process that is gone. The shared process
+            // counts and logs its loss itself.
             shared.discovery.ask_again(&key.1);
             tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
             return;
@@ -69,8 +71,8 @@ fn forget(
     }
 }
 
-/// Resolves when the count has changed and then rested; none if nobody counts any
-/// more.
+/// Waits until the count has changed and then settled; returns it. `None` if the
+/// instance is gone.
 async fn settled(changes: &mut watch::Receiver<u32>) -> Option<u32> {
     changes.changed().await.ok()?;
     let deadline = tokio::time::Instant::now() + LONGEST;
@@ -96,7 +98,7 @@ async fn read_lists(
         match read_lists::read_lists(&instance, pool).await {
             Ok(catalog) => shared.discovery.compare(&key.1, instance.client_set, catalog),
             Err(error) => {
-                tracing::debug!(server = %key.1, "its changed lists cannot be read: {error}");
+                tracing::debug!(server = %key.1, "the changed lists could not be read: {error}");
                 None
             }
         }

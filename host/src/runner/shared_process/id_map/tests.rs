@@ -5,7 +5,7 @@ struct Board {
     places: [SeatId; 2],
 }
 
-/// What the process hears of a client's message, or `here` and the answer.
+/// What the process receives of a client's message, or `here` and the gateway's answer.
 fn ask(board: &mut IdMap, place: SeatId, text: &str) -> String {
     let message = Bytes::copy_from_slice(text.as_bytes());
     let envelope = Envelope::parse(&message).unwrap();
@@ -29,7 +29,7 @@ impl Board {
         ask(&mut self.board, self.places[who], text)
     }
 
-    /// Who hears a message of the process, and what.
+    /// The receivers of a message of the process, and what they receive.
     fn hear(&mut self, text: &str) -> (Vec<usize>, String) {
         let message = Bytes::copy_from_slice(text.as_bytes());
         let envelope = Envelope::parse(&message).unwrap();
@@ -48,7 +48,7 @@ impl Board {
     }
 }
 
-/// The error's code of an answer that is given here.
+/// The error code of an answer that the gateway gives.
 #[track_caller]
 fn refusal(said: &str) -> i64 {
     let answer = said.strip_prefix("here ").unwrap_or_else(|| panic!("{said}"));

@@ -1,0 +1,146 @@
+//! The tasks beside the data plane: what each publishes, checks or removes, and how often.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cluster::{self, LeaseChange};
+use crate::config::{Config, Mode};
+use crate::sync::Watcher;
+
+use super::parts::{Background, Parts, Suspects};
+use super::{differences, strategy_view};
+
+/// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Time between two sweeps of the files of sessions whose ids have expired.
+const FILE_SWEEP: Duration = Duration::from_secs(3600);
+/// Time between two checks of the nodes' leases: a dead node must be marked within
+/// 1 s of its timeout.
+const LEASE_TICK: Duration = Duration::from_millis(200);
+
+impl Background {
+    /// Starts the tasks. The future resolves once the node, if this is one, has deregistered
+    /// after `leaving`.
+    pub fn start(
+        self,
+        parts: &Arc<Parts>,
+        config: &Config,
+        leaving: &Watcher,
+    ) -> impl Future<Output = ()> + use<> {
+        let (runner, pool) = (&parts.runner, parts.control_link.pool());
+        runner.discovery.start(pool);
+        tokio::spawn(publish_topology(Arc::clone(parts)));
+        tokio::spawn(publish_catalogs(Arc::clone(parts)));
+        let capacity = Arc::clone(&parts.capacity);
+        tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
+        tokio::spawn(mark_suspects(Arc::clone(parts), self.suspects));
+        let between_sweeps = match &config.mode {
+            Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
+            Mode::Standalone | Mode::Node(_) => SWEEP,
+        };
+        tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
+        runner.keep_spares();
+        tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
+        if let Mode::Coordinator(_) = &config.mode {
+            tokio::spawn(watch_leases(Arc::clone(parts)));
+            let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
+            tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
+        }
+        let agent =
+            self.agent.map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
+        async move {
+            if let Some(agent) = agent {
+                // It deregisters and ends once `leaving` is raised.
+                let _ = agent.await;
+            }
+        }
+    }
+}
+
+async fn publish_topology(parts: Arc<Parts>) {
+    let mut changes = parts.registry.topology();
+    let mut differences = differences::Differences::default();
+    loop {
+        let topology = Arc::clone(&changes.borrow_and_update());
+        differences.warn_of(&topology);
+        parts.edge.catalogs.look_at(&topology);
+        let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
+        // Building instances takes milliseconds, which would block the runtime.
+        let built = tokio::task::spawn_blocking(move || {
+            strategy.publish(Arc::new(strategy_view::of(&topology, &zone)));
+        });
+        if let Err(error) = built.await {
+            tracing::error!(
+                "the routing strategy was not updated with the new topology and goes on with the \
+                 previous one: {error}"
+            );
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes the catalogs that discovery finds into this node's own entry.
+async fn publish_catalogs(parts: Arc<Parts>) {
+    let mut changes = parts.runner.discovery.changes();
+    while changes.changed().await.is_ok() {
+        parts.registry.set_local_servers(&parts.node_id, parts.local_servers());
+    }
+}
+
+async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
+    while let Some((node, why)) = suspects.recv().await {
+        if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
+            tracing::warn!(
+                node = %node,
+                "the node did not answer and is avoided until its next heartbeat: {why}"
+            );
+        }
+        parts.registry.suspect(&node);
+    }
+}
+
+async fn watch_leases(parts: Arc<Parts>) {
+    let mut timer = tokio::time::interval(LEASE_TICK);
+    loop {
+        timer.tick().await;
+        for event in parts.registry.expire(Instant::now()) {
+            if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
+                tracing::warn!(
+                    "Marking node {id} as unhealthy (last heartbeat: {})",
+                    last_heartbeat.iso8601()
+                );
+            }
+        }
+    }
+}
+
+async fn sweep(parts: Arc<Parts>, interval: Duration) {
+    let mut timer = tokio::time::interval(interval);
+    timer.tick().await;
+    let mut files_swept = Instant::now();
+    parts.edge.records.sweep_files().await;
+    loop {
+        timer.tick().await;
+        if files_swept.elapsed() > FILE_SWEEP {
+            files_swept = Instant::now();
+            parts.edge.records.sweep_files().await;
+        }
+        let removed = parts.registry.clean_up(Instant::now());
+        for event in &removed {
+            if let LeaseChange::Removed { id } = event {
+                tracing::info!("Removed node {id}: gone for ten node timeouts");
+            }
+        }
+        if !removed.is_empty() {
+            // The next start must not wait for the removed nodes.
+            parts.control.save().await;
+        }
+        let expired = parts.edge.bindings.sweep(parts.affinity_timeout);
+        if expired > 0 {
+            tracing::info!(expired, "idle session affinities removed");
+        }
+        parts.edge.records.sweep();
+    }
+}
