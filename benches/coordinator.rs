@@ -1,12 +1,12 @@
-//! What a coordinator costs by the number of its nodes and of its sessions:
+//! Cost of a coordinator by its number of nodes and of sessions:
 //!
 //! ```text
 //! cargo bench -p mooring-benches --bench coordinator -- --help
 //! ```
 //!
-//! Nodes are simulated: each listens, proves who it is and sends heartbeats, all of them
-//! from this process. Sessions are real, on a real node before an HTTP server; their
-//! connections are closed.
+//! Nodes are simulated, all in this process: each listens, proves its identity and sends
+//! heartbeats. Sessions are real, on a real node in front of an HTTP server; their connections are
+//! closed.
 
 #![forbid(unsafe_code)]
 
@@ -26,9 +26,9 @@ use mooring_benches::targets::{Kit, Running, mooring as target};
 use mooring_benches::usage::Usage;
 use serde_json::json;
 
-/// For allocations that are freed a moment after their cause, and first catalogues.
+/// Pause before a measurement, for delayed deallocation and the first catalogs.
 const SETTLE: Duration = Duration::from_secs(2);
-/// As a node does it.
+/// A node's default interval.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const INCARNATION: &str = "simulated";
 const AT_ONCE: usize = 16;
@@ -38,21 +38,21 @@ struct Options {
     /// Simulated nodes.
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
-    /// How long their heartbeats are measured.
+    /// Seconds for which the heartbeats are measured.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Sessions without a connection; one client may have 10,000.
     #[arg(long, default_value_t = 8000)]
     sessions: usize,
-    /// The binary to be measured; the one beside this harness if not given.
+    /// The binary to measure; by default the one beside this harness.
     #[arg(long)]
     mooring: Option<PathBuf>,
-    /// What cargo adds to the arguments of every benchmark.
+    /// Passed by cargo to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-// The main thread lives as long as the process: what it starts is on its leash.
+// Children die with the thread that starts them (bench-leash), so the main thread starts them all.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = Options::parse();
@@ -90,7 +90,7 @@ async fn sessions(kit: &Kit, count: usize) -> Result<()> {
         tokio::time::sleep(SETTLE).await;
         Usage::of_gateway(running.gateways[0].pid).map(|usage| usage.memory_bytes)
     };
-    // What the first ones bring up is not theirs.
+    // A warm-up, so that one-time allocations do not count for the sessions.
     for marker in 0..count / 10 {
         Session::open(&running.endpoint, marker, 16).await?.end().await?;
     }
@@ -102,7 +102,7 @@ async fn sessions(kit: &Kit, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Opens sessions and leaves them.
+/// Opens sessions and closes their connections without ending them.
 async fn open(running: &Running, count: usize) -> Result<()> {
     for marker in 0..count {
         drop(Session::open(&running.endpoint, marker, 16).await?);
@@ -110,7 +110,7 @@ async fn open(running: &Running, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the gateway uses during `window`, in percent.
+/// The gateway's CPU use during `window`, in percent of one core.
 async fn share_of_a_core(running: &Running, window: Duration) -> Result<f64> {
     let cpu = || Usage::of_gateway(running.gateways[0].pid).map(|usage| usage.cpu);
     let (before, began) = (cpu()?, Instant::now());
@@ -127,7 +127,7 @@ async fn active(port: u16) -> Result<usize> {
     Ok(usize::try_from(active)?)
 }
 
-/// A node as its coordinator sees it.
+/// A simulated node.
 struct Node {
     id: String,
     number: usize,
@@ -158,10 +158,10 @@ impl Node {
         Ok(Self { id, number })
     }
 
-    /// A heartbeat per interval, on one connection and with all that a node says.
+    /// Sends full heartbeats on one connection, one in each interval.
     async fn beat(self, coordinator: u16) -> Result<()> {
         let mut connection = Connection::open(coordinator).await?;
-        // Not all at the same moment.
+        // Spreads the nodes' heartbeats over the interval.
         tokio::time::sleep(HEARTBEAT.mul_f64(self.number as f64 * 0.618 % 1.0)).await;
         let mut timer = tokio::time::interval(HEARTBEAT);
         loop {

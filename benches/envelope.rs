@@ -1,5 +1,5 @@
-//! Reading a message's envelope and changing its tool's name, against a round
-//! trip through a typed tree.
+//! Reading a message's envelope and changing its tool's name, compared with parsing and writing a
+//! `Value`.
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,10 +1,10 @@
-//! Gateways from outside, side by side:
+//! Measures gateways from outside, side by side:
 //!
 //! ```text
 //! cargo bench -p mooring-benches --bench load -- --help
 //! ```
 //!
-//! Starts everything itself, takes a bounded time, ends each process that it started.
+//! Starts everything itself, takes a bounded time, and ends every process that it has started.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use mooring_benches::report::Report;
 use mooring_benches::targets::{Kit, Target};
 use tokio::signal::unix::{SignalKind, signal};
 
-// The main thread lives as long as the process: what it starts is on its leash.
+// Children die with the thread that starts them (bench-leash), so the main thread starts them all.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = Options::parse();

@@ -1,4 +1,4 @@
-//! What sessions and their streams cost in memory, and whether it comes back:
+//! Memory used by sessions and their streams, and whether it is freed afterwards:
 //!
 //! ```text
 //! cargo bench -p mooring-benches --bench memory -- --help
@@ -15,9 +15,9 @@ use mooring_benches::session::Session;
 use mooring_benches::targets::{Kit, Running, Target};
 use mooring_benches::usage::{self, Usage};
 
-/// For allocations that are freed a moment after their cause.
+/// Pause before a measurement, for delayed deallocation.
 const SETTLE: Duration = Duration::from_millis(500);
-/// Servers are given four seconds to go.
+/// Longest wait for all servers to end; the gateway itself kills them after four seconds.
 const GONE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -25,18 +25,18 @@ struct Options {
     /// Sessions that each hold a GET stream open.
     #[arg(long, default_value_t = 2000)]
     streams: usize,
-    /// Sessions of a stdio server, a process each.
+    /// Sessions of a stdio server, each with its own process.
     #[arg(long, default_value_t = 500)]
     children: usize,
-    /// The binary to be measured; the one beside this harness if not given.
+    /// The binary to measure; by default the one beside this harness.
     #[arg(long)]
     mooring: Option<PathBuf>,
-    /// What cargo adds to the arguments of every benchmark.
+    /// Passed by cargo to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-// The main thread lives as long as the process: what it starts is on its leash.
+// Children die with the thread that starts them (bench-leash), so the main thread starts them all.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let options = Options::parse();
@@ -49,10 +49,10 @@ async fn main() -> Result<()> {
     children(&kit, options.children).await
 }
 
-/// Sessions, then a stream for each, then neither.
+/// Measures sessions, then a stream for each, then neither.
 async fn streams(target: Target, kit: &Kit, count: usize) -> Result<()> {
     let running = target.start(kit).await?;
-    // What the first ones bring up is not theirs.
+    // A warm-up, so that one-time allocations do not count for the sessions.
     let warm = open(&running, 50).await?;
     let before = memory(&running).await?;
     let sessions = open(&running, count).await?;
@@ -74,7 +74,7 @@ async fn streams(target: Target, kit: &Kit, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sessions with a process each.
+/// Measures sessions that each have a process.
 async fn children(kit: &Kit, count: usize) -> Result<()> {
     let running = Target::MooringStdio.start(kit).await?;
     let warm = open(&running, 10).await?;

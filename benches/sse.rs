@@ -1,4 +1,4 @@
-//! The server-sent-events codec.
+//! Speed of the codec for server-sent events.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mooring::protocol::sse::{EventDecoder, event};

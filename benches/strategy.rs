@@ -1,11 +1,10 @@
-//! A routing decision: the same strategy native and as a component.
+//! Time of a routing decision, with the same strategy as native code and as a component.
 //!
-//! After criterion's figures, percentiles of single calls, less what reading the
-//! clock takes. Single calls of a microsecond also show what interrupts them: timers
-//! and the hypervisor, in bursts of a few microseconds each. Two figures tell that
-//! apart: a control, native code that takes as long as a decision and is measured
-//! between decisions, and what is left when of each question, asked again and again,
-//! the middle one of its times is taken.
+//! After criterion's figures it prints percentiles of single calls, less the time of reading the
+//! clock. A call takes about a microsecond, and interruptions by timers and the hypervisor take
+//! several. Two figures separate the two: a control, which is native code that takes as long as a
+//! decision and is measured between decisions; and percentiles over questions, where each question
+//! counts with the median of its repeated calls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +14,10 @@ use mooring::wasm::vocabulary::{Health, Node, Replica, Server, Topology};
 use mooring::wasm::{Options, Question, Source, Strategy, WasiPolicy};
 use mooring_strategies::{ConsistentHash, Request, Strategy as Native};
 
-/// Each of the questions is asked so often.
+/// Calls for each question.
 const ROUNDS: usize = 201;
 const QUESTIONS: usize = 1024;
-/// The strategies in the binary, and what a client of theirs says of its node.
+/// The built-in strategies, and the node that their clients name.
 const BUILTINS: [(&str, Option<&str>); 3] =
     [("consistent-hash", None), ("cookie", Some("node-1")), ("header", Some("node-1"))];
 fn topology(nodes: u32) -> Topology {
@@ -53,8 +52,8 @@ fn component(name: &str, nodes: u32) -> Strategy {
     strategy
 }
 
-/// By the session's key; with `affinity` the client says its node by itself, as
-/// cookie and header are for.
+/// Decides by the session's key, or by `affinity`: the node that the client names in its cookie or
+/// header.
 fn decide(strategy: &Strategy, key: &str, affinity: Option<&str>) -> bool {
     let plan = strategy.plan();
     let mut inputs = [None; 8];
@@ -110,7 +109,7 @@ fn decisions(criterion: &mut Criterion) {
 
 fn percentiles() {
     let keys = keys();
-    // What it takes to measure nothing: part of every figure below, and taken off.
+    // The time of measuring nothing, which is subtracted from every figure below.
     let clock = middle(&mut measure(&keys, |_| true).concat());
     println!("reading the clock twice takes {clock:?}");
     println!(
@@ -125,7 +124,7 @@ fn percentiles() {
             let took = middle(&mut measure(&keys, decision).concat()).saturating_sub(clock);
             let one = middle(&mut measure(&keys, |key| work(&native, key, 64)).concat());
             let one = one.saturating_sub(clock).as_nanos().max(1);
-            // As much native work as takes as long.
+            // The amount of native work that takes as long as a decision.
             let turns = u32::try_from(64 * took.as_nanos() / one).unwrap_or(u32::MAX);
             let pairs = [&decision as &dyn Fn(&str) -> bool, &|key| work(&native, key, turns)];
             let [decisions, control] = side_by_side(&keys, pairs);
@@ -143,7 +142,7 @@ fn percentiles() {
     }
 }
 
-/// Native decisions, one after the other.
+/// Makes `turns` native decisions.
 fn work(strategy: &ConsistentHash, key: &str, turns: u32) -> bool {
     let inputs = [Some(key)];
     let request =
@@ -159,7 +158,7 @@ fn measure(keys: &[String], act: impl Fn(&str) -> bool) -> Rounds {
     times
 }
 
-/// One after the other for each question, so that both see the same machine.
+/// Measures both acts in turn for each question, so that both run under the same conditions.
 fn side_by_side(keys: &[String], acts: [&dyn Fn(&str) -> bool; 2]) -> [Rounds; 2] {
     let mut rounds = [Rounds::new(), Rounds::new()];
     for _ in 0..ROUNDS {

@@ -1,5 +1,6 @@
-//! One keep-alive HTTP/1.1 connection, as cheap as a client can be: a request is bytes, a
-//! response is parsed where it was read. Knows lengths, chunks and end-of-stream; no pipelining.
+//! One keep-alive HTTP/1.1 connection of a client that costs as little as possible: requests are
+//! prepared bytes, responses are parsed in place. Bodies by length, chunks or end-of-stream; no
+//! pipelining.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -8,16 +9,16 @@ use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer larger than this is not one that the harness asked for.
+/// Largest answer in bytes; the harness requests none this large.
 const LIMIT: usize = 256 * 1024 * 1024;
 const HEADERS: usize = 64;
-/// Spare room that a read should find; a full buffer costs a second system call.
+/// Free bytes in the buffer before a read; a full buffer costs a second system call.
 const ROOM: usize = 16 * 1024;
 
 pub struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
-    /// The body of a chunked response, put together.
+    /// The assembled body of a chunked response.
     body: Vec<u8>,
 }
 
@@ -171,7 +172,7 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
-    /// What the client makes of these bytes, whatever pieces they come in.
+    /// How the client reads these bytes, in whatever pieces they arrive.
     async fn received(answer: &'static str, piece: usize) -> Result<(u16, Option<String>, String)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();

@@ -1,5 +1,5 @@
-//! Measures one running target: leads the generators through their phases, keeps the time, and
-//! reads the calls counted so far and the gateways' CPU at both ends of the measuring phase.
+//! Measures one running target: moves the generators through their phases, keeps the time, and
+//! reads the number of calls and the gateways' CPU time at both ends of the measuring phase.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use crate::session::Session;
 use crate::targets::Running;
 use crate::usage::{Usage, own_cpu};
 
-/// From "listens" to the first call that goes through: discovery may take a while.
+/// Longest time from listening to the first successful call, which includes discovery.
 const READY: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-/// Each session may start a process.
+/// Longest time to open all sessions; each may start a process.
 const OPEN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Load {
@@ -25,30 +25,30 @@ pub struct Load {
     pub body_bytes: usize,
     pub warm_up: Duration,
     pub window: Duration,
-    /// Threads that make the load.
+    /// Threads that generate the load.
     pub threads: usize,
 }
 
-/// One target in one round.
+/// The result of one target in one round.
 pub struct Sample {
     pub calls_per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
     pub gateways: Vec<Price>,
-    /// What a call cost the load generator itself.
+    /// CPU time of the load generator itself for each call.
     pub generator_us: f64,
     pub initializes: u64,
     pub errors: u64,
     pub first_error: Option<String>,
 }
 
-/// What one gateway process paid.
+/// The cost of one gateway process.
 pub struct Price {
     pub name: &'static str,
     pub cpu_us: f64,
-    /// Once it listens, before any session.
+    /// Memory once it listens, before the first session.
     pub idle_memory_bytes: u64,
-    /// At the end, all sessions open and busy.
+    /// Memory at the end, with all sessions open and busy.
     pub memory_bytes: u64,
 }
 
@@ -92,7 +92,7 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Waits until a session opens and a call goes through.
+/// Waits until a session can be opened and a call succeeds.
 async fn ready(running: &mut Running, load: &Load) -> Result<()> {
     let deadline = Instant::now() + READY;
     loop {
@@ -112,7 +112,7 @@ async fn ready(running: &mut Running, load: &Load) -> Result<()> {
     }
 }
 
-/// Counters of one instant.
+/// Counters at one instant.
 struct Reading {
     at: Instant,
     calls: u64,

@@ -1,17 +1,17 @@
-//! The smallest useful MCP server: one `echo` tool, older revisions only.
+//! The smallest useful MCP server: one `echo` tool, only the revisions with sessions.
 //!
-//! A message is parsed once and in place; the text goes back as the raw JSON that came in.
+//! A message is parsed once and in place; the text is returned as the raw JSON that arrived.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Answered to a client that asks for a revision we do not know.
+/// The revision offered to a client that requests an unknown one.
 const NEWEST: &str = "\"2025-11-25\"";
 const KNOWN: [&str; 4] = ["\"2024-11-05\"", "\"2025-03-26\"", "\"2025-06-18\"", NEWEST];
 
 const TOOLS: &str = r#"{"tools":[{"name":"echo","description":"Returns its text.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}}]}"#;
 
-/// One JSON-RPC message from a client, borrowed from the bytes it came in.
+/// One JSON-RPC message of a client, borrowed from the bytes received.
 #[derive(Deserialize)]
 pub struct Message<'a> {
     #[serde(borrow)]
@@ -39,7 +39,7 @@ struct Arguments<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one message; `None` if it is no JSON-RPC object that this server understands.
+    /// Reads one message; `None` if it is not a JSON-RPC object that this server understands.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
@@ -49,12 +49,12 @@ impl<'a> Message<'a> {
         self.method() == "\"initialize\""
     }
 
-    /// Whether a response must follow: neither notifications nor responses get one.
+    /// Whether it must be answered: notifications and responses are not.
     pub fn is_request(&self) -> bool {
         self.id.is_some() && self.method.is_some()
     }
 
-    /// Appends the response to a request, without a line end.
+    /// Appends the response to a request, without a line break.
     pub fn answer(&self, out: &mut Vec<u8>) {
         let id = self.id.map_or("null", RawValue::get);
         let (kind, value): (&str, &[&str]) = match self.method() {

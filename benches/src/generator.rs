@@ -1,10 +1,10 @@
-//! Makes the load: sessions in a closed loop, each on its own connection, on threads of their own.
+//! Generates the load: sessions in closed loops, each on its own connection, on separate threads.
 //!
 //! ```text
 //! opening ──all sessions open──▶ warming ──▶ measuring ──▶ done
 //! ```
 //!
-//! Who measures moves the phase; calls count in all of them, latencies only while measuring.
+//! `drive` sets the phase. Calls count in every phase, latencies only while measuring.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,9 +20,9 @@ use tokio::time::timeout;
 
 use crate::session::{Endpoint, Session};
 
-/// A call that takes longer after the end counts as stalled.
+/// A call that takes longer than this after the end counts as stalled.
 pub const FINISH: Duration = Duration::from_secs(5);
-/// Refused calls after which a session gives up, lest a 503 look like load.
+/// Refused calls after which a session gives up, so that 503s do not count as load.
 const REFUSALS: u64 = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,9 +40,9 @@ pub struct Tally {
     pub first_error: Option<String>,
 }
 
-/// A thread that makes load for some of the sessions.
+/// A thread that runs some of the sessions.
 pub struct Generator {
-    /// How many `initialize` it took, once all are open.
+    /// The number of `initialize` requests sent, once all sessions are open.
     pub opened: oneshot::Receiver<Result<u64>>,
     pub tally: oneshot::Receiver<Tally>,
 }
@@ -67,7 +67,7 @@ impl Generator {
                     Err(error) => return drop(tell_opened.send(Err(error))),
                 };
                 let initializes = sessions.iter().map(|session| u64::from(session.initializes));
-                // The other side may have given up meanwhile; then nobody wants to know.
+                // Fails if `drive` has given up meanwhile.
                 let _ = tell_opened.send(Ok(initializes.sum()));
                 let _ = tell_tally.send(closed_loops(sessions, phase, calls).await);
             });
@@ -86,7 +86,7 @@ async fn closed_loops(
         loops.spawn(closed_loop(session, phase.clone(), Arc::clone(&calls)));
     }
     let mut tally = Tally::default();
-    // An error means that the other side is gone, which ends the measurement just the same.
+    // An error means that `drive` is gone, which also ends the measurement.
     let _ = phase.wait_for(|phase| *phase == Phase::Done).await;
     let collect = async {
         while let Some(ended) = loops.join_next().await {
@@ -123,7 +123,7 @@ async fn closed_loop(
             }
             Ok(status) => tally.fail(format!("a call was answered {status}")),
             Err(error) => {
-                // What else is on this connection, nobody knows.
+                // The connection's state is unknown: it cannot be used again.
                 tally.fail(format!("{error:#}"));
                 break;
             }

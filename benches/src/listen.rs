@@ -1,5 +1,5 @@
-//! What both HTTP fixtures share: a loopback listener, a runtime of N threads, hyper on each
-//! connection, and the answers of a server that knows sessions.
+//! Shared by both HTTP fixtures: a loopback listener, a runtime with N threads, hyper on each
+//! connection, and the answers of a server with sessions.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +32,7 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Serves until the process is ended.
+    /// Serves until the process ends.
     pub fn serve<H, F>(&self, handle: H) -> io::Result<()>
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
@@ -41,7 +41,7 @@ impl Listen {
         self.runtime()?.block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
             println!("{}", listener.local_addr()?.port());
-            // On a worker of the runtime, so that accepting does not bounce through this thread.
+            // Spawned, so that a runtime worker accepts and not this thread.
             tokio::spawn(accept(listener, handle)).await?
         })
     }
@@ -55,7 +55,7 @@ impl Listen {
     }
 }
 
-/// Serves on a free port, which this gives, for as long as the runtime lives.
+/// Serves on a free port, which it returns, for as long as the runtime lives.
 pub async fn in_background<H, F>(handle: H) -> io::Result<u16>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
@@ -81,13 +81,13 @@ where
                 let answer = handle(request);
                 async move { Ok::<_, Infallible>(answer.await) }
             });
-            // A client that goes away is no news for a fixture.
+            // A client that leaves is not an error for a fixture.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// The session id that a request names, if it names one.
+/// The session id of a request, if it has one.
 pub fn session_id(request: &Request<Incoming>) -> Option<&str> {
     request.headers().get(SESSION_ID)?.to_str().ok()
 }
@@ -108,7 +108,7 @@ pub fn status(status: StatusCode) -> Answer {
     answer
 }
 
-/// Puts a freshly minted session id on the answer to `initialize`.
+/// Adds a newly minted session id to the answer to `initialize`.
 pub fn with_session(mut answer: Answer, id: &str) -> Answer {
     if let Ok(value) = id.parse() {
         answer.headers_mut().insert(SESSION_ID, value);

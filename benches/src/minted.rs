@@ -1,9 +1,9 @@
-//! Session ids that a fixture can tell from foreign ones without keeping a table.
+//! Session ids that a fixture can recognise as its own without a table.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Mints `{random of this process}-{number}` and knows its own ids by both halves.
+/// Mints ids `{random of this process}-{number}`, and recognises them by both halves.
 pub struct Minted {
     prefix: String,
     next: AtomicU64,
@@ -11,7 +11,7 @@ pub struct Minted {
 
 impl Default for Minted {
     fn default() -> Self {
-        // Nobody guesses ids of a fixture: the seed of a hash map is random enough.
+        // The seed of a hash map is random enough: a fixture's ids need not be secret.
         let prefix = format!("{:016x}", RandomState::new().hash_one(std::process::id()));
         Self { prefix, next: AtomicU64::new(0) }
     }

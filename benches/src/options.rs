@@ -1,4 +1,4 @@
-//! What the harness is asked to do.
+//! The harness's command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use crate::drive::Load;
 use crate::targets::Target;
 
 #[derive(Parser)]
-#[command(name = "load", about = "Measures gateways from outside, all in one go and side by side.")]
+#[command(name = "load", about = "Measures gateways from outside, side by side in one run.")]
 pub struct Options {
     /// Sessions, each with one keep-alive connection and one call at a time.
     #[arg(long, default_value_t = 32, value_parser = at_least_one)]
     pub sessions: usize,
-    /// Seconds measured, for each target and round.
+    /// Seconds of measurement for each target and round.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
-    /// Seconds of load before that.
+    /// Seconds of load before each measurement.
     #[arg(long, default_value_t = 1.0)]
     pub warm_up: f64,
     /// Rounds; in each, the targets take turns.
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     pub rounds: usize,
-    /// Only these targets.
+    /// Measures only these targets.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Target>,
     /// The gateway to measure [default: `mooring` beside the fixtures, target/release/mooring].
@@ -32,16 +32,16 @@ pub struct Options {
     /// Bytes of text in each call, and so in each answer.
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub body_bytes: usize,
-    /// Threads that make the load.
+    /// Threads that generate the load.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub load_threads: usize,
     /// Threads of the HTTP fixture and of the bridge.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub fixture_threads: usize,
-    /// Writes every round to this file too.
+    /// Also writes every round to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Given by cargo.
+    /// Passed by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }

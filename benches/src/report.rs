@@ -1,4 +1,4 @@
-//! Rounds become medians, medians a table.
+//! Turns rounds into medians, and medians into a table.
 
 use std::fmt;
 
@@ -19,12 +19,12 @@ pub struct Report {
 
 struct Row {
     target: Target,
-    /// By round; a target that failed in one is not tried again.
+    /// One for each round; a target that has failed is not tried again.
     samples: Vec<Sample>,
     skipped: Option<String>,
 }
 
-/// The median of a ratio that was taken inside each round, and its extremes.
+/// The median and the extremes of a ratio taken within each round.
 struct Ratio {
     median: f64,
     least: f64,
@@ -44,7 +44,7 @@ impl Report {
         Self { setting, rows }
     }
 
-    /// Targets that are still worth a round.
+    /// The targets that have not failed.
     pub fn pending(&self) -> Vec<Target> {
         self.rows.iter().filter(|row| row.skipped.is_none()).map(|row| row.target).collect()
     }
@@ -100,13 +100,13 @@ impl Row {
         self.samples.iter().map(of).sum()
     }
 
-    /// The names of the gateway's processes, in order.
+    /// The names of the gateway's processes, in the order of their start.
     fn gateways(&self) -> Vec<&'static str> {
         let first = self.samples.first().into_iter();
         first.flat_map(|sample| sample.gateways.iter().map(|price| price.name)).collect()
     }
 
-    /// A sum over the gateway's processes; nothing where there is no gateway.
+    /// The median of a sum over the gateway's processes; `None` without a gateway.
     fn gateway_median(&self, of: impl Fn(&Price) -> f64) -> Option<f64> {
         let sum = |sample: &Sample| sample.gateways.iter().map(&of).sum();
         if self.gateways().is_empty() { None } else { self.median(sum) }
@@ -233,7 +233,7 @@ fn notes(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     }
 }
 
-/// All processes of the gateway together.
+/// CPU time per call of all the gateway's processes.
 fn cpu_us(sample: &Sample) -> f64 {
     sample.gateways.iter().map(|price| price.cpu_us).sum()
 }

@@ -1,4 +1,4 @@
-//! The processes of one target: a temporary folder, logs in it, and an end for each of them.
+//! The processes of one target, with a temporary folder for their logs; all end with the sandbox.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// A slow machine that builds something beside us still starts a process in this time.
+/// Longest start of a process, even on a slow and busy machine.
 const START: Duration = Duration::from_secs(20);
-/// A gateway may drain for a while; after this it is killed.
+/// Time for a gateway to drain; afterwards it is killed.
 const END: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -44,7 +44,7 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// Starts a program; `name` is that of its log files, `set_up` adds arguments and variables.
+    /// Starts a program. `name` names its log files; `set_up` adds arguments and variables.
     pub fn start(
         &mut self,
         name: &'static str,
@@ -65,7 +65,7 @@ impl Sandbox {
         Ok(pid)
     }
 
-    /// The port that a program announces as the only line of its output.
+    /// The port that a program prints as its only line of output.
     pub async fn announced_port(&mut self, name: &'static str) -> Result<u16> {
         self.port(name, &self.output(name)).await
     }
@@ -88,7 +88,7 @@ impl Sandbox {
         }
     }
 
-    /// Which process ended by itself, and what it said.
+    /// Describes a process that has ended by itself: its name and its output.
     pub fn ended(&mut self) -> Option<String> {
         let (name, status) = self.processes.iter_mut().find_map(|process| {
             let status = process.child.try_wait().ok()??;
@@ -123,7 +123,7 @@ impl Drop for Process {
         let Ok(None) = self.child.try_wait() else {
             return;
         };
-        // Not waited for yet, so the id still is this child's.
+        // Not reaped yet, so the id still belongs to this child.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }

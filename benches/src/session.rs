@@ -1,4 +1,4 @@
-//! One MCP session of the older revisions on one connection, and its echo calls.
+//! One MCP session on one connection, in a revision with sessions, and its echo calls.
 
 use std::net::Ipv4Addr;
 
@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 use crate::connection::Connection;
 
 const VERSION: &str = "2025-11-25";
-/// Numbers of calls have eight digits, always: they are written over in place.
+/// Call numbers always have eight digits, since they are overwritten in place.
 const FIRST_CALL: u32 = 10_000_000;
-/// With two servers half of all initializes are in vain; 2^-64 is never.
+/// With two servers half of all attempts fail; 64 in a row do so with probability 2^-64.
 const OPENING_ATTEMPTS: u32 = 64;
 
-/// Where a target listens and what its echo tool is called there.
+/// Where a target listens, and the name of its echo tool there.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub port: u16,
@@ -24,33 +24,33 @@ pub struct Endpoint {
     pub opening: Opening,
 }
 
-/// What a 404 to a fresh session id means.
+/// The meaning of a 404 to a new session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// A failure.
+    /// The target has failed.
     Once,
-    /// That a balancer which hashes the server's id took another server than on `initialize`.
-    /// The client tries again until both agree, and counts.
+    /// The balancer hashes the session id and chose another server than for `initialize`. The
+    /// client tries again until both are the same, and counts the attempts.
     UntilRouted,
 }
 
 pub struct Session {
     connection: Connection,
     endpoint: Endpoint,
-    /// What names the session in each request.
+    /// The header lines that name the session in each request.
     headers: String,
     request: Vec<u8>,
-    /// Both places in `request` where the call's number stands: the id, and inside the text.
+    /// Both offsets of the call's number in `request`: in the id and in the text.
     numbers: [usize; 2],
     number: u32,
-    /// `"id":NNNNNNNN` and the marker that starts the text, as the answer must have them.
+    /// What the answer must contain: `"id":NNNNNNNN`, and the marker that starts the text.
     expected: [Vec<u8>; 2],
-    /// How often `initialize` was sent until a call went through.
+    /// The number of `initialize` requests until a call succeeded.
     pub initializes: u32,
 }
 
 impl Session {
-    /// Initializes a session and makes its first call. `marker` tells sessions apart; the text of
+    /// Initializes a session and makes its first call. `marker` distinguishes sessions; the text of
     /// each call has at least `body_bytes` bytes.
     pub async fn open(endpoint: &Endpoint, marker: usize, body_bytes: usize) -> Result<Self> {
         let mut connection = Connection::open(endpoint.port).await?;
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// One call; gives the status, and an error where a 200 is not the answer to this very call.
+    /// Makes one call and returns its status; an error if a 200 does not answer this call.
     pub async fn call(&mut self) -> Result<u16> {
         self.count_up();
         let response = self.connection.exchange(&self.request).await?;
@@ -117,7 +117,7 @@ impl Session {
         Ok(response.status)
     }
 
-    /// Opens the session's own event stream, on a connection of its own.
+    /// Opens the session's GET stream on a new connection.
     pub async fn listen(&self) -> Result<TcpStream> {
         let Endpoint { port, path, .. } = &self.endpoint;
         let request = format!(
@@ -175,7 +175,7 @@ async fn initialize(connection: &mut Connection, endpoint: &Endpoint) -> Result<
     Ok((id.to_owned(), version.to_owned()))
 }
 
-/// Whether the server knew the session when it was told that the client is ready.
+/// Sends `notifications/initialized`; returns whether the server knows the session.
 async fn initialized(
     connection: &mut Connection,
     endpoint: &Endpoint,
@@ -207,7 +207,7 @@ fn version(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.split(|&byte| byte == b'"').nth(1)?).ok()
 }
 
-/// Some servers put a space behind the colon.
+/// Whether the body has this id. Some servers write a space after the colon.
 fn has_id(body: &[u8], id: &[u8]) -> bool {
     let (key, number) = id.split_at(id.len() - 8);
     memmem::find(body, id).is_some() || memmem::find(body, &[key, b" ", number].concat()).is_some()

@@ -1,4 +1,4 @@
-//! A Markdown table that is also readable as text: names to the left, numbers to the right.
+//! A Markdown table that is also readable as text: names left-aligned, numbers right-aligned.
 
 use std::fmt;
 

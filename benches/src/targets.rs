@@ -1,4 +1,4 @@
-//! What can be measured: each target starts its processes and says where to send the load.
+//! The targets that can be measured: each starts its processes and returns where to send the load.
 
 mod bridge;
 mod direct;
@@ -15,17 +15,17 @@ use crate::session::{Endpoint, Opening};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// The HTTP fixture without anything before it.
+    /// The HTTP fixture itself.
     Direct,
     /// HAProxy, consistent hash of the session id over two HTTP fixtures.
     Haproxy,
-    /// Mooring at `/mcp/{server}` before one HTTP fixture.
+    /// Mooring at `/mcp/{server}` in front of one HTTP fixture.
     #[value(alias = "pass-through")]
     MooringPassThrough,
-    /// Mooring at `/mcp` before the same.
+    /// Mooring at `/mcp` in front of one HTTP fixture.
     #[value(alias = "aggregate")]
     MooringAggregate,
-    /// The bare bridge, a stdio fixture for each session.
+    /// The bare bridge, with a stdio fixture for each session.
     Bridge,
     /// Mooring at `/mcp/{server}` with the same stdio fixtures.
     #[value(alias = "stdio")]
@@ -46,14 +46,14 @@ pub struct Kit {
     pub threads: usize,
 }
 
-/// A target that listens. Its processes end when this is dropped.
+/// A target that listens. Dropping it ends its processes.
 pub struct Running {
     pub endpoint: Endpoint,
     pub gateways: Vec<Gateway>,
     pub sandbox: Sandbox,
 }
 
-/// A process whose CPU and memory are the price of the target.
+/// A process whose CPU time and memory are the cost of the target.
 pub struct Gateway {
     pub name: &'static str,
     pub pid: u32,
@@ -78,7 +78,7 @@ impl Target {
 }
 
 impl Kit {
-    /// The programs of one target folder, of which `fixture` is one.
+    /// The programs in the folder of `fixture`.
     pub fn beside(fixture: &Path, mooring: Option<PathBuf>, threads: usize) -> Self {
         let program = |name: &str| fixture.with_file_name(name);
         Self {
@@ -91,7 +91,7 @@ impl Kit {
         }
     }
 
-    /// Starts an HTTP fixture and gives its port.
+    /// Starts an HTTP fixture and returns its port.
     async fn http_server(&self, sandbox: &mut Sandbox, name: &'static str) -> Result<u16> {
         sandbox.start(name, &self.http_server, |command| {
             command.arg("--threads").arg(self.threads.to_string());
@@ -100,7 +100,7 @@ impl Kit {
     }
 }
 
-/// The endpoint of a fixture: a bare path and the tool's own name.
+/// The endpoint of a fixture: the path `/mcp` and the tool's own name.
 fn plain(port: u16) -> Endpoint {
     Endpoint { port, path: "/mcp", tool: "echo", opening: Opening::Once }
 }

@@ -1,7 +1,7 @@
-//! CPU time and memory of a gateway, as `/proc` tells them.
+//! CPU time and memory of a gateway, from `/proc`.
 //!
-//! A gateway is its process and those descendants that run the same executable (a supervisor,
-//! say). The servers that it started are not the gateway.
+//! A gateway is its process and those descendants that run the same executable, such as the
+//! supervisor. The servers that it has started do not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Clock ticks a second in /proc: fixed by the kernel's interface, whatever its own rate.
+/// Clock ticks per second in `/proc`: fixed by the kernel's interface, whatever its own rate.
 const USER_HZ: f64 = 100.0;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system time since the process began.
+    /// User and system time since the process started.
     pub cpu: Duration,
     pub memory_bytes: u64,
 }
@@ -25,7 +25,7 @@ impl Usage {
         let mut sum = Self::of_process(pid)?;
         for descendant in descendants(pid) {
             if executable(descendant).is_some_and(|other| other == program) {
-                // It may end while we look: then it has nothing to add.
+                // A process that has ended meanwhile adds nothing.
                 let usage = Self::of_process(descendant).unwrap_or_default();
                 sum.cpu += usage.cpu;
                 sum.memory_bytes += usage.memory_bytes;
@@ -41,24 +41,24 @@ impl Usage {
     }
 }
 
-/// Processes below a gateway that are not the gateway: its servers.
+/// The number of a gateway's servers: processes below it that are not the gateway.
 pub fn servers_of(pid: u32) -> usize {
     let program = executable(pid);
     descendants(pid).into_iter().filter(|process| executable(*process) != program).count()
 }
 
-/// CPU time of the harness itself: what the load costs to make.
+/// CPU time of the harness itself: the cost of generating the load.
 pub fn own_cpu() -> Result<Duration> {
     Ok(Usage::of_process(std::process::id())?.cpu)
 }
 
-/// The load average of the last minute; says whether the machine was quiet.
+/// The load average of the last minute, which shows whether the machine was quiet.
 pub fn load_average() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Bytes in memory, each page shared with others by its share (`Pss` of proc(5)): a
-/// supervisor and its forks are one program in memory, however many they are.
+/// Memory in bytes, with shared pages divided among their processes (`Pss` of proc(5)), since a
+/// supervisor and its forks share most of theirs.
 fn resident(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
@@ -75,8 +75,8 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The name of the program stands in parentheses and may contain anything, so fields are
-    /// counted from the last one: state is field 3 of proc(5).
+    /// The program's name is in parentheses and may contain anything, so fields are counted from
+    /// the last parenthesis: state is field 3 of proc(5).
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();

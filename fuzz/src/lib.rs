@@ -1,4 +1,4 @@
-//! `mooring::protocol`, as far as it is fuzzed: the same files, without what links wasmtime.
+//! The fuzzed part of `mooring::protocol`: the same files, without those that link wasmtime.
 
 #![forbid(unsafe_code)]
 

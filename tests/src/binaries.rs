@@ -1,4 +1,4 @@
-//! The programs under test: beside the test executable, where cargo puts them.
+//! The programs under test, which cargo builds next to the test executable.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub fn mooring() -> PathBuf {
     program("mooring")
 }
 
-/// PATH with the programs' folder in front, as the example files expect it.
+/// `PATH` with the programs' folder in front, as the example files expect.
 #[must_use]
 pub fn path_variable() -> std::ffi::OsString {
     let others = std::env::var_os("PATH").unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What `tests/witness/setup.sh` has installed: SDKs, the conformance suite, the MCP Inspector and
-//! real servers.
+//! Programs installed by `tests/witness/setup.sh`: SDKs, the conformance suite, the MCP Inspector
+//! and real servers.
 //!
-//! What is not there is never passed over in silence: a test that cannot run says so in one line,
-//! on stderr and in the file that `MOORING_TEST_SKIPS` names.
+//! A test whose programs are missing is skipped, and reports that in one line, on stderr and in the
+//! file named by `MOORING_TEST_SKIPS`.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -22,12 +22,12 @@ pub fn folder() -> PathBuf {
     cache.join("mooring/witness")
 }
 
-/// Starts an installed program, by its name in `bin`.
+/// The path of an installed program's starter, by its name in `bin`.
 pub fn starter(name: &str) -> PathBuf {
     folder().join("bin").join(name)
 }
 
-/// Whether all of `keys` of `have.json` are installed; if not, says that `what` is skipped.
+/// Whether all of `keys` of `have.json` are installed; if not, reports that `what` is skipped.
 pub fn at_hand(what: &str, keys: &[&str]) -> bool {
     let reason = match installed() {
         Err(reason) => reason,
@@ -40,7 +40,7 @@ pub fn at_hand(what: &str, keys: &[&str]) -> bool {
     false
 }
 
-/// Says that `what` is not tested here.
+/// Reports that `what` is not tested here.
 pub fn skip(what: &str, reason: &str) {
     let line = format!("skipped: {what}: {reason}");
     eprintln!("{line}");
@@ -50,7 +50,7 @@ pub fn skip(what: &str, reason: &str) {
     }
 }
 
-/// A program of this machine, by its full path.
+/// The full path of a program on this machine's `PATH`.
 pub fn on_the_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| is_program(file))

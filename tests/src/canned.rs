@@ -1,4 +1,4 @@
-//! The verbatim server with answers of the test's own, and what it was told.
+//! The verbatim server with answers that a test sets, and the messages that it has received.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::deadline::eventually;
 
-/// A folder that every process of the server reads its answers from.
+/// The folder from which every process of the server reads its answers.
 pub struct Canned {
     folder: TempDir,
 }
@@ -25,7 +25,7 @@ impl Canned {
         Self { folder: folder.expect("a folder") }
     }
 
-    /// A server with these capabilities.
+    /// Sets the server's capabilities.
     #[must_use]
     pub fn with_capabilities(self, capabilities: Value) -> Self {
         self.answers(
@@ -38,15 +38,14 @@ impl Canned {
         )
     }
 
-    /// The result of a method, from now on.
+    /// Sets the result of a method.
     #[must_use]
     pub fn answers(self, method: &str, result: Value) -> Self {
         self.answer(method, &result);
         self
     }
 
-    /// The same for a server that runs already; a process's id behind the method makes it that
-    /// process's alone.
+    /// Like `answers`, for a server that runs already. `method.<pid>` sets it for one process only.
     pub fn answer(&self, method: &str, result: &Value) {
         let path = self.folder.path().join(method.replace('/', "."));
         let draft = self.folder.path().join("draft");
@@ -54,7 +53,7 @@ impl Canned {
         std::fs::rename(&draft, &path).expect("the answer");
     }
 
-    /// What one process says before its answers to a method, from now on.
+    /// Sets the message that one process sends before each answer to a method.
     pub fn says_first(&self, pid: u32, method: &str, message: &Value) {
         self.answer(&format!("{method}.first.{pid}"), message);
     }
@@ -69,11 +68,11 @@ impl Canned {
         })
     }
 
-    /// Every message that a process of the server was sent, with the process.
+    /// Every message that the server's processes have received, with the process id.
     #[must_use]
     pub fn told(&self) -> Vec<(u32, Value)> {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
-        // The last line may be half written.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let lines = whole.lines().filter_map(|line| line.split_once(' '));
         lines
@@ -83,7 +82,7 @@ impl Canned {
             .collect()
     }
 
-    /// Waits for a message.
+    /// Waits for a received message.
     #[track_caller]
     pub fn wait_for(&self, what: &str, is_meant: impl Fn(u32, &Value) -> bool) -> (u32, Value) {
         eventually(what, || self.told().into_iter().find(|(pid, told)| is_meant(*pid, told)))

@@ -13,9 +13,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The manual scenario of `examples/manual`, prepared and not started: its
-    /// files with nothing changed but the coordinator's port, which is the
-    /// test's own.
+    /// The scenario of `examples/manual`, prepared but not started. Of its files only the
+    /// coordinator's port is changed, to one of the test.
     #[must_use]
     pub fn of_examples() -> Self {
         let coordinator = Setup::text(&settings::example("manual/coordinator/mcp_settings.json"));
@@ -29,9 +28,8 @@ impl Cluster {
         Self { nodes: vec![node("node1"), node("node2")], coordinator }
     }
 
-    /// A running cluster of two nodes, `a` and `b`, each with the server
-    /// `counter` whose `whoami` names the node; `cluster` adds to the
-    /// coordinator's cluster section.
+    /// A running cluster of two nodes, `a` and `b`, each with a server `counter` whose `whoami`
+    /// names the node. `cluster` is merged into the coordinator's cluster section.
     #[must_use]
     #[track_caller]
     pub fn of_two_equal_nodes(cluster: Value) -> Self {
@@ -51,8 +49,8 @@ impl Cluster {
         self.nodes.push(Gateway::start_with(&settings));
     }
 
-    /// A session of the counters at this node. Which of several equal ones has a new
-    /// session is chance: some are begun and left until one is there.
+    /// A session of `counter` at this node. Equal nodes get new sessions at random, so this opens
+    /// sessions until one is at the node.
     #[must_use]
     #[track_caller]
     pub fn session_at(&self, node: &str) -> Session {
@@ -61,7 +59,7 @@ impl Cluster {
         found.unwrap_or_else(|| panic!("no session is at {node}"))
     }
 
-    /// Waits until so many nodes are active, and gives them.
+    /// Waits until `count` nodes are active, and returns them.
     #[track_caller]
     pub fn wait_for_active(&self, count: usize) -> Vec<Value> {
         eventually(&format!("{count} nodes are active"), || {
@@ -76,7 +74,7 @@ impl Cluster {
         nodes.as_array().expect("a list of nodes").clone()
     }
 
-    /// What the coordinator knows of a node.
+    /// The coordinator's entry of a node.
     #[must_use]
     pub fn node(&self, id: &str) -> Option<Value> {
         let nodes = self.coordinator.data("/api/cluster/nodes");

@@ -1,20 +1,20 @@
-//! Waiting for something to become true, never for time to pass.
+//! Waits for a condition, never for time to pass.
 
 use std::time::{Duration, Instant};
 
-/// Longest wait for anything that should happen soon; generous, since a busy
-/// machine is no bug of the gateway.
+/// Longest wait for something that should happen soon. Generous, since a busy machine is not a bug
+/// of the gateway.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Between two looks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Looks until there is something to see; panics with `what` after [`PATIENCE`].
+/// Calls `look` until it returns something; panics with `what` after [`PATIENCE`].
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
 }
 
-/// The same with a deadline of its own.
+/// Like [`eventually`], with its own deadline.
 pub fn within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {

@@ -8,7 +8,7 @@ use crate::mcp::Client;
 use crate::process;
 use crate::settings;
 
-/// More than one, so that two requests of a session may meet on different threads.
+/// More than one, so that two requests of a session may be on different threads.
 const WORKERS: &str = "4";
 
 pub enum Front {
@@ -17,7 +17,7 @@ pub enum Front {
 }
 
 impl Front {
-    /// One gateway; `system` goes into its `systemConfig`.
+    /// One gateway with `system` as its `systemConfig`.
     #[must_use]
     #[track_caller]
     pub fn alone(servers: &Value, system: &Value) -> Self {
@@ -25,7 +25,7 @@ impl Front {
         Self::Alone(Setup::new(&settings).arg("--workers").arg(WORKERS).start())
     }
 
-    /// A coordinator, and two nodes with every server each.
+    /// A coordinator and two nodes, each with every server.
     #[must_use]
     #[track_caller]
     pub fn cluster(servers: &Value, system: &Value) -> Self {
@@ -44,7 +44,7 @@ impl Front {
         Self::Cluster(cluster)
     }
 
-    /// Both, one after the other.
+    /// Runs `test` with each front, one after the other.
     #[track_caller]
     pub fn each(servers: &Value, system: &Value, test: impl Fn(&Self)) {
         for front in [Self::alone, Self::cluster] {
@@ -54,7 +54,7 @@ impl Front {
         }
     }
 
-    /// What clients talk to.
+    /// The gateway that clients connect to.
     #[must_use]
     pub fn gateway(&self) -> &Gateway {
         match self {
@@ -68,7 +68,7 @@ impl Front {
         self.gateway().client(path)
     }
 
-    /// Everything that runs below its gateways.
+    /// All processes below its gateways.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         match self {

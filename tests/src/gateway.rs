@@ -1,5 +1,5 @@
-//! A gateway process: started in a folder with its `mcp_settings.json`, watched
-//! through its port file, its log and its API, and ended with the test.
+//! A gateway process: started in a folder with its `mcp_settings.json`, observed through its port
+//! file, log and API, and ended with the test.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -18,16 +18,15 @@ use crate::mcp::Client;
 use crate::port::Port;
 use crate::process;
 
-/// A gateway ends by itself within its own drain time; who is dropped is not
-/// waited for that long.
+/// Time between SIGTERM and SIGKILL when a gateway is dropped; shorter than its drain time.
 const GRACE: Duration = Duration::from_secs(2);
-/// The gateway's drain time and some more.
+/// Longest wait for a gateway to end: more than its drain time.
 const END: Duration = Duration::from_secs(20);
 
-/// Lines of a log that a failed test shows.
+/// Log lines shown by a failed test.
 const MAX_SHOWN: usize = 200;
 
-/// Variables that would reach the gateway from whoever runs the tests.
+/// Variables that must not reach the gateway from the environment of the tests.
 const FOREIGN: [&str; 8] = [
     "PORT",
     "MOORING_HOST",
@@ -39,7 +38,7 @@ const FOREIGN: [&str; 8] = [
     "MCPHUB_SETTING_PATH",
 ];
 
-/// What a gateway is started with.
+/// The settings, arguments and environment that a gateway is started with.
 pub struct Setup {
     settings: String,
     port: Option<Port>,
@@ -84,7 +83,7 @@ impl Setup {
         self
     }
 
-    /// A data folder shared with others; without it each has its own.
+    /// Sets a data folder shared with other gateways; by default each has its own.
     #[must_use]
     pub fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
@@ -100,7 +99,7 @@ impl Setup {
         gateway
     }
 
-    /// Makes port and folder ready, and starts nothing.
+    /// Prepares the port and the folder without starting the gateway.
     #[must_use]
     pub fn prepare(self) -> Gateway {
         let folder = tempfile::Builder::new().prefix("mooring-test-").tempdir().expect("a folder");
@@ -115,7 +114,7 @@ impl Setup {
         }
     }
 
-    /// Starts it where it must refuse to; gives what it said, with exit code.
+    /// Starts a gateway that must refuse to start; returns its output and exit code.
     #[must_use]
     #[track_caller]
     pub fn refused(self) -> Output {
@@ -131,7 +130,7 @@ impl Setup {
         output
     }
 
-    /// Runs a subcommand in a folder with the settings.
+    /// Runs a subcommand in a folder with these settings.
     #[must_use]
     pub fn run(self, args: &[&str]) -> Output {
         let gateway = self.prepare();
@@ -151,14 +150,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway with these settings that serves.
+    /// Starts a gateway with these settings and waits until it serves.
     #[must_use]
     #[track_caller]
     pub fn start_with(settings: &Value) -> Self {
         Setup::new(settings).start()
     }
 
-    /// Starts it (again), with the same folder, data and port.
+    /// Starts it, or starts it again with the same folder, data and port.
     #[track_caller]
     pub fn start(&mut self) {
         self.spawn();
@@ -235,7 +234,7 @@ impl Gateway {
         self.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
-    /// A client of one of its scopes, such as `/mcp/counter`.
+    /// A client of one scope, such as `/mcp/counter`.
     #[must_use]
     pub fn client(&self, path: &str) -> Client {
         Client::new(self.address(), path)
@@ -260,21 +259,21 @@ impl Gateway {
         body["data"].clone()
     }
 
-    /// Everything it has said, of all its starts.
+    /// The log of all its starts.
     #[must_use]
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_file()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// As much of the log as somebody reads.
+    /// The last `MAX_SHOWN` lines of the log.
     fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(MAX_SHOWN)..].join("\n")
     }
 
-    /// Waits for a line that contains `part`, and gives it.
+    /// Waits for a log line that contains `part`, and returns it.
     #[track_caller]
     pub fn wait_for_log(&self, part: &str) -> String {
         eventually(&format!("the log says {part:?}"), || {
@@ -296,12 +295,12 @@ impl Gateway {
         });
     }
 
-    /// `kill -9`, and gone when it returns.
+    /// Ends it with SIGKILL and waits until it is gone.
     pub fn kill9(&mut self) {
         self.end_by(Signal::KILL);
     }
 
-    /// SIGTERM, and gone when it returns.
+    /// Ends it with SIGTERM and waits until it is gone.
     pub fn terminate(&mut self) -> ExitStatus {
         self.end_by(Signal::TERM)
     }
@@ -310,14 +309,14 @@ impl Gateway {
         process::signal(self.pid(), signal);
     }
 
-    /// Ends it in the given way and starts it again.
+    /// Ends it with the signal and starts it again.
     #[track_caller]
     pub fn restart_after(&mut self, signal: Signal) {
         self.end_by(signal);
         self.start();
     }
 
-    /// Gone when it returns.
+    /// Waits until the process is gone.
     pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         let mut child = self.child.take().expect("it runs");

@@ -1,5 +1,5 @@
-//! HTTP/1.1 over a socket: every header is the test's own, nothing is added
-//! behind its back except what it did not set itself.
+//! HTTP/1.1 over a socket: the test sets every header; only those it leaves out and that a request
+//! needs are added.
 
 mod body;
 mod connection;

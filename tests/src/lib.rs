@@ -1,8 +1,8 @@
-//! What a test of the gateway needs: processes to start, a client that speaks
-//! raw HTTP, and waits that end.
+//! Helpers for tests of the gateway: processes to start, a client that speaks raw HTTP, and waits
+//! with a deadline.
 //!
-//! Everything panics with a sentence when it does not get what it expects: in a
-//! test that is the report.
+//! Every helper panics with a sentence when it does not get what it expects: in a test that is the
+//! report.
 
 #![forbid(unsafe_code)]
 #![allow(

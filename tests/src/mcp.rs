@@ -34,7 +34,7 @@ impl Client {
         }
     }
 
-    /// A header for every request of the client and of its session.
+    /// Adds a header to every request of the client and of its session.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -47,7 +47,7 @@ impl Client {
         self
     }
 
-    /// Other parameters of `initialize`.
+    /// Sets other parameters of `initialize`.
     #[must_use]
     pub fn params(mut self, params: Value) -> Self {
         self.params = params;
@@ -59,7 +59,7 @@ impl Client {
         self.address
     }
 
-    /// A POST to the client's scope with the headers that the protocol asks for.
+    /// A POST to the client's scope with the headers that the protocol requires.
     #[must_use]
     pub fn post(&self) -> Request {
         Request::post(&self.path)
@@ -73,7 +73,7 @@ impl Client {
         self.post().json(&request(json!(0), "initialize", self.params.clone()))
     }
 
-    /// What the gateway answers to `initialize`, whatever it is.
+    /// Sends `initialize` and returns the response, whatever it is.
     #[must_use]
     pub fn try_initialize(&self) -> Response {
         self.initialize_request().send(self.address)
@@ -112,8 +112,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The same session, from another connection or another process of the
-    /// client's.
+    /// The same session, used from another connection or another process of the client.
     #[must_use]
     pub fn resumed(client: &Client, id: &str) -> Self {
         Self {
@@ -125,7 +124,7 @@ impl Session {
         }
     }
 
-    /// A request of this session with everything that the protocol asks for.
+    /// A POST of this session with the headers that the protocol requires.
     #[must_use]
     pub fn with(&self, request: Request) -> Request {
         let revision = self.result["protocolVersion"].as_str().unwrap_or(REVISION);
@@ -176,7 +175,7 @@ impl Session {
         result
     }
 
-    /// The session's count, one higher than before.
+    /// Increments and returns the session's count.
     #[track_caller]
     pub fn count(&self, tool: &str) -> i64 {
         let result = self.call(tool, json!({}));
@@ -184,7 +183,7 @@ impl Session {
         value.unwrap_or_else(|| panic!("no count: {result}"))
     }
 
-    /// What `whoami` says: the server's process, and its name if it has one.
+    /// The result of `whoami`: the server's process id, and its name if it has one.
     #[track_caller]
     pub fn whoami(&self, tool: &str) -> Whoami {
         let result = self.call(tool, json!({}));
@@ -229,7 +228,7 @@ impl Session {
         self.get().open(self.client.address)
     }
 
-    /// Comes back to a stream, after this event.
+    /// Resumes a stream after this event.
     #[must_use]
     pub fn resume(&self, last_event_id: &str) -> Incoming {
         self.get().header("Last-Event-ID", last_event_id).open(self.client.address)
@@ -242,7 +241,7 @@ impl Session {
         self.with(request)
     }
 
-    /// A tool call whose response is read as it comes, and its id.
+    /// Starts a tool call; returns its response, to be read as it arrives, and its id.
     #[must_use]
     pub fn start(&self, tool: &str, arguments: Value, meta: Value) -> (Incoming, Value) {
         let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
@@ -263,7 +262,7 @@ impl Session {
     }
 }
 
-/// Which process answered.
+/// The process that has answered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Whoami {
     pub pid: u32,

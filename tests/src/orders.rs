@@ -1,4 +1,4 @@
-//! Calls of the verbatim server's tools: what it is to say, in its own words.
+//! Calls of the verbatim server's tools, which make it send given messages.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 use crate::Session;
 use crate::http::Incoming;
 
-/// The tools of the verbatim server that a test orders with.
+/// The verbatim server's tools for these calls.
 pub fn tools() -> Value {
     let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
     json!({"tools": [tool("emit"), tool("announce")]})
 }
 
-/// Has the server say these messages and then a result, on the response that this gives.
+/// Has the server send these messages and then a result on the returned response.
 #[track_caller]
 pub fn emit(session: &Session, tool: &str, messages: &[Value]) -> (Incoming, Value) {
     let answer = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
     order(session, tool, messages, Some(&answer))
 }
 
-/// The same with an answer of the test's own, made from the request's id.
+/// Like [`emit`], with an answer that the test makes from the request's id.
 #[track_caller]
 pub fn emit_answer(
     session: &Session,
@@ -31,7 +31,7 @@ pub fn emit_answer(
     order(session, tool, messages, Some(answer))
 }
 
-/// Has the server answer, and say these messages after it: on a pipe, when nothing is under way.
+/// Has the server answer and send these messages afterwards: on a pipe, with no call in flight.
 #[track_caller]
 pub fn late(session: &Session, tool: &str, messages: &[Value]) {
     let (mut message, id) = session.message("tools/call", Value::Null);
@@ -45,13 +45,13 @@ pub fn coded(messages: &[Value]) -> Vec<String> {
     messages.iter().map(|message| STANDARD.encode(message.to_string())).collect()
 }
 
-/// Has the server say these messages and leave the call open, on the response that this gives.
+/// Has the server send these messages on the returned response and leave the call open.
 #[track_caller]
 pub fn left_open(session: &Session, tool: &str, messages: &[Value]) -> (Incoming, Value) {
     order(session, tool, messages, None)
 }
 
-/// Has the server say these messages by itself; they are said when this returns.
+/// Has the server send these messages outside of any call; they are sent when this returns.
 #[track_caller]
 pub fn announce(session: &Session, tool: &str, messages: &[Value]) {
     let (response, id) = order(session, tool, messages, None);

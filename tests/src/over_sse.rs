@@ -12,12 +12,12 @@ use crate::sse::Event;
 /// A session, by its open stream; dropping it closes the stream.
 pub struct OverSse {
     pub stream: Incoming,
-    /// Where the client posts to.
+    /// The address that the client posts to.
     pub endpoint: String,
     address: SocketAddr,
     headers: Vec<(String, String)>,
     next: u64,
-    /// What came while something else was waited for.
+    /// Messages that arrived during a wait for another one.
     passed: VecDeque<Value>,
 }
 
@@ -29,7 +29,7 @@ impl OverSse {
         Self::open_with(address, path, &[])
     }
 
-    /// The same with headers for every request of the client.
+    /// Like `open`, with headers for every request of the client.
     #[must_use]
     #[track_caller]
     pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
@@ -52,7 +52,7 @@ impl OverSse {
         session
     }
 
-    /// Initializes it and gives the `InitializeResult`.
+    /// Initializes the session and returns the `InitializeResult`.
     #[track_caller]
     pub fn begin(&mut self) -> Value {
         let params = json!({
@@ -71,7 +71,7 @@ impl OverSse {
         Request::post(&self.endpoint).headers(&self.headers).json(message)
     }
 
-    /// Posts a message over a connection of its own.
+    /// Posts a message over a new connection.
     #[must_use]
     pub fn try_send(&self, message: &Value) -> Response {
         self.post(message).send(self.address)
@@ -87,7 +87,7 @@ impl OverSse {
         self.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
-    /// Posts a request and gives its id.
+    /// Posts a request and returns its id.
     #[track_caller]
     pub fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = json!(self.next);
@@ -96,7 +96,7 @@ impl OverSse {
         id
     }
 
-    /// The answer to a request, once it comes.
+    /// Waits for the answer to a request.
     #[track_caller]
     pub fn answer_to(&mut self, id: &Value) -> Value {
         self.wait_for(|message| message["id"] == *id && message.get("method").is_none())
@@ -131,7 +131,8 @@ impl OverSse {
         pid.and_then(|pid| pid.try_into().ok()).expect("a pid")
     }
 
-    /// The first message, of those that came and come, that is meant; the others stay.
+    /// Waits for the first message that the predicate accepts, past ones included; keeps the
+    /// others.
     #[track_caller]
     pub fn wait_for(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
         if let Some(at) = self.passed.iter().position(&is_meant) {

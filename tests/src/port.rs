@@ -1,8 +1,8 @@
-//! Ports that no other test has.
+//! Ports that no other test uses.
 //!
-//! Below the range from which the system takes ports for outgoing connections:
-//! a gateway that restarts finds its port free, and a node that calls a
-//! coordinator which is not there yet never reaches itself.
+//! They are below the range from which the system takes ports for outgoing connections. So a
+//! gateway that restarts finds its port free, and a node that calls a coordinator which does not
+//! run yet never connects to itself.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 const FIRST: u16 = 10_240;
 const LAST: u16 = 32_000;
 
-/// A port, reserved until the value goes.
+/// A port, reserved until the value is dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
@@ -25,14 +25,14 @@ impl Port {
         let folder = std::env::temp_dir().join("mooring-tests-ports");
         std::fs::create_dir_all(&folder).expect("a folder for the locks");
         let span = u32::from(LAST - FIRST);
-        // Tests that start together begin at different places.
+        // Tests that start at the same time begin the search at different ports.
         let start = std::process::id().wrapping_mul(7919) % span;
         (0..span)
             .filter_map(|step| {
                 let number = FIRST + u16::try_from((start + step) % span).ok()?;
                 let lock = File::create(folder.join(number.to_string())).ok()?;
                 flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
-                // Somebody who is not a test may have it.
+                // A program that is not a test may use it.
                 TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
                 Some(Self { number, _lock: lock })
             })

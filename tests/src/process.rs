@@ -1,4 +1,4 @@
-//! Processes by id: what runs, whose child it is, and ending it.
+//! Finds, inspects and signals processes by their ids.
 
 use std::path::Path;
 
@@ -11,20 +11,20 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// Whether it runs; a zombie does not. Killed, its first thread can be one while
-/// another still holds the pipes.
+/// Whether the process runs; a zombie does not. After a kill its first thread may be a zombie while
+/// another one still holds the pipes.
 #[must_use]
 pub fn runs(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state != 'Z') || has_threads(pid)
 }
 
-/// Besides the first.
+/// Whether it has threads besides the first.
 fn has_threads(pid: u32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
     threads.is_ok_and(|threads| threads.count() > 1)
 }
 
-/// Processes below `pid`, at any depth, that run.
+/// The running descendants of `pid`.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<u32> {
     let all: Vec<(u32, Stat)> =
@@ -39,20 +39,20 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     below.split_off(1)
 }
 
-/// What runs below a gateway but for its own helpers: servers and what they started.
+/// The processes below a gateway except its own helpers: servers and what they have started.
 #[must_use]
 pub fn servers(gateway: u32) -> Vec<u32> {
     let is_helper = |pid: &u32| command_line(*pid).contains("--supervise-children");
     descendants(gateway).into_iter().filter(|pid| !is_helper(pid)).collect()
 }
 
-/// Of `pids`, those that still run the program they ran before.
+/// Those of `pids` that still run.
 #[must_use]
 pub fn survivors(pids: &[u32]) -> Vec<u32> {
     pids.iter().copied().filter(|pid| runs(*pid)).collect()
 }
 
-/// Processes that run with `name=value` in the environment they were started with.
+/// The running processes that were started with `name=value` in their environment.
 #[must_use]
 pub fn with_variable(name: &str, value: &str) -> Vec<u32> {
     let wanted = format!("{name}={value}");
@@ -63,20 +63,20 @@ pub fn with_variable(name: &str, value: &str) -> Vec<u32> {
     all().into_iter().filter(|pid| has(pid) && runs(*pid)).collect()
 }
 
-/// The arguments it was started with, by single spaces.
+/// The command line, arguments separated by single spaces.
 #[must_use]
 pub fn command_line(pid: u32) -> String {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")
 }
 
-/// Whether it is stopped, as by SIGSTOP.
+/// Whether the process is stopped, as by SIGSTOP.
 #[must_use]
 pub fn is_stopped(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == 'T')
 }
 
-/// Memory of a process that is in RAM, in bytes.
+/// Resident memory of a process, in bytes.
 #[must_use]
 pub fn resident(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -85,14 +85,14 @@ pub fn resident(pid: u32) -> u64 {
     kib * 1024
 }
 
-/// Bytes that wait in the pipe that is its standard input.
+/// Bytes that the process has not read from the pipe that is its standard input.
 #[must_use]
 pub fn unread_input(pid: u32) -> usize {
     let Ok(pipe) = std::fs::File::open(format!("/proc/{pid}/fd/0")) else { return 0 };
     rustix::io::ioctl_fionread(&pipe).map_or(0, |bytes| bytes as usize)
 }
 
-/// Bytes of memory that it has now; none if it is gone.
+/// Resident memory in bytes; `None` if the process is gone.
 #[must_use]
 pub fn memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -100,7 +100,7 @@ pub fn memory(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Time that it has spent on processors.
+/// CPU time that the process has used.
 #[must_use]
 pub fn processor_time(pid: u32) -> std::time::Duration {
     const TICKS_A_SECOND: u32 = 100;
@@ -110,7 +110,7 @@ pub fn processor_time(pid: u32) -> std::time::Duration {
     std::time::Duration::from_secs(1) * ticks.sum() / TICKS_A_SECOND
 }
 
-/// Its children that run.
+/// Its running children.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {
     let is_child =
@@ -131,7 +131,7 @@ struct Stat {
 fn stat(pid: u32) -> Option<Stat> {
     let text =
         std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
-    // The name stands in parentheses and may hold anything.
+    // The name is in parentheses and may contain anything.
     let (_, rest) = text.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     let state = fields.next()?.chars().next()?;

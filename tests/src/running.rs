@@ -1,4 +1,4 @@
-//! A program beside the gateway that a test talks to line by line; it ends with the test.
+//! A program beside the gateway with which a test exchanges lines; it ends with the test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Running {
     child: Child,
     input: ChildStdin,
-    /// None when nobody wants it.
+    /// `None` once it is discarded.
     output: Option<BufReader<ChildStdout>>,
 }
 
@@ -30,14 +30,14 @@ impl Running {
         line.trim_end().to_owned()
     }
 
-    /// The same as JSON.
+    /// The next line, parsed as JSON.
     #[track_caller]
     pub fn json(&mut self) -> Value {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("no JSON ({error}): {line}"))
     }
 
-    /// The port it prints, between other lines perhaps.
+    /// The port that it prints on a line, possibly between others.
     #[track_caller]
     pub fn port(&mut self) -> u16 {
         std::iter::repeat_with(|| self.line())
@@ -45,7 +45,7 @@ impl Running {
             .expect("a line for ever")
     }
 
-    /// From here on nobody reads what it writes: a full pipe would stop it.
+    /// Discards everything that it writes from now on: a full pipe would block it.
     pub fn discard_output(&mut self) {
         if let Some(mut output) = self.output.take() {
             std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));

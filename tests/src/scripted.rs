@@ -1,7 +1,7 @@
-//! An upstream over HTTP that does as a test says, request by request.
+//! An HTTP upstream that a test scripts, request by request.
 //!
-//! What the script leaves alone is done as a server of 2025-11-25 with sessions
-//! and one tool, `ask`, would do it.
+//! Requests that the script leaves alone are answered like a server of 2025-11-25 with sessions and
+//! one tool, `ask`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::deadline::{PATIENCE, eventually};
 use crate::mcp::REVISION;
 
-/// Nothing a test sends takes more.
+/// Longest body in bytes; no test sends more.
 const MAX_BODY: usize = 16 << 20;
 
-/// What came from the gateway.
+/// A request of the gateway.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: String,
@@ -33,7 +33,7 @@ impl Asked {
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The message that it carries; null if none.
+    /// The message in it; null if there is none.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -50,7 +50,7 @@ impl Asked {
         self.header("mcp-session-id").unwrap_or("")
     }
 
-    /// Whether it belongs to a client of a test, and not to the gateway's discovery.
+    /// Whether it belongs to a test's client rather than to the gateway's discovery.
     #[must_use]
     pub fn is_of_client(&self) -> bool {
         match self.rpc().as_str() {
@@ -65,14 +65,14 @@ impl Asked {
     }
 }
 
-/// The connection that is to be answered on.
+/// The connection to answer on.
 pub struct Out {
     stream: TcpStream,
     next_session: Arc<AtomicU64>,
 }
 
 impl Out {
-    /// A whole response; `headers` are lines without their ends.
+    /// Sends a whole response; `headers` are lines without line ends.
     pub fn reply(mut self, status: &str, headers: &[&str], body: &[u8]) {
         let length = format!("Content-Length: {}", body.len());
         self.head(status, &[headers, &[&length]].concat());
@@ -83,7 +83,7 @@ impl Out {
         self.reply("200 OK", &["Content-Type: application/json"], body.to_string().as_bytes());
     }
 
-    /// The result of a request.
+    /// Answers a request with a result.
     pub fn result(self, asked: &Asked, result: &Value) {
         self.json(&json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": result}));
     }
@@ -100,7 +100,7 @@ impl Out {
         self
     }
 
-    /// Bytes of the stream. False if nobody reads it any more.
+    /// Writes bytes to the stream; false if the connection is closed.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
@@ -109,7 +109,7 @@ impl Out {
         self.write(format!("event: message\ndata: {message}\n\n").as_bytes())
     }
 
-    /// Waits until the other side has closed the connection.
+    /// Waits until the gateway has closed the connection.
     pub fn wait_for_end(&mut self) {
         let mut rest = [0; 64];
         while matches!(self.stream.read(&mut rest), Ok(read) if read > 0) {}
@@ -125,7 +125,7 @@ impl Out {
         self.write(head.as_bytes());
     }
 
-    /// What a well-behaved server says.
+    /// Answers like a well-behaved server.
     pub fn as_usual(self, asked: &Asked) {
         match (asked.method.as_str(), asked.rpc().as_str()) {
             ("POST", "initialize") => {
@@ -178,7 +178,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// `script` answers a request, or gives the connection back for the usual answer.
+    /// `script` answers a request, or returns the connection for the usual answer.
     #[must_use]
     pub fn start(script: impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -196,7 +196,7 @@ impl Scripted {
                     let Ok(stream) = stream else { continue };
                     let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
                     let next_session = Arc::clone(&next_session);
-                    // One request a connection: the thread ends with it.
+                    // One request per connection: the thread ends with it.
                     std::thread::spawn(move || {
                         let Ok(asked) = read(&stream) else { return };
                         locked(&seen).push(asked.clone());
@@ -248,7 +248,7 @@ impl Scripted {
 impl Drop for Scripted {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Release);
-        // Wakes it.
+        // Wakes the thread that accepts.
         drop(TcpStream::connect(self.address));
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();

@@ -1,4 +1,4 @@
-//! Entries of `mcpServers` with the example servers of this repository.
+//! Entries of `mcpServers` for the example servers of this repository.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ pub fn counter() -> Value {
     json!({"command": "mooring-example-counter"})
 }
 
-/// A counter whose `whoami` gives this name.
+/// A counter whose `whoami` returns this name.
 #[must_use]
 pub fn counter_named(name: &str) -> Value {
     json!({"command": "mooring-example-counter", "env": {"MOORING_EXAMPLE_NAME": name}})
@@ -23,21 +23,21 @@ pub fn clock() -> Value {
     json!({"command": "mooring-example-clock"})
 }
 
-/// Any of them, its process shared as `isolation` says.
+/// The server with this `isolation`.
 #[must_use]
 pub fn isolated(mut server: Value, isolation: &str) -> Value {
     server["isolation"] = isolation.into();
     server
 }
 
-/// Any of them, with list pages of so many entries.
+/// The server with this many entries on a page of a list.
 #[must_use]
 pub fn in_pages(mut server: Value, entries: usize) -> Value {
     server["env"]["MOORING_EXAMPLE_PAGE"] = entries.to_string().into();
     server
 }
 
-/// A program that starts and never says a word.
+/// A program that starts and never writes anything.
 #[must_use]
 pub fn silent() -> Value {
     json!({"command": "sleep", "args": ["1000"]})
@@ -49,8 +49,8 @@ pub fn missing() -> Value {
     json!({"command": "mooring-no-such-program"})
 }
 
-/// A counter behind a shell that writes every message to stderr, for a server
-/// that is not the process that was started.
+/// A counter behind a shell that writes every message to stderr. The server is a child of the
+/// started process.
 #[must_use]
 pub fn talkative() -> Value {
     let script = "echo here I am >&2; tee /dev/stderr | mooring-example-counter";

@@ -1,4 +1,4 @@
-//! Settings files: those of the repository, and small ones made for a test.
+//! Settings files: those of the repository, and small ones for tests.
 
 use std::path::PathBuf;
 
@@ -23,14 +23,14 @@ pub fn standalone(servers: Value) -> Value {
     json!({"mcpServers": servers})
 }
 
-/// A coordinator without servers; `cluster` adds to its cluster section.
+/// A coordinator without servers; `cluster` is merged into its cluster section.
 #[must_use]
 pub fn coordinator(cluster: Value) -> Value {
     let base = json!({"enabled": true, "mode": "coordinator"});
     json!({"systemConfig": {"cluster": merged(base, cluster)}})
 }
 
-/// A node; `node` adds to its own section.
+/// A node; `node` is merged into its node section.
 #[must_use]
 pub fn node(coordinator: u16, node: Value, servers: Value) -> Value {
     let base = json!({
@@ -45,7 +45,7 @@ pub fn node(coordinator: u16, node: Value, servers: Value) -> Value {
     })
 }
 
-/// `over` on top of `base`, object by object.
+/// `base` with the members of `over` added or replaced, object by object.
 #[must_use]
 pub fn merged(mut base: Value, over: Value) -> Value {
     match (base.as_object_mut(), over) {
@@ -60,7 +60,7 @@ pub fn merged(mut base: Value, over: Value) -> Value {
     }
 }
 
-/// A path to one of the prebuilt plugins.
+/// The path of a prebuilt plugin.
 #[must_use]
 pub fn prebuilt(plugin: &str) -> String {
     let path = repository().join("plugins/prebuilt").join(plugin);

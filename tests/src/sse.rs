@@ -12,7 +12,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The data, which MCP makes one JSON-RPC message.
+    /// The data, in MCP one JSON-RPC message.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data)
@@ -20,8 +20,8 @@ impl Event {
     }
 }
 
-/// The next event with data; none at the end of the stream. Comments, and
-/// events that only prime the stream, are passed over.
+/// The next event with data; `None` at the end of the stream. Skips comments and events that only
+/// prime the stream.
 pub fn next(stream: &mut impl BufRead) -> Option<Event> {
     let mut event = Event::default();
     let mut data: Vec<String> = Vec::new();

@@ -1,4 +1,4 @@
-//! Mooring, seen from outside: processes, settings files, sockets.
+//! Tests of Mooring from outside: through processes, settings files and sockets.
 
 #![forbid(unsafe_code)]
 #![allow(

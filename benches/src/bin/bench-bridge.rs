@@ -1,7 +1,7 @@
-//! The bare HTTP→stdio bridge: what any gateway must at least spend on a stdio server.
+//! The bare HTTP→stdio bridge: the least that any gateway must spend on a stdio server.
 //!
-//! One child a session, lines forwarded as they are, answers matched by id. No limits, no
-//! isolation, no clean-up, no recovery: nobody should run this, everybody may be compared with it.
+//! One child per session, lines forwarded unchanged, answers matched by id. No limits, no
+//! isolation, no clean-up, no recovery: a baseline for comparison, not for use.
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +50,7 @@ struct Bridge {
     sessions: Mutex<HashMap<String, Arc<Session>>>,
 }
 
-/// One child: its input, and who waits for which id (as raw JSON).
+/// One child: its input, and the requests that wait for an answer, by id (as raw JSON).
 struct Session {
     input: tokio::sync::Mutex<ChildStdin>,
     pending: Mutex<HashMap<Box<str>, oneshot::Sender<Bytes>>>,
@@ -131,7 +131,7 @@ impl Session {
     }
 }
 
-/// Gives each line of the child to whoever waits for its id.
+/// Passes each line of the child to the request with its id.
 async fn settle(output: ChildStdout, session: Arc<Session>) {
     let mut output = BufReader::new(output);
     loop {
@@ -144,7 +144,7 @@ async fn settle(output: ChildStdout, session: Arc<Session>) {
             .ok()
             .and_then(|Envelope { id }| lock(&session.pending).remove(id?.get()));
         if let Some(waiting) = waiting {
-            // Whoever waited may be gone.
+            // Fails if the client has left.
             let _ = waiting.send(line.into());
         }
     }

@@ -1,5 +1,5 @@
-//! The echo server over Streamable HTTP, JSON answers only. It answers 404 to a session id that
-//! it did not mint: a back end that takes any id hides wrong routing.
+//! The echo server over Streamable HTTP, with JSON answers only. It answers 404 to session ids that
+//! it did not mint: a back end that accepts any id would hide wrong routing.
 
 #![forbid(unsafe_code)]
 

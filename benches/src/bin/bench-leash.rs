@@ -1,6 +1,6 @@
-//! `bench-leash PROGRAM ARGUMENTS…` becomes that program and dies with whoever started it, so
-//! that a harness killed with -9 leaves no gateway behind. The kernel keeps the promise: the
-//! parent-death signal survives exec.
+//! `bench-leash PROGRAM ARGUMENTS…` becomes that program and dies with its parent, so that a
+//! harness ended by SIGKILL leaves no gateway behind. The kernel does it: the parent-death signal
+//! survives exec.
 
 #![forbid(unsafe_code)]
 

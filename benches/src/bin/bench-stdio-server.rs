@@ -1,4 +1,4 @@
-//! The echo server over stdio: one thread, one line a message, no runtime.
+//! The echo server over stdio: one thread, one message per line, no runtime.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +16,8 @@ fn main() -> io::Result<()> {
             answers.push(b'\n');
         }
         line.clear();
-        // Messages that came together are answered together: one write instead of many. It ends
-        // in a newline, which is what makes the line-buffered stdout pass it on whole.
+        // Messages that arrived together are answered in one write. It ends in a newline, so the
+        // line-buffered stdout writes it whole.
         if input.buffer().is_empty() {
             output.write_all(&answers)?;
             output.flush()?;

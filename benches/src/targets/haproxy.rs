@@ -1,6 +1,6 @@
-//! HAProxy as its manual would have it: consistent hash, keep-alive on both sides, as many
-//! threads as there are cores. It hashes the id that a server minted, so that about half of all
-//! sessions with two servers begin on the wrong one: clients try again, see [`Opening`].
+//! HAProxy as its manual recommends: consistent hash, keep-alive on both sides, one thread per
+//! core. It hashes the session id that a server has minted, so with two servers about half of all
+//! sessions begin on the wrong one, and clients try again: see [`Opening`].
 
 use std::env;
 use std::net::{Ipv4Addr, TcpListener};
@@ -19,7 +19,7 @@ use crate::session::{Endpoint, Opening};
 
 const NAME: &str = "haproxy";
 const START: Duration = Duration::from_secs(20);
-/// Where distributions put it if not on the path of an ordinary user.
+/// Folders in which distributions install it, outside an ordinary user's `PATH`.
 const MORE_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
 pub async fn start(kit: &Kit) -> Result<Running> {
@@ -29,7 +29,7 @@ pub async fn start(kit: &Kit) -> Result<Running> {
         kit.http_server(&mut sandbox, "http-server-1").await?,
         kit.http_server(&mut sandbox, "http-server-2").await?,
     ];
-    // HAProxy cannot say which free port it took, so it inherits a socket that listens already.
+    // HAProxy cannot report which free port it took, so it inherits a listening socket.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let inherited = dup(&listener)?;
@@ -42,7 +42,7 @@ pub async fn start(kit: &Kit) -> Result<Running> {
     Ok(Running { endpoint, gateways: vec![Gateway { name: NAME, pid }], sandbox })
 }
 
-/// Its socket listens before it does, so only an answer says that it is there.
+/// Waits for an answer: the inherited socket accepts connections before HAProxy runs.
 async fn serves(sandbox: &mut Sandbox, port: u16) -> Result<()> {
     let request = b"GET /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     let answered = async {

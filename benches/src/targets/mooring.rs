@@ -1,4 +1,4 @@
-//! Mooring in its three modes, configured as a user would and started as one would.
+//! Mooring in its three modes, configured and started as a user would.
 
 use std::env;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::session::{Endpoint, Opening};
 
 const SERVER: &str = "bench";
 const NODE: &str = "node-1";
-/// A node registers at once and its catalogue is fetched at once; this is for a busy machine.
+/// Longest wait for a node and its catalog; both take moments, except on a busy machine.
 const NODE_ACTIVE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -50,7 +50,7 @@ pub async fn cluster_before_http(kit: &Kit) -> Result<Running> {
     with_node(kit, running, &json!({ "url": url, "type": "streamable-http" })).await
 }
 
-/// Without a node.
+/// A coordinator without a node.
 pub async fn coordinator(kit: &Kit) -> Result<Running> {
     let mut sandbox = Sandbox::new(&kit.leash)?;
     let config =
@@ -84,12 +84,12 @@ async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running
     Ok(Running { endpoint: endpoint(port), gateways: vec![gateway], sandbox })
 }
 
-/// `/mcp/{server}`: names are the server's own.
+/// The endpoint `/mcp/{server}`, where tools have their own names.
 fn one_server(port: u16) -> Endpoint {
     Endpoint { port, path: "/mcp/bench", tool: "echo", opening: Opening::Once }
 }
 
-/// `/mcp`: names carry the server's.
+/// The endpoint `/mcp`, where tool names have the server's name as a prefix.
 fn all_servers(port: u16) -> Endpoint {
     Endpoint { port, path: "/mcp", tool: "bench-echo", opening: Opening::Once }
 }
@@ -116,7 +116,7 @@ async fn start(
     Ok((Gateway { name, pid }, port))
 }
 
-/// Settings of the shell that runs the benchmark are not part of it.
+/// Removes settings that the gateway would inherit from the benchmark's environment.
 fn is_ours(variable: &std::ffi::OsStr) -> bool {
     variable.as_encoded_bytes().starts_with(b"MOORING_")
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::jsonrpc::Notify;
 
-/// What a tool may do besides returning: tell the client something, or wait.
+/// What a running tool can use: notifications to the client, and a wait that can be cancelled.
 pub struct Call<'a> {
     pub(crate) outbox: &'a dyn Notify,
     pub(crate) progress_token: Option<Value>,
@@ -18,7 +18,7 @@ pub struct Call<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waited {
     Full,
-    /// The client lost interest: stop, the answer will not be sent.
+    /// The client has cancelled the call: stop, the answer will not be sent.
     Cancelled,
 }
 
@@ -27,7 +27,7 @@ impl Call<'_> {
         self.outbox.notify(method, params);
     }
 
-    /// Silent unless the client gave a progress token.
+    /// Reports progress, if the client has given a progress token.
     pub fn progress(&self, done: u64, total: u64) {
         if let Some(token) = &self.progress_token {
             let params = json!({"progressToken": token, "progress": done, "total": total});
@@ -72,7 +72,7 @@ pub(crate) struct CallsInFlight {
 }
 
 impl CallsInFlight {
-    /// The call counts as in flight until the guard goes.
+    /// Enters a call, which is in flight until the guard is dropped.
     pub(crate) fn enter(&self, id: &Value) -> CallGuard<'_> {
         let cancellation = Arc::new(Cancellation::default());
         let key = id.to_string();

@@ -1,4 +1,4 @@
-//! What makes one example server different from another.
+//! The trait that each example server implements.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub trait Example: Sync + Sized {
         json!({"tools": {}})
     }
 
-    /// Requests about something else than tools; `None` if it has no such method.
+    /// Answers a request that is not about tools; `None` if the server has no such method.
     fn answer(&self, method: &str, params: &Value) -> Option<Result<Reply, Failure>> {
         let _ = (method, params);
         None
@@ -24,15 +24,15 @@ pub trait Example: Sync + Sized {
 /// The result of a request.
 pub enum Reply {
     Whole(Value),
-    /// A list that may be longer than a page, and the member of the result it belongs under.
+    /// A list that may be longer than a page, and the name of its member in the result.
     List(&'static str, Vec<Value>),
 }
 
-/// What the environment decides.
+/// The settings from the environment.
 #[derive(Default)]
 pub struct Settings {
     pub label: Option<String>,
-    /// Entries on a page of a list; all of them, if not set.
+    /// Entries on a page of a list; `None` for all.
     pub page: Option<usize>,
 }
 

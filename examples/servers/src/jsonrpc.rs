@@ -1,4 +1,4 @@
-//! JSON-RPC as stdio carries it: one message a line, replies in any order.
+//! JSON-RPC over stdio: one message per line, replies in any order.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ pub(crate) const INVALID_REQUEST: i64 = -32600;
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
 pub const INVALID_PARAMS: i64 = -32602;
-/// The code revisions up to 2025-11-25 have for an unknown resource.
+/// The error code for an unknown resource in revisions up to 2025-11-25.
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
 
-/// Why a request got no result. It reaches the client as a JSON-RPC error.
+/// Why a request has no result. The client receives it as a JSON-RPC error.
 #[derive(Debug)]
 pub struct Failure {
     pub code: i64,
@@ -27,7 +27,7 @@ impl Failure {
     }
 }
 
-/// A line of input, sorted by what has to be done with it.
+/// A line of input, classified by how to handle it.
 pub(crate) enum Incoming {
     Request {
         id: Value,
@@ -38,10 +38,10 @@ pub(crate) enum Incoming {
         method: String,
         params: Value,
     },
-    /// A response to us: we ask nothing, so there is nothing to do.
+    /// A response. The server sends no requests, so it is ignored.
     Response,
     Blank,
-    /// `id` is null when it could not be read.
+    /// `id` is null if it could not be read.
     Malformed {
         id: Value,
         failure: Failure,
@@ -80,7 +80,7 @@ impl Incoming {
     }
 }
 
-/// The way out, shared by all calls in flight: a line is written whole or not at all.
+/// Writes messages for all calls in flight; a line is written whole or not at all.
 pub(crate) struct Outbox<W> {
     out: Mutex<W>,
 }
@@ -108,8 +108,8 @@ impl<W: Write> Outbox<W> {
     }
 }
 
-/// What a call sees of the outbox. A notification that cannot be written is dropped: the reader
-/// is gone, and the main loop finds out by itself.
+/// The part of the outbox that a call uses. A notification that cannot be written is dropped: the
+/// client is gone, which the main loop notices by itself.
 pub(crate) trait Notify: Sync {
     fn notify(&self, method: &str, params: Value);
 }

@@ -1,4 +1,4 @@
-//! What the example servers have in common: MCP over stdio, in plain threads.
+//! The common part of the example servers: MCP over stdio, in plain threads.
 //!
 //! A server is a type that implements [`Example`]: a name, a table of tools and, if it has any,
 //! resources and prompts. [`serve`] does the rest.
@@ -6,16 +6,16 @@
 //! ```text
 //!  stdin ── line ──► serve ──► quick tool: answered at once, in order
 //!                      │
-//!                      ├─────► slow tool: a thread of its own, so nothing waits for it
+//!                      ├─────► slow tool: on its own thread, so nothing waits for it
 //!                      │
 //!  stdin ── EOF ───────┴─────► every slow call is cancelled, and serve returns
 //! ```
 //!
 //! The servers are stricter than most: a request before `initialize`, or a second `initialize`, is
-//! an error. A gateway that lets two sessions share one process is found out at once.
+//! an error. This exposes a gateway that lets two sessions share one process.
 //!
 //! Environment: `MOORING_EXAMPLE_LABEL` becomes the title in `serverInfo`;
-//! `MOORING_EXAMPLE_PAGE` is the number of entries on a page of a list (all, if unset).
+//! `MOORING_EXAMPLE_PAGE` is the number of entries on a page of a list (all if unset).
 #![forbid(unsafe_code)]
 
 mod call;

@@ -14,12 +14,12 @@ use crate::jsonrpc::{
 };
 use crate::tool::{Arguments, Pace, Refusal, Tool};
 
-/// Oldest first; the last is offered to a client that asks for one we do not know.
+/// Oldest first; the last one is offered to a client that requests an unknown one.
 const PROTOCOL_VERSIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", LATEST];
 const LATEST: &str = "2025-11-25";
-/// Nothing an example is told takes more; a longer line ends the server instead of its machine.
+/// Longest input line. A longer one ends the server, so that it cannot exhaust the memory.
 const MAX_LINE_BYTES: u64 = 16 << 20;
-/// Each has a thread.
+/// Most slow calls in flight; each has a thread.
 const MAX_SLOW_CALLS: usize = 256;
 
 /// The `main` of an example: serves standard input and output.
@@ -160,10 +160,10 @@ impl<E: Example, W: Write + Send> Server<'_, E, W> {
             let failure = Failure::new(INTERNAL_ERROR, "too many calls in flight");
             return self.outbox.reply(&id, Err(failure));
         }
-        // Entered here and not in the thread: a cancellation on the next line has to find it.
+        // Entered here and not in the thread: a cancellation on the next line must find it.
         let guard = self.calls.enter(&id);
         scope.spawn(move || {
-            // Nobody reads the answer if it cannot be written.
+            // Fails if the client is gone.
             let _ = self.run(tool, &id, &params, Arc::clone(&guard.cancellation));
         });
         Ok(())

@@ -1,10 +1,10 @@
-//! Tools: what a list says about them, and what they take and give.
+//! Tools: their entries in a list, their arguments and their results.
 
 use serde_json::{Value, json};
 
 use crate::call::Call;
 
-/// A row of a server's table of tools.
+/// One tool of a server.
 pub struct Tool<E> {
     pub name: &'static str,
     pub description: &'static str,
@@ -12,16 +12,16 @@ pub struct Tool<E> {
     pub arguments: Value,
     pub required: &'static [&'static str],
     pub pace: Pace,
-    /// Whether it changes nothing: a gateway may call it twice then.
+    /// Whether it changes nothing, so that a gateway may repeat a call.
     pub reads_only: bool,
     pub run: fn(&E, Arguments<'_>, &Call<'_>) -> Result<Answer, Refusal>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// Answered before the next line is read, so calls take effect in the order they were sent.
+    /// Answered before the next line is read, so calls take effect in the order sent.
     Quick,
-    /// Runs in a thread of its own.
+    /// Runs on its own thread.
     Slow,
 }
 
@@ -40,14 +40,14 @@ impl<E> Tool<E> {
     }
 }
 
-/// What a tool found: words for the model, and the same as data for a program.
+/// A tool's result: text for the model, and the same as data for a program.
 pub struct Answer {
     text: String,
     data: Value,
 }
 
 impl Answer {
-    /// `data` has to be an object.
+    /// `data` must be an object.
     pub fn new(text: impl Into<String>, data: Value) -> Self {
         let text = text.into();
         Self { text, data }
@@ -61,11 +61,11 @@ impl Answer {
     }
 }
 
-/// Why a tool gave no answer.
+/// Why a tool has no result.
 pub enum Refusal {
-    /// Said to the model, which can do better next time.
+    /// Sent to the model, so that it can correct its next call.
     Rejected(String),
-    /// Said to nobody.
+    /// The call was cancelled; no answer is sent.
     Cancelled,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Arguments<'a> {
         self.read(name, "a string", Value::as_str)
     }
 
-    /// A whole number from 0 to `max`, which a caller has to give.
+    /// A required whole number from 0 to `max`.
     pub fn up_to(&self, name: &str, max: u64) -> Result<u64, Refusal> {
         let number = self.read(name, "a whole number", Value::as_u64)?;
         match number {

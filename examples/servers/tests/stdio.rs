@@ -1,4 +1,4 @@
-//! The example servers as a gateway sees them: a process, lines in, lines out.
+//! The example servers as a gateway uses them: as processes that read and write lines.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -151,7 +151,7 @@ fn the_end_of_input_ends_the_process_and_its_calls() {
     assert!(server.process.wait().is_ok_and(|status| status.success()));
 }
 
-/// A server process, and the ids used with it.
+/// A server process and the next request id.
 struct Server {
     process: Child,
     input: Option<ChildStdin>,
@@ -224,7 +224,7 @@ impl Server {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Closes the input and reads what still comes.
+    /// Closes the input and reads the rest of the output.
     fn rest(&mut self) -> Vec<Value> {
         self.input = None;
         let lines = self.output.by_ref().lines();

@@ -18,7 +18,7 @@ pub struct Counts {
     pub requests: u64,
     /// Requests answered with a status of 400 or more.
     pub refused: u64,
-    /// Requests and streams that are under way.
+    /// Requests and streams in progress.
     pub in_flight: u64,
     /// Sessions that have begun.
     pub opened: u64,

@@ -198,6 +198,36 @@ impl From<Bytes> for Body {
     }
 }
 
+/// The head, then the rest as it arrives, of which at most `left` bytes may come.
+fn poll_chained(
+    head: &mut Bytes,
+    rest: &mut Body,
+    left: &mut usize,
+    cut: &Cut,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if !head.is_empty() {
+        cut.passes(head);
+        return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
+    }
+    let polled = Pin::new(rest).poll_frame(cx);
+    match &polled {
+        Poll::Ready(Some(Ok(frame))) => {
+            let more = frame.data_ref().map_or(0, Bytes::len);
+            let Some(still_left) = left.checked_sub(more) else {
+                cut.set(BodyFault::TooLarge);
+                let error = "the request body is larger than the gateway's limit";
+                return Poll::Ready(Some(Err(error.into())));
+            };
+            *left = still_left;
+            cut.passes(frame.data_ref().map_or(&[], |data| data));
+        }
+        Poll::Ready(Some(Err(_))) => cut.set(BodyFault::ClientLeft),
+        Poll::Ready(None) | Poll::Pending => {}
+    }
+    polled
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
@@ -234,31 +264,7 @@ impl http_body::Body for Body {
                 *self = rest;
                 Poll::Ready(Some(Ok(Frame::data(head))))
             }
-            Self::Chained(head, rest, left, cut) => {
-                if !head.is_empty() {
-                    cut.passes(head);
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(head)))));
-                }
-                let polled = Pin::new(&mut **rest).poll_frame(cx);
-                if let Poll::Ready(Some(Ok(frame))) = &polled {
-                    let more = frame.data_ref().map_or(0, Bytes::len);
-                    match left.checked_sub(more) {
-                        Some(rest) => {
-                            *left = rest;
-                            cut.passes(frame.data_ref().map_or(&[], |data| data));
-                        }
-                        None => {
-                            cut.set(BodyFault::TooLarge);
-                            let error = "the request body is larger than the gateway's limit";
-                            return Poll::Ready(Some(Err(error.into())));
-                        }
-                    }
-                }
-                if let Poll::Ready(Some(Err(_))) = &polled {
-                    cut.set(BodyFault::ClientLeft);
-                }
-                polled
-            }
+            Self::Chained(head, rest, left, cut) => poll_chained(head, rest, left, cut, cx),
             Self::Until(inner, end, breaks) => {
                 if end.as_mut().poll(cx).is_ready() {
                     let error = breaks.then(|| Err("the connection was given up".into()));

@@ -1,4 +1,4 @@
-//! The host's side of the seam: one MCP endpoint per server.
+//! The runner's side of the seam: one MCP endpoint for each server.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::shared::SharedRunner;
 use super::upkeep::watch;
 
-/// One worker's handle: the shared table, and its own connections upstream.
+/// One worker's handle to the runner: the shared part, and the worker's own connections
+/// to remote servers.
 #[derive(Clone)]
 pub struct Runner {
     shared: Arc<SharedRunner>,
@@ -36,8 +37,9 @@ impl Runner {
         Self { shared, pool }
     }
 
-    /// Takes out of the request what it needs: another owner would make the future
-    /// larger, which is made for every call. What is rare is boxed for the same reason.
+    /// Answers one request. The request is borrowed, and its parts are taken out of it:
+    /// owning it would enlarge this future, which is made for every call. Rare branches
+    /// are boxed for the same reason.
     async fn answer(
         &self,
         server: ServerName,
@@ -63,12 +65,12 @@ impl Runner {
                 Box::pin(self.shared.close(&key, &self.pool)).await;
                 Response::new(Body::Empty)
             }
-            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "POST, GET and DELETE are served here"),
+            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
         }
     }
 
-    /// Opens the session at the server, once however many ask. The answer's body
-    /// is the `InitializeResult`.
+    /// Opens the session at the server; concurrent requests wait for the same opening.
+    /// The body of the answer is the `InitializeResult`.
     async fn open(
         &self,
         key: InstanceKey,
@@ -85,7 +87,7 @@ impl Runner {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
-                // On its own task: the opening goes on if this client leaves.
+                // On its own task, so that the opening goes on if this client leaves.
                 let asked = OpenRequest { principal, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (Start::Fresh, opened)
@@ -102,7 +104,7 @@ impl Runner {
                 response
             }
             Some(Err(error)) => cannot_open(&error),
-            None => plain(StatusCode::BAD_GATEWAY, "the opening was given up"),
+            None => plain(StatusCode::BAD_GATEWAY, "opening the session was given up"),
         }
     }
 
@@ -137,7 +139,8 @@ impl Runner {
         told.send_replace(Some(outcome));
     }
 
-    /// The session's instance, once it is open; else what is answered.
+    /// The session's instance, once it is open. The error is the response if there is
+    /// none.
     async fn in_hand(&self, key: &InstanceKey) -> Result<InHand, Response<Body>> {
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
@@ -187,8 +190,7 @@ impl Runner {
         response
     }
 
-    /// Several messages in one body (2025-03-26, basic, "Batching"). None if it is
-    /// one.
+    /// Sends a batch (2025-03-26, basic, "Batching"). `None` if the body is no batch.
     async fn batch(
         &self,
         instance: &Instance,
@@ -226,8 +228,8 @@ impl Runner {
         instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
     }
 
-    /// The instance that another request of the session is opening, or what is said
-    /// if it cannot.
+    /// The instance that another request is opening. The error is the response if that
+    /// fails.
     async fn opened(
         &self,
         key: &InstanceKey,
@@ -244,7 +246,7 @@ impl Runner {
         }
     }
 
-    /// The client's headers that the operator lets through to the server.
+    /// The client's headers that the operator has passed on to this server.
     fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
         match self.shared.config.servers.get(server) {
             Some(served) if !served.passthrough.is_empty() => {
@@ -255,7 +257,7 @@ impl Runner {
     }
 }
 
-/// What an opening needs of the request that asks for it.
+/// What an opening needs from its request.
 struct OpenRequest {
     principal: Principal,
     handshake: Handshake,

@@ -1,4 +1,4 @@
-//! A response's body, by whatever says where it ends.
+//! A response's body: by length, in chunks, or until the connection closes.
 
 use std::io::{self, Read};
 use std::net::TcpStream;

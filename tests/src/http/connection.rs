@@ -1,4 +1,4 @@
-//! A socket that requests go out on.
+//! A socket for requests.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +22,7 @@ impl Connection {
     }
 
     /// # Errors
-    /// If nobody listens.
+    /// If nothing listens there.
     pub fn try_open(to: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
         stream.set_nodelay(true)?;
@@ -31,14 +31,14 @@ impl Connection {
         Ok(Self { peer: to, stream })
     }
 
-    /// Another deadline for each read.
+    /// Sets another deadline for each read.
     #[must_use]
     pub fn reads_within(self, limit: Duration) -> Self {
         self.stream.set_read_timeout(Some(limit)).expect("a deadline");
         self
     }
 
-    /// One request and its whole response; the connection stays open.
+    /// Sends a request and reads its whole response; the connection stays open.
     #[must_use]
     pub fn exchange(&mut self, request: &Request) -> Response {
         self.write(request).expect("the request is sent");
@@ -46,26 +46,26 @@ impl Connection {
         head.whole()
     }
 
-    /// Bytes as they are, for what no HTTP library would send. A peer that has
-    /// stopped reading is no error: its answer says why.
+    /// Sends bytes that no HTTP library would send. A peer that has stopped reading is not an
+    /// error: its answer says why.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// One request, whose response may be left alone.
+    /// Sends a request; its response need not be read.
     pub fn send_request(&mut self, request: &Request) {
         self.write(request).expect("the request is sent");
     }
 
     /// # Errors
-    /// If no response comes.
+    /// If no response arrives.
     pub fn read_head(&mut self) -> io::Result<Incoming> {
         Incoming::read(self.stream.try_clone()?)
     }
 
     pub(super) fn write(&mut self, request: &Request) -> io::Result<()> {
         match self.stream.write_all(&request.bytes(self.peer)) {
-            // It may have answered before it read everything.
+            // The peer may have answered before it has read everything.
             Err(error) if is_cut(&error) => Ok(()),
             other => other,
         }

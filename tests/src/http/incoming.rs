@@ -1,4 +1,4 @@
-//! A response while it comes.
+//! A response while it arrives.
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::TcpStream;
@@ -57,19 +57,19 @@ impl Incoming {
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The next event of a stream; none at its end.
+    /// The next event of a stream; `None` at its end.
     pub fn next_event(&mut self) -> Option<Event> {
         sse::next(&mut self.body)
     }
 
-    /// The next line of a stream as it stands; none at its end.
+    /// The next raw line of a stream; `None` at its end.
     pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.body.read_line(&mut line).expect("a line in time");
         (read > 0).then(|| line.trim_end_matches('\n').to_owned())
     }
 
-    /// The next message of a stream that is meant; what comes before is passed over.
+    /// The next message of a stream that the predicate accepts; earlier ones are skipped.
     pub fn message(&mut self, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
             let message = self.event().json();
@@ -79,12 +79,12 @@ impl Incoming {
         }
     }
 
-    /// The next event of a stream that must go on.
+    /// The next event of a stream that must not have ended.
     pub fn event(&mut self) -> Event {
         self.next_event().expect("the stream ended where an event was expected")
     }
 
-    /// Reads the rest.
+    /// Reads the rest of the response.
     #[must_use]
     pub fn whole(self) -> Response {
         self.try_whole().unwrap_or_else(|error| panic!("the response broke off: {error}"))

@@ -1,4 +1,4 @@
-//! What a test sends.
+//! A request that a test sends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::{Connection, Incoming, Response};
 
-/// A request; `Host`, `Connection` and `Content-Length` are filled in where the
-/// test says nothing of them.
+/// A request. `Host`, `Connection` and `Content-Length` are added if the test does not set them.
 #[derive(Debug, Clone)]
 pub struct Request {
     method: String,
@@ -45,7 +44,7 @@ impl Request {
         Self::new("DELETE", path)
     }
 
-    /// Sets a header, in place of one of that name.
+    /// Sets a header, replacing one of the same name.
     #[must_use]
     pub fn header(self, name: &str, value: &str) -> Self {
         let mut request = self.without(name);
@@ -75,20 +74,20 @@ impl Request {
         self.header("Content-Type", "application/json").body(body.to_string())
     }
 
-    /// Sends the body in chunks, without saying its length.
+    /// Sends the body in chunks, without a length.
     #[must_use]
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
         self
     }
 
-    /// Sends it over a connection of its own and reads the whole response.
+    /// Sends it over a new connection and reads the whole response.
     #[must_use]
     pub fn send(&self, to: SocketAddr) -> Response {
         self.open(to).whole()
     }
 
-    /// The response, or why there is none.
+    /// Like `send`, but a missing response is an error.
     ///
     /// # Errors
     /// If the peer does not answer.
@@ -98,7 +97,7 @@ impl Request {
         connection.read_head()?.try_whole()
     }
 
-    /// Sends it over a connection of its own; the body is read as it comes.
+    /// Sends it over a new connection; the body is read as it arrives.
     #[must_use]
     pub fn open(&self, to: SocketAddr) -> Incoming {
         let mut connection = Connection::open(to);

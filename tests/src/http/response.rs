@@ -1,4 +1,4 @@
-//! A response that is all here.
+//! A response that has arrived completely.
 
 use serde_json::Value;
 
@@ -58,14 +58,14 @@ impl Response {
         }
     }
 
-    /// `error.code` of the JSON-RPC error that it is.
+    /// The `error.code` of a JSON-RPC error.
     #[must_use]
     pub fn error_code(&self) -> i64 {
         let body = self.json();
         body["error"]["code"].as_i64().unwrap_or_else(|| panic!("no JSON-RPC error: {body}"))
     }
 
-    /// `error.message` of the JSON-RPC error that it is.
+    /// The `error.message` of a JSON-RPC error.
     #[must_use]
     pub fn error_message(&self) -> String {
         let body = self.json();

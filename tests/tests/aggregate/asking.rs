@@ -1,5 +1,5 @@
-//! Servers that ask the client: the question says who asks, and the answer finds its way back,
-//! whichever connection it comes on.
+//! Requests of servers to the client: they name their server, and the answer reaches that server
+//! on whichever connection it arrives.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn able(client: Client) -> Session {
     client.params(params).initialize()
 }
 
-/// A message of a server that wants an answer.
+/// A request of a server to the client.
 fn question(stream: &mut Incoming, method: &str) -> Value {
     stream.message(|message| message["method"] == method && message.get("id").is_some())
 }
@@ -44,7 +44,7 @@ fn canned() -> Canned {
     Canned::new().with_capabilities(json!({"tools": {}})).answers("tools/list", tools())
 }
 
-/// The process that was called last. Whoever reads a server's lists starts it too, at any time.
+/// The process that was called last. Others may run at any time, to read the server's lists.
 fn caller_of(server: &Canned) -> u32 {
     let told = server.told();
     let mut calls = told.iter().rev().filter(|(_, told)| told["method"] == "tools/call");
@@ -93,7 +93,7 @@ fn two_servers_ask_at_once_and_each_gets_its_own_answer() {
                 assert!(seen.insert(question["id"].to_string()), "twice: {question}");
                 questions.push((*server, *kind, question["id"].clone()));
             }
-            // The last first, each on a connection of its own.
+            // The last one first, each on a new connection.
             for (server, kind, id) in questions.iter().rev() {
                 let said = format!("{server} {round}");
                 session.reply(
@@ -130,8 +130,8 @@ fn a_question_of_a_single_server_is_passed_as_it_is() {
     });
 }
 
-/// A form that was filled in for a process that is gone must not answer the next one's
-/// question, which begins to count anew.
+/// An answer to a request of a process that is gone must not reach the next process, which counts
+/// its ids from the start again.
 #[test]
 fn an_answer_that_nobody_waits_for_reaches_nobody() {
     let server = canned();
@@ -220,7 +220,7 @@ fn an_answer_that_nobody_asked_for_reaches_nobody() {
         let (mut stream, id) = emit(&session, "one-emit", &[asks]);
         let asked = question(&mut stream, "roots/list")["id"].clone();
         answer(&mut stream, &id);
-        // Both servers are open, for both sessions.
+        // Both servers are open in both sessions.
         emit(&session, "two-emit", &[]).0.whole().expect(200);
         emit(&other, "one-emit", &[]).0.whole().expect(200);
         let last = |server: &Canned| server.told().last().expect("it was called").0;
@@ -335,8 +335,8 @@ fn an_error_that_asks_for_a_url_passes_with_its_data() {
     });
 }
 
-/// The gateway asks a server for its own ends while a call of the client is under way: what the
-/// server asks meanwhile is for the client all the same.
+/// The gateway sends the server its own requests while a call of the client is in flight: the
+/// server's requests still go to the client.
 #[test]
 fn a_question_never_goes_to_the_gateways_own_requests() {
     let able_to_list = json!({
@@ -375,7 +375,7 @@ fn a_question_never_goes_to_the_gateways_own_requests() {
     });
 }
 
-/// Over HTTP it comes on the very response to the gateway's request.
+/// Over HTTP the server's request arrives on the response to the gateway's own request.
 #[test]
 fn what_an_upstream_asks_beside_the_gateways_lists_reaches_the_client() {
     let asks = json!({"jsonrpc": "2.0", "id": "in-between", "method": "roots/list"});

@@ -1,4 +1,4 @@
-//! Lists are whole, however a server pages them.
+//! Lists are complete, however a server divides them into pages.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ fn a_cursor_that_an_aggregate_never_gave_is_refused() {
     assert_eq!(answer["error"]["code"], -32602);
 }
 
-/// As during an upgrade, node by node.
+/// Replicas differ, as during an upgrade node by node.
 #[test]
 fn where_replicas_differ_a_session_is_offered_what_its_own_has() {
     let of_node = |node: &str| {
@@ -65,7 +65,7 @@ fn where_replicas_differ_a_session_is_offered_what_its_own_has() {
         server.told().iter().filter(|(_, told)| told["method"] == "tools/call").count()
     };
     let mut seen = BTreeSet::new();
-    // Which of them has a new session is chance.
+    // New sessions are placed at random.
     for _ in 0..64 {
         let before = servers.each_ref().map(calls);
         let session = cluster.client("/mcp").initialize();

@@ -1,4 +1,4 @@
-//! Two servers with the same resources: both are there, and each is its own.
+//! Two servers with the same resource URIs: both are listed, and each is read from its own server.
 
 use mooring_tests::{Canned, Front, Session};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ fn session(front: &Front) -> Session {
     session
 }
 
-/// What the last message of a method said.
+/// The parameters of the last message of a method.
 fn last(server: &Canned, method: &str) -> Value {
     let told = server.told().into_iter().rev().find(|(_, told)| told["method"] == method);
     told.expect(method).1["params"].clone()
@@ -72,7 +72,7 @@ fn both_are_listed_and_read_under_the_name_they_are_asked_by() {
             assert_eq!(read["contents"], json!([{"uri": shown, "text": name}]));
             assert_eq!(last(&servers[number], "resources/read")["uri"], URI);
         }
-        // By the template, and a part of a resource that the list does not have.
+        // By a template, and a URI that no list contains.
         for (number, shown, own) in [
             (0, "res://t/5", "res://t/5"),
             (1, "two+res://t/5", "res://t/5"),
@@ -134,7 +134,7 @@ fn completions_go_by_the_template() {
     });
 }
 
-/// Links and embedded resources in results of tools are resources, too.
+/// Resource links and embedded resources in tool results are rewritten too.
 #[test]
 fn links_in_results_are_the_names_that_can_be_read() {
     let (_servers, entries) = two();

@@ -55,7 +55,7 @@ fn a_group_with_one_server_is_still_a_group() {
     assert_eq!([session.count("counter-count"), session.count("counter-count")], [1, 2]);
 }
 
-/// An event id says whose stream it is of; the client may say what it likes.
+/// An event id names the server of its stream; a client may make one up.
 #[test]
 fn no_event_id_opens_a_server_that_the_group_does_not_have() {
     let gateway = gateway(json!([{"name": "desk", "servers": ["notes"]}]));

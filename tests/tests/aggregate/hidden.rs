@@ -1,5 +1,4 @@
-//! What a file hides is not to be had, on whichever URL and through whichever
-//! process.
+//! Entries that a settings file hides cannot be listed or used, on any URL and through any process.
 
 use mooring_tests::{Canned, Cluster, Gateway, Session, settings};
 use rustix::process::Signal;
@@ -35,7 +34,7 @@ fn server() -> Canned {
         .answers("resources/read", json!({"contents": [{"uri": "res://open", "text": "read"}]}))
 }
 
-/// The server's entry in a file that hides what is called a secret.
+/// The server's entry in a file that hides everything with "secret" in its name.
 fn entry(server: &Canned) -> Value {
     let selection = json!({
         "tools": {
@@ -53,7 +52,7 @@ fn entry(server: &Canned) -> Value {
     settings::merged(server.entry(), selection)
 }
 
-/// Checks one session; names have this prefix.
+/// Checks one session, in which names have this prefix.
 fn hides(session: &Session, prefix: &str) {
     let name = |name: &str| format!("{prefix}{name}");
     assert_eq!(session.tools(), [name("open"), name("plain")]);
@@ -107,7 +106,7 @@ fn what_a_nodes_file_hides_is_hidden_at_the_coordinator_too() {
     );
     let mut cluster = Cluster { coordinator: Gateway::start_with(&settings), nodes: Vec::new() };
     cluster.add("a", json!({"srv": entry(&server)}));
-    // A file that hides nothing opens nothing that another one hides.
+    // A node whose file hides nothing does not expose what the other node's file hides.
     cluster.add("b", json!({"srv": server.entry()}));
     cluster.wait_for_active(2);
     for _ in 0..4 {

@@ -1,5 +1,4 @@
-//! Several servers behind `/mcp`: what is merged, and how a name finds its
-//! owner.
+//! Several servers behind `/mcp`: which lists are merged, and how a name reaches its server.
 
 use mooring_tests::{Gateway, servers, settings};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use mooring_tests::orders::{late, notification};
 
-/// The lists, with what names an entry, and how many there are of a server.
+/// Each list: its method, its member, the member that names an entry, and a server's entries.
 const LISTS: [(&str, &str, &str, usize); 4] = [
     ("tools/list", "tools", "name", 4),
     ("prompts/list", "prompts", "name", 3),
@@ -92,7 +92,7 @@ fn every_entry_is_on_one_page() {
             different.sort();
             different.dedup();
             assert_eq!(different.len(), all.len(), "{all:?}");
-            // In the order of the file.
+            // In the order of the settings file.
             let of = |name: &str| all.iter().position(|entry| entry.starts_with(name)).unwrap();
             assert!(of("a") < of("b") && of("b") < of("c"), "{all:?}");
         }
@@ -125,7 +125,7 @@ fn a_cursor_that_is_not_the_gateways_is_refused() {
             invalid(&session, "tools/list", cursor);
         }
         invalid(&session, "resources/templates/list", &second(&session, "resources/list"));
-        // The right one is still good, and in another session of the same list too.
+        // The genuine cursor still works, also in another session that reads the same list.
         let rest = pages(&session, "tools/list", "tools", "name", Some(cursor.clone()));
         assert!(!rest.is_empty());
         let other = front.client("/mcp").initialize();

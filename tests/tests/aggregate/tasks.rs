@@ -1,4 +1,4 @@
-//! Tasks of 2025-11-25 on several servers at once: their ids say whose they are.
+//! Tasks of 2025-11-25 on several servers at once: their ids name their servers.
 
 use mooring_tests::{Canned, Front, Session, eventually};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ fn what_belongs_to_a_task_names_it_as_the_client_knows_it() {
         late(&session, "two-emit", &[status]);
         let came = stream.message(|m| m["method"] == "notifications/tasks/status");
         assert_eq!(came["params"], json!({"taskId": "two~t~1", "status": "completed"}));
-        // A question of a task may come on the session's own stream.
+        // A request of a task may arrive on the session's GET stream.
         let related = json!({"io.modelcontextprotocol/related-task": {"taskId": "t~1"}});
         let asks = json!({
             "jsonrpc": "2.0", "id": 4, "method": "elicitation/create",

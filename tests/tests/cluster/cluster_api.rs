@@ -1,4 +1,4 @@
-//! The management API: shapes, statuses and texts to the letter.
+//! The management API: exact shapes, statuses and texts.
 
 use mooring_tests::{Cluster, Gateway, Request, eventually, servers, settings};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ fn has(value: &Value, field: &str, is: impl Fn(&Value) -> bool) {
     assert!(value.get(field).is_some_and(is), "{field}: {value}");
 }
 
-/// Unix ms of about now.
+/// Whether this is a time in Unix ms close to now.
 fn is_recent(value: &Value) -> bool {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     value.as_u64().is_some_and(|ms| ms.abs_diff(now.as_millis() as u64) < 60_000)
@@ -264,7 +264,7 @@ fn metrics_show_nodes_servers_sessions_and_children() {
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
     }
-    // Discovery's own may be on its way out.
+    // The process that discovery started may still be ending.
     eventually("the session's child is the only one", || {
         let children: i64 = cluster.nodes.iter().map(children_of).sum();
         (children == 1).then_some(())

@@ -1,4 +1,4 @@
-//! A node is killed: new sessions never fail, existing ones go on elsewhere.
+//! A node is killed: new sessions never fail, and existing ones continue on another node.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mooring_tests::{Cluster, eventually, servers};
 use serde_json::json;
 
-/// Far below the default nodeTimeout of 15 s: nobody waits for it.
+/// Far below the default nodeTimeout of 15 s, for which no client may have to wait.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[test]

@@ -1,9 +1,9 @@
-//! New sessions go where there is room; those that are somewhere stay.
+//! New sessions go to nodes with room; existing ones stay where they are.
 
 use mooring_tests::{Cluster, Gateway, Session, Setup, eventually, process, servers, settings};
 use serde_json::{Value, json};
 
-/// A node of a test's cluster with so many processes at most.
+/// Adds a node with room for this many processes.
 fn add_with_slots(cluster: &mut Cluster, id: &str, slots: u32) {
     add(cluster, id, json!({}), json!({"limits": {"childrenPerNode": slots}}));
 }
@@ -17,7 +17,7 @@ fn add(cluster: &mut Cluster, id: &str, node: Value, system: Value) {
 }
 
 fn empty_cluster(strategy: &str) -> Cluster {
-    // Nobody sends a heartbeat but for a reason.
+    // Heartbeats are so rare that nodes send one only when their load changes.
     let cluster = json!({
         "coordinator": {"nodeTimeout": 600_000},
         "stickySession": {"strategy": strategy},
@@ -29,7 +29,7 @@ fn wait_for_room(cluster: &Cluster, id: &str, room: &str) -> Value {
     eventually(&format!("{id} is {room}"), || cluster.node(id).filter(|node| node["room"] == *room))
 }
 
-/// The node of a new session.
+/// A new session and its node.
 fn place(cluster: &Cluster) -> (Session, String) {
     let session = cluster.client("/mcp/counter").initialize();
     let node = session.whoami("whoami").name;
@@ -51,10 +51,10 @@ fn a_full_node_gets_no_new_session_while_another_has_room() {
         cluster.wait_for_active(2);
         let others: Vec<_> = (0..12).map(|_| place(&cluster)).collect();
         assert!(others.iter().all(|(_, node)| node == "b"), "{strategy}: {others:?}");
-        // Who names the full node is not let in either.
+        // A client that prefers the full node goes to the other one too.
         let named = cluster.client("/mcp/counter").header("Cookie", "MCPHUB_NODE=a").initialize();
         assert_eq!(named.whoami("whoami").name, "b");
-        // The session that is there stays.
+        // The existing session stays at the full node.
         assert_eq!(first.whoami("whoami").name, "a");
         first.delete().expect(200);
         wait_for_room(&cluster, "a", "free");
@@ -85,13 +85,13 @@ fn without_a_strategy_a_full_node_is_passed_over_too() {
 #[test]
 fn a_node_low_on_memory_gets_no_new_session_while_another_has_room() {
     let mut cluster = empty_cluster("consistent-hash");
-    // No machine has so much.
+    // No machine has this much memory.
     add(&mut cluster, "a", json!({"minFreeMemory": 1_u64 << 52}), json!({}));
     cluster.wait_for_active(1);
     let low = wait_for_room(&cluster, "a", "low-memory");
     assert!(low["load"]["freeMemory"].as_u64().unwrap() > 0, "{low}");
     assert!(low["load"]["cpus"].as_u64().unwrap() > 0, "{low}");
-    // Alone it is better than nothing.
+    // It still gets sessions while it is the only node.
     let (alone, node) = place(&cluster);
     assert_eq!(node, "a");
     add(&mut cluster, "b", json!({"minFreeMemory": 0}), json!({}));
@@ -128,7 +128,7 @@ fn a_node_that_does_not_speak_of_load_is_given_sessions() {
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };
     cluster.add("a", json!({"counter": servers::counter_named("a")}));
     cluster.wait_for_active(1);
-    // What an earlier version sends, and what a later one may.
+    // Heartbeats of an earlier version, and of a possible later one.
     for heartbeat in [
         json!({"id": "a"}),
         json!({"id": "a", "load": {}}),
@@ -189,7 +189,7 @@ fn a_session_that_an_old_report_sends_to_a_full_node_goes_on_to_the_next() {
     let first = to_a.initialize();
     assert_eq!(first.whoami("whoami").name, "a");
     wait_for_room(&cluster, "a", "full");
-    // What the node has said before.
+    // An earlier report of the node.
     let old = json!({"id": "a", "load": {"room": "free"}});
     cluster.coordinator.post("/api/cluster/heartbeat", &old).expect(200);
     wait_for_room(&cluster, "a", "free");

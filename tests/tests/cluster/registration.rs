@@ -1,4 +1,4 @@
-//! How nodes come, are known, and go.
+//! Nodes register, keep their ids, and leave.
 
 use mooring_tests::{Cluster, Gateway, Setup, eventually, servers, settings};
 use rustix::process::Signal;
@@ -55,7 +55,7 @@ fn a_node_that_starts_first_is_in_soon_after_its_coordinator() {
 fn three_nodes_from_one_file_without_ids_are_three_nodes() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
     let settings = node_settings(coordinator.port(), json!({}));
-    // One data folder too, as when one directory is used for all.
+    // They also share a data folder, as when all run in one directory.
     let data = tempfile::tempdir().unwrap();
     let start = || Setup::new(&settings).data(data.path()).start();
     let nodes = [start(), start(), start()];
@@ -146,7 +146,7 @@ fn join_is_for_nodes() {
 fn an_unknown_heartbeat_makes_the_node_register_again() {
     let mut cluster = Cluster::of_two_equal_nodes(json!({}));
     cluster.coordinator.kill9();
-    // Not even its memory on disk is left.
+    // Its data folder is lost too.
     std::fs::remove_dir_all(cluster.coordinator.data_folder()).unwrap();
     cluster.coordinator.start();
     cluster.wait_for_active(2);
@@ -202,7 +202,7 @@ fn a_node_that_speaks_another_revision_is_shown_and_warned_of() {
     assert!(!cluster.coordinator.log().contains("of the seam"));
     let other = json!({"seam": own["seam"].as_u64().unwrap() + 1, "mcp": "2099-01-01"});
     let url = format!("http://127.0.0.1:{}", cluster.nodes[0].port());
-    // As the node itself would, and the node answers the callback.
+    // Sent in the node's place; the node answers the callback.
     let registration = json!({
         "id": "a", "name": "a", "url": url, "servers": ["counter"], "protocol": other,
     });

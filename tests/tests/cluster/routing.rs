@@ -1,4 +1,4 @@
-//! Nodes with different servers are one system, and a session stays where it is.
+//! Nodes with different servers act as one system, and a session stays at its node.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ fn parallel_first_requests_of_one_session_reach_one_process() {
     }
 }
 
-/// Processes that first requests on connections of their own have reached.
+/// The processes reached by parallel first requests, each on a new connection.
 fn in_parallel(session: &Session, requests: usize) -> BTreeSet<u32> {
     let ready = std::sync::Barrier::new(requests);
     std::thread::scope(|scope| {
@@ -141,7 +141,7 @@ fn delete_at_the_coordinator_ends_the_process_at_the_node() {
     session.try_request("ping", json!({})).expect(404);
 }
 
-/// Over a connection that has asked for the same path before.
+/// Uses a connection that has requested the same path before.
 #[test]
 fn a_server_that_has_gone_with_its_nodes_is_unknown() {
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! How each strategy spreads sessions over equal nodes, and that none moves.
+//! Each strategy spreads sessions evenly over equal nodes, and moves none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use mooring_tests::{Cluster, Gateway, servers, settings};
 use serde_json::json;
 
 const SESSIONS: usize = 1000;
-/// Clients that begin sessions beside each other.
+/// Clients that open sessions in parallel.
 const CLIENTS: usize = 8;
 
-/// Begins sessions, looks twice where each is served, and ends it. Gives the
-/// share of each node.
+/// Opens sessions, checks twice at which node each is, and ends it. Returns the sessions of each
+/// node.
 fn spread(cluster: &Cluster) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let batches = std::thread::scope(|scope| {
@@ -39,7 +39,7 @@ fn assert_even_spread(strategy: &str) {
     let is_even = |counts: &BTreeMap<String, usize>| {
         counts.len() == 2 && counts.values().all(|count| fair.contains(count))
     };
-    // A fair coin misses once in seven hundred times; twice in a row is no accident.
+    // A fair coin fails once in 700 runs; failing twice in a row is not an accident.
     let first = spread(&cluster);
     if !is_even(&first) {
         let second = spread(&cluster);
@@ -94,6 +94,6 @@ fn weights_shift_the_spread() {
             name == "a"
         })
         .count();
-    // 60 expected; 46 or fewer come once in ten thousand runs.
+    // 60 are expected; 46 or fewer occur once in 10,000 runs.
     assert!((46..=74).contains(&on_a), "{on_a} of 80");
 }

@@ -1,4 +1,4 @@
-//! Cookie and header: a preference that new sessions bring along.
+//! The strategies `cookie` and `header`: new sessions name a preferred node.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ fn with(strategy: &str) -> Value {
     json!({"stickySession": {"strategy": strategy}})
 }
 
-/// The cookie's value, with attributes checked.
+/// The cookie's value, after checking its attributes.
 fn cookie_of(response: &Response, name: &str) -> String {
     let set = response.header("set-cookie").expect("a cookie");
     let (pair, attributes) = set.split_once("; ").unwrap();

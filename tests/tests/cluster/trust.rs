@@ -1,4 +1,4 @@
-//! Who may register, and whom a node serves.
+//! Which nodes may register, and which callers a node serves.
 
 use mooring_tests::{Gateway, Request, Setup, eventually, servers, settings};
 use serde_json::{Value, json};

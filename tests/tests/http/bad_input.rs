@@ -1,9 +1,9 @@
-//! What no client should send: each has one answer, and harms nobody else.
+//! Invalid input: each kind has one answer, and does not affect other clients.
 
 use mooring_tests::{Connection, Gateway, Request, Session, servers};
 use serde_json::json;
 
-/// A uuid such as the seam uses for sessions.
+/// A UUID in the form that edge and runner use for sessions.
 const UUID: &str = "6f1c7c5e-33b1-4c3f-9d6d-2d6d2f7a9b10";
 
 fn gateway() -> Gateway {

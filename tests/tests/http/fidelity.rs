@@ -1,4 +1,4 @@
-//! What passes comes out as it went in, byte for byte, but for a name that has to change: see
+//! Messages pass through byte for byte, except for names that have to change: see
 //! ../fixtures/verbatim-server.
 
 use std::process::Command;
@@ -15,9 +15,9 @@ use mooring_tests::running::Running;
 const INITIALIZE: &str = include_str!("../../fixtures/verbatim-server/src/initialize.json");
 const TOOLS: &str = include_str!("../../fixtures/verbatim-server/src/tools.jsonl");
 
-/// Longer values are tried with one id only.
+/// Values with more bytes are tried with one id only.
 const SHORT: usize = 10_000;
-/// Ids as they may be written.
+/// Ids in various spellings.
 const IDS: [&str; 6] =
     ["1", "-5", "12345678901234567890123", "1.50", r#""a \u0062\/""#, r#""é😀""#];
 
@@ -83,7 +83,7 @@ impl Names {
     }
 }
 
-/// What becomes of raw line breaks in a message for the server: on a pipe each would end it.
+/// What happens to raw line breaks in a message to the server: on a pipe each would end it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum LineBreaks {
     Kept,
@@ -113,7 +113,7 @@ fn all_scopes(gateway: &Gateway, mode: Names, breaks: LineBreaks) {
         scope.said_by_the_client();
         scope.lists();
         if single {
-            // An aggregate has an answer and a stream of its own.
+            // An aggregate has its own answer and its own stream.
             scope.the_first_answer();
             scope.other_methods();
             scope.listened();
@@ -123,14 +123,14 @@ fn all_scopes(gateway: &Gateway, mode: Names, breaks: LineBreaks) {
 
 struct Scope {
     session: Session,
-    /// In front of a tool's name, for clients.
+    /// The prefix of tool names, as clients see them.
     prefix: &'static str,
-    /// Whether the server has the URL for itself: else its messages say whose they are.
+    /// Whether the URL is of this server alone; otherwise its messages name the server.
     single: bool,
 }
 
 impl Scope {
-    /// A call of `echo` in every way to write it.
+    /// Calls of `echo` in every spelling.
     fn requests(&self) {
         for (what, value) in VALUES {
             let value = text(value);
@@ -178,7 +178,7 @@ impl Scope {
         }
     }
 
-    /// Whatever the server answers.
+    /// Responses of the server.
     fn responses(&self) {
         for (what, value) in VALUES {
             let value = text(value);
@@ -200,7 +200,7 @@ impl Scope {
         }
     }
 
-    /// What comes before an answer, and a request of the server's with the client's answer.
+    /// Messages before an answer, and a request of the server with the client's answer.
     fn events(&self) {
         for (what, value) in VALUES {
             let value = text(value);
@@ -257,7 +257,7 @@ impl Scope {
             let expected = said(text, number);
             let said =
                 if self.single { expected.clone() } else { said(&owned(text), &owned(number)) };
-            // An answer reaches only who has asked.
+            // An answer passes only if the server has sent the request.
             let ask = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"roots/list"}}"#);
             let answer = r#"{"jsonrpc":"2.0","id":9,"result":{}}"#;
             let (first, second) = (ask(text), ask(number));
@@ -272,7 +272,7 @@ impl Scope {
         }
     }
 
-    /// Entries of a list, but for their names.
+    /// Entries of a list, except for their names.
     fn lists(&self) {
         let response = self.send(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).expect(200);
         let listed = response.text();
@@ -297,7 +297,7 @@ impl Scope {
         same(&self.session.response.body, expected.as_bytes(), "InitializeResult");
     }
 
-    /// Methods that nobody here knows.
+    /// Methods that the gateway does not know.
     fn other_methods(&self) {
         for (what, value) in VALUES {
             let value = text(value);
@@ -347,12 +347,12 @@ impl Scope {
     }
 }
 
-/// The id of a request of the fixture's, where there may be other servers.
+/// The id of a fixture's request, as clients of an aggregate see it.
 fn owned(id: &str) -> String {
     json!(format!("{id}@verbatim")).to_string()
 }
 
-/// Parameters of such a request: an object says who asks.
+/// The parameters of such a request: an object gets the server's name.
 fn asked_by_verbatim(params: &str) -> String {
     const ASKS: &str = r#""mooring/server":"verbatim""#;
     let with_meta = params.strip_prefix(r#"{"_meta":{"#);
@@ -364,18 +364,18 @@ fn asked_by_verbatim(params: &str) -> String {
     }
 }
 
-/// What the fixture says it was sent.
+/// The message that the fixture reports as received.
 #[track_caller]
 fn echoed(response: &Response) -> Vec<u8> {
     assert_eq!(response.status, 200, "{}", response.text());
-    // The id may be more than a `Value` can hold; what is looked for is not.
+    // Searched as text: the id may be a number that no `Value` can hold.
     let text = response.text();
     let (_, rest) = text.split_once(r#""text":""#).unwrap_or_else(|| panic!("no text: {text}"));
     let (encoded, _) = rest.split_once('"').expect("the end of the text");
     STANDARD.decode(encoded).expect("base64")
 }
 
-/// Not `assert_eq!`: nobody reads 300 KiB twice.
+/// Asserts equality, and shows only where the bytes differ: values have up to 300 KiB.
 #[track_caller]
 fn same(got: &[u8], expected: &[u8], what: &str) {
     if got == expected {

@@ -1,10 +1,9 @@
-//! Headers that say where a request comes from, and those that are the
-//! gateway's own.
+//! Headers that name the origin of a request, and headers that only the gateway may set.
 
 use mooring_tests::{Gateway, Request, servers, settings};
 use serde_json::{Value, json};
 
-/// A uuid such as the seam uses for sessions.
+/// A UUID in the form that edge and runner use for sessions.
 const UUID: &str = "6f1c7c5e-33b1-4c3f-9d6d-2d6d2f7a9b10";
 
 fn gateway() -> Gateway {
@@ -99,7 +98,7 @@ fn a_page_of_a_listed_origin_may_use_what_it_is_answered() {
             .header("Access-Control-Request-Method", "POST")
     };
     for path in ["/mcp", "/mcp/counter", "/sse", "/messages"] {
-        // A browser shows no key before it may.
+        // A browser sends no key with a preflight request.
         let asked = ask(path, PAGE)
             .header("Access-Control-Request-Headers", "mcp-session-id,x-own")
             .send(gateway.address())

@@ -1,5 +1,4 @@
-//! More than the gateway takes: refused with the limit's name, and nobody else's
-//! trouble.
+//! Requests above a limit: refused with the limit's name, without affecting other clients.
 
 use mooring_tests::{Cluster, Connection, Gateway, servers, settings};
 use rustix::process::Signal;

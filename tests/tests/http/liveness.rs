@@ -1,4 +1,4 @@
-//! Leases: a node is judged by its heartbeats, an affinity by its use.
+//! Leases: a node's depends on its heartbeats, an affinity's on its use.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use mooring_tests::{Cluster, eventually, within};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// A busy machine may look at its timers late.
+/// Timers may fire late on a busy machine.
 const SLACK: Duration = Duration::from_secs(3);
 
 #[test]
@@ -17,7 +17,7 @@ fn a_killed_node_is_unhealthy_a_timeout_after_its_last_heartbeat_and_is_said_so_
     let node = within(Duration::from_millis(2500) + SLACK, "a is unhealthy", || {
         cluster.node("a").filter(|node| node["status"] == "unhealthy")
     });
-    // Its last heartbeat was at most 300 ms and a bit old.
+    // Its last heartbeat was little more than 300 ms old.
     assert!(killed.elapsed() >= Duration::from_millis(1000), "{:?}", killed.elapsed());
     let line = cluster.coordinator.wait_for_log("Marking node a as unhealthy (last heartbeat: ");
     let (_, time) = line.split_once("(last heartbeat: ").unwrap();
@@ -75,7 +75,7 @@ fn use_slides_an_affinity_and_idleness_ends_it_but_not_the_session() {
     let path = format!("/api/cluster/sessions/{}", session.id);
     let (start, mut count) = (Instant::now(), 0);
     let created = cluster.coordinator.data(&path)["createdAt"].clone();
-    // Used for twice the timeout: each use is an event, however fast they come.
+    // Used for twice the timeout: each use counts, however fast they follow each other.
     while start.elapsed() < Duration::from_secs(3) {
         count += 1;
         assert_eq!(session.count("count"), count);

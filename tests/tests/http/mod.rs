@@ -1,4 +1,4 @@
-//! The HTTP front: headers, limits, and input that is not as it should be.
+//! The HTTP front: headers, limits and invalid input.
 
 pub mod access;
 pub mod bad_input;

@@ -1,10 +1,10 @@
-//! JSON that a reader with types would change or refuse.
+//! JSON values that a typed reader would change or refuse.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// (name, JSON text); [`text`] makes those that are too long to be written down.
+/// (name, JSON text). [`text`] generates those that are too long to write down.
 pub const VALUES: [(&str, &str); 12] = [
     ("numbers", "[1e400,-1e-400,12345678901234567890123,1.0,-0,-0.0,1E+2,0.1000,1e-07]"),
     ("escapes", r#""\u0041\/\u00e9\u00E9\ud83d\ude00\b\f\n\r\t\\\"\u0000""#),

@@ -1,5 +1,5 @@
-//! Which servers run, where, for whom, and what they use: `/api/cluster/instances`
-//! and `mooring ps`.
+//! The running servers, their nodes, sessions and resources: `/api/cluster/instances` and
+//! `mooring ps`.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ fn an_instance_is_shown_with_its_process_and_what_it_uses() {
     ] {
         assert_eq!(seen[field], is, "{seen}");
     }
-    // The shell alone would be a few hundred KiB less than shell and server.
+    // The sum of shell and server; the shell alone uses a few hundred KiB.
     assert!(seen["rssBytes"].as_u64().unwrap() > 1 << 20, "{seen}");
     assert!(seen["cpuMs"].is_u64() && seen["sessions"][0].as_str().unwrap().len() == 8, "{seen}");
     let (started, used) = (seen["startedAt"].as_u64().unwrap(), seen["lastUsed"].as_u64().unwrap());
@@ -114,7 +114,7 @@ fn a_coordinator_shows_the_instances_of_all_nodes() {
     let of_c = instances(&cluster.coordinator, "?node=c");
     assert_eq!((of_c.len(), &of_c[0]["server"]), (1, &json!("notes")));
     assert_eq!(of_c[0]["sessions"], json!([short(&cluster.coordinator, &notes)]));
-    // A node shows its own.
+    // A node shows its own instances.
     let own = instances(&cluster.nodes[2], "");
     assert_eq!((own.len(), &own[0]["pid"]), (1, &of_c[0]["pid"]));
 }
@@ -241,7 +241,7 @@ fn a_server_in_a_crash_loop_is_shown_with_its_reason() {
     let says = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(says.contains("bad on a: crash-loop") && says.contains("s3cret-word"), "{says}");
 
-    // Anybody may ask a node for its health, and is not told what a server says.
+    // `/health` needs no key, so it does not show a server's stderr.
     let node = &cluster.nodes[0];
     let health = node.get("/health").expect(200);
     assert_eq!(health.json()["servers"][0]["status"], "crash-loop");

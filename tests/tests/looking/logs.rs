@@ -1,4 +1,4 @@
-//! What servers write to stderr: `/api/logs`, `mooring logs` and `mooring ps`.
+//! The servers' stderr: `/api/logs`, `mooring logs` and `mooring ps`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const KEY: &str = "a-key-for-tests";
 
-/// A message whose text comes back on the server's stderr.
+/// Sends a message whose text the server writes to stderr.
 fn say(session: &Session, marker: &str) {
     session.request("tools/call", json!({"name": "count", "_meta": {"marker": marker}}));
 }
@@ -56,11 +56,11 @@ fn out(output: &Output) -> String {
 fn the_last_lines_come_with_time_and_process_newest_last() {
     let gateway = talkative();
     let session = gateway.client("/mcp/counter").initialize();
-    // What that writes must not come between two looks.
+    // Lines of the discovery process must not arrive between two reads.
     gateway.wait_until_discovered(&["counter"]);
     say(&session, "one");
     say(&session, "two");
-    // An answer may be faster than what is written before it.
+    // An answer may arrive before the stderr lines that precede it.
     let all = eventually("both lines are there", || {
         let all = lines(&gateway, "");
         all.iter().any(|line| line["text"].to_string().contains("two")).then_some(all)
@@ -75,7 +75,7 @@ fn the_last_lines_come_with_time_and_process_newest_last() {
     assert_eq!(all[place("two")]["pid"], *pid);
     let last = lines(&gateway, "&lines=1");
     assert_eq!(last, all[all.len() - 1..]);
-    // The lines stay when the session has ended.
+    // The lines outlive the session.
     session.delete().expect(200);
     assert!(lines(&gateway, "").len() >= all.len());
 }
@@ -85,7 +85,7 @@ fn followers_get_a_new_line_as_it_comes() {
     let gateway = talkative();
     let session = gateway.client("/mcp/counter").initialize();
     say(&session, "before");
-    // Discovery writes too, perhaps after it.
+    // The discovery process writes too, perhaps after that.
     let mut streams = [follow(&gateway, "&lines=20"), follow(&gateway, "&lines=20")];
     streams.iter_mut().for_each(|stream| drop(line_with(stream, "before")));
     say(&session, "after");
@@ -122,7 +122,7 @@ fn a_coordinator_follows_all_nodes_and_those_that_come_later() {
     };
     assert!(nodes("").contains(&json!("a")) && nodes("").contains(&json!("b")));
     assert_eq!(nodes("&node=b"), ["b"]);
-    // Who is gone is named, in the stream and out of it.
+    // A node that is gone is named, in the stream and in the list.
     cluster.nodes[1].kill9();
     let gone = loop {
         let event = stream.event();
@@ -149,7 +149,7 @@ fn what_a_node_writes_while_nobody_can_follow_it_is_shown_later() {
     let mut stream = follow(&cluster.coordinator, "");
     say(&cluster.client("/mcp/counter").initialize(), "before");
     line_with(&mut stream, "before");
-    // The coordinator sees nothing of what follows until it is over.
+    // The stopped coordinator sees nothing of what follows.
     cluster.coordinator.signal(Signal::STOP);
     cluster.nodes[0].restart_after(Signal::KILL);
     say(&cluster.nodes[0].client("/mcp/counter").initialize(), "meanwhile");
@@ -160,7 +160,7 @@ fn what_a_node_writes_while_nobody_can_follow_it_is_shown_later() {
 
 #[test]
 fn a_slow_reader_is_told_what_it_has_missed() {
-    // A file, since the settings would expand the shell's variables.
+    // The script is in a file, since the settings would expand its variables.
     let script = "while IFS= read -r line; do
         case $line in *flood*) seq -f 'many-lines-of-some-length-that-nobody-reads-%g' 100000 >&2;; esac
         printf '%s\n' \"$line\"
@@ -171,7 +171,7 @@ fn a_slow_reader_is_told_what_it_has_missed() {
     gateway.start();
     let session = gateway.client("/mcp/counter").initialize();
     let mut stream = follow(&gateway, "&lines=0");
-    // More than all buffers on the way hold; answered once the last line is written.
+    // More than all buffers on the way can hold. Answered once the last line is written.
     say(&session, "flood");
     let lost = loop {
         let event = stream.event();
@@ -203,9 +203,9 @@ fn ps_shows_a_table_and_logs_shows_lines() {
         .header("Authorization", &format!("Bearer {KEY}"))
         .initialize();
     say(&session, "one\u{1b}[31m");
-    // Until then it may be shown twice.
+    // Until then `ps` may show two instances.
     gateway.wait_for_log("catalog discovered");
-    // The settings say where the gateway is and what it asks for.
+    // The settings name the gateway's address and its key.
     let folder = gateway.folder().to_str().unwrap().to_owned();
     let port = gateway.port().to_string();
     let run = |args: &[&str]| {
@@ -228,7 +228,7 @@ fn ps_shows_a_table_and_logs_shows_lines() {
     let last = out(&run(&["logs", "counter", "-n", "1", "--json"]));
     assert_eq!(last.lines().count(), 1);
     assert!(serde_json::from_str::<Value>(&last).unwrap()["text"].is_string(), "{last}");
-    // Another way to name the gateway and to show the key.
+    // The address and the key can also be given by hand.
     let without = mooring(&["ps", "--url", &gateway.url()]);
     assert_eq!(without.status.code(), Some(1));
     let says = String::from_utf8_lossy(&without.stderr).into_owned();

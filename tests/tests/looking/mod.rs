@@ -1,4 +1,4 @@
-//! What operators see.
+//! The operators' views: instances and logs.
 
 pub mod instances;
 pub mod logs;

@@ -1,7 +1,7 @@
-//! Servers that are killed at random under load: who was not called at that moment notices nothing.
+//! Servers are killed at random under load: only calls to a server that is killed may fail.
 //!
-//! `MOORING_CHAOS_SECONDS=60 cargo nextest run --no-capture chaos` does it for longer and shows how
-//! long restarts take; `MOORING_CHAOS_PAUSE_MS` is the mean time between two kills.
+//! `MOORING_CHAOS_SECONDS=60 cargo nextest run --no-capture chaos` runs longer and shows how long
+//! restarts take; `MOORING_CHAOS_PAUSE_MS` is the mean time between two kills.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -15,15 +15,15 @@ use serde_json::{Value, json};
 const SESSIONS: usize = 16;
 const THREADS: usize = 4;
 const SECONDS: u64 = 10;
-/// Mean time between two kills.
+/// Mean time between two kills, in milliseconds.
 const PAUSE_MS: u64 = 100;
 
-/// What is sent to a server before the gateway has seen its end may count as sent.
+/// Time in which the gateway notices a server's end; calls sent to it until then may fail.
 const NOTICE: Duration = Duration::from_millis(50);
 
-/// A process was alive before `from` and is gone after `until`.
+/// A process that was alive before `from` and is gone after `until`.
 struct Kill {
-    /// Whose it was.
+    /// The number of its session.
     owner: usize,
     from: Instant,
     until: Instant,
@@ -36,31 +36,31 @@ struct Failure {
     says: String,
 }
 
-/// What the one who kills and the clients know of each other.
+/// The state shared by the killer and the clients.
 #[derive(Default)]
 struct Ground {
     is_over: AtomicBool,
-    /// Whose a process is that runs and has said so.
+    /// The session of each process that runs and has answered `whoami`.
     owners: Mutex<BTreeMap<u32, usize>>,
-    /// When a session's process was killed, until the session has been served again.
+    /// When each session's process was killed; removed once the session is served again.
     killed: Mutex<BTreeMap<usize, Instant>>,
 }
 
-/// What the calls of some sessions came to.
+/// The outcomes of some sessions' calls.
 #[derive(Default)]
 struct Outcomes {
     calls: usize,
     failures: Vec<Failure>,
-    /// Processes that were found to be new.
+    /// Calls that found a new process.
     anew: usize,
-    /// From the kill to the next success.
+    /// Times from a kill to the next success.
     restarts: Vec<Duration>,
-    /// Of the calls that found a new process.
+    /// Durations of the calls that found a new process.
     waits: Vec<Duration>,
 }
 
 impl Outcomes {
-    /// One call; none if it has failed. Anything but an answer ends the test.
+    /// Makes one call; `None` if it has failed. Anything but an answer ends the test.
     fn call(&mut self, (number, session): &(usize, Session), tool: &str) -> Option<Value> {
         let began = Instant::now();
         let (message, id) = session.message("tools/call", json!({"name": tool, "arguments": {}}));
@@ -88,7 +88,7 @@ impl Outcomes {
     }
 }
 
-/// Counts in some sessions, one after the other, until it is over.
+/// Calls the counters of some sessions, one after the other, until the test is over.
 fn use_them(ground: &Ground, sessions: &[(usize, Session)]) -> Outcomes {
     let mut outcomes = Outcomes::default();
     let mut last: HashMap<usize, i64> = HashMap::new();
@@ -109,7 +109,7 @@ fn use_them(ground: &Ground, sessions: &[(usize, Session)]) -> Outcomes {
                     outcomes.restarts.push(killed.elapsed());
                 }
             }
-            // Only reads: the gateway repeats it if it must.
+            // `whoami` only reads, so the gateway may repeat it.
             if let Some(content) = outcomes.call(one, "whoami") {
                 let pid = content["pid"].as_u64().unwrap().try_into().unwrap();
                 ground.owners.lock().unwrap().insert(pid, *number);
@@ -119,8 +119,8 @@ fn use_them(ground: &Ground, sessions: &[(usize, Session)]) -> Outcomes {
     outcomes
 }
 
-/// Kills one server after the other, until it is over. Only those that have answered: several that
-/// die before are a crash loop, and are left alone for a while.
+/// Kills one server after the other, until the test is over. Spares those that have not answered
+/// yet: several deaths before the first answer count as a crash loop, which pauses restarts.
 fn kill_them(ground: &Ground, pause_ms: u64) -> Vec<Kill> {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     let mut kills = Vec::new();
@@ -168,7 +168,7 @@ fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_not
         let clients: Vec<_> = clients.collect();
         let killer = scope.spawn(|| kill_them(ground, pause_ms));
         let end = Instant::now() + Duration::from_secs(seconds);
-        // Who has panicked is not waited for.
+        // Ends early if a client has panicked.
         while Instant::now() < end && !clients.iter().any(|client| client.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -1,4 +1,4 @@
-//! Child processes end with what they were started for.
+//! Child processes end with the session, server or gateway that they were started for.
 
 use mooring_tests::{Gateway, eventually, process, servers, settings};
 use rustix::process::Signal;
@@ -12,7 +12,7 @@ fn gateway() -> Gateway {
     })))
 }
 
-/// Ids of the processes that serve a session of each server.
+/// The ids of the processes that serve a session, one for each server.
 fn served(gateway: &Gateway) -> Vec<u32> {
     let session = gateway.client("/mcp").initialize();
     session.count("counter-count");

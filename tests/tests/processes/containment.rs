@@ -1,15 +1,15 @@
-//! A server has the limits and the user that its entry gives it, and a clean slate otherwise.
+//! A server runs with the limits and the user of its entry, and otherwise in a clean state.
 
 use std::os::unix::fs::PermissionsExt;
 
 use mooring_tests::{Gateway, Setup, eventually, settings};
 use serde_json::{Value, json};
 
-/// What a server with this entry finds in `/proc/self`, and whom it runs as.
+/// What a server with this entry reads from `/proc/self`, and its user and groups.
 #[track_caller]
 fn seen(entry: Value) -> String {
     let folder = tempfile::tempdir().unwrap();
-    // For a server that is another user.
+    // A server that runs as another user must be able to write here.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let dump = folder.path().join("seen");
     let looks = "cat /proc/self/limits /proc/self/status; echo ids `id -u` `id -g` `id -G`";
@@ -73,10 +73,10 @@ fn a_server_runs_as_the_user_of_its_entry() {
 
 #[test]
 fn a_limit_that_is_too_high_says_so() {
-    // Root may have any.
+    // No limit is too high for root.
     if !is_root() {
         let too_many = json!({"rlimits": {"files": 1_000_000_000}});
-        refused(too_many, "above what the gateway itself may have");
+        refused(too_many, "above the gateway's own limit");
     }
 }
 

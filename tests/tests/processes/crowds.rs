@@ -1,5 +1,4 @@
-//! Many sessions and few processes: those that are shared, those that keep others out, and what is
-//! said about it.
+//! Many sessions and few processes: shared processes, limits, and how refusals are logged.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ fn instances(gateway: &Gateway, server: &str) -> Vec<Value> {
     data["instances"].as_array().unwrap().clone()
 }
 
-/// Begins a session that nobody waits for.
+/// Sends `initialize` without waiting for the answer.
 fn begin(gateway: &Gateway, path: &str) -> Connection {
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
     let body = mcp::request(json!(0), "initialize", params).to_string();
@@ -148,13 +147,13 @@ fn a_remote_server_that_does_not_let_go_keeps_no_other_from_being_stopped() {
     let _sessions = [(); 8].map(|()| gateway.client("/mcp/far").initialize());
     far.wait_for("a session is to end", |asked| asked.method == "DELETE" && asked.is_of_client());
     let pid = gateway.client("/mcp/near").initialize().whoami("whoami").pid;
-    // Each of the others takes five seconds.
+    // Ending each of the other sessions takes five seconds.
     within(Duration::from_secs(10), "it is stopped", || (!process::runs(pid)).then_some(()));
 }
 
 // Limits
 
-/// A message of a principal's session to a node, as its coordinator sends it.
+/// Sends a node a message of a principal's session, as its coordinator would.
 fn direct(node: &Gateway, principal: &str, session: u8) -> Response {
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
     Request::post("/cluster/servers/counter/mcp")
@@ -227,7 +226,7 @@ fn who_listens_or_would_be_lost_does_not_give_way() {
     let _stream = listens.listen();
     let lost = gateway.client("/mcp/lost").initialize();
     assert_eq!((listens.count("count"), lost.count("count")), (1, 1));
-    // It is used after the others, and unused for long enough when it goes.
+    // Used later than the others, but the only one that may be ended once it has been idle.
     let goes = gateway.client("/mcp/goes").initialize();
     let pid = goes.whoami("whoami").pid;
     eventually("it goes", || {
@@ -240,7 +239,7 @@ fn who_listens_or_would_be_lost_does_not_give_way() {
     assert_eq!((listens.count("count"), lost.count("count")), (2, 2));
 }
 
-// What is said
+// Log lines
 
 #[test]
 fn refusals_are_said_once_and_then_counted() {

@@ -1,4 +1,4 @@
-//! What happens to a server that fails: pauses, crash loops, repair.
+//! Servers that fail: pauses between starts, crash loops, repair.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Sessions that share a process of their server, and know nothing of each other.
+//! Sessions that share a server process without seeing each other.
 
 use std::sync::Barrier;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use mooring_tests::borrowed;
 
 const TOKEN: &str = "t0ken-of-the-cluster";
-/// Long enough to see that a process stays, short enough to see it end.
+/// Idle time of a shared process: long enough to see that it stays, short enough to see it end.
 const IDLE_MS: u64 = 1000;
 
 fn gateway() -> Gateway {
@@ -81,7 +81,7 @@ fn each_client_gets_the_revision_it_asks_for_and_the_rest_as_the_server_said_it(
     assert!(answer.contains(written), "{answer}");
 }
 
-/// The same ids and tokens in every session, all at the same time.
+/// Every session uses the same ids and tokens at the same time.
 #[test]
 fn parallel_calls_with_equal_ids_and_tokens_get_their_own_answers_and_progress() {
     const SESSIONS: u64 = 3;
@@ -96,7 +96,7 @@ fn parallel_calls_with_equal_ids_and_tokens_get_their_own_answers_and_progress()
                 let (start, address) = (&start, gateway.address());
                 scope.spawn(move || {
                     let token = if id % 2 == 0 { json!(id) } else { json!(format!("{id}")) };
-                    // No two calls are the same, and they end in no order.
+                    // All calls differ, and they end in a different order than they begin.
                     let (steps, ms) = (1 + (id * 7 + number * 5) % CALLS, 1 + number * CALLS + id);
                     let arguments = json!({"steps": steps, "ms": ms});
                     let message = call(id, "wait_with_progress", arguments, Some(token.clone()));
@@ -158,7 +158,7 @@ fn who_does_not_read_stops_nobody() {
         let response = other.post(&message).send(gateway.address());
         assert_eq!(response.messages().len(), 4);
     }
-    // What it reads at last ends with the answer.
+    // Its stream, read late, ends with the answer.
     let last = |mut stream: Incoming| {
         if stream.header("content-type") != Some("text/event-stream") {
             return stream.whole().json();
@@ -305,8 +305,8 @@ fn a_shared_process_ends_at_once_with_the_gateway() {
     eventually("no child is left", || process::survivors(&children).is_empty().then_some(()));
 }
 
-/// The edge knows one principal for each way to come in; what a node does with
-/// several is asked of it where a coordinator asks.
+/// An edge has one principal for each way to authenticate. To test several, this asks a node
+/// directly, as a coordinator would.
 #[test]
 fn each_principal_has_a_process_of_its_own() {
     let coordinator =
@@ -385,8 +385,8 @@ fn a_real_server_is_shared() {
     assert_eq!(started(), before, "nobody has started another");
 }
 
-/// Has the server say something that belongs to no request; gives what the client
-/// hears of the call itself.
+/// Has the server send messages that belong to no request; returns the client's response to the
+/// call.
 #[track_caller]
 fn announce(session: &Session, messages: &[&str]) -> String {
     let messages: Vec<String> = messages.iter().map(|text| STANDARD.encode(text)).collect();
@@ -395,7 +395,7 @@ fn announce(session: &Session, messages: &[&str]) -> String {
     session.post(&message).send(session.client.address()).expect(200).text()
 }
 
-/// What the server has heard since it was last asked.
+/// The messages that the server has received since the last call.
 fn heard(session: &Session) -> Vec<Value> {
     let result = session.call("heard", json!({}));
     let lines = result["content"][0]["text"].as_str().expect("a text").lines();

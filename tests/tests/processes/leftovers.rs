@@ -1,7 +1,7 @@
-//! Nothing that was started for a session is left, whatever it is and whoever ends it how.
+//! No process that was started for a session is left, whatever it does and however it ends.
 //!
-//! Every process of a server carries a variable that no other process on the machine has; it is
-//! inherited by whatever the server starts, into other sessions and process groups as well.
+//! Every server process has an environment variable that no other process on the machine has, and
+//! everything that it starts inherits it, in other sessions and process groups too.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use mooring_tests::borrowed;
 
 const MARK: &str = "MOORING_TEST_MARK";
 
-/// A kind of server, and how many processes one of its sessions has at least.
+/// A kind of server, and the least number of processes that one of its sessions has.
 struct Kind {
     name: &'static str,
     server: Value,
@@ -24,7 +24,7 @@ fn shell(name: &'static str, script: &str, processes: usize) -> Kind {
     Kind { name, server: json!({"command": "sh", "args": ["-c", script]}), processes }
 }
 
-/// What servers leave behind them, or try to.
+/// Servers that leave processes behind, or try to.
 fn kinds() -> Vec<Kind> {
     vec![
         Kind { name: "plain", server: json!({"command": "mooring-example-counter"}), processes: 1 },
@@ -41,7 +41,7 @@ fn kinds() -> Vec<Kind> {
              </dev/null >/dev/null 2>&1; exec mooring-example-counter",
             4,
         ),
-        // Each process of the chain is gone soon after it was seen.
+        // Each process of the chain ends soon after it has started the next one.
         shell(
             "breeding",
             "setsid -f sh -c 'next() { sleep 0.01; next & }; next' </dev/null >/dev/null 2>&1; \
@@ -62,15 +62,15 @@ enum End {
     KillReapers,
     /// The servers themselves, and nothing that they started.
     KillServers,
-    /// They are older than they may be.
+    /// They reach `maxLifetimeMs`.
     Lifetime,
-    /// They take more memory than they may.
+    /// They use more than `maxMemory`.
     Memory,
-    /// They have not answered in time.
+    /// They do not answer `initialize` in time.
     StartTimeout,
 }
 
-/// Those that need nothing of the server.
+/// The ends that need no cooperation of the server.
 const ENDS: [End; 8] = [
     End::Delete,
     End::Idle,
@@ -81,7 +81,7 @@ const ENDS: [End; 8] = [
     End::KillServers,
     End::Lifetime,
 ];
-/// Of memory, to a server that may take so much.
+/// `maxMemory` of a server, in bytes.
 const MAX_MEMORY: u64 = 40_000_000;
 
 #[test]
@@ -128,7 +128,7 @@ fn age_leaves_nothing() {
 fn greed_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("grow");
-    // Beside the server, so that it keeps its place in the tree.
+    // A background process grows, so that the server itself keeps its place in the process tree.
     let script = "(until test -e \"$0\"; do sleep 0.05; done; (head -c 60000000 /dev/zero; sleep 1000) | tail) \
                   </dev/null >/dev/null 2>&1 & exec \"$@\"";
     let kinds = kinds().into_iter().map(|mut kind| {
@@ -221,7 +221,7 @@ fn a_terminals_signals_do_not_reach_supervisor_and_servers() {
     let session = gateway.client("/mcp/counter").initialize();
     session.count("count");
     let (supervisor, server) = (supervisor(&gateway), session.whoami("whoami").pid);
-    // Discovery's own reaper may be on its way out.
+    // The reaper of the discovery process may still be ending.
     let is_its_parent = |reaper: &u32| process::children(*reaper).contains(&server);
     let reaper = process::children(supervisor).into_iter().find(is_its_parent).expect("a reaper");
     let helpers = vec![supervisor, reaper];
@@ -238,7 +238,7 @@ fn a_server_has_its_three_pipes_and_nothing_else() {
     let gateway = Gateway::start_with(&settings::standalone(json!({
         "counter": {"command": "mooring-example-counter"},
     })));
-    // Others are open by then.
+    // With two sessions, descriptors of the first are open when the second starts.
     let sessions = [0, 1].map(|_| gateway.client("/mcp/counter").initialize());
     for session in &sessions {
         let pid = session.whoami("whoami").pid;
@@ -257,11 +257,11 @@ fn nothing_is_left(end: End, kinds: &[Kind]) {
     nothing_is_left_after(end, kinds, Path::new(""));
 }
 
-/// The same for servers that do what they are to end for once there is a file.
+/// The same for servers that misbehave once the file `sign` exists.
 #[track_caller]
 fn nothing_is_left_after(end: End, kinds: &[Kind], sign: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    // Unique on this machine as long as the folder is there.
+    // Unique on this machine as long as the folder exists.
     let run = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
     let mark = |kind: &Kind| format!("{run}-{}", kind.name);
     let mut servers = json!({});
@@ -273,7 +273,7 @@ fn nothing_is_left_after(end: End, kinds: &[Kind], sign: &Path) {
         }
     }
     let mut settings = settings::standalone(servers);
-    // All of them shall be there at the same time.
+    // All of them must run at the same time.
     settings["systemConfig"]["limits"]["simultaneousStarts"] = kinds.len().into();
     if end == End::Idle {
         let idle = json!({"coordinator": {"cleanupInterval": 100, "stickySessionTimeout": 3000}});

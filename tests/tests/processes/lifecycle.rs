@@ -1,4 +1,4 @@
-//! How many processes there are, and when they end.
+//! How many processes run, and when they end.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ pub fn wait_until_gone(pid: u32) {
     eventually(&format!("{pid} is gone"), || (!process::runs(pid)).then_some(()));
 }
 
-/// Ids of the gateway's processes that run a program.
+/// The ids of the gateway's processes that run a program.
 fn running(gateway: &Gateway, program: &str) -> Vec<u32> {
     let all = process::descendants(gateway.pid());
     all.into_iter().filter(|pid| process::command_line(*pid).contains(program)).collect()
@@ -69,7 +69,7 @@ fn the_only(gateway: &Gateway, program: &str) -> u32 {
     })
 }
 
-/// Once every server has been discovered, and those processes are gone.
+/// Waits until every server has been discovered and the processes for that are gone.
 fn wait_until_quiet(gateway: &Gateway) {
     eventually("discovery is over", || {
         let health = gateway.get("/health").json();
@@ -198,7 +198,7 @@ fn many_sessions_at_the_same_time_all_open_two_by_two() {
     });
     assert_eq!(metric(&gateway, "server_processes", "odd"), SESSIONS as u64);
     drop(sessions);
-    // Each line says that a start begins or has ended, and when.
+    // Each line has the time at which a start began or ended.
     let turns = std::fs::read_to_string(script.with_extension("sh.turns")).unwrap();
     let mut turns: Vec<(u64, i32)> = turns
         .lines()
@@ -290,7 +290,7 @@ fn a_server_that_has_grown_is_replaced_between_calls() {
     wait_until_quiet(&gateway);
     let session = gateway.client("/mcp/odd").initialize();
     let old = the_only(&gateway, "mooring-example-notes");
-    // Not to twice as much: then it is ended also while it works.
+    // Not up to twice the limit, where a process is ended even during a call.
     while process::memory(old).is_some_and(|bytes| bytes < 34_000_000) {
         session.call("add_note", json!({"text": "x".repeat(500_000)}));
     }

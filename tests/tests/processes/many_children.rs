@@ -1,4 +1,4 @@
-//! Hundreds of processes on one gateway: each session has its own, and nothing of them stays.
+//! Hundreds of processes on one gateway: each session has its own, and none is left over.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use mooring_tests::borrowed;
 
-/// Clients that work beside each other.
+/// Clients that work in parallel.
 const CLIENTS: usize = 4;
 
-/// What a gateway may keep of hundreds of sessions that have ended. It remembers some hundred bytes
-/// of each, so that nobody brings it back; the rest is what it needed at the busiest moment, about
-/// 40 KiB for each process, which the allocator does not give back at once. Two rounds need no
-/// more than one.
+/// Memory, in bytes, that a gateway may keep after hundreds of sessions have ended. It remembers a
+/// few hundred bytes of each, so that an ended session cannot be resumed. The rest is its peak use,
+/// about 40 KiB for each process, which the allocator does not return at once; a second round needs
+/// no more than the first.
 const KEPT: u64 = 40 << 20;
 
 const MANY: usize = 500;
@@ -47,7 +47,7 @@ fn open(gateway: &Gateway, path: &str, number: usize) -> Vec<Session> {
     })
 }
 
-/// Does the same in all sessions, some at a time.
+/// Runs `act` in all sessions, `CLIENTS` at a time.
 fn in_each<T: Send>(sessions: &[Session], act: impl Fn(&Session) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let act = &act;
@@ -63,7 +63,7 @@ fn end(gateway: &Gateway, sessions: &[Session]) {
     wait_for_processes(gateway, 0);
 }
 
-/// The process of each session, once they have one each at the same moment.
+/// The sessions' processes, once each session has its own at the same time.
 fn processes(gateway: &Gateway, sessions: &[Session]) -> BTreeSet<u32> {
     within(Duration::from_secs(30), "each session has its process", || {
         let theirs = in_each(sessions, |session| session.whoami("whoami").pid);
@@ -73,7 +73,7 @@ fn processes(gateway: &Gateway, sessions: &[Session]) -> BTreeSet<u32> {
     })
 }
 
-/// Tells, for whoever reads it, how long a step took.
+/// Prints how long each step took.
 struct Steps(Instant);
 
 impl Steps {
@@ -98,7 +98,7 @@ fn half_a_thousand_idle_processes_go_and_their_sessions_go_on() {
     );
     let before = process::resident(gateway.pid());
     let mut steps = Steps(Instant::now());
-    // Those that were opened first may be gone when the last one is opened.
+    // The first processes may be gone when the last session is opened.
     let sessions = open(&gateway, "/mcp/counter", MANY);
     in_each(&sessions, |session| session.count("count"));
     steps.done("to open and use them");

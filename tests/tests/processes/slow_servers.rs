@@ -1,11 +1,11 @@
-//! A server that is dead, hangs or does not exist is nobody else's problem.
+//! A server that is dead, hangs or does not exist does not affect the others.
 
 use std::time::{Duration, Instant};
 
 use mooring_tests::{Gateway, eventually, servers, settings};
 use serde_json::{Value, json};
 
-/// What servers that are not there may add to a new client's first list.
+/// Time that missing servers may add to a new client's first list.
 const UNNOTICED: Duration = Duration::from_millis(300);
 
 /// Far below any timeout of the gateway for a server.
@@ -19,7 +19,7 @@ fn gateway_with(odd: Value) -> Gateway {
 fn others_are_served(gateway: &Gateway) {
     let start = Instant::now();
     let session = gateway.client("/mcp").initialize();
-    // On a busy machine they may be no faster than a list's patience.
+    // On a busy machine they may answer later than a list waits for.
     eventually("the others' tools are listed", || {
         let tools = session.tools();
         let is_listed = |tool: &str| tools.contains(&tool.to_owned());
@@ -111,7 +111,7 @@ fn a_server_that_floods_stderr_still_works() {
     assert_eq!(gateway.client("/mcp/odd").initialize().count("count"), 1);
 }
 
-/// The time that a new client takes to its list of tools, and the list.
+/// The time until a new client has its list of tools, and the list.
 fn first_list(gateway: &Gateway) -> (Duration, Vec<String>) {
     let start = Instant::now();
     let session = gateway.client("/mcp").initialize();
@@ -150,7 +150,7 @@ fn new_clients_do_not_wait_for_dead_hanging_and_slow_servers_and_are_told_of_the
     });
     assert_eq!(alone_knows, beside_knows);
 
-    // Somebody else may have used the machine in one of them.
+    // Three attempts, since other programs may have slowed one down.
     let is_unnoticed = (0..3).any(|_| {
         let (mut without, mut with) = (Vec::new(), Vec::new());
         for _ in 0..TRIES {

@@ -1,18 +1,18 @@
-//! A server that floods, babbles, falls silent or closes a pipe harms itself alone.
+//! A server that floods, sends nonsense, falls silent or closes a pipe affects only itself.
 
 use std::time::{Duration, Instant};
 
 use mooring_tests::{Gateway, eventually, process, servers, settings};
 use serde_json::{Value, json};
 
-/// Far below any timeout that an unruly neighbour runs into.
+/// Far below any timeout of the unruly server.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn shell(script: &str) -> Value {
     json!({"command": "sh", "args": ["-c", script], "startTimeoutMs": 3000})
 }
 
-/// A gateway with a server that behaves, and one that runs this script.
+/// A gateway with a well-behaved server, and one that runs this script.
 fn beside(script: &str) -> Gateway {
     Gateway::start_with(&settings::merged(
         settings::standalone(json!({"good": servers::counter(), "unruly": shell(script)})),
@@ -20,8 +20,7 @@ fn beside(script: &str) -> Gateway {
     ))
 }
 
-/// Opens the unruly one without caring what becomes of it, and sees that the other
-/// is served meanwhile.
+/// Opens the unruly server, with any outcome, and checks that the other one is served meanwhile.
 #[track_caller]
 fn the_other_is_served(gateway: &Gateway) {
     std::thread::scope(|scope| {
@@ -37,7 +36,7 @@ fn the_other_is_served(gateway: &Gateway) {
     });
 }
 
-/// Bytes of the gateway's own memory.
+/// Resident memory of the gateway itself, in bytes.
 fn memory(gateway: &Gateway) -> u64 {
     process::memory(gateway.pid()).expect("it runs")
 }
@@ -91,7 +90,7 @@ fn half_a_line_and_then_nothing_is_given_up() {
 fn who_closes_one_pipe_is_ended() {
     for script in ["exec 1>&-; sleep 1000", "exec 0<&-; sleep 1000"] {
         let gateway = beside(script);
-        // Whoever lists its tools starts it again and again: only the first ones count.
+        // Listing its tools starts it again, so only the first processes count.
         let first = eventually(&format!("{script:?} runs"), || {
             let mut running = process::servers(gateway.pid());
             running.retain(|pid| process::command_line(*pid).contains("sleep"));
@@ -106,7 +105,7 @@ fn who_closes_one_pipe_is_ended() {
 
 #[test]
 fn who_stops_reading_makes_its_own_clients_wait() {
-    // It answers initialize and reads nothing after that.
+    // It answers `initialize` and reads nothing afterwards.
     let answer = json!({
         "jsonrpc": "2.0", "id": "mooring-open",
         "result": {

@@ -1,4 +1,4 @@
-//! The command line, for people.
+//! The command line and its texts.
 
 use std::process::{Command, Output};
 

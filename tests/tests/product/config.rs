@@ -1,9 +1,9 @@
-//! The settings file, where it is found and what its keys do.
+//! The settings file: where it is found, and the effects of its keys.
 
 use mooring_tests::{Gateway, Setup, servers, settings};
 use serde_json::{Value, json};
 
-/// What `mooring check` prints, and whether it is content.
+/// The output of `mooring check`, and whether it succeeds.
 fn check(text: &str) -> (bool, String) {
     let output = Setup::text(text).run(&["check"]);
     let both = [output.stdout, output.stderr].concat();

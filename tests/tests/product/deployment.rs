@@ -1,11 +1,9 @@
-//! The guide's scenarios: the same files, environment and start orders, as
-//! processes.
+//! The guide's scenarios with real processes: the same files, environment and order of starts.
 
 use mooring_tests::{Cluster, Gateway, Setup, eventually, servers, settings};
 use serde_json::json;
 
-/// A, B and C are listed at the coordinator, and a call goes to a node that has
-/// the server.
+/// Checks that the coordinator lists A, B and C, and that a call reaches a node with the server.
 fn serves_as_one(cluster: &Cluster) {
     cluster.wait_for_active(2);
     let session = cluster.client("/mcp").initialize();

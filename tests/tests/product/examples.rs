@@ -1,4 +1,4 @@
-//! Every file of `examples/` is one that the gateway or its platform can read.
+//! Every file of `examples/` can be read by the gateway or by its platform.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// What `mooring check` says of a settings file that has to be good.
+/// The output of `mooring check` for a settings file that must be valid.
 fn checked(text: &str, origin: &Path) -> String {
     let output = Setup::text(text).run(&["check"]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

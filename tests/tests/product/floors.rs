@@ -1,4 +1,5 @@
-//! The house has floors and rooms: imports go down only, and no files import each other in a circle.
+//! The source has floors and rooms: imports go to lower floors only, and the files of a room do not
+//! import each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 use mooring_tests::settings;
 use syn::visit::{self, Visit};
 
-/// Higher floors may use lower ones. `edge`, `runner` and `cluster` share a floor
-/// and never meet.
+/// The floor of each top-level module. A module may import from lower floors only, so `edge`,
+/// `runner` and `cluster`, which share a floor, never import each other.
 const FLOORS: [(&str, u32); 16] = [
     ("sync", 1),
     ("model", 1),
@@ -27,11 +28,11 @@ const FLOORS: [(&str, u32); 16] = [
     ("main", 8),
 ];
 
-/// Circles of files that are natural: neither idea can be told without the other.
+/// Accepted circles of files, where neither file makes sense without the other.
 const NATURAL_CIRCLES: [&[&str]; 2] = [
     // A member of a JSON object may be an object.
     &["config/reader/item.rs", "config/reader/section.rs"],
-    // A response's body is read from the exchange that it ends.
+    // A response's body is read from its exchange, and the body's end ends the exchange.
     &["net/body.rs", "net/exchange.rs"],
 ];
 
@@ -50,9 +51,9 @@ struct Source {
     module: String,
     /// Its code without comments.
     code: String,
-    /// What it imports or names with a whole path, each from the crate's root, tests left out.
+    /// The paths that it imports or names in full, from the crate's root, except in tests.
     imports: BTreeSet<Vec<String>>,
-    /// What it hands on by `pub use`: the name, and where it comes from.
+    /// Its re-exports: each name with the path that it comes from.
     handed_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -115,18 +116,18 @@ fn without_comments(text: &str) -> String {
     code.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Reads the imports out of one file.
+/// Collects the imports of one file.
 #[derive(Default)]
 struct Reading {
     module: Vec<String>,
     imports: BTreeSet<Vec<String>>,
     handed_on: BTreeMap<String, Vec<String>>,
-    /// Modules below this one.
+    /// The modules declared in the current one.
     children: BTreeSet<String>,
 }
 
 impl Reading {
-    /// The same path from the crate's root; none if it leads to another crate.
+    /// The path from the crate's root; `None` if it leads to another crate.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let mut base = match path.first()?.as_str() {
             "crate" => return Some(path[1..].to_vec()),
@@ -215,7 +216,7 @@ impl<'ast> Visit<'ast> for Reading {
         self.take(&item.tree, &[], is_public);
     }
 
-    /// `pub(in crate::edge)` names no import.
+    /// Skips `pub(in crate::edge)`, which is not an import.
     fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -254,13 +255,13 @@ fn every_module_of_the_library_has_a_floor() {
     }
 }
 
-/// Which file imports which, by their places in a list of sources.
+/// For each source, the indices of the sources that it imports.
 fn arrows(sources: &[Source]) -> Vec<BTreeSet<usize>> {
     let by_module: BTreeMap<Vec<String>, usize> =
         sources.iter().enumerate().map(|(at, source)| (source.module_path(), at)).collect();
     let owner = |path: &[String]| {
         let mut path = path.to_vec();
-        // What a room hands on belongs to the file that it comes from.
+        // A re-exported item belongs to the file that defines it.
         for _ in 0..8 {
             let length = (0..=path.len()).rev().find(|n| by_module.contains_key(&path[..*n]))?;
             let at = by_module[&path[..length]];
@@ -281,7 +282,7 @@ fn arrows(sources: &[Source]) -> Vec<BTreeSet<usize>> {
         .collect()
 }
 
-/// Groups of files of which each reaches every other one.
+/// Groups of files in which each imports every other one, directly or indirectly.
 fn circles(arrows: &[BTreeSet<usize>]) -> BTreeSet<BTreeSet<usize>> {
     let reached = |from: usize| {
         let (mut seen, mut open) = (BTreeSet::new(), vec![from]);

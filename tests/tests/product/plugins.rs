@@ -1,5 +1,5 @@
-//! Strategies that misbehave are refused by name, or cost a decision and never
-//! a request; one of the operator's own decides.
+//! Strategies that misbehave are refused by name, or lose a decision but never a request; an
+//! operator's own strategy decides.
 
 use mooring_tests::{Cluster, Setup, settings};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn a_fault_of_a_plugin_costs_a_decision_and_no_request() {
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
             value.unwrap_or_else(|| panic!("{name} in {text}"))
         };
-        // The first are decided by the plugin, the others go wrong.
+        // The plugin decides without a fault; with one its decision fails.
         for header in ["none", "fault", "fault", "none"] {
             let client = cluster.client("/mcp/counter").header("X-Fault", header);
             let session = client.initialize();

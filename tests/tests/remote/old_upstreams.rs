@@ -1,4 +1,4 @@
-//! Upstreams of the older transport, HTTP+SSE, and URLs whose transport is not named.
+//! Upstreams with the older transport, HTTP+SSE, and URLs without a named transport.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::remote::upstreams::{SCOPES, ask, gateway, text};
 
-/// A server of HTTP+SSE, with an endpoint of the test's own making.
+/// An HTTP+SSE server with an endpoint that the test chooses.
 struct Old {
     server: Scripted,
     streams: Streams,
@@ -136,7 +136,7 @@ fn an_old_server_whose_stream_ended_is_opened_again_by_the_next_call() {
         let session = gateway.client(path).initialize();
         let first = ask(&session, tool);
         old.streams.lock().unwrap().remove(text(&first)).expect("its stream");
-        // The end may not have been noticed yet: then this very call is told.
+        // If the gateway has not noticed the end yet, this call gets an error.
         let again = mooring_tests::eventually("it is open again", || {
             let answer = ask(&session, tool);
             answer.get("result").is_some().then_some(answer)

@@ -1,5 +1,5 @@
-//! What goes along with a request to an upstream: cookies, and of the client's headers those that the
-//! operator lets through.
+//! Headers of requests to an upstream: cookies, and those client headers that the operator lets
+//! through.
 
 use std::sync::{Arc, Mutex};
 
@@ -36,7 +36,7 @@ fn cookies_are_each_sessions_own() {
                 "protocolVersion": "2025-11-25", "capabilities": {},
                 "clientInfo": {"name": "mooring-tests", "version": version},
             });
-            // A cookie of the client's own ends at the gateway.
+            // The client's own cookie is not sent upstream.
             front.client(path).header("Cookie", "own=secret").params(params).initialize()
         };
         let sessions: Vec<(String, Session)> =

@@ -1,4 +1,4 @@
-//! Upstreams of Streamable HTTP that do what the specification allows, and what it does not.
+//! Streamable HTTP upstreams that do what the specification allows, and what it forbids.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use mooring_tests::scripted::{Asked, Out, said};
 use mooring_tests::{Gateway, Scripted, Session, eventually, settings};
 use serde_json::{Value, json};
 
-/// Scopes, and what the server's tool is called there.
+/// Scopes, each with its name of the server's tool.
 pub const SCOPES: [(&str, &str); 2] = [("/mcp", "far-ask"), ("/mcp/far", "ask")];
 
 pub fn gateway(far: &Value) -> Gateway {
@@ -23,7 +23,7 @@ pub fn text(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"))
 }
 
-/// The message in which the gateway says what is wrong.
+/// The message of an error answer.
 fn wrong(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap_or_else(|| panic!("no error: {answer}"))
 }
@@ -118,7 +118,7 @@ fn a_stream_that_the_upstream_closes_early_is_fetched_and_the_call_not_repeated(
                     let (call, at) = question.lock().unwrap().clone().unwrap();
                     waited.lock().unwrap().get_or_insert(at.elapsed());
                     let mut out = out.events();
-                    // Once more, in the middle.
+                    // Breaks the stream off once more, in the middle.
                     let progress = json!({"jsonrpc": "2.0", "method": "notifications/progress",
                         "params": {"progressToken": "t", "progress": 1}});
                     out.write(format!("id: e-2\nretry: 1\n{}", event(&progress)).as_bytes());
@@ -195,7 +195,7 @@ fn events_are_read_however_they_are_written() {
             if asked.calls("tools/call") {
                 let mut out = out.events();
                 let bytes = write(&answer_to(asked, "é\n😀"));
-                // In two pieces, wherever that cuts.
+                // In two pieces, cut anywhere.
                 let (head, tail) = bytes.split_at(bytes.len() / 2);
                 out.write(head);
                 std::thread::sleep(Duration::from_millis(5));
@@ -237,7 +237,7 @@ fn an_answer_that_is_none_is_an_error_and_not_a_hang() {
             let session = gateway.client(path).initialize();
             let answer = ask(&session, tool);
             assert!(wrong(&answer).contains("far"), "{how}, {path}: {answer}");
-            // The session goes on.
+            // The session continues.
             session.request("tools/list", json!({}));
         }
     }
@@ -276,7 +276,7 @@ fn an_upstream_that_refuses_the_gateway_says_what_to_look_at() {
     assert_eq!(refused.header("www-authenticate"), None);
 }
 
-/// What a server could not be asked is not what it offers.
+/// A list that could not be read does not count as an empty one.
 #[test]
 fn a_list_that_fails_once_is_read_again() {
     type Reply = fn(&Asked, Out);
@@ -312,7 +312,7 @@ impl Listeners {
         self.0.lock().unwrap().push((asked.session().to_owned(), out.events()));
     }
 
-    /// Says something on a session's stream.
+    /// Sends a message on a session's stream.
     fn say(&self, session: &str, message: &Value) {
         eventually("its GET stream", || {
             let mut listeners = self.0.lock().unwrap();
@@ -389,7 +389,7 @@ fn a_stream_that_is_refused_for_its_session_tells_that_the_session_is_gone() {
     });
 }
 
-/// Answers of 2025-03-26, which no client of a later revision takes.
+/// Batches of 2025-03-26, which clients of later revisions do not accept.
 #[test]
 fn a_batch_that_answers_one_message_is_unpacked() {
     let batch = |asked: &Asked, result: &Value| {

@@ -1,4 +1,4 @@
-//! Calls to an upstream that answers with JSON, when it is good and ready.
+//! Slow calls to an upstream that answers with JSON.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::remote::upstreams::{SCOPES, ask, gateway, text};
 
 const CANCELLED: i64 = -31003;
 
-/// An upstream that keeps calls with `{"slow": true}` until the test answers them.
+/// An upstream that holds calls with `{"slow": true}` until the test answers them.
 struct Slow {
     far: Scripted,
     held: Arc<Mutex<Vec<(Asked, Out)>>>,
@@ -55,7 +55,7 @@ fn cancel(session: &Session, id: &Value) {
     session.notify("notifications/cancelled", json!({"requestId": id})).expect(202);
 }
 
-/// Tells when the gateway gives the connection up.
+/// Becomes true when the gateway closes the connection.
 fn watch(mut out: Out) -> Arc<AtomicBool> {
     let closed = Arc::new(AtomicBool::new(false));
     std::thread::spawn({
@@ -91,7 +91,7 @@ fn a_client_gets_a_stream_that_it_can_come_back_to() {
     }
 }
 
-/// The head says nothing yet.
+/// A response head without a body is not an answer yet.
 #[test]
 fn an_upstream_that_sends_its_head_first_is_no_other_case() {
     let slow_one = Slow::start();
@@ -135,7 +135,7 @@ fn a_call_whose_client_leaves_runs_on() {
             assert_eq!(text(&ask(&session, tool)), "as usual");
         }
         assert!(!closed.load(Ordering::Acquire), "{path}: the upstream was left alone");
-        // It can still be taken back.
+        // The call can still be cancelled.
         cancel(&session, &id);
         slow_one.was_told(asked.session(), &asked.json()["id"]);
         eventually("nobody waits any more", || closed.load(Ordering::Acquire).then_some(()));
@@ -175,7 +175,7 @@ fn a_call_is_taken_back_early_and_late() {
             slow_one.was_told(asked.session(), &asked.json()["id"]);
             eventually("nobody waits any more", || closed.load(Ordering::Acquire).then_some(()));
         }
-        // An id that was taken back may be used again.
+        // The id of a cancelled request may be used again.
         assert_eq!(text(&ask(&session, tool)), "as usual");
     }
 }

@@ -1,5 +1,5 @@
-//! What a server held for a session: when it is lost the client is told, or its session ends;
-//! and nothing else is taken for a loss.
+//! Loss of a server's state for a session: the client is notified, or its session ends; nothing
+//! else counts as a loss.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use mooring_tests::orders::{announce, late, notification, tools};
 
-/// Scopes, and what stands in front of the counter's tools there.
+/// Scopes, each with the prefix of the counter's tools.
 const SCOPES: [(&str, &str); 2] = [("/mcp", "counter-"), ("/mcp/counter", "")];
 
-/// Larger than what is kept for a repeat.
+/// Bytes of a message larger than what the gateway keeps for a repeat.
 const LARGE: usize = 300_000;
 
 fn failing(mut server: Value) -> Value {
@@ -21,7 +21,7 @@ fn failing(mut server: Value) -> Value {
     server
 }
 
-/// One that needs a moment to start.
+/// A counter that needs a moment to start.
 fn slow_counter() -> Value {
     json!({"command": "sh", "args": ["-c", "sleep 0.3; exec mooring-example-counter"]})
 }
@@ -94,7 +94,7 @@ fn a_restart_of_the_gateway_ends_sessions_that_want_to_end() {
     gateway.restart_after(Signal::KILL);
     single.try_request("tools/call", json!({"name": "count"})).expect(404);
     single.try_request("ping", json!({})).expect(404);
-    // Nobody knows what such a session had open.
+    // The gateway does not know which servers an aggregate's session had opened.
     assert_eq!(aggregate.count("counter-count"), 1);
 }
 
@@ -110,7 +110,7 @@ fn a_restart_of_the_gateway_is_told_to_who_listens_then_or_later() {
     assert_eq!(session.count("count"), 1);
     let mut stream = session.listen();
     told_of_loss(&mut stream, "counter");
-    // And once.
+    // The notice comes once for each loss.
     kill(&session, "whoami");
     assert_eq!(session.count("count"), 1);
     told_of_loss(&mut stream, "counter");
@@ -162,7 +162,7 @@ fn a_large_request_that_no_server_takes_is_answered() {
         std::fs::remove_file(&flag).unwrap();
         process::signal(pid, Signal::KILL);
         eventually("the server is gone", || (!process::runs(pid)).then_some(()));
-        // Its id stands at the end, as several SDKs write it.
+        // The id is at the end, where several SDKs write it.
         let text = "x".repeat(LARGE);
         let message = format!(
             r#"{{"method":"tools/call","params":{{"name":"count","arguments":{{"text":"{text}"}}}},"jsonrpc":"2.0","id":"last"}}"#

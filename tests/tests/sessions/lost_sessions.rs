@@ -1,5 +1,4 @@
-//! A session outlives the process that served it, and nothing but DELETE ends
-//! it.
+//! A session outlives the process that serves it; only DELETE ends it.
 
 use mooring_tests::{Gateway, eventually, process, servers, settings};
 use rustix::process::Signal;

@@ -1,4 +1,4 @@
-//! Sessions: how they begin, what they outlive, and what is told when something is lost.
+//! Sessions: how they begin, what they survive, and what clients are notified of.
 
 pub mod long_calls;
 pub mod losing;

@@ -1,4 +1,4 @@
-//! What is done with a message whose server or node went away while it answered.
+//! Messages whose server or node dies before it has answered.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use mooring_tests::{Cluster, Gateway, eventually, process, servers, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// The session's process, stopped: what is sent to it stays under way.
+/// Stops the session's process, so that messages to it stay in flight; returns its id.
 fn stopped(session: &mooring_tests::Session) -> u32 {
     let pid = session.whoami("whoami").pid;
     process::signal(pid, Signal::STOP);
@@ -14,7 +14,7 @@ fn stopped(session: &mooring_tests::Session) -> u32 {
     pid
 }
 
-/// Calls a tool of a stopped server, which is killed then.
+/// Calls a tool of a stopped server and kills the server.
 fn call_while_it_dies(session: &mooring_tests::Session, pid: u32, tool: &str) -> Value {
     std::thread::scope(|scope| {
         let call =
@@ -63,9 +63,9 @@ fn a_node_that_hangs_is_given_up_with_its_heartbeats() {
     let answer = on_a[0].answer("tools/call", json!({"name": "count", "arguments": {}}));
     let says = answer["error"]["message"].as_str().unwrap_or("");
     assert!(says.contains("may have run"), "{answer}");
-    // TCP would hold it for minutes.
+    // TCP alone would keep the connection for minutes.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    // What only reads goes to the other node by itself.
+    // A call that only reads is repeated at the other node.
     assert_eq!(on_a[on_a.len() - 1].whoami("whoami").name, "b");
     assert_eq!(on_a[0].count("count"), 1);
     cluster.nodes[0].signal(Signal::CONT);

@@ -1,4 +1,4 @@
-//! The coordinator ends and comes back: no session moves, no node restarts.
+//! The coordinator restarts: no session moves, and no node restarts.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn a_restart_of_the_coordinator_moves_no_session() {
         cluster.coordinator.restart_after(signal);
         let start = Instant::now();
         assert_eq!(where_are_they(), before);
-        // A heartbeat of 300 ms, a second, and what a busy machine needs.
+        // A heartbeat interval of 300 ms, a second, and slack for a busy machine.
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         single.iter().for_each(|session| assert_eq!(session.count("count"), 2));
         whole.iter().for_each(|session| assert_eq!(session.count("counter-count"), 2));
@@ -89,7 +89,7 @@ fn a_dead_node_holds_up_no_session_of_another_after_a_restart_of_the_coordinator
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };
     for id in ["a", "b"] {
-        // A session of before waits for its node as long as that, and a second.
+        // An older session waits for its node for this interval and a second.
         let node = json!({"id": id, "heartbeatInterval": 60_000});
         let servers = json!({"counter": servers::counter_named(id)});
         let settings = settings::node(cluster.coordinator.port(), node, servers);

@@ -1,11 +1,11 @@
-//! Clients that lose the stream of a request and come back for the rest.
+//! Clients that lose the stream of a request and resume it.
 
 use mooring_tests::http::Incoming;
 use mooring_tests::{Front, Gateway, Session, eventually, process, servers, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// Scopes, and what stands in front of the clock's tools there.
+/// Scopes, each with the prefix of the clock's tools.
 pub const SCOPES: [(&str, &str); 2] = [("/mcp", "clock-"), ("/mcp/clock", "")];
 
 pub fn everything() -> Value {
@@ -28,7 +28,7 @@ fn rest(mut stream: Incoming) -> Vec<Came> {
     std::iter::from_fn(|| came(&mut stream)).collect()
 }
 
-/// Which step, or the answer.
+/// The step of a progress notification; `None` for the answer.
 fn step(message: &Value) -> Option<u64> {
     message["params"]["progress"].as_u64()
 }
@@ -48,7 +48,7 @@ fn a_stream_begins_with_an_event_to_come_back_to_where_the_revision_has_it() {
                 let mut head = Vec::new();
                 loop {
                     let line = stream.line().expect("the stream goes on");
-                    // A comment is an event of its own.
+                    // A comment arrives as a separate event.
                     if line.is_empty() && !head.is_empty() {
                         break;
                     }
@@ -76,7 +76,7 @@ fn who_comes_back_gets_the_rest_and_nothing_twice() {
             let (mut stream, id) = progressing(&session, prefix, 6, 60);
             let mut seen = vec![came(&mut stream).unwrap()];
             drop(stream);
-            // Lost again in the middle.
+            // The stream is lost again in the middle.
             let mut stream = session.resume(&seen[0].id);
             assert_eq!(stream.status, 200, "{path}");
             seen.push(came(&mut stream).unwrap());
@@ -92,7 +92,7 @@ fn who_comes_back_gets_the_rest_and_nothing_twice() {
             if !prefix.is_empty() {
                 assert!(seen.iter().all(|came| came.id.contains("clock")), "whose stream it is");
             }
-            // From any point, as long as it is kept, and as often as one likes.
+            // A stream can be resumed from any event that is kept, any number of times.
             let again: Vec<_> =
                 rest(session.resume(&seen[3].id)).iter().map(|came| step(&came.message)).collect();
             assert_eq!(again, [Some(5), Some(6), None]);
@@ -161,7 +161,7 @@ fn another_session_gets_nothing_of_a_stream() {
             drop(stream);
             let mut foreign = other.resume(&first.id);
             if foreign.status == 200 {
-                // Words of the gateway's own at most.
+                // At most messages of the gateway itself.
                 while let Some(event) = foreign.next_event() {
                     let message = event.json();
                     assert!(message.get("result").is_none(), "{path}: {message}");
@@ -190,12 +190,12 @@ fn who_comes_back_after_the_server_is_gone_is_told_so_for_that_request() {
                     process::signal(pid, Signal::KILL);
                 }
             }
-            // Whether the death has been noticed or not.
+            // Whether or not the gateway has noticed the death.
             let end = rest(session.resume(&first.id)).pop().expect("an answer").message;
             assert_eq!(end["id"], id, "{path}: {end}");
             let says = end["error"]["message"].as_str().unwrap_or_else(|| panic!("{end}"));
             assert!(says.contains("may have run"), "{says}");
-            // And later, when there is another instance.
+            // And later, when another instance runs.
             eventually("it is open again", || {
                 let answer = session.answer("tools/call", json!({"name": format!("{prefix}now")}));
                 answer.get("result").is_some().then_some(())

@@ -1,4 +1,4 @@
-//! How long a server may take: `options` of its entry.
+//! Time limits of calls: `options` of a server's entry.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn waiting(session: &Session, prefix: &str) -> i64 {
     now["structuredContent"]["waiting"].as_i64().unwrap()
 }
 
-/// The error names the option, and the server stops.
+/// Checks that the call expires: the error names the option, and the server stops working.
 fn expires(session: &Session, prefix: &str, tool: &str, arguments: Value, key: &str) {
     let tool = format!("{prefix}{tool}");
     let meta = json!({"progressToken": "t"});
@@ -51,7 +51,7 @@ fn a_call_on_a_pipe_takes_no_longer_than_it_may() {
         let steps = |steps: u64| json!({"steps": steps, "ms": 150});
         for (session, prefix) in open("short") {
             expires(&session, &prefix, "sleep", slow(), "options.timeout");
-            // Progress does not help there.
+            // Progress does not extend this limit.
             expires(&session, &prefix, "wait_with_progress", steps(1000), "options.timeout");
             session.call(&format!("{prefix}sleep"), json!({"ms": 1}));
         }
@@ -78,7 +78,7 @@ fn a_call_on_a_pipe_takes_no_longer_than_it_may() {
     });
 }
 
-/// An upstream that never answers: not a byte, or progress for ever.
+/// An upstream that never answers: it sends nothing, or progress for ever.
 fn far(talks: bool) -> Scripted {
     Scripted::start(move |asked, mut out| {
         if !asked.calls("tools/call") {
@@ -179,7 +179,7 @@ fn without_options_a_call_takes_what_it_takes_and_is_kept_alive() {
             assert!(comments >= 5, "{path} {tool}: {lines:?}");
             assert!(lines.iter().any(|line| line.starts_with("data: {")), "{lines:?}");
         }
-        // The stream that waits for servers to say something.
+        // Streams on which no message arrives get keep-alive comments too.
         let session = front.client("/mcp").initialize();
         for stream in [&mut session.listen(), &mut {
             let s = front.client("/mcp/clock").initialize();

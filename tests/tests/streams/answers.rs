@@ -1,4 +1,4 @@
-//! What comes while a call runs, and beside it.
+//! Messages that arrive during a call, and outside of calls.
 
 use mooring_tests::{Gateway, eventually, servers, settings};
 use serde_json::json;
@@ -84,7 +84,7 @@ fn the_get_stream_brings_what_the_server_says_by_itself() {
     assert_eq!((stream.status, stream.header("content-type")), (200, Some("text/event-stream")));
     let (message, _) =
         session.message("tools/call", json!({"name": "add_note", "arguments": {"text": "x"}}));
-    // Either stream may carry it; a client that listens must not miss it.
+    // The notification may arrive on either stream; a listening client must not miss it.
     let on_post = session.post(&message).send(gateway.address()).messages();
     let is_change =
         |message: &serde_json::Value| message["method"] == "notifications/resources/list_changed";
@@ -99,7 +99,7 @@ fn an_open_get_stream_does_not_hold_up_the_end_of_the_gateway() {
         let mut stream = session.listen();
         let began = std::time::Instant::now();
         assert!(gateway.terminate().success());
-        // A drain that waits for streams takes ten seconds.
+        // Waiting for streams would take the whole drain time of ten seconds.
         assert!(began.elapsed().as_secs() < 8, "{path}: {:?}", began.elapsed());
         while stream.next_event().is_some() {}
     }

@@ -1,4 +1,4 @@
-//! Several messages in one body, which 2025-03-26 alone has.
+//! Batches of messages, which only 2025-03-26 allows.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ fn post(session: &Session, batch: &Value) -> Response {
     session.post(batch).send(session.client.address())
 }
 
-/// The answers, by the request's id, however they are framed.
+/// The answers by their requests' ids, however they are framed.
 fn answers(response: Response) -> BTreeMap<String, Value> {
     let messages = response.expect(200).messages().into_iter();
     let each = messages.flat_map(|message| match message {
@@ -121,7 +121,7 @@ fn a_batch_has_no_more_messages_than_a_session_may_have_under_way() {
         let response = post(&session, &batch(41)).expect(400);
         assert_eq!(response.error_code(), -32600);
         assert!(response.text().contains("inFlightPerSession"), "{}", response.text());
-        // More than are sent at once.
+        // The most that one batch may have.
         assert_eq!(answers(post(&session, &batch(40))).len(), 40);
         assert_eq!(session.count("counter-count"), 41, "nothing of the first has run");
     });
@@ -165,7 +165,7 @@ fn what_is_no_batch_is_refused() {
                 let response = post(&session, &batch).expect(400);
                 assert_eq!(response.error_code(), -32600, "{path}: {batch}");
             }
-            // Not without a session either.
+            // A batch is also refused without a session.
             client.post().json(&json!([initialize])).send(client.address()).expect(400);
             session.request("ping", json!({}));
         }

@@ -1,5 +1,5 @@
-//! The stream of a session itself, which answers no request: what comes back when it
-//! was lost, and with it the session's server, node or gateway.
+//! A session's GET stream: what the client gets after the stream was lost, alone or with the
+//! session's server, node or gateway.
 
 use mooring_tests::http::Incoming;
 use mooring_tests::{Canned, Front, Gateway, Session, Setup, eventually, process, settings};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sessions::resuming::{SCOPES, came, everything};
 use mooring_tests::orders::{announce, late, notification, tools};
 
-/// A server that says, by itself, what it is told to.
+/// A server that sends notifications on demand.
 fn logging() -> (Canned, Value) {
     let server = Canned::new()
         .with_capabilities(json!({"tools": {}, "resources": {"subscribe": true}}))
@@ -20,7 +20,7 @@ fn logging() -> (Canned, Value) {
     (server, entries)
 }
 
-/// One that never belongs to a call, whatever is under way when it is read.
+/// A notification that never belongs to a call, even if one is in flight.
 fn updated(number: u64) -> Value {
     notification("notifications/resources/updated", json!({"uri": format!("res://{number}")}))
 }
@@ -59,7 +59,7 @@ fn the_get_stream_goes_on_where_it_was_lost() {
             assert_eq!(number, 3, "{path}");
             say(&session, tool, 4);
             assert_eq!(logged(&mut stream).1, 4, "{path}");
-            // A client may not know yet that its connection is lost.
+            // The client resumes although its old connection still looks open to the gateway.
             let mut again = session.resume(&last);
             assert_eq!(logged(&mut again).1, 4, "{path}");
             say(&session, tool, 5);
@@ -68,8 +68,8 @@ fn the_get_stream_goes_on_where_it_was_lost() {
     });
 }
 
-/// Said by the server by itself, once its answer is out: what it says during a call belongs to the
-/// call's response.
+/// Has the server send a notification after its answer: during a call it would belong to the call's
+/// response.
 fn say(session: &Session, tool: &str, number: u64) {
     late(session, &tool.replace("announce", "emit"), &[updated(number)]);
 }
@@ -86,8 +86,8 @@ fn who_has_missed_something_on_the_get_stream_reads_its_lists_again() {
             say(&session, tool, 0);
             let (mut last, _) = logged(&mut stream);
             drop(stream);
-            // What is on its way to the stream when the client is back is not missed; what
-            // is left out of a burst that somebody reads is no gap of the client's.
+            // Several rounds: a burst that is still being read when the client resumes leaves
+            // no gap.
             let is_told_of_a_gap = (0..20).map(|round| round * 100 + 1).any(|first| {
                 for number in first..first + 9 {
                     say(&session, tool, number);
@@ -131,7 +131,7 @@ fn one_get_stream_at_a_time() {
     });
 }
 
-/// The client hears that its server lost what it held, and that lists may differ.
+/// Checks that the client is notified of the loss, and that its lists may have changed.
 fn told_of_loss(stream: &mut Incoming, path: &str) {
     let notice = stream.message(|message| {
         message["method"] == "notifications/message" && message["params"]["logger"] == "mooring"

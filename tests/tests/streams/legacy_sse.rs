@@ -1,4 +1,4 @@
-//! HTTP+SSE: a stream on which the client reads everything, and an address to which it posts.
+//! HTTP+SSE: the client reads everything from one stream and posts to a separate address.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn with_limits(limits: Value) -> Gateway {
         "groups": [{"name": "desk", "servers": ["counter", "clock"]}],
         "systemConfig": {"limits": limits},
     });
-    // More than one, so that posts come to other workers than the stream.
+    // More than one, so that posts reach other workers than the stream.
     Setup::new(&settings).arg("--workers").arg("4").start()
 }
 
@@ -58,7 +58,7 @@ fn the_stream_names_an_address_and_brings_the_answers() {
         assert_eq!(stream.header("content-type"), Some("text/event-stream"), "{path}");
         assert_eq!(stream.header("cache-control"), Some("no-cache, no-transform"), "{path}");
         assert_eq!(stream.header("x-accel-buffering"), Some("no"), "{path}");
-        // A path: clients refuse an address of another origin.
+        // A path, since clients refuse an address at another origin.
         assert!(session.endpoint.starts_with("/messages?sessionId="), "{}", session.endpoint);
         let result = session.begin();
         assert_eq!(result["protocolVersion"], "2025-11-25", "the transport is no revision");
@@ -175,7 +175,7 @@ fn closing_the_stream_ends_the_servers_of_its_session_and_no_others() {
     for (path, whoami, other) in scopes {
         let (mut ended, mut stays) = (initialize(&gateway, path), initialize(&gateway, path));
         let (gone, left) = (ended.pid(whoami), stays.pid(whoami));
-        // Something may still be under way.
+        // A call may still be in flight.
         ended.ask("tools/call", json!({"name": other, "arguments": {"ms": 600_000}}));
         let endpoint = ended.endpoint.clone();
         drop(ended);
@@ -303,7 +303,7 @@ fn a_cancelled_request_is_not_answered() {
         eventually("the cancelled call waits no more", || {
             (session.call(now, json!({}))["waiting"] == 0).then_some(())
         });
-        // Whatever there was to say about it has been said before the answers that follow it.
+        // An answer to the cancelled call would arrive before the next answer.
         session.send(&ping());
         let next = session.wait_for(|message| message["id"] == slow || message["id"] == "p");
         assert_ne!(next["id"], slow, "{path}: {next}");
@@ -343,7 +343,7 @@ fn a_client_that_does_not_read_is_refused_before_much_waits_for_it() {
         }
     }
     assert!(accepted.len() < 100, "nobody has said that the stream is not read");
-    // What was taken is not lost.
+    // No accepted message is lost.
     for id in accepted {
         let answer = session.answer_to(&id);
         assert!(answer["result"].is_object(), "{answer}");
@@ -392,7 +392,7 @@ fn a_drain_brings_what_is_under_way_and_ends_the_stream() {
     let id = session.ask("tools/call", json!({"name": "sleep", "arguments": {"ms": 1500}}));
     let began = std::time::Instant::now();
     assert!(gateway.terminate().success());
-    // A drain that waits for streams takes ten seconds.
+    // Waiting for streams would take the whole drain time of ten seconds.
     assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
     assert!(session.answer_to(&id)["result"].is_object());
     for mut ended in [session, silent] {

@@ -1,4 +1,4 @@
-//! HTTP+SSE through a coordinator, and at its nodes.
+//! HTTP+SSE through a coordinator and at its nodes.
 
 use mooring_tests::{Cluster, Gateway, OverSse, eventually, process, servers, settings};
 use serde_json::json;
@@ -18,7 +18,7 @@ fn a_coordinator_serves_the_servers_of_its_nodes() {
     let known = cluster.coordinator.data(&format!("/api/cluster/sessions/{id}"));
     assert!(known["nodeId"] == "a" || known["nodeId"] == "b", "{known}");
     cluster.add("c", json!({"notes": servers::notes()}));
-    // The edge looks for new catalogues when somebody lists.
+    // The edge fetches new catalogs when a client lists.
     let other = cluster.client("/mcp").initialize();
     eventually("the new server is listed", || {
         other.tools().contains(&"notes-add_note".to_owned()).then_some(())
@@ -26,7 +26,7 @@ fn a_coordinator_serves_the_servers_of_its_nodes() {
     all.wait_for(|message| message["method"] == "notifications/tools/list_changed");
     drop(one);
     eventually("its process is gone", || (!process::runs(here)).then_some(()));
-    // A session of this transport ends with the gateway that has its stream.
+    // A session of this transport ends with the gateway that serves its stream.
     assert!(cluster.coordinator.terminate().success());
     while all.stream.next_event().is_some() {}
     eventually("its process is gone", || (!process::runs(there)).then_some(()));

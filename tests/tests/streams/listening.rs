@@ -1,4 +1,4 @@
-//! What a client that listens is told, and what of it outlives a server.
+//! Notifications to listening clients, and which of them survive a server's restart.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn log(logger: Option<&str>, data: &str) -> Value {
     notification("notifications/message", params)
 }
 
-/// The methods that come until a log message with this text does.
+/// The messages that arrive before a log message with this text.
 fn until(stream: &mut Incoming, data: &str) -> Vec<Value> {
     let mut came = Vec::new();
     loop {
@@ -61,7 +61,7 @@ fn a_listener_of_several_servers_hears_each_of_them() {
     Front::each(&entries, &json!({}), |front| {
         let session = front.client("/mcp").initialize();
         let mut stream = session.listen();
-        // Opened one after the other, while the stream is open.
+        // The servers are opened one after the other while the stream is open.
         for (number, (name, uri)) in [("one", "res://a"), ("two", "res://b")].iter().enumerate() {
             let tool = format!("{name}-emit");
             announce(&session, &format!("{name}-announce"), &[]);
@@ -88,7 +88,7 @@ fn a_listener_of_several_servers_hears_each_of_them() {
                 told["method"] == "resources/unsubscribe" && told["params"]["uri"] == *uri
             });
         }
-        // Subscriptions and what they bring are each server's own.
+        // Each server gets only its own subscriptions.
         for (server, foreign) in [(&servers[0], "res://b"), (&servers[1], "res://a")] {
             assert!(server.told().iter().all(|(_, told)| told["params"]["uri"] != foreign));
         }
@@ -144,7 +144,7 @@ fn lists_of_one_session_change_for_it_alone_and_are_new_when_it_is_told() {
         late(&session, "one-emit", &[log(None, "end")]);
         let came = until(&mut stream, "end");
         assert!(came.iter().all(|m| m["method"] != CHANGED), "three are told as one: {came:?}");
-        // It can be called, by this session.
+        // This session can call the new tool.
         let answer = session.answer("tools/call", json!({"name": "one-own"}));
         assert!(answer.get("result").is_some(), "{answer}");
         assert!(!other.tools().contains(&"one-own".to_owned()), "it is the session's own");
@@ -213,7 +213,7 @@ fn what_a_session_has_set_is_set_again_after_its_server_died() {
     });
 }
 
-/// A level is for every server of the session, whenever it is opened.
+/// A log level applies to every server of the session, whenever it is opened.
 #[test]
 fn a_level_reaches_servers_that_are_opened_later() {
     let (servers, entries) = two();

@@ -1,4 +1,4 @@
-//! Event streams of both transports: answers, GET streams, resuming, batches.
+//! Event streams of both transports: answers, GET streams, resumption, batches.
 
 pub mod answers;
 pub mod batches;

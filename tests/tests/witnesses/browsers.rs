@@ -1,4 +1,4 @@
-//! Sessions with a browser each: the real Playwright MCP server and this machine's Chromium.
+//! Sessions that each have a browser: the real Playwright MCP server and this machine's Chromium.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use mooring_tests::borrowed;
 
-/// A variable that no process has but those of this test's servers.
+/// An environment variable that only this test's server processes have.
 const MARK: &str = "MOORING_TEST_MARK";
 
 /// A call may have to start a browser first.
@@ -29,7 +29,7 @@ fn each_session_of_a_cluster_has_a_browser_and_leaves_none() {
     };
     let pages = pages();
     let folder = tempfile::tempdir().unwrap();
-    // Unique on this machine as long as the folder is there.
+    // Unique on this machine as long as the folder exists.
     let mark = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
     let output = folder.path().join("output");
     let server = json!({
@@ -38,7 +38,7 @@ fn each_session_of_a_cluster_has_a_browser_and_leaves_none() {
             "--headless", "--isolated", "--no-sandbox", "--browser", "chromium",
             "--executable-path", chromium, "--output-dir", output, "--timeout-action", "60000",
         ],
-        // Profiles and reports of crashes go with the folder.
+        // Profiles and crash reports are deleted with the folder.
         "env": {MARK: mark, "HOME": folder.path(), "TMPDIR": folder.path()},
         "cwd": folder.path(),
     });
@@ -50,12 +50,12 @@ fn each_session_of_a_cluster_has_a_browser_and_leaves_none() {
     }
     cluster.wait_for_active(2);
 
-    // Two on one node, and one on the other.
+    // Two sessions on one node, and one on the other.
     let visitors = [("one", "a"), ("two", "a"), ("three", "b")].map(|(name, node)| {
         let client = cluster.client("/mcp/playwright").header("X-MCPHub-Node", node);
         Visitor { name, session: client.initialize(), pages: pages.address() }
     });
-    // At once: none waits for another's browser.
+    // At the same time: none waits for another's browser.
     std::thread::scope(|scope| {
         for visitor in &visitors {
             scope.spawn(|| visitor.goes_to(visitor.name));
@@ -72,7 +72,7 @@ fn each_session_of_a_cluster_has_a_browser_and_leaves_none() {
     let browsers_of_a = browsers_below(node_a);
     assert_eq!(browsers_of_a.len(), 2, "{browsers_of_a:?}");
     assert_eq!(browsers_below(node_b).len(), 1);
-    // By their ids: Chromium writes over the environment of most of its processes.
+    // By their ids: Chromium overwrites the environment of most of its processes.
     let all: Vec<u32> = [node_a, node_b].into_iter().flat_map(process::servers).collect();
 
     let [one, two, three] = &visitors;
@@ -98,10 +98,10 @@ fn each_session_of_a_cluster_has_a_browser_and_leaves_none() {
     });
 }
 
-/// Whose pages there are.
+/// The names of the visitors, and of their pages.
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-/// A session, and what serves its pages.
+/// A session, and the address of its pages.
 struct Visitor {
     name: &'static str,
     session: Session,
@@ -116,7 +116,7 @@ impl Visitor {
         assert!(said.contains(&format!("Title of {page}")), "{said}");
     }
 
-    /// Its page and its tabs, and nobody else's.
+    /// Checks that it sees its own page and tabs only.
     #[track_caller]
     fn sees_only_its_own(&self) {
         let page = self.asks("browser_snapshot", json!({}));
@@ -128,7 +128,7 @@ impl Visitor {
         }
     }
 
-    /// What a page has left in one browser is not in another.
+    /// Checks that its browser has no cookie of another one.
     #[track_caller]
     fn has_only_its_own_cookie(&self) {
         self.goes_to("cookies");
@@ -136,7 +136,7 @@ impl Visitor {
         assert!(page.contains(&format!("Cookies: name={};", self.name)), "{page}");
     }
 
-    /// The text that a tool gives.
+    /// The text in a tool's result.
     #[track_caller]
     fn asks(&self, tool: &str, arguments: Value) -> String {
         let (message, id) =
@@ -153,7 +153,7 @@ impl Visitor {
     }
 }
 
-/// Pages with their path in title and text, and with the cookies they were asked with.
+/// Serves pages that show their path and the cookies of the request.
 fn pages() -> Scripted {
     Scripted::start(|asked, out| {
         let name = asked.path.trim_start_matches('/');
@@ -164,7 +164,7 @@ fn pages() -> Scripted {
         );
         let cookie = format!("Set-Cookie: name={name}; Path=/");
         let mut headers = vec!["Content-Type: text/html"];
-        // Not every answer: a browser asks for an icon too.
+        // Not on every answer: a browser requests an icon too.
         if NAMES.contains(&name) {
             headers.push(&cookie);
         }
@@ -173,19 +173,19 @@ fn pages() -> Scripted {
     })
 }
 
-/// The browsers below a node, without the processes that each makes of itself.
+/// The browsers below a node, without their child processes.
 fn browsers_below(node: u32) -> Vec<u32> {
     let is_browser = |pid: &u32| {
         let line = process::command_line(*pid);
         line.contains("--remote-debugging-") && !line.contains("--type=")
     };
     let found: Vec<u32> = process::servers(node).into_iter().filter(is_browser).collect();
-    // A child looks like its parent until it runs a program of its own.
+    // A forked child looks like its parent until it runs another program.
     let children: Vec<u32> = found.iter().copied().flat_map(process::children).collect();
     found.into_iter().filter(|pid| !children.contains(pid)).collect()
 }
 
-/// This machine's Chromium, if it starts: a package of that name may be a mere pointer to another.
+/// This machine's Chromium, if it starts: some packages of that name install only a stub.
 fn chromium() -> Option<PathBuf> {
     let program = borrowed::on_the_path("chromium")?;
     let starts = Command::new(&program)

@@ -1,5 +1,5 @@
-//! The official conformance suite as a client of the gateway, with our fixture server behind it:
-//! see ../conformance/README.md.
+//! The official conformance suite as a client of the gateway, in front of our fixture server: see
+//! ../conformance/README.md.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -11,9 +11,9 @@ use mooring_tests::borrowed;
 use mooring_tests::running::Running;
 
 const REVISION: &str = "2025-11-25";
-/// Scenarios that the revision requires.
+/// Number of scenarios that the revision requires.
 const REQUIRED: usize = 30;
-/// Scenarios beyond them, which the suite runs and does not count.
+/// Further scenarios, which the suite runs but does not count.
 const UNSCORED: [&str; 3] =
     ["server-session-lifecycle", "server-sse-polling", "json-schema-2020-12"];
 
@@ -72,7 +72,7 @@ fn a_cluster_conforms_with_an_http_server() {
     conforms(&format!("{}/mcp/fixture", cluster.coordinator.url()));
 }
 
-/// What a red run of the tests above is worth hangs on this.
+/// If this fails, failures of the tests above say nothing about the gateway.
 #[test]
 fn the_fixture_itself_conforms() {
     conforms(&HttpFixture::start().url());
@@ -129,7 +129,7 @@ fn run_suite(url: &str, expected_failures: &Path) -> Output {
         .expect("the conformance suite runs")
 }
 
-/// The summary and what went wrong; the rest says only what was run.
+/// The summary and the failures, without the list of what was run.
 fn text_of(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     let summary = out.find("=== SUMMARY").map_or(&*out, |at| out.get(at..).unwrap_or_default());
@@ -150,7 +150,7 @@ fn cluster_of(fixture: &Value) -> Cluster {
     cluster
 }
 
-/// The settings, with tools under their servers' names for them: the suite calls those.
+/// The settings with unprefixed tool names, which the suite calls.
 fn plain(mut settings: Value) -> Value {
     settings["systemConfig"]["namePrefix"] = json!("never");
     settings

@@ -1,5 +1,5 @@
-//! The official conformance suite as a server behind the gateway: it judges what the gateway, used
-//! by an SDK, says to its servers. See ../conformance/README.md.
+//! The official conformance suite as a server behind the gateway: it checks the messages that the
+//! gateway, used by an SDK, sends to its servers. See ../conformance/README.md.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -8,7 +8,7 @@ use mooring_tests::{binaries, settings};
 
 use mooring_tests::borrowed;
 
-/// Those that a gateway without a login of its own can be asked.
+/// The scenarios for a gateway that has no login of its own.
 const SCENARIOS: [&str; 5] = [
     "initialize",
     "tools_call",
@@ -16,7 +16,7 @@ const SCENARIOS: [&str; 5] = [
     "elicitation-sep1034-client-defaults",
     "json-schema-2020-12-preservation",
 ];
-/// Our twin of the SDK's clients has no part in this scenario.
+/// The scenario that our Python client does not implement.
 const NOT_FOR_PYTHON: &str = "json-schema-2020-12-preservation";
 
 const SINGLE: Scope =
@@ -94,7 +94,7 @@ fn run(scope: &Scope, witness: &str, scenario: &str, expected_failures: &Path) -
         .expect("the conformance suite runs")
 }
 
-/// Checks that were made, and what went wrong.
+/// The checks that were made, and the failures.
 fn text_of(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     format!("{out}\n{}", String::from_utf8_lossy(&output.stderr))

@@ -49,7 +49,7 @@ struct Inspector {
 impl Inspector {
     #[track_caller]
     fn ask(&self, what: &[&str]) -> Value {
-        // It keeps a catalogue of servers in the home folder.
+        // It keeps a list of servers in the home folder.
         let home = tempfile::tempdir().unwrap();
         let output = Command::new(borrowed::starter("inspector"))
             .args(["--cli", &self.url, "--transport", &self.transport])

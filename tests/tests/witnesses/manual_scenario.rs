@@ -1,5 +1,5 @@
-//! The guide's manual scenario, used by the official SDKs: Node 1 has counter and notes, Node 2
-//! has counter and clock.
+//! The guide's manual scenario with the official SDKs as clients: Node 1 has counter and notes,
+//! Node 2 has counter and clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::witnesses::sdk::{Sdk, texts};
 
-/// Scopes with a counter behind them, and its tools' names there.
+/// Scopes with a counter behind them, each with its names of the counter's tools.
 const SCOPES: [Scope; 2] = [
     Scope { path: "/mcp/counter", count: "count", whoami: "whoami" },
     Scope { path: "/mcp", count: "counter-count", whoami: "counter-whoami" },
@@ -25,7 +25,7 @@ struct Scope {
 fn every_sdk_lists_the_tools_of_all_nodes() {
     let cluster = manual_scenario();
     for sdk in Sdk::at_hand("listing tools") {
-        // A list does not wait for the slowest server: see slow_servers.rs.
+        // A list does not wait for slow servers: see slow_servers.rs.
         let tools = eventually("all three servers are listed", || {
             let listed = sdk.run("list", &url(&cluster, "/mcp"), &json!({}));
             let tools: BTreeSet<String> =
@@ -83,7 +83,7 @@ fn every_sdk_goes_on_when_its_node_is_killed() {
             }
             let node = node_of(&cluster, &session.id);
             cluster.nodes[node].kill9();
-            // The state went with the node; the session did not.
+            // The state is lost with the node, but the session continues.
             for expected in [1, 2, 3] {
                 let said = session.call(scope.count);
                 assert_eq!(said["structured"]["value"], expected, "{sdk:?} {url}: {said}");
@@ -122,8 +122,8 @@ fn a_hundred_sessions_of_every_sdk_keep_apart() {
     }
 }
 
-/// Of sessions that fall to either node like a coin, a thousand leave 45–55 % once in 640 runs:
-/// then a second thousand decides, whose odds are as good.
+/// A thousand sessions placed by a fair coin miss 45–55 % once in 640 runs; then a second thousand
+/// decides.
 #[track_caller]
 fn a_thousand_sessions_spread_by(strategy: &str) {
     let sdk = Sdk::TypeScript1;
@@ -141,8 +141,8 @@ fn a_thousand_sessions_spread_by(strategy: &str) {
     }
 }
 
-/// Opens sessions and counts in each; shows that none has moved or shares its process, and gives
-/// how many of them each node had.
+/// Opens sessions and calls the counter in each; checks that none moves or shares its process, and
+/// returns the number of sessions of each node.
 #[track_caller]
 fn sessions_by_node(
     cluster: &Cluster,
@@ -160,7 +160,7 @@ fn sessions_by_node(
     let mut pids = BTreeSet::new();
     let mut by_node = BTreeMap::new();
     for session in array(&told["sessions"]) {
-        // A session that moves begins to count anew.
+        // The count of a session that moves starts again at 1.
         assert_eq!(session["values"], json!([1, 2, 3, 4, 5]), "{session}");
         pids.insert(session["pid"].as_u64().expect("a pid"));
         *by_node.entry(session["who"]["name"].as_str().expect("a name").to_owned()).or_default() +=
@@ -181,7 +181,7 @@ fn manual_scenario() -> Cluster {
     cluster
 }
 
-/// The place of the node that a session is bound to.
+/// The index of the node that a session is bound to.
 #[track_caller]
 fn node_of(cluster: &Cluster, session: &str) -> usize {
     let id =

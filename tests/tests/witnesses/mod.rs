@@ -1,4 +1,5 @@
-//! Programs of others that speak MCP: SDKs, the conformance suite, the Inspector, browsers, servers.
+//! Third-party programs that speak MCP: SDKs, the conformance suite, the Inspector, browsers,
+//! servers.
 
 pub mod browsers;
 pub mod conformance;

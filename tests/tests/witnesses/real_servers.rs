@@ -1,4 +1,4 @@
-//! Servers that other people wrote, behind the gateway and used by an official SDK.
+//! Third-party servers behind the gateway, used by an official SDK.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -44,7 +44,7 @@ fn a_cluster_serves_everything_memory_and_time() {
     }
 }
 
-/// A session's own requests of the client reach it through coordinator and node.
+/// A server's requests reach the client through node and coordinator.
 #[test]
 fn everything_asks_the_client_through_a_cluster() {
     if !borrowed::at_hand("questions of a real server", &["everything"]) {
@@ -102,7 +102,7 @@ fn standalone_serves_a_real_http_server() {
     }
 }
 
-/// Waits until the tools of all these servers are listed: a list does not wait for the slowest.
+/// Waits until the tools of all these servers are listed: a list does not wait for slow servers.
 #[track_caller]
 fn wait_for_all(sdk: Sdk, url: &str, servers: &[&str]) {
     eventually(&format!("{sdk:?} lists the tools of {servers:?}"), || {
@@ -115,7 +115,7 @@ fn wait_for_all(sdk: Sdk, url: &str, servers: &[&str]) {
     });
 }
 
-/// The text that a tool gives.
+/// The text in a tool's result.
 #[track_caller]
 fn told(sdk: Sdk, url: &str, tool: &str, arguments: Value) -> String {
     let options = json!({"tool": tool, "arguments": arguments, "times": 1});
@@ -125,7 +125,7 @@ fn told(sdk: Sdk, url: &str, tool: &str, arguments: Value) -> String {
     result["text"].as_str().expect("a text").trim_end().to_owned()
 }
 
-/// server-everything, listening for Streamable HTTP.
+/// `server-everything`, serving Streamable HTTP.
 struct HttpServer {
     port: u16,
     _process: Running,

@@ -1,4 +1,4 @@
-//! Clients made with the official SDKs, run as ../witness/README.md says.
+//! Clients made with the official SDKs, run as ../witness/README.md describes.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ pub enum Sdk {
 }
 
 impl Sdk {
-    /// Those that can be run here; for the others says that `what` is skipped.
+    /// The SDKs that can run here; reports for the others that `what` is skipped.
     pub fn at_hand(what: &str) -> Vec<Self> {
         let all = [Self::TypeScript1, Self::TypeScript2, Self::Python];
         all.into_iter().filter(|sdk| sdk.is_at_hand(what)).collect()
@@ -31,7 +31,7 @@ impl Sdk {
         borrowed::at_hand(&format!("{what}, {self:?} SDK"), keys)
     }
 
-    /// What a scenario prints; it must succeed.
+    /// The output of a scenario, which must succeed.
     #[track_caller]
     pub fn run(self, scenario: &str, url: &str, options: &Value) -> Value {
         let output =
@@ -69,14 +69,14 @@ impl Sdk {
     }
 }
 
-/// An SDK's session, held open by a process of its own.
+/// An SDK's session, held open by a separate process.
 pub struct Held {
     process: Running,
     pub id: String,
 }
 
 impl Held {
-    /// What a tool says, or `{"error": …}`.
+    /// A tool's result, or `{"error": …}`.
     #[track_caller]
     pub fn call(&mut self, tool: &str) -> Value {
         self.call_with(tool, json!({}))

@@ -31,7 +31,7 @@ fn every_sdk_uses_the_streamable_http_example() {
             said["text"].as_str().expect("a text").to_owned()
         };
         assert_eq!(told("greet", json!({"name": "Mooring"})), "Hello, Mooring!");
-        // It asks the client, on the stream of the call.
+        // The server sends the client a request on the call's stream.
         let collected = told("collect-user-info", json!({"infoType": "contact"}));
         assert!(collected.contains("witness@example.com"), "{sdk:?} {url}: {collected}");
         let notified = told("start-notification-stream", json!({"interval": 10, "count": 5}));
@@ -75,7 +75,7 @@ fn every_sdk_uses_the_example_without_sessions() {
     }
 }
 
-/// It ends the stream of a call on purpose; the client asks for the rest.
+/// The server closes the stream of a call on purpose; the client resumes it.
 #[test]
 fn every_sdk_uses_the_example_that_is_polled() {
     let Some(server) = Example::start("ssePollingExample") else { return };
@@ -104,12 +104,12 @@ fn what_an_example_says_on_its_get_stream_arrives() {
     let read = json!({"uri": "https://mcp-example.com/dynamic/example-resource"});
     let contents = session.request("resources/read", read);
     assert_eq!(contents["contents"][0]["text"], "Initial content for example-resource");
-    // It adds a resource every few seconds.
+    // The server adds a resource every few seconds.
     let mut stream = session.listen();
     assert_eq!(stream.event().json()["method"], "notifications/resources/list_changed");
 }
 
-/// Tasks of 2025-11-25, of which the gateway knows nothing.
+/// Tasks of 2025-11-25 pass through the gateway.
 #[test]
 fn a_task_of_an_example_runs_to_its_result() {
     let Some(server) = Example::start("simpleStreamableHttp") else { return };
@@ -132,7 +132,7 @@ fn every_sdk_uses_the_examples_on_stdio() {
     let servers = json!({
         "weather": entry("mcpServerOutputSchema"),
         "progress": entry("progressExample"),
-        // The first line it writes is no message.
+        // The first line that it writes is not a message.
         "summary": entry("toolWithSampleServer"),
     });
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
@@ -194,7 +194,7 @@ fn a_server_of_the_python_sdk_over_http_and_sse_is_one_too() {
     }
 }
 
-/// Three clients, each as its authors run it.
+/// Three clients, each run as its authors intend.
 #[test]
 fn the_example_clients_reach_an_example_server() {
     let Some(server) = Example::start("simpleStreamableHttp") else { return };
@@ -222,20 +222,20 @@ fn the_example_clients_reach_an_example_server() {
         let failed = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {said}{failed}");
         assert!(said.contains(says) && said.contains("Periodic notification"), "{name}: {said}");
-        // Closing ends the GET stream, which the SDK calls an error.
+        // Closing ends the GET stream, which the SDK reports as an error.
         let wrong = |line: &&str| line.contains("rror") && !line.contains("AbortError");
         assert_eq!(failed.lines().find(wrong), None, "{name}: {failed}");
     }
 }
 
-/// One of the SDK's example servers, on a port of its own.
+/// One of the SDK's example servers, on its own port.
 struct Example {
     port: u16,
     _process: Running,
 }
 
 impl Example {
-    /// None if the SDK is not here; then the skip is told.
+    /// `None`, after reporting the skip, if the SDK is not installed.
     fn start(name: &str) -> Option<Self> {
         if !at_hand(&format!("the example {name}")) {
             return None;
@@ -248,7 +248,7 @@ impl Example {
             .env("LOOPBACK_PORT", "0");
         let mut process = Running::start(&mut command);
         let port = process.port();
-        // It writes every message that it gets.
+        // It prints every message that it receives.
         process.discard_output();
         Some(Self { port, _process: process })
     }
@@ -269,15 +269,15 @@ fn gateway(server: &Example) -> Gateway {
     Gateway::start_with(&settings::standalone(json!({"example": entry})))
 }
 
-/// Every SDK at the server's own URL, and one at the aggregate's: with the URL, and what stands in
-/// front of names there.
+/// Every SDK with the server's own URL, and one with the aggregate's: the URL, and the prefix of
+/// names there.
 fn uses(gateway: &Gateway, what: &str) -> Vec<(Sdk, String, &'static str)> {
     let own = |sdk| (sdk, format!("{}/mcp/example", gateway.url()), "");
     let aggregate = (Sdk::TypeScript1, format!("{}/mcp", gateway.url()), "example-");
     Sdk::at_hand(what).into_iter().map(own).chain([aggregate]).collect()
 }
 
-/// What the SDK lists, once it lists this tool.
+/// The SDK's lists, once they contain this tool.
 fn listed(sdk: Sdk, url: &str, tool: &str) -> Value {
     eventually(&format!("{sdk:?} lists {tool} at {url}"), || {
         let listed = sdk.run("list", url, &json!({}));
@@ -285,7 +285,7 @@ fn listed(sdk: Sdk, url: &str, tool: &str) -> Value {
     })
 }
 
-/// One call that must succeed.
+/// The result of a call that must succeed.
 #[track_caller]
 fn told(sdk: Sdk, url: &str, tool: &str, arguments: Value) -> Value {
     let options = json!({"tool": tool, "arguments": arguments, "times": 1});

@@ -1,4 +1,4 @@
-//! The official SDKs' own clients of HTTP+SSE, towards one gateway and towards a cluster.
+//! The official SDKs' HTTP+SSE clients with a standalone gateway and with a cluster.
 
 use mooring_tests::{Cluster, Gateway, eventually, process, servers, settings};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::witnesses::sdk::{Sdk, texts};
 use mooring_tests::borrowed;
 
-/// The 2.x client for TypeScript has no such transport any more.
+/// The 2.x client for TypeScript no longer has this transport.
 fn at_hand(what: &str) -> Vec<Sdk> {
     let all = [Sdk::TypeScript1, Sdk::Python];
     all.into_iter().filter(|sdk| sdk.is_at_hand(&format!("{what} over HTTP+SSE"))).collect()
@@ -16,7 +16,7 @@ fn over_sse(options: Value) -> Value {
     settings::merged(json!({"transport": "sse"}), options)
 }
 
-/// A gateway and a cluster, which a client cannot tell apart.
+/// A standalone gateway and a cluster, between which clients see no difference.
 struct Both {
     standalone: Gateway,
     cluster: Cluster,

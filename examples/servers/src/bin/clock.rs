@@ -1,4 +1,4 @@
-//! Tells the time and takes it: calls that last, overlap, report progress and can be cancelled.
+//! Tells the time, and offers calls that last, overlap, report progress and can be cancelled.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mooring_example_servers::{Answer, Arguments, Call, Example, Pace, Refusal, Tool, Waited, run};
 use serde_json::json;
 
-/// An hour: longer than any timeout worth trying.
+/// Longest sleep in milliseconds: an hour, longer than any timeout worth trying.
 const MAX_MS: u64 = 3_600_000;
 const MAX_STEPS: u64 = 10_000;
 
@@ -97,7 +97,7 @@ fn wait(call: &Call<'_>, ms: u64) -> Result<(), Refusal> {
     }
 }
 
-/// Counts a call for as long as it waits.
+/// Counts a call while it waits.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

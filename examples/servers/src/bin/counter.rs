@@ -1,7 +1,7 @@
-//! Counts, for as long as its process lives: the smallest server with a state worth routing to.
+//! Counts for as long as its process lives: the smallest server whose state makes routing matter.
 //!
-//! Two sessions that see each other's count share a process; a count that starts anew tells that
-//! the process did. `whoami` says which process it was.
+//! Two sessions that see each other's count share a process; a count that starts again shows that
+//! the process did. `whoami` returns the process id.
 
 use std::process::{self, ExitCode};
 use std::sync::atomic::{AtomicI64, Ordering};

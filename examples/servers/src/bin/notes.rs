@@ -9,14 +9,14 @@ use mooring_example_servers::{
 };
 use serde_json::{Value, json};
 
-/// More would be a database.
+/// Most notes kept in memory; more would call for a database.
 const MAX_NOTES: usize = 10_000;
 
 fn main() -> ExitCode {
     run(&Notes::default())
 }
 
-/// The note `note://1` is the first.
+/// The notes, in order: the first is `note://1`.
 #[derive(Default)]
 struct Notes {
     texts: Mutex<Vec<String>>,

@@ -85,7 +85,7 @@ impl Worker {
         Ok(response::event_stream(reader, tag, way))
     }
 
-    /// Servers that the session has open on a node whose lists for them differ from those elsewhere.
+    /// Servers that the session has open on a node whose lists for them are not the usual ones.
     fn differing(&self, scope: &Scope, session: &Session) -> BTreeSet<(ServerName, NodeId)> {
         let Some(record) = self.edge.bindings.record(session.id) else { return BTreeSet::new() };
         let (topology, set) = (self.edge.topology.load(), session.client_set());

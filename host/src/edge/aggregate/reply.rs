@@ -38,7 +38,10 @@ pub async fn rewritten(
     match collect(body, limit).await {
         Ok(message) => Response::from_parts(parts, Body::from(rewriter.message(message))),
         Err(error) => {
-            tracing::debug!(server = %rewriter.server, "the server's answer cannot be read: {error}");
+            tracing::debug!(
+                server = %rewriter.server,
+                "the server's answer cannot be read: {error}"
+            );
             Response::from_parts(parts, last_words.map_or(Body::Empty, Body::from))
         }
     }
@@ -69,7 +72,10 @@ impl Stream for Rewritten {
                 Some(Read::Event(event)) => this.ready.push_back(written(&this.rewriter, event)),
                 Some(Read::Comment) => this.ready.push_back(Bytes::from_static(sse::KEEP_ALIVE)),
                 Some(Read::Broken(error)) => {
-                    tracing::debug!(server = %this.rewriter.server, "the server's stream broke: {error}");
+                    tracing::debug!(
+                        server = %this.rewriter.server,
+                        "the server's stream broke: {error}"
+                    );
                     this.over = true;
                     this.ready.extend(this.last_words.take().map(|words| sse::event(&words)));
                 }

@@ -5,7 +5,7 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | id of a server's request, its progress token, the id it cancels | the server's name behind it |
+//! | id of a server's request, progress token, id in a cancellation | the server's name behind it |
 //! | parameters of a server's request | `_meta` names the server |
 //! | `logger` of a log message | the server's name in front |
 //! | task ids | the server's name in front |

@@ -197,7 +197,7 @@ impl Catalogs {
     }
 
     /// Notes that a catalog is being fetched. False if it need not be: it is known with this
-    /// digest, it is being fetched, or its last fetch failed less than [`RETRY`] ago.
+    /// digest, it is being fetched, or its last fetch failed less than `RETRY` ago.
     pub fn start_fetching(&self, key: &CatalogKey, digest: Digest) -> bool {
         let mut entries = self.entries.lock();
         let known = entries.get(key);

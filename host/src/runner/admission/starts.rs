@@ -29,7 +29,7 @@ pub struct Starts {
     pub eviction: Eviction,
     limit: usize,
     turns: Arc<Semaphore>,
-    /// Half of the turns, at least one: discovery takes no more than these.
+    /// Half of the turns, at least one: starts of discoveries and spares take no more.
     of_discovery: Arc<Semaphore>,
 }
 
@@ -165,7 +165,8 @@ impl Starts {
         }
     }
 
-    /// Waits for a turn to start.
+    /// Waits for a turn to start. `discovers` is true for starts without a session, which
+    /// take at most half of the turns.
     ///
     /// # Errors
     /// If none comes within 60 s.

@@ -33,7 +33,7 @@ impl MessageSink for Pipe {
             match id_of_malformed(&message) {
                 Some(id) => self.answers_nonsense(id),
                 None => {
-                    tracing::debug!(server = %self.server, bytes = message.len(), "a line that is no message was ignored");
+                    tracing::debug!(server = %self.server, bytes = message.len(), "ignored a line that is not a JSON-RPC message");
                 }
             }
             return;

@@ -5,9 +5,9 @@
 //! stream is right: the client's newest request in flight gets it, or the GET stream
 //! if there is none. Without a listener messages are kept, within bounds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -15,19 +15,12 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
 
-use super::message_ids::{LONGEST_ID, cancelled_request, key, progress_token, token_of};
+use super::early_cancels::EarlyCancels;
+use super::kept_streams::KeptStreams;
+use super::message_ids::{cancelled_request, key, progress_token, token_of};
 use super::questions::Questions;
 
 const GET: u64 = EventId::GET;
-/// Streams kept for a client that comes back; beyond this, ended ones are dropped.
-const KEPT_STREAMS: usize = 32;
-/// Cancellations remembered for calls that are not entered yet (`adopt`).
-const KEPT_CANCELS: usize = 64;
-/// For how long: no call takes longer to be entered.
-const CANCEL_KEPT_FOR: Duration = Duration::from_secs(30);
-/// How long a stream is kept after it could first be resumed, if it has ended. A client
-/// that has not come back by then has the answer, or never will.
-const KEPT_FOR: Duration = Duration::from_secs(300);
 
 const CANCELLED: &str = "cancelled by the client";
 
@@ -63,12 +56,10 @@ pub struct Mailbox {
     in_flight: HashMap<String, InFlight>,
     next_stream: u64,
     get: Arc<Stream>,
-    /// Streams that a client can resume, since it has event ids of them; oldest first.
-    published: VecDeque<(Instant, Arc<Stream>)>,
+    published: KeptStreams,
     /// The server's requests that are not answered yet.
     pub questions: Questions,
-    /// Requests that were cancelled while they were not in flight, oldest first.
-    cancelled: VecDeque<(Instant, String)>,
+    early_cancels: EarlyCancels,
     bounds: Bounds,
     /// Distinguishes event ids of this instance from those of others.
     instance: u32,
@@ -102,9 +93,9 @@ impl Mailbox {
             in_flight: HashMap::new(),
             next_stream: GET + 1,
             get: Stream::new(GET, None, bounds),
-            published: VecDeque::new(),
+            published: KeptStreams::default(),
             questions: Questions::default(),
-            cancelled: VecDeque::new(),
+            early_cancels: EarlyCancels::default(),
             bounds,
             instance: streams::instance(),
             gone: false,
@@ -163,7 +154,7 @@ impl Mailbox {
         for request in requests {
             let Some(id) = request.id_text() else { continue };
             let key = key(id);
-            if self.cancelled.iter().any(|(at, taken)| *at >= began && *taken == key) {
+            if self.early_cancels.has(&key, began) {
                 self.answer_for_server(id, code::CANCELLED, CANCELLED);
             }
         }
@@ -222,18 +213,8 @@ impl Mailbox {
     /// Keeps the stream so that a client can resume it.
     pub fn publish(&mut self, stream: &Arc<Stream>) {
         stream.publish();
-        if stream.number == GET || self.published(stream.number).is_some() {
-            return;
-        }
-        self.published.push_back((Instant::now(), Arc::clone(stream)));
-        while self.published.len() > KEPT_STREAMS
-            || self.published.front().is_some_and(|(at, _)| at.elapsed() > KEPT_FOR)
-        {
-            let Some(ended) = self.published.iter().position(|(_, stream)| stream.has_ended())
-            else {
-                return;
-            };
-            self.published.remove(ended);
+        if stream.number != GET {
+            self.published.keep(stream);
         }
     }
 
@@ -243,8 +224,7 @@ impl Mailbox {
         if number == GET {
             return Some(Arc::clone(&self.get));
         }
-        let mut streams = self.published.iter().map(|(_, stream)| stream);
-        streams.find(|stream| stream.number == number).map(Arc::clone)
+        self.published.get(number).map(Arc::clone)
     }
 
     /// The number in the event ids of this instance.
@@ -253,8 +233,8 @@ impl Mailbox {
         self.instance
     }
 
-    /// Where a message goes that came with this stream's answers and is none. Another
-    /// stream if this one has ended, or if the gateway reads it: it takes answers only.
+    /// The stream for a message that came on this one and is no answer. It is another
+    /// one if this has ended, or is the gateway's, which reads only answers.
     #[must_use]
     pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
         let is_this = |request: &InFlight| Arc::ptr_eq(&request.stream, stream);
@@ -307,14 +287,8 @@ impl Mailbox {
     /// answered here; if it is not in flight yet, the cancellation is remembered.
     pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
         let Some(id) = cancelled_request(cancelled) else { return };
-        if !self.answer_for_server(id, code::CANCELLED, CANCELLED) && id.len() <= LONGEST_ID {
-            let is_over = |(at, _): &(Instant, String)| at.elapsed() > CANCEL_KEPT_FOR;
-            while self.cancelled.len() >= KEPT_CANCELS
-                || self.cancelled.front().is_some_and(is_over)
-            {
-                self.cancelled.pop_front();
-            }
-            self.cancelled.push_back((Instant::now(), key(id)));
+        if !self.answer_for_server(id, code::CANCELLED, CANCELLED) {
+            self.early_cancels.remember(id);
         }
     }
 

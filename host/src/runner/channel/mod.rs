@@ -2,7 +2,9 @@
 //! which stream each message goes to.
 
 pub mod answer;
+pub mod early_cancels;
 pub mod incoming;
+pub mod kept_streams;
 pub mod long_line;
 pub mod mailbox;
 pub mod message_ids;

@@ -292,8 +292,9 @@ impl Pipe {
     /// Fails a request that the server has answered with an invalid message, since no
     /// other answer will come.
     pub fn answers_nonsense(&self, id: &str) {
-        tracing::warn!(server = %self.server, "the server sent an answer that is no JSON-RPC 2.0 message");
-        let text = format!("server {} sent an answer that is no JSON-RPC 2.0 message", self.server);
+        tracing::warn!(server = %self.server, "the server sent an answer that is not a JSON-RPC 2.0 message");
+        let text =
+            format!("server {} sent an answer that is not a JSON-RPC 2.0 message", self.server);
         self.answer_for_server(id, code::INTERNAL, &text);
     }
 

@@ -26,8 +26,8 @@ impl Questions {
         self.0.push_back(id);
     }
 
-    /// Whether this answers an open question, which is then closed. An answer to an
-    /// earlier process of the server might be taken for one to another question.
+    /// Whether this answers an open question, which is then closed. Other answers must
+    /// not be sent: the server might take one for the answer to a different question.
     pub fn is_answered_by(&mut self, answer: &Envelope<'_>) -> bool {
         answer.id_text().is_some_and(|id| self.forget(id))
     }

@@ -1,5 +1,5 @@
-//! The receiver of what a server's process writes, and the ids that can be read from
-//! lines which were not delivered.
+//! The receiver of a process's output, and the ids in lines that could not be
+//! delivered.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 
-/// Takes what one process writes: for one session, or for all that share the process.
+/// Takes the output of one process, for one session or for all that share it.
 pub trait MessageSink: Send + Sync + 'static {
     fn server(&self) -> &ServerName;
 
@@ -46,8 +46,7 @@ pub fn id_of_request(line: &[u8]) -> Option<&str> {
     envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
 }
 
-/// The id in a line that is no valid message. `None` if the line has a `method`, since
-/// it then answers no request.
+/// The id in an invalid message. `None` if it has a `method`, and so answers no request.
 #[must_use]
 pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::model::ServerName;
-use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
+use crate::net::{EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
+use crate::runner::channel::pipe::{Pipe, SessionLimits};
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
 use crate::sync::{Signal, Watcher};
@@ -59,24 +59,6 @@ impl RemoteSse {
     #[must_use]
     pub fn pipe(&self) -> &Arc<Pipe> {
         &self.pipe
-    }
-
-    #[must_use]
-    pub fn lost_signal(&self) -> LostSignal {
-        self.pipe.lost_signal()
-    }
-
-    pub async fn post(
-        &self,
-        message: Bytes,
-        envelope: &Envelope<'_>,
-        takes_events: bool,
-    ) -> Response<Body> {
-        self.pipe.post(message, envelope, takes_events).await
-    }
-
-    pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
-        self.pipe.listen(last_event_id)
     }
 
     /// Closes the stream, which ends the session at the server.

@@ -1,4 +1,4 @@
-//! A running MCP server for one session, whatever its transport.
+//! One session's instance of a server, whatever the transport.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::version::Version;
-use crate::runner::channel::pipe::LostSignal;
+use crate::runner::channel::pipe::{LostSignal, Pipe};
 use crate::runner::channel::responses;
 use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
@@ -27,10 +27,11 @@ use crate::seam::SettingChange;
 use crate::streams;
 use crate::sync::Locked;
 
-/// Subscriptions of one session that a coordinator is told of.
+/// Subscriptions of one session that are reported to a coordinator; further ones are
+/// not remembered here.
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
-/// What is behind an instance.
+/// The transport to the server, and what serves it.
 pub enum Backend {
     Stdio(Stdio),
     Seat(Seat),
@@ -38,44 +39,51 @@ pub enum Backend {
     Sse(RemoteSse),
 }
 
+/// A session at a server, open until it is closed or lost.
 pub struct Instance {
-    transport: Backend,
+    backend: Backend,
     /// The `InitializeResult`, as the server wrote it.
     pub result: Bytes,
-    /// What the client can do, by which the server may choose what it offers.
+    /// The client's capabilities, on which the server's offer may depend.
     pub client_set: ClientSet,
     version: Option<Version>,
-    /// Whether the server has been told `notifications/initialized`.
+    /// Whether the server has got `notifications/initialized`.
     told_initialized: AtomicBool,
-    /// Its own lists where they differ from the catalogue, and after how many
-    /// changes they were read.
+    /// After how many changes the lists were last read, and the lists if they differ
+    /// from the catalog.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
     settings: Locked<ClientSettings>,
-    /// Tells ids of the gateway's own requests from another gateway's, which may use
-    /// this one as a client.
+    /// A random part of the ids of the gateway's own requests: the client may be another
+    /// gateway, whose ids must differ.
     tag: u32,
-    /// Own requests so far.
+    /// The number of the gateway's own requests so far.
     asked: AtomicU64,
 }
 
-/// What the client has set: a new instance would have to be told.
+/// What the client has set at this server. A new instance would need the same.
 #[derive(Default)]
 struct ClientSettings {
     level: Option<String>,
     subscriptions: BTreeSet<String>,
 }
 
+/// How messages reach the server: over one pipe each way, or with a request each.
+enum Channel<'a> {
+    Pipe(&'a Arc<Pipe>),
+    Http(&'a RemoteHttp),
+}
+
 impl Instance {
     /// An instance that has just been opened.
     #[must_use]
     pub fn new(
-        transport: Backend,
+        backend: Backend,
         result: Bytes,
         client_set: ClientSet,
         version: Option<Version>,
     ) -> Self {
         Self {
-            transport,
+            backend,
             result,
             client_set,
             version,
@@ -84,6 +92,15 @@ impl Instance {
             settings: Locked::default(),
             tag: streams::instance(),
             asked: AtomicU64::new(0),
+        }
+    }
+
+    fn channel(&self) -> Channel<'_> {
+        match &self.backend {
+            Backend::Stdio(stdio) => Channel::Pipe(stdio.pipe()),
+            Backend::Seat(seat) => Channel::Pipe(seat.pipe()),
+            Backend::Sse(remote) => Channel::Pipe(remote.pipe()),
+            Backend::Http(remote) => Channel::Http(remote),
         }
     }
 
@@ -100,14 +117,12 @@ impl Instance {
             && envelope.method() == methods::INITIALIZED
             && self.told_initialized.swap(true, Ordering::AcqRel)
         {
-            // A server must hear it once, and a repeated open has said it.
+            // A server must get it once only, and an open may have sent it already.
             return responses::accepted();
         }
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.post(message, envelope, takes_events).await,
-            Backend::Seat(seat) => seat.pipe().post(message, envelope, takes_events).await,
-            Backend::Sse(remote) => remote.post(message, envelope, takes_events).await,
-            Backend::Http(remote) => {
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.post(message, envelope, takes_events).await,
+            Channel::Http(remote) => {
                 if !remote.takes(envelope) {
                     return responses::accepted();
                 }
@@ -125,11 +140,9 @@ impl Instance {
         pool: &Pool,
         forwarded: &HeaderMap,
     ) -> Response<Body> {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().post_all(messages, takes_events).await,
-            Backend::Seat(seat) => seat.pipe().post_all(messages, takes_events).await,
-            Backend::Sse(remote) => remote.pipe().post_all(messages, takes_events).await,
-            Backend::Http(remote) => {
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.post_all(messages, takes_events).await,
+            Channel::Http(remote) => {
                 let taken: Vec<_> = messages.iter().filter(|(_, e)| remote.takes(e)).collect();
                 let body = if taken.len() == messages.len() { body } else { batch_of(&taken) };
                 let envelopes: Vec<&Envelope<'_>> = taken.iter().map(|(_, e)| *e).collect();
@@ -138,41 +151,37 @@ impl Instance {
         }
     }
 
-    /// An id for a request of the gateway's own, which nobody else has.
+    /// A new id for a request of the gateway's own, unlike any of a client.
     #[must_use]
     pub fn own_id(&self) -> String {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         format!("\"mooring-host-{:08x}-{number}\"", self.tag)
     }
 
-    /// Nobody waits for the answer to this request any more: the server is told, if
-    /// it has not answered.
+    /// Cancels a request of the gateway's own, if the server has not answered it.
     pub fn take_back(&self, id: &str, pool: &Pool) {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().take_back(id),
-            Backend::Seat(seat) => seat.pipe().take_back(id),
-            Backend::Sse(remote) => remote.pipe().take_back(id),
-            Backend::Http(remote) => remote.take_back(pool, id),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.take_back(id),
+            Channel::Http(remote) => remote.take_back(pool, id),
         }
     }
 
+    /// The GET stream, or the rest of the stream that the client resumes.
     pub async fn listen(
         &self,
         last_event_id: Option<&HeaderValue>,
         pool: &Pool,
         forwarded: &HeaderMap,
     ) -> Response<Body> {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.listen(last_event_id),
-            Backend::Seat(seat) => seat.pipe().listen(last_event_id),
-            Backend::Sse(remote) => remote.listen(last_event_id),
-            Backend::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.listen(last_event_id),
+            Channel::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
         }
     }
 
     /// Ends the session at the server, calls in flight included.
     pub async fn close(&self, pool: &Pool) {
-        match &self.transport {
+        match &self.backend {
             Backend::Stdio(stdio) => stdio.close(),
             Backend::Seat(seat) => seat.close(),
             Backend::Sse(remote) => remote.close(),
@@ -186,99 +195,90 @@ impl Instance {
         self.version == Some(Version::V2025_03_26)
     }
 
-    /// Whether a call is under way or somebody listens.
+    /// Whether a call is under way, or a client listens to the GET stream.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().is_busy(),
-            Backend::Seat(seat) => seat.pipe().is_busy(),
-            Backend::Sse(remote) => remote.pipe().is_busy(),
-            Backend::Http(remote) => remote.is_busy(),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.is_busy(),
+            Channel::Http(remote) => remote.is_busy(),
         }
     }
 
     /// Whether a call is under way.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().is_working(),
-            Backend::Seat(seat) => seat.pipe().is_working(),
-            Backend::Sse(remote) => remote.pipe().is_working(),
-            Backend::Http(remote) => remote.is_working(),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.is_working(),
+            Channel::Http(remote) => remote.is_working(),
         }
     }
 
-    /// Whether the client waits for updates of resources.
+    /// Whether the client has subscribed to resources.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
         let settings = self.settings.lock();
         !settings.subscriptions.is_empty()
     }
 
-    /// The child process behind it, if there is one.
+    /// The child process, if the instance has one for itself.
     #[must_use]
     pub fn stdio(&self) -> Option<&Stdio> {
-        match &self.transport {
+        match &self.backend {
             Backend::Stdio(stdio) => Some(stdio),
             Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
-    /// The last lines of its process on stderr.
+    /// The last stderr lines of its own process.
     #[must_use]
     pub fn stderr_tail(&self) -> Vec<String> {
         self.stdio().map(|stdio| stdio.tail().texts()).unwrap_or_default()
     }
 
-    /// Whether the server has gone by itself.
+    /// Whether the server is gone, or has forgotten the session.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().is_lost(),
-            Backend::Seat(seat) => seat.pipe().is_lost(),
-            Backend::Sse(remote) => remote.pipe().is_lost(),
-            Backend::Http(remote) => remote.is_lost(),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.is_lost(),
+            Channel::Http(remote) => remote.is_lost(),
         }
     }
 
-    /// Tells when the server has gone by itself.
+    /// Changes when the instance is lost.
     #[must_use]
     pub fn lost_signal(&self) -> LostSignal {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.lost_signal(),
-            Backend::Seat(seat) => seat.pipe().lost_signal(),
-            Backend::Sse(remote) => remote.lost_signal(),
-            Backend::Http(remote) => remote.lost_signal(),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.lost_signal(),
+            Channel::Http(remote) => remote.lost_signal(),
         }
     }
 
     /// Counts the server's list_changed notifications.
     #[must_use]
     pub fn list_changes(&self) -> watch::Receiver<u32> {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.pipe().list_changes(),
-            Backend::Seat(seat) => seat.pipe().list_changes(),
-            Backend::Sse(remote) => remote.pipe().list_changes(),
-            Backend::Http(remote) => remote.list_changes(),
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.list_changes(),
+            Channel::Http(remote) => remote.list_changes(),
         }
     }
 
-    /// The lists that it has in common with others.
+    /// The lists that all sessions at a shared process have in common.
     #[must_use]
     pub fn common_lists(&self) -> Option<&CommonLists> {
-        match &self.transport {
+        match &self.backend {
             Backend::Seat(seat) => Some(seat.lists()),
             Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
-    /// The instance's lists have been read; none if they are the catalogue's.
+    /// Stores the lists that were read after this many changes. `own` is `None` if they
+    /// are the catalog's.
     pub fn set_lists(&self, changes: u32, own: Option<Arc<Discovered>>) {
         self.lists.send_replace((changes, own));
     }
 
-    /// Its own lists where they differ from the catalogue; waits a moment for
-    /// lists that have just changed.
+    /// The instance's lists, if they differ from the catalog. Waits up to 2 s while lists
+    /// that have changed are being read.
     pub async fn own_lists(&self) -> Option<Arc<Discovered>> {
         const PATIENCE: Duration = Duration::from_secs(2);
         let changes = *self.list_changes().borrow();
@@ -286,11 +286,12 @@ impl Instance {
         let read = lists.wait_for(|(read, _)| *read >= changes);
         match tokio::time::timeout(PATIENCE, read).await {
             Ok(Ok(lists)) => lists.1.clone(),
-            // Whatever is known will do; the change is announced again.
+            // The lists known so far have to do.
             Ok(Err(_)) | Err(_) => self.lists.borrow().1.clone(),
         }
     }
 
+    /// Remembers a setting of the client.
     pub fn remember(&self, note: &SettingChange) {
         let mut settings = self.settings.lock();
         match note {
@@ -305,7 +306,7 @@ impl Instance {
         }
     }
 
-    /// The log level as JSON, and the resources subscribed to.
+    /// The log level as JSON, and the URIs of the resources subscribed to.
     #[must_use]
     pub fn settings(&self) -> (Option<String>, Vec<String>) {
         let settings = self.settings.lock();
@@ -314,17 +315,17 @@ impl Instance {
 
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        match &self.transport {
+        match &self.backend {
             Backend::Stdio(stdio) => Some(stdio.pid()),
             Backend::Seat(seat) => Some(seat.pid()),
             Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 
-    /// Equal for those that one process serves, for as long as they are there.
+    /// Equal for instances at the same shared process, while they are held.
     #[must_use]
     pub fn behind(&self) -> *const () {
-        match &self.transport {
+        match &self.backend {
             Backend::Seat(seat) => seat.process(),
             Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => {
                 std::ptr::from_ref(self).cast()
@@ -334,7 +335,7 @@ impl Instance {
 
     #[must_use]
     pub fn transport(&self) -> &'static str {
-        match &self.transport {
+        match &self.backend {
             Backend::Stdio(_) => "stdio",
             Backend::Seat(_) => "stdio, shared",
             Backend::Http(_) => "http",
@@ -342,14 +343,11 @@ impl Instance {
         }
     }
 
-    /// What a child wrote to stderr last, oldest first.
+    /// The last stderr lines of its own process, oldest first.
     #[must_use]
     pub fn stderr(&self) -> Vec<Line> {
-        match &self.transport {
-            Backend::Stdio(stdio) => stdio.tail().lines(),
-            // What several sessions' process writes is in the server's log.
-            Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) => Vec::new(),
-        }
+        // What a shared process writes is in the server's log.
+        self.stdio().map(|stdio| stdio.tail().lines()).unwrap_or_default()
     }
 }
 

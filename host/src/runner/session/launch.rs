@@ -124,15 +124,15 @@ impl Launch<'_> {
     async fn introduce(&self, stdio: &Stdio, initialize: &Bytes) -> Result<Bytes, LaunchFailure> {
         let envelope = Envelope::parse(initialize)
             .map_err(|error| LaunchFailure::Refused(format!("initialize: {error}")))?;
-        let response = stdio.post(initialize.clone(), &envelope, true).await;
-        // Only the runner sets an outcome: it has no answer of the server.
+        let response = stdio.pipe().post(initialize.clone(), &envelope, true).await;
+        // The runner sets an outcome where it has no answer of the server.
         let is_lost = Outcome::read(response.headers()).is_some();
         let error = match answer::result_of(response).await {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
         if is_lost || stdio.pipe().has_ended() {
-            let mut lost = stdio.lost_signal();
+            let mut lost = stdio.pipe().lost_signal();
             let how = tokio::time::timeout(LAST_WORD, lost.wait_for(Option::is_some)).await;
             let why = match how {
                 Ok(Ok(why)) => why.as_deref().map(str::to_owned),

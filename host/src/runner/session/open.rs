@@ -60,7 +60,7 @@ pub async fn open(
     }
 }
 
-/// One start of one server.
+/// One opening of a session at a server.
 struct ServerStart<'a> {
     server: &'a ServerName,
     served: &'a Served,
@@ -174,7 +174,7 @@ impl ServerStart<'_> {
             .await
             .map_err(|why| self.failed(why))?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
-        let response = remote.post(message.clone(), &envelope, true).await;
+        let response = remote.pipe().post(message.clone(), &envelope, true).await;
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
         remote.pipe().may_prime(primes(&result));
         Ok((Backend::Sse(remote), result))
@@ -256,7 +256,7 @@ impl ServerStart<'_> {
     }
 }
 
-/// Whether a server that speaks HTTP+SSE only may answer a POST to its stream's URL so.
+/// Whether a server that speaks only HTTP+SSE may answer a POST with this status.
 fn is_another_transport(status: StatusCode) -> bool {
     matches!(
         status,

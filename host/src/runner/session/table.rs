@@ -84,7 +84,7 @@ pub struct Glimpse {
     pub last_used: UnixMillis,
 }
 
-/// Who opens a slot: one caller does, the others wait for it.
+/// The outcome of claiming a slot: one caller opens it, the others wait.
 pub enum SlotClaim {
     /// The caller opens it, and sends the outcome.
     Opening(watch::Sender<OpenOutcome>),

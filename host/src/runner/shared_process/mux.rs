@@ -164,7 +164,7 @@ impl Mux {
             ServerVerdict::Log => {
                 let text = envelope.params.map_or("", |params| params.get());
                 let text: String = text.chars().take(LOG_TEXT).collect();
-                tracing::debug!(target: "mooring::server", server = %self.server, "logs {text}");
+                tracing::debug!(target: "mooring::server", server = %self.server, "log message: {text}");
             }
             ServerVerdict::Nothing => {
                 tracing::debug!(

@@ -4,14 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response};
-
 use crate::model::ServerName;
-use crate::net::Body;
-use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
+use crate::runner::channel::pipe::{Pipe, SessionLimits};
 use crate::runner::process::child::Child;
 use crate::runner::stderr::tail::Tail;
 
@@ -73,26 +68,7 @@ impl Stdio {
         &self.pipe
     }
 
-    #[must_use]
-    pub fn lost_signal(&self) -> LostSignal {
-        self.pipe.lost_signal()
-    }
-
     pub fn close(&self) {
         self.running.close();
-    }
-
-    /// Sends one message. For a request the response carries the answer.
-    pub async fn post(
-        &self,
-        message: Bytes,
-        envelope: &Envelope<'_>,
-        takes_events: bool,
-    ) -> Response<Body> {
-        self.pipe.post(message, envelope, takes_events).await
-    }
-
-    pub fn listen(&self, last_event_id: Option<&HeaderValue>) -> Response<Body> {
-        self.pipe.listen(last_event_id)
     }
 }

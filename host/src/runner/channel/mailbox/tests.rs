@@ -1,6 +1,7 @@
 use std::task::{Context, Poll, Waker};
 
 use super::*;
+use crate::runner::channel::kept_streams;
 
 const BOUNDS: Bounds = Bounds { events: 256, bytes: 1 << 20 };
 
@@ -118,7 +119,7 @@ fn a_batch_is_one_stream_that_ends_with_its_last_answer() {
 fn streams_that_have_ended_are_kept_for_a_while_and_in_bounds() {
     let mut mailbox = mailbox();
     let mut numbers = Vec::new();
-    for id in 0..2 * KEPT_STREAMS {
+    for id in 0..2 * kept_streams::MOST {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
         let stream = expect(&mut mailbox, &text);
         mailbox.publish(&stream);
@@ -127,7 +128,7 @@ fn streams_that_have_ended_are_kept_for_a_while_and_in_bounds() {
     }
     assert!(mailbox.published(numbers[0]).is_none());
     assert!(mailbox.published(*numbers.last().unwrap()).is_some());
-    assert!(mailbox.published.len() <= KEPT_STREAMS);
+    assert!(mailbox.published.iter().count() <= kept_streams::MOST);
 }
 
 #[test]

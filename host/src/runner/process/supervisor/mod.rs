@@ -84,16 +84,18 @@ struct Supervisor {
 
 fn supervise() -> anyhow::Result<()> {
     system::close_all_but_standard_streams();
-    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3).context("its socket")?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)
+        .context("duplicate the gateway's socket")?;
     if sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
         anyhow::bail!("{ARGUMENT} is internal: mooring itself starts this process");
     }
-    system::empty_standard_input().context("its standard input")?;
+    system::empty_standard_input().context("replace standard input")?;
     // Ctrl-C in a terminal must reach only the gateway, which then ends the rest in order.
-    process::setsid().context("a session of its own")?;
-    process::set_child_subreaper(Some(process::getpid())).context("child subreaper")?;
-    let signals = Signals::take_over().context("its signals")?;
-    let alive = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("a pipe")?;
+    process::setsid().context("start a process session")?;
+    process::set_child_subreaper(Some(process::getpid())).context("become a child subreaper")?;
+    let signals = Signals::take_over().context("take over signals")?;
+    let alive =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("create a pipe")?;
     let reapers = HashSet::new();
     let mut supervisor = Supervisor { socket, signals, alive, reapers };
     while let Some(charge) = supervisor.next_charge() {
