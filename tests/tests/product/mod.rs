@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod deployment;
+pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod plugins;

@@ -112,7 +112,7 @@ impl SharedProcess {
         match &started {
             Ok(shared_process) => {
                 attempt.succeeded();
-                // It may have ended since.
+                // The process may have ended since.
                 shared_process.process.mark_open();
             }
             Err(OpenError::Refused { .. }) => attempt.succeeded(),

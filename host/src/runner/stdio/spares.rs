@@ -85,7 +85,7 @@ impl Spares {
         }
     }
 
-    /// Spares that live.
+    /// The number of running spares.
     #[must_use]
     pub fn count(&self, server: &ServerName) -> usize {
         self.pools
@@ -93,7 +93,7 @@ impl Spares {
             .map_or(0, |pool| pool.ready().iter().filter(|spare| spare.lives()).count())
     }
 
-    /// Ends them all, for good.
+    /// Ends all spares, for good.
     pub fn stop(&self) {
         self.stopped.raise();
         for pool in self.pools.values() {
