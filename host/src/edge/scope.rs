@@ -4,7 +4,7 @@ use crate::model::{Scope, ServerName};
 use crate::net::percent_decoded;
 
 use super::config::{EdgeConfig, Group, Member};
-use super::rescue::Refusal;
+use super::refusal::Refusal;
 use super::worker::{Edge, Worker};
 
 /// Which of the client's transports a path belongs to.

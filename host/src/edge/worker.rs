@@ -54,7 +54,7 @@ pub struct Worker {
 
 impl Worker {
     /// Reports a node that did not answer to the registry, which then checks its health.
-    pub(in crate::edge) fn suspect(&self, node: &NodeId, why: &str) {
+    pub(super) fn suspect(&self, node: &NodeId, why: &str) {
         tracing::debug!(node = %node, "did not answer: {why}");
         // The receiver is gone only while the process ends.
         let _ = self.edge.suspects.send((node.clone(), why.to_owned()));

@@ -61,11 +61,14 @@ pages! {
 #[test]
 fn every_page_is_tested() {
     let root = settings::repository();
-    let mut found = vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("SECURITY.md")];
+    let mut found =
+        vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("SECURITY.md")];
     for folder in ["docs", "examples"] {
-        found.extend(files_below(&root.join(folder)).into_iter().filter(|file| {
-            file.extension().is_some_and(|extension| extension == "md")
-        }));
+        found.extend(
+            files_below(&root.join(folder))
+                .into_iter()
+                .filter(|file| file.extension().is_some_and(|extension| extension == "md")),
+        );
     }
     for file in found {
         let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
@@ -118,7 +121,8 @@ fn the_quickstart_says_what_works() {
     std::fs::create_dir_all(target.join("bin")).unwrap();
     std::os::unix::fs::symlink(binaries::folder(), target.join("quickstart")).unwrap();
     let cargo = target.join("bin/cargo");
-    std::fs::write(&cargo, "#!/bin/sh\nprintf '%s ' \"$@\" >> \"$CARGO_TARGET_DIR/asked\"\n").unwrap();
+    std::fs::write(&cargo, "#!/bin/sh\nprintf '%s ' \"$@\" >> \"$CARGO_TARGET_DIR/asked\"\n")
+        .unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&cargo, mode).unwrap();
 
@@ -161,7 +165,8 @@ impl Page {
         let page = Self { path, text, folder, ports };
         let examples = settings::repository().join("examples");
         for file in files_below(&examples) {
-            let copy = page.folder.path().join("examples").join(file.strip_prefix(&examples).unwrap());
+            let copy =
+                page.folder.path().join("examples").join(file.strip_prefix(&examples).unwrap());
             std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
             std::fs::copy(&file, &copy).unwrap();
             if file.extension().is_some_and(|extension| extension == "json") {
@@ -341,7 +346,9 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
 fn is_like(wanted: &[&str], found: &[&str]) -> bool {
     match (wanted.split_first(), found.split_first()) {
         (None, None) => true,
-        (Some((&"…", rest)), _) => (0..=found.len()).any(|skipped| is_like(rest, &found[skipped..])),
+        (Some((&"…", rest)), _) => {
+            (0..=found.len()).any(|skipped| is_like(rest, &found[skipped..]))
+        }
         (Some((line, rest)), Some((printed, others))) => {
             line_is_like(line, printed) && is_like(rest, others)
         }

@@ -11,7 +11,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use crate::edge::config::EdgeConfig;
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::Principal;
 

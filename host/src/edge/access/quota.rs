@@ -1,7 +1,7 @@
 //! Limits the sessions of one principal. A session is counted before it begins, and uncounted
 //! if it then fails to begin.
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Principal;

@@ -8,8 +8,8 @@ use http::{Response, header};
 use serde_json::value::RawValue;
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::relay::{accepted, content_type};
-use crate::edge::rescue::{Refusal, Refused};
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;

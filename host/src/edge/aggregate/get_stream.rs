@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::edge::catalog::merge::ScopeCatalog;
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};

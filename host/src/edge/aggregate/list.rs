@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::pages::{Cursor, name_of, page};
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;

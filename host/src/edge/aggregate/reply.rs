@@ -13,8 +13,8 @@ use crate::edge::relay::relay;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::sse::{self, Event};
 
-use super::qualified;
 use super::rewrite::Rewriter;
+use super::server_ids;
 
 /// The response as the client of an aggregate sees it.
 pub async fn rewritten(
@@ -86,7 +86,7 @@ impl Stream for Rewritten {
 }
 
 fn written(rewriter: &Rewriter, event: Event) -> Bytes {
-    let id = event.id.as_deref().map(|id| qualified::event(&rewriter.server, id));
+    let id = event.id.as_deref().map(|id| server_ids::event(&rewriter.server, id));
     if !event.has_message() {
         return match (id, event.retry) {
             (Some(id), retry) => sse::priming(&id, retry),

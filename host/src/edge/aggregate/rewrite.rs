@@ -23,7 +23,7 @@ use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::{methods, splice};
 
-use super::qualified;
+use super::server_ids;
 
 /// The member of `_meta` that names the server of a request, since a client should show which
 /// server asks (2025-11-25, client/elicitation, "Security Considerations").
@@ -188,7 +188,7 @@ impl Rewriter {
         if let Some(value) = value
             && let Some(span) = splice::span(text, value)
         {
-            edits.push((span, qualified::id(&self.server, value.get())));
+            edits.push((span, server_ids::id(&self.server, value.get())));
         }
     }
 
@@ -197,7 +197,7 @@ impl Rewriter {
             && let Some(span) = splice::span(text, value)
             && let Some(name) = splice::string(value)
         {
-            edits.push((span, splice::quoted(&qualified::thing(&self.server, &name))));
+            edits.push((span, splice::quoted(&server_ids::thing(&self.server, &name))));
         }
     }
 
@@ -257,7 +257,7 @@ pub struct Addressed {
 #[must_use]
 pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
     let id = envelope.id?;
-    let (server, own) = qualified::of_id(id.get())?;
+    let (server, own) = server_ids::of_id(id.get())?;
     let mut edits = vec![(splice::span(message, id)?, own)];
     if let Some(meta) =
         envelope.result.and_then(members).and_then(|result| result.get("_meta").copied())
@@ -273,7 +273,7 @@ pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addr
 pub fn progress_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
     let params = members(envelope.params?)?;
     let token = params.get("progressToken")?;
-    let (server, own) = qualified::of_id(token.get())?;
+    let (server, own) = server_ids::of_id(token.get())?;
     let edits = vec![(splice::span(message, token)?, own)];
     Some(Addressed { message: splice::edit(message, edits), server })
 }
@@ -283,7 +283,7 @@ fn related_task_of_client(text: &[u8], server: &ServerName, meta: &RawValue) -> 
     let related = members(meta.get(RELATED_TASK)?)?;
     let task = related.get("taskId")?;
     let name = splice::string(task)?;
-    let (_, own) = qualified::of_thing(std::iter::once(server), &name)?;
+    let (_, own) = server_ids::of_thing(std::iter::once(server), &name)?;
     Some((splice::span(text, task)?, splice::quoted(own)))
 }
 

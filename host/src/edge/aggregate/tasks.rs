@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::delivery::call::Call;
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -14,8 +14,8 @@ use crate::model::{Scope, ServerName};
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
 
-use super::qualified;
 use super::rewrite::{Addressed, Rewriter};
+use super::server_ids;
 
 /// A server whose cursor never ends would keep us for ever.
 const MAX_PAGES: usize = 100;
@@ -57,7 +57,7 @@ impl Worker {
         let raw = params.task_id.ok_or_else(missing)?;
         let shown = splice::string(raw).ok_or_else(missing)?;
         let members = scope::members(self, scope);
-        let owner = qualified::of_thing(members.iter().map(|member| &member.server), &shown);
+        let owner = server_ids::of_thing(members.iter().map(|member| &member.server), &shown);
         match (owner, splice::span(message, raw)) {
             (Some((server, own)), Some(span)) => {
                 let message = splice::replace(message, span, splice::quoted(own).as_bytes());

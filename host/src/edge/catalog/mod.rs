@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod fetch;
 pub mod merge;
+pub mod naming;
 pub mod pages;
 pub mod part;
 pub mod scope_catalog;

@@ -17,7 +17,8 @@ use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
 
-use super::merge::{Naming, ScopeCatalog};
+use super::merge::ScopeCatalog;
+use super::naming::Naming;
 use super::part::ServerPart;
 
 /// A list request waits on while discoveries finish within this time of each other.

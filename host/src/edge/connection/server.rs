@@ -13,9 +13,9 @@ use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::{admit, cors};
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
-use crate::edge::session::recent::RecentSession;
+use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::net::Body;
 use crate::protocol::headers;
@@ -202,7 +202,7 @@ async fn mcp(
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &Watcher,
-) -> Result<Response<Body>, crate::edge::rescue::Refused> {
+) -> Result<Response<Body>, crate::edge::refusal::Refused> {
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
         let text = format!(

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::Node;

@@ -1,7 +1,7 @@
 //! What happens when the state that a server held for a session is lost: the client is notified,
 //! or its session ends (`onLost`).
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::session::get_streams;
 
 use super::call::Call;

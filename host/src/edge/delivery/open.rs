@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::model::{Node, NodeId, Reach};
 use crate::net::{Body, Failure, collect};

@@ -2,7 +2,7 @@
 
 use http::Response;
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::routing::bind::Holding;
 use crate::net::{Body, Failure};
 use crate::seam::Outcome;

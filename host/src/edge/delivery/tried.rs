@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::model::{Node, NodeId, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::headers;

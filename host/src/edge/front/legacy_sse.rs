@@ -16,8 +16,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::relay::{content_type, json};
-use crate::edge::rescue::{Refusal, Refused};
 use crate::edge::routing::bind;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;

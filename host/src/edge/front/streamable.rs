@@ -10,16 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 
-use crate::edge::aggregate::qualified;
 use crate::edge::aggregate::reply::rewritten;
+use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::pass_through::pass::resumption;
-use crate::edge::rescue::{Refusal, Refused};
+use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::recent::RecentSession;
+use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::{Body, TooLong, collect, is_event_stream};
@@ -117,7 +117,7 @@ impl Worker {
         let last = last_event_id.and_then(|id| id.to_str().ok());
         // The stream of a request, which its server's host keeps. Whatever else an id
         // says is no word of ours: it opens no server, and none outside of the scope.
-        let of_request = last.and_then(qualified::of_event).and_then(|(server, own)| {
+        let of_request = last.and_then(server_ids::of_event).and_then(|(server, own)| {
             let members = scope::members(self, scope);
             let last_event_id = HeaderValue::from_str(own).ok();
             members.iter().any(|member| member.server == server).then_some(())?;

@@ -4,5 +4,5 @@ pub mod client_session;
 pub mod get_streams;
 pub mod notice;
 pub mod opened;
-pub mod recent;
+pub mod recent_session;
 pub mod sealed;

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope};

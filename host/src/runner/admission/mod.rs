@@ -4,6 +4,6 @@
 pub mod admit;
 pub mod backoff;
 pub mod caps;
-pub mod eviction;
+pub mod make_room;
 pub mod open_error;
 pub mod starts;

@@ -14,7 +14,7 @@ use crate::sync::Locked;
 
 use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
 use super::caps::{self, Caps, Full, Permit};
-use super::eviction::Eviction;
+use super::make_room::Eviction;
 use super::open_error::TURN;
 
 /// Longest time for which a start keeps its turn. A slower one waits for something

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::edge::rescue::Refusal;
+use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope, UnixMillis};
 use crate::protocol::headers;
