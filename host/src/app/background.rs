@@ -63,7 +63,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
-        parts.edge.catalogs.look_at(&topology);
+        parts.edge.catalogs.note_digests(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.
         let built = tokio::task::spawn_blocking(move || {

@@ -4,12 +4,13 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+use super::Config;
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
+use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
 use super::sections::transport::Transport;
-use super::{Config, Prefix};
 
 /// The whole page; every line ends in `\n`.
 pub fn describe(config: &Config) -> String {

@@ -18,7 +18,7 @@
 //! Beside the steps, `catalog` knows what each scope offers, and `session` what a client's
 //! session is.
 //!
-//! An error at any step is a refusal; one table (`rescue`) turns it into a response. The edge
+//! An error at any step is a refusal; one table (`refusal`) turns it into a response. The edge
 //! starts no process and knows no cluster: it sees a topology snapshot, a strategy and a
 //! [`crate::seam::Link`].
 

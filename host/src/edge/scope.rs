@@ -87,7 +87,7 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
 
 /// The server whose bytes pass unchanged, if the scope is one server that is shown whole.
 /// A server with a selection is an aggregate of one, so that what a node's file hides is hidden.
-pub fn is_pass_through<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
+pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
         Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
         Scope::All | Scope::Group(_) => None,

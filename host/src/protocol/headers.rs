@@ -28,7 +28,7 @@ pub mod seam {
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
     /// Whether the session was open before an open: see `seam::Start`.
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
-    /// What the request has set in its session: see `seam::Note`.
+    /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
     /// The prefix of every header here; no client header with it passes the edge.
     pub const PREFIX: &str = "mooring-";

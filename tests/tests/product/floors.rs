@@ -321,6 +321,29 @@ fn no_files_of_a_room_import_each_other_in_a_circle() {
     assert_eq!(found, BTreeSet::from(natural), "circles of imports; the expected ones are natural");
 }
 
+/// What a room hands on is for other rooms: its own files name the file that they mean.
+#[test]
+fn no_file_imports_through_the_door_of_its_own_module() {
+    let sources = sources();
+    let doors: BTreeMap<Vec<String>, &Source> =
+        sources.iter().map(|source| (source.module_path(), source)).collect();
+    let mut wrong = Vec::new();
+    for source in sources.iter().filter(|source| WITHOUT_CIRCLES.contains(&source.module.as_str()))
+    {
+        let door = doors[&vec![source.module.clone()]];
+        let through = source.imports.iter().filter(|path| {
+            path.len() > 1
+                && path[0] == source.module
+                && door.path != source.path
+                && door.handed_on.contains_key(&path[1])
+        });
+        wrong.extend(through.map(|path| format!("{}: {}", source.path.display(), path.join("::"))));
+    }
+    // It is compiled for tests only.
+    wrong.retain(|line| !line.starts_with("net/peer.rs") && !line.contains("/tests.rs"));
+    assert!(wrong.is_empty(), "imports through a module's own door:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn circles_are_found_where_they_are() {
     let arrows = [[1], [2], [0], [0]].map(BTreeSet::from);

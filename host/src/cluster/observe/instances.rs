@@ -186,7 +186,7 @@ pub trait RunnerView: Send + Sync {
         server: ServerName,
         since: Since,
         follow: bool,
-    ) -> BoxStream<'static, crate::cluster::LogEvent>;
+    ) -> BoxStream<'static, super::log_event::LogEvent>;
 }
 
 /// Asks all nodes, or only `node`. `after` is `next` of the previous page.

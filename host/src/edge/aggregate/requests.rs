@@ -1,5 +1,5 @@
-//! Several servers behind one URL: the edge answers what is its own, and sends
-//! the rest to its owner with what names it changed.
+//! Requests to several servers behind one URL. The edge answers some itself, and sends the others
+//! to their owner, with the names that the owner knows.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -24,8 +24,7 @@ use super::reply::rewritten;
 use super::rewrite::{self, Addressed, Rewriter};
 
 impl Worker {
-    /// What a client of an aggregate has posted: one message, or in 2025-03-26
-    /// several.
+    /// Takes what a client of an aggregate has posted: one message, or in 2025-03-26 a batch.
     pub(in crate::edge) async fn aggregate(
         &self,
         context: &ClientRequest,
@@ -41,7 +40,7 @@ impl Worker {
         self.aggregate_one(context, scope, session, body).await
     }
 
-    /// One message of a session on an aggregate scope.
+    /// Takes one message of a session on an aggregate.
     pub(in crate::edge) async fn aggregate_one(
         &self,
         context: &ClientRequest,
@@ -73,7 +72,7 @@ impl Worker {
                     Some(addressed) => self.tell_one(Some(context), session, addressed).await,
                     None => tracing::debug!(
                         session = %session.id.short(),
-                        "an answer to a request that nobody has asked is dropped"
+                        "dropped a response that answers no server's request"
                     ),
                 }
                 Ok(accepted())
@@ -89,14 +88,14 @@ impl Worker {
         envelope: &Envelope<'_>,
     ) {
         match envelope.method() {
-            // Hosts say it when they open a server.
+            // Runners send it when they open a server.
             methods::INITIALIZED => {}
             methods::PROGRESS => {
                 if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
                     self.tell_one(Some(context), session, addressed).await;
                 }
             }
-            // A client's request ids are its own: at most one server knows this one.
+            // Also cancellations: at most one server knows the request's id.
             _ => self.tell_all(context, session, message).await,
         }
     }
@@ -158,7 +157,7 @@ impl Worker {
         Ok(response)
     }
 
-    /// What has to be changed in a server's messages to this session.
+    /// The rewriter of a server's messages to this session.
     pub(in crate::edge) fn rewriter(
         &self,
         scope: &Scope,
@@ -219,7 +218,7 @@ impl Worker {
             let fixed = uri.split('{').next().unwrap_or("");
             let find = |merged: &ScopeCatalog| {
                 let known = merged.uris.template(&uri).or_else(|| merged.uris.resource(&uri));
-                // A template that no list has, of a server whose others begin so.
+                // A template that is not listed, of the server whose URIs begin like it.
                 known.or_else(|| {
                     let owner = merged.uris.resource(fixed)?;
                     Some(Owner { name: uri.clone(), ..owner })
@@ -230,13 +229,13 @@ impl Worker {
         } else {
             return Err(Refusal::InvalidParams("params.ref has neither name nor uri".into()));
         };
-        // One that does not announce completions completes nothing.
+        // A server without the capability is not asked.
         let completes = self.capability(&owner.server, session.client_set(), "completions");
         Ok(completes.then(|| addressed(message, raw, &text, owner)))
     }
 
-    /// Looks something up; if it is not there, in what is this session's alone,
-    /// and then with servers that have not been heard of, since it may be theirs.
+    /// Looks something up in the scope's catalog, then in what is offered to this session alone,
+    /// and then in the catalogs that are still being fetched.
     async fn find<T>(
         &self,
         scope: &Scope,
@@ -278,7 +277,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands an answer to the server that waits for it.
+    /// Sends a message to the one server that it is meant for, if the session has it open.
     pub(in crate::edge) async fn tell_one(
         &self,
         context: Option<&ClientRequest>,
@@ -291,13 +290,13 @@ impl Worker {
             Some(node) => call.tell(&node, &Outgoing::post(addressed.message)).await,
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
-                "what is meant for it is dropped: it is not open"
+                "dropped a message: the session does not have the server open"
             ),
         }
     }
 
-    /// Hands a message to every server that the session has open. A lost one is
-    /// not opened for it: nothing of the old conversation is left there.
+    /// Sends a message to every server that the session has open. A lost one is not opened for it:
+    /// the message would mean nothing there.
     async fn tell_all(&self, context: &ClientRequest, session: &Session, message: &Bytes) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
@@ -311,8 +310,8 @@ impl Worker {
         futures_util::future::join_all(telling).await;
     }
 
-    /// The gateway's own `InitializeResult`. It waits for nobody; what a server
-    /// adds later is announced by list_changed.
+    /// The gateway's own `InitializeResult`. It does not wait for servers; entries that come later
+    /// are announced by `list_changed`.
     pub(in crate::edge) fn own_result(
         &self,
         scope: &Scope,
@@ -343,7 +342,7 @@ impl Worker {
     }
 }
 
-/// One request of a session on an aggregate scope.
+/// One request of a session on an aggregate.
 #[derive(Clone, Copy)]
 pub struct AggregateRequest<'a> {
     pub context: &'a ClientRequest,
@@ -351,11 +350,11 @@ pub struct AggregateRequest<'a> {
     pub session: &'a Session,
     pub message: &'a Bytes,
     pub envelope: &'a Envelope<'a>,
-    /// As it stands in the message.
+    /// The request's id, as JSON.
     pub id: &'a str,
 }
 
-/// The message for the owner of what `raw` names.
+/// The message for the owner, with the owner's name in place of `raw`.
 fn addressed(
     message: &Bytes,
     raw: &serde_json::value::RawValue,
@@ -369,8 +368,8 @@ fn addressed(
     Addressed { server: owner.server, message }
 }
 
-/// The URI that the owner knows a resource by and the one that the client has
-/// asked for, where they differ: the answer repeats it.
+/// The owner's URI for the requested resource, and the client's, if they differ: the answer repeats
+/// the URI.
 fn renamed_uri(request: &AggregateRequest<'_>, sent: &Bytes) -> Option<(String, String)> {
     if methods::destination(request.envelope.method()) != Destination::Resource {
         return None;
@@ -381,8 +380,7 @@ fn renamed_uri(request: &AggregateRequest<'_>, sent: &Bytes) -> Option<(String, 
     (own != shown).then_some((own, shown))
 }
 
-/// Whether the answer may name tasks: to a request about tasks, or one that asks
-/// to become one.
+/// Whether the answer may have task ids in it: the request is about tasks, or asks to become one.
 fn names_tasks(envelope: &Envelope<'_>) -> bool {
     #[derive(serde::Deserialize)]
     struct Params {

@@ -1,5 +1,5 @@
-//! Tasks of 2025-11-25 on an aggregate: each keeps its server's name in its id,
-//! by which later requests find it (basic/utilities/tasks).
+//! Tasks of 2025-11-25 on an aggregate. The id of each carries its server's name, by which later
+//! requests find it (basic/utilities/tasks).
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -17,8 +17,9 @@ use crate::protocol::{methods, splice};
 use super::rewrite::{Addressed, Rewriter};
 use super::server_ids;
 
-/// A server whose cursor never ends would keep us for ever.
+/// Most pages read from one server: its cursors might never end.
 const MAX_PAGES: usize = 100;
+/// Longest wait for one page.
 const PAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Deserialize)]
@@ -109,7 +110,7 @@ impl Worker {
                 break;
             };
             tasks.extend(read.tasks.iter().map(|t| Bytes::copy_from_slice(t.get().as_bytes())));
-            // The same cursor again would be the same page again.
+            // The same cursor would bring the same page again.
             if read.next_cursor.is_none() || read.next_cursor == cursor {
                 break;
             }

@@ -93,7 +93,7 @@ impl Catalogs {
 
     /// Wakes the tasks that follow catalog changes if a digest is new. They fetch what has changed
     /// even while no client requests a list.
-    pub fn look_at(&self, topology: &Topology) {
+    pub fn note_digests(&self, topology: &Topology) {
         let nodes = topology.nodes.iter();
         let digests: HashMap<_, _> = nodes
             .flat_map(|node| {
@@ -184,7 +184,7 @@ impl Catalogs {
     }
 
     /// Notes that a list request has waited for these servers.
-    pub fn waited_for(&self, servers: Vec<ServerName>, set: ClientSet) {
+    pub fn note_waited(&self, servers: Vec<ServerName>, set: ClientSet) {
         self.waited.lock().extend(servers.into_iter().map(|server| (server, set)));
     }
 

@@ -108,7 +108,9 @@ fn instructions(parts: &[ServerPart<'_>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::edge::config::{Member, PrefixMode};
-    use crate::model::Selection;
+    use serde_json::value::RawValue;
+
+    use crate::model::{Selection, ServerName};
     use crate::protocol::catalog::Catalog;
 
     use super::*;

@@ -1,4 +1,4 @@
-//! How entries of several servers are named where they are shown together.
+//! Names the tools and prompts of several servers where they are shown together.
 
 use std::collections::HashMap;
 

@@ -169,7 +169,7 @@ impl Worker {
                 quiet_at = Instant::now() + QUIET;
             }
         }
-        catalogs.waited_for(missing, set);
+        catalogs.note_waited(missing, set);
     }
 
     fn any_alive(&self, servers: &[ServerName]) -> bool {
@@ -225,7 +225,7 @@ impl Worker {
             })
             .collect();
         let mode = match scope {
-            Scope::Server(_) => crate::edge::PrefixMode::Never,
+            Scope::Server(_) => crate::edge::config::PrefixMode::Never,
             Scope::All | Scope::Group(_) => config.prefix,
         };
         ScopeCatalog::of(&parts, Naming { mode, separator: &config.separator })

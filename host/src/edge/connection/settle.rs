@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 
-use crate::edge::Metrics;
+use crate::edge::metrics::Metrics;
 
 use super::activity::ActiveRequest;
 

@@ -1,7 +1,7 @@
-//! One server of one session, and what is sent there.
+//! One server of one session, as the target of messages.
 //!
-//! The verbs of delivery are methods of [`Call`], each in the file of its name; this one has the
-//! exchange with a node that is known.
+//! The verbs of delivery are methods of [`Call`], each in the file of its name. This file has the
+//! exchange with a known node.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::seam::Facts;
 use super::node_watch::NodeWatch;
 use super::outgoing::Outgoing;
 
-/// The longest time that a message without an answer may take: a server that hangs must not hold
-/// up what all servers of a session are sent.
+/// Longest time for a message whose answer does not matter: a server that hangs must not hold up
+/// the messages to the session's other servers.
 const TELL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every message to a server has in common.
@@ -35,7 +35,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// For what a client has sent.
+    /// For messages of the client.
     #[must_use]
     pub fn of_client(
         worker: &'a Worker,
@@ -46,7 +46,7 @@ impl<'a> Call<'a> {
         Self { worker, context: Some(context), session, server }
     }
 
-    /// For what the gateway sends by itself within the session.
+    /// For messages that the gateway itself sends within the session.
     #[must_use]
     pub fn own(worker: &'a Worker, session: &'a Session, server: &'a ServerName) -> Self {
         Self { worker, context: None, session, server }
@@ -64,7 +64,7 @@ impl<'a> Call<'a> {
             Ok(Err(failure)) => {
                 tracing::debug!(node = %node.id, server = %self.server, "{failure}");
             }
-            Err(_) => tracing::debug!(node = %node.id, server = %self.server, "no answer"),
+            Err(_) => tracing::debug!(node = %node.id, server = %self.server, "no answer in time"),
         }
     }
 
@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// One exchange with a replica; it breaks when the replica's node is given up.
+    /// One exchange with a replica. It breaks if the replica's node becomes unhealthy.
     pub async fn exchange(
         &self,
         node: &Node,
@@ -103,7 +103,7 @@ impl<'a> Call<'a> {
         if node.reach == Reach::Local {
             return Ok(self.worker.link.here(self.server, facts, request).await);
         }
-        // Boxed, so that calls in this process do not carry it about.
+        // Boxed, since it would enlarge the future of calls within this process.
         Box::pin(self.exchange_with_other_node(node, facts, request)).await
     }
 

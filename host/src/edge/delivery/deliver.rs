@@ -1,12 +1,11 @@
-//! Sending a session's message to its replica, whatever happened to the last one that held the
-//! session.
+//! Delivers a session's message to its replica. If that one is lost, another replica is opened.
 //!
 //! | the seam says | the edge does |
 //! |---|---|
 //! | not connected, not sent | next candidate, at once; the node becomes suspect |
 //! | unknown session | opens it again, sends again |
 //! | broke after sending, and a repeat does no harm | opens it elsewhere, sends once more |
-//! | broke after sending, otherwise | says so: the call may have run |
+//! | broke after sending, otherwise | tells the client that the call may have run |
 
 use std::sync::Arc;
 
@@ -23,21 +22,21 @@ use super::call::Call;
 use super::outgoing::Outgoing;
 use super::tried::{Tried, not_opened};
 
-/// Attempts to deliver one message before the client is refused: more nodes than that do not
-/// fail within one request by accident.
+/// Attempts to deliver one message before it is refused: more nodes than that do not fail within
+/// one request by accident.
 const MAX_ATTEMPTS: usize = 8;
 
-/// A replica's response, and what the client is to be told about the node.
+/// A replica's response, and the affinity token for the client, if there is a new one.
 pub struct Delivered {
     pub response: Response<Body>,
     pub token: Option<Token>,
 }
 
 impl Call<'_> {
-    /// Sends a message that is kept, until a replica answers.
+    /// Delivers a message, and tries again until a replica answers.
     ///
     /// # Errors
-    /// If no replica can take it, or one took it and broke off: then it may have run.
+    /// If no replica can take it, or if the connection to one broke: then it may have run.
     pub async fn deliver(&self, outgoing: &Outgoing) -> Result<Delivered, Refusal> {
         let mut delivery = Delivery::new(*self, outgoing);
         let mut why = String::new();
@@ -53,14 +52,14 @@ impl Call<'_> {
     }
 }
 
-/// What an attempt has come to, if it is not the end of the delivery.
+/// The outcome of one attempt.
 enum Attempt {
     Answered(Response<Body>),
-    /// The message may be sent once more; why it was not answered.
+    /// The message may be sent again. Holds the reason why it was not answered.
     Again(String),
 }
 
-/// One message on its way, with what its attempts have learned.
+/// One message on its way, with the results of its attempts so far.
 struct Delivery<'a> {
     call: Call<'a>,
     outgoing: &'a Outgoing,
@@ -75,8 +74,8 @@ impl<'a> Delivery<'a> {
         Self { call, outgoing, tried: Tried::default(), token: None, is_repeated: false }
     }
 
-    /// Sends the message to the node that holds the session, which is opened somewhere if no
-    /// node does. Whatever is rare is boxed: this future is made for every call.
+    /// Sends the message to the node that holds the session. If no node does, one is opened first.
+    /// Rare branches are boxed, since this future is made for every call.
     async fn attempt(&mut self) -> Result<Attempt, Refusal> {
         let Holding { node, was_open } = self.call.holder(&self.tried.nodes).await;
         let node = match node {
@@ -102,7 +101,7 @@ impl<'a> Delivery<'a> {
         let (message, handshake) = (&self.outgoing.body, Handshake::Runner);
         let opened = call.establish(message, handshake, &mut self.tried).await?;
         self.token = opened.token.or(self.token.take());
-        call.worker.edge.streams.hears(call.session.id, call.server).await;
+        call.worker.edge.streams.wait_until_heard(call.session.id, call.server).await;
         Ok(opened.node)
     }
 
@@ -111,7 +110,7 @@ impl<'a> Delivery<'a> {
         Attempt::Answered(response)
     }
 
-    /// A runner has answered in the server's place.
+    /// Decides after a runner has answered in the server's place.
     async fn not_answered(
         &mut self,
         node: &Node,
@@ -144,7 +143,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// The exchange itself has failed.
+    /// Decides after the exchange itself has failed.
     async fn failed(&mut self, node: &Node, failure: Failure) -> Result<Attempt, Refusal> {
         let call = self.call;
         let why = match failure {
@@ -165,7 +164,7 @@ impl<'a> Delivery<'a> {
         Ok(Attempt::Again(why))
     }
 
-    /// Whether the message, which may have run, is sent once more; true at most once.
+    /// Whether a message that may have run is sent once more. True at most once in a delivery.
     async fn may_repeat(&mut self) -> bool {
         let may = !self.is_repeated && self.call.is_safe_to_repeat(self.outgoing).await;
         self.is_repeated |= may;

@@ -1,4 +1,4 @@
-//! Sending a message that is too large to be kept: once, after the host has confirmed
+//! Delivers a message that is too large to be kept. It is sent once, after a runner has confirmed
 //! the session.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::outgoing::Outgoing;
 use super::tried::Tried;
 
 impl Call<'_> {
-    /// The body is read to its end in any case in which the client gets an answer to
-    /// its request: only there its id may stand.
+    /// Delivers the message while its body arrives. Before a refusal that answers the request, the
+    /// rest of the body is read, since the request's id may be at its end.
     pub async fn deliver_streamed(
         &self,
         outgoing: &Outgoing,
@@ -37,7 +37,7 @@ impl Call<'_> {
         let mut request = self.request(&node, outgoing);
         *request.body_mut() = body;
         let sent = self.exchange(&node, self.session.facts(), request).await;
-        // A body that broke off is the client's doing, not the node's.
+        // If the request body broke off, the client is to blame and not the node.
         match cut.why() {
             Some(BodyFault::TooLarge) => {
                 return Err(Refusal::TooLarge(self.worker.edge.config.request_body));
@@ -47,10 +47,10 @@ impl Call<'_> {
         }
         match sent {
             Ok(response) => match Outcome::read(response.headers()) {
-                // The body is gone: whoever has it must send it again.
+                // The body is gone: only the client can send it again.
                 Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
                     server: self.server.clone(),
-                    why: "it was lost while the request came in; send it again".to_owned(),
+                    why: "it did not get the request; send it again".to_owned(),
                     retry_after: None,
                 }),
                 Some(Outcome::Sent) | None => {
@@ -65,7 +65,7 @@ impl Call<'_> {
         }
     }
 
-    /// The node that has the session open, opened where it was not.
+    /// A node that has the session open; one is opened if there is none.
     async fn confirmed(&self, token: &mut Option<Token>) -> Result<Arc<Node>, Refusal> {
         let mut tried = Tried::default();
         let Holding { node, was_open } = self.holder(&tried.nodes).await;

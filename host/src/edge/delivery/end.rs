@@ -1,4 +1,4 @@
-//! The end of a session: at every server that it has open.
+//! Ends sessions.
 
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;

@@ -1,4 +1,4 @@
-//! Listening to a server that the session has open.
+//! Listens to a server that the session has open.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::call::Call;
 use super::outgoing::Outgoing;
 
 impl Call<'_> {
-    /// The server's own stream if the session has it open; opens nothing. Does not count as use
-    /// of the binding.
+    /// The server's stream at the node where the session has it open. `None` if it is not open: it
+    /// is not opened for this. Does not count as use of the binding.
     pub async fn listen_where_open(&self, outgoing: &Outgoing) -> Option<Response<Body>> {
         let edge = &self.worker.edge;
         let node = {

@@ -23,9 +23,10 @@ impl Call<'_> {
         }
     }
 
+    /// Ends the session if the server's state is lost and `onLost` demands it.
+    ///
     /// # Errors
-    /// If the server's state is lost, and the operator does not want the session to go on
-    /// without it.
+    /// If the session was ended.
     pub async fn check_loss(&self, opened: &NodeOpened) -> Result<(), Refusal> {
         if opened.is_lost && self.ends_when_lost() {
             return Err(self.end_lost().await);
@@ -33,8 +34,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Whether the operator wants sessions to end rather than go on without what the server
-    /// held for them (`onLost`).
+    /// Whether `onLost` demands that a session ends when the server's state is lost.
     #[must_use]
     pub fn ends_when_lost(&self) -> bool {
         let topology = self.worker.edge.topology.load();
@@ -43,7 +43,7 @@ impl Call<'_> {
             .any(|node| node.servers.get(self.server).is_some_and(|replica| replica.ends_when_lost))
     }
 
-    /// Ends the session; returns the refusal for its client.
+    /// Ends the session. Returns the refusal for its client.
     pub async fn end_lost(&self) -> Refusal {
         tracing::warn!(
             session = %self.session.id.short(), server = %self.server,

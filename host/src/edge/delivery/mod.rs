@@ -1,5 +1,5 @@
-//! Step 6, send: a message of a session on its way to a replica, whatever became of the last one
-//! that held the session.
+//! Step 6, send: delivers a session's messages to its replica, and opens another replica if that
+//! one is lost.
 
 pub mod call;
 pub mod deliver;

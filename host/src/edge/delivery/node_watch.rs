@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use crate::edge::worker::Worker;
 use crate::model::{Health, NodeId, Topology};
 
-/// Between two checks of the node's health; leases of nodes are longer.
+/// Time between two checks of the node's health; leases of nodes are longer.
 const CHECK: Duration = Duration::from_millis(500);
 
 /// Resolves when the node is unhealthy.

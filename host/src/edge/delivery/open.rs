@@ -1,4 +1,4 @@
-//! Opening a session's server at a replica, and finding a replica that can.
+//! Opens a session's server at a replica, and finds a replica that can.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use super::outgoing::Outgoing;
 use super::own_request::Silent;
 use super::tried::{MAX_RESULT, NotOpened, Tried, not_opened};
 
-/// A server that does not answer must not hold up the message that opens it.
+/// Longest wait for the answer to each restored setting: a server that does not answer must not
+/// hold up the message that opens it.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a node has done to open a server.
+/// The result of opening a server at one node.
 pub struct NodeOpened {
     /// The `InitializeResult`.
     pub result: Bytes,
-    /// Whether the session has had it open before, and nothing of that is left.
+    /// Whether the session had the server open before, and its state there is lost.
     pub is_lost: bool,
 }
 
@@ -86,8 +87,8 @@ impl Call<'_> {
         }
     }
 
-    /// Opens the server at one node; where it is open already, nothing happens. If the session
-    /// has had it open and it is not open now, its state is lost.
+    /// Opens the server at one node; if it is open there already, nothing happens. If it had to be
+    /// opened although the session had it open before, its state is lost.
     pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
         let Self { worker, session, server, .. } = *self;
         let was_open = handshake == Handshake::Runner
@@ -156,7 +157,10 @@ impl Call<'_> {
             let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
             // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
-                tracing::warn!(session = %session.id.short(), server = %server, "the server did not answer when the session's settings were restored");
+                tracing::warn!(
+                    session = %session.id.short(), server = %server,
+                    "the server did not answer when the session's settings were restored"
+                );
                 return;
             }
         }
@@ -182,7 +186,7 @@ impl Call<'_> {
                 "session affinity: cannot open there, and there is no other node: {why}"
             );
         } else {
-            tracing::debug!(session = %session, server = %server, "cannot open: {why}");
+            tracing::debug!(session = %session, server = %server, "cannot open the server: {why}");
         }
     }
 }

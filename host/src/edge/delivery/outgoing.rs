@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::HeaderValue;
 
-/// A message that can be sent again: all of it is kept.
+/// A message that can be sent again, since all of it is kept.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub method: Method,

@@ -1,12 +1,13 @@
-//! Ids for requests that the gateway itself sends.
+//! Ids for the requests that the gateway itself sends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::streams;
 
-/// Makes ids for the gateway's own requests.
+/// Makes these ids.
 #[derive(Debug)]
 pub struct OwnIds {
+    /// Random, so that the ids of two processes differ.
     process: u32,
     next: AtomicU64,
 }
@@ -18,7 +19,7 @@ impl Default for OwnIds {
 }
 
 impl OwnIds {
-    /// A JSON string that no other request of the gateway has.
+    /// A new id: a JSON string that no other request of the gateway has.
     pub fn id(&self) -> String {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         format!("\"mooring-{:08x}-{number}\"", self.process)

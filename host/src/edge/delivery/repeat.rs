@@ -10,8 +10,8 @@ use super::call::Call;
 use super::outgoing::Outgoing;
 
 impl Call<'_> {
-    /// Whether a second run of the message does no harm: by its method, or by what the server
-    /// says of the tool.
+    /// Whether a second run of the message does no harm, according to its method or to the
+    /// server's annotations of the tool.
     pub async fn is_safe_to_repeat(&self, outgoing: &Outgoing) -> bool {
         let Ok(envelope) = Envelope::parse(&outgoing.body) else { return false };
         if outgoing.method != Method::POST || envelope.kind() != Kind::Request {

@@ -1,4 +1,4 @@
-//! The rest of a request's stream, for a client that comes back.
+//! Resumes the stream of a request for a client that comes back.
 
 use http::Response;
 
@@ -13,8 +13,8 @@ use super::call::Call;
 use super::outgoing::Outgoing;
 
 impl Call<'_> {
-    /// The rest of the stream, from the runner that keeps it. Where the runner has gone, the
-    /// stream has too: no server is started only to say so.
+    /// The rest of the stream, from the runner that keeps it. If the runner is gone, so is the
+    /// stream, and no server is started to report that.
     ///
     /// # Errors
     /// If the connection to the runner breaks, or the session ends because its server's state

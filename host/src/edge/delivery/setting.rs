@@ -1,4 +1,5 @@
-//! What a message has set in its session: a new instance of the server is told again.
+//! Notes the settings that messages make in their session, so that a new instance of the server
+//! gets them again.
 
 use http::Response;
 
@@ -8,7 +9,7 @@ use crate::seam::SettingChange;
 use super::call::Call;
 
 impl Call<'_> {
-    /// Remembers the setting that the runner has noted on its answer.
+    /// Notes the setting that the runner reports in the head of its response, if there is one.
     pub fn note_setting(&self, response: &Response<Body>) {
         let (bindings, session) = (&self.worker.edge.bindings, self.session.id);
         match SettingChange::read(response.headers()) {

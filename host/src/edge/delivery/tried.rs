@@ -1,4 +1,4 @@
-//! What came of the nodes that a delivery has tried.
+//! The nodes that a delivery has tried in vain.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 
-/// An `InitializeResult` with long instructions fits.
+/// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;
 
-/// Nodes at which it did not work, and what the last of them said.
+/// Nodes that have failed, and why the last of them did.
 #[derive(Debug, Default)]
 pub struct Tried {
     pub nodes: Vec<NodeId>,
@@ -21,6 +21,7 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// Adds a node that has failed. The shortest `Retry-After` of all nodes is kept.
     pub fn failed(&mut self, node: &NodeId, why: NotOpened) {
         self.nodes.push(node.clone());
         let before = self.why.take().and_then(|before| before.retry_after);
@@ -28,7 +29,7 @@ impl Tried {
         self.why = Some(NotOpened { retry_after: soonest, ..why });
     }
 
-    /// What the client is told when no node is left.
+    /// The refusal when no node is left; `otherwise` is its reason if no node has given one.
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
@@ -40,7 +41,7 @@ impl Tried {
     }
 }
 
-/// Why a node has not opened a server, and when it may.
+/// Why a node has not opened a server, and when it may be asked again.
 #[derive(Debug, Clone)]
 pub struct NotOpened {
     pub reason: String,
@@ -53,18 +54,18 @@ impl From<String> for NotOpened {
     }
 }
 
-/// What a node says that cannot open a server.
+/// Reads the response of a node that has not opened a server.
 pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
     let retry_after = headers::retry_after(response.headers());
     let reason = match collect(response.into_body(), MAX_RESULT).await {
-        Ok(body) if body.is_empty() => format!("node {} could not reach it", node.id),
+        Ok(body) if body.is_empty() => format!("node {} could not reach the server", node.id),
         Ok(body) => error_text(&body),
         Err(error) => error.to_string(),
     };
     NotOpened { reason, retry_after }
 }
 
-/// The message of a JSON-RPC error, or the body's beginning.
+/// The message of the JSON-RPC error in a body, or else the body's first 300 characters.
 pub fn error_text(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Error {

@@ -1,4 +1,4 @@
-//! `initialize`: how a session begins, over either transport.
+//! `initialize`: begins a session, over either transport.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -20,11 +20,11 @@ use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
 use crate::seam::Handshake;
 
-/// Bytes of the parameters of `initialize`. They are kept as long as the session
-/// may live, and most clients send some hundred.
+/// Largest parameters of `initialize`, in bytes. They are kept while the session may live; most
+/// clients send a few hundred bytes.
 const MAX_PARAMS: usize = 64 * 1024;
 
-/// The parameters of an `initialize`, byte for byte, if they are any.
+/// The parameters of an `initialize`, byte for byte.
 pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
     let params = initialize.params.ok_or_else(invalid_params)?;
     if params.get().len() > MAX_PARAMS {
@@ -39,14 +39,14 @@ pub fn invalid_params() -> Refusal {
     Refusal::InvalidParams("initialize needs params.protocolVersion".into())
 }
 
-/// The revision that a server has taken.
+/// The revision in a server's `InitializeResult`.
 pub(in crate::edge) fn negotiated(result: &[u8]) -> Option<Version> {
     let outcome: InitializeResult<'_> = serde_json::from_slice(result).ok()?;
     Version::parse(&outcome.protocol_version)
 }
 
 impl Worker {
-    /// A request without a session: `initialize`, or refused.
+    /// Takes a request without a session: `initialize`. Any other message gets `otherwise`.
     pub(in crate::edge) async fn first(
         &self,
         context: &ClientRequest,
@@ -74,7 +74,7 @@ impl Worker {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let is_of_one = scope::is_pass_through(&self.edge, scope).is_some();
+        let is_of_one = scope::pass_through_server(&self.edge, scope).is_some();
         let mut session = Session::mint(principal, params_of(envelope)?, is_of_one);
         let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
@@ -90,8 +90,8 @@ impl Worker {
         Ok(response)
     }
 
-    /// Begins a session whose uuid and parameters are known: its
-    /// `InitializeResult`, and what the client is to be told about the node.
+    /// Begins a session whose uuid and parameters are known. Returns its `InitializeResult`, and
+    /// the affinity token for the client, if there is one.
     pub(in crate::edge) async fn begin(
         &self,
         context: &ClientRequest,
@@ -100,7 +100,7 @@ impl Worker {
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
         let admitted = self.admit_session(session)?;
-        let Some(server) = scope::is_pass_through(&self.edge, scope) else {
+        let Some(server) = scope::pass_through_server(&self.edge, scope) else {
             let requested: InitializeParams<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
             let version = Version::negotiate(&requested.protocol_version);

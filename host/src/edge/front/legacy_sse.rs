@@ -207,7 +207,7 @@ impl Worker {
                 "a notification or response was not delivered: {refusal}"
             );
         }
-        if begins && live.is_to_be_fed() {
+        if begins && live.claim_feeding() {
             self.clone().feed(context, live, session, place);
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Worker {
         let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let params = params_of(&envelope).map_err(refused)?;
         let live = &asked.live;
-        let is_of_one = scope::is_pass_through(&self.edge, &live.scope).is_some();
+        let is_of_one = scope::pass_through_server(&self.edge, &live.scope).is_some();
         let Some(session) = live.initialize(params, is_of_one) else {
             let text = "this session is initialized already; open another stream to start another";
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
@@ -274,7 +274,7 @@ impl Worker {
         session: &Session,
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
-        match scope::is_pass_through(&self.edge, &live.scope) {
+        match scope::pass_through_server(&self.edge, &live.scope) {
             Some(server) => self.pass(context, session, server, Body::from(message)).await,
             None => self.aggregate(context, &live.scope, session, message).await,
         }

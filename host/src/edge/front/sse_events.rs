@@ -91,7 +91,7 @@ impl Worker {
         session: Arc<Session>,
         place: RequestSlot,
     ) {
-        let own = match scope::is_pass_through(&self.edge, &live.scope) {
+        let own = match scope::pass_through_server(&self.edge, &live.scope) {
             Some(_) => None,
             None => {
                 self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body)
@@ -99,7 +99,7 @@ impl Worker {
         };
         tokio::spawn(async move {
             let feeding = async {
-                match (own, scope::is_pass_through(&self.edge, &live.scope)) {
+                match (own, scope::pass_through_server(&self.edge, &live.scope)) {
                     (Some(own), _) => {
                         let _ = live.forward(own, self.edge.config.line).await;
                     }

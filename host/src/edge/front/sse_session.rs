@@ -225,7 +225,7 @@ impl SseSession {
     }
 
     /// Claims the task of listening to the servers. True for the first caller only.
-    pub fn is_to_be_fed(&self) -> bool {
+    pub fn claim_feeding(&self) -> bool {
         !self.is_fed.swap(true, Ordering::Relaxed)
     }
 

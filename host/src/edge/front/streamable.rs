@@ -1,8 +1,8 @@
 //! Streamable HTTP for the revisions with sessions: 2025-03-26, 2025-06-18 and
 //! 2025-11-25 (basic/transports, "Streamable HTTP").
 //!
-//! What is not the pass-through of a small message is boxed where it is awaited: a
-//! future is as large as its largest branch, and this one is made for every request.
+//! All branches but the pass-through of a small message are boxed: a future is as large as its
+//! largest branch, and this one is made for every request.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -65,12 +65,12 @@ impl Worker {
                 return Box::pin(self.first(context, scope, principal, body, missing)).await;
             }
             Err(refusal @ Refusal::UnknownSession) => {
-                // A client may begin anew with its old id still attached.
+                // A client may send `initialize` with its old session id still attached.
                 return Box::pin(self.first(context, scope, principal, body, refusal)).await;
             }
             Err(refusal) => return Err((refusal, None)),
         };
-        let response = match scope::is_pass_through(&self.edge, scope) {
+        let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => self.pass(context, &session, server, body).await?,
             None => {
                 let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
@@ -80,7 +80,7 @@ impl Worker {
         Ok(self.in_use(&session, response))
     }
 
-    /// A stream uses its session as long as it is open.
+    /// Counts an event stream as use of its session while it is open.
     fn in_use(&self, session: &Session, response: Response<Body>) -> Response<Body> {
         if !is_event_stream(&response) {
             return response;
@@ -100,7 +100,7 @@ impl Worker {
             return Err(Refusal::Accept("text/event-stream"));
         }
         let session = self.session(context, scope, principal, memory)?;
-        let response = match scope::is_pass_through(&self.edge, scope) {
+        let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => self.get_of_one(context, &session, server).await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
@@ -115,8 +115,8 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID);
         let last = last_event_id.and_then(|id| id.to_str().ok());
-        // The stream of a request, which its server's host keeps. Whatever else an id
-        // says is no word of ours: it opens no server, and none outside of the scope.
+        // The stream of a request is kept by its server's runner. Any other id may be made up by
+        // the client: it opens no server, and none outside the scope.
         let of_request = last.and_then(server_ids::of_event).and_then(|(server, own)| {
             let members = scope::members(self, scope);
             let last_event_id = HeaderValue::from_str(own).ok();
@@ -134,7 +134,7 @@ impl Worker {
         Ok(rewritten(response, rewriter, None, self.edge.config.line).await)
     }
 
-    /// Ends the session everywhere, and for the id's remaining life.
+    /// Ends the session at all its servers. Its id is refused from now on.
     async fn delete(
         &self,
         context: &ClientRequest,

@@ -14,7 +14,7 @@ use http_body::Body as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use crate::edge::client_request::ClientRequest as ClientContext;
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
@@ -51,7 +51,7 @@ enum RelayState {
 #[derive(Clone)]
 struct Again {
     worker: Worker,
-    context: ClientContext,
+    context: ClientRequest,
     session: Session,
     server: ServerName,
     opened_servers: watch::Receiver<u64>,
@@ -63,7 +63,7 @@ impl LastingStream {
     pub fn wrap(
         response: Response<Body>,
         worker: &Worker,
-        context: &ClientContext,
+        context: &ClientRequest,
         session: &Session,
         server: &ServerName,
     ) -> Response<Body> {

@@ -1,4 +1,4 @@
-//! A message, or a stream, for the one server behind the URL.
+//! Passes messages and streams to the one server behind the URL.
 
 use std::pin::Pin;
 
@@ -22,19 +22,20 @@ use crate::streams::EventId;
 
 use super::get_stream::LastingStream;
 
+/// A request body, kept if it is small enough.
 pub enum KeptBody {
     Whole(Bytes),
-    /// Sent on as it comes; the cell says if it broke off.
+    /// Passed on as it arrives; the [`Cut`] says whether it broke off.
     Larger(Body, Cut),
 }
 
-/// The place in the stream of a request that the client comes back to.
+/// The place at which the client resumes the stream of a request. `None` for the GET stream.
 pub fn resumption(outgoing: &Outgoing) -> Option<EventId> {
     let last = outgoing.last_event_id.as_ref().and_then(|id| id.to_str().ok());
     last.and_then(EventId::parse).filter(|place| place.stream != EventId::GET)
 }
 
-/// If the response is a stream that breaks off, it ends with an answer.
+/// The same, but an event stream that breaks off ends with an error that answers the request.
 pub fn to_the_end(
     mut delivered: Delivered,
     server: &ServerName,
@@ -49,7 +50,7 @@ pub fn to_the_end(
     delivered
 }
 
-/// The id of a kept message, for the answer to it.
+/// The id of a kept message, as JSON. `None` if it is no request.
 pub fn request_id(message: &[u8]) -> Option<String> {
     match Envelope::parse(message) {
         Ok(envelope) if envelope.kind() == Kind::Request => envelope.id_text().map(str::to_owned),
@@ -58,7 +59,7 @@ pub fn request_id(message: &[u8]) -> Option<String> {
 }
 
 impl Worker {
-    /// A message for the one server behind the URL: bytes pass.
+    /// Passes a message to the one server behind the URL; its bytes stay as they are.
     pub(in crate::edge) async fn pass(
         &self,
         context: &ClientRequest,
@@ -97,7 +98,7 @@ impl Worker {
         let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
         let outgoing = Outgoing::get(last_event_id);
         let call = Call::of_client(self, context, session, server);
-        // A stream of a request ends with its answer; the session's own does not.
+        // The stream of a request ends with its answer; the GET stream does not end.
         if let Some(place) = resumption(&outgoing) {
             let resumed = call.resume(&outgoing, place).await;
             return resumed.map(relay);
@@ -112,7 +113,7 @@ impl Worker {
         KeptBody::Larger(body, cut)
     }
 
-    /// Reads as much as may be kept for a repeat.
+    /// Reads the body if it is small enough to be kept for a repeat.
     async fn keep(&self, mut body: Body) -> Result<KeptBody, Refusal> {
         let config = &self.edge.config;
         let declared = body.size_hint().lower();

@@ -1,4 +1,4 @@
-//! The affinity token in a cookie or header: the node's id, signed on request.
+//! The affinity token in a cookie or header: a node's id, signed if the operator wants that.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
@@ -6,10 +6,10 @@ use subtle::ConstantTimeEq;
 use crate::model::NodeId;
 use crate::protocol::{headers, mac};
 
-/// Bytes of the signature that travel, as hexadecimal: 64 bit.
+/// Bytes of the signature in a token, as hexadecimal: 64 bits.
 const SIGNATURE: usize = 8;
 
-/// How the strategy wants an affinity carried.
+/// Where the strategy wants the token carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Carrier {
     None,
@@ -17,14 +17,14 @@ pub enum Carrier {
     Header(HeaderName),
 }
 
-/// What to do with the client's token after a decision.
+/// The change of the client's token after a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
     Pin(NodeId),
     Clear,
 }
 
-/// The node that the request's token names, if it is a valid token at all.
+/// The node that the request's token names. `None` if there is no valid token.
 pub fn read(carrier: &Carrier, headers: &HeaderMap, key: Option<&[u8]>) -> Option<NodeId> {
     let value = match carrier {
         Carrier::None => return None,
@@ -34,7 +34,7 @@ pub fn read(carrier: &Carrier, headers: &HeaderMap, key: Option<&[u8]>) -> Optio
     let id = match key {
         None => value,
         Some(key) => {
-            // An id has no colon.
+            // Node ids have no colon.
             let (id, signature) = value.rsplit_once(':')?;
             let expected = sign(key, id);
             if !bool::from(expected.as_bytes().ct_eq(signature.as_bytes())) {

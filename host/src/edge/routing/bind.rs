@@ -1,5 +1,4 @@
-//! Which node a session's server is on: the live binding, or the strategy's
-//! choice.
+//! The node of a session's server: the one that it is bound to, or the strategy's choice.
 
 use std::sync::Arc;
 
@@ -17,16 +16,16 @@ use crate::wasm::{Question, vocabulary};
 
 use super::affinity::{self, Carrier, Token};
 
-/// What is known of a session's server.
+/// The binding of a session's server.
 #[derive(Debug, Default)]
 pub struct Holding {
-    /// The node that it is bound to, if it can go on there.
+    /// The node that it is bound to, if the session can go on there.
     pub node: Option<Arc<Node>>,
-    /// Whether it has been open where it is bound.
+    /// Whether it has been open at the node that it is bound to.
     pub was_open: bool,
 }
 
-/// A node, and what the client is to be told about it.
+/// The chosen node, and the affinity token for the client, if it changes.
 #[derive(Debug, Clone)]
 pub struct Chosen {
     pub node: NodeId,
@@ -34,12 +33,12 @@ pub struct Chosen {
 }
 
 impl Call<'_> {
-    /// The node a session is bound to for a server, if it can go on there.
+    /// The node that the server is bound to, if the session can go on there.
     pub fn bound(&self, topology: &Topology, failed: &[NodeId]) -> Option<Arc<Node>> {
         self.holding(topology, failed).node
     }
 
-    /// The same, and what is known of the server in this session.
+    /// The same, and whether the server has been open there.
     pub fn holding(&self, topology: &Topology, failed: &[NodeId]) -> Holding {
         let Self { worker, session, server, .. } = *self;
         let Some(bound) = worker.edge.bindings.get(session.id, server) else {
@@ -52,8 +51,8 @@ impl Call<'_> {
         Holding { node: node.map(Arc::clone), was_open: bound.was_open }
     }
 
-    /// Asks the strategy, or takes the least loaded node where it is switched
-    /// off. None if no node is left.
+    /// Chooses a node by the strategy, or the least loaded one if sticky sessions are disabled or
+    /// the strategy has no choice. `None` if no node is left.
     pub fn choose(&self, message: &[u8], failed: &[NodeId]) -> Option<Chosen> {
         let Self { worker, context, session, server } = *self;
         if !self.worker.edge.config.sticky {
@@ -81,8 +80,7 @@ impl Call<'_> {
             loads: Some(&load),
             excluded: &excluded,
         });
-        // A node that has just registered is in the topology before the strategy
-        // has been told.
+        // A node that has just registered is in the topology before the strategy knows it.
         let Some(choice) = choice else { return self.least_loaded(failed) };
         let node = NodeId::parse(&choice.node).ok()?;
         let token = match choice.affinity {
@@ -93,8 +91,8 @@ impl Call<'_> {
         Some(Chosen { node, token })
     }
 
-    /// Nodes that a new session is not given to, since they have no room and
-    /// others have. None if nobody has: then one has to refuse by itself.
+    /// Full nodes, excluded while others have room. `None` if all are full: a node then refuses by
+    /// itself.
     fn crowded(&self, failed: &[NodeId]) -> Option<Vec<NodeId>> {
         let topology = self.worker.edge.topology.load();
         let (free, crowded): (Vec<&Arc<Node>>, Vec<&Arc<Node>>) = topology
@@ -119,8 +117,8 @@ impl Call<'_> {
         Some(Chosen { node: node.id.clone(), token: None })
     }
 
-    /// The node that holds the session. After a start of the gateway, a session from before it
-    /// waits until its node has reported which sessions it holds.
+    /// The node that holds the session. After a restart of the gateway, an older session waits
+    /// until its node has reported which sessions it holds.
     pub async fn holder(&self, failed: &[NodeId]) -> Holding {
         let edge = &self.worker.edge;
         let look = || self.holding(&edge.topology.load(), failed);
@@ -142,7 +140,7 @@ impl Edge {
         self.config.signed.then_some(self.signing_key.as_slice())
     }
 
-    /// How the strategy wants an affinity carried.
+    /// Where the strategy wants affinity tokens carried.
     pub(in crate::edge) fn carrier(&self) -> Carrier {
         carrier(&self.strategy.plan())
     }
@@ -211,7 +209,7 @@ fn value_of(
     }
 }
 
-/// A parameter of a URL.
+/// The decoded value of a query parameter.
 pub(in crate::edge) fn query(uri: &Uri, name: &str) -> Option<String> {
     uri.query()?.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -1,4 +1,4 @@
-//! After a start: waiting for the nodes that hold sessions from before it.
+//! After a restart of the gateway, waits until the nodes have reported which sessions they hold.
 
 use std::time::Duration;
 
@@ -7,55 +7,56 @@ use tokio::time::Instant;
 
 use crate::model::{Reports, UnixMillis};
 
-/// A session minted before the start may be held by a node that has not
-/// reported yet; opening it elsewhere would lose its state.
+/// The time after a start in which requests wait for nodes. A session from before the start may be
+/// held by a node that has not reported yet; opening it elsewhere would lose its state.
 #[derive(Debug, Clone)]
 pub struct ColdStart {
     started_at: UnixMillis,
     deadline: Instant,
-    /// Whether nodes are known that may return.
+    /// Whether nodes from before the start are known, which may return.
     expected: bool,
     reports: watch::Receiver<Reports>,
 }
 
 impl ColdStart {
-    /// Waits at most `patience`, or until the sender says that all have
-    /// reported.
+    /// Begins now, and ends after `patience`, or once all nodes have reported.
     #[must_use]
     pub fn new(patience: Duration, expected: bool, reports: watch::Receiver<Reports>) -> Self {
         let deadline = Instant::now() + patience;
         Self { started_at: UnixMillis::now(), deadline, expected, reports }
     }
 
-    /// Nobody is waited for.
+    /// Without nodes to wait for.
     #[must_use]
     pub fn nobody() -> Self {
         let nobody = watch::channel(Reports { count: 0, all: true }).1;
         Self::new(Duration::ZERO, false, nobody)
     }
 
+    /// Whether requests of a session that was minted then have to wait.
     #[must_use]
     pub fn concerns(&self, minted_at: UnixMillis) -> bool {
         minted_at < self.started_at && self.is_under_way()
     }
 
-    /// Whether somebody may return who was here before the start.
+    /// Whether nodes from before the start may still return.
     #[must_use]
     pub fn expects(&self) -> bool {
         self.expected && self.is_under_way()
     }
 
+    /// Whether reports of nodes are still waited for.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         !self.reports.borrow().all && Instant::now() < self.deadline
     }
 
-    /// Looks for something now and after each node's report, until it is there or
-    /// nobody is waited for any more.
+    /// Looks something up now and after each node's report, until it is found or no node is waited
+    /// for any more.
     pub async fn until<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
         let mut reports = self.reports.clone();
         loop {
-            // Marked before the look: what comes between the two is not overlooked.
+            // Marked as seen before the lookup: a report meanwhile then causes another lookup.
             let all = reports.borrow_and_update().all;
             let found = look();
             if found.is_some() || all {

@@ -1,4 +1,4 @@
-//! Step 5, bind: on which node a session's server runs.
+//! Step 5, bind: decides which node runs a session's server.
 
 pub mod affinity;
 pub mod bind;

@@ -50,11 +50,11 @@ impl AggregateStreams {
 
     /// Waits until the stream of a server that was just opened feeds the session's stream, if it
     /// has one: a request that the server sends during the first call must not be missed.
-    pub async fn hears(&self, session: SessionId, server: &ServerName) {
+    pub async fn wait_until_heard(&self, session: SessionId, server: &ServerName) {
         let Some(own) = self.get(session).filter(|own| !own.stream.has_ended()) else { return };
         let mut heard = own.heard.subscribe();
-        let hears = heard.wait_for(|heard| heard.contains(server));
-        let _ = tokio::time::timeout(HEARD_TIMEOUT, hears).await;
+        let wait_until_heard = heard.wait_for(|heard| heard.contains(server));
+        let _ = tokio::time::timeout(HEARD_TIMEOUT, wait_until_heard).await;
     }
 }
 

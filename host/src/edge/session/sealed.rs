@@ -52,7 +52,7 @@ impl Session {
             principal: principal.clone(),
             version: sealed.version,
             params,
-            is_single_server: scope::is_pass_through(edge, scope).is_some(),
+            is_single_server: scope::pass_through_server(edge, scope).is_some(),
         }))
     }
 
