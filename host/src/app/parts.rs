@@ -162,7 +162,7 @@ impl Base {
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
             Mode::Standalone => (Duration::MAX, String::new()),
         };
-        let (registry, bindings) = (Arc::new(Registry::new(node_timeout)), Arc::new(Bindings::new()));
+        let (registry, bindings) = (Arc::new(Registry::new(node_timeout)), Arc::default());
         let runner = runner::SharedRunner::new(translate::runner(config));
         runner.enable_eviction();
         let links = Links {

@@ -19,9 +19,8 @@ const SHARDS: usize = 64;
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// What is known of all live sessions, shared by all workers.
-#[derive(Default)]
 pub struct Bindings {
-    shards: Vec<Locked<HashMap<SessionId, Record>>>,
+    shards: [Locked<HashMap<SessionId, Record>>; SHARDS],
     /// Bindings to each node.
     loads: ReadMostly<HashMap<NodeId, Arc<AtomicU32>>>,
     sessions: AtomicUsize,
@@ -29,13 +28,18 @@ pub struct Bindings {
     principals: Locked<HashMap<Principal, usize>>,
 }
 
-impl Bindings {
-    #[must_use]
-    pub fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Locked::default()).collect();
-        Self { shards, ..Self::default() }
+impl Default for Bindings {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Locked::default()),
+            loads: ReadMostly::default(),
+            sessions: AtomicUsize::default(),
+            principals: Locked::default(),
+        }
     }
+}
 
+impl Bindings {
     /// The session's node for a server. Counts as use of both.
     #[must_use]
     pub fn get(&self, session: SessionId, server: &ServerName) -> Option<Bound> {
@@ -357,10 +361,7 @@ impl Bindings {
     ) -> T {
         // The first byte of a session's uuid is random: sessions spread evenly.
         let index = usize::from(session.as_bytes()[0]) % SHARDS;
-        match self.shards.get(index) {
-            Some(shard) => with(&mut shard.lock()),
-            None => with(&mut HashMap::new()),
-        }
+        with(&mut self.shards[index].lock())
     }
 
     fn entry<'a>(

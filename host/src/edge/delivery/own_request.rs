@@ -33,10 +33,12 @@ impl Call<'_> {
         (method, params): (&str, &str),
         patience: Duration,
     ) -> Result<Option<Bytes>, Silent> {
+        // None of the client's headers goes along.
+        let own = Self { context: None, ..*self };
         let id = self.worker.edge.own_ids.id();
         let outgoing = Outgoing::post(jsonrpc::request(&id, method, params));
-        let mut asked = PendingRequest { call: *self, node, id: &id, is_over: false };
-        let answer = self.answer_to(node, &outgoing, &id);
+        let mut asked = PendingRequest { call: own, node, id: &id, is_over: false };
+        let answer = own.answer_to(node, &outgoing, &id);
         let answer = tokio::time::timeout(patience, answer).await;
         asked.is_over = answer.is_ok();
         answer.map_err(|_| Silent)

@@ -74,8 +74,8 @@ impl Worker {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let is_of_one = scope::pass_through_server(&self.edge, scope).is_some();
-        let mut session = Session::mint(principal, params_of(envelope)?, is_of_one);
+        let is_single_server = scope::pass_through_server(&self.edge, scope).is_some();
+        let mut session = Session::mint(principal, params_of(envelope)?, is_single_server);
         let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
         let sealed = session.seal(&self.edge, scope).await?;

@@ -253,8 +253,8 @@ impl Worker {
         let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let params = params_of(&envelope).map_err(refused)?;
         let live = &asked.live;
-        let is_of_one = scope::pass_through_server(&self.edge, &live.scope).is_some();
-        let Some(session) = live.initialize(params, is_of_one) else {
+        let is_single_server = scope::pass_through_server(&self.edge, &live.scope).is_some();
+        let Some(session) = live.initialize(params, is_single_server) else {
             let text = "this session is initialized already; open another stream to start another";
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
         };

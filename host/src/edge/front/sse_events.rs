@@ -17,6 +17,7 @@ use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::sse::TooLarge;
 
 use super::sse_session::{RequestSlot, SseSession, StreamGone};
 
@@ -71,6 +72,11 @@ impl SseSession {
                     }
                 }
                 Read::Event(_) | Read::Comment => {}
+                // A connection that breaks is ordinary: the server or its node has ended.
+                Read::Broken(error) if !error.is::<TooLarge>() => {
+                    tracing::debug!(session = %self.id.short(), "a server's stream broke: {error}");
+                    break;
+                }
                 Read::Broken(error) => {
                     tracing::warn!(session = %self.id.short(), "a server's stream broke: {error}");
                     break;

@@ -43,7 +43,7 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
     let status = response.status();
     let is_servers = response.extensions().get::<InItsPlace>().is_none();
     let answer = if events {
-        last_response(response.into_body()).await?
+        first_response(response.into_body()).await?
     } else {
         collect(response.into_body(), MAX_ANSWER)
             .await
@@ -95,7 +95,7 @@ pub fn refusal(error: &str) -> RefusalKind {
 }
 
 /// The first response in an event stream.
-pub async fn last_response(body: Body) -> Result<Bytes, CallError> {
+pub async fn first_response(body: Body) -> Result<Bytes, CallError> {
     let mut events = EventReader::new(body, MAX_ANSWER);
     while let Some(read) = events.next().await {
         match read {

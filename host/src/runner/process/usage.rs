@@ -119,9 +119,6 @@ fn resident(pid: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::process::{Command, Stdio};
-
     use super::*;
 
     #[test]
@@ -146,6 +143,9 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_process_of_this_one_is_found_with_what_it_uses() {
+        use std::io::{Read as _, Write as _};
+        use std::process::{Command, Stdio};
+
         let mut child =
             Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         // `spawn` returns before the program's pages are loaded; its output shows that they are.

@@ -10,7 +10,7 @@ fn server() -> ServerName {
 
 #[test]
 fn of_two_first_claims_one_wins_and_both_learn_it() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let session = SessionId::mint();
     assert_eq!(bindings.claim(session, &server(), None, &node("n1")), node("n1"));
     assert_eq!(bindings.claim(session, &server(), None, &node("n2")), node("n1"));
@@ -21,7 +21,7 @@ fn of_two_first_claims_one_wins_and_both_learn_it() {
 
 #[test]
 fn the_older_open_wins_between_two_nodes_that_report_one_session() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let session = SessionId::mint();
     let report = |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at));
     assert_eq!(report("n1", 20), ReportOutcome::Taken);
@@ -32,7 +32,7 @@ fn the_older_open_wins_between_two_nodes_that_report_one_session() {
 
 #[test]
 fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n2"));
     let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
@@ -42,7 +42,7 @@ fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
 
 #[test]
 fn a_principal_has_so_many_sessions_and_no_more_until_one_is_gone() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let (one, other) = (Principal::named("one"), Principal::named("other"));
     let sessions = [SessionId::mint(), SessionId::mint(), SessionId::mint()];
     assert!(bindings.admit(sessions[0], &one, 1));
@@ -63,7 +63,7 @@ fn a_principal_has_so_many_sessions_and_no_more_until_one_is_gone() {
 
 #[test]
 fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let session = SessionId::mint();
     let was_open = || bindings.was_open(session, &server());
     bindings.claim(session, &server(), None, &node("n1"));
@@ -85,7 +85,7 @@ fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
 
 #[test]
 fn what_is_held_is_not_swept_however_long_it_is_silent() {
-    let bindings = Arc::new(Bindings::new());
+    let bindings = Arc::new(Bindings::default());
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n1"));
     let held = bindings.hold(session);
@@ -101,7 +101,7 @@ fn what_is_held_is_not_swept_however_long_it_is_silent() {
 
 #[test]
 fn what_is_not_used_is_swept_and_counted_off() {
-    let bindings = Bindings::new();
+    let bindings = Bindings::default();
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n1"));
     assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);

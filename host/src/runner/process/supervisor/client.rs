@@ -61,9 +61,9 @@ impl RunningServer {
             () = reports => {}
         }
         told.send_if_modified(|told| {
-            let unreported_losses = told.is_none();
+            let is_untold = told.is_none();
             told.get_or_insert_with(|| "killed together with its reaper process".to_owned());
-            unreported_losses
+            is_untold
         });
     }
 }
