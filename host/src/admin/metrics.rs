@@ -43,7 +43,7 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         "Sessions that a node had lost and that were opened again",
         counts.reopened,
     )?;
-    gauge("sessions_ended_total", "Sessions ended by their clients", counts.ended)?;
+    gauge("sessions_ended_total", "Sessions ended by their clients or by onLost", counts.ended)?;
     gauge("sessions", "Sessions with affinity", admin.bindings.sessions() as u64)?;
     gauge(
         "instances",

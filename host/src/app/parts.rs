@@ -162,7 +162,8 @@ impl Base {
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
             Mode::Standalone => (Duration::MAX, String::new()),
         };
-        let (registry, bindings) = (Arc::new(Registry::new(node_timeout)), Arc::default());
+        let registry = Arc::new(Registry::new(node_timeout));
+        let bindings = Arc::new(Bindings::default());
         let runner = runner::SharedRunner::new(translate::runner(config));
         runner.enable_eviction();
         let links = Links {
@@ -202,7 +203,7 @@ impl Base {
             let expected = crate::cluster::is_kept(folder);
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
-            ColdStart::nobody()
+            ColdStart::none()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
         let edge = Edge {

@@ -131,10 +131,10 @@ fn is_loopback(base: &str) -> bool {
 /// The `message` member of a failed answer, or the whole body if it has none.
 fn said(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct Failure {
+    struct CallFailure {
         message: String,
     }
-    serde_json::from_slice::<Failure>(body)
+    serde_json::from_slice::<CallFailure>(body)
         .map(|failure| failure.message)
         .unwrap_or_else(|_| String::from_utf8_lossy(body).trim().to_owned())
 }

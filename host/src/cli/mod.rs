@@ -44,7 +44,7 @@ struct Cli {
     #[arg(long, short, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
-    /// Start even if the settings contain access rules that Mooring does not enforce
+    /// Accept settings with access rules that Mooring does not enforce
     #[arg(long, global = true)]
     allow_open: bool,
 

@@ -235,7 +235,7 @@ impl Received {
     }
 
     /// Whether the rest of an unwanted body is here; reads once at most.
-    fn is_drained(&mut self) -> bool {
+    fn try_drain(&mut self) -> bool {
         let Some(exchange) = &mut self.exchange else { return false };
         let mut cx = Context::from_waker(Waker::noop());
         let mut may_read = true;
@@ -268,7 +268,7 @@ impl Drop for Received {
     /// Many callers read the head alone. If the rest has arrived with it, the connection can
     /// be used again.
     fn drop(&mut self) {
-        if self.is_drained() {
+        if self.try_drain() {
             self.end();
         }
     }

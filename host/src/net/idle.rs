@@ -62,7 +62,7 @@ impl IdleConnections {
     #[cfg(test)]
     pub fn has_open(&self) -> bool {
         let mut resting = self.lock();
-        resting.idle.values_mut().flatten().any(|idle| idle.socket.is_at_rest())
+        resting.idle.values_mut().flatten().any(|idle| idle.socket.probe_rest())
     }
 
     /// Whether a task sweeps them.

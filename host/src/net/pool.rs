@@ -103,7 +103,7 @@ impl Pool {
     fn take(&self, target: &Target) -> Option<Box<Socket>> {
         loop {
             let mut socket = self.idle.pop(target)?;
-            if socket.is_at_rest() {
+            if socket.probe_rest() {
                 return Some(socket);
             }
         }

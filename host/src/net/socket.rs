@@ -59,7 +59,7 @@ impl Socket {
     }
 
     /// Whether it can take a request: the other side has neither closed it nor sent anything.
-    pub fn is_at_rest(&mut self) -> bool {
+    pub fn probe_rest(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         // Without tokio's budget for this task: once that is used up, every read is pending.
         let looking = tokio::task::coop::unconstrained(poll_fn(|cx| self.poll_read(cx)));

@@ -10,5 +10,5 @@ mod stream;
 
 pub use event_id::{EventId, Tag, instance};
 pub use response::Way;
-pub use response::nobody_reads;
+pub use response::unread_question;
 pub use stream::{Bounds, Part, Reached, Reader, Stream, StreamItem};

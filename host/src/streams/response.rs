@@ -117,7 +117,7 @@ pub fn too_late(last_event_id: &str, request: &str) -> Response<Body> {
 
 /// The answer to a question of a server that was dropped before the client read it.
 #[must_use]
-pub fn nobody_reads(id: &str) -> Bytes {
+pub fn unread_question(id: &str) -> Bytes {
     jsonrpc::error(Some(id), code::INTERNAL, "the client does not read the server's requests")
 }
 

@@ -69,9 +69,9 @@ impl Plugin {
         &self.blueprint
     }
 
-    /// Whether the plugin failed so often that it is bypassed at present.
-    pub(super) fn is_bypassed(&self, now: impl FnOnce() -> Instant) -> bool {
-        self.quarantine.bypasses(now)
+    /// Whether the plugin is bypassed after its many faults; ends the bypass when its time is over.
+    pub(super) fn check_bypass(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.quarantine.check_bypass(now)
     }
 
     /// Records a fault. Returns whether it starts a bypass.

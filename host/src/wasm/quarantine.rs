@@ -32,15 +32,15 @@ pub(super) struct Quarantine {
     origin: Instant,
     /// End of the bypass; 0 if there is none.
     until: AtomicU64,
-    record: Locked<Record>,
+    record: Locked<FaultRecord>,
 }
 
 #[derive(Default)]
-struct Record {
+struct FaultRecord {
     window_opened: u64,
     faults: u32,
     /// Bypasses without a whole [`PROBATION`] between them.
-    bypasses: u32,
+    check_bypass: u32,
     last_bypass_ended: u64,
 }
 
@@ -50,7 +50,7 @@ impl Quarantine {
     }
 
     /// Checked for every decision, so it reads the clock only during a bypass.
-    pub(super) fn bypasses(&self, now: impl FnOnce() -> Instant) -> bool {
+    pub(super) fn check_bypass(&self, now: impl FnOnce() -> Instant) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         if until == 0 {
             return false;
@@ -80,33 +80,33 @@ impl Quarantine {
     }
 }
 
-impl Record {
+impl FaultRecord {
     fn fault(&mut self, now: u64) -> Option<Duration> {
         if now < self.last_bypass_ended {
             // The call began before the bypass.
             return None;
         }
-        if self.bypasses > 0 && now - self.last_bypass_ended > millis(PROBATION) {
-            self.bypasses = 0;
+        if self.check_bypass > 0 && now - self.last_bypass_ended > millis(PROBATION) {
+            self.check_bypass = 0;
         }
         if now - self.window_opened > millis(WINDOW) {
             self.window_opened = now;
             self.faults = 0;
         }
         self.faults += 1;
-        let allowed = match self.bypasses {
+        let allowed = match self.check_bypass {
             0 => FAULTS,
             _ => FAULTS_ON_PROBATION,
         };
         if self.faults < allowed {
             return None;
         }
-        let doublings = self.bypasses.min(16);
+        let doublings = self.check_bypass.min(16);
         let bypass = (FIRST_BYPASS * 2_u32.pow(doublings)).min(LONGEST_BYPASS);
         *self = Self {
             window_opened: now,
             faults: 0,
-            bypasses: self.bypasses + 1,
+            check_bypass: self.check_bypass + 1,
             last_bypass_ended: now + millis(bypass),
         };
         Some(bypass)
@@ -139,17 +139,17 @@ mod tests {
         for _ in 1..FAULTS {
             assert_eq!(quarantine.fault(start), None);
         }
-        assert!(!quarantine.bypasses(|| start));
+        assert!(!quarantine.check_bypass(|| start));
         assert_eq!(quarantine.fault(start), Some(FIRST_BYPASS));
-        assert!(quarantine.bypasses(|| start + SECOND * 9));
+        assert!(quarantine.check_bypass(|| start + SECOND * 9));
         assert_eq!(quarantine.fault(start + SECOND), None, "a late one");
 
         let again = start + SECOND * 11;
-        assert!(!quarantine.bypasses(|| again));
+        assert!(!quarantine.check_bypass(|| again));
         assert_eq!(quarantine.fault(again), None);
         assert_eq!(quarantine.fault(again), None);
         assert_eq!(quarantine.fault(again), Some(FIRST_BYPASS * 2));
-        assert!(quarantine.bypasses(|| again + SECOND * 19));
+        assert!(quarantine.check_bypass(|| again + SECOND * 19));
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Asking<'_> {
 
     fn ask(&self, request: Request<'_>) -> Result<Decision, Reason> {
         let pool = self.snapshot.pool.as_ref().ok_or(Reason::UpdateRefused)?;
-        if self.snapshot.plugin.is_bypassed(Instant::now) {
+        if self.snapshot.plugin.check_bypass(Instant::now) {
             return Err(Reason::Quarantined);
         }
         match self.question.loads {

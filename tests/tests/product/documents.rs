@@ -1,11 +1,11 @@
-//! Every block of code in the README and the documentation is run, or checked as far as it can be
-//! here. The words behind a fence say how:
+//! The blocks of code in the README, `docs/` and `examples/` are run, or checked as far as they can
+//! be here. The words behind a fence say how:
 //!
 //! | fence | what happens |
 //! |---|---|
 //! | `sh` | runs in bash and must succeed; what it starts has ended with it |
 //! | `sh start` | runs on until the page ends; the next block runs when it serves |
-//! | `sh terminals` | each line is started like that, then both nodes are waited for |
+//! | `sh terminals` | what runs ends; each line is started, then both nodes are waited for |
 //! | `sh norun=PROGRAM` | only its syntax is checked: the program is not here, or takes too long |
 //! | `text output` | what the block before it prints; `…` stands for anything, alone for any lines |
 //! | `json settings` | a settings file, which passes `mooring check`; `// PATH` in front writes it |
@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use mooring_tests::{Port, Request, binaries, eventually, settings};
 
 /// Programs that are not here, or take too long for a test.
-const NOT_RUN: [&str; 6] = ["cargo", "docker", "kubectl", "openssl", "systemctl", "build"];
+const NOT_RUN: [&str; 5] = ["cargo", "docker", "kubectl", "openssl", "build"];
 
 macro_rules! pages {
     ($($name:ident: $path:literal,)*) => {
@@ -79,11 +79,22 @@ fn every_page_is_tested() {
 #[test]
 fn every_link_between_pages_leads_somewhere() {
     let root = settings::repository();
-    for page in PAGES.iter().chain(&["ARCHITECTURE.md", "BENCHMARKS.md", "CHANGELOG.md"]) {
+    let others = [
+        "ARCHITECTURE.md",
+        "BENCHMARKS.md",
+        "CHANGELOG.md",
+        "plugins/README.md",
+        "tests/conformance/README.md",
+        "tests/witness/README.md",
+    ];
+    for page in PAGES.iter().chain(&others) {
         let text = std::fs::read_to_string(root.join(page)).unwrap();
         let folder = root.join(page).parent().unwrap().to_owned();
-        for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
-            let target = rest.split(')').next().unwrap();
+        let links = ["](", "src=\"", "srcset=\""].into_iter().flat_map(|start| {
+            text.match_indices(start).map(|(at, start)| text.split_at(at + start.len()).1)
+        });
+        for rest in links {
+            let target = rest.split([')', '"']).next().unwrap();
             let path = target.split('#').next().unwrap();
             if !path.is_empty() && !target.contains("://") {
                 assert!(folder.join(path).exists(), "{page} links to {target}");
@@ -143,7 +154,7 @@ fn the_quickstart_says_what_works() {
         .lines()
         .filter_map(|line| line.strip_prefix("  "))
         .skip_while(|line| !line.starts_with("mcp()"))
-        .take_while(|line| !line.starts_with('{') && !line.starts_with("claude"))
+        .take_while(|line| !line.starts_with("Claude"))
         .collect();
     let output = page.output(&commands.join("\n"));
     assert!(output.contains(r#""value":5"#), "{text}\n{output}");
@@ -213,6 +224,7 @@ impl Page {
                 self.wait_until_it_serves();
             }
             ("sh", "terminals") => {
+                running.clear();
                 running.extend(block.body.lines().map(|line| self.start(line)));
                 self.wait_for_both_nodes();
             }
@@ -221,6 +233,7 @@ impl Page {
                 assert!(NOT_RUN.contains(&program), "{place}: {how} is no reason");
                 let status = Command::new("bash").args(["-n", "-c", &block.body]).status().unwrap();
                 assert!(status.success(), "{place}");
+                printed.clear();
             }
             ("text", "output") => {
                 let wanted: Vec<&str> = block.body.lines().collect();
@@ -335,8 +348,15 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     while let Some((at, line)) = lines.next() {
         let Some(info) = line.trim_start().strip_prefix("```") else { continue };
         let (language, how) = info.split_once(' ').unwrap_or((info, ""));
-        let body = lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```");
-        let body = body.flat_map(|line| [line, "\n"]).collect();
+        let mut body = String::new();
+        loop {
+            let (_, line) =
+                lines.next().unwrap_or_else(|| panic!("line {}: an open fence", at + 1));
+            if line.trim() == "```" {
+                break;
+            }
+            body.extend([line, "\n"]);
+        }
         blocks.push(Block { line: at + 1, language, how, body });
     }
     blocks

@@ -271,10 +271,10 @@ fn jittered(pause: Duration) -> Duration {
 /// The `message` in an answer of the management API, else the body's beginning.
 fn message_of(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
-    struct Failure {
+    struct JoinFailure {
         message: String,
     }
-    serde_json::from_slice::<Failure>(body)
+    serde_json::from_slice::<JoinFailure>(body)
         .map(|failure| failure.message)
         .unwrap_or_else(|_| String::from_utf8_lossy(body).chars().take(200).collect())
 }

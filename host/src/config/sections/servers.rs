@@ -144,7 +144,7 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
     let enabled = entry.flag("enabled", true);
     let entry = entry.clone().lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
-    is_started_on_demand(&entry);
+    warn_of_start_on_demand(&entry);
     Server {
         name,
         enabled,
@@ -209,7 +209,7 @@ fn isolation(entry: &Section<'_>) -> Isolation {
 }
 
 /// Warns of `startOnDemand: false`: servers always start when they are needed.
-fn is_started_on_demand(entry: &Section<'_>) {
+fn warn_of_start_on_demand(entry: &Section<'_>) {
     if let Some(item) = entry.get("startOnDemand")
         && item.flag() == Some(false)
     {

@@ -53,7 +53,7 @@ impl Worker {
     }
 
     /// Whether a session of this principal could begin now.
-    pub(in crate::edge) fn has_room_for(&self, principal: &Principal) -> Result<(), Refusal> {
+    pub(in crate::edge) fn require_room_for(&self, principal: &Principal) -> Result<(), Refusal> {
         let limit = self.edge.config.sessions_per_principal;
         match self.edge.bindings.of_principal(principal) < limit {
             true => Ok(()),

@@ -205,8 +205,8 @@ impl Feeding {
             }
             if let Entry::Vacant(free) = heard.entry(server.clone()) {
                 let (worker, session) = (&self.worker, &self.session);
-                let hearing = ServerListener::of(worker, session, server, &self.own.heard);
-                free.insert(tasks.spawn(hearing.run(sender.clone())));
+                let listener = ServerListener::of(worker, session, server, &self.own.heard);
+                free.insert(tasks.spawn(listener.run(sender.clone())));
             }
         }
     }
@@ -245,7 +245,7 @@ impl Feeding {
         let Ok(envelope) = Envelope::parse(question) else { return };
         let Some(id) = envelope.id_text() else { return };
         let (worker, session) = (self.worker.clone(), self.session.clone());
-        let answer = streams::nobody_reads(id);
+        let answer = streams::unread_question(id);
         tokio::spawn(async move {
             let Ok(envelope) = Envelope::parse(&answer) else { return };
             if let Some(addressed) = rewrite::answer_of_client(&answer, &envelope) {

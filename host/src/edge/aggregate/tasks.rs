@@ -10,7 +10,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Scope, ServerName};
+use crate::model::Scope;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::{methods, splice};
 
@@ -78,44 +78,43 @@ impl Worker {
             members.iter().any(|member| member.server == **server)
                 && self.is_known_for(server, set, "tasks")
         });
-        let asking = asked.map(|server| self.tasks_of(session, server));
+        let asking = asked.map(|server| tasks_of(Call::own(self, session, server)));
         let found = futures_util::future::join_all(asking).await.concat();
         let mut result = b"{\"tasks\":[".to_vec();
         result.extend_from_slice(&found.join(&b","[..]));
         result.extend_from_slice(b"]}");
         result.into()
     }
+}
 
-    async fn tasks_of(&self, session: &Session, server: &ServerName) -> Vec<Bytes> {
-        let rewriter =
-            Rewriter { server: server.clone(), uris: std::sync::Arc::default(), tasks: true };
-        let mut tasks = Vec::new();
-        let mut cursor: Option<String> = None;
-        let topology = self.edge.topology.load_full();
-        let call = Call::own(self, session, server);
-        let Some(node) = call.bound(&topology, &[]) else { return tasks };
-        for _ in 0..MAX_PAGES {
-            let params = match &cursor {
-                Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
-                None => "{}".to_owned(),
-            };
-            let request = (methods::TASK_LIST, params.as_str());
-            let asking = call.ask(&node, request, PAGE_TIMEOUT);
-            let Ok(Some(page)) = asking.await else { break };
-            let page = rewriter.message(page);
-            let envelope = Envelope::parse(&page).ok();
-            let result = envelope.and_then(|envelope| envelope.result);
-            let Some(read) = result.and_then(|r| serde_json::from_str::<Page<'_>>(r.get()).ok())
-            else {
-                break;
-            };
-            tasks.extend(read.tasks.iter().map(|t| Bytes::copy_from_slice(t.get().as_bytes())));
-            // The same cursor would bring the same page again.
-            if read.next_cursor.is_none() || read.next_cursor == cursor {
-                break;
-            }
-            cursor = read.next_cursor;
+/// The tasks of one server, as the client is to see them; those read so far if it stops answering.
+async fn tasks_of(call: Call<'_>) -> Vec<Bytes> {
+    let rewriter =
+        Rewriter { server: call.server.clone(), uris: std::sync::Arc::default(), tasks: true };
+    let mut tasks = Vec::new();
+    let mut cursor: Option<String> = None;
+    let topology = call.worker.edge.topology.load_full();
+    let Some(node) = call.bound(&topology, &[]) else { return tasks };
+    for _ in 0..MAX_PAGES {
+        let params = match &cursor {
+            Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
+            None => "{}".to_owned(),
+        };
+        let request = (methods::TASK_LIST, params.as_str());
+        let asking = call.ask(&node, request, PAGE_TIMEOUT);
+        let Ok(Some(page)) = asking.await else { break };
+        let page = rewriter.message(page);
+        let envelope = Envelope::parse(&page).ok();
+        let result = envelope.and_then(|envelope| envelope.result);
+        let Some(read) = result.and_then(|r| serde_json::from_str::<Page<'_>>(r.get()).ok()) else {
+            break;
+        };
+        tasks.extend(read.tasks.iter().map(|t| Bytes::copy_from_slice(t.get().as_bytes())));
+        // The same cursor would bring the same page again.
+        if read.next_cursor.is_none() || read.next_cursor == cursor {
+            break;
         }
-        tasks
+        cursor = read.next_cursor;
     }
+    tasks
 }

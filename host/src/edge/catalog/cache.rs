@@ -66,7 +66,7 @@ pub struct Catalogs {
     merged: Locked<HashMap<(Scope, ClientSet), CachedMerge>>,
     /// Servers that a list request has waited for; none waits for them again.
     waited: Locked<HashSet<(ServerName, ClientSet)>>,
-    /// The digests in the topology that [`Catalogs::look_at`] saw last.
+    /// The digests in the topology that [`Catalogs::note_digests`] saw last.
     digests: Locked<HashMap<(NodeId, ServerName), Digest>>,
     /// Counts changes of any catalog.
     changes: watch::Sender<u64>,

@@ -142,14 +142,14 @@ impl Uris {
     fn place_one(&mut self, part: &ServerPart<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Item<'a> {
+        struct ListedUri<'a> {
             #[serde(borrow)]
             uri: Option<&'a RawValue>,
             #[serde(borrow)]
             uri_template: Option<&'a RawValue>,
         }
         let text = Bytes::copy_from_slice(raw.get().as_bytes());
-        let item: Item<'_> = serde_json::from_slice(&text).ok()?;
+        let item: ListedUri<'_> = serde_json::from_slice(&text).ok()?;
         let value = if list == List::Resources { item.uri } else { item.uri_template }?;
         let own = splice::string(value)?;
         if !part.shows(list, &own) {

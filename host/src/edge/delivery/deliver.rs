@@ -38,7 +38,7 @@ impl Call<'_> {
     /// # Errors
     /// If no replica can take it, or if the connection to one broke: then it may have run.
     pub async fn deliver(&self, outgoing: &Outgoing) -> Result<Delivered, Refusal> {
-        let mut delivery = Delivery::new(*self, outgoing);
+        let mut delivery = MessageDelivery::new(*self, outgoing);
         let mut why = String::new();
         for _ in 0..MAX_ATTEMPTS {
             match delivery.attempt().await? {
@@ -60,7 +60,7 @@ enum Attempt {
 }
 
 /// One message on its way, with the results of its attempts so far.
-struct Delivery<'a> {
+struct MessageDelivery<'a> {
     call: Call<'a>,
     outgoing: &'a Outgoing,
     tried: Tried,
@@ -69,7 +69,7 @@ struct Delivery<'a> {
     is_repeated: bool,
 }
 
-impl<'a> Delivery<'a> {
+impl<'a> MessageDelivery<'a> {
     fn new(call: Call<'a>, outgoing: &'a Outgoing) -> Self {
         Self { call, outgoing, tried: Tried::default(), token: None, is_repeated: false }
     }
@@ -137,7 +137,7 @@ impl<'a> Delivery<'a> {
                 Ok(Attempt::Again(why))
             }
             Outcome::Sent if self.may_repeat().await => {
-                Ok(Attempt::Again("it went away twice while it answered".to_owned()))
+                Ok(Attempt::Again("the server's connection broke twice during the call".to_owned()))
             }
             Outcome::Sent => Ok(self.answered(response)),
         }

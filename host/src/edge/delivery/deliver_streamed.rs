@@ -50,7 +50,7 @@ impl Call<'_> {
                 // The body is gone: only the client can send it again.
                 Some(Outcome::UnknownSession | Outcome::NotSent) => Err(Refusal::Unavailable {
                     server: self.server.clone(),
-                    why: "it did not get the request; send it again".to_owned(),
+                    why: "the request did not reach the server; send it again".to_owned(),
                     retry_after: None,
                 }),
                 Some(Outcome::Sent) | None => {

@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
 use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::relay::{content_type, json};
 use crate::edge::routing::bind;
@@ -60,7 +61,7 @@ impl Worker {
             .await
             .map_err(|refusal| (refusal, None))?;
         // Its `initialize` would be refused. Before the stream exists, a status can say so.
-        self.has_room_for(&principal).map_err(|refusal| (refusal, None))?;
+        self.require_room_for(&principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
         let bounds = SessionBounds {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
@@ -275,7 +276,10 @@ impl Worker {
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
         match scope::pass_through_server(&self.edge, &live.scope) {
-            Some(server) => self.pass(context, session, server, Body::from(message)).await,
+            Some(server) => {
+                let call = Call::of_client(self, context, session, server);
+                call.pass(Body::from(message)).await
+            }
             None => self.aggregate(context, &live.scope, session, message).await,
         }
     }

@@ -14,7 +14,6 @@ use crate::edge::pass_through::get_stream::LastingStream;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::sse::TooLarge;
@@ -109,7 +108,9 @@ impl Worker {
                     (Some(own), _) => {
                         let _ = live.forward(own, self.edge.config.line).await;
                     }
-                    (None, Some(server)) => self.listen(&context, &live, &session, server).await,
+                    (None, Some(server)) => {
+                        listen(Call::of_client(&self, &context, &session, server), &live).await;
+                    }
                     (None, None) => {}
                 }
             };
@@ -120,56 +121,49 @@ impl Worker {
             drop(place);
         });
     }
+}
 
-    /// Listens to the one server behind the URL, also after it was started again.
-    async fn listen(
-        &self,
-        context: &ClientRequest,
-        live: &SseSession,
-        session: &Session,
-        server: &ServerName,
-    ) {
-        let outgoing = Outgoing::get(None);
-        let call = Call::of_client(self, context, session, server);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let began = Instant::now();
-            match Box::pin(call.deliver(&outgoing)).await {
-                Ok(delivered) => {
-                    // Outlives the server's instance.
-                    let response =
-                        LastingStream::wrap(delivered.response, self, context, session, server);
-                    let status = response.status();
-                    // The server has no stream, so that it never sends anything by itself.
-                    if status == StatusCode::METHOD_NOT_ALLOWED {
+/// Listens to the one server behind the URL, also after it was started again.
+async fn listen(call: Call<'_>, live: &SseSession) {
+    let outgoing = Outgoing::get(None);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let began = Instant::now();
+        match Box::pin(call.deliver(&outgoing)).await {
+            Ok(delivered) => {
+                // Outlives the server's instance.
+                let response = LastingStream::wrap(delivered.response, call);
+                let status = response.status();
+                // The server has no stream, so that it never sends anything by itself.
+                if status == StatusCode::METHOD_NOT_ALLOWED {
+                    return;
+                }
+                if is_event_stream(&response) {
+                    let forwarded =
+                        live.forward(response.into_body(), call.worker.edge.config.line);
+                    if forwarded.await.is_err() {
                         return;
                     }
-                    if is_event_stream(&response) {
-                        let forwarded = live.forward(response.into_body(), self.edge.config.line);
-                        if forwarded.await.is_err() {
-                            return;
-                        }
-                    }
-                    tracing::debug!(
-                        session = %live.id.short(), server = %server, %status,
-                        "the server's stream has ended"
-                    );
                 }
-                Err(refusal) => {
-                    tracing::debug!(
-                        session = %live.id.short(), server = %server,
-                        "cannot listen to the server: {refusal}"
-                    );
-                }
+                tracing::debug!(
+                    session = %live.id.short(), server = %call.server, %status,
+                    "the server's stream has ended"
+                );
             }
-            // Starts over only after a stream that lasted, or one that ends at once would be opened
-            // twice a second.
-            if began.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
+            Err(refusal) => {
+                tracing::debug!(
+                    session = %live.id.short(), server = %call.server,
+                    "cannot listen to the server: {refusal}"
+                );
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        // Starts over only after a stream that lasted, or one that ends at once would be opened
+        // twice a second.
+        if began.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

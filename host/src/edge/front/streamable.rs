@@ -71,7 +71,7 @@ impl Worker {
             Err(refusal) => return Err((refusal, None)),
         };
         let response = match scope::pass_through_server(&self.edge, scope) {
-            Some(server) => self.pass(context, &session, server, body).await?,
+            Some(server) => Call::of_client(self, context, &session, server).pass(body).await?,
             None => {
                 let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
                 Box::pin(self.aggregate(context, scope, &session, message)).await?
@@ -101,7 +101,7 @@ impl Worker {
         }
         let session = self.session(context, scope, principal, memory)?;
         let response = match scope::pass_through_server(&self.edge, scope) {
-            Some(server) => self.get_of_one(context, &session, server).await?,
+            Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
         Ok(self.in_use(&session, response))

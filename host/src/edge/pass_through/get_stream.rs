@@ -51,7 +51,7 @@ enum RelayState {
 #[derive(Clone)]
 struct Again {
     worker: Worker,
-    context: ClientRequest,
+    context: Option<ClientRequest>,
     session: Session,
     server: ServerName,
     opened_servers: watch::Receiver<u64>,
@@ -60,13 +60,8 @@ struct Again {
 impl LastingStream {
     /// The same response; if it is an event stream, its body outlives the instance.
     #[must_use]
-    pub fn wrap(
-        response: Response<Body>,
-        worker: &Worker,
-        context: &ClientRequest,
-        session: &Session,
-        server: &ServerName,
-    ) -> Response<Body> {
+    pub fn wrap(response: Response<Body>, call: Call<'_>) -> Response<Body> {
+        let Call { worker, context, session, server } = call;
         if !response.status().is_success() || !is_event_stream(&response) {
             return response;
         }
@@ -75,7 +70,7 @@ impl LastingStream {
         let notice = is_lost.then(|| lost(server));
         let again = Again {
             worker: worker.clone(),
-            context: context.clone(),
+            context: context.cloned(),
             session: session.clone(),
             server: server.clone(),
             opened_servers: worker.edge.opened_servers.watch(session.id),
@@ -161,7 +156,7 @@ impl Again {
             }
             let response = if is_subscribed() {
                 let Self { worker, context, session, server, .. } = &self;
-                let call = Call::of_client(worker, context, session, server);
+                let call = Call { worker, context: context.as_ref(), session, server };
                 let delivered = call.deliver(&outgoing).await;
                 delivered.ok().map(|delivered| delivered.response)
             } else {

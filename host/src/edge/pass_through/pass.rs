@@ -6,13 +6,11 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::Body as _;
 
-use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
-use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, Cut, is_event_stream};
@@ -58,55 +56,47 @@ pub fn request_id(message: &[u8]) -> Option<String> {
     }
 }
 
-impl Worker {
+impl Call<'_> {
     /// Passes a message to the one server behind the URL; its bytes stay as they are.
-    pub(in crate::edge) async fn pass(
-        &self,
-        context: &ClientRequest,
-        session: &Session,
-        server: &ServerName,
-        body: Body,
-    ) -> Result<Response<Body>, Refused> {
-        let kept = self.keep(body).await.map_err(|refusal| (refusal, None))?;
-        let call = Call::of_client(self, context, session, server);
+    pub async fn pass(&self, body: Body) -> Result<Response<Body>, Refused> {
+        let (worker, server) = (self.worker, self.server);
+        let kept = worker.keep(body).await.map_err(|refusal| (refusal, None))?;
         let delivered = match kept {
             KeptBody::Whole(message) => {
                 let outgoing = Outgoing::post(message);
-                let sent = call.deliver(&outgoing).await;
+                let sent = self.deliver(&outgoing).await;
                 let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
                 to_the_end(delivered, server, || request_id(&outgoing.body))
             }
             KeptBody::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new());
-                let sent = call.deliver_streamed(&outgoing, body, &cut);
+                let sent = self.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
                 let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
                 to_the_end(delivered, server, || cut.request_id())
             }
         };
         let mut response = relay(delivered.response);
-        self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        worker.edge.write_token(delivered.token.as_ref(), response.headers_mut());
         Ok(response)
     }
 
-    pub(in crate::edge) async fn get_of_one(
-        &self,
-        context: &ClientRequest,
-        session: &Session,
-        server: &ServerName,
-    ) -> Result<Response<Body>, Refusal> {
-        let last_event_id = context.headers.get(headers::LAST_EVENT_ID).cloned();
-        let outgoing = Outgoing::get(last_event_id);
-        let call = Call::of_client(self, context, session, server);
+    /// The GET stream of the one server behind the URL, or what is left of a request's stream.
+    pub async fn get_stream(&self) -> Result<Response<Body>, Refusal> {
+        let headers = self.context.map(|client| &client.headers);
+        let last_event_id = headers.and_then(|headers| headers.get(headers::LAST_EVENT_ID));
+        let outgoing = Outgoing::get(last_event_id.cloned());
         // The stream of a request ends with its answer; the GET stream does not end.
         if let Some(place) = resumption(&outgoing) {
-            let resumed = call.resume(&outgoing, place).await;
+            let resumed = self.resume(&outgoing, place).await;
             return resumed.map(relay);
         }
-        let delivered = call.deliver(&outgoing).await?;
-        Ok(LastingStream::wrap(relay(delivered.response), self, context, session, server))
+        let delivered = self.deliver(&outgoing).await?;
+        Ok(LastingStream::wrap(relay(delivered.response), *self))
     }
+}
 
+impl Worker {
     fn larger(&self, head: Bytes, rest: Body) -> KeptBody {
         let cut = Cut::default();
         let body = Body::chained(head, rest, self.edge.config.request_body, cut.clone());

@@ -28,9 +28,9 @@ impl ColdStart {
 
     /// Without nodes to wait for.
     #[must_use]
-    pub fn nobody() -> Self {
-        let nobody = watch::channel(Reports { count: 0, all: true }).1;
-        Self::new(Duration::ZERO, false, nobody)
+    pub fn none() -> Self {
+        let none = watch::channel(Reports { count: 0, all: true }).1;
+        Self::new(Duration::ZERO, false, none)
     }
 
     /// Whether requests of a session that was minted then have to wait.

@@ -120,7 +120,7 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
         // Closed with a reset, after which nothing can be written.
         stream.set_zero_linger().unwrap();
         drop(stream);
-        while connection.socket.is_at_rest() {
+        while connection.socket.probe_rest() {
             tokio::task::yield_now().await;
         }
         match connection.send(message).await.map(|_| ()) {

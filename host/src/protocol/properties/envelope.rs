@@ -33,7 +33,7 @@ pub fn hold(input: &[u8]) {
         Ok(envelope) => {
             assert!(std::str::from_utf8(input).is_ok(), "accepted, though not UTF-8");
             changes_only_what_is_named(input, &envelope);
-            is_the_same_on_one_line(input, &envelope);
+            assert_same_on_one_line(input, &envelope);
             answers_keep_the_id(&envelope);
         }
         Err(Malformed::Json(_)) => {
@@ -138,7 +138,7 @@ fn changes_only_what_is_named(input: &[u8], envelope: &Envelope<'_>) {
     }
 }
 
-fn is_the_same_on_one_line(input: &[u8], envelope: &Envelope<'_>) {
+fn assert_same_on_one_line(input: &[u8], envelope: &Envelope<'_>) {
     let line = splice::on_one_line(Bytes::copy_from_slice(input));
     assert_eq!(line.len(), input.len());
     assert!(!line.contains(&b'\n') && !line.contains(&b'\r'));

@@ -15,11 +15,11 @@ use crate::model::{Principal, ServerName};
 
 use super::caps::Permit;
 use super::open_error::OpenError;
-use super::starts::{Attempt, StartTurn, Starts};
+use super::starts::{StartAttempt, StartTurn, Starts};
 
 /// A start that has passed all checks.
 pub struct AdmittedStart {
-    pub attempt: Attempt,
+    pub attempt: StartAttempt,
     /// `None` for a process of the gateway's own, which counts against no limit.
     pub permit: Option<Permit>,
     pub turn: StartTurn,

@@ -152,13 +152,13 @@ impl Starts {
     ///
     /// # Errors
     /// If the server has a pause.
-    pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<Attempt>, Pause> {
+    pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<StartAttempt>, Pause> {
         let began = Instant::now();
         let verdict = self.ledgers.get(server).map(|ledger| ledger.backoff().attempt(began));
         match verdict.unwrap_or(Verdict::Go) {
             Verdict::Go => {
                 let (starts, server) = (Arc::clone(self), server.clone());
-                Ok(Some(Attempt { starts, server, began, is_settled: false }))
+                Ok(Some(StartAttempt { starts, server, began, is_settled: false }))
             }
             Verdict::Wait => Ok(None),
             Verdict::Refused(pause) => Err(pause),
@@ -266,14 +266,14 @@ impl Starts {
 
 /// One start under way. Dropped without an outcome, it counts for nothing.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct StartAttempt {
     starts: Arc<Starts>,
     server: ServerName,
     began: Instant,
     is_settled: bool,
 }
 
-impl Attempt {
+impl StartAttempt {
     /// The server has answered `initialize`.
     pub fn succeeded(mut self) {
         self.is_settled = true;
@@ -306,7 +306,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for StartAttempt {
     fn drop(&mut self) {
         if let Some(ledger) = self.starts.ledgers.get(&self.server) {
             if !self.is_settled {

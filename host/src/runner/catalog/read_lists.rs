@@ -65,7 +65,7 @@ fn is_missing(list: List, refusal: RefusalKind) -> bool {
 fn offered(result: &[u8]) -> Vec<&'static str> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
-    struct Capabilities<'a> {
+    struct OfferedLists<'a> {
         #[serde(borrow)]
         tools: Option<&'a RawValue>,
         #[serde(borrow)]
@@ -73,7 +73,7 @@ fn offered(result: &[u8]) -> Vec<&'static str> {
         #[serde(borrow)]
         resources: Option<&'a RawValue>,
     }
-    let read: Capabilities<'_> = serde_json::from_slice::<initialize::InitializeResult<'_>>(result)
+    let read: OfferedLists<'_> = serde_json::from_slice::<initialize::InitializeResult<'_>>(result)
         .ok()
         .and_then(|outcome| serde_json::from_str(outcome.capabilities?.get()).ok())
         .unwrap_or_default();

@@ -34,14 +34,14 @@ pub enum RefusalKind {
 
 /// Marks a response whose error is the gateway's, in the server's place.
 #[derive(Debug, Clone, Copy)]
-pub struct InItsPlace;
+pub struct RunnerAnswer;
 
 /// The result of the request that this response answers. Messages before the answer
 /// are ignored.
 pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
     let events = headers::is_type(response.headers(), headers::EVENT_STREAM);
     let status = response.status();
-    let is_servers = response.extensions().get::<InItsPlace>().is_none();
+    let is_servers = response.extensions().get::<RunnerAnswer>().is_none();
     let answer = if events {
         first_response(response.into_body()).await?
     } else {
@@ -117,4 +117,4 @@ pub async fn first_response(body: Body) -> Result<Bytes, CallError> {
 pub const OWN_ID: &str = "\"mooring-open\"";
 
 /// The reason given for cancelling a request of the gateway's own.
-pub const TAKEN_BACK: &str = "the gateway no longer waits for the answer";
+pub const NO_LONGER_WANTED: &str = "the gateway no longer waits for the answer";

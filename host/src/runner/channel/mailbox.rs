@@ -312,7 +312,7 @@ impl Mailbox {
         let envelope = Envelope::parse(question).ok()?;
         let id = envelope.id_text()?;
         self.questions.forget(id);
-        Some(streams::nobody_reads(id))
+        Some(streams::unread_question(id))
     }
 
     /// Fails a request that the server has not read a byte of: it may be repeated.

@@ -19,7 +19,7 @@ use crate::seam::Outcome;
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
 
-use super::answer::TAKEN_BACK;
+use super::answer::NO_LONGER_WANTED;
 use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
@@ -162,9 +162,7 @@ impl Pipe {
         };
         let mut unsent = Unsent { pipe: self, messages };
         for (index, (message, envelope)) in messages.iter().enumerate() {
-            if envelope.kind() == Kind::Response
-                && !self.mailbox().questions.is_answered_by(envelope)
-            {
+            if envelope.kind() == Kind::Response && !self.mailbox().questions.close_with(envelope) {
                 continue;
             }
             if !self.send(splice::on_one_line(message.clone())).await {
@@ -208,9 +206,9 @@ impl Pipe {
 
     /// Cancels a request of the gateway's own, if it is still in flight.
     pub fn take_back(&self, id: &str) {
-        let taken = self.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
+        let taken = self.mailbox().answer_for_server(id, code::CANCELLED, NO_LONGER_WANTED);
         if taken {
-            self.to_server.try_send(jsonrpc::cancelled(id, TAKEN_BACK));
+            self.to_server.try_send(jsonrpc::cancelled(id, NO_LONGER_WANTED));
         }
     }
 

@@ -28,7 +28,7 @@ impl Questions {
 
     /// Whether this answers an open question, which is then closed. Other answers must
     /// not be sent: the server might take one for the answer to a different question.
-    pub fn is_answered_by(&mut self, answer: &Envelope<'_>) -> bool {
+    pub fn close_with(&mut self, answer: &Envelope<'_>) -> bool {
         answer.id_text().is_some_and(|id| self.forget(id))
     }
 

@@ -8,7 +8,7 @@ use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods::List;
 use crate::streams::{EventId, Part, Way, response as events};
 
-use super::answer::InItsPlace;
+use super::answer::RunnerAnswer;
 use super::mailbox::{Mailbox, MailboxRefusal};
 
 /// The GET stream of a session, or the rest of the stream that the client resumes.
@@ -85,6 +85,6 @@ pub fn refuse(envelope: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body
     let mut response =
         events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
     *response.status_mut() = status;
-    response.extensions_mut().insert(InItsPlace);
+    response.extensions_mut().insert(RunnerAnswer);
     response
 }

@@ -19,7 +19,7 @@ use crate::model::ServerName;
 use crate::net::{Body, Failure, Pool};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
-use crate::runner::channel::answer::{InItsPlace, TAKEN_BACK};
+use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
 use crate::runner::channel::mailbox::{Asker, Mailbox, MailboxRefusal};
 use crate::runner::channel::pipe::{LostSignal, SessionLimits};
 use crate::runner::channel::{responses, timeout};
@@ -110,14 +110,14 @@ impl RemoteHttp {
     /// Whether to send this message: responses only to requests that the upstream has open.
     #[must_use]
     pub fn takes(&self, message: &Envelope<'_>) -> bool {
-        message.kind() != Kind::Response || self.session.mailbox().questions.is_answered_by(message)
+        message.kind() != Kind::Response || self.session.mailbox().questions.close_with(message)
     }
 
     /// Cancels a request of the gateway itself.
     pub fn take_back(&self, pool: &Pool, id: &str) {
-        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, TAKEN_BACK);
+        let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, NO_LONGER_WANTED);
         if taken {
-            reader::tell(&self.session, pool, jsonrpc::cancelled(id, TAKEN_BACK));
+            reader::tell(&self.session, pool, jsonrpc::cancelled(id, NO_LONGER_WANTED));
         }
     }
 
@@ -370,7 +370,7 @@ impl RemoteHttp {
         }
         let why = errors::refused(&self.session.server, status);
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
-        response.extensions_mut().insert(InItsPlace);
+        response.extensions_mut().insert(RunnerAnswer);
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         response
     }

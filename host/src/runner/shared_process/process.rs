@@ -308,8 +308,8 @@ async fn idle(mux: &Mux, limit: Duration) {
     loop {
         // Cannot fail: the sender lives as long as the mux.
         let _ = seated.wait_for(|seated| *seated == 0).await;
-        let somebody = seated.wait_for(|seated| *seated > 0);
-        if tokio::time::timeout(limit, somebody).await.is_err() && mux.close_if_empty() {
+        let next_seat = seated.wait_for(|seated| *seated > 0);
+        if tokio::time::timeout(limit, next_seat).await.is_err() && mux.close_if_empty() {
             return;
         }
     }

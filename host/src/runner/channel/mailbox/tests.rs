@@ -1,7 +1,8 @@
 use std::task::{Context, Poll, Waker};
 
-use super::*;
 use crate::runner::channel::kept_streams;
+
+use super::*;
 
 const BOUNDS: Bounds = Bounds { events: 256, bytes: 1 << 20 };
 
@@ -149,7 +150,7 @@ fn only_what_was_asked_is_answered_and_only_once() {
     let mut mailbox = mailbox();
     let answers = |mailbox: &mut Mailbox, id: &str| {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-        mailbox.questions.is_answered_by(&Envelope::parse(text.as_bytes()).unwrap())
+        mailbox.questions.close_with(&Envelope::parse(text.as_bytes()).unwrap())
     };
     for question in [
         r#"{"jsonrpc":"2.0","id":0,"method":"elicitation/create"}"#,

@@ -121,7 +121,7 @@ async fn a_question_that_nobody_reads_is_answered_in_the_end() {
     let answer = Envelope::parse(&answer).unwrap();
     assert!(answer.id_text() == Some("0") && answer.error.is_some());
     let late = r#"{"jsonrpc":"2.0","id":0,"result":{}}"#;
-    assert!(!pipe.mailbox().questions.is_answered_by(&parsed(late).1));
+    assert!(!pipe.mailbox().questions.close_with(&parsed(late).1));
 }
 
 #[tokio::test]

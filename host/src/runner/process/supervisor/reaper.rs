@@ -82,7 +82,7 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
     reaper.tell(ReaperReport::Started(server.as_raw_nonzero().get().unsigned_abs()));
     reaper.watch_over();
     let Reaper { control, signals, server, .. } = &mut reaper;
-    below::kill_all(signals, |pid, status| has_ended(control, server, pid, status));
+    below::kill_all(signals, |pid, status| report_exit(control, server, pid, status));
     Ok(())
 }
 
@@ -105,7 +105,7 @@ impl Reaper {
                 return;
             }
             if spoken {
-                match (self.is_told_to_end(), stage) {
+                match (self.read_order(), stage) {
                     (false, _) => return,
                     (true, ReaperStage::Running) => stage = ReaperStage::Closing(after(AFTER_EOF)),
                     (true, _) => {}
@@ -122,14 +122,14 @@ impl Reaper {
     }
 
     /// Whether END was sent. Otherwise the gateway has closed the socket: kill now.
-    fn is_told_to_end(&mut self) -> bool {
+    fn read_order(&mut self) -> bool {
         let mut byte = [0];
         matches!(self.control.read(&mut byte), Ok(1)) && byte == [END]
     }
 
     fn reap(&mut self) -> Left {
         let Self { control, server, .. } = self;
-        below::reap(|pid, status| has_ended(control, server, pid, status))
+        below::reap(|pid, status| report_exit(control, server, pid, status))
     }
 
     fn tell(&mut self, report: ReaperReport) {
@@ -137,7 +137,7 @@ impl Reaper {
     }
 }
 
-fn has_ended(control: &mut UnixStream, server: &mut Option<Pid>, pid: Pid, status: i32) {
+fn report_exit(control: &mut UnixStream, server: &mut Option<Pid>, pid: Pid, status: i32) {
     if *server == Some(pid) {
         *server = None;
         tell(control, ReaperReport::Exited(status));
