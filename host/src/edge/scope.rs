@@ -55,10 +55,10 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
     }
     let unknown = || Refusal::UnknownScope(name.clone());
     let server = ServerName::parse(&name).map_err(|_| unknown())?;
-    let returning = &worker.edge.cold_start;
-    let may_return = returning.expects() || (has_session && returning.is_under_way());
+    let cold_start = &worker.edge.cold_start;
+    let may_return = cold_start.expects() || (has_session && cold_start.is_under_way());
     if !knows(worker, &server) && may_return {
-        returning.until(|| knows(worker, &server).then_some(())).await;
+        cold_start.until(|| knows(worker, &server).then_some(())).await;
     }
     if knows(worker, &server) { Ok(Scope::Server(server)) } else { Err(unknown()) }
 }

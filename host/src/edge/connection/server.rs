@@ -105,13 +105,13 @@ async fn connection(
         let (shared, in_use) = (Arc::clone(&shared), used.begin());
         let mut request = request.map(Body::Incoming);
         async move {
-            let (worker, routes, memory, draining) = &*shared;
+            let (worker, routes, recent, draining) = &*shared;
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let peers = (peer, local);
             let response =
-                route(worker, &**routes, memory, &mut request, peers, draining, in_use).await;
+                route(worker, &**routes, recent, &mut request, peers, draining, in_use).await;
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream does not end by itself: a drain would wait for it for ever.
                 let mut draining = draining.clone();
@@ -151,7 +151,7 @@ async fn connection(
 async fn route(
     worker: &Worker,
     routes: &dyn OtherRoutes,
-    memory: &RecentSession,
+    recent: &RecentSession,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &Watcher,
@@ -174,7 +174,7 @@ async fn route(
     headers::strip_internal(request.headers_mut());
     let (method, path) = (request.method(), request.uri().path());
     let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
-    let mut response = match mcp(worker, memory, request, (peer, local), draining).await {
+    let mut response = match mcp(worker, recent, request, (peer, local), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
@@ -198,7 +198,7 @@ fn header_block(request: &Request<Body>) -> usize {
 
 async fn mcp(
     worker: &Worker,
-    memory: &RecentSession,
+    recent: &RecentSession,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
     draining: &Watcher,
@@ -222,15 +222,15 @@ async fn mcp(
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);
-    let remembered = memory.scope(path).filter(|scope| scope::is_known(worker, scope));
+    let remembered = recent.scope(path).filter(|scope| scope::is_known(worker, scope));
     let scope = match remembered {
         Some(scope) => scope,
         None => {
             let scope =
                 scope::scope(worker, path, has_session).await.map_err(|refusal| (refusal, None))?;
-            memory.keep_scope(path, &scope);
+            recent.keep_scope(path, &scope);
             scope
         }
     };
-    worker.streamable(request, scope, principal, peer.ip(), memory).await
+    worker.streamable(request, scope, principal, peer.ip(), recent).await
 }

@@ -70,7 +70,7 @@ impl Worker {
         };
         let opened = self.edge.sse_sessions.open(&self.edge.keys, scope, principal, bounds);
         let OpenedStream { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
-        tokio::spawn(self.clone().attend(live, draining.clone(), last));
+        tokio::spawn(self.clone().serve_stream(live, draining.clone(), last));
         let mut response = Response::new(Body::Stream(Box::pin(events)));
         let headers = response.headers_mut();
         content_type(headers, headers::EVENT_STREAM);
@@ -80,7 +80,12 @@ impl Worker {
     }
 
     /// Waits until the client leaves or the gateway drains, and then ends the session.
-    async fn attend(self, live: Arc<SseSession>, mut draining: Watcher, last: oneshot::Sender<()>) {
+    async fn serve_stream(
+        self,
+        live: Arc<SseSession>,
+        mut draining: Watcher,
+        last: oneshot::Sender<()>,
+    ) {
         let drains = tokio::select! {
             () = live.left() => false,
             () = self.keep_in_use(&live) => false,
@@ -232,7 +237,7 @@ impl Worker {
 
     async fn answer(&self, context: &ClientRequest, asked: &PostedRequest, message: Bytes) {
         let response = match (asked.method.as_str(), asked.live.session()) {
-            (methods::INITIALIZE, _) => self.meet(context, asked, &message).await,
+            (methods::INITIALIZE, _) => self.start_session(context, asked, &message).await,
             ("ping", None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),
             (_, None) => Err((Refusal::NotInitialized, None)),
             (_, Some(session)) => self.exchange(context, &asked.live, &session, message).await,
@@ -244,7 +249,7 @@ impl Worker {
     }
 
     /// Handles `initialize`, which begins the session of the stream.
-    async fn meet(
+    async fn start_session(
         &self,
         context: &ClientRequest,
         asked: &PostedRequest,

@@ -32,18 +32,18 @@ impl Worker {
         scope: Scope,
         principal: Principal,
         peer: std::net::IpAddr,
-        memory: &RecentSession,
+        recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
         let context = ClientRequest { headers, uri, peer };
         let body = take(request.body_mut());
         match *request.method() {
-            Method::POST => self.post(&context, &scope, principal, body, memory).await,
+            Method::POST => self.post(&context, &scope, principal, body, recent).await,
             Method::GET => {
-                self.get(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
+                self.get(&context, &scope, &principal, recent).await.map_err(|r| (r, None))
             }
             Method::DELETE => {
-                self.delete(&context, &scope, &principal, memory).await.map_err(|r| (r, None))
+                self.delete(&context, &scope, &principal, recent).await.map_err(|r| (r, None))
             }
             _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
         }
@@ -55,10 +55,10 @@ impl Worker {
         scope: &Scope,
         principal: Principal,
         body: Body,
-        memory: &RecentSession,
+        recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
-        let session = match memory.session(&self.edge, &context.headers, scope, &principal) {
+        let session = match recent.session(&self.edge, &context.headers, scope, &principal) {
             Ok(Some(session)) => session,
             Ok(None) => {
                 let missing = Refusal::MissingSession;
@@ -94,12 +94,12 @@ impl Worker {
         context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &RecentSession,
+        recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
         }
-        let session = self.session(context, scope, principal, memory)?;
+        let session = self.session(context, scope, principal, recent)?;
         let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
@@ -140,9 +140,9 @@ impl Worker {
         context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &RecentSession,
+        recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
-        let session = self.session(context, scope, principal, memory)?;
+        let session = self.session(context, scope, principal, recent)?;
         self.edge.metrics.ended();
         self.end(&session).await;
         Ok(Response::new(Body::Empty))
@@ -153,9 +153,9 @@ impl Worker {
         context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
-        memory: &RecentSession,
+        recent: &RecentSession,
     ) -> Result<Arc<Session>, Refusal> {
-        let session = memory.session(&self.edge, &context.headers, scope, principal)?;
+        let session = recent.session(&self.edge, &context.headers, scope, principal)?;
         session.ok_or(Refusal::MissingSession)
     }
 

@@ -80,21 +80,21 @@ mod tests {
     async fn who_waits_looks_after_each_report_and_not_longer_than_is_useful() {
         const PATIENCE: Duration = Duration::from_secs(60);
         let (sender, reports) = watch::channel(Reports::default());
-        let returning = ColdStart::new(PATIENCE, true, reports);
+        let cold_start = ColdStart::new(PATIENCE, true, reports);
         let (begun, looks) = (Instant::now(), Cell::new(0));
         let look = |enough: u32| {
             looks.set(looks.get() + 1);
             (looks.get() >= enough).then_some(())
         };
-        let (found, ()) = tokio::join!(returning.until(|| look(2)), async {
+        let (found, ()) = tokio::join!(cold_start.until(|| look(2)), async {
             sender.send_modify(|reports| reports.count += 1);
         });
         assert_eq!((found, begun.elapsed()), (Some(()), Duration::ZERO));
-        assert_eq!(returning.until(|| look(u32::MAX)).await, None);
+        assert_eq!(cold_start.until(|| look(u32::MAX)).await, None);
         assert_eq!(begun.elapsed(), PATIENCE);
-        let returning = ColdStart::new(PATIENCE, true, sender.subscribe());
+        let cold_start = ColdStart::new(PATIENCE, true, sender.subscribe());
         sender.send_modify(|reports| reports.all = true);
-        assert_eq!(returning.until(|| look(u32::MAX)).await, None);
+        assert_eq!(cold_start.until(|| look(u32::MAX)).await, None);
         assert_eq!(begun.elapsed(), PATIENCE);
     }
 }

@@ -45,12 +45,12 @@ impl<'a> HttpCall<'a> {
     /// Sends the message and waits for the response's head: at most `OPEN_AFTER` if it has
     /// requests.
     pub async fn send(&mut self, mut message: Message) -> FirstSecond {
-        let caller = &self.session.caller;
+        let client = &self.session.client;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
         loop {
             // Nothing has been sent yet: if the client leaves now, the call just ends.
-            let connecting = self.pool.connection(&caller.upstream().target);
+            let connecting = self.pool.connection(&client.upstream().target);
             let connected = match &limit {
                 None => connecting.await,
                 Some((due, expired)) => {
@@ -82,7 +82,7 @@ impl<'a> HttpCall<'a> {
             self.sending = None;
             match came {
                 Ok(response) => {
-                    caller.received(&response);
+                    client.received(&response);
                     return FirstSecond::Came(response);
                 }
                 Err(Unanswered::Stale(unsent)) => message = unsent,

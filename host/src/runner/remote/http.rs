@@ -52,7 +52,7 @@ impl RemoteHttp {
     #[must_use]
     pub fn opened(
         server: ServerName,
-        mut caller: UpstreamClient,
+        mut client: UpstreamClient,
         rules: SessionLimits,
         session: Option<HeaderValue>,
         version: &str,
@@ -60,15 +60,15 @@ impl RemoteHttp {
     ) -> Self {
         let has_session = session.is_some();
         if let Some(session) = session {
-            caller.set(headers::SESSION, session);
+            client.set(headers::SESSION, session);
         }
         if let Ok(version) = HeaderValue::from_str(version) {
-            caller.set(headers::PROTOCOL_VERSION, version);
+            client.set(headers::PROTOCOL_VERSION, version);
         }
         let session = UpstreamSession {
             server,
             rules,
-            caller,
+            client,
             has_session,
             primes,
             mailbox: Locked::new(Mailbox::new(rules.kept)),
@@ -153,7 +153,7 @@ impl RemoteHttp {
             }
         }
         let mut call = HttpCall::new(session, pool, &requests, asker);
-        let message = session.caller.message(None, body, forwarded);
+        let message = session.client.message(None, body, forwarded);
         // Rare branches below are boxed to keep this future small: every call creates one.
         let response = match call.send(message).await {
             FirstSecond::Came(response) => response,
@@ -285,7 +285,7 @@ impl RemoteHttp {
         let none = HeaderMap::new();
         let cancelling = ids.iter().map(|id| {
             let message = jsonrpc::cancelled(id, "the session has ended");
-            session.caller.post(pool, None, message, &none)
+            session.client.post(pool, None, message, &none)
         });
         let cancelled = futures_util::future::join_all(cancelling);
         if tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await.is_err() {
@@ -295,7 +295,7 @@ impl RemoteHttp {
             return;
         }
         let server = &self.session.server;
-        match tokio::time::timeout(CLOSE_TIMEOUT, self.session.caller.delete(pool)).await {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.session.client.delete(pool)).await {
             Ok(Ok(_)) => {}
             Ok(Err(failure)) => tracing::debug!(server = %server, "DELETE upstream: {failure}"),
             Err(_) => tracing::debug!(server = %server, "DELETE upstream: no answer"),

@@ -131,7 +131,7 @@ async fn late_head(
             return Err((code::SERVER_LOST, errors::unreachable(server, &failure)));
         }
     };
-    session.caller.received(&response);
+    session.client.received(&response);
     let status = response.status();
     if status == StatusCode::OK && is_stream(&response) {
         return Ok(Some(response.into_body()));
@@ -200,7 +200,7 @@ async fn read_answers(
                 return Ok(());
             }
             let last = place.last_event_id.as_deref();
-            match session.caller.get(pool, last, &HeaderMap::new()).await {
+            match session.client.get(pool, last, &HeaderMap::new()).await {
                 Ok(response) if is_stream(&response) => break response.into_body(),
                 Ok(response) if response.status().is_client_error() => {
                     let status = response.status();
@@ -240,7 +240,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
         let stream = Arc::clone(held.mailbox().unrelated());
         let last = place.last_event_id.clone();
         let reading = async {
-            let answered = held.caller.get(&pool, last.as_deref(), &forwarded).await;
+            let answered = held.client.get(&pool, last.as_deref(), &forwarded).await;
             held.heard.raise();
             match answered {
                 Ok(response) if is_stream(&response) => {
@@ -378,10 +378,10 @@ async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, 
 
 /// Sends a message on its own task; failures are only logged.
 pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
-    let (caller, pool) = (session.caller.clone(), pool.clone());
+    let (client, pool) = (session.client.clone(), pool.clone());
     let server = session.server.clone();
     let telling = async move {
-        if let Err(failure) = caller.post(&pool, None, message, &HeaderMap::new()).await {
+        if let Err(failure) = client.post(&pool, None, message, &HeaderMap::new()).await {
             tracing::debug!(server = %server, "{failure}");
         }
     };

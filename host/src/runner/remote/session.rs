@@ -17,7 +17,7 @@ use super::upstream::UpstreamClient;
 pub struct UpstreamSession {
     pub server: ServerName,
     pub rules: SessionLimits,
-    pub caller: UpstreamClient,
+    pub client: UpstreamClient,
     /// Whether the upstream has given the session an id; some do not.
     pub(super) has_session: bool,
     pub(super) primes: bool,

@@ -43,15 +43,15 @@ impl RemoteSse {
         pool: &Pool,
         forwarded: HeaderMap,
     ) -> Result<Self, String> {
-        let caller = Arc::new(UpstreamClient::new(upstream.clone()));
-        let opening = open(&caller, pool, &forwarded, rules.line);
+        let client = Arc::new(UpstreamClient::new(upstream.clone()));
+        let opening = open(&client, pool, &forwarded, rules.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
         let (events, endpoint) =
             opened.map_err(|_| "it did not name its endpoint in time".to_owned())??;
         let (pipe, outbox) = Pipe::new(server, rules);
         let closing = Signal::default();
         tokio::spawn(read(Arc::clone(&pipe), events, closing.watch()));
-        let posting = Posting { pipe: Arc::clone(&pipe), caller, endpoint, pool: pool.clone() };
+        let posting = Posting { pipe: Arc::clone(&pipe), client, endpoint, pool: pool.clone() };
         tokio::spawn(posting.write(outbox, forwarded, closing.watch()));
         Ok(Self { pipe, closing })
     }
@@ -68,13 +68,13 @@ impl RemoteSse {
 }
 
 async fn open(
-    caller: &UpstreamClient,
+    client: &UpstreamClient,
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
 ) -> Result<(EventReader, Uri), String> {
     let response =
-        caller.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
+        client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let status = response.status();
     if !status.is_success() || !is_event_stream(&response) {
         return Err(format!("GET answers {status} without an event stream"));
@@ -83,7 +83,7 @@ async fn open(
     while let Some(event) = events.next_event().await {
         if event.name == "endpoint" {
             let text = String::from_utf8_lossy(&event.data);
-            let endpoint = endpoint(&caller.upstream().uri, text.trim())?;
+            let endpoint = endpoint(&client.upstream().uri, text.trim())?;
             return Ok((events, endpoint));
         }
     }
@@ -123,7 +123,7 @@ async fn read(pipe: Arc<Pipe>, mut events: EventReader, mut closing: Watcher) {
 
 struct Posting {
     pipe: Arc<Pipe>,
-    caller: Arc<UpstreamClient>,
+    client: Arc<UpstreamClient>,
     endpoint: Uri,
     pool: Pool,
 }
@@ -153,7 +153,7 @@ impl Posting {
     }
 
     async fn post(&self, message: Bytes, forwarded: &HeaderMap) -> Result<(), String> {
-        let post = self.caller.post(&self.pool, Some(&self.endpoint), message, forwarded);
+        let post = self.client.post(&self.pool, Some(&self.endpoint), message, forwarded);
         let response = tokio::time::timeout(POST_TIMEOUT, post)
             .await
             .map_err(|_| "did not accept the message in time; it may have run".to_owned())?

@@ -225,12 +225,12 @@ mod tests {
             (own(&[]), "upstream:81"),
             (own(&[("host", "virtual"), ("accept", "text/html"), ("x-key", "k")]), "virtual"),
         ] {
-            let mut caller = UpstreamClient::new(upstream);
-            caller.set(headers::SESSION, HeaderValue::from_static("s-1"));
+            let mut client = UpstreamClient::new(upstream);
+            client.set(headers::SESSION, HeaderValue::from_static("s-1"));
             let none = HeaderMap::new();
-            let written = caller.message(None, Bytes::from("ping"), &none);
+            let written = client.message(None, Bytes::from("ping"), &none);
             assert!(matches!(written, Message::Written(_)));
-            let made = caller.request(Method::POST, None, Body::Empty, &none).into();
+            let made = client.request(Method::POST, None, Body::Empty, &none).into();
             assert_eq!(lines(&written), lines(&made));
             for line in [
                 "POST /mcp?key=a HTTP/1.1",
@@ -243,12 +243,12 @@ mod tests {
             // Headers of a single request are not part of it.
             let forwarded =
                 HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]);
-            let passed = caller.message(None, Bytes::new(), &forwarded);
+            let passed = client.message(None, Bytes::new(), &forwarded);
             assert!(lines(&passed).contains(&"cookie: a=b".to_owned()));
             let mut response = Response::new(Body::Empty);
             response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("c=d"));
-            caller.received(&response);
-            let with_cookie = caller.message(None, Bytes::new(), &none);
+            client.received(&response);
+            let with_cookie = client.message(None, Bytes::new(), &none);
             assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
         }
     }

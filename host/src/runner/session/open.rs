@@ -187,11 +187,11 @@ impl ServerStart<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<Result<(Backend, Bytes), (StatusCode, CallError)>, OpenError> {
-        let mut caller = UpstreamClient::new(upstream.clone());
+        let mut client = UpstreamClient::new(upstream.clone());
         if !self.served.passthrough.is_empty() {
-            caller.passes_headers();
+            client.passes_headers();
         }
-        let sent = caller.post(self.pool, None, message, self.opening.forwarded).await;
+        let sent = client.post(self.pool, None, message, self.opening.forwarded).await;
         let response = sent.map_err(|failure| self.failed(failure.to_string()))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -206,7 +206,7 @@ impl ServerStart<'_> {
         };
         let version = version_of(&result);
         let (server, rules) = (self.server.clone(), self.rules());
-        let remote = RemoteHttp::opened(server, caller, rules, session, &version, primes(&result));
+        let remote = RemoteHttp::opened(server, client, rules, session, &version, primes(&result));
         Ok(Ok((Backend::Http(Box::new(remote)), result)))
     }
 

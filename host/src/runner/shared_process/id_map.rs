@@ -44,8 +44,8 @@ pub type SeatId = u64;
 
 #[derive(Default)]
 pub struct IdMap {
-    places: HashMap<SeatId, SessionId>,
-    next_place: SeatId,
+    seats: HashMap<SeatId, SessionId>,
+    next_seat: SeatId,
     /// The number of the latest call.
     last: u64,
     calls: HashMap<u64, PendingCall>,
@@ -58,7 +58,7 @@ pub struct IdMap {
 }
 
 struct PendingCall {
-    place: SeatId,
+    seat: SeatId,
     id: Box<RawValue>,
     token: Option<Box<RawValue>>,
     purpose: Purpose,
@@ -132,19 +132,19 @@ impl<'a> MessageParams<'a> {
 
 impl IdMap {
     pub fn enter(&mut self, session: SessionId) -> SeatId {
-        self.next_place += 1;
-        self.places.insert(self.next_place, session);
-        self.next_place
+        self.next_seat += 1;
+        self.seats.insert(self.next_seat, session);
+        self.next_seat
     }
 
     /// Removes a session. Returns the messages for the process: cancellations of the session's
     /// calls, and the end of subscriptions that no other session has.
-    pub fn leave(&mut self, place: SeatId) -> Vec<Bytes> {
-        self.places.remove(&place);
-        self.numbers.retain(|(of, _), _| *of != place);
+    pub fn leave(&mut self, seat: SeatId) -> Vec<Bytes> {
+        self.seats.remove(&seat);
+        self.numbers.retain(|(of, _), _| *of != seat);
         let mut left: Vec<String> = Vec::new();
         let mut told = Vec::new();
-        for (number, call) in self.calls.extract_if(|_, call| call.place == place) {
+        for (number, call) in self.calls.extract_if(|_, call| call.seat == seat) {
             told.push(jsonrpc::cancelled(&number.to_string(), "the session has ended"));
             if let Purpose::Subscribe(uri) = call.purpose
                 && !self.subscriptions.contains_key(&uri)
@@ -152,11 +152,11 @@ impl IdMap {
                 left.push(uri);
             }
         }
-        self.subscriptions.retain(|uri, places| {
-            if places.remove(&place) && places.is_empty() {
+        self.subscriptions.retain(|uri, seats| {
+            if seats.remove(&seat) && seats.is_empty() {
                 left.push(uri.clone());
             }
-            !places.is_empty()
+            !seats.is_empty()
         });
         for uri in left {
             let params = format!("{{\"uri\":{}}}", splice::quoted(&uri));
@@ -169,8 +169,8 @@ impl IdMap {
     /// Removes a call that the gateway answers itself; returns its seat and the client's id.
     pub fn forget_call(&mut self, number: u64) -> Option<(SeatId, Box<RawValue>)> {
         let call = self.calls.remove(&number)?;
-        self.numbers.remove(&(call.place, key(call.id.get())));
-        Some((call.place, call.id))
+        self.numbers.remove(&(call.seat, key(call.id.get())));
+        Some((call.seat, call.id))
     }
 
     /// Removes all calls: the gateway has answered them itself.
@@ -179,27 +179,17 @@ impl IdMap {
         self.numbers.clear();
     }
 
-    pub fn ask(
-        &mut self,
-        place: SeatId,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> ClientVerdict {
+    pub fn ask(&mut self, seat: SeatId, message: &Bytes, envelope: &Envelope<'_>) -> ClientVerdict {
         match envelope.kind() {
-            Kind::Request => self.request(place, message, envelope),
+            Kind::Request => self.request(seat, message, envelope),
             Kind::Notification if envelope.method() == methods::CANCELLED => self
-                .cancelled(place, message, envelope)
+                .cancelled(seat, message, envelope)
                 .map_or(ClientVerdict::Nothing, ClientVerdict::Send),
             Kind::Notification | Kind::Response => ClientVerdict::Nothing,
         }
     }
 
-    fn request(
-        &mut self,
-        place: SeatId,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> ClientVerdict {
+    fn request(&mut self, seat: SeatId, message: &Bytes, envelope: &Envelope<'_>) -> ClientVerdict {
         let Some(id) = envelope.id else { return ClientVerdict::Nothing };
         let refuse =
             |code, text: &str| ClientVerdict::Answer(jsonrpc::error(Some(id.get()), code, text));
@@ -215,7 +205,7 @@ impl IdMap {
                 let text = "this server is shared by sessions, which do not see each other's tasks";
                 return refuse(code::METHOD_NOT_FOUND, text);
             }
-            _ if method.starts_with("tasks/") && !self.is_own_task(place, &params) => {
+            _ if method.starts_with("tasks/") && !self.is_own_task(seat, &params) => {
                 return refuse(code::INVALID_PARAMS, "no such task");
             }
             methods::SUBSCRIBE | methods::UNSUBSCRIBE => {
@@ -225,14 +215,14 @@ impl IdMap {
                 if method == methods::SUBSCRIBE {
                     // Answered here once the process has confirmed a subscription; until then
                     // the process answers each request.
-                    if let Some(places) = self.subscriptions.get_mut(&uri) {
-                        places.insert(place);
+                    if let Some(seats) = self.subscriptions.get_mut(&uri) {
+                        seats.insert(seat);
                         return done();
                     }
                     purpose = Purpose::Subscribe(uri);
-                } else if let Some(places) = self.subscriptions.get_mut(&uri) {
-                    places.remove(&place);
-                    if !places.is_empty() {
+                } else if let Some(seats) = self.subscriptions.get_mut(&uri) {
+                    seats.remove(&seat);
+                    if !seats.is_empty() {
                         return done();
                     }
                     self.subscriptions.remove(&uri);
@@ -251,10 +241,10 @@ impl IdMap {
             return refuse(code::INTERNAL, "the id or progress token cannot be replaced");
         };
         let call =
-            PendingCall { place, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
+            PendingCall { seat, id: id.to_owned(), token: token.map(ToOwned::to_owned), purpose };
         // A client may use an id again once it has an answer. The old call is still here if the
         // gateway gave that answer for a silent server.
-        if let Some(old) = self.numbers.insert((place, key(id.get())), number) {
+        if let Some(old) = self.numbers.insert((seat, key(id.get())), number) {
             self.calls.remove(&old);
         }
         self.calls.insert(number, call);
@@ -263,21 +253,21 @@ impl IdMap {
 
     fn cancelled(
         &mut self,
-        place: SeatId,
+        seat: SeatId,
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Option<Bytes> {
         let raw = MessageParams::of(envelope)?.request_id?;
-        let number = self.numbers.remove(&(place, key(raw.get())))?;
+        let number = self.numbers.remove(&(seat, key(raw.get())))?;
         self.calls.remove(&number);
         let span = splice::span(message, raw)?;
         Some(splice::replace(message, span, number.to_string().as_bytes()))
     }
 
-    fn is_own_task(&self, place: SeatId, params: &MessageParams<'_>) -> bool {
+    fn is_own_task(&self, seat: SeatId, params: &MessageParams<'_>) -> bool {
         let id = params.task_id.and_then(splice::string);
         let owner = id.and_then(|id| self.tasks.get(&id));
-        owner.is_some() && owner == self.places.get(&place)
+        owner.is_some() && owner == self.seats.get(&seat)
     }
 
     fn number(&mut self) -> u64 {
@@ -301,7 +291,7 @@ impl IdMap {
             }
             Kind::Notification if method == methods::MESSAGE => ServerVerdict::Log,
             Kind::Notification if methods::is_list_changed(method) => {
-                ServerVerdict::Notice(self.places.keys().copied().collect(), message.clone())
+                ServerVerdict::Notice(self.seats.keys().copied().collect(), message.clone())
             }
             Kind::Notification => self.notice(message, envelope).unwrap_or(ServerVerdict::Nothing),
         }
@@ -313,17 +303,17 @@ impl IdMap {
         };
         let number: u64 = raw.get().parse().ok()?;
         let call = self.calls.remove(&number)?;
-        self.numbers.remove(&(call.place, key(call.id.get())));
+        self.numbers.remove(&(call.seat, key(call.id.get())));
         match (call.purpose, envelope.result) {
             (Purpose::Subscribe(uri), Some(_)) => {
-                self.subscriptions.entry(uri).or_default().insert(call.place);
+                self.subscriptions.entry(uri).or_default().insert(call.seat);
             }
-            (Purpose::Task, Some(result)) => self.keep_task(call.place, result),
+            (Purpose::Task, Some(result)) => self.keep_task(call.seat, result),
             _ => {}
         }
         let span = splice::span(message, raw)?;
         let restored = splice::replace(message, span, call.id.get().as_bytes());
-        Some(ServerVerdict::Answer(call.place, call.id, restored))
+        Some(ServerVerdict::Answer(call.seat, call.id, restored))
     }
 
     /// Assigns an error without an id, about a message that the process could not read, to the
@@ -331,12 +321,12 @@ impl IdMap {
     fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
         let error = envelope.error.filter(|_| self.calls.len() == 1)?;
         let number = *self.calls.keys().next()?;
-        let (place, id) = self.forget_call(number)?;
+        let (seat, id) = self.forget_call(number)?;
         let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
-        Some(ServerVerdict::Answer(place, id, answer.into()))
+        Some(ServerVerdict::Answer(seat, id, answer.into()))
     }
 
-    fn keep_task(&mut self, place: SeatId, result: &RawValue) {
+    fn keep_task(&mut self, seat: SeatId, result: &RawValue) {
         #[derive(Deserialize)]
         struct Created {
             task: Task,
@@ -347,7 +337,7 @@ impl IdMap {
             id: String,
         }
         let Ok(created) = serde_json::from_str::<Created>(result.get()) else { return };
-        let Some(session) = self.places.get(&place) else { return };
+        let Some(session) = self.seats.get(&seat) else { return };
         if self.tasks.insert(created.task.id.clone(), *session).is_none() {
             self.oldest_tasks.push_back(created.task.id);
         }
@@ -367,22 +357,18 @@ impl IdMap {
                 let token = call.token.as_ref()?.get();
                 let restored =
                     splice::replace(message, splice::span(message, raw)?, token.as_bytes());
-                Some(ServerVerdict::Notice(vec![call.place], restored))
+                Some(ServerVerdict::Notice(vec![call.seat], restored))
             }
             methods::UPDATED => {
                 let uri = splice::string(params.uri?)?;
                 let about = self.subscriptions.iter().filter(|(of, _)| is_at_or_below(&uri, of));
-                let places: HashSet<SeatId> =
-                    about.flat_map(|(_, places)| places).copied().collect();
-                Some(ServerVerdict::Notice(places.into_iter().collect(), message.clone()))
+                let seats: HashSet<SeatId> = about.flat_map(|(_, seats)| seats).copied().collect();
+                Some(ServerVerdict::Notice(seats.into_iter().collect(), message.clone()))
             }
             methods::TASK_STATUS => {
                 let owner = self.tasks.get(&splice::string(params.task_id?)?)?;
-                let places = self.places.iter().filter(|(_, session)| *session == owner);
-                Some(ServerVerdict::Notice(
-                    places.map(|(place, _)| *place).collect(),
-                    message.clone(),
-                ))
+                let seats = self.seats.iter().filter(|(_, session)| *session == owner);
+                Some(ServerVerdict::Notice(seats.map(|(seat, _)| *seat).collect(), message.clone()))
             }
             _ => None,
         }

@@ -43,7 +43,7 @@ pub struct Mux {
 
 #[derive(Default)]
 struct MuxState {
-    board: IdMap,
+    id_map: IdMap,
     pipes: HashMap<SeatId, Arc<Pipe>>,
     /// No seat can be taken any more.
     is_closed: bool,
@@ -73,19 +73,19 @@ impl Mux {
         if state.is_closed {
             return None;
         }
-        let place = state.board.enter(session);
-        state.pipes.insert(place, Arc::clone(pipe));
+        let seat = state.id_map.enter(session);
+        state.pipes.insert(seat, Arc::clone(pipe));
         self.seated.send_replace(state.pipes.len());
-        Some(place)
+        Some(seat)
     }
 
     /// Frees a seat: cancels the session's calls and ends its subscriptions.
-    pub async fn leave(&self, place: SeatId) {
+    pub async fn leave(&self, seat: SeatId) {
         let told = {
             let mut state = self.state();
-            state.pipes.remove(&place);
+            state.pipes.remove(&seat);
             self.seated.send_replace(state.pipes.len());
-            state.board.leave(place)
+            state.id_map.leave(seat)
         };
         for message in told {
             self.tell(message).await;
@@ -93,12 +93,12 @@ impl Mux {
     }
 
     /// Handles a session's message once there is room for it in the process's queue.
-    pub async fn ask(&self, place: SeatId, message: Bytes) {
+    pub async fn ask(&self, seat: SeatId, message: Bytes) {
         let room = self.inbox.reserve(message.len()).await;
         let Ok(envelope) = Envelope::parse(&message) else { return };
         let Some(room) = room else {
             // The process is gone: the request has certainly not run.
-            let pipe = self.state().pipes.get(&place).map(Arc::clone);
+            let pipe = self.state().pipes.get(&seat).map(Arc::clone);
             if let (Some(pipe), Some(id)) = (pipe, envelope.id_text()) {
                 pipe.note_unsent(id);
             }
@@ -106,8 +106,8 @@ impl Mux {
         };
         let (asked, pipe) = {
             let mut state = self.state();
-            let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
-            match state.board.ask(place, &message, &envelope) {
+            let Some(pipe) = state.pipes.get(&seat).map(Arc::clone) else { return };
+            match state.id_map.ask(seat, &message, &envelope) {
                 // Sent under the lock: messages must reach the process in the order in which the
                 // map has numbered them.
                 ClientVerdict::Send(message) => return room.send(message),
@@ -144,16 +144,16 @@ impl Mux {
             self.lists.note_change();
         }
         let mut state = self.state();
-        match state.board.hear(message, &envelope) {
-            ServerVerdict::Answer(place, id, message) => {
+        match state.id_map.hear(message, &envelope) {
+            ServerVerdict::Answer(seat, id, message) => {
                 self.answers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some(pipe) = state.pipes.get(&place).map(Arc::clone) else { return };
+                let Some(pipe) = state.pipes.get(&seat).map(Arc::clone) else { return };
                 drop(state);
                 pipe.hand(message, &Envelope { id: Some(&id), ..envelope });
             }
-            ServerVerdict::Notice(places, message) => {
+            ServerVerdict::Notice(seats, message) => {
                 let pipes: Vec<Arc<Pipe>> =
-                    places.iter().filter_map(|place| state.pipes.get(place).cloned()).collect();
+                    seats.iter().filter_map(|seat| state.pipes.get(seat).cloned()).collect();
                 drop(state);
                 if let Ok(envelope) = Envelope::parse(&message) {
                     pipes.iter().for_each(|pipe| pipe.hand(message.clone(), &envelope));
@@ -179,8 +179,8 @@ impl Mux {
     /// id.
     fn forget(&self, number: Option<u64>) -> Option<(Arc<Pipe>, Box<RawValue>)> {
         let mut state = self.state();
-        let (place, id) = state.board.forget_call(number?)?;
-        state.pipes.get(&place).map(|pipe| (Arc::clone(pipe), id))
+        let (seat, id) = state.id_map.forget_call(number?)?;
+        state.pipes.get(&seat).map(|pipe| (Arc::clone(pipe), id))
     }
 
     /// Answers the call with an error; returns whether there was one.
@@ -243,7 +243,7 @@ impl MessageSink for Mux {
     fn overflowed(&self, tail: &[u8]) {
         let Some(text) = self.state().overflowing.take() else { return };
         if !self.fail_one(long_line::number_at_the_end(tail), &text) {
-            self.state().board.forget_calls();
+            self.state().id_map.forget_calls();
             self.pipes().iter().for_each(|pipe| pipe.fail_all(&text));
         }
     }

@@ -31,10 +31,10 @@ impl Seat {
         pid: u32,
     ) -> Option<Self> {
         let (pipe, outbox) = Pipe::new(&mux.server, rules);
-        let place = mux.enter(session, &pipe)?;
+        let seat = mux.enter(session, &pipe)?;
         let closing = Signal::default();
         let (closed, lost) = (closing.watch(), pipe.lost_signal());
-        tokio::spawn(pass_on(Arc::clone(mux), place, outbox, closed, lost));
+        tokio::spawn(pass_on(Arc::clone(mux), seat, outbox, closed, lost));
         Some(Self { pipe, mux: Arc::clone(mux), pid, closing })
     }
 
@@ -70,14 +70,14 @@ impl Seat {
 /// Passes the session's messages on, one after the other, until it leaves.
 async fn pass_on(
     mux: Arc<Mux>,
-    place: SeatId,
+    seat: SeatId,
     mut outbox: Unwritten,
     mut closing: Watcher,
     mut lost: LostSignal,
 ) {
     let passing = async {
         while let Some((message, _room)) = outbox.recv().await {
-            mux.ask(place, message).await;
+            mux.ask(seat, message).await;
         }
     };
     tokio::select! {
@@ -85,5 +85,5 @@ async fn pass_on(
         () = closing.raised() => {}
         _ = lost.wait_for(Option::is_some) => {}
     }
-    mux.leave(place).await;
+    mux.leave(seat).await;
 }
