@@ -5,12 +5,14 @@
 #![warn(missing_docs)]
 
 mod name;
+mod quota_key;
 mod scope;
 mod selection;
 mod session;
 mod topology;
 
 pub use name::{GroupName, NameError, NodeId, ServerName};
+pub use quota_key::{QuotaKey, counted_address};
 pub use scope::Scope;
 pub use selection::{Choice, Choices, Selection};
 pub use session::{Principal, SessionId, UnixMillis};

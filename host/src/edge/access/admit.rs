@@ -13,21 +13,37 @@ use http::{HeaderMap, StatusCode};
 use crate::edge::config::EdgeConfig;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::Principal;
+use crate::model::{Principal, QuotaKey};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// The principal of a request that is let in.
+/// Who sends a request that is let in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whose sessions it may use.
+    pub principal: Principal,
+    /// Whom the limits count.
+    pub quota: QuotaKey,
+    pub peer: IpAddr,
+}
+
+/// Who sends a request that is let in.
 pub fn admit(
     config: &EdgeConfig,
     headers: &HeaderMap,
     local: IpAddr,
-) -> Result<Principal, Refusal> {
+    peer: IpAddr,
+) -> Result<Caller, Refusal> {
     check_site(config, headers, local)?;
     if config.closed {
         return Err(Refusal::ClosedNode);
     }
-    check_bearer(config, headers)
+    let principal = check_bearer(config, headers)?;
+    let quota = match config.bearer {
+        Some(_) => QuotaKey::Credential(principal.clone()),
+        None => QuotaKey::of_address(peer),
+    };
+    Ok(Caller { principal, quota, peer })
 }
 
 /// Checks a request's headers and the address that it came to. The error is the response's

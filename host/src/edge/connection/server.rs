@@ -210,15 +210,15 @@ async fn mcp(
         );
         return Err((Refusal::UnknownPath(text), None));
     };
-    let principal = admit::admit(&worker.edge.config, request.headers(), local.ip())
+    let caller = admit::admit(&worker.edge.config, request.headers(), local.ip(), peer.ip())
         .map_err(|refusal| (refusal, None))?;
     match entrance {
         Entrance::Streamable => {}
         Entrance::EventStream => {
-            return Box::pin(worker.event_stream(take(request), principal, draining)).await;
+            return Box::pin(worker.event_stream(take(request), caller, draining)).await;
         }
         Entrance::Messages => {
-            return Box::pin(worker.messages(take(request), &principal, peer.ip())).await;
+            return Box::pin(worker.messages(take(request), caller)).await;
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);
@@ -232,5 +232,5 @@ async fn mcp(
             scope
         }
     };
-    worker.streamable(request, scope, principal, peer.ip(), recent).await
+    worker.streamable(request, scope, caller, recent).await
 }

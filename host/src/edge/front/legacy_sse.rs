@@ -15,6 +15,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
+use crate::edge::access::admit::Caller;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::refusal::{Refusal, Refused};
@@ -23,7 +24,6 @@ use crate::edge::routing::bind;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::Principal;
 use crate::net::Body;
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
@@ -47,7 +47,7 @@ impl Worker {
     pub(in crate::edge) async fn event_stream(
         &self,
         request: Request<Body>,
-        principal: Principal,
+        caller: Caller,
         draining: &Watcher,
     ) -> Result<Response<Body>, Refused> {
         // A client that tries Streamable HTTP first goes on with HTTP+SSE after this answer.
@@ -61,14 +61,14 @@ impl Worker {
             .await
             .map_err(|refusal| (refusal, None))?;
         // Its `initialize` would be refused. Before the stream exists, a status can say so.
-        self.require_room_for(&principal).map_err(|refusal| (refusal, None))?;
+        self.require_room_for(&caller.principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
         let bounds = SessionBounds {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
             bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
             keep_alive: config.keep_alive,
         };
-        let opened = self.edge.sse_sessions.open(&self.edge.keys, scope, principal, bounds);
+        let opened = self.edge.sse_sessions.open(&self.edge.keys, scope, caller.principal, bounds);
         let OpenedStream { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
         tokio::spawn(self.clone().serve_stream(live, draining.clone(), last));
         let mut response = Response::new(Body::Stream(Box::pin(events)));
@@ -121,8 +121,7 @@ impl Worker {
     pub(in crate::edge) async fn messages(
         &self,
         request: Request<Body>,
-        principal: &Principal,
-        peer: std::net::IpAddr,
+        caller: Caller,
     ) -> Result<Response<Body>, Refused> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
@@ -133,11 +132,12 @@ impl Worker {
             return Err(refused(Refusal::ContentType));
         }
         let id = bind::query(&parts.uri, "sessionId").ok_or(refused(Refusal::MissingStream))?;
-        let found = self.edge.sse_sessions.find(&self.edge.keys, &id, principal);
+        let found = self.edge.sse_sessions.find(&self.edge.keys, &id, &caller.principal);
         let live = found.ok_or(refused(Refusal::UnknownSession))?;
         let message = self.whole(body).await.map_err(refused)?;
+        let Caller { peer, quota, .. } = caller;
         let context =
-            ClientRequest { headers: asking_for_both(parts.headers), uri: parts.uri, peer };
+            ClientRequest { headers: asking_for_both(parts.headers), uri: parts.uri, peer, quota };
         let takes_batches =
             live.session().is_some_and(|session| session.version == Version::V2025_03_26);
         let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };

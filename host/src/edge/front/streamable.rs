@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 
+use crate::edge::access::admit::Caller;
 use crate::edge::aggregate::reply::rewritten;
 use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::ClientRequest;
@@ -30,12 +31,12 @@ impl Worker {
         &self,
         request: &mut Request<Body>,
         scope: Scope,
-        principal: Principal,
-        peer: std::net::IpAddr,
+        caller: Caller,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
-        let context = ClientRequest { headers, uri, peer };
+        let Caller { principal, quota, peer } = caller;
+        let context = ClientRequest { headers, uri, peer, quota };
         let body = take(request.body_mut());
         match *request.method() {
             Method::POST => self.post(&context, &scope, principal, body, recent).await,
