@@ -12,6 +12,7 @@ use crate::cluster::{
 };
 use crate::config::{Config, Mode};
 use crate::model::{NodeId, Replica, ServerName};
+use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
 
@@ -79,7 +80,7 @@ fn held_session(held: runner::Held) -> HeldSession {
         session: held.session.to_string(),
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
-        level: held.level,
+        level: held.level.map(LogLevel::json),
         subscriptions: held.subscriptions,
     }
 }

@@ -10,6 +10,7 @@ pub mod headers;
 pub mod http1;
 pub mod initialize;
 pub mod jsonrpc;
+pub mod log_level;
 pub mod mac;
 pub mod methods;
 #[cfg(test)]

@@ -4,12 +4,13 @@
 use http::header::{HeaderMap, HeaderValue};
 
 use crate::protocol::headers::seam;
+use crate::protocol::log_level::LogLevel;
 
 /// One setting of a session, in the response to the request that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingChange {
-    /// `logging/setLevel`: the level as a JSON string, quotes included.
-    Level(String),
+    /// `logging/setLevel`: the level.
+    Level(LogLevel),
     /// `resources/subscribe`: the URI.
     Subscribed(String),
     /// `resources/unsubscribe`: the URI.
@@ -20,7 +21,8 @@ impl SettingChange {
     /// Sets the header that carries the note to the edge.
     pub fn write(&self, headers: &mut HeaderMap) {
         let (kind, value) = match self {
-            Self::Level(level) => ("level", level),
+            // As JSON, as processes of earlier versions expect it.
+            Self::Level(level) => ("level", &level.json()),
             Self::Subscribed(uri) => ("subscribed", uri),
             Self::Unsubscribed(uri) => ("unsubscribed", uri),
         };
@@ -36,7 +38,7 @@ impl SettingChange {
         let (kind, value) = headers.get(seam::NOTE)?.to_str().ok()?.split_once(' ')?;
         let value = crate::net::percent_decoded(value)?;
         match kind {
-            "level" => Some(Self::Level(value)),
+            "level" => LogLevel::of_json(&value).map(Self::Level),
             "subscribed" => Some(Self::Subscribed(value)),
             "unsubscribed" => Some(Self::Unsubscribed(value)),
             _ => None,
@@ -51,7 +53,7 @@ mod tests {
     #[test]
     fn a_note_survives_the_way() {
         for note in [
-            SettingChange::Level("\"debug\"".into()),
+            SettingChange::Level(LogLevel::parse("debug").unwrap()),
             SettingChange::Subscribed("file:///a b/\u{e4}".into()),
             SettingChange::Unsubscribed(String::new()),
         ] {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
+use crate::protocol::log_level::LogLevel;
 use crate::sync::{Locked, ReadMostly};
 
 use super::record::{Binding, Bound, Record, ReportOutcome};
@@ -266,19 +267,19 @@ impl Bindings {
     }
 
     /// Notes the level, as JSON, that the client has set.
-    pub fn set_log_level(&self, session: SessionId, level: &str) {
+    pub fn set_log_level(&self, session: SessionId, level: LogLevel) {
         let now = UnixMillis::now();
         self.with(session, |records| {
-            self.entry(records, session, now).log_level = Some(level.into());
+            self.entry(records, session, now).log_level = Some(level);
         });
     }
 
     /// Notes the level that a node reports, unless this process knows one: that is as
     /// new or newer.
-    pub fn set_log_level_if_unknown(&self, session: SessionId, level: &str) {
+    pub fn set_log_level_if_unknown(&self, session: SessionId, level: LogLevel) {
         let now = UnixMillis::now();
         self.with(session, |records| {
-            self.entry(records, session, now).log_level.get_or_insert_with(|| level.into());
+            self.entry(records, session, now).log_level.get_or_insert(level);
         });
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::model::{NodeId, Principal, ServerName, UnixMillis};
+use crate::protocol::log_level::LogLevel;
 
 /// The node that serves one server of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Record {
     /// notified on the next one.
     pub unreported_losses: Vec<ServerName>,
     /// The level that the client set with `logging/setLevel`, as JSON.
-    pub log_level: Option<Arc<str>>,
+    pub log_level: Option<LogLevel>,
     /// Resources that the client subscribed to: each server with its own URI.
     pub subscriptions: Vec<(ServerName, Arc<str>)>,
     /// Cloned by every stream that is open: a session with a clone is in use.

@@ -12,14 +12,16 @@ use bytes::Bytes;
 use http::{Method, Request};
 use tokio::sync::{Mutex, watch};
 
-use crate::cluster::gate::is_near;
 use crate::cluster::messages::{
     BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport,
 };
 use crate::cluster::proof::prove;
 use crate::config::Secret;
-use crate::model::{NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis};
+use crate::model::{
+    NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis, is_near,
+};
 use crate::net::{Body, collect};
+use crate::protocol::log_level::LogLevel;
 use crate::seam::{Facts, Link};
 use crate::store::{Bindings, DataFolder, ReportOutcome};
 
@@ -337,7 +339,7 @@ impl Control {
                 continue;
             };
             let opened_at = UnixMillis(held.opened_at);
-            if let Some(level) = &held.level {
+            if let Some(level) = held.level.as_deref().and_then(LogLevel::of_json) {
                 self.bindings.set_log_level_if_unknown(session, level);
             }
             for uri in &held.subscriptions {

@@ -16,6 +16,7 @@ use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::log_level::LogLevel;
 use crate::protocol::methods::{self, Destination};
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::version::Version;
@@ -263,16 +264,15 @@ impl Worker {
         struct Level {
             level: String,
         }
-        const LEVELS: [&str; 8] =
-            ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
         let level = envelope
             .params
             .and_then(|params| serde_json::from_str::<Level>(params.get()).ok())
-            .filter(|level| LEVELS.contains(&level.level.as_str()))
+            .and_then(|level| LogLevel::parse(&level.level))
             .ok_or_else(|| {
-                Refusal::InvalidParams(format!("params.level must be one of {LEVELS:?}"))
+                let names = LogLevel::NAMES;
+                Refusal::InvalidParams(format!("params.level must be one of {names:?}"))
             })?;
-        self.edge.bindings.set_log_level(session.id, &splice::quoted(&level.level));
+        self.edge.bindings.set_log_level(session.id, level);
         self.tell_all(context, session, message).await;
         Ok(())
     }

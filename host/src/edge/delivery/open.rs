@@ -148,8 +148,9 @@ impl Call<'_> {
     async fn restore(&self, node: &Node) {
         let Self { worker, session, server, .. } = *self;
         let Some(record) = worker.edge.bindings.record(session.id) else { return };
-        let level =
-            record.log_level.map(|level| (methods::SET_LEVEL, format!("{{\"level\":{level}}}")));
+        let level = record
+            .log_level
+            .map(|level| (methods::SET_LEVEL, format!("{{\"level\":{}}}", level.json())));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));

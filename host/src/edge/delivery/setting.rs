@@ -14,7 +14,7 @@ impl Call<'_> {
         let (bindings, session) = (&self.worker.edge.bindings, self.session.id);
         match SettingChange::read(response.headers()) {
             None => {}
-            Some(SettingChange::Level(level)) => bindings.set_log_level(session, &level),
+            Some(SettingChange::Level(level)) => bindings.set_log_level(session, level),
             Some(SettingChange::Subscribed(uri)) => {
                 bindings.subscribe(session, self.server, &uri);
             }

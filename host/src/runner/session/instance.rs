@@ -13,6 +13,7 @@ use crate::net::{Body, Pool};
 use crate::protocol::catalog::Discovered;
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::log_level::LogLevel;
 use crate::protocol::methods;
 use crate::protocol::version::Version;
 use crate::runner::channel::pipe::{LostSignal, Pipe};
@@ -63,7 +64,7 @@ pub struct Instance {
 /// What the client has set at this server. A new instance would need the same.
 #[derive(Default)]
 struct ClientSettings {
-    level: Option<String>,
+    level: Option<LogLevel>,
     subscriptions: BTreeSet<String>,
 }
 
@@ -295,7 +296,7 @@ impl Instance {
     pub fn remember(&self, note: &SettingChange) {
         let mut settings = self.settings.lock();
         match note {
-            SettingChange::Level(level) => settings.level = Some(level.clone()),
+            SettingChange::Level(level) => settings.level = Some(*level),
             SettingChange::Subscribed(uri) if settings.subscriptions.len() < MAX_SUBSCRIPTIONS => {
                 settings.subscriptions.insert(uri.clone());
             }
@@ -306,11 +307,11 @@ impl Instance {
         }
     }
 
-    /// The log level as JSON, and the URIs of the resources subscribed to.
+    /// The log level, and the URIs of the resources subscribed to.
     #[must_use]
-    pub fn settings(&self) -> (Option<String>, Vec<String>) {
+    pub fn settings(&self) -> (Option<LogLevel>, Vec<String>) {
         let settings = self.settings.lock();
-        (settings.level.clone(), settings.subscriptions.iter().cloned().collect())
+        (settings.level, settings.subscriptions.iter().cloned().collect())
     }
 
     #[must_use]

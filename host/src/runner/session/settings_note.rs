@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::log_level::LogLevel;
 use crate::protocol::{methods, splice};
 use crate::seam::SettingChange;
 
@@ -26,7 +27,7 @@ pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<SettingChange> {
     let params: Params<'_> = serde_json::from_str(request.params?.get()).ok()?;
     match request.method() {
         methods::SET_LEVEL => {
-            Some(SettingChange::Level(splice::quoted(&splice::string(params.level?)?)))
+            LogLevel::parse(&splice::string(params.level?)?).map(SettingChange::Level)
         }
         methods::SUBSCRIBE => Some(SettingChange::Subscribed(splice::string(params.uri?)?)),
         _ => Some(SettingChange::Unsubscribed(splice::string(params.uri?)?)),

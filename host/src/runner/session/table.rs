@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
 use crate::sync::Locked;
 
@@ -26,8 +27,8 @@ pub struct Held {
     pub session: SessionId,
     pub server: ServerName,
     pub opened_at: UnixMillis,
-    /// The log level that the client has set at this server, as JSON.
-    pub level: Option<String>,
+    /// The log level that the client has set at this server.
+    pub level: Option<LogLevel>,
     pub subscriptions: Vec<String>,
 }
 
