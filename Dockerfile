@@ -28,7 +28,9 @@ COPY --from=builder /usr/local/bin/mooring /usr/local/bin/mooring
 WORKDIR /app
 # The configuration is read from the working directory: mount it at /app/mcp_settings.json.
 # HOME is where npx and uvx keep what they download.
+# In a container only its published ports are reached from outside.
 ENV MOORING_DATA=/app/data \
+    MOORING_HOST=0.0.0.0 \
     HOME=/home/mooring
 VOLUME /app/data
 EXPOSE 3000

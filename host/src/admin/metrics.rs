@@ -58,6 +58,14 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         "Decisions made by the native fallback",
         stats.all_fallbacks(),
     )?;
+    let open = IntGaugeVec::new(
+        Opts::new("open_door", "1 for what neither key nor token closes"),
+        &["door"],
+    )?;
+    for door in &admin.open_doors {
+        open.with_label_values(&[door.as_str()]).set(1);
+    }
+    registry.register(Box::new(open))?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)

@@ -24,6 +24,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Gate, Joined, Registry, RunnerView};
+use crate::config::OpenDoor;
 use crate::edge::Metrics;
 use crate::model::{NodeId, UnixMillis};
 use crate::net::Body;
@@ -63,6 +64,8 @@ pub struct Admin {
     pub view: Arc<dyn RunnerView>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
+    /// What neither key nor token closes.
+    pub open_doors: Vec<OpenDoor>,
     /// Admits a request to `/api`, or returns the status and text of the refusal.
     pub admit: AdmitFn,
 }

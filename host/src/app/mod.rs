@@ -22,13 +22,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, open_cluster_warning};
 use crate::edge;
 use crate::sync::Signal;
 
 use self::parts::Parts;
 
-pub use notices::of as notices;
+pub use notices::of as notices_of;
 
 /// Longest wait for requests in progress at shutdown. Open streams never end by
 /// themselves.
@@ -60,7 +60,10 @@ pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
 
 async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let config = &loaded.config;
-    for notice in notices::of(config).into_iter().chain(notices::open_cluster(config)) {
+    let mut notices = notices::of(config);
+    // `mooring check` is silent about it on loopback, where only this machine's users can come.
+    notices.extend(open_cluster_warning(config).filter(|text| !notices.contains(text)));
+    for notice in notices {
         tracing::warn!("{notice}");
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -1,28 +1,12 @@
 //! Warnings about a valid configuration: what is open, and what has no effect.
 
-use crate::config::{Config, Isolation, Mode, Server, Transport};
+use crate::config::{self, Config, Isolation, Server, Transport};
 
-/// Which peers a cluster without a token trusts; logged at startup, not by
-/// `mooring check`.
-#[must_use]
-pub fn open_cluster(config: &Config) -> Option<String> {
-    let who = match config.mode {
-        Mode::Coordinator(_) => "any process at a loopback or private address can register a node",
-        Mode::Node(_) => "this node trusts every request from the coordinator's address",
-        Mode::Standalone => return None,
-    };
-    config.token.is_none().then(|| {
-        format!(
-            "no cluster token is set: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
-        )
-    })
-}
-
-/// Settings that are valid but have no effect, one line each, for the log and
+/// Settings that are valid but have no effect, or open the gateway, one line each, for the log and
 /// `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
-    let mut notices = Vec::new();
+    let mut notices = config::open_door_warnings(config, &config.listen.host);
     for server in config.servers.iter().filter(|server| server.enabled) {
         if is_shared_from_afar(server) {
             notices.push(format!(

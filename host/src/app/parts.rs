@@ -13,7 +13,7 @@ use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
 };
-use crate::config::{Config, Mode, Wasi};
+use crate::config::{Config, Mode, Wasi, open_doors};
 use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::net::Pool;
@@ -270,6 +270,7 @@ impl Base {
             view,
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
+            open_doors: open_doors(config, &config.listen.host),
             admit: edge::admit_management(Arc::clone(edge)),
         }
     }

@@ -24,6 +24,9 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
     };
     line("mode", &mode);
     line("listening", &format!("{address} ({workers} workers)"));
+    if config.mode == Mode::Standalone && !config.listen.is_chosen && address.ip().is_loopback() {
+        line("", "only this machine, since no key is set; MOORING_HOST=0.0.0.0 opens it");
+    }
     let shown = if address.ip().is_unspecified() {
         format!("http://localhost:{}/mcp", address.port())
     } else {

@@ -8,13 +8,15 @@ use std::time::Duration;
 use crate::config::{
     self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
 };
-use crate::edge::{EdgeConfig, Group, Member, PrefixMode};
+use crate::edge::{EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::streams::Bounds;
+
+use super::identity;
 
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
@@ -62,7 +64,7 @@ pub fn edge(config: &Config) -> EdgeConfig {
     };
     EdgeConfig {
         bearer: config.access.bearer.clone(),
-        allowed_hosts: config.access.allowed_hosts.clone(),
+        hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
         allowed_origins: config.access.allowed_origins.clone(),
         global_route: config.access.enable_global_route,
         groups: groups(config),
@@ -87,6 +89,16 @@ pub fn edge(config: &Config) -> EdgeConfig {
         sessions_per_principal: config.limits.sessions_per_principal,
         closed: config.token.is_some() && !public,
     }
+}
+
+/// The names by which this process is called: the machine's own, and those in the cluster's URLs.
+fn own_hosts(config: &Config) -> Vec<String> {
+    let urls = match &config.mode {
+        Mode::Node(node) => [Some(&node.coordinator_url), node.advertise_url.as_ref()],
+        Mode::Standalone | Mode::Coordinator(_) => [None, None],
+    };
+    let hosts = urls.into_iter().flatten().filter_map(|url| url.host());
+    std::iter::once(identity::hostname()).chain(hosts.map(str::to_owned)).collect()
 }
 
 fn kept(config: &Config) -> Bounds {

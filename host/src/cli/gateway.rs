@@ -152,7 +152,10 @@ mod tests {
             ("10.0.0.1", "http://10.0.0.1:80"),
             ("gw.example", "http://gw.example:80"),
         ] {
-            assert_eq!(base(&config::Listen { host: host.into(), port: 80 }), expect);
+            assert_eq!(
+                base(&config::Listen { host: host.into(), port: 80, is_chosen: true }),
+                expect
+            );
         }
     }
 

@@ -31,7 +31,7 @@ const WRONG: u8 = 2;
 #[command(name = "mooring", version, max_term_width = 100)]
 #[command(after_help = "Environment:
   PORT                    port to listen on (3000; 0 lets the system choose)
-  MOORING_HOST            address to listen on (0.0.0.0)
+  MOORING_HOST            address to listen on (127.0.0.1 for a standalone gateway without a key, else 0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
   MOORING_KEY             bearer key that ps, logs, join and health send to the gateway
@@ -198,7 +198,7 @@ fn check(cli: &Cli) -> ExitCode {
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    for notice in app::notices(&loaded.config) {
+    for notice in app::notices_of(&loaded.config) {
         eprintln!("warning: {notice}");
     }
     print!("{}", config::describe(&loaded.config));

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 
 use crate::config::Secret;
+use crate::model::is_near;
 
 use super::addresses::Addresses;
 
@@ -89,15 +90,6 @@ impl Gate {
             TrustedPeers::Coordinator(addresses) => addresses.has(peer).await,
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
-    }
-}
-
-/// Loopback and the private ranges (RFC 1918, RFC 4193, link-local).
-#[must_use]
-pub fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

@@ -26,7 +26,7 @@ pub use coordinator::control::{Control, Rejected};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
 pub use coordinator::recall::recall;
 pub use coordinator::registry::{LeaseChange, LeaseStatus, NodeEntry, Registry};
-pub use gate::{Gate, is_near};
+pub use gate::Gate;
 pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
 };

@@ -12,6 +12,7 @@
 //! no other module checks it again.
 
 mod check;
+mod exposure;
 mod reader;
 mod sections;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use self::reader::section::Section;
 use self::reader::source::SettingsText;
 
 pub use check::describe;
+pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;
 pub use reader::source::{FILE_NAME, Sources};
@@ -124,13 +126,17 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let sticky = section.section("stickySession");
     let servers = sections::servers::read(root, sources, folder);
     let is_coordinator = matches!(cluster.mode, Mode::Coordinator(_));
+    let access = sections::access::read(root, sources);
+    // Without a key, whoever reaches the port may use everything: only this machine does, until the
+    // operator says otherwise. Coordinators and nodes are there for other machines.
+    let is_for_others = cluster.mode != Mode::Standalone || access.bearer.is_some();
     Config {
-        listen: sections::listen::read(&system, sources),
+        listen: sections::listen::read(&system, sources, is_for_others),
         data_dir: sections::listen::data_dir(sources),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         names: sections::names::read(&system),
-        access: sections::access::read(root, sources),
+        access,
         limits: sections::limits::read(&system),
         min_free_memory: cluster.min_free_memory,
         mode: cluster.mode,

@@ -1,5 +1,6 @@
 //! The edge's settings, independent of the settings file.
 
+use crate::edge::access::host::HostRules;
 use crate::model::{GroupName, ServerName};
 use crate::streams::Bounds;
 
@@ -29,8 +30,8 @@ pub struct Group {
 pub struct EdgeConfig {
     /// The key that clients must send, if one is required.
     pub bearer: Option<crate::config::Secret>,
-    /// Values of the Host header that are allowed beside loopback names.
-    pub allowed_hosts: Vec<String>,
+    /// Values of the Host header that are let in.
+    pub hosts: HostRules,
     /// Origins that are allowed beside those on loopback names.
     pub allowed_origins: Vec<String>,
     /// Whether `/mcp` and `/sse` without a name are served.

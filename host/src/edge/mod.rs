@@ -40,6 +40,7 @@ mod session;
 mod worker;
 
 pub use access::admit::for_management as admit_management;
+pub use access::host::HostRules;
 pub use catalog::cache::Catalogs;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;

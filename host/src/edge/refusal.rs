@@ -21,6 +21,12 @@ const SESSIONS: Duration = Duration::from_secs(10);
 pub enum Refusal {
     #[error("Forbidden: the Host {0:?} is not allowed; add it to systemConfig.allowedHosts")]
     ForeignHost(String),
+    #[error("Bad Request: one Host header is required, and the request has {0}")]
+    Hosts(usize),
+    #[error("Bad Request: the target names another authority than the Host header")]
+    OtherAuthority,
+    #[error("Not Implemented: the only transfer coding is chunked")]
+    Coding,
     #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
     ForeignOrigin(String),
     #[error(
@@ -119,6 +125,8 @@ impl Refusal {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }
+            Self::Hosts(_) | Self::OtherAuthority => (StatusCode::BAD_REQUEST, code::TRANSPORT),
+            Self::Coding => (StatusCode::NOT_IMPLEMENTED, code::TRANSPORT),
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
@@ -182,7 +190,12 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SESSIONS));
             }
             // The rest of the request is not read, so the connection cannot be used again.
-            Self::TooLarge(_) | Self::HeadersTooLarge(_) | Self::BodyBroken => {
+            Self::TooLarge(_)
+            | Self::HeadersTooLarge(_)
+            | Self::BodyBroken
+            | Self::Hosts(_)
+            | Self::OtherAuthority
+            | Self::Coding => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+mod address;
 mod name;
 mod quota_key;
 mod scope;
@@ -11,6 +12,7 @@ mod selection;
 mod session;
 mod topology;
 
+pub use address::is_near;
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use scope::Scope;

@@ -32,6 +32,35 @@ fn a_foreign_host_is_403_on_a_loopback_address() {
 }
 
 #[test]
+fn names_of_a_private_network_are_let_in_and_public_ones_are_not() {
+    let gateway = gateway();
+    for (host, expect) in [
+        ("coordinator:3000", 200),
+        ("10.1.2.3", 200),
+        ("[fd00::1]:3000", 200),
+        ("mooring.tools.svc", 200),
+        ("mooring.tools.svc.cluster.local:3000", 200),
+        ("vm.project.internal", 200),
+        ("rebound.example.com", 403),
+        ("coordinator.", 403),
+        ("svc.example.com", 403),
+        ("127.0.0.1.nip.io", 403),
+    ] {
+        gateway.client("/mcp").header("Host", host).try_initialize().expect(expect);
+        gateway.client("/mcp/counter").header("Host", host).try_initialize().expect(expect);
+        Request::get("/api/cluster/status")
+            .header("Host", host)
+            .send(gateway.address())
+            .expect(expect);
+        let stream =
+            Request::get("/sse").header("Host", host).header("Accept", "text/event-stream");
+        assert_eq!(stream.open(gateway.address()).status, expect, "{host}");
+    }
+    let refused = gateway.client("/mcp").header("Host", "gw.example.com").try_initialize();
+    assert!(refused.text().contains("systemConfig.allowedHosts"), "{}", refused.text());
+}
+
+#[test]
 fn a_foreign_origin_is_403_and_a_listed_one_is_not() {
     let gateway = with_system(json!({"allowedOrigins": ["https://app.example.com"]}));
     for origin in ["https://evil.example.com", "null", "http://localhost.evil.example.com"] {

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod bad_input;
 pub mod fidelity;
+pub mod framing;
 pub mod headers;
 pub mod limits;
 pub mod liveness;

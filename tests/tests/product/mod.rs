@@ -6,4 +6,5 @@ pub mod deployment;
 pub mod documents;
 pub mod examples;
 pub mod floors;
+pub mod listening;
 pub mod plugins;

@@ -10,7 +10,10 @@ use crate::config::reader::source::Sources;
 const DEFAULT_PORT: u16 = 3000;
 
 /// All interfaces: nodes and clients come from other machines.
-const DEFAULT_HOST: &str = "0.0.0.0";
+const EVERYWHERE: &str = "0.0.0.0";
+
+/// This machine alone.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Characters of the longest DNS name.
 const MAX_HOST: usize = 253;
@@ -22,17 +25,25 @@ pub struct Listen {
     pub host: String,
     /// 0 lets the system choose a free port.
     pub port: u16,
+    /// Whether the operator named the host.
+    pub is_chosen: bool,
 }
 
-/// Reads the address; `MOORING_HOST` and `PORT` override `systemConfig.listen`.
-pub(in crate::config) fn read(system: &Section<'_>, sources: &Sources<'_>) -> Listen {
+/// Reads the address; `MOORING_HOST` and `PORT` override `systemConfig.listen`. Without either, only
+/// this machine is served, unless the gateway `is_for_others`.
+pub(in crate::config) fn read(
+    system: &Section<'_>,
+    sources: &Sources<'_>,
+    is_for_others: bool,
+) -> Listen {
     let listen = system.section("listen");
     let from_file = listen.get("host").and_then(|item| host_of(&item));
     let port = listen.whole("port", DEFAULT_PORT.into(), 0..=u16::MAX.into());
+    let chosen = host_variable(system, sources).or(from_file);
+    let default = if is_for_others { EVERYWHERE } else { LOOPBACK };
     Listen {
-        host: host_variable(system, sources)
-            .or(from_file)
-            .unwrap_or_else(|| DEFAULT_HOST.to_owned()),
+        is_chosen: chosen.is_some(),
+        host: chosen.unwrap_or_else(|| default.to_owned()),
         port: port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT),
     }
 }

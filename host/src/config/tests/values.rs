@@ -17,7 +17,7 @@ fn sticky(section: &str) -> Case {
 #[test]
 fn every_default_is_real() {
     let config = file("{}").warns(&[]);
-    assert_eq!(config.listen, Listen { host: "0.0.0.0".into(), port: 3000 });
+    assert_eq!(config.listen, Listen { host: "127.0.0.1".into(), port: 3000, is_chosen: false });
     assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!((config.token, config.secret), (None, None));
     assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
@@ -45,16 +45,74 @@ fn every_default_is_real() {
     );
 }
 
+fn chosen(host: &str, port: u16) -> Listen {
+    Listen { host: host.into(), port, is_chosen: true }
+}
+
+#[test]
+fn only_this_machine_is_served_until_there_is_a_key_or_the_operator_says_otherwise() {
+    let key = r#"{"routing": {"enableBearerAuth": true, "bearerAuthKey": "k3y"}}"#;
+    let idle = r#"{"routing": {"enableBearerAuth": false, "bearerAuthKey": "k3y"}}"#;
+    let coordinator = r#"{"cluster": {"enabled": true, "mode": "coordinator"}}"#;
+    let node = r#"{"cluster": {"enabled": true, "mode": "node",
+        "node": {"coordinatorUrl": "http://c:3000"}}}"#;
+    let off = r#"{"cluster": {"enabled": false, "mode": "coordinator"}}"#;
+    for (section, host) in [
+        ("{}", "127.0.0.1"),
+        (idle, "127.0.0.1"),
+        (off, "127.0.0.1"),
+        (key, "0.0.0.0"),
+        (coordinator, "0.0.0.0"),
+        (node, "0.0.0.0"),
+    ] {
+        let case = || system(section);
+        assert_eq!(case().config().listen.host, host, "{section}");
+        let opened = case().env("MOORING_HOST", "::").config();
+        assert_eq!(opened.listen, chosen("::", 3000), "{section}");
+    }
+}
+
+#[test]
+fn what_neither_key_nor_token_closes_is_told() {
+    let doors = |section: &str, host: &str| {
+        let config = system(section).env("MOORING_HOST", host).config();
+        assert_eq!(open_door_warnings(&config, host).len(), open_doors(&config, host).len());
+        open_doors(&config, host).into_iter().map(OpenDoor::as_str).collect::<Vec<_>>().join(" ")
+    };
+    let key = r#""routing": {"enableBearerAuth": true, "bearerAuthKey": "k3y"}"#;
+    let cluster = |more: &str| format!(r#""cluster": {{"enabled": true, {more}}}"#);
+    let coordinator = cluster(r#""mode": "coordinator""#);
+    let node = |more: &str| {
+        cluster(&format!(r#""mode": "node", "node": {{"coordinatorUrl": "http://c:3000"{more}}}"#))
+    };
+    for (section, host, open) in [
+        (String::new(), "127.0.0.1", ""),
+        (String::new(), "localhost", ""),
+        (String::new(), "::1", ""),
+        (String::new(), "0.0.0.0", "clients"),
+        (String::new(), "10.0.0.1", "clients"),
+        (String::new(), "gateway", "clients"),
+        (key.to_owned(), "0.0.0.0", ""),
+        (coordinator.clone(), "0.0.0.0", "clients cluster"),
+        (coordinator.clone(), "127.0.0.1", ""),
+        (format!("{coordinator}, {key}"), "0.0.0.0", "cluster"),
+        (node(""), "0.0.0.0", "cluster"),
+        (node(r#", "public": true"#), "0.0.0.0", "clients cluster"),
+    ] {
+        assert_eq!(doors(&format!("{{{section}}}"), host), open, "{section} at {host}");
+    }
+}
+
 #[test]
 fn the_environment_goes_before_the_file() {
     let case = || system(r#"{"listen": {"host": "127.0.0.1", "port": 4000}}"#);
-    assert_eq!(case().warns(&[]).listen, Listen { host: "127.0.0.1".into(), port: 4000 });
+    assert_eq!(case().warns(&[]).listen, chosen("127.0.0.1", 4000));
     let config = case()
         .env("PORT", "0")
         .env("MOORING_HOST", "[::1]")
         .env("MOORING_DATA", "/var/m")
         .warns(&[]);
-    assert_eq!(config.listen, Listen { host: "::1".into(), port: 0 });
+    assert_eq!(config.listen, chosen("::1", 0));
     assert_eq!(config.data_dir, Path::new("/var/m"));
     assert_eq!(case().env("PORT", "").config().listen.port, 4000);
 }

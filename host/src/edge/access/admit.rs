@@ -1,8 +1,7 @@
 //! Admission of a request, by its Host, its Origin and its credentials.
 //!
-//! Host is checked if the request came to a loopback address, or if the operator lists hosts:
-//! otherwise a page in a browser could reach a local gateway under the page's own host name (DNS
-//! rebinding). Origin is always checked.
+//! Host is checked if the request came to a loopback or private address, or if the operator lists
+//! hosts (see [`super::host`]). Origin is always checked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +13,8 @@ use crate::edge::config::EdgeConfig;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, QuotaKey};
+
+use super::host::without_port;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -65,8 +66,7 @@ pub fn for_management(edge: Arc<Edge>) -> Box<Admits> {
 /// Checks Host and Origin alone, as every route does.
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     let host = text(headers.get(header::HOST));
-    let checked = local.to_canonical().is_loopback() || !config.allowed_hosts.is_empty();
-    if checked && !is_allowed(host, &config.allowed_hosts) {
+    if !config.hosts.allow(host, local) {
         return Err(Refusal::ForeignHost(host.to_owned()));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
@@ -94,61 +94,6 @@ pub fn check_bearer(config: &EdgeConfig, headers: &HeaderMap) -> Result<Principa
     }
 }
 
-fn is_allowed(host: &str, allowed: &[String]) -> bool {
-    let name = without_port(host);
-    let mut names = LOOPBACK.iter().copied().chain(allowed.iter().map(String::as_str));
-    names.any(|listed| listed.eq_ignore_ascii_case(name))
-        || allowed.iter().any(|listed| listed.eq_ignore_ascii_case(host))
-}
-
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((name, port))
-            if port.bytes().all(|b| b.is_ascii_digit())
-                && (!name.contains(':') || name.ends_with(']')) =>
-        {
-            name
-        }
-        _ => authority,
-    }
-}
-
 fn text(value: Option<&HeaderValue>) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or("")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_not_part_of_the_name() {
-        for (authority, name) in [
-            ("localhost:3000", "localhost"),
-            ("[::1]:3000", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("::1", "::1"),
-            ("example.com", "example.com"),
-            ("example.com:evil", "example.com:evil"),
-        ] {
-            assert_eq!(without_port(authority), name);
-        }
-    }
-
-    #[test]
-    fn loopback_names_and_listed_hosts_are_let_in() {
-        let listed = ["gw.example.com".to_owned(), "other:8080".to_owned()];
-        for (host, expect) in [
-            ("localhost:1", true),
-            ("127.0.0.1", true),
-            ("GW.example.com:3000", true),
-            ("other:8080", true),
-            ("other:8081", false),
-            ("evil.example.com", false),
-            ("localhost.evil.com", false),
-            ("", false),
-        ] {
-            assert_eq!(is_allowed(host, &listed), expect, "{host}");
-        }
-    }
 }

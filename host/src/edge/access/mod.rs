@@ -2,4 +2,6 @@
 
 pub mod admit;
 pub mod cors;
+pub mod framing;
+pub mod host;
 pub mod quota;

@@ -12,7 +12,7 @@ use http::{Method, Request, Response};
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::edge::access::{admit, cors};
+use crate::edge::access::{admit, cors, framing};
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -158,8 +158,10 @@ async fn route(
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let limit = worker.edge.config.header_block;
-    if header_block(request) > limit {
-        return Refusal::HeadersTooLarge(limit).response(None);
+    match framing::check(request) {
+        Ok(size) if size > limit => return Refusal::HeadersTooLarge(limit).response(None),
+        Ok(_) => {}
+        Err(refusal) => return refusal.response(None),
     }
     if routes.takes(request.uri().path()) {
         let response = routes.serve(worker, take(request), peer, local).await;
@@ -186,14 +188,6 @@ async fn route(
     }
     settle.answered(response.status());
     response.map(|body| body.with_guard(settle))
-}
-
-/// Bytes of the request line and headers, as they were on the wire.
-fn header_block(request: &Request<Body>) -> usize {
-    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
-    let line = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
-    let fields = request.headers().iter();
-    line + fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
 async fn mcp(

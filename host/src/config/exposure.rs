@@ -1,0 +1,83 @@
+//! What a configuration opens to every process that reaches the port.
+
+use std::net::IpAddr;
+
+use super::Config;
+use super::sections::cluster::Mode;
+
+/// A door that neither key nor token closes, on an address that other machines may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenDoor {
+    /// `/mcp`, `/sse` and `/api`.
+    Clients,
+    /// The endpoints by which nodes and coordinator talk.
+    Cluster,
+}
+
+impl OpenDoor {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clients => "clients",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// The doors of a gateway that listens on `host`, an address or a name, to other machines.
+#[must_use]
+pub fn open_doors(config: &Config, host: &str) -> Vec<OpenDoor> {
+    if is_loopback(host) {
+        return Vec::new();
+    }
+    let clients_may_come = match &config.mode {
+        // Only its coordinator is served, unless it is public.
+        Mode::Node(node) => node.public,
+        Mode::Standalone | Mode::Coordinator(_) => true,
+    };
+    let clients = clients_may_come && config.access.bearer.is_none();
+    let cluster = config.mode != Mode::Standalone && config.token.is_none();
+    [(clients, OpenDoor::Clients), (cluster, OpenDoor::Cluster)]
+        .into_iter()
+        .filter_map(|(is_open, door)| is_open.then_some(door))
+        .collect()
+}
+
+/// One sentence for each open door: what it lets in, and how to close it.
+#[must_use]
+pub fn open_door_warnings(config: &Config, host: &str) -> Vec<String> {
+    let text = |door| match door {
+        OpenDoor::Clients => Some(format!(
+            "no key is set, and the gateway listens on {host}: every program that reaches the port \
+             may use all servers; set systemConfig.routing.enableBearerAuth and bearerAuthKey, or \
+             MOORING_HOST=127.0.0.1"
+        )),
+        OpenDoor::Cluster => open_cluster_warning(config),
+    };
+    open_doors(config, host).into_iter().filter_map(text).collect()
+}
+
+/// Which peers a cluster without a token trusts, on whatever address it listens.
+#[must_use]
+pub fn open_cluster_warning(config: &Config) -> Option<String> {
+    let who = match config.mode {
+        Mode::Coordinator(_) => {
+            "any process at a loopback or private address can register a node, and then gets \
+             sessions"
+        }
+        Mode::Node(_) => "this node trusts every request from the coordinator's address",
+        Mode::Standalone => return None,
+    };
+    config.token.is_none().then(|| {
+        format!(
+            "no cluster token is set: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
+        )
+    })
+}
+
+/// Whether only this machine reaches the address. A name counts as reachable, but `localhost`.
+fn is_loopback(host: &str) -> bool {
+    let address: Option<IpAddr> = host.parse().ok();
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.to_canonical().is_loopback())
+}

@@ -1,0 +1,75 @@
+//! The parts of a request's head that two readers may understand differently (RFC 9112, sections
+//! 3.2, 3.2.2 and 6.1). A proxy in front that reads them otherwise than we do would send one
+//! client's bytes as another's.
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{Request, Version};
+
+use crate::edge::refusal::Refusal;
+
+/// Checks a head for exactly one `Host`, a target that agrees with it, and no coding but `chunked`.
+/// Returns the bytes of the request line and headers, as they were on the wire.
+pub fn check<B>(request: &Request<B>) -> Result<usize, Refusal> {
+    let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
+    let mut size = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
+    let (mut host, mut hosts) = (None, 0);
+    for (name, value) in request.headers() {
+        size += name.as_str().len() + value.len() + 4;
+        if name == HOST {
+            hosts += 1;
+            host = Some(value);
+        } else if name == TRANSFER_ENCODING && !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal::Coding);
+        }
+    }
+    if hosts != 1 && (hosts > 1 || request.version() == Version::HTTP_11) {
+        return Err(Refusal::Hosts(hosts));
+    }
+    if let Some(authority) = request.uri().authority() {
+        let host = host.map_or(&b""[..], |host| host.as_bytes());
+        if !authority.as_str().as_bytes().eq_ignore_ascii_case(host) {
+            return Err(Refusal::OtherAuthority);
+        }
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(target: &str, headers: &[(&str, &str)]) -> Result<usize, String> {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap()).map_err(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn one_host_and_plain_chunks_pass() {
+        assert_eq!(checked("/mcp", &[("host", "a")]), Ok("GET /mcp HTTP/1.1\r\nhost: a\r\n".len()));
+        assert!(checked("http://a:1/mcp", &[("host", "A:1")]).is_ok());
+        assert!(checked("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
+    }
+
+    #[test]
+    fn what_two_readers_may_understand_differently_is_refused() {
+        for (target, headers) in [
+            ("/", &[("host", "a"), ("host", "a")][..]),
+            ("/", &[("host", "a"), ("host", "b")]),
+            ("/", &[]),
+            ("http://b/", &[("host", "a")]),
+            ("http://a:2/", &[("host", "a:1")]),
+            ("/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")]),
+            ("/", &[("host", "a"), ("transfer-encoding", "chunked, chunked")]),
+            ("/", &[("host", "a"), ("transfer-encoding", "identity")]),
+            (
+                "/",
+                &[("host", "a"), ("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
+            ),
+        ] {
+            assert!(checked(target, headers).is_err(), "{target} {headers:?}");
+        }
+    }
+}

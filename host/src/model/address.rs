@@ -1,0 +1,12 @@
+//! What an address says about who can reach it.
+
+use std::net::IpAddr;
+
+/// Whether the address is loopback or of a private range (RFC 1918, RFC 4193, link-local).
+#[must_use]
+pub fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
