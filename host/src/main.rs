@@ -4,5 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before any thread exists: the supervisor of server processes forks.
-    mooring::runner::supervise_if_asked().unwrap_or_else(mooring::cli::main)
+    mooring::runner::supervise_if_asked()
+        .or_else(mooring::wasm::probe_if_asked)
+        .unwrap_or_else(mooring::cli::main)
 }

@@ -29,6 +29,7 @@ use crate::sync::Signal;
 use self::parts::Parts;
 
 pub use notices::of as notices_of;
+pub use translate::strategy_options;
 
 /// Longest wait for requests in progress at shutdown. Open streams never end by
 /// themselves.

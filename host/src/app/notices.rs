@@ -15,6 +15,14 @@ pub fn of(config: &Config) -> Vec<String> {
                 server.name
             ));
         }
+        if is_shared_by_one_principal(server) {
+            notices.push(format!(
+                "mcpServers.{}.isolation: all clients are one principal here, with one key or none, so \
+                 all sessions share the process as with \"shared\"; set isolation to session, or to \
+                 shared to say so",
+                server.name
+            ));
+        }
         let without_effect = without_effect(server);
         if !without_effect.is_empty() {
             notices.push(format!(
@@ -35,6 +43,13 @@ pub fn of(config: &Config) -> Vec<String> {
         }
     }
     notices
+}
+
+/// Whether the entry asks for a process for each principal. There is only one: whoever has the key,
+/// or everybody.
+fn is_shared_by_one_principal(server: &Server) -> bool {
+    server.isolation == Isolation::Principal
+        && matches!(server.transport, None | Some(Transport::Stdio { .. }))
 }
 
 /// Whether the entry asks to share a remote server. Sharing saves processes, and a

@@ -13,7 +13,7 @@ use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
 };
-use crate::config::{Config, Mode, Wasi, open_doors};
+use crate::config::{Config, Mode, open_doors};
 use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::net::Pool;
@@ -25,7 +25,7 @@ use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
 use super::routes::Routes;
-use super::translate::{self, local_servers};
+use super::translate::{self, local_servers, strategy_options};
 use super::{identity, node_side};
 
 /// Nodes that did not answer, and why.
@@ -295,11 +295,7 @@ impl Links {
 
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
     let source = wasm::Source::parse(&config.sticky.strategy);
-    let wasi = match config.sticky.wasi {
-        Wasi::Deny => wasm::WasiPolicy::Deny,
-        Wasi::Sandbox => wasm::WasiPolicy::Sandbox,
-    };
-    let options = wasm::Options { wasi, workers };
+    let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
         .context("systemConfig.cluster.stickySession.strategy")
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Transport,
+    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Sticky, Transport,
+    Wasi,
 };
 use crate::edge::{EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
@@ -15,6 +16,7 @@ use crate::runner::{
     Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::streams::Bounds;
+use crate::wasm;
 
 use super::identity;
 
@@ -99,6 +101,23 @@ fn own_hosts(config: &Config) -> Vec<String> {
     };
     let hosts = urls.into_iter().flatten().filter_map(|url| url.host());
     std::iter::once(identity::hostname()).chain(hosts.map(str::to_owned)).collect()
+}
+
+/// What a strategy of these settings may do.
+#[must_use]
+pub fn strategy_options(sticky: &Sticky, workers: usize) -> wasm::Options {
+    wasm::Options {
+        wasi: match sticky.wasi {
+            Wasi::Deny => wasm::WasiPolicy::Deny,
+            Wasi::Sandbox => wasm::WasiPolicy::Sandbox,
+        },
+        readable: wasm::Readable {
+            headers: sticky.credentials.clone(),
+            affinity_cookie: sticky.cookie_name.clone(),
+        },
+        prober: std::env::current_exe().ok(),
+        workers,
+    }
 }
 
 fn kept(config: &Config) -> Bounds {

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::config::{Sticky, Wasi};
+use crate::app;
+use crate::config::Sticky;
 use crate::wasm::{self, Source, Strategy};
 
 /// Bytes of a file that is read at all. Admission refuses plugins of half this
@@ -17,7 +18,7 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
             return ExitCode::from(super::WRONG);
         }
     };
-    match wasm::inspect(&bytes, settings) {
+    match wasm::inspect(&bytes, settings, std::env::current_exe().ok().as_deref()) {
         Ok(inspection) => {
             println!("{inspection}");
             if inspection.objection.is_some() {
@@ -35,11 +36,7 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
 
 /// Whether the gateway would start with the configured strategy.
 pub fn admissible(sticky: &Sticky) -> Result<(), String> {
-    let wasi = match sticky.wasi {
-        Wasi::Deny => wasm::WasiPolicy::Deny,
-        Wasi::Sandbox => wasm::WasiPolicy::Sandbox,
-    };
-    let options = wasm::Options { wasi, workers: 1 };
+    let options = app::strategy_options(sticky, 1);
     Strategy::load(&Source::parse(&sticky.strategy), &sticky.json, &options)
         .map(drop)
         .map_err(|error| error.to_string())

@@ -159,7 +159,7 @@ fn server(server: &Server) -> [String; 3] {
             what.push_str("  (one process for all sessions)");
         }
         (Isolation::Principal, Some(Transport::Stdio { .. })) => {
-            what.push_str("  (one process for each principal)");
+            what.push_str("  (one process for each principal, and all clients are one)");
         }
         _ => {}
     }

@@ -1,24 +1,28 @@
 //! The checks that a plugin must pass before it may decide anything.
 //!
 //! ```text
-//!   bytes ─▶ size, kind ─▶ compile ─▶ imports, exports ─▶ link
-//!         ─▶ describe, configure ─▶ plan ─▶ trial ─▶ admitted
+//!   bytes ─▶ size, kind ─▶ imports, exports ─▶ cost of compiling ─▶ compile
+//!         ─▶ link ─▶ describe, configure ─▶ plan ─▶ trial ─▶ admitted
 //! ```
 //!
 //! Runs off the request path, while the old plugin still serves. Compilation is
-//! the one step that cannot be interrupted, hence the limit on a file's size.
+//! the one step that cannot be interrupted, so its cost is found out before, in a
+//! process that can be ended.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::component::Component;
 
+use super::compile_probe;
+use super::credentials::{self, Readable};
 use super::engine::{Engines, Pulse};
 use super::guest_log::GuestLog;
 use super::instance::Blueprint;
+use super::outline::Outline;
 use super::plugin::Plugin;
 use super::refusal::{AdmissionError, FileKind, PluginRefusal};
 use super::sandbox::WASI_PACKAGES;
@@ -57,13 +61,18 @@ pub enum WasiPolicy {
 pub struct Options {
     /// Whether its plugins may import WASI.
     pub wasi: WasiPolicy,
+    /// What its plugins may read of clients' credentials.
+    pub readable: Readable,
+    /// This program, which can compile a component as a child process with limits (see
+    /// [`super::probe_if_asked`]). Without it, only a file's size bounds the cost.
+    pub prober: Option<PathBuf>,
     /// Number of data-plane workers, each with its own instances. 0 counts as 1.
     pub workers: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { wasi: WasiPolicy::Deny, workers: 1 }
+        Self { wasi: WasiPolicy::Deny, readable: Readable::default(), prober: None, workers: 1 }
     }
 }
 
@@ -71,13 +80,21 @@ pub(super) fn admit(
     engines: &Engines,
     source: &Source,
     config_json: &str,
-    wasi: WasiPolicy,
+    options: &Options,
 ) -> Result<Plugin, AdmissionError> {
     let refuse = |refusal| AdmissionError { plugin: source.to_string(), refusal };
     let bytes = read(source).map_err(refuse)?;
-    let candidate = Candidate::compile(engines, &bytes).map_err(refuse)?;
-    let plugin =
-        candidate.meet(engines, &bytes, &source.to_string(), config_json, wasi).map_err(refuse)?;
+    let candidate = match source {
+        // Ours is known to be cheap.
+        Source::Builtin(_) => Candidate::compile(engines, &bytes, None),
+        Source::File(_) => Candidate::compile(engines, &bytes, options.prober.as_deref()),
+    };
+    let plugin = candidate
+        .and_then(|candidate| {
+            candidate.meet(engines, &bytes, &source.to_string(), config_json, options.wasi)
+        })
+        .map_err(refuse)?;
+    credentials::check(&plugin.plan, &options.readable).map_err(refuse)?;
     let trial = Trial::run(&plugin).map_err(refuse)?;
     trial.verdict().map_err(refuse)?;
     Ok(plugin)
@@ -110,7 +127,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn compile(engines: &Engines, bytes: &[u8]) -> Result<Self, PluginRefusal> {
+    /// With a `prober`, refuses what takes too long to compile.
+    pub(super) fn compile(
+        engines: &Engines,
+        bytes: &[u8],
+        prober: Option<&Path>,
+    ) -> Result<Self, PluginRefusal> {
         let size = bytes.len() as u64;
         if size > FILE_LIMIT {
             let limit = FILE_LIMIT;
@@ -121,11 +143,12 @@ impl Candidate {
             other => return Err(PluginRefusal::NotAComponent(other)),
         }
         let roomy = bytes.len() > LARGE;
+        let Outline { imports, exports } = Outline::read(bytes)?;
+        check_exports(&exports)?;
+        if let Some(executable) = prober {
+            compile_probe::probe(executable, bytes, roomy)?;
+        }
         let component = compile(engines, bytes, roomy)?;
-        let kind = component.component_type();
-        let names = |(name, _): (&str, _)| name.to_owned();
-        let imports = kind.imports(component.engine()).map(names).collect();
-        let exports = kind.exports(component.engine()).map(names).collect();
         Ok(Self { component, roomy, imports, exports })
     }
 
@@ -137,7 +160,6 @@ impl Candidate {
         config_json: &str,
         wasi: WasiPolicy,
     ) -> Result<Plugin, PluginRefusal> {
-        self.check_exports()?;
         let sandboxed = self.check_imports(wasi)?;
         if sandboxed && !self.roomy {
             self.component = compile(engines, bytes, true)?;
@@ -167,19 +189,6 @@ impl Candidate {
         }
     }
 
-    fn check_exports(&self) -> Result<(), PluginRefusal> {
-        if self.exports.iter().any(|name| name.starts_with(STRATEGY)) {
-            return Ok(());
-        }
-        Err(PluginRefusal::WrongWorld {
-            wanted: "mooring:routing/strategy@0.1.0",
-            found: match &*self.exports {
-                [] => "nothing at all".to_owned(),
-                names => names.join(", "),
-            },
-        })
-    }
-
     /// Whether the component needs the WASI sandbox.
     fn check_imports(&self, wasi: WasiPolicy) -> Result<bool, PluginRefusal> {
         let starts = |name: &str, with: &[&str]| with.iter().any(|start| name.starts_with(start));
@@ -193,6 +202,19 @@ impl Candidate {
             (names, _, _) => Err(PluginRefusal::ForbiddenImports(names.join(", "))),
         }
     }
+}
+
+fn check_exports(exports: &[String]) -> Result<(), PluginRefusal> {
+    if exports.iter().any(|name| name.starts_with(STRATEGY)) {
+        return Ok(());
+    }
+    Err(PluginRefusal::WrongWorld {
+        wanted: "mooring:routing/strategy@0.1.0",
+        found: match exports {
+            [] => "nothing at all".to_owned(),
+            names => names.join(", "),
+        },
+    })
 }
 
 fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, PluginRefusal> {

@@ -82,7 +82,7 @@ impl Engines {
     }
 }
 
-fn base_config() -> Config {
+pub(super) fn base_config() -> Config {
     let mut config = Config::new();
     config
         // The default, true, doubles the cost of every call.

@@ -1,6 +1,7 @@
 //! A report on a plugin, for `mooring plugin inspect FILE`.
 
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::admission::{Candidate, WasiPolicy};
@@ -25,7 +26,7 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// The plugin's answer to the given configuration.
     pub plan: Plan,
-    /// Wall time of one compilation.
+    /// Wall time of one compilation, and of finding out what it costs.
     pub compile_time: Duration,
     /// What the trial of admission showed.
     pub dry_run: Trial,
@@ -33,15 +34,20 @@ pub struct Inspection {
     pub objection: Option<String>,
 }
 
-/// Takes a component through admission, in the WASI sandbox if it imports WASI.
+/// Takes a component through admission, in the WASI sandbox if it imports WASI, and allowed to
+/// read credentials. `prober` is that of [`super::Options`].
 ///
 /// # Errors
 /// If the plugin cannot even be tried. One that fails its trial gets a report
 /// with an [`objection`](Inspection::objection).
-pub fn inspect(bytes: &[u8], config_json: &str) -> Result<Inspection, PluginRefusal> {
+pub fn inspect(
+    bytes: &[u8],
+    config_json: &str,
+    prober: Option<&Path>,
+) -> Result<Inspection, PluginRefusal> {
     let engines = Engines::new(InstancePool::most_instances(1)).map_err(PluginRefusal::host)?;
     let begun = Instant::now();
-    let candidate = Candidate::compile(&engines, bytes)?;
+    let candidate = Candidate::compile(&engines, bytes, prober)?;
     let compile_time = begun.elapsed();
     let (imports, exports) = (candidate.imports.clone(), candidate.exports.clone());
     let plugin = candidate.meet(&engines, bytes, "inspect", config_json, WasiPolicy::Sandbox)?;

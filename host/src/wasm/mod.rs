@@ -16,9 +16,9 @@
 //!   loop (`engine`), a wrong answer or a refusal, the gateway's own fallback
 //!   makes that one decision. A plugin that keeps failing is bypassed for a
 //!   while (`quarantine`).
-//! - **Admission before use.** Size, kind, imports, exports, plan and a trial of
-//!   a thousand questions (`admission`, `trial`), while the old plugin still
-//!   serves.
+//! - **Admission before use.** Size, kind, imports, exports (`outline`), the cost
+//!   of compiling (`compile_probe`), plan and a trial of a thousand questions
+//!   (`admission`, `trial`), while the old plugin still serves.
 //! - **Nothing else is reachable.** A plugin may import what `wit/routing.wit`
 //!   declares and, on request, a WASI in which nothing exists (`sandbox`).
 //!
@@ -28,6 +28,8 @@
 
 mod admission;
 mod bindings;
+mod compile_probe;
+mod credentials;
 mod directory;
 mod engine;
 mod guest_log;
@@ -36,6 +38,7 @@ mod inspect;
 mod instance;
 mod janitor;
 mod line_rate;
+mod outline;
 mod plugin;
 mod pool;
 mod quarantine;
@@ -52,6 +55,8 @@ mod trial;
 mod tests;
 
 pub use admission::{Options, WasiPolicy};
+pub use compile_probe::probe_if_asked;
+pub use credentials::Readable;
 pub use inspect::{Inspection, inspect};
 pub use question::{DecidedBy, Question, RoutingChoice};
 pub use refusal::{AdmissionError, FileKind, PluginRefusal};

@@ -37,6 +37,19 @@ pub enum PluginRefusal {
         limit: u64,
     },
 
+    /// Compiling it takes more than the gateway spends on a plugin.
+    #[error(
+        "is too costly to compile: {0}. Build it for size, and without large generated functions"
+    )]
+    TooCostly(String),
+
+    /// Its plan reads credentials of clients, and the settings do not allow it.
+    #[error(
+        "asks for {0}, which clients authenticate with; if it may read that, add it to \
+         systemConfig.cluster.stickySession.credentials"
+    )]
+    ReadsCredentials(String),
+
     /// The file's first bytes are not those of a component.
     #[error("is {0}")]
     NotAComponent(FileKind),

@@ -47,7 +47,7 @@ impl Strategy {
         let workers = options.workers.max(1);
         let engines = Engines::new(InstancePool::most_instances(workers))
             .map_err(|error| refuse(PluginRefusal::host(error)))?;
-        let plugin = admit(&engines, source, config_json, options.wasi)?;
+        let plugin = admit(&engines, source, config_json, options)?;
         let snapshot = Snapshot::empty(plugin).map_err(|e| refuse(PluginRefusal::host(e)))?;
         let counters = Arc::new(Counters::new(workers));
         let janitor =
@@ -58,7 +58,7 @@ impl Strategy {
             counters,
             janitor,
             engines,
-            options: Options { workers, wasi: options.wasi },
+            options: Options { workers, ..options.clone() },
         })))
     }
 
@@ -117,7 +117,7 @@ impl Strategy {
     /// old one then still decides.
     pub fn replace(&self, source: &Source, config_json: &str) -> Result<(), AdmissionError> {
         let shared = &self.0;
-        let plugin = admit(&shared.engines, source, config_json, shared.options.wasi)?;
+        let plugin = admit(&shared.engines, source, config_json, &shared.options)?;
         let _change = shared.lock_changes();
         let current = shared.current.load_full();
         let snapshot = current.with_plugin(plugin, shared.options.workers).map_err(|unready| {

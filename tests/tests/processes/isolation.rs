@@ -348,7 +348,8 @@ fn check_says_who_shares_what() {
     let page = [output.stdout, output.stderr].concat();
     let page = String::from_utf8_lossy(&page);
     assert!(page.contains("one process for all sessions"), "{page}");
-    assert!(page.contains("one process for each principal"), "{page}");
+    assert!(page.contains("one process for each principal, and all clients are one"), "{page}");
+    assert!(page.contains("mcpServers.each.isolation: all clients are one principal"), "{page}");
     assert!(page.contains("mcpServers.far.isolation"), "{page}");
     assert!(!page.contains("without effect"), "{page}");
 }

@@ -7,4 +7,5 @@ pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod listening;
+pub mod plugin_bounds;
 pub mod plugins;

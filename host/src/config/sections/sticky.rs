@@ -25,6 +25,8 @@ pub struct Sticky {
     /// Whether the value of cookie and header is signed.
     pub signed: bool,
     pub wasi: Wasi,
+    /// Credentials of clients that a plugin may read: names of headers, in lower case.
+    pub credentials: Vec<String>,
     /// Time without use after which affinity expires.
     pub affinity_timeout: Duration,
     /// The configuration of the plugin, as JSON: the whole section with defaults filled
@@ -53,6 +55,7 @@ pub(in crate::config) fn read(
     let signed = section.flag("signed", false);
     let wasi = section.choice("wasi", "WASI mode", &wasi).unwrap_or(Wasi::Deny);
     let strategy = strategy(section);
+    let credentials = credentials(section);
     let json = json::object(
         section.object,
         &[
@@ -72,6 +75,7 @@ pub(in crate::config) fn read(
         header_name,
         signed,
         wasi,
+        credentials,
         affinity_timeout,
         json,
     }
@@ -112,6 +116,21 @@ fn located(strategy: String, folder: &Path) -> String {
         return folder.join(&strategy).to_string_lossy().into_owned();
     }
     strategy
+}
+
+fn credentials(section: &Section<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for item in section.items("credentials") {
+        let Some(name) = item.text() else { continue };
+        match headers::parse(&name) {
+            Ok(name) => names.push(name.as_str().to_owned()),
+            Err(problem) => {
+                let advice = "name a header that clients authenticate with, such as authorization";
+                item.refuse(format!("{} {problem}", quote(&name)), advice);
+            }
+        }
+    }
+    names
 }
 
 fn cookie_name(section: &Section<'_>) -> Option<String> {

@@ -105,7 +105,7 @@ fn a_misspelled_name_is_refused_with_the_right_ones() {
 
 #[test]
 fn a_plugin_is_inspected_for_a_terminal() {
-    let report = super::super::inspect(Builtin::ConsistentHash.bytes(), CONFIG).unwrap();
+    let report = super::super::inspect(Builtin::ConsistentHash.bytes(), CONFIG, None).unwrap();
     assert!(report.dry_run.deterministic);
     assert_eq!(report.objection, None);
     assert_eq!(report.dry_run.spread.len(), 4, "the draining node gets none");

@@ -13,7 +13,7 @@ use super::*;
 
 fn plugin(engines: &Engines, builtin: Builtin, config: &str) -> Plugin {
     let bytes = builtin.bytes();
-    let candidate = Candidate::compile(engines, bytes).unwrap();
+    let candidate = Candidate::compile(engines, bytes, None).unwrap();
     let name = builtin.name();
     candidate.meet(engines, bytes, name, config, WasiPolicy::Deny).unwrap()
 }

@@ -27,7 +27,7 @@ fn faulty(name: &str) -> Source {
 }
 
 fn options(workers: usize) -> Options {
-    Options { wasi: WasiPolicy::Deny, workers }
+    Options { workers, ..Options::default() }
 }
 
 fn consistent_hash() -> Strategy {

@@ -2,7 +2,7 @@ use super::super::DecidedBy;
 use super::*;
 
 fn sandboxed() -> Strategy {
-    let options = Options { wasi: WasiPolicy::Sandbox, workers: 1 };
+    let options = Options { wasi: WasiPolicy::Sandbox, ..Options::default() };
     let strategy = Strategy::load(&faulty("wasi-chatty"), CONFIG, &options).unwrap();
     strategy.publish(topology(3));
     strategy
@@ -36,7 +36,7 @@ fn a_guest_that_prints_and_sleeps_holds_no_worker() {
 
 #[test]
 fn an_ordinary_plugin_is_not_slowed_down_where_the_sandbox_is_allowed() {
-    let options = Options { wasi: WasiPolicy::Sandbox, workers: 1 };
+    let options = Options { wasi: WasiPolicy::Sandbox, ..Options::default() };
     let source = Source::Builtin(Builtin::ConsistentHash);
     let strategy = Strategy::load(&source, CONFIG, &options).unwrap();
     strategy.publish(topology(3));
