@@ -1,6 +1,6 @@
 //! An MCP client of the revisions with sessions, over Streamable HTTP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ pub struct Client {
     path: String,
     headers: Vec<(String, String)>,
     params: Value,
+    source: Option<IpAddr>,
 }
 
 impl Client {
@@ -26,6 +27,7 @@ impl Client {
             address,
             path: path.to_owned(),
             headers: Vec::new(),
+            source: None,
             params: json!({
                 "protocolVersion": REVISION,
                 "capabilities": {},
@@ -54,6 +56,13 @@ impl Client {
         self
     }
 
+    /// A client at another address of this machine.
+    #[must_use]
+    pub fn at(mut self, source: &str) -> Self {
+        self.source = Some(source.parse().expect("an address"));
+        self
+    }
+
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -66,6 +75,7 @@ impl Client {
             .header("Content-Type", "application/json")
             .header("Accept", BOTH)
             .headers(&self.headers)
+            .from(self.source)
     }
 
     #[must_use]
@@ -237,7 +247,8 @@ impl Session {
     fn get(&self) -> Request {
         let request = Request::get(&self.client.path)
             .header("Accept", "text/event-stream")
-            .headers(&self.client.headers);
+            .headers(&self.client.headers)
+            .from(self.client.source);
         self.with(request)
     }
 
@@ -257,7 +268,9 @@ impl Session {
     }
 
     pub fn delete(&self) -> Response {
-        let request = Request::delete(&self.client.path).headers(&self.client.headers);
+        let request = Request::delete(&self.client.path)
+            .headers(&self.client.headers)
+            .from(self.client.source);
         self.with(request).send(self.client.address)
     }
 }

@@ -66,9 +66,33 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         open.with_label_values(&[door.as_str()]).set(1);
     }
     registry.register(Box::new(open))?;
+    limits(admin, &registry)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)
+}
+
+/// What has happened at each limit.
+fn limits(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let by_limit = |name: &str, help: &str| {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), &["limit"])?;
+        registry.register(Box::new(gauge.clone()))?;
+        prometheus::Result::Ok(gauge)
+    };
+    let refused = by_limit("limit_refusals_total", "Refusals because a limit was reached")?;
+    let gave_way = by_limit(
+        "limit_evictions_total",
+        "Sessions and processes that made room because a limit was reached",
+    )?;
+    let met = &admin.bindings.met;
+    let of_sessions = [&met.per_key, &met.in_all, &met.subscriptions];
+    for limit in of_sessions.into_iter().chain(admin.runner.limits_met()) {
+        for (gauge, value) in [(&refused, limit.refused()), (&gave_way, limit.gave_way())] {
+            let gauge = gauge.with_label_values(&[limit.name()]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+    Ok(())
 }
 
 /// Metrics of each server of this process.

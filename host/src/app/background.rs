@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Semaphore, mpsc};
+
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
+use crate::store::Forgotten;
 use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
@@ -14,6 +17,14 @@ use super::{differences, strategy_view};
 const SWEEP: Duration = Duration::from_secs(30);
 /// Time between two sweeps of the files of sessions whose ids have expired.
 const FILE_SWEEP: Duration = Duration::from_secs(3600);
+/// How long a session without a second message is remembered.
+const UNUSED: Duration = Duration::from_secs(60);
+/// Time between two searches for such sessions.
+const UNUSED_SWEEP: Duration = Duration::from_secs(5);
+/// Forgotten sessions that are closed at their servers at the same time.
+const CLOSED_AT_ONCE: usize = 32;
+/// Longest time for that.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two checks of the nodes' leases: a dead node must be marked within
 /// 1 s of its timeout.
 const LEASE_TICK: Duration = Duration::from_millis(200);
@@ -39,6 +50,8 @@ impl Background {
             Mode::Standalone | Mode::Node(_) => SWEEP,
         };
         tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
+        tokio::spawn(forget_unused(Arc::clone(parts)));
+        tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
@@ -112,6 +125,42 @@ async fn watch_leases(parts: Arc<Parts>) {
                     last_heartbeat.iso8601()
                 );
             }
+        }
+    }
+}
+
+/// Forgets sessions whose clients have sent nothing after `initialize`. Their ids stay good.
+async fn forget_unused(parts: Arc<Parts>) {
+    let mut timer = tokio::time::interval(UNUSED_SWEEP);
+    loop {
+        timer.tick().await;
+        let count = parts.edge.bindings.sweep_unused(UNUSED);
+        if count > 0 {
+            tracing::debug!(count, "sessions forgotten that were not used after initialize");
+        }
+    }
+}
+
+/// Closes sessions at their servers that were forgotten to make room.
+async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
+    let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
+    while let Some((session, servers)) = forgotten.recv().await {
+        let topology = parts.edge.topology.load_full();
+        for (server, binding) in servers {
+            let Some(reach) = topology.node(&binding.node).map(|node| node.reach.clone()) else {
+                continue;
+            };
+            let Ok(turn) = Arc::clone(&at_once).acquire_owned().await else { return };
+            let parts = Arc::clone(&parts);
+            tokio::spawn(async move {
+                // Its client may have come back meanwhile.
+                if parts.edge.bindings.look(session, &server).is_none() {
+                    let closing = cluster::close(&parts.control_link, &reach, session, &server);
+                    // What does not answer ends when it is idle.
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+                }
+                drop(turn);
+            });
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::net::Pool;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, Records};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -34,6 +34,8 @@ pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
     pub suspects: Suspects,
+    /// Sessions that were forgotten while their servers held something for them.
+    pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agent, and whether it registers at startup.
     pub agent: Option<(Agent, bool)>,
 }
@@ -65,7 +67,7 @@ impl Parts {
         address: SocketAddr,
         workers: usize,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
-        let base = Base::build(config, address, workers)?;
+        let (base, forgotten) = Base::build(config, address, workers)?;
         let (edge, suspects) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
@@ -88,7 +90,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, agent }))
+        Ok((Arc::new(parts), Background { suspects, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -151,7 +153,11 @@ struct Base {
 }
 
 impl Base {
-    fn build(config: &Config, address: SocketAddr, workers: usize) -> anyhow::Result<Self> {
+    fn build(
+        config: &Config,
+        address: SocketAddr,
+        workers: usize,
+    ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
         let folder = DataFolder::open(&config.data_dir);
         let secret = match &config.secret {
             Some(secret) => secret.expose().as_bytes().to_vec(),
@@ -163,7 +169,12 @@ impl Base {
             Mode::Standalone => (Duration::MAX, String::new()),
         };
         let registry = Arc::new(Registry::new(node_timeout));
-        let bindings = Arc::new(Bindings::default());
+        let topology = registry.current();
+        let (bindings, forgotten) = Bindings::new(
+            translate::session_bounds(config),
+            Box::new(move |server| topology.load().ends_when_lost(server)),
+        );
+        let bindings = Arc::new(bindings);
         let runner = runner::SharedRunner::new(translate::runner(config));
         runner.enable_eviction();
         let links = Links {
@@ -177,7 +188,7 @@ impl Base {
             config.token.clone(),
             folder.clone(),
         );
-        Ok(Self {
+        let base = Self {
             node_id: identity::node_id(&config.mode, &folder, address.port()),
             zone,
             keys: KeyRing::new(&[&secret]),
@@ -193,7 +204,8 @@ impl Base {
             bindings,
             runner,
             links,
-        })
+        };
+        Ok((base, forgotten))
     }
 
     /// The edge, and the nodes that it finds not to answer.

@@ -15,6 +15,7 @@ use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
+use crate::store::SessionBounds;
 use crate::streams::Bounds;
 use crate::wasm;
 
@@ -44,11 +45,19 @@ pub fn runner(config: &Config) -> RunnerConfig {
                 .filter_map(|server| Some((server.name.clone(), server.max_instances?)))
                 .collect(),
             per_node: limits.children_per_node,
-            per_principal: limits.children_per_principal.unwrap_or(limits.children_per_node),
+            per_principal: limits.children_per_principal,
         },
         unused: limits.unused,
         starts: limits.simultaneous_starts.unwrap_or_else(simultaneous_starts),
     }
+}
+
+/// How many sessions this process remembers.
+#[must_use]
+pub fn session_bounds(config: &Config) -> SessionBounds {
+    let per_key = config.limits.sessions_per_principal;
+    let default = SessionBounds::default().in_all.max(per_key);
+    SessionBounds { per_key, in_all: config.limits.sessions.unwrap_or(default) }
 }
 
 /// Default of `limits.simultaneousStarts`: twice the cores, at least 4, since a start
@@ -68,6 +77,7 @@ pub fn edge(config: &Config) -> EdgeConfig {
         bearer: config.access.bearer.clone(),
         hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
         allowed_origins: config.access.allowed_origins.clone(),
+        trusted_proxies: config.access.trusted_proxies.clone(),
         global_route: config.access.enable_global_route,
         groups: groups(config),
         order: running(config).map(|server| server.name.clone()).collect(),
@@ -88,7 +98,6 @@ pub fn edge(config: &Config) -> EdgeConfig {
         in_flight: config.limits.in_flight_per_session,
         buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
-        sessions_per_principal: config.limits.sessions_per_principal,
         closed: config.token.is_some() && !public,
     }
 }

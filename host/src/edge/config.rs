@@ -34,6 +34,8 @@ pub struct EdgeConfig {
     pub hosts: HostRules,
     /// Origins that are allowed beside those on loopback names.
     pub allowed_origins: Vec<String>,
+    /// Proxies that are believed whom a request is for.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Whether `/mcp` and `/sse` without a name are served.
     pub global_route: bool,
     pub groups: Vec<Group>,
@@ -64,8 +66,6 @@ pub struct EdgeConfig {
     pub kept_events: Bounds,
     /// Silence on a stream after which a keep-alive comment is sent.
     pub keep_alive: std::time::Duration,
-    /// Most sessions of one principal at once.
-    pub sessions_per_principal: usize,
     /// Whether clients are refused, since only the coordinator may use this node.
     pub closed: bool,
 }

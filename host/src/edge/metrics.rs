@@ -1,6 +1,6 @@
 //! What the edge counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -10,6 +10,7 @@ pub struct Metrics {
     opened: AtomicU64,
     reopened: AtomicU64,
     ended: AtomicU64,
+    has_met_proxy: AtomicBool,
 }
 
 /// The counts at one moment.
@@ -40,6 +41,11 @@ impl Metrics {
             reopened: read(&self.reopened),
             ended: read(&self.ended),
         }
+    }
+
+    /// Whether this is the first call.
+    pub(super) fn first_proxy(&self) -> bool {
+        !self.has_met_proxy.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn began(&self) {

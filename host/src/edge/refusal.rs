@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::model::ServerName;
+use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
+use crate::store::NoRoom;
 
 /// `Retry-After` of refusals whose cause passes by itself, mostly at once.
 const SOON: Duration = Duration::from_secs(1);
@@ -95,15 +96,45 @@ pub enum Refusal {
     /// No replica could take the request; it has not run anywhere.
     #[error("server {server} is not available: {why}")]
     Unavailable { server: ServerName, why: String, retry_after: Option<Duration> },
-    #[error(
-        "Too Many Requests: {0} sessions are open already (systemConfig.limits.sessionsPerPrincipal); end one with DELETE"
-    )]
-    TooManySessions(usize),
+    #[error("{0}")]
+    TooManySessions(Box<TooManySessions>),
     /// The request reached a replica, and the connection to it broke.
     #[error("the connection to server {server} broke during the call, which may have run: {why}")]
     Lost { server: ServerName, why: String },
     #[error("the gateway could not make a session id")]
     NoKey,
+}
+
+/// Why a session cannot begin, for its client.
+#[derive(Debug, Clone)]
+pub struct TooManySessions {
+    pub why: NoRoom,
+    /// Whom the session would count for.
+    pub whom: QuotaKey,
+    /// Whether that is a proxy, as which all of its clients count.
+    pub by_proxy: bool,
+}
+
+impl std::fmt::Display for TooManySessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { why, whom, by_proxy } = self;
+        match why {
+            NoRoom::OfKey(limit) => write!(
+                f,
+                "Too Many Requests: {limit} sessions of {whom} are open already (systemConfig.limits.sessionsPerPrincipal); end one with DELETE"
+            )?,
+            NoRoom::InAll(limit) => write!(
+                f,
+                "Too Many Requests: {limit} sessions are open already, all of them with an open stream (systemConfig.limits.sessions); {whom} has to wait until one ends"
+            )?,
+        }
+        if *by_proxy {
+            f.write_str(
+                ". The address is that of a proxy: its operator can name it in systemConfig.trustedProxies, so that its clients count one by one",
+            )?;
+        }
+        Ok(())
+    }
 }
 
 impl Refusal {

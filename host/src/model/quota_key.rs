@@ -28,9 +28,12 @@ impl QuotaKey {
 impl fmt::Display for QuotaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Credential(principal) => f.write_str(principal.as_str()),
-            Self::Address(IpAddr::V6(v6)) => write!(f, "{v6}/64"),
-            Self::Address(v4) => v4.fmt(f),
+            // Names come from outside: nothing of them may change a terminal or a log.
+            Self::Credential(principal) => {
+                write!(f, "the credential {}", principal.as_str().escape_debug())
+            }
+            Self::Address(IpAddr::V6(v6)) => write!(f, "the address {v6}/64"),
+            Self::Address(v4) => write!(f, "the address {v4}"),
         }
     }
 }
@@ -59,5 +62,15 @@ mod tests {
         assert_ne!(key("2001:db8:1:2::9"), key("2001:db8:1:3::9"));
         assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
         assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    }
+
+    #[test]
+    fn a_refusal_says_whether_a_credential_or_an_address_is_counted() {
+        let said = |key: QuotaKey| key.to_string();
+        assert_eq!(said(QuotaKey::of_address([10, 0, 0, 1].into())), "the address 10.0.0.1");
+        let v6 = QuotaKey::of_address("2001:db8:1:2:3::4".parse().unwrap());
+        assert_eq!(said(v6), "the address 2001:db8:1:2::/64");
+        let named = QuotaKey::Credential(Principal::named("a\u{1b}[2J"));
+        assert_eq!(said(named), "the credential a\\u{1b}[2J");
     }
 }

@@ -158,6 +158,13 @@ impl Topology {
         self.nodes.iter().filter(move |node| node.servers.contains_key(server))
     }
 
+    /// Whether a session ends when the state that this server holds for it is lost.
+    #[must_use]
+    pub fn ends_when_lost(&self, server: &ServerName) -> bool {
+        self.replicas(server)
+            .any(|node| node.servers.get(server).is_some_and(|replica| replica.ends_when_lost))
+    }
+
     /// Whether any node runs the server, whatever its health.
     #[must_use]
     pub fn knows(&self, server: &ServerName) -> bool {

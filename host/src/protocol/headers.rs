@@ -21,6 +21,8 @@ pub mod seam {
     pub const SESSION: HeaderName = HeaderName::from_static("mooring-session");
     /// The principal's name, percent-encoded.
     pub const PRINCIPAL: HeaderName = HeaderName::from_static("mooring-principal");
+    /// Whom limits count, on an open: see `seam::Facts`.
+    pub const QUOTA: HeaderName = HeaderName::from_static("mooring-quota");
     /// Marks an explicit open, and says which side sends `notifications/initialized`:
     /// `client`, or `host` for the runner.
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Principal, ServerName, SessionId};
+use crate::model::{Principal, QuotaKey, ServerName, SessionId};
 use crate::net::{Body, Pool, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
@@ -17,11 +17,14 @@ use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
 use super::session::instance::Instance;
-use super::session::open::{self, Opening};
+use super::session::open::{self, Opening, Owner};
 use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::shared::SharedRunner;
 use super::upkeep::watch;
+
+/// A client that sends only these keeps its session, and its process no longer than others need it.
+const PING: &str = "ping";
 
 /// One worker's handle to the runner: the shared part, and the worker's own connections
 /// to remote servers.
@@ -57,7 +60,11 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                Box::pin(self.open(key, facts.principal, handshake, take(request))).await
+                let Facts { principal, quota, .. } = facts;
+                // A coordinator of before 0.2.0 names the principal alone.
+                let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
+                let owner = (principal, quota);
+                Box::pin(self.open(key, owner, handshake, take(request))).await
             }
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
@@ -74,7 +81,7 @@ impl Runner {
     async fn open(
         &self,
         key: InstanceKey,
-        principal: Principal,
+        (principal, quota): (Principal, QuotaKey),
         handshake: Handshake,
         request: Request<Body>,
     ) -> Response<Body> {
@@ -88,7 +95,7 @@ impl Runner {
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked = OpenRequest { principal, handshake, params, forwarded };
+                let asked = OpenRequest { principal, quota, handshake, params, forwarded };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (Start::Fresh, opened)
             }
@@ -120,7 +127,7 @@ impl Runner {
             params: &asked.params,
             handshake: asked.handshake,
             forwarded: &asked.forwarded,
-            owner: Some((key.0, &asked.principal)),
+            owner: Some(Owner { session: key.0, principal: &asked.principal, quota: &asked.quota }),
         };
         let open = open::open(&key.1, served, opening, &self.pool, &self.shared.resources);
         let outcome = open.await.map(Arc::new);
@@ -181,6 +188,9 @@ impl Runner {
         let posting =
             instance.post(message.clone(), &envelope, accepts.events, &self.pool, forwarded);
         let mut response = posting.await;
+        if envelope.method() == PING {
+            self.shared.table.was_ping(&key, &instance);
+        }
         if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
             self.shared.table.remove_if(&key, &instance);
         } else if let Some(note) = settings_note::of(&envelope, response.body()) {
@@ -260,6 +270,7 @@ impl Runner {
 /// What an opening needs from its request.
 struct OpenRequest {
     principal: Principal,
+    quota: QuotaKey,
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,

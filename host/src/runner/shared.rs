@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::ServerName;
 use crate::net::Pool;
+use crate::sync::LimitCounts;
 
 use super::admission::caps;
 use super::admission::starts::Starts;
@@ -81,6 +82,13 @@ impl SharedRunner {
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
+    }
+
+    /// What has happened at the limits on processes.
+    pub fn limits_met(&self) -> impl Iterator<Item = &LimitCounts> {
+        let starts = &self.resources.starts;
+        let met = starts.caps.met();
+        [&met.instances, &met.server, &met.node, &met.principal, &starts.crowded].into_iter()
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {

@@ -2,8 +2,11 @@
 
 use http::header::{HeaderMap, HeaderValue};
 
-use crate::model::{Principal, SessionId};
+use crate::model::{Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
+
+const ADDRESS: &str = "address=";
+const CREDENTIAL: &str = "credential=";
 
 /// Which side sends `notifications/initialized` after an open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,9 @@ pub struct Facts {
     pub session: SessionId,
     /// The session's owner.
     pub principal: Principal,
+    /// Whom the limits on processes count for the session. Set on an explicit open; processes of
+    /// before 0.2.0 do not set it, and then the principal counts.
+    pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
 }
@@ -35,6 +41,9 @@ impl Facts {
         };
         set(seam::SESSION, &self.session.to_string());
         set(seam::PRINCIPAL, &crate::net::percent_encoded(self.principal.as_str()));
+        if let Some(quota) = &self.quota {
+            set(seam::QUOTA, &quota_text(quota));
+        }
         match self.open {
             Some(Handshake::Client) => set(seam::OPEN, "client"),
             Some(Handshake::Runner) => set(seam::OPEN, "host"),
@@ -52,12 +61,35 @@ impl Facts {
             Some("host") => Some(Handshake::Runner),
             Some(_) => return None,
         };
+        let quota = match headers.get(seam::QUOTA) {
+            Some(value) => Some(quota_of(value.to_str().ok()?)?),
+            None => None,
+        };
         Some(Self {
+            quota,
             session: SessionId::parse(text(seam::SESSION)?)?,
             principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
             open,
         })
     }
+}
+
+/// `address=192.0.2.1`, or `credential=` and its name, percent-encoded.
+fn quota_text(quota: &QuotaKey) -> String {
+    match quota {
+        QuotaKey::Address(address) => format!("{ADDRESS}{address}"),
+        QuotaKey::Credential(principal) => {
+            format!("{CREDENTIAL}{}", crate::net::percent_encoded(principal.as_str()))
+        }
+    }
+}
+
+fn quota_of(text: &str) -> Option<QuotaKey> {
+    if let Some(address) = text.strip_prefix(ADDRESS) {
+        return Some(QuotaKey::of_address(address.parse().ok()?));
+    }
+    let name = crate::net::percent_decoded(text.strip_prefix(CREDENTIAL)?)?;
+    Some(QuotaKey::Credential(Principal::named(&name)))
 }
 
 /// What became of a message that the server did not answer.
@@ -130,12 +162,31 @@ mod tests {
     #[test]
     fn facts_survive_the_way_to_another_process() {
         for open in [None, Some(Handshake::Client), Some(Handshake::Runner)] {
-            let facts =
-                Facts { session: SessionId::mint(), principal: Principal::named("ä b"), open };
-            let mut headers = HeaderMap::new();
-            facts.write(&mut headers);
-            assert_eq!(Facts::read(&headers), Some(facts));
+            let (session, principal) = (SessionId::mint(), Principal::named("ä b"));
+            for quota in [
+                None,
+                Some(QuotaKey::Credential(principal.clone())),
+                Some(QuotaKey::of_address([192, 0, 2, 1].into())),
+                Some(QuotaKey::of_address("2001:db8::1".parse().unwrap())),
+            ] {
+                let facts = Facts { session, principal: principal.clone(), quota, open };
+                let mut headers = HeaderMap::new();
+                facts.write(&mut headers);
+                assert_eq!(Facts::read(&headers), Some(facts));
+            }
         }
         assert_eq!(Facts::read(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_quota_that_cannot_be_read_is_refused_and_an_absent_one_is_not() {
+        let mut headers = HeaderMap::new();
+        let (session, principal) = (SessionId::mint(), Principal::anonymous());
+        Facts { session, principal, quota: None, open: None }.write(&mut headers);
+        assert!(Facts::read(&headers).is_some());
+        for odd in ["", "192.0.2.1", "address=", "address=localhost", "credential=%zz", "\u{e4}"] {
+            headers.insert(seam::QUOTA, HeaderValue::from_str(odd).unwrap());
+            assert_eq!(Facts::read(&headers), None, "{odd}");
+        }
     }
 }

@@ -1,46 +1,79 @@
 //! The node of each (session, server): state in memory, in shards.
 //!
 //! A binding changes by compare-and-set on the previous node, so that two workers
-//! with a session's first requests agree on one node.
+//! with a session's first requests agree on one node. How many sessions there are is in
+//! `counting`, what clients have set in `noted`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use crate::model::{NodeId, Principal, ServerName, SessionId, UnixMillis};
-use crate::protocol::log_level::LogLevel;
+use tokio::sync::mpsc;
+
+use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
+use super::counting::{LimitsMet, SessionBounds};
+use super::quotas::Quotas;
 use super::record::{Binding, Bound, Record, ReportOutcome};
 
 /// Each has its own lock: with 64, workers rarely wait for each other.
-const SHARDS: usize = 64;
-/// Subscriptions of one session that are restored on a new instance.
-const MAX_SUBSCRIPTIONS: usize = 1000;
+pub(super) const SHARDS: usize = 64;
+/// Forgotten sessions that wait to be closed at their servers. Of further ones the instances end
+/// when they are idle.
+const MAX_WAITING: usize = 10_000;
+
+/// A session that was forgotten to make room, with what its servers still hold for it.
+pub type Forgotten = (SessionId, Vec<(ServerName, Binding)>);
+/// Whether a session ends when its instance of this server is lost.
+pub type EndsWhenLost = dyn Fn(&ServerName) -> bool + Send + Sync;
 
 /// What is known of all live sessions, shared by all workers.
 pub struct Bindings {
-    shards: [Locked<HashMap<SessionId, Record>>; SHARDS],
+    pub(super) shards: [Locked<HashMap<SessionId, Record>>; SHARDS],
     /// Bindings to each node.
     loads: ReadMostly<HashMap<NodeId, Arc<AtomicU32>>>,
     sessions: AtomicUsize,
-    /// Live sessions of each principal.
-    principals: Locked<HashMap<Principal, usize>>,
+    /// Whom the sessions count for. Locked for a moment, also while a shard is.
+    pub(super) quotas: Locked<Quotas>,
+    pub(super) bounds: SessionBounds,
+    pub(super) ends_when_lost: Box<EndsWhenLost>,
+    pub(super) forgotten: mpsc::Sender<Forgotten>,
+    /// The shard in which room is made next.
+    pub(super) next_shard: AtomicUsize,
+    /// What has happened at the bounds.
+    pub met: LimitsMet,
 }
 
 impl Default for Bindings {
     fn default() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| Locked::default()),
-            loads: ReadMostly::default(),
-            sessions: AtomicUsize::default(),
-            principals: Locked::default(),
-        }
+        Self::new(SessionBounds::default(), Box::new(|_| false)).0
     }
 }
 
 impl Bindings {
+    /// No sessions yet. The receiver gets those that are forgotten to make room while servers
+    /// hold something for them.
+    #[must_use]
+    pub fn new(
+        bounds: SessionBounds,
+        ends_when_lost: Box<EndsWhenLost>,
+    ) -> (Self, mpsc::Receiver<Forgotten>) {
+        let (forgotten, receiver) = mpsc::channel(MAX_WAITING);
+        let bindings = Self {
+            shards: std::array::from_fn(|_| Locked::default()),
+            loads: ReadMostly::default(),
+            sessions: AtomicUsize::default(),
+            quotas: Locked::default(),
+            bounds,
+            ends_when_lost,
+            forgotten,
+            next_shard: AtomicUsize::default(),
+            met: LimitsMet::default(),
+        };
+        (bindings, receiver)
+    }
+
     /// The session's node for a server. Counts as use of both.
     #[must_use]
     pub fn get(&self, session: SessionId, server: &ServerName) -> Option<Bound> {
@@ -74,7 +107,7 @@ impl Bindings {
         node: &NodeId,
     ) -> NodeId {
         let now = UnixMillis::now();
-        self.with(session, |records| {
+        self.with_room(session, |records| {
             let record = self.entry(records, session, now);
             let bound = record.servers.iter_mut().find(|(name, _)| name == server);
             match bound {
@@ -162,7 +195,7 @@ impl Bindings {
         opened_at: UnixMillis,
     ) -> ReportOutcome {
         let now = UnixMillis::now();
-        self.with(session, |records| {
+        self.with_room(session, |records| {
             let record = self.entry(records, session, opened_at);
             // The node keeps it: its idle time begins now.
             record.last_used = record.last_used.max(now);
@@ -197,113 +230,14 @@ impl Bindings {
         })
     }
 
-    /// Makes a session known that has no binding yet. Counts as use.
-    pub fn begin(&self, session: SessionId) {
-        let now = UnixMillis::now();
-        self.with(session, |records| {
-            self.entry(records, session, now).last_used = now;
-        });
-    }
-
-    /// Makes a new session known and counts it, if its principal has fewer than `limit`.
-    #[must_use]
-    pub fn admit(&self, session: SessionId, principal: &Principal, limit: usize) -> bool {
-        {
-            let mut principals = self.principals.lock();
-            let count = principals.entry(principal.clone()).or_default();
-            if *count >= limit {
-                return false;
-            }
-            *count += 1;
-        }
-        let now = UnixMillis::now();
-        let before = self.with(session, |records| {
-            self.entry(records, session, now).principal.replace(principal.clone())
-        });
-        // A session with a principal had been counted already.
-        before.inspect(|before| self.uncount(before));
-        true
-    }
-
-    /// Counts a session that goes on, if it is not counted yet. It may have begun
-    /// before this process did, so it is never refused.
-    pub fn belongs_to(&self, session: SessionId, principal: &Principal) {
-        let now = UnixMillis::now();
-        self.with(session, |records| {
-            let record = self.entry(records, session, now);
-            if record.principal.is_none() {
-                record.principal = Some(principal.clone());
-                let mut principals = self.principals.lock();
-                *principals.entry(principal.clone()).or_default() += 1;
-            }
-        });
-    }
-
-    /// Number of a principal's live sessions.
-    #[must_use]
-    pub fn of_principal(&self, principal: &Principal) -> usize {
-        let principals = self.principals.lock();
-        principals.get(principal).copied().unwrap_or(0)
-    }
-
-    fn uncount(&self, principal: &Principal) {
-        let mut principals = self.principals.lock();
-        if let Some(count) = principals.get_mut(principal) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                principals.remove(principal);
-            }
-        }
-    }
-
     /// Keeps the session in use until the guard is dropped: an open stream is use, even
     /// if nothing is sent on it.
     #[must_use]
     pub fn hold(self: &Arc<Self>, session: SessionId) -> InUse {
         let now = UnixMillis::now();
-        let mark =
-            self.with(session, |records| Arc::clone(&self.entry(records, session, now).in_use));
+        let mark = self
+            .with_room(session, |records| Arc::clone(&self.entry(records, session, now).in_use));
         InUse { bindings: Arc::clone(self), session, _mark: mark }
-    }
-
-    /// Notes the level, as JSON, that the client has set.
-    pub fn set_log_level(&self, session: SessionId, level: LogLevel) {
-        let now = UnixMillis::now();
-        self.with(session, |records| {
-            self.entry(records, session, now).log_level = Some(level);
-        });
-    }
-
-    /// Notes the level that a node reports, unless this process knows one: that is as
-    /// new or newer.
-    pub fn set_log_level_if_unknown(&self, session: SessionId, level: LogLevel) {
-        let now = UnixMillis::now();
-        self.with(session, |records| {
-            self.entry(records, session, now).log_level.get_or_insert(level);
-        });
-    }
-
-    /// Notes a subscription, to be restored after a loss of the server. Above 1000
-    /// of a session, further ones are not noted.
-    pub fn subscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
-        let now = UnixMillis::now();
-        self.with(session, |records| {
-            let subscriptions = &mut self.entry(records, session, now).subscriptions;
-            let is_there =
-                subscriptions.iter().any(|(name, known)| name == server && **known == *uri);
-            if !is_there && subscriptions.len() < MAX_SUBSCRIPTIONS {
-                subscriptions.push((server.clone(), uri.into()));
-            }
-        });
-    }
-
-    /// Forgets a subscription that the client has ended.
-    pub fn unsubscribe(&self, session: SessionId, server: &ServerName, uri: &str) {
-        self.with(session, |records| {
-            if let Some(record) = records.get_mut(&session) {
-                record.subscriptions.retain(|(name, known)| name != server || **known != *uri);
-            }
-        });
     }
 
     /// A copy of what is known of the session. Does not count as use.
@@ -314,32 +248,9 @@ impl Bindings {
 
     /// Removes an ended session. Returns what was known of it.
     pub fn forget(&self, session: SessionId) -> Option<Record> {
-        let record = self.with(session, |records| records.remove(&session))?;
-        self.gone(&record);
+        let mut record = self.with(session, |records| records.remove(&session))?;
+        self.gone(&mut record);
         Some(record)
-    }
-
-    /// Removes sessions that have not been used for longer than `idle` and that no guard
-    /// holds. Returns how many.
-    pub fn sweep(&self, idle: Duration) -> usize {
-        let now = UnixMillis::now();
-        let mut swept = 0;
-        for shard in &self.shards {
-            let mut records = shard.lock();
-            records.retain(|_, record| {
-                let is_held = Arc::strong_count(&record.in_use) > 1;
-                let keep = is_held || now.since(record.last_used) <= idle;
-                if !keep {
-                    swept += 1;
-                    self.gone(record);
-                }
-                keep
-            });
-            if records.len() * 4 < records.capacity() {
-                records.shrink_to_fit();
-            }
-        }
-        swept
     }
 
     /// Number of known sessions.
@@ -355,7 +266,7 @@ impl Bindings {
         loads.get(node).map_or(0, |load| load.load(Ordering::Relaxed))
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         session: SessionId,
         with: impl FnOnce(&mut HashMap<SessionId, Record>) -> T,
@@ -365,7 +276,7 @@ impl Bindings {
         with(&mut self.shards[index].lock())
     }
 
-    fn entry<'a>(
+    pub(super) fn entry<'a>(
         &self,
         records: &'a mut HashMap<SessionId, Record>,
         session: SessionId,
@@ -377,13 +288,13 @@ impl Bindings {
         })
     }
 
-    fn gone(&self, record: &Record) {
+    pub(super) fn gone(&self, record: &mut Record) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
         for (_, binding) in &record.servers {
             self.moved(Some(&binding.node), None);
         }
-        if let Some(principal) = &record.principal {
-            self.uncount(principal);
+        if let Some(counted) = &mut record.counted {
+            self.quotas.lock().leave(counted);
         }
     }
 

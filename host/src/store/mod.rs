@@ -6,11 +6,15 @@
 //! restart the coordinator asks each node which sessions it holds.
 
 mod bindings;
+mod counting;
 mod data;
+mod noted;
+mod quotas;
 mod record;
 mod records;
 
-pub use bindings::Bindings;
+pub use bindings::{Bindings, Forgotten, InUse};
+pub use counting::{NoRoom, SessionBounds};
 pub use data::DataFolder;
 pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::Records;

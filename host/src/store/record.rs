@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::model::{NodeId, Principal, ServerName, UnixMillis};
+use crate::model::{NodeId, ServerName, UnixMillis};
 use crate::protocol::log_level::LogLevel;
+
+use super::quotas::Counted;
 
 /// The node that serves one server of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +42,14 @@ pub struct Record {
     /// Servers whose state was lost while the client had no stream open; it is
     /// notified on the next one.
     pub unreported_losses: Vec<ServerName>,
-    /// The level that the client set with `logging/setLevel`, as JSON.
+    /// The level that the client set with `logging/setLevel`.
     pub log_level: Option<LogLevel>,
     /// Resources that the client subscribed to: each server with its own URI.
     pub subscriptions: Vec<(ServerName, Arc<str>)>,
     /// Cloned by every stream that is open: a session with a clone is in use.
     pub in_use: Arc<()>,
-    /// The principal that the session counts for; `None` if it is not counted.
-    pub principal: Option<Principal>,
+    /// How the session is counted; `None` if it is not.
+    pub counted: Option<Counted>,
 }
 
 impl Record {
@@ -62,7 +64,7 @@ impl Record {
             log_level: None,
             subscriptions: Vec::new(),
             in_use: Arc::default(),
-            principal: None,
+            counted: None,
         }
     }
 

@@ -1,7 +1,10 @@
-//! Shared state of threads and tasks: locks that survive a panic, and a signal raised once.
+//! Shared state of threads and tasks: locks that survive a panic, a signal raised once, and counts
+//! of what happens at a limit.
 
+mod limit;
 mod locked;
 mod signal;
 
+pub use limit::LimitCounts;
 pub use locked::{Locked, ReadMostly};
 pub use signal::{Signal, Watcher};

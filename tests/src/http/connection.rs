@@ -1,8 +1,10 @@
 //! A socket for requests.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::deadline::PATIENCE;
 
@@ -24,7 +26,27 @@ impl Connection {
     /// # Errors
     /// If nothing listens there.
     pub fn try_open(to: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        Self::try_open_from(None, to)
+    }
+
+    /// From an address of this machine: all of 127.0.0.0/8 are, on Linux.
+    #[must_use]
+    pub fn open_from(source: IpAddr, to: SocketAddr) -> Self {
+        Self::try_open_from(Some(source), to)
+            .unwrap_or_else(|error| panic!("cannot connect from {source} to {to}: {error}"))
+    }
+
+    pub(super) fn try_open_from(source: Option<IpAddr>, to: SocketAddr) -> io::Result<Self> {
+        let stream: TcpStream = match source {
+            None => TcpStream::connect_timeout(&to, PATIENCE)?,
+            Some(source) => {
+                let (domain, kind) = (Domain::for_address(to), Type::STREAM);
+                let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
+                socket.bind(&SocketAddr::new(source, 0).into())?;
+                socket.connect_timeout(&to.into(), PATIENCE)?;
+                socket.into()
+            }
+        };
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

@@ -1,7 +1,7 @@
 //! A request that a test sends.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ pub struct Request {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     chunked: bool,
+    source: Option<IpAddr>,
 }
 
 impl Request {
@@ -26,6 +27,7 @@ impl Request {
             headers: Vec::new(),
             body: Vec::new(),
             chunked: false,
+            source: None,
         }
     }
 
@@ -74,6 +76,13 @@ impl Request {
         self.header("Content-Type", "application/json").body(body.to_string())
     }
 
+    /// Sends it from this address of the machine.
+    #[must_use]
+    pub fn from(mut self, source: Option<IpAddr>) -> Self {
+        self.source = source;
+        self
+    }
+
     /// Sends the body in chunks, without a length.
     #[must_use]
     pub fn chunked(mut self) -> Self {
@@ -92,7 +101,7 @@ impl Request {
     /// # Errors
     /// If the peer does not answer.
     pub fn try_send(&self, to: SocketAddr) -> io::Result<Response> {
-        let mut connection = Connection::try_open(to)?;
+        let mut connection = Connection::try_open_from(self.source, to)?;
         connection.write(&self.clone().header("Connection", "close"))?;
         connection.read_head()?.try_whole()
     }
@@ -100,7 +109,8 @@ impl Request {
     /// Sends it over a new connection; the body is read as it arrives.
     #[must_use]
     pub fn open(&self, to: SocketAddr) -> Incoming {
-        let mut connection = Connection::open(to);
+        let mut connection = Connection::try_open_from(self.source, to)
+            .unwrap_or_else(|error| panic!("cannot connect to {to}: {error}"));
         connection
             .write(&self.clone().header("Connection", "close"))
             .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.path));

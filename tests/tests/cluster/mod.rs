@@ -2,6 +2,7 @@
 
 pub mod cluster_api;
 pub mod failover;
+pub mod fair_shares;
 pub mod placement;
 pub mod registration;
 pub mod routing;

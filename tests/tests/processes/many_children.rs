@@ -23,7 +23,9 @@ const REAL: usize = 60;
 fn gateway_of(name: &str, server: &Value) -> Gateway {
     let settings = json!({
         "mcpServers": {name: server},
-        "systemConfig": {"limits": {"childrenPerServer": 1000, "childrenPerNode": 1000}},
+        "systemConfig": {"limits": {
+            "childrenPerServer": 1000, "childrenPerNode": 1000, "childrenPerPrincipal": 1000,
+        }},
     });
     let gateway = Gateway::start_with(&settings);
     gateway.wait_until_discovered(&[name]);

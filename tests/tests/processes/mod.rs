@@ -5,6 +5,7 @@ pub mod children;
 pub mod containment;
 pub mod crowds;
 pub mod failing_servers;
+pub mod fair_shares;
 pub mod isolation;
 pub mod leftovers;
 pub mod lifecycle;

@@ -4,6 +4,7 @@ pub mod long_calls;
 pub mod losing;
 pub mod lost_sessions;
 pub mod opened;
+pub mod quotas;
 pub mod repeats;
 pub mod restart;
 pub mod resuming;

@@ -374,10 +374,11 @@ impl Control {
     }
 }
 
-async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
+/// Closes a session at a server of a node, best effort.
+pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::DELETE;
-    let facts = Facts { session, principal: Principal::anonymous(), open: None };
+    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
     // If the node is gone, so is the session.
     let _ = link.call(reach, server, facts, request).await;
 }

@@ -1,6 +1,9 @@
 //! Access rules. A rule in the file that Mooring cannot enforce is an error: a gateway
 //! must not ignore a protection that its operator relies on.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use jsonc_parser::ast::Value;
 
 use crate::config::reader::item::Item;
@@ -18,6 +21,8 @@ pub struct Access {
     pub allowed_hosts: Vec<String>,
     /// Values of `Origin` that are allowed beside loopback, in lower case.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether `/mcp` and `/sse` without a name work.
     pub enable_global_route: bool,
     /// Whether URLs reach a group by its name, and not only by its id.
@@ -37,6 +42,7 @@ pub(in crate::config) fn read(root: &Section<'_>, sources: &Sources<'_>) -> Acce
             is_origin,
             "write it like https://example.com, without a path",
         ),
+        trusted_proxies: trusted_proxies(&system),
         enable_global_route: routing.flag("enableGlobalRoute", true),
         enable_group_name_route: routing.flag("enableGroupNameRoute", true),
     }
@@ -161,6 +167,41 @@ fn checked(section: &Section<'_>, key: &str, test: fn(&str) -> bool, advice: &st
         }
     }
     texts
+}
+
+/// The proxies: networks, and single addresses.
+fn trusted_proxies(system: &Section<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for item in system.items("trustedProxies") {
+        let Some(text) = item.text() else { continue };
+        match network(text.trim()) {
+            Some(network) if network.prefix_len() == 0 => {
+                let advice = "name the networks that your proxies are in";
+                item.refuse("would believe every client whatever it says", advice);
+            }
+            Some(network) => networks.push(network),
+            None => item.refuse(
+                "is not an address or a network",
+                "write it like 10.0.0.7, 10.0.0.0/8 or fd00::/8",
+            ),
+        }
+    }
+    networks
+}
+
+/// A network without bits of an address below its prefix. One of IPv4 that is written as IPv6 is
+/// the network of IPv4, as the addresses of clients are.
+fn network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    let network: IpNet = text.parse().ok()?;
+    let IpAddr::V4(v4) = network.addr().to_canonical() else { return Some(network.trunc()) };
+    let bits = match network {
+        IpNet::V4(_) => network.prefix_len(),
+        IpNet::V6(_) => network.prefix_len().checked_sub(96)?,
+    };
+    IpNet::new(v4.into(), bits).ok().map(|network| network.trunc())
 }
 
 fn is_host(text: &str) -> bool {

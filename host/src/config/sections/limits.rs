@@ -21,8 +21,11 @@ pub struct Limits {
     pub line: usize,
     /// Bytes of the request line and all headers; more get 431.
     pub header_block: usize,
-    /// Live sessions of one principal; more get 429.
+    /// Live sessions of one credential or, without one, of one address; more get 429.
     pub sessions_per_principal: usize,
+    /// Live sessions of all principals together; `None`: 100,000, or those of one principal if
+    /// they are more.
+    pub sessions: Option<usize>,
     /// Requests of one session that wait for an answer; more get 429.
     pub in_flight_per_session: usize,
     /// Events of one stream that are kept for a client that reconnects.
@@ -36,7 +39,8 @@ pub struct Limits {
     pub children_per_server: usize,
     /// Processes of all servers' sessions on this node.
     pub children_per_node: usize,
-    /// Processes of one principal's sessions on this node; `None`: `children_per_node`.
+    /// Processes of one principal's sessions on this node; `None`: a share of
+    /// `children_per_node`.
     pub children_per_principal: Option<usize>,
     /// Where a limit on processes is reached, a process that has been unused for longer
     /// is stopped to make room.
@@ -59,6 +63,7 @@ const KEPT_BODY: Bound = bound("keptBody", 64 * KIB, 0..=16 * MIB);
 const LINE: Bound = bound("line", 64 * MIB, 64 * KIB..=1024 * MIB);
 const HEADER_BLOCK: Bound = bound("headerBlock", 64 * KIB, 8 * KIB..=MIB);
 const SESSIONS: Bound = bound("sessionsPerPrincipal", 10_000, 1..=10_000_000);
+const SESSIONS_IN_ALL: Bound = bound("sessions", 0, 1..=100_000_000);
 const IN_FLIGHT: Bound = bound("inFlightPerSession", 256, 1..=65_536);
 const BUFFERED_EVENTS: Bound = bound("bufferedEvents", 1024, 1..=1_000_000);
 const BUFFERED_BYTES: Bound = bound("bufferedBytes", 4 * MIB, 64 * KIB..=1024 * MIB);
@@ -85,6 +90,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
         line: size(&LINE),
         header_block: size(&HEADER_BLOCK),
         sessions_per_principal: size(&SESSIONS),
+        sessions: if_any(size(&SESSIONS_IN_ALL)),
         in_flight_per_session: size(&IN_FLIGHT),
         buffered_events: size(&BUFFERED_EVENTS),
         buffered_bytes: size(&BUFFERED_BYTES),

@@ -14,6 +14,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, QuotaKey};
 
+use super::forwarded;
 use super::host::without_port;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -42,7 +43,7 @@ pub fn admit(
     let principal = check_bearer(config, headers)?;
     let quota = match config.bearer {
         Some(_) => QuotaKey::Credential(principal.clone()),
-        None => QuotaKey::of_address(peer),
+        None => QuotaKey::of_address(forwarded::client(&config.trusted_proxies, headers, peer)),
     };
     Ok(Caller { principal, quota, peer })
 }

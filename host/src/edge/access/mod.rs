@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod cors;
+pub mod forwarded;
 pub mod framing;
 pub mod host;
 pub mod quota;

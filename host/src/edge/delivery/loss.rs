@@ -37,10 +37,7 @@ impl Call<'_> {
     /// Whether `onLost` demands that a session ends when the server's state is lost.
     #[must_use]
     pub fn ends_when_lost(&self) -> bool {
-        let topology = self.worker.edge.topology.load();
-        topology
-            .replicas(self.server)
-            .any(|node| node.servers.get(self.server).is_some_and(|replica| replica.ends_when_lost))
+        self.worker.edge.topology.load().ends_when_lost(self.server)
     }
 
     /// Ends the session. Returns the refusal for its client.

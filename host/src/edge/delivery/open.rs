@@ -53,7 +53,9 @@ impl Call<'_> {
         let Self { worker, session, server, .. } = *self;
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
-            worker.edge.bindings.belongs_to(session.id, &session.principal);
+            if let Some(client) = self.context {
+                worker.edge.bindings.belongs_to(session.id, &client.quota);
+            }
             let choice = self.choose(message, &tried.nodes);
             let Some(choice) = choice else {
                 return Err(std::mem::take(tried).refusal(server, "no node that hosts it is up"));
@@ -95,7 +97,10 @@ impl Call<'_> {
             && (session.is_single_server || worker.edge.bindings.was_open(session.id, server));
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
-        let facts = Facts { open: Some(handshake), ..session.facts() };
+        // Whoever began the session is counted, wherever it is used from now.
+        let quota = worker.edge.bindings.counts_for(session.id);
+        let quota = quota.or_else(|| self.context.map(|client| client.quota.clone()));
+        let facts = Facts { open: Some(handshake), quota, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         let response = match self.exchange(node, facts, request).await {
             Ok(response) => response,

@@ -99,7 +99,7 @@ impl Worker {
         session: &Session,
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
-        let admitted = self.admit_session(session)?;
+        let admitted = self.admit_session(context, session)?;
         let Some(server) = scope::pass_through_server(&self.edge, scope) else {
             let requested: InitializeParams<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;

@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use crate::edge::access::admit::Caller;
+use crate::edge::access::quota::CountedStream;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::refusal::{Refusal, Refused};
@@ -60,17 +61,24 @@ impl Worker {
         let scope = scope::scope(self, request.uri().path(), false)
             .await
             .map_err(|refusal| (refusal, None))?;
-        // Its `initialize` would be refused. Before the stream exists, a status can say so.
-        self.require_room_for(&caller.principal).map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;
         let bounds = SessionBounds {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
             bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
             keep_alive: config.keep_alive,
         };
-        let opened = self.edge.sse_sessions.open(&self.edge.keys, scope, caller.principal, bounds);
+        let sessions = &self.edge.sse_sessions;
+        let opened = sessions.open(&self.edge.keys, scope, caller.principal, bounds);
         let OpenedStream { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
-        tokio::spawn(self.clone().serve_stream(live, draining.clone(), last));
+        // Counted from now on: its `initialize` may come late or never.
+        let counted = match self.admit_stream(&caller.quota, request.headers(), live.id) {
+            Ok(counted) => counted,
+            Err(refusal) => {
+                sessions.remove(live.id);
+                return Err((refusal, None));
+            }
+        };
+        tokio::spawn(self.clone().serve_stream(live, draining.clone(), last, counted));
         let mut response = Response::new(Body::Stream(Box::pin(events)));
         let headers = response.headers_mut();
         content_type(headers, headers::EVENT_STREAM);
@@ -85,6 +93,7 @@ impl Worker {
         live: Arc<SseSession>,
         mut draining: Watcher,
         last: oneshot::Sender<()>,
+        counted: CountedStream,
     ) {
         let drains = tokio::select! {
             () = live.left() => false,
@@ -103,6 +112,7 @@ impl Worker {
         if let Some(session) = live.session() {
             self.end(&session).await;
         }
+        drop(counted);
         drop(last);
     }
 

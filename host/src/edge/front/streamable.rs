@@ -59,7 +59,8 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
-        let session = match recent.session(&self.edge, &context.headers, scope, &principal) {
+        let found = recent.session(&self.edge, &context.headers, scope, &principal, &context.quota);
+        let session = match found {
             Ok(Some(session)) => session,
             Ok(None) => {
                 let missing = Refusal::MissingSession;
@@ -156,7 +157,8 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Arc<Session>, Refusal> {
-        let session = recent.session(&self.edge, &context.headers, scope, principal)?;
+        let session =
+            recent.session(&self.edge, &context.headers, scope, principal, &context.quota)?;
         session.ok_or(Refusal::MissingSession)
     }
 

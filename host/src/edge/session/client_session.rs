@@ -36,7 +36,7 @@ impl Session {
     /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts { session: self.id, principal: self.principal.clone(), open: None }
+        Facts { session: self.id, principal: self.principal.clone(), open: None, quota: None }
     }
 
     /// The client capabilities by which servers choose what to offer.

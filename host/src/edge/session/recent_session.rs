@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, Scope, UnixMillis};
+use crate::model::{Principal, QuotaKey, Scope, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
@@ -48,6 +48,7 @@ impl RecentSession {
         headers: &HeaderMap,
         scope: &Scope,
         principal: &Principal,
+        quota: &QuotaKey,
     ) -> Result<Option<Arc<Session>>, Refusal> {
         if let Some(session) = self.recall(headers, scope, principal) {
             return if edge.records.is_ended(session.id) {
@@ -58,6 +59,7 @@ impl RecentSession {
         }
         let Some(session) = Session::of(edge, headers, scope, principal)? else { return Ok(None) };
         let session = Arc::new(session);
+        edge.bindings.recognise(session.id, quota);
         if let Some(id) = headers.get(headers::SESSION) {
             let remembered = Remembered {
                 id: id.clone(),

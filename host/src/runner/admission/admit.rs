@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Principal, ServerName};
+use crate::model::{QuotaKey, ServerName};
 
 use super::caps::Permit;
 use super::open_error::OpenError;
@@ -26,7 +26,7 @@ pub struct AdmittedStart {
 }
 
 impl Starts {
-    /// Waits until the server may be started for this principal, or, with `None`, for
+    /// Waits until the server may be started for this key, or, with `None`, for
     /// the gateway itself.
     ///
     /// # Errors
@@ -34,20 +34,20 @@ impl Starts {
     pub async fn admit(
         self: &Arc<Self>,
         server: &ServerName,
-        principal: Option<&Principal>,
+        key: Option<&QuotaKey>,
     ) -> Result<AdmittedStart, OpenError> {
         let name = || server.clone();
         let paused = |pause| OpenError::Paused { server: name(), pause };
         self.settled(server).await.map_err(paused)?;
-        let permit = match principal {
-            Some(principal) => {
-                let entered = self.place(server, principal).await;
+        let permit = match key {
+            Some(key) => {
+                let entered = self.place(server, key).await;
                 Some(entered.map_err(|full| OpenError::Full { server: name(), full })?)
             }
             None => None,
         };
         loop {
-            let turn = self.turn(principal.is_none()).await;
+            let turn = self.turn(key).await;
             let turn =
                 turn.map_err(|crowded| OpenError::Crowded { server: name(), at_once: crowded.0 })?;
             if let Some(attempt) = self.begin(server).map_err(paused)? {
@@ -73,8 +73,12 @@ mod tests {
 
     fn one_at_a_time(server: &ServerName) -> Arc<Starts> {
         let limits =
-            ProcessCaps { per_server: 9, own: BTreeMap::new(), per_node: 9, per_principal: 9 };
+            ProcessCaps { per_server: 9, own: BTreeMap::new(), per_node: 9, per_principal: None };
         Starts::new(std::iter::once(server), limits, 1)
+    }
+
+    fn me() -> QuotaKey {
+        QuotaKey::of_address([10, 0, 0, 1].into())
     }
 
     /// A process that had been started dies.
@@ -84,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_waited_for_a_turn_is_asked_again_and_begins_there() {
-        let (server, me) = (ServerName::parse("s").unwrap(), Principal::named("me"));
+        let (server, me) = (ServerName::parse("s").unwrap(), me());
         let starts = one_at_a_time(&server);
         let failures = || starts.state(&server).unwrap().failures;
         let first = starts.admit(&server, Some(&me)).await.unwrap();
@@ -109,12 +113,12 @@ mod tests {
     async fn who_waits_for_anothers_try_holds_no_turn() {
         let names = ["s", "other"].map(|name| ServerName::parse(name).unwrap());
         let [server, other] = &names;
-        let me = Principal::named("me");
+        let me = me();
         let starts = one_at_a_time(server);
         dies(&starts, server);
         dies(&starts, server);
         let pause = starts.state(server).unwrap().next_attempt.unwrap();
-        let blocking = starts.turn(false).await.unwrap();
+        let blocking = starts.turn(Some(&me)).await.unwrap();
         tokio::time::sleep(pause).await;
         let mut waiting = [(); 2].map(|()| Box::pin(starts.admit(server, Some(&me))));
         for one in &mut waiting {

@@ -1,5 +1,8 @@
-//! Limits on the number of processes: of one server, of one principal, and on this
-//! node.
+//! Limits on the number of processes: of one server, of one key (a credential, or the address of
+//! clients without one), and on this node.
+//!
+//! An address has a share of each server's and of the node's processes. A credential has none by
+//! default, since today one is everybody's: a share of it would only lower the limit.
 //!
 //! Processes of sessions count, from before their start until nothing is left of
 //! them. One that is being ended still counts, but a start that finds no room waits
@@ -12,12 +15,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::{Principal, ServerName};
-use crate::sync::Locked;
+use crate::model::{QuotaKey, ServerName};
+use crate::sync::{LimitCounts, Locked};
 
 /// Longest wait for a process that is being ended: longer than the 4 s after which
 /// it is killed (`AFTER_EOF` and `AFTER_TERM`).
 const ENDING: Duration = Duration::from_secs(5);
+/// Part of the processes that one address may have by default.
+const SHARE: usize = 4;
+/// A share is no smaller: where there are few processes, they give way in turn instead.
+const LEAST_SHARE: usize = 4;
 
 /// The limits, in processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +33,27 @@ pub struct ProcessCaps {
     /// Replaces `per_server` for servers with `maxInstances`.
     pub own: BTreeMap<ServerName, usize>,
     pub per_node: usize,
-    pub per_principal: usize,
+    /// Of one key on this node, and the same part of each server's. `None`: a quarter, of one
+    /// address.
+    pub per_principal: Option<usize>,
+}
+
+impl ProcessCaps {
+    /// The processes of one key on this node.
+    fn of_key(&self, key: &QuotaKey) -> usize {
+        let own = match (self.per_principal, key) {
+            (Some(own), _) => own,
+            (None, QuotaKey::Address(_)) => self.per_node.div_ceil(SHARE).max(LEAST_SHARE),
+            (None, QuotaKey::Credential(_)) => self.per_node,
+        };
+        own.min(self.per_node)
+    }
+
+    /// The processes of one key at a server that may have `of_server`.
+    fn share(&self, key: &QuotaKey, of_server: usize) -> usize {
+        let part = of_server.saturating_mul(self.of_key(key)).div_ceil(self.per_node.max(1));
+        part.max(LEAST_SHARE).min(of_server)
+    }
 }
 
 /// A limit that is reached.
@@ -34,6 +61,8 @@ pub struct ProcessCaps {
 pub struct Full {
     limit: usize,
     which: Which,
+    /// Whose start was refused.
+    whom: QuotaKey,
 }
 
 impl Full {
@@ -42,15 +71,25 @@ impl Full {
     #[must_use]
     pub fn is_of(&self, asked: &ServerName, server: &ServerName) -> bool {
         match self.which {
-            Which::Instances | Which::Server => asked == server,
+            Which::Instances | Which::Server | Which::Share => asked == server,
             Which::Node | Which::Principal => true,
         }
     }
 
-    /// Whether only processes of the refused principal count.
+    /// Whether only processes of the refused key count.
     #[must_use]
-    pub fn is_of_principal(&self) -> bool {
-        self.which == Which::Principal
+    pub fn is_of_key(&self) -> bool {
+        matches!(self.which, Which::Principal | Which::Share)
+    }
+
+    /// Notes that something has made room, or that nothing has.
+    fn met<'a>(&self, met: &'a LimitsMet) -> &'a LimitCounts {
+        match self.which {
+            Which::Instances => &met.instances,
+            Which::Server => &met.server,
+            Which::Node => &met.node,
+            Which::Principal | Which::Share => &met.principal,
+        }
     }
 }
 
@@ -60,12 +99,34 @@ enum Which {
     Server,
     Node,
     Principal,
+    /// The key's part of one server's processes.
+    Share,
+}
+
+/// What has happened at the limits here.
+#[derive(Debug)]
+pub struct LimitsMet {
+    pub instances: LimitCounts,
+    pub server: LimitCounts,
+    pub node: LimitCounts,
+    pub principal: LimitCounts,
+}
+
+impl Default for LimitsMet {
+    fn default() -> Self {
+        Self {
+            instances: LimitCounts::new("maxInstances"),
+            server: LimitCounts::new("childrenPerServer"),
+            node: LimitCounts::new("childrenPerNode"),
+            principal: LimitCounts::new("childrenPerPrincipal"),
+        }
+    }
 }
 
 impl std::fmt::Display for Full {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let limit = self.limit;
-        match self.which {
+        let Self { limit, which, whom } = self;
+        match which {
             Which::Instances => write!(f, "all {limit} of its processes are in use (maxInstances)"),
             Which::Server => {
                 write!(f, "all {limit} of its processes are in use (limits.childrenPerServer)")
@@ -73,9 +134,14 @@ impl std::fmt::Display for Full {
             Which::Node => {
                 write!(f, "all {limit} processes of this node are in use (limits.childrenPerNode)")
             }
-            Which::Principal => {
-                write!(f, "you have {limit} processes in use (limits.childrenPerPrincipal)")
-            }
+            Which::Principal => write!(
+                f,
+                "you have {limit} processes in use (limits.childrenPerPrincipal), counted for {whom}; end sessions that you no longer need"
+            ),
+            Which::Share => write!(
+                f,
+                "you have {limit} of its processes in use, your part of limits.childrenPerServer (limits.childrenPerPrincipal), counted for {whom}; end sessions that you no longer need"
+            ),
         }
     }
 }
@@ -84,8 +150,23 @@ impl std::fmt::Display for Full {
 struct CapCounts {
     all: Count,
     servers: HashMap<ServerName, Count>,
-    principals: HashMap<Principal, Count>,
+    keys: HashMap<QuotaKey, Count>,
+    /// What each key has of each server.
+    shares: HashMap<(ServerName, QuotaKey), Count>,
+    /// Starts for which another process was ended: the place is theirs.
+    promised: Vec<(u64, ServerName, QuotaKey)>,
+    promises: u64,
     spares: usize,
+}
+
+impl CapCounts {
+    /// Places that are promised to starts of other keys.
+    fn promised_to_others(&self, key: &QuotaKey, of: Option<&ServerName>) -> usize {
+        let of_others = |(_, server, whom): &&(u64, ServerName, QuotaKey)| {
+            whom != key && of.is_none_or(|of| of == server)
+        };
+        self.promised.iter().filter(of_others).count()
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -102,12 +183,63 @@ pub struct Caps {
     counts: Arc<Locked<CapCounts>>,
     /// Counts every change that may have made room.
     freed: watch::Sender<u64>,
+    met: Arc<LimitsMet>,
 }
 
 impl Caps {
     #[must_use]
     pub fn new(limits: ProcessCaps) -> Self {
-        Self { limits: limits.into(), counts: Arc::default(), freed: watch::Sender::new(0) }
+        let (limits, counts, met) = (limits.into(), Arc::default(), Arc::default());
+        Self { limits, counts, freed: watch::Sender::new(0), met }
+    }
+
+    /// What has happened at the limits.
+    #[must_use]
+    pub fn met(&self) -> &LimitsMet {
+        &self.met
+    }
+
+    /// Notes that a start was refused.
+    pub fn note_refused(&self, server: &ServerName, full: &Full) {
+        let whom = &full.whom;
+        full.met(&self.met).note_refused(|since| {
+            tracing::warn!(server = %server, since, "no process for {whom}: {full}");
+        });
+    }
+
+    /// Notes that a process makes room for a start.
+    pub fn note_gave_way(&self, server: &ServerName, full: &Full) {
+        let whom = &full.whom;
+        full.met(&self.met).note_gave_way(|since| {
+            tracing::warn!(server = %server, since, "processes make room for {whom}: {full}");
+        });
+    }
+
+    /// The processes that count against the limit which has refused a start of `server`, by key,
+    /// without those that are being ended.
+    #[must_use]
+    pub fn holders(&self, full: &Full, server: &ServerName) -> HashMap<QuotaKey, usize> {
+        let counts = self.counts.lock();
+        let left = |count: &Count| count.there.saturating_sub(count.ending);
+        match full.which {
+            Which::Node | Which::Principal => {
+                counts.keys.iter().map(|(key, count)| (key.clone(), left(count))).collect()
+            }
+            Which::Instances | Which::Server | Which::Share => {
+                let of_server = counts.shares.iter().filter(|((name, _), _)| name == server);
+                of_server.map(|((_, key), count)| (key.clone(), left(count))).collect()
+            }
+        }
+    }
+
+    /// Keeps the place that becomes free for a start of this key, until the promise is dropped.
+    #[must_use]
+    pub fn promise(&self, server: &ServerName, key: &QuotaKey) -> Promise {
+        let mut counts = self.counts.lock();
+        counts.promises += 1;
+        let number = counts.promises;
+        counts.promised.push((number, server.clone(), key.clone()));
+        Promise { caps: self.clone(), number }
     }
 
     /// Takes a place for one more process of a session. At a limit it waits, up to
@@ -115,12 +247,12 @@ impl Caps {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub async fn enter(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
+    pub async fn enter(&self, server: &ServerName, key: &QuotaKey) -> Result<Permit, Full> {
         let mut freed = self.freed.subscribe();
         let deadline = tokio::time::Instant::now() + ENDING;
         loop {
             freed.borrow_and_update();
-            let (full, room_comes) = match self.try_enter(server, principal) {
+            let (full, room_comes) = match self.try_enter(server, key) {
                 Ok(permit) => return Ok(permit),
                 Err(refused) => refused,
             };
@@ -133,33 +265,53 @@ impl Caps {
 
     /// Takes a place at once. The error also says whether a process that counts
     /// against the limit is being ended.
-    fn try_enter(
-        &self,
-        server: &ServerName,
-        principal: &Principal,
-    ) -> Result<Permit, (Full, bool)> {
+    fn try_enter(&self, server: &ServerName, key: &QuotaKey) -> Result<Permit, (Full, bool)> {
         let mut counts = self.counts.lock();
         let (of_server, which) = match self.limits.own.get(server) {
             Some(own) => (*own, Which::Instances),
             None => (self.limits.per_server, Which::Server),
         };
         let count = |count: Option<&Count>| count.copied().unwrap_or_default();
+        let at = (server.clone(), key.clone());
+        let (of_key, share) = (self.limits.of_key(key), self.limits.share(key, of_server));
+        // A key's own limits come first: whoever has reached them makes nobody give way.
         let checks = [
-            (count(counts.servers.get(server)), of_server, which),
-            (counts.all, self.limits.per_node, Which::Node),
-            (count(counts.principals.get(principal)), self.limits.per_principal, Which::Principal),
+            (count(counts.shares.get(&at)), 0, share, Which::Share, share < of_server),
+            (
+                count(counts.keys.get(key)),
+                0,
+                of_key,
+                Which::Principal,
+                of_key < self.limits.per_node,
+            ),
+            (
+                count(counts.servers.get(server)),
+                counts.promised_to_others(key, Some(server)),
+                of_server,
+                which,
+                true,
+            ),
+            (
+                counts.all,
+                counts.promised_to_others(key, None),
+                self.limits.per_node,
+                Which::Node,
+                true,
+            ),
         ];
-        for (count, limit, which) in checks {
-            if count.there >= limit {
-                return Err((Full { limit, which }, count.ending > 0));
+        for (count, promised, limit, which, applies) in checks {
+            if applies && count.there + promised >= limit {
+                let whom = key.clone();
+                return Err((Full { limit, which, whom }, count.ending > 0));
             }
         }
-        let (server, principal) = (server.clone(), principal.clone());
         counts.all.there += 1;
         counts.servers.entry(server.clone()).or_default().there += 1;
-        counts.principals.entry(principal.clone()).or_default().there += 1;
+        counts.keys.entry(key.clone()).or_default().there += 1;
+        counts.shares.entry(at).or_default().there += 1;
         drop(counts);
-        Ok(Permit { caps: self.clone(), server, principal, is_ending: false })
+        let (caps, server, key) = (self.clone(), server.clone(), key.clone());
+        Ok(Permit { caps, server, key, is_ending: false })
     }
 
     /// Takes a place for a spare process. `None` if processes of sessions and spares
@@ -204,10 +356,17 @@ impl Caps {
         if let Some(count) = counts.servers.get_mut(&permit.server) {
             change(count);
         }
-        if let Some(count) = counts.principals.get_mut(&permit.principal) {
+        if let Some(count) = counts.keys.get_mut(&permit.key) {
             change(count);
             if count.there == 0 {
-                counts.principals.remove(&permit.principal);
+                counts.keys.remove(&permit.key);
+            }
+        }
+        let at = (permit.server.clone(), permit.key.clone());
+        if let Some(count) = counts.shares.get_mut(&at) {
+            change(count);
+            if count.there == 0 {
+                counts.shares.remove(&at);
             }
         }
         drop(counts);
@@ -220,14 +379,15 @@ impl Caps {
 pub struct Permit {
     caps: Caps,
     server: ServerName,
-    principal: Principal,
+    key: QuotaKey,
     is_ending: bool,
 }
 
 impl Permit {
+    /// Whom the process counts for.
     #[must_use]
-    pub fn is_of(&self, principal: &Principal) -> bool {
-        self.principal == *principal
+    pub fn key(&self) -> &QuotaKey {
+        &self.key
     }
 
     /// The process is being ended: starts that find no room may wait for it.
@@ -245,6 +405,22 @@ impl Drop for Permit {
             count.there = count.there.saturating_sub(1);
             count.ending = count.ending.saturating_sub(ending);
         });
+    }
+}
+
+/// A place that is kept for one start; see [`Caps::promise`].
+#[derive(Debug)]
+pub struct Promise {
+    caps: Caps,
+    number: u64,
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let mut counts = self.caps.counts.lock();
+        counts.promised.retain(|(number, ..)| *number != self.number);
+        drop(counts);
+        self.caps.freed.send_modify(|freed| *freed = freed.wrapping_add(1));
     }
 }
 
@@ -269,20 +445,25 @@ mod tests {
         ServerName::parse(name).unwrap()
     }
 
+    fn key(name: &str) -> QuotaKey {
+        QuotaKey::Credential(crate::model::Principal::named(name))
+    }
+
     fn caps(per_server: usize, per_node: usize, per_principal: usize) -> Caps {
+        let per_principal = Some(per_principal);
         let own = BTreeMap::from([(server("own"), 1)]);
         Caps::new(ProcessCaps { per_server, own, per_node, per_principal })
     }
 
     fn refusal(caps: &Caps, name: &str, principal: &str) -> String {
-        match caps.try_enter(&server(name), &Principal::named(principal)) {
+        match caps.try_enter(&server(name), &key(principal)) {
             Ok(_) => "taken".to_owned(),
             Err((full, _)) => full.to_string(),
         }
     }
 
     fn enter(caps: &Caps, name: &str, principal: &str) -> Permit {
-        caps.try_enter(&server(name), &Principal::named(principal)).unwrap()
+        caps.try_enter(&server(name), &key(principal)).unwrap()
     }
 
     #[test]
@@ -297,7 +478,8 @@ mod tests {
         assert_eq!(refusal(&caps, "own", "q"), "all 1 of its processes are in use (maxInstances)");
         assert_eq!(
             refusal(&caps, "b", "p"),
-            "you have 3 processes in use (limits.childrenPerPrincipal)"
+            "you have 3 processes in use (limits.childrenPerPrincipal), counted for the credential p; \
+             end sessions that you no longer need"
         );
         permits.push(enter(&caps, "b", "q"));
         assert_eq!(
@@ -307,14 +489,14 @@ mod tests {
         drop(permits);
         assert_eq!(refusal(&caps, "a", "p"), "taken");
         assert_eq!(caps.of(&server("a")), 0);
-        assert!(caps.counts.lock().principals.is_empty());
+        assert!(caps.counts.lock().keys.is_empty());
     }
 
     #[tokio::test]
     async fn who_finds_no_room_waits_for_what_is_being_ended_and_for_nothing_else() {
         let caps = caps(1, 10, 10);
         let mut first = enter(&caps, "a", "p");
-        let (name, principal) = (server("a"), Principal::named("q"));
+        let (name, principal) = (server("a"), key("q"));
         assert!(caps.enter(&name, &principal).await.is_err());
         first.mark_ending();
         first.mark_ending();

@@ -5,13 +5,13 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::model::{Principal, ServerName};
+use crate::model::{QuotaKey, ServerName};
 
 use super::caps::Full;
 
 /// Starts to end one process that counts against the limit. Returns whether there was one
 /// that may be ended.
-pub type MakesRoom = dyn Fn(&Full, &ServerName, &Principal) -> bool + Send + Sync;
+pub type MakesRoom = dyn Fn(&Full, &ServerName, &QuotaKey) -> bool + Send + Sync;
 
 /// Holds the hook. Empty, it makes no room.
 #[derive(Default)]
@@ -29,8 +29,8 @@ impl Eviction {
         let _ = self.0.set(makes_room);
     }
 
-    /// Calls the hook for a start of `server` for `principal` that `full` has refused.
-    pub fn make_room(&self, full: &Full, server: &ServerName, principal: &Principal) -> bool {
-        self.0.get().is_some_and(|makes_room| makes_room(full, server, principal))
+    /// Calls the hook for a start of `server` for `key` that `full` has refused.
+    pub fn make_room(&self, full: &Full, server: &ServerName, key: &QuotaKey) -> bool {
+        self.0.get().is_some_and(|makes_room| makes_room(full, server, key))
     }
 }

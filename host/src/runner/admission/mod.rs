@@ -7,3 +7,4 @@ pub mod caps;
 pub mod make_room;
 pub mod open_error;
 pub mod starts;
+pub mod turns;

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::model::{Principal, ServerName};
+use crate::model::{QuotaKey, ServerName};
 use crate::runner::stderr::tail;
-use crate::sync::Locked;
+use crate::sync::{LimitCounts, Locked};
 
 use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
 use super::caps::{self, Caps, Full, Permit};
 use super::make_room::Eviction;
 use super::open_error::TURN;
+use super::turns::{Turn, Turns};
 
 /// Longest time for which a start keeps its turn. A slower one waits for something
 /// other than this machine: it goes on, and the next may begin.
@@ -28,7 +29,9 @@ pub struct Starts {
     pub caps: Caps,
     pub eviction: Eviction,
     limit: usize,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    /// Starts that found no turn.
+    pub crowded: LimitCounts,
     /// Half of the turns, at least one: starts of discoveries and spares take no more.
     of_discovery: Arc<Semaphore>,
 }
@@ -90,7 +93,7 @@ pub struct ServerState {
 /// A turn to start, given back on drop.
 #[derive(Debug)]
 pub struct StartTurn {
-    _all: OwnedSemaphorePermit,
+    _all: Turn,
     _of_discovery: Option<OwnedSemaphorePermit>,
 }
 
@@ -124,7 +127,8 @@ impl Starts {
             caps: Caps::new(caps),
             eviction: Eviction::default(),
             limit: at_once,
-            turns: Arc::new(Semaphore::new(at_once)),
+            turns: Turns::new(at_once),
+            crowded: LimitCounts::new("simultaneousStarts"),
             of_discovery: Arc::new(Semaphore::new((at_once / 2).max(1))),
         })
     }
@@ -165,23 +169,33 @@ impl Starts {
         }
     }
 
-    /// Waits for a turn to start. `discovers` is true for starts without a session, which
+    /// Waits for a turn to start, for this key. Without one it is a start without a session; these
     /// take at most half of the turns.
     ///
     /// # Errors
     /// If none comes within 60 s.
-    pub async fn turn(&self, discovers: bool) -> Result<StartTurn, Crowded> {
+    pub async fn turn(&self, key: Option<&QuotaKey>) -> Result<StartTurn, Crowded> {
         let both = async {
-            let _of_discovery = match discovers {
+            let _of_discovery = match key.is_none() {
                 true => Some(Arc::clone(&self.of_discovery).acquire_owned().await.ok()?),
                 false => None,
             };
-            let _all = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            let _all = self.turns.take(key.cloned()).await?;
             Some(StartTurn { _all, _of_discovery })
         };
         match tokio::time::timeout(TURN, both).await {
             Ok(Some(turn)) => Ok(turn),
-            Ok(None) | Err(_) => Err(Crowded(self.limit)),
+            Ok(None) | Err(_) => {
+                let limit = self.limit;
+                self.crowded.note_refused(|since| {
+                    tracing::warn!(
+                        since,
+                        "a start found no turn: {limit} servers are being started at the same \
+                         time (limits.simultaneousStarts)"
+                    );
+                });
+                Err(Crowded(limit))
+            }
         }
     }
 
@@ -345,13 +359,24 @@ impl Starts {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub async fn place(&self, server: &ServerName, principal: &Principal) -> Result<Permit, Full> {
+    pub async fn place(&self, server: &ServerName, key: &QuotaKey) -> Result<Permit, Full> {
+        let mut promise = None;
+        let mut entered = self.caps.enter(server, key).await;
         for _ in 0..ATTEMPTS {
-            match self.caps.enter(server, principal).await {
-                Err(full) if self.eviction.make_room(&full, server, principal) => {}
-                entered => return entered,
+            match &entered {
+                Err(full) if self.eviction.make_room(full, server, key) => {
+                    self.caps.note_gave_way(server, full);
+                }
+                _ => break,
             }
+            // Nobody else takes what was freed for this start.
+            promise.get_or_insert_with(|| self.caps.promise(server, key));
+            entered = self.caps.enter(server, key).await;
         }
-        self.caps.enter(server, principal).await
+        drop(promise);
+        if let Err(full) = &entered {
+            self.caps.note_refused(server, full);
+        }
+        entered
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-use crate::model::Principal;
+use crate::model::QuotaKey;
 use crate::runner::admission::caps::Permit;
 use crate::sync::Locked;
 
@@ -146,11 +146,13 @@ impl Child {
         });
     }
 
-    /// Whether the child counts against this principal's cap.
+    /// Whom the child counts for; `None` if it is not counted.
     #[must_use]
-    pub fn is_of(&self, principal: &Principal) -> bool {
-        self.hold
-            .change(|held| matches!(held, ProcessHandle::Place(permit) if permit.is_of(principal)))
+    pub fn counts_for(&self) -> Option<QuotaKey> {
+        self.hold.change(|held| match held {
+            ProcessHandle::Place(permit) => Some(permit.key().clone()),
+            ProcessHandle::Nothing | ProcessHandle::Over => None,
+        })
     }
 
     /// Starts the shutdown described at the top of this module.

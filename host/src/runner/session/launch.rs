@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::{Principal, ServerName};
+use crate::model::{QuotaKey, ServerName};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::admit::AdmittedStart;
 use crate::runner::admission::caps::Permit;
@@ -34,9 +34,9 @@ pub struct Launch<'a> {
     pub program: &'a Program,
     pub rules: SessionLimits,
     pub resources: &'a Resources,
-    /// The session's owner. `None` for a session of the gateway's own, which counts
+    /// Whom the process counts for. `None` for a session of the gateway's own, which counts
     /// against no limit and takes no spare.
-    pub principal: Option<&'a Principal>,
+    pub quota: Option<&'a QuotaKey>,
 }
 
 /// Why a process did not become an instance.
@@ -52,8 +52,7 @@ impl Launch<'_> {
     pub async fn run(self, initialize: &Bytes) -> Result<(Stdio, Bytes), OpenError> {
         let server = || self.server.clone();
         let starts = &self.resources.starts;
-        let AdmittedStart { attempt, permit, turn } =
-            starts.admit(self.server, self.principal).await?;
+        let AdmittedStart { attempt, permit, turn } = starts.admit(self.server, self.quota).await?;
         let patience = self.served.start_timeout;
         let starting = tokio::time::timeout(patience, self.start(permit, initialize));
         let started = turn.during(starting).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::model::{Principal, ServerName, SessionId};
+use crate::model::{Principal, QuotaKey, ServerName, SessionId};
 use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet, InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope};
@@ -33,8 +33,17 @@ pub struct Opening<'a> {
     pub handshake: Handshake,
     /// The client's headers that are passed on to the server.
     pub forwarded: &'a HeaderMap,
-    /// The session and its owner. `None` for a session of the gateway's own.
-    pub owner: Option<(SessionId, &'a Principal)>,
+    /// `None` for a session of the gateway's own.
+    pub owner: Option<Owner<'a>>,
+}
+
+/// Whom a session is of.
+#[derive(Clone, Copy)]
+pub struct Owner<'a> {
+    pub session: SessionId,
+    pub principal: &'a Principal,
+    /// Whom its process counts for.
+    pub quota: &'a QuotaKey,
 }
 
 /// Starts the server and opens its session with the client's parameters.
@@ -114,13 +123,13 @@ impl ServerStart<'_> {
         let Sharing { by, idle } = self.served.sharing;
         let of = match (by, self.opening.owner) {
             (Sharers::All, _) => None,
-            (Sharers::Principal, Some((_, principal))) => Some(principal.clone()),
+            (Sharers::Principal, Some(owner)) => Some(owner.principal.clone()),
             (Sharers::Nobody, _) | (Sharers::Principal, None) => return Ok(None),
         };
         let key: SharedProcessKey = (self.server.clone(), of);
         let shared_processes = &self.resources.shared_processes;
         let (seat, result) = match self.opening.owner {
-            Some((session, principal)) => {
+            Some(Owner { session, quota, .. }) => {
                 let Resources { rules, children, starts, journal, .. } = self.resources;
                 let with = Beginning {
                     program: program.clone(),
@@ -128,7 +137,7 @@ impl ServerStart<'_> {
                     children: children.clone(),
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
-                    principal: Some(principal.clone()),
+                    quota: Some(quota.clone()),
                     patience: self.served.start_timeout,
                     idle,
                 };
@@ -157,7 +166,7 @@ impl ServerStart<'_> {
             program,
             rules: self.rules(),
             resources: self.resources,
-            principal: self.opening.owner.map(|(_, principal)| principal),
+            quota: self.opening.owner.map(|owner| owner.quota),
         };
         let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));

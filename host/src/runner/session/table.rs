@@ -36,6 +36,9 @@ struct Slot {
     opened: watch::Receiver<OpenOutcome>,
     opened_at: UnixMillis,
     last_used: Instant,
+    /// The same, but pings do not count: a client that sends nothing else does not need the
+    /// process.
+    last_called: Instant,
     /// When the edge last made sure that the session is open, before a message that it
     /// cannot repeat. `None` once a message has come.
     awaited: Option<Instant>,
@@ -58,6 +61,9 @@ impl Slot {
 pub struct InHand {
     instance: Arc<Instance>,
     _mark: Arc<()>,
+    /// When it was taken in hand, and when it was before that.
+    taken: Instant,
+    before: Instant,
 }
 
 impl std::ops::Deref for InHand {
@@ -103,16 +109,30 @@ impl Table {
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
-            slot.last_used = Instant::now();
+            let taken = Instant::now();
+            slot.last_used = taken;
+            let before = std::mem::replace(&mut slot.last_called, taken);
             slot.awaited = None;
             match SlotState::at(&slot.opened) {
                 SlotState::Ready(instance) if !instance.is_lost() => {
-                    Ready::Here(InHand { instance, _mark: Arc::clone(&slot.in_hand) })
+                    let _mark = Arc::clone(&slot.in_hand);
+                    Ready::Here(InHand { instance, _mark, taken, before })
                 }
                 SlotState::Opening => Ready::Opening(slot.opened.clone()),
                 SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => Ready::Gone,
             }
         })
+    }
+
+    /// Notes that the instance was taken in hand for a ping, unless something else came since.
+    pub fn was_ping(&self, key: &InstanceKey, in_hand: &InHand) {
+        self.locked(|slots| {
+            if let Some(slot) = slots.get_mut(key)
+                && slot.last_called == in_hand.taken
+            {
+                slot.last_called = in_hand.before;
+            }
+        });
     }
 
     /// Every instance that is ready.
@@ -173,6 +193,7 @@ impl Table {
                 opened,
                 opened_at: UnixMillis::now(),
                 last_used: Instant::now(),
+                last_called: Instant::now(),
                 awaited: None,
                 in_hand: Arc::default(),
             };
@@ -220,7 +241,7 @@ impl Table {
                     }
                 };
                 if is_used {
-                    slot.last_used = now;
+                    (slot.last_used, slot.last_called) = (now, now);
                 } else if now.duration_since(slot.last_used) > own.unwrap_or(default) {
                     stale.push(key.clone());
                 }
@@ -237,28 +258,21 @@ impl Table {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
 
-    /// Takes the instance that has been unused for longest, and for more than `least`, of
-    /// those that `may_go`. It has no call, no listener and no subscription.
-    pub fn take_unused(
+    /// Takes the quiet instance with the highest rank, of those that have one. The argument is for
+    /// how long it was not called.
+    pub fn take_quiet<R: Ord>(
         &self,
-        least: Duration,
-        may_go: impl Fn(&ServerName, &Instance) -> bool,
+        rank: impl Fn(&ServerName, &Instance, Duration) -> Option<R>,
     ) -> Option<(InstanceKey, Arc<Instance>)> {
         let now = Instant::now();
         self.locked(|slots| {
-            let unused = slots.iter().filter_map(|(key, slot)| {
-                let unused = now.duration_since(slot.last_used);
-                if unused <= least {
-                    return None;
-                }
+            let quiet = slots.iter().filter_map(|(key, slot)| {
                 let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
-                let goes = slot.is_quiet(&instance)
-                    && !instance.is_busy()
-                    && !instance.is_subscribed()
-                    && may_go(&key.1, &instance);
-                goes.then_some((unused, key))
+                let unused = now.saturating_duration_since(slot.last_called);
+                let rank = rank(&key.1, &instance, unused)?;
+                slot.is_quiet(&instance).then_some((rank, key))
             });
-            let (_, key) = unused.max_by_key(|(unused, _)| *unused)?;
+            let (_, key) = quiet.max_by(|(one, _), (other, _)| one.cmp(other))?;
             let key = key.clone();
             let instance = instance_of(slots.remove(&key)?)?;
             Some((key, instance))

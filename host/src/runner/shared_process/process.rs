@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::model::{Principal, ServerName, SessionId};
+use crate::model::{Principal, QuotaKey, ServerName, SessionId};
 use crate::protocol::initialize::{self, ClientSet};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::methods;
@@ -82,8 +82,8 @@ pub struct Beginning {
     pub children: Children,
     pub starts: Arc<Starts>,
     pub journal: Journal,
-    /// The principal of the session that needs it; `None` if the gateway itself does.
-    pub principal: Option<Principal>,
+    /// Whom it counts for: the session that needs it first. `None` if the gateway itself does.
+    pub quota: Option<QuotaKey>,
     /// Longest time from its start to its answer to `initialize`.
     pub patience: Duration,
     /// How long it stays without a session.
@@ -102,7 +102,7 @@ impl SharedProcess {
     /// Starts the process like one for a single session (`launch`): only if the server is not
     /// backing off, within the same limits, and in its turn (`admit`).
     async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
-        let admitting = with.starts.admit(server, with.principal.as_ref());
+        let admitting = with.starts.admit(server, with.quota.as_ref());
         let AdmittedStart { attempt, permit, turn } = admitting.await?;
         let introducing =
             tokio::time::timeout(with.patience, Self::introduce(server, with, permit));

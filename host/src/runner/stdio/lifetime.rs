@@ -124,7 +124,7 @@ mod tests {
             per_server: 9,
             own: std::collections::BTreeMap::new(),
             per_node: 9,
-            per_principal: 9,
+            per_principal: None,
         };
         Starts::new(std::iter::once(server), limits, 1)
     }

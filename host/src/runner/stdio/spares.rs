@@ -184,7 +184,7 @@ async fn start(
     journal: &Journal,
 ) -> Result<Option<Spare>, String> {
     let Some(place) = starts.caps.enter_spare() else { return Ok(None) };
-    let Ok(_turn) = starts.turn(true).await else { return Ok(None) };
+    let Ok(_turn) = starts.turn(None).await else { return Ok(None) };
     let process = StartedProcess::start(server, program, children, journal).await;
     let process = process.map_err(|error| error.to_string())?;
     Ok(Some(Spare { process, since: Instant::now(), _place: place }))

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn node(id: &str) -> NodeId {
@@ -38,27 +40,6 @@ fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
     let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
     assert_eq!(report, ReportOutcome::Older(node("n2")));
     assert_eq!(bindings.look(session, &server()), Some(node("n2")));
-}
-
-#[test]
-fn a_principal_has_so_many_sessions_and_no_more_until_one_is_gone() {
-    let bindings = Bindings::default();
-    let (one, other) = (Principal::named("one"), Principal::named("other"));
-    let sessions = [SessionId::mint(), SessionId::mint(), SessionId::mint()];
-    assert!(bindings.admit(sessions[0], &one, 1));
-    assert!(!bindings.admit(sessions[1], &one, 1));
-    assert!(bindings.admit(sessions[1], &other, 1));
-    bindings.belongs_to(sessions[0], &one);
-    bindings.forget(sessions[0]);
-    bindings.forget(sessions[0]);
-    assert_eq!(bindings.of_principal(&one), 0);
-    // It comes back, as after a restart: never refused, and counted.
-    bindings.belongs_to(sessions[0], &one);
-    assert!(!bindings.admit(sessions[2], &one, 1));
-    assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
-    std::thread::sleep(Duration::from_millis(3));
-    bindings.sweep(Duration::ZERO);
-    assert!(bindings.admit(sessions[2], &one, 1));
 }
 
 #[test]
