@@ -171,7 +171,7 @@ impl Base {
         let registry = Arc::new(Registry::new(node_timeout));
         let topology = registry.current();
         let (bindings, forgotten) = Bindings::new(
-            translate::session_bounds(config),
+            translate::most_sessions(config),
             Box::new(move |server| topology.load().ends_when_lost(server)),
         );
         let bindings = Arc::new(bindings);

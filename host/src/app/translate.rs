@@ -15,7 +15,7 @@ use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
-use crate::store::SessionBounds;
+use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
@@ -54,10 +54,10 @@ pub fn runner(config: &Config) -> RunnerConfig {
 
 /// How many sessions this process remembers.
 #[must_use]
-pub fn session_bounds(config: &Config) -> SessionBounds {
+pub fn most_sessions(config: &Config) -> MostSessions {
     let per_key = config.limits.sessions_per_principal;
-    let default = SessionBounds::default().in_all.max(per_key);
-    SessionBounds { per_key, in_all: config.limits.sessions.unwrap_or(default) }
+    let default = MostSessions::default().in_all.max(per_key);
+    MostSessions { per_key, in_all: config.limits.sessions.unwrap_or(default) }
 }
 
 /// Default of `limits.simultaneousStarts`: twice the cores, at least 4, since a start

@@ -17,7 +17,7 @@ use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
 use super::session::instance::Instance;
-use super::session::open::{self, Opening, Owner};
+use super::session::open::{self, Opening, SessionOwner};
 use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::shared::SharedRunner;
@@ -127,7 +127,11 @@ impl Runner {
             params: &asked.params,
             handshake: asked.handshake,
             forwarded: &asked.forwarded,
-            owner: Some(Owner { session: key.0, principal: &asked.principal, quota: &asked.quota }),
+            owner: Some(SessionOwner {
+                session: key.0,
+                principal: &asked.principal,
+                quota: &asked.quota,
+            }),
         };
         let open = open::open(&key.1, served, opening, &self.pool, &self.shared.resources);
         let outcome = open.await.map(Arc::new);

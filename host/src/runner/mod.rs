@@ -32,7 +32,7 @@ mod upkeep;
 
 pub use crate::protocol::catalog::Discovered;
 pub use admission::backoff::ServerStatus;
-pub use admission::caps::ProcessCaps;
+pub use admission::process_limits::ProcessCaps;
 pub use catalog::discovery::Discovery;
 pub use endpoint::Runner;
 pub use process::child::Children;

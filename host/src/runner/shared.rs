@@ -8,7 +8,7 @@ use crate::model::ServerName;
 use crate::net::Pool;
 use crate::sync::LimitCounts;
 
-use super::admission::caps;
+use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
 use super::channel::pipe::SessionLimits;
@@ -31,7 +31,7 @@ pub struct RunnerConfig {
     /// A session that is unused for this long is closed, unless its server has an own
     /// time.
     pub idle: Duration,
-    pub caps: caps::ProcessCaps,
+    pub caps: ProcessCaps,
     /// A process that is unused for longer may be ended where a limit is reached.
     pub unused: Duration,
     /// Servers that may be started at the same time.

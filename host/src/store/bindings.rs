@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
-use super::counting::{LimitsMet, SessionBounds};
+use super::counting::{MostSessions, SessionLimitsMet};
 use super::quotas::Quotas;
 use super::record::{Binding, Bound, Record, ReportOutcome};
 
@@ -36,18 +36,18 @@ pub struct Bindings {
     sessions: AtomicUsize,
     /// Whom the sessions count for. Locked for a moment, also while a shard is.
     pub(super) quotas: Locked<Quotas>,
-    pub(super) bounds: SessionBounds,
+    pub(super) bounds: MostSessions,
     pub(super) ends_when_lost: Box<EndsWhenLost>,
     pub(super) forgotten: mpsc::Sender<Forgotten>,
     /// The shard in which room is made next.
     pub(super) next_shard: AtomicUsize,
     /// What has happened at the bounds.
-    pub met: LimitsMet,
+    pub met: SessionLimitsMet,
 }
 
 impl Default for Bindings {
     fn default() -> Self {
-        Self::new(SessionBounds::default(), Box::new(|_| false)).0
+        Self::new(MostSessions::default(), Box::new(|_| false)).0
     }
 }
 
@@ -56,7 +56,7 @@ impl Bindings {
     /// hold something for them.
     #[must_use]
     pub fn new(
-        bounds: SessionBounds,
+        bounds: MostSessions,
         ends_when_lost: Box<EndsWhenLost>,
     ) -> (Self, mpsc::Receiver<Forgotten>) {
         let (forgotten, receiver) = mpsc::channel(MAX_WAITING);
@@ -69,7 +69,7 @@ impl Bindings {
             ends_when_lost,
             forgotten,
             next_shard: AtomicUsize::default(),
-            met: LimitsMet::default(),
+            met: SessionLimitsMet::default(),
         };
         (bindings, receiver)
     }

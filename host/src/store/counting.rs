@@ -5,7 +5,9 @@
 //!
 //! 1. the oldest that had no message after `initialize`;
 //! 2. where all sessions together are too many: of those without an open stream, one that holds no
-//!    server before one that does, then of the key with the most sessions, then the longest unused.
+//!    server before one that does, then of the key with the most sessions, then the longest unused;
+//! 3. where all of them have an open stream: one of a key that has at least two more than the one
+//!    that asks. Its stream stays open.
 //!
 //! A session that would end with its server (`onLost: "fail"`) never gives way once it holds one.
 
@@ -22,16 +24,20 @@ use super::record::Record;
 /// Tries to make room at one limit before the session is refused: other threads make sessions, too.
 const ATTEMPTS: usize = 16;
 
+/// How many more sessions than the key that asks another one has before it gives way to it: after
+/// the exchange it still has no fewer, so that two never take the place from each other.
+const AHEAD: usize = 2;
+
 /// Most sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionBounds {
+pub struct MostSessions {
     /// Of one key.
     pub per_key: usize,
     /// Of all keys.
     pub in_all: usize,
 }
 
-impl Default for SessionBounds {
+impl Default for MostSessions {
     fn default() -> Self {
         Self { per_key: 10_000, in_all: 100_000 }
     }
@@ -46,15 +52,23 @@ pub enum NoRoom {
     InAll(usize),
 }
 
+/// Which sessions may give way.
+enum Whose<'a> {
+    Anyone,
+    Of(&'a QuotaKey),
+    /// Of keys with at least [`AHEAD`] more than this many, with and without an open stream.
+    LargerThan(usize),
+}
+
 /// What has happened at the limits here.
 #[derive(Debug)]
-pub struct LimitsMet {
+pub struct SessionLimitsMet {
     pub per_key: LimitCounts,
     pub in_all: LimitCounts,
     pub subscriptions: LimitCounts,
 }
 
-impl Default for LimitsMet {
+impl Default for SessionLimitsMet {
     fn default() -> Self {
         Self {
             per_key: LimitCounts::new("sessionsPerPrincipal"),
@@ -73,12 +87,12 @@ impl Bindings {
         });
     }
 
-    /// Makes a new session known and counts it for `key`. With `is_unused` it gives way first,
-    /// until its second message. A session that is counted already stays as it is.
+    /// Makes a new session known and counts it for `key`. A session that is counted already stays
+    /// as it is.
     ///
     /// # Errors
     /// The limit at which nothing gives way.
-    pub fn admit(&self, session: SessionId, key: &QuotaKey, is_unused: bool) -> Result<(), NoRoom> {
+    pub fn admit(&self, session: SessionId, key: &QuotaKey) -> Result<(), NoRoom> {
         if self.with(session, |records| records.get(&session).is_some_and(|r| r.counted.is_some()))
         {
             return Ok(());
@@ -99,15 +113,30 @@ impl Bindings {
                 );
             });
         }
-        if !self.make_room() {
+        if !self.make_room() && !self.one_gives_way(&Whose::LargerThan(self.of_key(key))) {
             return Err(NoRoom::InAll(self.bounds.in_all));
         }
         let now = UnixMillis::now();
         self.with(session, |records| {
             let record = self.entry(records, session, now);
-            record.counted = Some(self.quotas.lock().enter(key, session, is_unused));
+            record.counted = Some(self.quotas.lock().enter(key));
         });
         Ok(())
+    }
+
+    /// The session has begun: until its second message it gives way first, unless a stream of it
+    /// is open.
+    pub fn begun(&self, session: SessionId) {
+        let now = UnixMillis::now();
+        self.with(session, |records| {
+            let Some(record) = records.get_mut(&session) else { return };
+            record.last_used = now;
+            if !is_held(record)
+                && let Some(counted) = &mut record.counted
+            {
+                self.quotas.lock().unused(counted, session);
+            }
+        });
     }
 
     /// Counts a session that goes on, if it is not counted yet. It may have begun before this
@@ -136,13 +165,13 @@ impl Bindings {
             return;
         }
         if self.of_key(key) >= self.bounds.per_key && !self.unused_gives_way(Some(key)) {
-            self.one_gives_way(Some(key));
+            self.one_gives_way(&Whose::Of(key));
         }
         self.with_room(session, |records| {
             let record = self.entry(records, session, now);
             if record.counted.is_none() {
                 record.last_used = now;
-                record.counted = Some(self.quotas.lock().enter(key, session, false));
+                record.counted = Some(self.quotas.lock().enter(key));
             }
         });
     }
@@ -179,7 +208,7 @@ impl Bindings {
             let oldest = self.quotas.lock().oldest_unused(None);
             let Some(session) = oldest else { return swept };
             let is_old = self.with(session, |records| {
-                records.get(&session).is_some_and(|record| now.since(record.created) > patience)
+                records.get(&session).is_some_and(|record| now.since(record.last_used) > patience)
             });
             if !is_old {
                 return swept;
@@ -232,7 +261,7 @@ impl Bindings {
             if self.sessions() < self.bounds.in_all {
                 return true;
             }
-            if !self.unused_gives_way(None) && !self.one_gives_way(None) {
+            if !self.unused_gives_way(None) && !self.one_gives_way(&Whose::Anyone) {
                 return false;
             }
             let most = self.bounds.in_all;
@@ -278,23 +307,27 @@ impl Bindings {
     }
 
     /// Forgets one session of the first shard that has one which may go; see the order at the top.
-    fn one_gives_way(&self, of: Option<&QuotaKey>) -> bool {
+    fn one_gives_way(&self, whose: &Whose<'_>) -> bool {
         for _ in 0..SHARDS {
             let shard = self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let gone = {
                 let mut records = self.shards[shard].lock();
                 let quotas = self.quotas.lock();
-                let may_go = |record: &Record| {
-                    !is_held(record)
-                        && !self.is_kept(record)
-                        && of.is_none_or(|of| {
-                            record.counted.as_ref().is_some_and(|counted| counted.key == *of)
-                        })
+                let sessions = |record: &Record| {
+                    record.counted.as_ref().map_or(0, |counted| quotas.sessions(&counted.key))
                 };
+                let may_go = |record: &Record| match whose {
+                    Whose::Anyone => !is_held(record),
+                    Whose::Of(key) => {
+                        let counted = record.counted.as_ref();
+                        !is_held(record) && counted.is_some_and(|counted| counted.key == **key)
+                    }
+                    Whose::LargerThan(count) => sessions(record) >= count + AHEAD,
+                };
+                let may_go = |record: &Record| may_go(record) && !self.is_kept(record);
                 let rank = |record: &Record| {
-                    let sessions = record.counted.as_ref().map_or(0, |c| quotas.sessions(&c.key));
                     let is_bound = !record.servers.is_empty();
-                    (is_bound, std::cmp::Reverse(sessions), record.last_used)
+                    (is_bound, std::cmp::Reverse(sessions(record)), record.last_used)
                 };
                 let candidates = records.iter().filter(|(_, record)| may_go(record));
                 let session = candidates.min_by_key(|(_, record)| rank(record)).map(|(id, _)| *id);

@@ -14,7 +14,7 @@ mod record;
 mod records;
 
 pub use bindings::{Bindings, Forgotten, InUse};
-pub use counting::{NoRoom, SessionBounds};
+pub use counting::{MostSessions, NoRoom};
 pub use data::DataFolder;
 pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::Records;

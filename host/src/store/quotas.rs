@@ -35,17 +35,20 @@ struct OfKey {
 }
 
 impl Quotas {
-    /// Counts a session. With `is_unused`, it is one that gives way first.
-    pub fn enter(&mut self, key: &QuotaKey, session: SessionId, is_unused: bool) -> Counted {
-        let of_key = self.keys.entry(key.clone()).or_default();
-        of_key.sessions += 1;
-        let unused = is_unused.then(|| {
-            self.next += 1;
-            self.unused.insert(self.next, session);
-            of_key.unused.insert(self.next, session);
-            self.next
-        });
-        Counted { key: key.clone(), unused, bytes: 0 }
+    /// Counts a session.
+    pub fn enter(&mut self, key: &QuotaKey) -> Counted {
+        self.keys.entry(key.clone()).or_default().sessions += 1;
+        Counted { key: key.clone(), unused: None, bytes: 0 }
+    }
+
+    /// From now on the session gives way before those with a second message.
+    pub fn unused(&mut self, counted: &mut Counted, session: SessionId) {
+        self.used(counted);
+        let Some(of_key) = self.keys.get_mut(&counted.key) else { return };
+        self.next += 1;
+        self.unused.insert(self.next, session);
+        of_key.unused.insert(self.next, session);
+        counted.unused = Some(self.next);
     }
 
     /// Uncounts a session.

@@ -123,6 +123,30 @@ fn what_restricts_nobody_is_no_obstacle() {
 }
 
 #[test]
+fn proxies_are_addresses_and_networks() {
+    let config = file(
+        r#"{"systemConfig": {"trustedProxies": ["10.0.0.7", "192.168.1.9/16", "fd00::/8", "::1", "::ffff:10.1.0.0/112"]}}"#,
+    )
+    .warns(&[]);
+    let shown: Vec<String> =
+        config.access.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.7/32", "192.168.0.0/16", "fd00::/8", "::1/128", "10.1.0.0/16"]);
+    assert!(file("{}").warns(&[]).access.trusted_proxies.is_empty());
+
+    let advice = "is not an address or a network; write it like 10.0.0.7, 10.0.0.0/8 or fd00::/8";
+    let all =
+        "would believe every client whatever it says; name the networks that your proxies are in";
+    file(r#"{"systemConfig": {"trustedProxies": ["proxy.example", "10.0.0.0/33", "10.0.0", "0.0.0.0/0", "::/0"]}}"#)
+        .errors(&[
+            &format!("1:38: systemConfig.trustedProxies[0]: {advice}"),
+            &format!("1:55: systemConfig.trustedProxies[1]: {advice}"),
+            &format!("1:70: systemConfig.trustedProxies[2]: {advice}"),
+            &format!("1:80: systemConfig.trustedProxies[3]: {all}"),
+            &format!("1:93: systemConfig.trustedProxies[4]: {all}"),
+        ]);
+}
+
+#[test]
 fn hosts_and_origins_must_be_able_to_match() {
     let config = file(
         r#"{"systemConfig": {"allowedHosts": ["Example.com", "a.b:8080"], "allowedOrigins": ["https://App.example.com"]}}"#,

@@ -28,6 +28,7 @@ fn every_default_is_real() {
     assert_eq!(limits.line, 64 << 20);
     assert_eq!(limits.header_block, 64 << 10);
     assert_eq!(limits.sessions_per_principal, 10_000);
+    assert_eq!((limits.sessions, limits.children_per_principal), (None, None));
     assert_eq!(limits.in_flight_per_session, 256);
     assert_eq!((limits.buffered_events, limits.buffered_bytes), (1024, 4 << 20));
     assert_eq!((limits.children_per_server, limits.children_per_node), (100, 500));

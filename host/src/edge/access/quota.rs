@@ -20,21 +20,22 @@ use super::forwarded;
 pub struct CountedSession {
     worker: Worker,
     session: Session,
-    stays: bool,
+    /// While its server starts, which may take minutes, it must not give way.
+    held: Option<InUse>,
 }
 
 impl CountedSession {
     /// Marks the session as begun: it stays counted until it ends.
     pub fn stays(mut self) {
-        self.stays = true;
+        drop(self.held.take());
+        self.worker.edge.bindings.begun(self.session.id);
     }
 }
 
 impl Drop for CountedSession {
     fn drop(&mut self) {
-        if self.stays {
-            return;
-        }
+        let Some(held) = self.held.take() else { return };
+        drop(held);
         let bindings = &self.worker.edge.bindings;
         let record = bindings.record(self.session.id);
         if record.is_none_or(|record| record.servers.is_empty()) {
@@ -71,10 +72,11 @@ impl Worker {
         session: &Session,
     ) -> Result<CountedSession, Refusal> {
         let edge = &self.edge;
-        let admitted = edge.bindings.admit(session.id, &context.quota, true);
+        let admitted = edge.bindings.admit(session.id, &context.quota);
         admitted.map_err(|why| refused(edge, why, &context.quota, &context.headers))?;
         edge.warn_of_proxy(&context.quota, &context.headers);
-        Ok(CountedSession { worker: self.clone(), session: session.clone(), stays: false })
+        let held = Some(edge.bindings.hold(session.id));
+        Ok(CountedSession { worker: self.clone(), session: session.clone(), held })
     }
 
     /// Counts an HTTP+SSE stream that has just been opened.
@@ -85,7 +87,7 @@ impl Worker {
         session: SessionId,
     ) -> Result<CountedStream, Refusal> {
         let edge = &self.edge;
-        let admitted = edge.bindings.admit(session, quota, false);
+        let admitted = edge.bindings.admit(session, quota);
         admitted.map_err(|why| refused(edge, why, quota, headers))?;
         edge.warn_of_proxy(quota, headers);
         let held = Some(edge.bindings.hold(session));

@@ -179,7 +179,8 @@ impl Feeding {
                 }
                 _ = look.tick() => {
                     if self.own.stream.is_attached() { needed = Instant::now() }
-                    let is_over = self.worker.edge.records.is_ended(self.session.id);
+                    let is_over = self.own.stream.has_ended()
+                        || self.worker.edge.records.is_ended(self.session.id);
                     if is_over || needed.elapsed() > KEPT_FOR { break }
                 }
                 Some(_) = tasks.join_next() => {}

@@ -18,6 +18,10 @@ use super::notice::lost_notice;
 /// it up for longer.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Streams beyond which a new one ends one that no client reads. Each is kept for minutes after its
+/// client has left, with what was sent since.
+const MOST_KEPT: usize = 10_000;
+
 /// The GET streams of this process's sessions on aggregates.
 #[derive(Default)]
 pub struct AggregateStreams(Locked<HashMap<SessionId, OwnStream>>);
@@ -37,8 +41,19 @@ impl AggregateStreams {
         self.0.lock().get(&session).cloned()
     }
 
+    /// Keeps a stream that begins. Where there are too many, one ends that no client reads; those
+    /// that are read are as many as there are connections.
     pub fn insert(&self, session: SessionId, own: OwnStream) {
-        self.0.lock().insert(session, own);
+        let mut streams = self.0.lock();
+        if streams.len() >= MOST_KEPT {
+            let unread = streams.iter().find(|(_, own)| !own.stream.is_attached());
+            if let Some(unread) = unread.map(|(session, _)| *session)
+                && let Some(own) = streams.remove(&unread)
+            {
+                own.stream.end();
+            }
+        }
+        streams.insert(session, own);
     }
 
     pub fn remove(&self, session: SessionId, instance: u32) {
@@ -73,5 +88,29 @@ pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &Serv
 pub fn say_lists_changed(stream: &Stream, lists: &[List]) {
     for list in lists {
         stream.put(jsonrpc::notification(list.changed()), Part::Notice);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::streams::Bounds;
+
+    #[test]
+    fn of_too_many_streams_one_ends_that_no_client_reads() {
+        let streams = AggregateStreams::default();
+        let begin = |session| {
+            let stream = Stream::new(0, None, Bounds { events: 1, bytes: 1 });
+            stream.publish();
+            let own = OwnStream { instance: 1, stream, heard: Arc::default() };
+            streams.insert(session, own.clone());
+            own.stream
+        };
+        let read = SessionId::mint();
+        let _reader = begin(read).read_on();
+        let others: Vec<Arc<Stream>> = (0..MOST_KEPT).map(|_| begin(SessionId::mint())).collect();
+        assert_eq!(streams.0.lock().len(), MOST_KEPT);
+        assert!(streams.get(read).is_some());
+        assert_eq!(others.iter().filter(|stream| stream.has_ended()).count(), 1);
     }
 }

@@ -69,7 +69,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::runner::admission::caps::ProcessCaps;
+    use crate::runner::admission::process_limits::ProcessCaps;
 
     fn one_at_a_time(server: &ServerName) -> Arc<Starts> {
         let limits =

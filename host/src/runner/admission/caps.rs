@@ -1,151 +1,25 @@
 //! Limits on the number of processes: of one server, of one key (a credential, or the address of
 //! clients without one), and on this node.
 //!
-//! An address has a share of each server's and of the node's processes. A credential has none by
-//! default, since today one is everybody's: a share of it would only lower the limit.
-//!
 //! Processes of sessions count, from before their start until nothing is left of
 //! them. One that is being ended still counts, but a start that finds no room waits
 //! for it briefly. Spares give way to sessions. Discovery does not count here and is
 //! bounded by turns (`starts`): a full node still has to know what its servers offer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::model::{QuotaKey, ServerName};
-use crate::sync::{LimitCounts, Locked};
+use crate::sync::Locked;
+
+use super::process_limits::{Full, ProcessCaps, ProcessLimitsMet, Which};
 
 /// Longest wait for a process that is being ended: longer than the 4 s after which
 /// it is killed (`AFTER_EOF` and `AFTER_TERM`).
 const ENDING: Duration = Duration::from_secs(5);
-/// Part of the processes that one address may have by default.
-const SHARE: usize = 4;
-/// A share is no smaller: where there are few processes, they give way in turn instead.
-const LEAST_SHARE: usize = 4;
-
-/// The limits, in processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessCaps {
-    pub per_server: usize,
-    /// Replaces `per_server` for servers with `maxInstances`.
-    pub own: BTreeMap<ServerName, usize>,
-    pub per_node: usize,
-    /// Of one key on this node, and the same part of each server's. `None`: a quarter, of one
-    /// address.
-    pub per_principal: Option<usize>,
-}
-
-impl ProcessCaps {
-    /// The processes of one key on this node.
-    fn of_key(&self, key: &QuotaKey) -> usize {
-        let own = match (self.per_principal, key) {
-            (Some(own), _) => own,
-            (None, QuotaKey::Address(_)) => self.per_node.div_ceil(SHARE).max(LEAST_SHARE),
-            (None, QuotaKey::Credential(_)) => self.per_node,
-        };
-        own.min(self.per_node)
-    }
-
-    /// The processes of one key at a server that may have `of_server`.
-    fn share(&self, key: &QuotaKey, of_server: usize) -> usize {
-        let part = of_server.saturating_mul(self.of_key(key)).div_ceil(self.per_node.max(1));
-        part.max(LEAST_SHARE).min(of_server)
-    }
-}
-
-/// A limit that is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Full {
-    limit: usize,
-    which: Which,
-    /// Whose start was refused.
-    whom: QuotaKey,
-}
-
-impl Full {
-    /// Whether processes of `server` count against this limit, which refused a start
-    /// of `asked`.
-    #[must_use]
-    pub fn is_of(&self, asked: &ServerName, server: &ServerName) -> bool {
-        match self.which {
-            Which::Instances | Which::Server | Which::Share => asked == server,
-            Which::Node | Which::Principal => true,
-        }
-    }
-
-    /// Whether only processes of the refused key count.
-    #[must_use]
-    pub fn is_of_key(&self) -> bool {
-        matches!(self.which, Which::Principal | Which::Share)
-    }
-
-    /// Notes that something has made room, or that nothing has.
-    fn met<'a>(&self, met: &'a LimitsMet) -> &'a LimitCounts {
-        match self.which {
-            Which::Instances => &met.instances,
-            Which::Server => &met.server,
-            Which::Node => &met.node,
-            Which::Principal | Which::Share => &met.principal,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
-    Instances,
-    Server,
-    Node,
-    Principal,
-    /// The key's part of one server's processes.
-    Share,
-}
-
-/// What has happened at the limits here.
-#[derive(Debug)]
-pub struct LimitsMet {
-    pub instances: LimitCounts,
-    pub server: LimitCounts,
-    pub node: LimitCounts,
-    pub principal: LimitCounts,
-}
-
-impl Default for LimitsMet {
-    fn default() -> Self {
-        Self {
-            instances: LimitCounts::new("maxInstances"),
-            server: LimitCounts::new("childrenPerServer"),
-            node: LimitCounts::new("childrenPerNode"),
-            principal: LimitCounts::new("childrenPerPrincipal"),
-        }
-    }
-}
-
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { limit, which, whom } = self;
-        match which {
-            Which::Instances => write!(f, "all {limit} of its processes are in use (maxInstances)"),
-            Which::Server => {
-                write!(f, "all {limit} of its processes are in use (limits.childrenPerServer)")
-            }
-            Which::Node => {
-                write!(f, "all {limit} processes of this node are in use (limits.childrenPerNode)")
-            }
-            Which::Principal => write!(
-                f,
-                "you have {limit} processes in use (limits.childrenPerPrincipal), counted for {whom}; end sessions that you no longer need"
-            ),
-            Which::Share => write!(
-                f,
-                "you have {limit} of its processes in use, your part of limits.childrenPerServer (limits.childrenPerPrincipal), counted for {whom}; end sessions that you no longer need"
-            ),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct CapCounts {
     all: Count,
@@ -183,7 +57,7 @@ pub struct Caps {
     counts: Arc<Locked<CapCounts>>,
     /// Counts every change that may have made room.
     freed: watch::Sender<u64>,
-    met: Arc<LimitsMet>,
+    met: Arc<ProcessLimitsMet>,
 }
 
 impl Caps {
@@ -195,7 +69,7 @@ impl Caps {
 
     /// What has happened at the limits.
     #[must_use]
-    pub fn met(&self) -> &LimitsMet {
+    pub fn met(&self) -> &ProcessLimitsMet {
         &self.met
     }
 
@@ -267,10 +141,7 @@ impl Caps {
     /// against the limit is being ended.
     fn try_enter(&self, server: &ServerName, key: &QuotaKey) -> Result<Permit, (Full, bool)> {
         let mut counts = self.counts.lock();
-        let (of_server, which) = match self.limits.own.get(server) {
-            Some(own) => (*own, Which::Instances),
-            None => (self.limits.per_server, Which::Server),
-        };
+        let (of_server, which) = self.limits.of_server(server);
         let count = |count: Option<&Count>| count.copied().unwrap_or_default();
         let at = (server.clone(), key.clone());
         let (of_key, share) = (self.limits.of_key(key), self.limits.share(key, of_server));
@@ -438,88 +309,4 @@ impl Drop for SparePermit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn server(name: &str) -> ServerName {
-        ServerName::parse(name).unwrap()
-    }
-
-    fn key(name: &str) -> QuotaKey {
-        QuotaKey::Credential(crate::model::Principal::named(name))
-    }
-
-    fn caps(per_server: usize, per_node: usize, per_principal: usize) -> Caps {
-        let per_principal = Some(per_principal);
-        let own = BTreeMap::from([(server("own"), 1)]);
-        Caps::new(ProcessCaps { per_server, own, per_node, per_principal })
-    }
-
-    fn refusal(caps: &Caps, name: &str, principal: &str) -> String {
-        match caps.try_enter(&server(name), &key(principal)) {
-            Ok(_) => "taken".to_owned(),
-            Err((full, _)) => full.to_string(),
-        }
-    }
-
-    fn enter(caps: &Caps, name: &str, principal: &str) -> Permit {
-        caps.try_enter(&server(name), &key(principal)).unwrap()
-    }
-
-    #[test]
-    fn the_limit_that_is_reached_is_named() {
-        let caps = caps(2, 4, 3);
-        let mut permits = vec![enter(&caps, "a", "p"), enter(&caps, "a", "p")];
-        assert_eq!(
-            refusal(&caps, "a", "q"),
-            "all 2 of its processes are in use (limits.childrenPerServer)"
-        );
-        permits.push(enter(&caps, "own", "p"));
-        assert_eq!(refusal(&caps, "own", "q"), "all 1 of its processes are in use (maxInstances)");
-        assert_eq!(
-            refusal(&caps, "b", "p"),
-            "you have 3 processes in use (limits.childrenPerPrincipal), counted for the credential p; \
-             end sessions that you no longer need"
-        );
-        permits.push(enter(&caps, "b", "q"));
-        assert_eq!(
-            refusal(&caps, "c", "r"),
-            "all 4 processes of this node are in use (limits.childrenPerNode)"
-        );
-        drop(permits);
-        assert_eq!(refusal(&caps, "a", "p"), "taken");
-        assert_eq!(caps.of(&server("a")), 0);
-        assert!(caps.counts.lock().keys.is_empty());
-    }
-
-    #[tokio::test]
-    async fn who_finds_no_room_waits_for_what_is_being_ended_and_for_nothing_else() {
-        let caps = caps(1, 10, 10);
-        let mut first = enter(&caps, "a", "p");
-        let (name, principal) = (server("a"), key("q"));
-        assert!(caps.enter(&name, &principal).await.is_err());
-        first.mark_ending();
-        first.mark_ending();
-        let ends = async {
-            tokio::task::yield_now().await;
-            drop(first);
-        };
-        let (entered, ()) = tokio::join!(caps.enter(&name, &principal), ends);
-        let second = entered.unwrap();
-        assert!(caps.enter(&name, &principal).await.is_err(), "nothing is being ended any more");
-        drop(second);
-    }
-
-    #[test]
-    fn spares_have_what_sessions_leave_and_give_way() {
-        let caps = caps(10, 2, 10);
-        let spare = caps.enter_spare().unwrap();
-        let _one = enter(&caps, "a", "p");
-        assert!(caps.enter_spare().is_none());
-        assert!(!caps.is_crowded());
-        let _two = enter(&caps, "a", "p");
-        assert!(caps.is_crowded());
-        drop(spare);
-        assert!(!caps.is_crowded());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::model::{QuotaKey, ServerName};
 
-use super::caps::Full;
+use super::process_limits::Full;
 
 /// Starts to end one process that counts against the limit. Returns whether there was one
 /// that may be ended.

@@ -6,5 +6,6 @@ pub mod backoff;
 pub mod caps;
 pub mod make_room;
 pub mod open_error;
+pub mod process_limits;
 pub mod starts;
 pub mod turns;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::ServerName;
 
 use super::backoff::Pause;
-use super::caps::Full;
+use super::process_limits::Full;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OpenError {

@@ -13,9 +13,10 @@ use crate::runner::stderr::tail;
 use crate::sync::{LimitCounts, Locked};
 
 use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
-use super::caps::{self, Caps, Full, Permit};
+use super::caps::{Caps, Permit};
 use super::make_room::Eviction;
 use super::open_error::TURN;
+use super::process_limits::{Full, ProcessCaps};
 use super::turns::{Turn, Turns};
 
 /// Longest time for which a start keeps its turn. A slower one waits for something
@@ -118,7 +119,7 @@ pub struct Crowded(pub usize);
 impl Starts {
     pub fn new<'a>(
         servers: impl Iterator<Item = &'a ServerName>,
-        caps: caps::ProcessCaps,
+        caps: ProcessCaps,
         at_once: usize,
     ) -> Arc<Self> {
         let at_once = at_once.max(1);

@@ -31,6 +31,8 @@ use crate::sync::Locked;
 /// Subscriptions of one session that are reported to a coordinator; further ones are
 /// not remembered here.
 const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Bytes of all their URIs.
+const MAX_BYTES: usize = 64 << 10;
 
 /// The transport to the server, and what serves it.
 pub enum Backend {
@@ -66,6 +68,13 @@ pub struct Instance {
 struct ClientSettings {
     level: Option<LogLevel>,
     subscriptions: BTreeSet<String>,
+}
+
+impl ClientSettings {
+    fn has_room_for(&self, uri: &str) -> bool {
+        let bytes: usize = self.subscriptions.iter().map(String::len).sum();
+        self.subscriptions.len() < MAX_SUBSCRIPTIONS && bytes + uri.len() <= MAX_BYTES
+    }
 }
 
 /// How messages reach the server: over one pipe each way, or with a request each.
@@ -297,7 +306,7 @@ impl Instance {
         let mut settings = self.settings.lock();
         match note {
             SettingChange::Level(level) => settings.level = Some(*level),
-            SettingChange::Subscribed(uri) if settings.subscriptions.len() < MAX_SUBSCRIPTIONS => {
+            SettingChange::Subscribed(uri) if settings.has_room_for(uri) => {
                 settings.subscriptions.insert(uri.clone());
             }
             SettingChange::Subscribed(_) => {}

@@ -34,12 +34,12 @@ pub struct Opening<'a> {
     /// The client's headers that are passed on to the server.
     pub forwarded: &'a HeaderMap,
     /// `None` for a session of the gateway's own.
-    pub owner: Option<Owner<'a>>,
+    pub owner: Option<SessionOwner<'a>>,
 }
 
 /// Whom a session is of.
 #[derive(Clone, Copy)]
-pub struct Owner<'a> {
+pub struct SessionOwner<'a> {
     pub session: SessionId,
     pub principal: &'a Principal,
     /// Whom its process counts for.
@@ -129,7 +129,7 @@ impl ServerStart<'_> {
         let key: SharedProcessKey = (self.server.clone(), of);
         let shared_processes = &self.resources.shared_processes;
         let (seat, result) = match self.opening.owner {
-            Some(Owner { session, quota, .. }) => {
+            Some(SessionOwner { session, quota, .. }) => {
                 let Resources { rules, children, starts, journal, .. } = self.resources;
                 let with = Beginning {
                     program: program.clone(),

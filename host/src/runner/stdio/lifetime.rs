@@ -117,7 +117,7 @@ impl Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runner::admission::caps::ProcessCaps;
+    use crate::runner::admission::process_limits::ProcessCaps;
 
     fn starts(server: &ServerName) -> Arc<Starts> {
         let limits = ProcessCaps {

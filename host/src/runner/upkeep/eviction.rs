@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{QuotaKey, ServerName};
-use crate::runner::admission::caps::Full;
+use crate::runner::admission::process_limits::Full;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;

@@ -20,13 +20,14 @@ fn bounded(
     in_all: usize,
 ) -> (Arc<Bindings>, tokio::sync::mpsc::Receiver<super::super::Forgotten>) {
     let ends = |server: &ServerName| server.as_str() == "fails";
-    let (bindings, forgotten) = Bindings::new(SessionBounds { per_key, in_all }, Box::new(ends));
+    let (bindings, forgotten) = Bindings::new(MostSessions { per_key, in_all }, Box::new(ends));
     (Arc::new(bindings), forgotten)
 }
 
 fn begun(bindings: &Bindings, key: &QuotaKey) -> SessionId {
     let session = SessionId::mint();
-    assert_eq!(bindings.admit(session, key, true), Ok(()));
+    assert_eq!(bindings.admit(session, key), Ok(()));
+    bindings.begun(session);
     session
 }
 
@@ -45,18 +46,18 @@ fn a_key_has_its_number_of_used_sessions_and_no_more_until_one_is_gone() {
     let (bindings, _forgotten) = bounded(1, 100);
     let one = used(&bindings, &key(1));
     let other = SessionId::mint();
-    assert_eq!(bindings.admit(other, &key(1), true), Err(NoRoom::OfKey(1)));
+    assert_eq!(bindings.admit(other, &key(1)), Err(NoRoom::OfKey(1)));
     used(&bindings, &key(2));
     bindings.forget(one);
     bindings.forget(one);
     assert_eq!(bindings.of_key(&key(1)), 0);
     // It comes back, as after a restart: never refused, and counted.
     bindings.belongs_to(one, &key(1));
-    assert_eq!(bindings.admit(other, &key(1), true), Err(NoRoom::OfKey(1)));
+    assert_eq!(bindings.admit(other, &key(1)), Err(NoRoom::OfKey(1)));
     assert_eq!(bindings.sweep(Duration::from_secs(60)), 0);
     std::thread::sleep(Duration::from_millis(3));
     assert_eq!(bindings.sweep(Duration::ZERO), 2);
-    assert_eq!(bindings.admit(other, &key(1), true), Ok(()));
+    assert_eq!(bindings.admit(other, &key(1)), Ok(()));
     bindings.forget(other);
     assert!(bindings.quotas.lock().is_empty());
 }
@@ -74,7 +75,7 @@ fn the_oldest_without_a_second_message_gives_way_and_comes_back() {
     // Its id goes on working; now the other one gives way, and nothing after that.
     bindings.recognise(second, &key(1));
     assert!(known(first) && known(second) && !known(third));
-    let last = bindings.admit(SessionId::mint(), &key(1), true);
+    let last = bindings.admit(SessionId::mint(), &key(1));
     assert_eq!(last, Err(NoRoom::OfKey(2)));
 }
 
@@ -127,6 +128,24 @@ fn what_waits_for_its_second_message_is_forgotten_in_time_and_the_rest_is_not() 
 }
 
 #[test]
+fn a_session_whose_server_still_starts_does_not_give_way() {
+    let (bindings, _forgotten) = bounded(2, 100);
+    let starts = SessionId::mint();
+    assert_eq!(bindings.admit(starts, &key(1)), Ok(()));
+    let held = bindings.hold(starts);
+    begun(&bindings, &key(1));
+    begun(&bindings, &key(1));
+    std::thread::sleep(Duration::from_millis(3));
+    bindings.sweep_unused(Duration::ZERO);
+    assert!(knows(&bindings, starts));
+    drop(held);
+    bindings.begun(starts);
+    assert_eq!(bindings.sweep_unused(Duration::from_secs(60)), 0, "its minute begins now");
+    std::thread::sleep(Duration::from_millis(3));
+    assert_eq!(bindings.sweep_unused(Duration::ZERO), 1);
+}
+
+#[test]
 fn where_all_are_too_many_the_least_used_go_and_those_of_the_largest_key_first() {
     let (bindings, _forgotten) = bounded(100, 4);
     let small = used(&bindings, &key(1));
@@ -148,24 +167,36 @@ fn where_all_are_too_many_the_least_used_go_and_those_of_the_largest_key_first()
 }
 
 #[test]
-fn where_all_have_an_open_stream_a_new_session_is_refused_and_an_old_one_goes_on() {
+fn where_all_have_an_open_stream_their_own_key_waits_and_an_old_session_goes_on() {
     let (bindings, _forgotten) = bounded(100, 2);
     let held = [(); 2].map(|()| bindings.hold(used(&bindings, &key(1))));
-    assert_eq!(bindings.admit(SessionId::mint(), &key(2), true), Err(NoRoom::InAll(2)));
-    bindings.recognise(SessionId::mint(), &key(2));
+    assert_eq!(bindings.admit(SessionId::mint(), &key(1)), Err(NoRoom::InAll(2)));
+    bindings.recognise(SessionId::mint(), &key(1));
     assert_eq!(bindings.sessions(), 3);
     drop(held);
-    assert_eq!(bindings.admit(SessionId::mint(), &key(2), true), Ok(()));
+    assert_eq!(bindings.admit(SessionId::mint(), &key(1)), Ok(()));
     assert_eq!(bindings.sessions(), 2);
+}
+
+#[test]
+fn where_one_key_has_all_with_open_streams_another_still_begins() {
+    let (bindings, _forgotten) = bounded(100, 2);
+    let _held = [(); 2].map(|()| bindings.hold(used(&bindings, &key(1))));
+    let session = SessionId::mint();
+    assert_eq!(bindings.admit(session, &key(2)), Ok(()));
+    assert_eq!([1, 2].map(|last| bindings.of_key(&key(last))), [1, 1]);
+    let _also_held = bindings.hold(session);
+    assert_eq!(bindings.admit(SessionId::mint(), &key(3)), Err(NoRoom::InAll(2)));
 }
 
 #[test]
 fn a_stream_is_counted_once_with_and_without_its_session() {
     let (bindings, _forgotten) = bounded(2, 100);
     let stream = SessionId::mint();
-    assert_eq!(bindings.admit(stream, &key(1), false), Ok(()));
+    assert_eq!(bindings.admit(stream, &key(1)), Ok(()));
     let held = bindings.hold(stream);
-    assert_eq!(bindings.admit(stream, &key(1), true), Ok(()), "its initialize");
+    assert_eq!(bindings.admit(stream, &key(1)), Ok(()), "its initialize");
+    bindings.begun(stream);
     bindings.forget_unless_held(stream);
     assert_eq!(bindings.of_key(&key(1)), 1);
     drop(held);
@@ -187,8 +218,6 @@ fn subscriptions_are_bounded_in_bytes_too() {
     bindings.unsubscribe(session, &server("a"), &format!("{:01000}", 3));
     bindings.subscribe(session, &server("a"), "one more");
     assert_eq!(noted(), 61);
-    bindings.set_log_level(session, &"x".repeat(100));
-    assert_eq!(bindings.record(session).unwrap().log_level, None);
     bindings.forget(session);
     assert!(bindings.quotas.lock().is_empty());
 }
