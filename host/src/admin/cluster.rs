@@ -13,10 +13,10 @@ use crate::model::{Reach, SessionId, UnixMillis};
 use crate::store::Record;
 
 use super::answer::ApiAnswer;
-use super::extract::{AdmittedCaller, AtCoordinator, PathName, QueryParams};
+use super::extract::{AtCoordinator, PathName, QueryParams, StatusCaller};
 use super::{Admin, ApiCaller, ProcessRole};
 
-pub async fn status(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+pub async fn status(_: StatusCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     let (mode, node_id) = match admin.role {
         ProcessRole::Standalone => {
             return ApiAnswer::Data(json!({

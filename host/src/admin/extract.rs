@@ -24,9 +24,27 @@ impl FromRequestParts<Arc<Admin>> for AdmittedCaller {
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
         let caller = caller(parts)?;
-        match (admin.admit)(&parts.headers, caller.local) {
+        match (admin.admit)(&parts.headers, caller.peer, caller.local) {
             Ok(()) => Ok(Self(caller)),
             Err((status, text)) => Err(ApiAnswer::failure(status, text)),
+        }
+    }
+}
+
+/// A caller of `/api/cluster/status`, which a node without a key answers to everyone: it says only
+/// that the process is a node, and how many servers and sessions it has.
+pub struct StatusCaller;
+
+impl FromRequestParts<Arc<Admin>> for StatusCaller {
+    type Rejection = ApiAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
+        let admitted = AdmittedCaller::from_request_parts(parts, admin).await;
+        match (&admin.role, admitted) {
+            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _))) => {
+                Ok(Self)
+            }
+            (_, admitted) => admitted.map(|_| Self),
         }
     }
 }
@@ -38,12 +56,16 @@ impl FromRequestParts<Arc<Admin>> for AtCoordinator {
     type Rejection = ApiAnswer;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
-        let AdmittedCaller(caller) = AdmittedCaller::from_request_parts(parts, admin).await?;
-        match admin.role {
-            ProcessRole::Coordinator { .. } => Ok(Self(caller)),
-            ProcessRole::Standalone | ProcessRole::Node { .. } => {
-                Err(ApiAnswer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR))
+        let only_coordinator = || ApiAnswer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR);
+        let admitted = AdmittedCaller::from_request_parts(parts, admin).await;
+        match (&admin.role, admitted) {
+            (ProcessRole::Coordinator { .. }, admitted) => admitted.map(|caller| Self(caller.0)),
+            // Which endpoints a node has is no secret, and the guide names this answer.
+            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _))) => {
+                Err(only_coordinator())
             }
+            (_, Err(denied)) => Err(denied),
+            (_, Ok(_)) => Err(only_coordinator()),
         }
     }
 }

@@ -66,13 +66,15 @@ pub struct Admin {
     pub started_at: UnixMillis,
     /// What neither key nor token closes.
     pub open_doors: Vec<OpenDoor>,
-    /// Admits a request to `/api`, or returns the status and text of the refusal.
+    /// Admits a request to `/api` by its headers, the caller's address and our own, or returns the
+    /// status and text of the refusal.
     pub admit: AdmitFn,
 }
 
 /// Status and text of a refusal.
 pub type ApiDenied = (http::StatusCode, String);
-pub type AdmitFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
+pub type AdmitFn =
+    Box<dyn Fn(&http::HeaderMap, SocketAddr, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
 
 /// The two addresses of a request's connection, and the link of the worker that
 /// received it.

@@ -50,6 +50,7 @@ fn answer(taken: Result<Value, Rejected>) -> ApiAnswer {
         Rejected::BadRequest(_) => StatusCode::BAD_REQUEST,
         Rejected::Unknown(_) => StatusCode::NOT_FOUND,
         Rejected::InUse(_) => StatusCode::CONFLICT,
+        Rejected::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     ApiAnswer::failure(status, rejected.to_string())
 }

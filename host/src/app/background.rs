@@ -76,6 +76,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
+        differences.warn_of_withheld(&topology, &parts.edge.config);
         parts.edge.catalogs.note_digests(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.

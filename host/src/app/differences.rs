@@ -1,8 +1,15 @@
-//! Warnings about replicas of one server that differ.
+//! Warnings about replicas of one server that differ, and about what they do not get.
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::model::Topology;
+use http::HeaderName;
+
+use crate::edge::EdgeConfig;
+use crate::model::{Reach, Topology};
+use crate::protocol::passthrough;
+
+/// Warnings that are remembered. Nodes can cause any number; beyond this, they may be repeated.
+const MAX_SAID: usize = 1000;
 
 /// Remembers which warnings were logged, so that each is logged once.
 #[derive(Debug, Default)]
@@ -29,10 +36,40 @@ impl Differences {
                      are not the same; run the same server on all nodes",
                     sides.join(" and ")
                 );
-                if self.said.insert(text.clone()) {
-                    tracing::warn!("{text}");
+                self.warn_once(text);
+            }
+        }
+    }
+
+    /// Warns once of each credential that a node asks for and that the file does not let pass.
+    pub fn warn_of_withheld(&mut self, topology: &Topology, config: &EdgeConfig) {
+        for node in topology.nodes.iter().filter(|node| node.reach != Reach::Local) {
+            for (server, replica) in &node.servers {
+                let is_withheld = |name: &&HeaderName| {
+                    let named = config.credentials.get(server);
+                    passthrough::is_credential(name)
+                        && !named.is_some_and(|names| names.contains(name))
+                };
+                let wanted: Vec<HeaderName> =
+                    replica.passthrough.iter().filter_map(|name| name.parse().ok()).collect();
+                for name in wanted.iter().filter(is_withheld) {
+                    self.warn_once(format!(
+                        "node {} asks for the clients' {name} header for server {server}, and does \
+                         not get it; to let it pass, add {name} under {server} to \
+                         systemConfig.cluster.coordinator.passthroughHeaders",
+                        node.id
+                    ));
                 }
             }
+        }
+    }
+
+    fn warn_once(&mut self, text: String) {
+        if self.said.len() >= MAX_SAID {
+            self.said.clear();
+        }
+        if self.said.insert(text.clone()) {
+            tracing::warn!("{text}");
         }
     }
 }

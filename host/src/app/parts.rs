@@ -13,14 +13,15 @@ use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
 };
-use crate::config::{Config, Mode, open_doors};
+use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::net::Pool;
+use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Forgotten, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -117,7 +118,7 @@ impl Parts {
             Mode::Coordinator(_) | Mode::Standalone => (self.node_id.to_string(), Vec::new()),
         };
         let (id, host) = (self.node_id.clone(), address.ip().to_string());
-        self.registry.register(NodeEntry {
+        self.registry.enter(NodeEntry {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: Some(ProtocolReport::own()),
             servers,
@@ -283,7 +284,7 @@ impl Base {
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
             open_doors: open_doors(config, &config.listen.host),
-            admit: edge::admit_management(Arc::clone(edge)),
+            admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
         }
     }
 }
@@ -303,6 +304,11 @@ impl Links {
         let local = Runner::new(Arc::clone(&self.runner), pool.clone());
         Link::new(Arc::new(local), pool, self.credential.clone())
     }
+}
+
+/// The key of the local command line, in hexadecimal as it is sent.
+fn local_key(folder: &DataFolder) -> edge::LocalKey {
+    edge::LocalKey(Secret::new(mac::hex(&folder.secret(LOCAL_KEY))))
 }
 
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {

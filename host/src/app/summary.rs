@@ -7,6 +7,10 @@ use crate::config::{Config, Mode};
 
 use super::parts::Parts;
 
+/// What stands in place of the endpoint of a node that serves no client.
+const CLOSED: &str = "none: clients connect to the coordinator (node.public, or a key of this \
+                      node's own, opens its /mcp and /api)";
+
 /// The summary, one line per fact, for the terminal.
 #[must_use]
 pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> String {
@@ -32,7 +36,7 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
     } else {
         format!("http://{address}/mcp")
     };
-    line("endpoint", &shown);
+    line("endpoint", if config.is_closed() { CLOSED } else { &shown });
     let running = config.servers.iter().filter(|server| server.enabled);
     let names: Vec<String> = running
         .map(|server| match &server.misconfigured {

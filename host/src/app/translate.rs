@@ -69,13 +69,16 @@ fn simultaneous_starts() -> usize {
 
 #[must_use]
 pub fn edge(config: &Config) -> EdgeConfig {
-    let public = match &config.mode {
-        Mode::Node(node) => node.public,
-        Mode::Standalone | Mode::Coordinator(_) => true,
+    let credentials = match &config.mode {
+        Mode::Coordinator(coordinator) => coordinator.passthrough_headers.clone(),
+        Mode::Standalone | Mode::Node(_) => BTreeMap::new(),
     };
     EdgeConfig {
         bearer: config.access.bearer.clone(),
         hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
+        credentials,
+        affinity_cookie: config.sticky.cookie_name.clone(),
+        affinity_header: config.sticky.header_name.clone(),
         allowed_origins: config.access.allowed_origins.clone(),
         trusted_proxies: config.access.trusted_proxies.clone(),
         global_route: config.access.enable_global_route,
@@ -98,7 +101,7 @@ pub fn edge(config: &Config) -> EdgeConfig {
         in_flight: config.limits.in_flight_per_session,
         buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
-        closed: config.token.is_some() && !public,
+        closed: config.is_closed(),
     }
 }
 

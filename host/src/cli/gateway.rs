@@ -2,12 +2,15 @@
 //! it requires.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::config::{self, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
+use crate::protocol::mac;
+use crate::store::{DataFolder, LOCAL_KEY};
 
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,8 +28,9 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// The gateway at `url`; without one, at the address in the settings or `PORT`.
-    pub fn find(url: Option<&str>, settings: Option<&Loaded>) -> Self {
+    /// The gateway at `url`; without one, at the address in the settings or `PORT`. Of several
+    /// keys the first is sent: `MOORING_KEY`, the settings' own, that in the data folder.
+    pub fn find(url: Option<&str>, settings: Option<&Loaded>, folder: &Path) -> Self {
         let config = settings.map(|loaded| &loaded.config);
         let base = match (url, config) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
@@ -37,10 +41,11 @@ impl Gateway {
             }
         };
         let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(Secret::new);
-        // The file's key belongs to the gateway that the file configures: it is not
-        // sent to another machine that `--url` names.
-        let own = config.filter(|_| url.is_none() || is_loopback(&base));
-        let key = given.or_else(|| own.and_then(|config| config.access.bearer.clone()));
+        // Both keys belong to a gateway of this machine: they are not sent to another one that
+        // `--url` names.
+        let is_own = url.is_none() || is_loopback(&base);
+        let of_settings = config.filter(|_| is_own).and_then(|config| config.access.bearer.clone());
+        let key = given.or(of_settings).or_else(|| is_own.then(|| local_key(folder)).flatten());
         Self { base, key }
     }
 
@@ -90,11 +95,21 @@ impl Gateway {
         }
         let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
         let advice = match status {
-            http::StatusCode::UNAUTHORIZED => format!("; set {KEY} to the key"),
+            http::StatusCode::FORBIDDEN if self.key.is_some() => String::new(),
+            http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => format!(
+                "; set {KEY} to the key, or MOORING_DATA to the gateway's data folder, where its \
+                 {LOCAL_KEY} is"
+            ),
             _ => String::new(),
         };
         Err(format!("{base}{path} answered {status}: {}{advice}", said(&body)))
     }
+}
+
+/// The key that a gateway with this data folder has put there.
+fn local_key(folder: &Path) -> Option<Secret> {
+    let key = DataFolder::existing(folder).read(LOCAL_KEY).filter(|key| !key.is_empty())?;
+    Some(Secret::new(mac::hex(&key)))
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, String> {

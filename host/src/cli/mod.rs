@@ -34,7 +34,8 @@ const WRONG: u8 = 2;
   MOORING_HOST            address to listen on (127.0.0.1 for a standalone gateway without a key, else 0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
-  MOORING_KEY             bearer key that ps, logs, join and health send to the gateway
+  MOORING_KEY             bearer key that ps, logs, join and health send to the gateway, instead
+                          of that in the settings or the local-key in the data folder
   MOORING_SECRET          seals session ids; generated into the data folder if unset
   MOORING_LOG             log filter, such as info or mooring=debug (info)
   MOORING_LOG_FORMAT      text or json (text)
@@ -159,7 +160,9 @@ pub fn main() -> ExitCode {
 /// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
     let loaded = try_load(cli);
-    Gateway::find(url, loaded.as_ref().ok())
+    let env = |name: &str| std::env::var(name).ok();
+    let folder = config::data_dir(&sources(cli, &env));
+    Gateway::find(url, loaded.as_ref().ok(), &folder)
 }
 
 fn failed(why: &str) -> ExitCode {
@@ -223,13 +226,16 @@ fn load(cli: &Cli) -> Option<Loaded> {
 
 fn try_load(cli: &Cli) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| std::env::var(name).ok();
-    let sources = Sources {
+    config::load(&sources(cli, &env))
+}
+
+fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
+    Sources {
         explicit: cli.config.clone(),
-        env: &env,
+        env,
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         allow_open: cli.allow_open,
-    };
-    config::load(&sources)
+    }
 }
 
 fn start_log() {

@@ -10,6 +10,7 @@ use http::{HeaderMap, header};
 
 use crate::config::Secret;
 use crate::model::is_near;
+use crate::protocol::headers;
 
 use super::addresses::Addresses;
 
@@ -75,14 +76,14 @@ impl Gate {
     ///
     /// # Errors
     /// If the request may not use the endpoint.
-    pub async fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
+    pub async fn check(&self, request: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
         if let Some(token) = &self.token {
-            let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
+            let given = request.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
             let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
             return if token.matches(given) { Ok(()) } else { Err(Denied::Token) };
         }
         let peer = peer.to_canonical();
-        if is_foreign(headers) {
+        if headers::is_on_behalf(request) {
             return Err(Denied::Address(peer));
         }
         let near = match &self.near {
@@ -91,14 +92,6 @@ impl Gate {
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
     }
-}
-
-/// Whether a proxy or a browser sent the request: a near proxy may forward for a
-/// distant client, and a browser for any page.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    const SIGNS: [&str; 5] =
-        ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
-    SIGNS.iter().any(|name| headers.contains_key(*name))
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ mod observe;
 mod proof;
 mod replica;
 
-pub use coordinator::control::{Control, Rejected, close};
+pub use coordinator::claims::close;
+pub use coordinator::control::{Control, Rejected};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
 pub use coordinator::recall::recall;
 pub use coordinator::registry::{LeaseChange, LeaseStatus, NodeEntry, Registry};

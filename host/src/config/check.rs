@@ -19,7 +19,7 @@ pub fn describe(config: &Config) -> String {
     match &config.mode {
         Mode::Standalone => {}
         Mode::Coordinator(coordinator) => cluster_of(&mut page, coordinator),
-        Mode::Node(node) => membership(&mut page, node),
+        Mode::Node(node) => membership(&mut page, node, config),
     }
     servers(&mut page, &config.servers);
     groups(&mut page, &config.groups);
@@ -79,6 +79,7 @@ fn strategy(sticky: &Sticky) -> String {
 fn access(config: &Config) -> String {
     let access = &config.access;
     let mut parts = vec![match access.bearer {
+        _ if config.is_closed() => "no clients of its own".to_owned(),
         Some(_) => "bearer key".to_owned(),
         None => "open to every client that reaches the port".to_owned(),
     }];
@@ -109,9 +110,13 @@ fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator) {
     page.row("node timeout", Millis(coordinator.node_timeout));
     page.row("cleanup every", Millis(coordinator.cleanup_interval));
     page.optional("zone", &coordinator.zone);
+    for (server, headers) in &coordinator.passthrough_headers {
+        let headers: Vec<_> = headers.iter().map(http::HeaderName::as_str).collect();
+        page.row("passes on", format!("{} to {server}", headers.join(", ")));
+    }
 }
 
-fn membership(page: &mut CheckPage, node: &NodeMode) {
+fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
     page.row("coordinator", &node.coordinator_url);
     page.row("node id", node.id.as_ref().map_or("generated", |id| id.as_str()));
     page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
@@ -128,9 +133,12 @@ fn membership(page: &mut CheckPage, node: &NodeMode) {
     page.optional("zone", &node.zone);
     let labels: Vec<_> = node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     page.optional("labels", &labels.join(" "));
-    if node.public {
-        page.row("own /mcp", "open to clients");
-    }
+    let own = match (&config.access.bearer, node.public) {
+        _ if config.is_closed() => "closed: clients use the coordinator (node.public opens them)",
+        (Some(_), _) => "for clients with the bearer key",
+        (None, _) => "open to every client that reaches the port (node.public)",
+    };
+    page.row("own /mcp, /api", own);
 }
 
 fn servers(page: &mut CheckPage, servers: &[Server]) {

@@ -39,6 +39,7 @@ pub use sections::confinement::ConfinementSettings;
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::Listen;
+pub use sections::listen::data_dir;
 pub use sections::names::{Names, Prefix};
 pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
 pub use sections::sticky::{Sticky, Wasi};
@@ -65,6 +66,16 @@ pub struct Config {
     /// Bytes. With less free memory, this process gets no new sessions while another
     /// node has room. `None`: a default derived from the machine's memory.
     pub min_free_memory: Option<u64>,
+}
+
+impl Config {
+    /// Whether this process is a node whose own `/mcp` and `/api` serve no client: nothing opens
+    /// them, and there is no key that a client could show.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let is_private = matches!(&self.mode, Mode::Node(node) if !node.public);
+        is_private && self.access.bearer.is_none()
+    }
 }
 
 /// A configuration without errors.
@@ -130,8 +141,12 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.bearer.is_some();
+    let listen = sections::listen::read(&system, sources, is_for_others);
+    if !listen.is_loopback() {
+        sections::cluster::refuse_short_token(&section, &cluster, sources);
+    }
     Config {
-        listen: sections::listen::read(&system, sources, is_for_others),
+        listen,
         data_dir: sections::listen::data_dir(sources),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),

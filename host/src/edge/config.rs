@@ -1,5 +1,9 @@
 //! The edge's settings, independent of the settings file.
 
+use std::collections::BTreeMap;
+
+use http::HeaderName;
+
 use crate::edge::access::host::HostRules;
 use crate::model::{GroupName, ServerName};
 use crate::streams::Bounds;
@@ -32,6 +36,11 @@ pub struct EdgeConfig {
     pub bearer: Option<crate::config::Secret>,
     /// Values of the Host header that are let in.
     pub hosts: HostRules,
+    /// Client headers with credentials that a server on another node gets.
+    pub credentials: BTreeMap<ServerName, Vec<HeaderName>>,
+    /// The cookie and the header that name a session's node.
+    pub affinity_cookie: String,
+    pub affinity_header: String,
     /// Origins that are allowed beside those on loopback names.
     pub allowed_origins: Vec<String>,
     /// Proxies that are believed whom a request is for.

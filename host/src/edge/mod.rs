@@ -41,6 +41,7 @@ mod worker;
 
 pub use access::admit::for_management as admit_management;
 pub use access::host::HostRules;
+pub use access::local_key::LocalKey;
 pub use catalog::cache::Catalogs;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;

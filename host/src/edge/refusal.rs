@@ -35,7 +35,7 @@ pub enum Refusal {
     )]
     Unauthorized,
     #[error(
-        "Forbidden: this node serves its coordinator only; connect to the coordinator, or set systemConfig.cluster.node.public"
+        "Forbidden: this node serves its coordinator only; connect to the coordinator, give the node a key of its own (systemConfig.routing.bearerAuthKey), or open it with systemConfig.cluster.node.public"
     )]
     ClosedNode,
     #[error("Not found: {0}")]

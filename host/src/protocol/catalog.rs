@@ -4,11 +4,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::methods::List;
+
+/// Entries of one list that are read from another process.
+const MAX_ENTRIES: usize = 100_000;
 
 /// What a server offers to clients with one set of capabilities. As JSON it passes the seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,16 +21,16 @@ pub struct Catalog {
     /// The server's `InitializeResult`.
     pub initialize: Box<RawValue>,
     /// Entries of `tools/list`, in the server's order, as the three below.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub tools: Vec<Box<RawValue>>,
     /// Entries of `prompts/list`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub prompts: Vec<Box<RawValue>>,
     /// Entries of `resources/list`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub resources: Vec<Box<RawValue>>,
     /// Entries of `resources/templates/list`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded")]
     pub templates: Vec<Box<RawValue>>,
 }
 
@@ -98,6 +102,32 @@ impl Catalog {
     pub fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
+}
+
+/// Reads a list, up to [`MAX_ENTRIES`]: an entry of two bytes takes many times as much in memory.
+fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Box<RawValue>>, D::Error> {
+    struct Entries;
+
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<Box<RawValue>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MAX_ENTRIES} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if entries.len() >= MAX_ENTRIES {
+                    return Err(serde::de::Error::invalid_length(entries.len() + 1, &self));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+
+    from.deserialize_seq(Entries)
 }
 
 fn short(hash: [u8; 32]) -> String {

@@ -102,26 +102,13 @@ pub fn strip_all_but_clients(headers: &mut HeaderMap) {
     }
 }
 
-/// Copies a client header that the operator passes through to the seam, under its prefixed
-/// name. Of several values only the first one is copied.
-pub fn let_through(name: &HeaderName, client: &HeaderMap, seam: &mut HeaderMap) {
-    let ours = HeaderName::try_from(format!("{}{name}", self::seam::CLIENT_PREFIX));
-    if let (Ok(ours), Some(value)) = (ours, client.get(name)) {
-        seam.insert(ours, value.clone());
-    }
-}
-
-/// The wanted client headers that were passed through, under their original names. Their
-/// values are marked as sensitive, since they may be credentials.
+/// Whether a proxy or a browser sent the request: a near proxy may forward for a distant client,
+/// and a browser for any page.
 #[must_use]
-pub fn passed_through(wanted: &[HeaderName], seam: &HeaderMap) -> HeaderMap {
-    let passed = wanted.iter().filter_map(|name| {
-        let value = seam.get(format!("{}{name}", self::seam::CLIENT_PREFIX))?;
-        let mut value = value.clone();
-        value.set_sensitive(true);
-        Some((name.clone(), value))
-    });
-    passed.collect()
+pub fn is_on_behalf(headers: &HeaderMap) -> bool {
+    const SIGNS: [&str; 5] =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "origin", "sec-fetch-site"];
+    SIGNS.iter().any(|name| headers.contains_key(*name))
 }
 
 /// The content types that a client accepts, from its `Accept` headers.

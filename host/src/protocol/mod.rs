@@ -13,6 +13,7 @@ pub mod jsonrpc;
 pub mod log_level;
 pub mod mac;
 pub mod methods;
+pub mod passthrough;
 #[cfg(test)]
 mod properties;
 pub mod request_id;

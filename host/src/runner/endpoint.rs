@@ -11,7 +11,7 @@ use crate::net::{Body, Pool, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
-use crate::protocol::methods;
+use crate::protocol::{methods, passthrough};
 use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
@@ -264,7 +264,7 @@ impl Runner {
     fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
         match self.shared.config.servers.get(server) {
             Some(served) if !served.passthrough.is_empty() => {
-                headers::passed_through(&served.passthrough, seam)
+                passthrough::passed_through(&served.passthrough, seam)
             }
             _ => HeaderMap::new(),
         }

@@ -14,6 +14,7 @@ use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
 use super::counting::{MostSessions, SessionLimitsMet};
+use super::noted::subscribed;
 use super::quotas::Quotas;
 use super::record::{Binding, Bound, Record, ReportOutcome};
 
@@ -32,8 +33,10 @@ pub type EndsWhenLost = dyn Fn(&ServerName) -> bool + Send + Sync;
 pub struct Bindings {
     pub(super) shards: [Locked<HashMap<SessionId, Record>>; SHARDS],
     /// Bindings to each node.
-    loads: ReadMostly<HashMap<NodeId, Arc<AtomicU32>>>,
+    pub(super) loads: ReadMostly<HashMap<NodeId, AtomicU32>>,
     sessions: AtomicUsize,
+    /// Bytes of the URIs that sessions are subscribed to.
+    pub(super) subscribed: AtomicUsize,
     /// Whom the sessions count for. Locked for a moment, also while a shard is.
     pub(super) quotas: Locked<Quotas>,
     pub(super) bounds: MostSessions,
@@ -64,6 +67,7 @@ impl Bindings {
             shards: std::array::from_fn(|_| Locked::default()),
             loads: ReadMostly::default(),
             sessions: AtomicUsize::default(),
+            subscribed: AtomicUsize::default(),
             quotas: Locked::default(),
             bounds,
             ends_when_lost,
@@ -185,14 +189,16 @@ impl Bindings {
         })
     }
 
-    /// Takes a node's report that it holds a session. If two nodes report it, the one
-    /// that opened it earlier gets the binding, unless this process chose a node.
+    /// Takes a node's report that it holds a session. A session whose holder this process chose,
+    /// or whose holder is alive, stays there: a node may report what it likes. Of two other nodes
+    /// the one that opened it earlier gets the binding.
     pub fn report(
         &self,
         session: SessionId,
         server: &ServerName,
         node: &NodeId,
         opened_at: UnixMillis,
+        is_alive: impl Fn(&NodeId) -> bool,
     ) -> ReportOutcome {
         let now = UnixMillis::now();
         self.with_room(session, |records| {
@@ -218,7 +224,11 @@ impl Bindings {
                     binding.was_open = true;
                     ReportOutcome::Taken
                 }
-                Some((_, binding)) if binding.decided_here || binding.since <= opened_at => {
+                Some((_, binding))
+                    if binding.decided_here
+                        || binding.since <= opened_at
+                        || is_alive(&binding.node) =>
+                {
                     ReportOutcome::Older(binding.node.clone())
                 }
                 Some((_, binding)) => {
@@ -290,6 +300,7 @@ impl Bindings {
 
     pub(super) fn gone(&self, record: &mut Record) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.subscribed.fetch_sub(subscribed(record), Ordering::Relaxed);
         for (_, binding) in &record.servers {
             self.moved(Some(&binding.node), None);
         }
@@ -300,19 +311,20 @@ impl Bindings {
 
     fn moved(&self, from: Option<&NodeId>, to: Option<&NodeId>) {
         if let Some(node) = from {
-            self.counter(node).fetch_sub(1, Ordering::Relaxed);
+            self.count_at(node, |load| load.fetch_sub(1, Ordering::Relaxed));
         }
         if let Some(node) = to {
-            self.counter(node).fetch_add(1, Ordering::Relaxed);
+            self.count_at(node, |load| load.fetch_add(1, Ordering::Relaxed));
         }
     }
 
-    fn counter(&self, node: &NodeId) -> Arc<AtomicU32> {
-        if let Some(counter) = self.loads.read().get(node) {
-            return Arc::clone(counter);
+    /// Changes a node's counter. A lock is held meanwhile: a counter at 0 may be removed.
+    fn count_at(&self, node: &NodeId, change: impl Fn(&AtomicU32) -> u32) {
+        if let Some(load) = self.loads.read().get(node) {
+            change(load);
+            return;
         }
-        let mut loads = self.loads.write();
-        Arc::clone(loads.entry(node.clone()).or_default())
+        change(self.loads.write().entry(node.clone()).or_default());
     }
 }
 

@@ -236,6 +236,8 @@ impl Bindings {
                 records.shrink_to_fit();
             }
         }
+        // The ids of nodes that are gone do not come back.
+        self.loads.write().retain(|_, load| load.load(Ordering::Relaxed) > 0);
         swept
     }
 

@@ -6,6 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The file with the key of the local command line.
+pub const LOCAL_KEY: &str = "local-key";
+
 /// A folder for this process and its next starts, made with mode 0700; or none, if it
 /// cannot be written.
 #[derive(Debug, Clone)]
@@ -29,6 +32,12 @@ impl DataFolder {
                 Self { path: None }
             }
         }
+    }
+
+    /// The folder as it is, to be read alone: nothing is made or logged.
+    #[must_use]
+    pub fn existing(path: &Path) -> Self {
+        Self { path: Some(path.to_owned()) }
     }
 
     /// No folder: nothing is read or written.

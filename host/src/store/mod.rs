@@ -15,6 +15,6 @@ mod records;
 
 pub use bindings::{Bindings, Forgotten, InUse};
 pub use counting::{MostSessions, NoRoom};
-pub use data::DataFolder;
+pub use data::{DataFolder, LOCAL_KEY};
 pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::Records;

@@ -1,10 +1,13 @@
 //! What clients have set in their sessions, for a new instance that needs it again. All of it comes
 //! from outside, so that all of it is bounded.
 
+use std::sync::atomic::Ordering;
+
 use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 
 use super::bindings::Bindings;
+use super::record::Record;
 
 /// Subscriptions of one session that are restored on a new instance.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -57,6 +60,7 @@ impl Bindings {
             });
             if fits {
                 record.subscriptions.push((server.clone(), uri.into()));
+                self.subscribed.fetch_add(uri.len(), Ordering::Relaxed);
             }
             fits
         });
@@ -77,11 +81,24 @@ impl Bindings {
             let Some(record) = records.get_mut(&session) else { return };
             let before = record.subscriptions.len();
             record.subscriptions.retain(|(name, known)| name != server || **known != *uri);
-            if record.subscriptions.len() < before
+            let ended = before - record.subscriptions.len();
+            self.subscribed.fetch_sub(ended * uri.len(), Ordering::Relaxed);
+            if ended > 0
                 && let Some(counted) = &mut record.counted
             {
                 self.quotas.lock().shrink(counted, uri.len() + ENTRY);
             }
         });
     }
+
+    /// Bytes of all subscriptions' URIs.
+    #[must_use]
+    pub fn subscribed(&self) -> usize {
+        self.subscribed.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of the URIs that one session is subscribed to.
+pub(super) fn subscribed(record: &Record) -> usize {
+    record.subscriptions.iter().map(|(_, uri)| uri.len()).sum()
 }

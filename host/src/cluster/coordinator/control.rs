@@ -9,22 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::Request;
 use tokio::sync::{Mutex, watch};
 
-use crate::cluster::messages::{
-    BindingsPage, Heartbeat, Proof, ProtocolReport, Registration, ServerReport,
-};
+use crate::cluster::messages::{Heartbeat, Proof, ProtocolReport, Registration, ServerReport};
 use crate::cluster::proof::prove;
 use crate::config::Secret;
-use crate::model::{
-    NodeId, Principal, Reach, Replica, Reports, ServerName, SessionId, UnixMillis, is_near,
-};
+use crate::model::{NodeId, Reach, Replica, Reports, ServerName, SessionId, is_near};
 use crate::net::{Body, collect};
-use crate::protocol::log_level::LogLevel;
-use crate::seam::{Facts, Link};
-use crate::store::{Bindings, DataFolder, ReportOutcome};
+use crate::seam::Link;
+use crate::store::{Bindings, DataFolder};
 
+use super::bounds;
+use super::claims::Claims;
 use super::known_nodes::KnownNodes;
 use super::registry::{Beat, LeaseStatus, NodeEntry, Registry};
 
@@ -34,11 +31,6 @@ const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 const COORDINATOR_ID: &str = "coordinator";
 /// Bytes of a proof, which is three short strings.
 const PROOF_SIZE: usize = 4 * 1024;
-/// Bytes of one page of bindings.
-const PAGE_SIZE: usize = 4 << 20;
-/// Pages of bindings that are read from one node; further ones are ignored. At 1000 a
-/// page, that is more than a node can hold.
-const MAX_PAGES: usize = 10_000;
 
 /// Why a node's call is refused. `Display` is the text for the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +46,9 @@ pub enum Rejected {
         "node id {0} is in use by another process that still answers; give each node its own id"
     )]
     InUse(String),
+    /// There is no room for another node, or for what it reports.
+    #[error("{0}")]
+    Full(String),
 }
 
 /// Handles the calls of nodes, and calls them back.
@@ -144,11 +139,13 @@ impl Control {
             )));
         }
         entry.incarnation = proved.incarnation;
-        let held = self.held_by(&entry.url, link).await.map_err(Rejected::BadRequest)?;
+        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, link);
+        let first = claims.first().await.map_err(Rejected::BadRequest)?;
         let one_at_a_time = self.registering.lock().await;
         self.refuse_second(&entry, link).await?;
-        self.registry.register(entry.clone());
-        self.take_bindings(&entry.id, held, link).await;
+        self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
+        drop(one_at_a_time);
+        claims.take(first).await;
         self.reports.send_modify(|reports| reports.count += 1);
         tracing::info!(
             "Node registered: {} ({}) with {} servers",
@@ -173,7 +170,6 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
-        drop(one_at_a_time);
         self.snapshot.save().await;
         Ok(entry)
     }
@@ -185,12 +181,16 @@ impl Control {
     pub fn heartbeat(&self, heartbeat: Heartbeat) -> Result<(), Rejected> {
         let unknown = || Rejected::Unknown(heartbeat.id.clone());
         let id = NodeId::parse(&heartbeat.id).map_err(|_| unknown())?;
-        let servers = match &heartbeat.servers {
-            None => None,
-            Some(reports) => Some(replicas(reports.clone())?),
-        };
+        if let Some(load) = &heartbeat.load {
+            bounds::check_load(load).map_err(Rejected::BadRequest)?;
+        }
+        let mut beat =
+            Beat { draining: heartbeat.draining, load: heartbeat.load.clone(), ..Beat::default() };
+        if let Some(reports) = &heartbeat.servers {
+            beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
+            beat.servers = Some(replicas(reports.clone())?);
+        }
         let incarnation = heartbeat.incarnation.as_deref();
-        let beat = Beat { servers, draining: heartbeat.draining, load: heartbeat.load.clone() };
         self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         Ok(())
@@ -217,6 +217,7 @@ impl Control {
         if [&registration.id, &registration.name, &registration.url].iter().any(|f| f.is_empty()) {
             return Err(bad("Missing required fields: id, name, url".into()));
         }
+        let size = bounds::check(&registration).map_err(bad)?;
         let id = NodeId::parse(&registration.id).map_err(|error| bad(format!("id {error}")))?;
         if id.as_str() == COORDINATOR_ID {
             return Err(bad(format!("id {id} is the coordinator's own")));
@@ -268,8 +269,9 @@ impl Control {
             load: registration.load,
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
                 0 => 5000,
-                interval => interval,
+                interval => interval.min(bounds::MAX_INTERVAL),
             }),
+            size,
             ..NodeEntry::new(id, registration.name, reach, host, port)
         })
     }
@@ -310,77 +312,6 @@ impl Control {
             Err("it has a different cluster token".to_owned())
         }
     }
-
-    /// The sessions that the node at this address holds, from all pages.
-    async fn held_by(&self, url: &str, link: &Link) -> Result<BindingsPage, String> {
-        let mut all = BindingsPage::default();
-        let mut after = String::new();
-        for _ in 0..MAX_PAGES {
-            let path = format!("/cluster/bindings?after={after}");
-            let body = fetch(link, url, &path, PAGE_SIZE).await?;
-            let page: BindingsPage = serde_json::from_slice(&body)
-                .map_err(|error| format!("the node's list of sessions: {error}"))?;
-            all.bindings.extend(page.bindings);
-            match page.next {
-                Some(next) => after = crate::net::percent_encoded(&next),
-                None => break,
-            }
-        }
-        Ok(all)
-    }
-
-    /// Binds the sessions that a node holds. If another node holds one too, it is closed
-    /// on one of them.
-    async fn take_bindings(&self, node: &NodeId, page: BindingsPage, link: &Link) {
-        for held in page.bindings {
-            let (Some(session), Ok(server)) =
-                (SessionId::parse(&held.session), ServerName::parse(&held.server))
-            else {
-                continue;
-            };
-            let opened_at = UnixMillis(held.opened_at);
-            if let Some(level) = held.level.as_deref().and_then(LogLevel::of_json) {
-                self.bindings.set_log_level_if_unknown(session, level);
-            }
-            for uri in &held.subscriptions {
-                self.bindings.subscribe(session, &server, uri);
-            }
-            let loser = match self.bindings.report(session, &server, node, opened_at) {
-                ReportOutcome::Taken => continue,
-                ReportOutcome::Older(winner) => {
-                    tracing::warn!(
-                        session = %session.short(), node = %node,
-                        "session affinity: the session is bound to {winner}; closed on this node"
-                    );
-                    node.clone()
-                }
-                ReportOutcome::Replaced(loser) => {
-                    tracing::warn!(
-                        session = %session.short(), node = %loser,
-                        "session affinity: {node} opened the session earlier; closed on this node"
-                    );
-                    loser
-                }
-            };
-            if let Some(entry) = self.registry.get(&loser) {
-                let link = link.clone();
-                tokio::spawn(async move {
-                    let closing = close(&link, &entry.reach, session, &server);
-                    // Best effort: a session that is not closed now ends when it is idle.
-                    let _ = tokio::time::timeout(CALLBACK_TIMEOUT, closing).await;
-                });
-            }
-        }
-    }
-}
-
-/// Closes a session at a server of a node, best effort.
-pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
-    let mut request = Request::new(Body::Empty);
-    *request.method_mut() = Method::DELETE;
-    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
-    // If the node is gone, so is the session.
-    let _ = link.call(reach, server, facts, request).await;
 }
 
 async fn fetch(link: &Link, url: &str, path: &str, limit: usize) -> Result<Bytes, String> {

@@ -1,5 +1,7 @@
 //! The coordinator's side: which nodes there are, and the calls to and from them.
 
+mod bounds;
+pub mod claims;
 pub mod control;
 pub mod known_nodes;
 pub mod recall;

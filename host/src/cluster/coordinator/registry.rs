@@ -25,6 +25,8 @@ use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
+use super::bounds::{MAX_NODES, MAX_REPORTS};
+
 /// Node timeouts after which a dead node is removed.
 const FORGET_AFTER: u32 = 10;
 
@@ -69,6 +71,8 @@ pub struct NodeEntry {
     pub protocol: Option<ProtocolReport>,
     pub reach: Reach,
     pub servers: BTreeMap<ServerName, Replica>,
+    /// Bytes that these take, about; 0 for a node of this process.
+    pub size: usize,
     pub zone: String,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
@@ -105,6 +109,7 @@ impl NodeEntry {
             protocol: None,
             reach,
             servers: BTreeMap::new(),
+            size: 0,
             zone: String::new(),
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
@@ -150,6 +155,8 @@ impl NodeEntry {
 #[derive(Debug, Clone, Default)]
 pub struct Beat {
     pub servers: Option<BTreeMap<ServerName, Replica>>,
+    /// Bytes that they take, about.
+    pub size: usize,
     pub draining: bool,
     pub load: Option<LoadReport>,
 }
@@ -166,6 +173,17 @@ pub enum LeaseChange {
 /// A heartbeat is refused, so that the node registers again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown;
+
+/// There is no room for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this coordinator has no room for another node: at most {MAX_NODES} nodes, {MAX_REPORTS} bytes of servers"
+)]
+pub struct Full;
+
+fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
+    nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size).sum()
+}
 
 /// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
@@ -200,11 +218,28 @@ impl Registry {
         self.topology.subscribe()
     }
 
-    /// Adds a node, or replaces all that was known of it.
-    pub fn register(&self, entry: NodeEntry) {
+    /// Adds this process's own node.
+    pub fn enter(&self, entry: NodeEntry) {
         self.change(|nodes| {
             nodes.insert(entry.id.clone(), entry);
         });
+    }
+
+    /// Adds a node, or replaces all that was known of it.
+    ///
+    /// # Errors
+    /// If as many nodes are known as may be, or they report as much.
+    pub fn register(&self, entry: NodeEntry) -> Result<(), Full> {
+        self.change_if(|nodes| {
+            let is_new = !nodes.contains_key(&entry.id);
+            if (is_new && nodes.len() >= MAX_NODES)
+                || others_size(nodes, &entry.id) + entry.size > MAX_REPORTS
+            {
+                return (Err(Full), false);
+            }
+            nodes.insert(entry.id.clone(), entry);
+            (Ok(()), true)
+        })
     }
 
     /// Renews a lease.
@@ -219,6 +254,11 @@ impl Registry {
         now: Instant,
     ) -> Result<(), Unknown> {
         let beat = |nodes: &mut BTreeMap<NodeId, NodeEntry>| {
+            let size = nodes.get(id).ok_or(Unknown)?.size;
+            // The node registers again, and is told why there.
+            if said.size > size && others_size(nodes, id) + said.size > MAX_REPORTS {
+                return Err(Unknown);
+            }
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
             let before = (entry.health(), entry.room());
             let same = incarnation.is_none_or(|incarnation| incarnation == entry.incarnation);
@@ -233,7 +273,7 @@ impl Registry {
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room()) != before;
             if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {
-                entry.servers = servers;
+                (entry.servers, entry.size) = (servers, said.size);
                 changed = true;
             }
             Ok(changed)

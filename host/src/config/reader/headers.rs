@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use super::item::Item;
+
 /// Headers that frame a message, manage the connection or carry the session: a
 /// setting that changed one could split a message or mix up two sessions.
 const OURS: &[&str] = &[
@@ -45,6 +47,19 @@ pub(in crate::config) fn parse(name: &str) -> Result<HeaderName, &'static str> {
         return Err("is a header that Mooring sets itself");
     }
     Ok(name)
+}
+
+/// A list of the names of client headers, each once.
+pub(in crate::config) fn list(item: &Item<'_>) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for item in item.items() {
+        match item.text().map(|name| parse(&name)) {
+            Some(Ok(name)) if !names.contains(&name) => names.push(name),
+            Some(Err(problem)) => item.refuse(problem, "remove it from the list"),
+            Some(Ok(_)) | None => {}
+        }
+    }
+    names
 }
 
 /// Checks that requests and responses may carry a node's id in this header.

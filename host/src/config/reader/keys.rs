@@ -114,6 +114,8 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.cluster.coordinator.cleanupInterval",
     "systemConfig.cluster.coordinator.stickySessionTimeout",
     "systemConfig.cluster.coordinator.zone",
+    "systemConfig.cluster.coordinator.passthroughHeaders",
+    "systemConfig.cluster.coordinator.passthroughHeaders.*",
     "systemConfig.cluster.node",
     "systemConfig.cluster.node.id",
     "systemConfig.cluster.node.name",

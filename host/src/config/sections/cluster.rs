@@ -1,21 +1,30 @@
 //! The mode and its settings: `systemConfig.cluster`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 
+use crate::config::reader::headers;
 use crate::config::reader::reading::{credential, expand_item, expanded, secret_or_variable};
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::config::reader::url::{self, UrlPurpose};
-use crate::model::NodeId;
+use crate::model::{NodeId, ServerName};
 
 /// Shortest interval: with a shorter one, a brief stall would count as a dead node.
 const MIN_INTERVAL_MS: u64 = 100;
 
 /// Longest interval: a day.
 const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
+
+/// Variable with the token; overrides the file.
+const TOKEN: &str = "MOORING_CLUSTER_TOKEN";
+
+/// Bytes of a token below which a process beyond loopback does not start: whoever sees one proof
+/// of a shorter one can guess it without asking again.
+const MIN_TOKEN: usize = 16;
 
 /// Longest affinity: seven days, after which a sealed session id expires.
 const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -50,6 +59,9 @@ pub struct Coordinator {
     pub sticky_session_timeout: Duration,
     /// The zone of this coordinator, for strategies; empty if unknown.
     pub zone: String,
+    /// Client headers with credentials that a server on another node gets, if the node asks for
+    /// them.
+    pub passthrough_headers: BTreeMap<ServerName, Vec<HeaderName>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +84,7 @@ pub struct NodeMode {
     pub labels: Vec<(String, String)>,
     /// Default weight of the replicas on this node, 1 to 1000.
     pub weight: u16,
-    /// Whether clients may also use this node's own `/mcp`.
+    /// Whether this node's own `/mcp` and `/api` are open as those of a standalone process.
     pub public: bool,
 }
 
@@ -104,7 +116,7 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
     check_store(cluster, sources);
     let node = read_node(&node, sources, role == Role::Node);
     Cluster {
-        token: credential(&shared, "token", Some("MOORING_CLUSTER_TOKEN"), sources),
+        token: credential(&shared, "token", Some(TOKEN), sources),
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
@@ -114,6 +126,28 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
             // A node without a valid coordinatorUrl: the error is reported already.
             (Role::Standalone | Role::Node, _) => Mode::Standalone,
         },
+    }
+}
+
+/// Refuses a short token. For processes that listen beyond loopback.
+pub(in crate::config) fn refuse_short_token(
+    section: &Section<'_>,
+    cluster: &Cluster,
+    sources: &Sources<'_>,
+) {
+    let Some(token) = &cluster.token else { return };
+    let bytes = token.expose().len();
+    if bytes >= MIN_TOKEN || cluster.mode == Mode::Standalone {
+        return;
+    }
+    let message = format!(
+        "is too short: {bytes} of at least {MIN_TOKEN} bytes, for a process that others reach"
+    );
+    let advice = "make one with `openssl rand -hex 32`, and set MOORING_CLUSTER_TOKEN to it on coordinator \
+         and nodes";
+    match section.get("token") {
+        Some(item) if sources.variable(TOKEN).is_none() => item.refuse(message, advice),
+        _ => section.notes.refuse_variable(TOKEN, message, advice),
     }
 }
 
@@ -151,7 +185,21 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
             .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)
             .unwrap_or(Duration::from_hours(1)),
         zone: section.text("zone").unwrap_or_default(),
+        passthrough_headers: passthrough_headers(section),
     }
+}
+
+fn passthrough_headers(section: &Section<'_>) -> BTreeMap<ServerName, Vec<HeaderName>> {
+    let mut headers = BTreeMap::new();
+    for (name, item) in section.entries("passthroughHeaders") {
+        match ServerName::parse(name) {
+            Ok(server) => {
+                headers.insert(server, headers::list(&item));
+            }
+            Err(error) => item.refuse(error.to_string(), "name a server of the cluster"),
+        }
+    }
+    headers
 }
 
 /// The node's settings; `None` if `coordinatorUrl` is missing or not valid.

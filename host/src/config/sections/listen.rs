@@ -29,6 +29,16 @@ pub struct Listen {
     pub is_chosen: bool,
 }
 
+impl Listen {
+    /// Whether only processes of this machine reach the address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
 /// Reads the address; `MOORING_HOST` and `PORT` override `systemConfig.listen`. Without either, only
 /// this machine is served, unless the gateway `is_for_others`.
 pub(in crate::config) fn read(
@@ -49,7 +59,8 @@ pub(in crate::config) fn read(
 }
 
 /// The data folder: `MOORING_DATA`, or `data` in the working directory.
-pub(in crate::config) fn data_dir(sources: &Sources<'_>) -> PathBuf {
+#[must_use]
+pub fn data_dir(sources: &Sources<'_>) -> PathBuf {
     let named = sources.variable("MOORING_DATA");
     sources.cwd.join(named.as_deref().unwrap_or("data"))
 }

@@ -155,7 +155,10 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
         prompts: selections(&entry, "prompts"),
         resources: selections(&entry, "resources"),
         options: options(&entry.section("options")),
-        passthrough_headers: passthrough_headers(&entry),
+        passthrough_headers: entry
+            .get("passthroughHeaders")
+            .map(|item| headers::list(&item))
+            .unwrap_or_default(),
         weight: u16::try_from(entry.whole("weight", 0, 1..=MAX_WEIGHT))
             .ok()
             .filter(|weight| *weight > 0),
@@ -236,16 +239,4 @@ fn options(section: &Section<'_>) -> RequestOptions {
         reset_timeout_on_progress: section.flag("resetTimeoutOnProgress", false),
         max_total_timeout: section.millis("maxTotalTimeout", 1..=MAX_TIMEOUT_MS),
     }
-}
-
-fn passthrough_headers(entry: &Section<'_>) -> Vec<HeaderName> {
-    let mut names = Vec::new();
-    for item in entry.items("passthroughHeaders") {
-        match item.text().map(|name| headers::parse(&name)) {
-            Some(Ok(name)) if !names.contains(&name) => names.push(name),
-            Some(Err(problem)) => item.refuse(problem, "remove it from the list"),
-            Some(Ok(_)) | None => {}
-        }
-    }
-    names
 }

@@ -16,6 +16,7 @@ use crate::model::{Principal, QuotaKey};
 
 use super::forwarded;
 use super::host::without_port;
+use super::local_key::LocalKey;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -48,16 +49,25 @@ pub fn admit(
     Ok(Caller { principal, quota, peer })
 }
 
-/// Checks a request's headers and the address that it came to. The error is the response's
-/// status and text.
-type Admits = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
+/// Checks a request's headers, the address that it comes from, and the one that it came to. The
+/// error is the response's status and text.
+type Admits =
+    dyn Fn(&HeaderMap, SocketAddr, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
 
-/// The same checks for the management API, whose refusals have another shape.
-pub fn for_management(edge: Arc<Edge>) -> Box<Admits> {
-    Box::new(move |headers, local| {
-        check_site(&edge.config, headers, local.ip())
-            .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))?;
-        match check_bearer(&edge.config, headers) {
+/// The same checks for the management API, whose refusals have another shape, and which takes the
+/// key of the local command line too.
+pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
+    Box::new(move |headers, peer, local| {
+        let (config, peer, local) = (&edge.config, peer.ip(), local.ip());
+        let forbidden = |refusal: Refusal| (StatusCode::FORBIDDEN, refusal.to_string());
+        check_site(config, headers, local).map_err(forbidden)?;
+        if local_key.admits(headers, peer, local) {
+            return Ok(());
+        }
+        if config.closed {
+            return Err(forbidden(Refusal::ClosedNode));
+        }
+        match check_bearer(config, headers) {
             Ok(_) => Ok(()),
             Err(refusal) => Err((StatusCode::UNAUTHORIZED, refusal.to_string())),
         }

@@ -5,4 +5,5 @@ pub mod cors;
 pub mod forwarded;
 pub mod framing;
 pub mod host;
+pub mod local_key;
 pub mod quota;

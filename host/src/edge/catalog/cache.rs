@@ -14,6 +14,7 @@ use crate::protocol::initialize::ClientSet;
 use crate::sync::Locked;
 
 use super::merge::ScopeCatalog;
+use super::node_budget::{NODE_CATALOGS, NodeBudgets, size_of};
 
 /// One replica's catalog, as clients with these capabilities see it.
 pub type CatalogKey = (NodeId, ServerName, ClientSet);
@@ -40,6 +41,8 @@ struct CatalogEntry {
     news: u64,
     /// Digest of the lists that were fetched last.
     lists: Option<String>,
+    /// Bytes of the catalog that is served, about.
+    size: usize,
 }
 
 impl CatalogEntry {
@@ -70,6 +73,7 @@ pub struct Catalogs {
     digests: Locked<HashMap<(NodeId, ServerName), Digest>>,
     /// Counts changes of any catalog.
     changes: watch::Sender<u64>,
+    pub budgets: NodeBudgets,
 }
 
 impl Default for Catalogs {
@@ -80,6 +84,7 @@ impl Default for Catalogs {
             waited: Locked::default(),
             digests: Locked::default(),
             changes: watch::Sender::new(0),
+            budgets: NodeBudgets::default(),
         }
     }
 }
@@ -194,6 +199,9 @@ impl Catalogs {
             topology.node(node).is_some_and(|node| node.servers.contains_key(server))
         });
         self.merged.lock().retain(|_, made| made.generation == topology.generation);
+        // Nodes may name any number of servers, one after the other.
+        self.waited.lock().retain(|(server, _)| topology.replicas(server).next().is_some());
+        self.budgets.prune(topology);
     }
 
     /// Notes that a catalog is being fetched. False if it need not be: it is known with this
@@ -201,7 +209,8 @@ impl Catalogs {
     pub fn start_fetching(&self, key: &CatalogKey, digest: Digest) -> bool {
         let mut entries = self.entries.lock();
         let known = entries.get(key);
-        let (news, lists) = known.map_or((0, None), |entry| (entry.news, entry.lists.clone()));
+        let (news, lists, size) =
+            known.map_or((0, None, 0), |entry| (entry.news, entry.lists.clone(), entry.size));
         let before = match known {
             None => None,
             Some(CatalogEntry { state: FetchState::Fetching, .. }) => return false,
@@ -221,8 +230,18 @@ impl Catalogs {
             Some(CatalogEntry { before, .. }) => before.clone(),
         };
         let state = FetchState::Fetching;
-        entries.insert(key.clone(), CatalogEntry { digest, state, before, news, lists });
+        entries.insert(key.clone(), CatalogEntry { digest, state, before, news, lists, size });
         true
+    }
+
+    /// Bytes that are left for one catalog of another node, beside its others.
+    #[must_use]
+    pub fn left(&self, (node, server, set): &CatalogKey) -> usize {
+        let entries = self.entries.lock();
+        let others = entries.iter().filter(|((of, server_of, set_of), _)| {
+            of == node && (server_of, set_of) != (server, set)
+        });
+        NODE_CATALOGS.saturating_sub(others.map(|(_, entry)| entry.size).sum())
     }
 
     /// Keeps the catalog that was fetched; `None` if the fetch failed.
@@ -241,6 +260,7 @@ impl Catalogs {
             }
             if let FetchState::Known(catalog) = &state {
                 entry.lists = Some(catalog.lists_digest());
+                entry.size = size_of(catalog);
             }
             entry.state = state;
         }

@@ -4,6 +4,7 @@ pub mod cache;
 pub mod fetch;
 pub mod merge;
 pub mod naming;
+pub mod node_budget;
 pub mod pages;
 pub mod part;
 pub mod scope_catalog;

@@ -247,9 +247,10 @@ impl Worker {
             let (_, binding) = record.servers.iter().find(|(name, _)| *name == member.server)?;
             let node = topology.node(&binding.node).filter(|node| node.health.serves())?;
             Some(async move {
-                let fetch = self.fetch(&node.reach, &member.server, set, Some(session.id));
+                let key = (node.id.clone(), member.server.clone(), set);
+                let fetch = self.fetch(&node.reach, &key, Some(session.id));
                 let own = tokio::time::timeout(OWN_LISTS_TIMEOUT, fetch).await.ok()?.ok()?;
-                let own = match own {
+                let own = match own.catalog {
                     Some(own) => Arc::new(own),
                     None => catalogs.differing(topology, &node.id, &member.server, set)?,
                 };

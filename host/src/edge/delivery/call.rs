@@ -13,7 +13,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Node, Reach, ServerName};
 use crate::net::{Body, Failure, is_event_stream};
-use crate::protocol::headers;
+use crate::protocol::passthrough::{self, Consumed};
 use crate::seam::Facts;
 
 use super::node_watch::NodeWatch;
@@ -75,22 +75,43 @@ impl<'a> Call<'a> {
         *request.method_mut() = outgoing.method.clone();
         let headers = request.headers_mut();
         if let Some(id) = &outgoing.last_event_id {
-            headers.insert(headers::LAST_EVENT_ID, id.clone());
+            headers.insert(crate::protocol::headers::LAST_EVENT_ID, id.clone());
         }
         self.add_client_headers(node, headers);
         request
     }
 
-    /// Adds those of the client's headers that the operator lets through to this server.
+    /// Adds those of the client's headers that reach this server.
     pub fn add_client_headers(&self, node: &Node, headers: &mut HeaderMap) {
         let (Some(client), Some(replica)) = (self.context, node.servers.get(self.server)) else {
             return;
         };
+        if replica.passthrough.is_empty() {
+            return;
+        }
+        let config = &self.worker.edge.config;
+        let consumed = Consumed {
+            key: config.bearer.as_ref().map(|key| key.expose()),
+            affinity_cookie: &config.affinity_cookie,
+            affinity_header: &config.affinity_header,
+        };
         for name in &replica.passthrough {
-            if let Ok(name) = HeaderName::try_from(&**name) {
-                headers::let_through(&name, &client.headers, headers);
+            if let Ok(name) = HeaderName::try_from(&**name)
+                && self.gets(node, &name)
+            {
+                passthrough::let_through(&name, &client.headers, &consumed, headers);
             }
         }
+    }
+
+    /// Whether the server's node gets a header that it asks for. The file of this process
+    /// decides: it names what its own servers get, and which credentials those of other nodes do.
+    fn gets(&self, node: &Node, name: &HeaderName) -> bool {
+        let named = || {
+            let named = self.worker.edge.config.credentials.get(self.server);
+            named.is_some_and(|names| names.contains(name))
+        };
+        node.reach == Reach::Local || !passthrough::is_credential(name) || named()
     }
 
     /// One exchange with a replica. It breaks if the replica's node becomes unhealthy.

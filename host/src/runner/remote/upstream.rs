@@ -185,9 +185,13 @@ fn posting(upstream: &Upstream, headers: &HeaderMap) -> WrittenHead {
     WrittenHead::of(&request)
 }
 
+/// Replaces headers by those of the client, each with all its values.
 fn add(more: &HeaderMap, headers: &mut HeaderMap) {
+    for name in more.keys() {
+        headers.remove(name);
+    }
     for (name, value) in more {
-        headers.insert(name, value.clone());
+        headers.append(name, value.clone());
     }
 }
 

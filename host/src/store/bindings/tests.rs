@@ -25,7 +25,8 @@ fn of_two_first_claims_one_wins_and_both_learn_it() {
 fn the_older_open_wins_between_two_nodes_that_report_one_session() {
     let bindings = Bindings::default();
     let session = SessionId::mint();
-    let report = |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at));
+    let report =
+        |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at), |_| false);
     assert_eq!(report("n1", 20), ReportOutcome::Taken);
     assert_eq!(report("n2", 30), ReportOutcome::Older(node("n1")));
     assert_eq!(report("n3", 10), ReportOutcome::Replaced(node("n1")));
@@ -37,7 +38,7 @@ fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
     let bindings = Bindings::default();
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n2"));
-    let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1));
+    let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1), |_| false);
     assert_eq!(report, ReportOutcome::Older(node("n2")));
     assert_eq!(bindings.look(session, &server()), Some(node("n2")));
 }

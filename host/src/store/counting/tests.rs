@@ -89,7 +89,7 @@ fn a_session_counts_for_whoever_began_it_wherever_it_is_used() {
     assert_eq!([1, 2, 3].map(|last| bindings.of_key(&key(last))), [1, 0, 0]);
     // A node has reported it after a restart: whoever comes first is counted.
     let reported = SessionId::mint();
-    bindings.report(reported, &server("a"), &node(), UnixMillis::now());
+    bindings.report(reported, &server("a"), &node(), UnixMillis::now(), |_| false);
     assert_eq!(bindings.counts_for(reported), None);
     bindings.recognise(reported, &key(2));
     bindings.forget(reported);

@@ -25,7 +25,7 @@ fn status(registry: &Registry, id: &str) -> Option<LeaseStatus> {
 fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
     let registry = Registry::new(TIMEOUT);
     let (start, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-    registry.register(entry("n1", start));
+    registry.enter(entry("n1", start));
     assert_eq!(registry.expire(start + TIMEOUT), []);
     let late = start + TIMEOUT + Duration::from_millis(1);
     let unhealthy = LeaseChange::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
@@ -39,7 +39,7 @@ fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
 fn long_dead_nodes_are_forgotten() {
     let registry = Registry::new(TIMEOUT);
     let start = Instant::now();
-    registry.register(entry("n1", start));
+    registry.enter(entry("n1", start));
     registry.expire(start + TIMEOUT * 2);
     assert_eq!(registry.clean_up(start + TIMEOUT * 10), []);
     let removed = registry.clean_up(start + TIMEOUT * 11);
@@ -52,7 +52,7 @@ fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
     assert_eq!(registry.heartbeat(&id, None, Beat::default(), now), Err(Unknown));
-    registry.register(entry("n1", now));
+    registry.enter(entry("n1", now));
     assert_eq!(registry.heartbeat(&id, Some("two"), Beat::default(), now), Err(Unknown));
     assert!(!registry.deregister(&id, Some("two")));
     assert!(registry.deregister(&id, Some("one")));
@@ -63,7 +63,7 @@ fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
 fn only_what_the_edge_can_see_makes_a_new_topology() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-    registry.register(entry("n1", now));
+    registry.enter(entry("n1", now));
     let generation = || registry.topology().borrow().generation;
     let before = generation();
     let _ = registry.heartbeat(&id, Some("one"), Beat::default(), now);
@@ -76,7 +76,7 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
         [(ServerName::parse("one").unwrap(), Replica::of_weight(1))].into_iter().collect();
     let before = generation();
     for _ in 0..2 {
-        let beat = Beat { servers: Some(servers.clone()), draining: true, load: None };
+        let beat = Beat { servers: Some(servers.clone()), draining: true, ..Beat::default() };
         let _ = registry.heartbeat(&id, Some("one"), beat, now);
         assert_eq!(generation(), before + 1);
         assert_eq!(registry.topology().borrow().nodes[0].servers, servers);
@@ -87,7 +87,7 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
 fn a_heartbeat_that_does_not_speak_of_load_leaves_it_as_it_was() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-    registry.register(entry("n1", now));
+    registry.enter(entry("n1", now));
     let room = || registry.topology().borrow().nodes[0].room;
     assert_eq!(room(), Room::Free);
     let load = LoadReport { room: RoomReport::Full, ..LoadReport::default() };

@@ -1,0 +1,303 @@
+//! The sessions that a node says it holds: asked for page by page, and taken in as they come.
+//!
+//! A node may say anything. So what it claims is bounded in number, bytes and time, and it never
+//! takes a session from a node that is alive: the ids of sessions are secret, but a node knows
+//! those of the sessions that it serves, and may claim another of their servers.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use http::{Method, Request};
+use tokio::time::Instant;
+
+use crate::cluster::messages::{BindingsPage, HeldSession};
+use crate::model::{NodeId, Principal, Reach, ServerName, SessionId, UnixMillis};
+use crate::net::{Body, collect};
+use crate::protocol::log_level::LogLevel;
+use crate::seam::{Facts, Link};
+use crate::store::{Bindings, ReportOutcome};
+
+use super::registry::{NodeEntry, Registry};
+
+/// Time for all pages of one node. Its registration is answered after that.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of one page.
+const PAGE_SIZE: usize = 4 << 20;
+/// Bytes of all pages of one node: three times what the most claims need.
+const MAX_BYTES: usize = 64 << 20;
+/// The fewest claims that are taken of a node, whatever it reports: sessions of remote servers
+/// and of shared processes need no slot.
+const LEAST_CLAIMS: usize = 20_000;
+/// The most claims of one node.
+const MOST_CLAIMS: usize = 100_000;
+/// Sessions that are known here, above which no claim makes another one known.
+const MOST_SESSIONS: usize = 1_000_000;
+/// Bytes of one subscription's URI.
+const MAX_URI: usize = 4 * 1024;
+/// Bytes of the subscriptions in all claims of one registration.
+const MAX_SUBSCRIPTIONS: usize = 16 << 20;
+/// Bytes of all sessions' subscriptions above which none is taken from claims.
+const MOST_SUBSCRIBED: usize = 32 << 20;
+/// Conflicts of one registration that are logged one by one.
+const SHOWN: usize = 10;
+/// Sessions that are closed after one registration; further ones end when they are idle.
+const MOST_CLOSED: usize = 1000;
+/// Sessions that are closed at the same time.
+const CLOSED_AT_ONCE: usize = 16;
+/// Takes in what one node claims.
+pub struct Claims<'a> {
+    node: &'a NodeEntry,
+    registry: &'a Registry,
+    bindings: &'a Bindings,
+    link: &'a Link,
+    deadline: Instant,
+    /// Bindings to the node above which no further one is taken.
+    limit: usize,
+    /// Bytes of pages and of subscriptions that are left.
+    bytes: usize,
+    subscriptions: usize,
+    conflicts: usize,
+    closing: Vec<(Reach, SessionId, ServerName)>,
+}
+
+/// Why no further claim of a node is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CutOff {
+    /// The node has as many bindings as it may have.
+    Claims,
+    /// The coordinator knows as many sessions as it may.
+    Sessions,
+}
+
+impl<'a> Claims<'a> {
+    /// Of a node that has proved which node it is.
+    #[must_use]
+    pub fn of(
+        node: &'a NodeEntry,
+        registry: &'a Registry,
+        bindings: &'a Bindings,
+        link: &'a Link,
+    ) -> Self {
+        Self {
+            node,
+            registry,
+            bindings,
+            link,
+            deadline: Instant::now() + DEADLINE,
+            limit: most_claims(node),
+            bytes: MAX_BYTES,
+            subscriptions: MAX_SUBSCRIPTIONS,
+            conflicts: 0,
+            closing: Vec::new(),
+        }
+    }
+
+    /// The first page, before the node counts as registered: a node that refuses it serves no
+    /// session either.
+    pub async fn first(&mut self) -> Result<BindingsPage, String> {
+        self.page("").await
+    }
+
+    /// Takes in a page and asks for those that follow. What exceeds a limit is left out and
+    /// logged; the node is registered all the same.
+    pub async fn take(mut self, mut page: BindingsPage) {
+        let mut after = String::new();
+        let mut taken = 0;
+        let cut = loop {
+            let next = page.next.take().filter(|_| !page.bindings.is_empty());
+            let full = page.bindings.drain(..).find_map(|held| {
+                taken += 1;
+                self.claim(held).err()
+            });
+            if let Some(full) = full {
+                break Some(self.say(full));
+            }
+            // A page that does not go on would be asked for without end.
+            let Some(next) = next.filter(|next| *next > after) else { break None };
+            after = next;
+            page = match self.page(&after).await {
+                Ok(page) => page,
+                Err(why) => break Some(why),
+            };
+        };
+        if let Some(why) = cut {
+            tracing::warn!(
+                node = %self.node.id,
+                "{} sessions of the node are taken in, and no further ones: {why}",
+                taken
+            );
+        }
+        if self.conflicts > SHOWN {
+            tracing::warn!(
+                node = %self.node.id,
+                "session affinity: {} sessions of the node are bound to others",
+                self.conflicts
+            );
+        }
+        self.close_lost();
+    }
+
+    fn say(&self, full: CutOff) -> String {
+        match full {
+            CutOff::Claims => {
+                format!("a node with its slots and servers has at most {}", self.limit)
+            }
+            CutOff::Sessions => format!("this coordinator knows at most {MOST_SESSIONS}"),
+        }
+    }
+
+    /// The page after a place in the list, within what is left of time and bytes.
+    async fn page(&mut self, after: &str) -> Result<BindingsPage, String> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let (wait, limit) = (PAGE_TIMEOUT.min(left), PAGE_SIZE.min(self.bytes));
+        let path = format!("/cluster/bindings?after={}", crate::net::percent_encoded(after));
+        let exchange = async {
+            let request = Request::new(Body::Empty);
+            let response = self.link.remote(&self.node.url, &path, request).await;
+            let response = response.map_err(|failure| failure.to_string())?;
+            if !response.status().is_success() {
+                return Err(format!("it answered {}", response.status()));
+            }
+            collect(response.into_body(), limit).await.map_err(|error| error.to_string())
+        };
+        let body = tokio::time::timeout(wait, exchange)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {:.1} s", wait.as_secs_f32())))?;
+        self.bytes = self.bytes.saturating_sub(body.len());
+        serde_json::from_slice(&body)
+            .map_err(|error| format!("the node's list of sessions is invalid: {error}"))
+    }
+
+    /// Takes in one claim. The error says why no further one is taken.
+    fn claim(&mut self, held: HeldSession) -> Result<(), CutOff> {
+        let (Some(session), Ok(server)) =
+            (SessionId::parse(&held.session), ServerName::parse(&held.server))
+        else {
+            return Ok(());
+        };
+        if !self.node.servers.contains_key(&server) {
+            return Ok(());
+        }
+        let node = &self.node.id;
+        if self.bindings.look(session, &server).as_ref() != Some(node) {
+            if self.bindings.load(node.as_str()) as usize >= self.limit {
+                return Err(CutOff::Claims);
+            }
+            if self.bindings.sessions() >= MOST_SESSIONS {
+                return Err(CutOff::Sessions);
+            }
+        }
+        let is_alive = |holder: &NodeId| {
+            self.registry.current().load().node(holder).is_some_and(|node| node.health.serves())
+        };
+        // Claims of the future would win against every later one.
+        let opened_at = UnixMillis(held.opened_at.min(UnixMillis::now().0));
+        match self.bindings.report(session, &server, node, opened_at, is_alive) {
+            ReportOutcome::Taken => self.restore(session, &server, held),
+            ReportOutcome::Older(winner) => {
+                self.conflict(session, node, &format!("the session is bound to {winner}"));
+                self.closing.push((self.node.reach.clone(), session, server));
+            }
+            ReportOutcome::Replaced(loser) => {
+                self.conflict(session, &loser, &format!("{node} opened the session earlier"));
+                self.restore(session, &server, held);
+                if let Some(entry) = self.registry.get(&loser) {
+                    self.closing.push((entry.reach, session, server));
+                }
+            }
+        }
+        self.closing.truncate(MOST_CLOSED);
+        Ok(())
+    }
+
+    /// Notes what the client of a claimed session has set in it.
+    fn restore(&mut self, session: SessionId, server: &ServerName, held: HeldSession) {
+        if let Some(level) = held.level.as_deref().and_then(LogLevel::of_json) {
+            self.bindings.set_log_level_if_unknown(session, level);
+        }
+        for uri in held.subscriptions.iter().filter(|uri| uri.len() <= MAX_URI) {
+            let Some(left) = self.subscriptions.checked_sub(uri.len()) else { return };
+            if self.bindings.subscribed() >= MOST_SUBSCRIBED {
+                return;
+            }
+            self.subscriptions = left;
+            self.bindings.subscribe(session, server, uri);
+        }
+    }
+
+    fn conflict(&mut self, session: SessionId, loser: &NodeId, why: &str) {
+        self.conflicts += 1;
+        if self.conflicts <= SHOWN {
+            tracing::warn!(
+                session = %session.short(), node = %loser,
+                "session affinity: {why}; closed on this node"
+            );
+        }
+    }
+
+    /// Closes, in the background, the sessions on the nodes that do not keep them.
+    fn close_lost(self) {
+        if self.closing.is_empty() {
+            return;
+        }
+        let (link, closing) = (self.link.clone(), self.closing);
+        tokio::spawn(async move {
+            let closings = closing.into_iter().map(|(reach, session, server)| {
+                let link = link.clone();
+                async move {
+                    let closing = close(&link, &reach, session, &server);
+                    // A session that is not closed now ends when it is idle.
+                    let _ = tokio::time::timeout(PAGE_TIMEOUT, closing).await;
+                }
+            });
+            futures_util::stream::iter(closings)
+                .buffer_unordered(CLOSED_AT_ONCE)
+                .for_each(|()| std::future::ready(()))
+                .await;
+        });
+    }
+}
+
+/// The most sessions that a node may hold: its slots times its servers, within limits.
+fn most_claims(node: &NodeEntry) -> usize {
+    let slots = node.load.as_ref().map_or(0, |load| load.slots as usize);
+    slots.saturating_mul(node.servers.len()).clamp(LEAST_CLAIMS, MOST_CLAIMS)
+}
+
+/// Closes a session at a server of a node, best effort.
+pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
+    let mut request = Request::new(Body::Empty);
+    *request.method_mut() = Method::DELETE;
+    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
+    // If the node is gone, so is the session.
+    let _ = link.call(reach, server, facts, request).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::messages::LoadReport;
+    use crate::model::Replica;
+
+    fn node(slots: u32, servers: usize) -> NodeEntry {
+        let name = |n: usize| ServerName::parse(&format!("s{n}")).unwrap();
+        let servers = (0..servers).map(|n| (name(n), Replica::of_weight(1))).collect();
+        let load = Some(LoadReport { slots, ..LoadReport::default() });
+        let (id, reach) = (NodeId::parse("n").unwrap(), Reach::Remote("http://n".into()));
+        NodeEntry { servers, load, ..NodeEntry::new(id, "n".into(), reach, "n".into(), 80) }
+    }
+
+    #[test]
+    fn a_node_claims_what_it_has_room_for_within_limits() {
+        for (slots, servers, most) in [
+            (0, 1, LEAST_CLAIMS),
+            (1, 3, LEAST_CLAIMS),
+            (10_000, 5, 50_000),
+            (u32::MAX, 1000, MOST_CLAIMS),
+        ] {
+            assert_eq!(most_claims(&node(slots, servers)), most, "{slots} × {servers}");
+        }
+    }
+}
