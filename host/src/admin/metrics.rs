@@ -9,7 +9,7 @@ use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::runner::ServerStatus;
 
-use super::Admin;
+use super::{Admin, ProcessRole};
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let encoder = TextEncoder::new();
@@ -51,6 +51,18 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         admin.runner.instances() as u64,
     )?;
     gauge("children", "Child processes of this node", admin.runner.children().count() as u64)?;
+    gauge(
+        "catalogs_left_out_total",
+        "Catalogs of nodes that were not read since they would take too much memory",
+        counts.catalogs_left_out,
+    )?;
+    if let ProcessRole::Coordinator { control, .. } = &admin.role {
+        gauge(
+            "claims_cut_off_total",
+            "Registrations of nodes that claimed more sessions than were taken in",
+            control.cut_off(),
+        )?;
+    }
     let stats = admin.strategy.stats();
     gauge("strategy_decisions_total", "Routing decisions", stats.decisions)?;
     gauge(

@@ -11,6 +11,7 @@ pub struct Metrics {
     reopened: AtomicU64,
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
+    catalogs_left_out: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -27,6 +28,8 @@ pub struct Counts {
     pub reopened: u64,
     /// Sessions that have ended: by DELETE, with their HTTP+SSE stream, or by `onLost: "fail"`.
     pub ended: u64,
+    /// Catalogs of nodes that did not fit into their bound.
+    pub catalogs_left_out: u64,
 }
 
 impl Metrics {
@@ -40,6 +43,7 @@ impl Metrics {
             opened: read(&self.opened),
             reopened: read(&self.reopened),
             ended: read(&self.ended),
+            catalogs_left_out: read(&self.catalogs_left_out),
         }
     }
 
@@ -55,6 +59,10 @@ impl Metrics {
 
     pub(super) fn settled(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn left_catalog_out(&self) {
+        add(&self.catalogs_left_out);
     }
 
     pub(super) fn refused(&self) {

@@ -1,6 +1,8 @@
 //! A coordinator and its nodes.
 
+pub mod claims;
 pub mod cluster_api;
+pub mod doors;
 pub mod failover;
 pub mod fair_shares;
 pub mod placement;

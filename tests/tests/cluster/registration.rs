@@ -114,7 +114,7 @@ fn a_node_that_ends_by_sigterm_is_inactive_at_once() {
 #[test]
 fn a_node_that_is_not_to_register_waits_to_be_told() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
-    let waiting = json!({"id": "waiting", "registerOnStartup": false});
+    let waiting = json!({"id": "waiting", "registerOnStartup": false, "public": true});
     let node = Gateway::start_with(&node_settings(coordinator.port(), waiting));
     node.wait_for_log("not registering until");
     assert_eq!(ids(&coordinator), [""; 0]);
@@ -130,6 +130,7 @@ fn mooring_join_makes_a_waiting_node_register() {
     let node = Gateway::start_with(&node_settings(coordinator.port(), waiting));
     let output = std::process::Command::new(mooring_tests::binaries::mooring())
         .args(["join", "--url", &node.url()])
+        .env("MOORING_DATA", node.data_folder())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -134,7 +134,9 @@ fn a_public_node_with_a_token_serves_its_own_servers() {
 #[test]
 fn a_nodes_own_mcp_serves_its_own_servers() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
-    let node = node_of(&coordinator).start();
+    let servers = json!({"counter": servers::counter()});
+    let public = json!({"id": "n", "public": true});
+    let node = Gateway::start_with(&settings::node(coordinator.port(), public, servers));
     let session = node.client("/mcp").initialize();
     assert_eq!([session.count("counter-count"), session.count("counter-count")], [1, 2]);
     node.client("/mcp/notes").try_initialize().expect(404);

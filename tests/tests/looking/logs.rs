@@ -144,7 +144,10 @@ fn a_coordinator_follows_all_nodes_and_those_that_come_later() {
 fn what_a_node_writes_while_nobody_can_follow_it_is_shown_later() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };
-    cluster.add("a", json!({"counter": servers::talkative()}));
+    let servers = json!({"counter": servers::talkative()});
+    let node =
+        settings::node(cluster.coordinator.port(), json!({"id": "a", "public": true}), servers);
+    cluster.nodes.push(Gateway::start_with(&node));
     cluster.wait_for_active(1);
     let mut stream = follow(&cluster.coordinator, "");
     say(&cluster.client("/mcp/counter").initialize(), "before");

@@ -1,4 +1,5 @@
 //! The operators' views: instances and logs.
 
 pub mod instances;
+pub mod local_key;
 pub mod logs;

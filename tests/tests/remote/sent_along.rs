@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use mooring_tests::fake_node::Says;
 use mooring_tests::scripted::Asked;
-use mooring_tests::{Front, Scripted, Session, settings};
+use mooring_tests::{Front, Gateway, OverSse, Scripted, Session, settings};
 use serde_json::json;
 
 use crate::remote::upstreams::{SCOPES, answer_to, ask, gateway, text};
@@ -57,7 +58,8 @@ fn what_a_client_sends_along_ends_at_the_gateway_but_for_what_the_operator_lets_
         "plain": settings::merged(plain.entry(), json!({"headers": {"X-Own": "configured"}})),
         "open": settings::merged(open.entry(), json!({"passthroughHeaders": ["X-Tenant", "Authorization"]})),
     });
-    Front::each(&servers, &json!({}), |front| {
+    let passes = json!({"passthroughHeaders": {"open": ["Authorization"]}});
+    Front::each(&servers, &json!({"cluster": {"coordinator": passes}}), |front| {
         for path in ["/mcp", "/mcp/plain", "/mcp/open"] {
             let client = front
                 .client(path)
@@ -98,6 +100,118 @@ fn what_a_client_sends_along_ends_at_the_gateway_but_for_what_the_operator_lets_
             }
         }
     });
+}
+
+/// The headers that credentials come in, and one that carries none.
+const WANTED: [&str; 6] =
+    ["Authorization", "Cookie", "X-Api-Key", "X-Auth-Token", "Mooring-Session", "X-Tenant"];
+
+#[test]
+fn a_node_gets_no_credential_by_asking_for_it() {
+    let far = Scripted::start(|_, out| Some(out));
+    let wanted: Vec<&str> =
+        WANTED.into_iter().filter(|name| !name.starts_with("Mooring")).collect();
+    let servers =
+        json!({"far": settings::merged(far.entry(), json!({"passthroughHeaders": wanted}))});
+    let front = Front::cluster(&servers, &json!({}));
+    for path in ["/mcp", "/mcp/far", "/sse/far"] {
+        let tool = if path == "/mcp" { "far-ask" } else { "ask" };
+        if let Some(path) = path.strip_prefix("/sse") {
+            let path = format!("/sse{path}");
+            let sent = [
+                ("Authorization", "Bearer of-the-client"),
+                ("Cookie", "own=of-the-client"),
+                ("X-Api-Key", "of-the-client"),
+            ];
+            let mut over = OverSse::open_with(front.gateway().address(), &path, &sent);
+            over.begin();
+            let params = json!({"name": tool, "arguments": {}});
+            let _ = over.request("tools/call", params);
+            continue;
+        }
+        let mut client = front.client(path);
+        for name in WANTED {
+            client = client.header(name, "of-the-client");
+        }
+        let session = client.initialize();
+        assert_eq!(text(&ask(&session, tool)), "as usual");
+        drop(session.listen());
+        session.delete().expect(200);
+    }
+    for asked in far.all() {
+        for name in WANTED.into_iter().filter(|name| *name != "X-Tenant") {
+            assert_eq!(asked.header(name), None, "{name}: {asked:?}");
+        }
+    }
+    let seen = far.seen();
+    let calls: Vec<&Asked> = seen.iter().filter(|asked| asked.calls("tools/call")).collect();
+    assert!(calls.iter().any(|asked| asked.header("x-tenant") == Some("of-the-client")));
+    let line = front.gateway().wait_for_log("asks for the clients' authorization header");
+    assert!(line.contains("passthroughHeaders") && line.contains("far"), "{line}");
+}
+
+#[test]
+fn a_lying_node_gets_neither_credentials_nor_a_sessions_id() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let node = Says::default().start("liar");
+    let more: Vec<&str> = WANTED.into_iter().chain(["mcp-session-id", "last-event-id"]).collect();
+    let servers = json!([{"name": "A", "passthrough": more}]);
+    node.register(&coordinator, servers, json!({})).expect(200);
+    let client = coordinator
+        .client("/mcp/A")
+        .header("Authorization", "Bearer of-the-client")
+        .header("Cookie", "own=of-the-client")
+        .header("X-Tenant", "acme");
+    let session = client.initialize();
+    let _ = session.answer("tools/list", json!({}));
+    let list = node.wait_for("the list", |asked| asked.rpc() == "tools/list");
+    assert_eq!(list.header("mooring-client-x-tenant"), Some("acme"));
+    for asked in node.seen() {
+        for name in ["authorization", "cookie", "mcp-session-id", "mooring-session"] {
+            assert_eq!(asked.header(&format!("mooring-client-{name}")), None, "{asked:?}");
+        }
+        let line = format!("{asked:?}");
+        assert!(!line.contains("of-the-client"), "{line}");
+    }
+}
+
+#[test]
+fn the_key_that_the_gateway_consumes_reaches_no_server() {
+    const KEY: &str = "the-key-of-the-gateway";
+    let far = Scripted::start(|_, out| Some(out));
+    let names = json!(["Authorization", "Cookie", "X-Api-Key", "X-MCPHub-Node"]);
+    let servers =
+        json!({"far": settings::merged(far.entry(), json!({"passthroughHeaders": names}))});
+    let routing = json!({"routing": {"enableBearerAuth": true, "bearerAuthKey": KEY}});
+    let alone = Front::alone(&servers, &routing);
+    let word =
+        settings::coordinator(json!({"coordinator": {"passthroughHeaders": {"far": names}}}));
+    let locked = settings::merged(word, json!({"systemConfig": routing}));
+    let coordinator = Gateway::start_with(&locked);
+    let _node =
+        Gateway::start_with(&settings::node(coordinator.port(), json!({"id": "n"}), servers));
+    coordinator.wait_for_log("Node registered:");
+    for gateway in [alone.gateway(), &coordinator] {
+        for path in ["/mcp", "/mcp/far"] {
+            let client = gateway
+                .client(path)
+                .header("Authorization", &format!("Bearer {KEY}"))
+                .header("Cookie", &format!("own=1; MCPHUB_NODE=n; k={KEY}"))
+                .header("X-Api-Key", KEY)
+                .header("X-MCPHub-Node", "n");
+            let session = client.initialize();
+            let tool = if path == "/mcp" { "far-ask" } else { "ask" };
+            assert_eq!(text(&ask(&session, tool)), "as usual");
+        }
+    }
+    let seen = far.seen();
+    let calls: Vec<&Asked> = seen.iter().filter(|asked| asked.calls("tools/call")).collect();
+    assert_eq!(calls.len(), 4);
+    assert!(calls.iter().all(|asked| asked.header("cookie") == Some("own=1")), "{calls:?}");
+    for asked in far.all() {
+        assert!(!format!("{asked:?}").contains(KEY), "{asked:?}");
+        assert_eq!(asked.header("x-mcphub-node"), None);
+    }
 }
 
 #[test]

@@ -101,8 +101,8 @@ impl<'a> Claims<'a> {
     }
 
     /// Takes in a page and asks for those that follow. What exceeds a limit is left out and
-    /// logged; the node is registered all the same.
-    pub async fn take(mut self, mut page: BindingsPage) {
+    /// logged; the node is registered all the same. Returns whether any was left out.
+    pub async fn take(mut self, mut page: BindingsPage) -> bool {
         let mut after = String::new();
         let mut taken = 0;
         let cut = loop {
@@ -122,6 +122,7 @@ impl<'a> Claims<'a> {
                 Err(why) => break Some(why),
             };
         };
+        let is_cut = cut.is_some();
         if let Some(why) = cut {
             tracing::warn!(
                 node = %self.node.id,
@@ -137,6 +138,7 @@ impl<'a> Claims<'a> {
             );
         }
         self.close_lost();
+        is_cut
     }
 
     fn say(&self, full: CutOff) -> String {

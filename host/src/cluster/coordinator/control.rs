@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -60,6 +61,8 @@ pub struct Control {
     /// One registration at a time, so that two with one id are not both accepted.
     registering: Mutex<()>,
     reports: watch::Sender<Reports>,
+    /// Registrations whose sessions were not all taken in.
+    cut_off: AtomicU64,
 }
 
 impl Control {
@@ -78,12 +81,19 @@ impl Control {
             snapshot,
             registering: Mutex::new(()),
             reports: watch::Sender::default(),
+            cut_off: AtomicU64::default(),
         }
     }
 
     /// Writes the nodes that are registered now, for the next start to call.
     pub async fn save(&self) {
         self.snapshot.save().await;
+    }
+
+    /// How many registrations there were whose sessions were not all taken in.
+    #[must_use]
+    pub fn cut_off(&self) -> u64 {
+        self.cut_off.load(Ordering::Relaxed)
     }
 
     /// How many nodes have reported since the start, and whether all have.
@@ -145,7 +155,9 @@ impl Control {
         self.refuse_second(&entry, link).await?;
         self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
         drop(one_at_a_time);
-        claims.take(first).await;
+        if claims.take(first).await {
+            self.cut_off.fetch_add(1, Ordering::Relaxed);
+        }
         self.reports.send_modify(|reports| reports.count += 1);
         tracing::info!(
             "Node registered: {} ({}) with {} servers",

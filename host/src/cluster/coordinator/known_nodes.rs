@@ -16,6 +16,9 @@ use super::registry::{LeaseStatus, NodeEntry, Registry};
 /// The registry's file in the data folder.
 pub const SNAPSHOT: &str = "nodes.json";
 
+/// The longest heartbeat interval that sessions wait for.
+const MAX_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What is kept of a node: enough to call it back after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,11 +102,12 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the
-/// longest heartbeat interval and a second.
+/// longest heartbeat interval and a second, but no longer than a client would wait. A node may
+/// report an interval of a day and not come back.
 #[must_use]
 pub fn patience(folder: &DataFolder) -> Duration {
     let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
-    Duration::from_millis(slowest.unwrap_or(5000)) + Duration::from_secs(1)
+    Duration::from_millis(slowest.unwrap_or(5000)).min(MAX_PATIENCE) + Duration::from_secs(1)
 }
 
 /// Whether a coordinator has run with this data folder before.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::ServerName;
 
 /// A file with this `systemConfig.cluster`, on line 1.
 pub(super) fn cluster(section: &str) -> Case {
@@ -198,4 +199,78 @@ fn a_node_is_not_called_coordinator() {
     cluster(&text)
         .errors(&["1:114: systemConfig.cluster.node.id: is reserved for the coordinator; \
          choose another id, or leave it out to have one generated"]);
+}
+
+#[test]
+fn a_short_token_keeps_a_process_to_its_machine() {
+    let coordinator = |token: &str, host: &str| {
+        let listen = format!(r#""listen": {{"host": "{host}"}}"#);
+        file(&format!(
+            r#"{{"systemConfig": {{{listen}, "cluster": {{"enabled": true, "mode": "coordinator", "token": "{token}"}}}}}}"#
+        ))
+    };
+    let advice = "make one with `openssl rand -hex 32`, and set MOORING_CLUSTER_TOKEN to it on \
+                  coordinator and nodes";
+    for host in ["0.0.0.0", "::", "10.0.0.1", "gw.example"] {
+        let report = coordinator("0123456789abcde", host).load().unwrap_err().to_string();
+        assert!(report.contains("systemConfig.cluster.token: is too short: 15 of"), "{report}");
+        assert!(report.contains(advice), "{report}");
+        coordinator("0123456789abcdef", host).warns(&[]);
+    }
+    for host in ["127.0.0.1", "127.9.9.9", "::1", "localhost"] {
+        let warnings = coordinator("x", host).load().unwrap().warnings;
+        assert!(warnings.iter().any(|warning| warning.to_string().contains("short")), "{host}");
+    }
+    let report = cluster(r#"{"enabled": true, "mode": "coordinator"}"#)
+        .env("MOORING_CLUSTER_TOKEN", "x")
+        .load()
+        .unwrap_err()
+        .to_string();
+    assert!(report.contains("MOORING_CLUSTER_TOKEN: is too short: 1 of"), "{report}");
+    // A process without a cluster shows the token to nobody.
+    cluster(r#"{"enabled": false}"#).env("MOORING_CLUSTER_TOKEN", "x").config();
+}
+
+#[test]
+fn a_coordinator_names_the_credentials_that_pass() {
+    let passes = |names: &str| {
+        cluster(&format!(
+            r#"{{"enabled": true, "mode": "coordinator", "coordinator": {{"passthroughHeaders": {names}}}}}"#
+        ))
+    };
+    let config = passes(r#"{"far": ["Authorization", "cookie"]}"#).config();
+    let Mode::Coordinator(coordinator) = config.mode else { panic!("a coordinator") };
+    let names = &coordinator.passthrough_headers[&ServerName::parse("far").unwrap()];
+    assert_eq!(names.iter().map(|n| n.as_str()).collect::<Vec<_>>(), ["authorization", "cookie"]);
+    for (wrong, problem) in [
+        (r#"{"far": ["Mcp-Session-Id"]}"#, "is a header that Mooring sets itself"),
+        (r#"{"far": ["a b"]}"#, "is not a header name"),
+        (r#"{"a/b": ["Cookie"]}"#, "name a server of the cluster"),
+        (r#"["Cookie"]"#, "must be an object"),
+    ] {
+        let report = passes(wrong).load().unwrap_err().to_string();
+        assert!(report.contains(problem), "{report}");
+    }
+}
+
+#[test]
+fn a_node_is_closed_unless_it_has_a_key_or_is_public() {
+    let closed = |node: &str, routing: &str| {
+        let text = format!(
+            r#"{{"systemConfig": {{"routing": {{{routing}}}, "cluster": {{"enabled": true, "mode": "node", "node": {{"coordinatorUrl": "http://c"{node}}}}}}}}}"#
+        );
+        let config = file(&text).config();
+        (config.is_closed(), describe(&config))
+    };
+    let key = r#""enableBearerAuth": true, "bearerAuthKey": "0123456789abcdef""#;
+    for (node, routing, is_closed, says) in [
+        ("", "", true, "own /mcp, /api  closed: clients use the coordinator"),
+        ("", key, false, "own /mcp, /api  for clients with the bearer key"),
+        (r#", "public": true"#, key, false, "own /mcp, /api  for clients with the bearer key"),
+        (r#", "public": true"#, "", false, "own /mcp, /api  open to every client"),
+    ] {
+        let (closed, page) = closed(node, routing);
+        assert_eq!(closed, is_closed);
+        assert!(page.contains(says), "{page}");
+    }
 }

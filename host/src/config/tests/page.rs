@@ -42,6 +42,7 @@ registers       only after mooring join
 weight          1
 zone            eu
 labels          disk=ssd
+own /mcp, /api  for clients with the bearer key
 
 SERVERS (4)
   files   stdio        npx -y fs \"a b\" --api-key … --token=… https://…@h/p?… ${SECRET}  [KEY=…, MODE=…]

@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::edge::config::Member;
 use crate::edge::worker::Worker;
-use crate::model::{Node, Reach, ServerName, SessionId};
+use crate::model::{Node, NodeId, Reach, ServerName, SessionId};
 use crate::net::{TooLong, collect};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
@@ -93,7 +93,7 @@ impl Worker {
         let body = tokio::time::timeout(BODY_TIMEOUT, collect(response.into_body(), limit)).await;
         let body = body.map_err(|_| "it breaks off".to_owned())?.map_err(|error| {
             if matches!(error, TooLong::Limit(_)) {
-                catalogs.budgets.warn(node, server);
+                self.left_out(node, server);
             }
             error.to_string()
         })?;
@@ -105,9 +105,14 @@ impl Worker {
             status => return Err(format!("HTTP {status}")),
         };
         if turn.is_some() && catalog.as_ref().is_some_and(|catalog| size_of(catalog) > limit) {
-            catalogs.budgets.warn(node, server);
+            self.left_out(node, server);
             return Err(format!("it has more entries than fit into {limit} bytes"));
         }
         Ok(Fetched { catalog, turn })
+    }
+
+    fn left_out(&self, node: &NodeId, server: &ServerName) {
+        self.edge.metrics.left_catalog_out();
+        self.edge.catalogs.budgets.warn(node, server);
     }
 }

@@ -200,6 +200,17 @@ mod tests {
     use super::*;
     use crate::protocol::http1;
 
+    #[test]
+    fn a_clients_header_keeps_all_its_values_and_replaces_the_configured_one() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-a", HeaderValue::from_static("configured"));
+        let mut more = HeaderMap::new();
+        more.append("x-a", HeaderValue::from_static("1"));
+        more.append("x-a", HeaderValue::from_static("2"));
+        add(&more, &mut headers);
+        assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
     /// The lines of a message's head, sorted.
     fn lines(message: &Message) -> Vec<String> {
         let mut head = Vec::new();

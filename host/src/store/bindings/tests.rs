@@ -93,3 +93,45 @@ fn what_is_not_used_is_swept_and_counted_off() {
     assert_eq!((bindings.sessions(), bindings.load("n1")), (0, 0));
     assert_eq!(bindings.get(session, &server()), None);
 }
+
+#[test]
+fn a_live_holder_keeps_its_session_whoever_reports_it() {
+    let bindings = Bindings::default();
+    let session = SessionId::mint();
+    let report = |id: &str, at, is_alive: bool| {
+        bindings.report(session, &server(), &node(id), UnixMillis(at), |_| is_alive)
+    };
+    assert_eq!(report("n1", 20, true), ReportOutcome::Taken);
+    assert_eq!(report("n2", 1, true), ReportOutcome::Older(node("n1")));
+    assert_eq!(report("n2", 1, false), ReportOutcome::Replaced(node("n1")));
+}
+
+#[test]
+fn subscriptions_are_bounded_in_bytes_and_counted() {
+    let bindings = Bindings::default();
+    let (one, other) = (SessionId::mint(), SessionId::mint());
+    let uri = |number: usize| format!("{number:0>1000}");
+    for number in 0..500 {
+        bindings.subscribe(one, &server(), &uri(number));
+        bindings.subscribe(one, &server(), &uri(number));
+    }
+    assert_eq!(bindings.subscribed(), 262 * 1000);
+    bindings.unsubscribe(one, &server(), &uri(0));
+    assert_eq!(bindings.subscribed(), 261 * 1000);
+    bindings.subscribe(other, &server(), &uri(0));
+    assert_eq!(bindings.subscribed(), 262 * 1000, "each session has its own bound");
+    bindings.forget(one);
+    bindings.forget(other);
+    assert_eq!(bindings.subscribed(), 0);
+}
+
+#[test]
+fn nodes_without_bindings_are_forgotten() {
+    let bindings = Bindings::default();
+    let session = SessionId::mint();
+    bindings.claim(session, &server(), None, &node("n1"));
+    bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
+    bindings.sweep(Duration::MAX);
+    assert_eq!(bindings.loads.read().len(), 1);
+    assert_eq!((bindings.load("n1"), bindings.load("n2")), (0, 1));
+}

@@ -102,3 +102,20 @@ fn a_heartbeat_that_does_not_speak_of_load_leaves_it_as_it_was() {
         assert_eq!(room(), expect);
     }
 }
+
+#[test]
+fn nodes_and_what_they_report_are_bounded_together() {
+    let now = Instant::now();
+    let registry = Registry::new(Duration::from_secs(15));
+    let sized = |id: &str, size| NodeEntry { size, ..entry(id, now) };
+    assert_eq!(registry.register(sized("n1", MAX_REPORTS)), Ok(()));
+    assert_eq!(registry.register(sized("n2", 1)), Err(Full));
+    assert_eq!(registry.register(sized("n1", MAX_REPORTS - 1)), Ok(()), "it replaces itself");
+    assert_eq!(registry.register(sized("n2", 1)), Ok(()));
+    let id = NodeId::parse("n2").unwrap();
+    let more = Beat { servers: Some(BTreeMap::new()), size: 2, ..Beat::default() };
+    assert_eq!(registry.heartbeat(&id, None, more, now), Err(Unknown));
+    let others = (3..=MAX_NODES).map(|number| entry(&format!("n{number}"), now));
+    registry.nodes.lock().extend(others.map(|entry| (entry.id.clone(), entry)));
+    assert_eq!(registry.register(sized("one-more", 0)), Err(Full));
+}
