@@ -164,7 +164,7 @@ fn no_mutilation_panics() {
 "b":{"url":"http://h:1/p?q","headers":{"H":"v"},"passthroughHeaders":["x"],"weight":3}},
 "groups":[{"id":"1","name":"g","servers":["a",{"name":"b","tools":["x"]}],"owner":"admin"}],"users":[],"bearerKeys":[],
 "systemConfig":{"listen":{"host":"::","port":1},"allowedHosts":["a:1"],"allowedOrigins":["http://a"],"nameSeparator":"-","namePrefix":"never",
-"limits":{"line":100000},"routing":{"enableBearerAuth":true,"bearerAuthKey":"k"},"cluster":{"enabled":true,"mode":"node","token":"t",
+"limits":{"line":100000},"routing":{"enableBearerAuth":true,"bearerAuthKey":"k"},"cluster":{"enabled":true,"mode":"node","token":"0123456789abcdef",
 "node":{"id":"n","coordinatorUrl":"http://c","labels":{"a":"b"}},"coordinator":{"zone":"z"},"stickySession":{"strategy":"header","x":[{}]}}}}"#;
     file(text).config();
     for at in (0..text.len()).step_by(3) {
