@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    mooring::runner::guard_memory();
     // Before any thread exists: the supervisor of server processes forks.
     mooring::runner::supervise_if_asked()
         .or_else(mooring::wasm::probe_if_asked)

@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,12 +29,15 @@ const END: Duration = Duration::from_secs(20);
 const MAX_SHOWN: usize = 200;
 
 /// Variables that must not reach the gateway from the environment of the tests.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 11] = [
     "PORT",
     "MOORING_HOST",
     "MOORING_DATA",
     "MOORING_CLUSTER_TOKEN",
     "MOORING_SECRET",
+    "MOORING_CLUSTER_TOKEN_FILE",
+    "MOORING_SECRET_FILE",
+    "MOORING_KEY_FILE",
     "MOORING_KEY",
     "MOORING_LOG",
     "MCPHUB_SETTING_PATH",
@@ -45,6 +50,7 @@ pub struct Setup {
     env: Vec<(String, String)>,
     args: Vec<String>,
     data: Option<PathBuf>,
+    user: Option<u32>,
 }
 
 impl Setup {
@@ -62,7 +68,15 @@ impl Setup {
             env: Vec::new(),
             args: Vec::new(),
             data: None,
+            user: None,
         }
+    }
+
+    /// Runs it as this user, who may write into its folder; only root can do that.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
     }
 
     #[must_use]
@@ -104,12 +118,17 @@ impl Setup {
     pub fn prepare(self) -> Gateway {
         let folder = tempfile::Builder::new().prefix("mooring-test-").tempdir().expect("a folder");
         std::fs::write(folder.path().join("mcp_settings.json"), &self.settings).expect("settings");
+        if self.user.is_some() {
+            let open = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(folder.path(), open).expect("its folder");
+        }
         Gateway {
             folder,
             port: self.port.unwrap_or_else(Port::reserve),
             env: self.env,
             args: self.args,
             data: self.data,
+            user: self.user,
             child: None,
         }
     }
@@ -146,6 +165,7 @@ pub struct Gateway {
     env: Vec<(String, String)>,
     args: Vec<String>,
     data: Option<PathBuf>,
+    user: Option<u32>,
     child: Option<Child>,
 }
 
@@ -201,6 +221,9 @@ impl Gateway {
             .arg("--port-file")
             .arg(self.port_file())
             .stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 

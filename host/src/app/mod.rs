@@ -10,6 +10,7 @@ mod differences;
 mod identity;
 mod node_side;
 mod notices;
+mod own_files;
 mod parts;
 mod routes;
 mod strategy_view;
@@ -29,6 +30,7 @@ use crate::sync::Signal;
 use self::parts::Parts;
 
 pub use notices::of as notices_of;
+pub use own_files::unprotected;
 pub use translate::strategy_options;
 
 /// Longest wait for requests in progress at shutdown. Open streams never end by
@@ -78,8 +80,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let supervised = parts
         .runner
         .children()
-        .supervise()
+        .supervise(None)
         .context("cannot start the supervisor of the servers' processes")?;
+    if let Some(notice) = own_files::unprotected(config) {
+        tracing::warn!("{notice}");
+    }
     let draining = Signal::default();
     let is_draining = draining.watch();
     let threads = worker::start(&parts, listeners, &is_draining)?;

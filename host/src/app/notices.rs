@@ -2,11 +2,14 @@
 
 use crate::config::{self, Config, Isolation, Server, Transport};
 
+use super::own_files;
+
 /// Settings that are valid but have no effect, or open the gateway, one line each, for the log and
 /// `mooring check`.
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = config::open_door_warnings(config, &config.listen.host);
+    notices.extend(own_files::in_the_way(config));
     for server in config.servers.iter().filter(|server| server.enabled) {
         if is_shared_from_afar(server) {
             notices.push(format!(

@@ -13,7 +13,7 @@ use crate::edge::{EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
-    Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
+    Sandbox, Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
@@ -21,11 +21,13 @@ use crate::wasm;
 
 use super::identity;
 
+use super::own_files;
+
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
     let servers = running(config).map(|server| {
         let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
-        (server.name.clone(), served(server, idle))
+        (server.name.clone(), served(config, server, idle))
     });
     let limits = &config.limits;
     RunnerConfig {
@@ -161,10 +163,10 @@ fn running(config: &Config) -> impl Iterator<Item = &Server> {
     config.servers.iter().filter(|server| server.enabled)
 }
 
-fn served(server: &Server, idle: Duration) -> Served {
+fn served(config: &Config, server: &Server, idle: Duration) -> Served {
     let options = &server.options;
     Served {
-        recipe: recipe(server),
+        recipe: recipe(config, server),
         timeouts: Timeouts {
             silence: options.timeout,
             reset_on_progress: options.reset_timeout_on_progress,
@@ -190,7 +192,7 @@ fn sharers(server: &Server) -> Sharers {
     }
 }
 
-fn recipe(server: &Server) -> Recipe {
+fn recipe(config: &Config, server: &Server) -> Recipe {
     if let Some(reason) = &server.misconfigured {
         return Recipe::Broken(reason.clone());
     }
@@ -204,6 +206,7 @@ fn recipe(server: &Server) -> Recipe {
                 .collect(),
             cwd: cwd.clone(),
             confinement: confine(confinement),
+            hidden: own_files::hidden(config, cwd.as_deref()),
         }),
         Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
         Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
@@ -220,9 +223,22 @@ fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
 }
 
 fn confine(confinement: &config::ConfinementSettings) -> Confinement {
-    let config::ConfinementSettings { memory, files, processes, cpu_seconds, user } = *confinement;
+    let config::ConfinementSettings {
+        memory,
+        files,
+        processes,
+        cpu_seconds,
+        user,
+        allow_privileges,
+        ref sandbox,
+    } = *confinement;
     let user = user.map(|(uid, gid)| User { uid, gid });
-    Confinement { memory, files, processes, cpu_seconds, user }
+    let sandbox = sandbox.clone().map(|config::SandboxSettings { read, write, network }| Sandbox {
+        read,
+        write,
+        network,
+    });
+    Confinement { memory, files, processes, cpu_seconds, user, allow_privileges, sandbox }
 }
 
 /// The operator's choices of entries; `None` if the server is shown unchanged.

@@ -40,7 +40,12 @@ impl Gateway {
                 format!("http://127.0.0.1:{}", port.unwrap_or(PORT))
             }
         };
-        let given = std::env::var(KEY).ok().filter(|key| !key.is_empty()).map(Secret::new);
+        let given = config::secret_variable(KEY, |name| std::env::var(name).ok());
+        let given = given.unwrap_or_else(|problem| {
+            eprintln!("mooring: {}", super::printable(&problem));
+            None
+        });
+        let given = given.map(Secret::new);
         // Both keys belong to a gateway of this machine: they are not sent to another one that
         // `--url` names.
         let is_own = url.is_none() || is_loopback(&base);

@@ -4,6 +4,7 @@
 //! configuration, a plugin or the command line.
 
 mod call;
+mod forget;
 mod gateway;
 mod logs;
 mod plugin;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::{self, Loaded, Sources};
 
+use self::forget::Environment;
 use self::gateway::Gateway;
 
 /// Exit code for a mistake that the operator has to correct.
@@ -37,6 +39,8 @@ const WRONG: u8 = 2;
   MOORING_KEY             bearer key that ps, logs, join and health send to the gateway, instead
                           of that in the settings or the local-key in the data folder
   MOORING_SECRET          seals session ids; generated into the data folder if unset
+  MOORING_CLUSTER_TOKEN_FILE, MOORING_KEY_FILE, MOORING_SECRET_FILE
+                          files that hold these values, if the variables are not set
   MOORING_LOG             log filter, such as info or mooring=debug (info)
   MOORING_LOG_FORMAT      text or json (text)
   MCPHUB_SETTING_PATH     settings file or its folder, if --config is not given")]
@@ -159,8 +163,9 @@ pub fn main() -> ExitCode {
 /// The gateway to call. If the settings cannot be read, its address comes from
 /// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
-    let loaded = try_load(cli);
-    let env = |name: &str| std::env::var(name).ok();
+    let environment = Environment::default();
+    let loaded = try_load(cli, &environment);
+    let env = |name: &str| environment.variable(name);
     let folder = config::data_dir(&sources(cli, &env));
     Gateway::find(url, loaded.as_ref().ok(), &folder)
 }
@@ -182,7 +187,9 @@ fn printable(text: &str) -> String {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    let Some(loaded) = load(cli) else { return ExitCode::from(WRONG) };
+    let environment = Environment::default();
+    let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
+    environment.forget_secrets();
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -197,11 +204,12 @@ fn serve(cli: &Cli) -> ExitCode {
 }
 
 fn check(cli: &Cli) -> ExitCode {
-    let Some(loaded) = load(cli) else { return ExitCode::from(WRONG) };
+    let Some(loaded) = load(cli, &Environment::default()) else { return ExitCode::from(WRONG) };
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
-    for notice in app::notices_of(&loaded.config) {
+    let config = &loaded.config;
+    for notice in app::notices_of(config).into_iter().chain(app::unprotected(config)) {
         eprintln!("warning: {notice}");
     }
     print!("{}", config::describe(&loaded.config));
@@ -214,8 +222,8 @@ fn check(cli: &Cli) -> ExitCode {
     }
 }
 
-fn load(cli: &Cli) -> Option<Loaded> {
-    match try_load(cli) {
+fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
+    match try_load(cli, environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
             eprintln!("{report}");
@@ -224,8 +232,8 @@ fn load(cli: &Cli) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &Cli) -> Result<Loaded, config::ConfigErrors> {
-    let env = |name: &str| std::env::var(name).ok();
+fn try_load(cli: &Cli, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
+    let env = |name: &str| environment.variable(name);
     config::load(&sources(cli, &env))
 }
 

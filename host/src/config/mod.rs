@@ -32,6 +32,7 @@ pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;
+pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
 pub use sections::access::Access;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
@@ -41,6 +42,7 @@ pub use sections::limits::Limits;
 pub use sections::listen::Listen;
 pub use sections::listen::data_dir;
 pub use sections::names::{Names, Prefix};
+pub use sections::sandbox::SandboxSettings;
 pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::transport::{Remote, Transport};
@@ -51,6 +53,8 @@ pub struct Config {
     pub listen: Listen,
     /// Folder for identity, keys and session records. May not exist yet.
     pub data_dir: PathBuf,
+    /// The settings file and files with secrets, which servers must not read.
+    pub own_files: Vec<PathBuf>,
     pub mode: Mode,
     pub sticky: Sticky,
     /// The secret that coordinator and nodes share.
@@ -119,7 +123,9 @@ fn read(text: &str, settings: &SettingsText, sources: &Sources<'_>, notes: &Note
     }
     let file = settings.path.as_deref();
     let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
-    assemble(&root, sources, folder)
+    let mut config = assemble(&root, sources, folder);
+    config.own_files.extend(settings.path.clone());
+    config
 }
 
 fn root<'d>(tree: Option<&'d Value<'d>>, notes: &'d Notes<'d>) -> Section<'d> {
@@ -148,6 +154,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     Config {
         listen,
         data_dir: sections::listen::data_dir(sources),
+        own_files: reader::secret_file::files(sources),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         names: sections::names::read(&system),

@@ -36,9 +36,9 @@ pub use admission::process_limits::ProcessCaps;
 pub use catalog::discovery::Discovery;
 pub use endpoint::Runner;
 pub use process::child::Children;
-pub use process::program::{Confinement, Program, User};
+pub use process::program::{Confinement, INHERITED, Program, Sandbox, User, Walls};
 #[cfg(not(target_os = "linux"))]
-pub use process::unsupervised::supervise_if_asked;
+pub use process::unsupervised::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
@@ -48,7 +48,7 @@ pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
 pub use process::machine::Memory;
 #[cfg(target_os = "linux")]
-pub use process::supervisor::supervise_if_asked;
+pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use process::{machine, usage};
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;

@@ -3,6 +3,7 @@
 pub mod chaos;
 pub mod children;
 pub mod containment;
+pub mod control_groups;
 pub mod crowds;
 pub mod failing_servers;
 pub mod fair_shares;
@@ -10,5 +11,8 @@ pub mod isolation;
 pub mod leftovers;
 pub mod lifecycle;
 pub mod many_children;
+pub mod sandbox;
+pub mod secrets;
+pub mod signals;
 pub mod slow_servers;
 pub mod unruly;

@@ -12,6 +12,7 @@ pub mod nearest;
 pub mod place;
 pub mod reading;
 pub mod secret;
+pub mod secret_file;
 pub mod section;
 pub mod shown;
 pub mod source;

@@ -3,6 +3,7 @@
 use super::expand::{expand, is_one_reference};
 use super::item::Item;
 use super::secret::Secret;
+use super::secret_file;
 use super::section::Section;
 use super::source::Sources;
 
@@ -81,9 +82,12 @@ pub(in crate::config) fn credential(
     }
     let message = "cannot be sent in a header";
     let advice = "use visible ASCII characters, without spaces around them";
-    match variable.filter(|name| sources.variable(name).is_some()) {
-        Some(name) => section.notes.refuse_variable(name, message, advice),
-        None => {
+    let given = variable.map(|name| secret_file::given(name, sources, section.notes));
+    match given {
+        Some(Ok(Some(given))) => {
+            section.notes.refuse_variable(&given.variable, message, advice);
+        }
+        _ => {
             if let Some(item) = section.get(key) {
                 item.refuse(message, advice);
             }
@@ -92,26 +96,27 @@ pub(in crate::config) fn credential(
     None
 }
 
-/// A secret from the environment variable if it is set, else from the file.
+/// A secret from the environment variable or the file that it names, else from the settings.
 pub(in crate::config) fn secret_or_variable(
     section: &Section<'_>,
     key: &str,
     variable: &str,
     sources: &Sources<'_>,
 ) -> Option<Secret> {
-    let Some(text) = sources.variable(variable) else {
+    let given = secret_file::given(variable, sources, section.notes).ok()?;
+    let Some(secret_file::Given { text, variable }) = given else {
         return secret(section, key, sources);
     };
     if text.contains(char::is_control) {
         let advice = "remove them; often it is a line break at the end";
         let notes = section.notes;
-        notes.refuse_variable(variable, "contains control characters", advice);
+        notes.refuse_variable(&variable, "contains control characters", advice);
         return None;
     }
     if text.len() < SHORT_SECRET {
         let advice = "use at least 16 characters, chosen at random";
         let notes = section.notes;
-        notes.warn_variable(variable, "is short enough to be guessed", advice);
+        notes.warn_variable(&variable, "is short enough to be guessed", advice);
     }
     Some(Secret::new(text))
 }

@@ -1,5 +1,5 @@
-//! Finds the settings file and reads its text. No other part of `config` opens a file
-//! or reads the environment directly.
+//! Finds the settings file and reads its text. Besides this and `secret_file`, no part of
+//! `config` opens a file, and none reads the environment directly.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};

@@ -1,7 +1,10 @@
-//! Limits of a child process, and the user that it runs as: `rlimits` and `user`.
+//! Limits of a child process, the user that it runs as, and its privileges: `rlimits`, `user` and
+//! `allowPrivileges`.
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
+
+use super::sandbox::SandboxSettings;
 
 /// Bytes of address space; no program starts with less.
 const MIN_MEMORY: u64 = 1024 * 1024;
@@ -32,10 +35,19 @@ pub struct ConfinementSettings {
     pub cpu_seconds: Option<u64>,
     /// User id and group id.
     pub user: Option<(u32, u32)>,
+    /// Whether setuid programs work, and the gateway's own files are not hidden.
+    pub allow_privileges: bool,
+    pub sandbox: Option<SandboxSettings>,
 }
 
-/// Reads both keys; `None` if there is a mistake, which becomes a finding.
+/// Reads all keys but `sandbox`; `None` if there is a mistake, which becomes a finding.
 pub(in crate::config) fn read(entry: &Section<'_>) -> Option<ConfinementSettings> {
+    let allow_privileges = entry.flag("allowPrivileges", false);
+    if let Some(item) = entry.get("allowPrivileges").filter(|_| entry.get("sandbox").is_some())
+        && allow_privileges
+    {
+        item.refuse("contradicts \"sandbox\", which takes privileges away", "remove one of them");
+    }
     let rlimits = entry.section("rlimits");
     let limit = |key, range| match rlimits.get(key) {
         Some(item) => item.whole(range).map(Some),
@@ -56,6 +68,8 @@ pub(in crate::config) fn read(entry: &Section<'_>) -> Option<ConfinementSettings
         processes: processes?,
         cpu_seconds: cpu_seconds?,
         user: user?,
+        allow_privileges,
+        sandbox: None,
     })
 }
 

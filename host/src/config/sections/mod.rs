@@ -7,6 +7,7 @@ pub mod groups;
 pub mod limits;
 pub mod listen;
 pub mod names;
+pub mod sandbox;
 pub mod servers;
 pub mod sticky;
 pub mod transport;

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Uri};
 
 use crate::config::reader::expand::expand;
 use crate::config::reader::item::Item;
+use crate::config::reader::place::Place;
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
@@ -15,6 +16,7 @@ use crate::config::reader::url::{self, UrlPurpose};
 use crate::config::reader::{headers, shown};
 
 use super::confinement::{self, ConfinementSettings};
+use super::sandbox::{self, SandboxSettings};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -162,6 +164,13 @@ impl EntryReader<'_, '_> {
             None => None,
         };
         let confinement = confinement::read(self.entry);
+        let sandbox = match self.entry.get("sandbox") {
+            Some(item) => self.sandbox(&item.section(), base).map(Some),
+            None => Some(None),
+        };
+        let confinement = confinement.zip(sandbox);
+        let confinement =
+            confinement.map(|(other, sandbox)| ConfinementSettings { sandbox, ..other });
         Some(Transport::Stdio {
             command: command?,
             args: args.into_iter().collect::<Option<_>>()?,
@@ -169,6 +178,17 @@ impl EntryReader<'_, '_> {
             cwd,
             confinement: confinement?,
         })
+    }
+
+    fn sandbox(&mut self, section: &Section<'_>, base: &Path) -> Option<SandboxSettings> {
+        let mut missing = Vec::new();
+        let note = |item: &Item<'_>, problem| missing.push((item.place.clone(), problem));
+        let read = sandbox::read(section, base, |item| self.line(item), note);
+        for (place, problem) in missing {
+            let advice = "make it, or remove it from the list; until then this server does not run";
+            self.stop_at(&place, problem, advice);
+        }
+        read
     }
 
     fn env(&mut self) -> Option<Vec<(String, Secret)>> {
@@ -189,7 +209,7 @@ impl EntryReader<'_, '_> {
     }
 
     fn remote(&mut self) -> Option<Remote> {
-        for key in ["command", "rlimits", "user"] {
+        for key in ["command", "rlimits", "user", "allowPrivileges", "sandbox"] {
             self.warn_of_unused(key);
         }
         let url = self.required("url");
@@ -281,8 +301,12 @@ impl EntryReader<'_, '_> {
     }
 
     fn stop(&mut self, item: &Item<'_>, problem: String, advice: &str) {
-        if !item.place.lenient {
-            item.warn(problem.as_str(), advice);
+        self.stop_at(&item.place, problem, advice);
+    }
+
+    fn stop_at(&mut self, place: &Place, problem: String, advice: &str) {
+        if !place.lenient {
+            self.entry.notes.warn(place, problem.as_str(), advice);
         }
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

@@ -1,4 +1,4 @@
-//! `rlimits` and `user`.
+//! `rlimits`, `user`, `allowPrivileges` and `sandbox`.
 
 use super::servers::{only, server};
 use super::*;
@@ -23,6 +23,7 @@ fn every_limit_is_read() {
         processes: Some(100),
         cpu_seconds: Some(60),
         user: Some((1000, 50)),
+        ..ConfinementSettings::default()
     };
     assert_eq!(read, expected);
     assert_eq!(confinement(r#"{"command": "x", "rlimits": {}}"#), ConfinementSettings::default());
@@ -63,4 +64,48 @@ fn a_slip_in_a_limit_and_limits_of_a_url_are_warned_about() {
         .warns(&["1:51: mcpServers.a.rlimits.file: is not a known key; did you mean \"files\"?"]);
     server(r#"{"url": "http://b", "user": 1}"#)
         .warns(&["1:50: mcpServers.a.user: is not used by a server of this type; remove it"]);
+}
+
+#[test]
+fn a_sandbox_names_paths_that_exist() {
+    let read = confinement(
+        r#"{"command": "x", "sandbox": {"read": ["/", "${ROOM:-/}usr"], "network": false}}"#,
+    );
+    let expected = SandboxSettings {
+        read: vec!["/".into(), "/usr".into()],
+        write: Vec::new(),
+        network: false,
+    };
+    assert_eq!(read.sandbox, Some(expected));
+    let all = SandboxSettings { network: true, ..SandboxSettings::default() };
+    assert_eq!(confinement(r#"{"command": "x", "sandbox": {}}"#).sandbox, Some(all));
+    // Relative to the folder of the settings file.
+    let server = only(server(r#"{"command": "x", "sandbox": {"write": ["nowhere"]}}"#).warns(&[
+        "1:62: mcpServers.a.sandbox.write[0]: /srv/nowhere does not exist; make it, or remove it \
+             from the list; until then this server does not run",
+    ]));
+    assert_eq!(server.misconfigured.as_deref(), Some("/srv/nowhere does not exist"));
+}
+
+#[test]
+fn a_sandbox_that_cannot_be_meant_is_refused() {
+    server(r#"{"command": "x", "sandbox": {"read": ["~/a", "", 1], "network": 0}}"#).errors(&[
+        "1:60: mcpServers.a.sandbox.read[0]: begins with ~, which only a shell replaces; write \
+         ${HOME} instead of ~",
+        "1:67: mcpServers.a.sandbox.read[1]: is empty; write a path, or leave it out",
+        "1:71: mcpServers.a.sandbox.read[2]: must be a string, not a number; write it in quotes",
+        "1:86: mcpServers.a.sandbox.network: must be true or false, not a number; write true or \
+         false without quotes",
+    ]);
+}
+
+#[test]
+fn privileges_and_a_sandbox_exclude_each_other() {
+    assert!(confinement(r#"{"command": "x", "allowPrivileges": true}"#).allow_privileges);
+    server(r#"{"command": "x", "allowPrivileges": true, "sandbox": {}}"#).errors(&[
+        "1:58: mcpServers.a.allowPrivileges: contradicts \"sandbox\", which takes privileges away; \
+         remove one of them",
+    ]);
+    let apart = r#"{"command": "x", "allowPrivileges": false, "sandbox": {}}"#;
+    assert!(confinement(apart).sandbox.is_some());
 }

@@ -65,10 +65,12 @@ impl Children {
     /// Starts the supervisor, which starts the children; until then each start waits. Call it
     /// once, on the main thread's runtime.
     ///
+    /// Children get `open_files` as their soft limit of open files; if missing, the gateway's own.
+    ///
     /// # Errors
     /// If the supervisor cannot be started.
-    pub fn supervise(&self) -> io::Result<Supervised> {
-        self.line.supervise()
+    pub fn supervise(&self, open_files: Option<u64>) -> io::Result<Supervised> {
+        self.line.supervise(open_files)
     }
 
     fn enter(&self) -> CountedChild {
@@ -125,6 +127,9 @@ impl Child {
                 command: program.command.clone(),
                 reason: explain(&error, program),
             })?;
+        if !running.hidden && !program.confinement.allow_privileges {
+            tracing::debug!(pid = running.pid, "the gateway's own files are not hidden from it");
+        }
         let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);
         let (ended, hold) = (Arc::clone(&end), Arc::<Hold>::default());
@@ -183,6 +188,11 @@ fn explain(error: &io::Error, program: &Program) -> String {
         io::ErrorKind::NotFound if program.cwd.as_ref().is_some_and(|cwd| !cwd.is_dir()) => {
             "its working directory does not exist".to_owned()
         }
+        io::ErrorKind::NotFound if is_hidden(&program.command, program) => {
+            "its program is one of the gateway's own files, or in its data folder, which servers \
+             cannot see; move it elsewhere"
+                .to_owned()
+        }
         io::ErrorKind::NotFound => {
             "no such program; give its full path, or put its folder on the PATH of the gateway \
              or into the server's \"env\""
@@ -194,16 +204,26 @@ fn explain(error: &io::Error, program: &Program) -> String {
     }
 }
 
+fn is_hidden(command: &str, program: &Program) -> bool {
+    let command = std::path::Path::new(command);
+    program.hidden.iter().any(|hidden| command.starts_with(hidden))
+}
+
 fn refusal(confinement: &Confinement, error: &io::Error) -> String {
     match &confinement.user {
         Some(User { uid, gid }) if !rustix::process::geteuid().is_root() => format!(
             "the gateway may not switch to user {uid}:{gid}; run the gateway as root, or remove \
              \"user\""
         ),
-        _ if *confinement != Confinement::default() => format!(
+        _ if has_limits(confinement) => format!(
             "a limit in \"rlimits\" is above the gateway's own limit ({error}); lower it, or raise \
              the gateway's with ulimit"
         ),
         _ => error.to_string(),
     }
+}
+
+fn has_limits(confinement: &Confinement) -> bool {
+    let Confinement { memory, files, processes, cpu_seconds, .. } = confinement;
+    [memory, files, processes, cpu_seconds].iter().any(|limit| limit.is_some())
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 /// The variables that a child inherits from the gateway's own environment.
-const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
+pub const INHERITED: [&str; 8] =
+    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
 
 /// From closing stdin to SIGTERM. Servers of the Node and Python SDKs exit within 25 ms of
 /// end-of-file.
@@ -25,6 +26,8 @@ pub struct Program {
     pub env: BTreeMap<String, String>,
     pub cwd: Option<PathBuf>,
     pub confinement: Confinement,
+    /// The gateway's own files and folders, which the child must not read.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// The resources that a child may use, and the user it runs as. A missing limit means the
@@ -41,6 +44,31 @@ pub struct Confinement {
     pub cpu_seconds: Option<u64>,
     /// The user it runs as, without supplementary groups; if missing, the gateway's user.
     pub user: Option<User>,
+    /// Whether it keeps every right of the gateway's user: setuid programs work, and the
+    /// gateway's own files are not hidden from it.
+    pub allow_privileges: bool,
+    /// The files and networks that it may use; if missing, those of its user.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// What a child may reach; everything else is denied by the kernel (Landlock).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Files and folders that it may read and execute, with everything below them.
+    pub read: Vec<PathBuf>,
+    /// Files and folders that it may also change, with everything below them.
+    pub write: Vec<PathBuf>,
+    /// Whether it may open and accept TCP connections.
+    pub network: bool,
+}
+
+/// What this system has to keep the gateway's secrets from its servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Walls {
+    /// Whether the gateway's own files can be hidden from servers of its user.
+    pub hides_files: bool,
+    /// The version of Landlock, if the kernel has it.
+    pub landlock: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 use tokio::sync::{Notify, watch};
 
-use super::program::{AFTER_EOF, AFTER_TERM, Confinement, Pipes, Program, environment};
+use super::program::{AFTER_EOF, AFTER_TERM, Confinement, Pipes, Program, Walls, environment};
 
 /// Stands in for the connection to the supervisor, which exists on Linux only.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +17,7 @@ pub struct SupervisorLine;
 impl SupervisorLine {
     /// # Errors
     /// Never.
-    pub fn supervise(&self) -> io::Result<Supervised> {
+    pub fn supervise(&self, _: Option<u64>) -> io::Result<Supervised> {
         Ok(Supervised)
     }
 }
@@ -34,7 +34,21 @@ pub fn supervise_if_asked() -> Option<std::process::ExitCode> {
     None
 }
 
+/// What protects the gateway from its servers on this system.
+#[must_use]
+pub fn walls() -> Walls {
+    Walls::default()
+}
+
+/// Nothing to do: no process is protected here.
+pub fn guard_memory() {}
+
+/// Nothing to do: the first environment stays as it is here.
+pub fn forget_variables<'n>(_: impl IntoIterator<Item = &'n str>) {}
+
 pub struct RunningServer {
+    /// Whether the gateway's own files are hidden from it.
+    pub hidden: bool,
     pub pid: u32,
     child: tokio::process::Child,
 }
@@ -51,7 +65,8 @@ impl Drop for Group {
 impl RunningServer {
     pub async fn start(program: &Program, _: &SupervisorLine) -> io::Result<(Self, Pipes)> {
         if program.confinement != Confinement::default() {
-            let text = "\"rlimits\" and \"user\" work on Linux only; remove them";
+            let text = "\"rlimits\", \"user\", \"sandbox\" and \"allowPrivileges\" work on Linux \
+                        only; remove them";
             return Err(io::Error::other(text));
         }
         let mut child = command(program).spawn()?;
@@ -62,7 +77,7 @@ impl RunningServer {
             stdout: child.stdout.take().ok_or_else(missing)?,
             stderr: child.stderr.take().ok_or_else(missing)?,
         };
-        Ok((Self { pid, child }, pipes))
+        Ok((Self { hidden: false, pid, child }, pipes))
     }
 
     /// Ends the server on request; resolves when nothing of its group is left.

@@ -13,8 +13,10 @@ use tokio::sync::{Notify, watch};
 
 use crate::runner::process::program::{Pipes, Program};
 
+use super::cgroup::ControlGroup;
 use super::keeper::SupervisorLine;
-use super::protocol::{END, ReaperReport, StartOrder};
+use super::landlock;
+use super::protocol::{END, ReaperReport, StartOrder, StartStep};
 
 /// Attempts to start one server: the supervisor may die while a start is on its way to it.
 const ATTEMPTS: usize = 3;
@@ -22,15 +24,21 @@ const ATTEMPTS: usize = 3;
 /// A server that has been started, with the socket of its reaper.
 pub struct RunningServer {
     pub pid: u32,
+    /// Whether the gateway's own files are hidden from it.
+    pub hidden: bool,
     reaper: UnixStream,
+    group: Option<ControlGroup>,
 }
 
 impl RunningServer {
     /// Starts the server. Never blocks the thread: the supervisor does the fork.
     pub async fn start(program: &Program, line: &SupervisorLine) -> io::Result<(Self, Pipes)> {
-        let order = StartOrder::of(program).encode();
+        let sandbox = program.confinement.sandbox.as_ref();
+        if let Some(why) = sandbox.and_then(landlock::missing) {
+            return Err(io::Error::other(why));
+        }
         for _ in 0..ATTEMPTS {
-            if let Some(started) = attempt(&order, line).await? {
+            if let Some(started) = attempt(program, line).await? {
                 return Ok(started);
             }
         }
@@ -40,40 +48,52 @@ impl RunningServer {
     }
 
     /// Ends the server on request; resolves when nothing of it is left.
-    pub async fn watch_over(mut self, end: &Notify, told: &watch::Sender<Option<String>>) {
-        let (mut from_reaper, mut to_reaper) = self.reaper.split();
-        let ending = async {
-            end.notified().await;
-            // Fails if the reaper is gone, and the server with it.
-            let _ = to_reaper.write_all(&[END]).await;
-            std::future::pending().await
-        };
-        let reports = async {
-            let mut bytes = [0; ReaperReport::LENGTH];
-            while from_reaper.read_exact(&mut bytes).await.is_ok() {
-                if let Some(ReaperReport::Exited(status)) = ReaperReport::decode(bytes) {
-                    told.send_replace(Some(ExitStatus::from_raw(status).to_string()));
-                }
-            }
-        };
-        tokio::select! {
-            () = ending => {}
-            () = reports => {}
+    pub async fn watch_over(self, end: &Notify, told: &watch::Sender<Option<String>>) {
+        let Self { mut reaper, group, .. } = self;
+        watch_reaper(&mut reaper, end, told).await;
+        if let Some(group) = group {
+            // Empty, unless the reaper was killed together with the supervisor.
+            group.end().await;
         }
-        told.send_if_modified(|told| {
-            let is_untold = told.is_none();
-            told.get_or_insert_with(|| "killed together with its reaper process".to_owned());
-            is_untold
-        });
     }
+}
+
+/// Passes the request to end on to the reaper; resolves when the reaper has closed its socket.
+async fn watch_reaper(reaper: &mut UnixStream, end: &Notify, told: &watch::Sender<Option<String>>) {
+    let (mut from_reaper, mut to_reaper) = reaper.split();
+    let ending = async {
+        end.notified().await;
+        // Fails if the reaper is gone, and the server with it.
+        let _ = to_reaper.write_all(&[END]).await;
+        std::future::pending().await
+    };
+    let reports = async {
+        let mut bytes = [0; ReaperReport::LENGTH];
+        while from_reaper.read_exact(&mut bytes).await.is_ok() {
+            if let Some(ReaperReport::Exited(status)) = ReaperReport::decode(bytes) {
+                told.send_replace(Some(ExitStatus::from_raw(status).to_string()));
+            }
+        }
+    };
+    tokio::select! {
+        () = ending => {}
+        () = reports => {}
+    }
+    told.send_if_modified(|told| {
+        let is_untold = told.is_none();
+        told.get_or_insert_with(|| "killed together with its reaper process".to_owned());
+        is_untold
+    });
 }
 
 /// Tries one start. `None` if the supervisor or the reaper died before the first report: nothing
 /// runs then, or it is being killed.
 async fn attempt(
-    order: &[u8],
+    program: &Program,
     line: &SupervisorLine,
 ) -> io::Result<Option<(RunningServer, Pipes)>> {
+    let group = line.group();
+    let order = StartOrder::of(program, group.as_ref().map(ControlGroup::folder)).encode();
     let (its_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -87,14 +107,22 @@ async fn attempt(
     let mut reaper = UnixStream::from_std(ours)?;
     line.send([OwnedFd::from(its), its_stdin, its_stdout, its_stderr]).await?;
     // If the reaper is gone, the report below is missing too.
-    let _ = reaper.write_all(order).await;
+    let _ = reaper.write_all(&order).await;
     let mut report = [0; ReaperReport::LENGTH];
     if reaper.read_exact(&mut report).await.is_err() {
         return Ok(None);
     }
     match ReaperReport::decode(report) {
-        Some(ReaperReport::Started(pid)) => Ok(Some((RunningServer { pid, reaper }, pipes))),
-        Some(ReaperReport::Refused(errno)) => Err(io::Error::from_raw_os_error(errno)),
+        Some(ReaperReport::Started { pid, hidden }) => {
+            Ok(Some((RunningServer { pid, hidden, reaper, group }, pipes)))
+        }
+        Some(ReaperReport::Refused(StartStep::Program, errno)) => {
+            Err(io::Error::from_raw_os_error(errno))
+        }
+        Some(ReaperReport::Refused(StartStep::Sandbox, errno)) => {
+            let error = io::Error::from_raw_os_error(errno);
+            Err(io::Error::other(format!("its \"sandbox\" cannot be set up: {error}")))
+        }
         Some(ReaperReport::Exited(_)) | None => Ok(None),
     }
 }

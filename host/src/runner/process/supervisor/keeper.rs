@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -22,10 +22,12 @@ use tokio::task::JoinHandle;
 
 use crate::sync::Locked;
 
-use super::{ARGUMENT, DESCRIPTORS};
+use super::cgroup::{ControlGroup, ControlGroups};
+use super::environment::DUMPABLE;
+use super::{ARGUMENT, DESCRIPTORS, OPEN_FILES};
 
 /// The running executable, even if its file has been replaced since.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
 /// Servers that may wait for the supervisor; beyond this the worker's task waits.
 const QUEUE: usize = 256;
 /// A supervisor that lived shorter is restarted only after `PAUSE`.
@@ -46,12 +48,15 @@ pub struct SupervisorLine {
     charges: mpsc::Sender<Charged>,
     // Taken once, by `supervise`.
     queue: Arc<Locked<Option<mpsc::Receiver<Charged>>>>,
+    /// Set by `supervise`; missing where no control groups are delegated.
+    groups: Arc<OnceLock<ControlGroups>>,
 }
 
 impl Default for SupervisorLine {
     fn default() -> Self {
         let (charges, queue) = mpsc::channel(QUEUE);
-        Self { charges, queue: Arc::new(Locked::new(Some(queue))) }
+        let queue = Arc::new(Locked::new(Some(queue)));
+        Self { charges, queue, groups: Arc::default() }
     }
 }
 
@@ -63,14 +68,25 @@ impl SupervisorLine {
         self.charges.send(charge).await.map_err(gone)
     }
 
+    /// A control group for a new server, where the gateway can make some.
+    pub(super) fn group(&self) -> Option<ControlGroup> {
+        self.groups.get().map(ControlGroups::group)
+    }
+
     /// Starts the supervisor and keeps one running. Call it once, on the main thread's runtime.
-    pub fn supervise(&self) -> io::Result<Supervised> {
+    /// Servers get `open_files` as their soft limit; if missing, the gateway's.
+    pub fn supervise(&self, open_files: Option<u64>) -> io::Result<Supervised> {
+        match ControlGroups::open() {
+            Ok(groups) => drop(self.groups.set(groups)),
+            Err(why) => tracing::debug!("servers get no control groups: {why}"),
+        }
         let queue = self.queue.lock().take();
         let queue = queue.ok_or_else(|| io::Error::other("the supervisor is already running"))?;
-        let first = RunningSupervisor::start()?;
+        let first = RunningSupervisor::start(open_files)?;
         let (stop, stopped) = oneshot::channel();
-        let keeper = Keeper { queue, waiting: None };
-        Ok(Supervised { stop, task: tokio::spawn(keeper.keep(first, stopped)) })
+        let keeper = Keeper { queue, waiting: None, open_files };
+        let task = tokio::spawn(keeper.keep(first, stopped));
+        Ok(Supervised { stop, task, groups: Arc::clone(&self.groups) })
     }
 }
 
@@ -78,6 +94,7 @@ impl SupervisorLine {
 pub struct Supervised {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    groups: Arc<OnceLock<ControlGroups>>,
 }
 
 impl Supervised {
@@ -85,6 +102,7 @@ impl Supervised {
     pub async fn end(self) {
         let _ = self.stop.send(());
         let _ = tokio::time::timeout(END, self.task).await;
+        self.groups.get().inspect(|groups| groups.close());
     }
 }
 
@@ -92,6 +110,7 @@ struct Keeper {
     queue: mpsc::Receiver<Charged>,
     /// Taken from the queue and not handed over yet.
     waiting: Option<Charged>,
+    open_files: Option<u64>,
 }
 
 impl Keeper {
@@ -109,7 +128,7 @@ impl Keeper {
             if supervisor.since.elapsed() < SHORT_LIFE {
                 tokio::time::sleep(PAUSE).await;
             }
-            supervisor = started_again().await;
+            supervisor = started_again(self.open_files).await;
         }
     }
 
@@ -144,12 +163,18 @@ struct RunningSupervisor {
 }
 
 impl RunningSupervisor {
-    fn start() -> io::Result<Self> {
+    fn start(open_files: Option<u64>) -> io::Result<Self> {
         let (ours, its) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = std::process::Command::new(OWN_PROGRAM);
         // Neither the supervisor nor the reapers need the gateway's secrets.
         command.arg0("mooring").arg(ARGUMENT).env_clear();
+        if let Some(value) = std::env::var_os(DUMPABLE) {
+            command.env(DUMPABLE, value);
+        }
+        if let Some(open_files) = open_files {
+            command.env(OPEN_FILES, open_files.to_string());
+        }
         command.stdin(OwnedFd::from(its)).stdout(Stdio::null());
         let process = Command::from(command).spawn()?;
         let socket = UnixStream::from_std(ours)?;
@@ -202,9 +227,9 @@ fn is_congestion(error: &io::Error) -> bool {
     [Errno::TOOMANYREFS, Errno::NOBUFS].iter().any(|known| errno == Some(known.raw_os_error()))
 }
 
-async fn started_again() -> RunningSupervisor {
+async fn started_again(open_files: Option<u64>) -> RunningSupervisor {
     loop {
-        match RunningSupervisor::start() {
+        match RunningSupervisor::start(open_files) {
             Ok(supervisor) => return supervisor,
             Err(error) => {
                 tracing::error!(

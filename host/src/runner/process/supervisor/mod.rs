@@ -22,16 +22,26 @@
 //! | reaper | the kernel kills the server; the supervisor inherits the rest and kills it |
 //! | supervisor | every reaper's pipe closes: each kills what is below it; the gateway starts another supervisor |
 //! | gateway | all sockets close: reapers and supervisor kill what is below them, and end |
+//! | supervisor and all reapers | the kernel kills the servers; the gateway kills the rest by their control groups, where it has some |
+//! | all of them | the kernel kills the servers; the next gateway ends the rest, where it has control groups |
 
 mod below;
+mod cgroup;
 mod client;
+mod confine;
+mod environment;
+mod hiding;
 mod keeper;
+mod landlock;
 mod protocol;
 mod reaper;
 mod system;
+mod walls;
 
 pub use client::RunningServer;
+pub use environment::{forget_variables, guard_memory};
 pub use keeper::{Supervised, SupervisorLine};
+pub use walls::walls;
 
 use std::collections::HashSet;
 use std::io::{IoSliceMut, Write as _};
@@ -44,14 +54,16 @@ use anyhow::Context as _;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SocketType, recvmsg, sockopt,
 };
-use rustix::process::{self, Pid, Signal};
+use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 
-use self::protocol::ReaperReport;
+use self::protocol::{ReaperReport, StartStep};
 use self::reaper::Charge;
 use self::system::{Fork, Signals, wait_for};
 
 /// The only argument of a supervisor's command line; the gateway passes it, not a user.
 const ARGUMENT: &str = "--supervise-children";
+/// Set by the gateway for its supervisor: the soft limit of open files that servers get.
+const OPEN_FILES: &str = "MOORING_SERVER_FILES";
 /// Descriptors of one server: its reaper's socket, stdin, stdout and stderr.
 const DESCRIPTORS: usize = 4;
 
@@ -59,6 +71,9 @@ const DESCRIPTORS: usize = 4;
 /// `main`, before there is a second thread.
 #[must_use]
 pub fn supervise_if_asked() -> Option<ExitCode> {
+    if let Some(code) = walls::try_if_asked() {
+        return Some(code);
+    }
     let mut args = std::env::args_os().skip(1);
     if args.next()? != ARGUMENT || args.next().is_some() {
         return None;
@@ -90,6 +105,7 @@ fn supervise() -> anyhow::Result<()> {
         anyhow::bail!("{ARGUMENT} is internal: mooring itself starts this process");
     }
     system::empty_standard_input().context("replace standard input")?;
+    restore_open_files();
     // Ctrl-C in a terminal must reach only the gateway, which then ends the rest in order.
     process::setsid().context("start a process session")?;
     process::set_child_subreaper(Some(process::getpid())).context("become a child subreaper")?;
@@ -103,6 +119,17 @@ fn supervise() -> anyhow::Result<()> {
     }
     below::kill_all(&supervisor.signals, |_, _| {});
     Ok(())
+}
+
+/// Takes back what the gateway has changed in its own limit of open files. Servers inherit it.
+fn restore_open_files() {
+    let soft = std::env::var(OPEN_FILES).ok().and_then(|text| text.parse().ok());
+    if let Some(soft) = soft {
+        let Rlimit { maximum, .. } = process::getrlimit(Resource::Nofile);
+        let soft = maximum.map_or(soft, |most: u64| most.min(soft));
+        // Lowering a soft limit is always allowed.
+        let _ = process::setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum });
+    }
 }
 
 impl Supervisor {
@@ -186,7 +213,8 @@ impl Supervisor {
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
                 let mut control = UnixStream::from(charge.control);
-                let _ = control.write_all(&ReaperReport::Refused(errno).encode());
+                let _ =
+                    control.write_all(&ReaperReport::Refused(StartStep::Program, errno).encode());
                 Ok(self)
             }
         }

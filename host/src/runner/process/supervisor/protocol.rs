@@ -10,9 +10,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::runner::process::program::{Confinement, Program, User, environment};
+use crate::runner::process::program::{Confinement, Program, Sandbox, User, environment};
 
 /// Asks the reaper to shut its server down: stdin closed, then SIGTERM, then SIGKILL.
 pub const END: u8 = b'E';
@@ -29,16 +29,22 @@ pub struct StartOrder {
     pub env: Vec<(OsString, OsString)>,
     pub cwd: Option<PathBuf>,
     pub confinement: Confinement,
+    /// What the server must not read.
+    pub hidden: Vec<PathBuf>,
+    /// The control group that its reaper makes for it.
+    pub group: Option<PathBuf>,
 }
 
 impl StartOrder {
-    pub fn of(program: &Program) -> Self {
+    pub fn of(program: &Program, group: Option<PathBuf>) -> Self {
         Self {
             command: program.command.clone().into(),
             args: program.args.iter().map(OsString::from).collect(),
             env: environment(program).into_iter().collect(),
             cwd: program.cwd.clone(),
             confinement: program.confinement.clone(),
+            hidden: program.hidden.clone(),
+            group,
         }
     }
 
@@ -54,18 +60,30 @@ impl StartOrder {
             put_text(&mut body, name);
             put_text(&mut body, value);
         }
-        put_option(&mut body, self.cwd.is_some().then_some(1));
-        put_text(&mut body, self.cwd.as_deref().unwrap_or("".as_ref()).as_os_str());
-        let Confinement { memory, files, processes, cpu_seconds, user } = &self.confinement;
-        for limit in [*memory, *files, *processes, *cpu_seconds] {
-            put_option(&mut body, limit);
-        }
-        put_option(&mut body, user.as_ref().map(|user| user.uid.into()));
-        put_option(&mut body, user.as_ref().map(|user| user.gid.into()));
+        put_path(&mut body, self.cwd.as_deref());
+        self.put_confinement(&mut body);
+        put_paths(&mut body, &self.hidden);
+        put_path(&mut body, self.group.as_deref());
         let mut order = Vec::with_capacity(body.len() + 8);
         put_number(&mut order, body.len() as u64);
         order.append(&mut body);
         order
+    }
+
+    fn put_confinement(&self, body: &mut Vec<u8>) {
+        let Confinement { memory, files, processes, cpu_seconds, user, .. } = &self.confinement;
+        for limit in [*memory, *files, *processes, *cpu_seconds] {
+            put_option(body, limit);
+        }
+        put_option(body, user.as_ref().map(|user| user.uid.into()));
+        put_option(body, user.as_ref().map(|user| user.gid.into()));
+        put_number(body, self.confinement.allow_privileges.into());
+        let sandbox = self.confinement.sandbox.as_ref();
+        put_option(body, sandbox.map(|sandbox| sandbox.network.into()));
+        if let Some(Sandbox { read, write, .. }) = sandbox {
+            put_paths(body, read);
+            put_paths(body, write);
+        }
     }
 
     pub fn read(from: &mut impl Read) -> io::Result<Self> {
@@ -86,54 +104,79 @@ impl StartOrder {
         let args = (0..number(from)?).map(|_| text(from)).collect::<Option<_>>()?;
         let env = (0..number(from)?).map(|_| Some((text(from)?, text(from)?)));
         let env = env.collect::<Option<_>>()?;
-        let (has_cwd, cwd) = (option(from)?.is_some(), text(from)?);
-        let mut next = || option(from);
-        let confinement = Confinement {
-            memory: next()?,
-            files: next()?,
-            processes: next()?,
-            cpu_seconds: next()?,
-            user: match (next()?, next()?) {
-                (Some(uid), Some(gid)) => {
-                    Some(User { uid: uid.try_into().ok()?, gid: gid.try_into().ok()? })
-                }
-                _ => None,
-            },
-        };
-        Some(Self { command, args, env, cwd: has_cwd.then(|| cwd.into()), confinement })
+        let cwd = path(from)?;
+        let confinement = confinement(from)?;
+        let hidden = paths(from)?;
+        let group = path(from)?;
+        Some(Self { command, args, env, cwd, confinement, hidden, group })
     }
+}
+
+fn confinement(from: &mut &[u8]) -> Option<Confinement> {
+    Some(Confinement {
+        memory: option(from)?,
+        files: option(from)?,
+        processes: option(from)?,
+        cpu_seconds: option(from)?,
+        user: match (option(from)?, option(from)?) {
+            (Some(uid), Some(gid)) => {
+                Some(User { uid: uid.try_into().ok()?, gid: gid.try_into().ok()? })
+            }
+            _ => None,
+        },
+        allow_privileges: number(from)? != 0,
+        sandbox: match option(from)? {
+            Some(network) => {
+                Some(Sandbox { network: network != 0, read: paths(from)?, write: paths(from)? })
+            }
+            None => None,
+        },
+    })
 }
 
 /// What a reaper reports about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaperReport {
     /// The server runs, with this process id.
-    Started(u32),
-    /// The server could not be started; the system's error number.
-    Refused(i32),
+    Started { pid: u32, hidden: bool },
+    /// The server could not be started; the step that failed and the system's error number.
+    Refused(StartStep, i32),
     /// The server has ended with this wait status. What it left behind is being killed.
     Exited(i32),
 }
 
+/// The step of a start that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartStep {
+    /// Fork, limits, user, working directory or exec.
+    Program,
+    /// The rules of its sandbox.
+    Sandbox,
+}
+
 impl ReaperReport {
-    pub const LENGTH: usize = 5;
+    pub const LENGTH: usize = 6;
 
     pub fn encode(self) -> [u8; Self::LENGTH] {
-        let (tag, value) = match self {
-            Self::Started(pid) => (b's', pid.to_le_bytes()),
-            Self::Refused(error) => (b'r', error.to_le_bytes()),
-            Self::Exited(status) => (b'x', status.to_le_bytes()),
+        let (tag, detail, value) = match self {
+            Self::Started { pid, hidden } => (b's', u8::from(hidden), pid.to_le_bytes()),
+            Self::Refused(StartStep::Program, error) => (b'r', 0, error.to_le_bytes()),
+            Self::Refused(StartStep::Sandbox, error) => (b'r', 1, error.to_le_bytes()),
+            Self::Exited(status) => (b'x', 0, status.to_le_bytes()),
         };
         let [a, b, c, d] = value;
-        [tag, a, b, c, d]
+        [tag, detail, a, b, c, d]
     }
 
-    pub fn decode([tag, a, b, c, d]: [u8; Self::LENGTH]) -> Option<Self> {
+    pub fn decode([tag, detail, a, b, c, d]: [u8; Self::LENGTH]) -> Option<Self> {
         let value = [a, b, c, d];
-        match tag {
-            b's' => Some(Self::Started(u32::from_le_bytes(value))),
-            b'r' => Some(Self::Refused(i32::from_le_bytes(value))),
-            b'x' => Some(Self::Exited(i32::from_le_bytes(value))),
+        match (tag, detail) {
+            (b's', 0 | 1) => {
+                Some(Self::Started { pid: u32::from_le_bytes(value), hidden: detail == 1 })
+            }
+            (b'r', 0) => Some(Self::Refused(StartStep::Program, i32::from_le_bytes(value))),
+            (b'r', 1) => Some(Self::Refused(StartStep::Sandbox, i32::from_le_bytes(value))),
+            (b'x', 0) => Some(Self::Exited(i32::from_le_bytes(value))),
             _ => None,
         }
     }
@@ -151,6 +194,27 @@ fn put_option(to: &mut Vec<u8>, number: Option<u64>) {
 fn put_text(to: &mut Vec<u8>, text: &OsStr) {
     put_number(to, text.len() as u64);
     to.extend_from_slice(text.as_bytes());
+}
+
+fn put_path(to: &mut Vec<u8>, path: Option<&Path>) {
+    put_option(to, path.is_some().then_some(1));
+    put_text(to, path.unwrap_or("".as_ref()).as_os_str());
+}
+
+fn put_paths(to: &mut Vec<u8>, paths: &[PathBuf]) {
+    put_number(to, paths.len() as u64);
+    for path in paths {
+        put_text(to, path.as_os_str());
+    }
+}
+
+fn path(from: &mut &[u8]) -> Option<Option<PathBuf>> {
+    let (given, path) = (option(from)?.is_some(), text(from)?);
+    Some(given.then(|| path.into()))
+}
+
+fn paths(from: &mut &[u8]) -> Option<Vec<PathBuf>> {
+    (0..number(from)?).map(|_| Some(text(from)?.into())).collect()
 }
 
 fn number(from: &mut &[u8]) -> Option<u64> {
@@ -188,7 +252,15 @@ mod tests {
                 processes: Some(7),
                 cpu_seconds: Some(u64::MAX - 1),
                 user: Some(User { uid: 1000, gid: 0 }),
+                allow_privileges: true,
+                sandbox: Some(Sandbox {
+                    read: vec!["/opt".into(), "/srv".into()],
+                    write: vec!["/tmp/x".into()],
+                    network: true,
+                }),
             },
+            hidden: vec!["/srv/data".into()],
+            group: Some("/sys/fs/cgroup/x/1".into()),
         }
     }
 
@@ -196,6 +268,10 @@ mod tests {
     fn an_order_arrives_as_it_was_sent() {
         let order = order();
         assert_eq!(StartOrder::read(&mut order.encode().as_slice()).unwrap(), order);
+        let confinement =
+            Confinement { sandbox: Some(Sandbox::default()), ..Confinement::default() };
+        let walled = StartOrder { confinement, group: None, ..self::order() };
+        assert_eq!(StartOrder::read(&mut walled.encode().as_slice()).unwrap(), walled);
         let bare = StartOrder { cwd: None, confinement: Confinement::default(), ..order };
         assert_eq!(StartOrder::read(&mut bare.encode().as_slice()).unwrap(), bare);
     }
@@ -211,11 +287,15 @@ mod tests {
 
     #[test]
     fn reports_arrive_as_they_were_sent() {
-        for report in
-            [ReaperReport::Started(1), ReaperReport::Refused(libc::ENOENT), ReaperReport::Exited(9)]
-        {
+        for report in [
+            ReaperReport::Started { pid: 1, hidden: false },
+            ReaperReport::Started { pid: 7, hidden: true },
+            ReaperReport::Refused(StartStep::Program, libc::ENOENT),
+            ReaperReport::Refused(StartStep::Sandbox, libc::ENOSYS),
+            ReaperReport::Exited(9),
+        ] {
             assert_eq!(ReaperReport::decode(report.encode()), Some(report));
         }
-        assert_eq!(ReaperReport::decode(*b"?1234"), None);
+        assert_eq!(ReaperReport::decode(*b"?01234"), None);
     }
 }

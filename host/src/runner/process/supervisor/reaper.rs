@@ -10,19 +10,19 @@
 //! background jobs and daemons end with the server. In any state killing starts at once when the
 //! gateway's socket or the supervisor's pipe closes, which the kernel does however they die.
 
-use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{self, Pid, Resource, Rlimit, Signal};
+use rustix::process::{self, Pid, Signal};
 
-use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, Confinement};
+use crate::runner::process::program::{AFTER_EOF, AFTER_TERM};
 
 use super::below::{self, Left};
+use super::cgroup;
+use super::confine::{self, StartFailure};
+use super::hiding;
 use super::protocol::{END, ReaperReport, StartOrder};
 use super::system::{PARENT_GONE, Signals, wait_for};
 
@@ -66,23 +66,29 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"mooring-reaper");
     let own = process::getpid();
     process::set_child_subreaper(Some(own))?;
-    process::set_parent_process_death_signal(Some(PARENT_GONE))?;
     let signals = Signals::take_over()?;
     let mut control = UnixStream::from(charge.control);
     let order = StartOrder::read(&mut control)?;
-    let server = match start(&order, charge.pipes, own) {
+    let hidden = !order.confinement.allow_privileges && hiding::hide(&order.hidden);
+    // Entering namespaces has reset it. If the supervisor died before, its pipe tells.
+    process::set_parent_process_death_signal(Some(PARENT_GONE))?;
+    let group = order.group.clone();
+    let server = match confine::start(&order, charge.pipes, own) {
         Ok(server) => server,
-        Err(error) => {
+        Err(StartFailure(step, error)) => {
+            group.as_deref().inspect(|group| cgroup::remove(group));
             let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-            return control.write_all(&ReaperReport::Refused(errno).encode());
+            return control.write_all(&ReaperReport::Refused(step, errno).encode());
         }
     };
     drop(order);
     let mut reaper = Reaper { control, supervisor, signals, server: Some(server) };
-    reaper.tell(ReaperReport::Started(server.as_raw_nonzero().get().unsigned_abs()));
+    let pid = server.as_raw_nonzero().get().unsigned_abs();
+    reaper.tell(ReaperReport::Started { pid, hidden });
     reaper.watch_over();
     let Reaper { control, signals, server, .. } = &mut reaper;
     below::kill_all(signals, |pid, status| report_exit(control, server, pid, status));
+    group.as_deref().inspect(|group| cgroup::remove(group));
     Ok(())
 }
 
@@ -151,57 +157,4 @@ fn tell(control: &mut UnixStream, report: ReaperReport) {
 
 fn after(time: Duration) -> Instant {
     Instant::now() + time
-}
-
-fn start(order: &StartOrder, pipes: [OwnedFd; 3], own: Pid) -> io::Result<Pid> {
-    let mut command = Command::new(&order.command);
-    command.args(&order.args).env_clear();
-    command.envs(order.env.iter().map(|(name, value)| (name, value)));
-    if let Some(cwd) = &order.cwd {
-        command.current_dir(cwd);
-    }
-    let [stdin, stdout, stderr] = pipes.map(|pipe| Stdio::from(File::from(pipe)));
-    command.stdin(stdin).stdout(stdout).stderr(stderr);
-    if let Some(user) = &order.confinement.user {
-        // `uid` also drops the gateway's supplementary groups.
-        command.uid(user.uid).gid(user.gid);
-    }
-    confine(&mut command, order.confinement.clone(), own);
-    // Afterwards `command` is dropped, and with it the reaper's copies of the server's pipes.
-    let server = command.spawn()?;
-    Pid::from_raw(server.id().cast_signed()).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-#[allow(unsafe_code, reason = "the only way to run code between fork and exec")]
-fn confine(command: &mut Command, confinement: Confinement, reaper: Pid) {
-    // SAFETY: a reaper has one thread, so anything is allowed here; these are
-    // plain system calls in any case.
-    unsafe {
-        command.pre_exec(move || {
-            process::setsid()?;
-            for (resource, limit) in limits(&confinement) {
-                let limit = Some(limit);
-                process::setrlimit(resource, Rlimit { current: limit, maximum: limit })?;
-            }
-            // Here, because the change of user that comes before it would reset it.
-            process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            if process::getppid() != Some(reaper) {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
-            Ok(())
-        });
-    }
-}
-
-fn limits(confinement: &Confinement) -> impl Iterator<Item = (Resource, u64)> {
-    let Confinement { memory, files, processes, cpu_seconds, .. } = confinement;
-    let limits = [
-        // A core dump would leave the server's secrets on disk.
-        (Resource::Core, Some(0)),
-        (Resource::Nofile, *files),
-        (Resource::Nproc, *processes),
-        (Resource::Cpu, *cpu_seconds),
-        (Resource::As, *memory),
-    ];
-    limits.into_iter().filter_map(|(resource, limit)| Some((resource, limit?)))
 }

@@ -75,6 +75,17 @@ impl Signals {
     }
 }
 
+/// No signal is blocked any more.
+#[allow(unsafe_code, reason = "signal masks have no safe wrapper here")]
+pub fn unblock_signals() -> io::Result<()> {
+    // SAFETY: sigemptyset initialises the set before it is read.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        check(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut())).map(drop)
+    }
+}
+
 /// Waits at most `timeout` until one of the descriptors is readable or closed; returns which are.
 #[allow(unsafe_code, reason = "poll has no safe wrapper among rustix's features here")]
 pub fn wait_for<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: Option<Duration>) -> [bool; N] {

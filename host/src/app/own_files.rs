@@ -1,0 +1,107 @@
+//! The gateway's own files: the settings file, files with secrets and the data folder. Servers must
+//! not read them.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, ConfinementSettings, Server, Transport};
+use crate::runner;
+
+/// What is hidden from a server with this working directory. A folder that holds it cannot be
+/// hidden from it.
+#[must_use]
+pub fn hidden(config: &Config, cwd: Option<&Path>) -> Vec<PathBuf> {
+    let cwd = working_directory(cwd);
+    let own = config.own_files.iter().chain([&config.data_dir]);
+    own.filter(|path| !cwd.starts_with(real(path))).cloned().collect()
+}
+
+/// Servers that can read the data folder because they work in it, one line each.
+#[must_use]
+pub fn in_the_way(config: &Config) -> Vec<String> {
+    let data = real(&config.data_dir);
+    let local = config.servers.iter().filter(|server| server.enabled);
+    let inside = local.filter(|server| match &server.transport {
+        Some(Transport::Stdio { cwd, .. }) => working_directory(cwd.as_deref()).starts_with(&data),
+        _ => false,
+    });
+    inside
+        .map(|server| {
+            format!(
+                "mcpServers.{}: works inside of the data folder {}, so it can read the keys there; \
+                 set MOORING_DATA to a folder of the gateway's own",
+                server.name,
+                config.data_dir.display()
+            )
+        })
+        .collect()
+}
+
+/// The servers that could read the gateway's own files on this system, as one line; `None` if there
+/// are none.
+#[must_use]
+pub fn unprotected(config: &Config) -> Option<String> {
+    let servers = config.servers.iter().filter(|server| is_exposed(server));
+    let names: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
+    if names.is_empty() || runner::walls().hides_files {
+        return None;
+    }
+    Some(format!(
+        "this system does not let the gateway hide its settings file and data folder, so these \
+         servers can read them: {}; give each a \"user\" or a \"sandbox\", or run the gateway where \
+         user namespaces are allowed",
+        names.join(", ")
+    ))
+}
+
+/// Whether only hiding keeps the server from these files.
+fn is_exposed(server: &Server) -> bool {
+    let Some(Transport::Stdio { confinement, .. }) = &server.transport else { return false };
+    let ConfinementSettings { user, sandbox, allow_privileges, .. } = confinement;
+    server.enabled && user.is_none() && sandbox.is_none() && !allow_privileges
+}
+
+fn working_directory(cwd: Option<&Path>) -> PathBuf {
+    match cwd {
+        Some(cwd) => real(cwd),
+        None => std::env::current_dir().unwrap_or_default(),
+    }
+}
+
+/// The path without symbolic links, if it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    /// A configuration of a settings file in this folder.
+    fn config(folder: &Path) -> Config {
+        std::fs::create_dir_all(folder.join("data")).unwrap();
+        let inside = r#"{"command": "a", "cwd": "data"}"#;
+        let servers = format!(r#"{{"mcpServers": {{"in": {inside}, "out": {{"command": "a"}}}}}}"#);
+        std::fs::write(folder.join("mcp_settings.json"), servers).unwrap();
+        let token = folder.join("token");
+        std::fs::write(&token, "0123456789abcdef").unwrap();
+        let token = token.to_str().unwrap().to_owned();
+        let env = |name: &str| (name == "MOORING_CLUSTER_TOKEN_FILE").then(|| token.clone());
+        let sources =
+            Sources { explicit: None, env: &env, cwd: folder.to_owned(), allow_open: false };
+        load(&sources).unwrap().config
+    }
+
+    #[test]
+    fn every_file_of_the_gateway_is_hidden_unless_the_server_works_in_it() {
+        let folder = std::env::temp_dir().join(format!("mooring-own-{}", std::process::id()));
+        let config = config(&folder);
+        let all = ["token", "mcp_settings.json", "data"].map(|name| folder.join(name));
+        assert_eq!(hidden(&config, Some(&folder)), all);
+        assert_eq!(hidden(&config, Some(&folder.join("data"))), all[..2]);
+        let lines = in_the_way(&config);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].starts_with("mcpServers.in: works inside of the data folder"));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,62 @@
+//! Takes secrets out of the environment once the settings have been read. Child processes get none
+//! of them in any case, but `/proc` shows the first environment of a process as long as it lives.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use crate::config::SECRETS;
+use crate::runner;
+
+/// Variables that the gateway or a library reads later, whatever a settings file makes of them.
+const KEPT: [&str; 7] = [
+    "PORT",
+    "HOSTNAME",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "RUST_BACKTRACE",
+    "MCPHUB_SETTING_PATH",
+];
+
+/// The environment, with a note of every variable that was asked for.
+#[derive(Default)]
+pub struct Environment {
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl Environment {
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.asked.borrow_mut().insert(name.to_owned());
+        std::env::var(name).ok()
+    }
+
+    /// Forgets the secrets that have variables of their own, and what a settings file refers to as
+    /// `${NAME}`. Call it while there is one thread.
+    pub fn forget_secrets(&self) {
+        let asked = self.asked.borrow();
+        let referred = asked.iter().map(String::as_str).filter(|name| !is_kept(name));
+        runner::forget_variables(SECRETS.into_iter().chain(referred));
+    }
+}
+
+fn is_kept(name: &str) -> bool {
+    name.starts_with("MOORING_") || KEPT.contains(&name) || runner::INHERITED.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_inherit_and_what_is_read_later_is_kept() {
+        for (name, expect) in [
+            ("PATH", true),
+            ("MOORING_LOG", true),
+            ("SSL_CERT_FILE", true),
+            ("SEARCH_KEY", false),
+            ("PATHS", false),
+        ] {
+            assert_eq!(is_kept(name), expect, "{name}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A server in a sandbox reaches what its entry names, and nothing else.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use mooring_tests::{Gateway, Setup, eventually, settings};
+use serde_json::{Value, json};
+
+/// Whether the kernel has Landlock in a version that knows TCP.
+fn is_supported() -> bool {
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm");
+    let is_on = modules.is_ok_and(|all| all.contains("landlock"))
+        || !Path::new("/sys/kernel/security/lsm").exists();
+    let is_supported = is_on && linux() >= (6, 7);
+    if !is_supported {
+        eprintln!("skipped: Landlock as of Linux 6.7 is missing or switched off");
+    }
+    is_supported
+}
+
+/// The version of the running kernel.
+fn linux() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next())
+}
+
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("open/a", "a"), ("closed/b", "b"), ("work/c", "c")] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The words that the script prints within a sandbox around `open` and `work`.
+    #[track_caller]
+    fn printed(&self, script: &str, network: bool) -> (Gateway, String) {
+        let script = format!(
+            "cd {}; {{ {script}\n}} >draft 2>/dev/null; mv draft said; exec sleep 1000",
+            self.path("work")
+        );
+        let gateway = Setup::new(&settings::standalone(json!({"boxed": {
+            "command": "sh",
+            "args": ["-c", script],
+            "sandbox": {
+                "read": [self.path("open")], "write": [self.path("work")], "network": network,
+            },
+        }})))
+        .start();
+        let said = self.path("work/said");
+        let said = eventually("the server has looked", || std::fs::read_to_string(&said).ok());
+        (gateway, said)
+    }
+}
+
+#[test]
+fn files_are_those_of_its_entry() {
+    if !is_supported() {
+        return;
+    }
+    let world = World::new();
+    let at = |name| world.path(name);
+    let script = [
+        format!("cat {} >/dev/null && echo read-open", at("open/a")),
+        format!("echo x >{} && echo wrote-open", at("open/new")),
+        format!("cat {} >/dev/null && echo read-closed", at("closed/b")),
+        format!("ls {} >/dev/null && echo listed-closed", at("closed")),
+        "echo y >d && cat c d >/dev/null && rm d && echo used-work".to_owned(),
+        "mkdir e && mv c e/c && echo moved-work".to_owned(),
+        format!("mv e/c {} && echo moved-out", at("closed/c")),
+        "cat /etc/passwd /proc/self/status >/dev/null && echo read-system".to_owned(),
+        "echo x >/dev/null && head -c1 /dev/urandom >/dev/null && echo used-devices".to_owned(),
+        "kill -0 $PPID && echo signalled".to_owned(),
+    ];
+    let (gateway, said) = world.printed(&script.join("\n"), true);
+    let mut expected = vec!["read-open", "used-work", "moved-work", "read-system", "used-devices"];
+    if said.contains("signalled") && linux() < (6, 12) {
+        expected.push("signalled");
+    }
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    let settings = gateway.folder().join("mcp_settings.json");
+    assert!(settings.exists());
+}
+
+#[test]
+fn without_a_network_it_opens_and_accepts_no_connection() {
+    if !is_supported() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let python = format!(
+        "import socket\nfor name, act in [('connected', lambda: socket.create_connection(('127.0.0.1', {port}))), \
+         ('bound', lambda: socket.socket().bind(('127.0.0.1', 0)))]:\n try:\n  act(); print(name)\n \
+         except OSError as error: print(type(error).__name__)\n"
+    );
+    let script = format!("/usr/bin/python3 -c \"{python}\"");
+    if !Path::new("/usr/bin/python3").exists() {
+        eprintln!("skipped: there is no /usr/bin/python3");
+        return;
+    }
+    let (_gateway, said) = World::new().printed(&script, false);
+    assert_eq!(said, "PermissionError\nPermissionError\n");
+    let (_gateway, said) = World::new().printed(&script, true);
+    assert_eq!(said, "connected\nbound\n");
+}
+
+#[test]
+fn spares_and_shared_processes_are_in_the_sandbox_too() {
+    if !is_supported() {
+        return;
+    }
+    for more in [json!({"warm": 1}), json!({"isolation": "shared"}), json!({})] {
+        let world = World::new();
+        let script = "cat $0/b >/dev/null 2>&1 && exit 1; exec mooring-example-counter";
+        let server = json!({
+            "command": "sh",
+            "args": ["-c", script, world.path("closed")],
+            "sandbox": {"read": [folder_of_examples()]},
+        });
+        let servers = json!({"boxed": settings::merged(server, more)});
+        let gateway = Gateway::start_with(&settings::standalone(servers));
+        let session = gateway.client("/mcp/boxed").initialize();
+        assert_eq!(session.count("count"), 1);
+    }
+}
+
+fn folder_of_examples() -> String {
+    mooring_tests::binaries::folder().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn mistakes_are_told_before_the_start() {
+    let check = |sandbox: Value, more: Value| {
+        let server = json!({"command": "true", "sandbox": sandbox});
+        let servers = json!({"boxed": settings::merged(server, more)});
+        let output = Setup::new(&settings::standalone(servers)).run(&["check"]);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let none = || json!({});
+    let (code, page) = check(json!({"read": ["/mooring/nowhere"]}), none());
+    assert_eq!(code, Some(0), "{page}");
+    assert!(page.contains("sandbox.read[0]: /mooring/nowhere does not exist"), "{page}");
+    assert!(page.contains("MISCONFIGURED: /mooring/nowhere does not exist"), "{page}");
+    for (sandbox, more, problem) in [
+        (json!({"write": ["~/x"]}), none(), "sandbox.write[0]: begins with ~"),
+        (json!({"read": [""]}), none(), "sandbox.read[0]: is empty"),
+        (json!({"network": "no"}), none(), "sandbox.network: must be true or false"),
+        (json!([]), none(), "sandbox: must be an object"),
+        (json!({}), json!({"allowPrivileges": true}), "allowPrivileges: contradicts \"sandbox\""),
+    ] {
+        let (code, page) = check(sandbox, more);
+        assert_eq!(code, Some(2), "{page}");
+        assert!(page.contains(problem), "{page}");
+    }
+    // Relative to the settings file, as `cwd` is.
+    let (code, page) = check(json!({"read": ["mcp_settings.json"], "write": ["."]}), none());
+    assert_eq!(code, Some(0), "{page}");
+    assert!(!page.contains("MISCONFIGURED"), "{page}");
+}

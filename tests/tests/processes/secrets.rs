@@ -1,0 +1,197 @@
+//! A server cannot read the gateway's secrets, nor those of other servers, although it runs as the
+//! same user.
+
+use std::path::Path;
+
+use mooring_tests::{Gateway, Setup, eventually, process, settings};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "token-in-the-environment-0123456789";
+const SECRET: &str = "sealing-secret-0123456789abcdef";
+const OTHERS: &str = "secret-of-another-server";
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Tries to read all that belongs to the processes above it, to any other server, and to the
+/// gateway's folder, and says what worked. `$1` is where it says it.
+const SPY: &str = r#"
+out=$1; shift
+say() { echo "$@" >>"$out.draft"; }
+spy() {
+    cat /proc/$2/environ 2>/dev/null | tr '\0' '\n' | grep -q . && say "environ of $1"
+    ( : </proc/$2/mem ) 2>/dev/null && say "memory of $1"
+    readlink /proc/$2/fd/0 /proc/$2/fd/2 | grep -q . && say "descriptors of $1"
+    ls /proc/$2/cwd/ 2>/dev/null | grep -q . && say "folder of $1"
+}
+pid=$$
+for name in reaper supervisor gateway; do
+    stat=$(cat /proc/$pid/stat); stat=${stat##*) }; set -- $stat; pid=$2
+    spy $name $pid
+done
+for other in /proc/[0-9]*; do
+    tr '\0' ' ' <$other/cmdline 2>/dev/null | grep -q "^sleep 98765" && spy "another server" ${other#/proc/}
+done
+cat mcp_settings.json 2>/dev/null | grep -q . && say settings
+cat data/* data/*/* 2>/dev/null | grep -q . && say data
+grep -E 'NoNewPrivs|CapEff' /proc/self/status >>"$out.draft"
+env >>"$out.draft"
+mv "$out.draft" "$out"
+exec sleep 1000
+"#;
+
+struct Spied {
+    gateway: Gateway,
+    seen: String,
+}
+
+/// What a server with this entry can read of a gateway that runs as this user.
+#[track_caller]
+fn spied(user: Option<u32>, entry: Value) -> Spied {
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let out = folder.path().join("seen");
+    let spy = json!({"command": "sh", "args": ["-c", SPY, "spy", out]});
+    let other = json!({"command": "sleep", "args": ["98765"], "env": {"OTHER": "${OTHERS}"}});
+    let servers = json!({"other": other, "spy": settings::merged(spy, entry)});
+    let mut setup = Setup::new(&settings::standalone(servers))
+        .env("MOORING_CLUSTER_TOKEN", TOKEN)
+        .env("MOORING_SECRET", SECRET)
+        .env("OTHERS", OTHERS);
+    if let Some(user) = user {
+        setup = setup.user(user);
+    }
+    let gateway = setup.start();
+    let seen = eventually("the spy has looked", || std::fs::read_to_string(&out).ok());
+    Spied { gateway, seen }
+}
+
+/// The lines of what was read, without those about the spy itself.
+fn read(seen: &str) -> Vec<&str> {
+    let read = ["environ of", "memory of", "descriptors of", "folder of", "settings", "data"];
+    seen.lines().filter(|line| read.iter().any(|one| line.starts_with(one))).collect()
+}
+
+/// Where neither root nor user namespaces are there, nothing can be hidden.
+fn hides(gateway: &Gateway) -> bool {
+    !gateway.log().contains("does not let the gateway hide")
+}
+
+#[track_caller]
+fn nothing_is_read(user: Option<u32>) {
+    let Spied { gateway, seen } = spied(user, json!({}));
+    let mut read = read(&seen);
+    if !hides(&gateway) {
+        eprintln!("skipped: this system lets no files be hidden");
+        read.retain(|line| !matches!(*line, "settings" | "data"));
+    }
+    assert_eq!(read, [""; 0]);
+    assert!(seen.contains("NoNewPrivs:\t1\n"), "{seen}");
+    for secret in [TOKEN, SECRET, OTHERS] {
+        assert!(!seen.contains(secret), "{seen}");
+    }
+}
+
+#[test]
+fn a_server_of_the_gateways_user_reads_none_of_its_secrets() {
+    nothing_is_read(None);
+}
+
+#[test]
+fn a_server_of_a_user_who_is_not_root_reads_none_of_its_secrets() {
+    if !is_root() {
+        eprintln!("skipped: only root can start a gateway of another user");
+        return;
+    }
+    nothing_is_read(Some(23456));
+}
+
+/// An operator's choice: the server keeps what the gateway's user may do.
+#[test]
+fn a_server_with_privileges_sees_the_files_of_its_user() {
+    let Spied { seen, .. } = spied(None, json!({"allowPrivileges": true}));
+    assert!(seen.contains("NoNewPrivs:\t0\n"), "{seen}");
+    assert!(read(&seen).contains(&"settings"), "{seen}");
+    assert!(!seen.contains(TOKEN), "its own environment: {seen}");
+}
+
+/// Root reads the first environment of any process: what is not there cannot leak.
+#[test]
+fn secrets_are_wiped_from_the_environment_of_the_gateway_and_its_helpers() {
+    if !is_root() {
+        eprintln!("skipped: only root can read the environment of a guarded process");
+        return;
+    }
+    let Spied { gateway, .. } = spied(None, json!({}));
+    let servers = process::servers(gateway.pid());
+    let mut own = process::descendants(gateway.pid());
+    own.retain(|pid| !servers.contains(pid));
+    own.push(gateway.pid());
+    assert!(own.len() >= 4, "gateway, supervisor and two reapers: {own:?}");
+    for pid in own {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        for secret in [TOKEN, SECRET, OTHERS] {
+            assert!(!environment.contains(secret), "{pid}: {environment}");
+        }
+        let status = std::fs::metadata(format!("/proc/{pid}/environ")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&status), 0);
+    }
+    // What is not secret stays, and so does what servers inherit.
+    let environment = std::fs::read(format!("/proc/{}/environ", gateway.pid())).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(environment.contains("PATH=/") && environment.contains("PORT="), "{environment}");
+}
+
+#[test]
+fn secrets_may_stand_in_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        private(&path, 0o600);
+        path.to_str().unwrap().to_owned()
+    };
+    let (secret, empty) = (file("secret", &format!("{SECRET}\n")), file("empty", "\n"));
+    let check = |variables: &[(&str, &str)]| {
+        let mut setup = Setup::new(&settings::coordinator(json!({})));
+        for (name, value) in variables {
+            setup = setup.env(name, value);
+        }
+        let output = setup.run(&["check"]);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, page) =
+        check(&[("MOORING_SECRET_FILE", &secret), ("MOORING_CLUSTER_TOKEN_FILE", &secret)]);
+    assert_eq!(code, Some(0), "{page}");
+    assert!(page.contains("cluster token   set") && page.contains("session secret  set"), "{page}");
+    assert!(!page.contains("environment: "), "{page}");
+    // The variable goes first.
+    let (code, page) = check(&[("MOORING_SECRET_FILE", &empty), ("MOORING_SECRET", SECRET)]);
+    assert_eq!(code, Some(0), "{page}");
+    for (path, problem) in [
+        (empty.as_str(), "which is empty"),
+        ("/mooring/nowhere", "No such file"),
+        ("/dev/zero", "which is not a file"),
+        ("/", "which is not a file"),
+    ] {
+        let (code, page) = check(&[("MOORING_CLUSTER_TOKEN_FILE", path)]);
+        assert_eq!(code, Some(2), "{page}");
+        let finding = page.lines().find(|line| line.contains("MOORING_CLUSTER_TOKEN_FILE"));
+        assert!(finding.is_some_and(|line| line.contains(problem)), "{page}");
+    }
+    let large = file("large", &"x".repeat(20_000));
+    assert!(check(&[("MOORING_SECRET_FILE", &large)]).1.contains("a file of more than 16 KiB"));
+    private(Path::new(&secret), 0o644);
+    let (code, page) = check(&[("MOORING_SECRET_FILE", &secret)]);
+    assert_eq!(code, Some(0), "{page}");
+    assert!(page.contains("names a file that every user can read; take that right away"), "{page}");
+}
+
+fn private(path: &Path, mode: u32) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, mode).unwrap();
+}
