@@ -191,6 +191,11 @@ impl Gateway {
         assert!(served, "the gateway did not start:\n{}", self.log_tail());
     }
 
+    /// Lets the next start run as another user, which only root can.
+    pub fn run_as(&mut self, user: u32) {
+        self.user = Some(user);
+    }
+
     /// Starts it without waiting for anything.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");

@@ -6,6 +6,11 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::model::visible::page;
+
+/// Bytes of the message of a failure.
+const MAX_MESSAGE: usize = 2048;
+
 pub enum ApiAnswer {
     Data(Value),
     Failure(StatusCode, String),
@@ -17,7 +22,8 @@ impl IntoResponse for ApiAnswer {
             Self::Data(data) => Json(json!({"success": true, "data": data})).into_response(),
             Self::Failure(status, message) => {
                 let mut response =
-                    (status, Json(json!({"success": false, "message": message}))).into_response();
+                    (status, Json(json!({"success": false, "message": shown(&message)})))
+                        .into_response();
                 if status == StatusCode::UNAUTHORIZED {
                     response.headers_mut().insert(
                         http::header::WWW_AUTHENTICATE,
@@ -34,6 +40,11 @@ impl ApiAnswer {
     pub fn failure(status: StatusCode, message: impl Into<String>) -> Self {
         Self::Failure(status, message.into())
     }
+}
+
+/// The message may quote what the caller, a node or a server has sent.
+fn shown(message: &str) -> String {
+    page(message, MAX_MESSAGE).to_string()
 }
 
 pub async fn not_found() -> ApiAnswer {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::cluster::{Joined, LeaseStatus};
 use crate::model::{ServerName, UnixMillis};
+use crate::store::FolderState;
 
 use super::answer::ApiAnswer;
 use super::extract::AdmittedCaller;
@@ -41,6 +42,9 @@ pub async fn health(
             "lastError": why(state.last_error.as_deref()),
         })
     };
+    let (folder, why) = admin.records.folder();
+    // The reason is the system's. It names no path.
+    let folder_why = (folder != FolderState::Fine).then_some(why);
     let entries = admin.registry.entries();
     let (mode, joined) = match &admin.role {
         ProcessRole::Standalone => ("standalone", None),
@@ -56,6 +60,7 @@ pub async fn health(
         "uptimeMs": u64::try_from(UnixMillis::now().since(admin.started_at).as_millis()).unwrap_or(u64::MAX),
         "registered": joined.map(|joined| joined == Joined::Registered),
         "cluster": {"nodes": entries.len(), "activeNodes": active},
+        "dataFolder": {"state": folder.as_str(), "why": folder_why},
         "servers": admin.runner.servers().map(server).collect::<Vec<_>>(),
     }))
     .into_response()
@@ -66,7 +71,8 @@ pub async fn livez() -> &'static str {
 }
 
 /// Answers 200 if the process can take sessions: a node once it is registered (or
-/// waits for `join`), every other process at once. Names what neither key nor token closes.
+/// waits for `join`), every other process at once. Further lines name what neither key nor token
+/// closes, and a data folder that cannot be used: sessions are served, and end with this process.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
@@ -74,11 +80,16 @@ pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
                 .into_response()
         }
         _ => {
-            let open = admin
-                .open_doors
-                .iter()
-                .map(|door| format!("open without a key or token: {}\n", door.as_str()));
-            format!("ok\n{}", open.collect::<String>()).into_response()
+            let mut text = "ok\n".to_owned();
+            for door in &admin.open_doors {
+                text.push_str(&format!("open without a key or token: {}\n", door.as_str()));
+            }
+            if let (state, why) = admin.records.folder()
+                && state != FolderState::Fine
+            {
+                text.push_str(&format!("data folder: {}: {why}\n", state.as_str()));
+            }
+            text.into_response()
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::cluster::{BEAT, LogEvent, LogQuery, LogSources, MOST_LOG_LINES, Since};
-use crate::model::ServerName;
+use crate::model::{ServerName, visible};
 use crate::protocol::{headers, sse};
 
 use super::Admin;
@@ -81,7 +81,7 @@ fn events(
                     LogEvent::Unreachable { .. } => "unreachable",
                 };
                 let data = serde_json::to_string(&event).unwrap_or_default();
-                Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+                Bytes::from(format!("event: {name}\ndata: {}\n\n", visible::json(&data)))
             }
             Ok(None) => return None,
             Err(_silent) => Bytes::from_static(sse::KEEP_ALIVE),

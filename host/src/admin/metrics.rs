@@ -7,9 +7,13 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::model::visible::visible;
 use crate::runner::ServerStatus;
 
 use super::{Admin, ProcessRole};
+
+/// Bytes of a name: as long as names may be.
+const MAX_LABEL: usize = 128;
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let encoder = TextEncoder::new();
@@ -79,6 +83,7 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     }
     registry.register(Box::new(open))?;
     limits(admin, &registry)?;
+    records(admin, gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)
@@ -107,6 +112,47 @@ fn limits(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     Ok(())
 }
 
+/// What is kept of sessions, and what did not fit.
+fn records(
+    admin: &Admin,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let counts = admin.records.counts();
+    gauge("data_folder_bytes", "Bytes of the files in the data folder", counts.folder_bytes)?;
+    gauge("data_folder_files", "Files in the data folder", counts.folder_files as u64)?;
+    gauge(
+        "data_folder_limit_bytes",
+        "Most bytes of files in the data folder",
+        counts.folder_limit,
+    )?;
+    gauge(
+        "data_folder_failures_total",
+        "Attempts to write to the data folder that failed",
+        counts.folder_failures,
+    )?;
+    gauge(
+        "session_params_bytes",
+        "Large initialize parameters in memory",
+        counts.memory_bytes as u64,
+    )?;
+    gauge(
+        "session_params_dropped_total",
+        "Sessions whose large initialize parameters gave way to those of others",
+        counts.dropped,
+    )?;
+    gauge("ended_sessions", "Ended sessions whose ids are refused", counts.ended as u64)?;
+    gauge(
+        "ended_sessions_dropped_total",
+        "Ended sessions that were forgotten before their ids had expired",
+        counts.ended_dropped,
+    )
+}
+
+/// A name as the value of a label.
+fn label(name: &str) -> String {
+    visible(name, MAX_LABEL).to_string()
+}
+
 /// Metrics of each server of this process.
 fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     let by_server = |name: &str, help: &str| {
@@ -130,7 +176,7 @@ fn servers(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
             (&spares, state.spares as u64),
         ];
         for (gauge, value) in values {
-            let gauge = gauge.with_label_values(&[server.as_str()]);
+            let gauge = gauge.with_label_values(&[label(server.as_str()).as_str()]);
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
     }
@@ -148,9 +194,11 @@ fn nodes(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     )?;
     let servers = IntGaugeVec::new(Opts::new("node_servers", "Servers on the node"), &["node"])?;
     for entry in admin.registry.entries() {
-        let id = entry.id.as_str();
+        let own = entry.id.as_str();
+        let id = label(own);
+        let id = id.as_str();
         up.with_label_values(&[id, entry.status.as_str()]).set(1);
-        bound.with_label_values(&[id]).set(admin.bindings.load(id).into());
+        bound.with_label_values(&[id]).set(admin.bindings.load(own).into());
         servers
             .with_label_values(&[id])
             .set(i64::try_from(entry.servers.len()).unwrap_or(i64::MAX));

@@ -11,13 +11,14 @@ mod logs;
 mod metrics;
 mod nodes;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
@@ -26,13 +27,13 @@ use tower::ServiceExt as _;
 use crate::cluster::{Control, Gate, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
 use crate::edge::Metrics;
-use crate::model::{NodeId, UnixMillis};
+use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::Body;
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::Link;
-use crate::store::Bindings;
+use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
 pub use local::Local;
@@ -56,6 +57,7 @@ pub struct Admin {
     pub node_id: NodeId,
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
+    pub records: Arc<Records>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
@@ -125,11 +127,18 @@ impl Api {
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.
         let Ok(response) = self.0.oneshot(request).await;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::EVENT_STREAM) {
             return Response::from_parts(parts, passed_on(body));
         }
-        let bytes = axum::body::to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
+        let mut bytes = axum::body::to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
+        if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::JSON)
+            && let Ok(text) = std::str::from_utf8(&bytes)
+            && let Cow::Owned(shown) = visible::json(text)
+        {
+            parts.headers.remove(CONTENT_LENGTH);
+            bytes = shown.into();
+        }
         Response::from_parts(parts, Body::from(bytes))
     }
 }

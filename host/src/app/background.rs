@@ -191,6 +191,6 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if expired > 0 {
             tracing::info!(expired, "idle session affinities removed");
         }
-        parts.edge.records.sweep();
+        parts.edge.records.sweep().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::{Mode, NodeMode};
 use crate::model::{NodeId, SessionId};
-use crate::store::DataFolder;
+use crate::store::{DataFolder, NODE_ID};
 
 /// The node id of this process.
 ///
@@ -38,11 +38,13 @@ pub fn node_name(node: &NodeMode) -> String {
 fn kept(folder: &DataFolder, port: u16) -> NodeId {
     let host: String =
         hostname().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let file = format!("node-id-{host}-{port}");
+    let file = format!("{NODE_ID}{host}-{port}");
     let before = folder
         .read(&file)
         .and_then(|text| NodeId::parse(String::from_utf8(text).ok()?.trim()).ok());
     if let Some(id) = before {
+        // Of many such files, the latest are kept. A folder that cannot be written is in the log.
+        let _ = folder.write(&file, format!("{id}\n").as_bytes());
         return id;
     }
     let [a, b, c, d, ..] = *SessionId::mint().as_bytes();

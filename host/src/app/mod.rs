@@ -18,6 +18,7 @@ mod summary;
 mod translate;
 mod worker;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use anyhow::Context as _;
 
 use crate::config::{Loaded, open_cluster_warning};
 use crate::edge;
+use crate::model::SessionId;
+use crate::model::visible::page;
 use crate::sync::Signal;
 
 use self::parts::Parts;
@@ -91,7 +94,9 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let leaving = Signal::default();
     let is_leaving = leaving.watch();
     let background = background.start(&parts, config, &is_leaving);
-    print!("{}", summary::of(config, &parts, address, workers));
+    let summary = summary::of(config, &parts, address, workers);
+    // The gateway serves, whether or not somebody reads what it prints.
+    let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -127,9 +132,14 @@ async fn signalled() -> anyhow::Result<()> {
 }
 
 /// Writes the port atomically: a program that waits for the file never reads half a
-/// number.
+/// number. The folder may be one that others can write to, such as `/tmp`: the file's
+/// first name cannot be guessed, and no link in its place is followed.
 fn write_port(file: &std::path::Path, port: u16) -> std::io::Result<()> {
-    let draft = file.with_extension("draft");
-    std::fs::write(&draft, format!("{port}\n"))?;
-    std::fs::rename(draft, file)
+    let draft = file.with_extension(format!("{}.draft", SessionId::mint()));
+    let mut new = std::fs::File::options().write(true).create_new(true).open(&draft)?;
+    let written = writeln!(new, "{port}").and_then(|()| std::fs::rename(&draft, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(draft);
+    }
+    written
 }

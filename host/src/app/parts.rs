@@ -61,7 +61,7 @@ pub struct Parts {
 
 impl Parts {
     /// # Errors
-    /// If the strategy is refused, TLS cannot be set up, or the cluster token cannot
+    /// If the data folder is somebody else's, the strategy is refused, TLS cannot be set up, or the cluster token cannot
     /// be sent in a header.
     pub fn build(
         config: &Config,
@@ -159,7 +159,7 @@ impl Base {
         address: SocketAddr,
         workers: usize,
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
-        let folder = DataFolder::open(&config.data_dir);
+        let folder = DataFolder::open(&config.data_dir)?;
         let secret = match &config.secret {
             Some(secret) => secret.expose().as_bytes().to_vec(),
             None => folder.secret("secret"),
@@ -224,7 +224,11 @@ impl Base {
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(self.folder.clone())),
+            records: Arc::new(Records::open(
+                self.folder.clone(),
+                Arc::clone(&self.bindings),
+                config.limits.data_folder,
+            )),
             keys: self.keys.clone(),
             catalogs: Arc::default(),
             opened_servers: edge::OpenedServers::default(),
@@ -276,6 +280,7 @@ impl Base {
             node_id: self.node_id.clone(),
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
+            records: Arc::clone(&edge.records),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),

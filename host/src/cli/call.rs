@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use http::Method;
 
 use super::gateway::Gateway;
+use super::terminal;
 
 pub fn join(gateway: &Gateway) -> ExitCode {
     report(gateway.call(Method::POST, "/api/cluster/join"), true)
@@ -18,7 +19,7 @@ fn report(answer: Result<String, String>, say: bool) -> ExitCode {
     match answer {
         Ok(text) => {
             if say {
-                println!("{text}");
+                terminal::say(text);
             }
             ExitCode::SUCCESS
         }

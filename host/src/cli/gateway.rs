@@ -42,7 +42,7 @@ impl Gateway {
         };
         let given = config::secret_variable(KEY, |name| std::env::var(name).ok());
         let given = given.unwrap_or_else(|problem| {
-            eprintln!("mooring: {}", super::printable(&problem));
+            super::terminal::warn(format!("mooring: {problem}"));
             None
         });
         let given = given.map(Secret::new);

@@ -10,13 +10,17 @@ use serde::Deserialize;
 
 use crate::cluster::{LogEvent, Unreachable};
 use crate::model::UnixMillis;
+use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
 use crate::protocol::sse;
 
 use super::gateway::{self, Gateway};
+use super::terminal;
 
 /// Bytes of one event: a log line of 4 KiB, with every character escaped in JSON.
 const MAX_EVENT: usize = 64 * 1024;
+/// Bytes of one line; a gateway sends less.
+const MAX_LINE: usize = 8 * 1024;
 
 pub struct LogOptions<'a> {
     pub server: &'a str,
@@ -97,19 +101,25 @@ fn follow(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
 /// Writes log lines to `out`, and remarks on missing ones to stderr.
 fn write(out: &mut impl Write, event: &LogEvent, json: bool) -> std::io::Result<()> {
     if json {
-        return writeln!(out, "{}", serde_json::to_string(event).unwrap_or_default());
+        let json = serde_json::to_string(event).unwrap_or_default();
+        return writeln!(out, "{}", visible::json(&json));
     }
     match event {
         LogEvent::Line { at, node, pid, text, .. } => {
-            let (at, text) = (UnixMillis(*at).iso8601(), super::printable(text));
+            let (at, node) = (UnixMillis(*at).iso8601(), visible(node, super::MAX_WHY));
+            let text = visible(text, MAX_LINE);
             writeln!(out, "{at} {node}/{pid} {text}")
         }
         LogEvent::Lost { lost, node } => {
-            eprintln!("mooring: {lost} lines of node {node} were dropped before they were read");
+            let node = visible(node, super::MAX_WHY);
+            terminal::warn(format!(
+                "mooring: {lost} lines of node {node} were dropped before they were read"
+            ));
             Ok(())
         }
         LogEvent::Unreachable { node, reason } => {
-            eprintln!("mooring: node {node} is unreachable: {}", super::printable(reason));
+            let (node, reason) = (visible(node, super::MAX_WHY), visible(reason, super::MAX_WHY));
+            terminal::warn(format!("mooring: node {node} is unreachable: {reason}"));
             Ok(())
         }
     }

@@ -6,9 +6,11 @@
 mod call;
 mod forget;
 mod gateway;
+mod log;
 mod logs;
 mod plugin;
 mod ps;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,12 +19,15 @@ use clap::{Parser, Subcommand};
 
 use crate::app;
 use crate::config::{self, Loaded, Sources};
+use crate::model::visible::visible;
 
 use self::forget::Environment;
 use self::gateway::Gateway;
 
 /// Exit code for a mistake that the operator has to correct.
 const WRONG: u8 = 2;
+/// Bytes of a reason that another process gives.
+const MAX_WHY: usize = 4096;
 
 /// A routing gateway for the Model Context Protocol.
 ///
@@ -138,7 +143,7 @@ enum PluginCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log();
+    log::start();
     match &cli.command {
         None => serve(&cli),
         Some(Command::Check) => check(&cli),
@@ -171,19 +176,8 @@ fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("mooring: {}", printable(why));
+    terminal::warn(format!("mooring: {}", visible(why, MAX_WHY)));
     ExitCode::FAILURE
-}
-
-/// The text with control characters escaped: those of a server or a node must
-/// not control the terminal.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\t' => vec![c],
-        c if c.is_control() => c.escape_default().collect(),
-        c => vec![c],
-    };
-    text.chars().flat_map(shown).collect()
 }
 
 fn serve(cli: &Cli) -> ExitCode {
@@ -197,7 +191,7 @@ fn serve(cli: &Cli) -> ExitCode {
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mooring: {error:#}");
+            terminal::warn(format!("mooring: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -206,17 +200,17 @@ fn serve(cli: &Cli) -> ExitCode {
 fn check(cli: &Cli) -> ExitCode {
     let Some(loaded) = load(cli, &Environment::default()) else { return ExitCode::from(WRONG) };
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        terminal::warn(format!("warning: {warning}"));
     }
     let config = &loaded.config;
     for notice in app::notices_of(config).into_iter().chain(app::unprotected(config)) {
-        eprintln!("warning: {notice}");
+        terminal::warn(format!("warning: {notice}"));
     }
-    print!("{}", config::describe(&loaded.config));
+    terminal::say(config::describe(&loaded.config).trim_end());
     match plugin::admissible(&loaded.config.sticky) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: systemConfig.cluster.stickySession.strategy: {error}");
+            terminal::warn(format!("error: systemConfig.cluster.stickySession.strategy: {error}"));
             ExitCode::from(WRONG)
         }
     }
@@ -226,7 +220,7 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     match try_load(cli, environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
-            eprintln!("{report}");
+            terminal::warn(report);
             None
         }
     }
@@ -243,17 +237,5 @@ fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a
         env,
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         allow_open: cli.allow_open,
-    }
-}
-
-fn start_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MOORING_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("MOORING_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        log.json().init();
-    } else {
-        use std::io::IsTerminal as _;
-        log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
     }
 }

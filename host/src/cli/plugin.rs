@@ -6,6 +6,8 @@ use crate::app;
 use crate::config::Sticky;
 use crate::wasm::{self, Source, Strategy};
 
+use super::terminal;
+
 /// Bytes of a file that is read at all. Admission refuses plugins of half this
 /// size; its message is the better one.
 const MAX_FILE: u64 = 64 << 20;
@@ -14,13 +16,13 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
     let bytes = match bytes(file) {
         Ok(bytes) => bytes,
         Err(why) => {
-            eprintln!("mooring: {file}: {why}");
+            terminal::warn(format!("mooring: {file}: {why}"));
             return ExitCode::from(super::WRONG);
         }
     };
     match wasm::inspect(&bytes, settings, std::env::current_exe().ok().as_deref()) {
         Ok(inspection) => {
-            println!("{inspection}");
+            terminal::say(&inspection);
             if inspection.objection.is_some() {
                 ExitCode::from(super::WRONG)
             } else {
@@ -28,7 +30,7 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
             }
         }
         Err(refusal) => {
-            eprintln!("mooring: {file}: {refusal}");
+            terminal::warn(format!("mooring: {file}: {refusal}"));
             ExitCode::from(super::WRONG)
         }
     }

@@ -1,6 +1,5 @@
 //! `mooring ps`: the running server instances, and the servers in trouble.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use http::Method;
@@ -9,14 +8,18 @@ use serde_json::json;
 
 use crate::cluster::{InstanceReport, MOST_INSTANCES, ServerHealth, Unreachable};
 use crate::model::UnixMillis;
+use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
 
 use super::gateway::{self, Gateway};
+use super::terminal;
 
 /// Most pages that are fetched: 100,000 instances, far more than a person reads.
 const MAX_PAGES: usize = 200;
 const HEAD: [&str; 9] =
     ["SERVER", "NODE", "PID", "STATE", "SESSIONS", "RSS", "CPU", "RESTARTS", "AGE"];
+/// Bytes of a name in the table: as long as names may be.
+const MAX_CELL: usize = 128;
 /// Status of a healthy server, whether or not it has an instance now.
 const WELL: &str = "running";
 
@@ -35,22 +38,20 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
         Err(why) => return super::failed(&why),
     };
     let text = if json {
-        format!(
-            "{}\n",
-            json!({
-                "instances": all.instances, "servers": all.servers, "unreachable": all.unreachable,
-            })
-        )
+        let all = json!({
+            "instances": all.instances, "servers": all.servers, "unreachable": all.unreachable,
+        });
+        visible::json(&all.to_string()).into_owned()
     } else {
         table(&all.instances, &all.servers, UnixMillis::now())
     };
-    // Fails if the reader closed stdout, as `head` does: that is not an error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    terminal::say(text.trim_end());
     for server in all.servers.iter().filter(|server| !is_well(server)) {
-        eprintln!("mooring: {}", why(server));
+        terminal::warn(format!("mooring: {}", why(server)));
     }
     for Unreachable { node, reason } in &all.unreachable {
-        eprintln!("mooring: node {node} is unreachable: {}", super::printable(reason));
+        let (node, reason) = (visible(node, MAX_CELL), visible(reason, super::MAX_WHY));
+        terminal::warn(format!("mooring: node {node} is unreachable: {reason}"));
     }
     ExitCode::SUCCESS
 }
@@ -88,9 +89,9 @@ fn table(instances: &[InstanceReport], servers: &[ServerHealth], now: UnixMillis
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(instances.iter().map(|instance| row(instance, now)));
     rows.extend(servers.iter().filter(|server| server.status != WELL).map(|server| {
-        let (name, node) = (super::printable(&server.server), super::printable(&server.node));
+        let (name, node) = (cell(&server.server), cell(&server.node));
         let [_, _, _, _, _, rss, cpu, restarts, age] = ["-"; HEAD.len()].map(str::to_owned);
-        let (pid, status) = ("-".to_owned(), super::printable(&server.status));
+        let (pid, status) = ("-".to_owned(), cell(&server.status));
         [name, node, pid, status, "0".to_owned(), rss, cpu, restarts, age]
     }));
     let mut widths = [0; HEAD.len()];
@@ -120,22 +121,26 @@ fn why(server: &ServerHealth) -> String {
     if let Some(error) = last_error {
         text.push_str(&format!(": {error}"));
     }
-    super::printable(&text)
+    visible(&text, super::MAX_WHY).to_string()
 }
 
 fn row(instance: &InstanceReport, now: UnixMillis) -> [String; HEAD.len()] {
     let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     [
-        super::printable(&instance.server),
-        super::printable(&instance.node),
+        cell(&instance.server),
+        cell(&instance.node),
         known(instance.pid.map(|pid| pid.to_string())),
-        super::printable(&instance.state),
+        cell(&instance.state),
         instance.session_count.to_string(),
         known(instance.rss_bytes.map(bytes)),
         known(instance.cpu_ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100))),
         instance.restarts.to_string(),
         age(now.since(UnixMillis(instance.started_at)).as_secs()),
     ]
+}
+
+fn cell(text: &str) -> String {
+    visible(text, MAX_CELL).to_string()
 }
 
 fn bytes(bytes: u64) -> String {

@@ -4,6 +4,8 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+use crate::model::visible::visible;
+
 use super::Config;
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
@@ -11,6 +13,9 @@ use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
 use super::sections::transport::Transport;
+
+/// Bytes shown of one value, or of one row of a table.
+const MAX_VALUE: usize = 4096;
 
 /// The whole page; every line ends in `\n`.
 pub fn describe(config: &Config) -> String {
@@ -216,7 +221,8 @@ struct CheckPage(String);
 
 impl CheckPage {
     fn row(&mut self, name: &str, value: impl Display) {
-        self.line(format_args!("{name:<16}{value}"));
+        let value = value.to_string();
+        self.line(format_args!("{name:<16}{}", visible(&value, MAX_VALUE)));
     }
 
     fn optional(&mut self, name: &str, value: &str) {
@@ -235,7 +241,7 @@ impl CheckPage {
         self.line(format_args!("\n{title} ({})", rows.len()));
         for [a, b, c] in rows {
             let line = format!("  {a:<first$}  {b:<second$}  {c}");
-            self.line(format_args!("{}", line.trim_end()));
+            self.line(format_args!("{}", visible(line.trim_end(), MAX_VALUE)));
         }
     }
 

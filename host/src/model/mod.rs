@@ -11,6 +11,7 @@ mod scope;
 mod selection;
 mod session;
 mod topology;
+pub mod visible;
 
 pub use address::is_near;
 pub use name::{GroupName, NameError, NodeId, ServerName};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::visible::is_hidden;
+
 /// Longest server or group name, in bytes: it is part of URLs and tool names.
 const MAX_NAME: usize = 128;
 /// Longest node id, in bytes: it travels in cookies and headers.
@@ -75,13 +77,13 @@ name!(
     /// An MCP server's name, as in `mcpServers`.
     ServerName,
     MAX_NAME,
-    |c: char| !c.is_control() && c != '/'
+    |c: char| !is_hidden(c) && c != '/'
 );
 name!(
     /// A group's name, as in `groups`.
     GroupName,
     MAX_NAME,
-    |c: char| !c.is_control() && c != '/'
+    |c: char| !is_hidden(c) && c != '/'
 );
 
 impl NodeId {

@@ -6,7 +6,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::model::visible::page;
+
 use super::{methods, splice};
+
+/// Bytes of the message of an error that the gateway makes.
+const MAX_ERROR_TEXT: usize = 2048;
 
 /// Error codes: those of JSON-RPC 2.0 (§5.1), those that MCP implementations share, and
 /// Mooring's, which are outside of every reserved range.
@@ -200,13 +205,14 @@ pub fn result(id: &str, result: &[u8]) -> Bytes {
     out.into()
 }
 
-/// An error response. The id is JSON; without one it is `null`, as the SDKs expect.
+/// An error response. The id is JSON; without one it is `null`, as the SDKs expect. The message may
+/// quote what a client or server has sent: it is made visible, and cut after 2 KiB.
 #[must_use]
 pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
     format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{{\"code\":{code},\"message\":{}}}}}",
         id.unwrap_or("null"),
-        serde_json::Value::from(message)
+        serde_json::Value::from(page(message, MAX_ERROR_TEXT).to_string())
     )
     .into()
 }

@@ -8,13 +8,19 @@
 mod bindings;
 mod counting;
 mod data;
+mod ended;
 mod noted;
+mod param_files;
+mod private;
 mod quotas;
 mod record;
 mod records;
+mod unused;
+mod used;
 
 pub use bindings::{Bindings, Forgotten, InUse};
 pub use counting::{MostSessions, NoRoom};
-pub use data::{DataFolder, LOCAL_KEY};
+pub use data::{DataFolder, FolderState, ForeignFolder, LOCAL_KEY};
+pub use param_files::NODE_ID;
 pub use record::{Binding, Bound, Record, ReportOutcome};
-pub use records::Records;
+pub use records::{RecordCounts, Records};

@@ -1,242 +1,296 @@
-//! What a session's id cannot carry: `initialize` parameters that are too large for
-//! it, and the fact that the client has ended the session.
+//! What a session's id cannot carry: `initialize` parameters that are too large for it, and the
+//! fact that the client has ended the session.
 //!
-//! Files are written on blocking threads, so that workers serve other requests
-//! meanwhile.
+//! A session that was begun and not used yet leaves nothing on disk: whoever reaches the gateway
+//! can begin sessions as fast as it answers. Its parameters go to disk with its second message.
+//! Files are read and written on blocking threads, and no request waits for a disk for longer than
+//! 5 s: what could not be written stays in memory, and is written by a later sweep.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
-use crate::model::{SessionId, UnixMillis};
+use crate::model::{QuotaKey, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
-use crate::sync::{Locked, ReadMostly};
+use crate::sync::Locked;
 
-use super::DataFolder;
+use super::bindings::Bindings;
+use super::data::{DataFolder, FolderState};
+use super::ended::EndedSessions;
+use super::param_files::ParamFiles;
+use super::unused::UnusedParams;
+use super::used::UsedParams;
 
-/// File of ended sessions, a line each: id and end of validity in Unix ms.
-const TOMBSTONES: &str = "ended-sessions";
-/// Subfolder with a file for each session whose parameters are too large for its id.
-const PARAMS: &str = "sessions";
-/// Bytes of parameters in memory: those of the latest sessions. Without a data folder
-/// there are no others.
-const MAX_IN_MEMORY: usize = 32 << 20;
+/// Bytes of parameters of sessions that were not used yet.
+const UNUSED: usize = 16 << 20;
+/// Bytes of parameters in memory of sessions in use. Without a data folder there are no others.
+const USED: usize = 32 << 20;
+/// Sessions that are known not to have been used yet.
+const MAX_FRESH: usize = 65_536;
+/// Jobs at the disk at a time: more would not make it faster.
+const AT_ONCE: usize = 8;
+/// Longest wait of a request for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The part of the data folder's bytes that tombstones may take.
+const TOMBSTONES: u64 = 4;
 
 /// Ended sessions and large parameters of all sessions, shared by all workers.
 pub struct Records {
     folder: DataFolder,
-    /// Ended sessions, each with the time when its id expires anyway.
-    ended: ReadMostly<HashMap<SessionId, UnixMillis>>,
-    latest: Locked<Latest>,
+    limit: u64,
+    ended: EndedSessions,
+    files: ParamFiles,
+    fresh: Locked<Fresh>,
+    unused: Locked<UnusedParams>,
+    used: Locked<UsedParams>,
+    turns: Arc<Semaphore>,
+    dropped: AtomicU64,
+    /// What was dropped when it was last logged.
+    said: AtomicU64,
+}
+
+/// How much there is, and what did not fit, for the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordCounts {
+    /// Bytes and files in the data folder, and the limit for the bytes.
+    pub folder_bytes: u64,
+    pub folder_files: usize,
+    pub folder_limit: u64,
+    /// Attempts to write to the data folder that failed.
+    pub folder_failures: u64,
+    /// Bytes of large parameters in memory.
+    pub memory_bytes: usize,
+    /// Sessions whose large parameters were dropped.
+    pub dropped: u64,
+    /// Tombstones, and how many were dropped before their time.
+    pub ended: usize,
+    pub ended_dropped: u64,
 }
 
 impl Records {
-    /// Reads the tombstones and removes those of expired ids from their file.
+    /// Reads the tombstones and removes those of expired ids from their file. The folder takes at
+    /// most `limit` bytes.
     #[must_use]
-    pub fn open(folder: DataFolder) -> Self {
-        let text = folder.read(TOMBSTONES).unwrap_or_default();
-        let now = UnixMillis::now();
-        let ended: HashMap<SessionId, UnixMillis> = String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(|line| {
-                let (session, until) = line.split_once(' ')?;
-                Some((SessionId::parse(session)?, UnixMillis(until.parse().ok()?)))
-            })
-            .filter(|(_, until)| *until > now)
-            .collect();
-        let lines: String =
-            ended.iter().map(|(session, until)| format!("{session} {}\n", until.0)).collect();
-        if !text.is_empty()
-            && let Err(error) = folder.write(TOMBSTONES, lines.as_bytes())
-        {
-            tracing::warn!("cannot write {TOMBSTONES} to the data folder: {error}");
-        }
+    pub fn open(folder: DataFolder, bindings: Arc<Bindings>, limit: u64) -> Self {
         Self {
+            ended: EndedSessions::open(folder.clone(), limit / TOMBSTONES),
+            files: ParamFiles::new(folder.clone(), bindings, limit),
             folder,
-            ended: ReadMostly::new(ended),
-            latest: Locked::new(Latest::of(MAX_IN_MEMORY)),
+            limit,
+            fresh: Locked::default(),
+            unused: Locked::new(UnusedParams::with_room(UNUSED)),
+            used: Locked::new(UsedParams::with_room(USED)),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            dropped: AtomicU64::new(0),
+            said: AtomicU64::new(0),
         }
     }
 
-    /// Ends a session at its client's request. Its id is invalid from now on, and once
-    /// this returns, after a restart too.
-    pub async fn end(&self, session: SessionId, minted_at: UnixMillis) {
+    /// Notes that a session's id is given to its client, and keeps the parameters that the id
+    /// cannot carry.
+    pub fn begin(&self, session: SessionId, large: Option<&Bytes>, client: &QuotaKey) {
+        self.fresh.lock().insert(session);
+        if let Some(params) = large {
+            let gone = self.unused.lock().insert(session, params.clone(), client);
+            self.dropped.fetch_add(gone, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a session is used: a message came after its `initialize`. Once this returns, the
+    /// next start has its large parameters too, if the disk allows it.
+    pub async fn use_it(self: &Arc<Self>, session: SessionId, is_large: bool) {
+        self.fresh.lock().remove(session);
+        if !is_large {
+            return;
+        }
+        let Some(params) = self.unused.lock().get(session) else { return };
+        // In both for a moment, so that another worker finds it in one.
+        self.keep(session, params.clone(), false);
+        let is_first = self.unused.lock().take(session).is_some();
+        if is_first {
+            self.beside(move |this| this.write(session, &params)).await;
+        }
+    }
+
+    /// Ends a session at its client's request. Its id is invalid from now on, and once this
+    /// returns, after a restart too, if it was used.
+    pub async fn end(self: &Arc<Self>, session: SessionId, minted_at: UnixMillis) {
         let until = minted_at.plus(MAX_AGE);
-        self.ended.write().insert(session, until);
-        self.latest.lock().remove(session);
-        self.beside("cannot write the session's end to disk", session, move |folder| {
-            folder.remove(&file(session));
-            folder.append(TOMBSTONES, &format!("{session} {}", until.0))
-        })
-        .await;
+        self.unused.lock().take(session);
+        if self.fresh.lock().remove(session) {
+            self.ended.end_unused(session, until);
+            return;
+        }
+        self.ended.end(session, until);
+        self.used.lock().remove(session);
+        let written = self.beside(move |this| {
+            this.ended.write(session, until);
+            this.files.remove(session);
+        });
+        if written.await.is_none() {
+            self.ended.note_unwritten();
+        }
+    }
+
+    /// Ends a session whose client has no id for it, or one that names an open connection of this
+    /// process: there is nothing to refuse later.
+    pub fn end_here(&self, session: SessionId, minted_at: UnixMillis) {
+        self.ended.end_unused(session, minted_at.plus(MAX_AGE));
     }
 
     /// Whether the client has ended the session. Expired ids may be forgotten.
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {
-        self.ended.read().contains_key(&session)
+        self.ended.contains(session)
     }
 
-    /// Forgets tombstones of ids that have expired: these are refused anyway.
-    pub fn sweep(&self) {
-        let now = UnixMillis::now();
-        let mut ended = self.ended.write();
-        ended.retain(|_, until| *until > now);
+    /// A session's large parameters, from memory or else from its file.
+    pub async fn params(self: &Arc<Self>, session: SessionId) -> Option<Bytes> {
+        let unused = self.unused.lock().get(session);
+        let kept = unused.or_else(|| self.used.lock().get(session));
+        if kept.is_some() {
+            return kept;
+        }
+        let read = self.beside(move |this| this.files.read(session)).await??;
+        let params = Bytes::from(read);
+        self.keep(session, params.clone(), true);
+        Some(params)
     }
 
-    /// Removes the files of sessions whose ids have expired: few clients end their
-    /// sessions.
-    pub async fn sweep_files(&self) {
-        let folder = self.folder.clone();
-        let swept = tokio::task::spawn_blocking(move || folder.sweep(PARAMS, MAX_AGE)).await;
-        match swept {
-            Ok(Ok(0)) => {}
-            Ok(Ok(count)) => tracing::info!(count, "files of expired sessions removed"),
-            Ok(Err(error)) => tracing::warn!("cannot remove old files in {PARAMS}: {error}"),
-            Err(error) => tracing::warn!("cannot remove old files in {PARAMS}: {error}"),
+    /// Forgets tombstones of ids that have expired, and writes what could not be written before.
+    pub async fn sweep(self: &Arc<Self>) {
+        if self.folder.exists() {
+            let _ = self.beside(Self::sweep_beside).await;
+        } else {
+            self.ended.sweep();
+        }
+        let counts = self.counts();
+        let dropped = counts.dropped + counts.ended_dropped;
+        let before = self.said.swap(dropped, Ordering::Relaxed);
+        if dropped > before {
+            tracing::warn!(
+                dropped = dropped - before,
+                folder_bytes = counts.folder_bytes,
+                "records of sessions gave way to newer ones (limits.dataFolder, and fixed limits in \
+                 memory): ids of those sessions are unknown, or valid again if they had been ended"
+            );
         }
     }
 
-    /// Keeps a session's parameters: once this returns, for the next start too.
-    pub async fn keep_params(&self, session: SessionId, params: &Bytes) {
-        self.latest.lock().insert(session, params.clone());
-        let params = params.clone();
-        self.beside("cannot write initialize parameters to disk", session, move |folder| {
-            folder.write(&file(session), &params)
-        })
-        .await;
+    fn sweep_beside(&self) {
+        self.ended.sweep();
+        let unwritten = self.used.lock().unwritten();
+        for (session, params) in unwritten {
+            if !self.write(session, &params) {
+                break;
+            }
+        }
     }
 
-    /// A session's parameters, from memory or else from its file.
+    /// Removes the files of sessions whose ids have expired: few clients end their sessions.
+    pub async fn sweep_files(self: &Arc<Self>) {
+        let swept = self.beside(|this| {
+            this.folder.check();
+            this.files.sweep(MAX_AGE)
+        });
+        if let Some(count @ 1..) = swept.await {
+            tracing::info!(count, "files of expired sessions removed");
+        }
+    }
+
+    /// How far the data folder can be used, and why no further.
     #[must_use]
-    pub fn params(&self, session: SessionId) -> Option<Bytes> {
-        let kept = self.latest.lock().get(session);
-        kept.or_else(|| self.folder.read(&file(session)).map(Bytes::from))
+    pub fn folder(&self) -> (FolderState, String) {
+        self.folder.state()
     }
 
-    /// Changes the folder on a blocking thread; a failure is logged. Without a folder
-    /// nothing happens.
-    async fn beside(
-        &self,
-        what: &'static str,
-        session: SessionId,
-        work: impl FnOnce(DataFolder) -> std::io::Result<()> + Send + 'static,
-    ) {
-        if self.folder.path(PARAMS).is_none() {
-            return;
+    #[must_use]
+    pub fn counts(&self) -> RecordCounts {
+        let (folder_bytes, folder_files) = self.files.size();
+        RecordCounts {
+            folder_bytes,
+            folder_files,
+            folder_limit: self.limit,
+            folder_failures: self.folder.failures(),
+            memory_bytes: self.unused.lock().bytes() + self.used.lock().bytes(),
+            dropped: self.dropped.load(Ordering::Relaxed) + self.files.dropped(),
+            ended: self.ended.kept(),
+            ended_dropped: self.ended.dropped(),
         }
-        let folder = self.folder.clone();
-        let done = tokio::task::spawn_blocking(move || work(folder)).await;
-        let failed = match done {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+    }
+
+    fn keep(&self, session: SessionId, params: Bytes, is_written: bool) {
+        let lost = self.used.lock().insert(session, params, is_written);
+        self.dropped.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Writes a session's parameters. Blocks. False if that failed.
+    fn write(&self, session: SessionId, params: &[u8]) -> bool {
+        if self.files.write(session, params).is_err() {
+            return false;
+        }
+        self.used.lock().mark_written(session);
+        if self.is_ended(session) {
+            self.files.remove(session);
+        }
+        true
+    }
+
+    /// Does something with the folder on a blocking thread. `None` without a folder, or if the
+    /// disk does not get to it in time; it may still be done then.
+    async fn beside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        if !self.folder.exists() {
+            return None;
+        }
+        let (this, turns) = (Arc::clone(self), Arc::clone(&self.turns));
+        let job = async move {
+            let turn = turns.acquire_owned().await.ok()?;
+            let job = tokio::task::spawn_blocking(move || {
+                let done = work(&this);
+                drop(turn);
+                done
+            });
+            job.await.ok()
         };
-        tracing::warn!(session = %session.short(), "{what}: {failed}");
+        tokio::time::timeout(PATIENCE, job).await.ok().flatten()
     }
 }
 
-/// The latest sessions' parameters, bounded in bytes.
-struct Latest {
-    room: usize,
-    bytes: usize,
-    kept: HashMap<SessionId, Bytes>,
-    /// Oldest first; includes sessions that were removed since.
+/// Sessions that were begun and not used yet. The oldest are forgotten first: they then count as
+/// used.
+#[derive(Default)]
+struct Fresh {
+    sessions: HashSet<SessionId>,
+    /// Oldest first; may hold sessions that were removed since.
     order: VecDeque<SessionId>,
 }
 
-impl Latest {
-    fn of(room: usize) -> Self {
-        Self { room, bytes: 0, kept: HashMap::new(), order: VecDeque::new() }
-    }
-
-    fn get(&self, session: SessionId) -> Option<Bytes> {
-        self.kept.get(&session).cloned()
-    }
-
-    fn insert(&mut self, session: SessionId, params: Bytes) {
-        self.remove(session);
-        self.bytes += params.len();
-        self.kept.insert(session, params);
+impl Fresh {
+    fn insert(&mut self, session: SessionId) {
+        self.sessions.insert(session);
         self.order.push_back(session);
-        while self.bytes > self.room
+        while self.sessions.len() > MAX_FRESH
             && let Some(oldest) = self.order.pop_front()
         {
-            self.remove(oldest);
+            self.sessions.remove(&oldest);
         }
-        if self.order.len() > 2 * self.kept.len() {
-            self.order.retain(|session| self.kept.contains_key(session));
+        if self.order.len() > 2 * self.sessions.len() + 64 {
+            self.order.retain(|session| self.sessions.contains(session));
         }
     }
 
-    fn remove(&mut self, session: SessionId) {
-        if let Some(gone) = self.kept.remove(&session) {
-            self.bytes -= gone.len();
-        }
+    /// Whether the session was still unused.
+    fn remove(&mut self, session: SessionId) -> bool {
+        self.sessions.remove(&session)
     }
-}
-
-fn file(session: SessionId) -> String {
-    format!("{PARAMS}/{session}")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_ended_session_stays_ended_after_a_restart() {
-        let path = std::env::temp_dir().join(format!("mooring-records-{}", SessionId::mint()));
-        let (ended, other, old) = (SessionId::mint(), SessionId::mint(), SessionId::mint());
-        let records = Records::open(DataFolder::open(&path));
-        records.keep_params(other, &"{}".into()).await;
-        records.end(ended, UnixMillis::now()).await;
-        records.end(old, UnixMillis(1)).await;
-        drop(records);
-        let records = Records::open(DataFolder::open(&path));
-        assert!(records.is_ended(ended));
-        assert!(!records.is_ended(other));
-        assert!(!records.is_ended(old), "its id has expired by itself");
-        assert_eq!(records.params(other).as_deref(), Some(b"{}".as_slice()));
-        std::fs::remove_dir_all(path).unwrap();
-    }
-
-    #[tokio::test]
-    async fn files_of_expired_sessions_are_removed_and_no_others() {
-        let path = std::env::temp_dir().join(format!("mooring-records-{}", SessionId::mint()));
-        let (old, young) = (SessionId::mint(), SessionId::mint());
-        let records = Records::open(DataFolder::open(&path));
-        records.sweep_files().await;
-        for session in [old, young] {
-            records.keep_params(session, &"{}".into()).await;
-        }
-        let long_ago = std::time::SystemTime::now() - MAX_AGE - std::time::Duration::from_secs(1);
-        let file = std::fs::File::options().write(true).open(path.join(file(old))).unwrap();
-        file.set_modified(long_ago).unwrap();
-        drop(records);
-        let records = Records::open(DataFolder::open(&path));
-        records.sweep_files().await;
-        assert_eq!(records.params(old), None);
-        assert!(records.params(young).is_some());
-        std::fs::remove_dir_all(path).unwrap();
-    }
-
-    #[test]
-    fn of_what_is_in_memory_the_oldest_goes_first() {
-        let sessions: Vec<SessionId> = (0..100).map(|_| SessionId::mint()).collect();
-        let mut latest = Latest::of(100);
-        for session in &sessions {
-            latest.insert(*session, Bytes::from_static(&[0; 40]));
-        }
-        let kept: Vec<bool> = sessions.iter().map(|id| latest.get(*id).is_some()).collect();
-        assert_eq!(kept.iter().filter(|kept| **kept).count(), 2);
-        assert!(kept.ends_with(&[true, true]));
-        for session in &sessions {
-            latest.remove(*session);
-            latest.insert(*session, Bytes::from_static(&[0; 1]));
-            latest.remove(*session);
-        }
-        assert_eq!((latest.bytes, latest.kept.len()), (0, 0));
-        assert!(latest.order.len() <= 2, "{}", latest.order.len());
-    }
-}
+mod tests;

@@ -4,12 +4,19 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::model::visible::visible;
+
 use super::admission::{Candidate, WasiPolicy};
 use super::engine::Engines;
 use super::pool::InstancePool;
 use super::refusal::PluginRefusal;
 use super::trial::Trial;
 use super::vocabulary::{Carrier, Input, Plan};
+
+/// Bytes shown of the name of an interface.
+const MAX_NAME: usize = 256;
+/// Bytes shown of an objection.
+const MAX_TEXT: usize = 1024;
 
 /// What `mooring plugin inspect` reports. `Display` formats it for a terminal.
 #[derive(Debug, Clone)]
@@ -91,7 +98,7 @@ impl fmt::Display for Inspection {
             writeln!(f, "  {label:<13}  {node} {percent:.1} %")?;
         }
         match &self.objection {
-            Some(objection) => writeln!(f, "  REFUSED        {objection}"),
+            Some(objection) => writeln!(f, "  REFUSED        {}", visible(objection, MAX_TEXT)),
             None => Ok(()),
         }
     }
@@ -103,7 +110,7 @@ fn list(f: &mut fmt::Formatter<'_>, label: &str, names: &[String]) -> fmt::Resul
     }
     for (position, name) in names.iter().enumerate() {
         let label = if position == 0 { label } else { "" };
-        writeln!(f, "  {label:<13}  {name}")?;
+        writeln!(f, "  {label:<13}  {}", visible(name, MAX_NAME))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The operators' views: instances and logs.
 
+pub mod foreign_text;
 pub mod instances;
 pub mod local_key;
 pub mod logs;

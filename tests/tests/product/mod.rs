@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod data_folder;
 pub mod deployment;
 pub mod documents;
 pub mod examples;

@@ -96,9 +96,8 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
         })
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    if let Err(error) = folder.write(SNAPSHOT, &text) {
-        tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
-    }
+    // The folder logs a failure, once in a while.
+    let _ = folder.write(SNAPSHOT, &text);
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the
@@ -113,7 +112,7 @@ pub fn patience(folder: &DataFolder) -> Duration {
 /// Whether a coordinator has run with this data folder before.
 #[must_use]
 pub fn is_kept(folder: &DataFolder) -> bool {
-    folder.path(SNAPSHOT).is_some_and(|path| path.exists())
+    folder.has(SNAPSHOT)
 }
 
 /// A replica as it is kept: with what the node's file hides, so that this stays hidden

@@ -4,7 +4,12 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::model::visible::visible;
+
 use super::place::Place;
+
+/// Bytes shown of each part of a finding: a value in the file may have megabytes.
+const MAX_TEXT: usize = 2048;
 
 /// Most errors, and most warnings, that one load keeps. A hostile file could have a
 /// million mistakes; the last finding then says that more are not shown.
@@ -29,16 +34,16 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        visible(&self.file, MAX_TEXT).fmt(f)?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
         if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
+            write!(f, ": {}", visible(&self.key, MAX_TEXT))?;
         }
-        write!(f, ": {}", self.message)?;
+        write!(f, ": {}", visible(&self.message, MAX_TEXT))?;
         if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+            write!(f, "; {}", visible(&self.advice, MAX_TEXT))?;
         }
         Ok(())
     }

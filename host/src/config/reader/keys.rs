@@ -109,6 +109,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.limits.childrenPerPrincipal",
     "systemConfig.limits.unusedAfterMs",
     "systemConfig.limits.simultaneousStarts",
+    "systemConfig.limits.dataFolder",
     "systemConfig.limits.keepAlive",
     "systemConfig.cluster",
     "systemConfig.cluster.enabled",

@@ -2,6 +2,8 @@
 //! before expansion, so that it shows no value of the environment, and everything
 //! that looks like a secret is masked.
 
+use crate::model::visible::is_hidden;
+
 use super::item::Item;
 use super::section::Section;
 
@@ -25,7 +27,7 @@ pub(in crate::config) fn entry(entry: &Section<'_>) -> String {
         (None, Some(url)) => without_query(&url),
         (None, None) => String::new(),
     };
-    cut(&line.replace(char::is_control, " "))
+    cut(&line.replace(is_hidden, " "))
 }
 
 fn command_line(command: String, args: &[String]) -> String {

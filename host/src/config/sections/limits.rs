@@ -50,6 +50,8 @@ pub struct Limits {
     /// Silence on a stream before a keep-alive comment. The default is half of the 30 s
     /// after which common proxies close a silent stream.
     pub keep_alive: Duration,
+    /// Bytes of all files in the data folder.
+    pub data_folder: u64,
 }
 
 struct Bound {
@@ -73,6 +75,7 @@ const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
 const CHILDREN_PER_PRINCIPAL: Bound = bound("childrenPerPrincipal", 0, 1..=100_000);
 const UNUSED_MS: Bound = bound("unusedAfterMs", 60_000, 100..=86_400_000);
 const SIMULTANEOUS_STARTS: Bound = bound("simultaneousStarts", 0, 1..=10_000);
+const DATA_FOLDER: Bound = bound("dataFolder", 1024 * MIB, MIB..=1024 * 1024 * MIB);
 const KEEP_ALIVE_MS: Bound = bound("keepAlive", 15_000, 100..=3_600_000);
 
 const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> Bound {
@@ -101,6 +104,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
         unused: Duration::from_millis(number(&UNUSED_MS)),
         simultaneous_starts: if_any(size(&SIMULTANEOUS_STARTS)),
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),
+        data_folder: number(&DATA_FOLDER),
     };
     at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
     limits

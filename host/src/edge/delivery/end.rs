@@ -9,7 +9,11 @@ use super::outgoing::Outgoing;
 impl Worker {
     /// Ends a session at every server that it has open.
     pub(in crate::edge) async fn end(&self, session: &Session) {
-        self.edge.records.end(session.id, session.minted_at).await;
+        if session.has_id {
+            self.edge.records.end(session.id, session.minted_at).await;
+        } else {
+            self.edge.records.end_here(session.id, session.minted_at);
+        }
         let outgoing = Outgoing::delete();
         if let Some(record) = self.edge.bindings.forget(session.id) {
             let topology = self.edge.topology.load_full();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Response;
 
 use crate::edge::refusal::Refusal;
+use crate::model::visible::visible;
 use crate::model::{Node, NodeId, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
@@ -12,6 +13,8 @@ use crate::protocol::jsonrpc::Envelope;
 
 /// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;
+/// Bytes kept of another process's error.
+const MAX_MESSAGE: usize = 2048;
 
 /// Nodes that have failed, and why the last of them did.
 #[derive(Debug, Default)]
@@ -75,7 +78,7 @@ pub fn error_text(body: &[u8]) -> String {
         .ok()
         .and_then(|envelope| serde_json::from_str::<Error>(envelope.error?.get()).ok())
         .map_or_else(
-            || String::from_utf8_lossy(body).chars().take(300).collect(),
-            |error| error.message,
+            || visible(&String::from_utf8_lossy(body), 300).to_string(),
+            |error| visible(&error.message, MAX_MESSAGE).to_string(),
         )
 }

@@ -78,7 +78,7 @@ impl Worker {
         let mut session = Session::mint(principal, params_of(envelope)?, is_single_server);
         let (result, token) = self.begin(context, scope, &session, message).await?;
         session.version = negotiated(&result).unwrap_or(Version::LATEST);
-        let sealed = session.seal(&self.edge, scope).await?;
+        let sealed = session.seal(&self.edge, scope, &context.quota)?;
         self.edge.metrics.opened();
         let id = envelope.id_text().unwrap_or("null");
         let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));

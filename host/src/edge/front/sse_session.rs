@@ -191,6 +191,7 @@ impl SseSession {
                 version: Version::LATEST,
                 params,
                 is_single_server,
+                has_id: false,
             });
             *stage = SessionStage::Opening(Arc::clone(&session));
             Some(session)

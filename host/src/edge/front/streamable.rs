@@ -59,8 +59,15 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
-        let found = recent.session(&self.edge, &context.headers, scope, &principal, &context.quota);
-        let session = match found {
+        let same = recent.same(&self.edge, &context.headers, scope, &principal);
+        let session = match same {
+            Some(session) => session.map(Some),
+            None => {
+                let edge = &self.edge;
+                Box::pin(recent.open(edge, context, scope, &principal, false)).await
+            }
+        };
+        let session = match session {
             Ok(Some(session)) => session,
             Ok(None) => {
                 let missing = Refusal::MissingSession;
@@ -101,7 +108,7 @@ impl Worker {
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
         }
-        let session = self.session(context, scope, principal, recent)?;
+        let session = self.session(context, scope, principal, recent, false).await?;
         let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
@@ -144,22 +151,26 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
-        let session = self.session(context, scope, principal, recent)?;
+        let session = self.session(context, scope, principal, recent, true).await?;
         self.edge.metrics.ended();
         self.end(&session).await;
         Ok(Response::new(Body::Empty))
     }
 
-    fn session(
+    /// The session of a request that cannot begin one. `ends` says whether it ends it.
+    async fn session(
         &self,
         context: &ClientRequest,
         scope: &Scope,
         principal: &Principal,
         recent: &RecentSession,
+        ends: bool,
     ) -> Result<Arc<Session>, Refusal> {
-        let session =
-            recent.session(&self.edge, &context.headers, scope, principal, &context.quota)?;
-        session.ok_or(Refusal::MissingSession)
+        if let Some(same) = recent.same(&self.edge, &context.headers, scope, principal) {
+            return same;
+        }
+        let opening = recent.open(&self.edge, context, scope, principal, ends);
+        Box::pin(opening).await?.ok_or(Refusal::MissingSession)
     }
 
     pub(in crate::edge) async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {

@@ -21,6 +21,9 @@ pub struct Session {
     /// Whether its URL is that of one server, which `initialize` has opened. The servers of an
     /// aggregate are opened when they are needed.
     pub is_single_server: bool,
+    /// Whether a sealed id names it: not before `initialize` is answered, nor on HTTP+SSE, where
+    /// an id names an open stream.
+    pub has_id: bool,
 }
 
 impl Session {
@@ -30,7 +33,7 @@ impl Session {
         // Replaced once a revision has been negotiated.
         let version = Version::ASSUMED;
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
-        Self { id, minted_at, principal, version, params, is_single_server }
+        Self { id, minted_at, principal, version, params, is_single_server, has_id: false }
     }
 
     /// What accompanies its messages to a runner.

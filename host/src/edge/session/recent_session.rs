@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, QuotaKey, Scope, UnixMillis};
+use crate::model::{Principal, Scope, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
@@ -40,26 +41,35 @@ impl RecentSession {
         *last = Some((path.to_owned(), scope.clone()));
     }
 
-    /// The session of the request's header; a sealed id is opened only if it differs from the
-    /// last one. `None` if there is no header.
-    pub fn session(
+    /// The session of the request's header, if it is that of the last request: its sealed id then
+    /// need not be opened again.
+    pub fn same(
         &self,
         edge: &Edge,
         headers: &HeaderMap,
         scope: &Scope,
         principal: &Principal,
-        quota: &QuotaKey,
+    ) -> Option<Result<Arc<Session>, Refusal>> {
+        let session = self.recall(headers, scope, principal)?;
+        let is_ended = edge.records.is_ended(session.id);
+        Some(if is_ended { Err(Refusal::UnknownSession) } else { Ok(session) })
+    }
+
+    /// The session of the request's header, whose sealed id is opened. `None` if there is no
+    /// header. The session is used from now on, unless the request ends it.
+    pub async fn open(
+        &self,
+        edge: &Edge,
+        context: &ClientRequest,
+        scope: &Scope,
+        principal: &Principal,
+        ends: bool,
     ) -> Result<Option<Arc<Session>>, Refusal> {
-        if let Some(session) = self.recall(headers, scope, principal) {
-            return if edge.records.is_ended(session.id) {
-                Err(Refusal::UnknownSession)
-            } else {
-                Ok(Some(session))
-            };
-        }
-        let Some(session) = Session::of(edge, headers, scope, principal)? else { return Ok(None) };
+        let headers = &context.headers;
+        let opened = Session::of(edge, headers, scope, principal, ends).await?;
+        let Some(session) = opened else { return Ok(None) };
         let session = Arc::new(session);
-        edge.bindings.recognise(session.id, quota);
+        edge.bindings.recognise(session.id, &context.quota);
         if let Some(id) = headers.get(headers::SESSION) {
             let remembered = Remembered {
                 id: id.clone(),

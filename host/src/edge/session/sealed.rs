@@ -5,7 +5,7 @@ use http::HeaderMap;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, Scope};
+use crate::model::{Principal, QuotaKey, Scope};
 use crate::protocol::headers;
 use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
@@ -25,12 +25,14 @@ pub fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 impl Session {
-    /// The session in the request's `Mcp-Session-Id`. `None` if the header is missing.
-    pub fn of(
+    /// The session in the request's `Mcp-Session-Id`. `None` if the header is missing. It is used
+    /// from now on, unless the request ends it.
+    pub async fn of(
         edge: &Edge,
         headers: &HeaderMap,
         scope: &Scope,
         principal: &Principal,
+        ends: bool,
     ) -> Result<Option<Self>, Refusal> {
         let Some(value) = headers.get(headers::SESSION) else { return Ok(None) };
         let sealed = value
@@ -39,13 +41,17 @@ impl Session {
             .and_then(|text| edge.keys.open(text, scope, principal))
             .filter(|sealed| !edge.records.is_ended(sealed.session))
             .ok_or(Refusal::UnknownSession)?;
+        let is_large = matches!(sealed.params, CarriedParams::Stored);
         let params = match sealed.params {
             CarriedParams::Inside(params) => params,
             CarriedParams::Stored => {
-                edge.records.params(sealed.session).ok_or(Refusal::UnknownSession)?
+                edge.records.params(sealed.session).await.ok_or(Refusal::UnknownSession)?
             }
         };
         check_version(headers)?;
+        if !ends {
+            edge.records.use_it(sealed.session, is_large).await;
+        }
         Ok(Some(Self {
             id: sealed.session,
             minted_at: sealed.minted_at,
@@ -53,16 +59,17 @@ impl Session {
             version: sealed.version,
             params,
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
+            has_id: true,
         }))
     }
 
-    /// The text for the `Mcp-Session-Id` header.
-    pub async fn seal(&self, edge: &Edge, scope: &Scope) -> Result<String, Refusal> {
-        let params = if self.params.len() <= MAX_CARRIED_PARAMS {
-            CarriedParams::Inside(self.params.clone())
-        } else {
-            edge.records.keep_params(self.id, &self.params).await;
-            CarriedParams::Stored
+    /// The text for the `Mcp-Session-Id` header, for a client of this quota key.
+    pub fn seal(&self, edge: &Edge, scope: &Scope, client: &QuotaKey) -> Result<String, Refusal> {
+        let is_large = self.params.len() > MAX_CARRIED_PARAMS;
+        edge.records.begin(self.id, is_large.then_some(&self.params), client);
+        let params = match is_large {
+            true => CarriedParams::Stored,
+            false => CarriedParams::Inside(self.params.clone()),
         };
         let (session, minted_at, version) = (self.id, self.minted_at, self.version);
         let sealed = Sealed { session, minted_at, version, params };

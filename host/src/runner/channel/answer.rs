@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 
+use crate::model::visible::visible;
 use crate::net::{Body, EventReader, Read, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice};
@@ -10,6 +11,8 @@ use crate::protocol::{headers, splice};
 /// Largest answer to a request of the gateway's own, in bytes: a list page or an
 /// `InitializeResult`.
 const MAX_ANSWER: usize = 16 << 20;
+/// Bytes kept of a server's error.
+const MAX_SAID: usize = 2048;
 
 /// Why a request of the gateway's own has no result.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,7 +63,7 @@ pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
         (None, Some(error)) => {
             let refusal =
                 if is_servers { refusal(error.get()) } else { RefusalKind::NotTheServers };
-            Err(CallError::Refused(error.get().to_owned(), refusal))
+            Err(CallError::Refused(visible(error.get(), MAX_SAID).to_string(), refusal))
         }
         (None, None) => {
             Err(CallError::Unanswered(format!("HTTP {status} with neither a result nor an error")))

@@ -56,6 +56,8 @@ use rustix::net::{
 };
 use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 
+use crate::model::visible::visible;
+
 use self::protocol::{ReaperReport, StartStep};
 use self::reaper::Charge;
 use self::system::{Fork, Signals, wait_for};
@@ -66,6 +68,8 @@ const ARGUMENT: &str = "--supervise-children";
 const OPEN_FILES: &str = "MOORING_SERVER_FILES";
 /// Descriptors of one server: its reaper's socket, stdin, stdout and stderr.
 const DESCRIPTORS: usize = 4;
+/// Bytes of an error that is written to stderr.
+const MAX_WHY: usize = 1024;
 
 /// Runs the supervisor if this process was started as one; otherwise `None`. Call it first in
 /// `main`, before there is a second thread.
@@ -82,7 +86,9 @@ pub fn supervise_if_asked() -> Option<ExitCode> {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
             // Plain text: only the gateway knows the configured log format.
-            let _ = writeln!(std::io::stderr(), "mooring: supervisor: {error:#}");
+            let why = format!("{error:#}");
+            let why = visible(&why, MAX_WHY);
+            let _ = writeln!(std::io::stderr(), "mooring: supervisor: {why}");
             Some(ExitCode::FAILURE)
         }
     }
