@@ -13,11 +13,13 @@ use crate::settings;
 /// The secret of its start.
 const INCARNATION: &str = "0f0e0d0c-0b0a-4908-8706-050403020100";
 
+/// Returns the page of held sessions after a place in the list.
+type Held = dyn Fn(&str) -> Value + Send + Sync;
+
 /// What a node answers on the seam, by the path below `/cluster/`.
 #[derive(Default)]
 pub struct Says {
-    /// The page of held sessions after a place in the list.
-    held: Option<Box<dyn Fn(&str) -> Value + Send + Sync>>,
+    held: Option<Box<Held>>,
     /// The catalog of every server, as JSON.
     catalog: Option<Vec<u8>>,
     token: String,

@@ -93,7 +93,7 @@ impl Consumed<'_> {
             name.trim_ascii() == self.affinity_cookie.as_bytes() || self.holds_key(pair)
         };
         let pairs: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b';').collect();
-        if !pairs.iter().any(|pair| is_ours(pair)) {
+        if !pairs.iter().any(is_ours) {
             return Some(value.clone());
         }
         let rest: Vec<&[u8]> = pairs

@@ -55,7 +55,8 @@ fn holder(coordinator: &Gateway, session: &str) -> Value {
 fn a_node_that_claims_sessions_without_end_is_cut_off() {
     let coordinator = coordinator();
     let long = json!({"subscriptions": ["x".repeat(20_000)]});
-    for more in [long, json!({"subscriptions": vec!["y".repeat(1000); 20]})] {
+    let many: Vec<String> = (10..30).map(|n| format!("{n}{}", "y".repeat(1000))).collect();
+    for more in [long, json!({"subscriptions": many})] {
         let (says, asked) = pages(1, usize::MAX, more);
         let node = says.start("node-1");
         let before = process::resident(coordinator.pid());

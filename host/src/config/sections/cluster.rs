@@ -39,7 +39,6 @@ pub(in crate::config) const MAX_WEIGHT: u64 = 1000;
 
 /// The role of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one per process")]
 pub enum Mode {
     /// Serves clients and runs servers in one process, without a cluster.
     Standalone,
