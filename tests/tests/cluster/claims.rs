@@ -67,7 +67,7 @@ fn a_node_that_claims_sessions_without_end_is_cut_off() {
         let metrics = coordinator.get("/metrics").text();
         assert!(!metrics.contains("mooring_claims_cut_off_total 0"), "{metrics}");
         let grown = process::resident(coordinator.pid()).saturating_sub(before) >> 20;
-        assert!(grown < 80, "{grown} MiB");
+        assert!(grown < 48, "{grown} MiB");
     }
 }
 
