@@ -68,6 +68,6 @@ mod tests {
         let entries = vec!["{}"; 1000].join(",");
         let json = format!(r#"{{"initialize": {{}}, "tools": [{entries}]}}"#);
         let catalog = Catalog::from_json(json.as_bytes()).unwrap();
-        assert!(size_of(&catalog) > 1000 * EACH);
+        assert!(size_of(&catalog) > 100_000, "{} bytes", size_of(&catalog));
     }
 }
