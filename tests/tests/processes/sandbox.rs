@@ -48,13 +48,16 @@ impl World {
     /// The words that the script prints within a sandbox around `open` and `work`.
     #[track_caller]
     fn printed(&self, script: &str, network: bool) -> (Gateway, String) {
-        let script = format!(
-            "cd {}; {{ {script}\n}} >draft 2>/dev/null; mv draft said; exec sleep 1000",
-            self.path("work")
+        let work = self.path("work");
+        let whole = format!(
+            "cd {work}; {{ {script}\n}} >draft 2>/dev/null; mv draft said; exec sleep 1000"
         );
+        // In a file, since `$` has a meaning in the settings.
+        let script = self.path("open/run.sh");
+        std::fs::write(&script, whole).unwrap();
         let gateway = Setup::new(&settings::standalone(json!({"boxed": {
             "command": "sh",
-            "args": ["-c", script],
+            "args": [script],
             "sandbox": {
                 "read": [self.path("open")], "write": [self.path("work")], "network": network,
             },

@@ -53,7 +53,10 @@ fn spied(user: Option<u32>, entry: Value) -> Spied {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let out = folder.path().join("seen");
-    let spy = json!({"command": "sh", "args": ["-c", SPY, "spy", out]});
+    // In a file, since `$` has a meaning in the settings.
+    let script = folder.path().join("spy.sh");
+    std::fs::write(&script, SPY).unwrap();
+    let spy = json!({"command": "sh", "args": [script, out]});
     let other = json!({"command": "sleep", "args": ["98765"], "env": {"OTHER": "${OTHERS}"}});
     let servers = json!({"other": other, "spy": settings::merged(spy, entry)});
     let mut setup = Setup::new(&settings::standalone(servers))
@@ -124,7 +127,7 @@ fn secrets_are_wiped_from_the_environment_of_the_gateway_and_its_helpers() {
         eprintln!("skipped: only root can read the environment of a guarded process");
         return;
     }
-    let Spied { gateway, .. } = spied(None, json!({}));
+    let Spied { gateway, .. } = spied(Some(23456), json!({}));
     let servers = process::servers(gateway.pid());
     let mut own = process::descendants(gateway.pid());
     own.retain(|pid| !servers.contains(pid));
@@ -136,8 +139,9 @@ fn secrets_are_wiped_from_the_environment_of_the_gateway_and_its_helpers() {
         for secret in [TOKEN, SECRET, OTHERS] {
             assert!(!environment.contains(secret), "{pid}: {environment}");
         }
-        let status = std::fs::metadata(format!("/proc/{pid}/environ")).unwrap();
-        assert_eq!(std::os::unix::fs::MetadataExt::uid(&status), 0);
+        // What belongs to a process that is guarded is root's, not its user's.
+        let file = std::fs::metadata(format!("/proc/{pid}/environ")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&file), 0, "{pid}");
     }
     // What is not secret stays, and so does what servers inherit.
     let environment = std::fs::read(format!("/proc/{}/environ", gateway.pid())).unwrap();
@@ -194,4 +198,23 @@ fn secrets_may_stand_in_files() {
 fn private(path: &Path, mode: u32) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(path, mode).unwrap();
+}
+
+#[test]
+fn the_command_line_reads_its_key_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, format!("{SECRET}\n")).unwrap();
+    let mut closed = settings::standalone(json!({}));
+    closed["systemConfig"]["routing"] = json!({"enableBearerAuth": true, "bearerAuthKey": SECRET});
+    let gateway = Setup::new(&closed).start();
+    let listed = |file: &str| {
+        let setup = Setup::new(&settings::standalone(json!({}))).env("MOORING_KEY_FILE", file);
+        setup.run(&["ps", "--url", &gateway.url()])
+    };
+    let output = listed(key.to_str().unwrap());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = listed("/mooring/nowhere");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("MOORING_KEY_FILE names /mooring"), "{said}");
 }
