@@ -81,7 +81,7 @@ fn a_sandbox_names_paths_that_exist() {
     assert_eq!(confinement(r#"{"command": "x", "sandbox": {}}"#).sandbox, Some(all));
     // Relative to the folder of the settings file.
     let server = only(server(r#"{"command": "x", "sandbox": {"write": ["nowhere"]}}"#).warns(&[
-        "1:62: mcpServers.a.sandbox.write[0]: /srv/nowhere does not exist; make it, or remove it \
+        "1:61: mcpServers.a.sandbox.write[0]: /srv/nowhere does not exist; make it, or remove it \
              from the list; until then this server does not run",
     ]));
     assert_eq!(server.misconfigured.as_deref(), Some("/srv/nowhere does not exist"));
