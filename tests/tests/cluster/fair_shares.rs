@@ -31,7 +31,7 @@ fn a_client_of_the_coordinator_that_has_all_processes_of_a_node_makes_room() {
     assert_eq!(other.count("count"), 1);
     let over_all = cluster.client("/mcp").at("127.0.0.10").initialize();
     assert_eq!(over_all.count("counter-count"), 1, "an aggregate, whose first call starts it");
-    cluster.client("/mcp/counter").at("127.0.0.11").initialize();
+    let _ = cluster.client("/mcp/counter").at("127.0.0.11").initialize();
     let refused = cluster.client("/mcp/counter").at("127.0.0.12").try_initialize();
     is_refused(&refused, &["counter", "limits.childrenPerServer"]);
 }

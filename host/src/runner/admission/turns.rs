@@ -1,8 +1,8 @@
 //! Turns to start a server: few starts may be under way at the same time.
 //!
-//! A turn that becomes free goes to whoever holds the fewest, and of those to the one that has
-//! waited for longest. So a client that starts many servers at once delays its own starts, and
-//! another's by one turn at most.
+//! A turn that becomes free goes to whoever holds the fewest, of those to the one whose last turn
+//! was given longest ago, and of its starts to the one that has waited for longest. So a client that
+//! starts many servers at once delays its own starts, and another's by one turn at most.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use crate::model::QuotaKey;
 use crate::sync::Locked;
 
+/// Clients whose last turn is remembered while others wait.
+const MAX_SERVED: usize = 4096;
+
 /// Whom a start is for; `None` for the gateway itself.
 type Whom = Option<QuotaKey>;
 
@@ -19,10 +22,13 @@ type Whom = Option<QuotaKey>;
 #[derive(Debug)]
 pub struct Turns(Locked<TurnState>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TurnState {
     free: usize,
     held: HashMap<Whom, usize>,
+    /// When each was given its last turn, as the number of that turn.
+    served: HashMap<Whom, u64>,
+    given: u64,
     /// Oldest first. Empty while a turn is free.
     waiting: Vec<Waiter>,
 }
@@ -53,8 +59,7 @@ impl Turns {
     /// This many turns.
     #[must_use]
     pub fn new(count: usize) -> Arc<Self> {
-        let (held, waiting) = (HashMap::new(), Vec::new());
-        Arc::new(Self(Locked::new(TurnState { free: count, held, waiting })))
+        Arc::new(Self(Locked::new(TurnState { free: count, ..TurnState::default() })))
     }
 
     /// Waits for a turn. Dropping the future gives the place in the queue up.
@@ -74,6 +79,12 @@ impl Turns {
 
     fn turn(self: &Arc<Self>, state: &mut TurnState, whom: Whom) -> Turn {
         *state.held.entry(whom.clone()).or_default() += 1;
+        state.given += 1;
+        if state.served.len() >= MAX_SERVED {
+            state.served.clear();
+        }
+        let number = state.given;
+        state.served.insert(whom.clone(), number);
         Turn { turns: Arc::clone(self), whom, is_taken: true }
     }
 
@@ -83,6 +94,8 @@ impl Turns {
         loop {
             let Some(Waiter { whom, turn }) = state.next() else {
                 state.free += 1;
+                // Nobody waits, so that nobody is to be put behind another.
+                state.served.clear();
                 return;
             };
             let Err(mut unclaimed) = turn.send(self.turn(&mut state, whom)) else { return };
@@ -97,8 +110,10 @@ impl TurnState {
     fn next(&mut self) -> Option<Waiter> {
         self.waiting.retain(|waiter| !waiter.turn.is_closed());
         let held = |waiter: &Waiter| self.held.get(&waiter.whom).copied().unwrap_or(0);
+        let served = |waiter: &Waiter| self.served.get(&waiter.whom).copied().unwrap_or(0);
         let waiting = self.waiting.iter().enumerate();
-        let (at, _) = waiting.min_by_key(|(at, waiter)| (held(waiter), *at))?;
+        let rank = |(at, waiter): &(usize, &Waiter)| (held(waiter), served(waiter), *at);
+        let (at, _) = waiting.min_by_key(rank)?;
         Some(self.waiting.remove(at))
     }
 
@@ -136,13 +151,15 @@ mod tests {
         let other = other.now_or_never().flatten().expect("whoever holds none");
         assert!(many.as_mut().now_or_never().is_none());
         held[1] = None;
-        // The first client holds none now, and has waited for longer than the gateway.
-        let first = many.now_or_never().flatten().expect("the one that has waited for longest");
+        // The first client holds none now, but has had two turns.
+        let own = own.now_or_never().flatten().expect("the gateway, which has had none");
+        assert!(many.as_mut().now_or_never().is_none());
         drop(other);
-        let own = own.now_or_never().flatten().expect("the gateway, which holds none");
-        assert!(more.as_mut().now_or_never().is_none());
+        let first = many.now_or_never().flatten().expect("the one whose turn is longest ago");
+        assert!(last.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(last.as_mut().now_or_never().is_none(), "it came later than the first one's");
+        let last = last.now_or_never().flatten().expect("the other one, in its turn");
+        assert!(more.as_mut().now_or_never().is_none());
         drop(more);
         drop((own, last));
         let state = turns.0.lock();
