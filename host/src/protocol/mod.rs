@@ -20,4 +20,6 @@ pub mod request_id;
 pub mod seal;
 pub mod splice;
 pub mod sse;
+pub mod uri;
+pub mod uri_template;
 pub mod version;
