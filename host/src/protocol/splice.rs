@@ -73,6 +73,9 @@ pub struct RequestTarget<'a> {
     /// The `ref` of `completion/complete`: an object with a `name` or a `uri`.
     #[serde(borrow, default, rename = "ref")]
     pub reference: Option<&'a RawValue>,
+    /// The type of a `ref`.
+    #[serde(borrow, default, rename = "type")]
+    pub kind: Option<&'a RawValue>,
 }
 
 impl<'a> RequestTarget<'a> {

@@ -226,7 +226,8 @@ impl Feeding {
             Kind::Response => return,
         };
         let rewriter = self.worker.rewriter(&self.scope, &self.session, server);
-        for question in self.own.stream.put(rewriter.message(message), part) {
+        let Some(message) = rewriter.message(message) else { return };
+        for question in self.own.stream.put(message, part) {
             self.refuse(&question);
         }
     }

@@ -3,9 +3,11 @@
 
 pub mod batch;
 pub mod get_stream;
+pub mod links;
 pub mod list;
 pub mod listener;
 pub mod reply;
+pub mod requested;
 pub mod requests;
 pub mod rewrite;
 pub mod server_ids;

@@ -36,7 +36,10 @@ pub async fn rewritten(
     }
     let (parts, body) = response.into_parts();
     match collect(body, limit).await {
-        Ok(message) => Response::from_parts(parts, Body::from(rewriter.message(message))),
+        Ok(message) => {
+            let message = rewriter.message(message).map_or(Body::Empty, Body::from);
+            Response::from_parts(parts, message)
+        }
         Err(error) => {
             tracing::debug!(
                 server = %rewriter.server,
@@ -87,13 +90,14 @@ impl Stream for Rewritten {
 
 fn written(rewriter: &Rewriter, event: Event) -> Bytes {
     let id = event.id.as_deref().map(|id| server_ids::event(&rewriter.server, id));
-    if !event.has_message() {
-        return match (id, event.retry) {
-            (Some(id), retry) => sse::priming(&id, retry),
-            (None, _) => Bytes::from_static(sse::KEEP_ALIVE),
+    let retry = event.retry;
+    let message = if event.has_message() { rewriter.message(event.data.into()) } else { None };
+    let Some(message) = message else {
+        return match id {
+            Some(id) => sse::priming(&id, retry),
+            None => Bytes::from_static(sse::KEEP_ALIVE),
         };
-    }
-    let message = rewriter.message(event.data.into());
+    };
     match id {
         Some(id) => sse::event_with_id(&id, &message),
         None => sse::event(&message),

@@ -22,6 +22,7 @@ use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::version::Version;
 
 use super::reply::rewritten;
+use super::requested::Requested;
 use super::rewrite::{self, Addressed, Rewriter};
 
 impl Worker {
@@ -121,10 +122,15 @@ impl Worker {
                 let addressed = self.owner(request).await?;
                 self.send_to(request, addressed).await
             }
-            Destination::Completion => match self.completion(request).await? {
-                Some(addressed) => self.send_to(request, addressed).await,
-                None => local(br#"{"completion":{"values":[]}}"#),
-            },
+            Destination::Completion => {
+                let addressed = self.owner(request).await?;
+                // A server without the capability is not asked.
+                if self.capability(&addressed.server, session.client_set(), "completions") {
+                    self.send_to(request, addressed).await
+                } else {
+                    local(br#"{"completion":{"values":[]}}"#)
+                }
+            }
             Destination::Task => {
                 let addressed = self.task_owner(scope, request.message, envelope)?;
                 self.send_to(request, addressed).await
@@ -166,73 +172,19 @@ impl Worker {
         server: &ServerName,
     ) -> Rewriter {
         let merged = self.scope_catalog_now(scope, session.client_set());
-        Rewriter { server: server.clone(), uris: merged.uris.shared(server), tasks: false }
+        let (uris, judge) = (merged.uris.shared(server), merged.uris.judge(server));
+        Rewriter { server: server.clone(), uris, judge, tasks: false }
     }
 
     /// The owner of what the request names, and the message as the owner knows it.
     async fn owner(&self, request: &AggregateRequest<'_>) -> Result<Addressed, Refusal> {
         let AggregateRequest { scope, session, message, envelope, .. } = *request;
-        let missing = |what| Refusal::InvalidParams(format!("params.{what} is missing"));
-        let target = RequestTarget::of(envelope.params).unwrap_or_default();
-        let destination = methods::destination(envelope.method());
-        if destination == Destination::Resource {
-            let raw = target.uri.ok_or_else(|| missing("uri"))?;
-            let uri = splice::string(raw).ok_or_else(|| missing("uri"))?;
-            return match self.find(scope, session, |merged| merged.uris.resource(&uri)).await {
-                Some(owner) => Ok(addressed(message, raw, &uri, owner)),
-                None => Err(Refusal::ResourceNotFound(uri)),
-            };
-        }
-        let raw = target.name.ok_or_else(|| missing("name"))?;
-        let name = splice::string(raw).ok_or_else(|| missing("name"))?;
-        let is_tool = destination == Destination::Tool;
-        let find = |merged: &ScopeCatalog| {
-            let owner = if is_tool { merged.tool(&name) } else { merged.prompt(&name) };
-            owner.cloned()
-        };
+        let requested = Requested::of(envelope)?;
+        let find = |merged: &ScopeCatalog| merged.owner(requested.asked, &requested.name);
         match self.find(scope, session, find).await {
-            Some(owner) => Ok(addressed(message, raw, &name, owner)),
-            None => {
-                let kind = if is_tool { "tool" } else { "prompt" };
-                Err(Refusal::InvalidParams(format!("Unknown {kind}: {name}")))
-            }
+            Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
+            None => Err(requested.unknown()),
         }
-    }
-
-    async fn completion(
-        &self,
-        request: &AggregateRequest<'_>,
-    ) -> Result<Option<Addressed>, Refusal> {
-        let AggregateRequest { scope, session, message, envelope, .. } = *request;
-        let reference = RequestTarget::of(envelope.params)
-            .and_then(|target| target.reference)
-            .and_then(|reference| RequestTarget::of(Some(reference)))
-            .ok_or_else(|| Refusal::InvalidParams("params.ref is missing".into()))?;
-        let (raw, text, owner) = if let Some(raw) = reference.name {
-            let name = splice::string(raw).unwrap_or_default();
-            let owner = self.find(scope, session, |merged| merged.prompt(&name).cloned()).await;
-            let owner =
-                owner.ok_or_else(|| Refusal::InvalidParams(format!("Unknown prompt: {name}")))?;
-            (raw, name, owner)
-        } else if let Some(raw) = reference.uri {
-            let uri = splice::string(raw).unwrap_or_default();
-            let fixed = uri.split('{').next().unwrap_or("");
-            let find = |merged: &ScopeCatalog| {
-                let known = merged.uris.template(&uri).or_else(|| merged.uris.resource(&uri));
-                // A template that is not listed, of the server whose URIs begin like it.
-                known.or_else(|| {
-                    let owner = merged.uris.resource(fixed)?;
-                    Some(Owner { name: uri.clone(), ..owner })
-                })
-            };
-            let owner = self.find(scope, session, find).await;
-            (raw, uri.clone(), owner.ok_or(Refusal::ResourceNotFound(uri))?)
-        } else {
-            return Err(Refusal::InvalidParams("params.ref has neither name nor uri".into()));
-        };
-        // A server without the capability is not asked.
-        let completes = self.capability(&owner.server, session.client_set(), "completions");
-        Ok(completes.then(|| addressed(message, raw, &text, owner)))
     }
 
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,

@@ -19,10 +19,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::edge::catalog::judge::ResourceJudge;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::{methods, splice};
 
+use super::links;
 use super::server_ids;
 
 /// The member of `_meta` that names the server of a request, since a client should show which
@@ -39,6 +41,8 @@ pub struct Rewriter {
     pub server: ServerName,
     /// Own URI → shown URI, for the URIs that another server of the scope has too.
     pub uris: Arc<HashMap<String, String>>,
+    /// The judge of the server's resources, if any of them is hidden.
+    pub judge: Option<Arc<ResourceJudge>>,
     /// Whether answers may have task ids in them.
     pub tasks: bool,
 }
@@ -47,20 +51,33 @@ impl Rewriter {
     /// Whether answers may have to be changed; otherwise they need not be parsed.
     #[must_use]
     pub fn changes_answers(&self) -> bool {
-        self.tasks || !self.uris.is_empty()
+        self.tasks || self.judge.is_some() || !self.uris.is_empty()
     }
 
-    /// The message as the client sees it.
+    /// The message as the client sees it. `None` if it is about a resource that is hidden.
     #[must_use]
-    pub fn message(&self, message: Bytes) -> Bytes {
-        let Ok(envelope) = Envelope::parse(&message) else { return message };
+    pub fn message(&self, message: Bytes) -> Option<Bytes> {
+        let Ok(envelope) = Envelope::parse(&message) else { return Some(message) };
+        if self.is_about_hidden(&envelope) {
+            return None;
+        }
         let mut edits = Vec::new();
         match envelope.kind() {
             Kind::Request => self.request(&message, &envelope, &mut edits),
             Kind::Notification => self.notification(&message, &envelope, &mut edits),
             Kind::Response => self.answer(&message, &envelope, &mut edits),
         }
-        splice::edit(&message, edits)
+        Some(splice::edit(&message, edits))
+    }
+
+    /// Whether the message reports a change of a resource that the client is kept from.
+    fn is_about_hidden(&self, envelope: &Envelope<'_>) -> bool {
+        let Some(judge) = &self.judge else { return false };
+        if envelope.kind() != Kind::Notification || envelope.method() != methods::UPDATED {
+            return false;
+        }
+        let uri = envelope.params.and_then(members).and_then(|params| params.get("uri").copied());
+        !uri.and_then(splice::string).is_some_and(|uri| judge.may_mention(&uri))
     }
 
     fn request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
@@ -162,6 +179,11 @@ impl Rewriter {
         }
         if !self.uris.is_empty() {
             self.uris_in(text, result, edits);
+        }
+        if let Some(judge) = &self.judge {
+            let withheld = links::withheld(text, result, judge);
+            edits.retain(|(span, _)| !links::is_within(span, &withheld));
+            edits.extend(withheld);
         }
     }
 
@@ -294,11 +316,11 @@ mod tests {
     fn rewriter() -> Rewriter {
         let uris = [("file:///x".to_owned(), "b~file:///x".to_owned())];
         let server = ServerName::parse("b").unwrap();
-        Rewriter { server, uris: Arc::new(uris.into()), tasks: true }
+        Rewriter { server, uris: Arc::new(uris.into()), judge: None, tasks: true }
     }
 
     fn check(from: &'static str, to: &str) {
-        let out = rewriter().message(Bytes::from_static(from.as_bytes()));
+        let out = rewriter().message(Bytes::from_static(from.as_bytes())).unwrap();
         assert_eq!(out, to);
     }
 
@@ -367,7 +389,7 @@ mod tests {
         let message = |uri: &str| {
             format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"x":{open}{{"uri":"{uri}"}}{close}}}}}"#)
         };
-        let out = rewriter().message(message("file:///x").into());
+        let out = rewriter().message(message("file:///x").into()).unwrap();
         assert_eq!(out, message("b~file:///x"));
     }
 

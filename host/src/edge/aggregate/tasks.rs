@@ -89,8 +89,12 @@ impl Worker {
 
 /// The tasks of one server, as the client is to see them; those read so far if it stops answering.
 async fn tasks_of(call: Call<'_>) -> Vec<Bytes> {
-    let rewriter =
-        Rewriter { server: call.server.clone(), uris: std::sync::Arc::default(), tasks: true };
+    let rewriter = Rewriter {
+        server: call.server.clone(),
+        uris: std::sync::Arc::default(),
+        judge: None,
+        tasks: true,
+    };
     let mut tasks = Vec::new();
     let mut cursor: Option<String> = None;
     let topology = call.worker.edge.topology.load_full();
@@ -103,7 +107,7 @@ async fn tasks_of(call: Call<'_>) -> Vec<Bytes> {
         let request = (methods::TASK_LIST, params.as_str());
         let asking = call.ask(&node, request, PAGE_TIMEOUT);
         let Ok(Some(page)) = asking.await else { break };
-        let page = rewriter.message(page);
+        let Some(page) = rewriter.message(page) else { break };
         let envelope = Envelope::parse(&page).ok();
         let result = envelope.and_then(|envelope| envelope.result);
         let Some(read) = result.and_then(|r| serde_json::from_str::<Page<'_>>(r.get()).ok()) else {

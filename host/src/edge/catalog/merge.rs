@@ -13,6 +13,16 @@ use super::naming::{Naming, named};
 use super::part::{Owner, ServerPart};
 use super::uris::Uris;
 
+/// What kind of entry a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Tool,
+    Prompt,
+    Resource,
+    /// A template or a resource, whose variables are completed.
+    Template,
+}
+
 /// What a scope offers. The results of lists are ready to be sent.
 #[derive(Debug, Default)]
 pub struct ScopeCatalog {
@@ -61,14 +71,17 @@ impl ScopeCatalog {
         self.items.get(&list).cloned().unwrap_or_default()
     }
 
+    /// The server that may be asked for an entry, with its own name of it. No other way leads from
+    /// what a client names to a server: what is hidden is not found, nor is a tool or prompt that
+    /// is not listed.
     #[must_use]
-    pub fn tool(&self, name: &str) -> Option<&Owner> {
-        self.tools.get(name)
-    }
-
-    #[must_use]
-    pub fn prompt(&self, name: &str) -> Option<&Owner> {
-        self.prompts.get(name)
+    pub fn owner(&self, asked: Asked, name: &str) -> Option<Owner> {
+        match asked {
+            Asked::Tool => self.tools.get(name).cloned(),
+            Asked::Prompt => self.prompts.get(name).cloned(),
+            Asked::Resource => self.uris.resource(name),
+            Asked::Template => self.uris.completed(name),
+        }
     }
 }
 
@@ -146,8 +159,8 @@ mod tests {
         let merged = merge(&[(&a, &tools)], PrefixMode::Always);
         let expect = format!("{{\"tools\":[{}]}}", tool.replace("\"echo\"", "\"a-echo\""));
         assert_eq!(merged.result(List::Tools), expect);
-        assert_eq!(merged.tool("a-echo").unwrap().name, "echo");
-        assert_eq!(merged.tool("echo"), None);
+        assert_eq!(merged.owner(Asked::Tool, "a-echo").unwrap().name, "echo");
+        assert_eq!(merged.owner(Asked::Tool, "echo"), None);
     }
 
     #[test]
@@ -180,8 +193,8 @@ mod tests {
         let (a, b) = (member("a"), member("a-b"));
         let (one, two) = (catalog(&[r#"{"name":"b-c"}"#]), catalog(&[r#"{"name":"c"}"#]));
         let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::Always);
-        assert_eq!(merged.tool("a-b-c").unwrap().server.as_str(), "a");
-        assert_eq!(merged.tool("a-b-c-2").unwrap().server.as_str(), "a-b");
+        assert_eq!(merged.owner(Asked::Tool, "a-b-c").unwrap().server.as_str(), "a");
+        assert_eq!(merged.owner(Asked::Tool, "a-b-c-2").unwrap().server.as_str(), "a-b");
     }
 
     #[test]
@@ -190,9 +203,9 @@ mod tests {
         let one = catalog(&[r#"{"name":"x"}"#, r#"{"name":"y"}"#]);
         let two = catalog(&[r#"{"name":"y"}"#]);
         let merged = merge(&[(&a, &one), (&b, &two)], PrefixMode::OnCollision);
-        assert!(merged.tool("x").is_some());
-        assert!(merged.tool("a-y").is_some());
-        assert!(merged.tool("b-y").is_some());
-        assert!(merged.tool("y").is_none());
+        assert!(merged.owner(Asked::Tool, "x").is_some());
+        assert!(merged.owner(Asked::Tool, "a-y").is_some());
+        assert!(merged.owner(Asked::Tool, "b-y").is_some());
+        assert!(merged.owner(Asked::Tool, "y").is_none());
     }
 }

@@ -18,7 +18,7 @@ pub struct ServerPart<'a> {
 }
 
 impl ServerPart<'_> {
-    /// Whether the scope shows an entry of the server, by its name or URI.
+    /// Whether the scope shows a tool or prompt of the server. Of resources their judge decides.
     #[must_use]
     pub fn shows(&self, list: List, name: &str) -> bool {
         let chosen = match list {

@@ -17,6 +17,7 @@ use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
 
+use super::judge::ResourceJudge;
 use super::merge::ScopeCatalog;
 use super::naming::Naming;
 use super::part::ServerPart;
@@ -49,6 +50,18 @@ impl Worker {
         let members = scope::members(self, scope);
         self.fetch_new(&members, set);
         self.merged(scope, &members, set)
+    }
+
+    /// The judge of a server's resources by what nodes' files hide of it, if they hide any.
+    pub(in crate::edge) fn resource_judge(
+        &self,
+        server: &ServerName,
+        set: ClientSet,
+    ) -> Option<Arc<ResourceJudge>> {
+        let selection = self.edge.topology.load().selection(server).cloned()?;
+        let known = self.scope_catalog_now(&Scope::Server(server.clone()), set);
+        let unlisted = || Some(Arc::new(ResourceJudge::hiding(&selection)?));
+        known.uris.judge(server).or_else(unlisted)
     }
 
     /// Looks something up in what the scope offers. While it is not found, looks again whenever a

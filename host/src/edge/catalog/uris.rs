@@ -1,7 +1,7 @@
 //! Resources and templates of several servers. URIs stay as they are, unless two servers have the
-//! same one. What the operator hides is not found, even if it fits a template that is shown.
+//! same one. Where anything of a server's resources is hidden, its judge says what may be asked.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use crate::model::ServerName;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
+use super::judge::ResourceJudge;
 use super::part::{Owner, ServerPart};
 
 /// Who owns which URI of a scope.
@@ -23,18 +24,8 @@ pub struct Uris {
     shared: HashMap<ServerName, Arc<HashMap<String, String>>>,
     /// Prefix (without `+`) → server, for these servers.
     aliases: HashMap<String, ServerName>,
-    hidden: HashMap<ServerName, Hidden>,
-}
-
-/// What of a server is hidden.
-#[derive(Debug, Default)]
-struct Hidden {
-    uris: HashSet<String>,
-    /// Hidden templates, each up to its first variable.
-    templates: Vec<String>,
-    /// Whether everything else is hidden that is neither listed nor fits a template that is
-    /// shown: the group names the resources that it has.
-    others: bool,
+    /// For servers of which anything is hidden.
+    judges: HashMap<ServerName, Arc<ResourceJudge>>,
 }
 
 #[derive(Debug)]
@@ -60,11 +51,14 @@ impl Uris {
             && let Some(server) = self.aliases.get(alias)
         {
             let owner = Owner { server: server.clone(), name: own.to_owned() };
-            return self.is_open(server, own).then_some(owner);
+            return self.allows(server, own).then_some(owner);
         }
         let owned = |server: &ServerName| Owner { server: server.clone(), name: uri.to_owned() };
+        // Each server is judged once, however much it lists.
+        let mut judged: HashMap<&ServerName, bool> = HashMap::new();
+        let mut allows = |server| *judged.entry(server).or_insert_with(|| self.allows(server, uri));
         let begins = self.templates.iter().filter(|t| t.alias == 0 && uri.starts_with(&t.fixed));
-        let begins = begins.filter(|t| self.is_open(&t.server, uri));
+        let begins = begins.filter(|t| allows(&t.server));
         if let Some(template) = begins.max_by_key(|template| template.fixed.len()) {
             return Some(owned(&template.server));
         }
@@ -73,33 +67,37 @@ impl Uris {
         let listed = self.resources.iter().filter(|(uri, _)| same_scheme(uri));
         let listed = listed.map(|(_, owner)| &owner.server);
         let templates = self.templates.iter().filter(|t| same_scheme(&t.fixed)).map(|t| &t.server);
-        let mut owners = listed.chain(templates).filter(|server| self.is_open(server, uri));
+        let mut owners = listed.chain(templates).filter(|server| allows(server));
         let first = owners.next()?;
         owners.all(|owner| owner == first).then(|| owned(first))
     }
 
-    /// Whether a server may be asked for a URI that is not listed.
-    fn is_open(&self, server: &ServerName, own: &str) -> bool {
-        let Some(hidden) = self.hidden.get(server) else { return true };
-        if hidden.uris.contains(own) {
-            return false;
-        }
-        let fits = |fixed: &str| own.starts_with(fixed).then_some(fixed.len());
-        let templates = self.templates.iter().filter(|template| template.server == *server);
-        let shown = templates.filter_map(|t| fits(t.fixed.get(t.alias..)?)).max();
-        match hidden.templates.iter().filter_map(|fixed| fits(fixed)).max() {
-            // The longer one is the more specific one.
-            Some(closed) => shown.is_some_and(|shown| shown > closed),
-            None => shown.is_some() || !hidden.others,
-        }
+    fn allows(&self, server: &ServerName, own: &str) -> bool {
+        self.judges.get(server).is_none_or(|judge| judge.allows(own))
     }
 
-    /// The owner of a template, and its own text of it.
+    /// The judge of a server's resources, if anything of them is hidden.
     #[must_use]
-    pub fn template(&self, text: &str) -> Option<Owner> {
-        let template = self.templates.iter().find(|template| template.text == text)?;
-        let name = text.get(template.alias..)?.to_owned();
-        Some(Owner { server: template.server.clone(), name })
+    pub fn judge(&self, server: &ServerName) -> Option<Arc<ResourceJudge>> {
+        self.judges.get(server).cloned()
+    }
+
+    /// The owner of the template or resource that values are completed for. A template that is not
+    /// listed belongs to the server whose URIs begin like it, unless anything is hidden there.
+    #[must_use]
+    pub fn completed(&self, text: &str) -> Option<Owner> {
+        let listed = self.templates.iter().find(|template| template.text == text);
+        if let Some(template) = listed {
+            let name = text.get(template.alias..)?.to_owned();
+            return Some(Owner { server: template.server.clone(), name });
+        }
+        self.resource(text).or_else(|| {
+            let (fixed, _) = text.split_once('{')?;
+            let owner = self.resource(fixed)?;
+            // The owner's URI lacks the prefix that tells two servers apart, if there is one.
+            let own = text.get(fixed.len().checked_sub(owner.name.len())?..)?.to_owned();
+            (!self.judges.contains_key(&owner.server)).then_some(Owner { name: own, ..owner })
+        })
     }
 
     /// Own URI → shown URI, for the URIs of a server that an earlier server of the scope has too.
@@ -112,7 +110,7 @@ impl Uris {
     pub fn place(&mut self, parts: &[ServerPart<'_>], list: List) -> Vec<Bytes> {
         let mut items = Vec::new();
         for part in parts {
-            self.hide(part);
+            self.judge_of(part);
             for raw in part.catalog.items(list) {
                 items.extend(self.place_one(part, list, raw));
             }
@@ -120,22 +118,13 @@ impl Uris {
         items
     }
 
-    /// Notes what of a part is hidden.
-    fn hide(&mut self, part: &ServerPart<'_>) {
-        let choices = part.selection.into_iter().flat_map(|selection| &selection.resources);
-        let off: Vec<&String> =
-            choices.filter_map(|(uri, c)| (!c.enabled).then_some(uri)).collect();
-        let others = part.member.resources.is_some();
-        if off.is_empty() && !others {
-            return;
+    fn judge_of(&mut self, part: &ServerPart<'_>) {
+        let server = &part.member.server;
+        if !self.judges.contains_key(server)
+            && let Some(judge) = ResourceJudge::of(part.member, part.selection)
+        {
+            self.judges.insert(server.clone(), Arc::new(judge));
         }
-        let fixed = |uri: &&String| Some(uri.split_once('{')?.0.to_owned());
-        let hidden = Hidden {
-            templates: off.iter().filter_map(fixed).collect(),
-            uris: off.into_iter().cloned().collect(),
-            others,
-        };
-        self.hidden.insert(part.member.server.clone(), hidden);
     }
 
     /// Adds one resource or template. `None` if it is hidden, or its server has it twice.
@@ -152,10 +141,12 @@ impl Uris {
         let item: ListedUri<'_> = serde_json::from_slice(&text).ok()?;
         let value = if list == List::Resources { item.uri } else { item.uri_template }?;
         let own = splice::string(value)?;
-        if !part.shows(list, &own) {
+        let server = &part.member.server;
+        if let Some(judge) = self.judges.get_mut(server)
+            && !Arc::make_mut(judge).lists(list, &own)
+        {
             return None;
         }
-        let server = &part.member.server;
         let taken = match list {
             List::Resources => self.resources.get(&own).map(|owner| &owner.server),
             _ => self.templates.iter().find(|t| t.text == own).map(|t| &t.server),
@@ -277,7 +268,7 @@ mod tests {
         assert_eq!(owner("b-c+note://1").as_deref(), Some("B c note://1"));
         assert_eq!(owner("b-c+note://7").as_deref(), Some("B c note://7"));
         assert_eq!(owner("note://7").as_deref(), Some("a note://7"));
-        let template = uris.template("b-c+note://{id}").unwrap();
+        let template = uris.completed("b-c+note://{id}").unwrap();
         assert_eq!((template.server.as_str(), template.name.as_str()), ("B c", "note://{id}"));
         let shared = |name: &str| uris.shared(&ServerName::parse(name).unwrap());
         assert_eq!(shared("B c")["note://1"], "b-c+note://1");
@@ -333,7 +324,7 @@ mod tests {
         ] {
             assert_eq!(uris.resource(uri).is_some(), found, "{uri}");
         }
-        assert_eq!(uris.template("log://{id}"), None);
+        assert_eq!(uris.completed("log://{id}"), None);
     }
 
     #[test]

@@ -156,7 +156,11 @@ impl Call<'_> {
         let level = record
             .log_level
             .map(|level| (methods::SET_LEVEL, format!("{{\"level\":{}}}", level.json())));
+        // It may have been hidden since the client subscribed.
+        let judge = worker.resource_judge(server, session.client_set());
+        let is_hidden = |uri: &str| judge.as_ref().is_some_and(|judge| judge.is_withheld(uri));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
+        let subscribed = subscribed.filter(|(_, uri)| !is_hidden(uri));
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
         for (method, params) in level.into_iter().chain(subscriptions) {
