@@ -7,4 +7,5 @@ pub mod groups;
 pub mod hidden;
 pub mod merged;
 pub mod pages;
+pub mod spellings;
 pub mod tasks;
