@@ -194,8 +194,13 @@ fn other_refused(prefix: &str) -> Vec<(&'static str, Value)> {
             requests.push(("completion/complete", completing(reference)));
         }
     }
+    requests
+}
+
+/// References that mean nothing, two things, or what is hidden.
+fn refused_references(prefix: &str) -> Vec<Value> {
     let ask = format!("{prefix}ask");
-    for reference in [
+    vec![
         json!({"type": "ref/resource", "uri": "tpl://hidden/{x}"}),
         json!({"type": "ref/resource", "uri": "tpl://hidden/{y}"}),
         json!({"type": "ref/resource", "uri": "tpl://unlisted/{x}"}),
@@ -210,10 +215,7 @@ fn other_refused(prefix: &str) -> Vec<(&'static str, Value)> {
         json!({"uri": "tpl://shown/{x}"}),
         json!({}),
         json!("ref/prompt"),
-    ] {
-        requests.push(("completion/complete", completing(reference)));
-    }
-    requests
+    ]
 }
 
 /// What the server was asked for and should not have been.
@@ -274,6 +276,52 @@ fn what_is_shown_is_asked_for_as_the_client_spells_it() {
             }
         }
     });
+}
+
+#[test]
+fn a_completion_is_judged_by_its_type() {
+    let server = server();
+    each(&server, |gateway| {
+        for (path, prefix) in SCOPES {
+            let session = gateway.client(path).initialize();
+            for reference in refused_references(prefix) {
+                let answer = session.answer("completion/complete", completing(reference.clone()));
+                assert!(is_error(&answer), "{path} {reference}: {answer}");
+            }
+        }
+        assert_eq!(leaked(&server), Vec::<Value>::new());
+    });
+}
+
+#[test]
+fn what_was_hidden_meanwhile_is_not_subscribed_to_again() {
+    let server = server();
+    let mut cluster = Cluster {
+        coordinator: Gateway::start_with(&settings::coordinator(json!({}))),
+        nodes: Vec::new(),
+    };
+    cluster.add("a", json!({"srv": server.entry()}));
+    cluster.wait_for_active(1);
+    for path in ["/mcp", "/mcp/srv"] {
+        let session = cluster.client(path).initialize();
+        for uri in ["test://dir/secret", "test://dir/open"] {
+            session.request("resources/subscribe", json!({"uri": uri}));
+        }
+        let before = server.told().len();
+        cluster.nodes.pop().expect("a node").terminate();
+        cluster.add("b", entries(&server));
+        cluster.wait_for_active(1);
+        session.request("resources/read", json!({"uri": "test://dir/open"}));
+        let told: Vec<Value> =
+            server.told().into_iter().skip(before).map(|(_, told)| told).collect();
+        let subscribed = told.iter().filter(|told| told["method"] == "resources/subscribe");
+        let subscribed: Vec<&Value> = subscribed.map(|told| &told["params"]["uri"]).collect();
+        assert_eq!(subscribed, ["test://dir/open"], "{path}");
+        // The next session begins where nothing is hidden.
+        cluster.nodes.pop().expect("a node").terminate();
+        cluster.add("a", json!({"srv": server.entry()}));
+        cluster.wait_for_active(1);
+    }
 }
 
 #[test]
