@@ -397,6 +397,7 @@ mod tests {
             "test://dir/x/../secret",
             "test://dir/%73ecret",
             "test://DIR/secret",
+            " TEST://DIR/./secret\t",
             "test://dir/sec\tret",
         ] {
             let meets = |other: &str| !spellings(uri).is_disjoint(&spellings(other));

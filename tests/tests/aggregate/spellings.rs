@@ -460,3 +460,22 @@ fn changes_of_what_is_hidden_are_not_told() {
         }
     });
 }
+
+#[test]
+fn a_cursor_leads_to_no_list_of_another_scope() {
+    let server = server();
+    let gateway = Gateway::start_with(&json!({
+        "mcpServers": {"srv": server.entry()},
+        "groups": groups(),
+        "systemConfig": {"limits": {"pageSize": 1}},
+    }));
+    let all = gateway.client("/mcp/desk").initialize();
+    let cursor = all.request("resources/list", json!({}))["nextCursor"].clone();
+    let page = all.request("resources/list", json!({"cursor": cursor}));
+    assert_eq!(page["resources"][0]["uri"], "test://dir/secret");
+    for path in ["/mcp/named", "/mcp"] {
+        let session = gateway.client(path).initialize();
+        let answer = session.answer("resources/list", json!({"cursor": cursor}));
+        assert!(is_error(&answer), "{path}: {answer}");
+    }
+}

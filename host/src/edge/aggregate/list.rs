@@ -40,7 +40,7 @@ impl Worker {
             return Ok(if items.len() <= size {
                 merged.result(list)
             } else {
-                let name = name_of(&items);
+                let name = name_of(scope, &items);
                 self.edge.snapshots.keep(name, &items);
                 page(list, &items, name, 0, size, key)
             });
@@ -52,12 +52,13 @@ impl Worker {
         };
         let cursor =
             Cursor::read(&text, key).filter(|c| c.list == list as u8).ok_or_else(expired)?;
-        let kept = self.edge.snapshots.get(cursor.snapshot);
+        let of_scope = |items: &Arc<Vec<Bytes>>| name_of(scope, items) == cursor.snapshot;
+        let kept = self.edge.snapshots.get(cursor.snapshot).filter(of_scope);
         let items = match kept {
             Some(items) => items,
             None => {
                 let items = self.catalog_for(scope, session).await.items(list);
-                if name_of(&items) != cursor.snapshot {
+                if !of_scope(&items) {
                     return Err(expired());
                 }
                 items

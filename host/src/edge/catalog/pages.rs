@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+use crate::model::Scope;
 use crate::protocol::mac;
 use crate::protocol::methods::List;
 use crate::sync::Locked;
@@ -23,7 +24,7 @@ use super::merge;
 const SNAPSHOTS: usize = 64;
 
 pub type Items = Arc<Vec<Bytes>>;
-/// The hash of a snapshot's entries.
+/// The hash of a snapshot's scope and entries.
 pub type SnapshotName = [u8; 8];
 
 /// Snapshots of lists that clients read page by page, the latest last.
@@ -83,8 +84,11 @@ fn tag(key: &[u8], bytes: &[u8]) -> SnapshotName {
     first(&mac::hmac_sha256(key, &[b"cursor", bytes]))
 }
 
-pub fn name_of(items: &[Bytes]) -> SnapshotName {
+/// The name of a scope's list: a cursor of another scope, which may show more, finds nothing.
+pub fn name_of(scope: &Scope, items: &[Bytes]) -> SnapshotName {
     let mut hash = Sha256::new();
+    hash.update(scope.seal_text());
+    hash.update([0]);
     for item in items {
         hash.update(item);
         hash.update([0]);
@@ -130,7 +134,7 @@ mod tests {
     #[test]
     fn pages_are_all_of_the_list_and_end() {
         let items: Vec<Bytes> = (0..5).map(|n| format!("{{\"name\":\"{n}\"}}").into()).collect();
-        let name = name_of(&items);
+        let name = name_of(&Scope::All, &items);
         let (mut offset, mut names) = (0, Vec::new());
         for _ in 0..3 {
             let text = page(List::Tools, &items, name, offset, 2, b"k");
