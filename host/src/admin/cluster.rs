@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{LeaseStatus, NodeEntry};
 use crate::model::{Reach, SessionId, UnixMillis};
+use crate::protocol::members::object_only;
 use crate::store::Record;
 
 use super::answer::ApiAnswer;
@@ -47,9 +48,11 @@ pub async fn status(_: StatusCaller, State(admin): State<Arc<Admin>>) -> ApiAnsw
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 pub struct NodeFilter {
     active: Option<String>,
 }
+object_only!(NodeFilter);
 
 pub async fn nodes(
     AtCoordinator(caller): AtCoordinator,

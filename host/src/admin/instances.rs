@@ -12,12 +12,14 @@ use crate::cluster::{
     self, InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, USUAL_INSTANCES, USUAL_LINES,
 };
 use crate::model::{NodeId, ServerName};
+use crate::protocol::members::object_only;
 
 use super::Admin;
 use super::answer::ApiAnswer;
 use super::extract::{AdmittedCaller, QueryParams};
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 pub struct InstanceFilter {
     server: Option<String>,
     node: Option<String>,
@@ -27,6 +29,7 @@ pub struct InstanceFilter {
     /// The `next` of the previous page.
     after: Option<String>,
 }
+object_only!(InstanceFilter);
 
 pub async fn instances(
     AdmittedCaller(caller): AdmittedCaller,

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{BEAT, LogEvent, LogQuery, LogSources, MOST_LOG_LINES, Since};
 use crate::model::{ServerName, visible};
+use crate::protocol::members::object_only;
 use crate::protocol::{headers, sse};
 
 use super::Admin;
@@ -25,6 +26,7 @@ use super::instances::{bad, node_of};
 const USUAL_LINES: usize = 100;
 
 #[derive(Deserialize)]
+#[serde(remote = "Self")]
 pub struct Query {
     server: String,
     node: Option<String>,
@@ -32,6 +34,7 @@ pub struct Query {
     #[serde(default)]
     follow: bool,
 }
+object_only!(Query);
 
 pub async fn logs(
     AdmittedCaller(caller): AdmittedCaller,

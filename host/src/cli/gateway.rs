@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use crate::config::{self, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
 use crate::protocol::mac;
+use crate::protocol::members::object_only;
 use crate::store::{DataFolder, LOCAL_KEY};
 
 /// Longest wait for a whole answer.
@@ -151,9 +152,11 @@ fn is_loopback(base: &str) -> bool {
 /// The `message` member of a failed answer, or the whole body if it has none.
 fn said(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct CallFailure {
         message: String,
     }
+    object_only!(CallFailure);
     serde_json::from_slice::<CallFailure>(body)
         .map(|failure| failure.message)
         .unwrap_or_else(|_| String::from_utf8_lossy(body).trim().to_owned())

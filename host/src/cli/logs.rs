@@ -12,6 +12,7 @@ use crate::cluster::{LogEvent, Unreachable};
 use crate::model::UnixMillis;
 use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
+use crate::protocol::members::object_only;
 use crate::protocol::sse;
 
 use super::gateway::{self, Gateway};
@@ -49,11 +50,13 @@ pub fn run(gateway: &Gateway, asked: &LogOptions<'_>) -> ExitCode {
 
 fn last(gateway: &Gateway, path: &str, json: bool) -> Result<(), String> {
     #[derive(Deserialize)]
+    #[serde(remote = "Self")]
     struct Last {
         lines: Vec<LogEvent>,
         #[serde(default)]
         unreachable: Vec<Unreachable>,
     }
+    object_only!(Last);
     let data = gateway::data(&gateway.call(Method::GET, path)?)?;
     let last: Last = serde_json::from_value(data)
         .map_err(|error| format!("the answer has an unexpected form: {error}"))?;

@@ -10,6 +10,7 @@ use crate::cluster::{InstanceReport, MOST_INSTANCES, ServerHealth, Unreachable};
 use crate::model::UnixMillis;
 use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
+use crate::protocol::members::object_only;
 
 use super::gateway::{self, Gateway};
 use super::terminal;
@@ -24,6 +25,7 @@ const MAX_CELL: usize = 128;
 const WELL: &str = "running";
 
 #[derive(Default, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(default)]
 struct InstancesPage {
     instances: Vec<InstanceReport>,
@@ -31,6 +33,7 @@ struct InstancesPage {
     unreachable: Vec<Unreachable>,
     next: Option<String>,
 }
+object_only!(InstancesPage);
 
 pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bool) -> ExitCode {
     let all = match all(gateway, server, node) {

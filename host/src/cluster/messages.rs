@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Choice, Choices, Room, Selection};
+use crate::protocol::members::object_only;
 use crate::protocol::version::Version;
 
 /// Body of `POST /api/cluster/register`. Required are `id`, `name` and `url`; the rest
 /// has defaults, so that a registration by hand works.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
     #[serde(default)]
@@ -46,15 +48,18 @@ pub struct Registration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
 }
+object_only!(both Registration);
 
 /// The protocol revisions of a process: both sides of the cluster should agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ProtocolReport {
     /// Between edge and runner.
     pub seam: u32,
     /// The latest MCP revision that clients may negotiate.
     pub mcp: String,
 }
+object_only!(both ProtocolReport);
 
 impl ProtocolReport {
     /// The revisions of this process.
@@ -66,6 +71,7 @@ impl ProtocolReport {
 
 /// Body of `POST /api/cluster/heartbeat` and `POST /api/cluster/deregister`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     #[serde(default)]
@@ -81,9 +87,11 @@ pub struct Heartbeat {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
 }
+object_only!(both Heartbeat);
 
 /// A node's load, and its room for more.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadReport {
     pub room: RoomReport,
@@ -101,6 +109,7 @@ pub struct LoadReport {
     /// Number of instances of each server.
     pub instances: BTreeMap<String, u32>,
 }
+object_only!(both LoadReport);
 
 /// Whether a node can take another session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +172,7 @@ pub enum ServerReport {
 
 /// Choices by the name of a tool or prompt, or by the URI of a resource or template.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(default)]
 pub struct SelectionReport {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -172,9 +182,11 @@ pub struct SelectionReport {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, ChoiceReport>,
 }
+object_only!(both SelectionReport);
 
 /// What the settings file says of one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ChoiceReport {
     /// `false` hides the entry.
     #[serde(default = "yes")]
@@ -183,6 +195,7 @@ pub struct ChoiceReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
+object_only!(both ChoiceReport);
 
 impl From<&Selection> for SelectionReport {
     fn from(selection: &Selection) -> Self {
@@ -220,24 +233,29 @@ impl From<SelectionReport> for Selection {
 
 /// Answer to `GET /cluster/proof?nonce=`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Proof {
     pub id: String,
     pub incarnation: String,
     /// Made by [`super::prove`] over the nonce, `id` and `incarnation`.
     pub proof: String,
 }
+object_only!(both Proof);
 
 /// Answer to `GET /cluster/bindings?after=`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct BindingsPage {
     pub bindings: Vec<HeldSession>,
     /// Value of `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
+object_only!(both BindingsPage);
 
 /// A session that has a server open on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct HeldSession {
     pub session: String,
@@ -251,6 +269,7 @@ pub struct HeldSession {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<String>,
 }
+object_only!(both HeldSession);
 
 fn yes() -> bool {
     true

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::members::object_only;
 use super::methods::List;
 
 /// Entries of one list that are read from another process.
@@ -16,6 +17,7 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// What a server offers to clients with one set of capabilities. As JSON it passes the seam.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct Catalog {
     /// The server's `InitializeResult`.
@@ -33,6 +35,7 @@ pub struct Catalog {
     #[serde(default, deserialize_with = "bounded")]
     pub templates: Vec<Box<RawValue>>,
 }
+object_only!(both Catalog);
 
 impl Catalog {
     /// A catalog whose lists are empty.

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::members::object_only;
 use super::splice;
 use super::version::Version;
 
 /// The members of a client's `initialize` parameters that the gateway reads.
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct InitializeParams<'a> {
     /// The revision that the client asks for, which may be unknown here.
@@ -20,9 +22,11 @@ pub struct InitializeParams<'a> {
     #[serde(borrow, default)]
     pub capabilities: Option<&'a RawValue>,
 }
+object_only!(InitializeParams<'de>);
 
 /// The members of a server's `InitializeResult` that the gateway reads.
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct InitializeResult<'a> {
     /// The revision that the server has chosen.
@@ -38,6 +42,7 @@ pub struct InitializeResult<'a> {
     #[serde(borrow, default)]
     pub server_info: Option<&'a RawValue>,
 }
+object_only!(InitializeResult<'de>);
 
 /// The client capabilities that change what servers offer, as a set of bits. Two clients with
 /// the same set see the same catalog.
@@ -45,6 +50,7 @@ pub struct InitializeResult<'a> {
 pub struct ClientSet(u8);
 
 #[derive(Deserialize, Default)]
+#[serde(remote = "Self")]
 #[serde(default)]
 struct Capabilities<'a> {
     #[serde(borrow)]
@@ -55,13 +61,16 @@ struct Capabilities<'a> {
     #[serde(borrow)]
     tasks: Option<&'a RawValue>,
 }
+object_only!(Capabilities<'de>);
 
 #[derive(Deserialize, Default)]
+#[serde(remote = "Self")]
 #[serde(default)]
 struct Elicitation {
     form: Option<serde::de::IgnoredAny>,
     url: Option<serde::de::IgnoredAny>,
 }
+object_only!(Elicitation);
 
 impl ClientSet {
     const ROOTS: u8 = 1;
@@ -149,11 +158,13 @@ pub fn own_params(set: ClientSet) -> String {
 #[must_use]
 pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
     #[derive(Deserialize)]
+    #[serde(remote = "Self")]
     #[serde(rename_all = "camelCase")]
     struct Spoken<'a> {
         #[serde(borrow)]
         protocol_version: &'a RawValue,
     }
+    object_only!(Spoken<'de>);
     let rewritten = || {
         let raw = serde_json::from_slice::<Spoken<'_>>(result).ok()?.protocol_version;
         let spoken = Version::parse(&splice::string(raw)?)?;

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::model::visible::page;
 
+use super::members::members;
 use super::{methods, splice};
 
 /// Bytes of the message of an error that the gateway makes.
@@ -43,40 +43,39 @@ pub mod code {
     pub const TIMED_OUT: i64 = -31004;
 }
 
+members! {
+    /// The members of a message that are read.
+    struct RawEnvelope {
+        /// `2.0`.
+        jsonrpc = "jsonrpc",
+        /// A string or a number.
+        id = "id",
+        /// A string.
+        method = "method",
+        /// An object.
+        params = "params",
+        /// Any value.
+        result = "result",
+        /// An object.
+        error = "error",
+    }
+}
+
 /// One message, borrowed. Other members are skipped.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Envelope<'a> {
-    /// `2.0` in every message that was parsed.
-    #[serde(borrow, default, deserialize_with = "text")]
-    pub jsonrpc: Option<Cow<'a, str>>,
     /// A string or a number as it was written; `null` in errors only.
-    #[serde(borrow, default, deserialize_with = "present")]
     pub id: Option<&'a RawValue>,
     /// Present in requests and notifications, without its escapes.
-    #[serde(borrow, default, deserialize_with = "text")]
     pub method: Option<Cow<'a, str>>,
     /// As written; `Some` of `null` if it is written as `null`.
-    #[serde(borrow, default, deserialize_with = "present")]
     pub params: Option<&'a RawValue>,
     /// Present in successful responses, possibly as `null`.
-    #[serde(borrow, default, deserialize_with = "present")]
     pub result: Option<&'a RawValue>,
     /// Present in responses without a result.
-    #[serde(borrow, default, deserialize_with = "present")]
     pub error: Option<&'a RawValue>,
-}
-
-/// Borrows a string without escapes; serde's own `Option<Cow<str>>` always copies.
-fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Cow<'de, str>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Borrowing<'a>(#[serde(borrow)] Cow<'a, str>);
-    Ok(Option::<Borrowing<'_>>::deserialize(input)?.map(|text| text.0))
-}
-
-/// Distinguishes `null` from an absent member.
-fn present<'de, D: Deserializer<'de>>(input: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(input).map(Some)
+    /// Whether another reader may see another message: see [`Self::has_one_meaning`].
+    pub is_ambiguous: bool,
 }
 
 /// The kind of a message, by its members.
@@ -101,7 +100,16 @@ pub enum Malformed {
     Message(&'static str),
 }
 
+const WRONG_MEMBER: &str = "a member is duplicate or has the wrong type";
+const AMBIGUOUS: &str = "another reader may see another message: a member is spelled like one of JSON-RPC but for its case, a method is null, a result stands beside an error, or an id is neither a string nor a whole number";
+
 impl Malformed {
+    /// The message is one, but [`Envelope::has_one_meaning`] does not hold.
+    #[must_use]
+    pub fn ambiguous() -> Self {
+        Self::Message(AMBIGUOUS)
+    }
+
     /// The code of the error that answers the body.
     #[must_use]
     pub fn code(&self) -> i64 {
@@ -123,40 +131,65 @@ impl<'a> Envelope<'a> {
         // The whole text is checked: serde checks only the strings that it is asked for, and the
         // others go to a server, which may not survive bytes that are not UTF-8.
         let text = std::str::from_utf8(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
-        match serde_json::from_str::<Self>(text) {
-            Ok(envelope) => envelope.checked(),
+        match serde_json::from_str::<RawEnvelope<'_>>(text) {
+            Ok(read) => Self::checked(read),
             Err(error) => Err(why(text, &error)),
         }
     }
 
-    fn checked(mut self) -> Result<Self, Malformed> {
-        if self.jsonrpc.as_deref() != Some("2.0") {
+    /// Reads one message that every reader of JSON understands alike, for a scope on which
+    /// something is hidden, or a server that several sessions share.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and if another reader might see another message.
+    pub fn parse_strictly(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let envelope = Self::parse(bytes)?;
+        if envelope.has_one_meaning() { Ok(envelope) } else { Err(Malformed::ambiguous()) }
+    }
+
+    /// Whether every reader of JSON sees this message: no member looks like one that counts, none
+    /// that counts is there in vain, and the id is a string or a whole number.
+    #[must_use]
+    pub fn has_one_meaning(&self) -> bool {
+        !self.is_ambiguous && self.id.is_none_or(|id| id.get() == "null" || is_plain_id(id))
+    }
+
+    fn checked(read: RawEnvelope<'a>) -> Result<Self, Malformed> {
+        if read.jsonrpc.and_then(text).as_deref() != Some("2.0") {
             return Err(Malformed::Message("\"jsonrpc\" must be \"2.0\""));
         }
+        let is_null = |value: &&RawValue| value.get() == "null";
+        let method = match read.method.filter(|method| !is_null(method)) {
+            Some(method) => Some(text(method).ok_or(Malformed::Message(WRONG_MEMBER))?),
+            None => None,
+        };
+        let RawEnvelope { id, params, mut result, mut error, .. } = read;
+        let in_vain =
+            read.method.is_some() && method.is_none() || result.is_some() && error.is_some();
         // Some servers write the absent one of the two as null.
-        let is_null = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "null");
-        match (is_null(self.result), is_null(self.error)) {
-            (_, true) if self.result.is_some() => self.error = None,
-            (true, false) if self.error.is_some() => self.result = None,
+        match (result.filter(is_null), error.filter(is_null)) {
+            (_, Some(_)) if result.is_some() => error = None,
+            (Some(_), None) if error.is_some() => result = None,
             _ => {}
         }
-        if self.result.is_some() && self.error.is_some() {
+        if result.is_some() && error.is_some() {
             return Err(Malformed::Message("\"result\" and \"error\" exclude each other"));
         }
-        let answers = self.result.is_some() || self.error.is_some();
-        if self.method.is_some() == answers {
+        let answers = result.is_some() || error.is_some();
+        if method.is_some() == answers {
             return Err(Malformed::Message(
                 "exactly one of \"method\", \"result\" and \"error\" is needed",
             ));
         }
-        if let Some(id) = self.id {
+        if let Some(id) = id {
             let first = id.get().as_bytes().first().copied().unwrap_or(b'n');
-            let null_of_an_error = id.get() == "null" && self.error.is_some();
+            let null_of_an_error = id.get() == "null" && error.is_some();
             if !matches!(first, b'"' | b'-' | b'0'..=b'9') && !null_of_an_error {
                 return Err(Malformed::Message("\"id\" must be a string or a number"));
             }
         }
-        Ok(self)
+        let is_ambiguous = read.has_lookalike || in_vain;
+        Ok(Self { id, method, params, result, error, is_ambiguous })
     }
 
     /// Never ambiguous: [`Self::parse`] refuses a method beside a result or an error.
@@ -182,13 +215,31 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// A string without its escapes, borrowed if it has none; `None` for any other value, and for half a
+/// surrogate pair.
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inside.contains('\\') {
+        return serde_json::from_str(value.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inside))
+}
+
+/// Whether an id or a progress token is the same for every reader: a string that all can decode, or
+/// a whole number (2025-11-25, schema, `RequestId`).
+#[must_use]
+pub fn is_plain_id(id: &RawValue) -> bool {
+    let digits = id.get().strip_prefix('-').unwrap_or(id.get());
+    digits.bytes().all(|byte| byte.is_ascii_digit()) || text(id).is_some()
+}
+
 fn why(text: &str, error: &serde_json::Error) -> Malformed {
     if serde_json::from_str::<&RawValue>(text).is_err() {
         return Malformed::Json(error.to_string());
     }
     match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'[') => Malformed::Message("batches are not part of this protocol revision"),
-        Some(b'{') => Malformed::Message("a member is duplicate or has the wrong type"),
+        Some(b'{') => Malformed::Message(WRONG_MEMBER),
         _ => Malformed::Message("a message must be a JSON object"),
     }
 }

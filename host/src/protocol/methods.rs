@@ -1,5 +1,7 @@
 //! The methods of MCP, and what serves each of them on an aggregate scope.
 
+use super::version::Version;
+
 /// The four lists of a server's catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum List {
@@ -108,6 +110,33 @@ pub fn destination(method: &str) -> Destination {
         TASK_LIST => Destination::TaskList,
         "logging/setLevel" => Destination::LogLevel,
         _ => Destination::Unknown,
+    }
+}
+
+/// What becomes of a client's notification on an aggregate scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Nothing: runners send it when they open a server.
+    Initialized,
+    /// To every server that the session has open.
+    All,
+    /// To the server that the token names.
+    Progress,
+    /// To nobody. A message without an id runs at a server that reads it as a call
+    /// (JSON-RPC 2.0, "Notification"), so that only those pass which a client may send.
+    Dropped,
+}
+
+/// Decides by the method's name and the session's revision alone; parameters are not read.
+#[must_use]
+pub fn notice(method: &str, version: Version) -> Notice {
+    match method {
+        INITIALIZED => Notice::Initialized,
+        PROGRESS => Notice::Progress,
+        // At most one server knows the request's id.
+        CANCELLED | ROOTS_CHANGED => Notice::All,
+        TASK_STATUS if version >= Version::V2025_11_25 => Notice::All,
+        _ => Notice::Dropped,
     }
 }
 

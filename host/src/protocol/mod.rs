@@ -12,6 +12,7 @@ pub mod initialize;
 pub mod jsonrpc;
 pub mod log_level;
 pub mod mac;
+pub mod members;
 pub mod methods;
 pub mod passthrough;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub mod request_id;
 pub mod seal;
 pub mod splice;
 pub mod sse;
+pub mod strict;
 pub mod uri;
 pub mod uri_template;
 pub mod version;

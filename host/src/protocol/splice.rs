@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-use serde::Deserialize;
+use bytes::{Bytes, BytesMut};
 use serde_json::value::RawValue;
+
+use super::members::members;
 
 /// A span of a text in bytes, and its replacement. An empty span inserts.
 pub type Edit = (Range<usize>, String);
@@ -61,26 +62,40 @@ pub fn insertion(text: &[u8], object: &RawValue, member: &str) -> Option<Edit> {
     Some((at.start + 1..at.start + 1, format!("{member}{comma}")))
 }
 
-/// The members of `params` that name what a request is about, and thereby its server.
-#[derive(Debug, Default, Deserialize)]
-pub struct RequestTarget<'a> {
-    /// The tool of `tools/call`, or the prompt of `prompts/get`.
-    #[serde(borrow, default)]
-    pub name: Option<&'a RawValue>,
-    /// The resource of `resources/read`, `subscribe` and `unsubscribe`.
-    #[serde(borrow, default)]
-    pub uri: Option<&'a RawValue>,
-    /// The `ref` of `completion/complete`: an object with a `name` or a `uri`.
-    #[serde(borrow, default, rename = "ref")]
-    pub reference: Option<&'a RawValue>,
-    /// The type of a `ref`.
-    #[serde(borrow, default, rename = "type")]
-    pub kind: Option<&'a RawValue>,
+members! {
+    /// The members of `params`, or of a `ref` in it, that name what a message is about: its server,
+    /// and what may be hidden there.
+    pub struct RequestTarget {
+        /// The tool of `tools/call`, or the prompt of `prompts/get` or of a `ref`.
+        name = "name",
+        /// The resource of `resources/read`, `subscribe` and `unsubscribe`, or the template of a
+        /// `ref`.
+        uri = "uri",
+        /// Of a `ref`: `ref/prompt` or `ref/resource`.
+        kind = "type",
+        /// The `ref` of `completion/complete`: an object with a `name` or a `uri`.
+        reference = "ref",
+        /// What a tool or prompt is given.
+        arguments = "arguments",
+        /// Asks for a task as the answer.
+        task = "task",
+        /// The task of `tasks/…`.
+        task_id = "taskId",
+        /// The level of `logging/setLevel`.
+        level = "level",
+        /// The place in a list.
+        cursor = "cursor",
+        /// The request of `notifications/cancelled`.
+        request_id = "requestId",
+        /// The token of `notifications/progress`.
+        progress_token = "progressToken",
+        /// Of all parameters.
+        meta = "_meta",
+    }
 }
 
 impl<'a> RequestTarget<'a> {
-    /// `None` if the parameters are absent, are neither object nor array, or have one of
-    /// these members twice.
+    /// `None` if the parameters are absent, are not an object, or have one of these members twice.
     #[must_use]
     pub fn of(params: Option<&'a RawValue>) -> Option<Self> {
         serde_json::from_str(params?.get()).ok()
@@ -108,6 +123,47 @@ pub fn on_one_line(message: Bytes) -> Bytes {
     }
     let spaced = message.iter().map(|b| if matches!(b, b'\n' | b'\r') { b' ' } else { *b });
     spaced.collect::<Vec<u8>>().into()
+}
+
+/// Adds a JSON text as one line, with its line feed, for a reader that may split at more than that:
+/// Node's `readline` also ends a line at U+2028 and U+2029, Python's `splitlines` at U+0085. What
+/// followed would be another message to it. In JSON these stand in strings alone, where an escape
+/// means the same.
+pub fn push_line(line: &mut BytesMut, message: &[u8]) {
+    let begins_at = line.len();
+    if message.is_ascii() {
+        line.extend_from_slice(message);
+    } else {
+        push_without_separators(line, message);
+    }
+    let added = line.get_mut(begins_at..).unwrap_or_default();
+    if memchr::memchr2(b'\n', b'\r', added).is_some() {
+        added.iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
+    }
+    line.extend_from_slice(b"\n");
+}
+
+fn push_without_separators(line: &mut BytesMut, message: &[u8]) {
+    let mut rest = message;
+    let mut searched = 0;
+    while let Some(at) = memchr::memchr2(0xc2, 0xe2, rest.get(searched..).unwrap_or_default()) {
+        let at = searched + at;
+        let (before, found) = rest.split_at(at);
+        let (escape, length): (&[u8], usize) = match found {
+            [0xc2, 0x85, ..] => (b"\\u0085", 2),
+            [0xe2, 0x80, 0xa8, ..] => (b"\\u2028", 3),
+            [0xe2, 0x80, 0xa9, ..] => (b"\\u2029", 3),
+            _ => {
+                searched = at + 1;
+                continue;
+            }
+        };
+        line.extend_from_slice(before);
+        line.extend_from_slice(escape);
+        rest = found.get(length..).unwrap_or_default();
+        searched = 0;
+    }
+    line.extend_from_slice(rest);
 }
 
 #[cfg(test)]
@@ -147,6 +203,32 @@ mod tests {
         assert_eq!(on_one_line(pretty), "{    \"a\": \"\\n\" }");
         let flat = Bytes::from_static(b"{}");
         assert_eq!(on_one_line(flat.clone()).as_ptr(), flat.as_ptr());
+    }
+
+    #[test]
+    fn no_reader_finds_the_end_of_a_line_within_a_message() {
+        let line = |message: &str| {
+            let mut line = BytesMut::from("before\n");
+            push_line(&mut line, message.as_bytes());
+            String::from_utf8(line.to_vec()).unwrap()
+        };
+        for (message, expect) in [
+            (r#"{"a":"\n"}"#, r#"{"a":"\n"}"#),
+            ("{\r\n\"a\":1\n}", "{  \"a\":1 }"),
+            (
+                "[\"a\u{2028}\u{2029}b\u{85}\",\r\n\"\u{2028}\"]",
+                r#"["a\u2028\u2029b\u0085",  "\u2028"]"#,
+            ),
+            (
+                "\"\u{80}\u{2027}\u{202a}\u{e4}\u{c2}“漢\u{1f600}\"",
+                "\"\u{80}\u{2027}\u{202a}\u{e4}\u{c2}“漢\u{1f600}\"",
+            ),
+        ] {
+            assert_eq!(line(message), format!("before\n{expect}\n"));
+        }
+        let mut broken = BytesMut::new();
+        push_line(&mut broken, b"\"\xe2\x80");
+        assert_eq!(broken, &b"\"\xe2\x80\n"[..]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::model::{NodeId, Reach, Replica, ServerName};
+use crate::protocol::members::object_only;
 use crate::store::DataFolder;
 use crate::sync::Locked;
 
@@ -21,6 +22,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is kept of a node: enough to call it back after a restart.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct KnownNode {
     id: String,
@@ -38,6 +40,7 @@ pub struct KnownNode {
     labels: Vec<(String, String)>,
     heartbeat_interval: u64,
 }
+object_only!(both KnownNode);
 
 /// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]

@@ -20,6 +20,7 @@ use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registrati
 use crate::model::{NodeId, Room, SessionId};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
+use crate::protocol::members::object_only;
 use crate::seam::Link;
 use crate::sync::Watcher;
 
@@ -271,9 +272,11 @@ fn jittered(pause: Duration) -> Duration {
 /// The `message` in an answer of the management API, else the body's beginning.
 fn message_of(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct JoinFailure {
         message: String,
     }
+    object_only!(JoinFailure);
     serde_json::from_slice::<JoinFailure>(body)
         .map(|failure| failure.message)
         .unwrap_or_else(|_| String::from_utf8_lossy(body).chars().take(200).collect())

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::coordinator::registry::{LeaseStatus, NodeEntry, Registry};
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, collect, percent_encoded};
+use crate::protocol::members::object_only;
 use crate::seam::Link;
 
 /// Longest wait for one node.
@@ -74,6 +75,7 @@ impl std::fmt::Display for InstanceCursor {
 
 /// One instance of a server. Times are Unix ms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase", default)]
 pub struct InstanceReport {
     pub server: String,
@@ -96,6 +98,7 @@ pub struct InstanceReport {
     /// Oldest first.
     pub stderr: Vec<StderrLine>,
 }
+object_only!(both InstanceReport);
 
 impl InstanceReport {
     /// Where it stands in the order of its node's instances.
@@ -111,15 +114,18 @@ impl InstanceReport {
 
 /// A line that a server wrote to stderr, without its line break.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(default)]
 pub struct StderrLine {
     /// Unix ms.
     pub at: u64,
     pub text: String,
 }
+object_only!(both StderrLine);
 
 /// Whether one server can run on one node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerHealth {
     pub server: String,
@@ -133,9 +139,11 @@ pub struct ServerHealth {
     pub next_attempt_ms: Option<u64>,
     pub last_error: Option<String>,
 }
+object_only!(both ServerHealth);
 
 /// Answer to `GET /cluster/instances`, in the order of [`InstanceCursor`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[serde(default)]
 pub struct InstancePage {
     pub instances: Vec<InstanceReport>,
@@ -144,13 +152,16 @@ pub struct InstancePage {
     /// All servers of the node, on its first page only.
     pub servers: Vec<ServerHealth>,
 }
+object_only!(both InstancePage);
 
 /// A node that could not be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Unreachable {
     pub node: String,
     pub reason: String,
 }
+object_only!(both Unreachable);
 
 /// Instances of several nodes, in the order of node ids and places.
 #[derive(Debug, Default)]

@@ -37,7 +37,7 @@ impl Worker {
         let mut others = Vec::new();
         for part in parts {
             let message = body.slice_ref(part.get().as_bytes());
-            let envelope = Envelope::parse(&message).map_err(malformed)?;
+            let envelope = Envelope::parse_strictly(&message).map_err(malformed)?;
             if envelope.method() == methods::INITIALIZE {
                 let text = "initialize is never part of a batch";
                 return Err(malformed(Malformed::Message(text)));

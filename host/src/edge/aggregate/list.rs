@@ -10,18 +10,9 @@ use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
-use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::methods::List;
-
-/// The cursor in a list request. An empty one is a cursor too (2025-11-25,
-/// server/utilities/pagination).
-pub fn cursor_of(request: &Envelope<'_>) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Page {
-        cursor: Option<String>,
-    }
-    serde_json::from_str::<Page>(request.params?.get()).ok()?.cursor
-}
+use crate::protocol::splice;
+use crate::protocol::strict::StrictParams;
 
 impl Worker {
     /// The page that the request asks for.
@@ -30,11 +21,12 @@ impl Worker {
         scope: &Scope,
         session: &Session,
         list: List,
-        request: &Envelope<'_>,
+        params: &StrictParams<'_>,
     ) -> Result<Bytes, Refusal> {
         let size = self.edge.config.page_size;
         let key = &self.edge.signing_key;
-        let Some(text) = cursor_of(request) else {
+        // An empty one is a cursor too (2025-11-25, server/utilities/pagination).
+        let Some(text) = params.target.cursor.and_then(splice::string) else {
             let merged = self.catalog_for(scope, session).await;
             let items = merged.items(list);
             return Ok(if items.len() <= size {

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::edge::catalog::merge::Asked;
 use crate::edge::refusal::Refusal;
-use crate::protocol::jsonrpc::Envelope;
-use crate::protocol::methods::{self, Destination};
+use crate::protocol::methods::Destination;
 use crate::protocol::splice::{self, RequestTarget};
+use crate::protocol::strict::StrictParams;
 
 /// The entry that a request names.
 pub struct Requested<'a> {
@@ -22,10 +22,10 @@ pub struct Requested<'a> {
 
 impl<'a> Requested<'a> {
     /// Reads a request that goes to the owner of what it names.
-    pub fn of(envelope: &Envelope<'a>) -> Result<Self, Refusal> {
-        let target = RequestTarget::of(envelope.params).unwrap_or_default();
-        match methods::destination(envelope.method()) {
-            Destination::Completion => Self::completed(&target),
+    pub fn of(destination: Destination, params: &StrictParams<'a>) -> Result<Self, Refusal> {
+        let target = params.target;
+        match destination {
+            Destination::Completion => Self::completed(params.reference.as_ref()),
             Destination::Tool => Self::named(Asked::Tool, target.name, "params.name"),
             Destination::Prompt => Self::named(Asked::Prompt, target.name, "params.name"),
             _ => Self::named(Asked::Resource, target.uri, "params.uri"),
@@ -34,13 +34,10 @@ impl<'a> Requested<'a> {
 
     /// The type decides (2025-11-25, server/utilities/completion). A reference that has the member
     /// of the other type too means two things, and servers differ in which one they take.
-    fn completed(target: &RequestTarget<'a>) -> Result<Self, Refusal> {
+    fn completed(reference: Option<&RequestTarget<'a>>) -> Result<Self, Refusal> {
         let refused = |text: &str| Err(Refusal::InvalidParams(text.into()));
-        let Some(reference) = target.reference else {
+        let Some(reference) = reference else {
             return refused("params.ref is missing");
-        };
-        let Some(reference) = RequestTarget::of(Some(reference)) else {
-            return refused("params.ref must be an object with each member once");
         };
         match reference.kind.and_then(splice::string).as_deref() {
             Some("ref/prompt") if reference.uri.is_none() => {

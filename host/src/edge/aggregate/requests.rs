@@ -17,8 +17,9 @@ use crate::model::{Scope, ServerName};
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::log_level::LogLevel;
-use crate::protocol::methods::{self, Destination};
+use crate::protocol::methods::{self, Destination, Notice};
 use crate::protocol::splice::{self, RequestTarget};
+use crate::protocol::strict::StrictParams;
 use crate::protocol::version::Version;
 
 use super::reply::rewritten;
@@ -42,7 +43,8 @@ impl Worker {
         self.aggregate_one(context, scope, session, body).await
     }
 
-    /// Takes one message of a session on an aggregate.
+    /// Takes one message of a session on an aggregate. What goes on to a server is what was judged
+    /// here: every reader of JSON reads the same message.
     pub(in crate::edge) async fn aggregate_one(
         &self,
         context: &ClientRequest,
@@ -50,16 +52,21 @@ impl Worker {
         session: &Session,
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
-        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        let read = Envelope::parse_strictly(&message);
+        let envelope = read.map_err(|e| (Refusal::Malformed(e), None))?;
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
+                let params = StrictParams::of(envelope.params).map_err(|unclear| {
+                    (Refusal::InvalidParams(unclear.to_string()), Some(id.to_owned()))
+                })?;
                 let request = AggregateRequest {
                     context,
                     scope,
                     session,
                     message: &message,
                     envelope: &envelope,
+                    params: &params,
                     id,
                 };
                 let answer = self.request(&request).await;
@@ -89,21 +96,27 @@ impl Worker {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) {
-        match envelope.method() {
-            // Runners send it when they open a server.
-            methods::INITIALIZED => {}
-            methods::PROGRESS => {
-                if let Some(addressed) = rewrite::progress_of_client(message, envelope) {
+        let dropped = |why: &dyn std::fmt::Display| {
+            tracing::debug!(session = %session.id.short(), "dropped a notification: {why}");
+        };
+        let params = match StrictParams::of(envelope.params) {
+            Ok(params) => params,
+            Err(unclear) => return dropped(&unclear),
+        };
+        match methods::notice(envelope.method(), session.version) {
+            Notice::Initialized => {}
+            Notice::Progress => {
+                if let Some(addressed) = rewrite::progress_of_client(message, &params) {
                     self.tell_one(Some(context), session, addressed).await;
                 }
             }
-            // Also cancellations: at most one server knows the request's id.
-            _ => self.tell_all(context, session, message).await,
+            Notice::All => self.tell_all(context, session, message).await,
+            Notice::Dropped => dropped(&"none of a client has this method"),
         }
     }
 
     async fn request(&self, request: &AggregateRequest<'_>) -> Result<Response<Body>, Refusal> {
-        let AggregateRequest { context, scope, session, envelope, id, .. } = *request;
+        let AggregateRequest { scope, session, envelope, id, .. } = *request;
         let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
         match methods::destination(envelope.method()) {
             Destination::Ping => {
@@ -112,10 +125,10 @@ impl Worker {
             }
             Destination::List(list) => {
                 self.edge.bindings.begin(session.id);
-                local(&self.list(scope, session, list, envelope).await?)
+                local(&self.list(scope, session, list, request.params).await?)
             }
             Destination::LogLevel => {
-                self.set_level(context, session, request.message, envelope).await?;
+                self.set_level(request).await?;
                 local(b"{}")
             }
             Destination::Tool | Destination::Prompt | Destination::Resource => {
@@ -132,7 +145,7 @@ impl Worker {
                 }
             }
             Destination::Task => {
-                let addressed = self.task_owner(scope, request.message, envelope)?;
+                let addressed = self.task_owner(scope, request.message, request.params)?;
                 self.send_to(request, addressed).await
             }
             Destination::TaskList => local(&self.list_tasks(scope, session).await),
@@ -151,7 +164,7 @@ impl Worker {
         let AggregateRequest { context, scope, session, .. } = *request;
         let Addressed { server, message } = addressed;
         let mut rewriter = self.rewriter(scope, session, &server);
-        rewriter.tasks = names_tasks(request.envelope);
+        rewriter.tasks = names_tasks(request);
         if let Some((own, shown)) = renamed_uri(request, &message) {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
@@ -178,8 +191,8 @@ impl Worker {
 
     /// The owner of what the request names, and the message as the owner knows it.
     async fn owner(&self, request: &AggregateRequest<'_>) -> Result<Addressed, Refusal> {
-        let AggregateRequest { scope, session, message, envelope, .. } = *request;
-        let requested = Requested::of(envelope)?;
+        let AggregateRequest { scope, session, message, envelope, params, .. } = *request;
+        let requested = Requested::of(methods::destination(envelope.method()), params)?;
         let find = |merged: &ScopeCatalog| merged.owner(requested.asked, &requested.name);
         match self.find(scope, session, find).await {
             Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
@@ -205,21 +218,13 @@ impl Worker {
         self.await_silent(scope, set, look).await
     }
 
-    async fn set_level(
-        &self,
-        context: &ClientRequest,
-        session: &Session,
-        message: &Bytes,
-        envelope: &Envelope<'_>,
-    ) -> Result<(), Refusal> {
-        #[derive(serde::Deserialize)]
-        struct Level {
-            level: String,
-        }
-        let level = envelope
-            .params
-            .and_then(|params| serde_json::from_str::<Level>(params.get()).ok())
-            .and_then(|level| LogLevel::parse(&level.level))
+    async fn set_level(&self, request: &AggregateRequest<'_>) -> Result<(), Refusal> {
+        let AggregateRequest { context, session, message, params, .. } = *request;
+        let level = params
+            .target
+            .level
+            .and_then(splice::string)
+            .and_then(|level| LogLevel::parse(&level))
             .ok_or_else(|| {
                 let names = LogLevel::NAMES;
                 Refusal::InvalidParams(format!("params.level must be one of {names:?}"))
@@ -302,6 +307,7 @@ pub struct AggregateRequest<'a> {
     pub session: &'a Session,
     pub message: &'a Bytes,
     pub envelope: &'a Envelope<'a>,
+    pub params: &'a StrictParams<'a>,
     /// The request's id, as JSON.
     pub id: &'a str,
 }
@@ -326,21 +332,14 @@ fn renamed_uri(request: &AggregateRequest<'_>, sent: &Bytes) -> Option<(String, 
     if methods::destination(request.envelope.method()) != Destination::Resource {
         return None;
     }
-    let uri = |envelope: &Envelope<'_>| splice::string(RequestTarget::of(envelope.params)?.uri?);
-    let shown = uri(request.envelope)?;
-    let own = uri(&Envelope::parse(sent).ok()?)?;
+    let shown = splice::string(request.params.target.uri?)?;
+    let sent = Envelope::parse(sent).ok()?;
+    let own = splice::string(RequestTarget::of(sent.params)?.uri?)?;
     (own != shown).then_some((own, shown))
 }
 
 /// Whether the answer may have task ids in it: the request is about tasks, or asks to become one.
-fn names_tasks(envelope: &Envelope<'_>) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Params {
-        task: Option<serde::de::IgnoredAny>,
-    }
-    methods::destination(envelope.method()) == Destination::Task
-        || envelope.params.is_some_and(|params| {
-            params.get().contains("\"task\"")
-                && serde_json::from_str::<Params>(params.get()).is_ok_and(|p| p.task.is_some())
-        })
+fn names_tasks(request: &AggregateRequest<'_>) -> bool {
+    methods::destination(request.envelope.method()) == Destination::Task
+        || request.params.target.task.is_some_and(|task| task.get() != "null")
 }

@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use crate::edge::catalog::judge::ResourceJudge;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 
 use super::links;
@@ -292,9 +293,8 @@ pub fn answer_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addr
 /// The client's progress notification, for the server whose request it concerns. `None` if its
 /// token names no server.
 #[must_use]
-pub fn progress_of_client(message: &Bytes, envelope: &Envelope<'_>) -> Option<Addressed> {
-    let params = members(envelope.params?)?;
-    let token = params.get("progressToken")?;
+pub fn progress_of_client(message: &Bytes, params: &StrictParams<'_>) -> Option<Addressed> {
+    let token = params.target.progress_token?;
     let (server, own) = server_ids::of_id(token.get())?;
     let edits = vec![(splice::span(message, token)?, own)];
     Some(Addressed { message: splice::edit(message, edits), server })
@@ -408,7 +408,8 @@ mod tests {
         let message = parse(
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"7@b","progress":1}}"#,
         );
-        let progress = progress_of_client(&message, &Envelope::parse(&message).unwrap()).unwrap();
+        let params = StrictParams::of(Envelope::parse(&message).unwrap().params).unwrap();
+        let progress = progress_of_client(&message, &params).unwrap();
         assert_eq!(
             progress.message,
             r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":7,"progress":1}}"#

@@ -20,7 +20,8 @@ pub fn of_id(raw: &str) -> Option<(ServerName, String)> {
     let end = own_length(&text)?;
     let (own, server) = text.split_at_checked(end)?;
     let id: serde_json::Value = serde_json::from_str(own).ok()?;
-    if !id.is_string() && !id.is_number() {
+    // White space around it would go on into the message.
+    if !(id.is_string() || id.is_number()) || own.trim() != own {
         return None;
     }
     let server = ServerName::parse(server.strip_prefix('@')?).ok()?;
@@ -87,7 +88,9 @@ mod tests {
                 assert_eq!(of_id(&id), Some((server(name), raw.to_owned())), "{id}");
             }
         }
-        for raw in ["1", "\"x\"", "\"1\"", "\"{}@a\"", "\"1@\"", "\"1 2@a\"", "null", "x"] {
+        for raw in
+            ["1", "\"x\"", "\"1\"", "\"{}@a\"", "\"1@\"", "\"1 2@a\"", "\"1\\n@a\"", "null", "x"]
+        {
             assert_eq!(of_id(raw), None, "{raw}");
         }
     }

@@ -12,6 +12,8 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::members::object_only;
+use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 
 use super::rewrite::{Addressed, Rewriter};
@@ -23,19 +25,14 @@ const MAX_PAGES: usize = 100;
 const PAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Params<'a> {
-    #[serde(borrow)]
-    task_id: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
+#[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 struct Page<'a> {
     #[serde(borrow)]
     tasks: Vec<&'a RawValue>,
     next_cursor: Option<String>,
 }
+object_only!(Page<'de>);
 
 impl Worker {
     /// Whether a server of the scope is known to have tasks.
@@ -50,12 +47,10 @@ impl Worker {
         &self,
         scope: &Scope,
         message: &Bytes,
-        envelope: &Envelope<'_>,
+        params: &StrictParams<'_>,
     ) -> Result<Addressed, Refusal> {
         let missing = || Refusal::InvalidParams("params.taskId is missing".into());
-        let params = envelope.params.ok_or_else(missing)?;
-        let params: Params<'_> = serde_json::from_str(params.get()).map_err(|_| missing())?;
-        let raw = params.task_id.ok_or_else(missing)?;
+        let raw = params.target.task_id.ok_or_else(missing)?;
         let shown = splice::string(raw).ok_or_else(missing)?;
         let members = scope::members(self, scope);
         let owner = server_ids::of_thing(members.iter().map(|member| &member.server), &shown);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
 use crate::model::ServerName;
+use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
@@ -72,10 +73,12 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
 /// bytes stay as they are.
 fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
     #[derive(Deserialize)]
+    #[serde(remote = "Self")]
     struct Item<'a> {
         #[serde(borrow)]
         name: &'a RawValue,
     }
+    object_only!(Item<'de>);
     let text = raw.get().as_bytes();
     let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
         return Bytes::copy_from_slice(text);
@@ -87,8 +90,10 @@ fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, compos
 
 fn name_of(raw: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
+    #[serde(remote = "Self")]
     struct NamedItem {
         name: String,
     }
+    object_only!(NamedItem);
     serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
 }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::edge::config::Member;
 use crate::model::{Choice, Selection, ServerName};
 use crate::protocol::catalog::Catalog;
+use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
@@ -34,10 +35,12 @@ impl ServerPart<'_> {
     #[must_use]
     pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
         #[derive(Deserialize)]
+        #[serde(remote = "Self")]
         struct Item<'a> {
             #[serde(borrow, default, deserialize_with = "present")]
             description: Option<&'a RawValue>,
         }
+        object_only!(Item<'de>);
         let new = self.choice(list, name)?.description.as_deref().map(splice::quoted)?;
         let text = raw.get();
         match serde_json::from_str::<Item<'_>>(text).ok()?.description {

@@ -16,6 +16,7 @@ use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
+use crate::protocol::members::object_only;
 
 use super::judge::ResourceJudge;
 use super::merge::ScopeCatalog;
@@ -134,17 +135,21 @@ impl Worker {
         name: &str,
     ) -> bool {
         #[derive(serde::Deserialize)]
+        #[serde(remote = "Self")]
         struct Tool {
             name: String,
             #[serde(default)]
             annotations: Annotations,
         }
+        object_only!(Tool);
         #[derive(serde::Deserialize, Default)]
+        #[serde(remote = "Self")]
         #[serde(default, rename_all = "camelCase")]
         struct Annotations {
             read_only_hint: bool,
             idempotent_hint: bool,
         }
+        object_only!(Annotations);
         // The catalog of a server that only passes through may not have been fetched yet.
         self.scope_catalog(&Scope::Server(server.clone()), set).await;
         let topology = self.edge.topology.load();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::ServerName;
+use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
@@ -130,6 +131,7 @@ impl Uris {
     /// Adds one resource or template. `None` if it is hidden, or its server has it twice.
     fn place_one(&mut self, part: &ServerPart<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
         #[derive(Deserialize)]
+        #[serde(remote = "Self")]
         #[serde(rename_all = "camelCase")]
         struct ListedUri<'a> {
             #[serde(borrow)]
@@ -137,6 +139,7 @@ impl Uris {
             #[serde(borrow)]
             uri_template: Option<&'a RawValue>,
         }
+        object_only!(ListedUri<'de>);
         let text = Bytes::copy_from_slice(raw.get().as_bytes());
         let item: ListedUri<'_> = serde_json::from_slice(&text).ok()?;
         let value = if list == List::Resources { item.uri } else { item.uri_template }?;

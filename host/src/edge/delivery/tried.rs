@@ -10,6 +10,7 @@ use crate::model::{Node, NodeId, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::members::object_only;
 
 /// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;
@@ -71,9 +72,11 @@ pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
 /// The message of the JSON-RPC error in a body, or else the body's first 300 characters.
 pub fn error_text(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct Error {
         message: String,
     }
+    object_only!(Error);
     Envelope::parse(body)
         .ok()
         .and_then(|envelope| serde_json::from_str::<Error>(envelope.error?.get()).ok())

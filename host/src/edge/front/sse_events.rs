@@ -16,6 +16,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::members::object_only;
 use crate::protocol::sse::TooLarge;
 
 use super::sse_session::{RequestSlot, SseSession, StreamGone};
@@ -179,9 +180,11 @@ enum AnswerPart {
 impl AnswerPart {
     fn of(message: &[u8]) -> Self {
         #[derive(serde::Deserialize)]
+        #[serde(remote = "Self")]
         struct Error {
             code: i64,
         }
+        object_only!(Error);
         let Ok(envelope) = Envelope::parse(message) else { return Self::Other };
         if envelope.kind() != Kind::Response || envelope.id_text().is_none_or(|id| id == "null") {
             return Self::Other;

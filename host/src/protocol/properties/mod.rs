@@ -5,6 +5,7 @@
 
 pub mod envelope;
 pub mod http1;
+pub mod meaning;
 pub mod sse;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{envelope, http1, sse};
+use super::{envelope, http1, meaning, sse};
 
 /// Inputs made of one seed: enough to find what a fuzzer finds in its first second.
 const CHANGES_OF_A_SEED: u64 = 5_000;
@@ -44,6 +44,50 @@ fn envelopes_hold_for_changed_seeds() {
         "\u{1f600}",
     ];
     try_all("envelope", &words, envelope::hold);
+}
+
+#[test]
+fn meanings_hold_for_changed_seeds() {
+    let words = [
+        "\"",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "null",
+        "1.0",
+        "\"hidden\"",
+        "\"jsonrpc\":\"2.0\"",
+        ",\"id\":2",
+        ",\"ID\":2",
+        ",\"method\":\"a\"",
+        ",\"Method\":\"a\"",
+        ",\"params\":{\"name\":\"hidden\"}",
+        ",\"Params\":{\"name\":\"hidden\"}",
+        ",\"name\":\"hidden\"",
+        ",\"Name\":\"hidden\"",
+        ",\"n\\u0061me\":\"hidden\"",
+        ",\"uri\":\"hidden\"",
+        ",\"ta\u{17f}\u{212a}Id\":\"hidden\"",
+        ",\"taskId\":\"hidden\"",
+        ",\"requestId\":2",
+        ",\"_meta\":{\"progressToken\":2}",
+        ",\"ref\":{\"uri\":\"hidden\"}",
+        ",\"type\":\"ref/prompt\"",
+        "\\u0000",
+        "\\ud800",
+        "\u{17f}",
+        "\u{212a}",
+        "\u{131}",
+        "\u{2028}",
+        "\u{85}",
+        "\n",
+        "\r",
+    ];
+    try_all("meaning", &words, meaning::hold);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::net::Pool;
 use crate::protocol::catalog::Catalog;
+use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
 use crate::protocol::{initialize, splice};
 use crate::runner::channel::answer::{CallError, RefusalKind};
@@ -64,6 +65,7 @@ fn is_missing(list: List, refusal: RefusalKind) -> bool {
 /// `resources`.
 fn offered(result: &[u8]) -> Vec<&'static str> {
     #[derive(Deserialize, Default)]
+    #[serde(remote = "Self")]
     #[serde(default)]
     struct OfferedLists<'a> {
         #[serde(borrow)]
@@ -73,6 +75,7 @@ fn offered(result: &[u8]) -> Vec<&'static str> {
         #[serde(borrow)]
         resources: Option<&'a RawValue>,
     }
+    object_only!(OfferedLists<'de>);
     let read: OfferedLists<'_> = serde_json::from_slice::<initialize::InitializeResult<'_>>(result)
         .ok()
         .and_then(|outcome| serde_json::from_str(outcome.capabilities?.get()).ok())

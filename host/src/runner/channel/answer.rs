@@ -6,6 +6,7 @@ use http::Response;
 use crate::model::visible::visible;
 use crate::net::{Body, EventReader, Read, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::members::object_only;
 use crate::protocol::{headers, splice};
 
 /// Largest answer to a request of the gateway's own, in bytes: a list page or an
@@ -85,9 +86,11 @@ pub fn is_response(message: &[u8]) -> bool {
 
 pub fn refusal(error: &str) -> RefusalKind {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct Error {
         code: i64,
     }
+    object_only!(Error);
     match serde_json::from_str::<Error>(error).map(|error| error.code) {
         Ok(code::METHOD_NOT_FOUND) => RefusalKind::NoSuchMethod,
         Ok(code::SERVER_LOST | code::UNAVAILABLE | code::CANCELLED | code::TIMED_OUT) => {

@@ -1,58 +1,31 @@
 //! The ids and progress tokens by which messages are matched.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::splice::RequestTarget;
+use crate::protocol::strict::Meta;
 
 /// Longest id, in bytes, that is remembered for questions and cancellations: the
 /// other side chooses its length.
 pub const LONGEST_ID: usize = 256;
 
-#[derive(Deserialize)]
-struct WithMeta<'a> {
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<Meta<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta<'a> {
-    #[serde(borrow)]
-    progress_token: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Progress<'a> {
-    #[serde(borrow)]
-    progress_token: Option<&'a RawValue>,
-}
-
 /// The request id in a `notifications/cancelled`, as it is written there.
 #[must_use]
 pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Cancelled<'a> {
-        #[serde(borrow)]
-        request_id: Option<&'a RawValue>,
-    }
-    let params = serde_json::from_str::<Cancelled<'_>>(cancelled.params?.get()).ok()?;
-    params.request_id.map(RawValue::get)
+    RequestTarget::of(cancelled.params)?.request_id.map(RawValue::get)
 }
 
 /// The progress token of a request, if it asks for progress.
 pub fn progress_token(request: &Envelope<'_>) -> Option<String> {
-    let params = request.params.filter(|params| params.get().contains("progressToken"))?;
-    let params: WithMeta<'_> = serde_json::from_str(params.get()).ok()?;
-    params.meta?.progress_token.map(|token| key(token.get()))
+    let params = request.params.filter(|params| params.get().contains("progressToken"));
+    let meta: Meta<'_> = serde_json::from_str(RequestTarget::of(params)?.meta?.get()).ok()?;
+    meta.progress_token.map(|token| key(token.get()))
 }
 
 /// The progress token of a progress notification.
 pub fn token_of(progress: &Envelope<'_>) -> Option<String> {
-    let params: Progress<'_> = serde_json::from_str(progress.params?.get()).ok()?;
-    params.progress_token.map(|token| key(token.get()))
+    RequestTarget::of(progress.params)?.progress_token.map(|token| key(token.get()))
 }
 
 /// An id or token as a key, the same for every way to write the same string in JSON.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::{methods, splice};
+use crate::protocol::methods;
 use crate::seam::Outcome;
 use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
@@ -165,7 +165,7 @@ impl Pipe {
             if envelope.kind() == Kind::Response && !self.mailbox().questions.close_with(envelope) {
                 continue;
             }
-            if !self.send(splice::on_one_line(message.clone())).await {
+            if !self.send(message.clone()).await {
                 let about = first.unwrap_or(envelope);
                 // The messages before it may have been read.
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::members::object_only;
 
 /// Takes the output of one process, for one session or for all that share it.
 pub trait MessageSink: Send + Sync + 'static {
@@ -50,11 +51,13 @@ pub fn id_of_request(line: &[u8]) -> Option<&str> {
 #[must_use]
 pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct Id<'a> {
         #[serde(borrow)]
         id: &'a RawValue,
         method: Option<serde::de::IgnoredAny>,
     }
+    object_only!(Id<'de>);
     let read: Id<'_> = serde_json::from_slice(line).ok()?;
     read.method.is_none().then_some(read.id.get())
 }

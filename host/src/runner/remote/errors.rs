@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use crate::model::ServerName;
 use crate::net::{Body, Failure, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
+use crate::protocol::members::object_only;
 
 /// Bytes read of an error response's body.
 const ERROR_BODY: usize = 64 * 1024;
@@ -20,9 +21,11 @@ pub async fn text(response: Response<Body>) -> Bytes {
 #[must_use]
 pub fn is_answer(text: &[u8], id: Option<&str>) -> bool {
     #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
     struct Error {
         code: i64,
     }
+    object_only!(Error);
     Envelope::parse(text).is_ok_and(|answer| {
         let error = answer.error.and_then(|error| serde_json::from_str::<Error>(error.get()).ok());
         answer.kind() == Kind::Response

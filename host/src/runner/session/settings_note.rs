@@ -1,30 +1,21 @@
 //! Finds what a message changes in its session's settings, for the edge to remember.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::net::Body;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::log_level::LogLevel;
+use crate::protocol::splice::RequestTarget;
 use crate::protocol::{methods, splice};
 use crate::seam::SettingChange;
 
 /// The change that this request makes. `None` if it changes nothing, or if the server
 /// refused it.
 pub fn of(request: &Envelope<'_>, answer: &Body) -> Option<SettingChange> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow)]
-        level: Option<&'a RawValue>,
-        #[serde(borrow)]
-        uri: Option<&'a RawValue>,
-    }
     let sets =
         |method| matches!(method, methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE);
     if !sets(request.method()) || is_error(answer) {
         return None;
     }
-    let params: Params<'_> = serde_json::from_str(request.params?.get()).ok()?;
+    let params = RequestTarget::of(request.params)?;
     match request.method() {
         methods::SET_LEVEL => {
             LogLevel::parse(&splice::string(params.level?)?).map(SettingChange::Level)

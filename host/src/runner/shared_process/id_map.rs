@@ -13,6 +13,7 @@
 //! | `tasks/…` | requests about a task of this session |
 //! | any other notification | nothing: it would speak for all sessions |
 //! | a response | nothing: requests of the process never reach a client |
+//! | what some readers of JSON read differently | nothing: they might see another session's number |
 //!
 //! | the process sends | its receivers |
 //! |---|---|
@@ -32,8 +33,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::SessionId;
-use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::{methods, splice};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed, code};
+use crate::protocol::members::object_only;
+use crate::protocol::methods;
+use crate::protocol::splice::{self, RequestTarget};
+use crate::protocol::strict::StrictParams;
 use crate::runner::channel::message_ids::key;
 
 /// Tasks whose session is remembered; beyond this the oldest, which are long over, are dropped.
@@ -93,43 +97,6 @@ pub enum ServerVerdict {
     Nothing,
 }
 
-/// The parameters that name a call, task or resource, and so may concern other sessions.
-#[derive(Deserialize, Default)]
-struct MessageParams<'a> {
-    #[serde(borrow, default, rename = "_meta")]
-    meta: Option<ParamsMeta<'a>>,
-    #[serde(borrow, default)]
-    task: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "taskId")]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "progressToken")]
-    token: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "requestId")]
-    request_id: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ParamsMeta<'a> {
-    #[serde(borrow, default, rename = "progressToken")]
-    token: Option<&'a RawValue>,
-}
-
-impl<'a> MessageParams<'a> {
-    /// `None` if a member is invalid or occurs twice: the process might read the other
-    /// occurrence, which could name something of another session.
-    fn of(envelope: &Envelope<'a>) -> Option<Self> {
-        match envelope.params {
-            Some(params) if params.get().starts_with('{') => {
-                serde_json::from_str(params.get()).ok()
-            }
-            // Only an object has members.
-            Some(_) | None => Some(Self::default()),
-        }
-    }
-}
-
 impl IdMap {
     pub fn enter(&mut self, session: SessionId) -> SeatId {
         self.next_seat += 1;
@@ -181,6 +148,12 @@ impl IdMap {
 
     pub fn ask(&mut self, seat: SeatId, message: &Bytes, envelope: &Envelope<'_>) -> ClientVerdict {
         match envelope.kind() {
+            Kind::Request if !envelope.has_one_meaning() => {
+                let error = Malformed::ambiguous();
+                let (code, text) = (error.code(), error.to_string());
+                ClientVerdict::Answer(jsonrpc::error(envelope.id_text(), code, &text))
+            }
+            _ if !envelope.has_one_meaning() => ClientVerdict::Nothing,
             Kind::Request => self.request(seat, message, envelope),
             Kind::Notification if envelope.method() == methods::CANCELLED => self
                 .cancelled(seat, message, envelope)
@@ -194,22 +167,25 @@ impl IdMap {
         let refuse =
             |code, text: &str| ClientVerdict::Answer(jsonrpc::error(Some(id.get()), code, text));
         let done = || ClientVerdict::Answer(jsonrpc::result(id.get(), b"{}"));
-        let Some(params) = MessageParams::of(envelope) else {
-            return refuse(code::INVALID_PARAMS, "params has a duplicate or invalid member");
+        let params = match StrictParams::of(envelope.params) {
+            Ok(params) => params,
+            Err(unclear) => return refuse(code::INVALID_PARAMS, &unclear.to_string()),
         };
+        let (target, token) = (params.target, params.progress_token);
         let method = envelope.method();
-        let mut purpose = if params.task.is_some() { Purpose::Task } else { Purpose::Any };
+        let asks_for_task = target.task.is_some_and(|task| task.get() != "null");
+        let mut purpose = if asks_for_task { Purpose::Task } else { Purpose::Any };
         match method {
             methods::SET_LEVEL => return done(),
             methods::TASK_LIST => {
                 let text = "this server is shared by sessions, which do not see each other's tasks";
                 return refuse(code::METHOD_NOT_FOUND, text);
             }
-            _ if method.starts_with("tasks/") && !self.is_own_task(seat, &params) => {
+            _ if method.starts_with("tasks/") && !self.is_own_task(seat, target.task_id) => {
                 return refuse(code::INVALID_PARAMS, "no such task");
             }
             methods::SUBSCRIBE | methods::UNSUBSCRIBE => {
-                let Some(uri) = params.uri.and_then(splice::string) else {
+                let Some(uri) = target.uri.and_then(splice::string) else {
                     return refuse(code::INVALID_PARAMS, "params.uri is missing");
                 };
                 if method == methods::SUBSCRIBE {
@@ -230,7 +206,6 @@ impl IdMap {
             }
             _ => {}
         }
-        let token = params.meta.and_then(|meta| meta.token);
         let number = self.number();
         let by = number.to_string();
         let spans = [Some(id), token].into_iter().flatten().map(|raw| splice::span(message, raw));
@@ -257,15 +232,15 @@ impl IdMap {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Option<Bytes> {
-        let raw = MessageParams::of(envelope)?.request_id?;
+        let raw = StrictParams::of(envelope.params).ok()?.target.request_id?;
         let number = self.numbers.remove(&(seat, key(raw.get())))?;
         self.calls.remove(&number);
         let span = splice::span(message, raw)?;
         Some(splice::replace(message, span, number.to_string().as_bytes()))
     }
 
-    fn is_own_task(&self, seat: SeatId, params: &MessageParams<'_>) -> bool {
-        let id = params.task_id.and_then(splice::string);
+    fn is_own_task(&self, seat: SeatId, task: Option<&RawValue>) -> bool {
+        let id = task.and_then(splice::string);
         let owner = id.and_then(|id| self.tasks.get(&id));
         owner.is_some() && owner == self.seats.get(&seat)
     }
@@ -328,14 +303,17 @@ impl IdMap {
 
     fn keep_task(&mut self, seat: SeatId, result: &RawValue) {
         #[derive(Deserialize)]
+        #[serde(remote = "Self")]
         struct Created {
             task: Task,
         }
         #[derive(Deserialize)]
+        #[serde(remote = "Self")]
         struct Task {
             #[serde(rename = "taskId")]
             id: String,
         }
+        object_only!(Created, Task);
         let Ok(created) = serde_json::from_str::<Created>(result.get()) else { return };
         let Some(session) = self.seats.get(&seat) else { return };
         if self.tasks.insert(created.task.id.clone(), *session).is_none() {
@@ -349,10 +327,10 @@ impl IdMap {
     }
 
     fn notice(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
-        let params = MessageParams::of(envelope)?;
+        let params = RequestTarget::of(envelope.params)?;
         match envelope.method() {
             methods::PROGRESS => {
-                let raw = params.token?;
+                let raw = params.progress_token?;
                 let call = self.calls.get(&raw.get().parse().ok()?)?;
                 let token = call.token.as_ref()?.get();
                 let restored =

@@ -9,6 +9,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::protocol::splice;
 use crate::runner::admission::starts::Starts;
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
@@ -171,14 +172,12 @@ pub async fn write<T: MessageSink>(
             message = outbox.recv() => message,
         };
         let Some((first, mut room)) = first else { break };
-        buffer.extend_from_slice(&first);
-        buffer.extend_from_slice(b"\n");
+        splice::push_line(&mut buffer, &first);
         // Messages that are queued by now go out in the same write.
         while buffer.len() < 64 * 1024
             && let Ok((next, more)) = outbox.try_recv()
         {
-            buffer.extend_from_slice(&next);
-            buffer.extend_from_slice(b"\n");
+            splice::push_line(&mut buffer, &next);
             room.merge(more);
         }
         if let Err(written) = write_all(&mut stdin, &buffer).await {
@@ -205,7 +204,9 @@ pub async fn write<T: MessageSink>(
     outbox.close();
     while let Some((unsent, _room)) = outbox.recv().await {
         let Some(sink) = sink.upgrade() else { return };
-        sink.unsent(&unsent);
+        buffer.clear();
+        splice::push_line(&mut buffer, &unsent);
+        sink.unsent(&buffer);
     }
 }
 

@@ -1,0 +1,265 @@
+//! Reads the members of an object that decide what a message means, so that no other reader of the
+//! same bytes can see others.
+//!
+//! serde's derived code reads a struct from an array too, and does not mind a member whose name
+//! another reader takes for one of its own. Both are settled here, and with them all types that
+//! read something from outside.
+
+/// Makes an object the only JSON that a type is read from. The type derives `Deserialize` with
+/// `#[serde(remote = "Self")]`; one that derives `Serialize` too is named behind `both`.
+macro_rules! object_only {
+    (both $($name:ident),+ $(,)?) => {
+        $crate::protocol::members::object_only!($($name),+);
+        $(
+            impl serde::Serialize for $name {
+                fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                    $name::serialize(self, out)
+                }
+            }
+        )+
+    };
+    ($($name:ident $(<$life:lifetime>)?),+ $(,)?) => {
+        $(
+            impl<'de> serde::Deserialize<'de> for $name $(<$life>)? {
+                fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                    $name::deserialize($crate::protocol::members::ObjectOnly(input))
+                }
+            }
+        )+
+    };
+}
+
+/// A deserialiser that gives a struct the members of an object, and nothing else.
+#[derive(Debug)]
+pub struct ObjectOnly<D>(pub D);
+
+impl<'de, D: serde::Deserializer<'de>> serde::Deserializer<'de> for ObjectOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
+    }
+}
+
+/// Defines an object of which only these members are read, as they are written.
+///
+/// It is read from an object alone. A member that comes twice is an error, escapes in its name or
+/// not; `has_lookalike` says whether another member might be taken for one of them.
+macro_rules! members {
+    (
+        $(#[$about:meta])*
+        $visible:vis struct $name:ident {
+            $($(#[$what:meta])* $field:ident = $key:literal),+ $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Default, Clone, Copy)]
+        $visible struct $name<'a> {
+            $($(#[$what])* pub $field: Option<&'a serde_json::value::RawValue>,)+
+            /// Whether some readers take another member for one of these.
+            pub has_lookalike: bool,
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name<'de> {
+            fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+                #[allow(non_camel_case_types)]
+                enum Key {
+                    $($field,)+
+                    Lookalike,
+                    Other,
+                }
+
+                impl<'de> serde::Deserialize<'de> for Key {
+                    fn deserialize<D: serde::Deserializer<'de>>(
+                        input: D,
+                    ) -> Result<Self, D::Error> {
+                        struct Naming;
+                        impl serde::de::Visitor<'_> for Naming {
+                            type Value = Key;
+
+                            fn expecting(
+                                &self,
+                                out: &mut std::fmt::Formatter<'_>,
+                            ) -> std::fmt::Result {
+                                out.write_str("a name")
+                            }
+
+                            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+                                Ok(match key {
+                                    $($key => Key::$field,)+
+                                    _ if $crate::protocol::members::is_lookalike(
+                                        key,
+                                        &[$($key),+],
+                                    ) => Key::Lookalike,
+                                    _ => Key::Other,
+                                })
+                            }
+                        }
+                        input.deserialize_identifier(Naming)
+                    }
+                }
+
+                struct Reading;
+                impl<'de> serde::de::Visitor<'de> for Reading {
+                    type Value = $name<'de>;
+
+                    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        out.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(
+                        self,
+                        mut map: A,
+                    ) -> Result<$name<'de>, A::Error> {
+                        let mut read = $name::default();
+                        while let Some(key) = map.next_key::<Key>()? {
+                            match key {
+                                $(Key::$field => {
+                                    if read.$field.is_some() {
+                                        let twice = <A::Error as serde::de::Error>::duplicate_field;
+                                        return Err(twice($key));
+                                    }
+                                    read.$field = Some(map.next_value()?);
+                                })+
+                                Key::Lookalike => {
+                                    read.has_lookalike = true;
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                                Key::Other => {
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(read)
+                    }
+                }
+                input.deserialize_map(Reading)
+            }
+        }
+    };
+}
+
+pub(crate) use {members, object_only};
+
+/// Whether some readers take this member for one of the known ones, whose names are ASCII: those
+/// that compare without regard to case (Go's `encoding/json` among them, which also folds U+017F
+/// and U+212A), and those whose strings end at a NUL.
+#[must_use]
+pub fn is_lookalike(key: &str, known: &[&str]) -> bool {
+    if key.is_ascii() && !key.contains('\0') {
+        return known.iter().any(|name| key.eq_ignore_ascii_case(name));
+    }
+    let seen = key.split('\0').next().unwrap_or_default();
+    known.iter().any(|name| folded(seen).eq(folded(name)))
+}
+
+/// All characters that any rule of case folding makes equal become the same. U+0307 is what
+/// lower case leaves of the dot of U+0130.
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    let upper = text.chars().flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).filter(|c| *c != '\u{307}')
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    members! {
+        /// As a message is read.
+        struct Named {
+            /// A name without a capital letter.
+            name = "name",
+            /// One with a capital letter.
+            task = "taskId",
+        }
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(remote = "Self", rename_all = "camelCase")]
+    struct Owned {
+        #[serde(default)]
+        first_name: String,
+        inner: Option<Box<Owned>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(remote = "Self")]
+    struct Borrowed<'a> {
+        #[serde(borrow)]
+        name: &'a str,
+    }
+
+    object_only!(both Owned);
+    object_only!(Borrowed<'de>);
+
+    fn read(text: &str) -> Option<Named<'_>> {
+        serde_json::from_str(text).ok()
+    }
+
+    #[test]
+    fn only_objects_are_read_at_any_depth() {
+        let text = r#"{"firstName":"a","inner":{"firstName":"b","inner":null}}"#;
+        let owned: Owned = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&owned).unwrap(), text);
+        for text in [r#"["a",null]"#, r#"{"firstName":"a","inner":["b",null]}"#, "null", "\"a\""] {
+            assert!(serde_json::from_str::<Owned>(text).is_err(), "{text}");
+        }
+        assert_eq!(serde_json::from_str::<Borrowed<'_>>(r#"{"name":"n"}"#).unwrap().name, "n");
+        assert!(serde_json::from_str::<Borrowed<'_>>(r#"["n"]"#).is_err());
+        let tree = serde_json::json!(["a", null]);
+        assert!(serde_json::from_value::<Owned>(tree).is_err());
+        for text in ["[1,2]", "null", "1", "\"name\""] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_read_once_whatever_its_escapes() {
+        let named = read(r#"{"x":{"name":1},"na\u006de":"a","\u0074askId":[2]}"#).unwrap();
+        assert_eq!(named.name.map(|raw| raw.get()), Some("\"a\""));
+        assert_eq!(named.task.map(|raw| raw.get()), Some("[2]"));
+        assert!(!named.has_lookalike);
+        for text in [
+            r#"{"name":1,"name":1}"#,
+            r#"{"name":1,"n\u0061me":2}"#,
+            r#"{"name":null,"name":2}"#,
+            r#"{"name\ud800":1}"#,
+        ] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_some_readers_take_for_a_member_is_noted() {
+        for key in [
+            "Name",
+            "NAME",
+            "n\\u0041me",
+            "taskid",
+            "TASKID",
+            "ta\\u017fkId",
+            "ta\u{17f}\u{212a}Id",
+            "task\u{130}d",
+            "task\\u0131d",
+            "name\\u0000",
+            "Name\\u0000x",
+        ] {
+            let text = format!(r#"{{"name":1,"{key}":2}}"#);
+            let named = read(&text).unwrap();
+            assert!(named.has_lookalike, "{key}");
+            assert_eq!(named.name.map(|raw| raw.get()), Some("1"), "{key}");
+        }
+        for key in ["names", "nam", "\\u0000name", "task_id", "nome", "n\u{e4}me", "", "\u{307}"] {
+            let text = format!(r#"{{"{key}":2}}"#);
+            assert!(!read(&text).unwrap().has_lookalike, "{key}");
+        }
+    }
+}
