@@ -2,6 +2,8 @@
 pub mod http1;
 #[path = "../../host/src/protocol/jsonrpc.rs"]
 pub mod jsonrpc;
+#[path = "../../host/src/protocol/members.rs"]
+pub mod members;
 #[path = "../../host/src/protocol/methods.rs"]
 pub mod methods;
 #[path = "../../host/src/protocol/properties/mod.rs"]
@@ -10,3 +12,7 @@ pub mod properties;
 pub mod splice;
 #[path = "../../host/src/protocol/sse.rs"]
 pub mod sse;
+#[path = "../../host/src/protocol/strict.rs"]
+pub mod strict;
+#[path = "../../host/src/protocol/version.rs"]
+pub mod version;

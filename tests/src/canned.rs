@@ -68,6 +68,13 @@ impl Canned {
         })
     }
 
+    /// All lines that the server's processes have received, as they came, each behind the process
+    /// id.
+    #[must_use]
+    pub fn received(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log()).unwrap_or_default()).into_owned()
+    }
+
     /// Every message that the server's processes have received, with the process id.
     #[must_use]
     pub fn told(&self) -> Vec<(u32, Value)> {

@@ -15,4 +15,5 @@ pub mod sandbox;
 pub mod secrets;
 pub mod signals;
 pub mod slow_servers;
+pub mod smuggled;
 pub mod unruly;

@@ -8,5 +8,6 @@ pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod listening;
+pub mod objects;
 pub mod plugin_bounds;
 pub mod plugins;
