@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{LeaseStatus, NodeEntry};
 use crate::model::{Reach, SessionId, UnixMillis};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::store::Record;
 
 use super::answer::ApiAnswer;

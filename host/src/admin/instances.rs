@@ -12,7 +12,7 @@ use crate::cluster::{
     self, InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, USUAL_INSTANCES, USUAL_LINES,
 };
 use crate::model::{NodeId, ServerName};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 use super::Admin;
 use super::answer::ApiAnswer;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{BEAT, LogEvent, LogQuery, LogSources, MOST_LOG_LINES, Since};
 use crate::model::{ServerName, visible};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::{headers, sse};
 
 use super::Admin;

@@ -179,6 +179,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         warm: server.warm.into(),
         ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
+        selection: selection(server),
     }
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 use crate::config::{self, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
 use crate::protocol::mac;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::store::{DataFolder, LOCAL_KEY};
 
 /// Longest wait for a whole answer.

@@ -12,7 +12,7 @@ use crate::cluster::{LogEvent, Unreachable};
 use crate::model::UnixMillis;
 use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::sse;
 
 use super::gateway::{self, Gateway};

@@ -10,7 +10,7 @@ use crate::cluster::{InstanceReport, MOST_INSTANCES, ServerHealth, Unreachable};
 use crate::model::UnixMillis;
 use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 use super::gateway::{self, Gateway};
 use super::terminal;

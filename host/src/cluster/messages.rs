@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Choice, Choices, Room, Selection};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::version::Version;
 
 /// Body of `POST /api/cluster/register`. Required are `id`, `name` and `url`; the rest

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::members::object_only;
 use super::methods::List;
+use super::objects::object_only;
 
 /// Entries of one list that are read from another process.
 const MAX_ENTRIES: usize = 100_000;

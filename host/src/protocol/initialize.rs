@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::members::object_only;
+use super::objects::object_only;
 use super::splice;
 use super::version::Version;
 

@@ -346,6 +346,47 @@ mod tests {
     }
 
     #[test]
+    fn an_array_of_a_messages_values_is_none() {
+        for message in [
+            r#"["2.0",7,"ping"]"#,
+            r#"["2.0",7,"tools/call",{"name":"a"},null,null]"#,
+            r#"[["2.0",7,"ping"]]"#,
+        ] {
+            check(message, Err(code::INVALID_REQUEST));
+        }
+    }
+
+    #[test]
+    fn a_message_that_readers_differ_on_is_refused_where_something_is_hidden() {
+        let strictly = |members: &str| {
+            let message = format!(r#"{{"jsonrpc":"2.0",{members}}}"#);
+            assert!(Envelope::parse(message.as_bytes()).is_ok(), "{members}");
+            Envelope::parse_strictly(message.as_bytes()).is_ok()
+        };
+        for members in [
+            r#""id":1,"method":"ping","extra":1,"m\u00e9thod":2"#,
+            r#""id":-12345678901234567890123,"method":"ping""#,
+            r#""id":"\u00e9","result":null"#,
+            r#""id":null,"error":{}"#,
+        ] {
+            assert!(strictly(members), "{members}");
+        }
+        for members in [
+            r#""id":1,"method":"ping","Id":2"#,
+            r#""id":1,"method":"ping","METHOD":"a""#,
+            r#""id":1,"method":"ping","para\u006d\u017f":{}"#,
+            r#""id":1,"method":"ping","result\u0000":{}"#,
+            r#""id":1,"method":null,"result":{}"#,
+            r#""id":1,"result":{},"error":null"#,
+            r#""id":1.0,"method":"ping""#,
+            r#""id":1e3,"method":"ping""#,
+            r#""id":"\ud800","method":"ping""#,
+        ] {
+            assert!(!strictly(members), "{members}");
+        }
+    }
+
+    #[test]
     fn what_is_no_text_is_refused_wherever_it_stands() {
         for message in [
             &b"{\"jsonrpc\":\"2.0\",\"method\":\"x\",\"extra\":\"\xff\"}"[..],

@@ -14,6 +14,7 @@ pub mod log_level;
 pub mod mac;
 pub mod members;
 pub mod methods;
+pub mod objects;
 pub mod passthrough;
 #[cfg(test)]
 mod properties;

@@ -16,10 +16,12 @@ use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
+use super::channel::responses;
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
 use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
+use super::session::withheld::{self, Withheld};
 use super::shared::SharedRunner;
 use super::upkeep::watch;
 
@@ -174,7 +176,7 @@ impl Runner {
         let forwarded = &forwarded;
         if instance.takes_batches()
             && let Some(response) =
-                Box::pin(self.batch(&instance, &message, accepts.events, forwarded)).await
+                Box::pin(self.batch(&key.1, &instance, &message, accepts.events, forwarded)).await
         {
             return response;
         }
@@ -187,6 +189,9 @@ impl Runner {
             let mut response =
                 events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
             *response.status_mut() = StatusCode::BAD_REQUEST;
+            return response;
+        }
+        if let Some(response) = self.withheld(&key.1, &envelope) {
             return response;
         }
         let posting =
@@ -207,6 +212,7 @@ impl Runner {
     /// Sends a batch (2025-03-26, basic, "Batching"). `None` if the body is no batch.
     async fn batch(
         &self,
+        server: &ServerName,
         instance: &Instance,
         body: &bytes::Bytes,
         takes_events: bool,
@@ -224,6 +230,10 @@ impl Runner {
         if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
             return Some(malformed(&Malformed::Message("initialize is never part of a batch")));
         }
+        if envelopes.iter().any(|part| self.withheld(server, part).is_some()) {
+            let text = "a message of the batch is kept from this server by its settings";
+            return Some(malformed(&Malformed::Message(text)));
+        }
         let messages: Vec<(bytes::Bytes, &Envelope<'_>)> = parts
             .iter()
             .zip(&envelopes)
@@ -231,6 +241,17 @@ impl Runner {
             .collect();
         let body = body.clone();
         Some(instance.post_all(body, &messages, takes_events, &self.pool, forwarded).await)
+    }
+
+    /// The answer to a message that the server's own settings keep from it.
+    fn withheld(&self, server: &ServerName, envelope: &Envelope<'_>) -> Option<Response<Body>> {
+        let selection = self.shared.config.servers.get(server)?.selection.as_deref()?;
+        Some(match withheld::from(envelope, selection)? {
+            Withheld::Dropped => responses::accepted(),
+            Withheld::Refused(code, text) => {
+                events::json(jsonrpc::error(envelope.id_text(), code, &text))
+            }
+        })
     }
 
     async fn listen(&self, key: InstanceKey, request: &HeaderMap) -> Response<Body> {

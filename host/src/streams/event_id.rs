@@ -41,11 +41,11 @@ impl EventId {
             None => None,
             Some(tag) => Some(String::from_utf8(BASE64.decode(tag).ok()?).ok()?),
         };
-        // It is copied into an answer as it is.
+        // It is copied into an answer as it is, on one line.
         if let Some(request) = &request {
             serde_json::from_str::<serde_json::Value>(request)
                 .ok()
-                .filter(|id| id.is_string() || id.is_number())?;
+                .filter(|id| (id.is_string() || id.is_number()) && request.trim() == request)?;
         }
         Some(Self { instance, stream, number, request })
     }
@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn what_is_no_id_of_ours_is_none() {
-        for text in ["", "1", "a-b-c", "1-2-3-4-5-%", "zz-1-1", "1-1-1-e30", "1-1--1"] {
+        for text in ["", "1", "a-b-c", "1-2-3-4-5-%", "zz-1-1", "1-1-1-e30", "1-1-1-MQo", "1-1--1"]
+        {
             assert_eq!(EventId::parse(text), None, "{text}");
         }
     }

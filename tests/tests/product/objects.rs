@@ -59,7 +59,7 @@ fn no_struct_is_read_from_an_array() {
         let found = read_from_more_than_objects(&text, &path);
         assert!(
             found.is_empty(),
-            "{}: {found:?} need #[serde(remote = \"Self\")] and object_only!, see protocol/members.rs",
+            "{}: {found:?} need #[serde(remote = \"Self\")] and object_only!, see protocol/objects.rs",
             path.display()
         );
     }

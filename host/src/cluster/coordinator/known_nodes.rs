@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::model::{NodeId, Reach, Replica, ServerName};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
 use crate::sync::Locked;
 

@@ -20,7 +20,7 @@ use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registrati
 use crate::model::{NodeId, Room, SessionId};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::seam::Link;
 use crate::sync::Watcher;
 

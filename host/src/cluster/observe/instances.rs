@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::coordinator::registry::{LeaseStatus, NodeEntry, Registry};
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, collect, percent_encoded};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::seam::Link;
 
 /// Longest wait for one node.

@@ -97,7 +97,12 @@ impl Rewriter {
         let has_meta = members.is_some() || params.get().contains("\"_meta\"");
         match members.as_ref().map(|members| members.get("_meta")) {
             Some(Some(meta)) => {
-                edits.extend(splice::insertion(text, meta, &asks));
+                // What the server says of itself there would be believed by some readers.
+                let said = self::members(meta).and_then(|meta| meta.get(ASKS).copied());
+                match said.and_then(|said| splice::span(text, said)) {
+                    Some(span) => edits.push((span, splice::quoted(self.server.as_str()))),
+                    None => edits.extend(splice::insertion(text, meta, &asks)),
+                }
                 self.meta(text, meta, edits);
             }
             None if has_meta => {}
@@ -333,6 +338,10 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":"r","method":"sampling/createMessage","params":{"_meta":{"progressToken":7}}}"#,
             r#"{"jsonrpc":"2.0","id":"\"r\"@b","method":"sampling/createMessage","params":{"_meta":{"mooring/server":"b","progressToken":"7@b"}}}"#,
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":2,"method":"roots/list","params":{"_meta":{"mooring/server":"a"}}}"#,
+            r#"{"jsonrpc":"2.0","id":"2@b","method":"roots/list","params":{"_meta":{"mooring/server":"b"}}}"#,
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"roots/list"}"#,

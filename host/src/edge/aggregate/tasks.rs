@@ -12,7 +12,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::Scope;
 use crate::protocol::jsonrpc::Envelope;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 

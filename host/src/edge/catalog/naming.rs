@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
 use crate::model::ServerName;
-use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
+use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
 use super::part::{Owner, ServerPart};

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use crate::edge::config::Member;
 use crate::model::{Choice, Selection, ServerName};
 use crate::protocol::catalog::Catalog;
-use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
+use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
 /// One server's part of a scope.

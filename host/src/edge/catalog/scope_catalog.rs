@@ -16,7 +16,7 @@ use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 use super::judge::ResourceJudge;
 use super::merge::ScopeCatalog;

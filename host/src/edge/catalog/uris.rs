@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::model::ServerName;
-use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
+use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
 use super::judge::ResourceJudge;

@@ -10,7 +10,7 @@ use crate::model::{Node, NodeId, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 /// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;

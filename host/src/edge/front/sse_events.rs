@@ -16,7 +16,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::sse::TooLarge;
 
 use super::sse_session::{RequestSlot, SseSession, StreamGone};

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::net::Pool;
 use crate::protocol::catalog::Catalog;
-use crate::protocol::members::object_only;
 use crate::protocol::methods::List;
+use crate::protocol::objects::object_only;
 use crate::protocol::{initialize, splice};
 use crate::runner::channel::answer::{CallError, RefusalKind};
 use crate::runner::session::instance::Instance;

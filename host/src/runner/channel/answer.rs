@@ -6,7 +6,7 @@ use http::Response;
 use crate::model::visible::visible;
 use crate::net::{Body, EventReader, Read, collect};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 use crate::protocol::{headers, splice};
 
 /// Largest answer to a request of the gateway's own, in bytes: a list page or an

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 /// Takes the output of one process, for one session or for all that share it.
 pub trait MessageSink: Send + Sync + 'static {

@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 use crate::model::ServerName;
 use crate::net::{Body, Failure, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::protocol::members::object_only;
+use crate::protocol::objects::object_only;
 
 /// Bytes read of an error response's body.
 const ERROR_BODY: usize = 64 * 1024;

@@ -9,3 +9,4 @@ pub mod resources;
 pub mod served;
 pub mod settings_note;
 pub mod table;
+pub mod withheld;

@@ -1,9 +1,11 @@
 //! A server as this runner runs it: how it is started, and within what limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::model::Selection;
 use crate::runner::channel::timeout::Timeouts;
 use crate::runner::process::program::Program;
 use crate::runner::remote::upstream::Upstream;
@@ -50,6 +52,8 @@ pub struct Served {
     pub ends_when_lost: bool,
     /// Whether sessions share a process. A remote server keeps its sessions apart itself.
     pub sharing: Sharing,
+    /// What this process's file hides of it; the edge merges those of all nodes.
+    pub selection: Option<Arc<Selection>>,
 }
 
 impl Served {

@@ -34,8 +34,8 @@ use serde_json::value::RawValue;
 
 use crate::model::SessionId;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed, code};
-use crate::protocol::members::object_only;
 use crate::protocol::methods;
+use crate::protocol::objects::object_only;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
 use crate::runner::channel::message_ids::key;
