@@ -105,9 +105,9 @@ fn all_scopes(gateway: &Gateway, mode: Names, breaks: LineBreaks) {
         let single = path == "/mcp/verbatim";
         eprintln!("{path}, names {mode:?}");
         let client = gateway.client(path);
-        let scope = Scope { session: client.initialize(), prefix, single };
+        let scope = Scope { session: client.initialize(), prefix, single, breaks };
         scope.requests();
-        scope.on_several_lines(breaks);
+        scope.on_several_lines();
         scope.responses();
         scope.events();
         scope.said_by_the_client();
@@ -127,13 +127,32 @@ struct Scope {
     prefix: &'static str,
     /// Whether the URL is of this server alone; otherwise its messages name the server.
     single: bool,
+    breaks: LineBreaks,
 }
 
 impl Scope {
+    /// A message as the server gets it. On a pipe nothing in it ends a line, for no reader.
+    fn as_heard(&self, sent: &str) -> String {
+        match self.breaks {
+            LineBreaks::Kept => sent.to_owned(),
+            LineBreaks::Spaces => sent
+                .replace(['\r', '\n'], " ")
+                .replace('\u{85}', "\\u0085")
+                .replace('\u{2028}', "\\u2028")
+                .replace('\u{2029}', "\\u2029"),
+        }
+    }
+
+    /// A value where an aggregate takes objects alone, with members that all readers can read.
+    fn in_an_object(&self, value: &str) -> String {
+        if self.single { value.to_owned() } else { format!("{{\"x/y\":{value}}}") }
+    }
+
     /// Calls of `echo` in every spelling.
     fn requests(&self) {
         for (what, value) in VALUES {
             let value = text(value);
+            let meta = self.in_an_object(&value);
             for id in ids(&value) {
                 let ways = |name: &str| {
                     [
@@ -141,7 +160,7 @@ impl Scope {
                             r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":{name},"arguments":{value}}}}}"#
                         ),
                         format!(
-                            r#"{{ "x-vendor" : {value} ,"params":{{"_meta":{value},"x":{value}, "name" :{name} ,"arguments":{{"name":"decoy"}} }},"method":"tools\/\u0063all","id":{id}, "jsonrpc":"2.0"}}"#
+                            r#"{{ "x-vendor" : {value} ,"params":{{"_meta":{meta},"x":{value}, "name" :{name} ,"arguments":{{"name":"decoy"}} }},"method":"tools\/\u0063all","id":{id}, "jsonrpc":"2.0"}}"#
                         ),
                     ]
                 };
@@ -152,6 +171,7 @@ impl Scope {
                 for shown in shown {
                     for (sent, expected) in ways(&shown).iter().zip(ways("\"echo\"")) {
                         let response = self.send(sent);
+                        let expected = self.as_heard(&expected);
                         same(&echoed(&response), expected.as_bytes(), &format!("request, {what}"));
                     }
                 }
@@ -159,19 +179,16 @@ impl Scope {
         }
     }
 
-    fn on_several_lines(&self, breaks: LineBreaks) {
+    fn on_several_lines(&self) {
         let written = |name: &str| {
             format!(
                 "{{\r\n\t\"jsonrpc\": \"2.0\",\n\"id\":1,\r\"method\": \"tools/call\",\n\n\"params\": {{\n\"name\": \"{name}\"\n}}\n}}\n"
             )
         };
-        let expected = match breaks {
-            LineBreaks::Kept => written("echo"),
-            LineBreaks::Spaces => written("echo").replace(['\r', '\n'], " "),
-        };
+        let expected = self.as_heard(&written("echo"));
         let response = self.send(&written(&format!("{}echo", self.prefix)));
         same(&echoed(&response), expected.as_bytes(), "request on several lines");
-        if breaks == LineBreaks::Kept {
+        if self.breaks == LineBreaks::Kept {
             let answer = "{\r\n\"result\":\n{\t},\n\n\"jsonrpc\":\"2.0\",\r\"id\":1\n}\n";
             let response = self.emitted("1", "json", &[answer]);
             same(&response.body, answer.as_bytes(), "response on several lines");
@@ -182,6 +199,7 @@ impl Scope {
     fn responses(&self) {
         for (what, value) in VALUES {
             let value = text(value);
+            let meta = self.in_an_object(&value);
             for id in ids(&value) {
                 for answer in [
                     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{value}}}"#),
@@ -239,13 +257,16 @@ impl Scope {
         let _ = self.heard();
         for (what, value) in VALUES {
             let value = text(value);
+            let params = self.in_an_object(&value);
+            // Of an aggregate's client only its own notifications go on.
+            let other = if self.single { "com.example" } else { "roots/list_changed" };
             let said = |text: &str, number: &str| {
                 [
                     format!(
-                        r#"{{"params":{value},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
+                        r#"{{"params":{params},"jsonrpc":"2.0","method":"notifications\/roots/list_changed"}}"#
                     ),
                     format!(
-                        r#"{{"jsonrpc":"2.0","method":"notifications/com.example","x-vendor":{value}}}"#
+                        r#"{{"jsonrpc":"2.0","method":"notifications/{other}","x-vendor":{value}}}"#
                     ),
                     format!(r#"{{"result":{{"x":{value}}},"id":{text},"jsonrpc":"2.0"}}"#),
                     format!(
@@ -267,6 +288,7 @@ impl Scope {
                 self.send(said).expect(202);
                 let heard = self.heard();
                 assert_eq!(heard.len(), 1, "{what}: {heard:?}");
+                let expected = self.as_heard(expected);
                 same(&heard[0], expected.as_bytes(), &format!("said by the client, {what}"));
             }
         }
@@ -305,7 +327,8 @@ impl Scope {
                 let sent = format!(
                     r#"{{"id":"{method}","params":{value},"method":"{method}","jsonrpc":"2.0"}}"#
                 );
-                same(&echoed(&self.send(&sent)), sent.as_bytes(), &format!("{method}, {what}"));
+                let expected = self.as_heard(&sent);
+                same(&echoed(&self.send(&sent)), expected.as_bytes(), &format!("{method}, {what}"));
             }
         }
     }

@@ -130,10 +130,11 @@ fn no_message_brings_a_number_of_its_own_to_a_shared_process() {
             let body = if is_batch { format!("[{body}]") } else { body };
             let response = post(&session, &*body);
             match response.status {
+                // Half a surrogate pair comes back as the id: no reader here takes that.
                 200 => {
-                    let messages = response.messages();
-                    let refused = |message: &Value| message["error"].is_object();
-                    assert!(!messages.is_empty() && messages.iter().all(refused), "{body}");
+                    let answer = response.text();
+                    assert!(answer.contains(r#""error":{"#), "{body}: {answer}");
+                    assert!(!answer.contains(r#""result":"#), "{body}: {answer}");
                 }
                 status => assert!([202, 400].contains(&status), "{body}: {status}"),
             }
