@@ -86,7 +86,7 @@ fn an_error_without_an_id_is_about_the_only_call() {
 #[test]
 fn progress_goes_to_whoever_asked_with_the_token_it_gave() {
     let mut id_map = Board::new();
-    for (who, token) in [(0, r#""t""#), (1, r#""t""#), (0, "5"), (1, "-1e0")] {
+    for (who, token) in [(0, r#""t""#), (1, r#""t""#), (0, "5"), (1, "-1")] {
         let call = |id: u64, token: &str| {
             format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"_meta":{{"progressToken":{token}}}}}}}"#
