@@ -72,7 +72,13 @@ fn sessions_that_were_never_used_give_way_and_their_ids_go_on_working() {
         let session = Session::resumed(&client, id);
         assert!(session.tools().contains(&"counter-count".to_owned()));
     }
-    // At a server's own URL, too, where `initialize` has started a process.
+    // All of them are used now.
+    gateway.client("/mcp").try_initialize().expect(429);
+}
+
+#[test]
+fn a_session_of_one_server_gives_way_and_its_id_goes_on_working() {
+    let gateway = gateway(4, json!({}));
     let single = begun(&gateway, "/mcp/counter");
     let more: Vec<String> = (0..6).map(|_| begun(&gateway, "/mcp")).collect();
     assert_eq!(more.len(), 6);
