@@ -100,6 +100,12 @@ pub fn memory(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// How many descriptors the process has open.
+#[must_use]
+pub fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count()
+}
+
 /// CPU time that the process has used.
 #[must_use]
 pub fn processor_time(pid: u32) -> std::time::Duration {

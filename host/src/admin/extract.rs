@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::StatusCode;
 use http::request::Parts;
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::Control;
+use crate::net::{Kept, TooLong};
 
 use super::answer::ApiAnswer;
-use super::{Admin, ApiCaller, ProcessRole};
+use super::{Admin, ApiCaller, MAX_BODY, ProcessRole};
 
 pub const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
 
@@ -119,15 +121,38 @@ impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for FromNode<T> {
                 if gate.token.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
             ApiAnswer::failure(status, denied.to_string())
         })?;
-        let body = Bytes::from_request(Request::from_parts(parts, body), admin)
-            .await
-            .map_err(|wrong| ApiAnswer::failure(wrong.status(), wrong.body_text()))?;
+        let body = whole(body, &caller).await?;
         let message = serde_json::from_slice(&body).map_err(|error| {
             let text = format!("the body is not a valid message: {error}");
             ApiAnswer::failure(StatusCode::BAD_REQUEST, text)
         })?;
         Ok(Self { control: Arc::clone(control), caller, message })
     }
+}
+
+/// The whole body, in the memory that all bodies share.
+async fn whole(mut body: Body, caller: &ApiCaller) -> Result<Bytes, ApiAnswer> {
+    let mut kept = Kept::default();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unreadable(&error.into_inner().into()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if kept.len() + data.len() > MAX_BODY {
+            return Err(unreadable(&TooLong::Limit(MAX_BODY)));
+        }
+        let added = kept.add(data, caller.intake.as_ref(), MAX_BODY);
+        added.map_err(|error| unreadable(&error))?;
+    }
+    Ok(kept.whole())
+}
+
+fn unreadable(error: &TooLong) -> ApiAnswer {
+    let status = match error {
+        TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        TooLong::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+        TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
+        TooLong::Broken(_) => StatusCode::BAD_REQUEST,
+    };
+    ApiAnswer::failure(status, error.to_string())
 }
 
 /// The caller, which [`super::Api::answer`] attaches to every request.

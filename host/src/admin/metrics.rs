@@ -83,7 +83,8 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     }
     registry.register(Box::new(open))?;
     limits(admin, &registry)?;
-    records(admin, gauge)?;
+    records(admin, &gauge)?;
+    connections(admin, &gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)
@@ -151,6 +152,48 @@ fn records(
 /// A name as the value of a label.
 fn label(name: &str) -> String {
     visible(name, MAX_LABEL).to_string()
+}
+
+/// Metrics of the limits on connections and bodies.
+fn connections(
+    admin: &Admin,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let connections = admin.connections.counts.numbers();
+    gauge("connections", "Connections of clients", connections.open)?;
+    gauge(
+        "connections_evicted_total",
+        "Silent connections closed to make room for new ones",
+        connections.evicted,
+    )?;
+    gauge(
+        "connections_refused_total",
+        "Connections refused, since all that the limits allow were in use",
+        connections.refused,
+    )?;
+    gauge(
+        "heads_late_total",
+        "Connections cut off, since the head of a request came too late",
+        connections.late_heads,
+    )?;
+    gauge(
+        "bodies_stalled_total",
+        "Request bodies broken off, since they did not go on",
+        connections.slow_bodies,
+    )?;
+    gauge(
+        "answers_unread_total",
+        "Connections cut off, since their client did not read",
+        connections.unread,
+    )?;
+    gauge("bodies_bytes", "Bytes of request bodies in memory", admin.bodies.taken() as u64)?;
+    gauge(
+        "bodies_refused_total",
+        "Request bodies refused, since too many were in memory",
+        admin.bodies.refused(),
+    )?;
+    let unread = admin.connections.unread.bytes() as u64;
+    gauge("answers_bytes", "Bytes of large answers that wait for their clients", unread)
 }
 
 /// Metrics of each server of this process.

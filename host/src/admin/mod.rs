@@ -26,9 +26,9 @@ use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Gate, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
-use crate::edge::Metrics;
+use crate::edge::{Connections, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
-use crate::net::Body;
+use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
@@ -61,6 +61,8 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
+    pub connections: Arc<Connections>,
+    pub bodies: Arc<BodyBudget>,
     pub runner: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
     pub view: Arc<dyn RunnerView>,
@@ -85,6 +87,8 @@ pub struct ApiCaller {
     pub peer: SocketAddr,
     pub local: SocketAddr,
     pub link: Link,
+    /// The connection that the request's body comes over.
+    pub intake: Option<Arc<Intake>>,
 }
 
 /// The routes of the management API. Cloning is cheap.
@@ -118,7 +122,13 @@ impl Api {
 
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        path.starts_with("/api/") || matches!(path, "/health" | "/livez" | "/readyz" | "/metrics")
+        path.starts_with("/api/") || Self::is_of_health(path) || path == "/metrics"
+    }
+
+    /// Whether the path is a health check.
+    #[must_use]
+    pub fn is_of_health(path: &str) -> bool {
+        matches!(path, "/health" | "/livez" | "/readyz")
     }
 
     /// Answers one request.

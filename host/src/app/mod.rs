@@ -6,6 +6,7 @@
 
 mod background;
 mod capacity;
+mod descriptors;
 mod differences;
 mod identity;
 mod node_side;
@@ -72,6 +73,10 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     for notice in notices {
         tracing::warn!("{notice}");
     }
+    let descriptors = descriptors::raise();
+    if let Some(notice) = notices::few_descriptors(config, descriptors.limit) {
+        tracing::warn!("{notice}");
+    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = options.workers.unwrap_or(cores).max(1);
     let listeners =
@@ -79,11 +84,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
             format!("cannot listen on {}:{}", config.listen.host, config.listen.port)
         })?;
     let address = listeners.address;
-    let (parts, background) = Parts::build(config, address, workers)?;
+    let (parts, background) = Parts::build(config, address, workers, descriptors)?;
     let supervised = parts
         .runner
         .children()
-        .supervise(None)
+        .supervise(Some(descriptors.inherited))
         .context("cannot start the supervisor of the servers' processes")?;
     if let Some(notice) = own_files::unprotected(config) {
         tracing::warn!("{notice}");

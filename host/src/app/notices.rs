@@ -4,6 +4,18 @@ use crate::config::{self, Config, Isolation, Server, Transport};
 
 use super::own_files;
 
+/// A bound of connections that the process has not enough descriptors for.
+#[must_use]
+pub fn few_descriptors(config: &Config, descriptors: u64) -> Option<String> {
+    let most = config.limits.connections? as u64;
+    (most >= descriptors).then(|| {
+        format!(
+            "systemConfig.limits.connections is {most}, but this process may open {descriptors} \
+             files; lower it, or raise the limit (ulimit -n, LimitNOFILE=)"
+        )
+    })
+}
+
 /// Settings that are valid but have no effect, or open the gateway, one line each, for the log and
 /// `mooring check`.
 #[must_use]

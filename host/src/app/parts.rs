@@ -14,9 +14,9 @@ use crate::cluster::{
     Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
-use crate::edge::{self, ColdStart, Edge, OtherRoutes, Worker};
+use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
 use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
-use crate::net::Pool;
+use crate::net::{BodyBudget, Pool};
 use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
@@ -25,6 +25,7 @@ use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
+use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
 use super::{identity, node_side};
@@ -67,8 +68,9 @@ impl Parts {
         config: &Config,
         address: SocketAddr,
         workers: usize,
+        descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
-        let (base, forgotten) = Base::build(config, address, workers)?;
+        let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
         let (edge, suspects) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
@@ -151,6 +153,8 @@ struct Base {
     links: Links,
     capacity: Arc<CapacityGauge>,
     edge_metrics: Arc<edge::Metrics>,
+    connections: Arc<Connections>,
+    bodies: Arc<BodyBudget>,
 }
 
 impl Base {
@@ -158,6 +162,7 @@ impl Base {
         config: &Config,
         address: SocketAddr,
         workers: usize,
+        descriptors: Descriptors,
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
         let folder = DataFolder::open(&config.data_dir)?;
         let secret = match &config.secret {
@@ -189,7 +194,16 @@ impl Base {
             config.token.clone(),
             folder.clone(),
         );
+        let limits = &config.limits;
+        let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
+        let bounds = translate::connections(config, descriptors.limit);
+        let proxies = config.access.trusted_proxies.clone();
+        // Many clients share the address of a proxy.
+        let is_proxy = move |peer| proxies.iter().any(|proxy| proxy.contains(&peer));
+        let connections = Connections::new(bounds, Box::new(is_proxy), Arc::clone(&bodies));
         let base = Self {
+            connections,
+            bodies,
             node_id: identity::node_id(&config.mode, &folder, address.port()),
             zone,
             keys: KeyRing::new(&[&secret]),
@@ -231,6 +245,8 @@ impl Base {
             )),
             keys: self.keys.clone(),
             catalogs: Arc::default(),
+            connections: Arc::clone(&self.connections),
+            bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),
             own_ids: edge::OwnIds::default(),
             streams: edge::AggregateStreams::default(),
@@ -284,6 +300,8 @@ impl Base {
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
+            connections: Arc::clone(&self.connections),
+            bodies: Arc::clone(&self.bodies),
             runner: Arc::clone(&self.runner),
             view,
             strategy: self.strategy.clone(),

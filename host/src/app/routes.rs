@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 
 use crate::admin::{Api, ApiCaller};
 use crate::cluster::NodeRoutes;
@@ -28,6 +28,17 @@ impl OtherRoutes for Routes {
         self.on_node(path).is_some() || Api::serves(path)
     }
 
+    fn is_of_health(&self, path: &str) -> bool {
+        Api::is_of_health(path)
+    }
+
+    fn is_of_cluster(&self, path: &str, response: &Response<Body>) -> bool {
+        let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+        path.starts_with("/cluster/servers/")
+            && self.on_node(path).is_some()
+            && !denied.contains(&response.status())
+    }
+
     fn serve(
         &self,
         worker: &Worker,
@@ -40,6 +51,7 @@ impl OtherRoutes for Routes {
             return Box::pin(async move { node.serve(endpoint, request, peer).await });
         }
         let (api, link) = (self.api.clone(), worker.link.clone());
-        Box::pin(api.answer(request, ApiCaller { peer, local, link }))
+        let intake = request.body().intake().cloned();
+        Box::pin(api.answer(request, ApiCaller { peer, local, link, intake }))
     }
 }

@@ -9,7 +9,7 @@ use crate::config::{
     self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Sticky, Transport,
     Wasi,
 };
-use crate::edge::{EdgeConfig, Group, HostRules, Member, PrefixMode};
+use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
@@ -19,9 +19,7 @@ use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
-use super::identity;
-
-use super::own_files;
+use super::{descriptors, identity, own_files};
 
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
@@ -104,6 +102,7 @@ pub fn edge(config: &Config) -> EdgeConfig {
         buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
         closed: config.is_closed(),
+        body_rate: config.limits.body_rate,
     }
 }
 
@@ -131,6 +130,20 @@ pub fn strategy_options(sticky: &Sticky, workers: usize) -> wasm::Options {
         },
         prober: std::env::current_exe().ok(),
         workers,
+    }
+}
+
+/// The bounds of clients' connections, in a process that may have so many descriptors.
+#[must_use]
+pub fn connections(config: &Config, descriptors: u64) -> ConnectionBounds {
+    let limits = &config.limits;
+    ConnectionBounds {
+        all: limits.connections.unwrap_or_else(|| descriptors::for_clients(descriptors)),
+        per_address: limits.connections_per_address,
+        head: limits.head_timeout,
+        body: limits.body_timeout,
+        body_rate: limits.body_rate,
+        unread: limits.read_timeout,
     }
 }
 

@@ -75,6 +75,8 @@ pub struct EdgeConfig {
     pub kept_events: Bounds,
     /// Silence on a stream after which a keep-alive comment is sent.
     pub keep_alive: std::time::Duration,
+    /// Least bytes of a request body in each second.
+    pub body_rate: u64,
     /// Whether clients are refused, since only the coordinator may use this node.
     pub closed: bool,
 }

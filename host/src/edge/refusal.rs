@@ -15,6 +15,8 @@ use crate::store::NoRoom;
 const SOON: Duration = Duration::from_secs(1);
 /// `Retry-After` when a principal has too many sessions: their clients take longer to end them.
 const SESSIONS: Duration = Duration::from_secs(10);
+/// `Retry-After` when there is no room for a connection or a body.
+const CROWDED: Duration = Duration::from_secs(2);
 
 /// Why a request is not served. The variant says which step refused it, and its text tells the
 /// client what to do.
@@ -55,6 +57,23 @@ pub enum Refusal {
     TooLarge(usize),
     #[error("Content Too Large: the params of initialize exceed the fixed limit of {0} bytes")]
     ParamsTooLarge(usize),
+    /// Holds the limits of the body and of the params.
+    #[error(
+        "Content Too Large: a request without a session may have {0} bytes, since it has to be initialize, whose params may have {1}"
+    )]
+    FirstTooLarge(usize, usize),
+    #[error(
+        "Request Timeout: the request body does not go on; send at least {0} bytes a second (systemConfig.limits.bodyRate, bodyTimeout)"
+    )]
+    BodyStalled(u64),
+    #[error(
+        "Service Unavailable: too many request bodies are being received (systemConfig.limits.bodiesInMemory); try again"
+    )]
+    NoRoomForBody,
+    #[error(
+        "Service Unavailable: all connections are in use (systemConfig.limits.connections, connectionsPerAddress); try again"
+    )]
+    Crowded,
     #[error(
         "Request Header Fields Too Large: request line and headers are larger than {0} bytes (systemConfig.limits.headerBlock)"
     )]
@@ -150,8 +169,12 @@ impl Refusal {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::TRANSPORT),
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
             Self::Accept(_) => (StatusCode::NOT_ACCEPTABLE, code::TRANSPORT),
-            Self::TooLarge(_) | Self::ParamsTooLarge(_) => {
+            Self::TooLarge(_) | Self::ParamsTooLarge(_) | Self::FirstTooLarge(..) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT)
+            }
+            Self::BodyStalled(_) => (StatusCode::REQUEST_TIMEOUT, code::TRANSPORT),
+            Self::NoRoomForBody | Self::Crowded => {
+                (StatusCode::SERVICE_UNAVAILABLE, code::TRANSPORT)
             }
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
@@ -194,6 +217,23 @@ impl Refusal {
         )
     }
 
+    /// Whether the rest of the request is not read, so that its connection cannot be used again.
+    fn leaves_the_rest(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge(_)
+                | Self::FirstTooLarge(..)
+                | Self::HeadersTooLarge(_)
+                | Self::BodyBroken
+                | Self::BodyStalled(_)
+                | Self::NoRoomForBody
+                | Self::Crowded
+                | Self::Hosts(_)
+                | Self::OtherAuthority
+                | Self::Coding
+        )
+    }
+
     /// The response. `id` is the request's, as JSON.
     #[must_use]
     pub fn response(&self, id: Option<&str>) -> Response<Body> {
@@ -220,16 +260,13 @@ impl Refusal {
             Self::TooManySessions(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SESSIONS));
             }
-            // The rest of the request is not read, so the connection cannot be used again.
-            Self::TooLarge(_)
-            | Self::HeadersTooLarge(_)
-            | Self::BodyBroken
-            | Self::Hosts(_)
-            | Self::OtherAuthority
-            | Self::Coding => {
-                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Self::NoRoomForBody | Self::Crowded => {
+                headers.insert(header::RETRY_AFTER, whole_seconds(CROWDED));
             }
             _ => {}
+        }
+        if self.leaves_the_rest() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::model::{NodeId, Topology};
+use crate::net::BodyBudget;
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
 use crate::store::{Bindings, Records};
@@ -14,6 +15,7 @@ use crate::wasm::Strategy;
 use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
+use super::connection::table::Connections;
 use super::delivery::own_ids::OwnIds;
 use super::front::sse_session::SseSessions;
 use super::metrics::Metrics;
@@ -30,6 +32,9 @@ pub struct Edge {
     pub records: Arc<Records>,
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
+    pub connections: Arc<Connections>,
+    /// The memory for what clients send.
+    pub bodies: Arc<BodyBudget>,
     /// HTTP+SSE sessions whose stream is open.
     pub sse_sessions: SseSessions,
     pub cold_start: ColdStart,

@@ -4,16 +4,16 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use crate::protocol::request_id::RequestId;
 use crate::sync::Locked;
 
 use super::exchange::Received;
+use super::intake::{ClientBody, Intake, IntakeFault};
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +25,8 @@ pub enum BodyFault {
     TooLarge,
     /// The client's connection broke.
     ClientLeft,
+    /// The gateway has broken it off.
+    Broken(IntakeFault),
 }
 
 /// What the sender of a chained body can find out: whether the body failed, and not its
@@ -75,7 +77,7 @@ pub enum Body {
     /// All bytes at once.
     Full(Bytes),
     /// Bytes of a client's connection, as they arrive.
-    Incoming(Incoming),
+    Incoming(ClientBody),
     /// Bytes of a connection that this process has opened, as they arrive.
     Received(Box<Received>),
     /// All bytes at once, with a guard. Most bodies on the data path are this, and save the box
@@ -174,6 +176,24 @@ impl Body {
         Self::OrLastWords(Box::new(self), words)
     }
 
+    /// The client's connection that the body comes over, if it is one that still arrives.
+    #[must_use]
+    pub fn intake(&self) -> Option<&Arc<Intake>> {
+        match self {
+            Self::Incoming(body) => Some(body.intake()),
+            Self::Begun(_, rest) | Self::Chained(_, rest, ..) => rest.intake(),
+            Self::Until(inner, ..) | Self::OrLastWords(inner, _) | Self::Guarded(inner, _) => {
+                inner.intake()
+            }
+            Self::Empty
+            | Self::Full(_)
+            | Self::Received(_)
+            | Self::Held(..)
+            | Self::Channel(_)
+            | Self::Stream(_) => None,
+        }
+    }
+
     /// Reads the rest and discards it, so that a [`Cut`] sees all of it.
     pub async fn read_out(mut self) {
         while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
@@ -222,7 +242,10 @@ fn poll_chained(
             *left = still_left;
             cut.passes(frame.data_ref().map_or(&[], |data| data));
         }
-        Poll::Ready(Some(Err(_))) => cut.set(BodyFault::ClientLeft),
+        Poll::Ready(Some(Err(error))) => cut.set(match error.downcast_ref() {
+            Some(fault) => BodyFault::Broken(*fault),
+            None => BodyFault::ClientLeft,
+        }),
         Poll::Ready(None) | Poll::Pending => {}
     }
     polled
@@ -243,9 +266,7 @@ impl http_body::Body for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Self::Incoming(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
-            }
+            Self::Incoming(body) => body.poll(cx),
             Self::Received(body) => body.poll(cx),
             Self::Held(bytes, guard) => Poll::Ready(if bytes.is_empty() {
                 *guard = None;
@@ -332,47 +353,4 @@ impl http_body::Body for Body {
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }
-}
-
-/// Why a body could not be collected.
-#[derive(Debug, thiserror::Error)]
-pub enum TooLong {
-    /// It is longer than the limit, in bytes.
-    #[error("the body is larger than {0} bytes")]
-    Limit(usize),
-    /// It ended with an error.
-    #[error("the body broke off: {0}")]
-    Broken(#[source] BodyError),
-}
-
-/// The whole body, if it is at most `limit` bytes.
-///
-/// # Errors
-/// If it is longer, or breaks off.
-pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(TooLong::Limit(limit));
-    }
-    let mut first: Option<Bytes> = None;
-    let mut all: Option<BytesMut> = None;
-    let mut size = 0;
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let Ok(data) = frame.map_err(TooLong::Broken)?.into_data() else { continue };
-        size += data.len();
-        if size > limit {
-            return Err(TooLong::Limit(limit));
-        }
-        // Most messages arrive in one piece, which is not copied.
-        match (&mut first, &mut all) {
-            (None, None) => first = Some(data),
-            (_, Some(all)) => all.extend_from_slice(&data),
-            (Some(head), None) => {
-                let mut joined = BytesMut::with_capacity(head.len() + data.len());
-                joined.extend_from_slice(head);
-                joined.extend_from_slice(&data);
-                all = Some(joined);
-            }
-        }
-    }
-    Ok(all.map(BytesMut::freeze).or(first).unwrap_or_default())
 }

@@ -5,9 +5,12 @@
 //! second wake-up. A request of which certainly no byte went out fails as [`Failure::NotSent`].
 
 mod body;
+mod budget;
+mod collect;
 mod events;
 mod exchange;
 mod idle;
+mod intake;
 mod message;
 #[cfg(test)]
 mod peer;
@@ -17,8 +20,11 @@ mod socket;
 mod target;
 mod tls;
 
-pub use body::{Body, BodyError, BodyFault, Cut, TooLong, collect};
+pub use body::{Body, BodyError, BodyFault, Cut};
+pub use budget::{BodyBudget, NoRoom};
+pub use collect::{Kept, TooLong, UNCLAIMED, collect};
 pub use events::{EventReader, Read, is_event_stream};
+pub use intake::{ClientBody, Intake, IntakeFault};
 pub use message::{Message, Written, WrittenHead};
 pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};

@@ -368,10 +368,18 @@ fn cannot_open(error: &OpenError) -> Response<Body> {
 }
 
 fn unreadable(error: &TooLong) -> Response<Body> {
-    match error {
-        TooLong::Limit(_) => plain(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
-        TooLong::Broken(_) => plain(StatusCode::BAD_REQUEST, &error.to_string()),
+    let status = match error {
+        TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
+        TooLong::Broken(_) => StatusCode::BAD_REQUEST,
+        TooLong::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response = plain(status, &error.to_string());
+    if matches!(error, TooLong::NoRoom(_)) {
+        let soon = headers::whole_seconds(std::time::Duration::from_secs(2));
+        response.headers_mut().insert(header::RETRY_AFTER, soon);
     }
+    response
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<Body> {

@@ -3,8 +3,10 @@
 
 mod limit;
 mod locked;
+mod seldom;
 mod signal;
 
 pub use limit::LimitCounts;
 pub use locked::{Locked, ReadMostly};
+pub use seldom::Seldom;
 pub use signal::{Signal, Watcher};

@@ -53,6 +53,46 @@ impl Connection {
         Ok(Self { peer: to, stream })
     }
 
+    /// Opens a connection from another loopback address, as another client would.
+    #[must_use]
+    pub fn open_from(from: IpAddr, to: SocketAddr) -> Self {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let opened = || -> io::Result<TcpStream> {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            bind(&socket, &SocketAddr::new(from, 0))?;
+            connect(&socket, &to)?;
+            let stream = TcpStream::from(socket);
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let stream = opened().unwrap_or_else(|error| panic!("cannot connect from {from}: {error}"));
+        Self { peer: to, stream }
+    }
+
+    /// Whether the peer has closed the connection, and nothing that it sent is left to be read.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        match self.peek() {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Whether the peer has sent something, or closed the connection.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        !self.peek().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn peek(&self) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        peeked
+    }
+
     /// Sets another deadline for each read.
     #[must_use]
     pub fn reads_within(self, limit: Duration) -> Self {

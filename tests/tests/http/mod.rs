@@ -2,6 +2,9 @@
 
 pub mod access;
 pub mod bad_input;
+pub mod batch_memory;
+pub mod bodies;
+pub mod connections;
 pub mod fidelity;
 pub mod framing;
 pub mod headers;

@@ -19,6 +19,21 @@ pub struct Limits {
     /// Bytes of one message of a server: a line of output, or an event of a stream. A
     /// longer one is dropped.
     pub line: usize,
+    /// Connections of clients; `None`: derived from the descriptors that the process may
+    /// have. Beyond, the one that was silent for longest is closed.
+    pub connections: Option<usize>,
+    /// The same for one address; of IPv6 a /64 counts as one.
+    pub connections_per_address: usize,
+    /// Bytes of all request bodies that are kept; half of it for one client.
+    pub bodies_in_memory: usize,
+    /// Least bytes a second of a request body and of the reading of an answer.
+    pub body_rate: u64,
+    /// Time for the head of a request.
+    pub head_timeout: Duration,
+    /// Time without a byte of a request body; the rate is taken over the same time.
+    pub body_timeout: Duration,
+    /// Time in which a client reads nothing of its answer; its rate likewise.
+    pub read_timeout: Duration,
     /// Bytes of the request line and all headers; more get 431.
     pub header_block: usize,
     /// Live sessions of one credential or, without one, of one address; more get 429.
@@ -63,6 +78,13 @@ struct Bound {
 const REQUEST_BODY: Bound = bound("requestBody", 16 * MIB, KIB..=1024 * MIB);
 const KEPT_BODY: Bound = bound("keptBody", 64 * KIB, 0..=16 * MIB);
 const LINE: Bound = bound("line", 64 * MIB, 64 * KIB..=1024 * MIB);
+const CONNECTIONS: Bound = bound("connections", 0, 1..=10_000_000);
+const CONNECTIONS_PER_ADDRESS: Bound = bound("connectionsPerAddress", 1000, 1..=10_000_000);
+const BODIES_IN_MEMORY: Bound = bound("bodiesInMemory", 256 * MIB, 64 * KIB..=1024 * 1024 * MIB);
+const BODY_RATE: Bound = bound("bodyRate", KIB, 1..=MIB);
+const HEAD_MS: Bound = bound("headTimeout", 10_000, 1000..=3_600_000);
+const BODY_MS: Bound = bound("bodyTimeout", 30_000, 1000..=3_600_000);
+const READ_MS: Bound = bound("readTimeout", 120_000, 1000..=3_600_000);
 const HEADER_BLOCK: Bound = bound("headerBlock", 64 * KIB, 8 * KIB..=MIB);
 const SESSIONS: Bound = bound("sessionsPerPrincipal", 10_000, 1..=10_000_000);
 const SESSIONS_IN_ALL: Bound = bound("sessions", 0, 1..=100_000_000);
@@ -85,10 +107,22 @@ const fn bound(key: &'static str, default: u64, range: RangeInclusive<u64>) -> B
 pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     let section = system.section("limits");
     let number = |bound: &Bound| section.whole(bound.key, bound.default, bound.range.clone());
-    // Every range ends far below `usize::MAX`, on every target.
+    // What does not fit into a `usize` is more than this machine could have.
     let size = |bound: &Bound| usize::try_from(number(bound)).unwrap_or(usize::MAX);
+    let request_body = size(&REQUEST_BODY);
     let limits = Limits {
-        request_body: size(&REQUEST_BODY),
+        request_body,
+        connections: if_any(size(&CONNECTIONS)),
+        connections_per_address: size(&CONNECTIONS_PER_ADDRESS),
+        bodies_in_memory: match section.get(BODIES_IN_MEMORY.key) {
+            Some(_) => size(&BODIES_IN_MEMORY),
+            // Four of the largest bodies at least.
+            None => size(&BODIES_IN_MEMORY).max(request_body.saturating_mul(4)),
+        },
+        body_rate: number(&BODY_RATE),
+        head_timeout: Duration::from_millis(number(&HEAD_MS)),
+        body_timeout: Duration::from_millis(number(&BODY_MS)),
+        read_timeout: Duration::from_millis(number(&READ_MS)),
         kept_body: size(&KEPT_BODY),
         line: size(&LINE),
         header_block: size(&HEADER_BLOCK),
@@ -107,6 +141,8 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
         data_folder: number(&DATA_FOLDER),
     };
     at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
+    let bodies = limits.bodies_in_memory;
+    at_most(&section, "requestBody", limits.request_body, "bodiesInMemory", bodies);
     limits
 }
 

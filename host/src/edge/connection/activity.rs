@@ -1,84 +1,193 @@
-//! A worker's connections, and which of them are in use. A connection is closed if its client
-//! sends no request, or never completes a request's head; a drain is signalled to all of them.
+//! What is in progress on one connection, and the orders that it is given. The looks at all
+//! connections, which are in the table, judge by it.
 //!
-//! hyper could do that with a timer that it resets for every request. A periodic check of all
-//! connections costs the data path nothing.
+//! hyper could watch over heads and silence with a timer that it sets anew for every request. A few
+//! counts and a look once a second cost the data path next to nothing.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::sync::Locked;
-
-/// Time between two checks.
-const LOOK: Duration = Duration::from_secs(30);
-/// Checks in a row without activity after which a connection is closed. The first check of a
-/// connection counts as activity, so that it is closed after 90 s at the earliest and 120 s at
-/// the latest.
-const QUIET_LOOKS: u32 = 3;
+use crate::net::Intake;
 
 /// What a connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionOrder {
     /// Finish the request in progress, then close.
     Drain,
-    /// Close now: nothing has been in progress for a long time.
+    /// Close now.
     End,
+    /// Say that the head of the request came too late, and close.
+    Late,
 }
 
 /// The bits of [`Activity::orders`].
 const DRAIN: u8 = 1;
-const END: u8 = 2;
+const END_IF_SILENT: u8 = 2;
+const END: u8 = 4;
+const LATE: u8 = 8;
 
-/// What is in progress on one connection.
-#[derive(Default)]
+/// What is in progress on one connection. Only its own task counts requests and bytes, so that no
+/// count needs a locked instruction.
 pub struct Activity {
-    /// Counts requests, and writes to the client.
-    moves: AtomicU64,
+    requests: AtomicU64,
     /// Requests that are not answered completely.
     open: AtomicU64,
+    /// Bytes that came from the client.
+    received: AtomicU64,
+    /// `received` when the last request had been answered: later bytes begin another.
+    settled: AtomicU64,
+    /// Bytes that went to the client.
+    sent: AtomicU64,
+    /// Whether bytes for the client wait until it reads.
+    is_blocked: AtomicBool,
     orders: AtomicU8,
-    /// The value of `moves` at the check that ordered the end.
+    /// The value of [`Self::moves`] at the look that ordered the end.
     silent_since: AtomicU64,
     waker: AtomicWaker,
+    /// Whether the connection came when there was no room, and may only ask for the health.
+    pub is_reserved: bool,
+    pub intake: Arc<Intake>,
 }
 
-/// Held until the last byte of a request's response was sent.
+/// Held until a request's response is on its way.
 pub struct ActiveRequest(Arc<Activity>);
+
+/// Adds to a count that only the connection's own task changes.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
 
 impl Activity {
     #[must_use]
+    pub fn new(intake: Arc<Intake>, is_reserved: bool) -> Arc<Self> {
+        Arc::new(Self {
+            requests: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            is_blocked: AtomicBool::new(false),
+            orders: AtomicU8::new(0),
+            silent_since: AtomicU64::new(0),
+            waker: AtomicWaker::new(),
+            is_reserved,
+            intake,
+        })
+    }
+
+    #[must_use]
     pub fn begin(self: &Arc<Self>) -> ActiveRequest {
-        self.moved();
+        add(&self.requests, 1);
         self.open.fetch_add(1, Ordering::Relaxed);
         ActiveRequest(Arc::clone(self))
     }
 
-    /// Notes that the client takes what it is sent, however slowly.
-    pub fn moved(&self) {
-        self.moves.fetch_add(1, Ordering::Relaxed);
+    /// Notes bytes that came from the client.
+    pub fn received(&self, bytes: u64) {
+        add(&self.received, bytes);
+    }
+
+    /// Notes bytes that the client has taken, however slowly.
+    pub fn sent(&self, bytes: u64) {
+        add(&self.sent, bytes);
+        self.is_blocked.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that the client takes no bytes now.
+    pub fn blocked(&self) {
+        self.is_blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// The requests so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// A number that changes with each request and each write.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.requests().wrapping_add(self.bytes_sent())
+    }
+
+    #[must_use]
+    pub fn bytes_received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is in progress.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the client owes the rest of a request's head.
+    #[must_use]
+    pub fn owes_head(&self) -> bool {
+        !self.is_in_use() && self.bytes_received() > self.settled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client owes the rest of a request's body, which somebody waits for.
+    #[must_use]
+    pub fn owes_body(&self) -> bool {
+        self.is_in_use() && self.intake.waits()
+    }
+
+    /// Whether bytes for the client wait until it reads.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
     }
 
     /// Resolves when there is an order. Only the connection's own task may poll it.
     pub fn poll_order(&self, cx: &Context<'_>) -> Poll<ConnectionOrder> {
         self.waker.register(cx.waker());
         let orders = self.orders.load(Ordering::Acquire);
-        if orders & END != 0 {
-            // A request may have arrived since the check.
-            let moves = self.moves.load(Ordering::Relaxed);
-            let is_silent = self.open.load(Ordering::Relaxed) == 0
-                && moves == self.silent_since.load(Ordering::Relaxed);
-            if is_silent {
-                return Poll::Ready(ConnectionOrder::End);
-            }
-            self.orders.fetch_and(!END, Ordering::Relaxed);
+        if orders == 0 {
+            return Poll::Pending;
         }
+        if orders & END != 0 {
+            return Poll::Ready(ConnectionOrder::End);
+        }
+        // What the order is about may have come since the look.
+        if orders & LATE != 0 && self.owes_head() {
+            return Poll::Ready(ConnectionOrder::Late);
+        }
+        let silent_since = self.silent_since.load(Ordering::Relaxed);
+        if orders & END_IF_SILENT != 0 && !self.is_in_use() && self.moves() == silent_since {
+            return Poll::Ready(ConnectionOrder::End);
+        }
+        self.orders.fetch_and(!(LATE | END_IF_SILENT), Ordering::Relaxed);
         if orders & DRAIN != 0 { Poll::Ready(ConnectionOrder::Drain) } else { Poll::Pending }
+    }
+
+    /// Orders the connection to finish the request in progress.
+    pub fn drain(&self) {
+        self.order(DRAIN);
+    }
+
+    /// Orders the connection to close, whatever is in progress.
+    pub fn end(&self) {
+        self.order(END);
+    }
+
+    /// Orders the connection to close, unless a request comes before it does.
+    pub fn end_if_silent(&self) {
+        self.silent_since.store(self.moves(), Ordering::Relaxed);
+        self.order(END_IF_SILENT);
+    }
+
+    /// Orders the connection to close, unless the head is complete before it does.
+    pub fn late(&self) {
+        self.order(LATE);
     }
 
     fn order(&self, order: u8) {
@@ -89,181 +198,7 @@ impl Activity {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
+        self.0.settled.store(self.0.bytes_received(), Ordering::Relaxed);
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// All connections of a worker. Clones share them.
-#[derive(Clone, Default)]
-pub struct Connections(Arc<Locked<All>>);
-
-#[derive(Default)]
-struct All {
-    seats: HashMap<u64, TrackedConnection>,
-    next: u64,
-    is_draining: bool,
-}
-
-struct TrackedConnection {
-    activity: Arc<Activity>,
-    /// The value of `moves` at the last check; `None` before the first.
-    seen: Option<u64>,
-    /// Checks in a row without activity.
-    quiet: u32,
-}
-
-impl TrackedConnection {
-    /// Orders the connection to end if it is silent.
-    fn look(&mut self) {
-        let moves = self.activity.moves.load(Ordering::Relaxed);
-        let is_used = self.activity.open.load(Ordering::Relaxed) > 0 || self.seen != Some(moves);
-        self.quiet = if is_used { 0 } else { self.quiet + 1 };
-        self.seen = Some(moves);
-        if self.quiet >= QUIET_LOOKS {
-            self.activity.silent_since.store(moves, Ordering::Relaxed);
-            self.activity.order(END);
-        }
-    }
-}
-
-/// One connection. It leaves the table when this is dropped.
-pub struct Connected {
-    pub activity: Arc<Activity>,
-    number: u64,
-    all: Connections,
-}
-
-impl Connections {
-    fn lock(&self) -> MutexGuard<'_, All> {
-        self.0.lock()
-    }
-
-    #[must_use]
-    pub fn enter(&self) -> Connected {
-        let activity = Arc::new(Activity::default());
-        let mut all = self.lock();
-        if all.is_draining {
-            activity.order(DRAIN);
-        }
-        let number = all.next;
-        all.next += 1;
-        let seat = TrackedConnection { activity: Arc::clone(&activity), seen: None, quiet: 0 };
-        all.seats.insert(number, seat);
-        Connected { activity, number, all: self.clone() }
-    }
-
-    /// Orders all connections, present and future, to drain.
-    pub fn drain(&self) {
-        let mut all = self.lock();
-        all.is_draining = true;
-        all.seats.values().for_each(|seat| seat.activity.order(DRAIN));
-    }
-
-    /// Checks periodically for silent connections. Never returns.
-    pub async fn look(&self) {
-        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            looks.tick().await;
-            self.lock().seats.values_mut().for_each(TrackedConnection::look);
-        }
-    }
-}
-
-impl Drop for Connected {
-    fn drop(&mut self) {
-        self.all.lock().seats.remove(&self.number);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    async fn ordered(connected: &Connected) -> ConnectionOrder {
-        poll_fn(|cx| connected.activity.poll_order(cx)).await
-    }
-
-    /// A worker's connections, with the task that checks them.
-    fn connections() -> Connections {
-        let connections = Connections::default();
-        let looked_at = connections.clone();
-        tokio::spawn(async move { looked_at.look().await });
-        connections
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_without_a_request_is_silent_after_a_while() {
-        let connections = connections();
-        // Between two checks.
-        tokio::time::sleep(LOOK / 3).await;
-        let connected = connections.enter();
-        let began = Instant::now();
-        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
-        let lasted = began.elapsed();
-        assert!(lasted >= LOOK * QUIET_LOOKS && lasted < LOOK * (QUIET_LOOKS + 1), "{lasted:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_under_way_is_waited_for_however_long_it_takes() {
-        let connected = connections().enter();
-        let began = Instant::now();
-        let call = connected.activity.begin();
-        let hour = Duration::from_secs(3600);
-        tokio::spawn(async move {
-            tokio::time::sleep(hour).await;
-            drop(call);
-        });
-        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
-        assert!(began.elapsed() >= hour + LOOK * (QUIET_LOOKS - 1), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_request_begins_the_time_anew() {
-        let connected = connections().enter();
-        let began = Instant::now();
-        let activity = Arc::clone(&connected.activity);
-        let calls = tokio::spawn(async move {
-            for _ in 0..10 {
-                tokio::time::sleep(Duration::from_secs(80)).await;
-                drop(activity.begin());
-            }
-        });
-        assert_eq!(ordered(&connected).await, ConnectionOrder::End);
-        assert!(calls.is_finished());
-        assert!(began.elapsed() < Duration::from_secs(800 + 121), "{:?}", began.elapsed());
-    }
-
-    #[tokio::test]
-    async fn a_request_that_comes_after_the_look_is_served() {
-        let connected = Connections::default().enter();
-        let look = |times| {
-            let mut all = connected.all.lock();
-            let seat = all.seats.get_mut(&connected.number).unwrap();
-            (0..times).for_each(|_| seat.look());
-        };
-        let ordered = || poll_fn(|cx| Poll::Ready(connected.activity.poll_order(cx)));
-        look(QUIET_LOOKS + 1);
-        drop(connected.activity.begin());
-        assert_eq!(ordered().await, Poll::Pending);
-        look(QUIET_LOOKS);
-        assert_eq!(ordered().await, Poll::Pending);
-        look(1);
-        assert_eq!(ordered().await, Poll::Ready(ConnectionOrder::End));
-        connected.activity.moved();
-        assert_eq!(ordered().await, Poll::Pending, "the client takes what it was sent");
-    }
-
-    #[tokio::test]
-    async fn a_drain_reaches_who_is_there_and_who_comes() {
-        let connections = connections();
-        let (early, other) = (connections.enter(), connections.enter());
-        drop(other);
-        assert_eq!(connections.lock().seats.len(), 1);
-        connections.drain();
-        assert_eq!(ordered(&early).await, ConnectionOrder::Drain);
-        assert_eq!(ordered(&connections.enter()).await, ConnectionOrder::Drain);
     }
 }

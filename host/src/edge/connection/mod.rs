@@ -1,7 +1,13 @@
-//! Steps 1 and 8: accepts connections, closes silent ones, and accounts for each request.
+//! Steps 1 and 8: accepts connections within their bounds, closes the silent and the slow, and
+//! accounts for each request.
 
 pub mod activity;
+pub mod counts;
 pub mod listener;
+mod pace;
+mod seat;
 pub mod server;
 pub mod settle;
+pub mod table;
+pub mod unread;
 pub mod wire;

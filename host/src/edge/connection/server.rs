@@ -3,13 +3,15 @@
 
 use std::mem::take;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::service::service_fn;
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::{admit, cors, framing};
@@ -17,23 +19,36 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::Body;
+use crate::net::{Body, ClientBody};
 use crate::protocol::headers;
-use crate::sync::Watcher;
+use crate::sync::{Seldom, Watcher};
 
-use super::activity::{ActiveRequest, Connected, ConnectionOrder, Connections};
+use super::activity::{ActiveRequest, ConnectionOrder};
 use super::settle::Settle;
+use super::table::Connected;
 use super::wire::ClientWire;
 
 /// Bytes of hyper's read buffer beyond the largest header block, for body bytes read with it.
 const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two lines of the log about failed accepts.
+const ACCEPT_LINES: Duration = Duration::from_secs(30);
+/// The answer to a client whose request has no complete head in time.
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Routes that are not MCP: the management API, and the seam for other processes.
 pub trait OtherRoutes: Send + Sync {
     /// Whether the path belongs to these routes.
     fn takes(&self, path: &str) -> bool;
+
+    /// Whether the path tells how the process is. It is answered even when there is no room for
+    /// another connection.
+    fn is_of_health(&self, path: &str) -> bool;
+
+    /// Whether the response shows that a part of the cluster is at the other end.
+    fn is_of_cluster(&self, path: &str, response: &Response<Body>) -> bool;
 
     /// Answers a request whose path [`Self::takes`] accepts.
     fn serve(
@@ -53,7 +68,8 @@ pub async fn serve(
     mut draining: Watcher,
 ) {
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
-    let connections = Connections::default();
+    let connections = Arc::clone(&worker.edge.connections);
+    let failures = Seldom::every(ACCEPT_LINES);
     let mut looking = std::pin::pin!(connections.look());
     loop {
         let accepted = tokio::select! {
@@ -65,14 +81,20 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
-                let connected = connections.enter();
+                let connected = connections.enter(peer.ip());
                 tokio::spawn(async move {
-                    connection(worker, stream, peer, routes, draining, &connected).await;
+                    connection(worker, stream, peer, routes, draining, connected).await;
                     drop(alive);
                 });
             }
             Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
+                if let Some(others) = failures.line() {
+                    tracing::warn!(others, "cannot accept a connection: {error}");
+                }
+                let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+                if error.raw_os_error().is_some_and(|error| none_left.contains(&error)) {
+                    connections.make_room();
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -87,34 +109,41 @@ pub async fn serve(
     }
 }
 
+/// What all requests of one connection share.
+struct ConnectionParts {
+    worker: Worker,
+    routes: Arc<dyn OtherRoutes>,
+    recent: RecentSession,
+    draining: Watcher,
+    connected: Connected,
+}
+
 async fn connection(
     worker: Worker,
     stream: TcpStream,
     peer: SocketAddr,
     routes: Arc<dyn OtherRoutes>,
     draining: Watcher,
-    connected: &Connected,
+    connected: Connected,
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let limit = worker.edge.config.header_block;
-    let activity = &connected.activity;
-    let used = Arc::clone(activity);
-    let shared = Arc::new((worker, routes, RecentSession::default(), draining));
+    let activity = Arc::clone(&connected.activity);
+    let used = Arc::clone(&activity);
+    let recent = RecentSession::default();
+    let shared = Arc::new(ConnectionParts { worker, routes, recent, draining, connected });
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (shared, in_use) = (Arc::clone(&shared), used.begin());
-        let mut request = request.map(Body::Incoming);
+        let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, &used.intake)));
         async move {
-            let (worker, routes, recent, draining) = &*shared;
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let peers = (peer, local);
-            let response =
-                route(worker, &**routes, recent, &mut request, peers, draining, in_use).await;
+            let response = route(&shared, &mut request, (peer, local), in_use).await;
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream does not end by itself: a drain would wait for it for ever.
-                let mut draining = draining.clone();
+                let mut draining = shared.draining.clone();
                 response.map(|body| body.until(async move { draining.raised().await }))
             } else {
                 response
@@ -123,49 +152,50 @@ async fn connection(
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(limit + REQUEST_ROOM);
-    let mut connection =
-        std::pin::pin!(builder.serve_connection(ClientWire::new(stream, activity), service));
+    let mut connection = builder.serve_connection(ClientWire::new(stream, &activity), service);
     let mut is_draining = false;
     let ended = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(ended.map(|()| ConnectionOrder::End));
             }
             match activity.poll_order(cx) {
                 Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
                     is_draining = true;
-                    connection.as_mut().graceful_shutdown();
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
-                Poll::Ready(ConnectionOrder::End) => return Poll::Ready(Ok(())),
                 Poll::Ready(ConnectionOrder::Drain) | Poll::Pending => return Poll::Pending,
+                Poll::Ready(order) => return Poll::Ready(Ok(order)),
             }
         }
     });
-    if let Err(error) = ended.await {
-        tracing::trace!(%peer, "connection: {error}");
+    match ended.await {
+        Ok(ConnectionOrder::Late) => connection.into_parts().io.say(LATE),
+        Ok(ConnectionOrder::End | ConnectionOrder::Drain) => {}
+        Err(error) => tracing::trace!(%peer, "connection: {error}"),
     }
 }
 
 /// Borrows the request and takes parts out of it: each future below that owned a request would
 /// grow by its size, and these futures are moved for every call.
 async fn route(
-    worker: &Worker,
-    routes: &dyn OtherRoutes,
-    recent: &RecentSession,
+    connection: &ConnectionParts,
     request: &mut Request<Body>,
     (peer, local): (SocketAddr, SocketAddr),
-    draining: &Watcher,
     in_use: ActiveRequest,
 ) -> Response<Body> {
+    let ConnectionParts { worker, routes, recent, draining, connected } = connection;
     let limit = worker.edge.config.header_block;
     match framing::check(request) {
         Ok(size) if size > limit => return Refusal::HeadersTooLarge(limit).response(None),
         Ok(_) => {}
         Err(refusal) => return refusal.response(None),
     }
+    if connected.activity.is_reserved && !routes.is_of_health(request.uri().path()) {
+        return Refusal::Crowded.response(None);
+    }
     if routes.takes(request.uri().path()) {
-        let response = routes.serve(worker, take(request), peer, local).await;
-        return response.map(|body| body.with_guard(in_use));
+        return other_route(connection, request, (peer, local), in_use).await;
     }
     let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
     if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
@@ -187,7 +217,33 @@ async fn route(
         page.write(worker, response.headers_mut());
     }
     settle.answered(response.status());
+    if let Body::Full(piece) = response.body_mut() {
+        *piece = worker.edge.connections.unread.counted(take(piece));
+    }
     response.map(|body| body.with_guard(settle))
+}
+
+async fn other_route(
+    connection: &ConnectionParts,
+    request: &mut Request<Body>,
+    (peer, local): (SocketAddr, SocketAddr),
+    in_use: ActiveRequest,
+) -> Response<Body> {
+    let ConnectionParts { worker, routes, connected, .. } = connection;
+    // Only the first request of the cluster on a connection asks for this.
+    let path = connected.is_counted().then(|| request.uri().path().to_owned());
+    let mut response = routes.serve(worker, take(request), peer, local).await;
+    if path.is_some_and(|path| routes.is_of_cluster(&path, &response)) {
+        connected.is_of_cluster();
+    }
+    if connected.activity.is_reserved {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Body::Full(piece) = response.body_mut() {
+        *piece = worker.edge.connections.unread.counted(take(piece));
+    }
+    response.map(|body| body.with_guard(in_use))
 }
 
 async fn mcp(

@@ -1,5 +1,5 @@
-//! A client's TCP connection for hyper. It joins small writes, and reports every write as
-//! activity.
+//! A client's TCP connection for hyper. It joins small writes, and reports what is read and
+//! written.
 //!
 //! hyper writes the head and body of a message as two buffers. Joined, they go out by `send`,
 //! which costs the kernel less than `writev`.
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::activity::Activity;
@@ -19,26 +20,92 @@ use super::activity::Activity;
 const SMALL: usize = 2048;
 
 pub struct ClientWire {
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Counted>,
+}
+
+/// A connection whose bytes are counted.
+struct Counted {
+    stream: TcpStream,
     activity: Arc<Activity>,
 }
 
 impl ClientWire {
     #[must_use]
     pub fn new(stream: TcpStream, activity: &Arc<Activity>) -> Self {
-        Self { stream: TokioIo::new(stream), activity: Arc::clone(activity) }
+        let activity = Arc::clone(activity);
+        Self { stream: TokioIo::new(Counted { stream, activity }) }
     }
 
-    fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<TcpStream>> {
+    /// Writes what fits into the socket at once. For the last words of a connection.
+    pub fn say(&self, words: &[u8]) {
+        let _ = self.stream.inner().stream.try_write(words);
+    }
+
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Counted>> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl Counted {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
         Pin::new(&mut self.get_mut().stream)
     }
 
-    /// Reports the write as activity, if it sent anything.
+    /// Reports what became of a write.
     fn told(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(_)) = written {
-            self.activity.moved();
+        match &written {
+            Poll::Ready(Ok(bytes)) => self.activity.sent(*bytes as u64),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.activity.blocked(),
         }
         written
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.as_mut().stream().poll_read(cx, buffer);
+        if read.is_ready() {
+            self.activity.received((buffer.filled().len() - before) as u64);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.as_mut().stream().poll_write(cx, bytes);
+        self.told(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.as_mut().stream().poll_write_vectored(cx, parts);
+        self.told(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
     }
 }
 
@@ -54,16 +121,15 @@ impl Read for ClientWire {
 
 impl Write for ClientWire {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.as_mut().inner().poll_write(cx, bytes);
-        self.told(written)
+        self.inner().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -72,10 +138,7 @@ impl Write for ClientWire {
         for part in parts {
             match joined.get_mut(length..length + part.len()) {
                 Some(place) => place.copy_from_slice(part),
-                None => {
-                    let written = self.as_mut().inner().poll_write_vectored(cx, parts);
-                    return self.told(written);
-                }
+                None => return self.inner().poll_write_vectored(cx, parts),
             }
             length += part.len();
         }
@@ -103,6 +166,9 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
+    use crate::model::QuotaKey;
+    use crate::net::{BodyBudget, Intake};
+
     use super::*;
 
     /// The bytes that arrive when all parts are written.
@@ -111,7 +177,9 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let writing = async {
-            let mut wire = ClientWire::new(stream, &Arc::default());
+            let budget = BodyBudget::new(1, 1);
+            let intake = Intake::new(budget, QuotaKey::of_address([127, 0, 0, 1].into()));
+            let mut wire = ClientWire::new(stream, &Activity::new(intake, false));
             let mut left: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             while left.iter().any(|part| !part.is_empty()) {
                 let slices: Vec<IoSlice<'_>> = left.iter().map(|part| IoSlice::new(part)).collect();

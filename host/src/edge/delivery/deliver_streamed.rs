@@ -7,7 +7,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::Node;
-use crate::net::{Body, BodyFault, Cut, Failure};
+use crate::net::{Body, BodyFault, Cut, Failure, IntakeFault};
 use crate::seam::{Handshake, Outcome};
 
 use super::call::Call;
@@ -43,6 +43,10 @@ impl Call<'_> {
                 return Err(Refusal::TooLarge(self.worker.edge.config.request_body));
             }
             Some(BodyFault::ClientLeft) => return Err(Refusal::BodyBroken),
+            Some(BodyFault::Broken(IntakeFault::Stalled)) => {
+                return Err(Refusal::BodyStalled(self.worker.edge.config.body_rate));
+            }
+            Some(BodyFault::Broken(IntakeFault::GaveWay)) => return Err(Refusal::NoRoomForBody),
             None => {}
         }
         match sent {

@@ -1,7 +1,7 @@
 //! `initialize`: begins a session, over either transport.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
@@ -22,7 +22,10 @@ use crate::seam::Handshake;
 
 /// Largest parameters of `initialize`, in bytes. They are kept while the session may live; most
 /// clients send a few hundred bytes.
-const MAX_PARAMS: usize = 64 * 1024;
+pub const MAX_PARAMS: usize = 64 * 1024;
+/// Largest message of a client without a session: an `initialize` with such parameters. 4 KiB for
+/// its other members is ten times what clients send.
+pub const MAX_FIRST: usize = MAX_PARAMS + 4 * 1024;
 
 /// The parameters of an `initialize`, byte for byte.
 pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
@@ -55,7 +58,17 @@ impl Worker {
         body: Body,
         otherwise: Refusal,
     ) -> Result<Response<Body>, Refused> {
-        let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+        let message = match self.whole_first(body, context).await {
+            Ok(message) => message,
+            // Too large for an `initialize`, so its session is what counts.
+            Err(Refusal::FirstTooLarge(..)) if matches!(otherwise, Refusal::UnknownSession) => {
+                let mut response = otherwise.response(None);
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                return Ok(response);
+            }
+            Err(refusal) => return Err((refusal, None)),
+        };
         let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
         let id = envelope.id_text().map(str::to_owned);
         if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {

@@ -28,7 +28,7 @@ use crate::edge::worker::Worker;
 use crate::net::Body;
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
-use crate::protocol::methods;
+use crate::protocol::methods::{self, Destination};
 use crate::protocol::version::Version;
 use crate::sync::Watcher;
 
@@ -66,6 +66,7 @@ impl Worker {
             requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
             bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
             keep_alive: config.keep_alive,
+            unread: Arc::clone(&self.edge.connections.unread),
         };
         let sessions = &self.edge.sse_sessions;
         let opened = sessions.open(&self.edge.keys, scope, caller.principal, bounds);
@@ -144,10 +145,14 @@ impl Worker {
         let id = bind::query(&parts.uri, "sessionId").ok_or(refused(Refusal::MissingStream))?;
         let found = self.edge.sse_sessions.find(&self.edge.keys, &id, &caller.principal);
         let live = found.ok_or(refused(Refusal::UnknownSession))?;
-        let message = self.whole(body).await.map_err(refused)?;
         let Caller { peer, quota, .. } = caller;
-        let context =
-            ClientRequest { headers: asking_for_both(parts.headers), uri: parts.uri, peer, quota };
+        let headers = asking_for_both(parts.headers);
+        let context = Arc::new(ClientRequest { headers, uri: parts.uri, peer, quota });
+        let message = match live.session() {
+            Some(_) => self.whole(body, &context).await,
+            None => self.whole_first(body, &context).await,
+        };
+        let message = message.map_err(refused)?;
         let takes_batches =
             live.session().is_some_and(|session| session.version == Version::V2025_03_26);
         let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };
@@ -163,7 +168,7 @@ impl Worker {
                 }
                 for part in parts {
                     let part = message.slice_ref(part.get().as_bytes());
-                    self.take(context.clone(), &live, part).await?;
+                    self.take(Arc::clone(&context), &live, part).await?;
                 }
             }
         }
@@ -175,7 +180,7 @@ impl Worker {
     /// Takes one message. It is at its server, or on the way there, when this returns.
     async fn take(
         &self,
-        context: ClientRequest,
+        context: Arc<ClientRequest>,
         live: &Arc<SseSession>,
         message: Bytes,
     ) -> Result<(), Refused> {
@@ -204,7 +209,7 @@ impl Worker {
     /// that no later message overtakes `initialized`.
     async fn aside(
         &self,
-        context: ClientRequest,
+        context: Arc<ClientRequest>,
         live: Arc<SseSession>,
         message: Bytes,
         begins: bool,
@@ -224,7 +229,7 @@ impl Worker {
             );
         }
         if begins && live.claim_feeding() {
-            self.clone().feed(context, live, session, place);
+            self.clone().feed(ClientRequest::clone(&context), live, session, place);
         }
         Ok(())
     }
@@ -232,7 +237,7 @@ impl Worker {
     /// Runs a request until it is answered or the session is over.
     async fn run(
         self,
-        context: ClientRequest,
+        context: Arc<ClientRequest>,
         asked: PostedRequest,
         message: Bytes,
         place: RequestSlot,
@@ -246,6 +251,9 @@ impl Worker {
     }
 
     async fn answer(&self, context: &ClientRequest, asked: &PostedRequest, message: Bytes) {
+        let is_list = matches!(methods::destination(&asked.method), Destination::List(_))
+            && scope::pass_through_server(&self.edge, &asked.live.scope).is_none();
+        let _turn = if is_list { asked.live.list_turn().await } else { None };
         let response = match (asked.method.as_str(), asked.live.session()) {
             (methods::INITIALIZE, _) => self.start_session(context, asked, &message).await,
             ("ping", None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),

@@ -5,3 +5,4 @@ pub mod legacy_sse;
 pub mod sse_events;
 pub mod sse_session;
 pub mod streamable;
+pub mod whole;

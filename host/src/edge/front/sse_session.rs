@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
+use crate::edge::connection::unread::Unread;
 use crate::edge::session::client_session::Session;
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::seal::KeyRing;
@@ -42,7 +43,7 @@ const ASIDES: u32 = 64;
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limits of one session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SessionBounds {
     /// Most requests in progress at once.
     pub requests: u32,
@@ -50,6 +51,8 @@ pub struct SessionBounds {
     pub bytes: u32,
     /// Silence after which a keep-alive comment is sent.
     pub keep_alive: Duration,
+    /// Counts what clients have not read, of all sessions.
+    pub unread: Arc<Unread>,
 }
 
 /// All sessions of this process whose stream is open.
@@ -90,6 +93,8 @@ impl SseSessions {
             is_fed: AtomicBool::new(false),
             queue: sender,
             room,
+            unread: bounds.unread,
+            list_turn: Semaphore::new(1),
             requests: SlotCount::new(bounds.requests),
             asides: SlotCount::new(ASIDES),
             bytes: bounds.bytes,
@@ -159,6 +164,9 @@ pub struct SseSession {
     room: Arc<Semaphore>,
     /// All permits of `room`.
     bytes: u32,
+    unread: Arc<Unread>,
+    /// Held while a list is made and put onto the stream.
+    list_turn: Semaphore,
     requests: SlotCount,
     asides: SlotCount,
     /// Raised when work for the session has to stop.
@@ -232,12 +240,19 @@ impl SseSession {
 
     /// Puts a message onto the stream. Waits while the queue is full.
     pub async fn send(&self, message: Bytes) -> Result<(), StreamGone> {
-        let event = sse::event(&splice::on_one_line(message));
+        let event = self.unread.counted(sse::event(&splice::on_one_line(message)));
         // A message that is larger than the whole room takes all of it.
         let weight = u32::try_from(event.len()).unwrap_or(u32::MAX).min(self.bytes);
         let room =
             Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| StreamGone)?;
         self.queue.send(Waiting { event, _room: room }).await.map_err(|_| StreamGone)
+    }
+
+    /// A turn to make a list and put it onto the stream. One at a time: a few bytes can ask for a
+    /// large list hundreds of times.
+    pub async fn list_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // An error would mean that the semaphore was closed, which it never is.
+        self.list_turn.acquire().await.ok()
     }
 
     /// A slot for a request, held until it is answered.

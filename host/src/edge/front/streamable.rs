@@ -7,7 +7,6 @@
 use std::mem::take;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 
 use crate::edge::access::admit::Caller;
@@ -23,7 +22,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
-use crate::net::{Body, TooLong, collect, is_event_stream};
+use crate::net::{Body, is_event_stream};
 use crate::protocol::headers::{self, Accepts};
 
 impl Worker {
@@ -82,7 +81,7 @@ impl Worker {
         let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => Call::of_client(self, context, &session, server).pass(body).await?,
             None => {
-                let message = self.whole(body).await.map_err(|refusal| (refusal, None))?;
+                let message = self.whole(body, context).await.map_err(|r| (r, None))?;
                 Box::pin(self.aggregate(context, scope, &session, message)).await?
             }
         };
@@ -171,13 +170,6 @@ impl Worker {
         }
         let opening = recent.open(&self.edge, context, scope, principal, ends);
         Box::pin(opening).await?.ok_or(Refusal::MissingSession)
-    }
-
-    pub(in crate::edge) async fn whole(&self, body: Body) -> Result<Bytes, Refusal> {
-        collect(body, self.edge.config.request_body).await.map_err(|error| match error {
-            TooLong::Limit(limit) => Refusal::TooLarge(limit),
-            TooLong::Broken(_) => Refusal::BodyBroken,
-        })
     }
 }
 

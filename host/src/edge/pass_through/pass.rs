@@ -2,18 +2,19 @@
 
 use std::pin::Pin;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::front::whole::count_for;
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::{Body, Cut, is_event_stream};
+use crate::net::{Body, Cut, Kept, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
@@ -60,6 +61,9 @@ impl Call<'_> {
     /// Passes a message to the one server behind the URL; its bytes stay as they are.
     pub async fn pass(&self, body: Body) -> Result<Response<Body>, Refused> {
         let (worker, server) = (self.worker, self.server);
+        if let Some(client) = self.context {
+            count_for(&body, client);
+        }
         let kept = worker.keep(body).await.map_err(|refusal| (refusal, None))?;
         let delivered = match kept {
             KeptBody::Whole(message) => {
@@ -113,18 +117,20 @@ impl Worker {
         if declared > config.kept_body as u64 {
             return Ok(self.larger(Bytes::new(), body));
         }
-        let mut read = BytesMut::new();
+        let mut read = Kept::default();
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
         {
-            let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
-            if read.is_empty() && body.is_end_stream() {
-                return Ok(KeptBody::Whole(data));
-            }
-            read.extend_from_slice(&data);
+            let frame = frame.map_err(|error| self.unreadable(&error.into()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let added = read.add(data, body.intake(), config.kept_body);
+            added.map_err(|error| self.unreadable(&error))?;
             if read.len() > config.kept_body {
-                return Ok(self.larger(read.freeze(), body));
+                return Ok(self.larger(read.whole(), body));
+            }
+            if body.is_end_stream() {
+                break;
             }
         }
-        Ok(KeptBody::Whole(read.freeze()))
+        Ok(KeptBody::Whole(read.whole()))
     }
 }

@@ -1,0 +1,58 @@
+//! The descriptors that the process may have. Sockets, pipes and files all take one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that clients' connections leave to upstreams, server processes and files.
+const RESERVE: usize = 256;
+/// What an unlimited number counts as.
+const UNLIMITED: u64 = 1 << 30;
+
+/// The limit before and after it was raised.
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptors {
+    /// How many this process may have.
+    pub limit: u64,
+    /// The soft limit that it was started with, which its children get.
+    pub inherited: u64,
+}
+
+/// Raises the soft limit to the hard one: shells and systemd begin with 1024, for the sake of
+/// programs that use `select`.
+#[must_use]
+pub fn raise() -> Descriptors {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let inherited = current.unwrap_or(UNLIMITED);
+    if current == maximum {
+        return Descriptors { limit: inherited, inherited };
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => Descriptors { limit: maximum.unwrap_or(UNLIMITED), inherited },
+        Err(error) => {
+            tracing::warn!("cannot raise the limit of open files from {inherited}: {error}");
+            Descriptors { limit: inherited, inherited }
+        }
+    }
+}
+
+/// Connections of clients by default: three quarters of the descriptors less a reserve. Where that
+/// leaves hardly any, a quarter.
+#[must_use]
+pub fn for_clients(descriptors: u64) -> usize {
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let most = (descriptors / 4 * 3).saturating_sub(RESERVE);
+    most.max(descriptors / 4).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_get_three_quarters_less_the_reserve() {
+        for (descriptors, clients) in
+            [(1024, 512), (4096, 2816), (1_048_576, 786_176), (256, 64), (2, 1)]
+        {
+            assert_eq!(for_clients(descriptors), clients, "{descriptors}");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! All connections of clients: how many there may be, which one gives way to a new one, and the
+//! looks that find the silent and the slow.
+//!
+//! All workers share the table. It is locked when a connection comes or goes, and for the look once
+//! a second; requests do not touch it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::model::{QuotaKey, counted_address};
+use crate::net::{BodyBudget, Intake};
+use crate::sync::{Locked, Seldom};
+
+use super::activity::Activity;
+use super::counts::ConnectionCounts;
+use super::pace::Required;
+use super::seat::{Found, Rank, Rules, Seat};
+use super::unread::Unread;
+
+/// Time between two looks.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Looks without activity after which a connection is closed. Browsers and pools of clients keep
+/// theirs for about as long.
+pub const SILENCE: u32 = 90;
+/// Connections beyond the bounds that may only ask for the health.
+const RESERVED: usize = 32;
+/// Silent connections that are found by one search: a search for each new connection would cost
+/// more than the connection.
+const FOUND_AT_ONCE: usize = 64;
+/// Time between two lines of the log about one limit.
+const LINES: Duration = Duration::from_secs(30);
+
+/// The limits of clients' connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionBounds {
+    /// Most connections.
+    pub all: usize,
+    /// Most connections of one address; of IPv6 a /64 counts as one.
+    pub per_address: usize,
+    /// Longest time for the head of a request.
+    pub head: Duration,
+    /// Longest time without a byte of a body; its rate is taken over the same time.
+    pub body: Duration,
+    /// Least bytes of a body in each second.
+    pub body_rate: u64,
+    /// Longest time in which a client reads nothing of its answer.
+    pub unread: Duration,
+}
+
+/// Whether an address is a proxy's: the clients behind it are many.
+pub type IsProxy = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// All connections of clients.
+pub struct Connections {
+    bounds: ConnectionBounds,
+    rules: Rules,
+    is_proxy: IsProxy,
+    bodies: Arc<BodyBudget>,
+    pub unread: Arc<Unread>,
+    pub counts: ConnectionCounts,
+    all: Locked<All>,
+    full: Seldom,
+    slow: Seldom,
+}
+
+#[derive(Default)]
+struct All {
+    /// By number, so the oldest first.
+    seats: BTreeMap<u64, Seat>,
+    /// The connections that count for an address.
+    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+    /// Those that came when there was no room.
+    reserved: BTreeMap<u64, Arc<Activity>>,
+    /// Silent ones with their moves, the longest-silent first. Some may have gone or moved since.
+    found: VecDeque<(u64, u64)>,
+    /// Seats that were told to make room and are still there.
+    leaving: usize,
+    next: u64,
+    is_draining: bool,
+    looked: Option<Instant>,
+}
+
+/// One connection. It leaves the table when this is dropped.
+pub struct Connected {
+    pub activity: Arc<Activity>,
+    number: u64,
+    all: Arc<Connections>,
+    is_counted: AtomicBool,
+}
+
+/// Why a connection is told to make room.
+#[derive(Debug, Clone, Copy)]
+enum Full {
+    All,
+    Address,
+}
+
+impl Connections {
+    #[must_use]
+    pub fn new(bounds: ConnectionBounds, is_proxy: IsProxy, bodies: Arc<BodyBudget>) -> Arc<Self> {
+        let rate = bounds.body_rate * LOOK.as_secs();
+        let rules = Rules {
+            silence: SILENCE,
+            head: looks(bounds.head),
+            body: Required { looks: looks(bounds.body), rate },
+            answer: Required { looks: looks(bounds.unread), rate },
+        };
+        Arc::new(Self {
+            bounds,
+            rules,
+            is_proxy,
+            unread: Unread::of(bodies.limit()),
+            bodies,
+            counts: ConnectionCounts::default(),
+            all: Locked::default(),
+            full: Seldom::every(LINES),
+            slow: Seldom::every(LINES),
+        })
+    }
+
+    /// Takes a connection in. At a bound, another one is told to make room; if none can, this one
+    /// is taken as a reserved one.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Connected {
+        let counted = (!(self.is_proxy)(peer)).then(|| counted_address(peer));
+        let mut all = self.all.lock();
+        let address_has_room = counted.is_none_or(|address| self.has_room_for(&mut all, address));
+        let has_room = address_has_room && self.has_room(&mut all);
+        let number = all.next;
+        all.next += 1;
+        let intake = Intake::new(Arc::clone(&self.bodies), QuotaKey::of_address(peer));
+        let activity = Activity::new(intake, !has_room);
+        if all.is_draining {
+            activity.drain();
+        }
+        if has_room {
+            all.seats.insert(number, Seat::new(Arc::clone(&activity), counted));
+            if let Some(address) = counted {
+                all.by_address.entry(address).or_default().insert(number);
+            }
+        } else {
+            all.reserve(number, Arc::clone(&activity));
+        }
+        self.counts.open(all.seats.len() + all.reserved.len());
+        drop(all);
+        let is_counted = AtomicBool::new(has_room && counted.is_some());
+        Connected { activity, number, all: Arc::clone(self), is_counted }
+    }
+
+    fn has_room(&self, all: &mut All) -> bool {
+        while all.seats.len() - all.leaving >= self.bounds.all {
+            let Some(number) = all.longest_silent() else {
+                self.say(Full::All);
+                return false;
+            };
+            all.give_way(number);
+            self.counts.evicted();
+        }
+        true
+    }
+
+    fn has_room_for(&self, all: &mut All, address: IpAddr) -> bool {
+        while all.by_address.get(&address).map_or(0, BTreeSet::len) >= self.bounds.per_address {
+            let Some(number) = all.longest_silent_of(address) else {
+                self.say(Full::Address);
+                return false;
+            };
+            all.give_way(number);
+            self.counts.evicted();
+        }
+        true
+    }
+
+    fn say(&self, full: Full) {
+        self.counts.refused();
+        let Some(others) = self.full.line() else { return };
+        let (key, limit) = match full {
+            Full::All => ("connections", self.bounds.all),
+            Full::Address => ("connectionsPerAddress", self.bounds.per_address),
+        };
+        tracing::warn!(
+            others,
+            limit,
+            "refused a connection: all that systemConfig.limits.{key} allows are in use"
+        );
+    }
+
+    /// Tells some of the longest-silent connections to end, since descriptors have run out.
+    pub fn make_room(&self) {
+        let mut all = self.all.lock();
+        for _ in 0..FOUND_AT_ONCE {
+            let Some(number) = all.longest_silent() else { return };
+            all.give_way(number);
+            self.counts.evicted();
+        }
+    }
+
+    /// Orders all connections, present and future, to drain.
+    pub fn drain(&self) {
+        let mut all = self.all.lock();
+        all.is_draining = true;
+        all.seats.values().for_each(|seat| seat.activity.drain());
+        all.reserved.values().for_each(|activity| activity.drain());
+    }
+
+    /// Looks at all connections again and again. Each worker runs this, and one of them does the
+    /// look. Never returns.
+    pub async fn look(&self) {
+        let mut looks = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            self.look_once(Instant::now());
+        }
+    }
+
+    fn look_once(&self, now: Instant) {
+        let mut all = self.all.lock();
+        if all.looked.is_some_and(|looked| now.duration_since(looked) < LOOK * 9 / 10) {
+            return;
+        }
+        all.looked = Some(now);
+        let is_short = self.unread.is_too_much();
+        let (mut cut, mut stay) = ([0; 3], Vec::new());
+        for (number, seat) in &mut all.seats {
+            match seat.look(&self.rules, is_short) {
+                Found::Well | Found::Silent => {}
+                Found::LateHead => cut[0] += 1,
+                Found::SlowBody => cut[1] += 1,
+                Found::Unread => cut[2] += 1,
+            }
+            if seat.stays() {
+                stay.push((*number, seat.address));
+            }
+        }
+        all.stay(stay);
+        drop(all);
+        self.note_cut(cut);
+    }
+
+    fn note_cut(&self, [heads, bodies, unread]: [u64; 3]) {
+        if heads + bodies + unread == 0 {
+            return;
+        }
+        self.counts.cut(heads, bodies, unread);
+        if self.slow.line().is_some() {
+            tracing::info!(
+                heads,
+                bodies,
+                unread,
+                "cut connections off whose request or reading did not go on"
+            );
+        }
+    }
+}
+
+impl All {
+    /// Takes the longest-silent connection, or else the one that owes its part for longest.
+    fn longest_silent(&mut self) -> Option<u64> {
+        if let Some(number) = self.next_found() {
+            return Some(number);
+        }
+        let ranked = self.seats.iter().filter_map(|(number, seat)| Some((seat.rank()?, *number)));
+        let mut ranked: Vec<(Rank, u64)> = ranked.collect();
+        ranked.sort_unstable_by_key(|(rank, number)| (std::cmp::Reverse(*rank), *number));
+        let first = ranked.iter().take(FOUND_AT_ONCE).filter_map(|(_, number)| {
+            let moves = self.seats.get(number)?.activity.moves();
+            Some((*number, moves))
+        });
+        self.found = first.collect();
+        self.next_found()
+    }
+
+    fn next_found(&mut self) -> Option<u64> {
+        while let Some((number, moves)) = self.found.pop_front() {
+            let is_as_it_was =
+                |seat: &Seat| seat.rank().is_some() && seat.activity.moves() == moves;
+            if self.seats.get(&number).is_some_and(is_as_it_was) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn longest_silent_of(&self, address: IpAddr) -> Option<u64> {
+        let numbers = self.by_address.get(&address)?.iter();
+        let ranked = numbers.filter_map(|number| Some((self.seats.get(number)?.rank()?, *number)));
+        let first = ranked.max_by_key(|(rank, number)| (*rank, std::cmp::Reverse(*number)));
+        first.map(|(_, number)| number)
+    }
+
+    fn give_way(&mut self, number: u64) {
+        let Some(seat) = self.seats.get_mut(&number) else { return };
+        seat.give_way();
+        self.leaving += 1;
+        let address = seat.address;
+        self.leave_address(number, address);
+    }
+
+    /// Counts connections again that were told to make room and have had a request instead.
+    fn stay(&mut self, staying: Vec<(u64, Option<IpAddr>)>) {
+        for (number, address) in staying {
+            self.leaving -= 1;
+            if let Some(address) = address {
+                self.by_address.entry(address).or_default().insert(number);
+            }
+        }
+    }
+
+    fn leave_address(&mut self, number: u64, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let Some(numbers) = self.by_address.get_mut(&address) else { return };
+        numbers.remove(&number);
+        if numbers.is_empty() {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Adds a reserved connection; the oldest one goes for it.
+    fn reserve(&mut self, number: u64, activity: Arc<Activity>) {
+        if self.reserved.len() >= RESERVED
+            && let Some((_, oldest)) = self.reserved.pop_first()
+        {
+            oldest.end();
+        }
+        self.reserved.insert(number, activity);
+    }
+
+    fn remove(&mut self, number: u64) {
+        if self.reserved.remove(&number).is_some() {
+            return;
+        }
+        let Some(seat) = self.seats.remove(&number) else { return };
+        if seat.is_leaving() {
+            self.leaving -= 1;
+        }
+        self.leave_address(number, seat.address);
+    }
+}
+
+impl Connected {
+    /// Stops counting the connection for its address: a part of the cluster is at its other end,
+    /// with the requests of many clients.
+    pub fn is_of_cluster(&self) {
+        if !self.is_counted.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let mut all = self.all.all.lock();
+        let Some(seat) = all.seats.get_mut(&self.number) else { return };
+        let address = seat.address.take();
+        all.leave_address(self.number, address);
+    }
+
+    /// Whether the connection counts for its address.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.is_counted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let mut all = self.all.all.lock();
+        all.remove(self.number);
+        self.all.counts.open(all.seats.len() + all.reserved.len());
+    }
+}
+
+/// A time as a number of looks, at least one.
+fn looks(time: Duration) -> u32 {
+    let looks = time.as_millis().div_ceil(LOOK.as_millis());
+    u32::try_from(looks).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Bodies that are read to their end and kept.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+
+use super::body::{Body, BodyError};
+use super::budget::{Claim, NoRoom};
+use super::intake::{Intake, IntakeFault};
+
+/// Bytes of a client's body that are kept without a claim, and by whose multiples claims grow.
+/// Nearly all messages are smaller.
+pub const UNCLAIMED: usize = 16 * 1024;
+
+/// Why a body could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum TooLong {
+    /// It is longer than the limit, in bytes.
+    #[error("the body is larger than {0} bytes")]
+    Limit(usize),
+    /// There is no memory for it.
+    #[error(transparent)]
+    NoRoom(NoRoom),
+    /// The client does not go on with it.
+    #[error(transparent)]
+    Stalled(IntakeFault),
+    /// It ended with an error.
+    #[error("the body broke off: {0}")]
+    Broken(#[source] BodyError),
+}
+
+impl From<BodyError> for TooLong {
+    fn from(error: BodyError) -> Self {
+        match error.downcast_ref() {
+            Some(IntakeFault::GaveWay) => Self::NoRoom(NoRoom),
+            Some(fault @ IntakeFault::Stalled) => Self::Stalled(*fault),
+            None => Self::Broken(error),
+        }
+    }
+}
+
+/// The whole body, if it is at most `limit` bytes. What a client sends is claimed from the budget
+/// of bodies while any of it is kept.
+///
+/// # Errors
+/// If it is longer, breaks off, or finds no room.
+pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(TooLong::Limit(limit));
+    }
+    let mut kept = Kept::default();
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if kept.len() + data.len() > limit {
+            return Err(TooLong::Limit(limit));
+        }
+        kept.add(data, body.intake(), limit)?;
+    }
+    Ok(kept.whole())
+}
+
+/// The part of a body that has arrived.
+#[derive(Default)]
+pub struct Kept {
+    /// The first piece. Most messages arrive in one, which is not copied.
+    first: Bytes,
+    /// All pieces, once there are two.
+    joined: BytesMut,
+    claim: Option<Claim>,
+}
+
+impl Kept {
+    /// Bytes that have arrived.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    /// Whether nothing has arrived.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds the next piece of a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn add(
+        &mut self,
+        data: Bytes,
+        intake: Option<&Arc<Intake>>,
+        limit: usize,
+    ) -> Result<(), TooLong> {
+        let size = self.len() + data.len();
+        let is_first = self.is_empty();
+        if is_first || self.joined.capacity() < size {
+            // Doubling, so that a body is not copied again and again.
+            let room = (self.joined.capacity() * 2).max(size).min(limit.max(size));
+            if let Some(intake) = intake
+                && size > UNCLAIMED
+            {
+                let claim = self.claim.get_or_insert_with(|| intake.claim());
+                claim.grow_to(room.next_multiple_of(UNCLAIMED)).map_err(TooLong::NoRoom)?;
+            }
+            if is_first {
+                self.first = data;
+                return Ok(());
+            }
+            self.joined.reserve(room - self.joined.len());
+        }
+        let first = std::mem::take(&mut self.first);
+        self.joined.extend_from_slice(&first);
+        self.joined.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// All that has arrived. Its memory stays claimed until the last clone is dropped.
+    #[must_use]
+    pub fn whole(self) -> Bytes {
+        let bytes = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
+        match self.claim {
+            Some(claim) => {
+                claim.is_whole();
+                Bytes::from_owner(ClaimedBytes { bytes, _claim: claim })
+            }
+            None => bytes,
+        }
+    }
+}
+
+/// Bytes with their place in the budget.
+struct ClaimedBytes {
+    bytes: Bytes,
+    _claim: Claim,
+}
+
+impl AsRef<[u8]> for ClaimedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
