@@ -42,6 +42,8 @@ pub struct Intake {
     waits: AtomicBool,
     fault: AtomicU8,
     reader: AtomicWaker,
+    /// Whether the last body may not have been read to its end.
+    leaves_rest: AtomicBool,
 }
 
 impl Intake {
@@ -54,6 +56,7 @@ impl Intake {
             waits: AtomicBool::new(false),
             fault: AtomicU8::new(0),
             reader: AtomicWaker::new(),
+            leaves_rest: AtomicBool::new(false),
         })
     }
 
@@ -69,6 +72,12 @@ impl Intake {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client may still be sending a body that nobody reads.
+    #[must_use]
+    pub fn leaves_rest(&self) -> bool {
+        self.leaves_rest.load(Ordering::Relaxed)
     }
 
     /// Breaks the present body off, since it does not go on.
@@ -154,5 +163,7 @@ impl ClientBody {
 impl Drop for ClientBody {
     fn drop(&mut self) {
         self.intake.waits.store(false, Ordering::Relaxed);
+        let is_read = self.incoming.is_end_stream();
+        self.intake.leaves_rest.store(!is_read, Ordering::Relaxed);
     }
 }

@@ -33,6 +33,10 @@ fn every_default_is_real() {
     assert_eq!((limits.buffered_events, limits.buffered_bytes), (1024, 4 << 20));
     assert_eq!((limits.children_per_server, limits.children_per_node), (100, 500));
     assert_eq!(limits.keep_alive, Duration::from_secs(15));
+    assert_eq!((limits.connections, limits.connections_per_address), (None, 1000));
+    assert_eq!((limits.bodies_in_memory, limits.body_rate), (256 << 20, 1024));
+    let times = [limits.head_timeout, limits.body_timeout, limits.read_timeout];
+    assert_eq!(times, [10, 30, 120].map(Duration::from_secs));
     let sticky = config.sticky;
     assert!(sticky.enabled && !sticky.signed);
     assert_eq!(
@@ -242,5 +246,21 @@ fn limits_move_within_reason() {
         "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody, which is 2048; \
          lower keptBody or raise requestBody",
         "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576",
+    ]);
+}
+
+#[test]
+fn the_memory_for_bodies_has_room_for_the_largest() {
+    let limits = |section: &str| system(&format!(r#"{{"limits": {section}}}"#));
+    let config = limits(r#"{"requestBody": 1073741824}"#).warns(&[]);
+    assert_eq!(config.limits.bodies_in_memory, 4 << 30);
+    limits(r#"{"requestBody": 2097152, "bodiesInMemory": 1048576}"#).errors(&[
+        "1:46: systemConfig.limits.requestBody: requestBody is 2097152, more than bodiesInMemory, \
+         which is 1048576; lower requestBody or raise bodiesInMemory",
+    ]);
+    limits(r#"{"connections": 0, "headTimeout": 10, "bodyRate": 0}"#).errors(&[
+        "1:45: systemConfig.limits.connections: is too small; use a whole number from 1 to 10000000",
+        "1:63: systemConfig.limits.headTimeout: is too small; use a whole number from 1000 to 3600000",
+        "1:79: systemConfig.limits.bodyRate: is too small; use a whole number from 1 to 1048576",
     ]);
 }

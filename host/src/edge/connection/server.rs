@@ -157,7 +157,7 @@ async fn connection(
     let ended = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(ended.map(|()| ConnectionOrder::End));
+                return Poll::Ready(ended.map(|()| None));
             }
             match activity.poll_order(cx) {
                 Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
@@ -165,13 +165,14 @@ async fn connection(
                     Pin::new(&mut connection).graceful_shutdown();
                 }
                 Poll::Ready(ConnectionOrder::Drain) | Poll::Pending => return Poll::Pending,
-                Poll::Ready(order) => return Poll::Ready(Ok(order)),
+                Poll::Ready(order) => return Poll::Ready(Ok(Some(order))),
             }
         }
     });
     match ended.await {
-        Ok(ConnectionOrder::Late) => connection.into_parts().io.say(LATE),
-        Ok(ConnectionOrder::End | ConnectionOrder::Drain) => {}
+        Ok(None) if activity.intake.leaves_rest() => connection.into_parts().io.linger().await,
+        Ok(Some(ConnectionOrder::Late)) => connection.into_parts().io.say(LATE),
+        Ok(_) => {}
         Err(error) => tracing::trace!(%peer, "connection: {error}"),
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -18,6 +19,9 @@ use super::activity::Activity;
 
 /// Bytes up to which copying buffers together is cheaper than a vectored write.
 const SMALL: usize = 2048;
+/// How long a connection lingers for a client that still sends, and for how many bytes.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 16 << 20;
 
 pub struct ClientWire {
     stream: TokioIo<Counted>,
@@ -39,6 +43,24 @@ impl ClientWire {
     /// Writes what fits into the socket at once. For the last words of a connection.
     pub fn say(&self, words: &[u8]) {
         let _ = self.stream.inner().stream.try_write(words);
+    }
+
+    /// Reads and discards what the client still sends after its last answer. If the socket were
+    /// closed with unread bytes, the client's system would discard the answer.
+    pub async fn linger(&self) {
+        let stream = &self.stream.inner().stream;
+        let discard = async {
+            let (mut buffer, mut left) = ([0; SMALL], LINGER_BYTES);
+            while left > 0 && stream.readable().await.is_ok() {
+                match stream.try_read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(read) => left = left.saturating_sub(read),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, discard).await;
     }
 
     fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Counted>> {
