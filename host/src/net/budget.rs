@@ -120,8 +120,8 @@ impl BodyBudget {
 }
 
 impl Taken {
-    /// Lets the key that holds most give way, if it would still hold more than `mine`. Returns
-    /// the key and the receiver of its largest body that is still arriving.
+    /// Lets the key that holds most give way, if that is more than `mine`. Returns the key and the
+    /// receiver of its largest body that is still arriving.
     fn make_room(&mut self, mine: usize) -> Option<(QuotaKey, Arc<dyn GivesWay>)> {
         let arriving = |holder: &Holder| holder.claims.values().any(|held| held.receiver.is_some());
         let (key, holder) = self
@@ -169,8 +169,8 @@ impl Claim {
         let holder = taken.holders.get(&self.key).ok_or(NoRoom)?;
         let held = holder.claims.get(&self.number).ok_or(NoRoom)?;
         let more = bytes.saturating_sub(held.bytes);
-        let mine = holder.bytes + more;
-        if mine > self.budget.share {
+        let mine = holder.bytes;
+        if mine + more > self.budget.share {
             return Err(NoRoom);
         }
         while taken.bytes + more > self.budget.limit {
@@ -270,10 +270,10 @@ mod tests {
         assert_eq!(budget.taken(), 20 + 40 + 11);
         assert_eq!(large.grow_to(31), Err(NoRoom), "it has given way");
         // The next in size, and only as long as it holds more.
-        honest.grow_to(39).unwrap();
+        honest.grow_to(40).unwrap();
         assert!(!told(&other_told));
         drop(large);
-        assert_eq!(budget.taken(), 20 + 40 + 39);
+        assert_eq!(budget.taken(), 20 + 40 + 40);
         assert_eq!(honest.grow_to(41), Err(NoRoom));
         assert!(!told(&other_told) && !told(&small_told));
     }

@@ -20,7 +20,7 @@ use super::budget::{BodyBudget, Claim, GivesWay};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeFault {
     /// The client sends nothing, or too little.
-    #[error("the request body does not go on (systemConfig.limits.bodyTimeout, bodyRate)")]
+    #[error("the request body does not go on (systemConfig.limits.bodyRate, bodyTimeout)")]
     Stalled,
     /// Its memory is needed for others.
     #[error("the request body gave way to others (systemConfig.limits.bodiesInMemory)")]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mooring_tests::{
-    Cluster, Connection, Front, Gateway, OverSse, Request, Session, eventually, servers, settings,
+    Cluster, Connection, Front, Gateway, OverSse, Session, eventually, servers, settings,
 };
 use serde_json::{Value, json};
 
@@ -218,7 +218,7 @@ fn a_body_that_nobody_reads_is_not_read() {
     for path in ["/nowhere", "/mcp/nobody", "/health"] {
         let mut connection = Connection::open(gateway.address());
         connection.send_raw(head(path, None, 1 << 30).as_bytes());
-        let answer = connection.read_head().unwrap();
+        let answer = connection.read_head().unwrap().whole();
         assert!(answer.status >= 400, "{path}");
         let mut sent = 0;
         eventually("it is closed", || {
@@ -258,7 +258,7 @@ fn a_client_that_does_not_read_is_cut_off() {
         connections.push(connection);
     }
     eventually("they are cut off", || {
-        (metric(&gateway, "answers_unread_total") == 2).then_some(())
+        (metric(&gateway, "answers_unread_total") >= 2).then_some(())
     });
     eventually("their answers are gone", || (metric(&gateway, "answers_bytes") == 0).then_some(()));
     // One that reads gets all of it.

@@ -21,6 +21,9 @@ fn from(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
 
+/// Looks come once a second; after two of them a connection is older than one that comes then.
+const TWO_LOOKS: Duration = Duration::from_millis(2200);
+
 fn silent(gateway: &Gateway, count: usize, last: u8) -> Vec<Connection> {
     (0..count).map(|_| Connection::open_from(from(last), gateway.address())).collect()
 }
@@ -35,16 +38,16 @@ fn metric(gateway: &Gateway, name: &str) -> u64 {
 #[test]
 fn the_longest_silent_connection_goes_for_a_new_one() {
     let gateway = gateway(json!({"connections": 20}));
-    let mut kept = Connection::open(gateway.address());
-    let idle = silent(&gateway, 40, 1);
-    eventually("the first ones are closed", || {
-        idle[..15].iter().all(Connection::is_closed).then_some(())
+    let older = silent(&gateway, 10, 1);
+    std::thread::sleep(TWO_LOOKS);
+    let newer = silent(&gateway, 20, 1);
+    eventually("the older ones are closed", || {
+        older.iter().all(Connection::is_closed).then_some(())
     });
-    assert!(idle[30..].iter().all(|connection| !connection.is_closed()));
-    // The oldest of all was the first to go, and a request finds room at once.
-    assert!(kept.read_head().is_err());
+    assert!(newer.iter().all(|connection| !connection.is_closed()));
+    // A request finds room at once.
     gateway.client("/mcp").initialize().request("tools/list", json!({}));
-    assert!(metric(&gateway, "connections_evicted_total") >= 21);
+    assert!(metric(&gateway, "connections_evicted_total") >= 11);
     assert!(metric(&gateway, "connections") <= 22);
 }
 
@@ -67,10 +70,9 @@ fn an_address_has_a_bound_of_its_own() {
     let gateway = gateway(json!({"connectionsPerAddress": 5}));
     let older = silent(&gateway, 2, 3);
     let many = silent(&gateway, 12, 2);
-    eventually("the first of that address are closed", || {
-        many[..7].iter().all(Connection::is_closed).then_some(())
+    eventually("five of that address are left", || {
+        (many.iter().filter(|connection| connection.is_closed()).count() == 7).then_some(())
     });
-    assert!(many[7..].iter().all(|connection| !connection.is_closed()));
     assert!(older.iter().all(|connection| !connection.is_closed()));
     gateway.get("/health").expect(200);
 }
