@@ -1,5 +1,7 @@
 //! The memory for the bodies that clients send. All of them share it, and it is divided by quota
-//! key: a key may take half of it, and when all is taken, the key that holds most gives way.
+//! key: a key may take half of it. When all is taken, bodies that stand still give way, the one
+//! that has done so for longest first. If all go on, the key that holds most gives way, with its
+//! newest body. So those who only occupy memory lose it to those who use it.
 //!
 //! A claim is made when a body turns out not to be small, so that most requests do not come here.
 //! It grows with what has arrived, not with what was announced, and lives as long as the bytes.
@@ -7,13 +9,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::QuotaKey;
 use crate::sync::{Locked, Seldom};
 
 /// Time between two lines of the log about bodies that were refused.
 const LINES: Duration = Duration::from_secs(30);
+/// Time without growth after which a body stands still. The slowest client that is worth memory
+/// sends 64 KiB in it now and then.
+const STILL: Duration = Duration::from_secs(2);
 
 /// The receiver of a body that can still be refused.
 pub trait GivesWay: Send + Sync {
@@ -32,6 +37,8 @@ pub struct BodyBudget {
     limit: usize,
     /// Bytes of all bodies of one key.
     share: usize,
+    /// Time after which a body stands still.
+    still: Duration,
     taken: Locked<Taken>,
     refused: AtomicU64,
     log: Seldom,
@@ -54,6 +61,8 @@ struct Holder {
 
 struct Held {
     bytes: usize,
+    /// When the body grew last.
+    grew: Instant,
     /// `None` once the body is whole: it may be at a server already.
     receiver: Option<Arc<dyn GivesWay>>,
 }
@@ -69,9 +78,14 @@ impl BodyBudget {
     /// A budget of `limit` bytes, for bodies of at most `largest`.
     #[must_use]
     pub fn new(limit: usize, largest: usize) -> Arc<Self> {
+        Self::with(limit, largest, STILL)
+    }
+
+    fn with(limit: usize, largest: usize, still: Duration) -> Arc<Self> {
         Arc::new(Self {
             limit,
             share: (limit / 2).max(largest).min(limit),
+            still,
             taken: Locked::default(),
             refused: AtomicU64::new(0),
             log: Seldom::every(LINES),
@@ -102,7 +116,7 @@ impl BodyBudget {
         let mut taken = self.taken.lock();
         let number = taken.next;
         taken.next += 1;
-        let held = Held { bytes: 0, receiver: Some(receiver) };
+        let held = Held { bytes: 0, grew: Instant::now(), receiver: Some(receiver) };
         taken.holders.entry(key.clone()).or_default().claims.insert(number, held);
         drop(taken);
         Claim { budget: Arc::clone(self), key, number }
@@ -120,24 +134,40 @@ impl BodyBudget {
 }
 
 impl Taken {
-    /// Lets the key that holds most give way, if that is more than `mine`. Returns the key and the
-    /// receiver of its largest body that is still arriving.
-    fn make_room(&mut self, mine: usize) -> Option<(QuotaKey, Arc<dyn GivesWay>)> {
-        let arriving = |holder: &Holder| holder.claims.values().any(|held| held.receiver.is_some());
-        let (key, holder) = self
-            .holders
-            .iter_mut()
-            .filter(|(_, holder)| holder.bytes > mine && arriving(holder))
-            .max_by_key(|(_, holder)| holder.bytes)?;
-        let (&number, _) = holder
-            .claims
-            .iter()
-            .filter(|(_, held)| held.receiver.is_some())
-            .max_by_key(|(number, held)| (held.bytes, **number))?;
+    /// Lets another body give way to that with the number `mine`, whose key holds `bytes`. Returns
+    /// its key and its receiver.
+    fn make_room(
+        &mut self,
+        (mine, bytes): (u64, usize),
+        budget: &BodyBudget,
+    ) -> Option<(QuotaKey, Arc<dyn GivesWay>)> {
+        // Keys that hold less than half of an equal part are left alone.
+        let part = budget.limit / self.holders.len().max(1) / 2;
+        let still = |held: &Held| held.grew.elapsed() >= budget.still;
+        let others =
+            self.arriving(mine).filter(|(_, holder, _, held)| holder.bytes > part && still(held));
+        let stalest = others.min_by_key(|(_, _, _, held)| held.grew);
+        let largest = || {
+            let others = self.arriving(mine).filter(|(_, holder, ..)| holder.bytes > bytes);
+            others.max_by_key(|(_, holder, number, _)| (holder.bytes, *number))
+        };
+        let (key, _, number, _) = stalest.or_else(largest)?;
+        let key = key.clone();
+        let holder = self.holders.get_mut(&key)?;
         let held = holder.claims.remove(&number)?;
         holder.bytes -= held.bytes;
         self.bytes -= held.bytes;
-        Some((key.clone(), held.receiver?))
+        Some((key, held.receiver?))
+    }
+
+    /// The bodies that hold something and are not whole, except one.
+    fn arriving(&self, mine: u64) -> impl Iterator<Item = (&QuotaKey, &Holder, u64, &Held)> {
+        let all = self.holders.iter().flat_map(|(key, holder)| {
+            holder.claims.iter().map(move |(number, held)| (key, holder, *number, held))
+        });
+        all.filter(move |(_, _, number, held)| {
+            *number != mine && held.bytes > 0 && held.receiver.is_some()
+        })
     }
 }
 
@@ -169,17 +199,19 @@ impl Claim {
         let holder = taken.holders.get(&self.key).ok_or(NoRoom)?;
         let held = holder.claims.get(&self.number).ok_or(NoRoom)?;
         let more = bytes.saturating_sub(held.bytes);
-        let mine = holder.bytes;
-        if mine + more > self.budget.share {
+        let mine = (self.number, holder.bytes);
+        if holder.bytes + more > self.budget.share {
             return Err(NoRoom);
         }
         while taken.bytes + more > self.budget.limit {
-            gone.push(taken.make_room(mine).ok_or(NoRoom)?);
+            gone.push(taken.make_room(mine, &self.budget).ok_or(NoRoom)?);
         }
         taken.bytes += more;
         let holder = taken.holders.get_mut(&self.key).ok_or(NoRoom)?;
         holder.bytes += more;
-        holder.claims.get_mut(&self.number).ok_or(NoRoom)?.bytes += more;
+        let held = holder.claims.get_mut(&self.number).ok_or(NoRoom)?;
+        held.bytes += more;
+        held.grew = Instant::now();
         Ok(())
     }
 
@@ -254,38 +286,69 @@ mod tests {
         assert_eq!(one.grow_to(81), Err(NoRoom));
     }
 
+    fn told(receiver: &Receiver) -> bool {
+        receiver.0.load(Ordering::Relaxed)
+    }
+
     #[test]
-    fn the_key_that_holds_most_gives_way_with_its_largest_body() {
-        let budget = BodyBudget::new(100, 10);
-        let (small, small_told) = claim(&budget, 1);
-        let (large, large_told) = claim(&budget, 1);
+    fn if_all_go_on_the_key_that_holds_most_gives_way_with_its_newest_body() {
+        let budget = BodyBudget::with(100, 10, Duration::from_secs(3600));
+        let (older, older_told) = claim(&budget, 1);
+        let (newer, newer_told) = claim(&budget, 1);
         let (other, other_told) = claim(&budget, 2);
-        small.grow_to(20).unwrap();
-        large.grow_to(30).unwrap();
+        older.grow_to(30).unwrap();
+        newer.grow_to(20).unwrap();
         other.grow_to(40).unwrap();
         let (honest, _) = claim(&budget, 3);
         honest.grow_to(11).unwrap();
-        let told = |receiver: &Receiver| receiver.0.load(Ordering::Relaxed);
-        assert!(told(&large_told) && !told(&small_told) && !told(&other_told));
-        assert_eq!(budget.taken(), 20 + 40 + 11);
-        assert_eq!(large.grow_to(31), Err(NoRoom), "it has given way");
-        // The next in size, and only as long as it holds more.
+        assert!(told(&newer_told) && !told(&older_told) && !told(&other_told));
+        assert_eq!(budget.taken(), 30 + 40 + 11);
+        assert_eq!(newer.grow_to(31), Err(NoRoom), "it has given way");
+        drop(newer);
+        honest.grow_to(30).unwrap();
+        assert_eq!(budget.taken(), 100);
+        // Only to one that holds less.
         honest.grow_to(40).unwrap();
-        assert!(!told(&other_told));
-        drop(large);
-        assert_eq!(budget.taken(), 20 + 40 + 40);
-        assert_eq!(honest.grow_to(41), Err(NoRoom));
-        assert!(!told(&other_told) && !told(&small_told));
+        assert!(told(&other_told) && !told(&older_told));
+        honest.grow_to(50).unwrap();
+        let (small, _) = claim(&budget, 4);
+        small.grow_to(20).unwrap();
+        assert_eq!(honest.grow_to(51), Err(NoRoom), "more than its share");
+        assert_eq!(small.grow_to(31), Ok(()), "the one with 50 gives way");
+        assert_eq!(budget.taken(), 30 + 31);
+    }
+
+    #[test]
+    fn what_stands_still_gives_way_before_what_goes_on() {
+        let budget = BodyBudget::with(100, 10, Duration::from_millis(100));
+        let (small, small_told) = claim(&budget, 1);
+        let (first, first_told) = claim(&budget, 2);
+        let (second, second_told) = claim(&budget, 2);
+        small.grow_to(10).unwrap();
+        first.grow_to(20).unwrap();
+        second.grow_to(20).unwrap();
+        let (honest, honest_told) = claim(&budget, 3);
+        honest.grow_to(45).unwrap();
+        std::thread::sleep(Duration::from_millis(110));
+        // It holds most, and it is the one that goes on.
+        honest.grow_to(50).unwrap();
+        assert_eq!(budget.taken(), 100);
+        let (other, _) = claim(&budget, 4);
+        other.grow_to(15).unwrap();
+        assert!(told(&first_told) && !told(&honest_told));
+        other.grow_to(40).unwrap();
+        assert!(told(&second_told) && !told(&honest_told));
+        assert!(!told(&small_told), "it holds little");
     }
 
     #[test]
     fn a_whole_body_stays() {
         let budget = BodyBudget::new(100, 100);
-        let (whole, told) = claim(&budget, 1);
+        let (whole, receiver) = claim(&budget, 1);
         whole.grow_to(100).unwrap();
         whole.is_whole();
         let (other, _) = claim(&budget, 2);
         assert_eq!(other.grow_to(1), Err(NoRoom));
-        assert!(!told.0.load(Ordering::Relaxed));
+        assert!(!told(&receiver));
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as _;
 
 use super::body::{Body, BodyError};
@@ -13,6 +13,9 @@ use super::intake::{Intake, IntakeFault};
 /// Bytes of a client's body that are kept without a claim, and by whose multiples claims grow.
 /// Nearly all messages are smaller.
 pub const UNCLAIMED: usize = 16 * 1024;
+
+/// Bytes after which a claim is told that its body goes on.
+const STEP: usize = 64 * 1024;
 
 /// Why a body could not be collected.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,10 @@ pub struct Kept {
     /// The first piece. Most messages arrive in one, which is not copied.
     first: Bytes,
     /// All pieces, once there are two.
-    joined: BytesMut,
+    joined: Vec<u8>,
     claim: Option<Claim>,
+    /// The size at which the claim was last told that the body goes on.
+    noted: usize,
 }
 
 impl Kept {
@@ -96,21 +101,24 @@ impl Kept {
     ) -> Result<(), TooLong> {
         let size = self.len() + data.len();
         let is_first = self.is_empty();
-        if is_first || self.joined.capacity() < size {
-            // Doubling, so that a body is not copied again and again.
-            let room = (self.joined.capacity() * 2).max(size).min(limit.max(size));
-            if let Some(intake) = intake
-                && size > UNCLAIMED
-            {
-                let claim = self.claim.get_or_insert_with(|| intake.claim());
-                claim.grow_to(room.next_multiple_of(UNCLAIMED)).map_err(TooLong::NoRoom)?;
-            }
-            if is_first {
-                self.first = data;
-                return Ok(());
-            }
-            self.joined.reserve(room - self.joined.len());
+        let capacity = if is_first { 0 } else { self.joined.capacity() };
+        // Doubling, so that a body is not copied again and again.
+        let room =
+            if capacity < size { (capacity * 2).max(size).min(limit.max(size)) } else { capacity };
+        if let Some(intake) = intake
+            && size > UNCLAIMED
+            && (room > capacity || size >= self.noted + STEP)
+        {
+            // Also without more room: the claim learns that the body goes on.
+            let claim = self.claim.get_or_insert_with(|| intake.claim());
+            claim.grow_to(room.next_multiple_of(UNCLAIMED)).map_err(TooLong::NoRoom)?;
+            self.noted = size;
         }
+        if is_first {
+            self.first = data;
+            return Ok(());
+        }
+        self.joined.reserve_exact(room - self.joined.len());
         let first = std::mem::take(&mut self.first);
         self.joined.extend_from_slice(&first);
         self.joined.extend_from_slice(&data);
@@ -120,7 +128,7 @@ impl Kept {
     /// All that has arrived. Its memory stays claimed until the last clone is dropped.
     #[must_use]
     pub fn whole(self) -> Bytes {
-        let bytes = if self.joined.is_empty() { self.first } else { self.joined.freeze() };
+        let bytes = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
         match self.claim {
             Some(claim) => {
                 claim.is_whole();

@@ -114,6 +114,14 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Like `send_raw`, but a peer that has stopped reading is an error.
+    ///
+    /// # Errors
+    /// If not all of it is sent.
+    pub fn try_send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
     /// Sends a request; its response need not be read.
     pub fn send_request(&mut self, request: &Request) {
         self.write(request).expect("the request is sent");

@@ -255,7 +255,7 @@ fn the_memory_for_bodies_has_room_for_the_largest() {
     let config = limits(r#"{"requestBody": 1073741824}"#).warns(&[]);
     assert_eq!(config.limits.bodies_in_memory, 4 << 30);
     limits(r#"{"requestBody": 2097152, "bodiesInMemory": 1048576}"#).errors(&[
-        "1:46: systemConfig.limits.requestBody: requestBody is 2097152, more than bodiesInMemory, \
+        "1:45: systemConfig.limits.requestBody: requestBody is 2097152, more than bodiesInMemory, \
          which is 1048576; lower requestBody or raise bodiesInMemory",
     ]);
     limits(r#"{"connections": 0, "headTimeout": 10, "bodyRate": 0}"#).errors(&[

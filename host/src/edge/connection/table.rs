@@ -19,7 +19,7 @@ use crate::sync::{Locked, Seldom};
 use super::activity::Activity;
 use super::counts::ConnectionCounts;
 use super::pace::Required;
-use super::seat::{Found, Rank, Rules, Seat};
+use super::tracked::{Found, Rank, Rules, TrackedConnection};
 use super::unread::Unread;
 
 /// Time between two looks.
@@ -71,14 +71,14 @@ pub struct Connections {
 #[derive(Default)]
 struct All {
     /// By number, so the oldest first.
-    seats: BTreeMap<u64, Seat>,
+    tracked: BTreeMap<u64, TrackedConnection>,
     /// The connections that count for an address.
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
     /// Those that came when there was no room.
     reserved: BTreeMap<u64, Arc<Activity>>,
     /// Silent ones with their moves, the longest-silent first. Some may have gone or moved since.
     found: VecDeque<(u64, u64)>,
-    /// Seats that were told to make room and are still there.
+    /// Those that were told to make room and are still there.
     leaving: usize,
     next: u64,
     is_draining: bool,
@@ -139,21 +139,21 @@ impl Connections {
             activity.drain();
         }
         if has_room {
-            all.seats.insert(number, Seat::new(Arc::clone(&activity), counted));
+            all.tracked.insert(number, TrackedConnection::new(Arc::clone(&activity), counted));
             if let Some(address) = counted {
                 all.by_address.entry(address).or_default().insert(number);
             }
         } else {
             all.reserve(number, Arc::clone(&activity));
         }
-        self.counts.open(all.seats.len() + all.reserved.len());
+        self.counts.open(all.tracked.len() + all.reserved.len());
         drop(all);
         let is_counted = AtomicBool::new(has_room && counted.is_some());
         Connected { activity, number, all: Arc::clone(self), is_counted }
     }
 
     fn has_room(&self, all: &mut All) -> bool {
-        while all.seats.len() - all.leaving >= self.bounds.all {
+        while all.tracked.len() - all.leaving >= self.bounds.all {
             let Some(number) = all.longest_silent() else {
                 self.say(Full::All);
                 return false;
@@ -204,7 +204,7 @@ impl Connections {
     pub fn drain(&self) {
         let mut all = self.all.lock();
         all.is_draining = true;
-        all.seats.values().for_each(|seat| seat.activity.drain());
+        all.tracked.values().for_each(|one| one.activity.drain());
         all.reserved.values().for_each(|activity| activity.drain());
     }
 
@@ -227,15 +227,15 @@ impl Connections {
         all.looked = Some(now);
         let is_short = self.unread.is_too_much();
         let (mut cut, mut stay) = ([0; 3], Vec::new());
-        for (number, seat) in &mut all.seats {
-            match seat.look(&self.rules, is_short) {
+        for (number, one) in &mut all.tracked {
+            match one.look(&self.rules, is_short) {
                 Found::Well | Found::Silent => {}
                 Found::LateHead => cut[0] += 1,
                 Found::SlowBody => cut[1] += 1,
                 Found::Unread => cut[2] += 1,
             }
-            if seat.stays() {
-                stay.push((*number, seat.address));
+            if one.stays() {
+                stay.push((*number, one.address));
             }
         }
         all.stay(stay);
@@ -265,11 +265,11 @@ impl All {
         if let Some(number) = self.next_found() {
             return Some(number);
         }
-        let ranked = self.seats.iter().filter_map(|(number, seat)| Some((seat.rank()?, *number)));
+        let ranked = self.tracked.iter().filter_map(|(number, one)| Some((one.rank()?, *number)));
         let mut ranked: Vec<(Rank, u64)> = ranked.collect();
         ranked.sort_unstable_by_key(|(rank, number)| (std::cmp::Reverse(*rank), *number));
         let first = ranked.iter().take(FOUND_AT_ONCE).filter_map(|(_, number)| {
-            let moves = self.seats.get(number)?.activity.moves();
+            let moves = self.tracked.get(number)?.activity.moves();
             Some((*number, moves))
         });
         self.found = first.collect();
@@ -279,8 +279,8 @@ impl All {
     fn next_found(&mut self) -> Option<u64> {
         while let Some((number, moves)) = self.found.pop_front() {
             let is_as_it_was =
-                |seat: &Seat| seat.rank().is_some() && seat.activity.moves() == moves;
-            if self.seats.get(&number).is_some_and(is_as_it_was) {
+                |one: &TrackedConnection| one.rank().is_some() && one.activity.moves() == moves;
+            if self.tracked.get(&number).is_some_and(is_as_it_was) {
                 return Some(number);
             }
         }
@@ -289,16 +289,17 @@ impl All {
 
     fn longest_silent_of(&self, address: IpAddr) -> Option<u64> {
         let numbers = self.by_address.get(&address)?.iter();
-        let ranked = numbers.filter_map(|number| Some((self.seats.get(number)?.rank()?, *number)));
+        let ranked =
+            numbers.filter_map(|number| Some((self.tracked.get(number)?.rank()?, *number)));
         let first = ranked.max_by_key(|(rank, number)| (*rank, std::cmp::Reverse(*number)));
         first.map(|(_, number)| number)
     }
 
     fn give_way(&mut self, number: u64) {
-        let Some(seat) = self.seats.get_mut(&number) else { return };
-        seat.give_way();
+        let Some(one) = self.tracked.get_mut(&number) else { return };
+        one.give_way();
         self.leaving += 1;
-        let address = seat.address;
+        let address = one.address;
         self.leave_address(number, address);
     }
 
@@ -335,11 +336,11 @@ impl All {
         if self.reserved.remove(&number).is_some() {
             return;
         }
-        let Some(seat) = self.seats.remove(&number) else { return };
-        if seat.is_leaving() {
+        let Some(one) = self.tracked.remove(&number) else { return };
+        if one.is_leaving() {
             self.leaving -= 1;
         }
-        self.leave_address(number, seat.address);
+        self.leave_address(number, one.address);
     }
 }
 
@@ -351,8 +352,8 @@ impl Connected {
             return;
         }
         let mut all = self.all.all.lock();
-        let Some(seat) = all.seats.get_mut(&self.number) else { return };
-        let address = seat.address.take();
+        let Some(one) = all.tracked.get_mut(&self.number) else { return };
+        let address = one.address.take();
         all.leave_address(self.number, address);
     }
 
@@ -367,7 +368,7 @@ impl Drop for Connected {
     fn drop(&mut self) {
         let mut all = self.all.all.lock();
         all.remove(self.number);
-        self.all.counts.open(all.seats.len() + all.reserved.len());
+        self.all.counts.open(all.tracked.len() + all.reserved.len());
     }
 }
 

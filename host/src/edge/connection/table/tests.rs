@@ -239,7 +239,7 @@ async fn a_drain_reaches_who_is_there_and_who_comes() {
     let connections = table(bounds());
     let (early, other) = (connections.enter(HOME), connections.enter(HOME));
     drop(other);
-    assert_eq!(connections.all.lock().seats.len(), 1);
+    assert_eq!(connections.all.lock().tracked.len(), 1);
     connections.drain();
     assert_eq!(ordered(&early).await, ConnectionOrder::Drain);
     assert_eq!(ordered(&connections.enter(HOME)).await, ConnectionOrder::Drain);

@@ -50,7 +50,7 @@ pub enum Rank {
 }
 
 /// A connection in the table.
-pub struct Seat {
+pub struct TrackedConnection {
     pub activity: Arc<Activity>,
     /// The address that it counts for; `None` if it counts for none.
     pub address: Option<IpAddr>,
@@ -68,7 +68,7 @@ pub struct Seat {
     leaving: Option<u32>,
 }
 
-impl Seat {
+impl TrackedConnection {
     #[must_use]
     pub fn new(activity: Arc<Activity>, address: Option<IpAddr>) -> Self {
         Self {
