@@ -17,20 +17,26 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use http::StatusCode;
-use mooring::cluster::{Heartbeat, LoadReport, Registration, ServerReport, prove};
+use mooring::cluster::{Heartbeat, LoadReport, Registration, ServerReport};
+use mooring::model::UnixMillis;
+use mooring::protocol::handshake::{Called, Hello, PROOF_LINE, Party, Proof};
+use mooring::protocol::headers::seam;
+use mooring::protocol::request_proof::{Proved, RequestProof};
 use mooring_benches::connection::Connection;
-use mooring_benches::listen::{self, json, status};
 use mooring_benches::session::Session;
 use mooring_benches::targets::{Kit, Running, mooring as target};
 use mooring_benches::usage::Usage;
-use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Pause before a measurement, for delayed deallocation and the first catalogs.
 const SETTLE: Duration = Duration::from_secs(2);
 /// A node's default interval.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const INCARNATION: &str = "simulated";
+const INCARNATION: &str = "00000000-0000-4000-8000-000000000000";
+const SECRET: &str = "00000000-0000-4000-8000-000000000001";
+/// Bytes of the largest request to a node.
+const MAX_HEAD: usize = 16 * 1024;
 const AT_ONCE: usize = 16;
 
 #[derive(Parser)]
@@ -137,24 +143,27 @@ impl Node {
     /// Listens and registers.
     async fn start(number: usize, coordinator: u16) -> Result<Self> {
         let id = format!("node-{number}");
-        let own: Arc<str> = id.as_str().into();
-        let port = listen::in_background(move |request| {
-            let (own, uri) = (Arc::clone(&own), request.uri().clone());
-            async move { answer(&own, uri.path(), uri.query().unwrap_or("")) }
-        })
-        .await?;
+        let own = Arc::new(Party { id: id.clone(), incarnation: INCARNATION.to_owned() });
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&own)));
+            }
+        });
         let registration = Registration {
             id: id.clone(),
             name: id.clone(),
             url: format!("http://127.0.0.1:{port}"),
             servers: servers(),
             incarnation: INCARNATION.to_owned(),
+            secret: Some(SECRET.to_owned()),
             advertised: true,
             load: Some(load()),
             ..Registration::default()
         };
         let mut connection = Connection::open(coordinator).await?;
-        post(&mut connection, coordinator, "register", &registration).await?;
+        post(&mut connection, coordinator, "register", &id, &registration).await?;
         Ok(Self { id, number })
     }
 
@@ -168,12 +177,12 @@ impl Node {
             timer.tick().await;
             let heartbeat = Heartbeat {
                 id: self.id.clone(),
-                incarnation: Some(INCARNATION.to_owned()),
+                incarnation: INCARNATION.to_owned(),
                 servers: Some(servers()),
                 load: Some(load()),
                 ..Heartbeat::default()
             };
-            post(&mut connection, coordinator, "heartbeat", &heartbeat).await?;
+            post(&mut connection, coordinator, "heartbeat", &self.id, &heartbeat).await?;
         }
     }
 }
@@ -190,12 +199,17 @@ async fn post(
     connection: &mut Connection,
     port: u16,
     what: &str,
+    id: &str,
     message: &impl serde::Serialize,
 ) -> Result<()> {
     let body = serde_json::to_string(message)?;
+    let (path, called) = (format!("/api/cluster/{what}"), format!("http://127.0.0.1:{port}"));
+    let proved = Proved { method: "POST", path: &path, body: body.as_bytes() };
+    let proof = RequestProof::make(SECRET.as_bytes(), id, &called, UnixMillis::now(), &proved);
     let request = format!(
-        "POST /api/cluster/{what} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{}: {proof}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        seam::PROOF,
         body.len()
     );
     let response = connection.exchange(request.as_bytes()).await?;
@@ -204,15 +218,38 @@ async fn post(
     Ok(())
 }
 
-fn answer(id: &str, path: &str, query: &str) -> listen::Answer {
-    let body = match path {
-        "/cluster/proof" => {
-            let nonce = query.strip_prefix("nonce=").unwrap_or("");
-            let proof = prove(b"", nonce, id, INCARNATION);
-            json!({ "id": id, "incarnation": INCARNATION, "proof": proof })
+/// Answers the coordinator on one connection: the handshake, and that no session is here.
+async fn serve(mut stream: TcpStream, own: Arc<Party>) -> Result<()> {
+    let mut head = Vec::new();
+    loop {
+        head.clear();
+        while !head.ends_with(b"\r\n\r\n") {
+            ensure!(head.len() < MAX_HEAD, "a head of more than {MAX_HEAD} bytes");
+            head.push(stream.read_u8().await?);
         }
-        "/cluster/bindings" => json!({ "bindings": [] }),
-        _ => return status(StatusCode::NOT_FOUND),
-    };
-    json(body.to_string())
+        let text = std::str::from_utf8(&head)?;
+        let hello = text.lines().filter_map(|line| line.split_once(": "));
+        let hello = hello.clone().find(|(name, _)| name.eq_ignore_ascii_case(seam::LINK.as_str()));
+        let Some((_, hello)) = hello else {
+            let body = r#"{"bindings":[]}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await?;
+            continue;
+        };
+        let hello = Hello::parse(hello.as_bytes()).context("hello")?;
+        let begun = Called::receive(SECRET.as_bytes(), &own, &hello);
+        let (called, challenge) = begun.ok().context("another node is called")?;
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {}\r\n\
+             {}: {challenge}\r\n\r\n",
+            seam::LINK_PROTOCOL,
+            seam::LINK
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        let mut line = [0; PROOF_LINE];
+        stream.read_exact(&mut line).await?;
+        let given = Proof::parse(&line).context("proof")?;
+        let proof = called.prove(&given).ok().context("the coordinator's proof is wrong")?;
+        stream.write_all(proof.line().as_bytes()).await?;
+    }
 }

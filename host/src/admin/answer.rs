@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::cluster::{Denied, Rejected};
 use crate::model::visible::page;
 
 /// Bytes of the message of a failure.
@@ -45,6 +46,19 @@ impl ApiAnswer {
 /// The message may quote what the caller, a node or a server has sent.
 fn shown(message: &str) -> String {
     page(message, MAX_MESSAGE).to_string()
+}
+
+/// The answer to a node whose request is refused.
+pub fn refusal(rejected: &Rejected) -> ApiAnswer {
+    let status = match rejected {
+        Rejected::Denied(Denied::Token) => StatusCode::UNAUTHORIZED,
+        Rejected::Denied(Denied::Unproved | Denied::Address(_)) => StatusCode::FORBIDDEN,
+        Rejected::BadRequest(_) => StatusCode::BAD_REQUEST,
+        Rejected::Unknown(_) => StatusCode::NOT_FOUND,
+        Rejected::InUse(_) => StatusCode::CONFLICT,
+        Rejected::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    ApiAnswer::failure(status, rejected.to_string())
 }
 
 pub async fn not_found() -> ApiAnswer {

@@ -9,10 +9,10 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::Control;
+use crate::cluster::{Control, NodeMessage, NodeRequest, ProvedMessage};
 use crate::net::{Kept, TooLong};
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, refusal};
 use super::{Admin, ApiCaller, MAX_BODY, ProcessRole};
 
 pub const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
@@ -100,33 +100,29 @@ impl<S: Send + Sync> FromRequestParts<S> for PathName {
     }
 }
 
-/// A message from a node that the cluster's gate let in.
+/// A message of a node, with its proof.
 pub struct FromNode<T> {
     pub control: Arc<Control>,
     pub caller: ApiCaller,
-    pub message: T,
+    pub proved: ProvedMessage<T>,
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for FromNode<T> {
+impl<T: NodeMessage> FromRequest<Arc<Admin>> for FromNode<T> {
     type Rejection = ApiAnswer;
 
     async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
-        let ProcessRole::Coordinator { control, gate } = &admin.role else {
+        let ProcessRole::Coordinator { control } = &admin.role else {
             return Err(ApiAnswer::failure(StatusCode::FORBIDDEN, ONLY_COORDINATOR));
         };
         let (parts, body) = request.into_parts();
         let caller = caller(&parts)?;
-        gate.check(&parts.headers, caller.peer.ip()).await.map_err(|denied| {
-            let status =
-                if gate.token.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-            ApiAnswer::failure(status, denied.to_string())
-        })?;
+        let (proofs, peer) = (&control.proofs, caller.peer.ip());
+        proofs.admit(&parts.headers, peer).await.map_err(|why| refusal(&why))?;
         let body = whole(body, &caller).await?;
-        let message = serde_json::from_slice(&body).map_err(|error| {
-            let text = format!("the body is not a valid message: {error}");
-            ApiAnswer::failure(StatusCode::BAD_REQUEST, text)
-        })?;
-        Ok(Self { control: Arc::clone(control), caller, message })
+        let (headers, method, path) = (&parts.headers, parts.method.as_str(), parts.uri.path());
+        let request = NodeRequest { headers, method, path, body: &body, peer };
+        let proved = proofs.open(request).map_err(|why| refusal(&why))?;
+        Ok(Self { control: Arc::clone(control), caller, proved })
     }
 }
 

@@ -19,12 +19,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
-use crate::cluster::{Control, Gate, Joined, Registry, RunnerView};
+use crate::cluster::{Control, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
 use crate::edge::{Connections, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
@@ -32,7 +32,7 @@ use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
-use crate::seam::Link;
+use crate::seam::{self, Link};
 use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
@@ -43,11 +43,16 @@ const MAX_BODY: usize = 1 << 20;
 /// Bytes of an answer that is not a stream. A list of 10,000 nodes fits.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// What nodes call. The answers name the revision of the seam, so that a node knows a coordinator
+/// of an earlier version.
+const NODES_CALLS: [&str; 3] =
+    ["/api/cluster/register", "/api/cluster/heartbeat", "/api/cluster/deregister"];
+
 /// The role of this process, with the parts that only this role has.
 #[derive(Clone)]
 pub enum ProcessRole {
     Standalone,
-    Coordinator { control: Arc<Control>, gate: Gate },
+    Coordinator { control: Arc<Control> },
     Node { join: Arc<Notify>, joined: watch::Receiver<Joined> },
 }
 
@@ -133,11 +138,15 @@ impl Api {
 
     /// Answers one request.
     pub async fn answer(self, request: Request<Body>, caller: ApiCaller) -> Response<Body> {
+        let is_nodes = NODES_CALLS.contains(&request.uri().path());
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.
         let Ok(response) = self.0.oneshot(request).await;
         let (mut parts, body) = response.into_parts();
+        if is_nodes {
+            parts.headers.insert(headers::seam::REVISION, HeaderValue::from(seam::REVISION));
+        }
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::EVENT_STREAM) {
             return Response::from_parts(parts, passed_on(body));
         }

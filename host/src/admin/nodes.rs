@@ -8,24 +8,22 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Heartbeat, Registration, Rejected};
 
-use super::answer::ApiAnswer;
+use super::answer::{ApiAnswer, refusal};
 use super::extract::{AdmittedCaller, FromNode};
 use super::{Admin, ProcessRole};
 
 pub async fn register(from: FromNode<Registration>) -> ApiAnswer {
-    let FromNode { control, caller, message } = from;
-    let registered = control.register(message, caller.peer, &caller.link).await;
+    let FromNode { control, caller, proved } = from;
+    let registered = control.register(proved, &caller.link).await;
     answer(registered.map(|entry| json!({"id": entry.id.as_str(), "url": entry.url})))
 }
 
 pub async fn heartbeat(from: FromNode<Heartbeat>) -> ApiAnswer {
-    answer(from.control.heartbeat(from.message).map(|()| json!({})))
+    answer(from.control.heartbeat(from.proved).map(|()| json!({})))
 }
 
 pub async fn deregister(from: FromNode<Heartbeat>) -> ApiAnswer {
-    let bye = from.message;
-    let gone = from.control.deregister(&bye.id, bye.incarnation.as_deref()).await;
-    answer(gone.map(|()| json!({})))
+    answer(from.control.deregister(from.proved).await.map(|()| json!({})))
 }
 
 /// Registers a node that was started with `registerOnStartup: false`.
@@ -42,15 +40,5 @@ pub async fn join(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnsw
 }
 
 fn answer(taken: Result<Value, Rejected>) -> ApiAnswer {
-    let rejected = match taken {
-        Ok(data) => return ApiAnswer::Data(data),
-        Err(rejected) => rejected,
-    };
-    let status = match rejected {
-        Rejected::BadRequest(_) => StatusCode::BAD_REQUEST,
-        Rejected::Unknown(_) => StatusCode::NOT_FOUND,
-        Rejected::InUse(_) => StatusCode::CONFLICT,
-        Rejected::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    ApiAnswer::failure(status, rejected.to_string())
+    taken.map_or_else(|rejected| refusal(&rejected), ApiAnswer::Data)
 }

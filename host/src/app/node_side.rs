@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::{
-    Agent, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
+    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, Seldom, ServerReport,
 };
 use crate::config::{Config, Mode};
 use crate::model::{NodeId, Replica, ServerName};
+use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
@@ -36,18 +37,28 @@ pub fn of(
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
     let (zone, labels) = (node.zone.clone(), node.labels.clone());
-    let identity = Arc::new(Identity::new(id.clone(), name, zone, labels));
+    let token = config.token.clone();
+    let identity = Arc::new(Identity::new(id.clone(), name, zone, labels, token));
     let coordinator = &node.coordinator_url;
     let default_port = if coordinator.scheme_str() == Some("https") { 443 } else { 80 };
     let gate = Gate::for_coordinator(
-        config.token.clone(),
+        config.token.is_some(),
         coordinator.host().unwrap_or(""),
         coordinator.port_u16().unwrap_or(default_port),
     );
     let (holder, reporter) = (Arc::clone(host), Arc::clone(host));
-    let routes = NodeRoutes {
+    let own = Party { id: id.to_string(), incarnation: identity.incarnation.clone() };
+    let door = Door {
         gate,
-        identity: Arc::clone(&identity),
+        own,
+        key: identity.key.secret().clone(),
+        advertised: node.advertise_url.clone(),
+        unproved: Seldom::default(),
+        misdirected: Seldom::default(),
+    };
+    let routes = NodeRoutes {
+        door: Arc::new(door),
+        unproved: Seldom::default(),
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),

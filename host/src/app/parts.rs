@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::HeaderValue;
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Gate, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView,
+    Agent, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
-use crate::model::{NodeId, Reach, Replica, ServerName, UnixMillis};
-use crate::net::{BodyBudget, Pool};
+use crate::model::{NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::net::{BodyBudget, Introduce, Pool};
+use crate::protocol::handshake::Party;
 use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
@@ -62,8 +62,7 @@ pub struct Parts {
 
 impl Parts {
     /// # Errors
-    /// If the data folder is somebody else's, the strategy is refused, TLS cannot be set up, or the cluster token cannot
-    /// be sent in a header.
+    /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
     pub fn build(
         config: &Config,
         address: SocketAddr,
@@ -183,14 +182,20 @@ impl Base {
         let bindings = Arc::new(bindings);
         let runner = runner::SharedRunner::new(translate::runner(config));
         runner.enable_eviction();
+        // Towards nodes; a process without any never uses it.
+        let own = Party {
+            id: NodeId::coordinator().to_string(),
+            incarnation: SessionId::mint().to_string(),
+        };
         let links = Links {
             runner: Arc::clone(&runner),
             tls: crate::net::client_config()?,
-            credential: credential(config)?,
+            dialer: dialer(&own, &registry, config),
         };
         let control = Control::new(
             Arc::clone(&registry),
             Arc::clone(&bindings),
+            own,
             config.token.clone(),
             folder.clone(),
         );
@@ -281,10 +286,9 @@ impl Base {
         agent: Option<&(Agent, bool)>,
     ) -> Admin {
         let role = match (&config.mode, agent) {
-            (Mode::Coordinator(_), _) => ProcessRole::Coordinator {
-                control: Arc::clone(&self.control),
-                gate: Gate::for_nodes(config.token.clone()),
-            },
+            (Mode::Coordinator(_), _) => {
+                ProcessRole::Coordinator { control: Arc::clone(&self.control) }
+            }
             (_, Some((agent, _))) => ProcessRole::Node {
                 join: Arc::clone(&agent.join),
                 joined: agent.joined.subscribe(),
@@ -316,8 +320,8 @@ impl Base {
 struct Links {
     runner: Arc<runner::SharedRunner>,
     tls: Arc<rustls::ClientConfig>,
-    /// The cluster token, as a header.
-    credential: Option<HeaderValue>,
+    /// Introduces this process to the nodes that are registered here.
+    dialer: Arc<dyn Introduce>,
 }
 
 impl Links {
@@ -325,7 +329,7 @@ impl Links {
     fn another(&self) -> Link {
         let pool = Pool::new(Arc::clone(&self.tls));
         let local = Runner::new(Arc::clone(&self.runner), pool.clone());
-        Link::new(Arc::new(local), pool, self.credential.clone())
+        Link::new(Arc::new(local), pool, Arc::clone(&self.dialer))
     }
 }
 
@@ -341,10 +345,8 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
         .context("systemConfig.cluster.stickySession.strategy")
 }
 
-fn credential(config: &Config) -> anyhow::Result<Option<HeaderValue>> {
-    let Some(token) = &config.token else { return Ok(None) };
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .context("the cluster token cannot be sent in a header: use visible ASCII characters")?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {
+    let (registry, token) = (Arc::clone(registry), config.token.clone());
+    let find = move |url: &str| peer_of(&registry.at(url)?, token.as_ref());
+    Arc::new(Dialer::to_registered(own.clone(), find))
 }

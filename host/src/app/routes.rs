@@ -1,14 +1,12 @@
 //! The routes beside the clients' MCP endpoints: the management API, and on nodes the
 //! routes for the coordinator.
 
-use std::net::SocketAddr;
-
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 
 use crate::admin::{Api, ApiCaller};
 use crate::cluster::NodeRoutes;
-use crate::edge::{OtherRoutes, Worker};
+use crate::edge::{Ends, OtherRoutes, Worker};
 use crate::net::Body;
 
 pub struct Routes {
@@ -43,15 +41,18 @@ impl OtherRoutes for Routes {
         &self,
         worker: &Worker,
         request: Request<Body>,
-        peer: SocketAddr,
-        local: SocketAddr,
+        ends: Ends,
     ) -> BoxFuture<'static, Response<Body>> {
         if let Some(node) = self.on_node(request.uri().path()) {
             let (node, endpoint) = (node.clone(), worker.link.local());
-            return Box::pin(async move { node.serve(endpoint, request, peer).await });
+            let Ends { peer, local, proved } = ends;
+            return Box::pin(
+                async move { node.serve(endpoint, request, (peer, local), proved).await },
+            );
         }
         let (api, link) = (self.api.clone(), worker.link.clone());
         let intake = request.body().intake().cloned();
+        let Ends { peer, local, .. } = ends;
         Box::pin(api.answer(request, ApiCaller { peer, local, link, intake }))
     }
 }

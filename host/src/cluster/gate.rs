@@ -1,14 +1,13 @@
-//! Access to the cluster's endpoints.
+//! The addresses from which the cluster's endpoints may be called.
 //!
-//! With a token, a request must carry it (else 401). Without one, a coordinator serves
-//! loopback and private addresses, and a node only its coordinator's address; neither
-//! serves a request that came through a proxy or from a browser (else 403).
+//! With a token, any: callers prove themselves. Without one, a coordinator serves loopback and
+//! private addresses, and a node only its coordinator's address; neither serves a request that
+//! came through a proxy or from a browser. A proof is wanted in either case.
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, header};
+use http::HeaderMap;
 
-use crate::config::Secret;
 use crate::model::is_near;
 use crate::protocol::headers;
 
@@ -17,8 +16,11 @@ use super::addresses::Addresses;
 /// Why a request is not served. `Display` is the text for the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// A token is configured, and the request does not carry it.
+    /// A token is configured, and the request does not prove that its sender knows it.
     Token,
+    /// No token is configured, and the request does not prove that it comes from a process that
+    /// has registered, or from the coordinator.
+    Unproved,
     /// No token is configured, and the peer's address is not trusted.
     Address(IpAddr),
 }
@@ -27,8 +29,15 @@ impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Token => f.write_str(
-                "Unauthorized: send the cluster token as \"Authorization: Bearer …\" \
-                 (systemConfig.cluster.token or MOORING_CLUSTER_TOKEN on both sides)",
+                "Unauthorized: nothing proves that the caller knows the cluster token. Set the \
+                 same systemConfig.cluster.token or MOORING_CLUSTER_TOKEN on both sides, and run \
+                 one version of mooring on all: earlier ones send the token itself, which is not \
+                 accepted any more",
+            ),
+            Self::Unproved => f.write_str(
+                "Forbidden: nothing proves that the caller is the node, or its coordinator. Nodes \
+                 register by themselves and are called by their coordinator; run one version of \
+                 mooring on all, since earlier ones prove nothing",
             ),
             Self::Address(peer) => write!(
                 f,
@@ -42,45 +51,43 @@ impl std::fmt::Display for Denied {
 
 /// Which peers are trusted where no token is configured.
 #[derive(Debug, Clone)]
-pub enum TrustedPeers {
+enum TrustedPeers {
     /// Those on loopback and in private ranges.
     Private,
     /// Those at an address of the host in the coordinator's URL.
     Coordinator(Addresses),
 }
 
-/// Decides which requests an endpoint of the cluster serves.
+/// Decides from where an endpoint of the cluster may be called.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    pub token: Option<Secret>,
+    has_token: bool,
     /// Ignored if there is a token.
-    pub near: TrustedPeers,
+    near: TrustedPeers,
 }
 
 impl Gate {
     /// The gate of a coordinator.
     #[must_use]
-    pub fn for_nodes(token: Option<Secret>) -> Self {
-        Self { token, near: TrustedPeers::Private }
+    pub fn for_nodes(has_token: bool) -> Self {
+        Self { has_token, near: TrustedPeers::Private }
     }
 
     /// The gate of a node. The host is that of the coordinator's URL, with or without
     /// brackets.
     #[must_use]
-    pub fn for_coordinator(token: Option<Secret>, host: &str, port: u16) -> Self {
+    pub fn for_coordinator(has_token: bool, host: &str, port: u16) -> Self {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        Self { token, near: TrustedPeers::Coordinator(Addresses::of(host, port)) }
+        Self { has_token, near: TrustedPeers::Coordinator(Addresses::of(host, port)) }
     }
 
     /// Checks one request, by its headers and the address of its connection.
     ///
     /// # Errors
-    /// If the request may not use the endpoint.
+    /// If the endpoint may not be used from there.
     pub async fn check(&self, request: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
-        if let Some(token) = &self.token {
-            let given = request.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
-            let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
-            return if token.matches(given) { Ok(()) } else { Err(Denied::Token) };
+        if self.has_token {
+            return Ok(());
         }
         let peer = peer.to_canonical();
         if headers::is_on_behalf(request) {
@@ -91,6 +98,12 @@ impl Gate {
             TrustedPeers::Coordinator(addresses) => addresses.has(peer).await,
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
+    }
+
+    /// The refusal of what proves nothing.
+    #[must_use]
+    pub fn unproved(&self) -> Denied {
+        if self.has_token { Denied::Token } else { Denied::Unproved }
     }
 }
 
@@ -104,20 +117,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_a_token_only_the_token_counts() {
-        let gate = Gate::for_nodes(Some(Secret::new("t0ken")));
+    async fn with_a_token_the_address_does_not_count() {
+        let gate = Gate::for_nodes(true);
         let far: IpAddr = "8.8.8.8".parse().unwrap();
-        let near: IpAddr = "127.0.0.1".parse().unwrap();
-        assert!(gate.check(&with("authorization", "Bearer t0ken"), far).await.is_ok());
-        for bad in ["Bearer t0ke", "Bearer t0ken ", "t0ken", ""] {
-            let denied = gate.check(&with("authorization", bad), near).await;
-            assert_eq!(denied, Err(Denied::Token), "{bad}");
-        }
+        assert!(gate.check(&with("x-forwarded-for", "1.2.3.4"), far).await.is_ok());
+        assert_eq!(gate.unproved(), Denied::Token);
     }
 
     #[tokio::test]
     async fn without_a_token_near_peers_are_served_and_proxied_ones_are_not() {
-        let gate = Gate::for_nodes(None);
+        let gate = Gate::for_nodes(false);
         let none = HeaderMap::new();
         for near in ["127.0.0.1", "10.1.2.3", "::1", "::ffff:192.168.0.1", "fd00::1"] {
             assert!(gate.check(&none, near.parse().unwrap()).await.is_ok(), "{near}");
@@ -127,11 +136,12 @@ mod tests {
             let foreign = with(name, "http://evil.example");
             assert!(gate.check(&foreign, "10.0.0.1".parse().unwrap()).await.is_err());
         }
+        assert_eq!(gate.unproved(), Denied::Unproved);
     }
 
     #[tokio::test]
     async fn a_node_without_a_token_serves_its_coordinators_address_only() {
-        let gate = Gate::for_coordinator(None, "127.0.0.1", 3000);
+        let gate = Gate::for_coordinator(false, "127.0.0.1", 3000);
         let none = HeaderMap::new();
         assert!(gate.check(&none, "127.0.0.1".parse().unwrap()).await.is_ok());
         assert!(gate.check(&none, "10.0.0.1".parse().unwrap()).await.is_err());

@@ -8,9 +8,8 @@ use crate::model::{Choice, Choices, Room, Selection};
 use crate::protocol::objects::object_only;
 use crate::protocol::version::Version;
 
-/// Body of `POST /api/cluster/register`. Required are `id`, `name` and `url`; the rest
-/// has defaults, so that a registration by hand works.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// Body of `POST /api/cluster/register`. Required are `id`, `name`, `url` and `incarnation`.
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
@@ -26,9 +25,12 @@ pub struct Registration {
     pub port: Option<u16>,
     #[serde(default)]
     pub servers: Vec<ServerReport>,
-    /// A random id, new at each start of the node.
+    /// A random id, new at each start of the node, which only its coordinator learns.
     #[serde(default)]
     pub incarnation: String,
+    /// What the node proves itself by where there is no token: random, new at each start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     #[serde(default)]
     pub version: String,
     /// Absent from nodes of earlier versions.
@@ -70,14 +72,14 @@ impl ProtocolReport {
 }
 
 /// Body of `POST /api/cluster/heartbeat` and `POST /api/cluster/deregister`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
     #[serde(default)]
     pub id: String,
     #[serde(default)]
-    pub incarnation: Option<String>,
+    pub incarnation: String,
     /// All hosted servers; absent if unchanged.
     #[serde(default)]
     pub servers: Option<Vec<ServerReport>>,
@@ -230,17 +232,6 @@ impl From<SelectionReport> for Selection {
         }
     }
 }
-
-/// Answer to `GET /cluster/proof?nonce=`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Proof {
-    pub id: String,
-    pub incarnation: String,
-    /// Made by [`super::prove`] over the nonce, `id` and `incarnation`.
-    pub proof: String,
-}
-object_only!(both Proof);
 
 /// Answer to `GET /cluster/bindings?after=`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

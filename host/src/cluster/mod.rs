@@ -2,36 +2,46 @@
 //!
 //! ```text
 //! node                                      coordinator
-//! agent ── POST /api/cluster/register ────► control ──► registry ──► topology
-//!       ◄─ GET  /cluster/proof?nonce= ─────    │  (is it that node, is it reachable)
-//!       ◄─ GET  /cluster/bindings?after= ──    │  (which sessions does it hold)
-//! agent ── POST /api/cluster/heartbeat ───►    │
+//! agent ── POST /api/cluster/register ────► proofs ──► control ──► registry ──► topology
+//! door  ◄─ GET  /cluster/link ───────────── dial         │  (is it that node, and there)
+//! node  ◄─ GET  /cluster/bindings?after= ──              │  (which sessions does it hold)
+//! agent ── POST /api/cluster/heartbeat ───► proofs ──► control
 //! node  ◄─ /cluster/servers/{server}/mcp ── edge
 //! node  ◄─ /cluster/instances, /cluster/logs ── management API
 //! ```
+//!
+//! Each connection from the coordinator to a node begins with the handshake between
+//! `dial` and `door` (`protocol/handshake.rs`); each request of an agent carries a proof
+//! (`protocol/request_proof.rs`). Neither ever sends the cluster token.
 //!
 //! `registry` is policy without IO; `control` drives it on the coordinator, `agent`
 //! is the node's counterpart.
 
 mod addresses;
 mod coordinator;
+mod dial;
 mod gate;
 mod messages;
 mod node;
 mod observe;
-mod proof;
 mod replica;
+mod seldom;
 
+pub use coordinator::callback::peer_of;
 pub use coordinator::claims::close;
-pub use coordinator::control::{Control, Rejected};
+pub use coordinator::control::Control;
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};
 pub use coordinator::recall::recall;
 pub use coordinator::registry::{LeaseChange, LeaseStatus, NodeEntry, Registry};
-pub use gate::Gate;
+pub use coordinator::rejected::Rejected;
+pub use dial::{Dialer, Peer};
+pub use gate::{Denied, Gate};
 pub use messages::{
     Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
 };
 pub use node::agent::{Agent, Identity, Joined};
+pub use node::door::Door;
 pub use node::routes::NodeRoutes;
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
@@ -40,4 +50,4 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
-pub use proof::prove;
+pub use seldom::Seldom;

@@ -63,10 +63,13 @@ pub fn open_door_warnings(config: &Config, host: &str) -> Vec<String> {
 pub fn open_cluster_warning(config: &Config) -> Option<String> {
     let who = match config.mode {
         Mode::Coordinator(_) => {
-            "any process at a loopback or private address can register a node, and then gets \
+            "any process at a loopback or private address can register a node and is then given \
              sessions"
         }
-        Mode::Node(_) => "this node trusts every request from the coordinator's address",
+        Mode::Node(_) => {
+            "this node sends its secret to whatever answers at its coordinatorUrl; a process there, \
+             or one that hears the network, can read all session ids and call inside sessions"
+        }
         Mode::Standalone => return None,
     };
     config.token.is_none().then(|| {

@@ -47,7 +47,7 @@ pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{EdgeConfig, Group, Member};
 pub use connection::listener::{Listeners, bind as listen};
-pub use connection::server::{OtherRoutes, serve};
+pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;

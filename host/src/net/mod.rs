@@ -11,6 +11,7 @@ mod events;
 mod exchange;
 mod idle;
 mod intake;
+mod introduction;
 mod message;
 #[cfg(test)]
 mod peer;
@@ -25,8 +26,10 @@ pub use budget::{BodyBudget, NoRoom};
 pub use collect::{Kept, TooLong, UNCLAIMED, collect};
 pub use events::{EventReader, Read, is_event_stream};
 pub use intake::{ClientBody, Intake, IntakeFault};
+pub use introduction::{Introduce, Introduced, Introduction};
 pub use message::{Message, Written, WrittenHead};
 pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
+pub use socket::Socket;
 pub use target::Target;
 pub use tls::client_config;

@@ -17,9 +17,13 @@ use crate::protocol::http1::Head;
 use super::body::Body;
 use super::exchange::{Exchange, Lost, Received};
 use super::idle::{Home, IdleConnections, USUAL_REST};
+use super::introduction::{Introduce, Introduced};
 use super::message::Message;
 use super::socket::Socket;
 use super::target::Target;
+
+/// The most connections that are tried for one, where an introduction asks for another.
+const MAX_INTRODUCTIONS: u32 = 3;
 
 /// Why an exchange gave no response head.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,6 +42,7 @@ pub enum Failure {
 pub struct Pool {
     idle: Arc<IdleConnections>,
     tls: TlsConnector,
+    introduce: Option<Arc<dyn Introduce>>,
 }
 
 impl Pool {
@@ -45,14 +50,22 @@ impl Pool {
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
         let idle = Arc::new(IdleConnections::new(USUAL_REST));
-        Self { idle, tls: TlsConnector::from(tls) }
+        Self { idle, tls: TlsConnector::from(tls), introduce: None }
+    }
+
+    /// A separate pool whose connections begin with an introduction, so that all of them are known
+    /// to lead to the expected process.
+    #[must_use]
+    pub fn introduced_by(&self, introduce: Arc<dyn Introduce>) -> Self {
+        Self { introduce: Some(introduce), ..self.with_rest(USUAL_REST) }
     }
 
     /// A separate pool whose connections rest for at most `longest`, in whole seconds: for a
     /// server that is known to keep idle connections longer.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
-        Self { idle: Arc::new(IdleConnections::new(longest)), tls: self.tls.clone() }
+        let idle = Arc::new(IdleConnections::new(longest));
+        Self { idle, ..self.clone() }
     }
 
     /// Sends the message, on another connection if one that rested turns out to be closed. A
@@ -86,12 +99,26 @@ impl Pool {
             Some(socket) => (socket, false),
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
-                let connecting = Box::pin(Socket::connect(target, &self.tls));
-                (Box::new(connecting.await.map_err(Failure::NotSent)?), true)
+                let connecting = Box::pin(self.connect(target));
+                (connecting.await.map_err(Failure::NotSent)?, true)
             }
         };
         let home = Home { idle: Arc::clone(&self.idle), target: target.clone() };
         Ok(Connection { socket, home, is_new })
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Box<Socket>, String> {
+        let mut attempts = 0;
+        loop {
+            let mut socket = Box::new(Socket::connect(target, &self.tls).await?);
+            let Some(introduce) = &self.introduce else { return Ok(socket) };
+            attempts += 1;
+            match introduce.introduce(target, &mut socket).await? {
+                Introduced::Ready => return Ok(socket),
+                Introduced::Again if attempts < MAX_INTRODUCTIONS => {}
+                Introduced::Again => return Err("it is another process each time".to_owned()),
+            }
+        }
     }
 
     /// The number of idle connections.
@@ -127,6 +154,11 @@ pub enum Unanswered {
 }
 
 impl Connection {
+    /// Gives it back to its pool unused.
+    pub fn rest(self) {
+        self.home.take_back(self.socket);
+    }
+
     /// Sends the message once the returned future is polled. Dropping the future ends the
     /// exchange and closes the connection.
     #[must_use]

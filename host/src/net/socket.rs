@@ -79,6 +79,23 @@ impl Socket {
         Poll::Ready(Ok(count > 0))
     }
 
+    /// Sends these bytes.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.head.extend_from_slice(bytes);
+        poll_fn(|cx| self.poll_write(cx, &mut false)).await
+    }
+
+    /// Reads what arrives next into [`Self::read`]; false if the other side has closed.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn receive(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_read(cx)).await
+    }
+
     /// The buffer for bytes that go out before those of [`Self::write`]. Nothing may be left to
     /// write.
     pub fn head_mut(&mut self) -> &mut Vec<u8> {

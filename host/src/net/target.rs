@@ -19,6 +19,9 @@ struct Address {
     port: u16,
     /// Made once: every request carries it.
     host_header: HeaderValue,
+    /// The base URL of the node that is there; empty for other targets. Behind one proxy there may
+    /// be several nodes, and a connection to one of them is of no use to another.
+    node: String,
     hash: u64,
 }
 
@@ -52,6 +55,16 @@ impl Target {
     /// `None` unless the URI has an `http` or `https` scheme and a host.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
+        Self::at(uri, "")
+    }
+
+    /// The node with this base URL; `None` if that is not an `http` or `https` URL.
+    #[must_use]
+    pub fn of_node(base: &str) -> Option<Self> {
+        Self::at(&base.parse().ok()?, base)
+    }
+
+    fn at(uri: &Uri, node: &str) -> Option<Self> {
         let tls = match uri.scheme_str()? {
             "http" => false,
             "https" => true,
@@ -61,9 +74,9 @@ impl Target {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
-        let hash = KEYS.hash_one((tls, host, port));
-        let host = host.to_owned();
-        Some(Self(Arc::new(Address { tls, host, port, host_header, hash })))
+        let hash = KEYS.hash_one((tls, host, port, node));
+        let (host, node) = (host.to_owned(), node.to_owned());
+        Some(Self(Arc::new(Address { tls, host, port, host_header, node, hash })))
     }
 
     /// The `Host` header of requests to it.
@@ -82,6 +95,12 @@ impl Target {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.0.host
+    }
+
+    /// The base URL of the node that is there; empty for other targets.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.0.node
     }
 
     /// The port in the URI, or that of the scheme.

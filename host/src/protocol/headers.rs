@@ -32,6 +32,18 @@ pub mod seam {
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// A message of the handshake that begins a connection to a node: see `handshake`.
+    pub const LINK: HeaderName = HeaderName::from_static("mooring-link");
+    /// Proves a node's request to its coordinator: see `request_proof`.
+    pub const PROOF: HeaderName = HeaderName::from_static("mooring-proof");
+    /// The revision of the seam that a coordinator speaks, on its answers to nodes.
+    pub const REVISION: HeaderName = HeaderName::from_static("mooring-revision");
+    /// The path of the handshake, below a node's base URL.
+    pub const LINK_PATH: &str = "/cluster/link";
+    /// The protocol that the handshake's request asks to upgrade to.
+    pub const LINK_PROTOCOL: &str = "mooring-cluster";
+    /// Precedes the word of a refusal, where a message of the handshake is expected.
+    pub const REFUSED: &str = "refused ";
     /// The prefix of every header here; no client header with it passes the edge.
     pub const PREFIX: &str = "mooring-";
     /// Precedes the name of a client header that the operator passes through.

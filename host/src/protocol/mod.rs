@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod catalog;
+pub mod handshake;
 pub mod headers;
 pub mod http1;
 pub mod initialize;
@@ -19,6 +20,7 @@ pub mod passthrough;
 #[cfg(test)]
 mod properties;
 pub mod request_id;
+pub mod request_proof;
 pub mod seal;
 pub mod splice;
 pub mod sse;

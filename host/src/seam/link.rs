@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
-use crate::net::{Body, Failure, Pool, Target};
+use crate::net::{Body, Connection, Failure, Introduce, Pool, Target};
 use crate::protocol::headers;
 use crate::sync::Locked;
 
@@ -42,9 +42,10 @@ pub trait Endpoint: Send + Sync {
 #[derive(Clone)]
 pub struct Link {
     local: Arc<dyn Endpoint>,
+    /// For everything but nodes. The two are never mixed: a server's URL may be that of a node.
     pool: Pool,
-    /// `Bearer …` for other nodes, in a cluster with a token.
-    credential: Option<HeaderValue>,
+    /// For nodes: each connection has begun with a handshake.
+    nodes: Pool,
     places: Arc<ServerUrls>,
 }
 
@@ -82,10 +83,11 @@ impl ServerUrls {
 }
 
 impl Link {
-    /// `credential` is the `Authorization` header for other nodes.
+    /// `introduce` begins each connection to another node.
     #[must_use]
-    pub fn new(local: Arc<dyn Endpoint>, pool: Pool, credential: Option<HeaderValue>) -> Self {
-        Self { local, pool, credential, places: Arc::default() }
+    pub fn new(local: Arc<dyn Endpoint>, pool: Pool, introduce: Arc<dyn Introduce>) -> Self {
+        let nodes = pool.introduced_by(introduce);
+        Self { local, pool, nodes, places: Arc::default() }
     }
 
     /// The worker's connections, for requests to other targets than nodes.
@@ -94,18 +96,28 @@ impl Link {
         &self.pool
     }
 
-    /// The same link with its own pool, whose connections rest for at most `longest`, in whole
-    /// seconds.
+    /// The same link with its own pool for everything but nodes, whose connections rest for at
+    /// most `longest`, in whole seconds.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
         Self { pool: self.pool.with_rest(longest), ..self.clone() }
     }
 
-    /// The same link for addresses that have not proved their identity: the token must not go
-    /// there.
+    /// The same link with its own connections to nodes, which begin with this introduction: for a
+    /// node that is not registered yet.
     #[must_use]
-    pub fn without_credential(&self) -> Self {
-        Self { credential: None, ..self.clone() }
+    pub fn introduced_by(&self, introduce: Arc<dyn Introduce>) -> Self {
+        Self { nodes: self.pool.introduced_by(introduce), ..self.clone() }
+    }
+
+    /// Makes sure of a connection to the node with this base URL, which rests until the next
+    /// request.
+    ///
+    /// # Errors
+    /// Why there is none: the node does not answer, or is not the expected one.
+    pub async fn reach(&self, base: &str) -> Result<(), Failure> {
+        let target = Target::of_node(base).ok_or_else(|| no_url(base))?;
+        self.nodes.connection(&target).await.map(Connection::rest)
     }
 
     /// The runner of this process.
@@ -171,6 +183,23 @@ impl Link {
         }
     }
 
+    /// One request to another process that proves nothing by its connection, at a path below its
+    /// base URL.
+    ///
+    /// # Errors
+    /// [`Failure`] if no response head came.
+    pub async fn unproved(
+        &self,
+        base: &str,
+        path: &str,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Failure> {
+        let place = base.parse().ok().and_then(|uri| Some((Target::of(&uri)?, below(&uri, path)?)));
+        let (target, uri) = place.ok_or_else(|| no_url(base))?;
+        *request.uri_mut() = uri;
+        self.pool.send(&target, request).await
+    }
+
     /// One request to another node, at a path below its base URL.
     ///
     /// # Errors
@@ -190,10 +219,7 @@ impl Link {
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         *request.uri_mut() = uri;
-        if let Some(credential) = &self.credential {
-            request.headers_mut().insert(header::AUTHORIZATION, credential.clone());
-        }
-        self.pool.send(&target, request).await
+        self.nodes.send(&target, request).await
     }
 }
 
@@ -201,12 +227,14 @@ fn no_url(base: &str) -> Failure {
     Failure::NotSent(format!("{base} is not an http or https URL"))
 }
 
-/// The pool's key and the request target for a path below a base URL. `None` if that is not an
-/// http or https URL.
+/// The pool's key and the request target for a path below a node's base URL. `None` if that is
+/// not an http or https URL.
 fn locate(base: &str, path: &str) -> Option<(Target, Uri)> {
-    let uri: Uri = base.parse().ok()?;
-    let target = Target::of(&uri)?;
-    let prefix = uri.path().trim_end_matches('/');
+    Some((Target::of_node(base)?, below(&base.parse().ok()?, path)?))
+}
+
+fn below(base: &Uri, path: &str) -> Option<Uri> {
+    let prefix = base.path().trim_end_matches('/');
     let full: PathAndQuery = format!("{prefix}{path}").parse().ok()?;
-    Some((target, Uri::from(full)))
+    Some(Uri::from(full))
 }

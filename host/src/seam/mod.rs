@@ -24,7 +24,7 @@ use crate::net::percent_encoded;
 
 /// The revision of the protocol between coordinator and nodes, raised with each change that an
 /// older process would misread.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// The path under which a node serves one server to its coordinator. `tail` is the part after
 /// the server's name: `mcp`, or `catalog` with its query.

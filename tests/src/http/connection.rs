@@ -53,24 +53,6 @@ impl Connection {
         Ok(Self { peer: to, stream })
     }
 
-    /// Opens a connection from another loopback address, as another client would.
-    #[must_use]
-    pub fn open_from(from: IpAddr, to: SocketAddr) -> Self {
-        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-        let opened = || -> io::Result<TcpStream> {
-            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-            bind(&socket, &SocketAddr::new(from, 0))?;
-            connect(&socket, &to)?;
-            let stream = TcpStream::from(socket);
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(stream)
-        };
-        let stream = opened().unwrap_or_else(|error| panic!("cannot connect from {from}: {error}"));
-        Self { peer: to, stream }
-    }
-
     /// Whether the peer has closed the connection, and nothing that it sent is left to be read.
     #[must_use]
     pub fn is_closed(&self) -> bool {

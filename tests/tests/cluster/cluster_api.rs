@@ -1,6 +1,6 @@
 //! The management API: exact shapes, statuses and texts.
 
-use mooring_tests::{Cluster, Gateway, Request, eventually, servers, settings};
+use mooring_tests::{Cluster, Gateway, PlayedNode, Request, eventually, servers, settings};
 use serde_json::{Value, json};
 
 const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
@@ -217,9 +217,11 @@ fn a_registration_whose_address_is_no_node_is_refused() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
     let nobody = mooring_tests::Port::reserve();
     for url in [format!("http://127.0.0.1:{}", nobody.number()), coordinator.url()] {
-        let body = json!({"id": "x", "name": "X", "url": url, "servers": ["counter"]});
-        let response = coordinator.post("/api/cluster/register", &body).expect(400);
-        assert_eq!(response.json()["success"], false);
+        let played = PlayedNode::start("x", None);
+        let registration = played.registration(json!({"url": url}));
+        let response = played.send(&coordinator, "register", &registration).expect(400);
+        let message = response.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("does not answer at"), "{message}");
     }
     assert_eq!(coordinator.data("/api/cluster/nodes"), json!([]));
 }

@@ -3,11 +3,15 @@
 pub mod claims;
 pub mod cluster_api;
 pub mod doors;
+pub mod earlier_version;
 pub mod failover;
 pub mod fair_shares;
+pub mod handshake;
+pub mod node_requests;
 pub mod placement;
 pub mod registration;
 pub mod routing;
 pub mod spread;
 pub mod strategies;
+pub mod take_over;
 pub mod trust;

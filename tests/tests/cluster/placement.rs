@@ -1,6 +1,9 @@
 //! New sessions go to nodes with room; existing ones stay where they are.
 
-use mooring_tests::{Cluster, Gateway, Session, Setup, eventually, process, servers, settings};
+use mooring_tests::{
+    Cluster, Gateway, PlayedCoordinator, PlayedNode, Session, Setup, eventually, process, servers,
+    settings,
+};
 use serde_json::{Value, json};
 
 /// Adds a node with room for this many processes.
@@ -122,19 +125,30 @@ fn a_coordinators_own_servers_give_way_too() {
     }
 }
 
+/// A node `a` with room for this many processes, behind one of the same id that the test plays: so
+/// the test says what the coordinator hears of it.
+fn played_node(slots: u32) -> (Gateway, PlayedCoordinator, PlayedNode) {
+    let hears = PlayedCoordinator::start();
+    let servers = json!({"counter": servers::counter_named("a")});
+    let settings = settings::node(hears.port(), json!({"id": "a"}), servers);
+    let system = json!({"systemConfig": {"limits": {"childrenPerNode": slots}}});
+    let node = Gateway::start_with(&settings::merged(settings, system));
+    let played = PlayedNode::before("a", None, hears.registered(&node, None));
+    (node, hears, played)
+}
+
 #[test]
 fn a_node_that_does_not_speak_of_load_is_given_sessions() {
-    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
-    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
-    cluster.add("a", json!({"counter": servers::counter_named("a")}));
+    let cluster = empty_cluster("consistent-hash");
+    let (_node, _hears, played) = played_node(100);
+    let registration = played.registration(json!({}));
+    played.send(&cluster.coordinator, "register", &registration).expect(200);
     cluster.wait_for_active(1);
     // Heartbeats of an earlier version, and of a possible later one.
-    for heartbeat in [
-        json!({"id": "a"}),
-        json!({"id": "a", "load": {}}),
-        json!({"id": "a", "load": {"room": "spacious", "moods": [1]}}),
-    ] {
-        cluster.coordinator.post("/api/cluster/heartbeat", &heartbeat).expect(200);
+    for said in
+        [json!({}), json!({"load": {}}), json!({"load": {"room": "spacious", "moods": [1]}})]
+    {
+        played.send(&cluster.coordinator, "heartbeat", &played.heartbeat(said)).expect(200);
         assert_eq!(place(&cluster).1, "a");
     }
 }
@@ -182,17 +196,15 @@ fn who_has_room_and_refuses_leaves_the_session_to_the_next() {
 #[test]
 fn a_session_that_an_old_report_sends_to_a_full_node_goes_on_to_the_next() {
     let mut cluster = empty_cluster("cookie");
-    add_with_slots(&mut cluster, "a", 1);
+    let (_node, _hears, played) = played_node(1);
+    let registration = played.registration(json!({"load": {"room": "free"}}));
+    played.send(&cluster.coordinator, "register", &registration).expect(200);
     add_with_slots(&mut cluster, "b", 100);
     cluster.wait_for_active(2);
     let to_a = cluster.client("/mcp/counter").header("Cookie", "MCPHUB_NODE=a");
     let first = to_a.initialize();
     assert_eq!(first.whoami("whoami").name, "a");
-    wait_for_room(&cluster, "a", "full");
-    // An earlier report of the node.
-    let old = json!({"id": "a", "load": {"room": "free"}});
-    cluster.coordinator.post("/api/cluster/heartbeat", &old).expect(200);
-    wait_for_room(&cluster, "a", "free");
+    // It is full now, and its coordinator does not hear of it.
     assert_eq!(to_a.initialize().whoami("whoami").name, "b");
     cluster.coordinator.wait_for_log("cannot open there");
     assert_eq!(first.whoami("whoami").name, "a");

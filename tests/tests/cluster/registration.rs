@@ -1,6 +1,6 @@
 //! Nodes register, keep their ids, and leave.
 
-use mooring_tests::{Cluster, Gateway, Setup, eventually, servers, settings};
+use mooring_tests::{Cluster, Gateway, PlayedNode, Setup, eventually, servers, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -202,13 +202,10 @@ fn a_node_that_speaks_another_revision_is_shown_and_warned_of() {
     assert_eq!(own["mcp"], "2025-11-25", "{own}");
     assert!(!cluster.coordinator.log().contains("of the seam"));
     let other = json!({"seam": own["seam"].as_u64().unwrap() + 1, "mcp": "2099-01-01"});
-    let url = format!("http://127.0.0.1:{}", cluster.nodes[0].port());
-    // Sent in the node's place; the node answers the callback.
-    let registration = json!({
-        "id": "a", "name": "a", "url": url, "servers": ["counter"], "protocol": other,
-    });
-    cluster.coordinator.post("/api/cluster/register", &registration).expect(200);
-    assert_eq!(cluster.node("a").unwrap()["protocol"], other);
+    let played = PlayedNode::start("c", None);
+    let registration = played.registration(json!({"protocol": other}));
+    played.send(&cluster.coordinator, "register", &registration).expect(200);
+    assert_eq!(cluster.node("c").unwrap()["protocol"], other);
     let line = cluster.coordinator.wait_for_log("of the seam");
     assert!(line.contains("2099-01-01"), "{line}");
 }

@@ -1,6 +1,6 @@
 //! Which nodes may register, and which callers a node serves.
 
-use mooring_tests::{Gateway, Request, Setup, eventually, servers, settings};
+use mooring_tests::{Gateway, PlayedNode, Request, Setup, eventually, servers, settings};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "t0ken-of-the-cluster";
@@ -30,9 +30,14 @@ fn a_registration_without_the_token_or_with_another_is_401() {
             request.clone().header("Authorization", wrong).send(coordinator.address()).expect(401);
         }
     }
-    let right = format!("Bearer {TOKEN}");
+    let stranger = PlayedNode::start("x", Some("another-token-of-a-cluster"));
+    stranger.send(&coordinator, "register", &stranger.registration(json!({}))).expect(401);
+    // Earlier versions have sent the token itself.
     let heartbeat = Request::post("/api/cluster/heartbeat").json(&json!({"id": "x"}));
-    heartbeat.header("Authorization", &right).send(coordinator.address()).expect(404);
+    let bearer = heartbeat.header("Authorization", &format!("Bearer {TOKEN}"));
+    bearer.send(coordinator.address()).expect(401);
+    let node = PlayedNode::start("x", Some(TOKEN));
+    node.send(&coordinator, "heartbeat", &node.heartbeat(json!({}))).expect(404);
 }
 
 #[test]

@@ -199,7 +199,6 @@ impl Scope {
     fn responses(&self) {
         for (what, value) in VALUES {
             let value = text(value);
-            let meta = self.in_an_object(&value);
             for id in ids(&value) {
                 for answer in [
                     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{value}}}"#),

@@ -1,62 +1,45 @@
 //! The calls of nodes to the coordinator: register, heartbeat, deregister.
 //!
-//! A registration is accepted only after a callback: the coordinator asks the node's
-//! address for a proof, and for the sessions that the node holds.
+//! A registration is accepted only after a callback: the coordinator proves that this start of the
+//! node is at its address, and asks it for the sessions that it holds.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::Request;
 use tokio::sync::{Mutex, watch};
 
-use crate::cluster::messages::{Heartbeat, Proof, ProtocolReport, Registration, ServerReport};
-use crate::cluster::proof::prove;
+use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, Reports, ServerName, SessionId, is_near};
-use crate::net::{Body, collect};
+use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::protocol::handshake::Party;
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder};
 
 use super::bounds;
+use super::callback::Callback;
 use super::claims::Claims;
 use super::known_nodes::KnownNodes;
+use super::proofs::{Proofs, ProvedMessage};
 use super::registry::{Beat, LeaseStatus, NodeEntry, Registry};
+use super::rejected::Rejected;
 
-/// Longest wait for one answer of a node.
-const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The node id of a coordinator's own runner.
 const COORDINATOR_ID: &str = "coordinator";
-/// Bytes of a proof, which is three short strings.
-const PROOF_SIZE: usize = 4 * 1024;
-
-/// Why a node's call is refused. `Display` is the text for the node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// A field is invalid, or the callback failed.
-    #[error("{0}")]
-    BadRequest(String),
-    /// No such node is registered: it is to register.
-    #[error("Node not found: {0}")]
-    Unknown(String),
-    /// Another process has the id and still answers.
-    #[error(
-        "node id {0} is in use by another process that still answers; give each node its own id"
-    )]
-    InUse(String),
-    /// There is no room for another node, or for what it reports.
-    #[error("{0}")]
-    Full(String),
-}
+/// Least bytes of a secret that a node registers with: 128 random bits as digits.
+const MIN_SECRET: usize = 32;
+/// The most bytes of a secret or an incarnation.
+const MAX_SECRET: usize = 64;
 
 /// Handles the calls of nodes, and calls them back.
 pub struct Control {
     pub registry: Arc<Registry>,
+    /// What the requests of nodes have to prove.
+    pub proofs: Proofs,
     bindings: Arc<Bindings>,
-    token: Option<Secret>,
+    callback: Callback,
     snapshot: KnownNodes,
     /// One registration at a time, so that two with one id are not both accepted.
     registering: Mutex<()>,
@@ -66,18 +49,21 @@ pub struct Control {
 }
 
 impl Control {
+    /// `own` is the coordinator itself, as it introduces itself to nodes.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
         bindings: Arc<Bindings>,
+        own: Party,
         token: Option<Secret>,
         folder: DataFolder,
     ) -> Self {
         let snapshot = KnownNodes::new(folder, Arc::clone(&registry));
         Self {
+            proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
             registry,
             bindings,
-            token,
+            callback: Callback { own, token },
             snapshot,
             registering: Mutex::new(()),
             reports: watch::Sender::default(),
@@ -107,49 +93,37 @@ impl Control {
         self.reports.send_modify(|reports| reports.all = true);
     }
 
-    /// Registers a node that calls from `peer`.
+    /// Registers a node.
     ///
     /// # Errors
     /// If a field is missing or invalid, the address does not answer as that node, or
     /// another process has the id.
     pub async fn register(
         &self,
-        registration: Registration,
-        peer: SocketAddr,
+        proved: ProvedMessage<Registration>,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
-        let entry = self.entry_of(registration, peer)?;
+        let entry = self.entry_of(proved.message, proved.peer)?;
+        if let Some(proof) = &proved.proof {
+            self.proofs.once(proof)?;
+        }
         self.admit(entry, link).await
     }
 
     /// Calls a node back, registers it, and takes its report of sessions.
     pub(in crate::cluster) async fn admit(
         &self,
-        mut entry: NodeEntry,
+        entry: NodeEntry,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
-        let proved = self.call_back(&entry.url, link).await.map_err(|why| {
+        let own_link = self.callback.prove(&entry, link).await.map_err(|why| {
             Rejected::BadRequest(format!(
                 "the node does not answer at {}: {why}; check cluster.node.advertiseUrl, the port \
                  and firewalls between coordinator and node",
                 entry.url
             ))
         })?;
-        if proved.id != entry.id.as_str() {
-            return Err(Rejected::BadRequest(format!(
-                "another node ({}) answers at {}; set cluster.node.advertiseUrl",
-                proved.id, entry.url
-            )));
-        }
-        if !entry.incarnation.is_empty() && entry.incarnation != proved.incarnation {
-            return Err(Rejected::BadRequest(format!(
-                "another process of this node answers at {}; stop it or set \
-                 cluster.node.advertiseUrl",
-                entry.url
-            )));
-        }
-        entry.incarnation = proved.incarnation;
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, link);
+        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, &own_link);
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         let one_at_a_time = self.registering.lock().await;
         self.refuse_second(&entry, link).await?;
@@ -190,7 +164,9 @@ impl Control {
     ///
     /// # Errors
     /// If the node is not registered, or a server's name is invalid.
-    pub fn heartbeat(&self, heartbeat: Heartbeat) -> Result<(), Rejected> {
+    pub fn heartbeat(&self, proved: ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
+        self.of_its_start(&proved)?;
+        let heartbeat = proved.message;
         let unknown = || Rejected::Unknown(heartbeat.id.clone());
         let id = NodeId::parse(&heartbeat.id).map_err(|_| unknown())?;
         if let Some(load) = &heartbeat.load {
@@ -202,7 +178,7 @@ impl Control {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
             beat.servers = Some(replicas(reports.clone())?);
         }
-        let incarnation = heartbeat.incarnation.as_deref();
+        let incarnation = &heartbeat.incarnation;
         self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         Ok(())
@@ -212,19 +188,28 @@ impl Control {
     ///
     /// # Errors
     /// If the node is not registered, or as another start of it.
-    pub async fn deregister(&self, id: &str, incarnation: Option<&str>) -> Result<(), Rejected> {
-        let known = NodeId::parse(id).ok().filter(|id| self.registry.deregister(id, incarnation));
-        let Some(id) = known else { return Err(Rejected::Unknown(id.to_owned())) };
+    pub async fn deregister(&self, proved: ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
+        self.of_its_start(&proved)?;
+        let Heartbeat { id, incarnation, .. } = proved.message;
+        let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
+        let Some(id) = known else { return Err(Rejected::Unknown(id)) };
         tracing::info!("Node deregistered: {id}");
         self.snapshot.save().await;
         Ok(())
     }
 
-    fn entry_of(
-        &self,
-        registration: Registration,
-        peer: SocketAddr,
-    ) -> Result<NodeEntry, Rejected> {
+    /// Refuses a message that is not of the registered start of its node, or was here before.
+    fn of_its_start(&self, proved: &ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
+        let Heartbeat { id, incarnation, .. } = &proved.message;
+        let is_start = |id| self.registry.read(&id, |entry| entry.is_start(incarnation));
+        let is_known = NodeId::parse(id).ok().and_then(is_start).unwrap_or(false);
+        match &proved.proof {
+            Some(proof) if is_known => self.proofs.once(proof),
+            _ => Err(Rejected::Unknown(id.clone())),
+        }
+    }
+
+    fn entry_of(&self, registration: Registration, peer: IpAddr) -> Result<NodeEntry, Rejected> {
         let bad = |text: String| Rejected::BadRequest(text);
         if [&registration.id, &registration.name, &registration.url].iter().any(|f| f.is_empty()) {
             return Err(bad("Missing required fields: id, name, url".into()));
@@ -250,17 +235,16 @@ impl Control {
             )));
         };
         let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-        let peer_ip = peer.ip().to_canonical();
-        let peer_host = match peer_ip {
-            std::net::IpAddr::V4(v4) => v4.to_string(),
-            std::net::IpAddr::V6(v6) => format!("[{v6}]"),
+        let peer_host = match peer {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
         };
         let (url, host) = if registration.advertised {
             // Without a token, a registration must not direct the coordinator's calls to
             // a third party.
             let own = declared == peer_host
-                || (is_near(peer_ip) && peer_ip.is_loopback() && declared == "localhost");
-            if self.token.is_none() && !own {
+                || (is_near(peer) && peer.is_loopback() && declared == "localhost");
+            if self.callback.token.is_none() && !own {
                 return Err(bad(format!(
                     "without a cluster token, the host of url must be the peer's address \
                      {peer_host}, not {declared}; set a token on both sides"
@@ -271,8 +255,12 @@ impl Control {
             (format!("{scheme}://{peer_host}:{port}"), peer_host)
         };
         let reach = Reach::Remote(url.as_str().into());
+        let (incarnation, secret) =
+            self.secrets_of(&registration.incarnation, registration.secret)?;
         Ok(NodeEntry {
-            incarnation: registration.incarnation,
+            incarnation,
+            secret,
+            from: Some(peer),
             version: registration.version,
             protocol: registration.protocol,
             servers: replicas(registration.servers)?,
@@ -288,58 +276,63 @@ impl Control {
         })
     }
 
-    /// Refuses a process whose id another process has that still answers.
+    /// What the node is to be known by from now on.
+    fn secrets_of(
+        &self,
+        incarnation: &str,
+        secret: Option<String>,
+    ) -> Result<(Secret, Option<Secret>), Rejected> {
+        let is_secret = |text: &str| {
+            let allowed = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+            (MIN_SECRET..=MAX_SECRET).contains(&text.len()) && text.bytes().all(allowed)
+        };
+        if !is_secret(incarnation) {
+            return Err(Rejected::BadRequest(
+                "incarnation must be 32 to 64 hexadecimal digits and hyphens; nodes register by \
+                 themselves (mooring join), by hand it is not possible"
+                    .to_owned(),
+            ));
+        }
+        if self.callback.token.is_some() {
+            return Ok((Secret::new(incarnation), None));
+        }
+        let secret = secret.filter(|secret| is_secret(secret)).ok_or_else(|| {
+            Rejected::BadRequest(
+                "the node brings no secret to prove itself by: it has a cluster token and this \
+                 coordinator has none, or it runs an earlier version of mooring; set \
+                 MOORING_CLUSTER_TOKEN on both sides or on neither, and run one version on all"
+                    .to_owned(),
+            )
+        })?;
+        Ok((Secret::new(incarnation), Some(Secret::new(secret))))
+    }
+
+    /// Refuses a process whose id another process has that still answers. Whatever the registry
+    /// says of the node's health, only its silence there makes its place free; a node that has
+    /// signed off itself is gone.
     async fn refuse_second(&self, entry: &NodeEntry, link: &Link) -> Result<(), Rejected> {
         let Some(known) = self.registry.get(&entry.id) else { return Ok(()) };
-        if known.incarnation == entry.incarnation || known.status == LeaseStatus::Inactive {
-            return Ok(());
-        }
         if known.reach == Reach::Local {
             return Err(Rejected::InUse(entry.id.to_string()));
         }
-        match self.call_back(&known.url, link).await {
-            Ok(proof)
-                if proof.id == entry.id.as_str() && proof.incarnation == known.incarnation =>
-            {
-                Err(Rejected::InUse(entry.id.to_string()))
+        let is_same_start = known.is_start(entry.incarnation.expose());
+        // At one address there can be one process, and this one has just proved to be there.
+        let is_same_place = known.url == entry.url;
+        if is_same_start || is_same_place || known.status == LeaseStatus::Inactive {
+            return Ok(());
+        }
+        match self.callback.prove(&known, link).await {
+            Ok(_) => Err(Rejected::InUse(entry.id.to_string())),
+            Err(why) => {
+                tracing::info!(
+                    node = %entry.id,
+                    "the node is taken over: at {} it does not answer any more ({why})",
+                    known.url
+                );
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
-
-    /// Asks the process at an address to prove which node it is. Sends no secret.
-    async fn call_back(&self, url: &str, link: &Link) -> Result<Proof, String> {
-        let nonce = SessionId::mint().to_string();
-        // The token must not be sent to an address without a proof.
-        let bare = link.without_credential();
-        let path = format!("/cluster/proof?nonce={nonce}");
-        let body = fetch(&bare, url, &path, PROOF_SIZE).await?;
-        let proof: Proof = serde_json::from_slice(&body)
-            .map_err(|_| "it does not answer as a mooring node".to_owned())?;
-        let token = self.token.as_ref().map_or("", |token| token.expose());
-        let expect = prove(token.as_bytes(), &nonce, &proof.id, &proof.incarnation);
-        if Secret::new(expect).matches(proof.proof.as_bytes()) {
-            Ok(proof)
-        } else {
-            Err("it has a different cluster token".to_owned())
-        }
-    }
-}
-
-async fn fetch(link: &Link, url: &str, path: &str, limit: usize) -> Result<Bytes, String> {
-    let exchange = async {
-        let response = link
-            .remote(url, path, Request::new(Body::Empty))
-            .await
-            .map_err(|failure| failure.to_string())?;
-        if !response.status().is_success() {
-            return Err(format!("it answered {}", response.status()));
-        }
-        collect(response.into_body(), limit).await.map_err(|error| error.to_string())
-    };
-    tokio::time::timeout(CALLBACK_TIMEOUT, exchange)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", CALLBACK_TIMEOUT.as_secs())))
 }
 
 fn replicas(reports: Vec<ServerReport>) -> Result<BTreeMap<ServerName, Replica>, Rejected> {

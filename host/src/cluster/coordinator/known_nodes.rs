@@ -1,5 +1,7 @@
-//! The registered nodes, kept in the data folder for the next start.
+//! The registered nodes, kept in the data folder for the next start. The file has what nodes
+//! prove themselves by, and is private like the folder.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
+use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
@@ -39,6 +42,13 @@ pub struct KnownNode {
     #[serde(default)]
     labels: Vec<(String, String)>,
     heartbeat_interval: u64,
+    /// Absent in files of earlier versions, whose nodes register by themselves.
+    #[serde(default)]
+    incarnation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from: Option<IpAddr>,
 }
 object_only!(both KnownNode);
 
@@ -96,6 +106,9 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
             zone: entry.zone,
             labels: entry.labels,
             heartbeat_interval: u64::try_from(entry.heartbeat_interval.as_millis()).unwrap_or(0),
+            incarnation: entry.incarnation.expose().to_owned(),
+            secret: entry.secret.map(|secret| secret.expose().to_owned()),
+            from: entry.from,
         })
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
@@ -147,6 +160,9 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
         zone: kept.zone,
         labels: kept.labels,
         heartbeat_interval: Duration::from_millis(kept.heartbeat_interval),
+        incarnation: Secret::new(kept.incarnation),
+        secret: kept.secret.map(Secret::new),
+        from: kept.from,
         ..NodeEntry::new(id, kept.name, reach, kept.host, kept.port)
     })
 }

@@ -1,8 +1,12 @@
 //! The coordinator's side: which nodes there are, and the calls to and from them.
 
 mod bounds;
+pub mod callback;
 pub mod claims;
 pub mod control;
 pub mod known_nodes;
+pub mod proofs;
 pub mod recall;
 pub mod registry;
+pub mod rejected;
+pub mod replays;

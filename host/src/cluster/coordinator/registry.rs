@@ -15,6 +15,7 @@
 //! a request to it failed, and no heartbeat has come since.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::{LoadReport, ProtocolReport};
+use crate::config::Secret;
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
@@ -63,8 +65,13 @@ pub struct NodeEntry {
     pub url: String,
     pub host: String,
     pub port: u16,
-    /// Random at each start of the node.
-    pub incarnation: String,
+    /// Random at each start of the node; nobody else may learn it. Empty for the coordinator's
+    /// own runner.
+    pub incarnation: Secret,
+    /// What the node has registered with where there is no token.
+    pub secret: Option<Secret>,
+    /// The address that has registered it; `None` for the coordinator's own runner.
+    pub from: Option<IpAddr>,
     /// Version of mooring.
     pub version: String,
     /// `None` for nodes of earlier versions.
@@ -104,7 +111,9 @@ impl NodeEntry {
             url,
             host,
             port,
-            incarnation: String::new(),
+            incarnation: Secret::new(""),
+            secret: None,
+            from: None,
             version: String::new(),
             protocol: None,
             reach,
@@ -121,6 +130,12 @@ impl NodeEntry {
             last_seen: Instant::now(),
             registered_at: UnixMillis::now(),
         }
+    }
+
+    /// Whether this is the start of the node that has the incarnation.
+    #[must_use]
+    pub fn is_start(&self, incarnation: &str) -> bool {
+        !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
     }
 
     fn health(&self) -> Health {
@@ -249,7 +264,7 @@ impl Registry {
     pub fn heartbeat(
         &self,
         id: &NodeId,
-        incarnation: Option<&str>,
+        incarnation: &str,
         said: Beat,
         now: Instant,
     ) -> Result<(), Unknown> {
@@ -261,8 +276,7 @@ impl Registry {
             }
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
             let before = (entry.health(), entry.room());
-            let same = incarnation.is_none_or(|incarnation| incarnation == entry.incarnation);
-            if !same || entry.status == LeaseStatus::Inactive {
+            if !entry.is_start(incarnation) || entry.status == LeaseStatus::Inactive {
                 return Err(Unknown);
             }
             entry.last_heartbeat = UnixMillis::now();
@@ -285,11 +299,10 @@ impl Registry {
         })
     }
 
-    /// Marks a node as inactive. Returns whether it is known; a given incarnation must
-    /// match.
-    pub fn deregister(&self, id: &NodeId, incarnation: Option<&str>) -> bool {
+    /// Marks a node as inactive. Returns whether it is known, as this start of it.
+    pub fn deregister(&self, id: &NodeId, incarnation: &str) -> bool {
         self.change(|nodes| match nodes.get_mut(id) {
-            Some(entry) if incarnation.is_none_or(|i| i == entry.incarnation) => {
+            Some(entry) if entry.is_start(incarnation) => {
                 entry.status = LeaseStatus::Inactive;
                 true
             }
@@ -369,6 +382,19 @@ impl Registry {
             let any = !gone.is_empty();
             (gone.into_iter().map(|id| LeaseChange::Removed { id }).collect(), any)
         })
+    }
+
+    /// A copy of the entry with this URL; of several, that of a node that is active.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Option<NodeEntry> {
+        let nodes = self.nodes.lock();
+        let at_url = nodes.values().filter(|entry| entry.url == url);
+        at_url.min_by_key(|entry| entry.status != LeaseStatus::Active).cloned()
+    }
+
+    /// Reads one entry without copying it.
+    pub fn read<T>(&self, id: &NodeId, read: impl FnOnce(&NodeEntry) -> T) -> Option<T> {
+        self.nodes.lock().get(id).map(read)
     }
 
     /// A copy of one entry.

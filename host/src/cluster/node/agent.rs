@@ -17,10 +17,12 @@ use http::{Method, Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
-use crate::model::{NodeId, Room, SessionId};
+use crate::config::Secret;
+use crate::model::{NodeId, Room, SessionId, UnixMillis};
 use crate::net::{Body, collect};
-use crate::protocol::headers;
+use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
+use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
 use crate::sync::Watcher;
 
@@ -38,22 +40,62 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 const ANSWER: usize = 64 * 1024;
 
 /// What identifies this node to the coordinator.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Identity {
     pub id: NodeId,
     /// For people.
     pub name: String,
-    /// Random at each start, so that two starts of a node can be told apart.
+    /// Random at each start, so that two starts of a node can be told apart. Only the coordinator
+    /// learns it.
     pub incarnation: String,
+    /// What the node proves itself by: the cluster's token, or a secret of its own, random at each
+    /// start, which it sends along when it registers.
+    pub key: Key,
     pub zone: String,
     pub labels: Vec<(String, String)>,
 }
 
-impl Identity {
-    /// With a new incarnation.
+/// What a node and its coordinator prove themselves by.
+#[derive(Clone)]
+pub enum Key {
+    /// The operator has given it to both.
+    Token(Secret),
+    /// The node has made it up.
+    Own(Secret),
+}
+
+impl Key {
+    /// The token, or without one a new secret.
     #[must_use]
-    pub fn new(id: NodeId, name: String, zone: String, labels: Vec<(String, String)>) -> Self {
-        Self { id, name, incarnation: SessionId::mint().to_string(), zone, labels }
+    pub fn of(token: Option<Secret>) -> Self {
+        token.map_or_else(|| Self::Own(Secret::new(random())), Self::Token)
+    }
+
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Token(secret) | Self::Own(secret) => secret,
+        }
+    }
+}
+
+/// 244 random bits.
+fn random() -> String {
+    let [a, b] = [SessionId::mint(), SessionId::mint()].map(|half| half.to_string());
+    format!("{a}{b}").replace('-', "")
+}
+
+impl Identity {
+    /// With a new incarnation, and without a token with a new secret.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        name: String,
+        zone: String,
+        labels: Vec<(String, String)>,
+        token: Option<Secret>,
+    ) -> Self {
+        Self { id, name, incarnation: random(), key: Key::of(token), zone, labels }
     }
 }
 
@@ -180,7 +222,7 @@ impl Agent {
             sent = tokio::time::Instant::now();
             let heartbeat = Heartbeat {
                 id: self.identity.id.to_string(),
-                incarnation: Some(self.identity.incarnation.clone()),
+                incarnation: self.identity.incarnation.clone(),
                 servers: Some((self.servers)()),
                 draining: false,
                 load: Some((self.load)()),
@@ -206,7 +248,7 @@ impl Agent {
     async fn deregister(&self) {
         let good_bye = Heartbeat {
             id: self.identity.id.to_string(),
-            incarnation: Some(self.identity.incarnation.clone()),
+            incarnation: self.identity.incarnation.clone(),
             servers: None,
             draining: true,
             load: None,
@@ -225,6 +267,10 @@ impl Agent {
             port: Some(self.port),
             servers: (self.servers)(),
             incarnation: self.identity.incarnation.clone(),
+            secret: match &self.identity.key {
+                Key::Token(_) => None,
+                Key::Own(secret) => Some(secret.expose().to_owned()),
+            },
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: Some(ProtocolReport::own()),
             advertised: self.advertised,
@@ -246,20 +292,41 @@ impl Agent {
     }
 
     async fn exchange(&self, path: &str, text: Bytes) -> JoinAnswer {
-        let mut request = Request::new(Body::from(text));
-        *request.method_mut() = Method::POST;
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-        let response = match self.link.remote(&self.coordinator, path, request).await {
+        let request = match self.request(path, text) {
+            Ok(request) => request,
+            Err(error) => return JoinAnswer::Failed(error.to_string()),
+        };
+        let response = match self.link.unproved(&self.coordinator, path, request).await {
             Ok(response) => response,
             Err(failure) => return JoinAnswer::Failed(failure.to_string()),
         };
         let status = response.status();
+        let is_older = !response.headers().contains_key(seam::REVISION);
         let body = collect(response.into_body(), ANSWER).await.unwrap_or_default();
         match status {
             status if status.is_success() => JoinAnswer::Taken,
             StatusCode::NOT_FOUND => JoinAnswer::Unknown,
+            status if is_older => JoinAnswer::Failed(format!(
+                "{status}: {}; what answers is no coordinator, or one of an earlier version of \
+                 mooring, which has to be upgraded first: this node never sends the cluster token",
+                message_of(&body)
+            )),
             status => JoinAnswer::Failed(format!("{status}: {}", message_of(&body))),
         }
+    }
+
+    /// A request with its proof.
+    fn request(&self, path: &str, text: Bytes) -> Result<Request<Body>, http::Error> {
+        let Identity { id, key, .. } = &*self.identity;
+        let proved = Proved { method: Method::POST.as_str(), path, body: &text };
+        let key = key.secret().expose().as_bytes();
+        let now = UnixMillis::now();
+        let proof = RequestProof::make(key, id.as_str(), &self.coordinator, now, &proved);
+        Request::builder()
+            .method(Method::POST)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON))
+            .header(seam::PROOF, proof.to_string())
+            .body(Body::from(text))
     }
 }
 

@@ -1,4 +1,5 @@
 //! The node's side: it registers, and serves its coordinator.
 
 pub mod agent;
+pub mod door;
 pub mod routes;

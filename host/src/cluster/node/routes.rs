@@ -5,25 +5,23 @@ use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode, header};
 
-use crate::cluster::gate::{Denied, Gate};
-use crate::cluster::messages::{BindingsPage, HeldSession, Proof};
+use crate::cluster::gate::Denied;
+use crate::cluster::messages::{BindingsPage, HeldSession};
 use crate::cluster::observe::instances::{
     InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
 };
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
-use crate::cluster::proof::prove;
+use crate::cluster::seldom::Seldom;
 use crate::model::{ServerName, SessionId};
 use crate::net::{Body, percent_decoded};
-use crate::protocol::headers;
+use crate::protocol::headers::{self, seam};
 use crate::protocol::jsonrpc::{self, code};
 use crate::seam::{Endpoint, Facts, Outcome};
 
-use super::agent::Identity;
+use super::door::Door;
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
-/// Bytes of a nonce. Coordinators send the 36 of a uuid.
-const MAX_NONCE: usize = 128;
 
 /// Returns held sessions after the given one, in order, and at most the given number.
 pub type HeldPage =
@@ -32,34 +30,32 @@ pub type HeldPage =
 /// The handlers and what they answer from. Clones are cheap.
 #[derive(Clone)]
 pub struct NodeRoutes {
-    pub gate: Gate,
-    pub identity: Arc<Identity>,
+    pub door: Arc<Door>,
+    /// The lines about requests on connections without a handshake.
+    pub unproved: Seldom,
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
     pub view: Arc<dyn RunnerView>,
 }
 
 impl NodeRoutes {
-    /// Answers one request below `/cluster/`. All but the proof passes the gate first:
-    /// with a proof, the coordinator decides whether to send its token.
+    /// Answers one request below `/cluster/`. Unless its connection has begun with a handshake that
+    /// has `proved` the caller to be the coordinator, only the handshake itself is answered.
     pub async fn serve(
         &self,
         endpoint: Arc<dyn Endpoint>,
         mut request: Request<Body>,
-        peer: SocketAddr,
+        (peer, local): (SocketAddr, SocketAddr),
+        proved: bool,
     ) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if !proved {
+            if path == seam::LINK_PATH {
+                return self.door.open(request, peer, local).await;
+            }
+            return self.refuse_unproved(&request, peer).await;
+        }
         let path = path.strip_prefix("/cluster/").unwrap_or("");
-        if path == "proof" {
-            return self.proof(request.uri().query().unwrap_or(""));
-        }
-        if let Err(denied) = self.gate.check(request.headers(), peer.ip()).await {
-            let status = match denied {
-                Denied::Token => StatusCode::UNAUTHORIZED,
-                Denied::Address(_) => StatusCode::FORBIDDEN,
-            };
-            return refuse(status, &denied.to_string());
-        }
         if path == "bindings" {
             return self.bindings(request.uri().query().unwrap_or(""));
         }
@@ -94,19 +90,22 @@ impl NodeRoutes {
         }
     }
 
-    fn proof(&self, query: &str) -> Response<Body> {
-        let nonce = parameter(query, "nonce").unwrap_or_default();
-        if nonce.is_empty() || nonce.len() > MAX_NONCE {
-            return refuse(StatusCode::BAD_REQUEST, "nonce is missing or too long");
-        }
-        let Identity { id, incarnation, .. } = &*self.identity;
-        let token = self.gate.token.as_ref().map_or("", |token| token.expose());
-        let proof = Proof {
-            id: id.to_string(),
-            incarnation: incarnation.clone(),
-            proof: prove(token.as_bytes(), &nonce, id.as_str(), incarnation),
+    async fn refuse_unproved(&self, request: &Request<Body>, peer: SocketAddr) -> Response<Body> {
+        let gate = &self.door.gate;
+        let checked = gate.check(request.headers(), peer.ip()).await;
+        let denied = checked.err().unwrap_or_else(|| gate.unproved());
+        self.unproved.warn(|| {
+            format!(
+                "a request from {peer} to {} was refused, since its connection has not begun with \
+                 a handshake: a coordinator of an earlier version has to be upgraded",
+                request.uri().path()
+            )
+        });
+        let status = match denied {
+            Denied::Token => StatusCode::UNAUTHORIZED,
+            Denied::Unproved | Denied::Address(_) => StatusCode::FORBIDDEN,
         };
-        json(&proof)
+        refuse(status, &denied.to_string())
     }
 
     fn logs(&self, query: &str) -> Response<Body> {

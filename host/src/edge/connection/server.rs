@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::service::service_fn;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,9 +19,9 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::{Body, ClientBody};
+use crate::net::{Body, ClientBody, Introduction};
 use crate::protocol::headers;
-use crate::sync::{Seldom, Watcher};
+use crate::sync::{Locked, Seldom, Watcher};
 
 use super::activity::{ActiveRequest, ConnectionOrder};
 use super::settle::Settle;
@@ -50,14 +50,23 @@ pub trait OtherRoutes: Send + Sync {
     /// Whether the response shows that a part of the cluster is at the other end.
     fn is_of_cluster(&self, path: &str, response: &Response<Body>) -> bool;
 
-    /// Answers a request whose path [`Self::takes`] accepts.
+    /// Answers a request whose path [`Self::takes`] accepts. A response with status 101 can ask for
+    /// an [`Introduction`].
     fn serve(
         &self,
         worker: &Worker,
         request: Request<Body>,
-        peer: SocketAddr,
-        local: SocketAddr,
+        ends: Ends,
     ) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// Whether the connection has begun with an [`Introduction`], so that the peer is known.
+    pub proved: bool,
 }
 
 /// Accepts until `draining`, then waits until every connection has ended.
@@ -116,6 +125,8 @@ struct ConnectionParts {
     recent: RecentSession,
     draining: Watcher,
     connected: Connected,
+    /// What a request has asked for.
+    introduction: Locked<Option<Introduction>>,
 }
 
 async fn connection(
@@ -128,22 +139,40 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let limit = worker.edge.config.header_block;
-    let activity = Arc::clone(&connected.activity);
-    let used = Arc::clone(&activity);
-    let recent = RecentSession::default();
-    let shared = Arc::new(ConnectionParts { worker, routes, recent, draining, connected });
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (shared, in_use) = (Arc::clone(&shared), used.begin());
-        let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, &used.intake)));
+    let wire = ClientWire::new(stream, &connected.activity);
+    let (recent, introduction) = (RecentSession::default(), Locked::default());
+    let parts = ConnectionParts { worker, routes, recent, draining, connected, introduction };
+    let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false });
+    let introduction = http(wire, ends, &parts).await;
+    // Only connections of the cluster have one.
+    if let Some(introduction) = introduction
+        && let Some(connection) = introduction.run().await
+        && let Ok(connection) = connection.downcast::<ClientWire>()
+        && connection.read_buf.is_empty()
+    {
+        http(connection.io, Ends { proved: true, ..ends }, &parts).await;
+    }
+}
+
+/// Serves the requests on a connection, until it ends or an introduction is to follow.
+async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Option<Introduction> {
+    let limit = parts.worker.edge.config.header_block;
+    let activity = &parts.connected.activity;
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let (parts, in_use) = (Arc::clone(parts), activity.begin());
+        let intake = &activity.intake;
+        let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
         async move {
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let response = route(&shared, &mut request, (peer, local), in_use).await;
+            let mut response = route(&parts, &mut request, ends, in_use).await;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                *parts.introduction.lock() = Introduction::of(&mut response);
+            }
             Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
                 // A GET stream does not end by itself: a drain would wait for it for ever.
-                let mut draining = shared.draining.clone();
+                let mut draining = parts.draining.clone();
                 response.map(|body| body.until(async move { draining.raised().await }))
             } else {
                 response
@@ -152,7 +181,7 @@ async fn connection(
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.max_buf_size(limit + REQUEST_ROOM);
-    let mut connection = builder.serve_connection(ClientWire::new(stream, &activity), service);
+    let mut connection = builder.serve_connection(wire, service).with_upgrades();
     let mut is_draining = false;
     let ended = std::future::poll_fn(|cx| {
         loop {
@@ -169,12 +198,24 @@ async fn connection(
             }
         }
     });
-    match ended.await {
-        Ok(None) if activity.intake.leaves_rest() => connection.into_parts().io.linger().await,
-        Ok(Some(ConnectionOrder::Late)) => connection.into_parts().io.say(LATE),
+    let ended = ended.await;
+    // `None` after an upgrade, whose wire is the introduction's.
+    let wire = || connection.into_parts().map(|parts| parts.io);
+    match ended {
+        Ok(None) if activity.intake.leaves_rest() => {
+            if let Some(wire) = wire() {
+                wire.linger().await;
+            }
+        }
+        Ok(Some(ConnectionOrder::Late)) => {
+            if let Some(wire) = wire() {
+                wire.say(LATE);
+            }
+        }
         Ok(_) => {}
-        Err(error) => tracing::trace!(%peer, "connection: {error}"),
+        Err(error) => tracing::trace!(peer = %ends.peer, "connection: {error}"),
     }
+    parts.introduction.lock().take()
 }
 
 /// Borrows the request and takes parts out of it: each future below that owned a request would
@@ -182,10 +223,11 @@ async fn connection(
 async fn route(
     connection: &ConnectionParts,
     request: &mut Request<Body>,
-    (peer, local): (SocketAddr, SocketAddr),
+    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
-    let ConnectionParts { worker, routes, recent, draining, connected } = connection;
+    let ConnectionParts { worker, routes, recent, draining, connected, .. } = connection;
+    let Ends { peer, local, .. } = ends;
     let limit = worker.edge.config.header_block;
     match framing::check(request) {
         Ok(size) if size > limit => return Refusal::HeadersTooLarge(limit).response(None),
@@ -196,7 +238,7 @@ async fn route(
         return Refusal::Crowded.response(None);
     }
     if routes.takes(request.uri().path()) {
-        return other_route(connection, request, (peer, local), in_use).await;
+        return other_route(connection, request, ends, in_use).await;
     }
     let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
     if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
@@ -227,13 +269,13 @@ async fn route(
 async fn other_route(
     connection: &ConnectionParts,
     request: &mut Request<Body>,
-    (peer, local): (SocketAddr, SocketAddr),
+    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let ConnectionParts { worker, routes, connected, .. } = connection;
     // Only the first request of the cluster on a connection asks for this.
     let path = connected.is_counted().then(|| request.uri().path().to_owned());
-    let mut response = routes.serve(worker, take(request), peer, local).await;
+    let mut response = routes.serve(worker, take(request), ends).await;
     if path.is_some_and(|path| routes.is_of_cluster(&path, &response)) {
         connected.is_of_cluster();
     }

@@ -10,7 +10,7 @@ fn entry(id: &str, at: Instant) -> NodeEntry {
     let reach = Reach::Remote("http://10.0.0.1:3001".into());
     let id = NodeId::parse(id).unwrap();
     NodeEntry {
-        incarnation: "one".into(),
+        incarnation: Secret::new("one"),
         last_heartbeat: UnixMillis(7),
         last_seen: at,
         ..NodeEntry::new(id.clone(), id.to_string(), reach, "10.0.0.1".into(), 3001)
@@ -31,7 +31,7 @@ fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
     let unhealthy = LeaseChange::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
     assert_eq!(registry.expire(late), [unhealthy]);
     assert_eq!(registry.expire(late), []);
-    assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), late), Ok(()));
+    assert_eq!(registry.heartbeat(&id, "one", Beat::default(), late), Ok(()));
     assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Active));
 }
 
@@ -51,12 +51,16 @@ fn long_dead_nodes_are_forgotten() {
 fn a_heartbeat_of_another_start_or_after_good_bye_is_unknown() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-    assert_eq!(registry.heartbeat(&id, None, Beat::default(), now), Err(Unknown));
+    assert_eq!(registry.heartbeat(&id, "one", Beat::default(), now), Err(Unknown));
     registry.enter(entry("n1", now));
-    assert_eq!(registry.heartbeat(&id, Some("two"), Beat::default(), now), Err(Unknown));
-    assert!(!registry.deregister(&id, Some("two")));
-    assert!(registry.deregister(&id, Some("one")));
-    assert_eq!(registry.heartbeat(&id, Some("one"), Beat::default(), now), Err(Unknown));
+    for other in ["", "o", "onee"] {
+        assert_eq!(registry.heartbeat(&id, other, Beat::default(), now), Err(Unknown));
+        assert!(!registry.deregister(&id, other));
+    }
+    assert_eq!(registry.heartbeat(&id, "two", Beat::default(), now), Err(Unknown));
+    assert!(!registry.deregister(&id, "two"));
+    assert!(registry.deregister(&id, "one"));
+    assert_eq!(registry.heartbeat(&id, "one", Beat::default(), now), Err(Unknown));
 }
 
 #[test]
@@ -66,18 +70,18 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
     registry.enter(entry("n1", now));
     let generation = || registry.topology().borrow().generation;
     let before = generation();
-    let _ = registry.heartbeat(&id, Some("one"), Beat::default(), now);
+    let _ = registry.heartbeat(&id, "one", Beat::default(), now);
     assert_eq!(generation(), before);
     registry.suspect(&id);
     assert_eq!(generation(), before + 1);
-    let _ = registry.heartbeat(&id, Some("one"), Beat { draining: true, ..Beat::default() }, now);
+    let _ = registry.heartbeat(&id, "one", Beat { draining: true, ..Beat::default() }, now);
     assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
     let servers: BTreeMap<_, _> =
         [(ServerName::parse("one").unwrap(), Replica::of_weight(1))].into_iter().collect();
     let before = generation();
     for _ in 0..2 {
         let beat = Beat { servers: Some(servers.clone()), draining: true, ..Beat::default() };
-        let _ = registry.heartbeat(&id, Some("one"), beat, now);
+        let _ = registry.heartbeat(&id, "one", beat, now);
         assert_eq!(generation(), before + 1);
         assert_eq!(registry.topology().borrow().nodes[0].servers, servers);
     }
@@ -98,7 +102,7 @@ fn a_heartbeat_that_does_not_speak_of_load_leaves_it_as_it_was() {
         (Some(LoadReport::default()), Room::Free),
     ] {
         let beat = Beat { load, ..Beat::default() };
-        assert_eq!(registry.heartbeat(&id, None, beat, now), Ok(()));
+        assert_eq!(registry.heartbeat(&id, "one", beat, now), Ok(()));
         assert_eq!(room(), expect);
     }
 }
@@ -114,8 +118,31 @@ fn nodes_and_what_they_report_are_bounded_together() {
     assert_eq!(registry.register(sized("n2", 1)), Ok(()));
     let id = NodeId::parse("n2").unwrap();
     let more = Beat { servers: Some(BTreeMap::new()), size: 2, ..Beat::default() };
-    assert_eq!(registry.heartbeat(&id, None, more, now), Err(Unknown));
+    assert_eq!(registry.heartbeat(&id, "one", more, now), Err(Unknown));
     let others = (3..=MAX_NODES).map(|number| entry(&format!("n{number}"), now));
     registry.nodes.lock().extend(others.map(|entry| (entry.id.clone(), entry)));
     assert_eq!(registry.register(sized("one-more", 0)), Err(Full));
+}
+
+#[test]
+fn of_two_nodes_with_one_url_the_active_one_is_there() {
+    let registry = Registry::new(TIMEOUT);
+    let now = Instant::now();
+    registry.enter(entry("n1", now));
+    registry.enter(entry("n2", now));
+    let at = || registry.at("http://10.0.0.1:3001").map(|entry| entry.id.to_string());
+    assert!(registry.deregister(&NodeId::parse("n1").unwrap(), "one"));
+    assert_eq!(at().as_deref(), Some("n2"));
+    assert!(registry.at("http://10.0.0.1:3002").is_none());
+}
+
+#[test]
+fn secrets_of_a_node_are_not_shown() {
+    let shown = NodeEntry {
+        incarnation: Secret::new("incarnation-1"),
+        secret: Some(Secret::new("secret-1")),
+        ..entry("n1", Instant::now())
+    };
+    let shown = format!("{shown:?}");
+    assert!(!shown.contains("incarnation-1") && !shown.contains("secret-1"), "{shown}");
 }

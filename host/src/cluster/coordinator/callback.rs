@@ -1,0 +1,49 @@
+//! Calls a node's address back, to find out whether that node is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::dial::{Dialer, Peer};
+use crate::config::Secret;
+use crate::protocol::handshake::Party;
+use crate::seam::Link;
+
+use super::registry::NodeEntry;
+
+/// Longest wait for one answer of a node.
+pub const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the coordinator calls nodes back with.
+pub struct Callback {
+    /// The coordinator itself, in handshakes.
+    pub own: Party,
+    pub token: Option<Secret>,
+}
+
+impl Callback {
+    /// Proves that this very start of the node is at its address. The link that is returned
+    /// reaches it there, before it is registered.
+    ///
+    /// # Errors
+    /// Why it is not, as far as can be seen from here.
+    pub async fn prove(&self, entry: &NodeEntry, link: &Link) -> Result<Link, String> {
+        let no_secret = || "it has registered without a secret".to_owned();
+        let peer = peer_of(entry, self.token.as_ref()).ok_or_else(no_secret)?;
+        let dialer = Dialer::to(self.own.clone(), peer);
+        let link = link.introduced_by(Arc::new(dialer));
+        match tokio::time::timeout(CALLBACK_TIMEOUT, link.reach(&entry.url)).await {
+            Ok(Ok(())) => Ok(link),
+            Ok(Err(failure)) => Err(failure.to_string()),
+            Err(_) => Err(format!("no answer within {} s", CALLBACK_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+/// A registered node as handshakes need it; `None` if nothing is known that could prove it.
+#[must_use]
+pub fn peer_of(entry: &NodeEntry, token: Option<&Secret>) -> Option<Peer> {
+    let incarnation = entry.incarnation.expose();
+    let key = token.or(entry.secret.as_ref()).filter(|_| !incarnation.is_empty())?;
+    let party = Party { id: entry.id.to_string(), incarnation: incarnation.to_owned() };
+    Some(Peer { party, key: key.clone() })
+}

@@ -1,0 +1,25 @@
+//! Why a coordinator refuses a node's request.
+
+use crate::cluster::gate::Denied;
+
+/// `Display` is the text for the node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It proves nothing, or comes from where nobody is served.
+    #[error("{0}")]
+    Denied(Denied),
+    /// A field is invalid, or the callback failed.
+    #[error("{0}")]
+    BadRequest(String),
+    /// No such node is registered: it is to register.
+    #[error("Node not found: {0}")]
+    Unknown(String),
+    /// Another process has the id and still answers.
+    #[error(
+        "node id {0} is in use by another process that still answers; give each node its own id"
+    )]
+    InUse(String),
+    /// There is no room for another node, or for what it reports.
+    #[error("{0}")]
+    Full(String),
+}
