@@ -83,8 +83,8 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     }
     registry.register(Box::new(open))?;
     limits(admin, &registry)?;
-    records(admin, &gauge)?;
-    connections(admin, &gauge)?;
+    records(admin, gauge)?;
+    connections(admin, gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::{
-    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, Seldom, ServerReport,
+    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
 use crate::model::{NodeId, Replica, ServerName};
@@ -16,6 +16,7 @@ use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
+use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
 use super::{identity, translate};
@@ -53,12 +54,12 @@ pub fn of(
         own,
         key: identity.key.secret().clone(),
         advertised: node.advertise_url.clone(),
-        unproved: Seldom::default(),
+        unproved: Arc::default(),
         misdirected: Seldom::default(),
     };
     let routes = NodeRoutes {
         door: Arc::new(door),
-        unproved: Seldom::default(),
+        unproved: Arc::default(),
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),

@@ -2,7 +2,7 @@
 //! routes for the coordinator.
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 
 use crate::admin::{Api, ApiCaller};
 use crate::cluster::NodeRoutes;
@@ -28,13 +28,6 @@ impl OtherRoutes for Routes {
 
     fn is_of_health(&self, path: &str) -> bool {
         Api::is_of_health(path)
-    }
-
-    fn is_of_cluster(&self, path: &str, response: &Response<Body>) -> bool {
-        let denied = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
-        path.starts_with("/cluster/servers/")
-            && self.on_node(path).is_some()
-            && !denied.contains(&response.status())
     }
 
     fn serve(

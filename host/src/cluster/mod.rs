@@ -25,7 +25,6 @@ mod messages;
 mod node;
 mod observe;
 mod replica;
-mod seldom;
 
 pub use coordinator::callback::peer_of;
 pub use coordinator::claims::close;
@@ -50,4 +49,3 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
-pub use seldom::Seldom;

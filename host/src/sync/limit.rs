@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::Locked;
+use super::Seldom;
 
 /// Shortest time between two log lines about one limit: a client that is refused a thousand times
 /// a second must not fill the disk.
@@ -13,25 +13,18 @@ pub struct LimitCounts {
     name: &'static str,
     refused: AtomicU64,
     gave_way: AtomicU64,
-    said: Locked<Option<Said>>,
-}
-
-#[derive(Debug)]
-struct Said {
-    at: Instant,
-    /// How often it has happened since, unsaid.
-    since: u64,
+    lines: Seldom,
 }
 
 impl LimitCounts {
     /// `name` is the limit's key in the settings file.
     #[must_use]
-    pub const fn new(name: &'static str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self {
             name,
             refused: AtomicU64::new(0),
             gave_way: AtomicU64::new(0),
-            said: Locked::new(None),
+            lines: Seldom::every(BETWEEN),
         }
     }
 
@@ -57,27 +50,19 @@ impl LimitCounts {
     /// argument is how often the limit was met since that line.
     pub fn note_refused(&self, say: impl FnOnce(u64)) {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        self.say(Instant::now(), say);
+        self.say(say);
     }
 
     /// The same for something that makes room.
     pub fn note_gave_way(&self, say: impl FnOnce(u64)) {
         self.gave_way.fetch_add(1, Ordering::Relaxed);
-        self.say(Instant::now(), say);
+        self.say(say);
     }
 
-    fn say(&self, now: Instant, say: impl FnOnce(u64)) {
-        let since = {
-            let mut said = self.said.lock();
-            match &mut *said {
-                Some(said) if now.saturating_duration_since(said.at) < BETWEEN => {
-                    said.since += 1;
-                    return;
-                }
-                said => said.replace(Said { at: now, since: 0 }).map_or(0, |said| said.since),
-            }
-        };
-        say(since);
+    fn say(&self, say: impl FnOnce(u64)) {
+        if let Some(since) = self.lines.line() {
+            say(since);
+        }
     }
 }
 
@@ -94,7 +79,5 @@ mod tests {
         }
         limit.note_gave_way(|since| lines.push(since));
         assert_eq!((limit.refused(), limit.gave_way(), lines.as_slice()), (5, 1, [0].as_slice()));
-        limit.say(Instant::now() + BETWEEN, |since| lines.push(since));
-        assert_eq!(lines, [0, 5]);
     }
 }

@@ -12,11 +12,27 @@ pub struct Seldom {
     left_out: AtomicU64,
 }
 
+/// A line a minute.
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::every(Duration::from_secs(60))
+    }
+}
+
 impl Seldom {
     /// The first line is let through at once.
     #[must_use]
     pub fn every(period: Duration) -> Self {
         Self { began: Instant::now(), period, next: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+    }
+
+    /// Logs a warning, unless the last one was within the period.
+    pub fn warn(&self, text: impl FnOnce() -> String) {
+        match self.line() {
+            None => {}
+            Some(0) => tracing::warn!("{}", text()),
+            Some(others) => tracing::warn!("{} ({others} more since the last line)", text()),
+        }
     }
 
     /// `Some` if a line may be written now: the number of events since the last line that had

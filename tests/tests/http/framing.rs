@@ -45,7 +45,7 @@ fn an_absolute_target_names_the_host_it_is_sent_to() {
     for target in ["http://evil.example.com/livez", "http://localhost:1/livez", "http://x@y/livez"]
     {
         let line = format!("GET {target} HTTP/1.1");
-        assert_eq!(status(&gateway, &line, &[own.clone()]), (400, false), "{target}");
+        assert_eq!(status(&gateway, &line, std::slice::from_ref(&own)), (400, false), "{target}");
     }
     let same = format!("GET http://{}/livez HTTP/1.1", gateway.address());
     assert_eq!(status(&gateway, &same, &[own]), (200, true));

@@ -12,12 +12,11 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::gate::Gate;
 use crate::cluster::messages::{Heartbeat, Registration};
-use crate::cluster::seldom::Seldom;
 use crate::config::Secret;
 use crate::model::{NodeId, UnixMillis};
 use crate::protocol::headers::seam;
 use crate::protocol::request_proof::{Proved, RequestProof};
-use crate::sync::Locked;
+use crate::sync::{Locked, Seldom};
 
 use super::registry::{NodeEntry, Registry};
 use super::rejected::Rejected;

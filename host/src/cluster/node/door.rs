@@ -1,6 +1,7 @@
 //! A node's side of the handshake, with which its coordinator begins each connection.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -9,11 +10,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::gate::Gate;
-use crate::cluster::seldom::Seldom;
 use crate::config::Secret;
 use crate::net::{Body, Introduction};
 use crate::protocol::handshake::{Called, Hello, PROOF_LINE, Party, Proof, Refusal};
 use crate::protocol::headers::seam::{LINK, LINK_PROTOCOL, REFUSED};
+use crate::sync::Seldom;
 
 /// Longest time from the answer to the first message until the connection is proved.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub struct Door {
     /// The operator's word on where the node is, if there is one.
     pub advertised: Option<Uri>,
     /// The lines about wrong proofs.
-    pub unproved: Seldom,
+    pub unproved: Arc<Seldom>,
     /// The lines about wrong addresses.
     pub misdirected: Seldom,
 }
@@ -49,7 +50,7 @@ impl Door {
             Ok(begun) => begun,
             Err(refusal) => return self.refuse(refusal, peer),
         };
-        let unproved = self.unproved.clone();
+        let unproved = Arc::clone(&self.unproved);
         let introduction = Introduction::on(&mut request, move |connection| {
             Box::pin(async move {
                 let proved = tokio::time::timeout(DEADLINE, prove(connection, called)).await;

@@ -11,12 +11,12 @@ use crate::cluster::observe::instances::{
     InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
 };
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
-use crate::cluster::seldom::Seldom;
 use crate::model::{ServerName, SessionId};
 use crate::net::{Body, percent_decoded};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::jsonrpc::{self, code};
 use crate::seam::{Endpoint, Facts, Outcome};
+use crate::sync::Seldom;
 
 use super::door::Door;
 
@@ -32,7 +32,7 @@ pub type HeldPage =
 pub struct NodeRoutes {
     pub door: Arc<Door>,
     /// The lines about requests on connections without a handshake.
-    pub unproved: Seldom,
+    pub unproved: Arc<Seldom>,
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
     pub view: Arc<dyn RunnerView>,

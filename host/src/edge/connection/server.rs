@@ -47,9 +47,6 @@ pub trait OtherRoutes: Send + Sync {
     /// another connection.
     fn is_of_health(&self, path: &str) -> bool;
 
-    /// Whether the response shows that a part of the cluster is at the other end.
-    fn is_of_cluster(&self, path: &str, response: &Response<Body>) -> bool;
-
     /// Answers a request whose path [`Self::takes`] accepts. A response with status 101 can ask for
     /// an [`Introduction`].
     fn serve(
@@ -273,12 +270,10 @@ async fn other_route(
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let ConnectionParts { worker, routes, connected, .. } = connection;
-    // Only the first request of the cluster on a connection asks for this.
-    let path = connected.is_counted().then(|| request.uri().path().to_owned());
-    let mut response = routes.serve(worker, take(request), ends).await;
-    if path.is_some_and(|path| routes.is_of_cluster(&path, &response)) {
+    if ends.proved && connected.is_counted() {
         connected.is_of_cluster();
     }
+    let mut response = routes.serve(worker, take(request), ends).await;
     if connected.activity.is_reserved {
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
