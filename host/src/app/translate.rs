@@ -127,6 +127,7 @@ pub fn strategy_options(sticky: &Sticky, workers: usize) -> wasm::Options {
         readable: wasm::Readable {
             headers: sticky.credentials.clone(),
             affinity_cookie: sticky.cookie_name.clone(),
+            affinity_header: sticky.header_name.clone(),
         },
         prober: std::env::current_exe().ok(),
         workers,

@@ -55,24 +55,6 @@ pub const JSON: &str = "application/json";
 /// Content type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
-/// Whether clients usually authenticate with this header, given in lower case.
-#[must_use]
-pub fn is_credential(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "x-api-key",
-        "api-key",
-        "apikey",
-        "x-auth-token",
-        "x-access-token",
-        "x-csrf-token",
-        "x-amz-security-token",
-    ];
-    NAMES.contains(&name)
-}
-
 /// A `Retry-After` value in whole seconds, at least 1. Rounded up, since a client that comes
 /// back too early is refused again.
 #[must_use]

@@ -3,7 +3,9 @@
 //! A strategy decides by what it is shown, and may write it into the log. What clients authenticate
 //! with is shown to it only if the operator has said so.
 
-use crate::protocol::headers::is_credential;
+use http::HeaderName;
+
+use crate::protocol::passthrough::is_credential;
 
 use super::refusal::PluginRefusal;
 use super::vocabulary::{Input, Plan};
@@ -15,14 +17,17 @@ pub struct Readable {
     pub headers: Vec<String>,
     /// The cookie that carries affinity, which the gateway itself has set.
     pub affinity_cookie: String,
+    /// The header that carries affinity, which the operator has named.
+    pub affinity_header: String,
 }
 
 /// Refuses a plan that reads other credentials than these.
 pub(super) fn check(plan: &Plan, readable: &Readable) -> Result<(), PluginRefusal> {
     let asked = |input: &Input| match input {
-        Input::Header(name) if is_credential(name) => {
-            Some((name.clone(), format!("header {name}")))
-        }
+        Input::Header(name) if name.eq_ignore_ascii_case(&readable.affinity_header) => None,
+        Input::Header(name) => HeaderName::from_bytes(name.as_bytes())
+            .is_ok_and(|name| is_credential(&name))
+            .then(|| (name.clone(), format!("header {name}"))),
         Input::Cookie(name) if *name == readable.affinity_cookie => None,
         Input::Cookie(name) => Some(("cookie".to_owned(), format!("cookie {name}"))),
         _ => None,
@@ -47,7 +52,11 @@ mod tests {
         let inputs = vec![Input::SessionId, input];
         let plan = Plan { inputs, carrier, wants_loads: false, affinity_ttl_seconds: 1 };
         let headers = headers.iter().map(|name| (*name).to_owned()).collect();
-        let readable = Readable { headers, affinity_cookie: "NODE".to_owned() };
+        let readable = Readable {
+            headers,
+            affinity_cookie: "NODE".to_owned(),
+            affinity_header: "x-node-key".to_owned(),
+        };
         check(&plan, &readable).err().map(|refusal| refusal.to_string())
     }
 
@@ -73,6 +82,7 @@ mod tests {
             assert_eq!(refused(input, Carrier::None, &[name]), None);
         }
         assert_eq!(refused(header("x-zone"), Carrier::None, &[]), None);
+        assert_eq!(refused(header("x-node-key"), Carrier::None, &[]), None);
         assert_eq!(refused(Input::Cookie("NODE".to_owned()), Carrier::None, &[]), None);
     }
 }

@@ -68,23 +68,6 @@ fn a_component_with_too_many_or_too_large_functions_is_refused_before_it_is_comp
     }
 }
 
-#[test]
-fn a_strategy_reads_credentials_only_if_the_file_says_so() {
-    let asks = |strategy: &str, more: Value| {
-        let base = json!({"stickySession": {"strategy": strategy, "headerName": "X-Api-Key"}});
-        settings::coordinator(settings::merged(base, json!({"stickySession": more})))
-    };
-    for strategy in ["header", settings::prebuilt("header.wasm").as_str()] {
-        let output = Setup::new(&asks(strategy, json!({}))).run(&["check"]);
-        let says = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{says}");
-        assert!(says.contains("header x-api-key") && says.contains("credentials"), "{says}");
-        let allowed = asks(strategy, json!({"credentials": ["X-API-Key"]}));
-        let output = Setup::new(&allowed).run(&["check"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
 /// A module of functions from one i32 to one.
 fn module(functions: &[Vec<u8>]) -> Vec<u8> {
     let count = leb(u32::try_from(functions.len()).unwrap());
