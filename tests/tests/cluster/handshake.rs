@@ -226,6 +226,11 @@ fn nothing_that_comes_before_the_proof_is_answered() {
             let answer = until_end(stream);
             assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
             assert!(!answer.contains("200 OK") && !answer.contains("bindings"), "{answer}");
+            // The same after the node's answer, where a proof is expected.
+            let (mut stream, _) = proofs::greet(behind.node, &about(&behind).hello()).unwrap();
+            let _ = stream.write_all(format!("{early}{request}").as_bytes());
+            let answer = until_end(stream);
+            assert!(!answer.contains("200 OK") && !answer.contains("bindings"), "{answer}");
         }
     }
 }
