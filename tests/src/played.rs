@@ -131,8 +131,16 @@ pub struct PlayedNode {
     listening: Listening,
 }
 
-/// Where the requests on a proved connection go on to: a real node, as its coordinator would call
-/// it.
+/// Where the requests on a proved connection go on to.
+#[derive(Clone)]
+pub enum Onward {
+    /// A real node, as its coordinator would call it.
+    Node(Behind),
+    /// Whatever listens there, without a handshake.
+    Plain(SocketAddr),
+}
+
+/// A real node, as its coordinator would call it.
 #[derive(Clone)]
 pub struct Behind {
     pub node: SocketAddr,
@@ -150,17 +158,17 @@ impl PlayedNode {
     /// One that passes everything on to a real node.
     #[must_use]
     pub fn before(id: &str, token: Option<&str>, node: Behind) -> Self {
-        Self::at(0, Party::new(id), token, Some(node))
+        Self::at(0, Party::new(id), token, Some(Onward::Node(node)))
     }
 
     #[must_use]
-    pub fn at(port: u16, own: Party, token: Option<&str>, behind: Option<Behind>) -> Self {
+    pub fn at(port: u16, own: Party, token: Option<&str>, onward: Option<Onward>) -> Self {
         let secret = token.is_none().then(proofs::random);
         let key = token.map(str::to_owned).or_else(|| secret.clone()).unwrap_or_default();
         let seen = Seen::default();
         let (party, own_key, log) = (own.clone(), key.clone(), Arc::clone(&seen));
         let listening = Listening::at(port, move |stream| {
-            serve(stream, &party, &own_key, &log, behind.as_ref());
+            serve(stream, &party, &own_key, &log, onward.as_ref());
         });
         Self { own, key, secret, seen, listening }
     }
@@ -235,7 +243,7 @@ impl PlayedNode {
 }
 
 /// Serves one connection: a handshake, and what follows it.
-fn serve(mut stream: TcpStream, own: &Party, key: &str, seen: &Seen, behind: Option<&Behind>) {
+fn serve(mut stream: TcpStream, own: &Party, key: &str, seen: &Seen, onward: Option<&Onward>) {
     let mut is_proved = false;
     while let Ok(head) = proofs::read_until(&mut stream, "\r\n\r\n") {
         locked(seen).push(head.clone());
@@ -244,8 +252,8 @@ fn serve(mut stream: TcpStream, own: &Party, key: &str, seen: &Seen, behind: Opt
             if !is_proved {
                 return;
             }
-            if let Some(behind) = behind {
-                pass_on(stream, own, behind);
+            if let Some(onward) = onward {
+                pass_on(stream, own, onward);
                 return;
             }
             continue;
@@ -293,15 +301,21 @@ fn answer_handshake(
         && line == format!("proof {}\n", about.proof(key, "caller"))
 }
 
-/// Passes the bytes of a proved connection on to a real node, over another one.
-fn pass_on(stream: TcpStream, own: &Party, behind: &Behind) {
-    let about = Handshake {
-        caller: own.clone(),
-        called: behind.party.clone(),
-        address: format!("http://{}", behind.node),
-        nonces: [proofs::random(), String::new()],
+/// Passes the bytes of a proved connection on, over another one.
+fn pass_on(stream: TcpStream, own: &Party, onward: &Onward) {
+    let connected = match onward {
+        Onward::Plain(address) => TcpStream::connect(address).ok(),
+        Onward::Node(behind) => {
+            let about = Handshake {
+                caller: own.clone(),
+                called: behind.party.clone(),
+                address: format!("http://{}", behind.node),
+                nonces: [proofs::random(), String::new()],
+            };
+            proofs::call(behind.node, &behind.key, about).ok()
+        }
     };
-    let Ok(node) = proofs::call(behind.node, &behind.key, about) else { return };
+    let Some(node) = connected else { return };
     let (mut from, mut to) = (stream, node);
     let (Ok(mut back_to), Ok(mut back_from)) = (from.try_clone(), to.try_clone()) else { return };
     std::thread::spawn(move || {
