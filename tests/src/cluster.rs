@@ -46,7 +46,7 @@ impl Cluster {
     #[track_caller]
     pub fn add(&mut self, id: &str, servers: Value) {
         let settings = settings::node(self.coordinator.port(), json!({"id": id}), servers);
-        self.nodes.push(Gateway::start_with(&settings));
+        self.nodes.push(Gateway::start_with(&settings::roomy(settings)));
     }
 
     /// A session of `counter` at this node. Equal nodes get new sessions at random, so this opens

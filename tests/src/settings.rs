@@ -45,6 +45,12 @@ pub fn node(coordinator: u16, node: Value, servers: Value) -> Value {
     })
 }
 
+/// The settings, for a test whose one address stands for many clients.
+#[must_use]
+pub fn roomy(settings: Value) -> Value {
+    merged(settings, json!({"systemConfig": {"limits": {"childrenPerPrincipal": 500}}}))
+}
+
 /// `base` with the members of `over` added or replaced, object by object.
 #[must_use]
 pub fn merged(mut base: Value, over: Value) -> Value {

@@ -38,7 +38,8 @@ const MAX_WHY: usize = 4096;
 #[command(name = "mooring", version, max_term_width = 100)]
 #[command(after_help = "Environment:
   PORT                    port to listen on (3000; 0 lets the system choose)
-  MOORING_HOST            address to listen on (127.0.0.1 for a standalone gateway without a key, else 0.0.0.0)
+  MOORING_HOST            address to listen on (127.0.0.1 for a standalone gateway without a key,
+                          else 0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
   MOORING_KEY             bearer key that ps, logs, join and health send to the gateway, instead
