@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::deadline::{PATIENCE, eventually};
 use crate::gateway::Gateway;
-use crate::http::{Request, Response};
+use crate::http::{Connection, Request, Response};
 use crate::proofs::{self, Handshake, Party};
 use crate::settings::merged;
 
@@ -146,6 +146,22 @@ pub struct Behind {
     pub node: SocketAddr,
     pub key: String,
     pub party: Party,
+}
+
+impl Behind {
+    /// Sends the node a request as its coordinator would, on a connection of its own.
+    #[must_use]
+    #[track_caller]
+    pub fn send(&self, request: &Request) -> Response {
+        let about = Handshake {
+            caller: Party::new("coordinator"),
+            called: self.party.clone(),
+            address: format!("http://{}", self.node),
+            nonces: [proofs::random(), String::new()],
+        };
+        let stream = proofs::call(self.node, &self.key, about).expect("a handshake");
+        Connection::over(stream).exchange(request)
+    }
 }
 
 impl PlayedNode {

@@ -36,6 +36,13 @@ impl Connection {
             .unwrap_or_else(|error| panic!("cannot connect from {source} to {to}: {error}"))
     }
 
+    /// One that exists, and on which the peer expects requests.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
+        let peer = stream.peer_addr().expect("its peer");
+        Self { peer, stream }
+    }
+
     pub(super) fn try_open_from(source: Option<IpAddr>, to: SocketAddr) -> io::Result<Self> {
         let stream: TcpStream = match source {
             None => TcpStream::connect_timeout(&to, PATIENCE)?,

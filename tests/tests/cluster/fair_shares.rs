@@ -1,9 +1,8 @@
 //! Whom limits count travels with a session to the node that runs its server.
 
-use std::io::{Read as _, Write as _};
-
-use mooring_tests::proofs::{self, Handshake, Party};
-use mooring_tests::{Behind, Cluster, Gateway, PlayedCoordinator, Session, servers, settings};
+use mooring_tests::{
+    Behind, Cluster, Gateway, PlayedCoordinator, Request, Response, Session, servers, settings,
+};
 use serde_json::json;
 
 use crate::processes::lifecycle::is_refused;
@@ -49,31 +48,19 @@ fn an_address_has_its_part_at_a_node_too() {
     assert_eq!(many[0].count("count"), 1);
 }
 
-/// Sends a node an open, as its coordinator would: the status and the body of the answer.
-fn direct(behind: &Behind, session: u8, quota: Option<&str>) -> (u16, String) {
-    let about = Handshake {
-        caller: Party::new("coordinator"),
-        called: behind.party.clone(),
-        address: format!("http://{}", behind.node),
-        nonces: [proofs::random(), String::new()],
-    };
-    let mut stream = proofs::call(behind.node, &behind.key, about).unwrap();
+/// Sends a node an open, as its coordinator would.
+fn direct(behind: &Behind, session: u8, quota: Option<&str>) -> Response {
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
-    let body = params.to_string();
-    let quota = quota.map_or_else(String::new, |quota| format!("Mooring-Quota: {quota}\r\n"));
-    let head = format!(
-        "POST /cluster/servers/counter/mcp HTTP/1.1\r\nHost: node\r\n\
-         Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n\
-         Mooring-Session: 00000000-0000-4000-8000-0000000000{session:02}\r\n\
-         Mooring-Principal: anonymous\r\nMooring-Open: host\r\n{quota}\
-         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
-    (status, answer)
+    let request = Request::post("/cluster/servers/counter/mcp")
+        .header("Accept", "application/json, text/event-stream")
+        .header("Mooring-Session", &format!("00000000-0000-4000-8000-0000000000{session:02}"))
+        .header("Mooring-Principal", "anonymous")
+        .header("Mooring-Open", "host")
+        .json(&params);
+    behind.send(&match quota {
+        Some(quota) => request.header("Mooring-Quota", quota),
+        None => request,
+    })
 }
 
 #[test]
@@ -91,8 +78,7 @@ fn a_node_counts_whom_it_is_told_and_without_a_word_the_principal() {
         (3, Some("credential=a%20b")),
         (4, None),
     ] {
-        let (status, answer) = direct(&behind, session, quota);
-        assert_eq!(status, 200, "{answer}");
+        direct(&behind, session, quota).expect(200);
     }
     for (session, quota, whom) in [
         (5, Some("address=192.0.2.1"), "the address 192.0.2.1"),
@@ -100,11 +86,9 @@ fn a_node_counts_whom_it_is_told_and_without_a_word_the_principal() {
         (7, Some("credential=a%20b"), "the credential a b"),
         (8, None, "the credential anonymous"),
     ] {
-        let (status, answer) = direct(&behind, session, quota);
-        assert_eq!(status, 503, "{answer}");
-        assert!(answer.contains("you have 1 ") && answer.contains(whom), "{answer}");
+        is_refused(&direct(&behind, session, quota).expect(503), &["you have 1 ", whom]);
     }
     for odd in ["", "address=", "address=nowhere", "192.0.2.1", "credential=%zz"] {
-        assert_eq!(direct(&behind, 9, Some(odd)).0, 400, "{odd}");
+        direct(&behind, 9, Some(odd)).expect(400);
     }
 }

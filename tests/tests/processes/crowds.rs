@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mooring_tests::scripted::{Asked, Out};
 use mooring_tests::{
-    Connection, Gateway, Request, Response, Scripted, Session, eventually, mcp, process, servers,
-    settings, within,
+    Behind, Connection, Gateway, PlayedCoordinator, Request, Response, Scripted, Session,
+    eventually, mcp, process, servers, settings, within,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -154,34 +154,34 @@ fn a_remote_server_that_does_not_let_go_keeps_no_other_from_being_stopped() {
 // Limits
 
 /// Sends a node a message of a principal's session, as its coordinator would.
-fn direct(node: &Gateway, principal: &str, session: u8) -> Response {
+fn direct(behind: &Behind, principal: &str, session: u8) -> Response {
     let params = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}});
-    Request::post("/cluster/servers/counter/mcp")
+    let request = Request::post("/cluster/servers/counter/mcp")
         .header("Accept", "application/json, text/event-stream")
         .header("Mooring-Session", &format!("00000000-0000-4000-8000-0000000000{session:02}"))
         .header("Mooring-Principal", principal)
-        .header("Mooring-Open", "host")
-        .json(&params)
-        .send(node.address())
+        .header("Mooring-Open", "host");
+    behind.send(&request.json(&params))
 }
 
 #[test]
 fn a_principal_has_its_own_number_of_processes() {
-    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let hears = PlayedCoordinator::start();
     let all = json!({"counter": servers::counter()});
-    let node = settings::node(coordinator.port(), json!({"id": "n"}), all);
+    let node = settings::node(hears.port(), json!({"id": "n"}), all);
     let limits = json!({"childrenPerNode": 9, "childrenPerPrincipal": 2});
     let node = settings::merged(node, json!({"systemConfig": {"limits": limits}}));
     let node = Gateway::start_with(&node);
+    let behind = hears.registered(&node, None);
     for session in [1, 2] {
-        direct(&node, "alice", session).expect(200);
+        direct(&behind, "alice", session).expect(200);
     }
-    let refused = direct(&node, "alice", 3).expect(503);
+    let refused = direct(&behind, "alice", 3).expect(503);
     is_refused(&refused, &["you have 2 processes", "limits.childrenPerPrincipal"]);
     for session in [4, 5] {
-        direct(&node, "bob", session).expect(200);
+        direct(&behind, "bob", session).expect(200);
     }
-    direct(&node, "bob", 6).expect(503);
+    direct(&behind, "bob", 6).expect(503);
     assert_eq!(metric(&node, "server_processes", "counter"), 4);
 }
 
