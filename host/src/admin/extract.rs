@@ -33,6 +33,21 @@ impl FromRequestParts<Arc<Admin>> for AdmittedCaller {
     }
 }
 
+/// A caller by a name of this gateway, and no page of another origin: for what needs no key.
+pub struct SiteCaller;
+
+impl FromRequestParts<Arc<Admin>> for SiteCaller {
+    type Rejection = ApiAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
+        let caller = caller(parts)?;
+        match (admin.check_site)(&parts.headers, caller.local) {
+            Ok(()) => Ok(Self),
+            Err((status, text)) => Err(ApiAnswer::failure(status, text)),
+        }
+    }
+}
+
 /// A caller of `/api/cluster/status`, which a node without a key answers to everyone: it says only
 /// that the process is a node, and how many servers and sessions it has.
 pub struct StatusCaller;

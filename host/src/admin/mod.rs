@@ -78,10 +78,13 @@ pub struct Admin {
     /// Admits a request to `/api` by its headers, the caller's address and our own, or returns the
     /// status and text of the refusal.
     pub admit: AdmitFn,
+    /// Checks Host and Origin alone, by the headers and our own address.
+    pub check_site: SiteFn,
 }
 
 /// Status and text of a refusal.
 pub type ApiDenied = (http::StatusCode, String);
+pub type SiteFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
 pub type AdmitFn =
     Box<dyn Fn(&http::HeaderMap, SocketAddr, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
 

@@ -35,7 +35,7 @@ use self::parts::Parts;
 
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
-pub use translate::strategy_options;
+pub use translate::{own_program, strategy_options};
 
 /// Longest wait for requests in progress at shutdown. Open streams never end by
 /// themselves.

@@ -312,6 +312,7 @@ impl Base {
             started_at: UnixMillis::now(),
             open_doors: open_doors(config, &config.listen.host),
             admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
+            check_site: edge::check_site_of_management(Arc::clone(edge)),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! settings file.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +130,7 @@ pub fn strategy_options(sticky: &Sticky, workers: usize) -> wasm::Options {
             affinity_cookie: sticky.cookie_name.clone(),
             affinity_header: sticky.header_name.clone(),
         },
-        prober: std::env::current_exe().ok(),
+        prober: own_program(),
         workers,
     }
 }
@@ -146,6 +147,15 @@ pub fn connections(config: &Config, descriptors: u64) -> ConnectionBounds {
         body_rate: limits.body_rate,
         unread: limits.read_timeout,
     }
+}
+
+/// This program, even if its file was replaced since it was started.
+#[must_use]
+pub fn own_program() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Some("/proc/self/exe".into());
+    }
+    std::env::current_exe().ok()
 }
 
 fn kept(config: &Config) -> Bounds {

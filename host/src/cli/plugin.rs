@@ -20,7 +20,7 @@ pub fn inspect(file: &str, settings: &str) -> ExitCode {
             return ExitCode::from(super::WRONG);
         }
     };
-    match wasm::inspect(&bytes, settings, std::env::current_exe().ok().as_deref()) {
+    match wasm::inspect(&bytes, settings, app::own_program().as_deref()) {
         Ok(inspection) => {
             terminal::say(&inspection);
             if inspection.objection.is_some() {

@@ -10,3 +10,13 @@ pub fn is_near(address: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
+
+/// Whether the address is not of the public internet, but perhaps shared with strangers: providers
+/// and overlay networks use these (RFC 6598).
+#[must_use]
+pub fn is_shared(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(_) => false,
+    }
+}

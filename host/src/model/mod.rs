@@ -13,7 +13,7 @@ mod session;
 mod topology;
 pub mod visible;
 
-pub use address::is_near;
+pub use address::{is_near, is_shared};
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use scope::Scope;

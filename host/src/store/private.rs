@@ -105,6 +105,13 @@ impl PrivateFolder {
         if !mode.intersects(others) {
             return Ok((Self(opened), false));
         }
+        if mode.contains(Mode::SVTX) {
+            return Err(Unusable::Foreign(format!(
+                "it is a folder for everybody (mode {:o}), like /tmp; name a folder of this user \
+                 alone, such as a new one inside of it",
+                mode.bits() & 0o7777
+            )));
+        }
         match fs::fchmod(&opened, mode.difference(others)) {
             Ok(()) => Ok((Self(opened), true)),
             Err(error) => Err(Unusable::Foreign(format!(

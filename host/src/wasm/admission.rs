@@ -174,7 +174,7 @@ impl Candidate {
         }
         let blueprint = self
             .link(GuestLog::new(name), engines.pulse(), sandboxed)
-            .map_err(|error| PluginRefusal::Mismatch(format!("{error:#}")))?;
+            .map_err(|error| PluginRefusal::Mismatch(PluginRefusal::quoted(&error)))?;
         let plugin = Plugin::meet(blueprint, config_json)?;
         check_plan(&plugin.plan)?;
         Ok(plugin)
@@ -222,7 +222,7 @@ fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Pl
         if roomy { engines.roomy().map_err(PluginRefusal::host)? } else { engines.pooled() };
     // `Component::new` would also accept WebAssembly text.
     Component::from_binary(engine, bytes).map_err(|error| {
-        let problem = format!("{error:#}");
+        let problem = PluginRefusal::quoted(&error);
         if problem.contains("limit of") {
             PluginRefusal::OverLimit(problem)
         } else {

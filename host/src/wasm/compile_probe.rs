@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::engine;
 use super::refusal::PluginRefusal;
@@ -22,6 +22,9 @@ const ARGUMENT: &str = "mooring:compile-probe";
 const ORDINARY: Budget = Budget { cpu: 8, memory: 512 << 20 };
 /// The cost of interpreters: the largest known takes ten seconds.
 const LARGE: Budget = Budget { cpu: 60, memory: 2 << 30 };
+
+/// The child's exit code if it could not even begin.
+const NOT_RUN: i32 = 2;
 
 /// Wall time allowed for one second of CPU time: the machine may be busy.
 const PATIENCE: u32 = 8;
@@ -43,6 +46,7 @@ pub(super) fn probe(executable: &Path, bytes: &[u8], is_large: bool) -> Result<(
     match status.and_then(|status| status.code()) {
         // What it could not compile at all, the gateway refuses with the reason, at no greater cost.
         Some(0 | 1) => Ok(()),
+        Some(NOT_RUN) => Err(PluginRefusal::Host("its cost could not be found out".to_owned())),
         _ => Err(PluginRefusal::TooCostly(format!(
             "compiling it takes more than {} s of CPU time or {} MiB of memory",
             budget.cpu,
@@ -88,25 +92,31 @@ fn wait(child: &mut Child, patience: Duration) -> std::io::Result<Option<ExitSta
 /// before anything else.
 #[must_use]
 pub fn probe_if_asked() -> Option<ExitCode> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args_os().skip(1);
     if args.next()? != ARGUMENT {
         return None;
     }
-    let mut number = || args.next().and_then(|text| text.parse().ok());
-    let (Some(cpu), Some(memory)) = (number(), number()) else { return Some(ExitCode::from(2)) };
-    Some(match compile_within(Budget { cpu, memory }) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(_) => ExitCode::from(2),
+    let mut number = || args.next().and_then(|text| text.to_str()?.parse().ok());
+    let budget = number().and_then(|cpu| Some(Budget { cpu, memory: number()? }));
+    Some(match budget.map(compile_within) {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => ExitCode::FAILURE,
+        Some(Err(_)) | None => ExitCode::from(NOT_RUN as u8),
     })
 }
 
 /// Whether the component on stdin can be compiled. The process ends at a limit.
 fn compile_within(budget: Budget) -> anyhow::Result<bool> {
-    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
-    setrlimit(Resource::Core, limit(0))?;
-    setrlimit(Resource::Cpu, limit(budget.cpu))?;
-    setrlimit(Resource::As, limit(budget.memory))?;
+    // It must not outlive the gateway; if that is gone already, nobody reads the result.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    for (resource, most) in
+        [(Resource::Core, 0), (Resource::Cpu, budget.cpu), (Resource::As, budget.memory)]
+    {
+        // The operator's own limit may be lower.
+        let allowed = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
+        setrlimit(resource, Rlimit { current: Some(allowed), maximum: Some(allowed) })?;
+    }
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
     let engine = wasmtime::Engine::new(&engine::base_config())?;

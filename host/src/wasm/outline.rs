@@ -5,6 +5,8 @@
 
 use wasmparser::{Parser, Payload};
 
+use crate::model::visible::{is_hidden, visible};
+
 use super::refusal::PluginRefusal;
 
 /// Functions of all modules together. A Python interpreter has a quarter of this.
@@ -13,6 +15,10 @@ const MOST_FUNCTIONS: u32 = 100_000;
 const LARGEST_FUNCTION: usize = 512 << 10;
 /// Modules and components within the component, at any depth.
 const MOST_PARTS: u32 = 1_000;
+/// Bytes of an imported or exported name. Those of WASI have 40.
+const LONGEST_NAME: usize = 256;
+/// Imports and exports together.
+const MOST_NAMES: usize = 1_000;
 
 /// The names by which a component meets its host, each with package and version.
 pub(super) struct Outline {
@@ -39,19 +45,30 @@ impl Outline {
                 Payload::CodeSectionEntry(body) => sizes.function(body.range().len())?,
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
-                        outline.imports.push(import.map_err(invalid)?.name.name.to_owned());
+                        outline.imports.push(plain(import.map_err(invalid)?.name.name)?);
                     }
                 }
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
-                        outline.exports.push(export.map_err(invalid)?.name.name.to_owned());
+                        outline.exports.push(plain(export.map_err(invalid)?.name.name)?);
                     }
                 }
                 _ => {}
             }
         }
+        let names = outline.imports.len() + outline.exports.len();
+        refuse_above(names > MOST_NAMES, || format!("more than {MOST_NAMES} imports and exports"))?;
         Ok(outline)
     }
+}
+
+/// Names are shown to the operator: one that hides something is none of ours.
+fn plain(name: &str) -> Result<String, PluginRefusal> {
+    if name.len() > LONGEST_NAME || name.chars().any(is_hidden) {
+        let shown = visible(name, 64);
+        return Err(PluginRefusal::Invalid(format!("it names \"{shown}\", which is no interface")));
+    }
+    Ok(name.to_owned())
 }
 
 #[derive(Default)]

@@ -5,7 +5,12 @@ use std::{fmt, io};
 
 use thiserror::Error;
 
+use crate::model::visible::visible;
+
 use super::plugin::Unready;
+
+/// Bytes of what is quoted of a plugin's file.
+const MOST_QUOTED: usize = 1024;
 
 /// A plugin was refused. The previous one, if any, still serves.
 #[derive(Debug, Error)]
@@ -116,6 +121,11 @@ pub enum PluginRefusal {
 impl PluginRefusal {
     pub(super) fn host(error: impl fmt::Display) -> Self {
         Self::Host(format!("{error:#}"))
+    }
+
+    /// What wasmtime says of a file, which may quote it.
+    pub(super) fn quoted(error: &wasmtime::Error) -> String {
+        visible(&format!("{error:#}"), MOST_QUOTED).to_string()
     }
 }
 

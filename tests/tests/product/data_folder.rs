@@ -152,6 +152,16 @@ fn a_folder_that_others_could_write_to_is_mended() {
 }
 
 #[test]
+fn a_folder_for_everybody_is_refused_and_left_as_it_is() {
+    let everybody = tempfile::tempdir().unwrap();
+    set_mode(everybody.path(), 0o1777);
+    let output = Setup::new(&counter()).data(everybody.path()).refused();
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(says.contains("folder for everybody"), "{says}");
+    assert_eq!((mode(everybody.path()), files_in(everybody.path())), (0o1777, 0));
+}
+
+#[test]
 fn a_folder_of_somebody_else_is_refused() {
     if !rustix::process::geteuid().is_root() {
         return; // Only root can give a folder away.

@@ -97,7 +97,7 @@ fn a_read_only_settings_file_and_an_unwritable_data_folder_are_enough_to_run() {
 
 #[test]
 fn the_users_settings_file_is_never_written() {
-    let text = settings::example("manual/node1/mcp_settings.json");
+    let text = settings::example("quickstart/mcp_settings.json");
     let mut gateway = Setup::text(&text).prepare();
     let file = gateway.folder().join("mcp_settings.json");
     let mut permissions = std::fs::metadata(&file).unwrap().permissions();

@@ -74,7 +74,17 @@ pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
     })
 }
 
-/// Checks Host and Origin alone, as every route does.
+/// Checks Host and Origin alone: for pages that need no key.
+pub fn site_for_management(edge: Arc<Edge>) -> Box<ChecksSite> {
+    Box::new(move |headers, local| {
+        check_site(&edge.config, headers, local.ip())
+            .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))
+    })
+}
+
+type ChecksSite = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
+
+/// Checks Host and Origin alone.
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     let host = text(headers.get(header::HOST));
     if !config.hosts.allow(host, local) {

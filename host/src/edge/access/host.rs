@@ -8,11 +8,12 @@
 
 use std::net::IpAddr;
 
-use crate::model::is_near;
+use crate::model::{is_near, is_shared};
 
-/// Ends of names that are never public: a cluster's services (Kubernetes), and the names of private
-/// networks (reserved by ICANN in 2024).
-const PRIVATE_ENDS: [&str; 3] = [".svc", ".cluster.local", ".internal"];
+/// Ends of names that are never public: a cluster's services (Kubernetes), private networks (reserved
+/// by ICANN in 2024), this machine (RFC 6761), multicast DNS (RFC 6762) and homes (RFC 8375).
+const PRIVATE_ENDS: [&str; 6] =
+    [".svc", ".cluster.local", ".internal", ".localhost", ".local", ".home.arpa"];
 
 /// The names that the operator has given, in lower case.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +29,7 @@ impl HostRules {
     /// Whether a request that came to `local` may carry this `Host`.
     #[must_use]
     pub fn allow(&self, host: &str, local: IpAddr) -> bool {
-        let is_checked = is_near(local) || !self.listed.is_empty();
+        let is_checked = is_near(local) || is_shared(local) || !self.listed.is_empty();
         !is_checked || self.knows(host)
     }
 
@@ -128,7 +129,7 @@ mod tests {
             "",
             ":3000",
         ] {
-            for local in ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fd00::1", "169.254.0.9"] {
+            for local in ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.1", "fd00::1", "100.64.9.9"] {
                 assert!(!rules().allow(host, local.parse().unwrap()), "{host:?} at {local}");
             }
         }
@@ -148,6 +149,9 @@ mod tests {
             "mooring.tools.svc:3000",
             "mooring.tools.svc.cluster.local",
             "vm.project.internal",
+            "gateway.local:3000",
+            "mcp.localhost",
+            "box.home.arpa",
             "GW.example.com:3000",
             "other.example.com:8080",
             "gateway.corp.example:3000",
