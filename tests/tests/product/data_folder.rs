@@ -158,7 +158,7 @@ fn a_folder_for_everybody_is_refused_and_left_as_it_is() {
     let output = Setup::new(&counter()).data(everybody.path()).refused();
     let says = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(says.contains("folder for everybody"), "{says}");
-    assert_eq!((mode(everybody.path()), files_in(everybody.path())), (0o1777, 0));
+    assert_eq!((mode(everybody.path()), files_in(everybody.path())), (0o777, 0));
 }
 
 #[test]
