@@ -115,7 +115,7 @@ fn an_address_has_a_part_of_each_servers_processes_and_of_the_nodes() {
         json!({
             "a": servers::counter(), "b": servers::counter(), "c": limited(servers::counter(), 4),
         }),
-        json!({"childrenPerServer": 20, "childrenPerNode": 24}),
+        json!({"childrenPerServer": 10, "childrenPerNode": 24}),
     );
     let at = "127.0.0.1";
     let _a = sessions(&gateway, "/mcp/a", at, 5);

@@ -11,6 +11,9 @@ use crate::sync::LimitCounts;
 
 /// Part of the processes that one address may have by default.
 const SHARE: usize = 4;
+/// The same for the processes of one server. It is larger, since an address with several users may
+/// need one server for all of them.
+const SHARE_OF_SERVER: usize = 2;
 /// A share is no smaller: where there are few processes, they give way in turn instead.
 const LEAST_SHARE: usize = 4;
 
@@ -21,8 +24,7 @@ pub struct ProcessCaps {
     /// Replaces `per_server` for servers with `maxInstances`.
     pub own: BTreeMap<ServerName, usize>,
     pub per_node: usize,
-    /// Of one key on this node, and the same part of each server's. `None`: a quarter, of one
-    /// address.
+    /// Of one key on this node. `None`: a quarter, and half of each server's, of one address.
     pub per_principal: Option<usize>,
 }
 
@@ -47,8 +49,12 @@ impl ProcessCaps {
 
     /// The processes of one key at a server that may have `of_server`.
     pub fn share(&self, key: &QuotaKey, of_server: usize) -> usize {
-        let part = of_server.saturating_mul(self.of_key(key)).div_ceil(self.per_node.max(1));
-        part.max(LEAST_SHARE).min(of_server)
+        match (self.per_principal, key) {
+            (None, QuotaKey::Address(_)) => {
+                of_server.div_ceil(SHARE_OF_SERVER).max(LEAST_SHARE).min(of_server)
+            }
+            _ => of_server,
+        }
     }
 }
 

@@ -67,12 +67,12 @@ fn an_address_has_a_share_of_the_node_and_of_each_server_and_a_credential_has_no
     };
     let (one, named) = (address(1), key("p"));
     for (limits, of_node, of_server) in [
-        (limits(100, 500, None), 125, 25),
-        (limits(100, 18, None), 5, 28),
+        (limits(100, 500, None), 125, 50),
+        (limits(100, 18, None), 5, 50),
         (limits(8, 8, None), 4, 4),
         (limits(2, 3, None), 3, 2),
         (limits(100, 500, Some(500)), 500, 100),
-        (limits(100, 500, Some(2)), 2, 4),
+        (limits(100, 500, Some(2)), 2, 100),
         (limits(100, 500, Some(9000)), 500, 100),
     ] {
         let seen = (limits.of_key(&one), limits.share(&one, limits.per_server));
@@ -80,7 +80,7 @@ fn an_address_has_a_share_of_the_node_and_of_each_server_and_a_credential_has_no
     }
     let default = limits(100, 500, None);
     assert_eq!((default.of_key(&named), default.share(&named, 100)), (500, 100));
-    let caps = Caps::new(limits(20, 500, None));
+    let caps = Caps::new(limits(10, 500, None));
     let _all: Vec<Permit> = (0..5).map(|_| caps.try_enter(&server("a"), &one).unwrap()).collect();
     let (full, _) = caps.try_enter(&server("a"), &one).unwrap_err();
     assert!(full.is_of_key() && full.is_of(&server("a"), &server("a")));
