@@ -3,51 +3,71 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::catalog::judge::ResourceJudge;
+use crate::protocol::members::members;
 use crate::protocol::splice;
 
 /// What stands in the place of a content block.
 const NOTE: &str = r#"{"type":"text","text":"[a resource that is not available here]"}"#;
 
-/// The members of a result that may name resources, and of a message in the result of a prompt.
-#[derive(Deserialize)]
-struct Naming<'a> {
-    /// `tools/call`, and `tasks/result` of one.
-    #[serde(borrow, default)]
-    content: Option<&'a RawValue>,
-    /// `prompts/get`.
-    #[serde(borrow, default)]
-    messages: Option<&'a RawValue>,
-    /// `resources/read`.
-    #[serde(borrow, default)]
-    contents: Option<&'a RawValue>,
+members! {
+    /// The members of a result that may name resources, and of a message in the result of a prompt.
+    struct Naming {
+        /// `tools/call`, and `tasks/result` of one.
+        content = "content",
+        /// `prompts/get`.
+        messages = "messages",
+        /// `resources/read`.
+        contents = "contents",
+    }
 }
 
-#[derive(Deserialize)]
-struct Block<'a> {
-    #[serde(borrow, default)]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    resource: Option<&'a RawValue>,
+members! {
+    /// The members of a content block that may name a resource.
+    struct Block {
+        /// That of a link, or of contents.
+        uri = "uri",
+        /// An embedded resource.
+        resource = "resource",
+    }
 }
 
-/// The edits that take them out of a result.
-pub fn withheld(text: &[u8], result: &RawValue, judge: &ResourceJudge) -> Vec<splice::Edit> {
-    let Ok(naming) = serde_json::from_str::<Naming<'_>>(result.get()) else { return Vec::new() };
+/// The edits that take them out of a result. `None` if readers of JSON may find other blocks in it
+/// than are found here: then nothing of it may be shown.
+pub fn withheld(
+    text: &[u8],
+    result: &RawValue,
+    judge: &ResourceJudge,
+) -> Option<Vec<splice::Edit>> {
+    let Some(naming) = naming(result)? else { return Some(Vec::new()) };
     let mut blocks = items(naming.content);
     for message in items(naming.messages) {
-        let Ok(message) = serde_json::from_str::<Naming<'_>>(message.get()) else { continue };
-        blocks.extend(items(message.content));
+        let content = self::naming(message)?.and_then(|message| message.content);
+        blocks.extend(items(content));
     }
     let is_withheld = |block: &&RawValue| names_withheld(block, judge);
     let notes = blocks.into_iter().filter(is_withheld);
     let mut edits: Vec<splice::Edit> =
         notes.filter_map(|block| Some((splice::span(text, block)?, NOTE.to_owned()))).collect();
     edits.extend(without(text, &items(naming.contents), is_withheld));
-    edits
+    Some(edits)
+}
+
+/// The members of a result or a message that count. `Some(None)` if it is a scalar, which has none;
+/// `None` if not everybody reads the same.
+fn naming(value: &RawValue) -> Option<Option<Naming<'_>>> {
+    if is_scalar(value) {
+        return Some(None);
+    }
+    let naming: Naming<'_> = serde_json::from_str(value.get()).ok()?;
+    (!naming.has_lookalike).then_some(Some(naming))
+}
+
+/// Whether it is neither an object nor an array.
+fn is_scalar(value: &RawValue) -> bool {
+    !value.get().starts_with(['{', '['])
 }
 
 /// The edits that remove items of an array, each run of them with one comma.
@@ -87,9 +107,89 @@ fn items(value: Option<&RawValue>) -> Vec<&RawValue> {
     serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value])
 }
 
+/// Whether a block names a resource that the client is kept from, or might to some readers.
 fn names_withheld(block: &RawValue, judge: &ResourceJudge) -> bool {
-    let Ok(block) = serde_json::from_str::<Block<'_>>(block.get()) else { return false };
-    let embedded = block.resource.and_then(|r| serde_json::from_str::<Block<'_>>(r.get()).ok());
-    let uris = [block.uri, embedded.and_then(|embedded| embedded.uri)];
-    uris.into_iter().flatten().filter_map(splice::string).any(|uri| judge.is_withheld(&uri))
+    if is_scalar(block) {
+        return false;
+    }
+    let Some(read) = self::block(block) else { return true };
+    let embedded = match read.resource.filter(|resource| !is_scalar(resource)) {
+        Some(resource) => match self::block(resource) {
+            Some(embedded) => embedded.uri,
+            None => return true,
+        },
+        None => None,
+    };
+    let uris = [read.uri, embedded].into_iter().flatten().filter(|uri| uri.get() != "null");
+    let mut uris = uris.map(splice::string);
+    // What cannot be decoded alike by all is no URI that could be judged.
+    uris.any(|uri| uri.is_none_or(|uri| judge.is_withheld(&uri)))
+}
+
+fn block(value: &RawValue) -> Option<Block<'_>> {
+    serde_json::from_str(value.get()).ok().filter(|block: &Block<'_>| !block.has_lookalike)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Choice, Selection};
+
+    /// The result without what is hidden; `None` if it cannot be judged.
+    fn shown(result: &str) -> Option<String> {
+        let off = Choice { enabled: false, description: None };
+        let resources = [("test://secret".to_owned(), off)].into();
+        let selection = Selection { resources, ..Selection::default() };
+        let judge = ResourceJudge::hiding(&selection).unwrap();
+        let text = bytes::Bytes::from(result.to_owned());
+        let raw: &RawValue = serde_json::from_slice(&text).unwrap();
+        let edits = withheld(&text, raw, &judge)?;
+        Some(String::from_utf8(splice::edit(&text, edits).to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_names_a_hidden_resource_is_taken_out() {
+        for (block, is_out) in [
+            (r#"{"type":"resource_link","uri":"test://secret"}"#, true),
+            (r#"{"type":"resource_link","uri":"TEST://secret"}"#, true),
+            (r#"{"type":"resource","resource":{"uri":"test://s\u0065cret","text":"x"}}"#, true),
+            (r#"{"type":"resource_link","uri":"test://open","uri":"test://open"}"#, true),
+            (r#"{"type":"resource_link","uri":"test://open","URI":"test://secret"}"#, true),
+            (r#"{"type":"resource","resource":["test://secret"]}"#, true),
+            (r#"["resource_link","test://secret"]"#, true),
+            (r#"{"type":"resource_link","uri":"test://open"}"#, false),
+            (r#"{"type":"text","text":"test://secret"}"#, false),
+            (r#""test://secret""#, false),
+        ] {
+            let expect = if is_out { NOTE } else { block };
+            let results = |block: &str| {
+                [
+                    format!(r#"{{"content":[{block}]}}"#),
+                    format!(r#"{{"messages":[{{"role":"user","content":{block}}}]}}"#),
+                ]
+            };
+            // An array in the place of one block is an array of blocks.
+            let count = if block.starts_with('[') { 1 } else { 2 };
+            for (result, expect) in results(block).iter().zip(results(expect)).take(count) {
+                assert_eq!(shown(result).as_deref(), Some(&*expect), "{result}");
+            }
+        }
+        let contents = r#"{"contents":[{"uri":"test://a"},{"uri":"test://secret"}]}"#;
+        assert_eq!(shown(contents).unwrap(), r#"{"contents":[{"uri":"test://a"}]}"#);
+        assert_eq!(shown("null").unwrap(), "null");
+    }
+
+    #[test]
+    fn a_result_that_readers_differ_on_is_not_judged() {
+        for result in [
+            r#"{"content":[],"content":[{"uri":"test://secret"}]}"#,
+            r#"{"content":[],"cont\u0065nt":[]}"#,
+            r#"{"content":[],"Content":[]}"#,
+            r#"[[{"uri":"test://secret"}]]"#,
+            r#"{"messages":[{"content":[],"content":[]}]}"#,
+            r#"{"messages":[["user",{"uri":"test://secret"}]]}"#,
+        ] {
+            assert_eq!(shown(result), None, "{result}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use crate::edge::catalog::judge::ResourceJudge;
 use crate::model::ServerName;
-use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 
@@ -33,6 +33,8 @@ use super::server_ids;
 const ASKS: &str = "mooring/server";
 /// The member of `_meta` that names a message's task (2025-11-25, basic/utilities/tasks).
 const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+
+const UNCLEAR: &str = "the server's result can be read in more than one way, and some of its resources are not available here";
 
 type NamedEdit = (Range<usize>, String);
 
@@ -55,7 +57,8 @@ impl Rewriter {
         self.tasks || self.judge.is_some() || !self.uris.is_empty()
     }
 
-    /// The message as the client sees it. `None` if it is about a resource that is hidden.
+    /// The message as the client sees it. `None` if it is about a resource that is hidden. A result
+    /// that cannot be judged becomes an error.
     #[must_use]
     pub fn message(&self, message: Bytes) -> Option<Bytes> {
         let Ok(envelope) = Envelope::parse(&message) else { return Some(message) };
@@ -66,7 +69,12 @@ impl Rewriter {
         match envelope.kind() {
             Kind::Request => self.request(&message, &envelope, &mut edits),
             Kind::Notification => self.notification(&message, &envelope, &mut edits),
-            Kind::Response => self.answer(&message, &envelope, &mut edits),
+            Kind::Response => {
+                if self.answer(&message, &envelope, &mut edits).is_none() {
+                    tracing::debug!(server = %self.server, "withheld a result: {UNCLEAR}");
+                    return Some(jsonrpc::error(envelope.id_text(), code::INTERNAL, UNCLEAR));
+                }
+            }
         }
         Some(splice::edit(&message, edits))
     }
@@ -77,7 +85,7 @@ impl Rewriter {
         if envelope.kind() != Kind::Notification || envelope.method() != methods::UPDATED {
             return false;
         }
-        let uri = envelope.params.and_then(members).and_then(|params| params.get("uri").copied());
+        let uri = StrictParams::of(envelope.params).ok().and_then(|params| params.target.uri);
         !uri.and_then(splice::string).is_some_and(|uri| judge.may_mention(&uri))
     }
 
@@ -163,8 +171,17 @@ impl Rewriter {
         }
     }
 
-    fn answer(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
-        let Some(result) = envelope.result else { return };
+    /// `None` if what is hidden cannot be told from the rest.
+    fn answer(
+        &self,
+        text: &[u8],
+        envelope: &Envelope<'_>,
+        edits: &mut Vec<NamedEdit>,
+    ) -> Option<()> {
+        if self.judge.is_some() && envelope.is_ambiguous {
+            return None;
+        }
+        let Some(result) = envelope.result else { return Some(()) };
         if self.tasks
             && let Some(members) = members(result)
         {
@@ -187,10 +204,11 @@ impl Rewriter {
             self.uris_in(text, result, edits);
         }
         if let Some(judge) = &self.judge {
-            let withheld = links::withheld(text, result, judge);
+            let withheld = links::withheld(text, result, judge)?;
             edits.retain(|(span, _)| !links::is_within(span, &withheld));
             edits.extend(withheld);
         }
+        Some(())
     }
 
     /// Rewrites every `uri` inside a value, at any depth: contents, embedded resources, links to
