@@ -21,6 +21,7 @@ pub mod passthrough;
 mod properties;
 pub mod request_id;
 pub mod request_proof;
+pub mod resource_judge;
 pub mod seal;
 pub mod splice;
 pub mod sse;

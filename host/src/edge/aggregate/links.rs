@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::edge::catalog::judge::ResourceJudge;
 use crate::protocol::members::members;
+use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::splice;
 
 /// What stands in the place of a content block.

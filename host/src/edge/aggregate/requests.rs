@@ -185,7 +185,8 @@ impl Worker {
         server: &ServerName,
     ) -> Rewriter {
         let merged = self.scope_catalog_now(scope, session.client_set());
-        let (uris, judge) = (merged.uris.shared(server), merged.uris.judge(server));
+        let uris = merged.uris.shared(server);
+        let judge = self.judge_of_session(scope, session, server, &merged);
         Rewriter { server: server.clone(), uris, judge, tasks: false }
     }
 

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::edge::catalog::judge::ResourceJudge;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 

@@ -2,7 +2,6 @@
 
 pub mod cache;
 pub mod fetch;
-pub mod judge;
 pub mod merge;
 pub mod naming;
 pub mod node_budget;

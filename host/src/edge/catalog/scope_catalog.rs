@@ -16,12 +16,14 @@ use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, Topology};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
+use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 
-use super::judge::ResourceJudge;
 use super::merge::ScopeCatalog;
 use super::naming::Naming;
 use super::part::ServerPart;
+use super::uris;
+use crate::protocol::resource_judge::ResourceJudge;
 
 /// A list request waits on while discoveries finish within this time of each other.
 const QUIET: Duration = Duration::from_millis(250);
@@ -59,10 +61,57 @@ impl Worker {
         server: &ServerName,
         set: ClientSet,
     ) -> Option<Arc<ResourceJudge>> {
-        let selection = self.edge.topology.load().selection(server).cloned()?;
-        let known = self.scope_catalog_now(&Scope::Server(server.clone()), set);
-        let unlisted = || Some(Arc::new(ResourceJudge::hiding(&selection)?));
-        known.uris.judge(server).or_else(unlisted)
+        let scope = Scope::Server(server.clone());
+        // A server that is shown whole is not fetched for this.
+        self.edge.topology.load().selection(server)?;
+        let known = self.scope_catalog_now(&scope, set);
+        self.judge_in(&scope, server, &known)
+    }
+
+    /// The judge of a server's resources for one session. The lists of the node where the session
+    /// has the server open count too.
+    pub(in crate::edge) fn judge_of_session(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        server: &ServerName,
+        known: &ScopeCatalog,
+    ) -> Option<Arc<ResourceJudge>> {
+        let mut judge = self.judge_in(scope, server, known)?;
+        if let Some(own) = self.differing_catalog(session, server) {
+            let judge = Arc::make_mut(&mut judge);
+            for list in [List::Resources, List::Templates] {
+                for uri in own.items(list).iter().filter_map(|item| uris::listed(list, item)) {
+                    judge.lists(list, &uri);
+                }
+            }
+        }
+        Some(judge)
+    }
+
+    /// The judge that the scope's catalog has; while the server's lists are unknown, one by what is
+    /// hidden and what the group names.
+    fn judge_in(
+        &self,
+        scope: &Scope,
+        server: &ServerName,
+        known: &ScopeCatalog,
+    ) -> Option<Arc<ResourceJudge>> {
+        known.uris.judge(server).or_else(|| {
+            let members = scope::members(self, scope);
+            let member = members.iter().find(|member| member.server == *server)?;
+            let topology = self.edge.topology.load();
+            let selection = topology.selection(server).map(|selection| &**selection);
+            ResourceJudge::unlisted(member.resources.as_deref(), selection).map(Arc::new)
+        })
+    }
+
+    /// The lists of the node where a session has a server open, if they are not the usual ones.
+    fn differing_catalog(&self, session: &Session, server: &ServerName) -> Option<Arc<Catalog>> {
+        let record = self.edge.bindings.record(session.id)?;
+        let (_, binding) = record.servers.iter().find(|(name, _)| name == server)?;
+        let topology = self.edge.topology.load();
+        self.edge.catalogs.differing(&topology, &binding.node, server, session.client_set())
     }
 
     /// Looks something up in what the scope offers. While it is not found, looks again whenever a

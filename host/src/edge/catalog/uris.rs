@@ -13,8 +13,8 @@ use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
-use super::judge::ResourceJudge;
 use super::part::{Owner, ServerPart};
+use crate::protocol::resource_judge::ResourceJudge;
 
 /// Who owns which URI of a scope.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Uris {
     fn judge_of(&mut self, part: &ServerPart<'_>) {
         let server = &part.member.server;
         if !self.judges.contains_key(server)
-            && let Some(judge) = ResourceJudge::of(part.member, part.selection)
+            && let Some(judge) = ResourceJudge::of(part.member.resources.as_deref(), part.selection)
         {
             self.judges.insert(server.clone(), Arc::new(judge));
         }
@@ -130,19 +130,8 @@ impl Uris {
 
     /// Adds one resource or template. `None` if it is hidden, or its server has it twice.
     fn place_one(&mut self, part: &ServerPart<'_>, list: List, raw: &RawValue) -> Option<Bytes> {
-        #[derive(Deserialize)]
-        #[serde(remote = "Self")]
-        #[serde(rename_all = "camelCase")]
-        struct ListedUri<'a> {
-            #[serde(borrow)]
-            uri: Option<&'a RawValue>,
-            #[serde(borrow)]
-            uri_template: Option<&'a RawValue>,
-        }
-        object_only!(ListedUri<'de>);
         let text = Bytes::copy_from_slice(raw.get().as_bytes());
-        let item: ListedUri<'_> = serde_json::from_slice(&text).ok()?;
-        let value = if list == List::Resources { item.uri } else { item.uri_template }?;
+        let value = listed_value(list, &text)?;
         let own = splice::string(value)?;
         let server = &part.member.server;
         if let Some(judge) = self.judges.get_mut(server)
@@ -203,6 +192,27 @@ impl Uris {
         self.aliases.insert(alias.clone(), server.clone());
         alias
     }
+}
+
+/// The URI or template of an entry of a server's lists.
+#[must_use]
+pub fn listed(list: List, item: &RawValue) -> Option<String> {
+    listed_value(list, item.get().as_bytes()).and_then(splice::string)
+}
+
+fn listed_value(list: List, item: &[u8]) -> Option<&RawValue> {
+    #[derive(Deserialize)]
+    #[serde(remote = "Self")]
+    #[serde(rename_all = "camelCase")]
+    struct ListedUri<'a> {
+        #[serde(borrow)]
+        uri: Option<&'a RawValue>,
+        #[serde(borrow)]
+        uri_template: Option<&'a RawValue>,
+    }
+    object_only!(ListedUri<'de>);
+    let item: ListedUri<'_> = serde_json::from_slice(item).ok()?;
+    if list == List::Resources { item.uri } else { item.uri_template }
 }
 
 #[cfg(test)]

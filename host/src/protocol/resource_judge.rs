@@ -3,14 +3,15 @@
 //!
 //! Then only what is listed and shown, or is of a shown template segment by segment, reaches the
 //! server. Whatever the server might take for something that is hidden does not: servers normalise
-//! what they are asked for, so that bytes alone decide nothing (`protocol::uri`).
+//! what they are asked for, so that bytes alone decide nothing (see `uri`).
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::edge::config::Member;
 use crate::model::Selection;
-use crate::protocol::uri_template::{self, LooseTemplate, UriTemplate};
-use crate::protocol::{methods::List, uri};
+
+use super::methods::List;
+use super::uri;
+use super::uri_template::{self, LooseTemplate, UriTemplate};
 
 /// The judge of one server's resources in one scope.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub struct ResourceJudge {
     unnamed: Withheld,
     /// The entries that the group names, if it does.
     named: Option<Vec<String>>,
+    /// Whether the server's lists are unknown: then whatever the group does not name may be of it.
+    is_unlisted: bool,
 }
 
 /// Resources and templates that are kept from clients.
@@ -55,14 +58,27 @@ impl Withheld {
 }
 
 impl ResourceJudge {
-    /// `None` if all of the server's resources are shown: then nothing is judged.
+    /// By what a group names, if it does, and what the operator hides. `None` if all of the server's
+    /// resources are shown: then nothing is judged.
     #[must_use]
-    pub fn of(member: &Member, selection: Option<&Selection>) -> Option<Self> {
+    pub fn of(named: Option<&[String]>, selection: Option<&Selection>) -> Option<Self> {
         let judge = selection.and_then(Self::hiding);
-        match &member.resources {
-            Some(named) => Some(Self { named: Some(named.clone()), ..judge.unwrap_or_default() }),
+        match named {
+            Some(named) => Some(Self { named: Some(named.to_vec()), ..judge.unwrap_or_default() }),
             None => judge,
         }
+    }
+
+    /// The same while the server's lists are unknown: what a group names counts as listed.
+    #[must_use]
+    pub fn unlisted(named: Option<&[String]>, selection: Option<&Selection>) -> Option<Self> {
+        let mut judge = Self::of(named, selection)?;
+        for name in named.unwrap_or_default() {
+            let list = if name.contains('{') { List::Templates } else { List::Resources };
+            judge.lists(list, name);
+        }
+        judge.is_unlisted = true;
+        Some(judge)
     }
 
     /// The judge before anything is listed. `None` if the selection hides no resource.
@@ -112,6 +128,9 @@ impl ResourceJudge {
     /// their own spelling.
     #[must_use]
     pub fn may_mention(&self, own: &str) -> bool {
+        if self.is_unlisted {
+            return !self.is_withheld(own);
+        }
         if self.is_listed(own) {
             return true;
         }
@@ -138,8 +157,11 @@ impl ResourceJudge {
     fn withholds(&self, readings: &BTreeSet<String>) -> bool {
         let is_shown = |reading: &String| self.loose.iter().any(|t| t.may_have(reading));
         self.hidden.has(readings) || {
-            let others = readings.iter().filter(|reading| !is_shown(reading)).cloned().collect();
-            self.unnamed.has(&others)
+            let others = readings.iter().filter(|reading| !is_shown(reading));
+            if self.is_unlisted && self.named.is_some() {
+                return others.count() > 0;
+            }
+            self.unnamed.has(&others.cloned().collect())
         }
     }
 }
@@ -156,20 +178,16 @@ fn spellings(text: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Choice, ServerName};
+    use crate::model::Choice;
 
     /// A judge of a server that lists these, of which these are hidden and these are named.
     fn judge(listed: &[&str], hidden: &[&str], named: Option<&[&str]>) -> ResourceJudge {
         let off = |uri: &&str| ((*uri).to_owned(), Choice { enabled: false, description: None });
         let resources = hidden.iter().map(off).collect();
         let selection = Selection { resources, ..Selection::default() };
-        let member = Member {
-            server: ServerName::parse("a").unwrap(),
-            tools: None,
-            prompts: None,
-            resources: named.map(|named| named.iter().map(|n| (*n).to_owned()).collect()),
-        };
-        let mut judge = ResourceJudge::of(&member, Some(&selection)).unwrap();
+        let named: Option<Vec<String>> =
+            named.map(|named| named.iter().map(|n| (*n).to_owned()).collect());
+        let mut judge = ResourceJudge::of(named.as_deref(), Some(&selection)).unwrap();
         for text in listed {
             let list = if text.contains('{') { List::Templates } else { List::Resources };
             judge.lists(list, text);
@@ -303,17 +321,33 @@ mod tests {
     }
 
     #[test]
+    fn before_the_lists_are_known_what_is_hidden_or_not_named_is_withheld() {
+        let off = Choice { enabled: false, description: None };
+        let resources = [("test://secret".to_owned(), off)].into();
+        let selection = Selection { resources, ..Selection::default() };
+        let hiding = ResourceJudge::unlisted(None, Some(&selection)).unwrap();
+        let named = ["test://open".to_owned(), "tpl://a/{x}".to_owned()];
+        let naming = ResourceJudge::unlisted(Some(&named), None).unwrap();
+        for (judge, uri, withheld) in [
+            (&hiding, "test://secret", true),
+            (&hiding, "TEST://secret", true),
+            (&hiding, "test://other", false),
+            (&naming, "test://open", false),
+            (&naming, "Test://open", false),
+            (&naming, "tpl://a/1", false),
+            (&naming, "test://other", true),
+        ] {
+            assert_eq!(judge.is_withheld(uri), withheld, "{uri}");
+            assert_eq!(judge.may_mention(uri), !withheld, "{uri}");
+        }
+    }
+
+    #[test]
     fn where_nothing_is_hidden_there_is_no_judge() {
-        let member = |resources| Member {
-            server: ServerName::parse("a").unwrap(),
-            tools: Some(Vec::new()),
-            prompts: None,
-            resources,
-        };
         let described = Choice { enabled: true, description: Some("x".into()) };
         let resources = [("test://a".to_owned(), described)].into();
         let selection = Selection { resources, ..Selection::default() };
-        assert!(ResourceJudge::of(&member(None), Some(&selection)).is_none());
-        assert!(ResourceJudge::of(&member(Some(Vec::new())), None).is_some());
+        assert!(ResourceJudge::of(None, Some(&selection)).is_none());
+        assert!(ResourceJudge::of(Some(&[]), None).is_some());
     }
 }
