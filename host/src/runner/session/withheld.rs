@@ -1,9 +1,10 @@
 //! Judges a message by what this process's own file hides of the server. The edge has judged it
 //! already; at a node, it was the coordinator's edge, which may not know the file yet.
 
-use crate::model::{Choices, Selection};
+use crate::model::Selection;
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed, code};
 use crate::protocol::methods::{self, Destination, Notice};
+use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::splice;
 use crate::protocol::strict::StrictParams;
 use crate::protocol::version::Version;
@@ -42,25 +43,32 @@ pub fn from(envelope: &Envelope<'_>, selection: &Selection) -> Option<Withheld> 
     }
     let reference = params.reference.unwrap_or_default();
     let target = params.target;
-    let (prompts, resources) = (&selection.prompts, &selection.resources);
-    let named = match methods::destination(method) {
-        Destination::Tool => [(target.name, &selection.tools), (None, prompts)],
-        Destination::Prompt => [(target.name, prompts), (None, prompts)],
-        Destination::Resource => [(target.uri, resources), (None, prompts)],
-        Destination::Completion => [(reference.name, prompts), (reference.uri, resources)],
+    let (none, prompts) = (None, &selection.prompts);
+    let (name, choices, uri) = match methods::destination(method) {
+        Destination::Tool => (target.name, &selection.tools, none),
+        Destination::Prompt => (target.name, prompts, none),
+        Destination::Resource => (none, prompts, target.uri),
+        Destination::Completion => (reference.name, prompts, reference.uri),
         Destination::Unknown => return refused(code::METHOD_NOT_FOUND, "Method not found".into()),
         _ => return None,
     };
-    let hides = |choices: &Choices, name: &str| choices.get(name).is_some_and(|c| !c.enabled);
-    let mut names = named.into_iter().filter_map(|(raw, of)| Some((splice::string(raw?)?, of)));
-    let found = names.find(|(name, choices)| hides(choices, name));
-    found.and_then(|(name, _)| refused(code::INVALID_PARAMS, format!("Unknown here: {name}")))
+    let hides = |name: &String| choices.get(name).is_some_and(|choice| !choice.enabled);
+    let hidden = name.and_then(splice::string).filter(hides);
+    let hidden =
+        hidden.or_else(|| uri.and_then(splice::string).filter(|u| hides_uri(selection, u)));
+    hidden.and_then(|name| refused(code::INVALID_PARAMS, format!("Unknown here: {name}")))
+}
+
+/// Whether any server might take the URI for one that is hidden. What the server lists is not asked:
+/// the edge has done that.
+fn hides_uri(selection: &Selection, uri: &str) -> bool {
+    ResourceJudge::hiding(selection).is_some_and(|judge| judge.is_withheld(uri))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Choice;
+    use crate::model::{Choice, Choices};
 
     fn judged(message: &str) -> Option<i64> {
         let choices = |name: &str, enabled| {
@@ -71,6 +79,7 @@ mod tests {
             prompts: choices("whisper", false),
             resources: choices("res://secret", false),
         };
+        selection.resources.extend(choices("res://dir/{x}", false));
         selection.tools.extend(choices("open", true));
         match from(&Envelope::parse(message.as_bytes()).unwrap(), &selection)? {
             Withheld::Dropped => Some(0),
@@ -92,6 +101,13 @@ mod tests {
             ("prompts/get", r#"{"name":"whisper"}"#),
             ("resources/read", r#"{"uri":"res://secret"}"#),
             ("resources/subscribe", r#"{"uri":"res://secret"}"#),
+            ("resources/read", r#"{"uri":"RES://secret"}"#),
+            ("resources/read", r#"{"uri":"res://secret/"}"#),
+            ("resources/read", r#"{"uri":"res://%73ecret"}"#),
+            ("resources/read", r#"{"uri":"res://open/../secret"}"#),
+            ("resources/read", r#"{"uri":"res://dir/1"}"#),
+            ("resources/unsubscribe", r#"{"uri":" res://dir/1#x"}"#),
+            ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"res://dir/{y}"}}"#),
             ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"whisper"}}"#),
             ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"res://secret"}}"#),
         ] {
@@ -101,6 +117,9 @@ mod tests {
         for (method, params) in [
             ("tools/call", r#"{"name":"open"}"#),
             ("tools/call", r#"{"name":"other","arguments":{"name":"secret"}}"#),
+            ("resources/read", r#"{"uri":"res://open"}"#),
+            ("resources/read", r#"{"uri":"res://dir"}"#),
+            ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"res://{y}"}}"#),
             ("tools/list", "{}"),
             ("tasks/list", "{}"),
             ("ping", "null"),
