@@ -9,6 +9,7 @@ use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
+use crate::protocol::strict::Unclear;
 use crate::store::NoRoom;
 
 /// `Retry-After` of refusals whose cause passes by itself, mostly at once.
@@ -269,6 +270,15 @@ impl Refusal {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+impl From<Unclear> for Refusal {
+    fn from(unclear: Unclear) -> Self {
+        match unclear {
+            Unclear::Long(_) => Self::Malformed(Malformed::long_token()),
+            _ => Self::InvalidParams(unclear.to_string()),
+        }
     }
 }
 

@@ -13,6 +13,13 @@ use super::{methods, splice};
 /// Bytes of the message of an error that the gateway makes.
 const MAX_ERROR_TEXT: usize = 2048;
 
+/// The longest id of a request and the longest progress token, in bytes as written. They are kept
+/// while the request is under way.
+pub const MAX_ID: usize = 1024;
+/// The longest id of a response. An aggregate writes a server's id as a string of its own, with the
+/// server's name behind it.
+pub const MAX_ANSWERED_ID: usize = 4 * MAX_ID;
+
 /// Error codes: those of JSON-RPC 2.0 (§5.1), those that MCP implementations share, and
 /// Mooring's, which are outside of every reserved range.
 pub mod code {
@@ -101,6 +108,8 @@ pub enum Malformed {
 }
 
 const WRONG_MEMBER: &str = "a member is duplicate or has the wrong type";
+const LONG_ID: &str = "\"id\" is longer than 1024 bytes";
+const LONG_TOKEN: &str = "the progress token is longer than 1024 bytes";
 const AMBIGUOUS: &str = "another reader may see another message: a member is spelled like one of JSON-RPC but for its case, a method is null, a result stands beside an error, or an id is neither a string nor a whole number";
 
 impl Malformed {
@@ -108,6 +117,12 @@ impl Malformed {
     #[must_use]
     pub fn ambiguous() -> Self {
         Self::Message(AMBIGUOUS)
+    }
+
+    /// The request asks for progress under a token that is too long to be kept.
+    #[must_use]
+    pub fn long_token() -> Self {
+        Self::Message(LONG_TOKEN)
     }
 
     /// The code of the error that answers the body.
@@ -186,6 +201,9 @@ impl<'a> Envelope<'a> {
             let null_of_an_error = id.get() == "null" && error.is_some();
             if !matches!(first, b'"' | b'-' | b'0'..=b'9') && !null_of_an_error {
                 return Err(Malformed::Message("\"id\" must be a string or a number"));
+            }
+            if id.get().len() > if answers { MAX_ANSWERED_ID } else { MAX_ID } {
+                return Err(Malformed::Message(LONG_ID));
             }
         }
         let is_ambiguous = read.has_lookalike || in_vain;
@@ -343,6 +361,22 @@ mod tests {
         check(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, Err(code::INVALID_REQUEST));
         check(r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, Err(code::INVALID_REQUEST));
         check(r#"{"jsonrpc":"2.0","id":1}"#, Err(code::INVALID_REQUEST));
+    }
+
+    #[test]
+    fn an_id_has_bounds() {
+        for (length, expect) in
+            [(MAX_ID, Ok(Kind::Request)), (MAX_ID + 1, Err(code::INVALID_REQUEST))]
+        {
+            let text = "x".repeat(length - 2);
+            check(&format!(r#"{{"jsonrpc":"2.0","id":"{text}","method":"ping"}}"#), expect);
+            let number = "1".repeat(length);
+            check(&format!(r#"{{"jsonrpc":"2.0","id":{number},"method":"ping"}}"#), expect);
+        }
+        let answer =
+            |length| format!(r#"{{"jsonrpc":"2.0","id":"{}","result":1}}"#, "x".repeat(length - 2));
+        check(&answer(MAX_ANSWERED_ID), Ok(Kind::Response));
+        check(&answer(MAX_ANSWERED_ID + 1), Err(code::INVALID_REQUEST));
     }
 
     #[test]

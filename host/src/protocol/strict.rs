@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use super::jsonrpc::is_plain_id;
+use super::jsonrpc::{MAX_ANSWERED_ID, MAX_ID, code, is_plain_id};
 use super::members::members;
 use super::splice::{RequestTarget, string};
 
@@ -41,9 +41,23 @@ pub enum Unclear {
     /// Neither a string nor a whole number.
     #[error("{0} must be a string or a whole number")]
     NoId(&'static str),
+    /// An id or a token of more than [`MAX_ID`] bytes.
+    #[error("{0} is longer than 1024 bytes")]
+    Long(&'static str),
     /// Half a surrogate pair, or no string at all.
     #[error("{0} must be a string of Unicode characters")]
     NoText(&'static str),
+}
+
+impl Unclear {
+    /// The code of the error that answers the request.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Long(_) => code::INVALID_REQUEST,
+            _ => code::INVALID_PARAMS,
+        }
+    }
 }
 
 impl<'a> StrictParams<'a> {
@@ -80,13 +94,18 @@ impl<'a> StrictParams<'a> {
     /// All readers decode these values alike, or none of them can.
     fn checked(self) -> Result<Self, Unclear> {
         let Self { target, reference, progress_token } = self;
-        for (id, name) in [
-            (progress_token, "params._meta.progressToken"),
-            (present(target.progress_token), "params.progressToken"),
-            (present(target.request_id), "params.requestId"),
+        for (id, name, longest) in [
+            (progress_token, "params._meta.progressToken", MAX_ID),
+            // That of a server, as an aggregate has written it.
+            (present(target.progress_token), "params.progressToken", MAX_ANSWERED_ID),
+            (present(target.request_id), "params.requestId", MAX_ID),
         ] {
-            if id.is_some_and(|id| !is_plain_id(id)) {
+            let Some(id) = id else { continue };
+            if !is_plain_id(id) {
                 return Err(Unclear::NoId(name));
+            }
+            if id.get().len() > longest {
+                return Err(Unclear::Long(name));
             }
         }
         let nested = reference.unwrap_or_default();
@@ -196,5 +215,12 @@ mod tests {
         ] {
             assert_eq!(of(params), Err(why), "{params}");
         }
+        let token = |length: usize| {
+            format!(r#"{{"_meta":{{"progressTok\u0065n":"{}"}}}}"#, "x".repeat(length - 2))
+        };
+        assert_eq!(of(&token(MAX_ID)), Ok(()));
+        let long = Unclear::Long("params._meta.progressToken");
+        assert_eq!(of(&token(MAX_ID + 1)), Err(long));
+        assert_eq!(long.code(), code::INVALID_REQUEST);
     }
 }

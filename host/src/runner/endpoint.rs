@@ -16,7 +16,7 @@ use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
-use super::channel::responses;
+use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
 use super::session::settings_note;
@@ -180,7 +180,7 @@ impl Runner {
         {
             return response;
         }
-        let envelope = match Envelope::parse(&message) {
+        let envelope = match client_message(&message) {
             Ok(envelope) => envelope,
             Err(error) => return malformed(&error),
         };
@@ -222,7 +222,7 @@ impl Runner {
             Ok(parts) => parts?,
             Err(error) => return Some(malformed(&error)),
         };
-        let parsed = parts.iter().map(|part| Envelope::parse(part.get().as_bytes()));
+        let parsed = parts.iter().map(|part| client_message(part.get().as_bytes()));
         let envelopes: Vec<Envelope<'_>> = match parsed.collect() {
             Ok(envelopes) => envelopes,
             Err(error) => return Some(malformed(&error)),
@@ -342,6 +342,13 @@ fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
+}
+
+/// Reads a client's message, of which no more is kept than the gateway has room for.
+fn client_message(bytes: &[u8]) -> Result<Envelope<'_>, Malformed> {
+    let envelope = Envelope::parse(bytes)?;
+    message_ids::check_token(&envelope)?;
+    Ok(envelope)
 }
 
 fn malformed(error: &Malformed) -> Response<Body> {

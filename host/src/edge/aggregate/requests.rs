@@ -57,9 +57,8 @@ impl Worker {
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                let params = StrictParams::of(envelope.params).map_err(|unclear| {
-                    (Refusal::InvalidParams(unclear.to_string()), Some(id.to_owned()))
-                })?;
+                let params = StrictParams::of(envelope.params)
+                    .map_err(|unclear| (unclear.into(), Some(id.to_owned())))?;
                 let request = AggregateRequest {
                     context,
                     scope,

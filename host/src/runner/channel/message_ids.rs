@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::jsonrpc::{Envelope, MAX_ID, Malformed};
 use crate::protocol::splice::RequestTarget;
 use crate::protocol::strict::Meta;
 
@@ -18,9 +18,20 @@ pub fn cancelled_request<'a>(cancelled: &Envelope<'a>) -> Option<&'a str> {
 
 /// The progress token of a request, if it asks for progress.
 pub fn progress_token(request: &Envelope<'_>) -> Option<String> {
+    raw_token(request).map(|token| key(token.get()))
+}
+
+/// Why a client's message is not taken, although it is one: what is kept of it has bounds.
+pub fn check_token(message: &Envelope<'_>) -> Result<(), Malformed> {
+    let may_be_long = message.params.is_some_and(|params| params.get().len() > MAX_ID);
+    let is_long = may_be_long && raw_token(message).is_some_and(|token| token.get().len() > MAX_ID);
+    if is_long { Err(Malformed::long_token()) } else { Ok(()) }
+}
+
+fn raw_token<'a>(request: &Envelope<'a>) -> Option<&'a RawValue> {
     let params = request.params.filter(|params| params.get().contains("progressToken"));
     let meta: Meta<'_> = serde_json::from_str(RequestTarget::of(params)?.meta?.get()).ok()?;
-    meta.progress_token.map(|token| key(token.get()))
+    meta.progress_token
 }
 
 /// The progress token of a progress notification.

@@ -34,7 +34,7 @@ pub fn from(envelope: &Envelope<'_>, selection: &Selection) -> Option<Withheld> 
     }
     let params = match StrictParams::of(envelope.params) {
         Ok(params) => params,
-        Err(unclear) => return refused(code::INVALID_PARAMS, unclear.to_string()),
+        Err(unclear) => return refused(unclear.code(), unclear.to_string()),
     };
     let method = envelope.method();
     if !is_request {

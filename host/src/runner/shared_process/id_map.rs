@@ -169,7 +169,7 @@ impl IdMap {
         let done = || ClientVerdict::Answer(jsonrpc::result(id.get(), b"{}"));
         let params = match StrictParams::of(envelope.params) {
             Ok(params) => params,
-            Err(unclear) => return refuse(code::INVALID_PARAMS, &unclear.to_string()),
+            Err(unclear) => return refuse(unclear.code(), &unclear.to_string()),
         };
         let (target, token) = (params.target, params.progress_token);
         let method = envelope.method();
