@@ -45,6 +45,28 @@ fn json_that_is_no_message_is_400_with_the_invalid_request_error() {
 }
 
 #[test]
+fn ids_and_progress_tokens_have_bounds_on_every_scope() {
+    let gateway = gateway();
+    for (path, prefix) in [("/mcp", "counter-"), ("/mcp/counter", ""), ("/mcp/desk", "")] {
+        let session = gateway.client(path).initialize();
+        let send = |id: usize, token: usize| {
+            let (id, token) = ("i".repeat(id - 2), "t".repeat(token - 2));
+            let name = format!("{prefix}whoami");
+            let params = json!({"name": name, "arguments": {}, "_meta": {"progressToken": token}});
+            let message =
+                json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+            session.post(&message).send(gateway.address())
+        };
+        send(1024, 1024).expect(200);
+        for (id, token) in [(1025, 10), (10, 1025), (100_000, 100_000)] {
+            let response = send(id, token).expect(400);
+            assert_eq!(response.error_code(), -32600, "{path}: {}", response.text());
+            assert!(response.error_message().contains("1024 bytes"), "{}", response.text());
+        }
+    }
+}
+
+#[test]
 fn an_unknown_session_is_404_whatever_is_asked_of_it() {
     let gateway = gateway();
     for path in ["/mcp", "/mcp/counter", "/mcp/desk"] {
