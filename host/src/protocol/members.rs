@@ -106,21 +106,23 @@ pub(crate) use members;
 
 /// Whether some readers take this member for one of the known ones, whose names are ASCII: those
 /// that compare without regard to case (Go's `encoding/json` among them, which also folds U+017F
-/// and U+212A), and those whose strings end at a NUL.
+/// and U+212A), those that know a member by two names (`taskId` and `task_id`, `_meta` and `meta`),
+/// and those whose strings end at a NUL.
 #[must_use]
 pub fn is_lookalike(key: &str, known: &[&str]) -> bool {
-    if key.is_ascii() && !key.contains('\0') {
-        return known.iter().any(|name| key.eq_ignore_ascii_case(name));
+    if key.is_ascii() && !key.contains(['\0', '_']) {
+        // No name has an underscore but in front.
+        return known.iter().any(|name| key.eq_ignore_ascii_case(name.trim_start_matches('_')));
     }
     let seen = key.split('\0').next().unwrap_or_default();
     known.iter().any(|name| folded(seen).eq(folded(name)))
 }
 
-/// All characters that any rule of case folding makes equal become the same. U+0307 is what
-/// lower case leaves of the dot of U+0130.
+/// All characters that any rule of case folding makes equal become the same, and underscores go.
+/// U+0307 is what lower case leaves of the dot of U+0130.
 fn folded(text: &str) -> impl Iterator<Item = char> {
     let upper = text.chars().flat_map(char::to_uppercase);
-    upper.flat_map(char::to_lowercase).filter(|c| *c != '\u{307}')
+    upper.flat_map(char::to_lowercase).filter(|c| !matches!(c, '\u{307}' | '_'))
 }
 
 #[cfg(test)]
@@ -170,6 +172,10 @@ mod tests {
             "n\\u0041me",
             "taskid",
             "TASKID",
+            "task_id",
+            "TASK_ID",
+            "_name",
+            "task\\u005fid\\u0000",
             "ta\\u017fkId",
             "ta\u{17f}\u{212a}Id",
             "task\u{130}d",
@@ -182,7 +188,7 @@ mod tests {
             assert!(named.has_lookalike, "{key}");
             assert_eq!(named.name.map(|raw| raw.get()), Some("1"), "{key}");
         }
-        for key in ["names", "nam", "\\u0000name", "task_id", "nome", "n\u{e4}me", "", "\u{307}"] {
+        for key in ["names", "nam", "\\u0000name", "task-id", "nome", "n\u{e4}me", "", "\u{307}"] {
             let text = format!(r#"{{"{key}":2}}"#);
             assert!(!read(&text).unwrap().has_lookalike, "{key}");
         }

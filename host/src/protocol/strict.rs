@@ -35,8 +35,8 @@ pub enum Unclear {
     /// A member comes twice, perhaps with escapes in its name.
     #[error("{0} has a member twice that counts, or one that cannot be read")]
     Twice(&'static str),
-    /// A member is spelled like one that counts but for its case.
-    #[error("{0} has a member that is spelled like one that counts, but for its case")]
+    /// A member is spelled like one that counts but for its case or underscores.
+    #[error("{0} has a member that is spelled like one that counts, but for case or underscores")]
     Lookalike(&'static str),
     /// Neither a string nor a whole number.
     #[error("{0} must be a string or a whole number")]
@@ -198,6 +198,9 @@ mod tests {
             (r#"{"name":"a","Name":"b"}"#, Lookalike("params")),
             (r#"{"Name":"b"}"#, Lookalike("params")),
             (r#"{"ta\u017f\u212aId":"b"}"#, Lookalike("params")),
+            (r#"{"request_id":1}"#, Lookalike("params")),
+            (r#"{"meta":{"progressToken":1}}"#, Lookalike("params")),
+            (r#"{"_meta":{"progress_token":2}}"#, Lookalike("params._meta")),
             (r#"{"ref":[]}"#, NoObject("params.ref")),
             (r#"{"ref":{"name":"a","name":"b"}}"#, Twice("params.ref")),
             (r#"{"ref":{"type":"a","type":"b"}}"#, Twice("params.ref")),

@@ -1,5 +1,6 @@
 //! Checks that a message which is judged has one meaning: strict and lenient readers, which take the
-//! first or the last of two members, compare names without regard to case, or end strings at a NUL,
+//! first or the last of two members, compare names without regard to case or underscores, or end
+//! strings at a NUL,
 //! all see what the gateway sees. So does who splits what is written at any line break there is.
 //!
 //! The readers here share no code with the gateway's.
@@ -162,15 +163,19 @@ struct Reader {
     takes_last: bool,
     folds_case: bool,
     ends_at_nul: bool,
+    /// Knows members by names in `camelCase` and in `snake_case`.
+    drops_underscores: bool,
 }
 
 const READERS: &[Reader] = &[
-    Reader { takes_last: false, folds_case: false, ends_at_nul: false },
-    Reader { takes_last: true, folds_case: false, ends_at_nul: false },
-    Reader { takes_last: false, folds_case: true, ends_at_nul: false },
-    Reader { takes_last: true, folds_case: true, ends_at_nul: false },
-    Reader { takes_last: false, folds_case: false, ends_at_nul: true },
-    Reader { takes_last: true, folds_case: true, ends_at_nul: true },
+    Reader { takes_last: false, folds_case: false, ends_at_nul: false, drops_underscores: false },
+    Reader { takes_last: true, folds_case: false, ends_at_nul: false, drops_underscores: false },
+    Reader { takes_last: false, folds_case: true, ends_at_nul: false, drops_underscores: false },
+    Reader { takes_last: true, folds_case: true, ends_at_nul: false, drops_underscores: false },
+    Reader { takes_last: false, folds_case: false, ends_at_nul: true, drops_underscores: false },
+    Reader { takes_last: true, folds_case: true, ends_at_nul: true, drops_underscores: false },
+    Reader { takes_last: true, folds_case: false, ends_at_nul: false, drops_underscores: true },
+    Reader { takes_last: false, folds_case: true, ends_at_nul: true, drops_underscores: true },
 ];
 
 impl Reader {
@@ -186,8 +191,13 @@ impl Reader {
         if self.ends_at_nul {
             key.truncate(key.iter().position(|c| *c == '\0').unwrap_or(key.len()));
         }
-        let same = |(a, b): (&char, char)| *a == b || (self.folds_case && lower(*a) == lower(b));
-        key.len() == name.chars().count() && key.iter().zip(name.chars()).all(same)
+        let mut name: Vec<char> = name.chars().collect();
+        if self.drops_underscores {
+            key.retain(|c| *c != '_');
+            name.retain(|c| *c != '_');
+        }
+        let same = |(a, b): (&char, &char)| *a == *b || (self.folds_case && lower(*a) == lower(*b));
+        key.len() == name.len() && key.iter().zip(&name).all(same)
     }
 }
 
