@@ -8,7 +8,7 @@
 //! |---|---|
 //! | a request | the same with a unique number as its id, and as its progress token if it has one |
 //! | `notifications/cancelled` | the same with that number; nothing if the call is unknown |
-//! | `resources/subscribe`, `unsubscribe` | the first for a resource, and the last |
+//! | `resources/subscribe`, `unsubscribe` | the first for a resource, and the last of all spellings |
 //! | `logging/setLevel` | nothing: the level would apply to all sessions |
 //! | `tasks/…` | requests about a task of this session |
 //! | any other notification | nothing: it would speak for all sessions |
@@ -25,7 +25,7 @@
 //! | a request | none: the runner answers `ping` and refuses the others, as no client is meant |
 //! | any other notification | none: it names no session |
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -40,11 +40,12 @@ use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
 use crate::runner::channel::message_ids::key;
 
-/// Tasks whose session is remembered; beyond this the oldest, which are long over, are dropped.
-const MAX_TASKS: usize = 10_000;
+use super::subscriptions::{self, SeatId, Subscriptions};
+use super::tasks::Tasks;
 
-/// Identifies one session's seat at the process.
-pub type SeatId = u64;
+const TOO_MANY: &str = "a session may subscribe to 1000 resources of a server that sessions share, whose URIs have 64 KiB together; unsubscribe from some first";
+/// What the methods of all notifications begin with.
+const NOTICES: &str = "notifications/";
 
 #[derive(Default)]
 pub struct IdMap {
@@ -55,10 +56,9 @@ pub struct IdMap {
     calls: HashMap<u64, PendingCall>,
     /// The numbers of calls, by seat and the id that the client gave.
     numbers: HashMap<(SeatId, String), u64>,
-    /// The subscriptions that the process has confirmed, each with its seats.
-    subscriptions: HashMap<String, HashSet<SeatId>>,
-    tasks: HashMap<String, SessionId>,
-    oldest_tasks: VecDeque<String>,
+    /// Those that the process has confirmed.
+    subscriptions: Subscriptions,
+    tasks: Tasks,
 }
 
 struct PendingCall {
@@ -66,6 +66,16 @@ struct PendingCall {
     id: Box<RawValue>,
     token: Option<Box<RawValue>>,
     purpose: Purpose,
+}
+
+impl PendingCall {
+    /// The resource that the call subscribes to.
+    fn subscribes(&self) -> Option<&str> {
+        match &self.purpose {
+            Purpose::Subscribe(uri) => Some(uri),
+            Purpose::Any | Purpose::Task => None,
+        }
+    }
 }
 
 enum Purpose {
@@ -107,24 +117,23 @@ impl IdMap {
     /// Removes a session. Returns the messages for the process: cancellations of the session's
     /// calls, and the end of subscriptions that no other session has.
     pub fn leave(&mut self, seat: SeatId) -> Vec<Bytes> {
-        self.seats.remove(&seat);
+        let session = self.seats.remove(&seat);
         self.numbers.retain(|(of, _), _| *of != seat);
-        let mut left: Vec<String> = Vec::new();
+        let mut left = self.subscriptions.leave(seat);
         let mut told = Vec::new();
         for (number, call) in self.calls.extract_if(|_, call| call.seat == seat) {
             told.push(jsonrpc::cancelled(&number.to_string(), "the session has ended"));
             if let Purpose::Subscribe(uri) = call.purpose
-                && !self.subscriptions.contains_key(&uri)
+                && !self.subscriptions.may_have(&uri)
             {
                 left.push(uri);
             }
         }
-        self.subscriptions.retain(|uri, seats| {
-            if seats.remove(&seat) && seats.is_empty() {
-                left.push(uri.clone());
-            }
-            !seats.is_empty()
-        });
+        if let Some(session) = session {
+            let seats = &self.seats;
+            self.tasks.leave(session, |of| seats.values().any(|here| *here == of));
+        }
+        left.retain(|uri| !self.is_asked_for(uri));
         for uri in left {
             let params = format!("{{\"uri\":{}}}", splice::quoted(&uri));
             let number = self.number();
@@ -188,21 +197,26 @@ impl IdMap {
                 let Some(uri) = target.uri.and_then(splice::string) else {
                     return refuse(code::INVALID_PARAMS, "params.uri is missing");
                 };
-                if method == methods::SUBSCRIBE {
+                if method == methods::UNSUBSCRIBE {
+                    if !self.unsubscribe(seat, &uri) {
+                        return done();
+                    }
+                } else if self.subscriptions.has_seat(&uri, seat) {
+                    return done();
+                } else if !self.has_room(seat, &uri) {
+                    return refuse(code::INVALID_REQUEST, TOO_MANY);
+                } else if self.subscriptions.has(&uri) {
                     // Answered here once the process has confirmed a subscription; until then
                     // the process answers each request.
-                    if let Some(seats) = self.subscriptions.get_mut(&uri) {
-                        seats.insert(seat);
-                        return done();
-                    }
+                    self.subscriptions.add(seat, uri);
+                    return done();
+                } else {
                     purpose = Purpose::Subscribe(uri);
-                } else if let Some(seats) = self.subscriptions.get_mut(&uri) {
-                    seats.remove(&seat);
-                    if !seats.is_empty() {
-                        return done();
-                    }
-                    self.subscriptions.remove(&uri);
                 }
+            }
+            _ if is_notice(method) => {
+                let text = "a notification has no id";
+                return refuse(code::INVALID_REQUEST, text);
             }
             _ => {}
         }
@@ -226,6 +240,36 @@ impl IdMap {
         ClientVerdict::Send(splice::edit(message, edits))
     }
 
+    /// Whether a seat may subscribe to one more resource. What is asked for counts too.
+    fn has_room(&self, seat: SeatId, uri: &str) -> bool {
+        let asked = self.calls.values().filter(|call| call.seat == seat);
+        let held = asked
+            .filter_map(PendingCall::subscribes)
+            .fold(self.subscriptions.held(seat), subscriptions::Held::and);
+        held.and(uri).is_allowed()
+    }
+
+    /// Ends a seat's subscription, even one that is not confirmed. Returns whether the process is to
+    /// end it: never one of another seat, nor in another spelling.
+    fn unsubscribe(&mut self, seat: SeatId, uri: &str) -> bool {
+        let mut was_asked_for = false;
+        for call in self.calls.values_mut().filter(|call| call.seat == seat) {
+            if call.subscribes() == Some(uri) {
+                call.purpose = Purpose::Any;
+                was_asked_for = true;
+            }
+        }
+        let is_last = self.subscriptions.remove(seat, uri)
+            || (was_asked_for && !self.subscriptions.may_have(uri));
+        is_last && !self.is_asked_for(uri)
+    }
+
+    /// Whether a call subscribes to what the process might take for this resource.
+    fn is_asked_for(&self, uri: &str) -> bool {
+        let mut asked = self.calls.values().filter_map(PendingCall::subscribes);
+        asked.any(|of| subscriptions::may_be_same(of, uri))
+    }
+
     fn cancelled(
         &mut self,
         seat: SeatId,
@@ -241,8 +285,8 @@ impl IdMap {
 
     fn is_own_task(&self, seat: SeatId, task: Option<&RawValue>) -> bool {
         let id = task.and_then(splice::string);
-        let owner = id.and_then(|id| self.tasks.get(&id));
-        owner.is_some() && owner == self.seats.get(&seat)
+        let owner = id.and_then(|id| self.tasks.owner(&id));
+        owner.is_some() && owner == self.seats.get(&seat).copied()
     }
 
     fn number(&mut self) -> u64 {
@@ -281,7 +325,7 @@ impl IdMap {
         self.numbers.remove(&(call.seat, key(call.id.get())));
         match (call.purpose, envelope.result) {
             (Purpose::Subscribe(uri), Some(_)) => {
-                self.subscriptions.entry(uri).or_default().insert(call.seat);
+                self.subscriptions.add(call.seat, uri);
             }
             (Purpose::Task, Some(result)) => self.keep_task(call.seat, result),
             _ => {}
@@ -316,14 +360,7 @@ impl IdMap {
         object_only!(Created, Task);
         let Ok(created) = serde_json::from_str::<Created>(result.get()) else { return };
         let Some(session) = self.seats.get(&seat) else { return };
-        if self.tasks.insert(created.task.id.clone(), *session).is_none() {
-            self.oldest_tasks.push_back(created.task.id);
-        }
-        if self.oldest_tasks.len() > MAX_TASKS
-            && let Some(oldest) = self.oldest_tasks.pop_front()
-        {
-            self.tasks.remove(&oldest);
-        }
+        self.tasks.keep(*session, created.task.id);
     }
 
     fn notice(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
@@ -339,13 +376,12 @@ impl IdMap {
             }
             methods::UPDATED => {
                 let uri = splice::string(params.uri?)?;
-                let about = self.subscriptions.iter().filter(|(of, _)| is_at_or_below(&uri, of));
-                let seats: HashSet<SeatId> = about.flat_map(|(_, seats)| seats).copied().collect();
-                Some(ServerVerdict::Notice(seats.into_iter().collect(), message.clone()))
+                let seats = self.subscriptions.about(&uri);
+                Some(ServerVerdict::Notice(seats, message.clone()))
             }
             methods::TASK_STATUS => {
-                let owner = self.tasks.get(&splice::string(params.task_id?)?)?;
-                let seats = self.seats.iter().filter(|(_, session)| *session == owner);
+                let owner = self.tasks.owner(&splice::string(params.task_id?)?)?;
+                let seats = self.seats.iter().filter(|(_, session)| **session == owner);
                 Some(ServerVerdict::Notice(seats.map(|(seat, _)| *seat).collect(), message.clone()))
             }
             _ => None,
@@ -353,12 +389,11 @@ impl IdMap {
     }
 }
 
-/// Whether `uri` is the subscribed resource `of` or a part of it: "this might be a
-/// sub-resource" (2025-11-25, schema, `ResourceUpdatedNotification`).
-fn is_at_or_below(uri: &str, of: &str) -> bool {
-    uri.strip_prefix(of).is_some_and(|rest| {
-        rest.is_empty() || of.ends_with('/') || rest.starts_with(['/', '?', '#'])
-    })
+/// Whether a request has the method of a notification. A lenient server would take it for one, and
+/// its parameters name calls of any session.
+fn is_notice(method: &str) -> bool {
+    let method = method.trim_start();
+    method.get(..NOTICES.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(NOTICES))
 }
 
 #[cfg(test)]

@@ -5,3 +5,5 @@ pub mod lists;
 pub mod mux;
 pub mod process;
 pub mod seat;
+pub mod subscriptions;
+pub mod tasks;

@@ -22,8 +22,9 @@ use crate::runner::channel::queue::ToServer;
 use crate::runner::channel::sink::{MessageSink, id_of_malformed, id_of_request};
 use crate::sync::Locked;
 
-use super::id_map::{ClientVerdict, IdMap, SeatId, ServerVerdict};
+use super::id_map::{ClientVerdict, IdMap, ServerVerdict};
 use super::lists::CommonLists;
+use super::subscriptions::SeatId;
 
 /// Longest log message of a server in the gateway's log, in characters.
 const LOG_TEXT: usize = 4 * 1024;

@@ -9,9 +9,9 @@ use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
 use crate::sync::{Signal, Watcher};
 
-use super::id_map::SeatId;
 use super::lists::CommonLists;
 use super::mux::Mux;
+use super::subscriptions::SeatId;
 
 pub struct Seat {
     pipe: Arc<Pipe>,

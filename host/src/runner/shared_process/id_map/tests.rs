@@ -176,9 +176,9 @@ fn a_refused_subscription_is_none() {
     assert!(!id_map.ask(0, subscribe).starts_with("here"));
     assert!(!id_map.ask(1, subscribe).starts_with("here"), "the first is not confirmed");
     id_map.hear(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":""}}"#);
-    assert!(id_map.id_map.subscriptions.is_empty());
+    assert!(!id_map.id_map.subscriptions.has("a"));
     id_map.hear(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
-    assert_eq!(id_map.id_map.subscriptions["a"].len(), 1);
+    assert_eq!(id_map.id_map.subscriptions.about("a"), [id_map.seats[1]]);
 }
 
 #[test]
@@ -253,4 +253,81 @@ fn a_task_is_its_sessions_own() {
     let status = r#"{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"taskId":"t","status":"completed"}}"#;
     assert_eq!(id_map.hear(status), (vec![0], status.to_owned()));
     assert_eq!(id_map.hear(&status.replace("\"t\"", "\"u\"")).1, "nothing");
+}
+
+/// A request about a subscription.
+fn about(method: &str, uri: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"resources/{method}","params":{{"uri":"{uri}"}}}}"#
+    )
+}
+
+#[test]
+fn only_ones_own_subscription_is_ended_in_whatever_spelling() {
+    let mut id_map = Board::new();
+    id_map.ask(0, &about("subscribe", "a://b"));
+    id_map.hear(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    for uri in ["a://b", "A://b", "a://b/", "a://%62", "a://c"] {
+        let said = id_map.ask(1, &about("unsubscribe", uri));
+        assert!(said.starts_with("here") && said.contains("result"), "{uri}: {said}");
+    }
+    // Its own one in another spelling may be the same to the process.
+    assert!(!id_map.ask(1, &about("subscribe", "A://b")).starts_with("here"));
+    assert!(id_map.ask(0, &about("unsubscribe", "a://b")).starts_with("here"), "it is asked for");
+    id_map.hear(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#);
+    assert!(!id_map.ask(1, &about("unsubscribe", "A://b")).starts_with("here"));
+}
+
+#[test]
+fn a_subscription_may_be_ended_before_it_is_confirmed() {
+    let mut id_map = Board::new();
+    id_map.ask(0, &about("subscribe", "a://b"));
+    assert!(!id_map.ask(0, &about("unsubscribe", "a://b")).starts_with("here"));
+    id_map.hear(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+    assert!(!id_map.id_map.subscriptions.has("a://b"));
+}
+
+#[test]
+fn a_sessions_subscriptions_are_bounded() {
+    let mut id_map = Board::new();
+    let confirmed = |id_map: &mut Board| {
+        let number = id_map.id_map.last;
+        id_map.hear(&format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{}}}}"#));
+    };
+    for number in 0..subscriptions::MAX_COUNT {
+        assert!(!id_map.ask(0, &about("subscribe", &format!("a://{number}"))).starts_with("here"));
+        confirmed(&mut id_map);
+    }
+    assert_eq!(refusal(&id_map.ask(0, &about("subscribe", "a://b"))), code::INVALID_REQUEST);
+    assert!(id_map.ask(0, &about("subscribe", "a://1")).contains("result"), "it has that one");
+    assert!(!id_map.ask(0, &about("unsubscribe", "a://1")).starts_with("here"));
+    assert!(!id_map.ask(0, &about("subscribe", "a://b")).starts_with("here"));
+    let long = |letter: &str| format!("a://{}", letter.repeat(subscriptions::MAX_BYTES / 2));
+    assert!(!id_map.ask(1, &about("subscribe", &long("x"))).starts_with("here"));
+    // It counts although it is not confirmed.
+    assert_eq!(refusal(&id_map.ask(1, &about("subscribe", &long("y")))), code::INVALID_REQUEST);
+}
+
+#[test]
+fn a_request_is_no_notification() {
+    let mut id_map = Board::new();
+    id_map.ask(0, r#"{"jsonrpc":"2.0","id":"a","method":"m"}"#);
+    for method in
+        ["notifications/cancelled", "Notifications/Cancelled", " notifications/x", "notifications/"]
+    {
+        let said = id_map.ask(
+            1,
+            &format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"requestId":1}}}}"#
+            ),
+        );
+        assert_eq!(refusal(&said), code::INVALID_REQUEST, "{method}");
+    }
+    for member in ["request_id", "task_id", "meta", "__meta", "progress_token"] {
+        let said = id_map.ask(
+            1,
+            &format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"{member}":1}}}}"#),
+        );
+        assert_eq!(refusal(&said), code::INVALID_PARAMS, "{member}");
+    }
 }
