@@ -88,7 +88,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let supervised = parts
         .runner
         .children()
-        .supervise(Some(descriptors.inherited))
+        .supervise(Some(descriptors.inherited), &own_files::all(config))
         .context("cannot start the supervisor of the servers' processes")?;
     if let Some(notice) = own_files::unprotected(config) {
         tracing::warn!("{notice}");

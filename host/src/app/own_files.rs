@@ -11,8 +11,15 @@ use crate::runner;
 #[must_use]
 pub fn hidden(config: &Config, cwd: Option<&Path>) -> Vec<PathBuf> {
     let cwd = working_directory(cwd);
-    let own = config.own_files.iter().chain([&config.data_dir]);
-    own.filter(|path| !cwd.starts_with(real(path))).cloned().collect()
+    let mut own = all(config);
+    own.retain(|path| !cwd.starts_with(real(path)));
+    own
+}
+
+/// All of the gateway's own files.
+#[must_use]
+pub fn all(config: &Config) -> Vec<PathBuf> {
+    config.own_files.iter().chain([&config.data_dir]).cloned().collect()
 }
 
 /// Servers that can read the data folder because they work in it, one line each.

@@ -9,6 +9,7 @@
 //! `sh` the server itself is a grandchild. On Linux the `supervisor` finds them all.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
@@ -66,11 +67,12 @@ impl Children {
     /// once, on the main thread's runtime.
     ///
     /// Children get `open_files` as their soft limit of open files; if missing, the gateway's own.
+    /// `hidden` are the gateway's own files, which may be hidden from them.
     ///
     /// # Errors
     /// If the supervisor cannot be started.
-    pub fn supervise(&self, open_files: Option<u64>) -> io::Result<Supervised> {
-        self.line.supervise(open_files)
+    pub fn supervise(&self, open_files: Option<u64>, hidden: &[PathBuf]) -> io::Result<Supervised> {
+        self.line.supervise(open_files, hidden)
     }
 
     fn enter(&self) -> CountedChild {

@@ -17,7 +17,7 @@ pub struct SupervisorLine;
 impl SupervisorLine {
     /// # Errors
     /// Never.
-    pub fn supervise(&self, _: Option<u64>) -> io::Result<Supervised> {
+    pub fn supervise(&self, _: Option<u64>, _: &[std::path::PathBuf]) -> io::Result<Supervised> {
         Ok(Supervised)
     }
 }

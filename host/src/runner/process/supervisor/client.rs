@@ -123,6 +123,13 @@ async fn attempt(
             let error = io::Error::from_raw_os_error(errno);
             Err(io::Error::other(format!("its \"sandbox\" cannot be set up: {error}")))
         }
+        Some(ReaperReport::Refused(StartStep::Hiding, errno)) => {
+            let error = io::Error::from_raw_os_error(errno);
+            Err(io::Error::other(format!(
+                "the gateway's settings file and data folder cannot be hidden from it ({error}); if \
+                 one of them, or a folder above, was moved or removed, restart the gateway"
+            )))
+        }
         Some(ReaperReport::Exited(_)) | None => Ok(None),
     }
 }

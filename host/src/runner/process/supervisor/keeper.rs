@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use crate::sync::Locked;
 
 use super::cgroup::{ControlGroup, ControlGroups};
 use super::environment::DUMPABLE;
+use super::held;
+use super::hiding::HeldFile;
 use super::{ARGUMENT, DESCRIPTORS, OPEN_FILES};
 
 /// The running executable, even if its file has been replaced since.
@@ -74,17 +77,21 @@ impl SupervisorLine {
     }
 
     /// Starts the supervisor and keeps one running. Call it once, on the main thread's runtime.
-    /// Servers get `open_files` as their soft limit; if missing, the gateway's.
-    pub fn supervise(&self, open_files: Option<u64>) -> io::Result<Supervised> {
+    /// Servers get `open_files` as their soft limit; if missing, the gateway's. `hidden` is held
+    /// wherever it is moved from here on.
+    pub fn supervise(&self, open_files: Option<u64>, hidden: &[PathBuf]) -> io::Result<Supervised> {
         match ControlGroups::open() {
             Ok(groups) => drop(self.groups.set(groups)),
             Err(why) => tracing::debug!("servers get no control groups: {why}"),
         }
         let queue = self.queue.lock().take();
         let queue = queue.ok_or_else(|| io::Error::other("the supervisor is already running"))?;
-        let first = RunningSupervisor::start(open_files)?;
+        let hidden = hidden.iter().filter(|path| path.exists());
+        let held = hidden.map(|path| HeldFile::hold(path)).collect::<io::Result<_>>()?;
+        let equipment = Equipment { open_files, held };
+        let first = RunningSupervisor::start(&equipment)?;
         let (stop, stopped) = oneshot::channel();
-        let keeper = Keeper { queue, waiting: None, open_files };
+        let keeper = Keeper { queue, waiting: None, equipment };
         let task = tokio::spawn(keeper.keep(first, stopped));
         Ok(Supervised { stop, task, groups: Arc::clone(&self.groups) })
     }
@@ -110,7 +117,13 @@ struct Keeper {
     queue: mpsc::Receiver<Charged>,
     /// Taken from the queue and not handed over yet.
     waiting: Option<Charged>,
+    equipment: Equipment,
+}
+
+/// What each supervisor gets at its start.
+struct Equipment {
     open_files: Option<u64>,
+    held: Vec<HeldFile>,
 }
 
 impl Keeper {
@@ -128,7 +141,7 @@ impl Keeper {
             if supervisor.since.elapsed() < SHORT_LIFE {
                 tokio::time::sleep(PAUSE).await;
             }
-            supervisor = started_again(self.open_files).await;
+            supervisor = started_again(&self.equipment).await;
         }
     }
 
@@ -163,16 +176,17 @@ struct RunningSupervisor {
 }
 
 impl RunningSupervisor {
-    fn start(open_files: Option<u64>) -> io::Result<Self> {
+    fn start(equipment: &Equipment) -> io::Result<Self> {
         let (ours, its) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = std::process::Command::new(OWN_PROGRAM);
         // Neither the supervisor nor the reapers need the gateway's secrets.
-        command.arg0("mooring").arg(ARGUMENT).env_clear();
+        command.arg0("mooring").arg(ARGUMENT).args(held::names(&equipment.held)).env_clear();
+        held::send(&ours, &equipment.held)?;
         if let Some(value) = std::env::var_os(DUMPABLE) {
             command.env(DUMPABLE, value);
         }
-        if let Some(open_files) = open_files {
+        if let Some(open_files) = equipment.open_files {
             command.env(OPEN_FILES, open_files.to_string());
         }
         command.stdin(OwnedFd::from(its)).stdout(Stdio::null());
@@ -227,9 +241,9 @@ fn is_congestion(error: &io::Error) -> bool {
     [Errno::TOOMANYREFS, Errno::NOBUFS].iter().any(|known| errno == Some(known.raw_os_error()))
 }
 
-async fn started_again(open_files: Option<u64>) -> RunningSupervisor {
+async fn started_again(equipment: &Equipment) -> RunningSupervisor {
     loop {
-        match RunningSupervisor::start(open_files) {
+        match RunningSupervisor::start(equipment) {
             Ok(supervisor) => return supervisor,
             Err(error) => {
                 tracing::error!(

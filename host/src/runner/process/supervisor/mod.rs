@@ -30,9 +30,11 @@ mod cgroup;
 mod client;
 mod confine;
 mod environment;
+mod held;
 mod hiding;
 mod keeper;
 mod landlock;
+mod namespace;
 mod protocol;
 mod reaper;
 mod system;
@@ -44,6 +46,7 @@ pub use keeper::{Supervised, SupervisorLine};
 pub use walls::walls;
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io::{IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -58,6 +61,7 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 
 use crate::model::visible::visible;
 
+use self::hiding::Hiding;
 use self::protocol::{ReaperReport, StartStep};
 use self::reaper::Charge;
 use self::system::{Fork, Signals, wait_for};
@@ -79,10 +83,10 @@ pub fn supervise_if_asked() -> Option<ExitCode> {
         return Some(code);
     }
     let mut args = std::env::args_os().skip(1);
-    if args.next()? != ARGUMENT || args.next().is_some() {
+    if args.next()? != ARGUMENT {
         return None;
     }
-    match supervise() {
+    match supervise(args) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
             // Plain text: only the gateway knows the configured log format.
@@ -101,9 +105,12 @@ struct Supervisor {
     /// A pipe: reapers hold its read end, which signals when the supervisor dies.
     alive: (OwnedFd, OwnedFd),
     reapers: HashSet<Pid>,
+    /// Missing where this system lets no files be hidden.
+    hiding: Option<Hiding>,
 }
 
-fn supervise() -> anyhow::Result<()> {
+/// `args` name the gateway's own files.
+fn supervise(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     system::close_all_but_standard_streams();
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)
         .context("duplicate the gateway's socket")?;
@@ -115,11 +122,14 @@ fn supervise() -> anyhow::Result<()> {
     // Ctrl-C in a terminal must reach only the gateway, which then ends the rest in order.
     process::setsid().context("start a process session")?;
     process::set_child_subreaper(Some(process::getpid())).context("become a child subreaper")?;
+    let held = held::receive(&socket, args).context("take over the gateway's own files")?;
+    // Before the signals, since it ends children of its own.
+    let hiding = Hiding::find(held).ok();
     let signals = Signals::take_over().context("take over signals")?;
     let alive =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("create a pipe")?;
     let reapers = HashSet::new();
-    let mut supervisor = Supervisor { socket, signals, alive, reapers };
+    let mut supervisor = Supervisor { socket, signals, alive, reapers, hiding };
     while let Some(charge) = supervisor.next_charge() {
         supervisor = supervisor.fork_reaper(charge)?;
     }
@@ -213,7 +223,7 @@ impl Supervisor {
                 let (supervisor, held) = self.alive;
                 // A reaper that held these would keep them open after the supervisor's death.
                 drop((self.socket, self.signals, self.reapers, held));
-                reaper::run(charge, supervisor)?;
+                reaper::run(charge, supervisor, self.hiding.as_ref())?;
                 std::process::exit(0);
             }
             Err(error) => {

@@ -152,6 +152,8 @@ pub enum StartStep {
     Program,
     /// The rules of its sandbox.
     Sandbox,
+    /// Hiding the gateway's own files from it.
+    Hiding,
 }
 
 impl ReaperReport {
@@ -162,6 +164,7 @@ impl ReaperReport {
             Self::Started { pid, hidden } => (b's', u8::from(hidden), pid.to_le_bytes()),
             Self::Refused(StartStep::Program, error) => (b'r', 0, error.to_le_bytes()),
             Self::Refused(StartStep::Sandbox, error) => (b'r', 1, error.to_le_bytes()),
+            Self::Refused(StartStep::Hiding, error) => (b'r', 2, error.to_le_bytes()),
             Self::Exited(status) => (b'x', 0, status.to_le_bytes()),
         };
         let [a, b, c, d] = value;
@@ -176,6 +179,7 @@ impl ReaperReport {
             }
             (b'r', 0) => Some(Self::Refused(StartStep::Program, i32::from_le_bytes(value))),
             (b'r', 1) => Some(Self::Refused(StartStep::Sandbox, i32::from_le_bytes(value))),
+            (b'r', 2) => Some(Self::Refused(StartStep::Hiding, i32::from_le_bytes(value))),
             (b'x', 0) => Some(Self::Exited(i32::from_le_bytes(value))),
             _ => None,
         }
@@ -292,6 +296,7 @@ mod tests {
             ReaperReport::Started { pid: 7, hidden: true },
             ReaperReport::Refused(StartStep::Program, libc::ENOENT),
             ReaperReport::Refused(StartStep::Sandbox, libc::ENOSYS),
+            ReaperReport::Refused(StartStep::Hiding, libc::ENOENT),
             ReaperReport::Exited(9),
         ] {
             assert_eq!(ReaperReport::decode(report.encode()), Some(report));

@@ -22,8 +22,8 @@ use crate::runner::process::program::{AFTER_EOF, AFTER_TERM};
 use super::below::{self, Left};
 use super::cgroup;
 use super::confine::{self, StartFailure};
-use super::hiding;
-use super::protocol::{END, ReaperReport, StartOrder};
+use super::hiding::Hiding;
+use super::protocol::{END, ReaperReport, StartOrder, StartStep};
 use super::system::{PARENT_GONE, Signals, wait_for};
 
 /// The descriptors that the gateway hands over to start a server.
@@ -62,14 +62,20 @@ struct Reaper {
 }
 
 /// Runs one server; returns when nothing of it is left.
-pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
+pub fn run(charge: Charge, supervisor: OwnedFd, hiding: Option<&Hiding>) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"mooring-reaper");
     let own = process::getpid();
     process::set_child_subreaper(Some(own))?;
     let signals = Signals::take_over()?;
     let mut control = UnixStream::from(charge.control);
     let order = StartOrder::read(&mut control)?;
-    let hidden = !order.confinement.allow_privileges && hiding::hide(&order.hidden);
+    let hidden = match hide(&order, hiding) {
+        Ok(hidden) => hidden,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::ENOENT);
+            return control.write_all(&ReaperReport::Refused(StartStep::Hiding, errno).encode());
+        }
+    };
     // Entering namespaces has reset it. If the supervisor died before, its pipe tells.
     process::set_parent_process_death_signal(Some(PARENT_GONE))?;
     let group = order.group.clone();
@@ -90,6 +96,17 @@ pub fn run(charge: Charge, supervisor: OwnedFd) -> io::Result<()> {
     below::kill_all(signals, |pid, status| report_exit(control, server, pid, status));
     group.as_deref().inspect(|group| cgroup::remove(group));
     Ok(())
+}
+
+/// Hides the gateway's own files from what this process starts; false where that is not possible,
+/// or not asked for. What is possible and fails must not start.
+fn hide(order: &StartOrder, hiding: Option<&Hiding>) -> io::Result<bool> {
+    let Some(hiding) = hiding else { return Ok(false) };
+    let keeps_its_user = order.confinement.user.is_none() || hiding.keeps_users();
+    if order.confinement.allow_privileges || !keeps_its_user {
+        return Ok(false);
+    }
+    hiding.hide(&order.hidden).map(|()| true)
 }
 
 impl Reaper {

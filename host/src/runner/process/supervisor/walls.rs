@@ -4,8 +4,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use crate::runner::process::program::Walls;
 
+use super::hiding::Hiding;
 use super::keeper::OWN_PROGRAM;
-use super::{hiding, landlock};
+use super::landlock;
 
 /// The only argument of a process that tries whether files can be hidden.
 const ARGUMENT: &str = "--try-to-hide-files";
@@ -25,5 +26,5 @@ pub fn try_if_asked() -> Option<ExitCode> {
     if args.next()? != ARGUMENT || args.next().is_some() {
         return None;
     }
-    Some(if hiding::is_possible() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Some(if Hiding::find(Vec::new()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
