@@ -90,7 +90,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
         .children()
         .supervise(Some(descriptors.inherited), &own_files::all(config))
         .context("cannot start the supervisor of the servers' processes")?;
-    if let Some(notice) = own_files::unprotected(config) {
+    for notice in own_files::unprotected(config) {
         tracing::warn!("{notice}");
     }
     let draining = Signal::default();

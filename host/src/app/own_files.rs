@@ -43,21 +43,31 @@ pub fn in_the_way(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// The servers that could read the gateway's own files on this system, as one line; `None` if there
-/// are none.
+/// The servers that could read the gateway's own files, or each other's memory, on this system:
+/// one line each.
 #[must_use]
-pub fn unprotected(config: &Config) -> Option<String> {
+pub fn unprotected(config: &Config) -> Vec<String> {
     let servers = config.servers.iter().filter(|server| is_exposed(server));
     let names: Vec<&str> = servers.map(|server| server.name.as_str()).collect();
-    if names.is_empty() || runner::walls().hides_files {
-        return None;
+    if names.is_empty() {
+        return Vec::new();
     }
-    Some(format!(
-        "this system does not let the gateway hide its settings file and data folder, so these \
-         servers can read them: {}; give each a \"user\" or a \"sandbox\", or run the gateway where \
-         user namespaces are allowed",
-        names.join(", ")
-    ))
+    let (walls, all) = (runner::walls(), names.join(", "));
+    let mut lines = Vec::new();
+    if !walls.hides_files {
+        lines.push(format!(
+            "this system does not let the gateway hide its settings file and data folder, so these \
+             servers can read them: {all}; give each a \"user\" or a \"sandbox\", or run the \
+             gateway where user namespaces are allowed"
+        ));
+    }
+    if !walls.separates_servers && names.len() > 1 {
+        lines.push(format!(
+            "this system has no Landlock of version 2 (Linux 5.19), so these servers can read each \
+             other's memory and environment: {all}; give each a \"user\" of its own"
+        ));
+    }
+    lines
 }
 
 /// Whether only hiding keeps the server from these files.

@@ -11,12 +11,13 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 use crate::model::QuotaKey;
 use crate::runner::admission::caps::Permit;
-use crate::sync::Locked;
+use crate::sync::{Locked, Seldom};
 
 use super::program::{Confinement, Pipes, Program, User};
 
@@ -24,6 +25,9 @@ use super::program::{Confinement, Pipes, Program, User};
 use super::supervisor::{RunningServer, Supervised, SupervisorLine};
 #[cfg(not(target_os = "linux"))]
 use super::unsupervised::{RunningServer, Supervised, SupervisorLine};
+
+/// Between two lines about servers that can read the gateway's own files. The start has named them.
+const UNHIDDEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot start {command:?}: {reason}")]
@@ -37,11 +41,16 @@ pub struct StartError {
 pub struct Children {
     count: watch::Sender<usize>,
     line: SupervisorLine,
+    unhidden: Arc<Seldom>,
 }
 
 impl Default for Children {
     fn default() -> Self {
-        Self { count: watch::Sender::new(0), line: SupervisorLine::default() }
+        Self {
+            count: watch::Sender::new(0),
+            line: SupervisorLine::default(),
+            unhidden: Arc::new(Seldom::every(UNHIDDEN)),
+        }
     }
 }
 
@@ -129,8 +138,12 @@ impl Child {
                 command: program.command.clone(),
                 reason: explain(&error, program),
             })?;
-        if !running.hidden && !program.confinement.allow_privileges {
-            tracing::debug!(pid = running.pid, "the gateway's own files are not hidden from it");
+        let Confinement { user, sandbox, allow_privileges, .. } = &program.confinement;
+        if !running.hidden && !allow_privileges && user.is_none() && sandbox.is_none() {
+            let command = &program.command;
+            children.unhidden.warn(|| {
+                format!("the gateway's own files are not hidden from the server {command:?}")
+            });
         }
         let (end, pid) = (Arc::new(Notify::new()), running.pid);
         let (told, exit) = watch::channel(None);

@@ -67,8 +67,8 @@ pub struct Sandbox {
 pub struct Walls {
     /// Whether the gateway's own files can be hidden from servers of its user.
     pub hides_files: bool,
-    /// The version of Landlock, if the kernel has it.
-    pub landlock: Option<u32>,
+    /// Whether servers of one user cannot read each other's memory and environment.
+    pub separates_servers: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -130,6 +130,12 @@ async fn attempt(
                  one of them, or a folder above, was moved or removed, restart the gateway"
             )))
         }
+        Some(ReaperReport::Refused(StartStep::Wall, errno)) => {
+            let error = io::Error::from_raw_os_error(errno);
+            Err(io::Error::other(format!(
+                "the rules of Landlock that keep it from other processes cannot be set up: {error}"
+            )))
+        }
         Some(ReaperReport::Exited(_)) | None => Ok(None),
     }
 }

@@ -69,7 +69,7 @@ pub fn start(order: &StartOrder, pipes: [OwnedFd; 3], reaper: Pid) -> Result<Pid
         // `uid` also drops the gateway's supplementary groups.
         command.uid(user.uid).gid(user.gid);
     }
-    let rules = rules(order).map_err(|error| StartFailure(StartStep::Sandbox, error))?;
+    let rules = rules(order)?;
     // Opened with the rights of the gateway's user; the server's may have none.
     let group = order.group.as_ref().and_then(|group| cgroup::make(group).ok());
     run_within(
@@ -82,12 +82,14 @@ pub fn start(order: &StartOrder, pipes: [OwnedFd; 3], reaper: Pid) -> Result<Pid
     Ok(server.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?)
 }
 
-fn rules(order: &StartOrder) -> io::Result<Option<Rules>> {
+fn rules(order: &StartOrder) -> Result<Option<Rules>, StartFailure> {
     let Confinement { sandbox, allow_privileges, .. } = &order.confinement;
     match sandbox {
-        Some(sandbox) => Rules::of(sandbox, &needed(order), &order.hidden).map(Some),
+        Some(sandbox) => Rules::of(sandbox, &needed(order), &order.hidden)
+            .map(Some)
+            .map_err(|error| StartFailure(StartStep::Sandbox, error)),
         None if *allow_privileges => Ok(None),
-        None => Ok(Rules::wall()),
+        None => Rules::wall().map_err(|error| StartFailure(StartStep::Wall, error)),
     }
 }
 
@@ -113,7 +115,7 @@ impl Bounds {
         }
         if !self.confinement.allow_privileges {
             rustix::thread::set_no_new_privs(true)?;
-            drop_capabilities();
+            drop_capabilities()?;
         }
         // Here, because the change of user that comes before it would reset it.
         process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -130,18 +132,17 @@ impl Bounds {
 
 /// Without them and without new privileges, root too cannot read what is not its own. Nothing to do
 /// for other users: they have none.
-fn drop_capabilities() {
+fn drop_capabilities() -> io::Result<()> {
     for capability in DROPPED {
         // Fails for a capability that this kernel does not know.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let dropped = DROPPED.iter().fold(CapabilitySet::empty(), |all, one| all | *one);
-    if let Ok(mut sets) = rustix::thread::capabilities(None) {
-        for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
-            set.remove(dropped);
-        }
-        let _ = rustix::thread::set_capabilities(None, sets);
+    let mut sets = rustix::thread::capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(dropped);
     }
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 fn limits(confinement: &Confinement) -> impl Iterator<Item = (Resource, u64)> {

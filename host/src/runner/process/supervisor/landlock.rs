@@ -37,7 +37,7 @@ const VERSION_FLAG: u32 = 1;
 const PATH_BENEATH: i32 = 1;
 
 /// The first version in which rules can leave moving files between folders alone.
-const WALL: u32 = 2;
+pub const WALL: u32 = 2;
 /// The first version that knows TCP.
 const WITH_TCP: u32 = 4;
 const WITH_SCOPES: u32 = 6;
@@ -110,12 +110,14 @@ pub struct Rules(OwnedFd);
 
 impl Rules {
     /// The wall; `None` where the kernel has none, or only with side effects.
-    pub fn wall() -> Option<Self> {
-        version().filter(|version| *version >= WALL)?;
+    pub fn wall() -> io::Result<Option<Self>> {
+        if version().is_none_or(|version| version < WALL) {
+            return Ok(None);
+        }
         // One right has to be in the rules, and it is granted everywhere.
-        let rules = Self::new(&RulesetAttr { files: REFER, network: 0, scopes: 0 }).ok()?;
-        rules.allow(Path::new("/"), REFER).ok()?;
-        Some(rules)
+        let rules = Self::new(&RulesetAttr { files: REFER, network: 0, scopes: 0 })?;
+        rules.allow(Path::new("/"), REFER)?;
+        Ok(Some(rules))
     }
 
     /// The rules of a sandbox. `needed` are the files that the server's start needs; `hidden`

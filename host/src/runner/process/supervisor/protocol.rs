@@ -154,6 +154,8 @@ pub enum StartStep {
     Sandbox,
     /// Hiding the gateway's own files from it.
     Hiding,
+    /// The wall of Landlock around it.
+    Wall,
 }
 
 impl ReaperReport {
@@ -165,6 +167,7 @@ impl ReaperReport {
             Self::Refused(StartStep::Program, error) => (b'r', 0, error.to_le_bytes()),
             Self::Refused(StartStep::Sandbox, error) => (b'r', 1, error.to_le_bytes()),
             Self::Refused(StartStep::Hiding, error) => (b'r', 2, error.to_le_bytes()),
+            Self::Refused(StartStep::Wall, error) => (b'r', 3, error.to_le_bytes()),
             Self::Exited(status) => (b'x', 0, status.to_le_bytes()),
         };
         let [a, b, c, d] = value;
@@ -180,6 +183,7 @@ impl ReaperReport {
             (b'r', 0) => Some(Self::Refused(StartStep::Program, i32::from_le_bytes(value))),
             (b'r', 1) => Some(Self::Refused(StartStep::Sandbox, i32::from_le_bytes(value))),
             (b'r', 2) => Some(Self::Refused(StartStep::Hiding, i32::from_le_bytes(value))),
+            (b'r', 3) => Some(Self::Refused(StartStep::Wall, i32::from_le_bytes(value))),
             (b'x', 0) => Some(Self::Exited(i32::from_le_bytes(value))),
             _ => None,
         }
@@ -297,6 +301,7 @@ mod tests {
             ReaperReport::Refused(StartStep::Program, libc::ENOENT),
             ReaperReport::Refused(StartStep::Sandbox, libc::ENOSYS),
             ReaperReport::Refused(StartStep::Hiding, libc::ENOENT),
+            ReaperReport::Refused(StartStep::Wall, libc::EPERM),
             ReaperReport::Exited(9),
         ] {
             assert_eq!(ReaperReport::decode(report.encode()), Some(report));

@@ -17,7 +17,10 @@ pub fn walls() -> Walls {
     let mut command = Command::new(OWN_PROGRAM);
     command.arg(ARGUMENT).env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     let tried = command.stderr(Stdio::null()).status();
-    Walls { hides_files: tried.is_ok_and(|status| status.success()), landlock: landlock::version() }
+    Walls {
+        hides_files: tried.is_ok_and(|status| status.success()),
+        separates_servers: landlock::version().is_some_and(|version| version >= landlock::WALL),
+    }
 }
 
 /// Runs the try if this process was started for it; otherwise `None`.
