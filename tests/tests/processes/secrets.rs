@@ -111,6 +111,54 @@ fn a_server_of_a_user_who_is_not_root_reads_none_of_its_secrets() {
     nothing_is_read(Some(23456));
 }
 
+/// A server of the gateway's user may rename the folders above the gateway's own.
+#[track_caller]
+fn a_moved_folder_stays_hidden(user: Option<u32>) {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().to_owned();
+    let open = || std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&folder, open()).unwrap();
+    std::fs::create_dir(folder.join("app")).unwrap();
+    std::fs::set_permissions(folder.join("app"), open()).unwrap();
+    let script = folder.join("mover.sh");
+    let text = r#"
+        cd "$1"
+        if [ ! -e app2 ]; then mv app app2 && mkdir app && exit 1; fi
+        (ls app2/data; cat app2/data/*) >draft 2>&1; mv draft seen; exec sleep 1000
+    "#;
+    std::fs::write(&script, text).unwrap();
+    let servers = json!({"mover": {"command": "sh", "args": [script, folder]}});
+    let mut setup = Setup::new(&settings::standalone(servers))
+        .env("MOORING_DATA", folder.join("app/data").to_str().unwrap());
+    if let Some(user) = user {
+        setup = setup.user(user);
+    }
+    let gateway = setup.start();
+    if !hides(&gateway) {
+        eprintln!("skipped: this system lets no files be hidden");
+        return;
+    }
+    let seen = eventually("the second process has looked", || {
+        std::fs::read_to_string(folder.join("seen")).ok()
+    });
+    assert!(folder.join("app2/data/local-key").exists(), "{}", gateway.log());
+    assert!(!seen.contains("local-key\n") && !seen.contains("secret\n"), "{seen}");
+}
+
+#[test]
+fn a_data_folder_that_a_server_moves_stays_hidden() {
+    a_moved_folder_stays_hidden(None);
+}
+
+#[test]
+fn a_data_folder_that_a_server_moves_stays_hidden_without_root() {
+    if !is_root() {
+        eprintln!("skipped: only root can start a gateway of another user");
+        return;
+    }
+    a_moved_folder_stays_hidden(Some(23456));
+}
+
 /// An operator's choice: the server keeps what the gateway's user may do.
 #[test]
 fn a_server_with_privileges_sees_the_files_of_its_user() {
