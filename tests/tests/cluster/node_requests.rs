@@ -104,6 +104,31 @@ fn a_request_is_taken_once_as_it_was_sent() {
 }
 
 #[test]
+fn what_one_node_sends_costs_no_other_its_heartbeats() {
+    for token in TOKENS {
+        let coordinator = coordinator(token);
+        let [loud, other] = ["loud", "other"].map(|id| registered(&coordinator, id, token));
+        let soon = proofs::now() + 50_000;
+        for number in 0..300 {
+            let message = loud.heartbeat(json!({}));
+            let ahead = loud.proved_at(soon + number, &coordinator, "heartbeat", &message);
+            ahead.send(coordinator.address()).expect(200);
+        }
+        // Its own requests of now are too old for what is remembered of it.
+        loud.send(&coordinator, "heartbeat", &loud.heartbeat(json!({}))).expect(400);
+        other.send(&coordinator, "heartbeat", &other.heartbeat(json!({}))).expect(200);
+        // Another process that takes the id for its own has its registrations not counted.
+        let second = PlayedNode::start("other", token);
+        for number in 0..300 {
+            let message = second.registration(json!({}));
+            let ahead = second.proved_at(soon + number, &coordinator, "register", &message);
+            ahead.send(coordinator.address()).expect(409);
+        }
+        other.send(&coordinator, "heartbeat", &other.heartbeat(json!({}))).expect(200);
+    }
+}
+
+#[test]
 fn a_clock_that_is_wrong_is_named_with_the_other_one() {
     for token in TOKENS {
         let coordinator = coordinator(token);

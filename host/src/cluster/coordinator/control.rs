@@ -15,6 +15,7 @@ use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerRe
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::protocol::handshake::Party;
+use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder};
 
@@ -22,9 +23,10 @@ use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::known_nodes::KnownNodes;
-use super::proofs::{Proofs, ProvedMessage};
+use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, LeaseStatus, NodeEntry, Registry};
 use super::rejected::Rejected;
+use super::replays::OwnReplays;
 
 /// The node id of a coordinator's own runner.
 const COORDINATOR_ID: &str = "coordinator";
@@ -104,16 +106,15 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(proved.message, proved.peer)?;
-        if let Some(proof) = &proved.proof {
-            self.proofs.once(proof)?;
-        }
-        self.admit(entry, link).await
+        self.admit(entry, proved.proof.as_ref(), link).await
     }
 
-    /// Calls a node back, registers it, and takes its report of sessions.
+    /// Calls a node back, registers it, and takes its report of sessions. The proof is that of its
+    /// registration, if it has sent one.
     pub(in crate::cluster) async fn admit(
         &self,
         entry: NodeEntry,
+        proof: Option<&RequestProof>,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let own_link = self.callback.prove(&entry, link).await.map_err(|why| {
@@ -123,10 +124,13 @@ impl Control {
                 entry.url
             ))
         })?;
+        let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
         let mut claims = Claims::of(&entry, &self.registry, &self.bindings, &own_link);
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         let one_at_a_time = self.registering.lock().await;
         self.refuse_second(&entry, link).await?;
+        // Only now: what is not that node's must not count as its requests.
+        proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
         self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
         drop(one_at_a_time);
         if claims.take(first).await {
@@ -201,12 +205,21 @@ impl Control {
     /// Refuses a message that is not of the registered start of its node, or was here before.
     fn of_its_start(&self, proved: &ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
         let Heartbeat { id, incarnation, .. } = &proved.message;
-        let is_start = |id| self.registry.read(&id, |entry| entry.is_start(incarnation));
-        let is_known = NodeId::parse(id).ok().and_then(is_start).unwrap_or(false);
-        match &proved.proof {
-            Some(proof) if is_known => self.proofs.once(proof),
+        let replays =
+            |entry: &NodeEntry| entry.is_start(incarnation).then(|| Arc::clone(&entry.replays));
+        let known = NodeId::parse(id).ok().and_then(|id| self.registry.read(&id, replays)?);
+        match (&proved.proof, known) {
+            (Some(proof), Some(replays)) => once(proof, &replays),
             _ => Err(Rejected::Unknown(id.clone())),
         }
+    }
+
+    /// What this start has sent before, if it is known.
+    fn replays_of(&self, entry: &NodeEntry) -> OwnReplays {
+        let known = |known: &NodeEntry| {
+            known.is_start(entry.incarnation.expose()).then(|| Arc::clone(&known.replays))
+        };
+        self.registry.read(&entry.id, known).flatten().unwrap_or_default()
     }
 
     fn entry_of(&self, registration: Registration, peer: IpAddr) -> Result<NodeEntry, Rejected> {

@@ -16,11 +16,11 @@ use crate::config::Secret;
 use crate::model::{NodeId, UnixMillis};
 use crate::protocol::headers::seam;
 use crate::protocol::request_proof::{Proved, RequestProof};
-use crate::sync::{Locked, Seldom};
+use crate::sync::Seldom;
 
 use super::registry::{NodeEntry, Registry};
 use super::rejected::Rejected;
-use super::replays::{Replay, Replays, WINDOW, is_near};
+use super::replays::{OwnReplays, Replay, WINDOW, is_near};
 
 const NO_PROOF: &str = "it proves nothing: it is not mooring, or an earlier version, which has to \
                         be upgraded";
@@ -78,7 +78,6 @@ pub struct Proofs {
     token: Option<Secret>,
     gate: Gate,
     registry: Arc<Registry>,
-    replays: Locked<Replays>,
     /// The lines about requests that prove nothing.
     unproved: Seldom,
 }
@@ -87,7 +86,7 @@ impl Proofs {
     #[must_use]
     pub fn new(token: Option<Secret>, registry: Arc<Registry>) -> Self {
         let gate = Gate::for_nodes(token.is_some());
-        Self { token, gate, registry, replays: Locked::default(), unproved: Seldom::default() }
+        Self { token, gate, registry, unproved: Seldom::default() }
     }
 
     /// Refuses requests from addresses that are not served.
@@ -146,18 +145,6 @@ impl Proofs {
         Ok(ProvedMessage { message, proof: Some(proof), peer })
     }
 
-    /// Takes a proved request that is otherwise right, unless it was here before.
-    ///
-    /// # Errors
-    /// If it was, or may have been.
-    pub fn once(&self, proof: &RequestProof) -> Result<(), Rejected> {
-        let taken = self.replays.lock().take(proof.time, proof.nonce, UnixMillis::now());
-        taken.map_err(|replay| match replay {
-            Replay::Time => out_of_time(proof),
-            Replay::Seen => Rejected::BadRequest("this very request was here before".to_owned()),
-        })
-    }
-
     /// The secret that proves a message where there is no token.
     fn key(&self, message: &impl NodeMessage, peer: IpAddr) -> Option<Secret> {
         if let Some(secret) = message.secret() {
@@ -185,6 +172,18 @@ impl Proofs {
     fn unproved_by(&self, peer: IpAddr, why: &str) {
         self.unproved.warn(|| format!("a node's request from {peer} was refused: {why}"));
     }
+}
+
+/// Takes a proved request that is otherwise right, unless it was here before.
+///
+/// # Errors
+/// If it was, or may have been.
+pub fn once(proof: &RequestProof, replays: &OwnReplays) -> Result<(), Rejected> {
+    let taken = replays.lock().take(proof.time, proof.nonce, UnixMillis::now());
+    taken.map_err(|replay| match replay {
+        Replay::Time => out_of_time(proof),
+        Replay::Seen => Rejected::BadRequest("this very request was here before".to_owned()),
+    })
 }
 
 fn out_of_time(proof: &RequestProof) -> Rejected {

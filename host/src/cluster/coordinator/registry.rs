@@ -28,6 +28,7 @@ use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topol
 use crate::sync::Locked;
 
 use super::bounds::{MAX_NODES, MAX_REPORTS};
+use super::replays::OwnReplays;
 
 /// Node timeouts after which a dead node is removed.
 const FORGET_AFTER: u32 = 10;
@@ -70,6 +71,8 @@ pub struct NodeEntry {
     pub incarnation: Secret,
     /// What the node has registered with where there is no token.
     pub secret: Option<Secret>,
+    /// The requests that it has proved.
+    pub replays: OwnReplays,
     /// The address that has registered it; `None` for the coordinator's own runner.
     pub from: Option<IpAddr>,
     /// Version of mooring.
@@ -113,6 +116,7 @@ impl NodeEntry {
             port,
             incarnation: Secret::new(""),
             secret: None,
+            replays: OwnReplays::default(),
             from: None,
             version: String::new(),
             protocol: None,

@@ -1,14 +1,16 @@
 //! Recognises requests of nodes that are sent a second time. No IO: time is passed in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{SessionId, UnixMillis};
+use crate::sync::Locked;
 
 /// How far a node's clock may be from the coordinator's, either way.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// The most requests that are remembered: those of 10,000 nodes with usual heartbeats.
-const MAX_SEEN: usize = 1 << 18;
+/// The most requests that are remembered of one start of a node.
+const MAX_SEEN: usize = 256;
 
 /// Why a request is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +21,8 @@ pub enum Replay {
     Seen,
 }
 
-/// The requests within the window, by time and nonce.
+/// The requests of one start of a node within the window, by time and nonce. Each start has its
+/// own, so that none can have the requests of others forgotten.
 #[derive(Debug)]
 pub struct Replays {
     seen: BTreeSet<(u64, [u8; 16])>,
@@ -64,6 +67,9 @@ impl Replays {
         Ok(())
     }
 }
+
+/// The requests of one registered start, shared by all copies of its entry.
+pub type OwnReplays = Arc<Locked<Replays>>;
 
 /// Whether a node's clock is near enough to the coordinator's.
 #[must_use]
