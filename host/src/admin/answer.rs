@@ -25,6 +25,10 @@ impl IntoResponse for ApiAnswer {
                 let mut response =
                     (status, Json(json!({"success": false, "message": shown(&message)})))
                         .into_response();
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    let soon = http::HeaderValue::from_static("1");
+                    response.headers_mut().insert(http::header::RETRY_AFTER, soon);
+                }
                 if status == StatusCode::UNAUTHORIZED {
                     response.headers_mut().insert(
                         http::header::WWW_AUTHENTICATE,
@@ -55,8 +59,8 @@ pub fn refusal(rejected: &Rejected) -> ApiAnswer {
         Rejected::Denied(Denied::Unproved | Denied::Address(_)) => StatusCode::FORBIDDEN,
         Rejected::BadRequest(_) => StatusCode::BAD_REQUEST,
         Rejected::Unknown(_) => StatusCode::NOT_FOUND,
-        Rejected::InUse(_) => StatusCode::CONFLICT,
-        Rejected::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Rejected::InUse(_) | Rejected::Elsewhere(_) => StatusCode::CONFLICT,
+        Rejected::Full(_) | Rejected::Busy => StatusCode::SERVICE_UNAVAILABLE,
     };
     ApiAnswer::failure(status, rejected.to_string())
 }

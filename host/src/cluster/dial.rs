@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::Uri;
 
 use crate::config::Secret;
-use crate::net::{Introduce, Introduced, Socket, Target};
+use crate::net::{Introduce, Introduced, Sign, Socket, Target, Unreached};
 use crate::protocol::handshake::{Caller, Challenge, Expected, MAX_MESSAGE, Party, Proof, Refusal};
 use crate::protocol::headers::seam::{LINK, LINK_PATH, LINK_PROTOCOL, REFUSED};
 
@@ -45,13 +45,19 @@ pub struct Dialer {
 /// Why a handshake has failed.
 enum Unshaken {
     /// What is there is not what was expected, perhaps another start of it.
-    Other(String),
-    Failed(String),
+    Other(Unreached),
+    Failed(Unreached),
+}
+
+impl From<Unreached> for Unshaken {
+    fn from(why: Unreached) -> Self {
+        Self::Failed(why)
+    }
 }
 
 impl From<String> for Unshaken {
     fn from(why: String) -> Self {
-        Self::Failed(why)
+        Self::Failed(why.into())
     }
 }
 
@@ -110,10 +116,10 @@ impl Introduce for Dialer {
         &'a self,
         target: &'a Target,
         socket: &'a mut Socket,
-    ) -> BoxFuture<'a, Result<Introduced, String>> {
+    ) -> BoxFuture<'a, Result<Introduced, Unreached>> {
         Box::pin(async move {
             let peer = (self.lookup)(target.node());
-            let peer = peer.ok_or("no node is registered with this URL")?;
+            let peer = peer.ok_or_else(|| "no node is registered with this URL".to_owned())?;
             let shaking = self.shake(&peer, target, socket);
             match tokio::time::timeout(DEADLINE, shaking).await {
                 Ok(Ok(())) => Ok(Introduced::Ready),
@@ -122,7 +128,10 @@ impl Introduce for Dialer {
                     let again = self.other_start(target, &peer).await;
                     if again { Ok(Introduced::Again) } else { Err(why) }
                 }
-                Err(_) => Err(format!("no handshake within {} s", DEADLINE.as_secs())),
+                Err(_) => {
+                    let why = format!("no handshake within {} s", DEADLINE.as_secs());
+                    Err(Unreached::silent(why))
+                }
             }
         })
     }
@@ -140,16 +149,17 @@ fn request(target: &Target, hello: &str) -> Option<String> {
 }
 
 /// What arrives up to `end`, with it.
-async fn until(socket: &mut Socket, end: &[u8]) -> Result<Vec<u8>, String> {
+async fn until(socket: &mut Socket, end: &[u8]) -> Result<Vec<u8>, Unreached> {
     loop {
         if let Some(at) = memchr::memmem::find(&socket.read, end) {
             return Ok(socket.read.split_to(at + end.len()).to_vec());
         }
         if socket.read.len() > MAX_MESSAGE {
-            return Err(NO_NODE.to_owned());
+            return Err(NO_NODE.to_owned().into());
         }
         if !socket.receive().await.map_err(broken)? {
-            return Err("the connection was closed during the handshake".to_owned());
+            let why = "the connection was closed during the handshake".to_owned();
+            return Err(Unreached::gone(why));
         }
     }
 }
@@ -159,13 +169,14 @@ fn is_waiting(socket: &Socket) -> Result<(), String> {
     if socket.read.is_empty() { Ok(()) } else { Err(NO_NODE.to_owned()) }
 }
 
-fn broken(error: std::io::Error) -> String {
-    format!("the connection broke during the handshake: {error}")
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn broken(error: std::io::Error) -> Unreached {
+    Unreached::broken(&error, format!("the connection broke during the handshake: {error}"))
 }
 
 /// Nothing that the other side writes is repeated: it has not proved itself.
-fn challenge_in(head: &[u8], target: &Target) -> Result<Challenge, String> {
-    let no_node = || NO_NODE.to_owned();
+fn challenge_in(head: &[u8], target: &Target) -> Result<Challenge, Unreached> {
+    let no_node = || Unreached::from(NO_NODE.to_owned());
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let whole = response.parse(head).is_ok_and(|parsed| parsed.is_complete());
@@ -178,23 +189,25 @@ fn challenge_in(head: &[u8], target: &Target) -> Result<Challenge, String> {
         (401 | 403 | 404, None) => Err(format!(
             "it answered {code} instead of a handshake: it is no mooring node, or one of an \
              earlier version, which has to be upgraded"
-        )),
-        _ => Err(format!("it answered {code} instead of a handshake")),
+        )
+        .into()),
+        _ => Err(format!("it answered {code} instead of a handshake").into()),
     }
 }
 
-fn check(line: &[u8], expected: &Expected, target: &Target) -> Result<(), String> {
+fn check(line: &[u8], expected: &Expected, target: &Target) -> Result<(), Unreached> {
     if let Some(why) = refused(line.trim_ascii_end(), target) {
         return Err(why);
     }
     let is_right = Proof::parse(line).is_some_and(|proof| expected.is(&proof));
-    is_right.then_some(()).ok_or_else(|| "it does not know the cluster token".to_owned())
+    is_right.then_some(()).ok_or_else(|| "it does not know the cluster token".to_owned().into())
 }
 
 /// This side's text for a refusal.
-fn refused(message: &[u8], target: &Target) -> Option<String> {
+fn refused(message: &[u8], target: &Target) -> Option<Unreached> {
     let word = message.strip_prefix(REFUSED.as_bytes())?;
-    Some(match Refusal::parse(std::str::from_utf8(word).ok()?)? {
+    let refusal = Refusal::parse(std::str::from_utf8(word).ok()?)?;
+    let why = match refusal {
         Refusal::Message => "it speaks another version of the cluster's messages: run one version \
                              of mooring on all"
             .to_owned(),
@@ -210,5 +223,8 @@ fn refused(message: &[u8], target: &Target) -> Option<String> {
         Refusal::Proof => {
             "it has another cluster token, or is another start of the node".to_owned()
         }
-    })
+    };
+    // Another node answers, or another start of this one.
+    let is_other = matches!(refusal, Refusal::Node | Refusal::Proof);
+    Some(Unreached { why, sign: if is_other { Sign::Gone } else { Sign::Unclear } })
 }

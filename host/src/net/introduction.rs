@@ -11,6 +11,7 @@ use crate::sync::Locked;
 use super::body::Body;
 use super::socket::Socket;
 use super::target::Target;
+use super::unreached::Unreached;
 
 /// What came of an introduction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub trait Introduce: Send + Sync {
         &'a self,
         target: &'a Target,
         socket: &'a mut Socket,
-    ) -> BoxFuture<'a, Result<Introduced, String>>;
+    ) -> BoxFuture<'a, Result<Introduced, Unreached>>;
 }
 
 type Then = Box<dyn FnOnce(Upgraded) -> BoxFuture<'static, Option<Upgraded>> + Send>;

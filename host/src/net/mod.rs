@@ -20,6 +20,7 @@ mod pool;
 mod socket;
 mod target;
 mod tls;
+mod unreached;
 
 pub use body::{Body, BodyError, BodyFault, Cut};
 pub use budget::{BodyBudget, NoRoom};
@@ -33,3 +34,4 @@ pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use socket::Socket;
 pub use target::Target;
 pub use tls::client_config;
+pub use unreached::{Sign, Unreached};

@@ -21,6 +21,7 @@ use super::introduction::{Introduce, Introduced};
 use super::message::Message;
 use super::socket::Socket;
 use super::target::Target;
+use super::unreached::Unreached;
 
 /// The most connections that are tried for one, where an introduction asks for another.
 const MAX_INTRODUCTIONS: u32 = 3;
@@ -100,14 +101,30 @@ impl Pool {
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
                 let connecting = Box::pin(self.connect(target));
-                (connecting.await.map_err(Failure::NotSent)?, true)
+                (connecting.await.map_err(|none| Failure::NotSent(none.why))?, true)
             }
         };
-        let home = Home { idle: Arc::clone(&self.idle), target: target.clone() };
-        Ok(Connection { socket, home, is_new })
+        Ok(Connection { socket, home: self.home(target), is_new })
     }
 
-    async fn connect(&self, target: &Target) -> Result<Box<Socket>, String> {
+    /// Makes sure of a connection to the target, which rests until the next request.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn reach(&self, target: &Target) -> Result<(), Unreached> {
+        let socket = match self.take(target) {
+            Some(socket) => socket,
+            None => self.connect(target).await?,
+        };
+        self.home(target).take_back(socket);
+        Ok(())
+    }
+
+    fn home(&self, target: &Target) -> Home {
+        Home { idle: Arc::clone(&self.idle), target: target.clone() }
+    }
+
+    async fn connect(&self, target: &Target) -> Result<Box<Socket>, Unreached> {
         let mut attempts = 0;
         loop {
             let mut socket = Box::new(Socket::connect(target, &self.tls).await?);
@@ -116,7 +133,9 @@ impl Pool {
             match introduce.introduce(target, &mut socket).await? {
                 Introduced::Ready => return Ok(socket),
                 Introduced::Again if attempts < MAX_INTRODUCTIONS => {}
-                Introduced::Again => return Err("it is another process each time".to_owned()),
+                Introduced::Again => {
+                    return Err("it is another process each time".to_owned().into());
+                }
             }
         }
     }
@@ -154,11 +173,6 @@ pub enum Unanswered {
 }
 
 impl Connection {
-    /// Gives it back to its pool unused.
-    pub fn rest(self) {
-        self.home.take_back(self.socket);
-    }
-
     /// Sends the message once the returned future is polled. Dropping the future ends the
     /// exchange and closes the connection.
     #[must_use]

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::target::Target;
+use super::unreached::Unreached;
 
 /// How long connecting may take, TLS included. Nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -48,13 +49,16 @@ impl Socket {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
+    pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
         match tokio::time::timeout(CONNECT_TIMEOUT, RawStream::connect(target, tls)).await {
             Ok(connected) => {
                 let (read, head, data) = (BytesMut::new(), Vec::new(), Bytes::new());
                 connected.map(|wire| Self { wire, read, room: READ_ROOM, head, written: 0, data })
             }
-            Err(_) => Err(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())),
+            Err(_) => {
+                let why = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+                Err(Unreached::silent(why))
+            }
         }
     }
 
@@ -178,10 +182,10 @@ impl Drop for Socket {
 }
 
 impl RawStream {
-    async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, String> {
+    async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
         let stream = TcpStream::connect((target.host(), target.port()))
             .await
-            .map_err(|error| format!("cannot connect: {error}"))?;
+            .map_err(|error| Unreached::broken(&error, format!("cannot connect: {error}")))?;
         let _ = stream.set_nodelay(true);
         if !target.is_tls() {
             return Ok(Self::Plain(stream));

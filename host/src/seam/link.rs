@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
-use crate::net::{Body, Connection, Failure, Introduce, Pool, Target};
+use crate::net::{Body, Failure, Introduce, Pool, Target, Unreached};
 use crate::protocol::headers;
 use crate::sync::Locked;
 
@@ -115,9 +115,9 @@ impl Link {
     ///
     /// # Errors
     /// Why there is none: the node does not answer, or is not the expected one.
-    pub async fn reach(&self, base: &str) -> Result<(), Failure> {
-        let target = Target::of_node(base).ok_or_else(|| no_url(base))?;
-        self.nodes.connection(&target).await.map(Connection::rest)
+    pub async fn reach(&self, base: &str) -> Result<(), Unreached> {
+        let target = Target::of_node(base).ok_or_else(|| no_url(base).to_string())?;
+        self.nodes.reach(&target).await
     }
 
     /// The runner of this process.

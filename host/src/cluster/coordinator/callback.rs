@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::dial::{Dialer, Peer};
 use crate::config::Secret;
+use crate::net::Unreached;
 use crate::protocol::handshake::Party;
 use crate::seam::Link;
 
@@ -26,15 +27,18 @@ impl Callback {
     ///
     /// # Errors
     /// Why it is not, as far as can be seen from here.
-    pub async fn prove(&self, entry: &NodeEntry, link: &Link) -> Result<Link, String> {
+    pub async fn prove(&self, entry: &NodeEntry, link: &Link) -> Result<Link, Unreached> {
         let no_secret = || "it has registered without a secret".to_owned();
         let peer = peer_of(entry, self.token.as_ref()).ok_or_else(no_secret)?;
         let dialer = Dialer::to(self.own.clone(), peer);
         let link = link.introduced_by(Arc::new(dialer));
         match tokio::time::timeout(CALLBACK_TIMEOUT, link.reach(&entry.url)).await {
             Ok(Ok(())) => Ok(link),
-            Ok(Err(failure)) => Err(failure.to_string()),
-            Err(_) => Err(format!("no answer within {} s", CALLBACK_TIMEOUT.as_secs())),
+            Ok(Err(unreached)) => Err(unreached),
+            Err(_) => {
+                let why = format!("no answer within {} s", CALLBACK_TIMEOUT.as_secs());
+                Err(Unreached::silent(why))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
@@ -19,14 +19,16 @@ use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder};
 
+use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::known_nodes::KnownNodes;
 use super::proofs::{Proofs, ProvedMessage, once};
-use super::registry::{Beat, LeaseStatus, NodeEntry, Registry};
+use super::registry::{Beat, NodeEntry, Registry};
 use super::rejected::Rejected;
 use super::replays::OwnReplays;
+use super::take_over::refuse_second;
 
 /// The node id of a coordinator's own runner.
 const COORDINATOR_ID: &str = "coordinator";
@@ -43,8 +45,7 @@ pub struct Control {
     bindings: Arc<Bindings>,
     callback: Callback,
     snapshot: KnownNodes,
-    /// One registration at a time, so that two with one id are not both accepted.
-    registering: Mutex<()>,
+    admissions: Admissions,
     reports: watch::Sender<Reports>,
     /// Registrations whose sessions were not all taken in.
     cut_off: AtomicU64,
@@ -67,7 +68,7 @@ impl Control {
             bindings,
             callback: Callback { own, token },
             snapshot,
-            registering: Mutex::new(()),
+            admissions: Admissions::default(),
             reports: watch::Sender::default(),
             cut_off: AtomicU64::default(),
         }
@@ -106,33 +107,42 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(proved.message, proved.peer)?;
+        let _admission = self.admissions.enter(&entry.id).await?;
         self.admit(entry, proved.proof.as_ref(), link).await
     }
 
+    /// Registers a node of the last start, which has not called.
+    pub(in crate::cluster) async fn recall(
+        &self,
+        entry: NodeEntry,
+        link: &Link,
+    ) -> Result<NodeEntry, Rejected> {
+        let _admission = self.admissions.enter_again(&entry.id).await?;
+        self.admit(entry, None, link).await
+    }
+
     /// Calls a node back, registers it, and takes its report of sessions. The proof is that of its
-    /// registration, if it has sent one.
-    pub(in crate::cluster) async fn admit(
+    /// registration, if it has sent one. No other registration of the node may be under way.
+    async fn admit(
         &self,
         entry: NodeEntry,
         proof: Option<&RequestProof>,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
-        let own_link = self.callback.prove(&entry, link).await.map_err(|why| {
+        let own_link = self.callback.prove(&entry, link).await.map_err(|unproved| {
             Rejected::BadRequest(format!(
-                "the node does not answer at {}: {why}; check cluster.node.advertiseUrl, the port \
+                "the node does not answer at {}: {}; check cluster.node.advertiseUrl, the port \
                  and firewalls between coordinator and node",
-                entry.url
+                entry.url, unproved.why
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
         let mut claims = Claims::of(&entry, &self.registry, &self.bindings, &own_link);
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
-        let one_at_a_time = self.registering.lock().await;
-        self.refuse_second(&entry, link).await?;
+        refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
         proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
         self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
-        drop(one_at_a_time);
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
         }
@@ -318,33 +328,6 @@ impl Control {
             )
         })?;
         Ok((Secret::new(incarnation), Some(Secret::new(secret))))
-    }
-
-    /// Refuses a process whose id another process has that still answers. Whatever the registry
-    /// says of the node's health, only its silence there makes its place free; a node that has
-    /// signed off itself is gone.
-    async fn refuse_second(&self, entry: &NodeEntry, link: &Link) -> Result<(), Rejected> {
-        let Some(known) = self.registry.get(&entry.id) else { return Ok(()) };
-        if known.reach == Reach::Local {
-            return Err(Rejected::InUse(entry.id.to_string()));
-        }
-        let is_same_start = known.is_start(entry.incarnation.expose());
-        // At one address there can be one process, and this one has just proved to be there.
-        let is_same_place = known.url == entry.url;
-        if is_same_start || is_same_place || known.status == LeaseStatus::Inactive {
-            return Ok(());
-        }
-        match self.callback.prove(&known, link).await {
-            Ok(_) => Err(Rejected::InUse(entry.id.to_string())),
-            Err(why) => {
-                tracing::info!(
-                    node = %entry.id,
-                    "the node is taken over: at {} it does not answer any more ({why})",
-                    known.url
-                );
-                Ok(())
-            }
-        }
     }
 }
 

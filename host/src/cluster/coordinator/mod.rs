@@ -1,5 +1,6 @@
 //! The coordinator's side: which nodes there are, and the calls to and from them.
 
+mod admissions;
 mod bounds;
 pub mod callback;
 pub mod claims;
@@ -10,3 +11,4 @@ pub mod recall;
 pub mod registry;
 pub mod rejected;
 pub mod replays;
+mod take_over;

@@ -22,7 +22,7 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
         let (control, link) = (&control, &link);
         async move {
             let id = entry.id.clone();
-            match control.admit(entry, None, link).await {
+            match control.recall(entry, link).await {
                 Ok(_) => true,
                 Err(why) => {
                     tracing::info!(node = %id, "not registered again at this start: {why}");

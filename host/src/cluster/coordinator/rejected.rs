@@ -19,6 +19,16 @@ pub enum Rejected {
         "node id {0} is in use by another process that still answers; give each node its own id"
     )]
     InUse(String),
+    /// Another process has the id, at another address, and there is no token.
+    #[error(
+        "node id {0} belongs to a process at another address: without a cluster token, an id keeps \
+         its address until the coordinator has forgotten the node, which it does after ten node \
+         timeouts of silence; set a cluster token on both sides, or give each node its own id"
+    )]
+    Elsewhere(String),
+    /// Too many registrations are under way.
+    #[error("too many nodes register at once: try again")]
+    Busy,
     /// There is no room for another node, or for what it reports.
     #[error("{0}")]
     Full(String),
