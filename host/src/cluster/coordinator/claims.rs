@@ -52,6 +52,8 @@ pub struct Claims<'a> {
     registry: &'a Registry,
     bindings: &'a Bindings,
     link: &'a Link,
+    /// Reaches every registered node: sessions are lost at others too.
+    others: &'a Link,
     deadline: Instant,
     /// Bindings to the node above which no further one is taken.
     limit: usize,
@@ -72,19 +74,21 @@ enum CutOff {
 }
 
 impl<'a> Claims<'a> {
-    /// Of a node that has proved which node it is.
+    /// Of a node that has proved which node it is. The first link reaches that node alone, the
+    /// second one every registered node.
     #[must_use]
     pub fn of(
         node: &'a NodeEntry,
         registry: &'a Registry,
         bindings: &'a Bindings,
-        link: &'a Link,
+        (link, others): (&'a Link, &'a Link),
     ) -> Self {
         Self {
             node,
             registry,
             bindings,
             link,
+            others,
             deadline: Instant::now() + DEADLINE,
             limit: most_claims(node),
             bytes: MAX_BYTES,
@@ -244,7 +248,7 @@ impl<'a> Claims<'a> {
         if self.closing.is_empty() {
             return;
         }
-        let (link, closing) = (self.link.clone(), self.closing);
+        let (link, closing) = (self.others.clone(), self.closing);
         tokio::spawn(async move {
             let closings = closing.into_iter().map(|(reach, session, server)| {
                 let link = link.clone();

@@ -137,7 +137,7 @@ impl Control {
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, &own_link);
+        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
