@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::cluster::messages::{BindingsPage, HeldSession};
 use crate::model::{NodeId, Principal, Reach, ServerName, SessionId, UnixMillis};
-use crate::net::{Body, collect};
+use crate::net::{Body, TooLong, collect};
 use crate::protocol::log_level::LogLevel;
 use crate::seam::{Facts, Link};
 use crate::store::{Bindings, ReportOutcome};
@@ -61,7 +61,22 @@ pub struct Claims<'a> {
     bytes: usize,
     subscriptions: usize,
     conflicts: usize,
+    /// Why the first page was left out.
+    too_long: Option<String>,
     closing: Vec<(Reach, SessionId, ServerName)>,
+}
+
+/// Why there is no page.
+enum NoPage {
+    /// It has more bytes than it may have.
+    TooLong(String),
+    Failed(String),
+}
+
+impl From<String> for NoPage {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
 }
 
 /// Why no further claim of a node is taken.
@@ -94,14 +109,25 @@ impl<'a> Claims<'a> {
             bytes: MAX_BYTES,
             subscriptions: MAX_SUBSCRIPTIONS,
             conflicts: 0,
+            too_long: None,
             closing: Vec::new(),
         }
     }
 
     /// The first page, before the node counts as registered: a node that refuses it serves no
     /// session either.
+    ///
+    /// # Errors
+    /// Why it is none. One that is too long only counts as cut off.
     pub async fn first(&mut self) -> Result<BindingsPage, String> {
-        self.page("").await
+        match self.page("").await {
+            Ok(page) => Ok(page),
+            Err(NoPage::Failed(why)) => Err(why),
+            Err(NoPage::TooLong(why)) => {
+                self.too_long = Some(why);
+                Ok(BindingsPage::default())
+            }
+        }
     }
 
     /// Takes in a page and asks for those that follow. What exceeds a limit is left out and
@@ -119,11 +145,11 @@ impl<'a> Claims<'a> {
                 break Some(self.say(full));
             }
             // A page that does not go on would be asked for without end.
-            let Some(next) = next.filter(|next| *next > after) else { break None };
+            let Some(next) = next.filter(|next| *next > after) else { break self.too_long.take() };
             after = next;
             page = match self.page(&after).await {
                 Ok(page) => page,
-                Err(why) => break Some(why),
+                Err(NoPage::Failed(why) | NoPage::TooLong(why)) => break Some(why),
             };
         };
         let is_cut = cut.is_some();
@@ -155,7 +181,7 @@ impl<'a> Claims<'a> {
     }
 
     /// The page after a place in the list, within what is left of time and bytes.
-    async fn page(&mut self, after: &str) -> Result<BindingsPage, String> {
+    async fn page(&mut self, after: &str) -> Result<BindingsPage, NoPage> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let (wait, limit) = (PAGE_TIMEOUT.min(left), PAGE_SIZE.min(self.bytes));
         let path = format!("/cluster/bindings?after={}", crate::net::percent_encoded(after));
@@ -164,16 +190,19 @@ impl<'a> Claims<'a> {
             let response = self.link.remote(&self.node.url, &path, request).await;
             let response = response.map_err(|failure| failure.to_string())?;
             if !response.status().is_success() {
-                return Err(format!("it answered {}", response.status()));
+                return Err(format!("it answered {}", response.status()).into());
             }
-            collect(response.into_body(), limit).await.map_err(|error| error.to_string())
+            collect(response.into_body(), limit).await.map_err(|error| match error {
+                TooLong::Limit(_) => NoPage::TooLong(format!("a page of its list: {error}")),
+                _ => error.to_string().into(),
+            })
         };
         let body = tokio::time::timeout(wait, exchange)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {:.1} s", wait.as_secs_f32())))?;
+            .unwrap_or_else(|_| Err(format!("no answer within {:.1} s", wait.as_secs_f32()).into()))?;
         self.bytes = self.bytes.saturating_sub(body.len());
         serde_json::from_slice(&body)
-            .map_err(|error| format!("the node's list of sessions is invalid: {error}"))
+            .map_err(|error| format!("the node's list of sessions is invalid: {error}").into())
     }
 
     /// Takes in one claim. The error says why no further one is taken.

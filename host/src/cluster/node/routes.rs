@@ -22,6 +22,8 @@ use super::door::Door;
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
+/// Bytes of JSON on one page, about, which a coordinator takes well.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Returns held sessions after the given one, in order, and at most the given number.
 pub type HeldPage =
@@ -126,12 +128,24 @@ impl NodeRoutes {
         let after = after.split_once('/').and_then(|(session, server)| {
             Some((SessionId::parse(session)?, ServerName::parse(server).ok()?))
         });
-        let bindings = (self.held)(after.as_ref(), PAGE);
-        let full = bindings.len() == PAGE;
+        let mut bindings = (self.held)(after.as_ref(), PAGE);
+        let count = fitting(&bindings);
+        let full = bindings.len() == PAGE || count < bindings.len();
+        bindings.truncate(count);
         let last = bindings.last().filter(|_| full);
         let next = last.map(|held| format!("{}/{}", held.session, held.server));
         json(&BindingsPage { bindings, next })
     }
+}
+
+/// How many of these go onto one page: at least one, whatever its subscriptions take.
+fn fitting(bindings: &[HeldSession]) -> usize {
+    let mut bytes = 0;
+    let fits = bindings.iter().take_while(|held| {
+        bytes += serde_json::to_vec(held).map_or(0, |json| json.len()) + 1;
+        bytes <= PAGE_BYTES
+    });
+    fits.count().max(1)
 }
 
 /// Missing numbers are as large as they may be.
@@ -176,4 +190,25 @@ fn refuse(status: StatusCode, text: &str) -> Response<Body> {
         .headers_mut()
         .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(headers::JSON));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_by_its_bytes_too() {
+        let held = |bytes: usize| HeldSession {
+            session: SessionId::mint().to_string(),
+            server: "s".into(),
+            opened_at: 1,
+            level: None,
+            subscriptions: vec!["x".repeat(bytes)],
+        };
+        let count = |bytes, of: usize| fitting(&vec![held(bytes); of]);
+        assert_eq!(count(0, PAGE), PAGE);
+        assert_eq!(count(64 << 10, PAGE), 15);
+        assert_eq!(count(2 << 20, PAGE), 1);
+        assert_eq!(count(64 << 10, 3), 3);
+    }
 }
