@@ -39,6 +39,7 @@ pub fn runner(config: &Config) -> RunnerConfig {
             keep_alive: limits.keep_alive,
             timeouts: Timeouts::default(),
         },
+        kept: limits.kept_answers,
         idle: config.sticky.affinity_timeout,
         caps: ProcessCaps {
             per_server: limits.children_per_server,

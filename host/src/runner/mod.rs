@@ -43,7 +43,7 @@ pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
 pub use admission::starts::ServerState;
-pub use channel::pipe::SessionLimits;
+pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
 pub use process::machine::Memory;

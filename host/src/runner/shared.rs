@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::model::ServerName;
 use crate::net::Pool;
+use crate::streams::KeptAnswers;
 use crate::sync::LimitCounts;
 
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
-use super::channel::pipe::SessionLimits;
+use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::session::complaints::Complaints;
 use super::session::resources::Resources;
@@ -28,6 +29,8 @@ pub struct RunnerConfig {
     /// Largest message of a client, in bytes.
     pub message: usize,
     pub rules: SessionLimits,
+    /// Bytes that the streams of all sessions may keep.
+    pub kept: usize,
     /// A session that is unused for this long is closed, unless its server has an own
     /// time.
     pub idle: Duration,
@@ -54,6 +57,7 @@ impl SharedRunner {
         let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let resources = Resources {
             rules: config.rules,
+            kept: KeptAnswers::new(config.kept),
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
             spares: Spares::new(warm.map(|(server, _)| server)),
@@ -84,11 +88,12 @@ impl SharedRunner {
         &self.resources.children
     }
 
-    /// What has happened at the limits on processes.
+    /// What has happened at the limits on processes and answers.
     pub fn limits_met(&self) -> impl Iterator<Item = &LimitCounts> {
         let starts = &self.resources.starts;
         let met = starts.caps.met();
-        [&met.instances, &met.server, &met.node, &met.principal, &starts.crowded].into_iter()
+        let of_processes = [&met.instances, &met.server, &met.node, &met.principal];
+        of_processes.into_iter().chain([&starts.crowded, self.resources.kept.met()])
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {

@@ -5,10 +5,12 @@
 //! aggregate, which has several servers behind it.
 
 mod event_id;
+mod kept;
 pub mod response;
 mod stream;
 
 pub use event_id::{EventId, Tag, instance};
+pub use kept::{KeptAnswers, KeptOfKey};
 pub use response::Way;
 pub use response::unread_question;
 pub use stream::{Bounds, Part, Reached, Reader, Stream, StreamItem};

@@ -6,12 +6,18 @@
 //! since none has an event id of it, forgets a message once it was read.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
 use crate::sync::Locked;
+
+use super::kept::KeptOfKey;
+
+mod keeping;
+
+use keeping::{Account, Counted};
 
 /// Unread messages at which [`Stream::room`] makes the server's pipe wait for the reader.
 const AHEAD: u64 = 64;
@@ -66,6 +72,8 @@ pub struct Stream {
     bounds: Bounds,
     /// Answers after which it ends; `None` for a stream that belongs to no request.
     expected: Option<usize>,
+    /// `None` if what it keeps is bounded by others.
+    account: Option<Account>,
     state: Locked<StreamState>,
 }
 
@@ -84,6 +92,9 @@ struct StreamState {
     ended: bool,
     /// Whether a client has an event id of it, and can resume it.
     is_published: bool,
+    counted: Counted,
+    /// Its messages were dropped, since all streams together kept too much.
+    gave_way: bool,
     /// An unread notice was dropped, and no reader knows of it yet.
     has_gap: bool,
     /// Set if an answer is not the server's, since that went away.
@@ -101,6 +112,24 @@ impl Stream {
     /// [`Self::end`].
     #[must_use]
     pub fn new(number: u64, owed: Option<usize>, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self::made(number, owed, bounds, None))
+    }
+
+    /// Like [`Self::new`]. What it keeps counts for `of`, and it gives way if that is too much.
+    #[must_use]
+    pub fn counted(
+        number: u64,
+        owed: Option<usize>,
+        bounds: Bounds,
+        of: &Arc<KeptOfKey>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|stream| {
+            let account = Account { of: Arc::clone(of), stream: Weak::clone(stream) };
+            Self::made(number, owed, bounds, Some(account))
+        })
+    }
+
+    fn made(number: u64, owed: Option<usize>, bounds: Bounds, account: Option<Account>) -> Self {
         let state = StreamState {
             kept: VecDeque::new(),
             bytes: 0,
@@ -110,6 +139,8 @@ impl Stream {
             owed,
             ended: false,
             is_published: false,
+            counted: Counted::default(),
+            gave_way: false,
             has_gap: false,
             lost: None,
             readers: 0,
@@ -117,7 +148,7 @@ impl Stream {
             reader: None,
             writers: Vec::new(),
         };
-        Arc::new(Self { number, bounds, expected: owed, state: Locked::new(state) })
+        Self { number, bounds, expected: owed, account, state: Locked::new(state) }
     }
 
     /// Keeps a message once an attached reader has room for it. See [`Self::put`].
@@ -163,6 +194,11 @@ impl Stream {
         }
         let unread = state.trim(self.bounds);
         state.wake_reader();
+        let is_too_much = self.count(&mut state);
+        drop(state);
+        if is_too_much {
+            self.relieve();
+        }
         unread
     }
 
@@ -201,7 +237,13 @@ impl Stream {
 
     /// From now on, messages are kept after they were read, for a client that comes back.
     pub fn publish(&self) {
-        self.locked().is_published = true;
+        let mut state = self.locked();
+        state.is_published = true;
+        let is_too_much = self.count(&mut state);
+        drop(state);
+        if is_too_much {
+            self.relieve();
+        }
     }
 
     /// Whether read messages are kept.
@@ -391,6 +433,7 @@ impl Reader {
         if !state.is_published {
             state.bytes -= item.message.len();
             state.kept.remove(index);
+            self.stream.count(&mut state);
         }
         state.wake_writers();
         Poll::Ready(Some(item))
@@ -417,7 +460,12 @@ impl Reader {
                 return Poll::Pending;
             }
             let is_all = state.ended && state.kept.len() == 1;
-            Poll::Ready(is_all.then(|| state.kept.pop_front()).flatten().map(|item| item.message))
+            let Some(only) = is_all.then(|| state.kept.pop_front()).flatten() else {
+                return Poll::Ready(None);
+            };
+            state.bytes -= only.message.len();
+            self.stream.count(&mut state);
+            Poll::Ready(Some(only.message))
         })
         .await
     }
@@ -430,6 +478,11 @@ impl Drop for Reader {
             state.is_attached = false;
             state.reader = None;
             state.wake_writers();
+            let is_too_much = self.stream.count(&mut state);
+            drop(state);
+            if is_too_much {
+                self.stream.relieve();
+            }
         }
     }
 }

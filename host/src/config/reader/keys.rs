@@ -110,6 +110,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.limits.inFlightPerSession",
     "systemConfig.limits.bufferedEvents",
     "systemConfig.limits.bufferedBytes",
+    "systemConfig.limits.keptAnswers",
     "systemConfig.limits.pageSize",
     "systemConfig.limits.childrenPerServer",
     "systemConfig.limits.childrenPerNode",

@@ -47,6 +47,8 @@ pub struct Limits {
     pub buffered_events: usize,
     /// Bytes of those events, or of events that wait for a slow HTTP+SSE client.
     pub buffered_bytes: usize,
+    /// Bytes of all streams that are kept for their clients; at least `line`.
+    pub kept_answers: usize,
     /// Entries in one page of a list that merges several servers. Large, since not
     /// every client asks for the next page.
     pub page_size: usize,
@@ -91,6 +93,7 @@ const SESSIONS_IN_ALL: Bound = bound("sessions", 0, 1..=100_000_000);
 const IN_FLIGHT: Bound = bound("inFlightPerSession", 256, 1..=65_536);
 const BUFFERED_EVENTS: Bound = bound("bufferedEvents", 1024, 1..=1_000_000);
 const BUFFERED_BYTES: Bound = bound("bufferedBytes", 4 * MIB, 64 * KIB..=1024 * MIB);
+const KEPT_ANSWERS: Bound = bound("keptAnswers", 256 * MIB, MIB..=1024 * 1024 * MIB);
 const PAGE_SIZE: Bound = bound("pageSize", 1000, 1..=100_000);
 const CHILDREN_PER_SERVER: Bound = bound("childrenPerServer", 100, 1..=100_000);
 const CHILDREN_PER_NODE: Bound = bound("childrenPerNode", 500, 1..=100_000);
@@ -110,6 +113,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     // What does not fit into a `usize` is more than this machine could have.
     let size = |bound: &Bound| usize::try_from(number(bound)).unwrap_or(usize::MAX);
     let request_body = size(&REQUEST_BODY);
+    let line = size(&LINE);
     let limits = Limits {
         request_body,
         connections: if_any(size(&CONNECTIONS)),
@@ -124,13 +128,17 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
         body_timeout: Duration::from_millis(number(&BODY_MS)),
         read_timeout: Duration::from_millis(number(&READ_MS)),
         kept_body: size(&KEPT_BODY),
-        line: size(&LINE),
+        line,
         header_block: size(&HEADER_BLOCK),
         sessions_per_principal: size(&SESSIONS),
         sessions: if_any(size(&SESSIONS_IN_ALL)),
         in_flight_per_session: size(&IN_FLIGHT),
         buffered_events: size(&BUFFERED_EVENTS),
         buffered_bytes: size(&BUFFERED_BYTES),
+        kept_answers: match section.get(KEPT_ANSWERS.key) {
+            Some(_) => size(&KEPT_ANSWERS),
+            None => size(&KEPT_ANSWERS).max(line.saturating_mul(4)),
+        },
         page_size: size(&PAGE_SIZE),
         children_per_server: size(&CHILDREN_PER_SERVER),
         children_per_node: size(&CHILDREN_PER_NODE),
@@ -143,6 +151,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
     let bodies = limits.bodies_in_memory;
     at_most(&section, "requestBody", limits.request_body, "bodiesInMemory", bodies);
+    at_most(&section, "line", line, "keptAnswers", limits.kept_answers);
     limits
 }
 

@@ -35,6 +35,7 @@ fn every_default_is_real() {
     assert_eq!(limits.keep_alive, Duration::from_secs(15));
     assert_eq!((limits.connections, limits.connections_per_address), (None, 1000));
     assert_eq!((limits.bodies_in_memory, limits.body_rate), (256 << 20, 1024));
+    assert_eq!(limits.kept_answers, 256 << 20);
     let times = [limits.head_timeout, limits.body_timeout, limits.read_timeout];
     assert_eq!(times, [10, 30, 120].map(Duration::from_secs));
     let sticky = config.sticky;
@@ -246,6 +247,17 @@ fn limits_move_within_reason() {
         "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody, which is 2048; \
          lower keptBody or raise requestBody",
         "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576",
+    ]);
+}
+
+#[test]
+fn the_memory_for_answers_has_room_for_the_largest() {
+    let limits = |section: &str| system(&format!(r#"{{"limits": {section}}}"#));
+    let config = limits(r#"{"line": 1073741824}"#).warns(&[]);
+    assert_eq!(config.limits.kept_answers, 4 << 30);
+    limits(r#"{"line": 2097152, "keptAnswers": 1048576}"#).errors(&[
+        "1:38: systemConfig.limits.line: line is 2097152, more than keptAnswers, which is 1048576; \
+         lower line or raise keptAnswers",
     ]);
 }
 

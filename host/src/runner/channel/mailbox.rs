@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
-use crate::streams::{self, Bounds, EventId, Part, Reached, Stream, Tag};
+use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 
 use super::early_cancels::EarlyCancels;
 use super::kept_streams::KeptStreams;
@@ -61,6 +61,8 @@ pub struct Mailbox {
     pub questions: Questions,
     early_cancels: EarlyCancels,
     bounds: Bounds,
+    /// Whom its streams count for.
+    kept: Arc<KeptOfKey>,
     /// Distinguishes event ids of this instance from those of others.
     instance: u32,
     /// Whether nothing more comes from the server.
@@ -88,15 +90,16 @@ pub enum MailboxRefusal {
 
 impl Mailbox {
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, kept: Arc<KeptOfKey>) -> Self {
         Self {
             in_flight: HashMap::new(),
             next_stream: GET + 1,
-            get: Stream::new(GET, None, bounds),
+            get: Stream::counted(GET, None, bounds, &kept),
             published: KeptStreams::default(),
             questions: Questions::default(),
             early_cancels: EarlyCancels::default(),
             bounds,
+            kept,
             instance: streams::instance(),
             gone: false,
         }
@@ -170,7 +173,8 @@ impl Mailbox {
         if self.gone {
             return Err(MailboxRefusal::Gone);
         }
-        let stream = Stream::new(self.next_stream, Some(requests.len()), self.bounds);
+        let (number, owed) = (self.next_stream, Some(requests.len()));
+        let stream = Stream::counted(number, owed, self.bounds, &self.kept);
         let mut entered = Vec::new();
         for request in requests {
             let key = key(request.id_text().unwrap_or("null"));
@@ -224,7 +228,14 @@ impl Mailbox {
         if number == GET {
             return Some(Arc::clone(&self.get));
         }
-        self.published.get(number).map(Arc::clone)
+        // One that has given way has not got the answer any more.
+        let stream = self.published.get(number).filter(|stream| !stream.has_given_way());
+        stream.map(Arc::clone)
+    }
+
+    /// Forgets streams that nobody came back to.
+    pub fn sweep(&mut self) {
+        self.published.sweep(Instant::now());
     }
 
     /// The number in the event ids of this instance.

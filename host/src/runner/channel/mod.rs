@@ -13,4 +13,5 @@ pub mod questions;
 pub mod queue;
 pub mod responses;
 pub mod sink;
+pub mod terms;
 pub mod timeout;

@@ -16,28 +16,15 @@ use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::seam::Outcome;
-use crate::streams::{Bounds, Part, Reached, Stream, Way, response as events};
+use crate::streams::{Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answer::NO_LONGER_WANTED;
 use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
-use super::timeout::{self, Timeouts};
-
-/// The limits of one session at one server.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionLimits {
-    /// Longest line or event of a server, in bytes.
-    pub line: usize,
-    /// Requests in flight, at most.
-    pub in_flight: usize,
-    /// What is kept of one stream, for a client that comes back.
-    pub kept: Bounds,
-    /// Silence after which an event stream gets a keep-alive comment.
-    pub keep_alive: std::time::Duration,
-    pub timeouts: Timeouts,
-}
+use super::terms::{SessionLimits, SessionTerms};
+use super::timeout;
 
 /// `None`, until the server is gone: then the reason.
 pub type LostSignal = watch::Receiver<Option<Arc<str>>>;
@@ -63,13 +50,13 @@ pub struct Pipe {
 
 impl Pipe {
     #[must_use]
-    pub fn new(server: &ServerName, rules: SessionLimits) -> (Arc<Self>, Unwritten) {
+    pub fn new(server: &ServerName, terms: SessionTerms) -> (Arc<Self>, Unwritten) {
         let (to_server, outbox) = ToServer::new();
         let pipe = Self {
             server: server.clone(),
-            rules,
+            rules: terms.limits,
             to_server,
-            mailbox: Locked::new(Mailbox::new(rules.kept)),
+            mailbox: Locked::new(Mailbox::new(terms.limits.kept, terms.kept)),
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             primes: false.into(),
@@ -202,6 +189,11 @@ impl Pipe {
             }
             None => self.not_answered(first),
         }
+    }
+
+    /// Forgets streams that nobody came back to.
+    pub fn sweep(&self) {
+        self.mailbox().sweep();
     }
 
     /// Cancels a request of the gateway's own, if it is still in flight.

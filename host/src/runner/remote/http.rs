@@ -21,7 +21,8 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
 use crate::runner::channel::mailbox::{Asker, Mailbox, MailboxRefusal};
-use crate::runner::channel::pipe::{LostSignal, SessionLimits};
+use crate::runner::channel::pipe::LostSignal;
+use crate::runner::channel::terms::SessionTerms;
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
@@ -53,7 +54,7 @@ impl RemoteHttp {
     pub fn opened(
         server: ServerName,
         mut client: UpstreamClient,
-        rules: SessionLimits,
+        terms: SessionTerms,
         session: Option<HeaderValue>,
         version: &str,
         primes: bool,
@@ -67,11 +68,11 @@ impl RemoteHttp {
         }
         let session = UpstreamSession {
             server,
-            rules,
+            rules: terms.limits,
             client,
             has_session,
             primes,
-            mailbox: Locked::new(Mailbox::new(rules.kept)),
+            mailbox: Locked::new(Mailbox::new(terms.limits.kept, terms.kept)),
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             closing: Signal::default(),
@@ -111,6 +112,11 @@ impl RemoteHttp {
     #[must_use]
     pub fn takes(&self, message: &Envelope<'_>) -> bool {
         message.kind() != Kind::Response || self.session.mailbox().questions.close_with(message)
+    }
+
+    /// Forgets streams that nobody came back to.
+    pub fn sweep(&self) {
+        self.session.mailbox().sweep();
     }
 
     /// Cancels a request of the gateway itself.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::runner::channel::mailbox::Mailbox;
-use crate::runner::channel::pipe::SessionLimits;
+use crate::runner::channel::terms::SessionLimits;
 use crate::sync::{Locked, Signal};
 
 use super::errors;

@@ -11,9 +11,10 @@ use http::{HeaderMap, StatusCode, Uri};
 use crate::model::ServerName;
 use crate::net::{EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::runner::channel::pipe::{Pipe, SessionLimits};
+use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
+use crate::runner::channel::terms::SessionTerms;
 use crate::sync::{Signal, Watcher};
 
 use super::upstream::{Upstream, UpstreamClient, path_of};
@@ -39,16 +40,16 @@ impl RemoteSse {
     pub async fn start(
         server: &ServerName,
         upstream: &Upstream,
-        rules: SessionLimits,
+        terms: SessionTerms,
         pool: &Pool,
         forwarded: HeaderMap,
     ) -> Result<Self, String> {
         let client = Arc::new(UpstreamClient::new(upstream.clone()));
-        let opening = open(&client, pool, &forwarded, rules.line);
+        let opening = open(&client, pool, &forwarded, terms.limits.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
         let (events, endpoint) =
             opened.map_err(|_| "it did not name its endpoint in time".to_owned())??;
-        let (pipe, outbox) = Pipe::new(server, rules);
+        let (pipe, outbox) = Pipe::new(server, terms);
         let closing = Signal::default();
         tokio::spawn(read(Arc::clone(&pipe), events, closing.watch()));
         let posting = Posting { pipe: Arc::clone(&pipe), client, endpoint, pool: pool.clone() };

@@ -199,6 +199,14 @@ impl Instance {
         }
     }
 
+    /// Forgets streams that nobody came back to.
+    pub fn sweep(&self) {
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.sweep(),
+            Channel::Http(remote) => remote.sweep(),
+        }
+    }
+
     /// Whether batches may be sent (2025-03-26 alone has them).
     #[must_use]
     pub fn takes_batches(&self) -> bool {

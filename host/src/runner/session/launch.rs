@@ -14,7 +14,7 @@ use crate::runner::admission::admit::AdmittedStart;
 use crate::runner::admission::caps::Permit;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
-use crate::runner::channel::pipe::SessionLimits;
+use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::program::Program;
 use crate::runner::stderr::tail;
 use crate::runner::stdio::own_process::Stdio;
@@ -32,7 +32,7 @@ pub struct Launch<'a> {
     pub server: &'a ServerName,
     pub served: &'a Served,
     pub program: &'a Program,
-    pub rules: SessionLimits,
+    pub terms: SessionTerms,
     pub resources: &'a Resources,
     /// Whom the process counts for. `None` for a session of the gateway's own, which counts
     /// against no limit and takes no spare.
@@ -117,7 +117,7 @@ impl Launch<'_> {
     }
 
     fn serve(&self, process: StartedProcess) -> Stdio {
-        Stdio::serve(self.server, process, self.rules, &self.resources.starts)
+        Stdio::serve(self.server, process, self.terms.clone(), &self.resources.starts)
     }
 
     async fn introduce(&self, stdio: &Stdio, initialize: &Bytes) -> Result<Bytes, LaunchFailure> {

@@ -13,7 +13,7 @@ use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError, OWN_ID};
-use crate::runner::channel::pipe::SessionLimits;
+use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
@@ -130,10 +130,10 @@ impl ServerStart<'_> {
         let shared_processes = &self.resources.shared_processes;
         let (seat, result) = match self.opening.owner {
             Some(SessionOwner { session, quota, .. }) => {
-                let Resources { rules, children, starts, journal, .. } = self.resources;
+                let Resources { rules, children, starts, journal, kept, .. } = self.resources;
                 let with = Beginning {
                     program: program.clone(),
-                    rules: *rules,
+                    terms: SessionTerms { limits: *rules, kept: kept.of(None) },
                     children: children.clone(),
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
@@ -141,9 +141,9 @@ impl ServerStart<'_> {
                     patience: self.served.start_timeout,
                     idle,
                 };
-                shared_processes.seat(&key, session, self.rules(), with).await?
+                shared_processes.seat(&key, session, self.terms(), with).await?
             }
-            None => match shared_processes.seat_if_running(&key, self.rules()) {
+            None => match shared_processes.seat_if_running(&key, self.terms()) {
                 Some(taken) => taken,
                 None => return Ok(None),
             },
@@ -164,7 +164,7 @@ impl ServerStart<'_> {
             server: self.server,
             served: self.served,
             program,
-            rules: self.rules(),
+            terms: self.terms(),
             resources: self.resources,
             quota: self.opening.owner.map(|owner| owner.quota),
         };
@@ -179,7 +179,7 @@ impl ServerStart<'_> {
         message: Bytes,
     ) -> Result<(Backend, Bytes), OpenError> {
         let forwarded = self.opening.forwarded.clone();
-        let remote = RemoteSse::start(self.server, upstream, self.rules(), self.pool, forwarded)
+        let remote = RemoteSse::start(self.server, upstream, self.terms(), self.pool, forwarded)
             .await
             .map_err(|why| self.failed(why))?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
@@ -214,8 +214,8 @@ impl ServerStart<'_> {
             Err(error) => return Err(self.refused(error)),
         };
         let version = version_of(&result);
-        let (server, rules) = (self.server.clone(), self.rules());
-        let remote = RemoteHttp::opened(server, client, rules, session, &version, primes(&result));
+        let (server, terms) = (self.server.clone(), self.terms());
+        let remote = RemoteHttp::opened(server, client, terms, session, &version, primes(&result));
         Ok(Ok((Backend::Http(Box::new(remote)), result)))
     }
 
@@ -247,8 +247,12 @@ impl ServerStart<'_> {
         Ok(opened)
     }
 
-    fn rules(&self) -> SessionLimits {
-        SessionLimits { timeouts: self.served.timeouts, ..self.resources.rules }
+    fn terms(&self) -> SessionTerms {
+        let Resources { rules, kept, .. } = self.resources;
+        SessionTerms {
+            limits: SessionLimits { timeouts: self.served.timeouts, ..*rules },
+            kept: kept.of(self.opening.owner.map(|owner| owner.quota)),
+        }
     }
 
     fn failed(&self, reason: String) -> OpenError {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::pipe::SessionLimits;
+use crate::runner::channel::terms::SessionLimits;
 use crate::runner::process::child::Children;
 use crate::runner::shared_process::process::SharedProcesses;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
+use crate::streams::KeptAnswers;
 use crate::sync::Locked;
 
 /// What is needed to start any server of this runner. A clone is another handle.
@@ -17,6 +18,8 @@ use crate::sync::Locked;
 pub struct Resources {
     /// The limits of every session. The timeouts are replaced by the server's own.
     pub rules: SessionLimits,
+    /// What the streams of all sessions keep.
+    pub kept: Arc<KeptAnswers>,
     pub children: Children,
     pub starts: Arc<Starts>,
     pub spares: Arc<Spares>,

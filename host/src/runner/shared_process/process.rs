@@ -28,8 +28,9 @@ use crate::runner::admission::caps::Permit;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::admission::starts::Starts;
 use crate::runner::channel::answer::{self, CallError, OWN_ID};
-use crate::runner::channel::pipe::{LostSignal, SessionLimits};
+use crate::runner::channel::pipe::LostSignal;
 use crate::runner::channel::queue::ToServer;
+use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::child::Children;
 use crate::runner::process::program::Program;
 use crate::runner::stderr::journal::Journal;
@@ -78,7 +79,7 @@ pub type SharedProcessKey = (ServerName, Option<Principal>);
 #[derive(Clone)]
 pub struct Beginning {
     pub program: Program,
-    pub rules: SessionLimits,
+    pub terms: SessionTerms,
     pub children: Children,
     pub starts: Arc<Starts>,
     pub journal: Journal,
@@ -128,7 +129,7 @@ impl SharedProcess {
     ) -> Result<Self, OpenError> {
         let failed = |reason| OpenError::Start { server: server.clone(), reason };
         let (inbox, outbox) = ToServer::new();
-        let mux = Mux::new(server, with.rules.line, inbox);
+        let mux = Mux::new(server, with.terms.limits.line, inbox);
         let process = StartedProcess::start(server, &with.program, &with.children, &with.journal)
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -136,7 +137,7 @@ impl SharedProcess {
         if let Some(permit) = permit {
             process.child().hold(permit);
         }
-        let own = Seat::take(&mux, SessionId::mint(), with.rules, process.pid());
+        let own = Seat::take(&mux, SessionId::mint(), with.terms.clone(), process.pid());
         let own = own.ok_or_else(|| failed("it ended right after its start".to_owned()))?;
         let params = initialize::own_params(ClientSet::default());
         let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
@@ -191,13 +192,13 @@ impl SharedProcesses {
         &self,
         key: &SharedProcessKey,
         session: SessionId,
-        rules: SessionLimits,
+        terms: SessionTerms,
         with: Beginning,
     ) -> Result<(Seat, Bytes), OpenError> {
         for _ in 0..ATTEMPTS {
             let shared_process = self.shared_process(key, &with).await?;
             if let Some(seat) =
-                Seat::take(&shared_process.mux, session, rules, shared_process.pid())
+                Seat::take(&shared_process.mux, session, terms.clone(), shared_process.pid())
             {
                 return Ok((seat, shared_process.result.clone()));
             }
@@ -211,13 +212,13 @@ impl SharedProcesses {
     pub fn seat_if_running(
         &self,
         key: &SharedProcessKey,
-        rules: SessionLimits,
+        terms: SessionTerms,
     ) -> Option<(Seat, Bytes)> {
         let shared_process = match &*self.locked().get(key)?.borrow() {
             Some(Ok(shared_process)) => Arc::clone(shared_process),
             _ => return None,
         };
-        let seat = Seat::take(&shared_process.mux, SessionId::mint(), rules, shared_process.pid())?;
+        let seat = Seat::take(&shared_process.mux, SessionId::mint(), terms, shared_process.pid())?;
         Some((seat, shared_process.result.clone()))
     }
 

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::model::SessionId;
-use crate::runner::channel::pipe::{LostSignal, Pipe, SessionLimits};
+use crate::runner::channel::pipe::{LostSignal, Pipe};
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
+use crate::runner::channel::terms::SessionTerms;
 use crate::sync::{Signal, Watcher};
 
 use super::lists::CommonLists;
@@ -24,13 +25,8 @@ pub struct Seat {
 impl Seat {
     /// Takes a seat. `None` if the process has ended or is being closed.
     #[must_use]
-    pub fn take(
-        mux: &Arc<Mux>,
-        session: SessionId,
-        rules: SessionLimits,
-        pid: u32,
-    ) -> Option<Self> {
-        let (pipe, outbox) = Pipe::new(&mux.server, rules);
+    pub fn take(mux: &Arc<Mux>, session: SessionId, terms: SessionTerms, pid: u32) -> Option<Self> {
+        let (pipe, outbox) = Pipe::new(&mux.server, terms);
         let seat = mux.enter(session, &pipe)?;
         let closing = Signal::default();
         let (closed, lost) = (closing.watch(), pipe.lost_signal());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::model::ServerName;
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::pipe::{Pipe, SessionLimits};
+use crate::runner::channel::pipe::Pipe;
+use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::child::Child;
 use crate::runner::stderr::tail::Tail;
 
@@ -23,10 +24,10 @@ impl Stdio {
     pub fn serve(
         server: &ServerName,
         process: StartedProcess,
-        rules: SessionLimits,
+        terms: SessionTerms,
         starts: &Arc<Starts>,
     ) -> Self {
-        let (pipe, outbox) = Pipe::new(server, rules);
+        let (pipe, outbox) = Pipe::new(server, terms);
         let running = Running::serve(process, &pipe, outbox, starts);
         Self { pipe, running }
     }

@@ -1,4 +1,4 @@
-//! The periodic sweep: closes idle sessions, and replaces instances for their age or
+//! The periodic sweep: closes idle sessions, forgets answers that nobody came for, and replaces instances for their age or
 //! memory. Also starts the tasks that keep spares.
 
 use std::sync::Arc;
@@ -72,6 +72,7 @@ impl SharedRunner {
 
     async fn recycle(&self, pool: &Pool) {
         let ready = self.table.all_ready();
+        ready.iter().for_each(|(_, instance)| instance.sweep());
         let rules = |server: &_| self.config.servers.get(server).map(|served| served.recycling);
         let measures = ready
             .iter()

@@ -2,12 +2,14 @@ use std::task::{Context, Poll, Waker};
 
 use crate::runner::channel::kept_streams;
 
+use crate::streams::KeptAnswers;
+
 use super::*;
 
 const BOUNDS: Bounds = Bounds { events: 256, bytes: 1 << 20 };
 
 fn mailbox() -> Mailbox {
-    Mailbox::new(BOUNDS)
+    Mailbox::new(BOUNDS, KeptAnswers::new(usize::MAX).of(None))
 }
 
 fn expect(mailbox: &mut Mailbox, text: &str) -> Arc<Stream> {

@@ -2,6 +2,9 @@ use futures_util::FutureExt as _;
 
 use crate::runner::channel::sink::MessageSink as _;
 
+use crate::runner::channel::timeout::Timeouts;
+use crate::streams::{Bounds, KeptAnswers};
+
 use super::*;
 
 const ONE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"x"}"#;
@@ -15,7 +18,8 @@ fn pipe() -> (Arc<Pipe>, Unwritten) {
         keep_alive: std::time::Duration::from_secs(15),
         timeouts: Timeouts::default(),
     };
-    Pipe::new(&ServerName::parse("s").unwrap(), rules)
+    let kept = KeptAnswers::new(usize::MAX).of(None);
+    Pipe::new(&ServerName::parse("s").unwrap(), SessionTerms { limits: rules, kept })
 }
 
 /// The outcome of messages to a server that goes away before it has read `unread`.

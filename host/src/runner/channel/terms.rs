@@ -1,0 +1,29 @@
+//! What one session at one server may take, and for whom it counts.
+
+use std::sync::Arc;
+
+use crate::streams::{Bounds, KeptOfKey};
+
+use super::timeout::Timeouts;
+
+/// The limits of one session at one server.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Longest line or event of a server, in bytes.
+    pub line: usize,
+    /// Requests in flight, at most.
+    pub in_flight: usize,
+    /// What is kept of one stream, for a client that comes back.
+    pub kept: Bounds,
+    /// Silence after which an event stream gets a keep-alive comment.
+    pub keep_alive: std::time::Duration,
+    pub timeouts: Timeouts,
+}
+
+/// The limits of a session, and the accounts of the one that it counts for.
+#[derive(Debug, Clone)]
+pub struct SessionTerms {
+    pub limits: SessionLimits,
+    /// What its streams keep.
+    pub kept: Arc<KeptOfKey>,
+}
