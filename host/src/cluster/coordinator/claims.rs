@@ -197,9 +197,9 @@ impl<'a> Claims<'a> {
                 _ => error.to_string().into(),
             })
         };
-        let body = tokio::time::timeout(wait, exchange)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {:.1} s", wait.as_secs_f32()).into()))?;
+        let body = tokio::time::timeout(wait, exchange).await.unwrap_or_else(|_| {
+            Err(format!("no answer within {:.1} s", wait.as_secs_f32()).into())
+        })?;
         self.bytes = self.bytes.saturating_sub(body.len());
         serde_json::from_slice(&body)
             .map_err(|error| format!("the node's list of sessions is invalid: {error}").into())
