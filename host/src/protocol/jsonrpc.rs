@@ -83,6 +83,8 @@ pub struct Envelope<'a> {
     pub error: Option<&'a RawValue>,
     /// Whether another reader may see another message: see [`Self::has_one_meaning`].
     pub is_ambiguous: bool,
+    /// Whether a member is spelled like one that counts.
+    pub has_lookalike: bool,
 }
 
 /// The kind of a message, by its members.
@@ -206,8 +208,9 @@ impl<'a> Envelope<'a> {
                 return Err(Malformed::Message(LONG_ID));
             }
         }
-        let is_ambiguous = read.has_lookalike || in_vain;
-        Ok(Self { id, method, params, result, error, is_ambiguous })
+        let has_lookalike = read.has_lookalike;
+        let is_ambiguous = has_lookalike || in_vain;
+        Ok(Self { id, method, params, result, error, is_ambiguous, has_lookalike })
     }
 
     /// Never ambiguous: [`Self::parse`] refuses a method beside a result or an error.

@@ -178,7 +178,8 @@ impl Rewriter {
         envelope: &Envelope<'_>,
         edits: &mut Vec<NamedEdit>,
     ) -> Option<()> {
-        if self.judge.is_some() && envelope.is_ambiguous {
+        // An error of null beside the result is written by honest servers, and changes nothing.
+        if self.judge.is_some() && envelope.has_lookalike {
             return None;
         }
         let Some(result) = envelope.result else { return Some(()) };
@@ -335,6 +336,7 @@ fn related_task_of_client(text: &[u8], server: &ServerName, meta: &RawValue) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Choice, Selection};
 
     fn rewriter() -> Rewriter {
         let uris = [("file:///x".to_owned(), "b~file:///x".to_owned())];
@@ -403,6 +405,38 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
             r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[{"uri":"b~file:///x","text":"uri"},{"uri":"file:///y"}]}}"#,
         );
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_judged_becomes_an_error() {
+        let off = Choice { enabled: false, description: None };
+        let resources = [("test://secret".to_owned(), off)].into();
+        let selection = Selection { resources, ..Selection::default() };
+        let judge = ResourceJudge::hiding(&selection).map(Arc::new);
+        assert!(judge.is_some());
+        let judged = |members: &str| {
+            let message = format!(r#"{{"jsonrpc":"2.0","id":1,{members}}}"#);
+            Rewriter { judge: judge.clone(), ..rewriter() }.message(message.into()).unwrap()
+        };
+        for members in [
+            r#""result":{"content":[],"content":[{"uri":"test://secret"}]}"#,
+            r#""result":{},"Result":{"content":[{"uri":"test://secret"}]}"#,
+        ] {
+            let answer = judged(members);
+            let answer = Envelope::parse(&answer).unwrap();
+            assert_eq!((answer.id_text(), answer.error.is_some()), (Some("1"), true), "{members}");
+        }
+        for members in [r#""result":{"content":[]},"error":null"#, r#""result":null"#] {
+            assert!(Envelope::parse(&judged(members)).unwrap().error.is_none(), "{members}");
+        }
+        let updated = |params: &str| {
+            let method = methods::UPDATED;
+            let message =
+                format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{params}}}}}"#);
+            Rewriter { judge: judge.clone(), ..rewriter() }.message(message.into())
+        };
+        assert!(updated(r#""uri":"test://secret","uri":"test://open""#).is_none());
+        assert!(updated(r#""uri":"TEST://secret""#).is_none());
     }
 
     #[test]
