@@ -147,6 +147,13 @@ impl ResourceJudge {
         !self.is_listed(own) && self.withholds(&readings())
     }
 
+    /// Whether a server might take the URI for one that is hidden, whatever it lists. What cannot be
+    /// read is not taken for anything else.
+    #[must_use]
+    pub fn may_be_hidden(&self, own: &str) -> bool {
+        uri::readings(own).is_none_or(|readings| self.withholds(&readings))
+    }
+
     fn is_listed(&self, own: &str) -> bool {
         let spelled = || uri::spellings(own);
         self.listed.contains(own)
