@@ -136,6 +136,10 @@ async fn attempt(
                 "the rules of Landlock that keep it from other processes cannot be set up: {error}"
             )))
         }
+        Some(ReaperReport::Refused(StartStep::Exposed, _)) => Err(io::Error::other(
+            "\"write\" of its \"sandbox\" names a folder around the gateway's settings file or data \
+             folder, which this system does not let the gateway hide; name folders without them",
+        )),
         Some(ReaperReport::Exited(_)) | None => Ok(None),
     }
 }

@@ -16,7 +16,7 @@ use rustix::thread::CapabilitySet;
 use crate::runner::process::program::Confinement;
 
 use super::cgroup;
-use super::landlock::Rules;
+use super::landlock::{self, Rules};
 use super::protocol::{StartOrder, StartStep};
 use super::system;
 
@@ -56,7 +56,14 @@ struct Bounds {
 }
 
 /// Starts the server with these ends of its pipes, as a child of the reaper.
-pub fn start(order: &StartOrder, pipes: [OwnedFd; 3], reaper: Pid) -> Result<Pid, StartFailure> {
+///
+/// `is_covered`: something lies over the gateway's own files already.
+pub fn start(
+    order: &StartOrder,
+    pipes: [OwnedFd; 3],
+    reaper: Pid,
+    is_covered: bool,
+) -> Result<Pid, StartFailure> {
     let mut command = Command::new(&order.command);
     command.args(&order.args).env_clear();
     command.envs(order.env.iter().map(|(name, value)| (name, value)));
@@ -69,7 +76,7 @@ pub fn start(order: &StartOrder, pipes: [OwnedFd; 3], reaper: Pid) -> Result<Pid
         // `uid` also drops the gateway's supplementary groups.
         command.uid(user.uid).gid(user.gid);
     }
-    let rules = rules(order)?;
+    let rules = rules(order, if is_covered { &[] } else { &order.hidden })?;
     // Opened with the rights of the gateway's user; the server's may have none.
     let group = order.group.as_ref().and_then(|group| cgroup::make(group).ok());
     run_within(
@@ -82,10 +89,14 @@ pub fn start(order: &StartOrder, pipes: [OwnedFd; 3], reaper: Pid) -> Result<Pid
     Ok(server.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?)
 }
 
-fn rules(order: &StartOrder) -> Result<Option<Rules>, StartFailure> {
+/// `hidden` is what only these rules keep from the server.
+fn rules(order: &StartOrder, hidden: &[PathBuf]) -> Result<Option<Rules>, StartFailure> {
     let Confinement { sandbox, allow_privileges, .. } = &order.confinement;
     match sandbox {
-        Some(sandbox) => Rules::of(sandbox, &needed(order), &order.hidden)
+        Some(sandbox) if landlock::may_write(sandbox, hidden) => {
+            Err(StartFailure(StartStep::Exposed, io::Error::from_raw_os_error(libc::EACCES)))
+        }
+        Some(sandbox) => Rules::of(sandbox, &needed(order), hidden)
             .map(Some)
             .map_err(|error| StartFailure(StartStep::Sandbox, error)),
         None if *allow_privileges => Ok(None),

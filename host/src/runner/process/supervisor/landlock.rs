@@ -38,8 +38,11 @@ const PATH_BENEATH: i32 = 1;
 
 /// The first version in which rules can leave moving files between folders alone.
 pub const WALL: u32 = 2;
+/// The first version that keeps files from being emptied.
+const WITH_TRUNCATE: u32 = 3;
 /// The first version that knows TCP.
 const WITH_TCP: u32 = 4;
+const WITH_DEVICES: u32 = 5;
 const WITH_SCOPES: u32 = 6;
 
 /// Readable in every sandbox: programs, libraries and the settings of the system, which hold
@@ -93,16 +96,33 @@ pub fn version() -> Option<u32> {
 pub fn missing(sandbox: &Sandbox) -> Option<String> {
     match version() {
         None => Some(
-            "this system has no Landlock, which \"sandbox\" needs (Linux 5.13, and \"landlock\" in \
+            "this system has no Landlock, which \"sandbox\" needs (Linux 6.2, and \"landlock\" in \
              /sys/kernel/security/lsm)"
                 .to_owned(),
         ),
+        Some(version) if version < WITH_TRUNCATE => Some(format!(
+            "\"sandbox\" needs Landlock version {WITH_TRUNCATE} (Linux 6.2), this system has version \
+             {version}, with which it could empty any file of its user"
+        )),
         Some(version) if version < WITH_TCP && !sandbox.network => Some(format!(
             "\"network\": false needs Landlock version {WITH_TCP} (Linux 6.7), this system has \
              version {version}; set it to true"
         )),
         Some(_) => None,
     }
+}
+
+/// Whether the sandbox may write to one of these, or to a folder around it. No rule of Landlock can
+/// take that back.
+pub fn may_write(sandbox: &Sandbox, hidden: &[PathBuf]) -> bool {
+    let hidden: Vec<_> = hidden.iter().map(|path| real(path)).collect();
+    let mut written = sandbox.write.iter().map(|path| real(path));
+    written.any(|path| hidden.iter().any(|one| one.starts_with(&path) || path.starts_with(one)))
+}
+
+/// The path without links, if it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Rules for one server, made before its process exists.
@@ -121,31 +141,32 @@ impl Rules {
     }
 
     /// The rules of a sandbox. `needed` are the files that the server's start needs; `hidden`
-    /// is left out even if it lies among the files of the system.
+    /// is left out wherever it lies.
     pub fn of(sandbox: &Sandbox, needed: &[PathBuf], hidden: &[PathBuf]) -> io::Result<Self> {
         let version = version().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOSYS))?;
-        if version < WITH_TCP && !sandbox.network {
+        if version < WITH_TRUNCATE || (version < WITH_TCP && !sandbox.network) {
             return Err(io::Error::from_raw_os_error(libc::ENOSYS));
         }
-        let newer = [(2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)];
-        let newer = newer.iter().filter(|(from, _)| version >= *from).map(|(_, right)| right);
-        let files = newer.fold(FIRST, |rights, right| rights | right);
+        let newest = if version >= WITH_DEVICES { IOCTL_DEV } else { 0 };
+        let files = FIRST | REFER | TRUNCATE | newest;
         let rules = Self::new(&RulesetAttr {
             files,
             network: if sandbox.network { 0 } else { TCP },
             scopes: if version >= WITH_SCOPES { SCOPES } else { 0 },
         })?;
-        for path in SYSTEM {
-            rules.allow_around(Path::new(path), READ, hidden)?;
+        // Links lead from one to the other, such as /bin to /usr/bin.
+        let hidden: Vec<_> = hidden.iter().map(|path| real(path)).collect();
+        for path in SYSTEM.iter().map(Path::new).filter(|path| path.exists()) {
+            rules.allow_around(&real(path), READ, &hidden)?;
         }
         for path in DEVICES {
             rules.allow_if_there(Path::new(path), files)?;
         }
         for path in needed {
-            rules.allow_if_there(path, READ)?;
+            rules.allow_around(&real(path), READ, &hidden)?;
         }
         for path in &sandbox.read {
-            rules.allow(path, READ)?;
+            rules.allow_around(&path.canonicalize()?, READ, &hidden)?;
         }
         for path in &sandbox.write {
             rules.allow(path, files)?;
@@ -172,7 +193,7 @@ impl Rules {
 
     /// Allows what is below the path, except what is hidden.
     fn allow_around(&self, path: &Path, rights: u64, hidden: &[PathBuf]) -> io::Result<()> {
-        if hidden.iter().any(|hidden| hidden == path) {
+        if hidden.iter().any(|hidden| path.starts_with(hidden)) {
             return Ok(());
         }
         if !hidden.iter().any(|hidden| hidden.starts_with(path)) {
@@ -218,5 +239,31 @@ impl Rules {
         let done =
             unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.0.as_raw_fd(), 0) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sandbox_may_write_is_compared_without_links() {
+        let folder = std::env::temp_dir().join(format!("mooring-write-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("app/data")).unwrap();
+        std::os::unix::fs::symlink("app", folder.join("link")).unwrap();
+        let at = |name: &str| folder.join(name);
+        for (write, hidden, expect) in [
+            ("app", "app/data", true),
+            ("app", "link/data", true),
+            ("link", "app/data", true),
+            ("app/data", "app/data", true),
+            ("app/data/x", "app/data", true),
+            ("app/work", "app/data", false),
+            ("app/dat", "app/data", false),
+        ] {
+            let sandbox = Sandbox { write: vec![at(write)], ..Sandbox::default() };
+            assert_eq!(may_write(&sandbox, &[at(hidden)]), expect, "{write} {hidden}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

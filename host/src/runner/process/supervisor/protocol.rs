@@ -156,6 +156,8 @@ pub enum StartStep {
     Hiding,
     /// The wall of Landlock around it.
     Wall,
+    /// Its sandbox would let it write to the gateway's own files, which nothing covers.
+    Exposed,
 }
 
 impl ReaperReport {
@@ -168,6 +170,7 @@ impl ReaperReport {
             Self::Refused(StartStep::Sandbox, error) => (b'r', 1, error.to_le_bytes()),
             Self::Refused(StartStep::Hiding, error) => (b'r', 2, error.to_le_bytes()),
             Self::Refused(StartStep::Wall, error) => (b'r', 3, error.to_le_bytes()),
+            Self::Refused(StartStep::Exposed, error) => (b'r', 4, error.to_le_bytes()),
             Self::Exited(status) => (b'x', 0, status.to_le_bytes()),
         };
         let [a, b, c, d] = value;
@@ -184,6 +187,7 @@ impl ReaperReport {
             (b'r', 1) => Some(Self::Refused(StartStep::Sandbox, i32::from_le_bytes(value))),
             (b'r', 2) => Some(Self::Refused(StartStep::Hiding, i32::from_le_bytes(value))),
             (b'r', 3) => Some(Self::Refused(StartStep::Wall, i32::from_le_bytes(value))),
+            (b'r', 4) => Some(Self::Refused(StartStep::Exposed, i32::from_le_bytes(value))),
             (b'x', 0) => Some(Self::Exited(i32::from_le_bytes(value))),
             _ => None,
         }
@@ -302,6 +306,7 @@ mod tests {
             ReaperReport::Refused(StartStep::Sandbox, libc::ENOSYS),
             ReaperReport::Refused(StartStep::Hiding, libc::ENOENT),
             ReaperReport::Refused(StartStep::Wall, libc::EPERM),
+            ReaperReport::Refused(StartStep::Exposed, libc::EACCES),
             ReaperReport::Exited(9),
         ] {
             assert_eq!(ReaperReport::decode(report.encode()), Some(report));

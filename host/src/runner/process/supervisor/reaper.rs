@@ -79,7 +79,7 @@ pub fn run(charge: Charge, supervisor: OwnedFd, hiding: Option<&Hiding>) -> io::
     // Entering namespaces has reset it. If the supervisor died before, its pipe tells.
     process::set_parent_process_death_signal(Some(PARENT_GONE))?;
     let group = order.group.clone();
-    let server = match confine::start(&order, charge.pipes, own) {
+    let server = match confine::start(&order, charge.pipes, own, hidden) {
         Ok(server) => server,
         Err(StartFailure(step, error)) => {
             group.as_deref().inspect(|group| cgroup::remove(group));
