@@ -8,7 +8,12 @@ use crate::config::SECRETS;
 use crate::runner;
 
 /// Variables that the gateway or a library reads later, whatever a settings file makes of them.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 12] = [
+    "MOORING_DATA",
+    "MOORING_HOST",
+    "MOORING_LOG",
+    "MOORING_LOG_FORMAT",
+    "MOORING_DUMPABLE",
     "PORT",
     "HOSTNAME",
     "TZ",
@@ -40,7 +45,9 @@ impl Environment {
 }
 
 fn is_kept(name: &str) -> bool {
-    name.starts_with("MOORING_") || KEPT.contains(&name) || runner::INHERITED.contains(&name)
+    // The path of a file with a secret is none itself.
+    let names_file = || name.strip_suffix("_FILE").is_some_and(|name| SECRETS.contains(&name));
+    KEPT.contains(&name) || runner::INHERITED.contains(&name) || names_file()
 }
 
 #[cfg(test)]
@@ -53,6 +60,9 @@ mod tests {
             ("PATH", true),
             ("MOORING_LOG", true),
             ("SSL_CERT_FILE", true),
+            ("MOORING_SECRET_FILE", true),
+            ("MOORING_SEARCH_KEY", false),
+            ("MOORING_SEARCH_FILE", false),
             ("SEARCH_KEY", false),
             ("PATHS", false),
         ] {
