@@ -22,6 +22,7 @@ pub fn few_descriptors(config: &Config, descriptors: u64) -> Option<String> {
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = config::open_door_warnings(config, &config.listen.host);
     notices.extend(own_files::in_the_way(config));
+    notices.extend(own_files::led_astray(config));
     for server in config.servers.iter().filter(|server| server.enabled) {
         if is_shared_from_afar(server) {
             notices.push(format!(

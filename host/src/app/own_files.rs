@@ -43,6 +43,51 @@ pub fn in_the_way(config: &Config) -> Vec<String> {
         .collect()
 }
 
+/// Servers that are led into what is hidden from them, one line each.
+#[must_use]
+pub fn led_astray(config: &Config) -> Vec<String> {
+    let lines = config.servers.iter().filter(|server| server.enabled).filter_map(|server| {
+        let (what, hidden) = way_in(config, server)?;
+        Some(format!(
+            "mcpServers.{}: its {what} leads into {}, which is the gateway's own, so the server finds \
+             nothing there; use another folder, or set MOORING_DATA to a folder of the gateway's own",
+            server.name,
+            hidden.display()
+        ))
+    });
+    lines.collect()
+}
+
+/// What leads the server into which of the gateway's own files. Values are not named: they may be
+/// secrets.
+fn way_in(config: &Config, server: &Server) -> Option<(String, PathBuf)> {
+    let Some(Transport::Stdio { args, env, cwd, confinement, .. }) = &server.transport else {
+        return None;
+    };
+    if confinement.allow_privileges {
+        return None;
+    }
+    let own = hidden(config, cwd.as_deref());
+    let folder = working_directory(cwd.as_deref());
+    let leads_into = |text: &str| {
+        // As in `--root=/srv`.
+        let texts = [Some(text), text.split_once('=').map(|(_, value)| value)];
+        let mut paths = texts.into_iter().flatten().filter(|text| !text.is_empty());
+        paths.find_map(|text| {
+            let path = real(&folder.join(text));
+            own.iter().find(|hidden| path.starts_with(real(hidden))).cloned()
+        })
+    };
+    let set = env.iter().map(|(name, value)| (name.as_str(), value.expose().to_owned()));
+    let inherited = ["HOME", "TMPDIR"].into_iter();
+    let inherited = inherited.filter(|name| env.iter().all(|(own, _)| own != name));
+    let inherited = inherited.filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let variables = set.chain(inherited).map(|(name, value)| (format!("variable {name}"), value));
+    let args = args.iter().map(|arg| ("arguments".to_owned(), arg.clone()));
+    let mut all = variables.chain(args);
+    all.find_map(|(what, text)| Some((what, leads_into(&text)?)))
+}
+
 /// The servers that could read the gateway's own files, or each other's memory, on this system:
 /// one line each.
 #[must_use]
@@ -91,6 +136,8 @@ fn real(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::config::{Sources, load};
 
@@ -98,7 +145,10 @@ mod tests {
     fn config(folder: &Path) -> Config {
         std::fs::create_dir_all(folder.join("data")).unwrap();
         let inside = r#"{"command": "a", "cwd": "data"}"#;
-        let servers = format!(r#"{{"mcpServers": {{"in": {inside}, "out": {{"command": "a"}}}}}}"#);
+        let lost = json!({"command": "a", "env": {"CACHE": folder.join("data/cache")}});
+        let servers = format!(
+            r#"{{"mcpServers": {{"in": {inside}, "out": {{"command": "a"}}, "lost": {lost}}}}}"#
+        );
         std::fs::write(folder.join("mcp_settings.json"), servers).unwrap();
         let token = folder.join("token");
         std::fs::write(&token, "0123456789abcdef").unwrap();
@@ -116,6 +166,9 @@ mod tests {
         let all = ["token", "mcp_settings.json", "data"].map(|name| folder.join(name));
         assert_eq!(hidden(&config, Some(&folder)), all);
         assert_eq!(hidden(&config, Some(&folder.join("data"))), all[..2]);
+        let astray = led_astray(&config);
+        assert_eq!(astray.len(), 1, "{astray:?}");
+        assert!(astray[0].starts_with("mcpServers.lost: its variable CACHE leads into"));
         let lines = in_the_way(&config);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("mcpServers.in: works inside of the data folder"));
