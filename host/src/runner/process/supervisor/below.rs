@@ -22,9 +22,25 @@ pub enum Left {
 }
 
 /// Reaps every child that has ended; returns whether there are children left.
-pub fn reap(mut ended: impl FnMut(Pid, i32)) -> Left {
+pub fn reap(ended: impl FnMut(Pid, i32)) -> Left {
+    reap_each(WaitOptions::NOHANG, ended)
+}
+
+/// The same, and kills every child that somebody has stopped: a server of its user may have, so
+/// that it does not end.
+pub fn reap_and_kill_stopped(mut ended: impl FnMut(Pid, i32)) -> Left {
+    reap_each(WaitOptions::NOHANG | WaitOptions::UNTRACED, |pid, status| {
+        if libc::WIFSTOPPED(status) {
+            let _ = process::kill_process(pid, Signal::KILL);
+        } else {
+            ended(pid, status);
+        }
+    })
+}
+
+fn reap_each(options: WaitOptions, mut ended: impl FnMut(Pid, i32)) -> Left {
     loop {
-        match process::wait(WaitOptions::NOHANG) {
+        match process::wait(options) {
             Ok(Some((pid, status))) => ended(pid, status.as_raw()),
             Ok(None) => return Left::Some,
             Err(Errno::INTR) => {}

@@ -1,17 +1,20 @@
 //! One server as seen by the worker that started it: its pipes and the socket of its reaper.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, watch};
 
-use crate::runner::process::program::{Pipes, Program};
+use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, Pipes, Program};
 
 use super::cgroup::ControlGroup;
 use super::keeper::SupervisorLine;
@@ -21,12 +24,20 @@ use super::protocol::{END, ReaperReport, StartOrder, StartStep};
 /// Attempts to start one server: the supervisor may die while a start is on its way to it.
 const ATTEMPTS: usize = 3;
 
+/// From the request to end to the death of a reaper that does not get it done: a server of its user
+/// may have stopped it.
+const END_IN: Duration =
+    AFTER_EOF.saturating_add(AFTER_TERM).saturating_add(Duration::from_secs(2));
+/// The name of a reaper's process.
+pub const REAPER: &CStr = c"mooring-reaper";
+
 /// A server that has been started, with the socket of its reaper.
 pub struct RunningServer {
     pub pid: u32,
     /// Whether the gateway's own files are hidden from it.
     pub hidden: bool,
     reaper: UnixStream,
+    reaper_pid: u32,
     group: Option<ControlGroup>,
 }
 
@@ -49,8 +60,8 @@ impl RunningServer {
 
     /// Ends the server on request; resolves when nothing of it is left.
     pub async fn watch_over(self, end: &Notify, told: &watch::Sender<Option<String>>) {
-        let Self { mut reaper, group, .. } = self;
-        watch_reaper(&mut reaper, end, told).await;
+        let Self { mut reaper, reaper_pid, group, .. } = self;
+        watch_reaper(&mut reaper, reaper_pid, end, told).await;
         if let Some(group) = group {
             // Empty, unless the reaper was killed together with the supervisor.
             group.end().await;
@@ -59,12 +70,19 @@ impl RunningServer {
 }
 
 /// Passes the request to end on to the reaper; resolves when the reaper has closed its socket.
-async fn watch_reaper(reaper: &mut UnixStream, end: &Notify, told: &watch::Sender<Option<String>>) {
+async fn watch_reaper(
+    reaper: &mut UnixStream,
+    pid: u32,
+    end: &Notify,
+    told: &watch::Sender<Option<String>>,
+) {
     let (mut from_reaper, mut to_reaper) = reaper.split();
     let ending = async {
         end.notified().await;
         // Fails if the reaper is gone, and the server with it.
         let _ = to_reaper.write_all(&[END]).await;
+        tokio::time::sleep(END_IN).await;
+        kill_reaper(pid);
         std::future::pending().await
     };
     let reports = async {
@@ -84,6 +102,18 @@ async fn watch_reaper(reaper: &mut UnixStream, end: &Notify, told: &watch::Sende
         told.get_or_insert_with(|| "killed together with its reaper process".to_owned());
         is_untold
     });
+}
+
+/// The supervisor then kills what is below it. Its number is not used again before its socket closes,
+/// except for a moment; the name tells then.
+fn kill_reaper(pid: u32) {
+    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid.filter(|_| name.trim_ascii() == REAPER.to_bytes()) {
+        tracing::warn!("a server has not ended in time, its reaper is killed with it");
+        // Fails if it is gone, which is the goal.
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// Tries one start. `None` if the supervisor or the reaper died before the first report: nothing
@@ -113,8 +143,8 @@ async fn attempt(
         return Ok(None);
     }
     match ReaperReport::decode(report) {
-        Some(ReaperReport::Started { pid, hidden }) => {
-            Ok(Some((RunningServer { pid, hidden, reaper, group }, pipes)))
+        Some(ReaperReport::Started { pid, reaper: reaper_pid, hidden }) => {
+            Ok(Some((RunningServer { pid, hidden, reaper, reaper_pid, group }, pipes)))
         }
         Some(ReaperReport::Refused(StartStep::Program, errno)) => {
             Err(io::Error::from_raw_os_error(errno))

@@ -9,7 +9,7 @@
 //! where they are when the next server starts. The gateway holds each of them, and the folder that
 //! it is in, from its start, and the kernel knows where these are now.
 
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 
 use super::namespace::{OwnMounts, tried};
+use super::system::mount;
 
 /// What the kernel writes after the path of something that was removed.
 const REMOVED: &[u8] = b" (deleted)";
@@ -158,14 +159,4 @@ fn cover(file: &OwnedFd) -> io::Result<()> {
 /// The path by which the kernel shows a descriptor of this process.
 fn link_of(file: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
-}
-
-/// Mounts a file onto the path, or a file system of this name.
-#[allow(unsafe_code, reason = "mount has no safe wrapper among rustix's features here")]
-pub fn mount(what: &CStr, path: &Path, flags: libc::c_ulong, options: &CStr) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let (what, options) = (what.as_ptr(), options.as_ptr());
-    // SAFETY: every pointer leads to a text that ends with null and outlives the call.
-    let done = unsafe { libc::mount(what, path.as_ptr(), what, flags, options.cast()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -19,7 +19,7 @@
 //! | killed with SIGKILL | what happens |
 //! |---|---|
 //! | server | its reaper kills what is left below it, and ends |
-//! | reaper | the kernel kills the server; the supervisor inherits the rest and kills it |
+//! | reaper, or stopped for good | the kernel kills the server; the supervisor inherits the rest and kills it |
 //! | supervisor | every reaper's pipe closes: each kills what is below it; the gateway starts another supervisor |
 //! | gateway | all sockets close: reapers and supervisor kill what is below them, and end |
 //! | supervisor and all reapers | the kernel kills the servers; the gateway kills the rest by their control groups, where it has some |
@@ -170,7 +170,7 @@ impl Supervisor {
     /// killed, its descendants are children of the supervisor now and are killed here.
     fn reap(&mut self) {
         let mut strays = false;
-        below::reap(|pid, status| {
+        below::reap_and_kill_stopped(|pid, status| {
             let is_reaper = self.reapers.remove(&pid);
             strays |= !is_reaper || status != 0;
         });

@@ -14,8 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{self, DumpableBehavior, Pid, Signal, WaitOptions};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use super::hiding::mount;
-use super::system::{Fork, fork};
+use super::system::{Fork, fork, mount};
 
 /// How a process of this system gets mounts of its own.
 pub enum OwnMounts {

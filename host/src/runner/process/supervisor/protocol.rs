@@ -137,8 +137,8 @@ fn confinement(from: &mut &[u8]) -> Option<Confinement> {
 /// What a reaper reports about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaperReport {
-    /// The server runs, with this process id.
-    Started { pid: u32, hidden: bool },
+    /// The server runs, with this process id, below this reaper.
+    Started { pid: u32, reaper: u32, hidden: bool },
     /// The server could not be started; the step that failed and the system's error number.
     Refused(StartStep, i32),
     /// The server has ended with this wait status. What it left behind is being killed.
@@ -161,36 +161,41 @@ pub enum StartStep {
 }
 
 impl ReaperReport {
-    pub const LENGTH: usize = 6;
+    pub const LENGTH: usize = 10;
 
     pub fn encode(self) -> [u8; Self::LENGTH] {
-        let (tag, detail, value) = match self {
-            Self::Started { pid, hidden } => (b's', u8::from(hidden), pid.to_le_bytes()),
-            Self::Refused(StartStep::Program, error) => (b'r', 0, error.to_le_bytes()),
-            Self::Refused(StartStep::Sandbox, error) => (b'r', 1, error.to_le_bytes()),
-            Self::Refused(StartStep::Hiding, error) => (b'r', 2, error.to_le_bytes()),
-            Self::Refused(StartStep::Wall, error) => (b'r', 3, error.to_le_bytes()),
-            Self::Refused(StartStep::Exposed, error) => (b'r', 4, error.to_le_bytes()),
-            Self::Exited(status) => (b'x', 0, status.to_le_bytes()),
+        let (tag, detail, value, other) = match self {
+            Self::Started { pid, reaper, hidden } => {
+                (b's', u8::from(hidden), pid.to_le_bytes(), reaper)
+            }
+            Self::Refused(step, error) => (b'r', step.number(), error.to_le_bytes(), 0),
+            Self::Exited(status) => (b'x', 0, status.to_le_bytes(), 0),
         };
-        let [a, b, c, d] = value;
-        [tag, detail, a, b, c, d]
+        let ([a, b, c, d], [e, f, g, h]) = (value, other.to_le_bytes());
+        [tag, detail, a, b, c, d, e, f, g, h]
     }
 
-    pub fn decode([tag, detail, a, b, c, d]: [u8; Self::LENGTH]) -> Option<Self> {
-        let value = [a, b, c, d];
+    pub fn decode([tag, detail, a, b, c, d, e, f, g, h]: [u8; Self::LENGTH]) -> Option<Self> {
+        let (value, reaper) = ([a, b, c, d], u32::from_le_bytes([e, f, g, h]));
+        let (pid, number) = (u32::from_le_bytes(value), i32::from_le_bytes(value));
         match (tag, detail) {
-            (b's', 0 | 1) => {
-                Some(Self::Started { pid: u32::from_le_bytes(value), hidden: detail == 1 })
-            }
-            (b'r', 0) => Some(Self::Refused(StartStep::Program, i32::from_le_bytes(value))),
-            (b'r', 1) => Some(Self::Refused(StartStep::Sandbox, i32::from_le_bytes(value))),
-            (b'r', 2) => Some(Self::Refused(StartStep::Hiding, i32::from_le_bytes(value))),
-            (b'r', 3) => Some(Self::Refused(StartStep::Wall, i32::from_le_bytes(value))),
-            (b'r', 4) => Some(Self::Refused(StartStep::Exposed, i32::from_le_bytes(value))),
-            (b'x', 0) => Some(Self::Exited(i32::from_le_bytes(value))),
+            (b's', 0 | 1) => Some(Self::Started { pid, reaper, hidden: detail == 1 }),
+            (b'r', _) => StartStep::of(detail).map(|step| Self::Refused(step, number)),
+            (b'x', 0) => Some(Self::Exited(number)),
             _ => None,
         }
+    }
+}
+
+impl StartStep {
+    const ALL: [Self; 5] = [Self::Program, Self::Sandbox, Self::Hiding, Self::Wall, Self::Exposed];
+
+    fn number(self) -> u8 {
+        self as u8
+    }
+
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.number() == number)
     }
 }
 
@@ -300,8 +305,8 @@ mod tests {
     #[test]
     fn reports_arrive_as_they_were_sent() {
         for report in [
-            ReaperReport::Started { pid: 1, hidden: false },
-            ReaperReport::Started { pid: 7, hidden: true },
+            ReaperReport::Started { pid: 1, reaper: 2, hidden: false },
+            ReaperReport::Started { pid: 7, reaper: u32::MAX, hidden: true },
             ReaperReport::Refused(StartStep::Program, libc::ENOENT),
             ReaperReport::Refused(StartStep::Sandbox, libc::ENOSYS),
             ReaperReport::Refused(StartStep::Hiding, libc::ENOENT),
@@ -311,6 +316,6 @@ mod tests {
         ] {
             assert_eq!(ReaperReport::decode(report.encode()), Some(report));
         }
-        assert_eq!(ReaperReport::decode(*b"?01234"), None);
+        assert_eq!(ReaperReport::decode(*b"?012345678"), None);
     }
 }

@@ -21,6 +21,7 @@ use crate::runner::process::program::{AFTER_EOF, AFTER_TERM};
 
 use super::below::{self, Left};
 use super::cgroup;
+use super::client::REAPER;
 use super::confine::{self, StartFailure};
 use super::hiding::Hiding;
 use super::protocol::{END, ReaperReport, StartOrder, StartStep};
@@ -63,7 +64,7 @@ struct Reaper {
 
 /// Runs one server; returns when nothing of it is left.
 pub fn run(charge: Charge, supervisor: OwnedFd, hiding: Option<&Hiding>) -> io::Result<()> {
-    let _ = rustix::thread::set_name(c"mooring-reaper");
+    let _ = rustix::thread::set_name(REAPER);
     let own = process::getpid();
     process::set_child_subreaper(Some(own))?;
     let signals = Signals::take_over()?;
@@ -90,7 +91,8 @@ pub fn run(charge: Charge, supervisor: OwnedFd, hiding: Option<&Hiding>) -> io::
     drop(order);
     let mut reaper = Reaper { control, supervisor, signals, server: Some(server) };
     let pid = server.as_raw_nonzero().get().unsigned_abs();
-    reaper.tell(ReaperReport::Started { pid, hidden });
+    let own = own.as_raw_nonzero().get().unsigned_abs();
+    reaper.tell(ReaperReport::Started { pid, reaper: own, hidden });
     reaper.watch_over();
     let Reaper { control, signals, server, .. } = &mut reaper;
     below::kill_all(signals, |pid, status| report_exit(control, server, pid, status));

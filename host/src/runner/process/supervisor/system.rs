@@ -1,8 +1,11 @@
 //! System calls of the supervisor and the reapers that have no safe wrapper here. Both are
 //! single-threaded processes.
 
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -131,6 +134,16 @@ pub fn empty_standard_input() -> io::Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     // SAFETY: both are open descriptors, and no value owns the number 0.
     check(unsafe { libc::dup2(null.as_raw_fd(), libc::STDIN_FILENO) }).map(drop)
+}
+
+/// Mounts a file onto the path, or a file system of this name.
+#[allow(unsafe_code, reason = "mount has no safe wrapper among rustix's features here")]
+pub fn mount(what: &CStr, path: &Path, flags: libc::c_ulong, options: &CStr) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let (what, options) = (what.as_ptr(), options.as_ptr());
+    // SAFETY: every pointer leads to a text that ends with null and outlives the call.
+    let done = unsafe { libc::mount(what, path.as_ptr(), what, flags, options.cast()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn check(result: i32) -> io::Result<i32> {
