@@ -348,6 +348,7 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
 
 fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {
     let (registry, token) = (Arc::clone(registry), config.token.clone());
-    let find = move |url: &str| peer_of(&registry.at(url)?, token.as_ref());
-    Arc::new(Dialer::to_registered(own.clone(), find))
+    let starts = Arc::clone(&registry);
+    let find = move |url: &str| registry.read_at(url, |node| peer_of(node, token.as_ref()))?;
+    Arc::new(Dialer::to_registered(own.clone(), find, move || starts.starts()))
 }

@@ -34,10 +34,14 @@ pub struct Peer {
 /// Finds the node that is expected at a base URL.
 type Lookup = Box<dyn Fn(&str) -> Option<Peer> + Send + Sync>;
 
+/// Counts the starts of nodes that have registered.
+type Starts = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// Introduces this process to nodes.
 pub struct Dialer {
     own: Party,
     lookup: Lookup,
+    starts: Starts,
     /// Longest wait for a node that has been started again.
     patience: Duration,
 }
@@ -68,14 +72,16 @@ impl Dialer {
     pub fn to_registered(
         own: Party,
         lookup: impl Fn(&str) -> Option<Peer> + Send + Sync + 'static,
+        starts: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        Self { own, lookup: Box::new(lookup), patience: RESTART }
+        Self { own, lookup: Box::new(lookup), starts: Box::new(starts), patience: RESTART }
     }
 
     /// For one start of one node.
     #[must_use]
     pub fn to(own: Party, peer: Peer) -> Self {
-        Self { own, lookup: Box::new(move |_| Some(peer.clone())), patience: Duration::ZERO }
+        let (lookup, starts) = (Box::new(move |_: &str| Some(peer.clone())), Box::new(|| 0));
+        Self { own, lookup, starts, patience: Duration::ZERO }
     }
 
     /// Waits until another start of the node is known than that.
@@ -112,6 +118,10 @@ impl Dialer {
 }
 
 impl Introduce for Dialer {
+    fn epoch(&self) -> u64 {
+        (self.starts)()
+    }
+
     fn introduce<'a>(
         &'a self,
         target: &'a Target,

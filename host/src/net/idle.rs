@@ -39,6 +39,8 @@ struct Resting {
     sweeps: u32,
     /// The longest rest, in sweeps.
     max_sweeps: u32,
+    /// That of the introductions of all that rest.
+    epoch: u64,
 }
 
 /// The idle connections of one pool.
@@ -75,14 +77,28 @@ impl IdleConnections {
         self.0.lock()
     }
 
-    /// The connection to the target that was used last.
-    pub fn pop(&self, target: &Target) -> Option<Box<Socket>> {
-        self.lock().idle.get_mut(target)?.pop().map(|idle| idle.socket)
+    /// The connection to the target that was used last. Those of an earlier epoch are closed.
+    pub fn pop(&self, target: &Target, epoch: u64) -> Option<Box<Socket>> {
+        let mut resting = self.lock();
+        if resting.epoch < epoch {
+            resting.epoch = epoch;
+            let earlier = std::mem::take(&mut resting.idle);
+            drop(resting);
+            // Closing is a system call, so not under the lock.
+            drop(earlier);
+            return None;
+        }
+        resting.idle.get_mut(target)?.pop().map(|idle| idle.socket)
     }
 
-    fn put(self: &Arc<Self>, target: &Target, mut socket: Box<Socket>) {
+    fn put(self: &Arc<Self>, target: &Target, epoch: u64, mut socket: Box<Socket>) {
         socket.rest();
         let mut resting = self.lock();
+        // It may lead to another process than it would now.
+        if epoch < resting.epoch {
+            drop(resting);
+            return;
+        }
         let since = resting.sweeps;
         let idle = match resting.idle.get_mut(target) {
             Some(idle) => idle,
@@ -146,11 +162,13 @@ pub struct Home {
     pub idle: Arc<IdleConnections>,
     /// The target that it is connected to.
     pub target: Target,
+    /// That of its introduction, or an earlier one.
+    pub epoch: u64,
 }
 
 impl Home {
     /// Puts a connection to rest on which nothing is left to read or to write.
     pub fn take_back(&self, socket: Box<Socket>) {
-        self.idle.put(&self.target, socket);
+        self.idle.put(&self.target, self.epoch, socket);
     }
 }

@@ -24,6 +24,10 @@ pub enum Introduced {
 
 /// Runs once on each connection that a pool opens, before the pool offers it.
 pub trait Introduce: Send + Sync {
+    /// Rises when another process than before may be expected at some target. Connections that
+    /// were introduced earlier are not used any more.
+    fn epoch(&self) -> u64;
+
     /// Introduces this process to the other one, and finds out whether that is the expected one.
     /// Nothing may be left to read or to write afterwards.
     ///

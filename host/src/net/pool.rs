@@ -96,7 +96,9 @@ impl Pool {
     /// # Errors
     /// [`Failure::NotSent`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
-        let (socket, is_new) = match self.take(target) {
+        // Read before the introduction, which then knows at least as much.
+        let epoch = self.epoch();
+        let (socket, is_new) = match self.take(target, epoch) {
             Some(socket) => (socket, false),
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
@@ -104,7 +106,7 @@ impl Pool {
                 (connecting.await.map_err(|none| Failure::NotSent(none.why))?, true)
             }
         };
-        Ok(Connection { socket, home: self.home(target), is_new })
+        Ok(Connection { socket, home: self.home(target, epoch), is_new })
     }
 
     /// Makes sure of a connection to the target, which rests until the next request.
@@ -112,16 +114,21 @@ impl Pool {
     /// # Errors
     /// Why there is none.
     pub async fn reach(&self, target: &Target) -> Result<(), Unreached> {
-        let socket = match self.take(target) {
+        let epoch = self.epoch();
+        let socket = match self.take(target, epoch) {
             Some(socket) => socket,
             None => self.connect(target).await?,
         };
-        self.home(target).take_back(socket);
+        self.home(target, epoch).take_back(socket);
         Ok(())
     }
 
-    fn home(&self, target: &Target) -> Home {
-        Home { idle: Arc::clone(&self.idle), target: target.clone() }
+    fn home(&self, target: &Target, epoch: u64) -> Home {
+        Home { idle: Arc::clone(&self.idle), target: target.clone(), epoch }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.introduce.as_ref().map_or(0, |introduce| introduce.epoch())
     }
 
     async fn connect(&self, target: &Target) -> Result<Box<Socket>, Unreached> {
@@ -146,9 +153,9 @@ impl Pool {
         self.idle.count()
     }
 
-    fn take(&self, target: &Target) -> Option<Box<Socket>> {
+    fn take(&self, target: &Target, epoch: u64) -> Option<Box<Socket>> {
         loop {
-            let mut socket = self.idle.pop(target)?;
+            let mut socket = self.idle.pop(target, epoch)?;
             if socket.probe_rest() {
                 return Some(socket);
             }

@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -212,6 +213,8 @@ pub struct Registry {
     topology: watch::Sender<Arc<Topology>>,
     /// Age of the last heartbeat at which a node becomes unhealthy.
     node_timeout: Duration,
+    /// Counts the starts of nodes that have registered.
+    starts: AtomicU64,
 }
 
 impl Registry {
@@ -222,6 +225,7 @@ impl Registry {
             current: Arc::new(ArcSwap::from_pointee(Topology::empty())),
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
+            starts: AtomicU64::default(),
         }
     }
 
@@ -244,7 +248,15 @@ impl Registry {
         });
     }
 
-    /// Adds a node, or replaces all that was known of it.
+    /// Rises whenever a start of a node registers that was not there before. A connection that
+    /// was opened earlier may lead to another process than the one that is registered at its URL.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.starts.load(Ordering::Acquire)
+    }
+
+    /// Adds a node, or replaces all that was known of it. At its URL there is no other node then:
+    /// one address is that of one process.
     ///
     /// # Errors
     /// If as many nodes are known as may be, or they report as much.
@@ -255,6 +267,18 @@ impl Registry {
                 || others_size(nodes, &entry.id) + entry.size > MAX_REPORTS
             {
                 return (Err(Full), false);
+            }
+            let is_there = |known: &NodeEntry| {
+                known.url == entry.url && known.is_start(entry.incarnation.expose())
+            };
+            if !nodes.get(&entry.id).is_some_and(is_there) {
+                // Before anybody can see the node.
+                self.starts.fetch_add(1, Ordering::AcqRel);
+            }
+            for other in nodes.values_mut() {
+                if other.id != entry.id && other.url == entry.url && other.reach != Reach::Local {
+                    other.status = LeaseStatus::Inactive;
+                }
             }
             nodes.insert(entry.id.clone(), entry);
             (Ok(()), true)
@@ -388,12 +412,12 @@ impl Registry {
         })
     }
 
-    /// A copy of the entry with this URL; of several, that of a node that is active.
-    #[must_use]
-    pub fn at(&self, url: &str) -> Option<NodeEntry> {
+    /// Reads the entry with this URL without copying it; of several, that of a node that is
+    /// active.
+    pub fn read_at<T>(&self, url: &str, read: impl FnOnce(&NodeEntry) -> T) -> Option<T> {
         let nodes = self.nodes.lock();
         let at_url = nodes.values().filter(|entry| entry.url == url);
-        at_url.min_by_key(|entry| entry.status != LeaseStatus::Active).cloned()
+        at_url.min_by_key(|entry| entry.status != LeaseStatus::Active).map(read)
     }
 
     /// Reads one entry without copying it.

@@ -130,10 +130,27 @@ fn of_two_nodes_with_one_url_the_active_one_is_there() {
     let now = Instant::now();
     registry.enter(entry("n1", now));
     registry.enter(entry("n2", now));
-    let at = || registry.at("http://10.0.0.1:3001").map(|entry| entry.id.to_string());
+    let at = || registry.read_at("http://10.0.0.1:3001", |entry| entry.id.to_string());
     assert!(registry.deregister(&NodeId::parse("n1").unwrap(), "one"));
     assert_eq!(at().as_deref(), Some("n2"));
-    assert!(registry.at("http://10.0.0.1:3002").is_none());
+    assert!(registry.read_at("http://10.0.0.1:3002", |_| ()).is_none());
+}
+
+#[test]
+fn at_one_address_there_is_the_node_that_has_registered_last() {
+    let registry = Registry::new(TIMEOUT);
+    let now = Instant::now();
+    let starts = || registry.starts();
+    assert_eq!(registry.register(entry("n2", now)), Ok(()));
+    assert_eq!((status(&registry, "n2"), starts()), (Some(LeaseStatus::Active), 1));
+    assert_eq!(registry.register(entry("n2", now)), Ok(()));
+    assert_eq!(starts(), 1, "the same start once more");
+    assert_eq!(registry.register(entry("n3", now)), Ok(()));
+    assert_eq!((status(&registry, "n2"), starts()), (Some(LeaseStatus::Inactive), 2));
+    let at = registry.read_at("http://10.0.0.1:3001", |entry| entry.id.to_string());
+    assert_eq!(at.as_deref(), Some("n3"));
+    let again = NodeEntry { incarnation: Secret::new("two"), ..entry("n3", now) };
+    assert_eq!((registry.register(again), starts()), (Ok(()), 3));
 }
 
 #[test]
