@@ -6,6 +6,8 @@ use crate::cluster::messages::{LoadReport, Registration, SelectionReport, Server
 const MAX_SERVERS: usize = 1000;
 /// Labels of one node.
 const MAX_LABELS: usize = 64;
+/// Bytes of anything listed beyond its text, about.
+const EACH: usize = 64;
 /// Bytes of a name, zone, or label's name or value.
 const MAX_WORD: usize = 256;
 /// Bytes of an incarnation, a version or a catalog's digest.
@@ -48,6 +50,14 @@ pub fn check(registration: &Registration) -> Result<usize, String> {
     }
     registration.load.as_ref().map_or(Ok(()), check_load)?;
     check_servers(&registration.servers)
+}
+
+/// Bytes that a node's labels and load report take in memory, about.
+#[must_use]
+pub fn size_beside_servers(labels: &[(String, String)], load: Option<&LoadReport>) -> usize {
+    let labels = labels.iter().map(|(name, value)| EACH + name.len() + value.len());
+    let instances = load.into_iter().flat_map(|load| load.instances.keys());
+    labels.chain(instances.map(|name| EACH + name.len())).sum()
 }
 
 /// Checks the servers of a registration or heartbeat. Returns the bytes that they take, about.
@@ -95,7 +105,6 @@ fn check_text(what: &str, text: &str, most: usize) -> Result<(), String> {
 
 /// Bytes that a server's report takes in memory, about.
 fn size_of(server: &ServerReport) -> usize {
-    const EACH: usize = 64;
     match server {
         ServerReport::Name(name) => EACH + name.len(),
         ServerReport::Full { name, digest, passthrough, selection, .. } => {
@@ -111,7 +120,7 @@ fn size_of_selection(selection: &SelectionReport) -> usize {
     let SelectionReport { tools, prompts, resources } = selection;
     let entries = tools.iter().chain(prompts).chain(resources);
     let size = |(name, choice): (&String, &crate::cluster::messages::ChoiceReport)| {
-        64 + name.len() + choice.description.as_ref().map_or(0, String::len)
+        EACH + name.len() + choice.description.as_ref().map_or(0, String::len)
     };
     entries.map(size).sum()
 }

@@ -28,7 +28,7 @@ use crate::config::Secret;
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
-use super::bounds::{MAX_NODES, MAX_REPORTS};
+use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
 use super::replays::OwnReplays;
 
 /// Node timeouts after which a dead node is removed.
@@ -84,6 +84,8 @@ pub struct NodeEntry {
     pub servers: BTreeMap<ServerName, Replica>,
     /// Bytes that these take, about; 0 for a node of this process.
     pub size: usize,
+    /// Bytes of labels and load, about; set by the registry.
+    beside: usize,
     pub zone: String,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
@@ -124,6 +126,7 @@ impl NodeEntry {
             reach,
             servers: BTreeMap::new(),
             size: 0,
+            beside: 0,
             zone: String::new(),
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
@@ -202,7 +205,7 @@ pub struct Unknown;
 pub struct Full;
 
 fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
-    nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size).sum()
+    nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size + entry.beside).sum()
 }
 
 /// All known nodes and the topology that follows from them, shared by all workers.
@@ -260,11 +263,12 @@ impl Registry {
     ///
     /// # Errors
     /// If as many nodes are known as may be, or they report as much.
-    pub fn register(&self, entry: NodeEntry) -> Result<(), Full> {
+    pub fn register(&self, mut entry: NodeEntry) -> Result<(), Full> {
+        entry.beside = size_beside_servers(&entry.labels, entry.load.as_ref());
         self.change_if(|nodes| {
             let is_new = !nodes.contains_key(&entry.id);
             if (is_new && nodes.len() >= MAX_NODES)
-                || others_size(nodes, &entry.id) + entry.size > MAX_REPORTS
+                || others_size(nodes, &entry.id) + entry.size + entry.beside > MAX_REPORTS
             {
                 return (Err(Full), false);
             }
@@ -297,9 +301,15 @@ impl Registry {
         now: Instant,
     ) -> Result<(), Unknown> {
         let beat = |nodes: &mut BTreeMap<NodeId, NodeEntry>| {
-            let size = nodes.get(id).ok_or(Unknown)?.size;
+            let known = nodes.get(id).ok_or(Unknown)?;
+            let size = if said.servers.is_some() { said.size } else { known.size };
+            let beside = said
+                .load
+                .as_ref()
+                .map_or(known.beside, |load| size_beside_servers(&known.labels, Some(load)));
+            let (before, now_said) = (known.size + known.beside, size + beside);
             // The node registers again, and is told why there.
-            if said.size > size && others_size(nodes, id) + said.size > MAX_REPORTS {
+            if now_said > before && others_size(nodes, id) + now_said > MAX_REPORTS {
                 return Err(Unknown);
             }
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
@@ -312,6 +322,7 @@ impl Registry {
             entry.status = LeaseStatus::Active;
             entry.suspect = false;
             entry.draining = said.draining;
+            entry.beside = beside;
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room()) != before;
             if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {

@@ -119,6 +119,12 @@ fn nodes_and_what_they_report_are_bounded_together() {
     let id = NodeId::parse("n2").unwrap();
     let more = Beat { servers: Some(BTreeMap::new()), size: 2, ..Beat::default() };
     assert_eq!(registry.heartbeat(&id, "one", more, now), Err(Unknown));
+    let instances = [("s".repeat(100), 1)].into_iter().collect();
+    let load = LoadReport { instances, ..LoadReport::default() };
+    let loaded = Beat { load: Some(load), ..Beat::default() };
+    assert_eq!(registry.heartbeat(&id, "one", loaded, now), Err(Unknown));
+    let labels = vec![("zone".into(), "x".into())];
+    assert_eq!(registry.register(NodeEntry { labels, ..sized("n2", 1) }), Err(Full));
     let others = (3..=MAX_NODES).map(|number| entry(&format!("n{number}"), now));
     registry.nodes.lock().extend(others.map(|entry| (entry.id.clone(), entry)));
     assert_eq!(registry.register(sized("one-more", 0)), Err(Full));
