@@ -48,16 +48,18 @@ impl FromRequestParts<Arc<Admin>> for SiteCaller {
     }
 }
 
-/// A caller of `/api/cluster/status`, which a node without a key answers to everyone: it says only
-/// that the process is a node, and how many servers and sessions it has.
+/// A caller of `/api/cluster/status`, which a node without a key answers to everyone but pages of
+/// other sites: it says only that the process is a node, and how many servers and sessions it has.
 pub struct StatusCaller;
 
 impl FromRequestParts<Arc<Admin>> for StatusCaller {
     type Rejection = ApiAnswer;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
+        SiteCaller::from_request_parts(parts, admin).await?;
         let admitted = AdmittedCaller::from_request_parts(parts, admin).await;
         match (&admin.role, admitted) {
+            // Of a right site, only a closed node refuses like this.
             (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _))) => {
                 Ok(Self)
             }
