@@ -89,12 +89,19 @@ impl Proofs {
         Self { token, gate, registry, unproved: Seldom::default() }
     }
 
-    /// Refuses requests from addresses that are not served.
+    /// Refuses, before their bodies are read, requests from addresses that are not served, and
+    /// those whose proof cannot hold.
     ///
     /// # Errors
     /// If this is one.
     pub async fn admit(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Rejected> {
-        self.gate.check(headers, peer).await.map_err(Rejected::Denied)
+        self.gate.check(headers, peer).await.map_err(Rejected::Denied)?;
+        if self.token.is_none() {
+            // A registration brings its secret in its body.
+            return Ok(());
+        }
+        let proof = proof_in(headers).ok_or_else(|| self.deny(headers, peer.to_canonical()))?;
+        if is_near(proof.time, UnixMillis::now()) { Ok(()) } else { Err(out_of_time(&proof)) }
     }
 
     /// Reads a message whose proof holds.
@@ -107,8 +114,7 @@ impl Proofs {
     ) -> Result<ProvedMessage<T>, Rejected> {
         let NodeRequest { headers, method, path, body, peer } = request;
         let peer = peer.to_canonical();
-        let proof = headers.get(seam::PROOF);
-        let proof = proof.and_then(|text| RequestProof::parse(text.as_bytes()));
+        let proof = proof_in(headers);
         let proved = Proved { method, path, body };
         let holds = |key: &Secret| {
             let proof = proof.as_ref();
@@ -172,6 +178,10 @@ impl Proofs {
     fn unproved_by(&self, peer: IpAddr, why: &str) {
         self.unproved.warn(|| format!("a node's request from {peer} was refused: {why}"));
     }
+}
+
+fn proof_in(headers: &HeaderMap) -> Option<RequestProof> {
+    RequestProof::parse(headers.get(seam::PROOF)?.as_bytes())
 }
 
 /// Takes a proved request that is otherwise right, unless it was here before.
