@@ -32,6 +32,7 @@ const CREDENTIALS: &[&str] = &[
     "api-key",
     "assertion",
     "auth",
+    "bearer",
     "cert",
     "cookie",
     "credential",
@@ -45,9 +46,13 @@ const CREDENTIALS: &[&str] = &[
     "session",
     "signature",
     "sso",
+    "ticket",
     "token",
     "xsrf",
 ];
+
+/// Words of such names that are parts of harmless ones too: `x-bypass`, `x-compass`.
+const CREDENTIAL_WORDS: &[&str] = &["otp", "pass", "pwd", "sid"];
 
 /// Bytes of a key from which on it is looked for anywhere in a value. A shorter one is compared
 /// with whole words, since it may be a part of any.
@@ -63,7 +68,9 @@ pub fn never_passes(name: &HeaderName) -> bool {
 /// parts, since every product has its own: `x-api-key`, `cf-access-jwt-assertion`.
 #[must_use]
 pub fn is_credential(name: &HeaderName) -> bool {
+    let is_word = |word: &str| CREDENTIAL_WORDS.contains(&word);
     CREDENTIALS.iter().any(|part| name.as_str().contains(part))
+        || name.as_str().split(['-', '_', '.']).any(is_word)
 }
 
 /// What the gateway itself consumes of a client's headers, and no server gets.
@@ -230,12 +237,33 @@ mod tests {
             "cf-access-jwt-assertion",
             "x-amzn-oidc-data",
             "x-forwarded-client-cert",
+            "x-pass",
+            "x-pwd",
+            "pass",
+            "pwd",
+            "x-user_pass",
+            "x-ticket",
+            "x-sid",
+            "x-otp",
+            "x-otp-code",
+            "x-bearer",
         ] {
             assert!(is_credential(&name(credential)), "{credential}");
         }
-        for plain in
-            ["x-tenant", "x-request-id", "traceparent", "accept-language", "x-forwarded-for"]
-        {
+        for plain in [
+            "x-tenant",
+            "x-request-id",
+            "traceparent",
+            "accept-language",
+            "x-forwarded-for",
+            "x-bypass-cache",
+            "x-compass",
+            "x-passenger-count",
+            "x-side",
+            "x-resident",
+            "x-option",
+            "user-agent",
+        ] {
             assert!(!is_credential(&name(plain)), "{plain}");
         }
     }
