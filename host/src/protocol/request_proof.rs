@@ -1,7 +1,7 @@
 //! The header by which a node proves a request to its coordinator; no IO.
 //!
 //! It is an HMAC over everything that the request says: method, path and body, the node's id, the
-//! URL that was called, a time and a nonce. The secret never travels, and a request that is heard
+//! URL that was called, which nobody compares, a time and a nonce. The secret never travels, and a request that is heard
 //! on the way cannot be changed, nor be sent a second time.
 
 use subtle::ConstantTimeEq as _;
@@ -38,8 +38,10 @@ pub struct RequestProof {
     pub nonce: SessionId,
     /// The node that sends the request.
     pub id: String,
-    /// The coordinator's URL, as the node's operator wrote it. It binds the proof to one
-    /// coordinator of several that share a token.
+    /// The coordinator's URL, as the node's operator wrote it. The coordinator does not know by
+    /// which URLs it is called, so this is proved and not compared: of several coordinators that
+    /// share a token, a proof of one is refused at another because the node's start is not
+    /// registered there, or does not answer it.
     pub called: String,
     mac: [u8; 32],
 }
