@@ -85,7 +85,7 @@ pub struct NodeEntry {
     /// Bytes that these take, about; 0 for a node of this process.
     pub size: usize,
     /// Bytes of labels and load, about; set by the registry.
-    beside: usize,
+    pub beside: usize,
     pub zone: String,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
