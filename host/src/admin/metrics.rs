@@ -101,7 +101,7 @@ fn limits(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     let refused = by_limit("limit_refusals_total", "Refusals because a limit was reached")?;
     let gave_way = by_limit(
         "limit_evictions_total",
-        "Sessions and processes that made room because a limit was reached",
+        "What made room because a limit was reached: sessions, processes, answers, calls",
     )?;
     let met = &admin.bindings.met;
     let of_sessions = [&met.per_key, &met.in_all, &met.subscriptions];

@@ -9,3 +9,4 @@ pub mod repeats;
 pub mod restart;
 pub mod resuming;
 pub mod timeouts;
+pub mod unread;
