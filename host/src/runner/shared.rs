@@ -14,6 +14,7 @@ use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
 use super::channel::terms::SessionLimits;
 use super::process::child::Children;
+use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
 use super::session::resources::Resources;
 use super::session::served::Served;
@@ -58,6 +59,8 @@ impl SharedRunner {
         let resources = Resources {
             rules: config.rules,
             kept: KeptAnswers::new(config.kept),
+            left_calls: LeftCalls::new("callsWithoutClient"),
+            left_notes: LeftCalls::new("notesWithoutAnswer"),
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
             spares: Spares::new(warm.map(|(server, _)| server)),
@@ -88,12 +91,14 @@ impl SharedRunner {
         &self.resources.children
     }
 
-    /// What has happened at the limits on processes and answers.
+    /// What has happened at the limits on processes, answers and calls.
     pub fn limits_met(&self) -> impl Iterator<Item = &LimitCounts> {
         let starts = &self.resources.starts;
         let met = starts.caps.met();
         let of_processes = [&met.instances, &met.server, &met.node, &met.principal];
-        of_processes.into_iter().chain([&starts.crowded, self.resources.kept.met()])
+        let Resources { kept, left_calls, left_notes, .. } = &self.resources;
+        let of_answers = [&starts.crowded, kept.met(), left_calls.met(), left_notes.met()];
+        of_processes.into_iter().chain(of_answers)
     }
 
     pub fn servers(&self) -> impl Iterator<Item = &ServerName> {

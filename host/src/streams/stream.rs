@@ -16,6 +16,7 @@ use crate::sync::Locked;
 use super::kept::KeptOfKey;
 
 mod keeping;
+mod waiting;
 
 use keeping::{Account, Counted};
 
@@ -222,19 +223,6 @@ impl Stream {
         state.wake_writers();
     }
 
-    /// Waits until the stream has ended.
-    pub async fn over(&self) {
-        std::future::poll_fn(|cx| {
-            let mut state = self.locked();
-            if state.ended {
-                return Poll::Ready(());
-            }
-            state.wait(cx);
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// From now on, messages are kept after they were read, for a client that comes back.
     pub fn publish(&self) {
         let mut state = self.locked();
@@ -305,6 +293,7 @@ impl Stream {
         state.is_attached = true;
         // The replaced reader learns that it has ended.
         state.wake_reader();
+        state.wake_writers();
         let position = number.saturating_add(1).clamp(FIRST, state.next);
         let has_gap = state.kept.front().map_or(state.next, |item| item.number) > position
             || std::mem::take(&mut state.has_gap);

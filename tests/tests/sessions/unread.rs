@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use mooring_tests::scripted::{Asked, Out};
-use mooring_tests::{Gateway, Scripted, Session, eventually, settings};
+use mooring_tests::{Connection, Gateway, Scripted, Session, eventually, settings};
 use serde_json::{Value, json};
 
 use crate::remote::upstreams::{SCOPES, answer_to, ask, text};
@@ -101,5 +101,43 @@ fn answers_that_nobody_reads_give_way_beyond_a_limit() {
         for session in &sessions {
             assert_eq!(text(&ask(session, tool)), "as usual");
         }
+    }
+}
+
+#[test]
+fn calls_that_run_without_their_clients_are_cancelled_beyond_a_limit() {
+    let held = Held::start();
+    let gateway = held.gateway(json!({}));
+    let (path, tool) = SCOPES[1];
+    let first = gateway.client(path).initialize();
+    let (mut stream, id) = first.start(tool, json!({"slow": true}), json!({}));
+    // It has no message yet, only an id.
+    let line = stream.line().expect("an event to come back to");
+    let event = line.strip_prefix("id: ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    drop(stream);
+    let (asked, mut first_call) = held.next();
+    let sessions: Vec<Session> = (0..2).map(|_| gateway.client(path).initialize()).collect();
+    let mut calls = Vec::new();
+    for session in sessions.iter().cycle().take(250) {
+        let params = json!({"name": tool, "arguments": {"slow": true}});
+        let (message, _) = session.message("tools/call", params);
+        let mut connection = Connection::open(gateway.address());
+        connection.send_request(&session.post(&message));
+        calls.push(held.next());
+        drop(connection);
+    }
+    held.far.wait_for("the cancellation of the oldest", |told| {
+        told.calls("notifications/cancelled")
+            && told.session() == asked.session()
+            && told.json()["params"]["requestId"] == asked.json()["id"]
+    });
+    first_call.wait_for_end();
+    let answer = first.resume(&event).message(|message| message["id"] == id);
+    assert_eq!(answer["error"]["code"], SERVER_LOST, "{answer}");
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(said.contains("its client had left"), "{said}");
+    assert_eq!(gave_way(&gateway, "callsWithoutClient"), 1);
+    for session in &sessions {
+        assert_eq!(text(&ask(session, tool)), "as usual");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::runner::remote::left_calls::LeftOfKey;
 use crate::streams::{Bounds, KeptOfKey};
 
 use super::timeout::Timeouts;
@@ -26,4 +27,6 @@ pub struct SessionTerms {
     pub limits: SessionLimits,
     /// What its streams keep.
     pub kept: Arc<KeptOfKey>,
+    /// What it leaves running at a remote server.
+    pub left: LeftOfKey,
 }

@@ -6,7 +6,7 @@
 //! since it continues to run.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -20,6 +20,9 @@ use crate::streams::response::OPEN_AFTER;
 use super::reader::{self, AnswerSource};
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
+
+/// Longest time for a message whose answer has no receiver.
+const STILL_SENT: Duration = Duration::from_secs(60);
 
 /// One POST to an upstream: a message, or a batch.
 pub struct HttpCall<'a> {
@@ -130,7 +133,13 @@ impl Drop for HttpCall<'_> {
         }
         // The answer has no receiver, but the message must still be sent whole.
         if let (Ok(runtime), Some(sending)) = (Handle::try_current(), self.sending.take()) {
-            runtime.spawn(async move { drop(sending.await) });
+            let mut place = self.session.left.note();
+            runtime.spawn(async move {
+                tokio::select! {
+                    _ = tokio::time::timeout(STILL_SENT, sending) => {}
+                    () = place.given_up() => {}
+                }
+            });
         }
     }
 }

@@ -69,6 +69,7 @@ impl RemoteHttp {
         let session = UpstreamSession {
             server,
             rules: terms.limits,
+            left: terms.left,
             client,
             has_session,
             primes,

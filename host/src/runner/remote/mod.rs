@@ -4,6 +4,7 @@ pub mod call;
 pub mod cookies;
 pub mod errors;
 pub mod http;
+pub mod left_calls;
 pub mod reader;
 pub mod sending;
 pub mod session;

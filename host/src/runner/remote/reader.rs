@@ -28,6 +28,12 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Resumptions in a row without an event, after which the calls fail.
 const MAX_RESUMPTIONS: u32 = 8;
 
+/// Why a call is given up whose client has left.
+const TOO_MANY_LEFT: &str = "the call was cancelled, since its client had left and too many calls \
+                             run without one; it may have run";
+/// Longest wait until an upstream accepts a message of the gateway's own.
+const TOLD: Duration = Duration::from_secs(30);
+
 /// How far a stream has been read, and how to resume it.
 #[derive(Default)]
 struct StreamPosition {
@@ -96,10 +102,13 @@ pub async fn answer(
             None => Ok(()),
         }
     };
+    let mut is_given_up = false;
     let ended = tokio::select! {
         ended = reading => ended,
-        // The requests were cancelled, or answered by the gateway.
-        () = stream.over() => Ok(()),
+        ended = unattended(&session, &stream) => {
+            is_given_up = ended.is_err();
+            ended
+        }
         () = watch(&session, &pool, &ids, began) => Ok(()),
         () = closing.raised() => {
             Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
@@ -107,7 +116,30 @@ pub async fn answer(
     };
     if let Err((code, text)) = ended {
         for id in &ids {
-            session.mailbox().answer_for_server(id, code, &text);
+            let was_in_flight = session.mailbox().answer_for_server(id, code, &text);
+            if was_in_flight && is_given_up {
+                tell(&session, &pool, jsonrpc::cancelled(id, &text));
+            }
+        }
+    }
+}
+
+/// Resolves when the stream has ended: the requests were cancelled, or answered by the gateway.
+/// Fails when they are given up, since nobody waits for the answers and too many calls run so.
+async fn unattended(session: &UpstreamSession, stream: &Stream) -> Result<(), Instead> {
+    let given_up = |why| (code::SERVER_LOST, format!("server {}: {why}", session.server));
+    loop {
+        let has_ended = stream.over_or_left().await;
+        if stream.has_given_way() {
+            return Err(given_up("what it has sent was not read, and was dropped"));
+        }
+        if has_ended {
+            return Ok(());
+        }
+        let mut place = session.left.call();
+        tokio::select! {
+            _ = stream.over_or_read() => {}
+            () = place.given_up() => return Err(given_up(TOO_MANY_LEFT)),
         }
     }
 }
@@ -380,9 +412,18 @@ async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, 
 pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
     let (client, pool) = (session.client.clone(), pool.clone());
     let server = session.server.clone();
+    let mut place = session.left.note();
     let telling = async move {
-        if let Err(failure) = client.post(&pool, None, message, &HeaderMap::new()).await {
-            tracing::debug!(server = %server, "{failure}");
+        let none = HeaderMap::new();
+        let posting = client.post(&pool, None, message, &none);
+        let told = tokio::select! {
+            told = tokio::time::timeout(TOLD, posting) => told,
+            () = place.given_up() => return,
+        };
+        match told {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => tracing::debug!(server = %server, "{failure}"),
+            Err(_) => tracing::debug!(server = %server, "a message was not accepted in time"),
         }
     };
     if let Ok(runtime) = Handle::try_current() {

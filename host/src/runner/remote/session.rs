@@ -11,6 +11,7 @@ use crate::runner::channel::terms::SessionLimits;
 use crate::sync::{Locked, Signal};
 
 use super::errors;
+use super::left_calls::LeftOfKey;
 use super::upstream::UpstreamClient;
 
 /// The state that a session's tasks share.
@@ -18,6 +19,8 @@ pub struct UpstreamSession {
     pub server: ServerName,
     pub rules: SessionLimits,
     pub client: UpstreamClient,
+    /// What it leaves running without a client.
+    pub left: LeftOfKey,
     /// Whether the upstream has given the session an id; some do not.
     pub(super) has_session: bool,
     pub(super) primes: bool,

@@ -130,10 +130,10 @@ impl ServerStart<'_> {
         let shared_processes = &self.resources.shared_processes;
         let (seat, result) = match self.opening.owner {
             Some(SessionOwner { session, quota, .. }) => {
-                let Resources { rules, children, starts, journal, kept, .. } = self.resources;
+                let Resources { children, starts, journal, .. } = self.resources;
                 let with = Beginning {
                     program: program.clone(),
-                    terms: SessionTerms { limits: *rules, kept: kept.of(None) },
+                    terms: self.resources.terms(None),
                     children: children.clone(),
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
@@ -248,11 +248,9 @@ impl ServerStart<'_> {
     }
 
     fn terms(&self) -> SessionTerms {
-        let Resources { rules, kept, .. } = self.resources;
-        SessionTerms {
-            limits: SessionLimits { timeouts: self.served.timeouts, ..*rules },
-            kept: kept.of(self.opening.owner.map(|owner| owner.quota)),
-        }
+        let terms = self.resources.terms(self.opening.owner.map(|owner| owner.quota));
+        let limits = SessionLimits { timeouts: self.served.timeouts, ..terms.limits };
+        SessionTerms { limits, ..terms }
     }
 
     fn failed(&self, reason: String) -> OpenError {

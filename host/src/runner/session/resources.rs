@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::model::ServerName;
+use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
-use crate::runner::channel::terms::SessionLimits;
+use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::child::Children;
+use crate::runner::remote::left_calls::{LeftCalls, LeftOfKey};
 use crate::runner::shared_process::process::SharedProcesses;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
@@ -20,6 +21,10 @@ pub struct Resources {
     pub rules: SessionLimits,
     /// What the streams of all sessions keep.
     pub kept: Arc<KeptAnswers>,
+    /// Calls that run at remote servers without a client.
+    pub left_calls: Arc<LeftCalls>,
+    /// Notes to remote servers that were not accepted yet.
+    pub left_notes: Arc<LeftCalls>,
     pub children: Children,
     pub starts: Arc<Starts>,
     pub spares: Arc<Spares>,
@@ -29,4 +34,17 @@ pub struct Resources {
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
+}
+
+impl Resources {
+    /// The terms of a session of this key. `None`: one of the gateway's own.
+    #[must_use]
+    pub fn terms(&self, key: Option<&QuotaKey>) -> SessionTerms {
+        let left = LeftOfKey {
+            calls: Arc::clone(&self.left_calls),
+            notes: Arc::clone(&self.left_notes),
+            key: key.cloned(),
+        };
+        SessionTerms { limits: self.rules, kept: self.kept.of(key), left }
+    }
 }

@@ -3,6 +3,7 @@ use futures_util::FutureExt as _;
 use crate::runner::channel::sink::MessageSink as _;
 
 use crate::runner::channel::timeout::Timeouts;
+use crate::runner::remote::left_calls::{LeftCalls, LeftOfKey};
 use crate::streams::{Bounds, KeptAnswers};
 
 use super::*;
@@ -19,7 +20,9 @@ fn pipe() -> (Arc<Pipe>, Unwritten) {
         timeouts: Timeouts::default(),
     };
     let kept = KeptAnswers::new(usize::MAX).of(None);
-    Pipe::new(&ServerName::parse("s").unwrap(), SessionTerms { limits: rules, kept })
+    let (calls, notes) = (LeftCalls::new("calls"), LeftCalls::new("notes"));
+    let left = LeftOfKey { calls, notes, key: None };
+    Pipe::new(&ServerName::parse("s").unwrap(), SessionTerms { limits: rules, kept, left })
 }
 
 /// The outcome of messages to a server that goes away before it has read `unread`.
