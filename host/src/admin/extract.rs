@@ -155,7 +155,7 @@ async fn whole(mut body: Body, caller: &ApiCaller) -> Result<Bytes, ApiAnswer> {
         let added = kept.add(data, caller.intake.as_ref(), MAX_BODY);
         added.map_err(|error| unreadable(&error))?;
     }
-    Ok(kept.whole())
+    kept.whole().map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &TooLong) -> ApiAnswer {

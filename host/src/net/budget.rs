@@ -1,7 +1,13 @@
 //! The memory for the bodies that clients send. All of them share it, and it is divided by quota
-//! key: a key may take half of it. When all is taken, bodies that stand still give way, the one
-//! that has done so for longest first. If all go on, the key that holds most gives way, with its
-//! newest body. So those who only occupy memory lose it to those who use it.
+//! key: a key may take half of what the others leave. So however many have taken their part, there
+//! is one for the next. At its share, bodies of the key itself that stand still give way. When all
+//! is taken, those of any key do, the one that has stood for longest first. If all go on, the key
+//! that holds most gives way, with its newest body. So those who only occupy memory lose it to those
+//! who use it.
+//!
+//! A whole body gives way to nobody, since a server may have it. Whoever has servers that do not
+//! read could therefore keep memory for ever; so whole bodies of a key have a smaller share, and
+//! there, too, each leaves half to the others.
 //!
 //! A claim is made when a body turns out not to be small, so that most requests do not come here.
 //! It grows with what has arrived, not with what was announced, and lives as long as the bytes.
@@ -19,6 +25,12 @@ const LINES: Duration = Duration::from_secs(30);
 /// Time without growth after which a body stands still. The slowest client that is worth memory
 /// sends 64 KiB in it now and then.
 const STILL: Duration = Duration::from_secs(2);
+/// The part of what others leave that whole bodies of one key may take beside one of the largest
+/// size; together they may take half of it.
+const WHOLE: usize = 8;
+/// Time for which nobody looks again for a body that gives way, after none was found: each look
+/// goes through all bodies.
+const NONE_FOUND: Duration = Duration::from_millis(100);
 
 /// The receiver of a body that can still be refused.
 pub trait GivesWay: Send + Sync {
@@ -35,8 +47,8 @@ pub struct NoRoom;
 pub struct BodyBudget {
     /// Bytes of all bodies.
     limit: usize,
-    /// Bytes of all bodies of one key.
-    share: usize,
+    /// Bytes of one body.
+    largest: usize,
     /// Time after which a body stands still.
     still: Duration,
     taken: Locked<Taken>,
@@ -47,15 +59,21 @@ pub struct BodyBudget {
 #[derive(Default)]
 struct Taken {
     bytes: usize,
+    /// Bytes of the bodies that are whole.
+    whole: usize,
     holders: HashMap<QuotaKey, Holder>,
     /// The number of the next claim. A newer claim has a larger one.
     next: u64,
+    /// When nothing was found that gives way, and how much the key held that needed it.
+    none_found: Option<(Instant, usize)>,
 }
 
 /// The claims of one key.
 #[derive(Default)]
 struct Holder {
     bytes: usize,
+    /// Bytes of the bodies that are whole.
+    whole: usize,
     claims: BTreeMap<u64, Held>,
 }
 
@@ -66,6 +84,9 @@ struct Held {
     /// `None` once the body is whole: it may be at a server already.
     receiver: Option<Arc<dyn GivesWay>>,
 }
+
+/// A body that has lost its memory: whom it was counted for, and its receiver.
+type GivenWay = (QuotaKey, Arc<dyn GivesWay>);
 
 /// The memory of one body. Given back when this is dropped.
 pub struct Claim {
@@ -84,7 +105,7 @@ impl BodyBudget {
     fn with(limit: usize, largest: usize, still: Duration) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            share: (limit / 2).max(largest).min(limit),
+            largest,
             still,
             taken: Locked::default(),
             refused: AtomicU64::new(0),
@@ -122,6 +143,19 @@ impl BodyBudget {
         Claim { budget: Arc::clone(self), key, number }
     }
 
+    /// Most bytes of all bodies of a key, when others have so many.
+    fn share(&self, of_others: usize) -> usize {
+        let half = self.limit.saturating_sub(of_others) / 2;
+        half.max(self.largest).min(self.limit)
+    }
+
+    /// Whether a body of so many bytes may be whole beside the whole ones that there are. With
+    /// none, any may.
+    fn may_be_whole(&self, taken: &Taken, holder: &Holder, bytes: usize) -> bool {
+        let left = self.limit.saturating_sub(taken.whole - holder.whole);
+        taken.whole == 0 || holder.whole + bytes <= (self.largest + left / WHOLE).min(left / 2)
+    }
+
     fn note_refusal(&self, key: &QuotaKey) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         if let Some(others) = self.log.line() {
@@ -136,11 +170,12 @@ impl BodyBudget {
 impl Taken {
     /// Lets another body give way to that with the number `mine`, whose key holds `bytes`. Returns
     /// its key and its receiver.
-    fn make_room(
-        &mut self,
-        (mine, bytes): (u64, usize),
-        budget: &BodyBudget,
-    ) -> Option<(QuotaKey, Arc<dyn GivesWay>)> {
+    fn make_room(&mut self, (mine, bytes): (u64, usize), budget: &BodyBudget) -> Option<GivenWay> {
+        let is_known =
+            |(when, held): (Instant, usize)| bytes >= held && when.elapsed() < NONE_FOUND;
+        if self.none_found.is_some_and(is_known) {
+            return None;
+        }
         // Keys that hold less than half of an equal part are left alone.
         let part = budget.limit / self.holders.len().max(1) / 2;
         let still = |held: &Held| held.grew.elapsed() >= budget.still;
@@ -151,8 +186,28 @@ impl Taken {
             let others = self.arriving(mine).filter(|(_, holder, ..)| holder.bytes > bytes);
             others.max_by_key(|(_, holder, number, _)| (holder.bytes, *number))
         };
-        let (key, _, number, _) = stalest.or_else(largest)?;
+        let Some((key, _, number, _)) = stalest.or_else(largest) else {
+            self.none_found = Some((Instant::now(), bytes));
+            return None;
+        };
         let key = key.clone();
+        self.remove(key, number)
+    }
+
+    /// The same within one key, where only a body that stands still gives way.
+    fn make_room_of(&mut self, key: &QuotaKey, mine: u64, still: Duration) -> Option<GivenWay> {
+        let claims = self.holders.get(key)?.claims.iter();
+        let others = claims.filter(|(number, held)| {
+            **number != mine
+                && held.bytes > 0
+                && held.receiver.is_some()
+                && held.grew.elapsed() >= still
+        });
+        let (number, _) = others.min_by_key(|(_, held)| held.grew)?;
+        self.remove(key.clone(), *number)
+    }
+
+    fn remove(&mut self, key: QuotaKey, number: u64) -> Option<GivenWay> {
         let holder = self.holders.get_mut(&key)?;
         let held = holder.claims.remove(&number)?;
         holder.bytes -= held.bytes;
@@ -194,18 +249,25 @@ impl Claim {
         &self,
         taken: &mut Taken,
         bytes: usize,
-        gone: &mut Vec<(QuotaKey, Arc<dyn GivesWay>)>,
+        gone: &mut Vec<GivenWay>,
     ) -> Result<(), NoRoom> {
-        let holder = taken.holders.get(&self.key).ok_or(NoRoom)?;
-        let held = holder.claims.get(&self.number).ok_or(NoRoom)?;
-        let more = bytes.saturating_sub(held.bytes);
-        let mine = (self.number, holder.bytes);
-        if holder.bytes + more > self.budget.share {
-            return Err(NoRoom);
-        }
-        while taken.bytes + more > self.budget.limit {
-            gone.push(taken.make_room(mine, &self.budget).ok_or(NoRoom)?);
-        }
+        let budget = &self.budget;
+        let more = loop {
+            let holder = taken.holders.get(&self.key).ok_or(NoRoom)?;
+            let held = holder.claims.get(&self.number).ok_or(NoRoom)?;
+            let more = bytes.saturating_sub(held.bytes);
+            if !budget.may_be_whole(taken, holder, bytes) {
+                return Err(NoRoom);
+            }
+            let given_way = if holder.bytes + more > budget.share(taken.bytes - holder.bytes) {
+                taken.make_room_of(&self.key, self.number, budget.still)
+            } else if taken.bytes + more > budget.limit {
+                taken.make_room((self.number, holder.bytes), budget)
+            } else {
+                break more;
+            };
+            gone.push(given_way.ok_or(NoRoom)?);
+        };
         taken.bytes += more;
         let holder = taken.holders.get_mut(&self.key).ok_or(NoRoom)?;
         holder.bytes += more;
@@ -216,12 +278,30 @@ impl Claim {
     }
 
     /// Notes that the body is whole: from now on it does not give way.
-    pub fn is_whole(&self) {
-        let mut taken = self.budget.taken.lock();
-        let holder = taken.holders.get_mut(&self.key);
-        if let Some(held) = holder.and_then(|holder| holder.claims.get_mut(&self.number)) {
-            held.receiver = None;
+    ///
+    /// # Errors
+    /// If its key has too many whole ones, or this body has given way to another one.
+    pub fn is_whole(&self) -> Result<(), NoRoom> {
+        let whole = self.become_whole(&mut self.budget.taken.lock());
+        if whole.is_err() {
+            self.budget.note_refusal(&self.key);
         }
+        whole
+    }
+
+    fn become_whole(&self, taken: &mut Taken) -> Result<(), NoRoom> {
+        let holder = taken.holders.get(&self.key).ok_or(NoRoom)?;
+        let bytes = holder.claims.get(&self.number).ok_or(NoRoom)?.bytes;
+        if !self.budget.may_be_whole(taken, holder, bytes) {
+            return Err(NoRoom);
+        }
+        let holder = taken.holders.get_mut(&self.key).ok_or(NoRoom)?;
+        let held = holder.claims.get_mut(&self.number).ok_or(NoRoom)?;
+        if held.receiver.take().is_some() {
+            holder.whole += bytes;
+            taken.whole += bytes;
+        }
+        Ok(())
     }
 }
 
@@ -229,12 +309,16 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut taken = self.budget.taken.lock();
         let Some(holder) = taken.holders.get_mut(&self.key) else { return };
-        let bytes = holder.claims.remove(&self.number).map_or(0, |held| held.bytes);
+        let held = holder.claims.remove(&self.number);
+        let bytes = held.as_ref().map_or(0, |held| held.bytes);
+        let whole = if held.is_some_and(|held| held.receiver.is_none()) { bytes } else { 0 };
         holder.bytes -= bytes;
+        holder.whole -= whole;
         if holder.claims.is_empty() {
             taken.holders.remove(&self.key);
         }
         taken.bytes -= bytes;
+        taken.whole -= whole;
     }
 }
 
@@ -298,24 +382,95 @@ mod tests {
         let (other, other_told) = claim(&budget, 2);
         older.grow_to(30).unwrap();
         newer.grow_to(20).unwrap();
-        other.grow_to(40).unwrap();
-        let (honest, _) = claim(&budget, 3);
-        honest.grow_to(11).unwrap();
+        other.grow_to(25).unwrap();
+        assert_eq!(other.grow_to(26), Err(NoRoom), "half of what the other leaves");
+        let small: Vec<_> = (3..5).map(|last| claim(&budget, last)).collect();
+        small.iter().for_each(|(small, _)| small.grow_to(10).unwrap());
+        let (honest, _) = claim(&budget, 5);
+        honest.grow_to(6).unwrap();
         assert!(told(&newer_told) && !told(&older_told) && !told(&other_told));
-        assert_eq!(budget.taken(), 30 + 40 + 11);
+        assert_eq!(budget.taken(), 30 + 25 + 10 + 10 + 6);
         assert_eq!(newer.grow_to(31), Err(NoRoom), "it has given way");
         drop(newer);
-        honest.grow_to(30).unwrap();
-        assert_eq!(budget.taken(), 100);
-        // Only to one that holds less.
-        honest.grow_to(40).unwrap();
-        assert!(told(&other_told) && !told(&older_told));
-        honest.grow_to(50).unwrap();
-        let (small, _) = claim(&budget, 4);
-        small.grow_to(20).unwrap();
-        assert_eq!(honest.grow_to(51), Err(NoRoom), "more than its share");
-        assert_eq!(small.grow_to(31), Ok(()), "the one with 50 gives way");
-        assert_eq!(budget.taken(), 30 + 31);
+        assert!(small.iter().all(|(_, small_told)| !told(small_told)));
+    }
+
+    #[test]
+    fn however_many_have_whole_bodies_there_is_room_for_the_next() {
+        let budget = BodyBudget::new(1 << 20, 1 << 18);
+        let mut kept = Vec::new();
+        // Each of these takes all that it gets, and keeps it.
+        for last in 1..=10 {
+            let mut size = 1 << 18;
+            while size >= 1 << 10 {
+                let (one, receiver) = claim(&budget, last);
+                if one.grow_to(size).and_then(|()| one.is_whole()).is_ok() {
+                    kept.push((one, receiver));
+                } else {
+                    size /= 2;
+                }
+            }
+        }
+        assert!(kept.len() > 10);
+        let (honest, _) = claim(&budget, 100);
+        honest.grow_to(64).unwrap();
+        honest.is_whole().unwrap();
+    }
+
+    #[test]
+    fn bodies_that_become_whole_together_have_the_share_of_whole_ones() {
+        let budget = BodyBudget::new(160, 20);
+        let (one, _) = claim(&budget, 1);
+        let (two, _) = claim(&budget, 1);
+        let (three, _) = claim(&budget, 1);
+        [&one, &two, &three].iter().for_each(|claim| claim.grow_to(20).unwrap());
+        one.is_whole().unwrap();
+        two.is_whole().unwrap();
+        assert_eq!(three.is_whole(), Err(NoRoom), "20 and an eighth of the rest");
+        drop(two);
+        three.is_whole().unwrap();
+        drop((one, three));
+        assert_eq!((budget.taken(), budget.taken.lock().whole), (0, 0));
+    }
+
+    #[test]
+    fn at_its_share_a_key_gives_way_to_itself_with_what_stands_still() {
+        let budget = BodyBudget::with(100, 10, Duration::from_millis(100));
+        let stalled: Vec<_> = (0..4).map(|_| claim(&budget, 1)).collect();
+        let (whole, whole_told) = claim(&budget, 1);
+        whole.grow_to(10).unwrap();
+        whole.is_whole().unwrap();
+        stalled.iter().for_each(|(stalled, _)| stalled.grow_to(10).unwrap());
+        let (other, other_told) = claim(&budget, 1);
+        assert_eq!(other.grow_to(10), Err(NoRoom));
+        std::thread::sleep(Duration::from_millis(110));
+        other.grow_to(10).unwrap();
+        assert!(told(&stalled[0].1) && !told(&stalled[1].1));
+        assert!(!told(&other_told) && !told(&whole_told));
+        assert_eq!(budget.taken(), 50);
+    }
+
+    #[test]
+    fn where_nothing_gives_way_nobody_looks_again_at_once() {
+        let budget = BodyBudget::with(100, 100, Duration::from_millis(10));
+        let (one, one_told) = claim(&budget, 1);
+        one.grow_to(100).unwrap();
+        let mut taken = budget.taken.lock();
+        taken.none_found = Some((Instant::now() + Duration::from_secs(3600), 7));
+        drop(taken);
+        let (other, _) = claim(&budget, 2);
+        std::thread::sleep(Duration::from_millis(20));
+        // It holds less than the one for which nothing was found.
+        other.grow_to(1).unwrap();
+        assert!(told(&one_told));
+        let (third, _) = claim(&budget, 3);
+        third.grow_to(99).unwrap();
+        assert_eq!(other.grow_to(50), Ok(()), "the third gives way");
+        budget.taken.lock().none_found = Some((Instant::now() + Duration::from_secs(3600), 0));
+        let (fourth, _) = claim(&budget, 4);
+        fourth.grow_to(50).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(other.grow_to(51), Err(NoRoom));
     }
 
     #[test]
@@ -324,19 +479,22 @@ mod tests {
         let (small, small_told) = claim(&budget, 1);
         let (first, first_told) = claim(&budget, 2);
         let (second, second_told) = claim(&budget, 2);
-        small.grow_to(10).unwrap();
+        small.grow_to(5).unwrap();
         first.grow_to(20).unwrap();
         second.grow_to(20).unwrap();
         let (honest, honest_told) = claim(&budget, 3);
-        honest.grow_to(45).unwrap();
+        honest.grow_to(20).unwrap();
         std::thread::sleep(Duration::from_millis(110));
-        // It holds most, and it is the one that goes on.
-        honest.grow_to(50).unwrap();
+        // It holds most of those that have one, and it is the one that goes on.
+        honest.grow_to(27).unwrap();
+        let others: Vec<_> = (4..10).map(|last| claim(&budget, last)).collect();
+        let grow = |at: usize, bytes| others[at].0.grow_to(bytes).unwrap();
+        [(0, 10), (1, 10), (2, 8)].into_iter().for_each(|(at, bytes)| grow(at, bytes));
         assert_eq!(budget.taken(), 100);
-        let (other, _) = claim(&budget, 4);
-        other.grow_to(15).unwrap();
-        assert!(told(&first_told) && !told(&honest_told));
-        other.grow_to(40).unwrap();
+        grow(3, 10);
+        assert!(told(&first_told) && !told(&second_told) && !told(&honest_told));
+        grow(4, 10);
+        grow(5, 10);
         assert!(told(&second_told) && !told(&honest_told));
         assert!(!told(&small_told), "it holds little");
     }
@@ -346,7 +504,7 @@ mod tests {
         let budget = BodyBudget::new(100, 100);
         let (whole, receiver) = claim(&budget, 1);
         whole.grow_to(100).unwrap();
-        whole.is_whole();
+        whole.is_whole().unwrap();
         let (other, _) = claim(&budget, 2);
         assert_eq!(other.grow_to(1), Err(NoRoom));
         assert!(!told(&receiver));

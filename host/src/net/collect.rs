@@ -61,7 +61,7 @@ pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
         }
         kept.add(data, body.intake(), limit)?;
     }
-    Ok(kept.whole())
+    kept.whole()
 }
 
 /// The part of a body that has arrived.
@@ -126,16 +126,14 @@ impl Kept {
     }
 
     /// All that has arrived. Its memory stays claimed until the last clone is dropped.
-    #[must_use]
-    pub fn whole(self) -> Bytes {
+    ///
+    /// # Errors
+    /// If the client has too many whole bodies.
+    pub fn whole(self) -> Result<Bytes, TooLong> {
         let bytes = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
-        match self.claim {
-            Some(claim) => {
-                claim.is_whole();
-                Bytes::from_owner(ClaimedBytes { bytes, _claim: claim })
-            }
-            None => bytes,
-        }
+        let Some(claim) = self.claim else { return Ok(bytes) };
+        claim.is_whole().map_err(TooLong::NoRoom)?;
+        Ok(Bytes::from_owner(ClaimedBytes { bytes, _claim: claim }))
     }
 }
 

@@ -125,12 +125,14 @@ impl Worker {
             let added = read.add(data, body.intake(), config.kept_body);
             added.map_err(|error| self.unreadable(&error))?;
             if read.len() > config.kept_body {
-                return Ok(self.larger(read.whole(), body));
+                let read = read.whole().map_err(|error| self.unreadable(&error))?;
+                return Ok(self.larger(read, body));
             }
             if body.is_end_stream() {
                 break;
             }
         }
-        Ok(KeptBody::Whole(read.whole()))
+        let read = read.whole().map_err(|error| self.unreadable(&error))?;
+        Ok(KeptBody::Whole(read))
     }
 }
