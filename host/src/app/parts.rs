@@ -204,7 +204,7 @@ impl Base {
         let bounds = translate::connections(config, descriptors.limit);
         let proxies = config.access.trusted_proxies.clone();
         // Many clients share the address of a proxy.
-        let is_proxy = move |peer| proxies.iter().any(|proxy| proxy.contains(&peer));
+        let is_proxy = move |peer| edge::is_trusted(&proxies, peer);
         let connections = Connections::new(bounds, Box::new(is_proxy), Arc::clone(&bodies));
         let base = Self {
             connections,

@@ -41,6 +41,7 @@ mod worker;
 
 pub use access::admit::for_management as admit_management;
 pub use access::admit::site_for_management as check_site_of_management;
+pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
 pub use catalog::cache::Catalogs;
