@@ -34,13 +34,18 @@ pub fn raise() -> Descriptors {
     }
 }
 
-/// Connections of clients by default: three quarters of the descriptors less a reserve. Where that
-/// leaves hardly any, a quarter.
+/// Most connections of clients by default. Under systemd's `LimitNOFILE=infinity` the descriptors
+/// would allow hundreds of millions, which is no bound. A connection that has sent half of a head or
+/// of a small body is in no other budget: it may hold `limits.headerBlock` and twice 16 KiB.
+const MOST: usize = 100_000;
+
+/// Connections of clients by default: three quarters of the descriptors less a reserve, and no more
+/// than [`MOST`]. Where that leaves hardly any, a quarter.
 #[must_use]
 pub fn for_clients(descriptors: u64) -> usize {
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let most = (descriptors / 4 * 3).saturating_sub(RESERVE);
-    most.max(descriptors / 4).max(1)
+    most.max(descriptors / 4).clamp(1, MOST)
 }
 
 #[cfg(test)]
@@ -49,10 +54,11 @@ mod tests {
 
     #[test]
     fn clients_get_three_quarters_less_the_reserve() {
-        for (descriptors, clients) in
-            [(1024, 512), (4096, 2816), (1_048_576, 786_176), (256, 64), (2, 1)]
-        {
+        for (descriptors, clients) in [(1024, 512), (4096, 2816), (256, 64), (2, 1)] {
             assert_eq!(for_clients(descriptors), clients, "{descriptors}");
+        }
+        for unbounded in [1 << 20, UNLIMITED, u64::MAX] {
+            assert_eq!(for_clients(unbounded), MOST);
         }
     }
 }
