@@ -139,9 +139,15 @@ impl Api {
         matches!(path, "/health" | "/livez" | "/readyz")
     }
 
+    /// Whether a node calls the path to be in the cluster.
+    #[must_use]
+    pub fn is_of_nodes(path: &str) -> bool {
+        NODES_CALLS.contains(&path)
+    }
+
     /// Answers one request.
     pub async fn answer(self, request: Request<Body>, caller: ApiCaller) -> Response<Body> {
-        let is_nodes = NODES_CALLS.contains(&request.uri().path());
+        let is_nodes = Self::is_of_nodes(request.uri().path());
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.

@@ -8,6 +8,7 @@ use crate::admin::{Api, ApiCaller};
 use crate::cluster::NodeRoutes;
 use crate::edge::{Ends, OtherRoutes, Worker};
 use crate::net::Body;
+use crate::protocol::headers::seam::LINK_PATH;
 
 pub struct Routes {
     pub api: Api,
@@ -26,8 +27,9 @@ impl OtherRoutes for Routes {
         self.on_node(path).is_some() || Api::serves(path)
     }
 
-    fn is_of_health(&self, path: &str) -> bool {
-        Api::is_of_health(path)
+    fn is_always_served(&self, path: &str) -> bool {
+        let is_link = || path == LINK_PATH && self.node.is_some();
+        Api::is_of_health(path) || Api::is_of_nodes(path) || is_link()
     }
 
     fn serve(

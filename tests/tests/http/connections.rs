@@ -106,6 +106,37 @@ fn health_is_answered_and_the_rest_is_told_why_when_all_are_in_use() {
 }
 
 #[test]
+fn the_cluster_holds_together_while_strangers_have_all_connections() {
+    let few = json!({"systemConfig": {"limits": {"connections": 3}}});
+    let coordinator =
+        Gateway::start_with(&settings::merged(settings::coordinator(json!({})), few.clone()));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    cluster.add("a", json!({"counter": servers::counter()}));
+    cluster.wait_for_active(1);
+    let streams = |gateway: &Gateway| -> Vec<_> {
+        let stream = || Request::get("/sse").header("Accept", "text/event-stream");
+        (0..3).map(|_| stream().open(gateway.address())).collect()
+    };
+    let strangers = streams(&cluster.coordinator);
+    Request::get("/api/cluster/status").send(cluster.coordinator.address()).expect(503);
+    let of_node = json!({"notes": servers::notes()});
+    let node = settings::node(cluster.coordinator.port(), json!({"id": "b"}), of_node);
+    let node = Gateway::start_with(&settings::merged(node, few));
+    eventually("the node is registered", || node.log().contains("registered with").then_some(()));
+    drop(strangers);
+    eventually("it comes back", || {
+        let listed = Request::get("/api/cluster/status").send(cluster.coordinator.address());
+        (listed.status == 200).then_some(())
+    });
+    // The node's connections are all taken, and the coordinator's introduce themselves all the same.
+    let strangers = streams(&node);
+    Request::get("/metrics").send(node.address()).expect(503);
+    let session = cluster.client("/mcp/notes").initialize();
+    session.call("add_note", json!({"text": "x"}));
+    drop(strangers);
+}
+
+#[test]
 fn a_head_that_does_not_come_to_its_end_is_408() {
     let gateway = gateway(json!({"headTimeout": 1000}));
     let mut silent = Connection::open(gateway.address());

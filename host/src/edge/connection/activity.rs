@@ -47,7 +47,8 @@ pub struct Activity {
     /// The value of [`Self::moves`] at the look that ordered the end.
     silent_since: AtomicU64,
     waker: AtomicWaker,
-    /// Whether the connection came when there was no room, and may only ask for the health.
+    /// Whether the connection came when there was no room, and may only ask for the health or
+    /// speak for the cluster.
     pub is_reserved: bool,
     pub intake: Arc<Intake>,
 }

@@ -43,9 +43,9 @@ pub trait OtherRoutes: Send + Sync {
     /// Whether the path belongs to these routes.
     fn takes(&self, path: &str) -> bool;
 
-    /// Whether the path tells how the process is. It is answered even when there is no room for
-    /// another connection.
-    fn is_of_health(&self, path: &str) -> bool;
+    /// Whether the path is answered even when there is no room for another connection: it tells how
+    /// the process is, or holds the cluster together. Both are bounded in another way.
+    fn is_always_served(&self, path: &str) -> bool;
 
     /// Answers a request whose path [`Self::takes`] accepts. A response with status 101 can ask for
     /// an [`Introduction`].
@@ -147,6 +147,7 @@ async fn connection(
         && let Ok(connection) = connection.downcast::<ClientWire>()
         && connection.read_buf.is_empty()
     {
+        parts.connected.is_of_cluster();
         http(connection.io, Ends { proved: true, ..ends }, &parts).await;
     }
 }
@@ -231,7 +232,8 @@ async fn route(
         Ok(_) => {}
         Err(refusal) => return refusal.response(None),
     }
-    if connected.activity.is_reserved && !routes.is_of_health(request.uri().path()) {
+    let is_reserved = connected.activity.is_reserved && !ends.proved;
+    if is_reserved && !routes.is_always_served(request.uri().path()) {
         return Refusal::Crowded.response(None);
     }
     if routes.takes(request.uri().path()) {
@@ -270,11 +272,10 @@ async fn other_route(
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let ConnectionParts { worker, routes, connected, .. } = connection;
-    if ends.proved && connected.is_counted() {
-        connected.is_of_cluster();
-    }
     let mut response = routes.serve(worker, take(request), ends).await;
-    if connected.activity.is_reserved {
+    // The answer to a handshake keeps its `connection: upgrade`.
+    let goes_on = ends.proved || response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if connected.activity.is_reserved && !goes_on {
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -1,13 +1,12 @@
 //! All connections of clients: how many there may be, which one gives way to a new one, and the
 //! looks that find the silent and the slow.
 //!
-//! All workers share the table. It is locked when a connection comes or goes, and for the look once
-//! a second; requests do not touch it.
+//! All workers share the table. It is locked when a connection comes or goes, and for a part of the
+//! look once a second; requests do not touch it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -27,11 +26,13 @@ pub const LOOK: Duration = Duration::from_secs(1);
 /// Looks without activity after which a connection is closed. Browsers and pools of clients keep
 /// theirs for about as long.
 pub const SILENCE: u32 = 90;
-/// Connections beyond the bounds that may only ask for the health.
+/// Connections beyond the bounds that may only ask for the health, or speak for the cluster.
 const RESERVED: usize = 32;
 /// Silent connections that are found by one search: a search for each new connection would cost
 /// more than the connection.
 const FOUND_AT_ONCE: usize = 64;
+/// Connections that are looked at while the table is locked once: accepting waits for it.
+const LOOKED_AT_ONCE: usize = 1000;
 /// Time between two lines of the log about one limit.
 const LINES: Duration = Duration::from_secs(30);
 
@@ -78,6 +79,8 @@ struct All {
     reserved: BTreeMap<u64, Arc<Activity>>,
     /// Silent ones with their moves, the longest-silent first. Some may have gone or moved since.
     found: VecDeque<(u64, u64)>,
+    /// The last search has found none that gives way. Until the next look there is no other.
+    none_found: bool,
     /// Those that were told to make room and are still there.
     leaving: usize,
     next: u64,
@@ -90,7 +93,6 @@ pub struct Connected {
     pub activity: Arc<Activity>,
     number: u64,
     all: Arc<Connections>,
-    is_counted: AtomicBool,
 }
 
 /// Why a connection is told to make room.
@@ -148,8 +150,7 @@ impl Connections {
         }
         self.counts.open(all.tracked.len() + all.reserved.len());
         drop(all);
-        let is_counted = AtomicBool::new(has_room && counted.is_some());
-        Connected { activity, number, all: Arc::clone(self), is_counted }
+        Connected { activity, number, all: Arc::clone(self) }
     }
 
     fn has_room(&self, all: &mut All) -> bool {
@@ -225,9 +226,25 @@ impl Connections {
             return;
         }
         all.looked = Some(now);
+        drop(all);
+        let (mut cut, mut next) = ([0; 3], Some(0));
+        while let Some(from) = next {
+            next = self.look_at_some(from, &mut cut);
+        }
+        self.all.lock().none_found = false;
+        self.note_cut(cut);
+    }
+
+    /// Looks at connections from this number on. Returns the number of the next one.
+    fn look_at_some(&self, from: u64, cut: &mut [u64; 3]) -> Option<u64> {
         let is_short = self.unread.is_too_much();
-        let (mut cut, mut stay) = ([0; 3], Vec::new());
-        for (number, one) in &mut all.tracked {
+        let mut all = self.all.lock();
+        let (mut stay, mut next) = (Vec::new(), None);
+        for (at, (number, one)) in all.tracked.range_mut(from..).enumerate() {
+            if at == LOOKED_AT_ONCE {
+                next = Some(*number);
+                break;
+            }
             match one.look(&self.rules, is_short) {
                 Found::Well | Found::Silent => {}
                 Found::LateHead => cut[0] += 1,
@@ -239,8 +256,7 @@ impl Connections {
             }
         }
         all.stay(stay);
-        drop(all);
-        self.note_cut(cut);
+        next
     }
 
     fn note_cut(&self, [heads, bodies, unread]: [u64; 3]) {
@@ -265,6 +281,9 @@ impl All {
         if let Some(number) = self.next_found() {
             return Some(number);
         }
+        if self.none_found {
+            return None;
+        }
         let ranked = self.tracked.iter().filter_map(|(number, one)| Some((one.rank()?, *number)));
         let mut ranked: Vec<(Rank, u64)> = ranked.collect();
         ranked.sort_unstable_by_key(|(rank, number)| (std::cmp::Reverse(*rank), *number));
@@ -273,6 +292,7 @@ impl All {
             Some((*number, moves))
         });
         self.found = first.collect();
+        self.none_found = self.found.is_empty();
         self.next_found()
     }
 
@@ -345,22 +365,17 @@ impl All {
 }
 
 impl Connected {
-    /// Stops counting the connection for its address: a part of the cluster is at its other end,
-    /// with the requests of many clients.
+    /// Notes that a part of the cluster is at the other end, with the requests of many clients: it
+    /// counts for no address, gives way to nobody, and is no longer a reserved one.
     pub fn is_of_cluster(&self) {
-        if !self.is_counted.swap(false, Ordering::Relaxed) {
-            return;
-        }
         let mut all = self.all.all.lock();
+        if let Some(activity) = all.reserved.remove(&self.number) {
+            all.tracked.insert(self.number, TrackedConnection::new(activity, None));
+        }
         let Some(one) = all.tracked.get_mut(&self.number) else { return };
+        one.is_of_cluster = true;
         let address = one.address.take();
         all.leave_address(self.number, address);
-    }
-
-    /// Whether the connection counts for its address.
-    #[must_use]
-    pub fn is_counted(&self) -> bool {
-        self.is_counted.load(Ordering::Relaxed)
     }
 }
 

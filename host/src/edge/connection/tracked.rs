@@ -54,6 +54,9 @@ pub struct TrackedConnection {
     pub activity: Arc<Activity>,
     /// The address that it counts for; `None` if it counts for none.
     pub address: Option<IpAddr>,
+    /// Whether the other end has proved to be a part of the cluster. It gives way to nobody: if
+    /// strangers could take the cluster's connections, they could make its leases expire.
+    pub is_of_cluster: bool,
     /// `moves` at the last look; `None` before the first.
     seen: Option<u64>,
     /// Looks in a row without activity. The first counts as activity.
@@ -74,6 +77,7 @@ impl TrackedConnection {
         Self {
             activity,
             address,
+            is_of_cluster: false,
             seen: None,
             quiet: 0,
             head: 0,
@@ -148,11 +152,12 @@ impl TrackedConnection {
         self.leaving.is_some()
     }
 
-    /// `None` if it gives way to nobody: a request is in progress, and the client owes nothing.
+    /// `None` if it gives way to nobody: it is the cluster's, or a request is in progress, and the
+    /// client owes nothing.
     #[must_use]
     pub fn rank(&self) -> Option<Rank> {
         let activity = &self.activity;
-        if self.is_leaving() {
+        if self.is_leaving() || self.is_of_cluster {
             return None;
         }
         if !activity.is_in_use() && !activity.is_blocked() {

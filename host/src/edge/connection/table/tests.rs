@@ -234,6 +234,47 @@ async fn proxies_and_the_cluster_count_for_no_address() {
     assert!(table.all.lock().by_address.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_cluster_has_proved_gives_way_to_nobody() {
+    let table = table(ConnectionBounds { all: 1, ..bounds() });
+    let node = table.enter(HOME);
+    node.is_of_cluster();
+    look(&table, 30);
+    let other = table.enter(HOME);
+    assert!(other.activity.is_reserved);
+    // So does one that came as a reserved one.
+    other.is_of_cluster();
+    look(&table, 30);
+    let reserved: Vec<_> = (0..=RESERVED).map(|_| table.enter(HOME)).collect();
+    assert_eq!((order(&node).await, order(&other).await), (None, None));
+    assert_eq!(order(&reserved[0]).await, Some(ConnectionOrder::End));
+    drop((node, other, reserved));
+    assert_eq!(table.counts.numbers().open, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_none_gives_way_the_next_search_waits_for_the_next_look() {
+    let table = table(ConnectionBounds { all: 1, ..bounds() });
+    let seat = table.enter(HOME);
+    let call = seat.activity.begin();
+    assert!(table.enter(HOME).activity.is_reserved);
+    drop(call);
+    assert!(table.enter(HOME).activity.is_reserved, "nobody has looked since");
+    look(&table, 1);
+    assert!(!table.enter(HOME).activity.is_reserved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_many_reaches_all_of_them() {
+    let many = LOOKED_AT_ONCE * 2 + 1;
+    let table = table(ConnectionBounds { all: many, per_address: many, ..bounds() });
+    let seats: Vec<_> = (0..many).map(|_| table.enter(HOME)).collect();
+    look(&table, SILENCE + 1);
+    for at in [0, LOOKED_AT_ONCE - 1, LOOKED_AT_ONCE, many - 2, many - 1] {
+        assert_eq!(order(&seats[at]).await, Some(ConnectionOrder::End), "{at}");
+    }
+}
+
 #[tokio::test]
 async fn a_drain_reaches_who_is_there_and_who_comes() {
     let connections = table(bounds());
