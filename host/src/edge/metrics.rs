@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::sync::Seldom;
+
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: AtomicU64,
@@ -12,6 +14,12 @@ pub struct Metrics {
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
     catalogs_left_out: AtomicU64,
+    /// Lines of the log about servers that cannot be opened, or do not answer when they are.
+    pub(super) not_opened: Seldom,
+    /// Lines about servers whose state is lost.
+    pub(super) lost: Seldom,
+    /// Lines about sessions that end with it.
+    pub(super) ended_lost: Seldom,
 }
 
 /// The counts at one moment.

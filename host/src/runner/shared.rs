@@ -67,6 +67,7 @@ impl SharedRunner {
             journal: Journal::default(),
             old_transport: Arc::default(),
             shared_processes: SharedProcesses::default(),
+            evictions: Arc::default(),
         };
         let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());

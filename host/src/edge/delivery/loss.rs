@@ -12,10 +12,14 @@ impl Call<'_> {
     pub fn report_loss(&self) {
         let (edge, session) = (&self.worker.edge, self.session);
         edge.metrics.reopened();
-        tracing::info!(
-            session = %session.id.short(), server = %self.server,
-            "the server was started again: what it held for the session is lost"
-        );
+        let short = session.id.short();
+        tracing::debug!(session = %short, server = %self.server, "its state is lost");
+        if let Some(others) = edge.metrics.lost.line() {
+            tracing::info!(
+                session = %short, server = %self.server, others,
+                "the server was started again: what it held for the session is lost"
+            );
+        }
         let is_reported = !session.is_single_server
             && get_streams::report_loss(&edge.streams, session.id, self.server);
         if !is_reported {
@@ -42,11 +46,15 @@ impl Call<'_> {
 
     /// Ends the session. Returns the refusal for its client.
     pub async fn end_lost(&self) -> Refusal {
-        tracing::warn!(
-            session = %self.session.id.short(), server = %self.server,
-            "the session ends: its server's state is lost, and onLost is \"fail\""
-        );
-        self.worker.edge.metrics.ended();
+        let (metrics, short) = (&self.worker.edge.metrics, self.session.id.short());
+        tracing::debug!(session = %short, server = %self.server, "ends: the state is lost");
+        if let Some(others) = metrics.ended_lost.line() {
+            tracing::warn!(
+                session = %short, server = %self.server, others,
+                "the session ends: its server's state is lost, and onLost is \"fail\""
+            );
+        }
+        metrics.ended();
         self.worker.end(self.session).await;
         Refusal::UnknownSession
     }

@@ -167,10 +167,13 @@ impl Call<'_> {
             let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
             // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
-                tracing::warn!(
-                    session = %session.id.short(), server = %server,
-                    "the server did not answer when the session's settings were restored"
-                );
+                worker.edge.metrics.not_opened.warn(|| {
+                    let session = session.id.short();
+                    format!(
+                        "server {server} did not answer when the settings of session {session} \
+                         were restored"
+                    )
+                });
                 return;
             }
         }
@@ -185,18 +188,25 @@ impl Call<'_> {
             other.id != node.id && other.health.accepts() && !tried.contains(&other.id)
         };
         let (session, node_id) = (session.id.short(), &node.id);
-        if topology.replicas(server).any(|other| is_left(other)) {
+        tracing::debug!(
+            session = %session, node = %node_id, server = %server, "cannot open the server: {why}"
+        );
+        let goes_on = topology.replicas(server).any(|other| is_left(other));
+        if !goes_on && node.reach == Reach::Local {
+            return;
+        }
+        // Each message of a client can be refused.
+        let Some(others) = worker.edge.metrics.not_opened.line() else { return };
+        if goes_on {
             tracing::warn!(
-                session = %session, node = %node_id, server = %server,
+                session = %session, node = %node_id, server = %server, others,
                 "session affinity: cannot open there, the session goes on to another node: {why}"
             );
-        } else if node.reach != Reach::Local {
+        } else {
             tracing::warn!(
-                session = %session, node = %node_id, server = %server,
+                session = %session, node = %node_id, server = %server, others,
                 "session affinity: cannot open there, and there is no other node: {why}"
             );
-        } else {
-            tracing::debug!(session = %session, server = %server, "cannot open the server: {why}");
         }
     }
 }

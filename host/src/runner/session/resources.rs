@@ -12,7 +12,7 @@ use crate::runner::shared_process::process::SharedProcesses;
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stdio::spares::Spares;
 use crate::streams::KeptAnswers;
-use crate::sync::Locked;
+use crate::sync::{Locked, Seldom};
 
 /// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Resources {
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
+    /// Lines of the log about processes that make room.
+    pub evictions: Arc<Seldom>,
 }
 
 impl Resources {

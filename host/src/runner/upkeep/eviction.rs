@@ -44,10 +44,14 @@ impl SharedRunner {
         let taken = of_others().or_else(|| self.of_the_unused(full, server, key));
         let Some(((session, of), instance)) = taken else { return false };
         let Some(stdio) = instance.stdio() else { return false };
-        tracing::info!(
-            session = %session.short(), server = %of, pid = stdio.pid(),
-            "its unused process makes room for another ({full}); the session's next message opens it again"
-        );
+        let (short, pid) = (session.short(), stdio.pid());
+        tracing::debug!(session = %short, server = %of, pid, "makes room ({full})");
+        if let Some(others) = self.resources.evictions.line() {
+            tracing::info!(
+                session = %short, server = %of, pid, others,
+                "its unused process makes room for another ({full}); the session's next message opens it again"
+            );
+        }
         stdio.close();
         true
     }
