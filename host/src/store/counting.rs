@@ -9,7 +9,9 @@
 //! 3. where all of them have an open stream: one of a key that has at least two more than the one
 //!    that asks. Its stream stays open.
 //!
-//! A session that would end with its server (`onLost: "fail"`) never gives way once it holds one.
+//! A session that would end with its server (`onLost: "fail"`) gives way only where all do that:
+//! one of the key with the most, if that has at least two more than the one that asks. Otherwise a
+//! few clients with such sessions could keep everybody else out.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,6 +60,8 @@ enum Whose<'a> {
     Of(&'a QuotaKey),
     /// Of keys with at least [`AHEAD`] more than this many, with and without an open stream.
     LargerThan(usize),
+    /// Of keys with at least this many, also those that end with their server.
+    Largest(usize),
 }
 
 /// What has happened at the limits here.
@@ -113,7 +117,7 @@ impl Bindings {
                 );
             });
         }
-        if !self.make_room() && !self.one_gives_way(&Whose::LargerThan(self.of_key(key))) {
+        if !self.make_room() && !self.larger_gives_way(key) {
             return Err(NoRoom::InAll(self.bounds.in_all));
         }
         let now = UnixMillis::now();
@@ -308,6 +312,16 @@ impl Bindings {
         record.map(|record| self.let_go(session, record)).is_some()
     }
 
+    /// Forgets a session of a key that has more than this one.
+    fn larger_gives_way(&self, key: &QuotaKey) -> bool {
+        let own = self.of_key(key);
+        if self.one_gives_way(&Whose::LargerThan(own)) {
+            return true;
+        }
+        let most = self.quotas.lock().most();
+        most >= own + AHEAD && self.one_gives_way(&Whose::Largest(most))
+    }
+
     /// Forgets one session of the first shard that has one which may go; see the order at the top.
     fn one_gives_way(&self, whose: &Whose<'_>) -> bool {
         for _ in 0..SHARDS {
@@ -325,8 +339,11 @@ impl Bindings {
                         !is_held(record) && counted.is_some_and(|counted| counted.key == **key)
                     }
                     Whose::LargerThan(count) => sessions(record) >= count + AHEAD,
+                    Whose::Largest(count) => sessions(record) >= *count,
                 };
-                let may_go = |record: &Record| may_go(record) && !self.is_kept(record);
+                let also_kept = matches!(whose, Whose::Largest(_));
+                let may_go =
+                    |record: &Record| may_go(record) && (also_kept || !self.is_kept(record));
                 let rank = |record: &Record| {
                     let is_bound = !record.servers.is_empty();
                     (is_bound, std::cmp::Reverse(sessions(record)), record.last_used)

@@ -82,6 +82,11 @@ impl Quotas {
         unused.first_key_value().map(|(_, session)| *session)
     }
 
+    /// Number of sessions of the key that has most.
+    pub fn most(&self) -> usize {
+        self.keys.values().map(|of_key| of_key.sessions).max().unwrap_or(0)
+    }
+
     /// Number of a key's sessions.
     pub fn sessions(&self, key: &QuotaKey) -> usize {
         self.keys.get(key).map_or(0, |of_key| of_key.sessions)

@@ -190,6 +190,23 @@ fn where_one_key_has_all_with_open_streams_another_still_begins() {
 }
 
 #[test]
+fn sessions_that_end_with_their_server_do_not_keep_other_keys_out() {
+    let (bindings, _forgotten) = bounded(100, 5);
+    let bound = |last| {
+        let session = used(&bindings, &key(last));
+        bindings.claim(session, &server("fails"), None, &node());
+        session
+    };
+    let [_, _, _] = [1, 1, 1].map(bound);
+    let smaller = [2, 2].map(bound);
+    assert_eq!(bindings.admit(SessionId::mint(), &key(1)), Err(NoRoom::InAll(5)));
+    assert_eq!(bindings.admit(SessionId::mint(), &key(2)), Err(NoRoom::InAll(5)));
+    assert_eq!(bindings.admit(SessionId::mint(), &key(3)), Ok(()));
+    assert_eq!([1, 2, 3].map(|last| bindings.of_key(&key(last))), [2, 2, 1]);
+    assert!(smaller.iter().all(|session| knows(&bindings, *session)));
+}
+
+#[test]
 fn a_stream_is_counted_once_with_and_without_its_session() {
     let (bindings, _forgotten) = bounded(2, 100);
     let stream = SessionId::mint();
