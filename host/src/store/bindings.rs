@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
+use crate::model::{NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
 use super::counting::{MostSessions, SessionLimitsMet};
@@ -244,10 +244,26 @@ impl Bindings {
     /// if nothing is sent on it.
     #[must_use]
     pub fn hold(self: &Arc<Self>, session: SessionId) -> InUse {
+        self.held(session).0
+    }
+
+    /// The same for a session of `key`, which is counted if it was forgotten meanwhile.
+    #[must_use]
+    pub fn hold_for(self: &Arc<Self>, session: SessionId, key: &QuotaKey) -> InUse {
+        let (held, is_counted) = self.held(session);
+        if !is_counted {
+            self.belongs_to(session, key);
+        }
+        held
+    }
+
+    fn held(self: &Arc<Self>, session: SessionId) -> (InUse, bool) {
         let now = UnixMillis::now();
-        let mark = self
-            .with_room(session, |records| Arc::clone(&self.entry(records, session, now).in_use));
-        InUse { bindings: Arc::clone(self), session, _mark: mark }
+        let (mark, is_counted) = self.with_room(session, |records| {
+            let record = self.entry(records, session, now);
+            (Arc::clone(&record.in_use), record.counted.is_some())
+        });
+        (InUse { bindings: Arc::clone(self), session, _mark: mark }, is_counted)
     }
 
     /// A copy of what is known of the session. Does not count as use.

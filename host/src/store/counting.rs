@@ -91,6 +91,19 @@ impl Bindings {
         });
     }
 
+    /// Notes the use of a session of `key`, which is counted if it was forgotten meanwhile.
+    pub fn goes_on(&self, session: SessionId, key: &QuotaKey) {
+        let now = UnixMillis::now();
+        let is_counted = self.with(session, |records| {
+            let record = records.get_mut(&session)?;
+            record.last_used = now;
+            record.counted.as_ref().map(|_| ())
+        });
+        if is_counted.is_none() {
+            self.belongs_to(session, key);
+        }
+    }
+
     /// Makes a new session known and counts it for `key`. A session that is counted already stays
     /// as it is.
     ///

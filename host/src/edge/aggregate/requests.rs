@@ -115,15 +115,15 @@ impl Worker {
     }
 
     async fn request(&self, request: &AggregateRequest<'_>) -> Result<Response<Body>, Refusal> {
-        let AggregateRequest { scope, session, envelope, id, .. } = *request;
+        let AggregateRequest { context, scope, session, envelope, id, .. } = *request;
         let local = |result: &[u8]| Ok(json(StatusCode::OK, jsonrpc::result(id, result)));
         match methods::destination(envelope.method()) {
             Destination::Ping => {
-                self.edge.bindings.begin(session.id);
+                self.edge.bindings.goes_on(session.id, &context.quota);
                 local(b"{}")
             }
             Destination::List(list) => {
-                self.edge.bindings.begin(session.id);
+                self.edge.bindings.goes_on(session.id, &context.quota);
                 local(&self.list(scope, session, list, request.params).await?)
             }
             Destination::LogLevel => {
@@ -229,6 +229,7 @@ impl Worker {
                 let names = LogLevel::NAMES;
                 Refusal::InvalidParams(format!("params.level must be one of {names:?}"))
             })?;
+        self.edge.bindings.goes_on(session.id, &context.quota);
         self.edge.bindings.set_log_level(session.id, level);
         self.tell_all(context, session, message).await;
         Ok(())

@@ -85,15 +85,20 @@ impl Worker {
                 Box::pin(self.aggregate(context, scope, &session, message)).await?
             }
         };
-        Ok(self.in_use(&session, response))
+        Ok(self.in_use(context, &session, response))
     }
 
     /// Counts an event stream as use of its session while it is open.
-    fn in_use(&self, session: &Session, response: Response<Body>) -> Response<Body> {
+    fn in_use(
+        &self,
+        context: &ClientRequest,
+        session: &Session,
+        response: Response<Body>,
+    ) -> Response<Body> {
         if !is_event_stream(&response) {
             return response;
         }
-        let held = self.edge.bindings.hold(session.id);
+        let held = self.edge.bindings.hold_for(session.id, &context.quota);
         response.map(|body| body.with_guard(held))
     }
 
@@ -112,7 +117,7 @@ impl Worker {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
-        Ok(self.in_use(&session, response))
+        Ok(self.in_use(context, &session, response))
     }
 
     async fn get_aggregate(
@@ -133,6 +138,8 @@ impl Worker {
             Some((server, resumption(&outgoing)?, outgoing))
         });
         let Some((server, place, outgoing)) = of_request else {
+            // The stream holds the session, which may have been forgotten since it was recognised.
+            self.edge.bindings.goes_on(session.id, &context.quota);
             return self.aggregate_stream(scope, session, last);
         };
         let response =

@@ -207,6 +207,23 @@ fn sessions_that_end_with_their_server_do_not_keep_other_keys_out() {
 }
 
 #[test]
+fn a_forgotten_session_that_goes_on_is_counted_again() {
+    let (bindings, _forgotten) = bounded(100, 100);
+    let session = used(&bindings, &key(1));
+    bindings.forget(session);
+    bindings.goes_on(session, &key(1));
+    assert_eq!(bindings.of_key(&key(1)), 1);
+    bindings.goes_on(session, &key(1));
+    assert_eq!(bindings.of_key(&key(1)), 1);
+    bindings.forget(session);
+    let held = bindings.hold_for(session, &key(2));
+    assert_eq!((bindings.of_key(&key(1)), bindings.of_key(&key(2))), (0, 1));
+    drop(held);
+    bindings.forget(session);
+    assert!(bindings.quotas.lock().is_empty());
+}
+
+#[test]
 fn a_stream_is_counted_once_with_and_without_its_session() {
     let (bindings, _forgotten) = bounded(2, 100);
     let stream = SessionId::mint();
