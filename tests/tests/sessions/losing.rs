@@ -117,6 +117,23 @@ fn a_restart_of_the_gateway_is_told_to_who_listens_then_or_later() {
 }
 
 #[test]
+fn however_often_servers_are_lost_the_log_says_it_once_in_a_while() {
+    let entries = json!({"counter": servers::counter(), "failing": failing(servers::counter())});
+    let gateway = Gateway::start_with(&json!({"mcpServers": entries}));
+    for _ in 0..3 {
+        let session = gateway.client("/mcp/counter").initialize();
+        kill(&session, "whoami");
+        assert_eq!(session.count("count"), 1);
+        let session = gateway.client("/mcp/failing").initialize();
+        kill(&session, "whoami");
+        session.try_request("tools/list", json!({})).expect(404);
+    }
+    for says in ["what it held for the session is lost", "the session ends: its server's state"] {
+        assert_eq!(gateway.log().matches(says).count(), 1, "{says}");
+    }
+}
+
+#[test]
 fn on_several_servers_a_loss_is_told_to_who_listens_later() {
     let entries = json!({"counter": servers::counter(), "notes": servers::notes()});
     Front::each(&entries, &json!({}), |front| {
