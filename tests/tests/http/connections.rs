@@ -120,7 +120,8 @@ fn the_cluster_holds_together_while_strangers_have_all_connections() {
     let strangers = streams(&cluster.coordinator);
     Request::get("/api/cluster/status").send(cluster.coordinator.address()).expect(503);
     let of_node = json!({"notes": servers::notes()});
-    let node = settings::node(cluster.coordinator.port(), json!({"id": "b"}), of_node);
+    let node =
+        settings::node(cluster.coordinator.port(), json!({"id": "b", "public": true}), of_node);
     let node = Gateway::start_with(&settings::merged(node, few));
     eventually("the node is registered", || node.log().contains("registered with").then_some(()));
     drop(strangers);
