@@ -132,6 +132,8 @@ fn the_cluster_holds_together_while_strangers_have_all_connections() {
     // The node's connections are all taken, and the coordinator's introduce themselves all the same.
     let strangers = streams(&node);
     Request::get("/metrics").send(node.address()).expect(503);
+    let link = Request::get("/cluster/link").send(node.address());
+    assert!((400..500).contains(&link.status), "{}: {}", link.status, link.text());
     let session = cluster.client("/mcp/notes").initialize();
     session.call("add_note", json!({"text": "x"}));
     drop(strangers);
