@@ -130,3 +130,21 @@ fn who_stops_reading_makes_its_own_clients_wait() {
         }
     });
 }
+
+#[test]
+fn a_server_that_stops_its_reaper_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("pids");
+    let script = folder.path().join("server.sh");
+    let text = "echo $$ $PPID >>\"$1\"; kill -STOP $PPID; exec sleep 1000";
+    std::fs::write(&script, text).unwrap();
+    let unruly = json!({"command": "sh", "args": [script, out], "startTimeoutMs": 60_000});
+    let gateway = Gateway::start_with(&settings::standalone(json!({"unruly": unruly})));
+    let pids = eventually("it has started", || {
+        let text = std::fs::read_to_string(&out).ok()?;
+        let (first, _) = text.split_once('\n')?;
+        Some(first.split(' ').map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+    });
+    eventually("both are gone", || process::survivors(&pids).is_empty().then_some(()));
+    assert!(process::runs(gateway.pid()));
+}
