@@ -1,6 +1,5 @@
 //! One server as seen by the worker that started it: its pipes and the socket of its reaper.
 
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,6 +19,7 @@ use super::cgroup::ControlGroup;
 use super::keeper::SupervisorLine;
 use super::landlock;
 use super::protocol::{END, ReaperReport, StartOrder, StartStep};
+use super::system::REAPER;
 
 /// Attempts to start one server: the supervisor may die while a start is on its way to it.
 const ATTEMPTS: usize = 3;
@@ -28,8 +28,6 @@ const ATTEMPTS: usize = 3;
 /// may have stopped it.
 const END_IN: Duration =
     AFTER_EOF.saturating_add(AFTER_TERM).saturating_add(Duration::from_secs(2));
-/// The name of a reaper's process.
-pub const REAPER: &CStr = c"mooring-reaper";
 
 /// A server that has been started, with the socket of its reaper.
 pub struct RunningServer {

@@ -21,11 +21,10 @@ use crate::runner::process::program::{AFTER_EOF, AFTER_TERM};
 
 use super::below::{self, Left};
 use super::cgroup;
-use super::client::REAPER;
 use super::confine::{self, StartFailure};
 use super::hiding::Hiding;
 use super::protocol::{END, ReaperReport, StartOrder, StartStep};
-use super::system::{PARENT_GONE, Signals, wait_for};
+use super::system::{PARENT_GONE, REAPER, Signals, wait_for};
 
 /// The descriptors that the gateway hands over to start a server.
 pub struct Charge {

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal};
 /// `kill` would hardly send this one.
 pub const PARENT_GONE: Signal = Signal::USR1;
 
+/// The name of a reaper's process.
+pub const REAPER: &CStr = c"mooring-reaper";
+
 /// The highest signal number on Linux.
 const SIGNALS: i32 = 64;
 /// The kernel's `struct sigaction`, all zero: `SIG_DFL`, no flags, no mask.
