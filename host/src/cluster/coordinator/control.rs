@@ -118,7 +118,13 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let _admission = self.admissions.enter_again(&entry.id).await?;
-        self.admit(entry, None, link).await
+        let admitted = self.admit(entry.clone(), None, link).await;
+        // It may only have missed this one call: its id is not free yet. Of a node of an earlier
+        // version nothing is known that it could prove.
+        if admitted.is_err() && !entry.incarnation.expose().is_empty() {
+            self.registry.keep(entry);
+        }
+        admitted
     }
 
     /// Calls a node back, registers it, and takes its report of sessions. The proof is that of its

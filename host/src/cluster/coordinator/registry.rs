@@ -218,6 +218,8 @@ pub struct Registry {
     node_timeout: Duration,
     /// Counts the starts of nodes that have registered.
     starts: AtomicU64,
+    /// Nodes of the last start that have not answered at this one: only their ids are theirs.
+    kept: Locked<BTreeMap<NodeId, NodeEntry>>,
 }
 
 impl Registry {
@@ -229,6 +231,7 @@ impl Registry {
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
             starts: AtomicU64::default(),
+            kept: Locked::default(),
         }
     }
 
@@ -242,6 +245,20 @@ impl Registry {
     #[must_use]
     pub fn topology(&self) -> watch::Receiver<Arc<Topology>> {
         self.topology.subscribe()
+    }
+
+    /// Keeps the id of a node of the last start that has not answered at this one.
+    pub fn keep(&self, entry: NodeEntry) {
+        let mut kept = self.kept.lock();
+        if kept.len() < MAX_NODES {
+            kept.insert(entry.id.clone(), entry);
+        }
+    }
+
+    /// Whose an id is: the registered node's, or that of the last start.
+    #[must_use]
+    pub fn holder(&self, id: &NodeId) -> Option<NodeEntry> {
+        self.get(id).or_else(|| self.kept.lock().get(id).cloned())
     }
 
     /// Adds this process's own node.
@@ -284,6 +301,7 @@ impl Registry {
                     other.status = LeaseStatus::Inactive;
                 }
             }
+            self.kept.lock().remove(&entry.id);
             nodes.insert(entry.id.clone(), entry);
             (Ok(()), true)
         })
@@ -406,6 +424,8 @@ impl Registry {
     /// timeouts ago.
     pub fn clean_up(&self, now: Instant) -> Vec<LeaseChange> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
+        let is_held = |kept: &NodeEntry| now.saturating_duration_since(kept.last_seen) <= limit;
+        self.kept.lock().retain(|_, kept| is_held(kept));
         self.change_if(|nodes| {
             let gone: Vec<NodeId> = nodes
                 .values()

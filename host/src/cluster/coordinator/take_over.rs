@@ -23,7 +23,7 @@ pub async fn refuse_second(
     callback: &Callback,
     link: &Link,
 ) -> Result<(), Rejected> {
-    let Some(known) = registry.get(&entry.id) else { return Ok(()) };
+    let Some(known) = registry.holder(&entry.id) else { return Ok(()) };
     let in_use = || Rejected::InUse(entry.id.to_string());
     if known.reach == Reach::Local {
         return Err(in_use());

@@ -160,6 +160,27 @@ fn at_one_address_there_is_the_node_that_has_registered_last() {
 }
 
 #[test]
+fn the_id_of_a_node_that_has_missed_its_recall_is_kept_for_a_while() {
+    let registry = Registry::new(TIMEOUT);
+    let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    let holder = || registry.holder(&id).map(|entry| entry.incarnation.expose().to_owned());
+    registry.keep(entry("n1", now));
+    assert_eq!(holder().as_deref(), Some("one"));
+    // Its heartbeats are refused, so that it registers and says which sessions it holds.
+    assert_eq!(registry.heartbeat(&id, "one", Beat::default(), now), Err(Unknown));
+    assert_eq!(registry.entries().len(), 0);
+    let second = NodeEntry { incarnation: Secret::new("two"), ..entry("n1", now) };
+    assert_eq!(registry.register(second), Ok(()));
+    assert_eq!(holder().as_deref(), Some("two"));
+    registry.keep(entry("n2", now));
+    let kept = || registry.holder(&NodeId::parse("n2").unwrap()).is_some();
+    registry.clean_up(now + TIMEOUT * 10);
+    assert!(kept());
+    registry.clean_up(now + TIMEOUT * 10 + Duration::from_millis(1));
+    assert!(!kept());
+}
+
+#[test]
 fn secrets_of_a_node_are_not_shown() {
     let shown = NodeEntry {
         incarnation: Secret::new("incarnation-1"),
