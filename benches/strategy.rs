@@ -45,7 +45,7 @@ fn keys() -> Vec<String> {
 }
 
 fn component(name: &str, nodes: u32) -> Strategy {
-    let options = Options { wasi: WasiPolicy::Deny, workers: 1 };
+    let options = Options { wasi: WasiPolicy::Deny, workers: 1, ..Options::default() };
     let strategy = Strategy::load(&Source::parse(name), "{}", &options)
         .unwrap_or_else(|error| panic!("the built-in strategy: {error}"));
     strategy.publish(Arc::new(topology(nodes)));
