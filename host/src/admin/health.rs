@@ -13,7 +13,7 @@ use crate::model::{ServerName, UnixMillis};
 use crate::store::FolderState;
 
 use super::answer::ApiAnswer;
-use super::extract::{AdmittedCaller, SiteCaller};
+use super::extract::AdmittedCaller;
 use super::{Admin, ProcessRole, local};
 
 /// Replaces the reason of a failure for callers that may not use `/api`: the reason
@@ -22,7 +22,6 @@ const FAILED: &str = "it failed; callers that may use /api see the reason";
 
 /// Answers 200 to every caller while the process serves; the detail is in the body.
 pub async fn health(
-    _: SiteCaller,
     admitted: Result<AdmittedCaller, ApiAnswer>,
     State(admin): State<Arc<Admin>>,
 ) -> Response {
@@ -74,7 +73,7 @@ pub async fn livez() -> &'static str {
 /// Answers 200 if the process can take sessions: a node once it is registered (or
 /// waits for `join`), every other process at once. Further lines name what neither key nor token
 /// closes, and a data folder that cannot be used: sessions are served, and end with this process.
-pub async fn readyz(_: SiteCaller, State(admin): State<Arc<Admin>>) -> Response {
+pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
             (StatusCode::SERVICE_UNAVAILABLE, "not registered with the coordinator yet\n")

@@ -10,13 +10,12 @@ use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use crate::model::visible::visible;
 use crate::runner::ServerStatus;
 
-use super::extract::SiteCaller;
 use super::{Admin, ProcessRole};
 
 /// Bytes of a name: as long as names may be.
 const MAX_LABEL: usize = 128;
 
-pub async fn metrics(_: SiteCaller, State(admin): State<Arc<Admin>>) -> Response {
+pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match gather(&admin).map(|registry| registry.gather()) {

@@ -147,11 +147,22 @@ impl ResourceJudge {
         !self.is_listed(own) && self.withholds(&readings())
     }
 
-    /// Whether a server might take the URI for one that is hidden, whatever it lists. What cannot be
-    /// read is not taken for anything else.
+    /// Whether a server might take the URI for one that is hidden, whatever it lists: as it stands,
+    /// or in a normal form. A listed one may look like none that is settled.
     #[must_use]
     pub fn may_be_hidden(&self, own: &str) -> bool {
-        uri::readings(own).is_none_or(|readings| self.withholds(&readings))
+        let is_withheld = |uri: &str| uri::readings(uri).is_none_or(|all| self.withholds(&all));
+        if own.len() > uri::MAX_LENGTH {
+            return true;
+        }
+        let forms = uri::spellings(own);
+        let mut normal = forms.iter().filter(|form| *form != own).peekable();
+        // A normal form goes nowhere; what even that leaves unclear, such as `..%2F`, is refused.
+        if uri::readings(own).is_none() && normal.peek().is_none() {
+            return true;
+        }
+        uri::readings(own).is_some_and(|all| self.withholds(&all))
+            || normal.any(|form| is_withheld(form))
     }
 
     fn is_listed(&self, own: &str) -> bool {
