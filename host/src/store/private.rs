@@ -314,7 +314,9 @@ fn mode(stat: &Stat) -> Mode {
 
 fn written(stat: &Stat) -> SystemTime {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-    UNIX_EPOCH + Duration::from_secs(seconds)
+    // Files are written many a second, and the oldest go first.
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, nanos)
 }
 
 /// The error of an open that follows no link, in words.
