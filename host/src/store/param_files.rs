@@ -43,9 +43,9 @@ struct Index {
     others: u64,
     other_files: usize,
     bytes: u64,
-    /// Each file's size on disk, by the second that it was written in.
+    /// Each file's size on disk, by the microsecond that it was written in.
     files: BTreeMap<(u64, SessionId), u64>,
-    seconds: HashMap<SessionId, u64>,
+    written: HashMap<SessionId, u64>,
 }
 
 impl ParamFiles {
@@ -89,7 +89,7 @@ impl ParamFiles {
             return self.folder.note("cannot write to it", Err(full));
         }
         self.folder.write(&file(session), params)?;
-        index.insert(session, seconds(SystemTime::now()), size);
+        index.insert(session, micros(SystemTime::now()), size);
         self.count(&index);
         Ok(())
     }
@@ -109,7 +109,8 @@ impl ParamFiles {
     pub fn sweep(&self, age: Duration) -> usize {
         let mut index = self.index.lock();
         self.look(&mut index);
-        let before = seconds(SystemTime::now()).saturating_sub(age.as_secs());
+        let before = micros(SystemTime::now())
+            .saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let old: Vec<SessionId> =
             index.files.keys().take_while(|(at, _)| *at < before).map(|(_, id)| *id).collect();
         for session in &old {
@@ -134,7 +135,7 @@ impl ParamFiles {
         index.other_files = others.len();
         for found in self.folder.files(FOLDER) {
             if let Some(session) = SessionId::parse(&found.name) {
-                index.insert(session, seconds(found.written), on_disk(found.bytes));
+                index.insert(session, micros(found.written), on_disk(found.bytes));
             }
         }
         let mut ids: Vec<_> =
@@ -186,13 +187,13 @@ impl Index {
     fn insert(&mut self, session: SessionId, at: u64, size: u64) {
         self.remove(session);
         self.files.insert((at, session), size);
-        self.seconds.insert(session, at);
+        self.written.insert(session, at);
         self.bytes += size;
     }
 
     /// Whether there was such a file.
     fn remove(&mut self, session: SessionId) -> bool {
-        let Some(at) = self.seconds.remove(&session) else { return false };
+        let Some(at) = self.written.remove(&session) else { return false };
         let size = self.files.remove(&(at, session));
         self.bytes -= size.unwrap_or(0);
         true
@@ -207,8 +208,9 @@ fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK).max(BLOCK)
 }
 
-fn seconds(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn micros(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
