@@ -1,0 +1,4 @@
+//! What the fuzzed files need of `mooring::model`.
+
+#[path = "../../host/src/model/visible.rs"]
+pub mod visible;
