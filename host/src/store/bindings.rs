@@ -13,10 +13,9 @@ use tokio::sync::mpsc;
 use crate::model::{NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
-use super::counting::{MostSessions, SessionLimitsMet};
-use super::noted::subscribed;
 use super::quotas::Quotas;
 use super::record::{Binding, Bound, Record, ReportOutcome};
+use super::session_limits::{MostSessions, SessionLimitsMet};
 
 /// Each has its own lock: with 64, workers rarely wait for each other.
 pub(super) const SHARDS: usize = 64;
@@ -316,7 +315,7 @@ impl Bindings {
 
     pub(super) fn gone(&self, record: &mut Record) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.subscribed.fetch_sub(subscribed(record), Ordering::Relaxed);
+        self.subscribed.fetch_sub(record.subscribed(), Ordering::Relaxed);
         for (_, binding) in &record.servers {
             self.moved(Some(&binding.node), None);
         }

@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::model::{QuotaKey, SessionId, UnixMillis};
-use crate::sync::LimitCounts;
 
 use super::bindings::{Bindings, SHARDS};
 use super::record::Record;
@@ -29,21 +28,6 @@ const ATTEMPTS: usize = 16;
 /// How many more sessions than the key that asks another one has before it gives way to it: after
 /// the exchange it still has no fewer, so that two never take the place from each other.
 const AHEAD: usize = 2;
-
-/// Most sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MostSessions {
-    /// Of one key.
-    pub per_key: usize,
-    /// Of all keys.
-    pub in_all: usize,
-}
-
-impl Default for MostSessions {
-    fn default() -> Self {
-        Self { per_key: 10_000, in_all: 100_000 }
-    }
-}
 
 /// Why a session cannot begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,24 +46,6 @@ enum Whose<'a> {
     LargerThan(usize),
     /// Of keys with at least this many, also those that end with their server.
     Largest(usize),
-}
-
-/// What has happened at the limits here.
-#[derive(Debug)]
-pub struct SessionLimitsMet {
-    pub per_key: LimitCounts,
-    pub in_all: LimitCounts,
-    pub subscriptions: LimitCounts,
-}
-
-impl Default for SessionLimitsMet {
-    fn default() -> Self {
-        Self {
-            per_key: LimitCounts::new("sessionsPerPrincipal"),
-            in_all: LimitCounts::new("sessions"),
-            subscriptions: LimitCounts::new("subscriptions"),
-        }
-    }
 }
 
 impl Bindings {

@@ -15,12 +15,14 @@ mod private;
 mod quotas;
 mod record;
 mod records;
+mod session_limits;
 mod unused;
 mod used;
 
 pub use bindings::{Bindings, Forgotten, InUse};
-pub use counting::{MostSessions, NoRoom};
+pub use counting::NoRoom;
 pub use data::{DataFolder, FolderState, ForeignFolder, LOCAL_KEY};
 pub use param_files::NODE_ID;
 pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::{RecordCounts, Records};
+pub use session_limits::MostSessions;

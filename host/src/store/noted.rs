@@ -7,7 +7,6 @@ use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 
 use super::bindings::Bindings;
-use super::record::Record;
 
 /// Subscriptions of one session that are restored on a new instance.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -96,9 +95,4 @@ impl Bindings {
     pub fn subscribed(&self) -> usize {
         self.subscribed.load(Ordering::Relaxed)
     }
-}
-
-/// Bytes of the URIs that one session is subscribed to.
-pub(super) fn subscribed(record: &Record) -> usize {
-    record.subscriptions.iter().map(|(_, uri)| uri.len()).sum()
 }

@@ -53,6 +53,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes of the URIs that the session is subscribed to.
+    pub(super) fn subscribed(&self) -> usize {
+        self.subscriptions.iter().map(|(_, uri)| uri.len()).sum()
+    }
+
     #[must_use]
     pub fn new(now: UnixMillis) -> Self {
         Self {

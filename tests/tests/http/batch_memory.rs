@@ -43,6 +43,7 @@ fn a_batch_of_large_lists_holds_one_of_them_at_a_time() {
     let mut stream = connection.read_head().unwrap();
     let first = stream.event().json();
     assert!(first["result"]["tools"].as_array().is_some_and(|tools| tools.len() == 16));
+    // Answers that are made ahead have no event: this is the time in which they would be.
     std::thread::sleep(std::time::Duration::from_millis(500));
     let held = process::resident(gateway.pid()).saturating_sub(before);
     assert!(held < 64 << 20, "{} MiB", held >> 20);

@@ -1,4 +1,6 @@
 use crate::model::{NodeId, ServerName};
+use crate::store::bindings::Forgotten;
+use crate::store::session_limits::MostSessions;
 
 use super::*;
 
@@ -18,7 +20,7 @@ fn node() -> NodeId {
 fn bounded(
     per_key: usize,
     in_all: usize,
-) -> (Arc<Bindings>, tokio::sync::mpsc::Receiver<super::super::Forgotten>) {
+) -> (Arc<Bindings>, tokio::sync::mpsc::Receiver<Forgotten>) {
     let ends = |server: &ServerName| server.as_str() == "fails";
     let (bindings, forgotten) = Bindings::new(MostSessions { per_key, in_all }, Box::new(ends));
     (Arc::new(bindings), forgotten)
