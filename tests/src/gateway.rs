@@ -210,14 +210,26 @@ impl Gateway {
         self.child = Some(child);
     }
 
+    /// The folder of the programs, which a gateway of another user must be able to enter.
+    fn programs(&self) -> PathBuf {
+        if self.user.is_none() {
+            return binaries::folder();
+        }
+        let folder = self.folder.path().join("programs");
+        let settings = std::fs::read_to_string(self.folder.path().join("mcp_settings.json"));
+        binaries::provide(&folder, &settings.expect("its settings"));
+        folder
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(binaries::mooring());
+        let programs = self.programs();
+        let mut command = Command::new(programs.join("mooring"));
         for name in FOREIGN {
             command.env_remove(name);
         }
         command
             .current_dir(self.folder.path())
-            .env("PATH", binaries::path_variable())
+            .env("PATH", binaries::path_with(&programs))
             .env("PORT", self.port.number().to_string())
             .env("MOORING_HOST", "127.0.0.1")
             .env("MOORING_DATA", self.data_folder())
