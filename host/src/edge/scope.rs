@@ -85,6 +85,20 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     }
 }
 
+/// The resources that the scope's group names of a server: all if it names none. `None` if the
+/// group does not have the server.
+#[allow(clippy::option_option)]
+pub fn named_resources<'a>(
+    worker: &'a Worker,
+    scope: &Scope,
+    server: &ServerName,
+) -> Option<Option<&'a [String]>> {
+    let Scope::Group(name) = scope else { return Some(None) };
+    let group = worker.edge.config.groups.iter().find(|group| group.name == *name)?;
+    let member = group.members.iter().find(|member| member.server == *server)?;
+    Some(member.resources.as_deref())
+}
+
 /// The server whose bytes pass unchanged, if the scope is one server that is shown whole.
 /// A server with a selection is an aggregate of one, so that what a node's file hides is hidden.
 pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {

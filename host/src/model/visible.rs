@@ -60,6 +60,11 @@ impl<W: Write + ?Sized> Write for VisibleWriter<'_, W> {
         if self.left == 0 {
             return Ok(());
         }
+        // Nearly all texts; calls have some in their way.
+        if text.len() <= self.left && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            self.left -= text.len();
+            return self.out.write_str(text);
+        }
         let shown = text.get(..text.floor_char_boundary(self.left)).unwrap_or_default();
         let mut rest = shown;
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| self.escapes(*c)) {

@@ -53,7 +53,23 @@ pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
     if body.size_hint().lower() > limit as u64 {
         return Err(TooLong::Limit(limit));
     }
+    // Nearly all messages arrive in one piece.
+    let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+    let Some(first) = first.transpose()? else { return Ok(Bytes::new()) };
+    let first = first.into_data().unwrap_or_default();
+    if first.len() <= UNCLAIMED.min(limit) && body.is_end_stream() {
+        return Ok(first);
+    }
+    Box::pin(rest(first, body, limit)).await
+}
+
+/// The whole body, of which the first piece was read already.
+async fn rest(first: Bytes, mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
+    if first.len() > limit {
+        return Err(TooLong::Limit(limit));
+    }
     let mut kept = Kept::default();
+    kept.add(first, body.intake(), limit)?;
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(data) = frame?.into_data() else { continue };
         if kept.len() + data.len() > limit {

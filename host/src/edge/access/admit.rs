@@ -30,14 +30,8 @@ pub struct Caller {
     pub peer: IpAddr,
 }
 
-/// Who sends a request that is let in.
-pub fn admit(
-    config: &EdgeConfig,
-    headers: &HeaderMap,
-    local: IpAddr,
-    peer: IpAddr,
-) -> Result<Caller, Refusal> {
-    check_site(config, headers, local)?;
+/// Who sends a request whose Host and Origin are let in.
+pub fn admit(config: &EdgeConfig, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refusal> {
     if config.closed {
         return Err(Refusal::ClosedNode);
     }
@@ -86,10 +80,21 @@ type ChecksSite = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, Stri
 
 /// Checks Host and Origin alone.
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
+    check_host(config, headers, local)?;
+    check_origin(config, headers)
+}
+
+/// Checks Host alone.
+pub fn check_host(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     let host = text(headers.get(header::HOST));
-    if !config.hosts.allow(host, local) {
-        return Err(Refusal::ForeignHost(host.to_owned()));
+    if config.hosts.allow(host, local) {
+        return Ok(());
     }
+    Err(Refusal::ForeignHost(host.to_owned()))
+}
+
+/// Checks Origin alone.
+pub fn check_origin(config: &EdgeConfig, headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = text(Some(origin)).to_ascii_lowercase();
         let authority = origin.split_once("://").map_or("", |(_, authority)| authority);

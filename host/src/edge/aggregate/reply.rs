@@ -10,24 +10,29 @@ use futures_util::Stream;
 use http::Response;
 
 use crate::edge::relay::relay;
+use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::sse::{self, Event};
 
 use super::rewrite::Rewriter;
 use super::server_ids;
 
-/// The response as the client of an aggregate sees it.
+/// The response as the client of an aggregate sees it. `last_words` is the answer that is sent if
+/// the connection breaks.
 pub async fn rewritten(
     response: Response<Body>,
     rewriter: Rewriter,
-    last_words: Option<Bytes>,
+    last_words: Option<impl FnOnce(&ServerName) -> Bytes>,
     limit: usize,
 ) -> Response<Body> {
     let response = relay(response);
+    // Few answers need them.
+    let last_words = |server: &ServerName| last_words.map(|words| words(server));
     if is_event_stream(&response) {
         return response.map(|body| {
             let events = EventReader::new(body, limit);
             let ready = VecDeque::new();
+            let last_words = last_words(&rewriter.server);
             Body::Stream(Box::pin(Rewritten { events, ready, rewriter, last_words, over: false }))
         });
     }
@@ -45,7 +50,8 @@ pub async fn rewritten(
                 server = %rewriter.server,
                 "the server's answer cannot be read: {error}"
             );
-            Response::from_parts(parts, last_words.map_or(Body::Empty, Body::from))
+            let words = last_words(&rewriter.server);
+            Response::from_parts(parts, words.map_or(Body::Empty, Body::from))
         }
     }
 }

@@ -169,7 +169,7 @@ impl Worker {
         }
         let outgoing = Outgoing::post(message);
         let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
-        let last_words = lost_words(request.id, &server);
+        let last_words = |server: &ServerName| lost_words(request.id, server);
         let limit = self.edge.config.line;
         let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
         self.edge.write_token(delivered.token.as_ref(), response.headers_mut());

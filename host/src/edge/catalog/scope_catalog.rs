@@ -98,11 +98,13 @@ impl Worker {
         known: &ScopeCatalog,
     ) -> Option<Arc<ResourceJudge>> {
         known.uris.judge(server).or_else(|| {
-            let members = scope::members(self, scope);
-            let member = members.iter().find(|member| member.server == *server)?;
+            let named = scope::named_resources(self, scope, server)?;
             let topology = self.edge.topology.load();
             let selection = topology.selection(server).map(|selection| &**selection);
-            ResourceJudge::unlisted(member.resources.as_deref(), selection).map(Arc::new)
+            if named.is_none() && selection.is_none() {
+                return None;
+            }
+            ResourceJudge::unlisted(named, selection).map(Arc::new)
         })
     }
 

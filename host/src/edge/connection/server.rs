@@ -9,12 +9,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::service::service_fn;
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::edge::access::{admit, cors, framing};
+use crate::edge::access::admit::{self, Caller};
+use crate::edge::access::{cors, framing};
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -156,15 +157,19 @@ async fn connection(
 async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Option<Introduction> {
     let limit = parts.worker.edge.config.header_block;
     let activity = &parts.connected.activity;
+    let shared = Arc::new((Arc::clone(parts), ends));
+    // What this future captures is moved for every call, and with more than this all of it is.
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let (parts, in_use) = (Arc::clone(parts), activity.begin());
-        let intake = &activity.intake;
-        let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
+        let shared = Arc::clone(&shared);
         async move {
+            let (parts, ends) = (&*shared.0, shared.1);
+            let activity = &parts.connected.activity;
+            let (in_use, intake) = (activity.begin(), &activity.intake);
+            let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
             let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let mut response = route(&parts, &mut request, ends, in_use).await;
+            let mut response = route(parts, &mut request, ends, in_use).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 *parts.introduction.lock() = Introduction::of(&mut response);
             }
@@ -299,7 +304,7 @@ async fn mcp(
         );
         return Err((Refusal::UnknownPath(text), None));
     };
-    let caller = admit::admit(&worker.edge.config, request.headers(), local.ip(), peer.ip())
+    let caller = admitted(worker, recent, request.headers(), (peer, local))
         .map_err(|refusal| (refusal, None))?;
     match entrance {
         Entrance::Streamable => {}
@@ -322,4 +327,20 @@ async fn mcp(
         }
     };
     worker.streamable(request, scope, caller, recent).await
+}
+
+/// Who sends the request. A Host that was let in need not be judged again.
+fn admitted(
+    worker: &Worker,
+    recent: &RecentSession,
+    headers: &HeaderMap,
+    (peer, local): (SocketAddr, SocketAddr),
+) -> Result<Caller, Refusal> {
+    let config = &worker.edge.config;
+    if !recent.has_host(headers) {
+        admit::check_host(config, headers, local.ip())?;
+        recent.keep_host(headers);
+    }
+    admit::check_origin(config, headers)?;
+    admit::admit(config, headers, peer.ip())
 }

@@ -7,6 +7,7 @@
 use std::mem::take;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 
 use crate::edge::access::admit::Caller;
@@ -21,7 +22,7 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::model::{Principal, Scope};
+use crate::model::{Principal, Scope, ServerName};
 use crate::net::{Body, is_event_stream};
 use crate::protocol::headers::{self, Accepts};
 
@@ -146,7 +147,8 @@ impl Worker {
             Call::of_client(self, context, session, &server).resume(&outgoing, place).await?;
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = true;
-        Ok(rewritten(response, rewriter, None, self.edge.config.line).await)
+        let no_words = None::<fn(&ServerName) -> Bytes>;
+        Ok(rewritten(response, rewriter, no_words, self.edge.config.line).await)
     }
 
     /// Ends the session at all its servers. Its id is refused from now on.

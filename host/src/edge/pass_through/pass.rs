@@ -14,7 +14,7 @@ use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::{Body, Cut, Kept, is_event_stream};
+use crate::net::{Body, Cut, Kept, UNCLAIMED, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
@@ -122,6 +122,12 @@ impl Worker {
         {
             let frame = frame.map_err(|error| self.unreadable(&error.into()))?;
             let Ok(data) = frame.into_data() else { continue };
+            if read.is_empty()
+                && data.len() <= UNCLAIMED.min(config.kept_body)
+                && body.is_end_stream()
+            {
+                return Ok(KeptBody::Whole(data));
+            }
             let added = read.add(data, body.intake(), config.kept_body);
             added.map_err(|error| self.unreadable(&error))?;
             if read.len() > config.kept_body {

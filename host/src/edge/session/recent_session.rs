@@ -1,9 +1,9 @@
-//! The scope and session of a connection's last request. Its next request is mostly one of the
-//! same session, whose path and id then need not be read again.
+//! The host, scope and session of a connection's last request. Its next request is mostly one of
+//! the same session, whose host, path and id then need not be read again.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
@@ -18,6 +18,7 @@ use super::client_session::Session;
 /// One for each connection, on which HTTP/1.1 has one request at a time.
 #[derive(Default)]
 pub struct RecentSession {
+    host: Locked<Option<HeaderValue>>,
     path: Locked<Option<(String, Scope)>>,
     session: Locked<Option<Remembered>>,
 }
@@ -30,6 +31,16 @@ struct Remembered {
 }
 
 impl RecentSession {
+    /// Whether a request with the same Host was let in.
+    pub fn has_host(&self, headers: &HeaderMap) -> bool {
+        let known = self.host.lock();
+        known.is_some() && headers.get(header::HOST) == known.as_ref()
+    }
+
+    pub fn keep_host(&self, headers: &HeaderMap) {
+        *self.host.lock() = headers.get(header::HOST).cloned();
+    }
+
     /// The scope of the last request, if it had the same path.
     pub fn scope(&self, path: &str) -> Option<Scope> {
         let last = self.path.lock();
