@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mooring_tests::{Cluster, eventually, within};
+use mooring_tests::{Cluster, eventually, process, within};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -48,6 +48,29 @@ fn a_frozen_node_is_unhealthy_and_comes_back_by_itself() {
     for session in &sessions {
         assert_eq!(session.whoami("whoami").name, "b", "it stays where it is now");
     }
+}
+
+#[test]
+fn a_session_that_has_moved_never_finds_its_old_process_again() {
+    let mut cluster = Cluster::of_two_equal_nodes(json!({"coordinator": {"nodeTimeout": 1500}}));
+    let session = cluster.session_at("a");
+    assert_eq!((session.count("count"), session.count("count")), (1, 2));
+    let old = process::servers(cluster.nodes[0].pid());
+    cluster.nodes[0].signal(Signal::STOP);
+    eventually("a is unhealthy", || (cluster.node("a")?["status"] == "unhealthy").then_some(()));
+    assert_eq!(session.count("count"), 1, "at b");
+    cluster.nodes[0].signal(Signal::CONT);
+    cluster.wait_for_active(2);
+    eventually("the process that was left ends", || {
+        process::survivors(&old).is_empty().then_some(())
+    });
+    assert_eq!(session.count("count"), 2, "still at b");
+    cluster.nodes[1].kill9();
+    let again = eventually("it is served again", || {
+        let call = json!({"name": "count", "arguments": {}});
+        session.answer("tools/call", call)["result"]["structuredContent"]["value"].as_i64()
+    });
+    assert_eq!(again, 1, "at a, in a new process");
 }
 
 #[test]

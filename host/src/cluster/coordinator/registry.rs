@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!               register
-//!                  │   ┌──────────── heartbeat ───────────┐
+//!                  │   ┌──────────── register ────────────┐
 //!                  ▼   ▼                                  │
 //! (unknown) ──► Active ──── no heartbeat in time ───► Unhealthy ──┐
 //!                 │ ▲                                             │ 10 × node timeout
@@ -10,6 +10,9 @@
 //!                 ▼ │                                         (unknown)
 //!              Inactive ──────────────────────────────────────────▲
 //! ```
+//!
+//! A heartbeat does not bring a node back: its sessions may have moved meanwhile. It registers, and
+//! is asked what it holds.
 //!
 //! Policy only: time is passed in, events are returned. A suspect node is still Active:
 //! a request to it failed, and no heartbeat has come since.
@@ -332,12 +335,11 @@ impl Registry {
             }
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
             let before = (entry.health(), entry.room());
-            if !entry.is_start(incarnation) || entry.status == LeaseStatus::Inactive {
+            if !entry.is_start(incarnation) || entry.status != LeaseStatus::Active {
                 return Err(Unknown);
             }
             entry.last_heartbeat = UnixMillis::now();
             entry.last_seen = now;
-            entry.status = LeaseStatus::Active;
             entry.suspect = false;
             entry.draining = said.draining;
             entry.beside = beside;

@@ -64,9 +64,15 @@ impl Call<'_> {
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
             let token = choice.token.filter(|_| winner == choice.node);
             let topology = worker.edge.topology.load_full();
-            let known = topology.node(&winner).filter(|_| !tried.nodes.contains(&winner));
+            // The strategy may not know yet that a node has left or drains; where another worker
+            // has bound the session, it may be open.
+            let takes = |node: &Node| {
+                node.health.accepts() || (winner != choice.node && node.health.serves())
+            };
+            let known = topology.node(&winner);
+            let known = known.filter(|node| takes(node) && !tried.nodes.contains(&winner));
             let Some(node) = known else {
-                // Another worker has bound the session to a node that has refused already.
+                // Or another worker has bound the session to a node that has refused already.
                 bindings.release(session.id, server, &winner);
                 tried.nodes.push(winner);
                 continue;

@@ -22,7 +22,7 @@ fn status(registry: &Registry, id: &str) -> Option<LeaseStatus> {
 }
 
 #[test]
-fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
+fn a_lease_runs_out_once_and_only_a_registration_brings_the_node_back() {
     let registry = Registry::new(TIMEOUT);
     let (start, id) = (Instant::now(), NodeId::parse("n1").unwrap());
     registry.enter(entry("n1", start));
@@ -31,6 +31,9 @@ fn a_lease_runs_out_once_and_a_heartbeat_brings_the_node_back() {
     let unhealthy = LeaseChange::Unhealthy { id: id.clone(), last_heartbeat: UnixMillis(7) };
     assert_eq!(registry.expire(late), [unhealthy]);
     assert_eq!(registry.expire(late), []);
+    assert_eq!(registry.heartbeat(&id, "one", Beat::default(), late), Err(Unknown));
+    assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Unhealthy));
+    registry.register(entry("n1", late)).unwrap();
     assert_eq!(registry.heartbeat(&id, "one", Beat::default(), late), Ok(()));
     assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Active));
 }
