@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use mooring_tests::{Port, Request, binaries, eventually, settings};
 
 /// Programs that are not here, or take too long for a test.
-const NOT_RUN: [&str; 5] = ["cargo", "docker", "kubectl", "openssl", "build"];
+const NOT_RUN: [&str; 6] = ["cargo", "docker", "kubectl", "openssl", "build", "systemctl"];
 
 macro_rules! pages {
     ($($name:ident: $path:literal,)*) => {
@@ -56,6 +56,7 @@ pages! {
     manual_example: "examples/manual/README.md",
     quickstart_example: "examples/quickstart/README.md",
     strategy_example: "examples/strategy-zone/README.md",
+    systemd_example: "examples/systemd/README.md",
 }
 
 #[test]
