@@ -32,12 +32,13 @@ COPY --from=builder /usr/local/bin/mooring /usr/local/bin/mooring
 
 WORKDIR /app
 # The configuration is read from the working directory: mount it at /app/mcp_settings.json.
-# HOME is where npx and uvx keep what they download (/app/data/.npm, /app/data/.cache/uv): on the
-# volume, so that a new container need not download it again, and the root file system can be
-# read-only. The gateway's own folder is one below it, which servers see empty where they can be
-# kept from it.
+# What npx and uvx download, and the home of the servers, is on the volume: a new container need not
+# download it again, and the root file system can be read-only. The gateway's own folder is one below
+# it, which servers see empty where they can be kept from it.
 # In a container only its published ports are reached from outside.
 ENV HOME=/app/data \
+    npm_config_cache=/app/data/cache/npm \
+    UV_CACHE_DIR=/app/data/cache/uv \
     MOORING_DATA=/app/data/mooring \
     MOORING_HOST=0.0.0.0
 VOLUME /app/data

@@ -2,24 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mooring_tests::{Setup, settings};
+use mooring_tests::{Setup, settings, sources};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn files(extensions: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![settings::repository().join("examples")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let is_ours = !["target", "data", "node_modules"].contains(&name.as_str());
-            if path.is_dir() && is_ours {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| extensions.iter().any(|known| e == *known)) {
-                found.push(path);
-            }
-        }
-    }
+    let found = sources::files(&settings::repository().join("examples"), extensions);
     assert!(!found.is_empty());
     found
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use mooring_tests::settings;
+use mooring_tests::{settings, sources};
 use syn::visit::{self, Visit};
 
 /// The floor of each top-level module. A module may import from lower floors only, so `edge`,
@@ -78,21 +78,8 @@ fn module_path(file: &Path) -> Vec<String> {
 
 /// Every source file of the gateway.
 fn sources() -> Vec<Source> {
-    let root = settings::repository().join("host/src");
-    let mut found = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(source(path.strip_prefix(&root).unwrap(), &path));
-            }
-        }
-    }
-    assert!(found.len() > 50);
-    found
+    let (root, files) = sources::of_the_gateway();
+    files.iter().map(|path| source(path.strip_prefix(&root).unwrap(), path)).collect()
 }
 
 fn source(below: &Path, path: &Path) -> Source {

@@ -110,8 +110,13 @@ fn what_is_downloaded_and_what_is_kept_is_on_the_volume() {
     let slim = stage("slim");
     assert_eq!(slim.all("VOLUME"), ["/app/data"]);
     let environment = slim.environment();
-    // npm's cache is $HOME/.npm, uv's is $HOME/.cache/uv: servers inherit HOME.
-    assert_eq!(environment["HOME"], "/app/data");
+    for (name, path) in [
+        ("HOME", "/app/data"),
+        ("npm_config_cache", "/app/data/cache/npm"),
+        ("UV_CACHE_DIR", "/app/data/cache/uv"),
+    ] {
+        assert_eq!(environment[name], path, "{name}");
+    }
     // The gateway's folder is hidden from servers, so their home must not be inside of it.
     assert!(environment["MOORING_DATA"].starts_with("/app/data/"));
     let run = slim.all("RUN").join("\n");

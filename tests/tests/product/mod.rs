@@ -9,6 +9,7 @@ pub mod examples;
 pub mod floors;
 pub mod image;
 pub mod listening;
+pub mod long_tests;
 pub mod manifests;
 pub mod objects;
 pub mod plugin_bounds;
