@@ -53,10 +53,8 @@ fn bytes(text: &str) -> i64 {
 
 /// `limits.childrenPerNode` of a settings file.
 fn children(settings: &str) -> i64 {
-    let lines = settings.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let settings: serde_json::Value =
-        serde_json::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
-    settings["systemConfig"]["limits"]["childrenPerNode"].as_i64().expect("childrenPerNode")
+    let limits = &settings::value_of(settings)["systemConfig"]["limits"];
+    limits["childrenPerNode"].as_i64().expect("childrenPerNode")
 }
 
 /// The services of the compose file, by name.

@@ -96,6 +96,53 @@ fn the_gateways_folder_is_not_the_home_of_the_servers() {
     assert!(unit["Environment"].contains(&"MOORING_DATA=/var/lib/mooring/gateway".to_owned()));
 }
 
+/// The command and the variables of the unit, with the folders of this machine in their places.
+#[test]
+fn the_units_command_finds_settings_secrets_and_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |text: &str| {
+        let mut text = text.replace("%d", folder.path().join("credentials").to_str().unwrap());
+        for place in ["/etc/mooring", "/var/lib/mooring"] {
+            let name = place.rsplit_once('/').unwrap().0.replace('/', "-");
+            text = text.replace(place, folder.path().join(&name[1..]).to_str().unwrap());
+        }
+        text.replace("/usr/local/bin/mooring", binaries::mooring().to_str().unwrap())
+    };
+    for name in ["credentials", "etc", "var-lib"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for credential in ["session-secret", "cluster-token"] {
+        let file = folder.path().join("credentials").join(credential);
+        std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
+        std::fs::set_permissions(&file, mode).unwrap();
+    }
+    let settings = settings::coordinator(serde_json::json!({}));
+    std::fs::write(folder.path().join("etc/mcp_settings.json"), settings.to_string()).unwrap();
+    let (main, cluster) = (unit(UNIT), unit(CLUSTER));
+    let variables = main["Environment"].iter().chain(&cluster["Environment"]);
+    let variables = variables.map(|set| here(set)).collect::<Vec<_>>();
+    let command = here(&main["ExecStart"][0]);
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .arg("check")
+        .env_clear()
+        .envs(variables.iter().map(|set| set.split_once('=').unwrap()))
+        .current_dir(here(&main["WorkingDirectory"][0]))
+        .output()
+        .unwrap();
+    let says = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{says}");
+    assert!(!says.contains("_FILE"), "the files can be read by nobody else: {says}");
+    let page = String::from_utf8_lossy(&output.stdout);
+    for row in ["mode coordinator", "cluster token set", "session secret set"] {
+        let is_it = |line: &str| line.split_whitespace().eq(row.split_whitespace());
+        assert!(page.lines().any(is_it), "{row}: {page}");
+    }
+    assert!(page.contains("/var-lib/gateway"), "{page}");
+}
+
 #[test]
 fn systemd_understands_the_unit() {
     let Some(analyze) = borrowed::on_the_path("systemd-analyze") else {
