@@ -31,6 +31,7 @@ pub mod running;
 pub mod scripted;
 pub mod servers;
 pub mod settings;
+pub mod sources;
 pub mod sse;
 
 pub use canned::Canned;

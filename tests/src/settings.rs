@@ -18,6 +18,13 @@ pub fn example(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The value of a settings file of `examples/`, whose comments are lines of their own.
+#[must_use]
+pub fn value_of(text: &str) -> Value {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    serde_json::from_str(&lines.collect::<Vec<_>>().join("\n")).expect("settings")
+}
+
 #[must_use]
 pub fn standalone(servers: Value) -> Value {
     json!({"mcpServers": servers})

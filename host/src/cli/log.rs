@@ -4,7 +4,8 @@
 //! of servers, errors of nodes, paths of clients, log lines of plugins. So no place that logs can
 //! forget to, and nobody can write a line, or move the cursor, in an operator's terminal.
 
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug, Display, Write};
+use std::io::IsTerminal as _;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -29,12 +30,12 @@ const MESSAGE: &str = "message";
 pub fn start() {
     let filter = EnvFilter::try_from_env("MOORING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("MOORING_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        log.with_ansi(false).event_format(JsonLine).init();
-    } else {
-        use std::io::IsTerminal as _;
-        log.with_ansi(std::io::stderr().is_terminal()).event_format(TextLine).init();
-    }
+    let form = match std::env::var("MOORING_LOG_FORMAT") {
+        Ok(format) if format == "json" => LineForm::Json,
+        _ => LineForm::Text,
+    };
+    let is_colored = form == LineForm::Text && std::io::stderr().is_terminal();
+    log.with_ansi(is_colored).event_format(form).init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
@@ -46,10 +47,16 @@ pub fn start() {
     }));
 }
 
-/// `2026-01-01T10:00:00.000000Z  WARN text field=value`.
-struct TextLine;
+/// How lines look. Both forms have the same parts in the same order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineForm {
+    /// `2026-01-01T10:00:00.000000Z  WARN text field=value`.
+    Text,
+    /// `{"timestamp":"…","level":"WARN","fields":{"message":"…"},"target":"…"}`.
+    Json,
+}
 
-impl<S, N> FormatEvent<S, N> for TextLine
+impl<S, N> FormatEvent<S, N> for LineForm
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -60,18 +67,35 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let (dim, plain) =
-            if out.has_ansi_escapes() { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };
-        out.write_str(dim)?;
-        SystemTime.format_time(&mut out)?;
         let level = *event.metadata().level();
-        let color = if dim.is_empty() { "" } else { color(level) };
-        write!(out, "{plain} {color}{level:>5}{plain}")?;
-        let mut fields = TextFields { out: &mut out, done: Ok(()) };
+        match self {
+            Self::Text => begin_text(&mut out, level)?,
+            Self::Json => begin_json(&mut out, level)?,
+        }
+        let mut fields = Fields { form: *self, out: &mut out, is_first: true, done: Ok(()) };
         event.record(&mut fields);
         fields.done?;
-        out.write_char('\n')
+        match self {
+            Self::Text => out.write_char('\n'),
+            Self::Json => writeln!(out, "}},\"target\":{}}}", quoted(event.metadata().target())),
+        }
     }
+}
+
+fn begin_text(out: &mut Writer<'_>, level: Level) -> fmt::Result {
+    let (dim, color, plain) = match out.has_ansi_escapes() {
+        true => ("\u{1b}[2m", color(level), "\u{1b}[0m"),
+        false => ("", "", ""),
+    };
+    out.write_str(dim)?;
+    SystemTime.format_time(out)?;
+    write!(out, "{plain} {color}{level:>5}{plain}")
+}
+
+fn begin_json(out: &mut Writer<'_>, level: Level) -> fmt::Result {
+    out.write_str("{\"timestamp\":\"")?;
+    SystemTime.format_time(out)?;
+    write!(out, "\",\"level\":\"{level}\",\"fields\":{{")
 }
 
 fn color(level: Level) -> &'static str {
@@ -84,91 +108,69 @@ fn color(level: Level) -> &'static str {
     }
 }
 
-struct TextFields<'a, 'w> {
-    out: &'a mut Writer<'w>,
-    done: fmt::Result,
-}
+/// A value as it is shown: every character visible, and cut.
+struct Shown<'a>(&'a dyn Debug);
 
-impl Visit for TextFields<'_, '_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut write = || {
-            self.out.write_char(' ')?;
-            if field.name() != MESSAGE {
-                write!(self.out, "{}=", field.name())?;
-            }
-            write!(VisibleWriter::new(self.out, MAX_FIELD), "{value:?}")
-        };
-        if self.done.is_ok() {
-            self.done = write();
-        }
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(VisibleWriter::new(f, MAX_FIELD), "{:?}", self.0)
     }
 }
 
-/// `{"timestamp":"…","level":"WARN","fields":{"message":"…"},"target":"…"}`.
-struct JsonLine;
-
-impl<S, N> FormatEvent<S, N> for JsonLine
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut out: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        out.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut out)?;
-        write!(out, "\",\"level\":\"{}\",\"fields\":{{", event.metadata().level())?;
-        let mut fields = JsonFields { out: &mut out, is_first: true, done: Ok(()) };
-        event.record(&mut fields);
-        fields.done?;
-        writeln!(out, "}},\"target\":{}}}", quoted(event.metadata().target()))
-    }
-}
-
-struct JsonFields<'a, 'w> {
+struct Fields<'a, 'w> {
+    form: LineForm,
     out: &'a mut Writer<'w>,
     is_first: bool,
     done: fmt::Result,
 }
 
-impl JsonFields<'_, '_> {
-    /// Writes a member. The value is JSON.
-    fn member(&mut self, field: &Field, value: &str) {
+impl Fields<'_, '_> {
+    /// Writes a field. In JSON the value is JSON already.
+    fn write(&mut self, field: &Field, value: impl Display) {
         let comma = if std::mem::take(&mut self.is_first) { "" } else { "," };
         if self.done.is_ok() {
-            self.done = write!(self.out, "{comma}{}:{value}", quoted(field.name()));
+            self.done = match (self.form, field.name()) {
+                (LineForm::Text, MESSAGE) => write!(self.out, " {value}"),
+                (LineForm::Text, name) => write!(self.out, " {name}={value}"),
+                (LineForm::Json, name) => write!(self.out, "{comma}{}:{value}", quoted(name)),
+            };
         }
     }
 }
 
-impl Visit for JsonFields<'_, '_> {
+impl Visit for Fields<'_, '_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let mut text = String::new();
-        // Writing to a string fails only if the value's own `Debug` does.
-        let _ = write!(VisibleWriter::new(&mut text, MAX_FIELD), "{value:?}");
-        self.member(field, &quoted(&text));
+        match self.form {
+            LineForm::Text => self.write(field, Shown(value)),
+            LineForm::Json => self.write(field, quoted(&Shown(value).to_string())),
+        }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field, &quoted(&visible(value, MAX_FIELD).to_string()));
+        match self.form {
+            LineForm::Text => self.write(field, Shown(&value)),
+            // Without the quotation marks of `Debug`: JSON has its own.
+            LineForm::Json => self.write(field, quoted(&visible(value, MAX_FIELD).to_string())),
+        }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, &value.to_string());
+        self.write(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.member(field, &value.to_string());
+        self.write(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, &value.to_string());
+        self.write(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.member(field, &serde_json::Value::from(value).to_string());
+        match self.form {
+            LineForm::Text => self.write(field, Shown(&value)),
+            // JSON has no infinity.
+            LineForm::Json => self.write(field, serde_json::Value::from(value)),
+        }
     }
 }

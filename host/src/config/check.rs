@@ -167,15 +167,7 @@ fn server(server: &Server) -> [String; 3] {
             false => format!("{what}  MISCONFIGURED: {reason}"),
         };
     }
-    match (server.isolation, &server.transport) {
-        (Isolation::Shared, Some(Transport::Stdio { .. })) => {
-            what.push_str("  (one process for all sessions)");
-        }
-        (Isolation::Principal, Some(Transport::Stdio { .. })) => {
-            what.push_str("  (one process for each principal, and all clients are one)");
-        }
-        _ => {}
-    }
+    what.push_str(isolation(server));
     let masked: Vec<String> = match &server.transport {
         Some(Transport::Stdio { env, .. }) => {
             env.iter().map(|(name, _)| format!("{name}=…")).collect()
@@ -191,6 +183,26 @@ fn server(server: &Server) -> [String; 3] {
         let _ = write!(what, "  [{}]", masked.join(", "));
     }
     [server.name.to_string(), kind.to_owned(), what]
+}
+
+/// How the sessions of a server that runs are kept apart.
+fn isolation(server: &Server) -> &'static str {
+    let Some(transport) = &server.transport else { return "" };
+    if !server.enabled || server.misconfigured.is_some() {
+        return "";
+    }
+    match (transport, server.isolation) {
+        (Transport::Stdio { .. }, Isolation::Auto | Isolation::Session) => {
+            "  (a process for each session)"
+        }
+        (Transport::Stdio { .. }, Isolation::Shared) => "  (one process for all sessions)",
+        (Transport::Stdio { .. }, Isolation::Principal) => {
+            "  (one process for each principal, and all clients are one)"
+        }
+        (Transport::Http(_) | Transport::Sse(_) | Transport::HttpOrSse(_), _) => {
+            "  (a session there for each session)"
+        }
+    }
 }
 
 fn groups(page: &mut CheckPage, groups: &[GroupSettings]) {

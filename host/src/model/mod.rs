@@ -7,6 +7,7 @@
 mod address;
 mod name;
 mod quota_key;
+mod reserved_headers;
 mod scope;
 mod selection;
 mod session;
@@ -16,6 +17,7 @@ pub mod visible;
 pub use address::{is_near, is_shared};
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
+pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
 pub use selection::{Choice, Choices, Selection};
 pub use session::{Principal, SessionId, UnixMillis};

@@ -45,7 +45,7 @@ pub mod seam {
     /// Precedes the word of a refusal, where a message of the handshake is expected.
     pub const REFUSED: &str = "refused ";
     /// The prefix of every header here; no client header with it passes the edge.
-    pub const PREFIX: &str = "mooring-";
+    pub const PREFIX: &str = crate::model::SEAM_PREFIX;
     /// Precedes the name of a client header that the operator passes through.
     pub const CLIENT_PREFIX: &str = "mooring-client-";
 }

@@ -8,23 +8,9 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
-use super::headers::seam;
+use crate::model::is_reserved_header;
 
-/// Headers that frame a message, manage a connection or carry a session. The holder of a
-/// client's `mcp-session-id` is that client.
-const NEVER: &[&str] = &[
-    "connection",
-    "content-length",
-    "keep-alive",
-    "last-event-id",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use super::headers::seam;
 
 /// Parts of the names of headers that carry credentials, or what proves who somebody is.
 const CREDENTIALS: &[&str] = &[
@@ -61,7 +47,7 @@ const LONG_KEY: usize = 8;
 /// Whether the header is one that no server gets, whoever asks for it.
 #[must_use]
 pub fn never_passes(name: &HeaderName) -> bool {
-    NEVER.contains(&name.as_str()) || name.as_str().starts_with(seam::PREFIX)
+    is_reserved_header(name.as_str())
 }
 
 /// Whether a header of this name is likely to carry a credential. Names are judged by their

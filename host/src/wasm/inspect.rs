@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::model::visible::visible;
 
-use super::admission::{Candidate, WasiPolicy};
+use super::admission::admit::{Candidate, WasiPolicy};
+use super::admission::refusal::PluginRefusal;
+use super::admission::trial::Trial;
 use super::engine::Engines;
 use super::pool::InstancePool;
-use super::refusal::PluginRefusal;
-use super::trial::Trial;
 use super::vocabulary::{Carrier, Input, Plan};
 
 /// Bytes shown of the name of an interface.

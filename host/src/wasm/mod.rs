@@ -16,9 +16,9 @@
 //!   loop (`engine`), a wrong answer or a refusal, the gateway's own fallback
 //!   makes that one decision. A plugin that keeps failing is bypassed for a
 //!   while (`quarantine`).
-//! - **Admission before use.** Size, kind, imports, exports (`outline`), the cost
-//!   of compiling (`compile_probe`), plan and a trial of a thousand questions
-//!   (`admission`, `trial`), while the old plugin still serves.
+//! - **Admission before use.** Size, kind, imports, exports, the cost of compiling,
+//!   plan and a trial of a thousand questions, while the old plugin still serves
+//!   (`admission`).
 //! - **Nothing else is reachable.** A plugin may import what `wit/routing.wit`
 //!   declares and, on request, a WASI in which nothing exists (`sandbox`).
 //!
@@ -28,8 +28,6 @@
 
 mod admission;
 mod bindings;
-mod compile_probe;
-mod credentials;
 mod directory;
 mod engine;
 mod guest_log;
@@ -38,32 +36,29 @@ mod inspect;
 mod instance;
 mod janitor;
 mod line_rate;
-mod outline;
 mod plugin;
 mod pool;
 mod quarantine;
 mod question;
-mod refusal;
 mod sandbox;
 mod snapshot;
 mod source;
 mod stats;
 mod strategy;
-mod trial;
 
 #[cfg(test)]
 mod tests;
 
-pub use admission::{Options, WasiPolicy};
-pub use compile_probe::probe_if_asked;
-pub use credentials::Readable;
+pub use admission::admit::{Options, WasiPolicy};
+pub use admission::compile_probe::probe_if_asked;
+pub use admission::credentials::Readable;
+pub use admission::refusal::{AdmissionError, FileKind, PluginRefusal};
+pub use admission::trial::Trial;
 pub use inspect::{Inspection, inspect};
 pub use question::{DecidedBy, Question, RoutingChoice};
-pub use refusal::{AdmissionError, FileKind, PluginRefusal};
 pub use source::{Builtin, Source};
 pub use stats::{Reason, Stats};
 pub use strategy::Strategy;
-pub use trial::Trial;
 
 /// The types of `wit/routing.wit` as plain Rust. Their meaning is documented there.
 pub mod vocabulary {

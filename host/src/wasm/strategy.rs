@@ -6,12 +6,12 @@ use arc_swap::ArcSwap;
 
 use crate::sync::Locked;
 
-use super::admission::{Options, admit};
+use super::admission::admit::{Options, admit};
+use super::admission::refusal::{AdmissionError, PluginRefusal};
 use super::engine::Engines;
 use super::janitor::{Chore, Janitor};
 use super::pool::InstancePool;
 use super::question::{Asking, Question, RoutingChoice};
-use super::refusal::{AdmissionError, PluginRefusal};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use super::stats::{Counters, Stats};

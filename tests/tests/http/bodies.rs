@@ -101,36 +101,43 @@ fn a_body_that_does_not_go_on_is_408_and_a_slow_one_that_does_is_taken() {
     Front::each(&all(), &limits, |front| {
         let gateway = front.gateway();
         let to = gateway.address();
-        for (path, tool) in [("/mcp", "notes-add_note"), ("/mcp/notes", "add_note")] {
-            let session = gateway.client(path).initialize();
-            let id = Some(session.id.as_str());
-            // The second is streamed to its server.
-            for length in [40_000, 200_000] {
-                let body = note(&session, tool, length);
-                let began = Instant::now();
-                let mut stuck = Connection::open(to);
-                stuck.send_raw(head(path, id, body.len()).as_bytes());
-                stuck.send_raw(&body[..body.len() - 9]);
-                let (status, text) = slowly(stuck, "", &[b' '; 9], 1, Duration::from_millis(900));
-                assert_eq!(status, 408, "{path} {length}: {text}");
-                assert!(text.contains("limits.bodyRate"), "{text}");
-                assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+        let session_of = |path: &str| gateway.client(path).initialize();
+        // Each takes seconds, in which nothing happens.
+        std::thread::scope(|scope| {
+            for (path, tool) in [("/mcp", "notes-add_note"), ("/mcp/notes", "add_note")] {
+                // The second is streamed to its server.
+                for length in [40_000, 200_000] {
+                    let session = session_of(path);
+                    scope.spawn(move || {
+                        let body = note(&session, tool, length);
+                        let began = Instant::now();
+                        let mut stuck = Connection::open(to);
+                        stuck.send_raw(head(path, Some(&session.id), body.len()).as_bytes());
+                        stuck.send_raw(&body[..body.len() - 9]);
+                        let pause = Duration::from_millis(900);
+                        let (status, text) = slowly(stuck, "", &[b' '; 9], 1, pause);
+                        assert_eq!(status, 408, "{path} {length}: {text}");
+                        assert!(text.contains("limits.bodyRate"), "{text}");
+                        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+                    });
+                }
+                let session = session_of(path);
+                scope.spawn(move || {
+                    let body = note(&session, tool, 30_000);
+                    let head = head(path, Some(&session.id), body.len());
+                    let pause = Duration::from_millis(400);
+                    let taken = slowly(Connection::open(to), &head, &body, 2000, pause);
+                    assert_eq!(taken.0, 200, "{path}: {}", taken.1);
+                });
             }
-            let body = note(&session, tool, 30_000);
-            let head = head(path, id, body.len());
-            let taken =
-                slowly(Connection::open(to), &head, &body, 2000, Duration::from_millis(400));
-            assert_eq!(taken.0, 200, "{path}: {}", taken.1);
-        }
-        // Before there is a session.
-        let (status, text) = slowly(
-            Connection::open(to),
-            &head("/mcp", None, 1000),
-            &[b' '; 30],
-            1,
-            Duration::from_millis(400),
-        );
-        assert_eq!(status, 408, "{text}");
+            // Before there is a session.
+            scope.spawn(|| {
+                let head = head("/mcp", None, 1000);
+                let pause = Duration::from_millis(400);
+                let (status, text) = slowly(Connection::open(to), &head, &[b' '; 30], 1, pause);
+                assert_eq!(status, 408, "{text}");
+            });
+        });
         assert!(metric(gateway, "bodies_stalled_total") >= 3);
     });
 }

@@ -1,7 +1,7 @@
 //! Servers are killed at random under load: only calls to a server that is killed may fail.
 //!
-//! `MOORING_CHAOS_SECONDS=60 cargo nextest run --no-capture chaos` runs longer and shows how long
-//! restarts take; `MOORING_CHAOS_PAUSE_MS` is the mean time between two kills.
+//! `./test --long` kills for ten minutes. `MOORING_CHAOS_SECONDS=60 cargo nextest run --no-capture chaos`
+//! shows how long restarts take; `MOORING_CHAOS_PAUSE_MS` is the mean time between two kills.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 const SESSIONS: usize = 16;
 const THREADS: usize = 4;
 const SECONDS: u64 = 10;
+const LONG_SECONDS: u64 = 600;
+/// Bytes that the gateway may hold more of after any number of kills: its allocator keeps some.
+const KEPT: u64 = 32 << 20;
 /// Mean time between two kills, in milliseconds.
 const PAUSE_MS: u64 = 100;
 
@@ -149,7 +152,17 @@ fn kill_them(ground: &Ground, pause_ms: u64) -> Vec<Kill> {
 
 #[test]
 fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_nothing_else() {
-    let seconds = number("MOORING_CHAOS_SECONDS", SECONDS);
+    kills_cost_little(number("MOORING_CHAOS_SECONDS", SECONDS));
+}
+
+/// What each death leaves behind would add up.
+#[test]
+#[ignore = "long: ten minutes of kills"]
+fn ten_minutes_of_kills_cost_no_more_and_leave_nothing() {
+    kills_cost_little(number("MOORING_CHAOS_SECONDS", LONG_SECONDS));
+}
+
+fn kills_cost_little(seconds: u64) {
     let pause_ms = number("MOORING_CHAOS_PAUSE_MS", PAUSE_MS);
     let gateway =
         Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
@@ -161,6 +174,7 @@ fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_not
         sessions[number % THREADS].push((number, session));
     }
 
+    let before = process::resident(gateway.pid());
     let ground = Ground::default();
     let (outcomes, kills) = std::thread::scope(|scope| {
         let ground = &ground;
@@ -212,6 +226,9 @@ fn servers_that_are_killed_at_random_cost_the_calls_they_were_working_on_and_not
     within(mooring_tests::PATIENCE, "nothing is left", || {
         process::servers(gateway.pid()).is_empty().then_some(())
     });
+    let more = process::resident(gateway.pid()).saturating_sub(before);
+    eprintln!("{} KiB more than before", more >> 10);
+    assert!(more < KEPT, "{} MiB more than before", more >> 20);
 }
 
 fn number(variable: &str, usual: u64) -> u64 {

@@ -162,6 +162,16 @@ fn silence_at_the_start_leaves_nothing() {
 
 #[test]
 fn npx_leaves_nothing() {
+    npx_leaves_nothing_at(&[End::KillGateway]);
+}
+
+#[test]
+#[ignore = "long: one end is tried at every run"]
+fn npx_leaves_nothing_at_any_end() {
+    npx_leaves_nothing_at(&ENDS);
+}
+
+fn npx_leaves_nothing_at(ends: &[End]) {
     let what = "what npx leaves behind";
     if !borrowed::at_hand(what, &["memory"]) {
         return;
@@ -170,7 +180,7 @@ fn npx_leaves_nothing() {
         return borrowed::skip(what, "npx is not on the PATH");
     };
     let folder = borrowed::folder().join("npm/memory");
-    for end in ENDS {
+    for end in ends.iter().copied() {
         let server =
             json!({"command": npx, "args": ["--no-install", "mcp-server-memory"], "cwd": folder});
         nothing_is_left(end, &[Kind { name: "npx", server, processes: 2 }]);
@@ -179,6 +189,16 @@ fn npx_leaves_nothing() {
 
 #[test]
 fn uvx_leaves_nothing() {
+    uvx_leaves_nothing_at(&[End::KillSupervisor]);
+}
+
+#[test]
+#[ignore = "long: one end is tried at every run"]
+fn uvx_leaves_nothing_at_any_end() {
+    uvx_leaves_nothing_at(&ENDS);
+}
+
+fn uvx_leaves_nothing_at(ends: &[End]) {
     let what = "what uvx leaves behind";
     let installed = Some(borrowed::folder().join("py/bin/uvx")).filter(|file| file.is_file());
     let Some(uvx) = installed.or_else(|| borrowed::on_the_path("uvx")) else {
@@ -189,7 +209,7 @@ fn uvx_leaves_nothing() {
     if !tried.is_ok_and(|output| output.status.success()) {
         return borrowed::skip(what, "uvx has no mcp-server-time in its cache");
     }
-    for end in ENDS {
+    for end in ends.iter().copied() {
         let server = json!({"command": uvx, "args": args});
         nothing_is_left(end, &[Kind { name: "uvx", server, processes: 2 }]);
     }

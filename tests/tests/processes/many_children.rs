@@ -93,6 +93,7 @@ fn assert_little_is_kept(gateway: &Gateway, before: u64) {
 }
 
 #[test]
+#[ignore = "long: half a thousand that are deleted go at every run"]
 fn half_a_thousand_idle_processes_go_and_their_sessions_go_on() {
     let gateway = gateway_of(
         "counter",

@@ -1,7 +1,8 @@
 //! The guide's scenarios with real processes: the same files, environment and order of starts.
 
 use mooring_tests::{Cluster, Gateway, Setup, eventually, servers, settings};
-use serde_json::json;
+use serde_json::{Value, json};
+use yaml_rust2::YamlLoader;
 
 /// Checks that the coordinator lists A, B and C, and that a call reaches a node with the server.
 fn serves_as_one(cluster: &Cluster) {
@@ -73,6 +74,57 @@ fn the_manual_scenario_survives_a_restart_of_everything() {
     cluster.coordinator.start();
     serves_as_one(&cluster);
     assert_eq!(session.count("counter-count"), 1);
+}
+
+/// The settings that containers mount, with servers that need no download, and started as containers
+/// are: with the token in the environment, and the gateway's folder below the servers' home.
+#[track_caller]
+fn containers_are_a_cluster(coordinator: &str, nodes: &[String], at: &str) {
+    const TOKEN: &str = "a-token-of-all-containers";
+    let home = tempfile::tempdir().unwrap();
+    let gateway = |settings: &Value, name: &str| {
+        let home = home.path().join(name);
+        std::fs::create_dir(&home).unwrap();
+        Setup::new(settings)
+            .env("MOORING_CLUSTER_TOKEN", TOKEN)
+            .env("HOME", home.to_str().unwrap())
+            .data(&home.join("mooring"))
+            .start()
+    };
+    let mut coordinator = settings::value_of(coordinator);
+    coordinator["mcpServers"] = json!({});
+    let coordinator = gateway(&coordinator, "coordinator");
+    let port = coordinator.port();
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for (number, node) in nodes.iter().enumerate() {
+        assert!(node.contains(at), "{at} is not the coordinator of {node}");
+        let mut node = settings::value_of(&node.replace(at, &format!("http://127.0.0.1:{port}")));
+        node["mcpServers"] = json!({"counter": servers::counter()});
+        cluster.nodes.push(gateway(&node, &format!("node{number}")));
+    }
+    cluster.wait_for_active(nodes.len());
+    let session = cluster.client("/mcp").initialize();
+    assert_eq!(session.count("counter-count"), 1);
+    assert_eq!(session.count("counter-count"), 2);
+}
+
+#[test]
+fn the_settings_of_compose_are_a_cluster() {
+    let file = |name: &str| settings::example(&format!("docker-compose/{name}-config.json"));
+    let nodes = [file("node1"), file("node2")];
+    containers_are_a_cluster(&file("coordinator"), &nodes, "http://coordinator:3000");
+}
+
+#[test]
+fn the_settings_of_kubernetes_are_a_cluster() {
+    let map = |file: &str| {
+        let text = settings::example(&format!("kubernetes/{file}.yaml"));
+        let documents = YamlLoader::load_from_str(&text).unwrap();
+        documents[0]["data"]["mcp_settings.json"].as_str().unwrap().to_owned()
+    };
+    // Equal nodes from one map.
+    let nodes = vec![map("nodes"); 3];
+    containers_are_a_cluster(&map("coordinator"), &nodes, "http://mooring-coordinator:3000");
 }
 
 #[test]

@@ -16,13 +16,12 @@
 //! A page's blocks share one folder, which has a copy of `examples/`. Ports 3000 to 3002 are
 //! others there. `<!-- beside: quickstart -->` or `cluster` at the top starts that first.
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use mooring_tests::{Port, Request, binaries, eventually, settings};
+use mooring_tests::{Port, Request, binaries, eventually, settings, sources};
 
 /// Programs that are not here, or take too long for a test.
-const NOT_RUN: [&str; 5] = ["cargo", "docker", "kubectl", "openssl", "build"];
+const NOT_RUN: [&str; 6] = ["cargo", "docker", "kubectl", "openssl", "build", "systemctl"];
 
 macro_rules! pages {
     ($($name:ident: $path:literal,)*) => {
@@ -56,6 +55,7 @@ pages! {
     manual_example: "examples/manual/README.md",
     quickstart_example: "examples/quickstart/README.md",
     strategy_example: "examples/strategy-zone/README.md",
+    systemd_example: "examples/systemd/README.md",
 }
 
 #[test]
@@ -64,11 +64,7 @@ fn every_page_is_tested() {
     let mut found =
         vec![root.join("README.md"), root.join("CONTRIBUTING.md"), root.join("SECURITY.md")];
     for folder in ["docs", "examples"] {
-        found.extend(
-            files_below(&root.join(folder))
-                .into_iter()
-                .filter(|file| file.extension().is_some_and(|extension| extension == "md")),
-        );
+        found.extend(sources::files(&root.join(folder), &["md"]));
     }
     for file in found {
         let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
@@ -175,7 +171,7 @@ impl Page {
         let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
         let page = Self { path, text, folder, ports };
         let examples = settings::repository().join("examples");
-        for file in files_below(&examples) {
+        for file in sources::everything(&examples) {
             let copy =
                 page.folder.path().join("examples").join(file.strip_prefix(&examples).unwrap());
             std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -389,22 +385,6 @@ fn line_is_like(wanted: &str, found: &str) -> bool {
         rest = &rest[at + part.len()..];
     }
     rest.ends_with(last)
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if path.is_file() {
-                found.push(path);
-            } else if !["target", "data", "node_modules"].contains(&name.as_str()) {
-                folders.push(path);
-            }
-        }
-    }
-    found
 }
 
 #[test]

@@ -2,24 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use mooring_tests::{Setup, settings};
+use mooring_tests::{Setup, settings, sources};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn files(extensions: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![settings::repository().join("examples")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let is_ours = !["target", "data", "node_modules"].contains(&name.as_str());
-            if path.is_dir() && is_ours {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| extensions.iter().any(|known| e == *known)) {
-                found.push(path);
-            }
-        }
-    }
+    let found = sources::files(&settings::repository().join("examples"), extensions);
     assert!(!found.is_empty());
     found
 }
@@ -69,42 +56,4 @@ fn the_settings_inside_config_maps_pass_mooring_check() {
     }
     modes.sort();
     assert_eq!(modes, ["coordinator", "node"]);
-}
-
-#[test]
-fn manifests_mount_settings_and_data_where_the_image_has_them() {
-    let mut deployments = 0;
-    for path in files(&["yaml"]) {
-        let all = documents(&path);
-        for document in
-            all.iter().filter(|document| document["kind"].as_str() == Some("Deployment"))
-        {
-            deployments += 1;
-            let pod = &document["spec"]["template"]["spec"];
-            let mounts = pod["containers"][0]["volumeMounts"].as_vec().unwrap();
-            let paths: Vec<_> =
-                mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
-            assert_eq!(paths, ["/app/mcp_settings.json", "/app/data"]);
-            assert_eq!(mounts[0]["subPath"].as_str(), Some("mcp_settings.json"));
-            let map = pod["volumes"][0]["configMap"]["name"].as_str().unwrap();
-            let named = |document: &Yaml| document["metadata"]["name"].as_str() == Some(map);
-            assert!(all.iter().any(named), "no ConfigMap {map} in {}", path.display());
-        }
-    }
-    assert_eq!(deployments, 2);
-}
-
-#[test]
-fn the_compose_file_mounts_files_that_exist() {
-    let folder = settings::repository().join("examples/docker-compose");
-    let compose = documents(&folder.join("docker-compose.yml")).remove(0);
-    let services = compose["services"].as_hash().unwrap();
-    assert_eq!(services.len(), 3);
-    for (name, service) in services {
-        let volumes = service["volumes"].as_vec().unwrap();
-        let (file, inside) = volumes[0].as_str().unwrap().split_once(':').unwrap();
-        assert!(folder.join(file).is_file(), "{name:?}: {file}");
-        assert_eq!(inside, "/app/mcp_settings.json");
-        assert!(volumes[1].as_str().unwrap().ends_with(":/app/data"), "{name:?}");
-    }
 }

@@ -1,9 +1,9 @@
 //! What is read from outside is read from JSON objects alone. Serde's derived code takes an array
 //! for a struct too: such a message would be one to the gateway, and something else to a server.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use mooring_tests::settings;
+use mooring_tests::sources;
 use syn::visit::{self, Visit};
 
 /// The structs of one file that are read from more than objects.
@@ -27,22 +27,6 @@ impl<'ast> Visit<'ast> for Reading {
     }
 }
 
-fn sources() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![settings::repository().join("host/src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 fn read_from_more_than_objects(text: &str, path: &Path) -> Vec<String> {
     let file = syn::parse_file(text).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
     let mut reading = Reading { found: Vec::new() };
@@ -52,9 +36,7 @@ fn read_from_more_than_objects(text: &str, path: &Path) -> Vec<String> {
 
 #[test]
 fn no_struct_is_read_from_an_array() {
-    let sources = sources();
-    assert!(sources.len() > 50);
-    for path in sources {
+    for path in sources::of_the_gateway().1 {
         let text = std::fs::read_to_string(&path).unwrap();
         let found = read_from_more_than_objects(&text, &path);
         assert!(

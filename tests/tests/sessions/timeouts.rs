@@ -49,32 +49,36 @@ fn a_call_on_a_pipe_takes_no_longer_than_it_may() {
         };
         let slow = || json!({"ms": 600_000});
         let steps = |steps: u64| json!({"steps": steps, "ms": 150});
-        for (session, prefix) in open("short") {
-            expires(&session, &prefix, "sleep", slow(), "options.timeout");
-            // Progress does not extend this limit.
-            expires(&session, &prefix, "wait_with_progress", steps(1000), "options.timeout");
-            session.call(&format!("{prefix}sleep"), json!({"ms": 1}));
-        }
-        for (session, prefix) in open("patient") {
-            let tool = format!("{prefix}wait_with_progress");
-            let (stream, _) = session.start(&tool, steps(12), json!({"progressToken": 1}));
-            let messages = stream.whole().expect(200).messages();
-            let last = messages.last().unwrap();
-            assert_eq!(last["result"]["structuredContent"]["steps"], 12, "{last}");
-            expires(&session, &prefix, "sleep", slow(), "options.timeout");
-        }
-        for (session, prefix) in open("capped") {
-            expires(
-                &session,
-                &prefix,
-                "wait_with_progress",
-                steps(1000),
-                "options.maxTotalTimeout",
-            );
-        }
-        for (session, prefix) in open("total") {
-            expires(&session, &prefix, "sleep", slow(), "options.maxTotalTimeout");
-        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (session, prefix) in open("short") {
+                    expires(&session, &prefix, "sleep", slow(), "options.timeout");
+                    // Progress does not extend this limit.
+                    let endless = steps(1000);
+                    expires(&session, &prefix, "wait_with_progress", endless, "options.timeout");
+                    session.call(&format!("{prefix}sleep"), json!({"ms": 1}));
+                }
+            });
+            scope.spawn(|| {
+                for (session, prefix) in open("patient") {
+                    let tool = format!("{prefix}wait_with_progress");
+                    let (stream, _) = session.start(&tool, steps(12), json!({"progressToken": 1}));
+                    let messages = stream.whole().expect(200).messages();
+                    let last = messages.last().unwrap();
+                    assert_eq!(last["result"]["structuredContent"]["steps"], 12, "{last}");
+                    expires(&session, &prefix, "sleep", slow(), "options.timeout");
+                }
+            });
+            scope.spawn(|| {
+                for (session, prefix) in open("capped") {
+                    let key = "options.maxTotalTimeout";
+                    expires(&session, &prefix, "wait_with_progress", steps(1000), key);
+                }
+                for (session, prefix) in open("total") {
+                    expires(&session, &prefix, "sleep", slow(), "options.maxTotalTimeout");
+                }
+            });
+        });
     });
 }
 
@@ -158,27 +162,16 @@ fn without_options_a_call_takes_what_it_takes_and_is_kept_alive() {
     let servers = json!({"clock": servers::clock(), "far": far.entry()});
     let system = json!({"limits": {"keepAlive": 100}});
     Front::each(&servers, &system, |front| {
-        for (path, tool) in [
-            ("/mcp", "clock-sleep"),
-            ("/mcp/clock", "sleep"),
-            ("/mcp", "far-ask"),
-            ("/mcp/far", "ask"),
-        ] {
-            let session = front.client(path).initialize();
-            let (mut stream, id) = session.start(tool, json!({"ms": 2200}), json!({}));
-            if stream.header("content-type") != Some("text/event-stream") {
-                assert!(tool.ends_with("ask"), "{tool}: an upstream may answer in JSON");
-                assert_eq!(stream.whole().json()["id"], id);
-                continue;
+        std::thread::scope(|scope| {
+            for (path, tool) in [
+                ("/mcp", "clock-sleep"),
+                ("/mcp/clock", "sleep"),
+                ("/mcp", "far-ask"),
+                ("/mcp/far", "ask"),
+            ] {
+                scope.spawn(move || is_kept_alive(front, path, tool));
             }
-            let mut lines = Vec::new();
-            while let Some(line) = stream.line() {
-                lines.push(line);
-            }
-            let comments = lines.iter().filter(|line| line.starts_with(':')).count();
-            assert!(comments >= 5, "{path} {tool}: {lines:?}");
-            assert!(lines.iter().any(|line| line.starts_with("data: {")), "{lines:?}");
-        }
+        });
         // Streams on which no message arrives get keep-alive comments too.
         let session = front.client("/mcp").initialize();
         for stream in [&mut session.listen(), &mut {
@@ -190,4 +183,21 @@ fn without_options_a_call_takes_what_it_takes_and_is_kept_alive() {
             assert!(comments >= 5, "{comments}");
         }
     });
+}
+
+fn is_kept_alive(front: &Front, path: &str, tool: &str) {
+    let session = front.client(path).initialize();
+    let (mut stream, id) = session.start(tool, json!({"ms": 2200}), json!({}));
+    if stream.header("content-type") != Some("text/event-stream") {
+        assert!(tool.ends_with("ask"), "{tool}: an upstream may answer in JSON");
+        assert_eq!(stream.whole().json()["id"], id);
+        return;
+    }
+    let mut lines = Vec::new();
+    while let Some(line) = stream.line() {
+        lines.push(line);
+    }
+    let comments = lines.iter().filter(|line| line.starts_with(':')).count();
+    assert!(comments >= 5, "{path} {tool}: {lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("data: {")), "{lines:?}");
 }

@@ -102,16 +102,19 @@ fn a_thousand_sessions_spread_by_consistent_hash() {
 }
 
 #[test]
+#[ignore = "long: by consistent hash they spread at every run"]
 fn a_thousand_sessions_spread_by_cookie() {
     a_thousand_sessions_spread_by("cookie");
 }
 
 #[test]
+#[ignore = "long: by consistent hash they spread at every run"]
 fn a_thousand_sessions_spread_by_header() {
     a_thousand_sessions_spread_by("header");
 }
 
 #[test]
+#[ignore = "long: a thousand of one SDK keep apart at every run"]
 fn a_hundred_sessions_of_every_sdk_keep_apart() {
     let cluster = Cluster::of_two_equal_nodes(json!({}));
     for sdk in Sdk::at_hand("a hundred sessions") {

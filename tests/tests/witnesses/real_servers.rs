@@ -12,6 +12,17 @@ use mooring_tests::running::Running;
 
 #[test]
 fn a_cluster_serves_everything_memory_and_time() {
+    are_served_by_a_cluster(Sdk::at_hand("real servers in a cluster").into_iter().take(1));
+}
+
+#[test]
+#[ignore = "long: one SDK is served at every run"]
+fn a_cluster_serves_everything_memory_and_time_to_every_sdk() {
+    are_served_by_a_cluster(Sdk::at_hand("real servers in a cluster"));
+}
+
+#[track_caller]
+fn are_served_by_a_cluster(sdks: impl IntoIterator<Item = Sdk>) {
     if !borrowed::at_hand("real servers in a cluster", &["everything", "memory", "time"]) {
         return;
     }
@@ -29,7 +40,7 @@ fn a_cluster_serves_everything_memory_and_time() {
     cluster.wait_for_active(2);
 
     let url = format!("{}/mcp", cluster.coordinator.url());
-    for sdk in Sdk::at_hand("real servers in a cluster") {
+    for sdk in sdks {
         wait_for_all(sdk, &url, &["everything", "memory", "time"]);
         assert_eq!(told(sdk, &url, "everything-echo", json!({"message": "hello"})), "Echo: hello");
         let entity = json!({"name": format!("{sdk:?}"), "entityType": "SDK", "observations": []});

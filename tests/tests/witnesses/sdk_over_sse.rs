@@ -40,9 +40,20 @@ impl Both {
 }
 
 #[test]
+fn an_sdk_with_this_transport_lists_and_counts() {
+    list_and_count(at_hand("counting").into_iter().take(1));
+}
+
+#[test]
+#[ignore = "long: one SDK does at every run"]
 fn every_sdk_with_this_transport_lists_and_counts() {
+    list_and_count(at_hand("counting"));
+}
+
+#[track_caller]
+fn list_and_count(sdks: impl IntoIterator<Item = Sdk>) {
     let both = Both::of(json!({"counter": servers::counter()}));
-    for sdk in at_hand("counting") {
+    for sdk in sdks {
         for (path, tool) in [("/sse/counter", "count"), ("/sse", "counter-count")] {
             for url in both.urls(path) {
                 eventually(&format!("{sdk:?} {url}: {tool} is listed"), || {
@@ -84,13 +95,24 @@ fn sessions_of_every_sdk_with_this_transport_keep_apart_and_leave_no_process() {
 }
 
 #[test]
+fn a_real_server_asks_an_sdk_with_this_transport() {
+    is_asked(at_hand("questions of a real server").into_iter().take(1));
+}
+
+#[test]
+#[ignore = "long: one SDK is asked at every run"]
 fn a_real_server_asks_every_sdk_with_this_transport() {
+    is_asked(at_hand("questions of a real server"));
+}
+
+#[track_caller]
+fn is_asked(sdks: impl IntoIterator<Item = Sdk>) {
     if !borrowed::at_hand("questions of a real server over HTTP+SSE", &["everything"]) {
         return;
     }
     let everything = json!({"command": borrowed::starter("server-everything")});
     let both = Both::of(json!({"everything": everything}));
-    for sdk in at_hand("questions of a real server") {
+    for sdk in sdks {
         for url in both.urls("/sse/everything") {
             for (tool, arguments, expected) in [
                 ("trigger-sampling-request", json!({"prompt": "anything"}), "witness heard"),

@@ -2,23 +2,9 @@
 
 use http::HeaderName;
 
-use super::item::Item;
+use crate::model::is_reserved_header;
 
-/// Headers that frame a message, manage the connection or carry the session: a
-/// setting that changed one could split a message or mix up two sessions.
-const OURS: &[&str] = &[
-    "connection",
-    "content-length",
-    "keep-alive",
-    "last-event-id",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use super::item::Item;
 
 /// Headers that a node's id must not replace. A strategy refuses them too, but cannot
 /// name the line of the file.
@@ -43,7 +29,7 @@ const MAX_AFFINITY_NAME: usize = 64;
 /// Parses a header name into lower case, or returns what is wrong with it.
 pub(in crate::config) fn parse(name: &str) -> Result<HeaderName, &'static str> {
     let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is not a header name")?;
-    if OURS.contains(&name.as_str()) || name.as_str().starts_with("mooring-") {
+    if is_reserved_header(name.as_str()) {
         return Err("is a header that Mooring sets itself");
     }
     Ok(name)

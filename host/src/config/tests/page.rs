@@ -45,8 +45,8 @@ labels          disk=ssd
 own /mcp, /api  for clients with the bearer key
 
 SERVERS (4)
-  files   stdio        npx -y fs \"a b\" --api-key … --token=… https://…@h/p?… ${SECRET}  [KEY=…, MODE=…]
-  far     http or sse  https://h/mcp?…  [authorization: …]
+  files   stdio        npx -y fs \"a b\" --api-key … --token=… https://…@h/p?… ${SECRET}  (a process for each session)  [KEY=…, MODE=…]
+  far     http or sse  https://h/mcp?…  (a session there for each session)  [authorization: …]
   old     off          https://h/sse
   broken  broken       x ${NOPE}  MISCONFIGURED: environment variable NOPE is not set
 
@@ -54,6 +54,34 @@ GROUPS (1)
   all of it  7  files, far (1 tool)
 "
     );
+}
+
+#[test]
+fn each_server_that_runs_shows_how_its_sessions_are_kept_apart() {
+    for (server, shown) in [
+        (r#"{"command": "x"}"#, "x  (a process for each session)"),
+        (r#"{"command": "x", "isolation": "auto"}"#, "x  (a process for each session)"),
+        (r#"{"command": "x", "isolation": "session"}"#, "x  (a process for each session)"),
+        (r#"{"command": "x", "isolation": "shared"}"#, "x  (one process for all sessions)"),
+        (r#"{"command": "x", "perSessionClient": true}"#, "x  (a process for each session)"),
+        (r#"{"url": "http://h/mcp"}"#, "http://h/mcp  (a session there for each session)"),
+        (
+            r#"{"type": "sse", "url": "http://h/s"}"#,
+            "http://h/s  (a session there for each session)",
+        ),
+        (r#"{"command": "x", "enabled": false}"#, "x"),
+        (
+            r#"{"command": "${NOPE}"}"#,
+            "${NOPE}  MISCONFIGURED: environment variable NOPE is not set",
+        ),
+    ] {
+        let text = format!(r#"{{"mcpServers": {{"a": {server}}}}}"#);
+        let page = describe(&file(&text).config());
+        let row = page.lines().find_map(|line| line.strip_prefix("  a  ")).unwrap();
+        assert_eq!(row.split_once("  ").unwrap().1.trim_start(), shown, "{server}");
+    }
+    let principal = file(r#"{"mcpServers": {"a": {"command": "x", "isolation": "principal"}}}"#);
+    assert!(describe(&principal.config()).contains("  (one process for each principal"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use mooring_strategies::{ConsistentHash, Cookie, Header, Strategy as Native};
 use serde_json::{Value, json};
 
-use super::super::admission::{Candidate, WasiPolicy};
+use super::super::admission::admit::{Candidate, WasiPolicy};
 use super::super::bindings::Answer;
 use super::super::engine::Engines;
 use super::super::plugin::Plugin;

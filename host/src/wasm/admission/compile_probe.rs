@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::engine;
 use super::refusal::PluginRefusal;
+use crate::wasm::engine;
 
 /// The argument that makes the executable such a child.
 const ARGUMENT: &str = "mooring:compile-probe";
@@ -40,7 +40,11 @@ struct Budget {
 }
 
 /// Compiles a component in a child of `executable`.
-pub(super) fn probe(executable: &Path, bytes: &[u8], is_large: bool) -> Result<(), PluginRefusal> {
+pub(in crate::wasm) fn probe(
+    executable: &Path,
+    bytes: &[u8],
+    is_large: bool,
+) -> Result<(), PluginRefusal> {
     let budget = if is_large { LARGE } else { ORDINARY };
     let status = run(executable, bytes, budget).map_err(PluginRefusal::host)?;
     match status.and_then(|status| status.code()) {

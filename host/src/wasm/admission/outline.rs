@@ -21,13 +21,13 @@ const LONGEST_NAME: usize = 256;
 const MOST_NAMES: usize = 1_000;
 
 /// The names by which a component meets its host, each with package and version.
-pub(super) struct Outline {
+pub(in crate::wasm) struct Outline {
     pub imports: Vec<String>,
     pub exports: Vec<String>,
 }
 
 impl Outline {
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, PluginRefusal> {
+    pub(in crate::wasm) fn read(bytes: &[u8]) -> Result<Self, PluginRefusal> {
         let invalid = |error: wasmparser::BinaryReaderError| {
             PluginRefusal::Invalid(format!("{} at byte {}", error.message(), error.offset()))
         };

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::model::visible::visible;
 
-use super::plugin::Unready;
+use crate::wasm::plugin::Unready;
 
 /// Bytes of what is quoted of a plugin's file.
 const MOST_QUOTED: usize = 1024;
@@ -119,12 +119,12 @@ pub enum PluginRefusal {
 }
 
 impl PluginRefusal {
-    pub(super) fn host(error: impl fmt::Display) -> Self {
+    pub(in crate::wasm) fn host(error: impl fmt::Display) -> Self {
         Self::Host(format!("{error:#}"))
     }
 
     /// What wasmtime says of a file, which may quote it.
-    pub(super) fn quoted(error: &wasmtime::Error) -> String {
+    pub(in crate::wasm) fn quoted(error: &wasmtime::Error) -> String {
         visible(&format!("{error:#}"), MOST_QUOTED).to_string()
     }
 }
@@ -152,7 +152,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(in crate::wasm) fn of(bytes: &[u8]) -> Self {
         match bytes {
             [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Self::Component,
             [0, b'a', b's', b'm', ..] => Self::CoreModule,

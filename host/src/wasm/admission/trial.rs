@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bindings::Answer;
-use super::directory::{AnswerCheck, Directory};
-use super::plugin::Plugin;
 use super::refusal::PluginRefusal;
-use super::vocabulary::{Health, Input, Node, Plan, Replica, Request, Server, Topology};
+use crate::wasm::bindings::Answer;
+use crate::wasm::directory::{AnswerCheck, Directory};
+use crate::wasm::plugin::Plugin;
+use crate::wasm::vocabulary::{Health, Input, Node, Plan, Replica, Request, Server, Topology};
 
 const QUESTIONS: u64 = 1000;
 
@@ -39,7 +39,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    pub(super) fn run(plugin: &Plugin) -> Result<Self, PluginRefusal> {
+    pub(in crate::wasm) fn run(plugin: &Plugin) -> Result<Self, PluginRefusal> {
         let topology = Arc::new(sample());
         let directory = Directory::new(Arc::clone(&topology)).map_err(PluginRefusal::Trial)?;
         let mut one = plugin.ready(&topology)?;
@@ -93,7 +93,7 @@ impl Trial {
         }
     }
 
-    pub(super) fn verdict(&self) -> Result<(), PluginRefusal> {
+    pub(in crate::wasm) fn verdict(&self) -> Result<(), PluginRefusal> {
         if let Some(answer) = &self.invalid {
             return Err(PluginRefusal::Trial(format!("it named {answer}")));
         }

@@ -19,16 +19,16 @@ use wasmtime::component::Component;
 
 use super::compile_probe;
 use super::credentials::{self, Readable};
-use super::engine::{Engines, Pulse};
-use super::guest_log::GuestLog;
-use super::instance::Blueprint;
 use super::outline::Outline;
-use super::plugin::Plugin;
 use super::refusal::{AdmissionError, FileKind, PluginRefusal};
-use super::sandbox::WASI_PACKAGES;
-use super::source::Source;
 use super::trial::Trial;
-use super::vocabulary::{Carrier, Input, Plan};
+use crate::wasm::engine::{Engines, Pulse};
+use crate::wasm::guest_log::GuestLog;
+use crate::wasm::instance::Blueprint;
+use crate::wasm::plugin::Plugin;
+use crate::wasm::sandbox::WASI_PACKAGES;
+use crate::wasm::source::Source;
+use crate::wasm::vocabulary::{Carrier, Input, Plan};
 
 /// Bytes of a component's file. The largest known, a Python interpreter, has 18 MB.
 const FILE_LIMIT: u64 = 32 << 20;
@@ -64,7 +64,7 @@ pub struct Options {
     /// What its plugins may read of clients' credentials.
     pub readable: Readable,
     /// This program, which can compile a component as a child process with limits (see
-    /// [`super::probe_if_asked`]). Without it, only a file's size bounds the cost.
+    /// [`crate::wasm::probe_if_asked`]). Without it, only a file's size bounds the cost.
     pub prober: Option<PathBuf>,
     /// Number of data-plane workers, each with its own instances. 0 counts as 1.
     pub workers: usize,
@@ -76,7 +76,7 @@ impl Default for Options {
     }
 }
 
-pub(super) fn admit(
+pub(in crate::wasm) fn admit(
     engines: &Engines,
     source: &Source,
     config_json: &str,
@@ -100,7 +100,7 @@ pub(super) fn admit(
     Ok(plugin)
 }
 
-pub(super) fn read(source: &Source) -> Result<Cow<'static, [u8]>, PluginRefusal> {
+pub(in crate::wasm) fn read(source: &Source) -> Result<Cow<'static, [u8]>, PluginRefusal> {
     match source {
         Source::Builtin(builtin) => Ok(Cow::Borrowed(builtin.bytes())),
         Source::File(path) => Ok(Cow::Owned(read_file(path)?)),
@@ -119,16 +119,16 @@ fn read_file(path: &Path) -> Result<Vec<u8>, PluginRefusal> {
 }
 
 /// A component that is compiled but has not run yet.
-pub(super) struct Candidate {
+pub(in crate::wasm) struct Candidate {
     component: Component,
     roomy: bool,
-    pub(super) imports: Vec<String>,
-    pub(super) exports: Vec<String>,
+    pub(in crate::wasm) imports: Vec<String>,
+    pub(in crate::wasm) exports: Vec<String>,
 }
 
 impl Candidate {
     /// With a `prober`, refuses what takes too long to compile.
-    pub(super) fn compile(
+    pub(in crate::wasm) fn compile(
         engines: &Engines,
         bytes: &[u8],
         prober: Option<&Path>,
@@ -152,7 +152,7 @@ impl Candidate {
         Ok(Self { component, roomy, imports, exports })
     }
 
-    pub(super) fn meet(
+    pub(in crate::wasm) fn meet(
         mut self,
         engines: &Engines,
         bytes: &[u8],

@@ -8,7 +8,7 @@ use http::HeaderName;
 use crate::protocol::passthrough::is_credential;
 
 use super::refusal::PluginRefusal;
-use super::vocabulary::{Input, Plan};
+use crate::wasm::vocabulary::{Input, Plan};
 
 /// The clients' credentials that a strategy may read.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct Readable {
 }
 
 /// Refuses a plan that reads other credentials than these.
-pub(super) fn check(plan: &Plan, readable: &Readable) -> Result<(), PluginRefusal> {
+pub(in crate::wasm) fn check(plan: &Plan, readable: &Readable) -> Result<(), PluginRefusal> {
     let asked = |input: &Input| match input {
         Input::Header(name) if name.eq_ignore_ascii_case(&readable.affinity_header) => None,
         Input::Header(name) => HeaderName::from_bytes(name.as_bytes())
@@ -45,8 +45,8 @@ pub(super) fn check(plan: &Plan, readable: &Readable) -> Result<(), PluginRefusa
 
 #[cfg(test)]
 mod tests {
-    use super::super::vocabulary::Carrier;
     use super::*;
+    use crate::wasm::vocabulary::Carrier;
 
     fn refused(input: Input, carrier: Carrier, headers: &[&str]) -> Option<String> {
         let inputs = vec![Input::SessionId, input];
