@@ -2,20 +2,20 @@
 
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Principal, QuotaKey, ServerName, SessionId};
+use crate::model::{Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
-use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
+use crate::seam::{Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
+use super::catalog::probe;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
@@ -32,8 +32,8 @@ const PING: &str = "ping";
 /// to remote servers.
 #[derive(Clone)]
 pub struct Runner {
-    shared: Arc<SharedRunner>,
-    pool: Pool,
+    pub(super) shared: Arc<SharedRunner>,
+    pub(super) pool: Pool,
 }
 
 impl Runner {
@@ -45,7 +45,7 @@ impl Runner {
     /// Answers one request. The request is borrowed, and its parts are taken out of it:
     /// owning it would enlarge this future, which is made for every call. Rare branches
     /// are boxed for the same reason.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         server: ServerName,
         facts: Facts,
@@ -92,14 +92,18 @@ impl Runner {
             Ok(params) => params,
             Err(error) => return unreadable(&error),
         };
+        if handshake == Handshake::Runner {
+            probe::probe(&self.shared.table, &key, &self.pool).await;
+        }
         let (start, mut opened) = match self.shared.table.enter(&key) {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
+                let renews = self.shared.table.renewals.take(&key);
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked = OpenRequest { principal, quota, handshake, params, forwarded };
+                let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                (Start::Fresh, opened)
+                (if renews { Start::Renewed } else { Start::Fresh }, opened)
             }
         };
         let outcome = match opened.wait_for(Option::is_some).await {
@@ -139,6 +143,9 @@ impl Runner {
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
+                if asked.renews {
+                    instance.mark_renewal();
+                }
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
@@ -259,8 +266,16 @@ impl Runner {
             Ok(instance) => instance,
             Err(response) => return response,
         };
+        let renews = instance.is_renewal();
+        // The edge goes on with the stream of the session that was renewed: nothing was missed.
         let last = request.get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
+        let last = last.filter(|last| !renews || *last != headers::LOST_STREAM);
+        let forwarded = self.forwarded(&key.1, request);
+        let mut response = instance.listen(last, &self.pool, &forwarded).await;
+        if renews {
+            Start::Renewed.write(response.headers_mut());
+        }
+        response
     }
 
     /// The instance that another request is opening. The error is the response if that
@@ -299,49 +314,7 @@ struct OpenRequest {
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,
-}
-
-impl Endpoint for Runner {
-    fn call(
-        &self,
-        server: ServerName,
-        facts: Facts,
-        mut request: Request<Body>,
-    ) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move { self.answer(server, facts, &mut request).await })
-    }
-
-    fn catalog(
-        &self,
-        server: ServerName,
-        set: u8,
-        session: Option<SessionId>,
-    ) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move {
-            let set = ClientSet::from_bits(set);
-            if let Some(session) = session {
-                let instance = self.shared.table.peek(&(session, server));
-                let own = match &instance {
-                    Some(instance) => instance.own_lists().await,
-                    None => None,
-                };
-                return match own {
-                    Some(own) => events::json(own.json.clone()),
-                    None => no_content(),
-                };
-            }
-            match self.shared.discovery.catalog(&self.pool, &server, set).await {
-                Ok(found) => events::json(found.json.clone()),
-                Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
-            }
-        })
-    }
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+    renews: bool,
 }
 
 /// Reads a client's message, of which no more is kept than the gateway has room for.
@@ -383,13 +356,13 @@ fn unreadable(error: &TooLong) -> Response<Body> {
     };
     let mut response = plain(status, &error.to_string());
     if matches!(error, TooLong::NoRoom(_)) {
-        let soon = headers::whole_seconds(std::time::Duration::from_secs(2));
+        let soon = headers::whole_seconds(Duration::from_secs(2));
         response.headers_mut().insert(header::RETRY_AFTER, soon);
     }
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Body> {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
     *response.status_mut() = status;
     response

@@ -17,6 +17,7 @@
 //! edge then opens the session: first use, failover and restart are the same path.
 
 mod admission;
+mod as_endpoint;
 mod catalog;
 mod channel;
 mod endpoint;

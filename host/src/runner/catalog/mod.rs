@@ -2,4 +2,5 @@
 
 pub mod discovery;
 pub mod own_call;
+pub mod probe;
 pub mod read_lists;

@@ -12,13 +12,14 @@ use crate::runner::admission::open_error::OpenError;
 use crate::sync::Locked;
 
 use super::instance::Instance;
+use super::renewals::Renewals;
 
 /// How long an instance is kept for a message that the edge has announced: it may be a
 /// large body on a slow connection.
 const ARRIVAL: Duration = Duration::from_secs(10);
 
 pub type InstanceKey = (SessionId, ServerName);
-/// The outcome of an opening; `None` while it is under way.
+/// What came of an opening; `None` while it is under way.
 pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 
 /// A session that this runner has open at a server, as reported to a coordinator.
@@ -102,6 +103,7 @@ pub enum SlotClaim {
 #[derive(Default)]
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
+    pub renewals: Renewals,
 }
 
 impl Table {
@@ -168,9 +170,17 @@ impl Table {
 
     /// Like `ready`, for an open instance only, and without counting as use.
     pub fn peek(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
-        self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
-            Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
-            _ => None,
+        self.rested(key, Duration::ZERO)
+    }
+
+    /// The same, if it was not called for so long.
+    pub fn rested(&self, key: &InstanceKey, rest: Duration) -> Option<Arc<Instance>> {
+        self.locked(|slots| {
+            let slot = slots.get(key).filter(|slot| slot.last_called.elapsed() >= rest)?;
+            match SlotState::at(&slot.opened) {
+                SlotState::Ready(instance) => Some(instance).filter(|held| !held.is_lost()),
+                _ => None,
+            }
         })
     }
 
@@ -187,6 +197,7 @@ impl Table {
                     slot.awaited = Some(Instant::now());
                     return SlotClaim::Wait(slot.opened.clone());
                 }
+                self.note_quiet_end(key, slot);
             }
             let (sender, opened) = watch::channel(None);
             let slot = Slot {
@@ -212,8 +223,18 @@ impl Table {
             let same = slots.get(key).is_some_and(|slot| {
                 matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
             });
-            same && slots.remove(key).is_some()
+            let removed = same.then(|| slots.remove(key)).flatten();
+            removed.iter().for_each(|slot| self.note_quiet_end(key, slot));
+            removed.is_some()
         })
+    }
+
+    fn note_quiet_end(&self, key: &InstanceKey, slot: &Slot) {
+        if let SlotState::Ready(instance) = SlotState::at(&slot.opened)
+            && instance.was_left_idle()
+        {
+            self.renewals.note(key);
+        }
     }
 
     /// Removes failed openings, and takes instances that were unused for longer than
