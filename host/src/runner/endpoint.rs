@@ -267,9 +267,9 @@ impl Runner {
             Err(response) => return response,
         };
         let renews = instance.is_renewal();
-        // The edge goes on with the stream of the session that was renewed: nothing was missed.
         let last = request.get(headers::LAST_EVENT_ID);
-        let last = last.filter(|last| !renews || *last != headers::LOST_STREAM);
+        // Before a renewal nothing was missed: what follows goes on with the stream of before.
+        let last = last.filter(|last| !renews || instance.resumes_after(last));
         let forwarded = self.forwarded(&key.1, request);
         let mut response = instance.listen(last, &self.pool, &forwarded).await;
         if renews {

@@ -29,7 +29,7 @@ use crate::runner::channel::terms::SessionTerms;
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
-use crate::streams::{Reader, Way, response as events};
+use crate::streams::{EventId, Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answers::AnswerSource;
@@ -94,6 +94,13 @@ impl RemoteHttp {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.session.lost.borrow().is_some()
+    }
+
+    #[must_use]
+    pub fn resumes_after(&self, event: &HeaderValue) -> bool {
+        event.to_str().ok().and_then(EventId::parse).is_some_and(|event| {
+            event.request.is_some() || event.instance == self.session.mailbox().instance()
+        })
     }
 
     /// Whether the upstream has ended the session while nothing of it was under way.
