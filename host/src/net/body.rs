@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -14,6 +14,7 @@ use crate::sync::Locked;
 
 use super::exchange::Received;
 use super::intake::{ClientBody, Intake, IntakeFault};
+use super::through::Through;
 
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -97,6 +98,8 @@ pub enum Body {
     OrLastWords(Box<Body>, Bytes),
     /// A body, and what is dropped when it ends.
     Guarded(Box<Body>, Option<Guard>),
+    /// Another body, read through something that changes or checks its bytes.
+    Through(Box<dyn Through>),
 }
 
 impl std::fmt::Debug for Body {
@@ -107,6 +110,7 @@ impl std::fmt::Debug for Body {
             Self::Incoming(_) | Self::Received(_) => f.write_str("Incoming"),
             Self::Channel(_) => f.write_str("Channel"),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Through(_) => f.write_str("Through"),
             Self::Begun(..) => f.write_str("Begun"),
             Self::Chained(..) => f.write_str("Chained"),
             Self::Until(inner, ..) | Self::OrLastWords(inner, _) => inner.fmt(f),
@@ -121,32 +125,6 @@ impl Body {
     pub fn chained(head: Bytes, rest: Body, limit: usize, cut: Cut) -> Self {
         let left = limit.saturating_sub(head.len());
         Self::Chained(head, Box::new(rest), left, cut)
-    }
-
-    /// Waits for the first piece. Most bodies have no other: those become `Full`.
-    ///
-    /// # Errors
-    /// If the body breaks off before.
-    pub fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        if matches!(self, Self::Full(_) | Self::Begun(..)) {
-            return Poll::Ready(Ok(()));
-        }
-        while !self.is_end_stream() {
-            let Some(frame) = ready!(Pin::new(&mut *self).poll_frame(cx)) else { break };
-            match frame?.into_data() {
-                Ok(data) if !data.is_empty() => {
-                    let rest = std::mem::take(self);
-                    *self = match rest.is_end_stream() {
-                        true => Self::Full(data),
-                        false => Self::Begun(data, Box::new(rest)),
-                    };
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        *self = Self::Empty;
-        Poll::Ready(Ok(()))
     }
 
     /// The bytes that are there without waiting.
@@ -190,7 +168,8 @@ impl Body {
             | Self::Received(_)
             | Self::Held(..)
             | Self::Channel(_)
-            | Self::Stream(_) => None,
+            | Self::Stream(_)
+            | Self::Through(_) => None,
         }
     }
 
@@ -310,6 +289,7 @@ impl http_body::Body for Body {
                 }
                 polled
             }
+            Self::Through(body) => body.poll(cx),
         }
     }
 
@@ -324,7 +304,8 @@ impl http_body::Body for Body {
             | Self::Begun(..)
             | Self::Chained(..)
             | Self::Until(..)
-            | Self::OrLastWords(..) => false,
+            | Self::OrLastWords(..)
+            | Self::Through(_) => false,
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -349,7 +330,8 @@ impl http_body::Body for Body {
             | Self::Stream(_)
             | Self::Chained(..)
             | Self::Until(..)
-            | Self::OrLastWords(..) => SizeHint::default(),
+            | Self::OrLastWords(..)
+            | Self::Through(_) => SizeHint::default(),
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }

@@ -4,9 +4,11 @@
 //! The task that waits for an exchange also reads and writes it: no second task, no channel, no
 //! second wake-up. A request of which certainly no byte went out fails as [`Failure::NotSent`].
 
+mod begun;
 mod body;
 mod budget;
 mod collect;
+mod decoding;
 mod events;
 mod exchange;
 mod idle;
@@ -19,12 +21,14 @@ mod percent;
 mod pool;
 mod socket;
 mod target;
+mod through;
 mod tls;
 mod unreached;
 
 pub use body::{Body, BodyError, BodyFault, Cut};
 pub use budget::{BodyBudget, NoRoom};
 pub use collect::{Kept, TooLong, UNCLAIMED, collect};
+pub use decoding::decoded;
 pub use events::{EventReader, Read, is_event_stream};
 pub use intake::{ClientBody, Intake, IntakeFault};
 pub use introduction::{Introduce, Introduced, Introduction};
@@ -33,5 +37,6 @@ pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Failure, Pool, Sending, Unanswered};
 pub use socket::Socket;
 pub use target::Target;
+pub use through::{Piece, Through};
 pub use tls::client_config;
 pub use unreached::{Sign, Unreached};

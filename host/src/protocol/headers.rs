@@ -1,6 +1,6 @@
 //! HTTP headers of MCP, and of the seam between edge and runner.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -12,6 +12,8 @@ pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-v
 /// The last event that a client has received of a stream which it resumes (2025-11-25,
 /// basic/transports, "Resumability and Redelivery").
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// As `Last-Event-ID` on the seam: the edge goes on with a stream whose instance is gone.
+pub const LOST_STREAM: &str = "lost";
 
 /// Headers between two processes of a cluster, removed from every client request.
 pub mod seam {
@@ -63,12 +65,22 @@ pub fn whole_seconds(duration: Duration) -> HeaderValue {
     HeaderValue::from(duration.as_secs().saturating_add(started).max(1))
 }
 
-/// The time in `Retry-After`; `None` if it is absent or not a number of seconds, but a date
-/// (RFC 9110 §10.2.3).
+/// The longest `Retry-After` that is believed: a day.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time in `Retry-After`, a number of seconds or a date (RFC 9110 §10.2.3); `None` if it is
+/// absent or neither.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// Removes every header of the seam, so that a client cannot forge one.
@@ -206,6 +218,23 @@ mod tests {
         assert_eq!(accepts("text/html"), (false, false));
         let none = Accepts::of(&HeaderMap::new());
         assert_eq!((none.json, none.events), (true, true));
+    }
+
+    #[test]
+    fn a_wait_is_a_number_or_a_date() {
+        let wait = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let soon = SystemTime::now() + Duration::from_secs(90);
+        let left = wait(&httpdate::fmt_http_date(soon)).unwrap();
+        assert!((80..=90).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(wait("999999999"), Some(LONGEST_WAIT));
+        assert_eq!(wait("-1"), None);
+        assert_eq!(wait("soon"), None);
     }
 
     #[test]

@@ -289,6 +289,17 @@ pub fn error(id: Option<&str>, code: i64, message: &str) -> Bytes {
     .into()
 }
 
+/// Like [`error`], with data for programs, which are JSON.
+#[must_use]
+pub fn error_with(id: Option<&str>, code: i64, message: &str, data: &str) -> Bytes {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{{\"code\":{code},\"message\":{},\"data\":{data}}}}}",
+        id.unwrap_or("null"),
+        serde_json::Value::from(page(message, MAX_ERROR_TEXT).to_string())
+    )
+    .into()
+}
+
 /// A request of the gateway. Id and parameters are JSON; the method must not need escapes.
 #[must_use]
 pub fn request(id: &str, method: &str, params: &str) -> Bytes {

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod answer;
 pub mod catalog;
 pub mod handshake;
 pub mod headers;

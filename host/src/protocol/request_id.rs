@@ -29,6 +29,8 @@ pub struct RequestId {
     value: Vec<u8>,
     id: Option<String>,
     has_method: bool,
+    has_answer: bool,
+    is_whole: bool,
 }
 
 impl RequestId {
@@ -37,6 +39,18 @@ impl RequestId {
     #[must_use]
     pub fn get(&self) -> Option<&str> {
         self.id.as_deref().filter(|_| self.has_method)
+    }
+
+    /// The id of the request that the message answers: it has a result or an error.
+    #[must_use]
+    pub fn answered(&self) -> Option<&str> {
+        self.id.as_deref().filter(|_| self.has_answer && !self.has_method)
+    }
+
+    /// Whether the message has passed to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Reads the next piece of the message; pieces may be cut anywhere.
@@ -86,6 +100,7 @@ impl RequestId {
                     self.end_value();
                     self.at = At::Outside;
                 }
+                self.is_whole |= self.depth == 1;
                 self.depth = self.depth.saturating_sub(1);
             }
             b'"' => {
@@ -134,6 +149,7 @@ impl RequestId {
             return;
         }
         self.has_method |= self.name == b"method";
+        self.has_answer |= self.name == b"result" || self.name == b"error";
         if self.name != b"id" || self.value.len() > MAX_ID {
             return;
         }

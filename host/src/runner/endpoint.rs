@@ -96,10 +96,11 @@ impl Runner {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
+                let renews = self.shared.table.renews(&key);
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked = OpenRequest { principal, quota, handshake, params, forwarded };
+                let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                (Start::Fresh, opened)
+                (if renews { Start::Renewed } else { Start::Fresh }, opened)
             }
         };
         let outcome = match opened.wait_for(Option::is_some).await {
@@ -139,6 +140,9 @@ impl Runner {
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
+                if asked.renews {
+                    instance.mark_renewal();
+                }
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
@@ -259,8 +263,16 @@ impl Runner {
             Ok(instance) => instance,
             Err(response) => return response,
         };
+        let renews = instance.is_renewal();
+        // The edge goes on with the stream of the session that was renewed: nothing was missed.
         let last = request.get(headers::LAST_EVENT_ID);
-        instance.listen(last, &self.pool, &self.forwarded(&key.1, request)).await
+        let last = last.filter(|last| !renews || *last != headers::LOST_STREAM);
+        let forwarded = self.forwarded(&key.1, request);
+        let mut response = instance.listen(last, &self.pool, &forwarded).await;
+        if renews {
+            Start::Renewed.write(response.headers_mut());
+        }
+        response
     }
 
     /// The instance that another request is opening. The error is the response if that
@@ -299,6 +311,7 @@ struct OpenRequest {
     handshake: Handshake,
     params: bytes::Bytes,
     forwarded: HeaderMap,
+    renews: bool,
 }
 
 impl Endpoint for Runner {

@@ -23,6 +23,9 @@ use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
 use super::stdio::spares::Spares;
 
+/// Longest wait at the end of the process for messages that remote servers are to accept.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// The settings of the runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -116,11 +119,16 @@ impl SharedRunner {
     /// Closes all instances and ends discovery. Children have their usual time to end.
     pub async fn close_all(&self, pool: &Pool) {
         self.resources.spares.stop();
+        self.discovery.stop();
         let closing = self.table.take_all().into_iter().map(|instance| async move {
             instance.close(pool).await;
         });
         futures_util::future::join_all(closing).await;
         self.resources.shared_processes.close();
-        self.discovery.stop();
+        // Sessions of discoveries that were broken off are left on tasks of their own.
+        let left = self.resources.left_notes.over();
+        if tokio::time::timeout(FAREWELL, left).await.is_err() {
+            tracing::debug!("remote servers did not accept the last messages in time");
+        }
     }
 }

@@ -131,6 +131,10 @@ impl Outcome {
 pub enum Start {
     /// The session was not open: nothing of an earlier conversation is left.
     Fresh,
+    /// The server had ended the session while nothing of it was under way. It is open again, and
+    /// what the client has set has to be restored, but nothing is lost that the client would miss.
+    /// A coordinator that does not know the word takes it for [`Self::Fresh`].
+    Renewed,
     /// The session was open, or was being opened: its state is still there.
     Existing,
 }
@@ -140,6 +144,7 @@ impl Start {
     pub fn write(self, headers: &mut HeaderMap) {
         let text = match self {
             Self::Fresh => "fresh",
+            Self::Renewed => "renewed",
             Self::Existing => "existing",
         };
         headers.insert(seam::START, HeaderValue::from_static(text));
@@ -150,6 +155,7 @@ impl Start {
     pub fn read(headers: &HeaderMap) -> Self {
         match headers.get(seam::START).map(HeaderValue::as_bytes) {
             Some(b"existing") => Self::Existing,
+            Some(b"renewed") => Self::Renewed,
             _ => Self::Fresh,
         }
     }

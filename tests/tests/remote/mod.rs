@@ -1,5 +1,9 @@
 //! Servers on other machines.
 
+pub mod as_a_client;
+pub mod crowded;
+pub mod judged;
+pub mod leaving;
 pub mod old_upstreams;
 pub mod sent_along;
 pub mod upstreams;

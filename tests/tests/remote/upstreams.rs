@@ -305,15 +305,15 @@ fn a_list_that_fails_once_is_read_again() {
 
 /// Keeps the GET streams of an upstream open, by session.
 #[derive(Clone, Default)]
-struct Listeners(Arc<Mutex<Vec<(String, Out)>>>);
+pub struct Listeners(Arc<Mutex<Vec<(String, Out)>>>);
 
 impl Listeners {
-    fn keep(&self, asked: &Asked, out: Out) {
+    pub fn keep(&self, asked: &Asked, out: Out) {
         self.0.lock().unwrap().push((asked.session().to_owned(), out.events()));
     }
 
     /// Sends a message on a session's stream.
-    fn say(&self, session: &str, message: &Value) {
+    pub fn say(&self, session: &str, message: &Value) {
         eventually("its GET stream", || {
             let mut listeners = self.0.lock().unwrap();
             let listener = listeners.iter_mut().find(|(of, _)| of == session);

@@ -118,7 +118,7 @@ impl Call<'_> {
         if !response.status().is_success() {
             return Err(not_opened(node, response).await);
         }
-        let is_fresh = Start::read(response.headers()) == Start::Fresh;
+        let start = Start::read(response.headers());
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that arrived during the opening found nothing to end at this node.
         if worker.edge.records.is_ended(session.id) {
@@ -126,8 +126,8 @@ impl Call<'_> {
             Box::pin(self.tell(node, &outgoing)).await;
             return Err("the session has ended".to_owned().into());
         }
-        let opening = NodeOpened { result, is_lost: is_fresh && was_open };
-        if handshake == Handshake::Runner && is_fresh {
+        let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
+        if handshake == Handshake::Runner && start != Start::Existing {
             self.restore(node).await;
         }
         if opening.is_lost {

@@ -22,14 +22,15 @@ use crate::edge::session::notice::lost;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, is_event_stream};
-use crate::protocol::sse;
+use crate::protocol::{headers, sse};
+use crate::seam::Start;
 use crate::sync::Locked;
 
 /// Longest time between two attempts to listen again. An opening on another gateway is not
 /// announced here, and is noticed this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
-const SOME_EVENT: HeaderValue = HeaderValue::from_static("lost");
+const SOME_EVENT: HeaderValue = HeaderValue::from_static(headers::LOST_STREAM);
 
 /// Relays an event stream, and the one that follows it when it ends.
 pub struct LastingStream {
@@ -43,8 +44,15 @@ pub struct LastingStream {
 enum RelayState {
     Relaying(Body),
     /// The lock is never taken: it makes the future `Sync`, as a body has to be.
-    Waiting(Locked<BoxFuture<'static, Option<Body>>>, Pin<Box<Sleep>>),
+    Waiting(Locked<BoxFuture<'static, Option<NextStream>>>, Pin<Box<Sleep>>),
     Over,
+}
+
+/// The stream that follows one whose instance is gone.
+struct NextStream {
+    body: Body,
+    /// Whether the server had ended the session while nothing of it was under way.
+    is_renewal: bool,
 }
 
 /// All that is needed to listen again.
@@ -113,7 +121,7 @@ impl Stream for LastingStream {
                 RelayState::Waiting(again, silence) => {
                     let again = again.get_mut();
                     if let Poll::Ready(found) = again.as_mut().poll(cx) {
-                        let Some(body) = found else {
+                        let Some(NextStream { body, is_renewal }) = found else {
                             this.state = RelayState::Over;
                             return Poll::Ready(None);
                         };
@@ -121,6 +129,9 @@ impl Stream for LastingStream {
                         let again = &this.again;
                         // The next event reports the loss, so that it must not be reported again.
                         drop(again.worker.edge.bindings.take_unreported_losses(again.session.id));
+                        if is_renewal {
+                            continue;
+                        }
                         return Poll::Ready(Some(lost(&this.again.server)));
                     }
                     if silence.as_mut().poll(cx).is_ready() {
@@ -139,7 +150,7 @@ impl Stream for LastingStream {
 impl Again {
     /// Waits until the server has a stream again. `None` if the session has ended, or another
     /// stream of it has replaced this one.
-    async fn listen(mut self) -> Option<Body> {
+    async fn listen(mut self) -> Option<NextStream> {
         let outgoing = Outgoing::get(Some(SOME_EVENT));
         // A client that is subscribed to resources waits for updates without sending requests, so
         // that the server is opened again for it.
@@ -166,7 +177,8 @@ impl Again {
             match response {
                 Some(response) if response.status() == StatusCode::CONFLICT => return None,
                 Some(response) if response.status().is_success() && is_event_stream(&response) => {
-                    return Some(response.into_body());
+                    let is_renewal = Start::read(response.headers()) == Start::Renewed;
+                    return Some(NextStream { body: response.into_body(), is_renewal });
                 }
                 Some(_) | None => {}
             }

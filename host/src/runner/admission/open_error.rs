@@ -30,6 +30,8 @@ pub enum OpenError {
         in_seconds(TURN)
     )]
     Crowded { server: ServerName, at_once: usize },
+    #[error("server {server} takes no session now: it {reason}")]
+    Busy { server: ServerName, reason: String, after: Duration },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }
@@ -42,6 +44,7 @@ impl OpenError {
         const FULL: Duration = Duration::from_secs(5);
         match self {
             Self::Paused { pause, .. } => Some(pause.left),
+            Self::Busy { after, .. } => Some(*after),
             Self::Full { .. } | Self::Crowded { .. } => Some(FULL),
             Self::Misconfigured { .. }
             | Self::Start { .. }

@@ -31,7 +31,7 @@ impl MessageSink for Pipe {
                 return;
             }
             match id_of_malformed(&message) {
-                Some(id) => self.answers_nonsense(id),
+                Some(id) => self.answers_nonsense(id, &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "ignored a line that is not a JSON-RPC message");
                 }

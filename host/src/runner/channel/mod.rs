@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod early_cancels;
 pub mod incoming;
+pub mod judge;
 pub mod kept_streams;
 pub mod long_line;
 pub mod mailbox;

@@ -20,6 +20,7 @@ use crate::streams::{Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answer::NO_LONGER_WANTED;
+use super::judge;
 use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
@@ -281,10 +282,13 @@ impl Pipe {
 
     /// Fails a request that the server has answered with an invalid message, since no
     /// other answer will come.
-    pub fn answers_nonsense(&self, id: &str) {
+    pub fn answers_nonsense(&self, id: &str, message: &[u8]) {
         tracing::warn!(server = %self.server, "the server sent an answer that is not a JSON-RPC 2.0 message");
-        let text =
-            format!("server {} sent an answer that is not a JSON-RPC 2.0 message", self.server);
+        let words = judge::first_words(message).unwrap_or_default();
+        let text = format!(
+            "server {} sent an answer that is not a JSON-RPC 2.0 message: {words}",
+            self.server
+        );
         self.answer_for_server(id, code::INTERNAL, &text);
     }
 

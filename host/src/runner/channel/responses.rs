@@ -1,9 +1,10 @@
 //! Responses that are the same for every transport to a server: the session's GET
 //! stream, an acceptance, a refusal.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use crate::net::Body;
+use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods::List;
 use crate::streams::{EventId, Part, Way, response as events};
@@ -55,6 +56,23 @@ fn say_that_lists_changed(mailbox: &Mailbox) {
     for list in List::NOTIFIED {
         mailbox.unrelated().put(jsonrpc::notification(list.changed()), Part::Notice);
     }
+}
+
+/// The response with only those headers that are meant for the client. Its body is the answer,
+/// whatever type the upstream has named.
+pub fn passed_on(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let cached = parts.headers.remove(header::CACHE_CONTROL);
+    // Cleared, not replaced, to reuse its allocation.
+    parts.headers.clear();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
+    if let Some(cached) = cached {
+        parts.headers.insert(header::CACHE_CONTROL, cached);
+    }
+    parts.status = StatusCode::OK;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Response::from_parts(parts, body)
 }
 
 pub fn accepted() -> Response<Body> {

@@ -8,16 +8,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::HeaderMap;
 use tokio::runtime::Handle;
 
-use crate::net::{Message, Pool, Unanswered};
+use crate::net::{Pool, Unanswered};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::channel::mailbox::{Asker, MailboxRefusal};
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
 
-use super::reader::{self, AnswerSource};
+use super::answers::{self, AnswerSource};
+use super::redirects;
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
 
@@ -29,9 +32,18 @@ pub struct HttpCall<'a> {
     session: &'a Arc<UpstreamSession>,
     pool: &'a Pool,
     requests: &'a [&'a Envelope<'a>],
+    sent: Posted<'a>,
     asker: Asker,
     began: Instant,
     sending: Option<LateResponse>,
+}
+
+/// What is posted.
+#[derive(Clone, Copy)]
+pub struct Posted<'a> {
+    pub body: &'a Bytes,
+    /// The client's headers that are passed on.
+    pub forwarded: &'a HeaderMap,
 }
 
 impl<'a> HttpCall<'a> {
@@ -40,15 +52,20 @@ impl<'a> HttpCall<'a> {
         session: &'a Arc<UpstreamSession>,
         pool: &'a Pool,
         requests: &'a [&'a Envelope<'a>],
+        sent: Posted<'a>,
         asker: Asker,
     ) -> Self {
-        Self { session, pool, requests, asker, began: Instant::now(), sending: None }
+        Self { session, pool, requests, sent, asker, began: Instant::now(), sending: None }
     }
 
     /// Sends the message and waits for the response's head: at most `OPEN_AFTER` if it has
     /// requests.
-    pub async fn send(&mut self, mut message: Message) -> FirstSecond {
+    pub async fn send(&mut self) -> FirstSecond {
         let client = &self.session.client;
+        let Posted { body, forwarded } = self.sent;
+        let mut message = client.message(None, body.clone(), forwarded);
+        let mut moved = None;
+        let mut redirects = 0;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
         loop {
@@ -68,7 +85,8 @@ impl<'a> HttpCall<'a> {
                 Err(failure) => return FirstSecond::Failed(failure),
             };
             let head = connection.send(message);
-            let sending = self.sending.insert(LateResponse { head, response: None });
+            let session = Arc::clone(self.session);
+            let sending = self.sending.insert(LateResponse { session, head, response: None });
             let came = if awaits {
                 let soon = self.began + OPEN_AFTER;
                 let due = limit.as_ref().map_or(soon, |(due, _)| soon.min(*due));
@@ -85,13 +103,26 @@ impl<'a> HttpCall<'a> {
             self.sending = None;
             match came {
                 Ok(response) => {
-                    client.received(&response);
+                    if redirects::is_redirect(response.status())
+                        && redirects < redirects::MOST
+                        && let Some(to) = client.redirected(moved.as_ref(), &response)
+                    {
+                        redirects += 1;
+                        message = client.message(Some(&to), body.clone(), forwarded);
+                        moved = Some(to);
+                        continue;
+                    }
                     return FirstSecond::Came(response);
                 }
                 Err(Unanswered::Stale(unsent)) => message = unsent,
                 Err(Unanswered::Failed(failure)) => return FirstSecond::Failed(failure),
             }
         }
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        self.pool
     }
 
     /// Adopts the requests, which run already, into the mailbox; returns their stream.
@@ -102,7 +133,9 @@ impl<'a> HttpCall<'a> {
     /// Continues the exchange on its own task, which reads the answers into this stream.
     pub fn go_on(&mut self, stream: &Arc<Stream>) {
         if let Some(sending) = self.sending.take() {
-            self.read(AnswerSource::Late(Box::new(sending)), stream);
+            let Posted { body, forwarded } = self.sent;
+            let (body, forwarded) = (body.clone(), forwarded.clone());
+            self.read(AnswerSource::Late(Box::new((sending, body, forwarded))), stream);
         }
     }
 
@@ -110,7 +143,7 @@ impl<'a> HttpCall<'a> {
     pub fn read(&self, source: AnswerSource, stream: &Arc<Stream>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let ids = self.requests.iter().filter_map(|request| request.id_text().map(str::to_owned));
-        runtime.spawn(reader::answer(
+        runtime.spawn(answers::answer(
             Arc::clone(self.session),
             self.pool.clone(),
             source,

@@ -1,19 +1,37 @@
 //! Classifies an upstream's error responses and words them for the client.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http_body::Body as _;
 
 use crate::model::ServerName;
-use crate::net::{Body, Failure, collect};
+use crate::net::{Body, Failure};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::protocol::objects::object_only;
 
-/// Bytes read of an error response's body.
-const ERROR_BODY: usize = 64 * 1024;
+/// Bytes read of a body that is no answer, and for how long: its first words are enough.
+const BEGINNING: usize = 64 * 1024;
+const BEGINNING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The body of an error response; empty if it is too long or breaks off.
-pub async fn text(response: Response<Body>) -> Bytes {
-    collect(response.into_body(), ERROR_BODY).await.unwrap_or_default()
+/// The beginning of a body that is not passed on, as far as it has come in time.
+pub async fn beginning(mut body: Body) -> Bytes {
+    let mut read = Vec::new();
+    let reading = async {
+        while read.len() < BEGINNING {
+            let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
+                return;
+            };
+            if let Ok(data) = frame.into_data() {
+                read.extend_from_slice(&data);
+            }
+        }
+    };
+    let _ = tokio::time::timeout(BEGINNING_TIMEOUT, reading).await;
+    read.into()
 }
 
 /// Whether the body is a JSON-RPC answer to this request. One with the code of a lost session is
@@ -47,26 +65,6 @@ pub fn is_lost(status: StatusCode, text: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether the status is 401 or 403: about the gateway's credentials, never the client's.
-#[must_use]
-pub fn is_about_credentials(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-/// The error text for a response that does not answer the request.
-#[must_use]
-pub fn refused(server: &ServerName, status: StatusCode) -> String {
-    if is_about_credentials(status) {
-        return format!(
-            "server {server} refuses the gateway's credentials ({status}); check its \"headers\""
-        );
-    }
-    if status.is_success() {
-        return format!("server {server} answered {status} without an answer to the request");
-    }
-    format!("server {server} answers {status}")
 }
 
 /// The error text for an exchange without a response.

@@ -1,22 +1,25 @@
 //! An MCP server behind a URL, over Streamable HTTP: one upstream session for each session of the
 //! gateway.
 //!
-//! A JSON answer is relayed as it arrives. An event stream is read message by message into a
+//! A JSON answer is passed on as it arrives, once it is known for one; what else may come is judged
+//! (`judged`). An event stream is read message by message into a
 //! stream of the gateway (`reader`), which outlives the client's connection and the upstream's.
 //! The client's credentials are never relayed: the upstream gets the configured headers, and those
 //! client headers that the operator lets through.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::net::{Body, Failure, Pool};
+use crate::protocol::answer::is_answer_to;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
@@ -29,9 +32,10 @@ use crate::streams::response::OPEN_AFTER;
 use crate::streams::{Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
-use super::call::HttpCall;
+use super::answers::AnswerSource;
+use super::call::{HttpCall, Posted};
 use super::errors;
-use super::reader::{self, AnswerSource};
+use super::reader;
 use super::sending::FirstSecond;
 use super::session::UpstreamSession;
 use super::upstream::UpstreamClient;
@@ -40,12 +44,14 @@ use super::upstream::UpstreamClient;
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait for the upstream to accept cancellations before DELETE is sent.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest wait for the answer to DELETE.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An upstream whose `initialize` has been answered.
 pub struct RemoteHttp {
-    session: Arc<UpstreamSession>,
+    pub(super) session: Arc<UpstreamSession>,
+    /// For the good-bye, if nobody says it.
+    pool: Pool,
+    /// Whether the upstream has been told that the session is over.
+    is_left: AtomicBool,
 }
 
 impl RemoteHttp {
@@ -54,6 +60,7 @@ impl RemoteHttp {
     pub fn opened(
         server: ServerName,
         mut client: UpstreamClient,
+        pool: &Pool,
         terms: SessionTerms,
         session: Option<HeaderValue>,
         version: &str,
@@ -77,15 +84,22 @@ impl RemoteHttp {
             lost: watch::Sender::new(None),
             list_changes: watch::Sender::new(0),
             closing: Signal::default(),
+            is_quiet: false.into(),
             is_heard: false.into(),
             heard: Signal::default(),
         };
-        Self { session: Arc::new(session) }
+        Self { session: Arc::new(session), pool: pool.clone(), is_left: false.into() }
     }
 
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.session.lost.borrow().is_some()
+    }
+
+    /// Whether the upstream has ended the session while nothing of it was under way.
+    #[must_use]
+    pub fn was_left_idle(&self) -> bool {
+        self.session.is_quiet.load(Ordering::Acquire)
     }
 
     #[must_use]
@@ -159,10 +173,10 @@ impl RemoteHttp {
                 Err(refused) => return responses::refuse(about, refused),
             }
         }
-        let mut call = HttpCall::new(session, pool, &requests, asker);
-        let message = session.client.message(None, body, forwarded);
+        let sent = Posted { body: &body, forwarded };
+        let mut call = HttpCall::new(session, pool, &requests, sent, asker);
         // Rare branches below are boxed to keep this future small: every call creates one.
-        let response = match call.send(message).await {
+        let response = match call.send().await {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
                 if matches!(failure, Failure::NotSent(_)) {
@@ -175,39 +189,20 @@ impl RemoteHttp {
             FirstSecond::Expired(expired) => return self.expired(pool, about, &expired),
             FirstSecond::Late => return Box::pin(self.late(call, about, takes_events)).await,
         };
-        let status = response.status();
-        if status.is_success() {
-            if requests.is_empty() {
-                return relayed(response);
-            }
-            if status != StatusCode::OK {
-                return self.refused(about, status, b"");
-            }
-            if headers::is_type(response.headers(), headers::EVENT_STREAM) {
-                let source = AnswerSource::Stream(response.into_body());
-                return Box::pin(self.stream(call, source, about, takes_events)).await;
-            }
-            if response.body().is_end_stream() {
-                return self.refused(about, status, b"");
-            }
-            if messages.len() == 1 && begins_a_batch(response.body()) {
-                let source = AnswerSource::Json(response.into_body());
-                return Box::pin(self.stream(call, source, about, takes_events)).await;
-            }
-            return relayed(response);
+        if let (StatusCode::OK, [only], Some(id)) = (response.status(), messages, about.id_text())
+            && only.kind() == Kind::Request
+            && let Body::Full(body) = response.body()
+            && is_answer_to(body, id)
+        {
+            return responses::passed_on(response);
         }
-        let text = Box::pin(errors::text(response)).await;
-        if session.is_forgotten_by(status, &text) && !errors::is_answer(&text, about.id_text()) {
-            session.forget();
-            return self.forgotten(about);
-        }
-        self.refused(about, status, &text)
+        Box::pin(self.judged(call, response, about, &requests, takes_events)).await
     }
 
     /// Reads the upstream's answer into a stream of the gateway, which the client can resume. Used
     /// for event streams, and for a batch in answer to a single message, which clients of later
     /// revisions do not accept.
-    async fn stream(
+    pub(super) async fn stream(
         &self,
         call: HttpCall<'_>,
         source: AnswerSource,
@@ -258,7 +253,7 @@ impl RemoteHttp {
         let way = self.way();
         match events::respond_within(patience, reader, takes_events, way, publish).await {
             Some(response) => response,
-            None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
+            None => self.unanswered(about),
         }
     }
 
@@ -270,7 +265,7 @@ impl RemoteHttp {
         last_event_id: Option<&HeaderValue>,
         forwarded: &HeaderMap,
     ) -> Response<Body> {
-        if !self.session.is_heard.swap(true, std::sync::atomic::Ordering::AcqRel) {
+        if !self.session.is_heard.swap(true, Ordering::AcqRel) {
             tokio::spawn(reader::listen(
                 Arc::downgrade(&self.session),
                 pool.clone(),
@@ -298,15 +293,11 @@ impl RemoteHttp {
         if tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await.is_err() {
             tracing::debug!(server = %session.server, "cancellations upstream: no answer");
         }
-        if !session.has_session {
-            return;
+        if session.has_session {
+            session.client.leave(&session.server, pool).await;
         }
-        let server = &self.session.server;
-        match tokio::time::timeout(CLOSE_TIMEOUT, self.session.client.delete(pool)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(failure)) => tracing::debug!(server = %server, "DELETE upstream: {failure}"),
-            Err(_) => tracing::debug!(server = %server, "DELETE upstream: no answer"),
-        }
+        // Only now: this future may be dropped before.
+        self.is_left.store(true, Ordering::Release);
     }
 
     fn way(&self) -> Way {
@@ -328,9 +319,18 @@ impl RemoteHttp {
         events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }
 
+    /// The answer to a request whose stream has ended without one.
+    fn unanswered(&self, about: &Envelope<'_>) -> Response<Body> {
+        let text = format!("server {} has not answered the request", self.session.server);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::INTERNAL, &text));
+        response.extensions_mut().insert(RunnerAnswer);
+        *response.status_mut() = events::status_for(about, StatusCode::BAD_GATEWAY);
+        response
+    }
+
     /// The answer to a request that the upstream has not run because its session is lost: the edge
     /// opens another session and sends the request again.
-    fn forgotten(&self, about: &Envelope<'_>) -> Response<Body> {
+    pub(super) fn forgotten(&self, about: &Envelope<'_>) -> Response<Body> {
         let text = format!("server {} has forgotten the session", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::SESSION, &text));
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -368,36 +368,24 @@ impl RemoteHttp {
         outcome.write(response.headers_mut());
         response
     }
+}
 
-    /// An upstream's error response: relayed if it is a JSON-RPC answer to this request, otherwise
-    /// in the gateway's words.
-    fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
-        if errors::is_answer(text, envelope.id_text()) && !errors::is_about_credentials(status) {
-            return events::json(Bytes::copy_from_slice(text));
+impl Drop for RemoteHttp {
+    /// A session that was opened for nobody any more is left too: its client has gone meanwhile, or
+    /// the opening has taken too long.
+    fn drop(&mut self) {
+        if *self.is_left.get_mut() || !self.session.has_session || self.is_lost() {
+            return;
         }
-        let why = errors::refused(&self.session.server, status);
-        let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
-        response.extensions_mut().insert(RunnerAnswer);
-        *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
-        response
+        let (session, pool) = (Arc::clone(&self.session), self.pool.clone());
+        let mut place = session.left.note();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::select! {
+                    () = session.client.leave(&session.server, &pool) => {}
+                    () = place.given_up() => {}
+                }
+            });
+        }
     }
-}
-
-fn begins_a_batch(body: &Body) -> bool {
-    body.beginning().iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
-}
-
-/// The response with only those headers that are meant for the client.
-fn relayed(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    let kept = [header::CONTENT_TYPE, header::CACHE_CONTROL]
-        .map(|name| parts.headers.get(&name).cloned().map(|value| (name, value)));
-    // Cleared, not replaced, to reuse its allocation.
-    parts.headers.clear();
-    for (name, value) in kept.into_iter().flatten() {
-        parts.headers.insert(name, value);
-    }
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    Response::from_parts(parts, body)
 }

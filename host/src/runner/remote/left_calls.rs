@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::QuotaKey;
 use crate::sync::{LimitCounts, Locked, Signal, Watcher};
@@ -36,6 +37,18 @@ impl LeftCalls {
     #[must_use]
     pub fn new(name: &'static str) -> Arc<Self> {
         Arc::new(Self { left: Locked::default(), met: LimitCounts::new(name) })
+    }
+
+    /// Resolves once nothing of the kind is under way, for the end of the process.
+    pub async fn over(&self) {
+        /// Between two looks; the first gives those that are to begin the time for it.
+        const LOOK: Duration = Duration::from_millis(10);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.left.lock().count == 0 {
+                return;
+            }
+        }
     }
 
     /// How often something was given up.

@@ -1,11 +1,14 @@
 //! Servers behind a URL, over Streamable HTTP and HTTP+SSE.
 
+pub mod answers;
 pub mod call;
 pub mod cookies;
 pub mod errors;
 pub mod http;
+pub mod judged;
 pub mod left_calls;
 pub mod reader;
+pub mod redirects;
 pub mod sending;
 pub mod session;
 pub mod sse;

@@ -1,24 +1,23 @@
 //! Reads an upstream's event streams into streams of the gateway.
 //!
-//! An upstream may close a stream before the answer has arrived. The reader then resumes it
-//! (2025-11-25, basic/transports, "Resumability and Redelivery"), unseen by the client.
+//! Here are the parts that every such stream needs, and the session's GET stream; `answers` reads
+//! the streams that answer a POST.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response};
 use tokio::runtime::Handle;
 
-use crate::net::{Body, EventReader, Pool, Read, TooLong, Unanswered, collect, is_event_stream};
-use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::net::{Body, EventReader, Pool, Read, is_event_stream};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods;
 use crate::protocol::sse::{Event, TooLarge};
-use crate::runner::channel::timeout;
+use crate::runner::channel::judge::{self, Head};
 use crate::streams::{Part, Stream};
 
 use super::errors;
-use super::sending::LateResponse;
 use super::session::UpstreamSession;
 
 /// Pause before a resumption, where the upstream has sent no `retry`.
@@ -26,30 +25,30 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Longest pause before a resumption, whatever `retry` the upstream sends.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Resumptions in a row without an event, after which the calls fail.
-const MAX_RESUMPTIONS: u32 = 8;
-
-/// Why a call is given up whose client has left.
-const TOO_MANY_LEFT: &str = "the call was cancelled, since its client had left and too many calls \
-                             run without one; it may have run";
+pub const MAX_RESUMPTIONS: u32 = 8;
 /// Longest wait until an upstream accepts a message of the gateway's own.
 const TOLD: Duration = Duration::from_secs(30);
 
 /// How far a stream has been read, and how to resume it.
 #[derive(Default)]
-struct StreamPosition {
-    last_event_id: Option<String>,
+pub struct StreamPosition {
+    pub last_event_id: Option<String>,
     retry: Option<Duration>,
     /// Resumptions since the last event.
-    resumptions: u32,
+    pub resumptions: u32,
+    /// When the upstream wants to be asked again.
+    pub wait: Option<Duration>,
     /// The upstream has opened this stream before.
     is_there: bool,
 }
 
 impl StreamPosition {
-    fn pause(&self) -> Duration {
+    /// How long to wait before the next resumption.
+    pub fn pause(&mut self) -> Duration {
         let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
         // First what the upstream asks for, then twice as long each time.
-        (retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1))).min(LONGEST_RETRY)
+        let pause = retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1));
+        pause.max(self.wait.take().unwrap_or_default()).min(LONGEST_RETRY)
     }
 
     fn note(&mut self, event: &Event) {
@@ -63,206 +62,6 @@ impl StreamPosition {
     }
 }
 
-/// Where the answers to a POST's requests are read from.
-pub enum AnswerSource {
-    /// The event stream in the response.
-    Stream(Body),
-    /// JSON with all the answers.
-    Json(Body),
-    /// A response whose head has not arrived yet.
-    Late(Box<LateResponse>),
-}
-
-/// The error for requests that were not answered: its code and text.
-type Instead = (i64, String);
-
-/// Reads the answers to requests that have run since `began`, and answers the rest with an error.
-pub async fn answer(
-    session: Arc<UpstreamSession>,
-    pool: Pool,
-    source: AnswerSource,
-    stream: Arc<Stream>,
-    ids: Vec<String>,
-    began: Instant,
-) {
-    let mut closing = session.closing.watch();
-    let reading = async {
-        let body = match source {
-            AnswerSource::Stream(body) => Some(body),
-            AnswerSource::Json(body) => {
-                take_all(&session, &pool, body, &stream).await?;
-                None
-            }
-            AnswerSource::Late(sending) => {
-                late_head(&session, &pool, sending, &stream, &ids).await?
-            }
-        };
-        match body {
-            Some(body) => read_answers(&session, &pool, body, &stream).await,
-            None => Ok(()),
-        }
-    };
-    let mut is_given_up = false;
-    let ended = tokio::select! {
-        ended = reading => ended,
-        ended = unattended(&session, &stream) => {
-            is_given_up = ended.is_err();
-            ended
-        }
-        () = watch(&session, &pool, &ids, began) => Ok(()),
-        () = closing.raised() => {
-            Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
-        }
-    };
-    if let Err((code, text)) = ended {
-        for id in &ids {
-            let was_in_flight = session.mailbox().answer_for_server(id, code, &text);
-            if was_in_flight && is_given_up {
-                tell(&session, &pool, jsonrpc::cancelled(id, &text));
-            }
-        }
-    }
-}
-
-/// Resolves when the stream has ended: the requests were cancelled, or answered by the gateway.
-/// Fails when they are given up, since nobody waits for the answers and too many calls run so.
-async fn unattended(session: &UpstreamSession, stream: &Stream) -> Result<(), Instead> {
-    let given_up = |why| (code::SERVER_LOST, format!("server {}: {why}", session.server));
-    loop {
-        let has_ended = stream.over_or_left().await;
-        if stream.has_given_way() {
-            return Err(given_up("what it has sent was not read, and was dropped"));
-        }
-        if has_ended {
-            return Ok(());
-        }
-        let mut place = session.left.call();
-        tokio::select! {
-            _ = stream.over_or_read() => {}
-            () = place.given_up() => return Err(given_up(TOO_MANY_LEFT)),
-        }
-    }
-}
-
-/// Waits for a late response. Returns its body if it is an event stream; takes the answers from
-/// any other.
-async fn late_head(
-    session: &UpstreamSession,
-    pool: &Pool,
-    sending: Box<LateResponse>,
-    stream: &Arc<Stream>,
-    ids: &[String],
-) -> Result<Option<Body>, Instead> {
-    let server = &session.server;
-    let response = match sending.await {
-        Ok(response) => response,
-        Err(Unanswered::Stale(_)) => {
-            return Err((code::SERVER_LOST, errors::not_sent(server, "the connection was closed")));
-        }
-        Err(Unanswered::Failed(failure)) => {
-            return Err((code::SERVER_LOST, errors::unreachable(server, &failure)));
-        }
-    };
-    session.client.received(&response);
-    let status = response.status();
-    if status == StatusCode::OK && is_stream(&response) {
-        return Ok(Some(response.into_body()));
-    }
-    let refused = || (code::INTERNAL, errors::refused(server, status));
-    if status == StatusCode::OK {
-        take_all(session, pool, response.into_body(), stream).await?;
-    } else if !status.is_success() {
-        let text = errors::text(response).await;
-        let is_answer = ids.iter().any(|id| errors::is_answer(&text, Some(id)));
-        if session.is_forgotten_by(status, &text) && !is_answer {
-            session.forget();
-        } else if is_answer && !errors::is_about_credentials(status) {
-            take(session, pool, stream, text).await;
-        }
-    }
-    if stream.has_ended() { Ok(None) } else { Err(refused()) }
-}
-
-/// Takes all the answers from a JSON body.
-async fn take_all(
-    session: &UpstreamSession,
-    pool: &Pool,
-    body: Body,
-    stream: &Arc<Stream>,
-) -> Result<(), Instead> {
-    let server = &session.server;
-    let broken = |error: TooLong| {
-        (code::SERVER_LOST, format!("server {server}: {error}; the call may have run"))
-    };
-    let answer = collect(body, session.rules.line).await.map_err(broken)?;
-    take(session, pool, stream, answer).await;
-    if stream.has_ended() {
-        return Ok(());
-    }
-    Err((code::INTERNAL, errors::refused(server, StatusCode::OK)))
-}
-
-async fn read_answers(
-    session: &UpstreamSession,
-    pool: &Pool,
-    mut body: Body,
-    stream: &Arc<Stream>,
-) -> Result<(), Instead> {
-    let server = &session.server;
-    let lost =
-        |why: &str| (code::SERVER_LOST, format!("server {server}: {why}; the call may have run"));
-    let mut place = StreamPosition::default();
-    loop {
-        read(session, pool, body, stream, &mut place)
-            .await
-            .map_err(|why| (code::SERVER_LOST, format!("server {server}: {why}")))?;
-        if stream.has_ended() {
-            return Ok(());
-        }
-        if place.last_event_id.is_none() {
-            return Err(lost("its stream ended without an answer"));
-        }
-        body = loop {
-            place.resumptions += 1;
-            if place.resumptions > MAX_RESUMPTIONS {
-                return Err(lost("its stream ended without an answer, and could not be resumed"));
-            }
-            tokio::time::sleep(place.pause()).await;
-            if stream.has_ended() {
-                return Ok(());
-            }
-            let last = place.last_event_id.as_deref();
-            match session.client.get(pool, last, &HeaderMap::new()).await {
-                Ok(response) if is_stream(&response) => break response.into_body(),
-                Ok(response) if response.status().is_client_error() => {
-                    let status = response.status();
-                    return Err(lost(&format!("its stream cannot be resumed ({status})")));
-                }
-                Ok(_) | Err(_) => {}
-            }
-        };
-    }
-}
-
-/// Answers requests that reach their time limit with an error. Resolves when all have ended;
-/// never, if there is no limit.
-async fn watch(session: &UpstreamSession, pool: &Pool, ids: &[String], began: Instant) {
-    let timeouts = session.rules.timeouts;
-    if !timeouts.are_set() {
-        return std::future::pending().await;
-    }
-    let watching = ids.iter().map(|id| async move {
-        let last_progress = || session.mailbox().last_progress(id);
-        let Some(expired) = timeout::expired(timeouts, began, last_progress).await else { return };
-        let text = format!("server {}: {expired}", session.server);
-        if session.mailbox().answer_for_server(id, code::TIMED_OUT, &text) {
-            tracing::info!("{text}");
-            tell(session, pool, jsonrpc::cancelled(id, &text));
-        }
-    });
-    futures_util::future::join_all(watching).await;
-}
-
 /// Reads the upstream's GET stream for as long as the session lives.
 pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: HeaderMap) {
     let mut place = StreamPosition::default();
@@ -274,7 +73,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
         let reading = async {
             let answered = held.client.get(&pool, last.as_deref(), &forwarded).await;
             held.heard.raise();
-            match answered {
+            match answered.map(|came| came.response) {
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
                     place.is_there = true;
@@ -284,17 +83,21 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
                     }
                     true
                 }
-                Ok(response) if response.status().is_client_error() => {
+                Ok(response) if is_refused(&response) => {
                     // The upstream has no GET stream or refuses it. If it had opened one before,
                     // the status may mean that the session is lost.
                     let status = response.status();
-                    if place.is_there && held.is_forgotten_by(status, &errors::text(response).await)
-                    {
+                    let text = errors::beginning(response.into_body()).await;
+                    if place.is_there && held.is_forgotten_by(status, &text) {
                         held.forget();
                     }
                     false
                 }
-                Ok(_) | Err(_) => true,
+                Ok(response) => {
+                    place.wait = Head::of(&response).retry_after;
+                    true
+                }
+                Err(_) => true,
             }
         };
         let goes_on = tokio::select! {
@@ -313,13 +116,35 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
     }
 }
 
-fn is_stream(response: &http::Response<Body>) -> bool {
+/// Whether another attempt would be answered alike.
+pub fn is_refused(response: &Response<Body>) -> bool {
+    response.status().is_client_error() && !judge::is_crowded(response.status())
+}
+
+/// Reads, on a task, an event stream that no request has asked for.
+pub fn hear(session: Arc<UpstreamSession>, pool: Pool, body: Body) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    let mut given_up = session.left.note();
+    let mut closing = session.closing.watch();
+    runtime.spawn(async move {
+        let stream = Arc::clone(session.mailbox().unrelated());
+        let mut place = StreamPosition::default();
+        tokio::select! {
+            _ = read(&session, &pool, body, &stream, &mut place) => {}
+            () = given_up.given_up() => {}
+            () = closing.raised() => {}
+        }
+    });
+}
+
+/// Whether the response opens an event stream.
+pub fn is_stream(response: &Response<Body>) -> bool {
     response.status().is_success() && is_event_stream(response)
 }
 
 /// Reads one response to its end, or until the stream has all its answers. Fails only if an event
 /// is too large.
-async fn read(
+pub async fn read(
     session: &UpstreamSession,
     pool: &Pool,
     body: Body,
@@ -347,7 +172,8 @@ async fn read(
     Ok(())
 }
 
-async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
+/// Takes a message, or a batch, that has come on this stream.
+pub async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
     if let Ok(Some(batch)) = jsonrpc::batch(&data) {
         for message in batch {
             let message = Bytes::copy_from_slice(message.get().as_bytes());
@@ -358,7 +184,13 @@ async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data
     take_one(session, pool, stream, data).await;
 }
 
-async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
+/// Takes one message that has come on this stream.
+pub async fn take_one(
+    session: &UpstreamSession,
+    pool: &Pool,
+    stream: &Arc<Stream>,
+    message: Bytes,
+) {
     let Ok(envelope) = Envelope::parse(&message) else {
         tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
         return;

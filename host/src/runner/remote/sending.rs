@@ -1,17 +1,20 @@
 //! A request under way to a Streamable HTTP server, until its response begins.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
 
-use crate::net::{self, Body, Failure, Unanswered};
-use crate::protocol::headers;
+use crate::net::{self, Body, Failure, Unanswered, is_event_stream};
 use crate::runner::channel::timeout::Expired;
 
-/// Waits for a response's head and, if it is JSON, for the beginning of its body: some servers
-/// send the head long before the answer.
+use super::session::UpstreamSession;
+
+/// Waits for a response's head and, unless it is an event stream, for the beginning of its body:
+/// some servers send the head long before the answer.
 pub struct LateResponse {
+    pub(super) session: Arc<UpstreamSession>,
     pub(super) head: net::Sending,
     /// The response whose head has arrived, while its body has not begun.
     pub(super) response: Option<Response<Body>>,
@@ -33,9 +36,12 @@ impl Future for LateResponse {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = match self.response.take() {
             Some(response) => response,
-            None => ready!(Pin::new(&mut self.head).poll(cx))?,
+            None => {
+                let response = ready!(Pin::new(&mut self.head).poll(cx))?;
+                self.session.client.received(response, self.session.rules.line)
+            }
         };
-        if headers::is_type(response.headers(), headers::JSON) {
+        if !is_event_stream(&response) {
             match response.body_mut().poll_begun(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {

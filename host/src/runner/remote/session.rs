@@ -28,6 +28,8 @@ pub struct UpstreamSession {
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     pub list_changes: watch::Sender<u32>,
     pub closing: Signal,
+    /// Whether the upstream has ended the session while nothing of it was under way.
+    pub(super) is_quiet: std::sync::atomic::AtomicBool,
     pub(super) is_heard: std::sync::atomic::AtomicBool,
     /// Raised once the upstream has answered the first GET, with a stream or without.
     pub heard: Signal,
@@ -42,6 +44,8 @@ impl UpstreamSession {
     /// ends its streams.
     pub fn forget(&self) {
         let text = format!("server {} has forgotten the session", self.server);
+        let is_quiet = !self.mailbox().is_working();
+        self.is_quiet.store(is_quiet, std::sync::atomic::Ordering::Release);
         self.mailbox().end(&text);
         self.lost.send_replace(Some(text.into()));
         self.closing.raise();

@@ -2,6 +2,7 @@
 //! messages on one event stream, on which it first names the endpoint for the gateway's POSTs
 //! (2024-11-05, basic/transports, "HTTP with SSE").
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,21 @@ use http::{HeaderMap, StatusCode, Uri};
 use crate::model::ServerName;
 use crate::net::{EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
+use crate::runner::channel::judge::{self, Head, Judged};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
 use crate::runner::channel::terms::SessionTerms;
 use crate::sync::{Signal, Watcher};
 
-use super::upstream::{Upstream, UpstreamClient, path_of};
+use super::errors;
+use super::upstream::{Came, Upstream, UpstreamClient, path_of};
 
 /// Longest wait for the stream and its endpoint, which servers name at once.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the response to a POST. Servers accept a message before they process it; a
 /// common one never responds for a session that it has lost.
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes read of an error response's body.
-const ERROR_BODY: usize = 64 * 1024;
 
 pub struct RemoteSse {
     pipe: Arc<Pipe>,
@@ -74,17 +75,21 @@ async fn open(
     forwarded: &HeaderMap,
     limit: usize,
 ) -> Result<(EventReader, Uri), String> {
-    let response =
-        client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
-    let status = response.status();
-    if !status.is_success() || !is_event_stream(&response) {
-        return Err(format!("GET answers {status} without an event stream"));
+    let came = client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
+    let Came { response, moved } = came;
+    let head = Head::of(&response);
+    if !head.status.is_success() {
+        let text = errors::beginning(response.into_body()).await;
+        return Err(format!("to GET it {}", judge::complaint(&head, &text)));
+    }
+    if !is_event_stream(&response) {
+        return Err(format!("GET answers {} without an event stream", head.status));
     }
     let mut events = EventReader::new(response.into_body(), limit);
     while let Some(event) = events.next_event().await {
         if event.name == "endpoint" {
             let text = String::from_utf8_lossy(&event.data);
-            let endpoint = endpoint(&client.upstream().uri, text.trim())?;
+            let endpoint = endpoint(&client.upstream().uri, moved.as_ref(), text.trim())?;
             return Ok((events, endpoint));
         }
     }
@@ -92,9 +97,12 @@ async fn open(
 }
 
 /// The endpoint's path and query. It must be at the stream's origin: one server must not direct
-/// the gateway's credentials to another.
-fn endpoint(base: &Uri, text: &str) -> Result<Uri, String> {
-    let base = url::Url::parse(&base.to_string()).map_err(|error| error.to_string())?;
+/// the gateway's credentials to another. `moved` is the path that redirects have led to.
+fn endpoint(base: &Uri, moved: Option<&Uri>, text: &str) -> Result<Uri, String> {
+    let mut base = url::Url::parse(&base.to_string()).map_err(|error| error.to_string())?;
+    if let Some(moved) = moved {
+        base = base.join(&moved.to_string()).map_err(|error| error.to_string())?;
+    }
     let joined = base.join(text).map_err(|error| format!("its endpoint is invalid: {error}"))?;
     if joined.origin() != base.origin() {
         return Err(format!(
@@ -140,36 +148,63 @@ impl Posting {
                 _ = lost.wait_for(Option::is_some) => return,
             };
             let Some((message, _room)) = message else { return };
-            if let Err(why) = self.post(message.clone(), &forwarded).await {
+            let envelope = Envelope::parse(&message).ok();
+            let request = envelope.filter(|envelope| envelope.kind() == Kind::Request);
+            let id = request.as_ref().and_then(Envelope::id_text);
+            if let Err(why) = self.post(message.clone(), id, &forwarded).await {
                 tracing::debug!(server = %self.pipe.server, "{why}");
-                let text = format!("server {} {why}", self.pipe.server);
-                if let Ok(envelope) = Envelope::parse(&message)
-                    && envelope.kind() == Kind::Request
-                    && let Some(id) = envelope.id_text()
-                {
+                if let Some(id) = id {
+                    let text = format!("server {} {why}", self.pipe.server);
                     self.pipe.answer_for_server(id, code::SERVER_LOST, &text);
                 }
             }
         }
     }
 
-    async fn post(&self, message: Bytes, forwarded: &HeaderMap) -> Result<(), String> {
+    /// Posts a message; `id` is that of a request. What the response says goes to the session like
+    /// what comes on the stream: the answer to a request should come there, and some servers write
+    /// it here.
+    async fn post(
+        &self,
+        message: Bytes,
+        id: Option<&str>,
+        forwarded: &HeaderMap,
+    ) -> Result<(), String> {
         let post = self.client.post(&self.pool, Some(&self.endpoint), message, forwarded);
-        let response = tokio::time::timeout(POST_TIMEOUT, post)
+        let came = tokio::time::timeout(POST_TIMEOUT, post)
             .await
             .map_err(|_| "did not accept the message in time; it may have run".to_owned())?
             .map_err(|failure| format!("cannot be reached: {failure}"))?;
-        let status = response.status();
-        if status.is_success() {
+        let head = Head::of(&came.response);
+        let mut body = came.response.into_body();
+        if head.status.is_success() {
+            let Some(id) = id else { return Ok(()) };
+            let begun = tokio::time::timeout(POST_TIMEOUT, poll_fn(|cx| body.poll_begun(cx)));
+            if matches!(begun.await, Ok(Ok(())))
+                && matches!(body.beginning().trim_ascii_start().first(), Some(b'{' | b'['))
+                && let Ok(text) = collect(body, self.pipe.rules.line).await
+                && let Some(answer) = judge::answer_in(id, &text)
+            {
+                self.pipe.take(answer).await;
+            }
             return Ok(());
         }
-        let text = collect(response.into_body(), ERROR_BODY).await.unwrap_or_default();
-        if status == StatusCode::NOT_FOUND {
+        let text = errors::beginning(body).await;
+        if head.status == StatusCode::NOT_FOUND && !errors::is_answer(&text, id) {
+            if let Some(id) = id {
+                // It has not run, and may be sent again in another session.
+                self.pipe.note_unsent(id);
+            }
             self.pipe.end();
             self.pipe.mark_lost("it has forgotten the session");
         }
-        let text: String = String::from_utf8_lossy(&text).chars().take(300).collect();
-        Err(format!("refuses the message: {status} {text}"))
+        let Some(id) = id else { return Err(judge::complaint(&head, &text)) };
+        match judge::judge(&self.pipe.server, id, &head, &text) {
+            Judged::Answer(answer) => self.pipe.take(answer).await,
+            Judged::Error(error) if head.retry_after.is_some() => self.pipe.take(error).await,
+            Judged::Error(_) => return Err(judge::complaint(&head, &text)),
+        }
+        Ok(())
     }
 }
 
@@ -180,12 +215,15 @@ mod tests {
     #[test]
     fn an_endpoint_is_a_place_at_the_streams_own_origin() {
         let base: Uri = "http://example.com:81/a/sse?x=1".parse().unwrap();
-        let at = |text: &str| endpoint(&base, text).map(|uri| uri.to_string());
+        let at = |text: &str| endpoint(&base, None, text).map(|uri| uri.to_string());
         assert_eq!(at("/messages?sessionId=1").unwrap(), "/messages?sessionId=1");
         assert_eq!(at("messages/?session_id=ab").unwrap(), "/a/messages/?session_id=ab");
         assert_eq!(at("http://example.com:81/m?s=2").unwrap(), "/m?s=2");
         assert!(at("http://example.org:81/m").is_err());
         assert!(at("http://example.com/m").is_err());
         assert!(at("//example.org/m").is_err());
+        let moved = Uri::from_static("/b/sse/?x=2");
+        let at = endpoint(&base, Some(&moved), "messages").unwrap();
+        assert_eq!(at.to_string(), "/b/sse/messages");
     }
 }

@@ -1,19 +1,32 @@
 //! A remote server's address, and the headers of every request to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
-use crate::net::{Body, Failure, Message, Pool, Target, Written, WrittenHead};
+use crate::model::ServerName;
+use crate::net::{
+    Body, Failure, Message, Pool, Target, Written, WrittenHead, decoded, is_event_stream,
+};
 use crate::protocol::headers;
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
+use super::redirects;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
 const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
+/// Firewalls before many public servers refuse requests that do not say who sends them.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("mooring/", env!("CARGO_PKG_VERSION")));
+/// Without the header a server may compress as it likes (RFC 9110 §12.5.3).
+const NO_CODING: HeaderValue = HeaderValue::from_static("identity");
+/// Longest wait for the answer to DELETE.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest body once decoded, where the session has no limit of its own: that of one message.
+pub const MAX_DECODED: usize = 64 << 20;
 
 /// A remote server's address and its configured headers.
 #[derive(Debug, Clone)]
@@ -59,6 +72,8 @@ impl UpstreamClient {
     pub fn new(upstream: Upstream) -> Self {
         let mut headers = upstream.headers.clone();
         headers.entry(header::HOST).or_insert_with(|| upstream.target.host_header().clone());
+        headers.entry(header::USER_AGENT).or_insert(AGENT);
+        headers.entry(header::ACCEPT_ENCODING).or_insert(NO_CODING);
         let posting = posting(&upstream, &headers);
         Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
     }
@@ -78,19 +93,27 @@ impl UpstreamClient {
         self.posting = posting(&self.upstream, &self.headers);
     }
 
+    /// Sends further messages of the session to this path: a session is where it was opened.
+    pub fn move_to(&mut self, path: Uri) {
+        self.upstream.path = path;
+        self.posting = posting(&self.upstream, &self.headers);
+    }
+
     /// Posts a message to the upstream's URL, or to `path`. `forwarded` are the client headers
     /// that the operator lets through.
-    pub fn post<'a>(
-        &'a self,
-        pool: &'a Pool,
+    pub async fn post(
+        &self,
+        pool: &Pool,
         path: Option<&Uri>,
         message: Bytes,
         forwarded: &HeaderMap,
-    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
-        self.send(pool, self.message(path, message, forwarded))
+    ) -> Result<Came, Failure> {
+        let sent = Sent { method: Method::POST, body: message.clone(), forwarded, after: None };
+        self.send(pool, self.message(path, message, forwarded), path, &sent).await
     }
 
-    /// Like [`Self::post`], but the caller sends the message and then calls [`Self::received`].
+    /// Like [`Self::post`], but the caller sends the message, calls [`Self::received`], and follows
+    /// redirects.
     #[must_use]
     pub fn message(&self, path: Option<&Uri>, message: Bytes, forwarded: &HeaderMap) -> Message {
         if path.is_none()
@@ -103,9 +126,23 @@ impl UpstreamClient {
         self.request(Method::POST, path, Body::from(message), forwarded).into()
     }
 
-    /// Keeps the cookies of a response.
-    pub fn received(&self, response: &Response<Body>) {
+    /// Keeps the cookies of a response, and decodes its body if the upstream has compressed it. A
+    /// body that is no event stream may then have `most` bytes.
+    #[must_use]
+    pub fn received(&self, response: Response<Body>, most: usize) -> Response<Body> {
         self.cookies.take(response.headers());
+        if !response.headers().contains_key(header::CONTENT_ENCODING) {
+            return response;
+        }
+        let most = (!is_event_stream(&response)).then_some(most);
+        decoded(response, most)
+    }
+
+    /// Where a redirect in answer to a request for `path` leads to, if it is followed.
+    #[must_use]
+    pub fn redirected(&self, path: Option<&Uri>, response: &Response<Body>) -> Option<Uri> {
+        let Upstream { uri, path: own, .. } = &self.upstream;
+        redirects::next(uri, path.unwrap_or(own), response.status(), response.headers())
     }
 
     /// Opens an event stream, or resumes it after `last_event_id`.
@@ -114,31 +151,88 @@ impl UpstreamClient {
         pool: &Pool,
         last_event_id: Option<&str>,
         forwarded: &HeaderMap,
-    ) -> Result<Response<Body>, Failure> {
-        let mut request = self.request(Method::GET, None, Body::Empty, forwarded);
-        request.headers_mut().insert(header::ACCEPT, EVENTS);
-        if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
-            request.headers_mut().insert(headers::LAST_EVENT_ID, id);
-        }
-        self.send(pool, request.into()).await
+    ) -> Result<Came, Failure> {
+        let after = last_event_id.and_then(|id| HeaderValue::from_str(id).ok());
+        let sent = Sent { method: Method::GET, body: Bytes::new(), forwarded, after };
+        self.send(pool, self.again(&sent, None), None, &sent).await
     }
 
     pub async fn delete(&self, pool: &Pool) -> Result<Response<Body>, Failure> {
-        let request = self.request(Method::DELETE, None, Body::Empty, &HeaderMap::new());
-        self.send(pool, request.into()).await
+        let forwarded = &HeaderMap::new();
+        let sent = Sent { method: Method::DELETE, body: Bytes::new(), forwarded, after: None };
+        Ok(self.send(pool, self.again(&sent, None), None, &sent).await?.response)
     }
 
-    fn send<'a>(
-        &'a self,
-        pool: &'a Pool,
-        message: Message,
-    ) -> impl Future<Output = Result<Response<Body>, Failure>> + Send + use<'a> {
-        let sending = pool.send(&self.upstream.target, message);
-        async move {
-            let response = sending.await?;
-            self.received(&response);
-            Ok(response)
+    /// Tells the upstream that the session is over (2025-11-25, basic/transports, "Session
+    /// Management"). Failures are only logged.
+    pub async fn leave(&self, server: &ServerName, pool: &Pool) {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.delete(pool)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => tracing::debug!(server = %server, "DELETE upstream: {failure}"),
+            Err(_) => tracing::debug!(server = %server, "DELETE upstream: no answer"),
         }
+    }
+
+    /// Follows a redirect in answer to a message that the caller has posted to the session's URL.
+    ///
+    /// # Errors
+    /// If an exchange on the way fails.
+    pub async fn follow_post(
+        &self,
+        pool: &Pool,
+        response: Response<Body>,
+        message: Bytes,
+        forwarded: &HeaderMap,
+    ) -> Result<Response<Body>, Failure> {
+        let sent = Sent { method: Method::POST, body: message, forwarded, after: None };
+        Ok(self.follow(pool, response, None, &sent).await?.response)
+    }
+
+    async fn send(
+        &self,
+        pool: &Pool,
+        message: Message,
+        path: Option<&Uri>,
+        sent: &Sent<'_>,
+    ) -> Result<Came, Failure> {
+        let response = pool.send(&self.upstream.target, message).await?;
+        let response = self.received(response, MAX_DECODED);
+        if !redirects::is_redirect(response.status()) {
+            return Ok(Came { response, moved: None });
+        }
+        Box::pin(self.follow(pool, response, path.cloned(), sent)).await
+    }
+
+    async fn follow(
+        &self,
+        pool: &Pool,
+        mut response: Response<Body>,
+        mut path: Option<Uri>,
+        sent: &Sent<'_>,
+    ) -> Result<Came, Failure> {
+        let mut moved = None;
+        for _ in 0..redirects::MOST {
+            let Some(next) = self.redirected(path.as_ref(), &response) else { break };
+            let again = self.again(sent, Some(&next));
+            let answered = pool.send(&self.upstream.target, again).await?;
+            response = self.received(answered, MAX_DECODED);
+            moved = Some(next.clone());
+            path = Some(next);
+        }
+        Ok(Came { response, moved })
+    }
+
+    /// The request, to this path.
+    fn again(&self, sent: &Sent<'_>, path: Option<&Uri>) -> Message {
+        let body = Body::from(sent.body.clone());
+        let mut request = self.request(sent.method.clone(), path, body, sent.forwarded);
+        if sent.method == Method::GET {
+            request.headers_mut().insert(header::ACCEPT, EVENTS);
+        }
+        if let Some(after) = &sent.after {
+            request.headers_mut().insert(headers::LAST_EVENT_ID, after.clone());
+        }
+        request.into()
     }
 
     fn request(
@@ -168,6 +262,21 @@ impl UpstreamClient {
         self.cookies.give(request.headers_mut());
         request
     }
+}
+
+/// A response, and the path that redirects have led to.
+pub struct Came {
+    pub response: Response<Body>,
+    pub moved: Option<Uri>,
+}
+
+/// A request that may have to be sent again, to where a redirect leads.
+struct Sent<'a> {
+    method: Method,
+    body: Bytes,
+    forwarded: &'a HeaderMap,
+    /// The last event of the stream that is resumed.
+    after: Option<HeaderValue>,
 }
 
 /// Sets the `Content-Type` of a message and the `Accept` for its answer.
@@ -252,6 +361,8 @@ mod tests {
                 &format!("host: {host}"),
                 "mcp-session-id: s-1",
                 "accept: application/json, text/event-stream",
+                "accept-encoding: identity",
+                concat!("user-agent: mooring/", env!("CARGO_PKG_VERSION")),
             ] {
                 assert!(lines(&written).contains(&line.to_owned()), "{line}");
             }
@@ -262,7 +373,7 @@ mod tests {
             assert!(lines(&passed).contains(&"cookie: a=b".to_owned()));
             let mut response = Response::new(Body::Empty);
             response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("c=d"));
-            client.received(&response);
+            let _ = client.received(response, MAX_DECODED);
             let with_cookie = client.message(None, Bytes::new(), &none);
             assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
         }

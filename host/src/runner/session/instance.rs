@@ -52,6 +52,8 @@ pub struct Instance {
     version: Option<Version>,
     /// Whether the server has got `notifications/initialized`.
     told_initialized: AtomicBool,
+    /// Whether it renews a session that its server had ended while nothing was lost.
+    renews: AtomicBool,
     /// After how many changes the lists were last read, and the lists if they differ
     /// from the catalog.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
@@ -98,6 +100,7 @@ impl Instance {
             client_set,
             version,
             told_initialized: false.into(),
+            renews: false.into(),
             lists: watch::Sender::new((0, None)),
             settings: Locked::default(),
             tag: streams::instance(),
@@ -259,6 +262,25 @@ impl Instance {
         match self.channel() {
             Channel::Pipe(pipe) => pipe.is_lost(),
             Channel::Http(remote) => remote.is_lost(),
+        }
+    }
+
+    /// Notes that it renews a session which its server had ended while nothing was lost.
+    pub fn mark_renewal(&self) {
+        self.renews.store(true, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn is_renewal(&self) -> bool {
+        self.renews.load(Ordering::Acquire)
+    }
+
+    /// Whether a remote server has ended the session while nothing of it was under way.
+    #[must_use]
+    pub fn was_left_idle(&self) -> bool {
+        match self.channel() {
+            Channel::Pipe(_) => false,
+            Channel::Http(remote) => remote.was_left_idle(),
         }
     }
 

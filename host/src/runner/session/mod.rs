@@ -5,6 +5,8 @@ pub mod instance;
 pub mod launch;
 pub mod open;
 pub mod recycling;
+pub mod remote_opening;
+pub mod renewals;
 pub mod resources;
 pub mod served;
 pub mod settings_note;

@@ -17,12 +17,13 @@ use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
-use crate::runner::remote::upstream::{Upstream, UpstreamClient};
+use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
 use crate::seam::Handshake;
 
 use super::instance::{Backend, Instance};
 use super::launch::Launch;
+use super::remote_opening::{self, NoResult};
 use super::resources::Resources;
 use super::served::{Recipe, Served};
 
@@ -94,7 +95,7 @@ impl ServerStart<'_> {
             Recipe::Sse(upstream) => self.sse(upstream, message).await?,
             Recipe::Http(upstream) => match self.http(upstream, message).await? {
                 Ok(opened) => opened,
-                Err((_, error)) => return Err(self.refused(error)),
+                Err(no_result) => return Err(self.without_result(no_result)),
             },
             Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
         };
@@ -195,27 +196,45 @@ impl ServerStart<'_> {
         &self,
         upstream: &Upstream,
         message: Bytes,
-    ) -> Result<Result<(Backend, Bytes), (StatusCode, CallError)>, OpenError> {
+    ) -> Result<Result<(Backend, Bytes), NoResult>, OpenError> {
         let mut client = UpstreamClient::new(upstream.clone());
         if !self.served.passthrough.is_empty() {
             client.passes_headers();
         }
-        let sent = client.post(self.pool, None, message, self.opening.forwarded).await;
-        let response = sent.map_err(|failure| self.failed(failure.to_string()))?;
+        // The gateway's own sessions come back by themselves.
+        let waits = self.opening.owner.is_some();
+        let forwarded = self.opening.forwarded;
+        let sent = remote_opening::post(&client, self.pool, &message, forwarded, waits).await;
+        let Came { response, moved } = sent.map_err(|failure| self.failed(failure.to_string()))?;
+        if let Some(path) = moved {
+            client.move_to(path);
+        }
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let why = format!("it refuses the gateway's credentials ({status}); check \"headers\"");
             return Err(self.failed(why));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
-        let result = match answer::result_of(response).await {
+        let result = match remote_opening::result(self.server, OWN_ID, response).await {
             Ok(result) => result,
-            Err(error) if is_another_transport(status) => return Ok(Err((status, error))),
-            Err(error) => return Err(self.refused(error)),
+            Err(no_result) => {
+                if let Some(session) = session {
+                    // Some servers keep a session whose `initialize` they have refused.
+                    client.set(headers::SESSION, session);
+                    let (server, pool) = (self.server.clone(), self.pool.clone());
+                    tokio::spawn(async move { client.leave(&server, &pool).await });
+                }
+                if is_another_transport(status) {
+                    return Ok(Err(no_result));
+                }
+                return Err(self.without_result(no_result));
+            }
         };
         let version = version_of(&result);
         let (server, terms) = (self.server.clone(), self.terms());
-        let remote = RemoteHttp::opened(server, client, terms, session, &version, primes(&result));
+        let primes = primes(&result);
+        let remote =
+            RemoteHttp::opened(server, client, self.pool, terms, session, &version, primes);
         Ok(Ok((Backend::Http(Box::new(remote)), result)))
     }
 
@@ -231,20 +250,43 @@ impl ServerStart<'_> {
         if is_old && let Ok(opened) = self.sse(upstream, message.clone()).await {
             return Ok(opened);
         }
-        let status = match self.http(upstream, message.clone()).await? {
+        let http = match self.http(upstream, message.clone()).await? {
             Ok(opened) => return Ok(opened),
-            Err((status, _)) => status,
+            Err(no_result) => no_result,
         };
         let opened = self.sse(upstream, message).await.map_err(|error| match error {
-            OpenError::Start { reason, .. } => self.failed(format!(
-                "it speaks neither Streamable HTTP (it answers {status} to initialize) nor HTTP+SSE \
-                 ({reason})"
-            )),
+            OpenError::Start { reason, .. } => self.neither(http, &reason),
+            // It speaks HTTP+SSE, and what it says there counts.
             other => other,
         })?;
         tracing::info!(server = %self.server, "the server speaks HTTP+SSE; set its \"type\" to \"sse\" to skip the attempt with Streamable HTTP");
         known.lock().insert(self.server.clone());
         Ok(opened)
+    }
+
+    /// The error if neither transport could open the session. The one that came closest is named
+    /// first: a JSON-RPC error comes from a server that speaks the protocol.
+    fn neither(&self, http: NoResult, over_sse: &str) -> OpenError {
+        if http.is_refusal {
+            let reason = format!(
+                "{} (over Streamable HTTP, with {}; HTTP+SSE does not work either: {over_sse})",
+                http.why, http.status
+            );
+            return OpenError::Refused { server: self.server.clone(), reason };
+        }
+        self.failed(format!(
+            "it speaks neither Streamable HTTP (to initialize it {}) nor HTTP+SSE ({over_sse})",
+            http.why
+        ))
+    }
+
+    fn without_result(&self, came: NoResult) -> OpenError {
+        let server = self.server.clone();
+        match (came.retry_after, came.is_refusal) {
+            (Some(after), _) => OpenError::Busy { server, reason: came.why, after },
+            (None, true) => OpenError::Refused { server, reason: came.why },
+            (None, false) => self.failed(format!("it {}", came.why)),
+        }
     }
 
     fn terms(&self) -> SessionTerms {

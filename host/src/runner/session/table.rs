@@ -12,6 +12,7 @@ use crate::runner::admission::open_error::OpenError;
 use crate::sync::Locked;
 
 use super::instance::Instance;
+use super::renewals::Renewals;
 
 /// How long an instance is kept for a message that the edge has announced: it may be a
 /// large body on a slow connection.
@@ -102,6 +103,7 @@ pub enum SlotClaim {
 #[derive(Default)]
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
+    renewals: Renewals,
 }
 
 impl Table {
@@ -174,6 +176,11 @@ impl Table {
         })
     }
 
+    /// Whether this opening renews a session whose server has ended it while nothing was lost.
+    pub fn renews(&self, key: &InstanceKey) -> bool {
+        self.renewals.take(key)
+    }
+
     /// Claims the slot of a key, unless it is open or being opened.
     pub fn enter(&self, key: &InstanceKey) -> SlotClaim {
         self.locked(|slots| {
@@ -187,6 +194,7 @@ impl Table {
                     slot.awaited = Some(Instant::now());
                     return SlotClaim::Wait(slot.opened.clone());
                 }
+                self.note_quiet_end(key, slot);
             }
             let (sender, opened) = watch::channel(None);
             let slot = Slot {
@@ -212,8 +220,20 @@ impl Table {
             let same = slots.get(key).is_some_and(|slot| {
                 matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
             });
-            same && slots.remove(key).is_some()
+            let removed = if same { slots.remove(key) } else { None };
+            if let Some(slot) = &removed {
+                self.note_quiet_end(key, slot);
+            }
+            removed.is_some()
         })
+    }
+
+    fn note_quiet_end(&self, key: &InstanceKey, slot: &Slot) {
+        if let SlotState::Ready(instance) = SlotState::at(&slot.opened)
+            && instance.was_left_idle()
+        {
+            self.renewals.note(key);
+        }
     }
 
     /// Removes failed openings, and takes instances that were unused for longer than

@@ -217,7 +217,7 @@ impl MessageSink for Mux {
         }
         let Ok(Some(batch)) = jsonrpc::batch(&message) else {
             match id_of_malformed(&message).and_then(|id| self.forget(id.parse().ok())) {
-                Some((pipe, id)) => pipe.answers_nonsense(id.get()),
+                Some((pipe, id)) => pipe.answers_nonsense(id.get(), &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "dropped a line that is not a JSON-RPC message");
                 }

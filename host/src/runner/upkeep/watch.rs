@@ -66,6 +66,10 @@ fn forget(
             tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
             return;
         }
+        if instance.was_left_idle() {
+            tracing::debug!(session = %session, server = %key.1, "{why} while nothing of it was under way; the next message opens it again");
+            return;
+        }
         shared.resources.journal.count_lost(&key.1);
         tracing::warn!(session = %session, server = %key.1, "{why}; the next message opens it again");
     }

@@ -1,0 +1,167 @@
+//! Responses to a POST that are more, or other, than an answer in one piece.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Response, header};
+use http_body::Body as _;
+
+use crate::model::ServerName;
+use crate::net::{Body, Piece, Through, is_event_stream};
+use crate::protocol::answer::{self, AnswerWatch, Beginning};
+use crate::protocol::headers;
+use crate::protocol::jsonrpc::Envelope;
+use crate::runner::channel::answer::RunnerAnswer;
+use crate::runner::channel::judge::{self, Head, Judged};
+use crate::runner::channel::responses;
+use crate::streams::response as events;
+
+use super::answers::AnswerSource;
+use super::call::HttpCall;
+use super::errors;
+use super::http::RemoteHttp;
+use super::reader;
+
+impl RemoteHttp {
+    /// The response for the client. `about` is the first message, `requests` are those that are
+    /// owed an answer.
+    pub(super) async fn judged(
+        &self,
+        call: HttpCall<'_>,
+        response: Response<Body>,
+        about: &Envelope<'_>,
+        requests: &[&Envelope<'_>],
+        takes_events: bool,
+    ) -> Response<Body> {
+        let session = &self.session;
+        let head = Head::of(&response);
+        if requests.is_empty() {
+            return self.taken(&call, response, &head, about).await;
+        }
+        if !head.status.is_success() {
+            let text = errors::beginning(response.into_body()).await;
+            if session.is_forgotten_by(head.status, &text)
+                && !errors::is_answer(&text, about.id_text())
+            {
+                session.forget();
+                return self.forgotten(about);
+            }
+            return self.answered(&head, requests, &text);
+        }
+        if is_event_stream(&response) || is_like_events(response.body()) {
+            let source = AnswerSource::Stream(response.into_body());
+            return self.stream(call, source, about, takes_events).await;
+        }
+        let is_batch = first_byte(response.body()) == Some(b'[');
+        if !response.body().is_end_stream() && (is_batch || requests.len() > 1) {
+            let source = AnswerSource::Json(Box::new(head), response.into_body());
+            return self.stream(call, source, about, takes_events).await;
+        }
+        if let Body::Begun(beginning, _) = response.body()
+            && answer::begins(beginning) == Beginning::Open
+        {
+            return self.watched(response, about);
+        }
+        let text = match response.into_body() {
+            Body::Full(text) => text,
+            body => errors::beginning(body).await,
+        };
+        self.answered(&head, requests, &text)
+    }
+
+    /// The response to messages that no answer is owed to: to its client the gateway is the server,
+    /// and has accepted them (2025-11-25, basic/transports, "Sending Messages to the Server").
+    async fn taken(
+        &self,
+        call: &HttpCall<'_>,
+        response: Response<Body>,
+        head: &Head,
+        about: &Envelope<'_>,
+    ) -> Response<Body> {
+        let session = &self.session;
+        if head.status.is_success() {
+            if is_event_stream(&response) {
+                // It should not be there; what the server says on it is heard all the same.
+                let body = response.into_body();
+                reader::hear(Arc::clone(session), call.pool().clone(), body);
+            }
+            return responses::accepted();
+        }
+        let text = errors::beginning(response.into_body()).await;
+        if session.is_forgotten_by(head.status, &text) {
+            session.forget();
+            return self.forgotten(about);
+        }
+        let said = judge::said(&session.server, head, &text);
+        tracing::debug!(server = %session.server, method = about.method(), "not accepted: {said}");
+        responses::accepted()
+    }
+
+    /// What a whole body is to each request.
+    fn answered(&self, head: &Head, requests: &[&Envelope<'_>], body: &Bytes) -> Response<Body> {
+        let ids = requests.iter().filter_map(|request| request.id_text());
+        let judged: Vec<Judged> =
+            ids.map(|id| judge::judge(&self.session.server, id, head, body)).collect();
+        let is_servers = judged.iter().all(|judged| matches!(judged, Judged::Answer(_)));
+        let mut messages: Vec<Bytes> = judged.into_iter().map(Judged::message).collect();
+        let message = match messages.len() {
+            1 => messages.pop().unwrap_or_default(),
+            _ => [&b"["[..], &messages.join(&b","[..]), b"]"].concat().into(),
+        };
+        let mut response = events::json(message);
+        if !is_servers {
+            response.extensions_mut().insert(RunnerAnswer);
+        }
+        if let Some(after) = head.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
+        }
+        response
+    }
+
+    /// The response with an answer that is still arriving. If it turns out to be none, its
+    /// transfer breaks off, so that no client takes it for one.
+    fn watched(&self, response: Response<Body>, about: &Envelope<'_>) -> Response<Body> {
+        let watch = about.id_text().and_then(AnswerWatch::new);
+        let server = self.session.server.clone();
+        responses::passed_on(response).map(|body| match watch {
+            Some(watch) => Body::Through(Box::new(Watched { body, watch, server })),
+            None => body,
+        })
+    }
+}
+
+fn first_byte(body: &Body) -> Option<u8> {
+    body.beginning().iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Whether the body is an event stream under another type, or without one.
+fn is_like_events(body: &Body) -> bool {
+    let beginning = body.beginning().trim_ascii_start();
+    [&b"event:"[..], b"data:", b"id:", b"retry:", b":"].iter().any(|f| beginning.starts_with(f))
+}
+
+/// An answer that passes, and what it turns out to be.
+struct Watched {
+    body: Body,
+    watch: AnswerWatch,
+    server: ServerName,
+}
+
+impl Through for Watched {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
+        let piece = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &piece {
+            Some(Ok(frame)) => self.watch.read(frame.data_ref().map_or(&[], |data| data)),
+            Some(Err(_)) => {}
+            None => {
+                if let Err(why) = self.watch.end() {
+                    tracing::warn!(server = %self.server, "broke off a large answer: {why}");
+                    return Poll::Ready(Some(Err(why.into())));
+                }
+            }
+        }
+        Poll::Ready(piece)
+    }
+}

@@ -1,0 +1,90 @@
+//! `initialize` over Streamable HTTP: sent again to a server that is full for a moment, and what
+//! came instead of a result.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::model::ServerName;
+use crate::net::{Body, Failure, Pool, collect, is_event_stream};
+use crate::runner::channel::answer::{self, CallError};
+use crate::runner::channel::judge::{self, Head, Judged};
+use crate::runner::remote::upstream::{Came, UpstreamClient};
+use crate::streams::response as events;
+
+/// Bytes read of an answer to `initialize`.
+const MAX_ANSWER: usize = 4 << 20;
+/// First pause before another attempt, where the server has named none; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a client waits in all for a server that is full.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Attempts, where the server has named no pause: it may be down.
+const ATTEMPTS: u32 = 3;
+
+/// Posts `initialize`. A server that can take no session just now is asked again, if it `waits`:
+/// another session may end meanwhile.
+///
+/// # Errors
+/// If an exchange fails.
+pub async fn post(
+    client: &UpstreamClient,
+    pool: &Pool,
+    message: &Bytes,
+    forwarded: &HeaderMap,
+    waits: bool,
+) -> Result<Came, Failure> {
+    let mut waited = Duration::ZERO;
+    for attempt in 1.. {
+        let came = client.post(pool, None, message.clone(), forwarded).await?;
+        let head = Head::of(&came.response);
+        let pause = head.retry_after.unwrap_or(PAUSE * 2_u32.saturating_pow(attempt - 1));
+        let is_over =
+            waited + pause > PATIENCE || (head.retry_after.is_none() && attempt >= ATTEMPTS);
+        if !waits || is_over || !judge::is_crowded(head.status) {
+            return Ok(came);
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause.max(Duration::from_millis(1));
+    }
+    Err(Failure::NotSent("it is full".to_owned()))
+}
+
+/// What came instead of a result.
+pub struct NoResult {
+    pub status: StatusCode,
+    /// What the server has done, behind its name or "it".
+    pub why: String,
+    /// Whether it was a JSON-RPC error: the server speaks the protocol.
+    pub is_refusal: bool,
+    /// When the server wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// The result of `initialize`, which was sent with this id.
+///
+/// # Errors
+/// What came instead.
+pub async fn result(
+    server: &ServerName,
+    id: &str,
+    response: Response<Body>,
+) -> Result<Bytes, NoResult> {
+    let head = Head::of(&response);
+    let (status, retry_after) = (head.status, head.retry_after);
+    let other = |why: String| NoResult { status, why, is_refusal: false, retry_after };
+    let answer = if status.is_success() && is_event_stream(&response) {
+        response
+    } else {
+        let body = collect(response.into_body(), MAX_ANSWER).await;
+        let body = body.map_err(|error| other(format!("answers {status}: {error}")))?;
+        match judge::judge(server, id, &head, &body) {
+            Judged::Answer(answer) => events::json(answer),
+            Judged::Error(_) => return Err(other(judge::complaint(&head, &body))),
+        }
+    };
+    answer::result_of(answer).await.map_err(|error| match error {
+        CallError::Refused(why, _) => NoResult { status, why, is_refusal: true, retry_after },
+        unanswered @ CallError::Unanswered(_) => other(format!("gives {unanswered}")),
+    })
+}
