@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{BearerKey, Config, KeyReach, Lock, Secret};
 use crate::edge::{ClientKey, Group, KeyView, Member};
 use crate::model::{Principal, ServerName};
-use crate::store::{DataFolder, GENERATED_KEY, Kept};
+use crate::store::{DataFolder, GENERATED_KEY, SecretKept};
 
 use super::translate;
 
@@ -113,15 +113,15 @@ fn generated(config: &Config, folder: &DataFolder) -> ClientKey {
         other => other,
     };
     match kept {
-        Kept::Before => tracing::info!(
+        SecretKept::Before => tracing::info!(
             "locked with the generated key in {path}, which clients send as \"{header}: Bearer …\"; \
              {WAYS_OUT}"
         ),
-        Kept::Now => tracing::warn!(
+        SecretKept::Now => tracing::warn!(
             "locked with a generated key: clients send \"{header}: Bearer {token}\"; it is kept in \
              {path} and not told again; {WAYS_OUT}"
         ),
-        Kept::Not => tracing::warn!(
+        SecretKept::Not => tracing::warn!(
             "locked with a generated key: clients send \"{header}: Bearer {token}\"; it ends with \
              this process, since the data folder cannot keep it; {WAYS_OUT}"
         ),

@@ -73,7 +73,7 @@ impl FolderState {
 
 /// Whether a secret is in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum SecretKept {
     /// Since an earlier start.
     Before,
     /// Since now.
@@ -246,7 +246,7 @@ impl DataFolder {
     /// The same as a text in hexadecimal, for people, and whether it is kept. They may put another
     /// one into the file.
     #[must_use]
-    pub fn text_secret(&self, name: &str) -> (String, Kept) {
+    pub fn text_secret(&self, name: &str) -> (String, SecretKept) {
         let text_of = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok()?.trim();
             let is_key = text.len() >= SHORTEST_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
@@ -263,7 +263,7 @@ impl DataFolder {
         name: &str,
         fresh: Vec<u8>,
         is_key: impl Fn(&[u8]) -> bool,
-    ) -> (Vec<u8>, Kept) {
+    ) -> (Vec<u8>, SecretKept) {
         let is_key = |kept: &Vec<u8>| is_key(kept);
         let kept = match self.try_read(name) {
             Ok(kept) => kept,
@@ -273,25 +273,25 @@ impl DataFolder {
                     "{name} in the data folder is not used ({error}), and a key is that ends with \
                      this process; put the key itself there, or remove it"
                 );
-                return (fresh, Kept::Not);
+                return (fresh, SecretKept::Not);
             }
         };
         if let Some(kept) = kept.filter(is_key) {
-            return (kept, Kept::Before);
+            return (kept, SecretKept::Before);
         }
         let made = self.alone(|| match self.try_read(name)?.filter(is_key) {
             // Another process was faster.
-            Some(kept) => Ok((kept, Kept::Before)),
-            None => self.write(name, &fresh).map(|()| (fresh.clone(), Kept::Now)),
+            Some(kept) => Ok((kept, SecretKept::Before)),
+            None => self.write(name, &fresh).map(|()| (fresh.clone(), SecretKept::Now)),
         });
-        match made.and_then(|made| made.unwrap_or_else(|| Ok((fresh.clone(), Kept::Not)))) {
+        match made.and_then(|made| made.unwrap_or_else(|| Ok((fresh.clone(), SecretKept::Not)))) {
             Ok(key) => key,
             Err(error) => {
                 tracing::warn!(
                     "cannot write {name} to the data folder ({error}): the next start makes \
                      another"
                 );
-                (fresh, Kept::Not)
+                (fresh, SecretKept::Not)
             }
         }
     }

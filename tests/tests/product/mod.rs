@@ -8,6 +8,7 @@ pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod listening;
+pub mod mcphub_files;
 pub mod objects;
 pub mod plugin_bounds;
 pub mod plugins;

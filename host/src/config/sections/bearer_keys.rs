@@ -110,7 +110,7 @@ fn legacy(routing: &Section<'_>, beside_list: bool, sources: &Sources<'_>) -> Op
 }
 
 fn listed(list: &Item<'_>, sources: &Sources<'_>) -> Vec<BearerKey> {
-    let found: Vec<Found<'_>> =
+    let found: Vec<ListedKey<'_>> =
         list.items().iter().filter_map(|item| entry(item, sources)).collect();
     let mut keys: Vec<BearerKey> = Vec::new();
     for key in &found {
@@ -126,7 +126,7 @@ fn listed(list: &Item<'_>, sources: &Sources<'_>) -> Vec<BearerKey> {
 }
 
 /// A key as it stands in the list.
-struct Found<'d> {
+struct ListedKey<'d> {
     item: Item<'d>,
     name: Option<String>,
     id: Option<String>,
@@ -135,7 +135,7 @@ struct Found<'d> {
 }
 
 /// One entry of the list; `None` if it is switched off or refused.
-fn entry<'d>(item: &Item<'d>, sources: &Sources<'_>) -> Option<Found<'d>> {
+fn entry<'d>(item: &Item<'d>, sources: &Sources<'_>) -> Option<ListedKey<'d>> {
     if item.value.as_object().is_none() {
         item.refuse("is not a bearer key", EXAMPLE);
         return None;
@@ -156,7 +156,7 @@ fn entry<'d>(item: &Item<'d>, sources: &Sources<'_>) -> Option<Found<'d>> {
     };
     let text = |key| section.text(key).filter(|text: &String| !text.trim().is_empty());
     let (name, id) = (text("name"), text("id"));
-    Some(Found { item: item.clone(), name, id, token: token?, reach: reach? })
+    Some(ListedKey { item: item.clone(), name, id, token: token?, reach: reach? })
 }
 
 fn refuse_unknown_members(item: &Item<'_>, section: &Section<'_>) {
@@ -248,14 +248,14 @@ fn token(item: &Item<'_>, sources: &Sources<'_>) -> Option<Secret> {
 
 /// The key's name, or with its id if the name alone does not tell it from the others. Two keys of
 /// one name would share their sessions.
-fn unique_name(key: &Found<'_>, all: &[Found<'_>]) -> Option<String> {
-    let shown = |key: &Found<'_>| key.name.clone().or_else(|| key.id.clone());
+fn unique_name(key: &ListedKey<'_>, all: &[ListedKey<'_>]) -> Option<String> {
+    let shown = |key: &ListedKey<'_>| key.name.clone().or_else(|| key.id.clone());
     let Some(name) = shown(key) else {
         let advice = "give it a name, by which logs and limits call its holder";
         key.item.refuse("has no name", advice);
         return None;
     };
-    let same: Vec<&Found<'_>> =
+    let same: Vec<&ListedKey<'_>> =
         all.iter().filter(|other| shown(other).as_ref() == Some(&name)).collect();
     let name = match &key.id {
         _ if same.len() == 1 && name != ANONYMOUS => name,

@@ -14,11 +14,13 @@ enum Becomes {
     Warned,
     /// It stops the start.
     Refused,
+    /// It stops the server that has it.
+    Stopped,
     /// It says nothing, in MCPHub as little as here.
     Idle,
 }
 
-use Becomes::{Honoured, Idle, Refused, Warned};
+use Becomes::{Honoured, Idle, Refused, Stopped, Warned};
 
 /// A file in which every key below has its place.
 fn base() -> Value {
@@ -83,7 +85,7 @@ fn of_servers() -> Vec<(&'static str, Value, Becomes)> {
         ("mcpServers.s.options.idleTimeoutMs", json!(60000), Warned),
         ("mcpServers.s.idleTimeoutMs", json!(60000), Honoured),
         ("mcpServers.s.startOnDemand", json!(true), Idle),
-        ("mcpServers.s.perSessionClient", json!(true), Idle),
+        ("mcpServers.s.perSessionClient", json!(true), Honoured),
         ("mcpServers.s.description", json!("what it is"), Warned),
         ("mcpServers.s.createdAt", json!("2026-01-01T00:00:00Z"), Warned),
         ("mcpServers.s.credentialTemplate", json!([{"target": "env", "name": "K"}]), Warned),
@@ -91,7 +93,7 @@ fn of_servers() -> Vec<(&'static str, Value, Becomes)> {
         ("mcpServers.far.keepAliveInterval", json!(60000), Warned),
         ("mcpServers.s.proxy", json!({"enabled": true, "host": "h"}), Warned),
         ("mcpServers.far.oauth", json!({"clientId": "x"}), Warned),
-        ("mcpServers.s.openapi", json!({"url": "http://h/spec"}), Honoured),
+        ("mcpServers.s", json!({"type": "openapi", "openapi": {"url": "http://h/spec"}}), Stopped),
         ("mcpServers.s.owner", json!("admin"), Idle),
         ("mcpServers.s.owner", json!("eve"), Refused),
         ("mcpServers.s.visibility", json!("public"), Idle),
@@ -181,6 +183,9 @@ fn every_key_is_honoured_warned_of_or_refused() {
         let became = match file(&tree.to_string()).load() {
             Err(report) if report.errors.iter().any(names) => Refused,
             Err(report) => panic!("{path}: {report}"),
+            Ok(loaded) if loaded.config.servers.iter().any(|s| s.misconfigured.is_some()) => {
+                Stopped
+            }
             Ok(loaded) if loaded.config != without => Honoured,
             Ok(loaded) if loaded.warnings.iter().any(names) => Warned,
             Ok(loaded) if loaded.warnings.is_empty() => Idle,

@@ -19,12 +19,12 @@ use super::client_session::Session;
 /// One for each connection, on which HTTP/1.1 has one request at a time.
 #[derive(Default)]
 pub struct RecentSession {
-    path: Locked<Option<(String, View, Scope)>>,
+    path: Locked<Option<(String, KeyedView, Scope)>>,
     session: Locked<Option<Remembered>>,
 }
 
 /// What the key of a request opens; `None` if that is everything.
-type View = Option<Arc<KeyView>>;
+type KeyedView = Option<Arc<KeyView>>;
 
 struct Remembered {
     id: HeaderValue,
@@ -47,7 +47,7 @@ impl RecentSession {
         (is_same && known == path).then(|| scope.clone())
     }
 
-    pub fn keep_scope(&self, path: &str, view: View, scope: &Scope) {
+    pub fn keep_scope(&self, path: &str, view: KeyedView, scope: &Scope) {
         let mut last = self.path.lock();
         *last = Some((path.to_owned(), view, scope.clone()));
     }
