@@ -1,6 +1,7 @@
 //! `bearerKeys` and `bearerAuthKey`.
 
 use super::*;
+use crate::model::ServerName;
 
 /// A file with these keys, which begin on line 2.
 fn keys(list: &str) -> Case {
