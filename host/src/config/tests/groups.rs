@@ -105,7 +105,7 @@ fn an_object_of_groups_is_taken_with_one_warning() {
         "2:7: groups.g: must be an object, not a list; write { … }",
         "2:23: groups[\"a/b\"].name: has the character '/', which is not allowed here; give the \
          group a name that fits in a URL",
-        "2:46: groups.h.visibility: a restriction to certain users, which Mooring does not enforce; \
+        "2:47: groups.h.visibility: a restriction to certain users, which Mooring does not enforce; \
          remove it, or start with --allow-open to ignore it",
     ]);
     groups(r#""g""#).errors(&["2:1: groups: must be a list, not a string; write [ … ]"]);

@@ -93,7 +93,7 @@ fn the_warning_names_what_is_not_enforced_and_both_ways_out() {
         routing.bearerAuthKey, or open the gateway with \"enableBearerAuth\": false in \
         systemConfig.routing"]);
     file(r#"{"users": [{"username": "a"}], "systemConfig": {"routing": {"enableBearerAuth": false}}}"#)
-        .warns(&["1:80: systemConfig.routing.enableBearerAuth: is false: every program that \
+        .warns(&["1:81: systemConfig.routing.enableBearerAuth: is false: every program that \
             reaches the port may use all servers, and users keep no client out; set it to true \
             and name a key to lock the gateway"]);
     let text = format!(

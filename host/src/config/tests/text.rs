@@ -68,10 +68,10 @@ fn every_mistake_is_reported_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn a_wrong_section_is_reported_once() {
-    file(r#"{"systemConfig": [], "mcpServers": 1, "groups": {}}"#).errors(&[
+    file(r#"{"systemConfig": [], "mcpServers": 1, "groups": 1}"#).errors(&[
         "1:18: systemConfig: must be an object, not a list; write { … }",
         "1:36: mcpServers: must be an object, not a number; write { … }",
-        "1:49: groups: must be a list, not an object; write [ … ]",
+        "1:49: groups: must be a list, not a number; write [ … ]",
     ]);
 }
 
@@ -108,7 +108,7 @@ fn a_key_of_mcphub_is_accepted_with_one_warning() {
     let unused = "is a setting of MCPHub that is accepted but not used yet";
     file(
         r#"{
-  "userConfigs": {"x": {"anything": 1}},
+  "credentialBindings": {"x": {"anything": 1}},
   "systemConfig": { "routing": { "skipAuth": false }, "install": { "baseUrl": "x" }, "smartRouting": {} },
   "mcpServers": {
     "a": { "command": "x", "keepAliveInterval": 1 },
@@ -118,7 +118,7 @@ fn a_key_of_mcphub_is_accepted_with_one_warning() {
 }"#,
     )
     .warns(&[
-        &format!("2:3: userConfigs: {unused}"),
+        &format!("2:3: credentialBindings: {unused}"),
         &format!("3:34: systemConfig.routing.skipAuth: {unused}"),
         &format!("3:55: systemConfig.install: {unused}"),
         &format!("3:86: systemConfig.smartRouting: {unused}"),
