@@ -135,8 +135,8 @@ fn a_failure_shows_in_the_state_until_it_is_over() {
 
 #[test]
 fn a_text_for_people_is_made_once_and_may_be_their_own() {
-    let place = tempfile::tempdir().unwrap();
-    let folder = || DataFolder::open(place.path()).unwrap();
+    let path = fresh();
+    let folder = || DataFolder::open(&path).unwrap();
     let (made, kept) = folder().text_secret("key");
     assert_eq!((made.len(), kept), (64, SecretKept::Now));
     assert_eq!(folder().read("key").unwrap(), format!("{made}\n").into_bytes());
@@ -149,6 +149,7 @@ fn a_text_for_people_is_made_once_and_may_be_their_own() {
         let (made, kept) = folder().text_secret("key");
         assert_eq!((made.len(), kept), (64, SecretKept::Now), "{unusable}");
     }
+    let _ = fs::remove_dir_all(&path);
     let (first, kept) = DataFolder::memory().text_secret("key");
     assert_eq!((first.len(), kept), (64, SecretKept::Not));
 }
