@@ -6,6 +6,7 @@
 
 mod background;
 mod capacity;
+mod client_keys;
 mod descriptors;
 mod differences;
 mod identity;

@@ -1,6 +1,7 @@
 //! Warnings about a valid configuration: what is open, and what has no effect.
 
-use crate::config::{self, Config, Isolation, Server, Transport};
+use crate::config::{self, BearerKey, Config, Isolation, KeyReach, Lock, Server, Transport};
+use crate::model::ServerName;
 
 use super::own_files;
 
@@ -21,6 +22,8 @@ pub fn few_descriptors(config: &Config, descriptors: u64) -> Option<String> {
 #[must_use]
 pub fn of(config: &Config) -> Vec<String> {
     let mut notices = config::open_door_warnings(config, &config.listen.host);
+    notices.extend(allow_open(config));
+    notices.extend(config.access.lock.keys().iter().filter_map(|key| lost_key(config, key)));
     notices.extend(own_files::in_the_way(config));
     notices.extend(own_files::led_astray(config));
     for server in config.servers.iter().filter(|server| server.enabled) {
@@ -31,7 +34,7 @@ pub fn of(config: &Config) -> Vec<String> {
                 server.name
             ));
         }
-        if is_shared_by_one_principal(server) {
+        if config.access.lock.keys().len() < 2 && is_shared_by_one_principal(server) {
             notices.push(format!(
                 "mcpServers.{}.isolation: all clients are one principal here, with one key or none, so \
                  all sessions share the process as with \"shared\"; set isolation to session, or to \
@@ -61,8 +64,40 @@ pub fn of(config: &Config) -> Vec<String> {
     notices
 }
 
-/// Whether the entry asks for a process for each principal. There is only one: whoever has the key,
-/// or everybody.
+/// What `--allow-open` does here.
+fn allow_open(config: &Config) -> Option<String> {
+    let who = match config.access.lock {
+        _ if config.is_closed() => "clients use the coordinator",
+        Lock::Open => "every program that reaches the port may use all servers",
+        Lock::Keys(_) | Lock::Generated => "clients still need a key",
+    };
+    let text = "--allow-open: access rules of the file that Mooring does not enforce are ignored";
+    config.access.allow_open.then(|| format!("{text}; {who}"))
+}
+
+/// What a key names that this file does not have.
+fn lost_key(config: &Config, key: &BearerKey) -> Option<String> {
+    let KeyReach::Only { groups, servers } = &key.reach else { return None };
+    let has_group = |name: &String| {
+        config
+            .groups
+            .iter()
+            .any(|group| group.name.as_str() == name || group.id.as_deref() == Some(name.as_str()))
+    };
+    let may_be_elsewhere = matches!(config.mode, config::Mode::Coordinator(_));
+    let has_server = |name: &ServerName| {
+        may_be_elsewhere || config.servers.iter().any(|server| server.name == *name)
+    };
+    let groups = groups.iter().filter(|name| !has_group(name)).map(|name| format!("group {name}"));
+    let servers = servers.iter().filter(|name| !has_server(name));
+    let lost: Vec<String> = groups.chain(servers.map(|name| format!("server {name}"))).collect();
+    (!lost.is_empty()).then(|| {
+        format!("the key {} is for {}, which this file does not have", key.name, lost.join(", "))
+    })
+}
+
+/// Whether the entry asks for a process for each principal. Without several keys there is only one:
+/// whoever has the key, or everybody.
 fn is_shared_by_one_principal(server: &Server) -> bool {
     server.isolation == Isolation::Principal
         && matches!(server.transport, None | Some(Transport::Stdio { .. }))

@@ -28,7 +28,7 @@ use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
-use super::{identity, node_side};
+use super::{client_keys, identity, node_side};
 
 /// Nodes that did not answer, and why.
 pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
@@ -239,7 +239,7 @@ impl Base {
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
         let edge = Edge {
-            config: translate::edge(config),
+            config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),

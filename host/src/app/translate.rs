@@ -10,7 +10,7 @@ use crate::config::{
     self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Sticky, Transport,
     Wasi,
 };
-use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
+use crate::edge::{ClientKey, ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Replica, Selection, ServerName};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
@@ -69,14 +69,17 @@ fn simultaneous_starts() -> usize {
     (2 * cores).max(4)
 }
 
+/// The edge's settings; clients come in with one of these keys.
 #[must_use]
-pub fn edge(config: &Config) -> EdgeConfig {
+pub fn edge(config: &Config, keys: Vec<ClientKey>) -> EdgeConfig {
     let credentials = match &config.mode {
         Mode::Coordinator(coordinator) => coordinator.passthrough_headers.clone(),
         Mode::Standalone | Mode::Node(_) => BTreeMap::new(),
     };
     EdgeConfig {
-        bearer: config.access.bearer.clone(),
+        tokens: keys.iter().map(|key| Arc::from(key.token.expose())).collect(),
+        keys,
+        key_header: config.access.key_header.clone(),
         hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
         credentials,
         affinity_cookie: config.sticky.cookie_name.clone(),
@@ -285,7 +288,8 @@ fn choices(selections: &crate::config::Selections) -> Choices {
     selections.iter().map(choice).collect()
 }
 
-fn groups(config: &Config) -> Vec<Group> {
+/// The groups of the file, as the edge shows them.
+pub(super) fn groups(config: &Config) -> Vec<Group> {
     let names = |chosen: &GroupEntries| match chosen {
         GroupEntries::All => None,
         GroupEntries::Only(names) => Some(names.clone()),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
-use crate::config::{self, Loaded, Secret};
+use crate::config::{self, KeyReach, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
 use crate::protocol::mac;
 use crate::protocol::objects::object_only;
@@ -26,6 +26,8 @@ const PORT: u16 = 3000;
 pub struct Gateway {
     base: String,
     key: Option<Secret>,
+    /// The header that the gateway reads keys from, beside that of the local command line.
+    header: HeaderName,
 }
 
 impl Gateway {
@@ -50,9 +52,13 @@ impl Gateway {
         // Both keys belong to a gateway of this machine: they are not sent to another one that
         // `--url` names.
         let is_own = url.is_none() || is_loopback(&base);
-        let of_settings = config.filter(|_| is_own).and_then(|config| config.access.bearer.clone());
+        let of_settings = config.filter(|_| is_own).and_then(|config| {
+            let mut keys = config.access.lock.keys().iter();
+            keys.find(|key| key.reach == KeyReach::All).map(|key| key.token.clone())
+        });
+        let header = config.filter(|_| is_own).map(|config| config.access.key_header.clone());
         let key = given.or(of_settings).or_else(|| is_own.then(|| local_key(folder)).flatten());
-        Self { base, key }
+        Self { base, key, header: header.unwrap_or(header::AUTHORIZATION) }
     }
 
     /// Sends one request and returns the text of the answer, within 5 seconds.
@@ -88,6 +94,7 @@ impl Gateway {
             let mut value = HeaderValue::from_str(&value)
                 .map_err(|_| "the key has characters that cannot be sent in a header".to_owned())?;
             value.set_sensitive(true);
+            request.headers_mut().insert(self.header.clone(), value.clone());
             request.headers_mut().insert(header::AUTHORIZATION, value);
         }
         let pool = Pool::new(crate::net::client_config().map_err(|error| error.to_string())?);

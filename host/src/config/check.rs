@@ -7,8 +7,10 @@ use std::time::Duration;
 use crate::model::visible::visible;
 
 use super::Config;
+use super::sections::bearer_keys::{BearerKey, KeyReach};
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
+use super::sections::lock::Lock;
 use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
@@ -26,7 +28,8 @@ pub fn describe(config: &Config) -> String {
         Mode::Coordinator(coordinator) => cluster_of(&mut page, coordinator),
         Mode::Node(node) => membership(&mut page, node, config),
     }
-    servers(&mut page, &config.servers);
+    servers(&mut page, config);
+    keys(&mut page, config.access.lock.keys());
     groups(&mut page, &config.groups);
     page.0
 }
@@ -83,11 +86,16 @@ fn strategy(sticky: &Sticky) -> String {
 
 fn access(config: &Config) -> String {
     let access = &config.access;
-    let mut parts = vec![match access.bearer {
+    let mut parts = vec![match &access.lock {
         _ if config.is_closed() => "no clients of its own".to_owned(),
-        Some(_) => "bearer key".to_owned(),
-        None => "open to every client that reaches the port".to_owned(),
+        Lock::Keys(keys) if keys.len() == 1 => "bearer key".to_owned(),
+        Lock::Keys(keys) => format!("{} bearer keys", keys.len()),
+        Lock::Generated => "a generated key, in generated-key of the data folder".to_owned(),
+        Lock::Open => "open to every client that reaches the port".to_owned(),
     }];
+    if access.key_header != http::header::AUTHORIZATION {
+        parts.push(format!("sent as {}", access.key_header));
+    }
     for (what, list) in [("hosts", &access.allowed_hosts), ("origins", &access.allowed_origins)] {
         if !list.is_empty() {
             parts.push(format!("{what} {}", list.join(" ")));
@@ -138,20 +146,41 @@ fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
     page.optional("zone", &node.zone);
     let labels: Vec<_> = node.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     page.optional("labels", &labels.join(" "));
-    let own = match (&config.access.bearer, node.public) {
+    let own = match &config.access.lock {
         _ if config.is_closed() => "closed: clients use the coordinator (node.public opens them)",
-        (Some(_), _) => "for clients with the bearer key",
-        (None, _) => "open to every client that reaches the port (node.public)",
+        Lock::Keys(_) => "for clients with the bearer key",
+        Lock::Generated => "for clients with the generated key",
+        Lock::Open => "open to every client that reaches the port (node.public)",
     };
     page.row("own /mcp, /api", own);
 }
 
-fn servers(page: &mut CheckPage, servers: &[Server]) {
-    let rows: Vec<_> = servers.iter().map(server).collect();
+fn servers(page: &mut CheckPage, config: &Config) {
+    let is_one = config.access.lock.keys().len() < 2;
+    let rows: Vec<_> = config.servers.iter().map(|entry| server(entry, is_one)).collect();
     page.table("SERVERS", &rows);
 }
 
-fn server(server: &Server) -> [String; 3] {
+/// The keys of a file that names several, or one that does not open everything.
+fn keys(page: &mut CheckPage, keys: &[BearerKey]) {
+    if matches!(keys, [] | [BearerKey { reach: KeyReach::All, .. }]) {
+        return;
+    }
+    let row = |key: &BearerKey| match &key.reach {
+        KeyReach::All => [key.name.clone(), "all".to_owned(), "the management API too".to_owned()],
+        KeyReach::Only { groups, servers } => {
+            let groups = groups.iter().map(|group| format!("group {group}"));
+            let servers = servers.iter().map(|server| format!("server {server}"));
+            let what: Vec<String> = groups.chain(servers).collect();
+            let what = if what.is_empty() { "nothing".to_owned() } else { what.join(", ") };
+            [key.name.clone(), "only".to_owned(), what]
+        }
+    };
+    page.table("KEYS", &keys.iter().map(row).collect::<Vec<_>>());
+}
+
+/// A row; `is_one_principal` says whether all clients are one.
+fn server(server: &Server, is_one_principal: bool) -> [String; 3] {
     let kind = match &server.transport {
         _ if !server.enabled => "off",
         None => "broken",
@@ -167,7 +196,7 @@ fn server(server: &Server) -> [String; 3] {
             false => format!("{what}  MISCONFIGURED: {reason}"),
         };
     }
-    what.push_str(isolation(server));
+    what.push_str(isolation(server, is_one_principal));
     let masked: Vec<String> = match &server.transport {
         Some(Transport::Stdio { env, .. }) => {
             env.iter().map(|(name, _)| format!("{name}=…")).collect()
@@ -186,7 +215,7 @@ fn server(server: &Server) -> [String; 3] {
 }
 
 /// How the sessions of a server that runs are kept apart.
-fn isolation(server: &Server) -> &'static str {
+fn isolation(server: &Server, is_one_principal: bool) -> &'static str {
     let Some(transport) = &server.transport else { return "" };
     if !server.enabled || server.misconfigured.is_some() {
         return "";
@@ -196,9 +225,10 @@ fn isolation(server: &Server) -> &'static str {
             "  (a process for each session)"
         }
         (Transport::Stdio { .. }, Isolation::Shared) => "  (one process for all sessions)",
-        (Transport::Stdio { .. }, Isolation::Principal) => {
+        (Transport::Stdio { .. }, Isolation::Principal) if is_one_principal => {
             "  (one process for each principal, and all clients are one)"
         }
+        (Transport::Stdio { .. }, Isolation::Principal) => "  (one process for each key)",
         (Transport::Http(_) | Transport::Sse(_) | Transport::HttpOrSse(_), _) => {
             "  (a session there for each session)"
         }

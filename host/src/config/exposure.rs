@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Config;
 use super::sections::cluster::Mode;
+use super::sections::lock::Lock;
 
 /// A door that neither key nor token closes, on an address that other machines may reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub fn open_doors(config: &Config, host: &str) -> Vec<OpenDoor> {
         Mode::Node(node) => node.public,
         Mode::Standalone | Mode::Coordinator(_) => true,
     };
-    let clients = clients_may_come && config.access.bearer.is_none();
+    let clients = clients_may_come && config.access.lock == Lock::Open;
     let cluster = config.mode != Mode::Standalone && config.token.is_none();
     [(clients, OpenDoor::Clients), (cluster, OpenDoor::Cluster)]
         .into_iter()

@@ -35,12 +35,14 @@ pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
 pub use sections::access::Access;
+pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
 pub use sections::confinement::ConfinementSettings;
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::Listen;
 pub use sections::listen::data_dir;
+pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::sandbox::SandboxSettings;
 pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
@@ -77,9 +79,13 @@ impl Config {
     /// them, and there is no key that a client could show.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let is_private = matches!(&self.mode, Mode::Node(node) if !node.public);
-        is_private && self.access.bearer.is_none()
+        !serves_clients(&self.mode) && self.access.lock.keys().is_empty()
     }
+}
+
+/// Whether clients may come without a key of the file. A node serves its coordinator.
+fn serves_clients(mode: &Mode) -> bool {
+    !matches!(mode, Mode::Node(node) if !node.public)
 }
 
 /// A configuration without errors.
@@ -143,10 +149,10 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let sticky = section.section("stickySession");
     let servers = sections::servers::read(root, sources, folder);
     let is_coordinator = matches!(cluster.mode, Mode::Coordinator(_));
-    let access = sections::access::read(root, sources);
+    let access = sections::access::read(root, sources, serves_clients(&cluster.mode));
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
-    let is_for_others = cluster.mode != Mode::Standalone || access.bearer.is_some();
+    let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
     let listen = sections::listen::read(&system, sources, is_for_others);
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);

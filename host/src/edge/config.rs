@@ -1,11 +1,13 @@
 //! The edge's settings, independent of the settings file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::config::Secret;
 use crate::edge::access::host::HostRules;
-use crate::model::{GroupName, ServerName};
+use crate::model::{GroupName, Principal, ServerName};
 use crate::streams::Bounds;
 
 /// One server of a group or scope, and which of its entries are shown.
@@ -29,11 +31,37 @@ pub struct Group {
     pub members: Vec<Member>,
 }
 
+/// A key that lets clients in.
+#[derive(Debug, Clone)]
+pub struct ClientKey {
+    pub token: Secret,
+    /// Whom it makes of its holder.
+    pub principal: Principal,
+    /// What its holder sees; `None` if that is everything.
+    pub view: Option<Arc<KeyView>>,
+}
+
+/// What the holder of a restricted key sees.
+#[derive(Debug)]
+pub struct KeyView {
+    pub principal: Principal,
+    /// Groups whose URLs work.
+    pub groups: Vec<GroupName>,
+    /// Servers whose URLs work.
+    pub servers: Vec<ServerName>,
+    /// What `/mcp` shows: these servers, and the members of the groups.
+    pub members: Vec<Member>,
+}
+
 /// The edge's settings.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
-    /// The key that clients must send, if one is required.
-    pub bearer: Option<crate::config::Secret>,
+    /// The keys of which clients must send one; if there are none, everybody is let in.
+    pub keys: Vec<ClientKey>,
+    /// The tokens of these keys, which no server gets.
+    pub tokens: Vec<Arc<str>>,
+    /// The header that carries the key.
+    pub key_header: HeaderName,
     /// Values of the Host header that are let in.
     pub hosts: HostRules,
     /// Client headers with credentials that a server on another node gets.

@@ -47,7 +47,7 @@ pub use access::local_key::LocalKey;
 pub use catalog::cache::Catalogs;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
-pub use config::{EdgeConfig, Group, Member};
+pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::listener::{Listeners, bind as listen};
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};

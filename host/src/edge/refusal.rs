@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
@@ -33,10 +33,15 @@ pub enum Refusal {
     Coding,
     #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
     ForeignOrigin(String),
+    /// Holds the header that carries the key.
     #[error(
-        "Unauthorized: send \"Authorization: Bearer …\" with the key of systemConfig.routing.bearerAuthKey"
+        "Unauthorized: send \"{}: Bearer …\" with a key of the gateway (bearerKeys, or systemConfig.routing.bearerAuthKey)", as_written(.0)
     )]
-    Unauthorized,
+    Unauthorized(HeaderName),
+    #[error(
+        "Forbidden: this key opens its own groups and servers alone; the management API wants one with accessType all"
+    )]
+    RestrictedKey,
     #[error(
         "Forbidden: this node serves its coordinator only; connect to the coordinator, give the node a key of its own (systemConfig.routing.bearerAuthKey), or open it with systemConfig.cluster.node.public"
     )]
@@ -160,10 +165,11 @@ impl std::fmt::Display for TooManySessions {
 impl Refusal {
     fn table(&self) -> (StatusCode, i64) {
         match self {
-            Self::ForeignHost(_) | Self::ForeignOrigin(_) | Self::ClosedNode => {
-                (StatusCode::FORBIDDEN, code::TRANSPORT)
-            }
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, code::TRANSPORT),
+            Self::ForeignHost(_)
+            | Self::ForeignOrigin(_)
+            | Self::ClosedNode
+            | Self::RestrictedKey => (StatusCode::FORBIDDEN, code::TRANSPORT),
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, code::TRANSPORT),
             Self::UnknownPath(_) | Self::UnknownScope(_) => {
                 (StatusCode::NOT_FOUND, code::TRANSPORT)
             }
@@ -245,7 +251,7 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
         match self {
-            Self::Unauthorized => {
+            Self::Unauthorized(_) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::MethodNotAllowed(allowed) => {
@@ -280,6 +286,15 @@ impl From<Unclear> for Refusal {
             _ => Self::InvalidParams(unclear.to_string()),
         }
     }
+}
+
+/// The name of a header as people write it: the parser keeps lower case.
+fn as_written(name: &HeaderName) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        format!("{}{rest}", first.to_ascii_uppercase())
+    };
+    name.as_str().split('-').map(word).collect::<Vec<_>>().join("-")
 }
 
 /// The answer to a request whose server went away during the call.

@@ -1,9 +1,9 @@
 //! Which transport and scope a path stands for.
 
-use crate::model::{Scope, ServerName};
+use crate::model::{Principal, Scope, ServerName};
 use crate::net::percent_decoded;
 
-use super::config::{EdgeConfig, Group, Member};
+use super::config::{EdgeConfig, Group, KeyView, Member};
 use super::refusal::Refusal;
 use super::worker::{Edge, Worker};
 
@@ -38,11 +38,19 @@ impl Entrance {
 ///
 /// After a restart of the gateway, nodes may not have registered again yet. An unknown
 /// server is then waited for if nodes are expected to return, or if the request names a session.
-pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Scope, Refusal> {
+///
+/// A restricted key finds what it opens. Anything else does not exist for it, at once: whether it
+/// was waited for would tell.
+pub async fn scope(
+    worker: &Worker,
+    path: &str,
+    has_session: bool,
+    view: Option<&KeyView>,
+) -> Result<Scope, Refusal> {
     let config = &worker.edge.config;
     let Some(name) = name_in(path)? else {
         return if config.global_route {
-            Ok(Scope::All)
+            Ok(view.map_or(Scope::All, |view| Scope::Key(view.principal.clone())))
         } else {
             Err(Refusal::UnknownPath(
                 "the path must name a server or group (systemConfig.routing.enableGlobalRoute)"
@@ -50,11 +58,15 @@ pub async fn scope(worker: &Worker, path: &str, has_session: bool) -> Result<Sco
             ))
         };
     };
-    if let Some(group) = group(config, &name) {
-        return Ok(Scope::Group(group.name.clone()));
-    }
     let unknown = || Refusal::UnknownScope(name.clone());
+    if let Some(group) = group(config, &name) {
+        let is_open = view.is_none_or(|view| view.groups.contains(&group.name));
+        return if is_open { Ok(Scope::Group(group.name.clone())) } else { Err(unknown()) };
+    }
     let server = ServerName::parse(&name).map_err(|_| unknown())?;
+    if view.is_some_and(|view| !view.servers.contains(&server)) {
+        return Err(unknown());
+    }
     let cold_start = &worker.edge.cold_start;
     let may_return = cold_start.expects() || (has_session && cold_start.is_under_way());
     if !knows(worker, &server) && may_return {
@@ -75,6 +87,9 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
             .find(|g| g.name == *name)
             .map(|g| g.members.clone())
             .unwrap_or_default(),
+        Scope::Key(holder) => {
+            view_of(config, holder).map(|view| view.members.clone()).unwrap_or_default()
+        }
         Scope::All => {
             let topology = worker.edge.topology.load();
             let known = topology.servers();
@@ -85,18 +100,40 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     }
 }
 
-/// The resources that the scope's group names of a server: all if it names none. `None` if the
-/// group does not have the server.
+/// The resources that the scope's group or key names of a server: all if it names none. `None` if the
+/// scope does not have the server.
 #[allow(clippy::option_option)]
 pub fn named_resources<'a>(
     worker: &'a Worker,
     scope: &Scope,
     server: &ServerName,
 ) -> Option<Option<&'a [String]>> {
-    let Scope::Group(name) = scope else { return Some(None) };
-    let group = worker.edge.config.groups.iter().find(|group| group.name == *name)?;
-    let member = group.members.iter().find(|member| member.server == *server)?;
+    let config = &worker.edge.config;
+    let members = match scope {
+        Scope::All | Scope::Server(_) => return Some(None),
+        Scope::Group(name) => &config.groups.iter().find(|group| group.name == *name)?.members,
+        Scope::Key(holder) => &view_of(config, holder)?.members,
+    };
+    let member = members.iter().find(|member| member.server == *server)?;
     Some(member.resources.as_deref())
+}
+
+/// What the key of this principal opens, if that is not everything.
+fn view_of<'a>(config: &'a EdgeConfig, holder: &Principal) -> Option<&'a KeyView> {
+    let mut views = config.keys.iter().filter_map(|key| key.view.as_deref());
+    views.find(|view| view.principal == *holder)
+}
+
+/// Whether a server belongs to the scope. A session may have had one that does not any more: its
+/// group or key has been narrowed since.
+pub fn has(worker: &Worker, scope: &Scope, server: &ServerName) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Server(own) => own == server,
+        Scope::Group(_) | Scope::Key(_) => {
+            members(worker, scope).iter().any(|member| member.server == *server)
+        }
+    }
 }
 
 /// The server whose bytes pass unchanged, if the scope is one server that is shown whole.
@@ -104,7 +141,7 @@ pub fn named_resources<'a>(
 pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
         Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
-        Scope::All | Scope::Group(_) => None,
+        Scope::All | Scope::Key(_) | Scope::Group(_) => None,
     }
 }
 
@@ -112,7 +149,7 @@ pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a Serv
 pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
     match scope {
         Scope::Server(server) => knows(worker, server),
-        Scope::All | Scope::Group(_) => true,
+        Scope::All | Scope::Key(_) | Scope::Group(_) => true,
     }
 }
 

@@ -5,6 +5,8 @@
 //! a node must not get them by asking. And some never pass, whoever asks: headers that frame a
 //! message or carry a session, and the values that the gateway itself consumes.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
@@ -62,8 +64,8 @@ pub fn is_credential(name: &HeaderName) -> bool {
 /// What the gateway itself consumes of a client's headers, and no server gets.
 #[derive(Debug, Clone, Copy)]
 pub struct Consumed<'a> {
-    /// The key that let the client in.
-    pub key: Option<&'a str>,
+    /// The keys that let clients in.
+    pub keys: &'a [Arc<str>],
     /// The cookie that names a session's node.
     pub affinity_cookie: &'a str,
     /// The header that names it.
@@ -99,13 +101,14 @@ impl Consumed<'_> {
     }
 
     fn holds_key(&self, value: &[u8]) -> bool {
-        match self.key.map(str::as_bytes) {
-            None => false,
-            Some(key) if key.len() >= LONG_KEY => memmem::find(value, key).is_some(),
-            Some(key) => value
-                .split(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'=' | b'"'))
-                .any(|word| word == key),
-        }
+        self.keys.iter().map(|key| key.as_bytes()).any(|key| {
+            if key.len() >= LONG_KEY {
+                return memmem::find(value, key).is_some();
+            }
+            let mut words =
+                value.split(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'=' | b'"'));
+            words.any(|word| word == key)
+        })
     }
 }
 
@@ -149,11 +152,14 @@ pub fn passed_through(wanted: &[HeaderName], seam: &HeaderMap) -> HeaderMap {
 mod tests {
     use super::*;
 
-    const CONSUMED: Consumed<'_> = Consumed {
-        key: Some("the-key-of-the-gateway"),
-        affinity_cookie: "MCPHUB_NODE",
-        affinity_header: "X-MCPHub-Node",
-    };
+    fn consumed(keys: &[Arc<str>]) -> Consumed<'_> {
+        Consumed { keys, affinity_cookie: "MCPHUB_NODE", affinity_header: "X-MCPHub-Node" }
+    }
+
+    /// The values that the server of a gateway with a key gets of a header with these values.
+    fn passed_with_key(header: &str, values: &[&str]) -> Vec<String> {
+        passed(header, values, &consumed(&["the-key-of-the-gateway".into()]))
+    }
 
     fn name(text: &str) -> HeaderName {
         text.parse().unwrap()
@@ -172,7 +178,7 @@ mod tests {
 
     #[test]
     fn all_values_of_a_header_pass_in_their_order() {
-        assert_eq!(passed("x-tenant", &["a", "b"], &CONSUMED), ["a", "b"]);
+        assert_eq!(passed_with_key("x-tenant", &["a", "b"]), ["a", "b"]);
     }
 
     #[test]
@@ -183,11 +189,13 @@ mod tests {
             ("x-api-key", "the-key-of-the-gateway"),
             ("x-tenant", "a=\"the-key-of-the-gateway\", b"),
         ] {
-            assert_eq!(passed(header, &[value, "Bearer other"], &CONSUMED), ["Bearer other"]);
+            assert_eq!(passed_with_key(header, &[value, "Bearer other"]), ["Bearer other"]);
         }
-        let short = Consumed { key: Some("key"), ..CONSUMED };
+        let keys: [Arc<str>; 2] = ["other-key-of-the-gateway".into(), "key".into()];
+        let short = Consumed { keys: &keys, ..consumed(&[]) };
         assert_eq!(passed("authorization", &["Bearer key", "x=key", "monkey"], &short), ["monkey"]);
-        let open = Consumed { key: None, ..CONSUMED };
+        assert!(passed("x-a", &["other-key-of-the-gateway"], &short).is_empty());
+        let open = consumed(&[]);
         assert_eq!(passed("authorization", &["Bearer x"], &open), ["Bearer x"]);
     }
 
@@ -200,7 +208,7 @@ mod tests {
             ("k=the-key-of-the-gateway; a=1", vec!["a=1"]),
             ("MCPHUB_NODE2=x", vec!["MCPHUB_NODE2=x"]),
         ] {
-            assert_eq!(passed("cookie", &[value], &CONSUMED), left, "{value}");
+            assert_eq!(passed_with_key("cookie", &[value]), left, "{value}");
         }
     }
 
@@ -208,7 +216,7 @@ mod tests {
     fn what_frames_a_message_or_carries_a_session_never_passes() {
         for header in ["mcp-session-id", "last-event-id", "mooring-session", "x-mcphub-node", "te"]
         {
-            assert_eq!(passed(header, &["x"], &CONSUMED), [""; 0], "{header}");
+            assert_eq!(passed_with_key(header, &["x"]), [""; 0], "{header}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::protocol::mac;
 use crate::sync::Locked;
 
 use super::private::{Found, PrivateFolder, Unusable};
@@ -16,6 +17,10 @@ const MAX_READ: u64 = 64 << 20;
 const KEY: usize = 32;
 /// The file with the key of the local command line.
 pub const LOCAL_KEY: &str = "local-key";
+/// The file with the key that lets clients in where the settings file names none.
+pub const GENERATED_KEY: &str = "generated-key";
+/// Bytes of a text that is taken for a key.
+const SHORTEST_TEXT: usize = 16;
 /// Time between two lines in the log that say why the folder cannot be used.
 const SAID: Duration = Duration::from_secs(60);
 /// Age from which an incomplete file is taken for one whose writer was killed.
@@ -64,6 +69,17 @@ impl FolderState {
             Self::Absent => "not usable",
         }
     }
+}
+
+/// Whether a secret is in the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretKept {
+    /// Since an earlier start.
+    Before,
+    /// Since now.
+    Now,
+    /// No: it ends with this process.
+    Not,
 }
 
 impl DataFolder {
@@ -224,8 +240,31 @@ impl DataFolder {
     /// read or written, it lasts until this process ends.
     #[must_use]
     pub fn secret(&self, name: &str) -> Vec<u8> {
-        let fresh = fresh_key();
-        let is_key = |kept: &Vec<u8>| kept.len() >= KEY;
+        self.kept_secret(name, fresh_key(), |kept| kept.len() >= KEY).0
+    }
+
+    /// The same as a text in hexadecimal, for people, and whether it is kept. They may put another
+    /// one into the file.
+    #[must_use]
+    pub fn text_secret(&self, name: &str) -> (String, SecretKept) {
+        let text_of = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).ok()?.trim();
+            let is_key = text.len() >= SHORTEST_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
+            is_key.then(|| text.to_owned())
+        };
+        let fresh = format!("{}\n", mac::hex(&fresh_key())).into_bytes();
+        let (bytes, kept) = self.kept_secret(name, fresh, |kept| text_of(kept).is_some());
+        (text_of(&bytes).unwrap_or_else(|| mac::hex(&fresh_key())), kept)
+    }
+
+    /// The secret in a file, which is made with the `fresh` one if it has none.
+    fn kept_secret(
+        &self,
+        name: &str,
+        fresh: Vec<u8>,
+        is_key: impl Fn(&[u8]) -> bool,
+    ) -> (Vec<u8>, SecretKept) {
+        let is_key = |kept: &Vec<u8>| is_key(kept);
         let kept = match self.try_read(name) {
             Ok(kept) => kept,
             // A link or somebody else's file in its place: an operator must look at it.
@@ -234,25 +273,25 @@ impl DataFolder {
                     "{name} in the data folder is not used ({error}), and a key is that ends with \
                      this process; put the key itself there, or remove it"
                 );
-                return fresh;
+                return (fresh, SecretKept::Not);
             }
         };
         if let Some(kept) = kept.filter(is_key) {
-            return kept;
+            return (kept, SecretKept::Before);
         }
         let made = self.alone(|| match self.try_read(name)?.filter(is_key) {
             // Another process was faster.
-            Some(kept) => Ok(kept),
-            None => self.write(name, &fresh).map(|()| fresh.clone()),
+            Some(kept) => Ok((kept, SecretKept::Before)),
+            None => self.write(name, &fresh).map(|()| (fresh.clone(), SecretKept::Now)),
         });
-        match made.and_then(|made| made.unwrap_or_else(|| Ok(fresh.clone()))) {
+        match made.and_then(|made| made.unwrap_or_else(|| Ok((fresh.clone(), SecretKept::Not)))) {
             Ok(key) => key,
             Err(error) => {
                 tracing::warn!(
                     "cannot write {name} to the data folder ({error}): the next start makes \
                      another"
                 );
-                fresh
+                (fresh, SecretKept::Not)
             }
         }
     }

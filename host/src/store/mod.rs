@@ -21,7 +21,7 @@ mod used;
 
 pub use bindings::{Bindings, Forgotten, InUse};
 pub use counting::NoRoom;
-pub use data::{DataFolder, FolderState, ForeignFolder, LOCAL_KEY};
+pub use data::{DataFolder, FolderState, ForeignFolder, GENERATED_KEY, LOCAL_KEY, SecretKept};
 pub use param_files::NODE_ID;
 pub use record::{Binding, Bound, Record, ReportOutcome};
 pub use records::{RecordCounts, Records};

@@ -1,6 +1,6 @@
 //! Existing security settings are enforced, or the gateway does not start.
 
-use mooring_tests::{Gateway, Request, Setup, servers};
+use mooring_tests::{Gateway, Request, servers};
 use serde_json::{Value, json};
 
 fn settings(routing: Value) -> Value {
@@ -42,23 +42,6 @@ fn a_session_belongs_to_whoever_began_it() {
     let session = client.initialize();
     let (ping, _) = session.message("ping", json!({}));
     session.post(&ping).without("Authorization").send(gateway.address()).expect(401);
-}
-
-#[test]
-fn access_rules_that_are_not_enforced_yet_stop_the_start_by_name() {
-    for (key, value) in [
-        ("bearerKeys", json!([{"id": "1", "name": "k", "token": "t", "enabled": true}])),
-        ("users", json!([{"username": "admin", "password": "x", "isAdmin": true}])),
-    ] {
-        let mut settings = settings(json!({}));
-        settings[key] = value;
-        let output = Setup::new(&settings).refused();
-        let says = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{says}");
-        assert!(says.contains(key) && says.contains("--allow-open"), "{says}");
-        let open = Setup::new(&settings).arg("--allow-open").start();
-        assert_eq!(open.client("/mcp").initialize().count("counter-count"), 1);
-    }
 }
 
 #[test]

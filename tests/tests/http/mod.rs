@@ -8,6 +8,8 @@ pub mod connections;
 pub mod fidelity;
 pub mod framing;
 pub mod headers;
+pub mod keys;
 pub mod limits;
 pub mod liveness;
+pub mod locked;
 pub mod odd_values;

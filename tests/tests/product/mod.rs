@@ -11,6 +11,7 @@ pub mod image;
 pub mod listening;
 pub mod long_tests;
 pub mod manifests;
+pub mod mcphub_files;
 pub mod objects;
 pub mod plugin_bounds;
 pub mod plugins;

@@ -74,6 +74,13 @@ impl Walk<'_> {
             Value::Object(object) if !children(&place.pattern).is_empty() => {
                 self.object(object, place);
             }
+            // A list that is written as an object.
+            Value::Object(object) if USED.contains(&format!("{}[]", place.pattern).as_str()) => {
+                for property in &object.properties {
+                    let (name, at) = (property.name.as_str(), property.value.start());
+                    self.value(&property.value, &place.named_index(name, at));
+                }
+            }
             Value::Array(array) => {
                 for (i, element) in array.elements.iter().enumerate() {
                     self.value(element, &place.index(i, element.start()));

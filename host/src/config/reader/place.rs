@@ -37,6 +37,11 @@ impl Place {
         Self { pattern: join(&self.pattern, "*"), ..self.key(name, at) }
     }
 
+    /// The place of an element that the operator wrote with a name, in an object instead of a list.
+    pub fn named_index(&self, name: &str, at: usize) -> Self {
+        Self { pattern: format!("{}[]", self.pattern), ..self.key(name, at) }
+    }
+
     pub fn index(&self, index: usize, at: usize) -> Self {
         Self {
             path: format!("{}[{index}]", self.path),

@@ -2,6 +2,7 @@
 
 use super::expand::{expand, is_one_reference};
 use super::item::Item;
+use super::place::quote;
 use super::secret::Secret;
 use super::secret_file;
 use super::section::Section;
@@ -40,6 +41,31 @@ pub(in crate::config) fn expand_item(
             None
         }
     }
+}
+
+/// A secret with every `${…}` in it replaced. A dollar sign without a brace stands for itself,
+/// since a secret may have one; a brace that names no variable does not, since everybody knows it.
+pub(in crate::config) fn braced(
+    item: &Item<'_>,
+    text: &str,
+    sources: &Sources<'_>,
+) -> Option<String> {
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, from)) = rest.find("${").map(|at| rest.split_at(at)) {
+        whole.push_str(before);
+        let (reference, after) = from.split_at(from.find('}').map_or(from.len(), |end| end + 1));
+        let value = expand_item(item, reference, sources)?;
+        if value == reference {
+            let advice = "write ${NAME}, with the name of a variable";
+            item.refuse(format!("refers to {}", quote(reference)), advice);
+            return None;
+        }
+        whole.push_str(&value);
+        rest = after;
+    }
+    whole.push_str(rest);
+    Some(whole)
 }
 
 /// A secret from the file. Its value is expanded only if all of it is one `${…}`.

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use jsonc_parser::ast::ObjectProp;
+use jsonc_parser::common::Ranged;
+
 use crate::config::reader::item::Item;
 use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::{Place, quote};
@@ -54,9 +57,14 @@ pub(in crate::config) fn read(
 ) -> Vec<GroupSettings> {
     let mut groups = Vec::new();
     let mut taken = Taken::default();
-    for item in root.items("groups") {
+    if let Some(object) = root.get("groups").filter(|item| item.value.as_object().is_some()) {
+        let advice = "write a list of groups; each key is taken as the group's id, and as its name \
+                      where it has none";
+        object.warn("is an object where MCPHub has a list", advice);
+    }
+    for item in entries(root) {
         let section = item.section();
-        let Some(group) = group(&section, &mut taken) else {
+        let Some(group) = group(&section, key_of(root, &item), &mut taken) else {
             continue;
         };
         warn_of_unknown_servers(&item, &group, servers, is_coordinator);
@@ -66,7 +74,26 @@ pub(in crate::config) fn read(
     groups
 }
 
-fn group(section: &Section<'_>, taken: &mut Taken) -> Option<GroupSettings> {
+/// The groups, in file order. MCPHub's documentation also shows them as an object.
+pub(super) fn entries<'d>(root: &Section<'d>) -> Vec<Item<'d>> {
+    let Some(item) = root.get("groups") else { return Vec::new() };
+    let Some(object) = item.value.as_object() else { return item.items() };
+    let entry = |property: &'d ObjectProp<'d>| {
+        let place = item.place.named_index(property.name.as_str(), property.value.start());
+        Item { notes: item.notes, place, value: &property.value }
+    };
+    object.properties.iter().map(entry).collect()
+}
+
+/// The key of a group in an object of groups.
+fn key_of<'d>(root: &Section<'d>, group: &Item<'d>) -> Option<&'d str> {
+    let groups = root.get("groups")?.value.as_object()?;
+    let found = groups.properties.iter().find(|property| property.value.start() == group.place.at);
+    found.map(|property| property.name.as_str())
+}
+
+/// One group. In an object of groups its key is its id, and its name too if it has none.
+fn group(section: &Section<'_>, key: Option<&str>, taken: &mut Taken) -> Option<GroupSettings> {
     section.object?;
     let id = section.get("id");
     if let Some(item) = &id {
@@ -75,15 +102,26 @@ fn group(section: &Section<'_>, taken: &mut Taken) -> Option<GroupSettings> {
     }
     let servers = group_servers(section);
     let description = section.get("description").and_then(|item| item.prose());
-    let Some(item) = section.get("name") else {
-        section.refuse_key("name", "is missing", "give the group a name");
-        return None;
+    let given = section.get("name");
+    let text = match (&given, key) {
+        (Some(item), _) => item.text()?,
+        (None, Some(key)) => key.to_owned(),
+        (None, None) => {
+            section.refuse_key("name", "is missing", "give the group a name");
+            return None;
+        }
     };
-    let name = GroupName::parse(&item.text()?)
-        .map_err(|error| item.refuse(error.to_string(), "choose a name that fits in a URL"))
-        .ok()?;
-    taken.claim("name", &item);
-    Some(GroupSettings { name, id: id.and_then(|item| item.text()), description, servers })
+    let refuse = |error: String| match &given {
+        Some(item) => item.refuse(error, "choose a name that fits in a URL"),
+        None => section.refuse_key("name", &error, "give the group a name that fits in a URL"),
+    };
+    let name = GroupName::parse(&text).map_err(|error| refuse(error.to_string())).ok()?;
+    if let Some(item) = &given {
+        taken.claim("name", item);
+    }
+    let key = key.filter(|key| GroupName::parse(key).is_ok()).map(str::to_owned);
+    let id = id.and_then(|item| item.text()).or(key);
+    Some(GroupSettings { name, id, description, servers })
 }
 
 /// Checks an id by the rules for names, since both are part of URLs.

@@ -79,3 +79,34 @@ fn a_group_goes_before_a_server_of_its_name() {
         "2:2: groups[0]: \"one\" is also the name of a server; /mcp/{name} reaches the group; rename one of them",
     ]);
 }
+
+#[test]
+fn an_object_of_groups_is_taken_with_one_warning() {
+    let warning = "2:1: groups: is an object where MCPHub has a list; write a list of groups; each \
+        key is taken as the group's id, and as its name where it has none";
+    let config = groups(
+        r#"{"production": {"name": "Production Tools", "servers": ["one"]},
+            "dev": {"servers": [{"name": "two", "tools": ["read"]}], "description": "d"},
+            "other": {"id": "7", "name": "x", "servers": []}}"#,
+    )
+    .warns(&[warning]);
+    let read: Vec<_> = config
+        .groups
+        .iter()
+        .map(|group| (group.name.as_str(), group.id.as_deref(), group.servers.len()))
+        .collect();
+    assert_eq!(
+        read,
+        [("Production Tools", Some("production"), 1), ("dev", Some("dev"), 1), ("x", Some("7"), 0)]
+    );
+    groups(r#"{"g": {"servers": ["one"], "nmae": "x", "owner": "admin"}}"#)
+        .warns(&[warning, "2:28: groups.g.nmae: is not a known key; did you mean \"name\"?"]);
+    groups(r#"{"g": ["one"], "a/b": {}, "h": {"visibility": "private"}}"#).errors(&[
+        "2:7: groups.g: must be an object, not a list; write { … }",
+        "2:23: groups[\"a/b\"].name: has the character '/', which is not allowed here; give the \
+         group a name that fits in a URL",
+        "2:46: groups.h.visibility: a restriction to certain users, which Mooring does not enforce; \
+         remove it, or start with --allow-open to ignore it",
+    ]);
+    groups(r#""g""#).errors(&["2:1: groups: must be a list, not a string; write [ … ]"]);
+}

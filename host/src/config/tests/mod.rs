@@ -1,12 +1,16 @@
 //! Each test loads a settings file and checks the configuration or the findings.
 
 mod access;
+mod bearer_keys;
 mod cluster;
 mod confinement;
 mod expansion;
 mod files;
+mod foreign_locks;
 mod groups;
 mod guide;
+mod lock;
+mod mcphub;
 mod page;
 mod servers;
 mod text;

@@ -119,3 +119,30 @@ fn a_coordinator_and_an_empty_standalone() {
     }
     assert!(describe(&file("{}").config()).starts_with("mode            standalone\n"));
 }
+
+#[test]
+fn the_keys_of_a_file_and_what_each_opens() {
+    let page = |text: &str| describe(&file(text).config());
+    let keys = page(
+        r#"{"mcpServers": {"one": {"command": "x", "isolation": "principal"}}, "bearerKeys": [
+            {"name": "all of it", "token": "hunter2-hunter2-hunter2", "accessType": "all"},
+            {"name": "some", "token": "hunter3-hunter3-hunter3", "accessType": "custom",
+             "allowedGroups": ["g"], "allowedServers": ["one"]},
+            {"name": "none", "token": "hunter4-hunter4-hunter4", "accessType": "groups"}],
+            "systemConfig": {"routing": {"bearerAuthHeaderName": "X-Key"}}}"#,
+    );
+    for line in [
+        "access          3 bearer keys, sent as x-key",
+        "  one  stdio  x  (one process for each key)",
+        "KEYS (3)",
+        "  all of it  all   the management API too",
+        "  some       only  group g, server one",
+        "  none       only  nothing",
+    ] {
+        assert!(keys.lines().any(|found| found == line), "{line}\n{keys}");
+    }
+    assert!(!keys.contains("hunter"), "{keys}");
+    let generated = page(r#"{"users": [{"username": "a"}]}"#);
+    let line = "access          a generated key, in generated-key of the data folder";
+    assert!(generated.lines().any(|found| found == line), "{generated}");
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use crate::edge::config::EdgeConfig;
+use crate::edge::config::{ClientKey, EdgeConfig, KeyView};
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, QuotaKey};
@@ -28,6 +28,8 @@ pub struct Caller {
     /// Whom the limits count.
     pub quota: QuotaKey,
     pub peer: IpAddr,
+    /// What its key opens; `None` if that is everything.
+    pub view: Option<Arc<KeyView>>,
 }
 
 /// Who sends a request whose Host and Origin are let in.
@@ -35,12 +37,13 @@ pub fn admit(config: &EdgeConfig, headers: &HeaderMap, peer: IpAddr) -> Result<C
     if config.closed {
         return Err(Refusal::ClosedNode);
     }
-    let principal = check_bearer(config, headers)?;
-    let quota = match config.bearer {
-        Some(_) => QuotaKey::Credential(principal.clone()),
-        None => QuotaKey::of_address(forwarded::client(&config.trusted_proxies, headers, peer)),
+    let Some(key) = check_key(config, headers)? else {
+        let address = forwarded::client(&config.trusted_proxies, headers, peer);
+        let (principal, quota) = (Principal::anonymous(), QuotaKey::of_address(address));
+        return Ok(Caller { principal, quota, peer, view: None });
     };
-    Ok(Caller { principal, quota, peer })
+    let (principal, view) = (key.principal.clone(), key.view.clone());
+    Ok(Caller { quota: QuotaKey::Credential(principal.clone()), principal, peer, view })
 }
 
 /// Checks a request's headers, the address that it comes from, and the one that it came to. The
@@ -61,7 +64,8 @@ pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
         if config.closed {
             return Err(forbidden(Refusal::ClosedNode));
         }
-        match check_bearer(config, headers) {
+        match check_key(config, headers) {
+            Ok(Some(key)) if key.view.is_some() => Err(forbidden(Refusal::RestrictedKey)),
             Ok(_) => Ok(()),
             Err(refusal) => Err((StatusCode::UNAUTHORIZED, refusal.to_string())),
         }
@@ -106,18 +110,26 @@ pub fn check_origin(config: &EdgeConfig, headers: &HeaderMap) -> Result<(), Refu
     Ok(())
 }
 
-/// Checks for the key of `bearerAuthKey`, if one is configured.
-pub fn check_bearer(config: &EdgeConfig, headers: &HeaderMap) -> Result<Principal, Refusal> {
-    let Some(key) = &config.bearer else { return Ok(Principal::anonymous()) };
-    let given = text(headers.get(header::AUTHORIZATION));
-    match given.split_once(' ') {
-        Some((scheme, given))
-            if scheme.eq_ignore_ascii_case("bearer") && key.matches(given.trim().as_bytes()) =>
-        {
-            Ok(Principal::named("bearer"))
-        }
-        _ => Err(Refusal::Unauthorized),
+/// The key that the request carries; `None` if none is required.
+fn check_key<'c>(
+    config: &'c EdgeConfig,
+    headers: &HeaderMap,
+) -> Result<Option<&'c ClientKey>, Refusal> {
+    if config.keys.is_empty() {
+        return Ok(None);
     }
+    let key = match text(headers.get(&config.key_header)).split_once(' ') {
+        Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
+            // All are compared: the time that it takes does not tell which one is right.
+            let given = given.trim().as_bytes();
+            config.keys.iter().fold(None, |found, key| {
+                let is_right = key.token.matches(given);
+                if is_right { Some(key) } else { found }
+            })
+        }
+        _ => None,
+    };
+    key.map(Some).ok_or_else(|| Refusal::Unauthorized(config.key_header.clone()))
 }
 
 fn text(value: Option<&HeaderValue>) -> &str {

@@ -11,6 +11,7 @@ use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::{accepted, json};
+use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
@@ -72,13 +73,15 @@ impl Worker {
                 answer.map_err(|refusal| (refusal, Some(id.to_owned())))
             }
             Kind::Notification => {
-                self.notification(context, session, &message, &envelope).await;
+                self.notification(context, scope, session, &message, &envelope).await;
                 Ok(accepted())
             }
             Kind::Response => {
                 match rewrite::answer_of_client(&message, &envelope) {
-                    Some(addressed) => self.tell_one(Some(context), session, addressed).await,
-                    None => tracing::debug!(
+                    Some(addressed) if scope::has(self, scope, &addressed.server) => {
+                        self.tell_one(Some(context), session, addressed).await;
+                    }
+                    _ => tracing::debug!(
                         session = %session.id.short(),
                         "dropped a response that answers no server's request"
                     ),
@@ -91,6 +94,7 @@ impl Worker {
     async fn notification(
         &self,
         context: &ClientRequest,
+        scope: &Scope,
         session: &Session,
         message: &Bytes,
         envelope: &Envelope<'_>,
@@ -105,11 +109,13 @@ impl Worker {
         match methods::notice(envelope.method(), session.version) {
             Notice::Initialized => {}
             Notice::Progress => {
-                if let Some(addressed) = rewrite::progress_of_client(message, &params) {
+                if let Some(addressed) = rewrite::progress_of_client(message, &params)
+                    && scope::has(self, scope, &addressed.server)
+                {
                     self.tell_one(Some(context), session, addressed).await;
                 }
             }
-            Notice::All => self.tell_all(context, session, message).await,
+            Notice::All => self.tell_all(context, scope, session, message).await,
             Notice::Dropped => dropped(&"none of a client has this method"),
         }
     }
@@ -219,7 +225,7 @@ impl Worker {
     }
 
     async fn set_level(&self, request: &AggregateRequest<'_>) -> Result<(), Refusal> {
-        let AggregateRequest { context, session, message, params, .. } = *request;
+        let AggregateRequest { context, scope, session, message, params, .. } = *request;
         let level = params
             .target
             .level
@@ -231,7 +237,7 @@ impl Worker {
             })?;
         self.edge.bindings.goes_on(session.id, &context.quota);
         self.edge.bindings.set_log_level(session.id, level);
-        self.tell_all(context, session, message).await;
+        self.tell_all(context, scope, session, message).await;
         Ok(())
     }
 
@@ -253,13 +259,20 @@ impl Worker {
         }
     }
 
-    /// Sends a message to every server that the session has open. A lost one is not opened for it:
-    /// the message would mean nothing there.
-    async fn tell_all(&self, context: &ClientRequest, session: &Session, message: &Bytes) {
+    /// Sends a message to every server of the scope that the session has open. A lost one is not
+    /// opened for it: the message would mean nothing there.
+    async fn tell_all(
+        &self,
+        context: &ClientRequest,
+        scope: &Scope,
+        session: &Session,
+        message: &Bytes,
+    ) {
         let Some(record) = self.edge.bindings.record(session.id) else { return };
         let topology = self.edge.topology.load_full();
         let outgoing = Outgoing::post(message.clone());
         let telling = record.servers.iter().filter_map(|(server, binding)| {
+            scope::has(self, scope, server).then_some(())?;
             let node = topology.node(&binding.node)?;
             let call = Call::of_client(self, context, session, server);
             let outgoing = &outgoing;

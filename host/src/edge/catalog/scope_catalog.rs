@@ -295,7 +295,7 @@ impl Worker {
             .collect();
         let mode = match scope {
             Scope::Server(_) => crate::edge::config::PrefixMode::Never,
-            Scope::All | Scope::Group(_) => config.prefix,
+            Scope::All | Scope::Key(_) | Scope::Group(_) => config.prefix,
         };
         ScopeCatalog::of(&parts, Naming { mode, separator: &config.separator })
     }

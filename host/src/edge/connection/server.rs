@@ -316,13 +316,15 @@ async fn mcp(
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);
-    let remembered = recent.scope(path).filter(|scope| scope::is_known(worker, scope));
+    let remembered =
+        recent.scope(path, caller.view.as_ref()).filter(|scope| scope::is_known(worker, scope));
     let scope = match remembered {
         Some(scope) => scope,
         None => {
-            let scope =
-                scope::scope(worker, path, has_session).await.map_err(|refusal| (refusal, None))?;
-            recent.keep_scope(path, &scope);
+            let scope = scope::scope(worker, path, has_session, caller.view.as_deref())
+                .await
+                .map_err(|refusal| (refusal, None))?;
+            recent.keep_scope(path, caller.view.clone(), &scope);
             scope
         }
     };

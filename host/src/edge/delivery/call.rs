@@ -91,7 +91,7 @@ impl<'a> Call<'a> {
         }
         let config = &self.worker.edge.config;
         let consumed = Consumed {
-            key: config.bearer.as_ref().map(|key| key.expose()),
+            keys: &config.tokens,
             affinity_cookie: &config.affinity_cookie,
             affinity_header: &config.affinity_header,
         };

@@ -58,7 +58,7 @@ impl Worker {
         if !Accepts::of(request.headers()).events {
             return Err((Refusal::Accept("text/event-stream"), None));
         }
-        let scope = scope::scope(self, request.uri().path(), false)
+        let scope = scope::scope(self, request.uri().path(), false, caller.view.as_deref())
             .await
             .map_err(|refusal| (refusal, None))?;
         let config = &self.edge.config;

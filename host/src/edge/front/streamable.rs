@@ -35,7 +35,7 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
-        let Caller { principal, quota, peer } = caller;
+        let Caller { principal, quota, peer, .. } = caller;
         let context = ClientRequest { headers, uri, peer, quota };
         let body = take(request.body_mut());
         match *request.method() {

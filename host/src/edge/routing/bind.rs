@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Uri};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Uri};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
@@ -63,7 +64,8 @@ impl Call<'_> {
         };
         let strategy = &self.worker.edge.strategy;
         let plan = strategy.plan();
-        let values = inputs(&plan, context, session, message);
+        let key_header = &self.worker.edge.config.key_header;
+        let values = inputs(&plan, context, session, message, key_header);
         let borrowed: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
         let carrier = carrier(&plan);
         let key = self.worker.edge.signing_key();
@@ -173,8 +175,18 @@ fn inputs(
     context: Option<&ClientRequest>,
     session: &Session,
     message: &[u8],
+    key_header: &HeaderName,
 ) -> Vec<Option<String>> {
-    plan.inputs.iter().map(|input| value_of(input, context, session, message)).collect()
+    // The name of the header with the gateway's key may be any, so that no rule for names knows it.
+    // `Authorization` is shown where the operator allows it.
+    let is_key = |input: &&vocabulary::Input| {
+        let vocabulary::Input::Header(name) = input else { return false };
+        *key_header != AUTHORIZATION && name.eq_ignore_ascii_case(key_header.as_str())
+    };
+    let value = |input: &vocabulary::Input| {
+        (!is_key(&input)).then(|| value_of(input, context, session, message)).flatten()
+    };
+    plan.inputs.iter().map(value).collect()
 }
 
 fn value_of(

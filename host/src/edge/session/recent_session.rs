@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::edge::client_request::ClientRequest;
+use crate::edge::config::KeyView;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope, UnixMillis};
@@ -19,9 +20,12 @@ use super::client_session::Session;
 #[derive(Default)]
 pub struct RecentSession {
     host: Locked<Option<HeaderValue>>,
-    path: Locked<Option<(String, Scope)>>,
+    path: Locked<Option<(String, KeyedView, Scope)>>,
     session: Locked<Option<Remembered>>,
 }
+
+/// What the key of a request opens; `None` if that is everything.
+type KeyedView = Option<Arc<KeyView>>;
 
 struct Remembered {
     id: HeaderValue,
@@ -41,15 +45,22 @@ impl RecentSession {
         *self.host.lock() = headers.get(header::HOST).cloned();
     }
 
-    /// The scope of the last request, if it had the same path.
-    pub fn scope(&self, path: &str) -> Option<Scope> {
+    /// The scope of the last request, if it had the same path and a key that opens the same: a
+    /// proxy may send requests of several clients over one connection.
+    pub fn scope(&self, path: &str, view: Option<&Arc<KeyView>>) -> Option<Scope> {
         let last = self.path.lock();
-        last.as_ref().filter(|(known, _)| known == path).map(|(_, scope)| scope.clone())
+        let (known, of, scope) = last.as_ref()?;
+        let is_same = match (of, view) {
+            (None, None) => true,
+            (Some(of), Some(view)) => Arc::ptr_eq(of, view),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        (is_same && known == path).then(|| scope.clone())
     }
 
-    pub fn keep_scope(&self, path: &str, scope: &Scope) {
+    pub fn keep_scope(&self, path: &str, view: KeyedView, scope: &Scope) {
         let mut last = self.path.lock();
-        *last = Some((path.to_owned(), scope.clone()));
+        *last = Some((path.to_owned(), view, scope.clone()));
     }
 
     /// The session of the request's header, if it is that of the last request: its sealed id then
