@@ -17,6 +17,6 @@ pub use address::{is_near, is_shared};
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use scope::Scope;
-pub use selection::{Choice, Choices, Selection};
+pub use selection::{Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

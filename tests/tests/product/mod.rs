@@ -8,6 +8,8 @@ pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod listening;
+pub mod misconfigured;
 pub mod objects;
+pub mod other_clients;
 pub mod plugin_bounds;
 pub mod plugins;

@@ -101,7 +101,7 @@ fn refuse_unbuilt_rules(root: &Section<'_>, allow_open: bool) {
             refuse(&item, what);
         }
     }
-    let servers = root.entries("mcpServers").into_iter().map(|(_, item)| item);
+    let servers = super::servers::entries(root).into_iter().map(|(_, item)| item);
     let servers = servers.filter(|item| !is_off(item.value));
     for item in servers.chain(root.items("groups")) {
         if let Some(rule) = restriction(&item) {

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::nearest::suggestion;
-use crate::config::reader::place::{Place, quote};
+use crate::config::reader::place::{EntryProblems, Place, quote};
 use crate::config::reader::section::Section;
 use crate::model::{GroupName, ServerName};
 
 use super::servers::Server;
+
+/// What becomes of a group with a mistake. A part of it might show what its owner hides.
+const UNTIL: &str = "until then this group is left out";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -55,10 +58,15 @@ pub(in crate::config) fn read(
     let mut groups = Vec::new();
     let mut taken = Taken::default();
     for item in root.items("groups") {
+        let problems = EntryProblems::new(&item.place, UNTIL);
+        let item = Item { place: item.place.clone().of_entry(&problems), ..item };
         let section = item.section();
         let Some(group) = group(&section, &mut taken) else {
             continue;
         };
+        if problems.reason().is_some() {
+            continue;
+        }
         warn_of_unknown_servers(&item, &group, servers, is_coordinator);
         warn_of_hidden_server(&item, &group, servers);
         groups.push(group);

@@ -3,11 +3,17 @@
 pub mod access;
 pub mod cluster;
 pub mod confinement;
+pub mod entry_env;
 pub mod groups;
+pub mod kind;
 pub mod limits;
 pub mod listen;
+pub mod mcphub_variables;
 pub mod names;
+pub mod other_systems;
 pub mod sandbox;
 pub mod servers;
+pub mod shown_tools;
 pub mod sticky;
+pub mod timeouts;
 pub mod transport;
