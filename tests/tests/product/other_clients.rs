@@ -136,7 +136,7 @@ const SHAPES: &[Shape] = &[
     "a": { "command": "sh", "_setup": ["x"], "description": "" },
     "b": { "command": "sh", "env": {}, "args": [], "alwaysAllow": [] }
   },
-  "groups": [], "users": []
+  "groups": []
 }"#,
         runs: &["a", "b"],
         ..NONE

@@ -177,9 +177,11 @@ fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
         config.sticky.json.replace(&file, "zone.wasm"),
         r#"{"strategy":"zone.wasm","zones":{"eu":1.5,"us":[1,null,true]},"signed":true,"enabled":true,"cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","wasi":"deny","affinityTimeout":3600000}"#
     );
-    sticky(r#"{"strategy": "cookie", "zones": 1}"#)
-        .warns(&["1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
-         known keys here: enabled, strategy, cookieName, headerName, signed, wasi"]);
+    sticky(r#"{"strategy": "cookie", "zones": 1}"#).warns(&[
+        "1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
+         known keys here: enabled, strategy, cookieName, headerName, signed, wasi, \
+         credentials",
+    ]);
 }
 
 #[test]
