@@ -56,7 +56,7 @@ fn an_entry_with_a_mistake_is_named_everywhere_and_the_others_run() {
             assert_eq!(state["status"], "misconfigured", "{what} {state}");
             assert!(state["lastError"].as_str().unwrap().contains(reason), "{what} {state}");
         }
-        let line = ps.lines().find(|line| line.starts_with(&format!("{name} on ")));
+        let line = ps.lines().find(|line| line.contains(&format!(" {name} on ")));
         assert!(line.is_some_and(|line| line.contains(reason)), "{name}: {ps}");
         // A call says why too, over both transports.
         let refused = gateway.client(&format!("/mcp/{name}")).try_initialize();
