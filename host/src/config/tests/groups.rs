@@ -56,7 +56,7 @@ fn a_group_that_makes_no_sense_is_left_out() {
             "2:82: groups[3].servers[0]: must be a server's name or an object, not a number; write \"name\"",
             "2:85: groups[3].servers[1].name: is missing; name the server",
             "2:128: groups[3].servers[2].tools: must be \"all\" or a list of names, not a string; use one of the two",
-            "2:137: groups[3].servers[3]: has the character '\\t', which is not allowed here; use a name from mcpServers",
+            "2:137: groups[3].servers[3]: contains control characters; remove them",
         ]);
     assert!(config.groups.is_empty(), "{config:?}");
 }

@@ -55,7 +55,7 @@ fn an_entry_must_say_what_to_run() {
             "1:22: mcpServers.a: has both a command and a url; add \"type\", or remove one of them",
         ),
         (
-            r#"{"type": "sse", "command": "x"}"#,
+            r#"{"type": "sse", "cwd": "x"}"#,
             "1:22: mcpServers.a.url: is required for this type; add \"url\", or change \"type\"",
         ),
         (
@@ -158,7 +158,7 @@ fn a_name_that_is_none_stops_its_server_alone() {
     .warns(&[
         "1:46: mcpServers[\"\"]: the server's name is empty; choose a name that fits in URLs and tool \
          names; until then this server does not run",
-        "1:74: mcpServers[\"t\\t\"]: the server's name has the character '\\t', which is not allowed \
+        "1:75: mcpServers[\"t\\t\"]: the server's name has the character '\\t', which is not allowed \
          here; choose a name that fits in URLs and tool names; until then this server does not run",
     ]);
     assert_eq!(only(config).name.as_str(), "a/b");

@@ -31,11 +31,11 @@ fn a_file_that_ends_too_early_says_what_is_open() {
     for (text, at, open) in [
         ("{\n", "1:2", "{ of 1:1"),
         ("{\n  \"mcpServers\": {\n    \"a\": {\"command\": \"x\"}\n  }\n", "4:4", "{ of 1:1"),
-        ("{\"mcpServers\": {\"a\": {\"command\": \"x\"", "1:39", "{ of 1:22"),
+        ("{\"mcpServers\": {\"a\": {\"command\": \"x\"", "1:37", "{ of 1:22"),
         ("{\"mcpServers\": {\"a\": {\"command\": \"x\",\n\"args\": [\"y\", ", "2:14", "[ of 2:9"),
         ("{\"mcpServers\": ", "1:15", "{ of 1:1"),
         ("{\"mcpServers\"", "1:14", "{ of 1:1"),
-        ("{\"mcpServers\": {\"a\": {\"command\": \"x", "1:37", "string of 1:35"),
+        ("{\"mcpServers\": {\"a\": {\"command\": \"x", "1:36", "string of 1:34"),
         ("{ /* {} ", "1:8", "comment of 1:3"),
     ] {
         let expect = format!(
