@@ -86,10 +86,6 @@ fn an_entry_must_say_what_to_run() {
             r#"{"command": "x", "command": "y"}"#,
             "1:39: mcpServers.a.command: is given twice, first at 1:23; keep one of them",
         ),
-        (
-            r#"{"comand": "x", "comand": "x"}"#,
-            "1:38: mcpServers.a.comand: is given twice, first at 1:23; keep one of them",
-        ),
         ("null", "1:22: mcpServers.a: must be an object, not null; write { … }"),
         (
             r#"{"command": "x", "args": "-y"}"#,
