@@ -72,7 +72,7 @@ pub async fn livez() -> &'static str {
 
 /// Answers 200 if the process can take sessions: a node once it is registered (or
 /// waits for `join`), every other process at once. Further lines name what neither key nor token
-/// closes, and a data folder that cannot be used: sessions are served, and end with this process.
+/// closes, a settings file without servers, and a data folder that cannot be used: sessions are served, and end with this process.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
@@ -83,6 +83,9 @@ pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
             let mut text = "ok\n".to_owned();
             for door in &admin.open_doors {
                 text.push_str(&format!("open without a key or token: {}\n", door.as_str()));
+            }
+            if admin.runs_no_server {
+                text.push_str("no servers: the settings file has none that can run\n");
             }
             if let (state, why) = admin.records.folder()
                 && state != FolderState::Fine

@@ -75,6 +75,8 @@ pub struct Admin {
     pub started_at: UnixMillis,
     /// What neither key nor token closes.
     pub open_doors: Vec<OpenDoor>,
+    /// Whether the settings have no server that could run here.
+    pub runs_no_server: bool,
     /// Admits a request to `/api` by its headers, the caller's address and our own, or returns the
     /// status and text of the refusal.
     pub admit: AdmitFn,

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{Loaded, open_cluster_warning};
+use crate::config::{self, Loaded, open_cluster_warning};
 use crate::edge;
 use crate::model::SessionId;
 use crate::model::visible::page;
@@ -82,7 +82,8 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let workers = options.workers.unwrap_or(cores).max(1);
     let listeners =
         edge::listen(&config.listen.host, config.listen.port, workers).with_context(|| {
-            format!("cannot listen on {}:{}", config.listen.host, config.listen.port)
+            let config::Listen { host, port, .. } = &config.listen;
+            format!("cannot listen on {host}:{port} (PORT and MOORING_HOST choose another address)")
         })?;
     let address = listeners.address;
     let (parts, background) = Parts::build(config, address, workers, descriptors)?;

@@ -311,6 +311,7 @@ impl Base {
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
             open_doors: open_doors(config, &config.listen.host),
+            runs_no_server: config.runs_no_server(),
             admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
             check_site: edge::check_site_of_management(Arc::clone(edge)),
         }

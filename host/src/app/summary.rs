@@ -32,9 +32,9 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
         line("", "only this machine, since no key is set; MOORING_HOST=0.0.0.0 opens it");
     }
     let shown = if address.ip().is_unspecified() {
-        format!("http://localhost:{}/mcp", address.port())
+        format!("http://localhost:{}{}/mcp", address.port(), config.listen.base_path)
     } else {
-        format!("http://{address}/mcp")
+        format!("http://{address}{}/mcp", config.listen.base_path)
     };
     line("endpoint", if config.is_closed() { CLOSED } else { &shown });
     let running = config.servers.iter().filter(|server| server.enabled);

@@ -106,6 +106,7 @@ pub fn edge(config: &Config, keys: Vec<ClientKey>) -> EdgeConfig {
         in_flight: config.limits.in_flight_per_session,
         buffered_bytes: config.limits.buffered_bytes,
         keep_alive: config.limits.keep_alive,
+        base_path: config.listen.base_path.clone(),
         closed: config.is_closed(),
         body_rate: config.limits.body_rate,
     }

@@ -40,7 +40,10 @@ impl Gateway {
             (None, Some(config)) => base(&config.listen),
             (None, None) => {
                 let port = std::env::var("PORT").ok().and_then(|port| port.trim().parse().ok());
-                format!("http://127.0.0.1:{}", port.unwrap_or(PORT))
+                let path = std::env::var("BASE_PATH").unwrap_or_default();
+                let path = path.trim().trim_matches('/');
+                let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+                format!("http://127.0.0.1:{}{path}", port.unwrap_or(PORT))
             }
         };
         let given = config::secret_variable(KEY, |name| std::env::var(name).ok());
@@ -147,7 +150,7 @@ fn base(listen: &config::Listen) -> String {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
         Ok(IpAddr::V4(_)) | Err(_) => listen.host.clone(),
     };
-    format!("http://{host}:{}", listen.port)
+    format!("http://{host}:{}{}", listen.port, listen.base_path)
 }
 
 fn is_loopback(base: &str) -> bool {
@@ -182,10 +185,12 @@ mod tests {
             ("10.0.0.1", "http://10.0.0.1:80"),
             ("gw.example", "http://gw.example:80"),
         ] {
-            assert_eq!(
-                base(&config::Listen { host: host.into(), port: 80, is_chosen: true }),
-                expect
-            );
+            let listen = |base_path: &str| {
+                let base_path = base_path.to_owned();
+                config::Listen { host: host.into(), port: 80, is_chosen: true, base_path }
+            };
+            assert_eq!(base(&listen("")), expect);
+            assert_eq!(base(&listen("/hub")), format!("{expect}/hub"));
         }
     }
 

@@ -49,9 +49,11 @@ const MAX_WHY: usize = 4096;
                           files that hold these values, if the variables are not set
   MOORING_LOG             log filter, such as info or mooring=debug (info)
   MOORING_LOG_FORMAT      text or json (text)
+  BASE_PATH               what stands in front of every path, such as /mcphub (nothing)
   MCPHUB_SETTING_PATH     settings file or its folder, if --config is not given")]
 struct Cli {
-    /// Settings file, or a folder that holds mcp_settings.json [default: ./mcp_settings.json]
+    /// Settings file, or a folder that holds mcp_settings.json [default: ./mcp_settings.json, else
+    /// that in the data folder]
     #[arg(long, short, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
@@ -185,7 +187,7 @@ fn serve(cli: &Cli) -> ExitCode {
     let environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
         tracing::warn!("{warning}");
     }
     let options = app::RunOptions { port_file: cli.port_file.clone(), workers: cli.workers };
@@ -200,7 +202,7 @@ fn serve(cli: &Cli) -> ExitCode {
 
 fn check(cli: &Cli) -> ExitCode {
     let Some(loaded) = load(cli, &Environment::default()) else { return ExitCode::from(WRONG) };
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
         terminal::warn(format!("warning: {warning}"));
     }
     let config = &loaded.config;
@@ -221,7 +223,11 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     match try_load(cli, environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
-            terminal::warn(report);
+            terminal::warn(&report);
+            // A server's own mistakes are among them.
+            for warning in &report.warnings {
+                terminal::warn(format!("warning: {warning}"));
+            }
             None
         }
     }
@@ -238,5 +244,6 @@ fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a
         env,
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         allow_open: cli.allow_open,
+        dot_env: config::DotEnv::default(),
     }
 }

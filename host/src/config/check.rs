@@ -42,6 +42,7 @@ fn overview(page: &mut CheckPage, config: &Config) {
     };
     page.row("mode", mode);
     page.row("listening", address(&config.listen.host, config.listen.port));
+    page.optional("base path", &config.listen.base_path);
     page.row("data folder", config.data_dir.display());
     page.row("strategy", strategy(&config.sticky));
     page.row("access", access(config));
@@ -190,7 +191,7 @@ fn server(server: &Server, is_one_principal: bool) -> [String; 3] {
         Some(Transport::HttpOrSse(_)) => "http or sse",
     };
     let mut what = server.shown.clone();
-    if let Some(reason) = &server.misconfigured {
+    if let Some(reason) = server.misconfigured.as_ref().filter(|_| server.enabled) {
         what = match what.is_empty() {
             true => format!("MISCONFIGURED: {reason}"),
             false => format!("{what}  MISCONFIGURED: {reason}"),

@@ -12,6 +12,7 @@
 //! no other module checks it again.
 
 mod check;
+mod emptiness;
 mod exposure;
 mod reader;
 mod sections;
@@ -30,6 +31,7 @@ use self::reader::source::SettingsText;
 
 pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
+pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
@@ -81,6 +83,14 @@ impl Config {
     pub fn is_closed(&self) -> bool {
         !serves_clients(&self.mode) && self.access.lock.keys().is_empty()
     }
+
+    /// Whether no server runs here: there is none, or all are off or misconfigured. A coordinator
+    /// needs none of its own.
+    #[must_use]
+    pub fn runs_no_server(&self) -> bool {
+        let runs = |server: &Server| server.enabled && server.misconfigured.is_none();
+        !matches!(self.mode, Mode::Coordinator(_)) && !self.servers.iter().any(runs)
+    }
 }
 
 /// Whether clients may come without a key of the file. A node serves its coordinator.
@@ -96,6 +106,8 @@ pub struct Loaded {
     pub warnings: Vec<Finding>,
     /// The file that was read; `None` if there was none.
     pub path: Option<PathBuf>,
+    /// What to tell if no server runs: the file, and what is in it.
+    pub no_servers: Option<Finding>,
 }
 
 /// Reads the configuration.
@@ -104,18 +116,27 @@ pub struct Loaded {
 ///
 /// All errors together, if the file cannot be read or a setting cannot be obeyed.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
-    from_settings(reader::source::read(sources)?, sources)
+    let data_dir = sections::listen::data_dir(sources);
+    from_settings(reader::source::read(sources, &data_dir)?, sources)
 }
 
 fn from_settings(settings: SettingsText, sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     let text = reader::document::without_bom(&settings.text);
     let notes = Notes::new(&settings.label, text);
-    let config = read(text, &settings, sources, &notes);
+    let (config, no_servers) = read(text, &settings, sources, &notes);
     let warnings = notes.settle()?;
-    Ok(Loaded { config, warnings, path: settings.path })
+    Ok(Loaded { config, warnings, path: settings.path, no_servers })
 }
 
-fn read(text: &str, settings: &SettingsText, sources: &Sources<'_>, notes: &Notes<'_>) -> Config {
+fn read(
+    text: &str,
+    settings: &SettingsText,
+    sources: &Sources<'_>,
+    notes: &Notes<'_>,
+) -> (Config, Option<Finding>) {
+    let file = settings.path.as_deref();
+    let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
+    let sources = &Sources { dot_env: DotEnv::beside(folder, notes), ..sources.clone() };
     let tree = match settings.path {
         Some(_) => reader::document::parse(text, notes),
         None => {
@@ -123,15 +144,15 @@ fn read(text: &str, settings: &SettingsText, sources: &Sources<'_>, notes: &Note
             None
         }
     };
+    sections::mcphub_variables::warn(sources, notes);
     let root = root(tree.as_ref(), notes);
     if let Some(object) = root.object {
         reader::known_keys::warn_of_unread(object, notes);
     }
-    let file = settings.path.as_deref();
-    let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
     let mut config = assemble(&root, sources, folder);
     config.own_files.extend(settings.path.clone());
-    config
+    let no_servers = emptiness::of(&config, root.object, &settings.label);
+    (config, no_servers)
 }
 
 fn root<'d>(tree: Option<&'d Value<'d>>, notes: &'d Notes<'d>) -> Section<'d> {
@@ -163,9 +184,9 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         own_files: reader::secret_file::files(sources),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
-        names: sections::names::read(&system),
+        names: sections::names::read(&system.clone().with_defaults()),
         access,
-        limits: sections::limits::read(&system),
+        limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,
         mode: cluster.mode,
         token: cluster.token,

@@ -105,6 +105,8 @@ pub struct EdgeConfig {
     pub keep_alive: std::time::Duration,
     /// Least bytes of a request body in each second.
     pub body_rate: u64,
+    /// What stands in front of every path, without a slash behind it; empty for nothing.
+    pub base_path: String,
     /// Whether clients are refused, since only the coordinator may use this node.
     pub closed: bool,
 }

@@ -4,6 +4,7 @@ use crate::model::{Principal, Scope, ServerName};
 use crate::net::percent_decoded;
 
 use super::config::{EdgeConfig, Group, KeyView, Member};
+use super::connection::not_here;
 use super::refusal::Refusal;
 use super::worker::{Edge, Worker};
 
@@ -58,6 +59,9 @@ pub async fn scope(
             ))
         };
     };
+    if let Some(text) = not_here::name(&name).filter(|_| group(config, &name).is_none()) {
+        return Err(Refusal::UnknownPath(text));
+    }
     let unknown = || Refusal::UnknownScope(name.clone());
     if let Some(group) = group(config, &name) {
         let is_open = view.is_none_or(|view| view.groups.contains(&group.name));
@@ -162,7 +166,8 @@ fn group<'a>(config: &'a EdgeConfig, name: &str) -> Option<&'a Group> {
     by_name.or_else(|| config.groups.iter().find(|group| group.id.as_deref() == Some(name)))
 }
 
-/// The one segment after `/mcp` or `/sse`, if there is one.
+/// What stands behind `/mcp` or `/sse`, if anything does. A `/` in a server's name may be escaped
+/// or not: some proxies undo the escape, others refuse it.
 fn name_in(path: &str) -> Result<Option<String>, Refusal> {
     let below = path.strip_prefix("/mcp").or_else(|| path.strip_prefix("/sse"));
     let rest = below.unwrap_or(path).trim_matches('/');
@@ -170,8 +175,7 @@ fn name_in(path: &str) -> Result<Option<String>, Refusal> {
         return Ok(None);
     }
     let unknown = || Refusal::UnknownScope(rest.chars().take(200).collect());
-    let name = percent_decoded(rest).ok_or_else(unknown)?;
-    if rest.contains('/') { Err(unknown()) } else { Ok(Some(name)) }
+    percent_decoded(rest).map(Some).ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -195,13 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn the_name_after_mcp_is_one_segment() {
+    fn the_name_after_mcp_may_have_an_escaped_or_a_plain_slash() {
         assert_eq!(name_in("/mcp").unwrap(), None);
         assert_eq!(name_in("/mcp/").unwrap(), None);
         assert_eq!(name_in("/sse").unwrap(), None);
         assert_eq!(name_in("/sse/mcp").unwrap().as_deref(), Some("mcp"));
         assert_eq!(name_in("/mcp/a%20b").unwrap().as_deref(), Some("a b"));
-        assert!(name_in("/mcp/a/b").is_err());
+        for path in ["/mcp/a/b", "/mcp/a%2Fb", "/mcp/a%2fb/", "/sse/a/b"] {
+            assert_eq!(name_in(path).unwrap().as_deref(), Some("a/b"), "{path}");
+        }
         assert!(name_in("/mcp/%ff").is_err());
     }
 }

@@ -19,6 +19,6 @@ pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
-pub use selection::{Choice, Choices, Selection};
+pub use selection::{Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

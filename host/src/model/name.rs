@@ -74,10 +74,10 @@ name!(
     |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 name!(
-    /// An MCP server's name, as in `mcpServers`.
+    /// An MCP server's name, as in `mcpServers`. A `/` in it is escaped in URLs.
     ServerName,
     MAX_NAME,
-    |c: char| !is_hidden(c) && c != '/'
+    |c: char| !is_hidden(c)
 );
 name!(
     /// A group's name, as in `groups`.
@@ -136,9 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_name_may_have_spaces_but_no_slash_or_control_character() {
+    fn a_server_name_may_have_spaces_and_slashes_but_no_control_character() {
         assert!(ServerName::parse("my server ü").is_ok());
-        assert_eq!(ServerName::parse("a/b"), Err(NameError::Character('/')));
+        assert!(ServerName::parse("example.com/a/b").is_ok());
+        assert_eq!(GroupName::parse("a/b"), Err(NameError::Character('/')));
         assert_eq!(ServerName::parse("a\tb"), Err(NameError::Character('\t')));
     }
 }

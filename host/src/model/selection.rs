@@ -13,8 +13,18 @@ pub struct Selection {
     pub resources: Choices,
 }
 
-/// Choices by name or URI.
+/// Choices by name or URI. For tools and prompts, `*` stands for every name without a choice of its
+/// own ([`choice_of`]).
 pub type Choices = BTreeMap<String, Choice>;
+
+/// Stands for all names that have no choice of their own.
+const ALL_OTHERS: &str = "*";
+
+/// The choice for the name of a tool or prompt, if there is one.
+#[must_use]
+pub fn choice_of<'c>(choices: &'c Choices, name: &str) -> Option<&'c Choice> {
+    choices.get(name).or_else(|| choices.get(ALL_OTHERS))
+}
 
 /// What the operator decides about one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +52,16 @@ impl Selection {
 }
 
 fn narrow(choices: &mut Choices, others: &Choices) {
+    let rest = choices.get(ALL_OTHERS).is_none_or(|all| all.enabled);
+    let other_rest = others.get(ALL_OTHERS).is_none_or(|all| all.enabled);
+    for (name, choice) in choices.iter_mut() {
+        choice.enabled &= others.get(name).map_or(other_rest, |other| other.enabled);
+    }
     for (name, other) in others {
-        match choices.get_mut(name) {
-            Some(choice) => {
-                choice.enabled &= other.enabled;
-                choice.description =
-                    choice.description.take().or_else(|| other.description.clone());
-            }
-            None => {
-                choices.insert(name.clone(), other.clone());
-            }
-        }
+        let choice = choices.entry(name.clone());
+        let new = || Choice { enabled: rest && other.enabled, description: None };
+        let choice = choice.or_insert_with(new);
+        choice.description = choice.description.take().or_else(|| other.description.clone());
     }
 }
 
@@ -83,5 +92,36 @@ mod tests {
             ("c", choice(false, None)),
         ]);
         assert_eq!(one, expect);
+    }
+
+    #[test]
+    fn what_either_file_does_not_include_is_hidden() {
+        let tools = |entries: &[(&str, bool)]| {
+            let choice = |enabled| Choice { enabled, description: None };
+            let tools = entries.iter().map(|(name, on)| ((*name).to_owned(), choice(*on)));
+            Selection { tools: tools.collect(), ..Selection::default() }
+        };
+        for (one, other, expect) in [
+            (
+                vec![("*", false), ("a", true), ("b", true)],
+                vec![("*", false), ("b", true), ("c", true)],
+                vec![("*", false), ("a", false), ("b", true), ("c", false)],
+            ),
+            (
+                vec![("a", false)],
+                vec![("*", false), ("a", true), ("b", true)],
+                vec![("*", false), ("a", false), ("b", true)],
+            ),
+            (vec![], vec![("*", false), ("a", true)], vec![("*", false), ("a", true)]),
+            (vec![("*", false)], vec![("a", true)], vec![("*", false), ("a", false)]),
+        ] {
+            let mut narrowed = tools(&one);
+            narrowed.narrow(&tools(&other));
+            assert_eq!(narrowed, tools(&expect));
+        }
+        let choices = tools(&[("*", false), ("a", true)]).tools;
+        assert!(choice_of(&choices, "a").unwrap().enabled);
+        assert!(!choice_of(&choices, "other").unwrap().enabled);
+        assert_eq!(choice_of(&Choices::new(), "other"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bad_input;
+pub mod base_path;
 pub mod batch_memory;
 pub mod bodies;
 pub mod connections;

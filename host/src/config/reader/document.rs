@@ -5,10 +5,15 @@ use std::collections::HashMap;
 
 use jsonc_parser::ast::{Object, Value};
 use jsonc_parser::common::Ranged;
-use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use jsonc_parser::errors::{ParseError, ParseErrorKind};
+use jsonc_parser::{CollectOptions, ParseOptions, ParseStringErrorKind, parse_to_ast};
 
 use super::finding::Notes;
 use super::place::Place;
+use super::unclosed;
+
+/// Where the servers are. A mistake in one of them does not stop the load.
+const SERVERS: [&str; 2] = ["mcpServers", "servers"];
 
 const DIALECT: ParseOptions = ParseOptions {
     allow_comments: true,
@@ -41,20 +46,64 @@ pub(in crate::config) fn parse<'d>(text: &'d str, notes: &Notes<'_>) -> Option<V
             Some(value)
         }
         Err(error) => {
-            let at = error.range().start;
-            notes.refuse(
-                &Place { at, ..place },
-                format!("not valid JSON: {}", lower_first(&error.kind().to_string())),
-                "write plain JSON; only comments and trailing commas are allowed beyond it",
-            );
+            let broken = Broken::of(text, &error, notes);
+            notes.refuse(&Place { at: broken.at, ..place }, broken.message, broken.advice);
             None
         }
     }
 }
 
+/// Why a text is not JSON.
+struct Broken {
+    at: usize,
+    message: String,
+    advice: &'static str,
+}
+
+impl Broken {
+    fn of(text: &str, error: &ParseError, notes: &Notes<'_>) -> Self {
+        let at = error.range().start;
+        let from_here = text.get(at..).unwrap_or("");
+        if from_here.trim_start().starts_with('#') {
+            let message = "not valid JSON: # begins no comment".to_owned();
+            return Self { at, message, advice: "begin comments with // or remove them" };
+        }
+        if ends_early(error, from_here)
+            && let Some(open) = unclosed::at_end(text)
+            && (open.what == "string" || !is_of_string(error))
+        {
+            let (line, column) = notes.position(open.at);
+            let (at, what) = (text.trim_end().len(), open.what);
+            let message = format!(
+                "not valid JSON: the file ends here, and the {what} of {line}:{column} is still open"
+            );
+            return Self { at, message, advice: "close it; perhaps a part of the file is missing" };
+        }
+        let message = format!("not valid JSON: {}", lower_first(&error.kind().to_string()));
+        let advice = "write plain JSON; only comments and trailing commas are allowed beyond it";
+        Self { at, message, advice }
+    }
+}
+
+/// Whether an error is about the end of the text, whatever place it names.
+fn ends_early(error: &ParseError, from_here: &str) -> bool {
+    use ParseErrorKind::{UnterminatedArray, UnterminatedCommentBlock, UnterminatedObject};
+    let is_unterminated =
+        matches!(error.kind(), UnterminatedArray | UnterminatedCommentBlock | UnterminatedObject);
+    is_unterminated || is_of_string(error) || from_here.trim().is_empty()
+}
+
+/// Whether the error is a string without an end, perhaps only on its line.
+fn is_of_string(error: &ParseError) -> bool {
+    let unterminated = ParseStringErrorKind::UnterminatedStringLiteral;
+    matches!(error.kind(), ParseErrorKind::String(kind) if *kind == unterminated)
+}
+
 /// Refuses keys that are given twice: readers of JSON disagree about which one counts.
-fn refuse_duplicates(value: &Value<'_>, place: &Place, notes: &Notes<'_>) {
+pub(in crate::config) fn refuse_duplicates(value: &Value<'_>, place: &Place, notes: &Notes<'_>) {
     match value {
+        // Each entry stands for itself.
+        Value::Object(_) if SERVERS.contains(&place.path.as_str()) => {}
         Value::Object(object) => duplicates_in(object, place, notes),
         Value::Array(array) => {
             for (i, element) in array.elements.iter().enumerate() {

@@ -1,8 +1,9 @@
-//! `${VAR}`, `$VAR` and `${VAR:-default}` in the strings of the file.
+//! `${VAR}`, `$VAR`, `${VAR:-default}` and `${env:VAR}` in the strings of the file.
 //!
 //! A name starts with a letter or `_`. Any other `$` stands for itself, so that
 //! `$1`, `${#x}` and a lone `$` in a shell script stay unchanged. A variable's value
-//! is not expanded again. `:-` also covers a variable that is set but empty.
+//! is not expanded again. `:-` also covers a variable that is set but empty. Any other
+//! `${word:…}` is one that another program would replace: it has no value here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,23 +11,64 @@ use std::fmt;
 /// Bytes of the longest result: a file could repeat a long variable without end.
 const MAX_EXPANDED: usize = 1 << 20;
 
+/// Names that editors fill in. Here they are variables, which nobody sets.
+const OF_EDITORS: [&str; 5] =
+    ["workspaceFolder", "workspaceFolderBasename", "workspaceRoot", "userHome", "pathSeparator"];
+
+/// Characters that a message shows of a reference.
+const MAX_SHOWN: usize = 60;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) enum Unexpanded {
-    /// These variables have neither a value nor a default.
-    Unset(BTreeSet<String>),
+    Missing(Missing),
     /// The result would be longer than [`MAX_EXPANDED`].
     TooLong,
 }
 
+/// References without a value.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::config) struct Missing {
+    /// Variables that have neither a value nor a default.
+    pub unset: BTreeSet<String>,
+    /// References that only other programs understand, such as `${input:token}`.
+    pub foreign: BTreeSet<String>,
+}
+
+impl Missing {
+    pub fn is_empty(&self) -> bool {
+        self.unset.is_empty() && self.foreign.is_empty()
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.unset.extend(other.unset);
+        self.foreign.extend(other.foreign);
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &BTreeSet<String>| {
+            names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        match self.unset.len() {
+            0 => {}
+            1 => write!(f, "environment variable {} is not set", list(&self.unset))?,
+            _ => write!(f, "environment variables {} are not set", list(&self.unset))?,
+        }
+        if !self.foreign.is_empty() {
+            let sign = if self.unset.is_empty() { "" } else { "; " };
+            let foreign = list(&self.foreign);
+            write!(f, "{sign}{foreign}: only other programs fill that in")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Unexpanded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Unset(names) = self else {
-            return write!(f, "is longer than {} KiB once expanded", MAX_EXPANDED >> 10);
-        };
-        let list = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        match names.len() {
-            1 => write!(f, "environment variable {list} is not set"),
-            _ => write!(f, "environment variables {list} are not set"),
+        match self {
+            Self::Missing(missing) => missing.fmt(f),
+            Self::TooLong => write!(f, "is longer than {} KiB once expanded", MAX_EXPANDED >> 10),
         }
     }
 }
@@ -36,69 +78,124 @@ pub(in crate::config) fn expand(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<String, Unexpanded> {
     let mut expanded = String::with_capacity(text.len());
-    let mut unset = BTreeSet::new();
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        let (before, from_dollar) = rest.split_at(dollar);
-        expanded.push_str(before);
-        let Some(reference) = Reference::parse(from_dollar) else {
-            expanded.push('$');
-            rest = from_dollar.get(1..).unwrap_or("");
-            continue;
-        };
-        match reference.value(env) {
-            Some(value) => expanded.push_str(&value),
-            None => {
-                unset.insert(reference.name.to_owned());
+    let mut missing = Missing::default();
+    for piece in Pieces(text) {
+        match piece {
+            Piece::Text(text) => expanded.push_str(text),
+            Piece::Foreign(text) => {
+                missing.foreign.insert(text.chars().take(MAX_SHOWN).collect());
             }
+            Piece::Reference { name, default } => match value(name, default, env) {
+                Some(value) => expanded.push_str(&value),
+                None if OF_EDITORS.contains(&name) => {
+                    missing.foreign.insert(format!("${{{name}}}"));
+                }
+                None => {
+                    missing.unset.insert(name.to_owned());
+                }
+            },
         }
         if expanded.len() > MAX_EXPANDED {
             return Err(Unexpanded::TooLong);
         }
-        rest = reference.after;
     }
-    expanded.push_str(rest);
-    if unset.is_empty() { Ok(expanded) } else { Err(Unexpanded::Unset(unset)) }
+    if missing.is_empty() { Ok(expanded) } else { Err(Unexpanded::Missing(missing)) }
+}
+
+/// The names of the variables that a text refers to.
+pub(in crate::config) fn names_in(text: &str) -> impl Iterator<Item = &str> {
+    Pieces(text).filter_map(|piece| match piece {
+        Piece::Reference { name, .. } => Some(name),
+        Piece::Text(_) | Piece::Foreign(_) => None,
+    })
 }
 
 /// Whether the whole text is one `${…}`. Secrets are expanded only then, since a
 /// password may contain a dollar sign.
 pub(in crate::config) fn is_one_reference(text: &str) -> bool {
-    text.starts_with("${") && Reference::parse(text).is_some_and(|found| found.after.is_empty())
+    let mut pieces = Pieces(text);
+    let is_reference = !matches!(pieces.next(), None | Some(Piece::Text(_)));
+    text.starts_with("${") && is_reference && pieces.next().is_none()
 }
 
-struct Reference<'t> {
-    name: &'t str,
-    default: Option<&'t str>,
-    after: &'t str,
+fn value(
+    name: &str,
+    default: Option<&str>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let value = env(name);
+    match default {
+        Some(default) => {
+            value.filter(|value| !value.is_empty()).or_else(|| Some(default.to_owned()))
+        }
+        None => value,
+    }
 }
 
-impl<'t> Reference<'t> {
-    /// Parses a reference at the start of the text, which begins with `$`.
-    fn parse(text: &'t str) -> Option<Self> {
-        let text = text.strip_prefix('$')?;
-        let Some(braced) = text.strip_prefix('{') else {
-            let (name, after) = split_name(text)?;
-            let default = None;
-            return Some(Self { name, default, after });
-        };
-        let (name, tail) = split_name(braced)?;
-        if let Some(after) = tail.strip_prefix('}') {
-            return Some(Self { name, default: None, after });
-        }
-        let (default, after) = tail.strip_prefix(":-")?.split_once('}')?;
-        Some(Self { name, default: Some(default), after })
-    }
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'t> {
+    Text(&'t str),
+    Reference {
+        name: &'t str,
+        default: Option<&'t str>,
+    },
+    /// `${word:…}`, with any word but `env`.
+    Foreign(&'t str),
+}
 
-    fn value(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-        let value = env(self.name);
-        match self.default {
-            Some(default) => {
-                value.filter(|value| !value.is_empty()).or_else(|| Some(default.to_owned()))
-            }
-            None => value,
+/// The pieces of a text, from left to right.
+struct Pieces<'t>(&'t str);
+
+impl<'t> Iterator for Pieces<'t> {
+    type Item = Piece<'t>;
+
+    fn next(&mut self) -> Option<Piece<'t>> {
+        if self.0.is_empty() {
+            return None;
         }
+        if let Some((piece, after)) = reference(self.0) {
+            self.0 = after;
+            return Some(piece);
+        }
+        // A dollar sign that begins no reference stands for itself.
+        let own = usize::from(self.0.starts_with('$'));
+        let unread = self.0.get(own..).unwrap_or("");
+        let length = own + unread.find('$').unwrap_or(unread.len());
+        let (text, after) = self.0.split_at(length);
+        self.0 = after;
+        Some(Piece::Text(text))
     }
+}
+
+/// The reference at the start of a text, and what follows it.
+fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
+    let after_dollar = text.strip_prefix('$')?;
+    let Some(braced) = after_dollar.strip_prefix('{') else {
+        let (name, after) = split_name(after_dollar)?;
+        return Some((Piece::Reference { name, default: None }, after));
+    };
+    let (word, tail) = split_name(braced)?;
+    if let Some(of_env) = tail.strip_prefix(':').filter(|_| word == "env")
+        && let Some((name, tail)) = split_name(of_env)
+        && let Some((default, after)) = ending(tail)
+    {
+        return Some((Piece::Reference { name, default }, after));
+    }
+    if let Some((default, after)) = ending(tail) {
+        return Some((Piece::Reference { name: word, default }, after));
+    }
+    let (_, after) = tail.strip_prefix(':')?.split_once('}')?;
+    let (foreign, after) = text.split_at(text.len() - after.len());
+    Some((Piece::Foreign(foreign), after))
+}
+
+/// The default behind a name, if there is one, and what follows the closing brace.
+fn ending(tail: &str) -> Option<(Option<&str>, &str)> {
+    if let Some(after) = tail.strip_prefix('}') {
+        return Some((None, after));
+    }
+    let (default, after) = tail.strip_prefix(":-")?.split_once('}')?;
+    Some((Some(default), after))
 }
 
 fn split_name(text: &str) -> Option<(&str, &str)> {

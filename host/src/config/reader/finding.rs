@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::visible::visible;
 
-use super::place::Place;
+use super::place::{Place, Stops};
 
 /// Bytes shown of each part of a finding: a value in the file may have megabytes.
 const MAX_TEXT: usize = 2048;
@@ -111,10 +111,25 @@ impl<'d> Notes<'d> {
         }
     }
 
-    /// Adds an error, or a warning if the place is lenient.
+    /// Adds a mistake: an error, or a warning if it does not stop the load.
     pub fn refuse(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
-        let list = if place.lenient { &self.warnings } else { &self.errors };
-        self.add(list, place, message.into(), advice.into());
+        let (message, mut advice) = (message.into(), advice.into());
+        let list = match &place.stops {
+            Stops::Load => &self.errors,
+            Stops::Nothing => &self.warnings,
+            Stops::Value => {
+                advice.push_str("; until then its default counts");
+                &self.warnings
+            }
+            Stops::Entry(problems) => {
+                problems.add(place, &message);
+                let until = problems.until;
+                let sign = if advice.is_empty() { "" } else { "; " };
+                advice = format!("{advice}{sign}{until}");
+                &self.warnings
+            }
+        };
+        self.add(list, place, message, advice);
     }
 
     pub fn warn(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
@@ -124,6 +139,12 @@ impl<'d> Notes<'d> {
     /// Adds a warning about the file as a whole, without a line.
     pub fn warn_file(&self, message: String, advice: &str) {
         let report = ConfigErrors::of(&self.file, message, advice);
+        self.warnings.borrow_mut().extend(report.errors);
+    }
+
+    /// Adds a warning about another file.
+    pub fn warn_about(&self, file: &str, message: String, advice: &str) {
+        let report = ConfigErrors::of(file, message, advice);
         self.warnings.borrow_mut().extend(report.errors);
     }
 

@@ -8,6 +8,15 @@ pub(in crate::config) const USED: &[&str] = &[
     "mcpServers.*",
     "mcpServers.*.type",
     "mcpServers.*.enabled",
+    "mcpServers.*.disabled",
+    "mcpServers.*.isActive",
+    "mcpServers.*.timeout",
+    "mcpServers.*.disabledTools",
+    "mcpServers.*.disabledTools[]",
+    "mcpServers.*.excludeTools",
+    "mcpServers.*.excludeTools[]",
+    "mcpServers.*.includeTools",
+    "mcpServers.*.includeTools[]",
     "mcpServers.*.command",
     "mcpServers.*.args",
     "mcpServers.*.env",
@@ -158,7 +167,6 @@ pub(in crate::config) const USED: &[&str] = &[
 
 /// Keys that MCPHub reads and Mooring does not (yet).
 pub(in crate::config) const ACCEPTED: &[&str] = &[
-    "$schema",
     "credentialBindings",
     "prompts",
     "resources",
@@ -184,3 +192,28 @@ pub(in crate::config) const ACCEPTED: &[&str] = &[
     "systemConfig.smartRouting",
     "systemConfig.toolResultCompression",
 ];
+
+/// Keys of clients' files that mean nothing to a gateway, and what to do instead.
+pub(in crate::config) const IGNORED: &[(&str, &str)] = &[
+    ("inputs", "write ${NAME} in place of ${input:…}, and set that variable"),
+    ("mcpServers.*.alwaysAllow", APPROVAL),
+    ("mcpServers.*.autoApprove", APPROVAL),
+    ("mcpServers.*.trust", APPROVAL),
+    ("mcpServers.*.alwaysLoad", "clients load what they want of the lists"),
+    ("mcpServers.*.auth", "give a token in \"headers\""),
+    ("mcpServers.*.dev", "start the server with a program that watches its files"),
+    (
+        "mcpServers.*.envFile",
+        "name the variables in \"env\"; a .env beside this file is read for ${NAME}",
+    ),
+    ("mcpServers.*.headersHelper", "no program is run for headers: write them into \"headers\""),
+];
+
+/// Keys that mean one thing to some clients and another to others, and how they are read.
+pub(in crate::config) const AMBIGUOUS: &[(&str, &str, &str)] = &[(
+    "mcpServers.*.timeout",
+    "is read as seconds if it is below 1000, else as milliseconds",
+    "write \"options\": { \"timeout\": … }, which is milliseconds",
+)];
+
+const APPROVAL: &str = "clients decide themselves which calls need approval";

@@ -1,16 +1,16 @@
-//! Warnings about keys that Mooring does not read: those of MCPHub, and unknown ones.
+//! Warnings about keys that Mooring does not read: those of MCPHub and of clients, and unknown ones.
 //! Every key is optional, so a misspelt one would otherwise go unnoticed.
 
 use std::collections::BTreeMap;
 
-use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::ast::{Object, ObjectProp, Value};
 use jsonc_parser::common::Ranged;
 
 use super::finding::Notes;
-use super::keys::{ACCEPTED, USED};
+use super::keys::{ACCEPTED, AMBIGUOUS, IGNORED, USED};
 use super::nearest::nearest;
 use super::place::Place;
-use super::strategies;
+use super::{server_like, spellings, strategies};
 
 /// The section that holds a plugin's own settings.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";
@@ -23,27 +23,33 @@ pub(in crate::config) fn is_used(pattern: &str) -> bool {
     USED.contains(&pattern) || USED.iter().any(opaque)
 }
 
-/// Warns of every key that has no effect.
+/// Warns of every key that has no effect, once for each kind of place that it is in.
 pub(in crate::config) fn warn_of_unread(root: &Object<'_>, notes: &Notes<'_>) {
-    let mut walk = Walk { notes, accepted: BTreeMap::new() };
+    let mut walk = Walk { unread: BTreeMap::new() };
     walk.object(root, &Place::root());
-    for (place, count) in walk.accepted.into_values() {
+    for Unread { place, message, advice, count } in walk.unread.into_values() {
         let more = match count {
             1 => String::new(),
             n => format!(", here and in {} more places", n - 1),
         };
-        let message = format!("is a setting of MCPHub that is accepted but not used yet{more}");
-        notes.warn(&place, message, "");
+        notes.warn(&place, format!("{message}{more}"), advice);
     }
 }
 
-struct Walk<'w> {
-    notes: &'w Notes<'w>,
-    /// Accepted keys by pattern: the first place, and the number of places.
-    accepted: BTreeMap<String, (Place, usize)>,
+/// A key to warn of: its first place, and the number of places.
+struct Unread {
+    place: Place,
+    message: String,
+    advice: String,
+    count: usize,
 }
 
-impl Walk<'_> {
+struct Walk {
+    /// By pattern.
+    unread: BTreeMap<String, Unread>,
+}
+
+impl Walk {
     fn object(&mut self, object: &Object<'_>, place: &Place) {
         if is_plugin_settings(object, place) {
             return;
@@ -53,20 +59,53 @@ impl Walk<'_> {
             let (name, at) = (property.name.as_str(), property.name.start());
             if children.contains(&"*") {
                 self.value(&property.value, &place.entry(name, at));
-                continue;
-            }
-            let here = place.key(name, at);
-            if USED.contains(&here.pattern.as_str()) {
-                self.value(&property.value, &here);
-            } else if ACCEPTED.contains(&here.pattern.as_str()) {
-                let first = || (here.clone(), 0);
-                let entry = self.accepted.entry(here.pattern.clone());
-                entry.or_insert_with(first).1 += 1;
-            } else {
-                let advice = advice(name, place, &children);
-                self.notes.warn(&here, "is not a known key", advice);
+            } else if !(is_note(name) || is_empty(&property.value)) {
+                self.property(object, property, place, &children);
             }
         }
+    }
+
+    fn property(
+        &mut self,
+        object: &Object<'_>,
+        property: &ObjectProp<'_>,
+        place: &Place,
+        children: &[&str],
+    ) {
+        let name = property.name.as_str();
+        let mut here = place.key(name, property.name.start());
+        if let Some(meant) = spellings::meant(&place.pattern, name) {
+            let key = meant.rsplit_once('.').map_or(meant, |(_, key)| key);
+            let chosen = spellings::chosen(object, meant, key).map(|chosen| chosen.name.as_str());
+            if let Some(chosen) = chosen.filter(|chosen| *chosen != name) {
+                let message = format!("has no effect beside {chosen:?}");
+                return self.unread(here, message, "keep one of them");
+            }
+            meant.clone_into(&mut here.pattern);
+        }
+        let pattern = here.pattern.as_str();
+        if USED.contains(&pattern) {
+            self.value(&property.value, &here);
+            if let Some((_, how, advice)) = AMBIGUOUS.iter().find(|known| known.0 == pattern) {
+                self.unread(here, *how, *advice);
+            }
+        } else if let Some((_, why)) = IGNORED.iter().find(|(ignored, _)| *ignored == pattern) {
+            self.unread(here, "is a setting of other clients and has no effect here", *why);
+        } else if ACCEPTED.contains(&pattern) {
+            if !is_off(&property.value) {
+                self.unread(here, "is a setting of MCPHub that is accepted but not used yet", "");
+            }
+        } else {
+            let advice = server_like::advice(place, property)
+                .unwrap_or_else(|| advice(name, place, children));
+            self.unread(here, "is not a known key", advice);
+        }
+    }
+
+    fn unread(&mut self, place: Place, message: impl Into<String>, advice: impl Into<String>) {
+        let (message, advice, count) = (message.into(), advice.into(), 0);
+        let entry = self.unread.entry(place.pattern.clone());
+        entry.or_insert(Unread { place, message, advice, count }).count += 1;
     }
 
     fn value(&mut self, value: &Value<'_>, place: &Place) {
@@ -88,6 +127,32 @@ impl Walk<'_> {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a key is a remark, by the habits of files without comments, or names the schema.
+pub(in crate::config) fn is_note(name: &str) -> bool {
+    name.starts_with('_') || name.starts_with("//") || name == "$schema"
+}
+
+fn is_empty(value: &Value<'_>) -> bool {
+    match value {
+        Value::NullKeyword(_) => true,
+        Value::StringLit(string) => string.value.trim().is_empty(),
+        Value::Array(array) => array.elements.is_empty(),
+        Value::Object(object) => object.properties.is_empty(),
+        Value::NumberLit(_) | Value::BooleanLit(_) => false,
+    }
+}
+
+/// Whether the value is false, or an object with `"enabled": false`.
+fn is_off(value: &Value<'_>) -> bool {
+    match value {
+        Value::BooleanLit(boolean) => !boolean.value,
+        Value::Object(object) => {
+            object.get_boolean("enabled").is_some_and(|enabled| !enabled.value)
+        }
+        _ => false,
     }
 }
 

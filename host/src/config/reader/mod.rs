@@ -1,6 +1,7 @@
 //! How a settings file is read: text, tree, objects and values, each with its place.
 
 pub mod document;
+pub mod dot_env;
 pub mod expand;
 pub mod finding;
 pub mod headers;
@@ -14,7 +15,10 @@ pub mod reading;
 pub mod secret;
 pub mod secret_file;
 pub mod section;
+pub mod server_like;
 pub mod shown;
 pub mod source;
+pub mod spellings;
 pub mod strategies;
+pub mod unclosed;
 pub mod url;

@@ -1,8 +1,14 @@
 //! The place of a value in the file: its path for the operator, its pattern for the
 //! table of known keys, and its offset.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 /// Characters of a key or value that a finding repeats; longer ones are cut.
 const MAX_ECHO: usize = 60;
+
+/// Most mistakes of one entry that its reason names.
+const MAX_PROBLEMS: usize = 8;
 
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Place {
@@ -12,13 +18,76 @@ pub(in crate::config) struct Place {
     pub pattern: String,
     /// Byte offset in the text.
     pub at: usize,
-    /// Whether this configuration does not use the value: mistakes are then warnings.
-    pub lenient: bool,
+    pub stops: Stops,
+}
+
+/// What a mistake at a place stops.
+#[derive(Debug, Clone)]
+pub(in crate::config) enum Stops {
+    /// The load: the gateway does not start.
+    Load,
+    /// One entry, such as a server; the others run.
+    Entry(Rc<EntryProblems>),
+    /// The value alone, whose default counts.
+    Value,
+    /// Nothing, since this configuration does not use the value.
+    Nothing,
+}
+
+/// The mistakes of one entry.
+#[derive(Debug)]
+pub(in crate::config) struct EntryProblems {
+    /// The entry's path.
+    path: String,
+    /// Follows the advice of a finding: what becomes of the entry.
+    pub until: &'static str,
+    found: RefCell<Vec<String>>,
+}
+
+impl EntryProblems {
+    pub fn new(place: &Place, until: &'static str) -> Rc<Self> {
+        Rc::new(Self { path: place.path.clone(), until, found: RefCell::default() })
+    }
+
+    /// Adds a mistake. The reason names the place within the entry.
+    pub fn add(&self, place: &Place, message: &str) {
+        let within = place.path.strip_prefix(&self.path).unwrap_or("").trim_start_matches('.');
+        let problem = match within {
+            "" => message.to_owned(),
+            within => format!("{within} {message}"),
+        };
+        let mut found = self.found.borrow_mut();
+        if found.len() < MAX_PROBLEMS && !found.contains(&problem) {
+            found.push(problem);
+        }
+    }
+
+    /// Why the entry cannot be used; `None` if it can.
+    pub fn reason(&self) -> Option<String> {
+        let found = self.found.borrow();
+        (!found.is_empty()).then(|| found.join("; "))
+    }
 }
 
 impl Place {
     pub fn root() -> Self {
-        Self { path: String::new(), pattern: String::new(), at: 0, lenient: false }
+        Self { path: String::new(), pattern: String::new(), at: 0, stops: Stops::Load }
+    }
+
+    /// The same place, whose mistakes stop nothing.
+    pub fn lenient(mut self) -> Self {
+        self.stops = Stops::Nothing;
+        self
+    }
+
+    /// The same place, whose mistakes stop the entry that it is in.
+    pub fn of_entry(mut self, problems: &Rc<EntryProblems>) -> Self {
+        self.stops = Stops::Entry(Rc::clone(problems));
+        self
+    }
+
+    pub fn is_lenient(&self) -> bool {
+        matches!(self.stops, Stops::Nothing)
     }
 
     /// The place of a key whose name is fixed.
@@ -27,7 +96,7 @@ impl Place {
             path: format!("{}{}", self.path, segment(name, self.path.is_empty())),
             pattern: join(&self.pattern, name),
             at,
-            lenient: self.lenient,
+            stops: self.stops.clone(),
         }
     }
 
@@ -47,7 +116,7 @@ impl Place {
             path: format!("{}[{index}]", self.path),
             pattern: format!("{}[]", self.pattern),
             at,
-            lenient: self.lenient,
+            stops: self.stops.clone(),
         }
     }
 }

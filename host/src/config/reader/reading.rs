@@ -28,7 +28,7 @@ pub(in crate::config) fn expand_item(
     text: &str,
     sources: &Sources<'_>,
 ) -> Option<String> {
-    match expand(text, sources.env) {
+    match expand(text, &|name| sources.referred(name)) {
         Ok(text) if text.contains(char::is_control) => {
             let advice = "check the variables it refers to";
             item.refuse("contains control characters once expanded", advice);

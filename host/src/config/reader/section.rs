@@ -11,7 +11,8 @@ use super::finding::Notes;
 use super::item::Item;
 use super::known_keys;
 use super::nearest::suggestion;
-use super::place::{Place, quote};
+use super::place::{Place, Stops, quote};
+use super::spellings;
 
 /// An object of the file, or its absence, since every section is optional.
 #[derive(Clone)]
@@ -24,23 +25,35 @@ pub(in crate::config) struct Section<'d> {
 impl<'d> Section<'d> {
     /// The same section; unless it is used, its mistakes do not stop the load.
     pub fn lenient_unless(mut self, used: bool) -> Self {
-        self.place.lenient |= !used;
+        if !used {
+            self.place.stops = Stops::Nothing;
+        }
         self
     }
 
-    /// The value of a key; `null` counts as absent.
+    /// The same section, where a mistake makes a value's default count.
+    pub fn with_defaults(mut self) -> Self {
+        self.place.stops = Stops::Value;
+        self
+    }
+
+    /// The value of a key, however it is spelled; `null` counts as absent.
     pub fn get(&self, key: &str) -> Option<Item<'d>> {
-        let property = self.object?.get(key)?;
-        let place = self.place.key(key, property.value.start());
+        let pattern = self.place.key(key, 0).pattern;
         debug_assert!(
-            known_keys::is_used(&place.pattern),
-            "{} is read but not in the table of known keys",
-            place.pattern
+            known_keys::is_used(&pattern),
+            "{pattern} is read but not in the table of known keys"
         );
-        match property.value {
-            Value::NullKeyword(_) => None,
-            ref value => Some(Item { notes: self.notes, place, value }),
-        }
+        let property = spellings::chosen(self.object?, &pattern, key)?;
+        let place = self.place.key(property.name.as_str(), property.value.start());
+        let place = Place { pattern, ..place };
+        Some(Item { notes: self.notes, place, value: &property.value })
+    }
+
+    /// Whether the object has the key in this very spelling.
+    pub fn has(&self, key: &str) -> bool {
+        let property = self.object.and_then(|object| object.get(key));
+        property.is_some_and(|property| !matches!(property.value, Value::NullKeyword(_)))
     }
 
     pub fn section(&self, key: &str) -> Section<'d> {
@@ -93,6 +106,11 @@ impl<'d> Section<'d> {
             format!("use one of {}{}", names.join(", "), suggestion(&given, &names)),
         );
         None
+    }
+
+    /// Adds an error about the section as a whole.
+    pub fn refuse(&self, message: impl Into<String>, advice: impl Into<String>) {
+        self.notes.refuse(&self.place, message, advice);
     }
 
     /// Adds an error about a key that the section lacks.

@@ -19,10 +19,13 @@ const MAX_SHOWN: usize = 160;
 /// The command line, such as `npx -y example-mcp-server`, or the URL.
 pub(in crate::config) fn entry(entry: &Section<'_>) -> String {
     let text = |key| entry.get(key).and_then(|item| raw(&item));
+    let list = |key| entry.get(key).map(|item| words(&item)).unwrap_or_default();
     let line = match (text("command"), text("url")) {
-        (Some(command), _) => {
-            let args = entry.get("args").map(|item| words(&item));
-            command_line(command, &args.unwrap_or_default())
+        (Some(command), _) => command_line(command, &list("args")),
+        (None, None) if !list("command").is_empty() => {
+            let mut words = list("command").into_iter();
+            let command = words.next().unwrap_or_default();
+            command_line(command, &words.chain(list("args")).collect::<Vec<_>>())
         }
         (None, Some(url)) => without_query(&url),
         (None, None) => String::new(),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use super::dot_env::DotEnv;
 use super::finding::ConfigErrors;
 
 /// Name of the settings file in a folder.
@@ -25,12 +26,20 @@ pub struct Sources<'a> {
     pub cwd: PathBuf,
     /// `--allow-open`: access rules that Mooring does not enforce are warnings.
     pub allow_open: bool,
+    /// Filled in when the settings file is known.
+    pub dot_env: DotEnv,
 }
 
 impl Sources<'_> {
     /// A variable's value; an empty one counts as unset.
     pub(in crate::config) fn variable(&self, name: &str) -> Option<String> {
         (self.env)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable that the settings refer to: that of the environment, else that of
+    /// the `.env` file beside the settings.
+    pub(in crate::config) fn referred(&self, name: &str) -> Option<String> {
+        (self.env)(name).or_else(|| self.dot_env.get(name))
     }
 }
 
@@ -43,20 +52,26 @@ pub(in crate::config) struct SettingsText {
     pub text: String,
 }
 
-/// Reads the file of `--config`, else of `MCPHUB_SETTING_PATH`, else of the working
-/// directory. A path that was named must exist; the last one need not.
-pub(in crate::config) fn read(sources: &Sources<'_>) -> Result<SettingsText, ConfigErrors> {
+/// Reads the file of `--config`, else of `MCPHUB_SETTING_PATH`, else of the working directory, else
+/// of the data folder. A path that was named must exist; the last two need not.
+pub(in crate::config) fn read(
+    sources: &Sources<'_>,
+    data_dir: &Path,
+) -> Result<SettingsText, ConfigErrors> {
     let from_variable = sources.variable("MCPHUB_SETTING_PATH").map(PathBuf::from);
     if let Some(named) = sources.explicit.clone().or(from_variable) {
         return open(&named, &sources.cwd);
     }
-    let here = Path::new(FILE_NAME);
-    match File::open(sources.cwd.join(here)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Ok(SettingsText { label: FILE_NAME.to_owned(), path: None, text: String::new() })
+    let here = PathBuf::from(FILE_NAME);
+    let in_data = data_dir.join(FILE_NAME);
+    let in_data = in_data.strip_prefix(&sources.cwd).map_or(in_data.clone(), Path::to_owned);
+    for path in [here, in_data] {
+        match File::open(sources.cwd.join(&path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            _ => return open(&path, &sources.cwd),
         }
-        _ => open(here, &sources.cwd),
     }
+    Ok(SettingsText { label: FILE_NAME.to_owned(), path: None, text: String::new() })
 }
 
 fn open(named: &Path, cwd: &Path) -> Result<SettingsText, ConfigErrors> {

@@ -44,7 +44,7 @@ pub(super) fn refuse(root: &Section<'_>, sources: &Sources<'_>) {
         refuse(&item, what);
     }
     let admins = admins(root);
-    let servers = root.entries("mcpServers").into_iter().map(|(_, item)| item);
+    let servers = super::servers::entries(root).into_iter().map(|(_, item)| item);
     let servers = servers.filter(|item| !is_off(item.value));
     for item in servers.chain(super::groups::entries(root)) {
         if let Some(rule) = restriction(&item, &admins) {

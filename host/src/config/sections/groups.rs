@@ -7,11 +7,14 @@ use jsonc_parser::common::Ranged;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::nearest::suggestion;
-use crate::config::reader::place::{Place, quote};
+use crate::config::reader::place::{EntryProblems, Place, quote};
 use crate::config::reader::section::Section;
 use crate::model::{GroupName, ServerName};
 
 use super::servers::Server;
+
+/// What becomes of a group with a mistake. A part of it might show what its owner hides.
+const UNTIL: &str = "until then this group is left out";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -63,10 +66,15 @@ pub(in crate::config) fn read(
         object.warn("is an object where MCPHub has a list", advice);
     }
     for item in entries(root) {
+        let problems = EntryProblems::new(&item.place, UNTIL);
+        let item = Item { place: item.place.clone().of_entry(&problems), ..item };
         let section = item.section();
         let Some(group) = group(&section, key_of(root, &item), &mut taken) else {
             continue;
         };
+        if problems.reason().is_some() {
+            continue;
+        }
         warn_of_unknown_servers(&item, &group, servers, is_coordinator);
         warn_of_hidden_server(&item, &group, servers);
         groups.push(group);

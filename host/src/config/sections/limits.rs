@@ -114,7 +114,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
     let size = |bound: &Bound| usize::try_from(number(bound)).unwrap_or(usize::MAX);
     let request_body = size(&REQUEST_BODY);
     let line = size(&LINE);
-    let limits = Limits {
+    let mut limits = Limits {
         request_body,
         connections: if_any(size(&CONNECTIONS)),
         connections_per_address: size(&CONNECTIONS_PER_ADDRESS),
@@ -148,10 +148,11 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Limits {
         keep_alive: Duration::from_millis(number(&KEEP_ALIVE_MS)),
         data_folder: number(&DATA_FOLDER),
     };
-    at_most(&section, "keptBody", limits.kept_body, "requestBody", limits.request_body);
-    let bodies = limits.bodies_in_memory;
-    at_most(&section, "requestBody", limits.request_body, "bodiesInMemory", bodies);
-    at_most(&section, "line", line, "keptAnswers", limits.kept_answers);
+    let Limits { bodies_in_memory, kept_answers, .. } = limits;
+    at_most(&section, "requestBody", &mut limits.request_body, "bodiesInMemory", bodies_in_memory);
+    let request_body = limits.request_body;
+    at_most(&section, "keptBody", &mut limits.kept_body, "requestBody", request_body);
+    at_most(&section, "line", &mut limits.line, "keptAnswers", kept_answers);
     limits
 }
 
@@ -160,11 +161,14 @@ fn if_any(size: usize) -> Option<usize> {
     Some(size).filter(|size| *size > 0)
 }
 
-fn at_most(section: &Section<'_>, key: &str, value: usize, other: &str, limit: usize) {
-    if value > limit
-        && let Some(item) = section.get(key).or_else(|| section.get(other))
-    {
-        let message = format!("{key} is {value}, more than {other}, which is {limit}");
-        item.refuse(message, format!("lower {key} or raise {other}"));
+/// Lowers a limit to another one that it cannot exceed.
+fn at_most(section: &Section<'_>, key: &str, value: &mut usize, other: &str, limit: usize) {
+    if *value <= limit {
+        return;
     }
+    if let Some(item) = section.get(key).or_else(|| section.get(other)) {
+        let message = format!("{key} is {value}, more than {other}, and so counts as {limit}");
+        item.warn(message, format!("lower {key} or raise {other}"));
+    }
+    *value = limit;
 }

@@ -27,6 +27,8 @@ pub struct Listen {
     pub port: u16,
     /// Whether the operator named the host.
     pub is_chosen: bool,
+    /// What stands in front of every path, as in `/mcphub`; empty for nothing.
+    pub base_path: String,
 }
 
 impl Listen {
@@ -54,6 +56,7 @@ pub(in crate::config) fn read(
     Listen {
         is_chosen: chosen.is_some(),
         host: chosen.unwrap_or_else(|| default.to_owned()),
+        base_path: base_path(system, sources).unwrap_or_default(),
         port: port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT),
     }
 }
@@ -63,6 +66,25 @@ pub(in crate::config) fn read(
 pub fn data_dir(sources: &Sources<'_>) -> PathBuf {
     let named = sources.variable("MOORING_DATA");
     sources.cwd.join(named.as_deref().unwrap_or("data"))
+}
+
+/// `BASE_PATH`, with one slash in front and none behind, as `/mcphub`; `/` alone is nothing.
+fn base_path(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
+    let text = sources.variable("BASE_PATH")?;
+    let path = text.trim().trim_matches('/');
+    let is_plain = |segment: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+    };
+    if path.is_empty() {
+        return None;
+    }
+    if path.len() > MAX_HOST || !path.split('/').all(is_plain) {
+        let advice = "write it like /mcphub, with letters, digits and -._~";
+        system.notes.refuse_variable("BASE_PATH", "is not a path", advice);
+        return None;
+    }
+    Some(format!("/{path}"))
 }
 
 fn host_of(item: &Item<'_>) -> Option<String> {

@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::reader::document::refuse_duplicates;
 use crate::config::reader::headers;
+use crate::config::reader::item::Item;
+use crate::config::reader::known_keys::is_note;
+use crate::config::reader::place::EntryProblems;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::model::ServerName;
 
 use super::cluster::MAX_WEIGHT;
+use super::timeouts::MAX_TIMEOUT_MS;
 use super::transport::{self, Transport};
-
-/// Longest timeout: a day.
-const MAX_TIMEOUT_MS: u64 = 24 * 3600 * 1000;
+use super::{shown_tools, timeouts};
 
 /// Warm processes of one server.
 const MAX_WARM: u64 = 64;
@@ -120,41 +124,76 @@ impl fmt::Debug for Server {
     }
 }
 
+/// What becomes of an entry with a mistake.
+const UNTIL: &str = "until then this server does not run";
+
 pub(in crate::config) fn read(
     root: &Section<'_>,
     sources: &Sources<'_>,
     base: &Path,
 ) -> Vec<Server> {
-    let mut servers = Vec::new();
-    for (name, item) in root.entries("mcpServers") {
-        let entry = item.section();
-        match ServerName::parse(name) {
-            Ok(_) if entry.object.is_none() => {}
-            Ok(name) => servers.push(server(name, &entry, sources, base)),
-            Err(error) => item.refuse(
-                format!("the server's name {error}"),
-                "choose a name that fits in URLs and tool names",
-            ),
+    let mut servers: Vec<Server> = Vec::new();
+    for (name, item) in entries(root) {
+        if is_note(name) && item.value.as_object().is_none() {
+            continue;
         }
+        let problems = EntryProblems::new(&item.place, UNTIL);
+        let item = Item { place: item.place.of_entry(&problems), ..item };
+        let name = match ServerName::parse(name) {
+            Ok(name) => name,
+            Err(error) => {
+                let advice = "choose a name that fits in URLs and tool names";
+                item.refuse(format!("the server's name {error}"), advice);
+                continue;
+            }
+        };
+        refuse_duplicates(item.value, &item.place, item.notes);
+        if let Some(first) = servers.iter_mut().find(|server| server.name == name) {
+            item.refuse("is given twice", "keep one of them");
+            first.misconfigured = problems.reason();
+            first.transport = None;
+            continue;
+        }
+        servers.push(server(name, &item, &problems, sources, base));
     }
     servers
 }
 
-fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &Path) -> Server {
-    let enabled = entry.flag("enabled", true);
-    let entry = entry.clone().lenient_unless(enabled);
+/// The entries of `mcpServers`. Anything but an object has none, and stops nothing.
+pub(in crate::config) fn entries<'d>(root: &Section<'d>) -> Vec<(&'d str, Item<'d>)> {
+    let Some(item) = root.get("mcpServers") else { return Vec::new() };
+    if item.value.as_object().is_none() {
+        let item = Item { place: item.place.lenient(), ..item };
+        item.wrong_type::<()>("an object", "write { \"name\": { … } }; no server runs until then");
+        return Vec::new();
+    }
+    item.entries()
+}
+
+fn server(
+    name: ServerName,
+    item: &Item<'_>,
+    problems: &Rc<EntryProblems>,
+    sources: &Sources<'_>,
+    base: &Path,
+) -> Server {
+    let entry = item.section();
+    let enabled = is_enabled(&entry);
+    let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     warn_of_start_on_demand(&entry);
-    Server {
+    let mut tools = selections(&entry, "tools");
+    shown_tools::narrow(&entry, &mut tools);
+    let mut server = Server {
         name,
         enabled,
         transport: made.transport,
         shown: made.shown,
-        misconfigured: made.misconfigured,
-        tools: selections(&entry, "tools"),
+        misconfigured: None,
+        tools,
         prompts: selections(&entry, "prompts"),
         resources: selections(&entry, "resources"),
-        options: options(&entry.section("options")),
+        options: timeouts::read(&entry),
         passthrough_headers: entry
             .get("passthroughHeaders")
             .map(|item| headers::list(&item))
@@ -175,7 +214,33 @@ fn server(name: ServerName, entry: &Section<'_>, sources: &Sources<'_>, base: &P
         max_memory: Some(entry.whole("maxMemory", 0, MIN_MEMORY..=MAX_MEMORY))
             .filter(|memory| *memory > 0),
         start_timeout: entry.millis("startTimeoutMs", 1..=MAX_TIMEOUT_MS),
+    };
+    // Every key has been read by now.
+    server.misconfigured = problems.reason();
+    if server.transport.is_none() && server.misconfigured.is_none() {
+        // The server is off; the findings have the details.
+        server.misconfigured = Some("the entry has mistakes".to_owned());
     }
+    if server.misconfigured.is_some() {
+        server.transport = None;
+    }
+    server
+}
+
+/// Reads `enabled`, and `disabled` and `isActive` of other clients' files. What one of them switches
+/// off is off.
+fn is_enabled(entry: &Section<'_>) -> bool {
+    let said = [
+        entry.get("enabled").and_then(|item| item.flag()),
+        entry.get("disabled").and_then(|item| item.flag()).map(|disabled| !disabled),
+        entry.get("isActive").and_then(|item| item.flag()),
+    ];
+    if said.contains(&Some(true)) && said.contains(&Some(false)) {
+        let advice = "keep one of these keys";
+        let message = "is switched on and off by enabled, disabled or isActive, and so is off";
+        entry.notes.warn(&entry.place, message, advice);
+    }
+    !said.contains(&Some(false))
 }
 
 const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("fail", OnLost::Fail)];
@@ -231,12 +296,4 @@ fn selections(entry: &Section<'_>, key: &str) -> Selections {
         selections.insert(name.to_owned(), selection);
     }
     selections
-}
-
-fn options(section: &Section<'_>) -> RequestOptions {
-    RequestOptions {
-        timeout: section.millis("timeout", 1..=MAX_TIMEOUT_MS),
-        reset_timeout_on_progress: section.flag("resetTimeoutOnProgress", false),
-        max_total_timeout: section.millis("maxTotalTimeout", 1..=MAX_TIMEOUT_MS),
-    }
 }

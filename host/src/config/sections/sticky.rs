@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::reader::item::Item;
 use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
@@ -54,7 +55,7 @@ pub(in crate::config) fn read(
     let header_name = header_name(section).unwrap_or_else(|| "X-MCPHub-Node".to_owned());
     let signed = section.flag("signed", false);
     let wasi = section.choice("wasi", "WASI mode", &wasi).unwrap_or(Wasi::Deny);
-    let strategy = strategy(section);
+    let strategy = strategy(section, folder);
     let credentials = credentials(section);
     let json = json::object(
         section.object,
@@ -90,7 +91,7 @@ impl Wasi {
     }
 }
 
-fn strategy(section: &Section<'_>) -> String {
+fn strategy(section: &Section<'_>, folder: &Path) -> String {
     let default = || BUILT_IN[0].to_owned();
     let Some(item) = section.get("strategy") else {
         return default();
@@ -98,7 +99,11 @@ fn strategy(section: &Section<'_>) -> String {
     let Some(text) = item.text() else {
         return default();
     };
-    if is_plugin(&text) || BUILT_IN.contains(&text.as_str()) {
+    if BUILT_IN.contains(&text.as_str()) {
+        return text;
+    }
+    if is_plugin(&text) {
+        refuse_unless_file(&item, &folder.join(&text));
         return text;
     }
     let advice = format!(
@@ -108,6 +113,16 @@ fn strategy(section: &Section<'_>) -> String {
     );
     item.refuse(format!("{} is not a strategy", quote(&text)), advice);
     default()
+}
+
+fn refuse_unless_file(item: &Item<'_>, path: &Path) {
+    let problem = match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => return,
+        Ok(_) => "it is no file".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let advice = "check the path, which starts at the folder of this file";
+    item.refuse(format!("names {}, which cannot be read: {problem}", path.display()), advice);
 }
 
 /// The strategy, with a plugin's path resolved from the folder of the settings file.

@@ -1,14 +1,12 @@
-//! How one server is reached: a child process or a URL. A mistake of the environment
-//! (an unset variable, a value that does not fit) stops this server only; a mistake of
-//! the file stops the load.
+//! How one server is reached: a child process or a URL. A mistake stops this server only.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use crate::config::reader::expand::expand;
+use crate::config::reader::expand::{Missing, Unexpanded, expand};
 use crate::config::reader::item::Item;
-use crate::config::reader::place::Place;
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
@@ -16,7 +14,9 @@ use crate::config::reader::url::{self, UrlPurpose};
 use crate::config::reader::{headers, shown};
 
 use super::confinement::{self, ConfinementSettings};
+use super::kind::{self, TransportKind};
 use super::sandbox::{self, SandboxSettings};
+use super::{entry_env, other_systems};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
@@ -46,84 +46,31 @@ pub struct Remote {
 
 /// The result of reading an entry.
 pub(in crate::config) struct ParsedTransport {
+    /// `None` if there is a mistake, which becomes a finding.
     pub transport: Option<Transport>,
     pub shown: String,
-    pub misconfigured: Option<String>,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TransportKind {
-    Stdio,
-    Http,
-    Sse,
-    HttpOrSse,
-    /// A type that MCPHub runs and Mooring does not; with the reason for the operator.
-    Unsupported(&'static str),
-}
-
-const OPENAPI: TransportKind = TransportKind::Unsupported("openapi servers are not supported");
-
-/// The values of `type`, including spellings of other programs.
-const KINDS: [(&str, TransportKind); 7] = [
-    ("stdio", TransportKind::Stdio),
-    ("sse", TransportKind::Sse),
-    ("streamable-http", TransportKind::Http),
-    ("streamableHttp", TransportKind::Http),
-    ("http", TransportKind::Http),
-    ("openapi", OPENAPI),
-    ("builtin", TransportKind::Unsupported("builtin servers are not supported")),
-];
 
 pub(in crate::config) fn read(
     entry: &Section<'_>,
     sources: &Sources<'_>,
     base: &Path,
 ) -> ParsedTransport {
-    let mut reader = EntryReader { entry, sources, problems: Vec::new() };
-    let transport = kind(entry).and_then(|kind| reader.transport(kind, base));
-    let problems = reader.problems;
-    let misconfigured = match (problems.is_empty(), &transport) {
-        (false, _) => Some(problems.join("; ")),
-        // The server is disabled or the load fails; the findings have the details.
-        (true, None) => Some("the entry has mistakes".to_owned()),
-        (true, Some(_)) => None,
-    };
-    ParsedTransport {
-        transport: transport.filter(|_| misconfigured.is_none()),
-        shown: shown::entry(entry),
-        misconfigured,
-    }
-}
-
-/// The kind of an entry; `None` if there is a mistake, which becomes a finding.
-fn kind(entry: &Section<'_>) -> Option<TransportKind> {
-    let has = |key| entry.get(key).is_some();
-    if has("type") {
-        return entry.choice("type", "type of server", &KINDS);
-    }
-    match (has("command"), has("url")) {
-        (true, false) => return Some(TransportKind::Stdio),
-        (false, true) => return Some(TransportKind::HttpOrSse),
-        (false, false) if has("openapi") => return Some(OPENAPI),
-        (false, false) => entry.notes.refuse(
-            &entry.place,
-            "has neither a command nor a url",
-            "add one of the two",
-        ),
-        (true, true) => entry.notes.refuse(
-            &entry.place,
-            "has both a command and a url",
-            "add \"type\", or remove one of them",
-        ),
-    }
-    None
+    let mut reader =
+        EntryReader { entry, sources, own: BTreeMap::new(), missing: Missing::default() };
+    let transport =
+        entry.object.and_then(|_| kind::of(entry)).and_then(|kind| reader.transport(kind, base));
+    reader.tell_of_missing();
+    ParsedTransport { transport, shown: shown::entry(entry) }
 }
 
 struct EntryReader<'r, 'd> {
     entry: &'r Section<'d>,
     sources: &'r Sources<'r>,
-    /// Problems that stop this server only.
-    problems: Vec<String>,
+    /// The entry's own `env`, expanded: what the rest of the entry may refer to first.
+    own: BTreeMap<String, String>,
+    /// References of the entry that have no value.
+    missing: Missing,
 }
 
 impl EntryReader<'_, '_> {
@@ -137,10 +84,8 @@ impl EntryReader<'_, '_> {
             TransportKind::Sse => self.remote().map(Transport::Sse),
             TransportKind::HttpOrSse => self.remote().map(Transport::HttpOrSse),
             TransportKind::Unsupported(why) => {
-                self.problems.push(why.to_owned());
-                if !self.entry.place.lenient {
-                    let advice = "the other servers start; remove it or add \"enabled\": false";
-                    self.entry.notes.warn(&self.entry.place, why, advice);
+                if !self.entry.place.is_lenient() {
+                    self.entry.refuse(why, "remove it or add \"enabled\": false");
                 }
                 None
             }
@@ -155,10 +100,10 @@ impl EntryReader<'_, '_> {
     }
 
     fn stdio(&mut self, base: &Path) -> Option<Transport> {
-        let command = self.required("command");
+        let env = self.env();
+        let (command, first) = self.command().unzip();
         let args = self.entry.items("args").into_iter();
         let args: Vec<_> = args.map(|item| self.word(&item)).collect();
-        let env = self.env();
         let cwd = match self.entry.get("cwd") {
             Some(item) => Some(base.join(self.line(&item)?)),
             None => None,
@@ -171,46 +116,85 @@ impl EntryReader<'_, '_> {
         let confinement = confinement.zip(sandbox);
         let confinement =
             confinement.map(|(other, sandbox)| ConfinementSettings { sandbox, ..other });
-        Some(Transport::Stdio {
-            command: command?,
-            args: args.into_iter().collect::<Option<_>>()?,
-            env: env?,
-            cwd,
-            confinement: confinement?,
-        })
+        let (command, args): (_, Option<Vec<_>>) = (command?, args.into_iter().collect());
+        let args = [first?, args?].concat();
+        other_systems::warn(self.entry, &command, &args);
+        Some(Transport::Stdio { command, args, env: env?, cwd, confinement: confinement? })
     }
 
     fn sandbox(&mut self, section: &Section<'_>, base: &Path) -> Option<SandboxSettings> {
         let mut missing = Vec::new();
         let note = |item: &Item<'_>, problem| missing.push((item.place.clone(), problem));
         let read = sandbox::read(section, base, |item| self.line(item), note);
-        for (place, problem) in missing {
-            let advice = "make it, or remove it from the list; until then this server does not run";
-            self.stop_at(&place, problem, advice);
+        for (place, problem) in missing.into_iter().filter(|(place, _)| !place.is_lenient()) {
+            self.entry.notes.refuse(&place, problem, "make it, or remove it from the list");
         }
         read
     }
 
+    /// The command, and the arguments that stand in one list with it.
+    fn command(&mut self) -> Option<(String, Vec<String>)> {
+        let listed = self.entry.get("command").filter(|item| item.value.as_array().is_some());
+        let Some(item) = listed else {
+            return Some((self.trimmed("command", Self::required)?, Vec::new()));
+        };
+        let words: Vec<_> = item.items().iter().map(|item| self.word(item)).collect();
+        let mut words = words.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
+        let Some(command) = words.next() else {
+            item.refuse("is empty", "give it a value");
+            return None;
+        };
+        Some((command, words.collect()))
+    }
+
+    /// The value of a key, unless it has spaces around it.
+    fn trimmed(
+        &mut self,
+        key: &str,
+        read: fn(&mut Self, &str) -> Option<String>,
+    ) -> Option<String> {
+        let text = read(self, key)?;
+        match self.entry.get(key) {
+            Some(item) if text.trim() != text => {
+                self.fits(&item, Err("has spaces around it"), "remove them")
+            }
+            _ => Some(text),
+        }
+    }
+
     fn env(&mut self) -> Option<Vec<(String, Secret)>> {
-        let mut env = Some(Vec::new());
+        let mut is_whole = true;
+        let mut entries = Vec::new();
         for (name, item) in self.entry.entries("env") {
             if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control()) {
-                let advice = "use letters, digits and _";
-                item.refuse("is not a valid variable name", advice);
+                item.refuse("is not a valid variable name", "use letters, digits and _");
+                is_whole = false;
             }
-            match self.word(&item) {
-                Some(value) => env
-                    .iter_mut()
-                    .for_each(|env| env.push((name.to_owned(), Secret::new(value.as_str())))),
-                None => env = None,
+            match item.word() {
+                Some(text) => entries.push((name, text)),
+                None => is_whole = false,
             }
         }
-        env
+        let outer = |name: &str| self.sources.referred(name);
+        let (own, problems) = entry_env::expanded(&entries, &outer);
+        is_whole &= problems.is_empty();
+        self.own = own;
+        for problem in problems {
+            self.note(problem, || self.entry.get("env"));
+        }
+        let value = |(name, _): &(&str, String)| {
+            let value = self.own.get(*name)?;
+            Some(((*name).to_owned(), Secret::new(value.as_str())))
+        };
+        entries.iter().map(value).collect::<Option<_>>().filter(|_| is_whole)
     }
 
     fn remote(&mut self) -> Option<Remote> {
         for key in ["command", "rlimits", "user", "allowPrivileges", "sandbox"] {
             self.warn_of_unused(key);
+        }
+        if self.entry.get("env").is_some_and(|item| item.value.as_object().is_some()) {
+            self.own_of_remote();
         }
         let url = self.required("url");
         let headers = self.headers();
@@ -220,6 +204,14 @@ impl EntryReader<'_, '_> {
             url: self.fits(&item, parsed, "write it like https://example.com/mcp")?,
             headers: headers?,
         })
+    }
+
+    /// Reads `env` for what the entry refers to. A remote server has no use for the rest of it.
+    fn own_of_remote(&mut self) {
+        let entries = self.entry.entries("env");
+        let text = |(name, item): (_, Item<'_>)| Some((name, item.word()?));
+        let entries: Vec<_> = entries.into_iter().filter_map(text).collect();
+        self.own = entry_env::expanded(&entries, &|name| self.sources.referred(name)).0;
     }
 
     fn headers(&mut self) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -274,42 +266,62 @@ impl EntryReader<'_, '_> {
     }
 
     fn expand(&mut self, item: &Item<'_>, text: &str) -> Option<String> {
-        let expanded = expand(text, self.sources.env);
-        if let Err(problem) = &expanded {
-            let advice = "set it, or write ${NAME:-default}; until then this server does not run";
-            self.stop(item, problem.to_string(), advice);
+        match expand(text, &|name| self.referred(name)) {
+            Ok(text) => Some(text),
+            Err(problem) => {
+                self.note(problem, || Some(item.clone()));
+                None
+            }
         }
-        expanded.ok()
     }
 
-    /// The value of a check. A failure is an error of the file; if expansion changed the
-    /// text, it stops this server only.
+    /// The value of a variable that the entry refers to: that in its own `env` first.
+    fn referred(&self, name: &str) -> Option<String> {
+        self.own.get(name).cloned().or_else(|| self.sources.referred(name))
+    }
+
+    fn note<'i>(&mut self, problem: Unexpanded, item: impl FnOnce() -> Option<Item<'i>>) {
+        match problem {
+            Unexpanded::Missing(missing) => self.missing.extend(missing),
+            Unexpanded::TooLong => {
+                if let Some(item) = item() {
+                    item.refuse(problem.to_string(), "check the variables it refers to");
+                }
+            }
+        }
+    }
+
+    /// Names all references without a value in one finding. A server that is off needs none.
+    fn tell_of_missing(&self) {
+        if self.entry.place.is_lenient() {
+            return;
+        }
+        let Missing { unset, foreign } = &self.missing;
+        let tell = |missing: Missing, advice| {
+            if !missing.is_empty() {
+                self.entry.refuse(missing.to_string(), advice);
+            }
+        };
+        let unset = Missing { unset: unset.clone(), ..Missing::default() };
+        tell(unset, "set it, or write ${NAME:-default}");
+        let foreign = Missing { foreign: foreign.clone(), ..Missing::default() };
+        tell(foreign, "write the value, or ${NAME} and set that variable");
+    }
+
+    /// The value of a check.
     fn fits<T>(&mut self, item: &Item<'_>, result: Result<T, &str>, advice: &str) -> Option<T> {
         let problem = match result {
             Ok(value) => return Some(value),
             Err(problem) => problem,
         };
         let written = item.word();
-        let expanded = written.as_deref().map(|text| expand(text, self.sources.env));
+        let expanded = written.as_deref().map(|text| expand(text, &|name| self.referred(name)));
         if expanded.and_then(Result::ok) == written {
             item.refuse(problem, advice);
-        } else {
-            let advice = "check the variables it refers to; until then this server does not run";
-            self.stop(item, format!("{problem} once expanded"), advice);
+        } else if !item.place.is_lenient() {
+            let advice = "check the variables it refers to";
+            item.refuse(format!("{problem} once expanded"), advice);
         }
         None
-    }
-
-    fn stop(&mut self, item: &Item<'_>, problem: String, advice: &str) {
-        self.stop_at(&item.place, problem, advice);
-    }
-
-    fn stop_at(&mut self, place: &Place, problem: String, advice: &str) {
-        if !place.lenient {
-            self.entry.notes.warn(place, problem.as_str(), advice);
-        }
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
-        }
     }
 }

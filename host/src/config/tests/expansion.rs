@@ -39,7 +39,9 @@ fn a_reference_becomes_its_value() {
         ("${", "${"),
         ("${}", "${}"),
         ("${A", "${A"),
-        ("${A:x}", "${A:x}"),
+        ("${A:x", "${A:x"),
+        ("${env:A}", "1"),
+        ("x${env:A}${env:NOPE:-d}", "x1d"),
         ("${NOPE:-open", "${NOPE:-open"),
         ("${#A}", "${#A}"),
         ("$ü", "$ü"),
@@ -52,8 +54,28 @@ fn a_reference_becomes_its_value() {
 fn every_unset_variable_is_named_once() {
     let error = expand("$Z ${Y} ${A} $Z", &env).unwrap_err();
     assert_eq!(error.to_string(), "environment variables Y, Z are not set");
-    let error = expand("${Y}", &env).unwrap_err();
-    assert_eq!(error.to_string(), "environment variable Y is not set");
+    for text in ["${Y}", "${env:Y}", "$Y ${env:Y}"] {
+        let error = expand(text, &env).unwrap_err();
+        assert_eq!(error.to_string(), "environment variable Y is not set");
+    }
+}
+
+#[test]
+fn what_another_program_would_fill_in_is_named() {
+    for (text, named) in [
+        ("Bearer ${input:ha-token}", "${input:ha-token}"),
+        ("${command:x.y} ${config:a}", "${command:x.y}, ${config:a}"),
+        ("${env:}", "${env:}"),
+        ("${env:a b}", "${env:a b}"),
+        ("${A:=x}", "${A:=x}"),
+        ("${workspaceFolder}/x ${userHome}", "${userHome}, ${workspaceFolder}"),
+    ] {
+        let error = expand(text, &env).unwrap_err();
+        assert_eq!(error.to_string(), format!("{named}: only other programs fill that in"));
+    }
+    // A variable of that name is one nevertheless.
+    let set = |name: &str| (name == "workspaceFolder").then(|| "/w".to_owned());
+    assert_eq!(expand("${workspaceFolder}/x", &set).as_deref(), Ok("/w/x"));
 }
 
 #[test]
@@ -66,7 +88,8 @@ fn an_expansion_cannot_fill_the_memory() {
 #[test]
 fn a_secret_is_a_reference_only_as_a_whole() {
     assert!(is_one_reference("${A}") && is_one_reference("${A:-b}"));
-    for text in ["$A", "${A}b", "b${A}", "${A", "", "pa$$word"] {
+    assert!(is_one_reference("${env:A}") && is_one_reference("${input:a}"));
+    for text in ["$A", "${A}b", "b${A}", "${A", "", "pa$$word", "${A}${A}", "${1}"] {
         assert!(!is_one_reference(text), "{text}");
     }
 }

@@ -37,6 +37,7 @@ impl Folder {
             env: &env,
             cwd: self.0.clone(),
             allow_open: false,
+            dot_env: DotEnv::default(),
         })
     }
 
@@ -75,6 +76,42 @@ fn the_argument_goes_before_the_variable_before_the_working_directory() {
     assert_eq!(folder.port(Some("c/mcp_settings.json"), Some("b.json")), 3);
     let loaded = folder.load(Some("c"), None).unwrap();
     assert_eq!(loaded.path, Some(folder.0.join("c/mcp_settings.json")));
+}
+
+#[test]
+fn the_data_folder_is_looked_into_at_last() {
+    let folder = Folder::new().with("data/mcp_settings.json", port(4));
+    assert_eq!(folder.port(None, None), 4);
+    let loaded = folder.load(None, None).unwrap();
+    assert_eq!(loaded.path, Some(folder.0.join("data/mcp_settings.json")));
+    let folder = folder.with("mcp_settings.json", port(1));
+    assert_eq!(folder.port(None, None), 1);
+    let error = Folder::new().with("data/mcp_settings.json", "{").load(None, None).unwrap_err();
+    assert!(error.to_string().starts_with("data/mcp_settings.json:1:2: not valid JSON"), "{error}");
+}
+
+#[test]
+fn a_dot_env_beside_the_file_is_for_references_alone() {
+    let text = r#"{"mcpServers": {"a": {"command": "${CMD}", "args": ["${BOTH:-d}", "${PORT}"]}}}"#;
+    let folder = Folder::new()
+        .with("c/mcp_settings.json", text)
+        .with("c/.env", "CMD=run\nPORT=9\nMOORING_HOST=::\nMCPHUB_SETTING_PATH=x\nBOTH=of file\n")
+        .with(".env", "CMD=wrong\n");
+    let loaded = folder.load(Some("c"), None).unwrap();
+    let Some(Transport::Stdio { command, args, env, .. }) = &loaded.config.servers[0].transport
+    else {
+        panic!("{:?}", loaded.config)
+    };
+    assert_eq!(
+        (command.as_str(), args.as_slice()),
+        ("run", ["of file", "9"].map(String::from).as_slice())
+    );
+    assert_eq!((env.len(), loaded.config.listen.port), (0, 3000));
+    assert_eq!(loaded.config.listen.host, "127.0.0.1");
+    let folder = folder.with("c/.env", [0xff, b'\n']);
+    let loaded = folder.load(Some("c"), None).unwrap();
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings[0], ".env: is not UTF-8 text; variables in it have no value");
 }
 
 #[test]
@@ -140,6 +177,16 @@ fn a_finding_names_the_file_as_it_was_given() {
 fn a_plugin_is_found_beside_the_file_that_names_it() {
     let text = r#"{"systemConfig": {"cluster": {"stickySession": {"strategy": "zone.wasm"}}}}"#;
     let folder = Folder::new().with("c/mcp_settings.json", text);
+    assert_eq!(
+        folder.error("c"),
+        format!(
+            "c/mcp_settings.json:1:60: systemConfig.cluster.stickySession.strategy: names {}, which \
+             cannot be read: No such file or directory (os error 2); check the path, which starts at \
+             the folder of this file",
+            folder.0.join("c/zone.wasm").display()
+        )
+    );
+    let folder = folder.with("c/zone.wasm", "");
     let loaded = folder.load(Some("c"), None).unwrap();
     assert_eq!(loaded.config.sticky.strategy, folder.0.join("c/zone.wasm").display().to_string());
 }

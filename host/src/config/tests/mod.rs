@@ -2,6 +2,7 @@
 
 mod access;
 mod bearer_keys;
+mod clients;
 mod cluster;
 mod confinement;
 mod expansion;
@@ -46,8 +47,13 @@ impl Case {
 
     pub fn load(&self) -> Result<Loaded, ConfigErrors> {
         let env = |name: &str| self.env.get(name).cloned();
-        let sources =
-            Sources { explicit: None, env: &env, cwd: "/srv".into(), allow_open: self.allow_open };
+        let sources = Sources {
+            explicit: None,
+            env: &env,
+            cwd: "/srv".into(),
+            allow_open: self.allow_open,
+            dot_env: DotEnv::default(),
+        };
         let settings = SettingsText {
             label: FILE_NAME.to_owned(),
             path: Some(Path::new("/srv").join(FILE_NAME)),
@@ -70,6 +76,14 @@ impl Case {
     pub fn errors(&self, expected: &[&str]) {
         let errors = self.load().err().map(|report| report.errors);
         assert_eq!(lines(&errors.unwrap_or_default()), expected);
+    }
+
+    /// Like `warns`, with these words behind each of them.
+    #[track_caller]
+    pub fn warns_until(&self, until: &str, expected: &[&str]) -> Config {
+        let expected: Vec<String> =
+            expected.iter().map(|finding| format!("{finding}; {until}")).collect();
+        self.warns(&expected.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Loads the file and checks that it has exactly these warnings.

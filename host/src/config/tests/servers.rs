@@ -60,18 +60,37 @@ fn an_entry_must_say_what_to_run() {
         ),
         (
             r#"{"type": "stdoi", "command": "x"}"#,
-            "1:31: mcpServers.a.type: \"stdoi\" is not a type of server; use one of stdio, sse, \
-             streamable-http, streamableHttp, http, openapi, builtin (did you mean \"stdio\"?)",
+            "1:31: mcpServers.a.type: \"stdoi\" is not a type of server; use one of stdio, \
+             streamable-http, sse, openapi, builtin (did you mean \"stdio\"?)",
         ),
         (r#"{"command": ""}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
         (
             r#"{"command": "a\u001bb"}"#,
             "1:34: mcpServers.a.command: contains control characters; remove them",
         ),
+        (r#"{"command": []}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
         (
-            r#"{"command": ["x"]}"#,
-            "1:34: mcpServers.a.command: must be a string, not a list; write it in quotes",
+            r#"{"command": {"path": "x"}}"#,
+            "1:34: mcpServers.a.command: must be a string, not an object; write it in quotes",
         ),
+        (r#"{"command": " x"}"#, "1:34: mcpServers.a.command: has spaces around it; remove them"),
+        (
+            r#"{"url": "http://b/mcp "}"#,
+            "1:30: mcpServers.a.url: has spaces around it; write it like https://example.com/mcp",
+        ),
+        (
+            r#"{"command": "x", "options": {"timeout": 0}}"#,
+            "1:62: mcpServers.a.options.timeout: is too small; use a whole number from 1 to 86400000",
+        ),
+        (
+            r#"{"command": "x", "command": "y"}"#,
+            "1:39: mcpServers.a.command: is given twice, first at 1:23; keep one of them",
+        ),
+        (
+            r#"{"comand": "x", "comand": "x"}"#,
+            "1:38: mcpServers.a.comand: is given twice, first at 1:23; keep one of them",
+        ),
+        ("null", "1:22: mcpServers.a: must be an object, not null; write { … }"),
         (
             r#"{"command": "x", "args": "-y"}"#,
             "1:47: mcpServers.a.args: must be a list, not a string; write [ … ]",
@@ -118,18 +137,53 @@ fn an_entry_must_say_what_to_run() {
             "1:49: mcpServers.a.onLost: \"panic\" is not a reaction to a lost session; use one of continue, fail",
         ),
     ] {
-        let errors = server(entry).load().err().map(|report| lines(&report.errors));
-        assert_eq!(errors.unwrap_or_default(), [finding], "{entry}");
+        let loaded = server(entry).load().unwrap_or_else(|report| panic!("{report}"));
+        let finding = format!("{finding}; until then this server does not run");
+        assert_eq!(lines(&loaded.warnings), [finding.clone()], "{entry}");
+        let server = only(loaded.config);
+        assert_eq!(server.transport, None, "{entry}");
+        // The reason says what is wrong, and where in the entry.
+        let reason = server.misconfigured.unwrap();
+        let (_, what) = finding.split_once("mcpServers.a").unwrap();
+        let what = what.trim_start_matches(['.', ':', ' ']).replacen(": ", " ", 1);
+        assert!(what.starts_with(&reason), "{entry}: {reason}");
     }
 }
 
 #[test]
-fn a_server_name_becomes_part_of_urls() {
-    file(r#"{"mcpServers": {"a/b": {"command": "x"}, "": {"command": "x"}}}"#).errors(&[
-        "1:24: mcpServers[\"a/b\"]: the server's name has the character '/', which is not allowed here; \
-         choose a name that fits in URLs and tool names",
-        "1:46: mcpServers[\"\"]: the server's name is empty; choose a name that fits in URLs and tool names",
+fn a_name_that_is_none_stops_its_server_alone() {
+    let config = file(
+        r#"{"mcpServers": {"a/b": {"command": "x"}, "": {"command": "x"}, "t\u0009": {"command": "x"}}}"#,
+    )
+    .warns(&[
+        "1:46: mcpServers[\"\"]: the server's name is empty; choose a name that fits in URLs and tool \
+         names; until then this server does not run",
+        "1:74: mcpServers[\"t\\t\"]: the server's name has the character '\\t', which is not allowed \
+         here; choose a name that fits in URLs and tool names; until then this server does not run",
     ]);
+    assert_eq!(only(config).name.as_str(), "a/b");
+}
+
+#[test]
+fn a_server_given_twice_does_not_run_and_the_others_do() {
+    let config = file(
+        r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "y"}, "a": {"command": "z"}}}"#,
+    )
+    .warns(&[
+        "1:68: mcpServers.a: is given twice; keep one of them; until then this server does not run",
+    ]);
+    let [a, b] = config.servers.as_slice() else { panic!("{config:?}") };
+    assert_eq!((a.misconfigured.as_deref(), &a.transport), (Some("is given twice"), &None));
+    assert!(b.transport.is_some());
+}
+
+#[test]
+fn several_mistakes_of_one_entry_are_its_reason_together() {
+    let config = server(r#"{"command": " x", "args": "-y", "weight": -1}"#).config();
+    assert_eq!(
+        only(config).misconfigured.as_deref(),
+        Some("command has spaces around it; args must be a list, not a string; weight is negative")
+    );
 }
 
 #[test]

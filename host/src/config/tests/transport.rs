@@ -66,25 +66,17 @@ fn variables_expand_in_every_string_of_an_entry() {
 #[test]
 fn an_unset_variable_stops_its_server_and_no_other() {
     let advice = "set it, or write ${NAME:-default}; until then this server does not run";
+    let both = "environment variables ONE, TWO are not set";
     let config = file(
         r#"{"mcpServers": {
             "a": {"command": "x", "args": ["${ONE}", "$TWO ${ONE}"], "env": {"K": "${ONE}"}},
             "b": {"command": "y"}}}"#,
     )
-    .warns(&[
-        &format!("2:44: mcpServers.a.args[0]: environment variable ONE is not set; {advice}"),
-        &format!(
-            "2:54: mcpServers.a.args[1]: environment variables ONE, TWO are not set; {advice}"
-        ),
-        &format!("2:83: mcpServers.a.env.K: environment variable ONE is not set; {advice}"),
-    ]);
+    .warns(&[&format!("2:18: mcpServers.a: {both}; {advice}")]);
     let [a, b] = config.servers.as_slice() else {
         panic!("{config:?}");
     };
-    assert_eq!(
-        a.misconfigured.as_deref(),
-        Some("environment variable ONE is not set; environment variables ONE, TWO are not set")
-    );
+    assert_eq!(a.misconfigured.as_deref(), Some(both));
     assert_eq!(a.transport, None);
     assert_eq!((&b.misconfigured, b.transport.is_some()), (&None, true));
 }
@@ -92,19 +84,19 @@ fn an_unset_variable_stops_its_server_and_no_other() {
 #[test]
 fn a_value_spoilt_by_the_environment_stops_its_server_only() {
     for (entry, reason) in [
-        (r#"{"url": "${V}"}"#, "has spaces around it once expanded"),
+        (r#"{"url": "${V}"}"#, "url has spaces around it once expanded"),
         (
             r#"{"url": "http://b", "headers": {"k": "${V}"}}"#,
-            "contains control characters once expanded",
+            "headers.k contains control characters once expanded",
         ),
-        (r#"{"command": "${V}"}"#, "contains control characters once expanded"),
+        (r#"{"command": "${V}"}"#, "command contains control characters once expanded"),
     ] {
         let value = if entry.contains("{\"url\": \"$") { " http://b" } else { "a\n" };
         let case = server(entry).env("V", value);
         assert_eq!(only(case.config()).misconfigured.as_deref(), Some(reason), "{entry}");
     }
     let config = server(r#"{"command": "${V}"}"#).env("V", "").config();
-    assert_eq!(only(config).misconfigured.as_deref(), Some("is empty once expanded"));
+    assert_eq!(only(config).misconfigured.as_deref(), Some("command is empty once expanded"));
 }
 
 #[test]
@@ -114,7 +106,7 @@ fn openapi_servers_are_listed_but_not_run() {
     {
         let config = server(entry)
             .warns(&["1:22: mcpServers.a: openapi servers are not supported; \
-             the other servers start; remove it or add \"enabled\": false"]);
+             remove it or add \"enabled\": false; until then this server does not run"]);
         let server = only(config);
         assert_eq!(server.misconfigured.as_deref(), Some("openapi servers are not supported"));
         assert_eq!(server.transport, None);

@@ -17,7 +17,7 @@ fn sticky(section: &str) -> Case {
 #[test]
 fn every_default_is_real() {
     let config = file("{}").warns(&[]);
-    assert_eq!(config.listen, Listen { host: "127.0.0.1".into(), port: 3000, is_chosen: false });
+    assert_eq!(config.listen, Listen { is_chosen: false, ..chosen("127.0.0.1", 3000) });
     assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!((config.token, config.secret), (None, None));
     assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
@@ -52,7 +52,7 @@ fn every_default_is_real() {
 }
 
 fn chosen(host: &str, port: u16) -> Listen {
-    Listen { host: host.into(), port, is_chosen: true }
+    Listen { host: host.into(), port, is_chosen: true, base_path: String::new() }
 }
 
 #[test]
@@ -136,6 +136,13 @@ fn an_address_that_cannot_be_is_refused() {
         ]);
 }
 
+/// A file with the name of a plugin.
+fn plugin() -> std::path::PathBuf {
+    let file = std::env::temp_dir().join(format!("mooring-{}-zone.wasm", std::process::id()));
+    std::fs::write(&file, "").unwrap();
+    file
+}
+
 #[test]
 fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
     for name in ["consistent-hash", "cookie", "header"] {
@@ -144,14 +151,15 @@ fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
             name
         );
     }
-    assert_eq!(
-        sticky(r#"{"strategy": "s/zone.wasm"}"#).warns(&[]).sticky.strategy,
-        "/srv/s/zone.wasm"
-    );
-    assert_eq!(
-        sticky(r#"{"strategy": "/s/zone.wasm"}"#).warns(&[]).sticky.strategy,
-        "/s/zone.wasm"
-    );
+    let file = plugin();
+    let named = format!(r#"{{"strategy": "{}"}}"#, file.display());
+    assert_eq!(sticky(&named).warns(&[]).sticky.strategy, file.display().to_string());
+    for (given, path) in [("s/zone.wasm", "/srv/s/zone.wasm"), ("/s/zone.wasm", "/s/zone.wasm")] {
+        sticky(&format!(r#"{{"strategy": "{given}"}}"#)).errors(&[&format!(
+            "1:61: systemConfig.cluster.stickySession.strategy: names {path}, which cannot be read: No \
+             such file or directory (os error 2); check the path, which starts at the folder of this file"
+        )]);
+    }
     sticky(r#"{"strategy": "cookies"}"#).errors(&[
         "1:61: systemConfig.cluster.stickySession.strategy: \"cookies\" is not a strategy; use consistent-hash, \
          cookie, header or the path of a .wasm file (did you mean \"cookie\"?)",
@@ -160,12 +168,13 @@ fn a_strategy_is_built_in_or_a_file_beside_the_settings() {
 
 #[test]
 fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
-    let config = sticky(
-        r#"{"strategy": "zone.wasm", "zones": {"eu": 1.5, "us": [1, null, true]}, /* x */ "signed": true}"#,
-    )
+    let file = plugin().display().to_string();
+    let config = sticky(&format!(
+        r#"{{"strategy": "{file}", "zones": {{"eu": 1.5, "us": [1, null, true]}}, /* x */ "signed": true}}"#,
+    ))
     .warns(&[]);
     assert_eq!(
-        config.sticky.json,
+        config.sticky.json.replace(&file, "zone.wasm"),
         r#"{"strategy":"zone.wasm","zones":{"eu":1.5,"us":[1,null,true]},"signed":true,"enabled":true,"cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","wasi":"deny","affinityTimeout":3600000}"#
     );
     sticky(r#"{"strategy": "cookie", "zones": 1}"#)
@@ -227,7 +236,7 @@ fn what_mooring_accepts_the_built_in_strategies_accept() {
 fn tool_names_are_composed_as_told() {
     let config = system(r#"{"nameSeparator": "__", "namePrefix": "on-collision"}"#).warns(&[]);
     assert_eq!(config.names, Names { separator: "__".into(), prefix: Prefix::OnCollision });
-    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).errors(&[
+    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).warns_until("until then its default counts", &[
         "1:36: systemConfig.nameSeparator: cannot separate names; use 1 to 8 printable ASCII characters, such as -",
         "1:54: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \
          use one of always, on-collision, never (did you mean \"on-collision\"?)",
@@ -243,11 +252,16 @@ fn limits_move_within_reason() {
     assert_eq!(config.limits.request_body, 1 << 20);
     assert_eq!(config.limits.in_flight_per_session, 1);
     assert_eq!(config.limits.keep_alive, Duration::from_secs(1));
-    system(r#"{"limits": {"requestBody": 2048, "headerBlock": 1}}"#).errors(&[
-        "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody, which is 2048; \
-         lower keptBody or raise requestBody",
-        "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576",
+    let config = system(r#"{"limits": {"requestBody": 2048, "headerBlock": 1, "pageSize": "5"}}"#).warns(&[
+        "1:45: systemConfig.limits.requestBody: keptBody is 65536, more than requestBody, and so counts \
+         as 2048; lower keptBody or raise requestBody",
+        "1:66: systemConfig.limits.headerBlock: is too small; use a whole number from 8192 to 1048576; \
+         until then its default counts",
+        "1:81: systemConfig.limits.pageSize: must be a number, not a string; use a whole number from 1 to \
+         100000; until then its default counts",
     ]);
+    assert_eq!((config.limits.kept_body, config.limits.header_block), (2048, 64 << 10));
+    assert_eq!(config.limits.page_size, 1000);
 }
 
 #[test]
@@ -255,10 +269,11 @@ fn the_memory_for_answers_has_room_for_the_largest() {
     let limits = |section: &str| system(&format!(r#"{{"limits": {section}}}"#));
     let config = limits(r#"{"line": 1073741824}"#).warns(&[]);
     assert_eq!(config.limits.kept_answers, 4 << 30);
-    limits(r#"{"line": 2097152, "keptAnswers": 1048576}"#).errors(&[
-        "1:38: systemConfig.limits.line: line is 2097152, more than keptAnswers, which is 1048576; \
+    let config = limits(r#"{"line": 2097152, "keptAnswers": 1048576}"#).warns(&[
+        "1:38: systemConfig.limits.line: line is 2097152, more than keptAnswers, and so counts as 1048576; \
          lower line or raise keptAnswers",
     ]);
+    assert_eq!(config.limits.line, 1 << 20);
 }
 
 #[test]
@@ -266,11 +281,13 @@ fn the_memory_for_bodies_has_room_for_the_largest() {
     let limits = |section: &str| system(&format!(r#"{{"limits": {section}}}"#));
     let config = limits(r#"{"requestBody": 1073741824}"#).warns(&[]);
     assert_eq!(config.limits.bodies_in_memory, 4 << 30);
-    limits(r#"{"requestBody": 2097152, "bodiesInMemory": 1048576}"#).errors(&[
-        "1:45: systemConfig.limits.requestBody: requestBody is 2097152, more than bodiesInMemory, \
-         which is 1048576; lower requestBody or raise bodiesInMemory",
+    let config = limits(r#"{"requestBody": 2097152, "bodiesInMemory": 1048576}"#).warns(&[
+        "1:45: systemConfig.limits.requestBody: requestBody is 2097152, more than bodiesInMemory, and so \
+         counts as 1048576; lower requestBody or raise bodiesInMemory",
     ]);
-    limits(r#"{"connections": 0, "headTimeout": 10, "bodyRate": 0}"#).errors(&[
+    assert_eq!(config.limits.request_body, 1 << 20);
+    let limits = limits(r#"{"connections": 0, "headTimeout": 10, "bodyRate": 0}"#);
+    limits.warns_until("until then its default counts", &[
         "1:45: systemConfig.limits.connections: is too small; use a whole number from 1 to 10000000",
         "1:63: systemConfig.limits.headTimeout: is too small; use a whole number from 1000 to 3600000",
         "1:79: systemConfig.limits.bodyRate: is too small; use a whole number from 1 to 1048576",

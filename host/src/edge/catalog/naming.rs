@@ -1,5 +1,6 @@
 //! Names the tools and prompts of several servers where they are shown together.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -46,13 +47,30 @@ pub fn named(
             PrefixMode::Never => false,
             PrefixMode::OnCollision => counts.get(name.as_str()).is_some_and(|count| *count > 1),
         };
-        let wanted =
-            if prefixed { format!("{server}{}{name}", naming.separator) } else { name.clone() };
+        let wanted = if prefixed {
+            format!("{}{}{name}", prefix_of(server), naming.separator)
+        } else {
+            name.clone()
+        };
         let composed = free_name(&owners, wanted, server);
         items.push(renamed(part, list, raw, name, &composed));
         owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
     }
     (items, owners)
+}
+
+/// A server's name as the prefix of another name. One with a `/`, which is in no name that clients
+/// and models take, becomes one of letters, digits, `-` and `_`.
+fn prefix_of(server: &ServerName) -> Cow<'_, str> {
+    if !server.as_str().contains('/') {
+        return Cow::Borrowed(server.as_str());
+    }
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let safe: String = server.as_str().chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
+    match safe.trim_matches('_') {
+        "" => Cow::Borrowed("server"),
+        trimmed => Cow::Owned(trimmed.to_owned()),
+    }
 }
 
 /// A composed name that is still free: the first server in the file keeps a name, the next one
@@ -96,4 +114,23 @@ fn name_of(raw: &RawValue) -> Option<String> {
     }
     object_only!(NamedItem);
     serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_a_slash_becomes_a_safe_prefix() {
+        for (name, expect) in [
+            ("plain", "plain"),
+            ("my server ü.x", "my server ü.x"),
+            ("github.com/upstash/context7-mcp", "github_com_upstash_context7-mcp"),
+            ("@21st-dev/magic", "21st-dev_magic"),
+            ("ü/é", "server"),
+            ("/", "server"),
+        ] {
+            assert_eq!(prefix_of(&ServerName::parse(name).unwrap()), expect);
+        }
+    }
 }

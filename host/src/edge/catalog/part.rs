@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::config::Member;
-use crate::model::{Choice, Selection, ServerName};
+use crate::model::{Choice, Selection, ServerName, choice_of};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
@@ -51,12 +51,11 @@ impl ServerPart<'_> {
 
     fn choice(&self, list: List, name: &str) -> Option<&Choice> {
         let selection = self.selection?;
-        let choices = match list {
-            List::Tools => &selection.tools,
-            List::Prompts => &selection.prompts,
-            List::Resources | List::Templates => &selection.resources,
-        };
-        choices.get(name)
+        match list {
+            List::Tools => choice_of(&selection.tools, name),
+            List::Prompts => choice_of(&selection.prompts, name),
+            List::Resources | List::Templates => selection.resources.get(name),
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 //! accounts for each request.
 
 pub mod activity;
+pub mod base_path;
 pub mod counts;
 pub mod listener;
+pub mod not_here;
 mod pace;
 pub mod server;
 pub mod settle;

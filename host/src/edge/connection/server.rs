@@ -28,6 +28,7 @@ use super::activity::{ActiveRequest, ConnectionOrder};
 use super::settle::Settle;
 use super::table::Connected;
 use super::wire::ClientWire;
+use super::{base_path, not_here};
 
 /// Bytes of hyper's read buffer beyond the largest header block, for body bytes read with it.
 const REQUEST_ROOM: usize = 16 * 1024;
@@ -167,7 +168,9 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             let (in_use, intake) = (activity.begin(), &activity.intake);
             let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
-            let ends_itself = Entrance::of(request.uri().path()) == Some(Entrance::EventStream);
+            let base = &parts.worker.edge.config.base_path;
+            let path = base_path::below(base, request.uri().path()).unwrap_or("/");
+            let ends_itself = Entrance::of(path) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let mut response = route(parts, &mut request, ends, in_use).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -237,6 +240,14 @@ async fn route(
         Ok(_) => {}
         Err(refusal) => return refusal.response(None),
     }
+    let base = &worker.edge.config.base_path;
+    if !base.is_empty() {
+        // Probes of the machine and the cluster's own calls do not come through the proxy.
+        let is_served = |path: &str| ends.proved || routes.is_always_served(path);
+        if let Err(refusal) = base_path::take_off(base, request, is_served) {
+            return refusal.response(None);
+        }
+    }
     let is_reserved = connected.activity.is_reserved && !ends.proved;
     if is_reserved && !routes.is_always_served(request.uri().path()) {
         return Refusal::Crowded.response(None);
@@ -299,9 +310,7 @@ async fn mcp(
 ) -> Result<Response<Body>, crate::edge::refusal::Refused> {
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
-        let text = format!(
-            "{path}; MCP is served at /mcp, /mcp/{{group}} and /mcp/{{server}}, HTTP+SSE below /sse in the same way"
-        );
+        let text = not_here::text(path, &worker.edge.config.base_path);
         return Err((Refusal::UnknownPath(text), None));
     };
     let caller = admitted(worker, recent, request.headers(), (peer, local))

@@ -67,6 +67,7 @@ impl Worker {
             bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
             keep_alive: config.keep_alive,
             unread: Arc::clone(&self.edge.connections.unread),
+            base_path: config.base_path.clone(),
         };
         let sessions = &self.edge.sse_sessions;
         let opened = sessions.open(&self.edge.keys, scope, caller.principal, bounds);

@@ -53,6 +53,8 @@ pub struct SessionBounds {
     pub keep_alive: Duration,
     /// Counts what clients have not read, of all sessions.
     pub unread: Arc<Unread>,
+    /// What stands in front of the path that the client posts to.
+    pub base_path: String,
 }
 
 /// All sessions of this process whose stream is open.
@@ -104,7 +106,10 @@ impl SseSessions {
         let events = ClientStream {
             // A path alone: clients refuse an endpoint of another origin, and the gateway does not
             // know its public one.
-            first: Some(sse::endpoint(&format!("/messages?sessionId={sealed}"))),
+            first: Some(sse::endpoint(&format!(
+                "{}/messages?sessionId={sealed}",
+                bounds.base_path
+            ))),
             queue: receiver,
             last: is_last,
             keep_alive: bounds.keep_alive,

@@ -46,8 +46,14 @@ pub fn read(carrier: &Carrier, headers: &HeaderMap, key: Option<&[u8]>) -> Optio
     NodeId::parse(id).ok()
 }
 
-/// Puts the token onto a response.
-pub fn write(carrier: &Carrier, token: &Token, headers: &mut HeaderMap, key: Option<&[u8]>) {
+/// Puts the token onto a response. A cookie is for the paths below the base path.
+pub fn write(
+    carrier: &Carrier,
+    token: &Token,
+    headers: &mut HeaderMap,
+    key: Option<&[u8]>,
+    base_path: &str,
+) {
     let value = match token {
         Token::Clear => String::new(),
         Token::Pin(node) => match key {
@@ -59,7 +65,9 @@ pub fn write(carrier: &Carrier, token: &Token, headers: &mut HeaderMap, key: Opt
         Carrier::None => {}
         Carrier::Cookie { name, max_age } => {
             let max_age = if *token == Token::Clear { 0 } else { *max_age };
-            let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}");
+            let path = if base_path.is_empty() { "/" } else { base_path };
+            let text =
+                format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={max_age}");
             if let Ok(cookie) = HeaderValue::from_str(&text) {
                 headers.append(header::SET_COOKIE, cookie);
             }
@@ -96,7 +104,7 @@ mod tests {
         let node = NodeId::parse("node-1").unwrap();
         for key in [None, Some(b"key".as_slice())] {
             let mut headers = HeaderMap::new();
-            write(&cookie(), &Token::Pin(node.clone()), &mut headers, key);
+            write(&cookie(), &Token::Pin(node.clone()), &mut headers, key, "");
             let back = sent_back(&headers);
             assert_eq!(read(&cookie(), &back, key), Some(node.clone()));
         }
@@ -121,7 +129,7 @@ mod tests {
     fn a_cookie_has_the_promised_attributes() {
         let mut headers = HeaderMap::new();
         let node = NodeId::parse("node-1").unwrap();
-        write(&cookie(), &Token::Pin(node), &mut headers, None);
+        write(&cookie(), &Token::Pin(node), &mut headers, None, "");
         assert_eq!(
             headers[header::SET_COOKIE],
             "MCPHUB_NODE=node-1; Path=/; HttpOnly; SameSite=Lax; Max-Age=3600"

@@ -150,7 +150,8 @@ impl Edge {
     /// Puts the token of a decision onto a response.
     pub(in crate::edge) fn write_token(&self, token: Option<&Token>, headers: &mut HeaderMap) {
         if let Some(token) = token {
-            affinity::write(&self.carrier(), token, headers, self.signing_key());
+            let base = &self.config.base_path;
+            affinity::write(&self.carrier(), token, headers, self.signing_key(), base);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Judges a message by what this process's own file hides of the server. The edge has judged it
 //! already; at a node, it was the coordinator's edge, which may not know the file yet.
 
-use crate::model::Selection;
+use crate::model::{Selection, choice_of};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed, code};
 use crate::protocol::methods::{self, Destination, Notice};
 use crate::protocol::resource_judge::ResourceJudge;
@@ -52,7 +52,7 @@ pub fn from(envelope: &Envelope<'_>, selection: &Selection) -> Option<Withheld> 
         Destination::Unknown => return refused(code::METHOD_NOT_FOUND, "Method not found".into()),
         _ => return None,
     };
-    let hides = |name: &String| choices.get(name).is_some_and(|choice| !choice.enabled);
+    let hides = |name: &String| choice_of(choices, name).is_some_and(|choice| !choice.enabled);
     let hidden = name.and_then(splice::string).filter(hides);
     let hidden =
         hidden.or_else(|| uri.and_then(splice::string).filter(|u| hides_uri(selection, u)));

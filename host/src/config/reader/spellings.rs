@@ -1,0 +1,40 @@
+//! Keys of other clients' files that mean the same as one of ours.
+
+use jsonc_parser::ast::{Object, ObjectProp, Value};
+
+/// Patterns of known keys, and how else they are spelled. Of several that an object has, the one
+/// that stands first here counts.
+const SPELLINGS: &[(&str, &[&str])] = &[
+    ("mcpServers", &["mcpServers", "servers"]),
+    // Gemini CLI prefers `httpUrl` to `url`.
+    ("mcpServers.*.url", &["httpUrl", "url", "serverUrl", "baseUrl"]),
+    ("mcpServers.*.type", &["type", "transport", "transportType"]),
+    ("mcpServers.*.env", &["env", "environment"]),
+];
+
+/// The property that gives the key its value; `null` counts as absent.
+pub(in crate::config) fn chosen<'o, 'd>(
+    object: &'o Object<'d>,
+    pattern: &str,
+    key: &str,
+) -> Option<&'o ObjectProp<'d>> {
+    let given = |key: &str| {
+        object.get(key).filter(|property| !matches!(property.value, Value::NullKeyword(_)))
+    };
+    match of(pattern) {
+        Some(spellings) => spellings.iter().find_map(|spelling| given(spelling)),
+        None => given(key),
+    }
+}
+
+/// The pattern of a key that stands below `parent` in another spelling.
+pub(in crate::config) fn meant(parent: &str, name: &str) -> Option<&'static str> {
+    SPELLINGS.iter().find_map(|(pattern, spellings)| {
+        let (home, _) = pattern.rsplit_once('.').unwrap_or(("", pattern));
+        (home == parent && spellings.contains(&name)).then_some(*pattern)
+    })
+}
+
+fn of(pattern: &str) -> Option<&'static [&'static str]> {
+    SPELLINGS.iter().find(|(known, _)| *known == pattern).map(|(_, spellings)| *spellings)
+}

@@ -1,0 +1,44 @@
+//! Lists of tools in the words of other clients: `disabledTools`, `excludeTools`, `includeTools`.
+
+use crate::config::reader::section::Section;
+
+use super::servers::{EntrySettings, Selections};
+
+/// Stands for every name without an entry of its own.
+const ALL_OTHERS: &str = "*";
+
+/// Adds what the lists hide to what `tools` says. Of several, each hides.
+pub(in crate::config) fn narrow(entry: &Section<'_>, tools: &mut Selections) {
+    let included = names(entry, "includeTools");
+    if !included.is_empty() {
+        include(included, tools);
+    }
+    for key in ["disabledTools", "excludeTools"] {
+        for name in names(entry, key) {
+            let shown = EntrySettings { enabled: true, description: None };
+            tools.entry(name).or_insert(shown).enabled = false;
+        }
+    }
+}
+
+/// Shows of the tools that `tools` shows only those that are named.
+fn include(named: Vec<String>, tools: &mut Selections) {
+    for (name, choice) in tools.iter_mut() {
+        choice.enabled &= named.contains(name);
+    }
+    let choice = |enabled| EntrySettings { enabled, description: None };
+    let shows_others = tools.get(ALL_OTHERS).is_none_or(|others| others.enabled);
+    for name in named {
+        tools.entry(name).or_insert_with(|| choice(shows_others));
+    }
+    tools.entry(ALL_OTHERS.to_owned()).or_insert_with(|| choice(false)).enabled = false;
+}
+
+/// The names. Gemini CLI allows `name(arguments)`, which means the tool.
+fn names(entry: &Section<'_>, key: &str) -> Vec<String> {
+    let name = |text: String| match text.split_once('(') {
+        Some((name, _)) if !name.is_empty() => name.to_owned(),
+        _ => text,
+    };
+    entry.items(key).iter().filter_map(|item| item.text()).map(name).collect()
+}
