@@ -17,6 +17,7 @@ mod routes;
 mod strategy_view;
 mod summary;
 mod translate;
+mod unmatched;
 mod worker;
 
 use std::io::Write as _;

@@ -11,7 +11,7 @@ use crate::config::{
     Wasi,
 };
 use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
-use crate::model::{Choice, Choices, Replica, Selection, ServerName};
+use crate::model::{Choice, Choices, Prefixes, Replica, Selection, ServerName};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Sandbox, Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
@@ -176,7 +176,7 @@ pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
             let replica = Replica {
                 passthrough: server.passthrough_headers.iter().map(|n| n.as_str().into()).collect(),
                 ends_when_lost: server.on_lost == OnLost::Fail,
-                selection: selection(server),
+                selection: selection(config, server),
                 ..Replica::of_weight(weight)
             };
             (server.name.clone(), replica)
@@ -204,7 +204,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         warm: server.warm.into(),
         ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
-        selection: selection(server),
+        selection: selection(config, server),
     }
 }
 
@@ -268,10 +268,11 @@ fn confine(confinement: &config::ConfinementSettings) -> Confinement {
 }
 
 /// The operator's choices of entries; `None` if the server is shown unchanged.
-fn selection(server: &Server) -> Option<Arc<Selection>> {
+fn selection(config: &Config, server: &Server) -> Option<Arc<Selection>> {
+    let prefixes = Prefixes::of(server.name.as_str(), &config.names.separator);
     let selection = Selection {
-        tools: choices(&server.tools),
-        prompts: choices(&server.prompts),
+        tools: prefixes.spelled_out(choices(&server.tools)),
+        prompts: prefixes.spelled_out(choices(&server.prompts)),
         resources: choices(&server.resources),
     };
     (!selection.is_empty()).then(|| Arc::new(selection))
@@ -303,6 +304,7 @@ fn groups(config: &Config) -> Vec<Group> {
                 .iter()
                 .map(|server| Member {
                     server: server.name.clone(),
+                    alias: server.alias.clone(),
                     tools: names(&server.tools),
                     prompts: names(&server.prompts),
                     resources: names(&server.resources),

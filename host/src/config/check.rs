@@ -205,10 +205,14 @@ fn group(group: &GroupSettings) -> [String; 3] {
 }
 
 fn group_server(server: &GroupServer) -> String {
+    let name = match &server.alias {
+        Some(alias) => format!("{} as {alias}", server.name),
+        None => server.name.to_string(),
+    };
     match &server.tools {
-        GroupEntries::All => server.name.to_string(),
-        GroupEntries::Only(tools) if tools.len() == 1 => format!("{} (1 tool)", server.name),
-        GroupEntries::Only(tools) => format!("{} ({} tools)", server.name, tools.len()),
+        GroupEntries::All => name,
+        GroupEntries::Only(tools) if tools.len() == 1 => format!("{name} (1 tool)"),
+        GroupEntries::Only(tools) => format!("{name} ({} tools)", tools.len()),
     }
 }
 

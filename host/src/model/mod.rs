@@ -10,6 +10,7 @@ mod quota_key;
 mod scope;
 mod selection;
 mod session;
+mod spelling;
 mod topology;
 pub mod visible;
 
@@ -19,4 +20,5 @@ pub use quota_key::{QuotaKey, counted_address};
 pub use scope::Scope;
 pub use selection::{Choice, Choices, Selection};
 pub use session::{Principal, SessionId, UnixMillis};
+pub use spelling::{DEFAULT_SEPARATOR, Prefixes};
 pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 /// The operator's choices for one server. An entry without a choice is shown as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// By the name that the server gives the tool.
+    /// By the name that the server gives the tool, or with the server's name in front (see
+    /// [`super::Prefixes`]).
     pub tools: Choices,
-    /// By the name that the server gives the prompt.
+    /// By the name of the prompt, likewise.
     pub prompts: Choices,
     /// By the URI of a resource, or the URI template of a resource template.
     pub resources: Choices,
@@ -23,6 +24,15 @@ pub struct Choice {
     pub enabled: bool,
     /// Listed instead of the server's own description.
     pub description: Option<String>,
+}
+
+impl Choice {
+    /// Adds another choice for the same entry: what either hides is hidden, and of two
+    /// descriptions the first one counts.
+    pub fn narrow(&mut self, other: &Self) {
+        self.enabled &= other.enabled;
+        self.description = self.description.take().or_else(|| other.description.clone());
+    }
 }
 
 impl Selection {
@@ -44,11 +54,7 @@ impl Selection {
 fn narrow(choices: &mut Choices, others: &Choices) {
     for (name, other) in others {
         match choices.get_mut(name) {
-            Some(choice) => {
-                choice.enabled &= other.enabled;
-                choice.description =
-                    choice.description.take().or_else(|| other.description.clone());
-            }
+            Some(choice) => choice.narrow(other),
             None => {
                 choices.insert(name.clone(), other.clone());
             }

@@ -67,6 +67,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "groups[].servers",
     "groups[].servers[]",
     "groups[].servers[].name",
+    "groups[].servers[].alias",
     "groups[].servers[].tools",
     "groups[].servers[].prompts",
     "groups[].servers[].resources",

@@ -79,3 +79,21 @@ fn a_group_goes_before_a_server_of_its_name() {
         "2:2: groups[0]: \"one\" is also the name of a server; /mcp/{name} reaches the group; rename one of them",
     ]);
 }
+
+#[test]
+fn a_server_of_a_group_may_have_another_name_there() {
+    let config = groups(
+        r#"[{"name": "g", "servers": [{"name": "one", "alias": " first "}, {"name": "two", "alias": " "}]}]"#,
+    )
+    .warns(&[]);
+    let aliases: Vec<_> = config.groups[0].servers.iter().map(|s| s.alias.as_deref()).collect();
+    assert_eq!(aliases, [Some("first"), None]);
+    let config = groups(
+        r#"[{"name": "g", "servers": [{"name": "one", "alias": "a/b"}, {"name": "two", "alias": "one"}]}]"#,
+    )
+    .warns(&[
+        "2:2: groups[0]: shows two servers under the name \"one\"; tools of the second one get -2 where names are equal; choose another alias",
+        "2:53: groups[0].servers[0].alias: has the character '/', which is not allowed here; the group shows the server's own name; choose a name that fits in tool names",
+    ]);
+    assert_eq!(config.groups[0].servers[0].alias, None);
+}
