@@ -6,6 +6,8 @@
 
 mod background;
 mod capacity;
+mod child_env;
+mod commands;
 mod descriptors;
 mod differences;
 mod identity;
@@ -34,6 +36,7 @@ use crate::sync::Signal;
 
 use self::parts::Parts;
 
+pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use translate::{own_program, strategy_options};
@@ -91,7 +94,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
         .children()
         .supervise(Some(descriptors.inherited), &own_files::all(config))
         .context("cannot start the supervisor of the servers' processes")?;
-    for notice in own_files::unprotected(config) {
+    for notice in own_files::unprotected(config).into_iter().chain(commands::not_found(config)) {
         tracing::warn!("{notice}");
     }
     let draining = Signal::default();

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Sticky, Transport,
-    Wasi,
+    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
+    Remote, Server, Sticky, Transport, Wasi,
 };
 use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{Choice, Choices, Prefixes, Replica, Selection, ServerName};
+use crate::net::{Proxy, ProxyKind};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Sandbox, Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
@@ -20,7 +21,7 @@ use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
-use super::{descriptors, identity, own_files};
+use super::{child_env, descriptors, identity, own_files};
 
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
@@ -223,17 +224,18 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
         return Recipe::Broken(reason.clone());
     }
     match &server.transport {
-        Some(Transport::Stdio { command, args, env, cwd, confinement }) => Recipe::Stdio(Program {
-            command: command.clone(),
-            args: args.clone(),
-            env: env
-                .iter()
-                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-                .collect(),
-            cwd: cwd.clone(),
-            confinement: confine(confinement),
-            hidden: own_files::hidden(config, cwd.as_deref()),
-        }),
+        Some(Transport::Stdio { command, args, env, cwd, proxy, confinement }) => {
+            let env = child_env::of(&config.children, command, proxy, env);
+            Recipe::Stdio(Program {
+                command: command.clone(),
+                args: args.clone(),
+                kept_from: child_env::kept_from(proxy, &env),
+                env,
+                cwd: cwd.clone(),
+                confinement: confine(confinement),
+                hidden: own_files::hidden(config, cwd.as_deref()),
+            })
+        }
         Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
         Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
         Some(Transport::HttpOrSse(remote)) => reached(remote, Recipe::HttpOrSse),
@@ -242,10 +244,23 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
 }
 
 fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
-    match Upstream::new(&remote.url, &remote.headers) {
+    let proxy = remote.proxy.as_ref().map(through);
+    match Upstream::new(&remote.url, &remote.headers, proxy) {
         Some(upstream) => how(upstream),
         None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
+}
+
+fn through(settings: &ProxySettings) -> Proxy {
+    let kind = match settings.scheme {
+        ProxyScheme::Http => ProxyKind::Http,
+        ProxyScheme::Https => ProxyKind::Https,
+        ProxyScheme::Socks5 => ProxyKind::Socks5,
+    };
+    let credentials = settings.credentials.as_ref();
+    let credentials = credentials
+        .map(|(user, password)| (user.expose().to_owned(), password.expose().to_owned()));
+    Proxy::new(kind, (&settings.host, settings.port), credentials, settings.named_by)
 }
 
 fn confine(confinement: &config::ConfinementSettings) -> Confinement {

@@ -176,6 +176,14 @@ fn server(server: &Server) -> [String; 3] {
         }
         _ => {}
     }
+    if let Some(Transport::Http(remote) | Transport::Sse(remote) | Transport::HttpOrSse(remote)) =
+        &server.transport
+        && let Some(proxy) = &remote.proxy
+    {
+        let place = address(&proxy.host, proxy.port);
+        // Writing to a string cannot fail.
+        let _ = write!(what, "  (through {place}: {})", proxy.named_by);
+    }
     let masked: Vec<String> = match &server.transport {
         Some(Transport::Stdio { env, .. }) => {
             env.iter().map(|(name, _)| format!("{name}=…")).collect()

@@ -1,6 +1,7 @@
 //! Each test loads a settings file and checks the configuration or the findings.
 
 mod access;
+mod children;
 mod cluster;
 mod confinement;
 mod expansion;

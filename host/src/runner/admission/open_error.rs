@@ -30,6 +30,9 @@ pub enum OpenError {
         in_seconds(TURN)
     )]
     Crowded { server: ServerName, at_once: usize },
+    /// The status, where the metadata is, and what to do.
+    #[error("server {server} needs OAuth {reason}")]
+    NeedsOauth { server: ServerName, reason: String },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }
@@ -46,6 +49,7 @@ impl OpenError {
             Self::Misconfigured { .. }
             | Self::Start { .. }
             | Self::Silent { .. }
+            | Self::NeedsOauth { .. }
             | Self::Refused { .. } => None,
         }
     }

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use crate::model::ServerName;
-use crate::net::{Body, Failure, collect};
+use crate::net::{Body, Failure, Proxy, Target, collect};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::protocol::objects::object_only;
+
+use super::challenge::WantsToken;
 
 /// Bytes read of an error response's body.
 const ERROR_BODY: usize = 64 * 1024;
@@ -55,9 +57,23 @@ pub fn is_about_credentials(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// The error text for a response that does not answer the request.
+/// The error text for a response that does not answer the request; `wanted` is its demand for a
+/// token, and `proxy` may have answered in the server's place.
 #[must_use]
-pub fn refused(server: &ServerName, status: StatusCode) -> String {
+pub fn refused(
+    server: &ServerName,
+    status: StatusCode,
+    wanted: Option<&WantsToken>,
+    proxy: Option<&Proxy>,
+) -> String {
+    if let Some(wanted) = wanted {
+        return format!("server {server} needs OAuth ({status}): {}", wanted.advice());
+    }
+    if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        && let Some(proxy) = proxy
+    {
+        return not_sent(server, &proxy.wants_credentials());
+    }
     if is_about_credentials(status) {
         return format!(
             "server {server} refuses the gateway's credentials ({status}); check its \"headers\""
@@ -67,6 +83,17 @@ pub fn refused(server: &ServerName, status: StatusCode) -> String {
         return format!("server {server} answered {status} without an answer to the request");
     }
     format!("server {server} answers {status}")
+}
+
+/// Why a session cannot be opened after a response with this status, behind the server's name: its
+/// credentials are refused, or the proxy's. `None` for any other status.
+#[must_use]
+pub fn refused_to_open(target: &Target, status: StatusCode) -> Option<String> {
+    if is_about_credentials(status) {
+        return Some(format!("it refuses the gateway's credentials ({status}); check \"headers\""));
+    }
+    let is_of_proxy = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    target.forwarder().filter(|_| is_of_proxy).map(Proxy::wants_credentials)
 }
 
 /// The error text for an exchange without a response.

@@ -30,6 +30,7 @@ use crate::streams::{Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::call::HttpCall;
+use super::challenge::WantsToken;
 use super::errors;
 use super::reader::{self, AnswerSource};
 use super::sending::FirstSecond;
@@ -181,14 +182,14 @@ impl RemoteHttp {
                 return relayed(response);
             }
             if status != StatusCode::OK {
-                return self.refused(about, status, b"");
+                return self.refused(about, status, b"", None);
             }
             if headers::is_type(response.headers(), headers::EVENT_STREAM) {
                 let source = AnswerSource::Stream(response.into_body());
                 return Box::pin(self.stream(call, source, about, takes_events)).await;
             }
             if response.body().is_end_stream() {
-                return self.refused(about, status, b"");
+                return self.refused(about, status, b"", None);
             }
             if messages.len() == 1 && begins_a_batch(response.body()) {
                 let source = AnswerSource::Json(response.into_body());
@@ -196,12 +197,13 @@ impl RemoteHttp {
             }
             return relayed(response);
         }
+        let wanted = WantsToken::of(&response);
         let text = Box::pin(errors::text(response)).await;
         if session.is_forgotten_by(status, &text) && !errors::is_answer(&text, about.id_text()) {
             session.forget();
             return self.forgotten(about);
         }
-        self.refused(about, status, &text)
+        self.refused(about, status, &text, wanted.as_ref())
     }
 
     /// Reads the upstream's answer into a stream of the gateway, which the client can resume. Used
@@ -258,7 +260,7 @@ impl RemoteHttp {
         let way = self.way();
         match events::respond_within(patience, reader, takes_events, way, publish).await {
             Some(response) => response,
-            None => self.refused(about, StatusCode::BAD_GATEWAY, b""),
+            None => self.refused(about, StatusCode::BAD_GATEWAY, b"", None),
         }
     }
 
@@ -371,11 +373,17 @@ impl RemoteHttp {
 
     /// An upstream's error response: relayed if it is a JSON-RPC answer to this request, otherwise
     /// in the gateway's words.
-    fn refused(&self, envelope: &Envelope<'_>, status: StatusCode, text: &[u8]) -> Response<Body> {
+    fn refused(
+        &self,
+        envelope: &Envelope<'_>,
+        status: StatusCode,
+        text: &[u8],
+        wanted: Option<&WantsToken>,
+    ) -> Response<Body> {
         if errors::is_answer(text, envelope.id_text()) && !errors::is_about_credentials(status) {
             return events::json(Bytes::copy_from_slice(text));
         }
-        let why = errors::refused(&self.session.server, status);
+        let why = self.session.refusal(status, wanted);
         let mut response = events::json(jsonrpc::error(envelope.id_text(), code::INTERNAL, &why));
         response.extensions_mut().insert(RunnerAnswer);
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);

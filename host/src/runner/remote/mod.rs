@@ -1,6 +1,7 @@
 //! Servers behind a URL, over Streamable HTTP and HTTP+SSE.
 
 pub mod call;
+pub mod challenge;
 pub mod cookies;
 pub mod errors;
 pub mod http;

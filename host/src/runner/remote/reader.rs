@@ -17,6 +17,7 @@ use crate::protocol::sse::{Event, TooLarge};
 use crate::runner::channel::timeout;
 use crate::streams::{Part, Stream};
 
+use super::challenge::WantsToken;
 use super::errors;
 use super::sending::LateResponse;
 use super::session::UpstreamSession;
@@ -168,7 +169,8 @@ async fn late_head(
     if status == StatusCode::OK && is_stream(&response) {
         return Ok(Some(response.into_body()));
     }
-    let refused = || (code::INTERNAL, errors::refused(server, status));
+    let wanted = WantsToken::of(&response);
+    let refused = || (code::INTERNAL, session.refusal(status, wanted.as_ref()));
     if status == StatusCode::OK {
         take_all(session, pool, response.into_body(), stream).await?;
     } else if !status.is_success() {
@@ -199,7 +201,7 @@ async fn take_all(
     if stream.has_ended() {
         return Ok(());
     }
-    Err((code::INTERNAL, errors::refused(server, StatusCode::OK)))
+    Err((code::INTERNAL, session.refusal(StatusCode::OK, None)))
 }
 
 async fn read_answers(

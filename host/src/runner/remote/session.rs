@@ -10,6 +10,7 @@ use crate::runner::channel::mailbox::Mailbox;
 use crate::runner::channel::terms::SessionLimits;
 use crate::sync::{Locked, Signal};
 
+use super::challenge::WantsToken;
 use super::errors;
 use super::left_calls::LeftOfKey;
 use super::upstream::UpstreamClient;
@@ -45,6 +46,12 @@ impl UpstreamSession {
         self.mailbox().end(&text);
         self.lost.send_replace(Some(text.into()));
         self.closing.raise();
+    }
+
+    /// The error text for a response that does not answer the request.
+    pub fn refusal(&self, status: StatusCode, wanted: Option<&WantsToken>) -> String {
+        let proxy = self.client.upstream().target.forwarder();
+        errors::refused(&self.server, status, wanted, proxy)
     }
 
     /// Whether a response means that the upstream has lost the session.

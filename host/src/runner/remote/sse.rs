@@ -17,6 +17,8 @@ use crate::runner::channel::sink::MessageSink;
 use crate::runner::channel::terms::SessionTerms;
 use crate::sync::{Signal, Watcher};
 
+use super::challenge::WantsToken;
+use super::errors;
 use super::upstream::{Upstream, UpstreamClient, path_of};
 
 /// Longest wait for the stream and its endpoint, which servers name at once.
@@ -43,7 +45,7 @@ impl RemoteSse {
         terms: SessionTerms,
         pool: &Pool,
         forwarded: HeaderMap,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unopened> {
         let client = Arc::new(UpstreamClient::new(upstream.clone()));
         let opening = open(&client, pool, &forwarded, terms.limits.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
@@ -68,17 +70,36 @@ impl RemoteSse {
     }
 }
 
+/// Why a stream was not opened.
+pub enum Unopened {
+    Failed(String),
+    /// The server wants a token; with the status by which it says so.
+    WantsToken(StatusCode, WantsToken),
+}
+
+impl From<String> for Unopened {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 async fn open(
     client: &UpstreamClient,
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
-) -> Result<(EventReader, Uri), String> {
+) -> Result<(EventReader, Uri), Unopened> {
     let response =
         client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let status = response.status();
+    if let Some(wanted) = WantsToken::of(&response) {
+        return Err(Unopened::WantsToken(status, wanted));
+    }
+    if let Some(why) = errors::refused_to_open(&client.upstream().target, status) {
+        return Err(why.into());
+    }
     if !status.is_success() || !is_event_stream(&response) {
-        return Err(format!("GET answers {status} without an event stream"));
+        return Err(format!("GET answers {status} without an event stream").into());
     }
     let mut events = EventReader::new(response.into_body(), limit);
     while let Some(event) = events.next_event().await {
@@ -88,7 +109,7 @@ async fn open(
             return Ok((events, endpoint));
         }
     }
-    Err("its stream ended before it named an endpoint".to_owned())
+    Err("its stream ended before it named an endpoint".to_owned().into())
 }
 
 /// The endpoint's path and query. It must be at the stream's origin: one server must not direct
@@ -162,6 +183,9 @@ impl Posting {
         let status = response.status();
         if status.is_success() {
             return Ok(());
+        }
+        if let Some(wanted) = WantsToken::of(&response) {
+            return Err(format!("needs OAuth ({status}): {}", wanted.advice()));
         }
         let text = collect(response.into_body(), ERROR_BODY).await.unwrap_or_default();
         if status == StatusCode::NOT_FOUND {
