@@ -29,7 +29,15 @@ const END: Duration = Duration::from_secs(20);
 const MAX_SHOWN: usize = 200;
 
 /// Variables that must not reach the gateway from the environment of the tests.
-const FOREIGN: [&str; 11] = [
+const FOREIGN: [&str; 19] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
     "PORT",
     "MOORING_HOST",
     "MOORING_DATA",

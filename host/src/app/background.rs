@@ -11,6 +11,7 @@ use crate::store::Forgotten;
 use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
+use super::unmatched::{WrittenNames, warn_of_unmatched};
 use super::{differences, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
@@ -42,6 +43,8 @@ impl Background {
         runner.discovery.start(pool);
         tokio::spawn(publish_topology(Arc::clone(parts)));
         tokio::spawn(publish_catalogs(Arc::clone(parts)));
+        let names = WrittenNames::of(config);
+        tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);
         tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
         tokio::spawn(mark_suspects(Arc::clone(parts), self.suspects));

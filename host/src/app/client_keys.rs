@@ -57,12 +57,7 @@ fn view(
             && group.members.iter().all(|member| servers.contains(&member.server))
     };
     let open = groups.iter().filter(|group| is_named(group) || is_contained(group));
-    let whole = servers.iter().map(|server| Member {
-        server: server.clone(),
-        tools: None,
-        prompts: None,
-        resources: None,
-    });
+    let whole = servers.iter().cloned().map(Member::whole);
     let of_groups = groups.iter().filter(|group| is_named(group));
     let mut members: Vec<Member> = Vec::new();
     for member in whole.chain(of_groups.flat_map(|group| group.members.iter().cloned())) {

@@ -6,7 +6,9 @@
 
 mod background;
 mod capacity;
+mod child_env;
 mod client_keys;
+mod commands;
 mod descriptors;
 mod differences;
 mod identity;
@@ -18,6 +20,7 @@ mod routes;
 mod strategy_view;
 mod summary;
 mod translate;
+mod unmatched;
 mod worker;
 
 use std::io::Write as _;
@@ -34,6 +37,7 @@ use crate::sync::Signal;
 
 use self::parts::Parts;
 
+pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use translate::{own_program, strategy_options};
@@ -92,7 +96,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
         .children()
         .supervise(Some(descriptors.inherited), &own_files::all(config))
         .context("cannot start the supervisor of the servers' processes")?;
-    for notice in own_files::unprotected(config) {
+    for notice in own_files::unprotected(config).into_iter().chain(commands::not_found(config)) {
         tracing::warn!("{notice}");
     }
     let draining = Signal::default();

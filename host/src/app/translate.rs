@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, Remote, Server, Sticky, Transport,
-    Wasi,
+    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
+    Remote, Server, Sticky, Transport, Wasi,
 };
 use crate::edge::{ClientKey, ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
-use crate::model::{Choice, Choices, Replica, Selection, ServerName};
+use crate::model::{Choice, Choices, Prefixes, Replica, Selection, ServerName};
+use crate::net::{Proxy, ProxyKind};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
     Sandbox, Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
@@ -20,7 +21,7 @@ use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
-use super::{descriptors, identity, own_files};
+use super::{child_env, descriptors, identity, own_files};
 
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
@@ -180,7 +181,7 @@ pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
             let replica = Replica {
                 passthrough: server.passthrough_headers.iter().map(|n| n.as_str().into()).collect(),
                 ends_when_lost: server.on_lost == OnLost::Fail,
-                selection: selection(server),
+                selection: selection(config, server),
                 ..Replica::of_weight(weight)
             };
             (server.name.clone(), replica)
@@ -208,7 +209,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         warm: server.warm.into(),
         ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
-        selection: selection(server),
+        selection: selection(config, server),
     }
 }
 
@@ -227,17 +228,18 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
         return Recipe::Broken(reason.clone());
     }
     match &server.transport {
-        Some(Transport::Stdio { command, args, env, cwd, confinement }) => Recipe::Stdio(Program {
-            command: command.clone(),
-            args: args.clone(),
-            env: env
-                .iter()
-                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
-                .collect(),
-            cwd: cwd.clone(),
-            confinement: confine(confinement),
-            hidden: own_files::hidden(config, cwd.as_deref()),
-        }),
+        Some(Transport::Stdio { command, args, env, cwd, proxy, confinement }) => {
+            let env = child_env::of(&config.children, command, proxy, env);
+            Recipe::Stdio(Program {
+                command: command.clone(),
+                args: args.clone(),
+                kept_from: child_env::kept_from(proxy, &env),
+                env,
+                cwd: cwd.clone(),
+                confinement: confine(confinement),
+                hidden: own_files::hidden(config, cwd.as_deref()),
+            })
+        }
         Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
         Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
         Some(Transport::HttpOrSse(remote)) => reached(remote, Recipe::HttpOrSse),
@@ -246,10 +248,23 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
 }
 
 fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
-    match Upstream::new(&remote.url, &remote.headers) {
+    let proxy = remote.proxy.as_ref().map(through);
+    match Upstream::new(&remote.url, &remote.headers, proxy) {
         Some(upstream) => how(upstream),
         None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
+}
+
+fn through(settings: &ProxySettings) -> Proxy {
+    let kind = match settings.scheme {
+        ProxyScheme::Http => ProxyKind::Http,
+        ProxyScheme::Https => ProxyKind::Https,
+        ProxyScheme::Socks5 => ProxyKind::Socks5,
+    };
+    let credentials = settings.credentials.as_ref();
+    let credentials = credentials
+        .map(|(user, password)| (user.expose().to_owned(), password.expose().to_owned()));
+    Proxy::new(kind, (&settings.host, settings.port), credentials, settings.named_by)
 }
 
 fn confine(confinement: &config::ConfinementSettings) -> Confinement {
@@ -272,10 +287,11 @@ fn confine(confinement: &config::ConfinementSettings) -> Confinement {
 }
 
 /// The operator's choices of entries; `None` if the server is shown unchanged.
-fn selection(server: &Server) -> Option<Arc<Selection>> {
+fn selection(config: &Config, server: &Server) -> Option<Arc<Selection>> {
+    let prefixes = Prefixes::of(server.name.as_str(), &config.names.separator);
     let selection = Selection {
-        tools: choices(&server.tools),
-        prompts: choices(&server.prompts),
+        tools: prefixes.spelled_out(choices(&server.tools)),
+        prompts: prefixes.spelled_out(choices(&server.prompts)),
         resources: choices(&server.resources),
     };
     (!selection.is_empty()).then(|| Arc::new(selection))
@@ -308,6 +324,7 @@ pub(super) fn groups(config: &Config) -> Vec<Group> {
                 .iter()
                 .map(|server| Member {
                     server: server.name.clone(),
+                    alias: server.alias.clone(),
                     tools: names(&server.tools),
                     prompts: names(&server.prompts),
                     resources: names(&server.resources),

@@ -206,7 +206,8 @@ fn check(cli: &Cli) -> ExitCode {
         terminal::warn(format!("warning: {warning}"));
     }
     let config = &loaded.config;
-    for notice in app::notices_of(config).into_iter().chain(app::unprotected(config)) {
+    let notices = app::notices_of(config).into_iter();
+    for notice in notices.chain(app::unprotected(config)).chain(app::not_found(config)) {
         terminal::warn(format!("warning: {notice}"));
     }
     terminal::say(config::describe(&loaded.config).trim_end());

@@ -198,6 +198,14 @@ fn server(server: &Server, is_one_principal: bool) -> [String; 3] {
         };
     }
     what.push_str(isolation(server, is_one_principal));
+    if let Some(Transport::Http(remote) | Transport::Sse(remote) | Transport::HttpOrSse(remote)) =
+        &server.transport
+        && let Some(proxy) = &remote.proxy
+    {
+        let place = address(&proxy.host, proxy.port);
+        // Writing to a string cannot fail.
+        let _ = write!(what, "  (through {place}: {})", proxy.named_by);
+    }
     let masked: Vec<String> = match &server.transport {
         Some(Transport::Stdio { env, .. }) => {
             env.iter().map(|(name, _)| format!("{name}=…")).collect()
@@ -248,10 +256,14 @@ fn group(group: &GroupSettings) -> [String; 3] {
 }
 
 fn group_server(server: &GroupServer) -> String {
+    let name = match &server.alias {
+        Some(alias) => format!("{} as {alias}", server.name),
+        None => server.name.to_string(),
+    };
     match &server.tools {
-        GroupEntries::All => server.name.to_string(),
-        GroupEntries::Only(tools) if tools.len() == 1 => format!("{} (1 tool)", server.name),
-        GroupEntries::Only(tools) => format!("{} ({} tools)", server.name, tools.len()),
+        GroupEntries::All => name,
+        GroupEntries::Only(tools) if tools.len() == 1 => format!("{name} (1 tool)"),
+        GroupEntries::Only(tools) => format!("{name} ({} tools)", tools.len()),
     }
 }
 

@@ -33,11 +33,13 @@ pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
+pub use reader::proxy_url::{ProxyScheme, ProxySettings};
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
+pub use sections::children::ChildVariables;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
 pub use sections::confinement::ConfinementSettings;
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
@@ -46,6 +48,7 @@ pub use sections::listen::Listen;
 pub use sections::listen::data_dir;
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
+pub use sections::proxy::OwnProxy;
 pub use sections::sandbox::SandboxSettings;
 pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
 pub use sections::sticky::{Sticky, Wasi};
@@ -69,6 +72,8 @@ pub struct Config {
     pub servers: Vec<Server>,
     pub groups: Vec<GroupSettings>,
     pub names: Names,
+    /// What child processes get beside their own variables.
+    pub children: ChildVariables,
     pub access: Access,
     pub limits: Limits,
     /// Bytes. With less free memory, this process gets no new sessions while another
@@ -169,6 +174,12 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let cluster = sections::cluster::read(&section, sources);
     let sticky = section.section("stickySession");
     let servers = sections::servers::read(root, sources, folder);
+    let is_remote = |server: &Server| {
+        server.enabled && !matches!(server.transport, None | Some(Transport::Stdio { .. }))
+    };
+    if servers.iter().any(is_remote) {
+        sections::proxy::check_variables(sources, root.notes);
+    }
     let is_coordinator = matches!(cluster.mode, Mode::Coordinator(_));
     let access = sections::access::read(root, sources, serves_clients(&cluster.mode));
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
@@ -185,6 +196,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         names: sections::names::read(&system.clone().with_defaults()),
+        children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,

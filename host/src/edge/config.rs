@@ -7,18 +7,45 @@ use http::HeaderName;
 
 use crate::config::Secret;
 use crate::edge::access::host::HostRules;
-use crate::model::{GroupName, Principal, ServerName};
+use crate::model::{GroupName, Prefixes, Principal, ServerName};
 use crate::streams::Bounds;
 
 /// One server of a group or scope, and which of its entries are shown.
 #[derive(Debug, Clone)]
 pub struct Member {
     pub server: ServerName,
-    /// Names of the tools that are shown; `None` shows all, as in the other lists.
+    /// Stands in the names of its tools and prompts instead of the server's name.
+    pub alias: Option<String>,
+    /// Names of the tools that are shown, with or without the name in front; `None` shows all, as
+    /// in the other lists.
     pub tools: Option<Vec<String>>,
     pub prompts: Option<Vec<String>>,
     /// URIs of the resources and templates that are shown.
     pub resources: Option<Vec<String>>,
+}
+
+impl Member {
+    /// All of a server, under its own name.
+    #[must_use]
+    pub fn whole(server: ServerName) -> Self {
+        Self { server, alias: None, tools: None, prompts: None, resources: None }
+    }
+
+    /// The name of the server that clients of the scope see.
+    #[must_use]
+    pub fn shown_name(&self) -> &str {
+        self.alias.as_deref().unwrap_or(self.server.as_str())
+    }
+
+    /// What may stand in front of the names of its tools and prompts.
+    #[must_use]
+    pub fn prefixes(&self, separator: &str) -> Prefixes {
+        let prefixes = Prefixes::of(self.server.as_str(), separator);
+        match &self.alias {
+            Some(alias) => prefixes.and(alias, separator),
+            None => prefixes,
+        }
+    }
 }
 
 /// A named set of servers with a URL of its own.

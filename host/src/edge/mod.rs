@@ -45,6 +45,7 @@ pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
 pub use catalog::cache::Catalogs;
+pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};

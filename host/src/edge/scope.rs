@@ -82,9 +82,8 @@ pub async fn scope(
 /// The members of an aggregate scope, in the order of lists.
 pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
     let config = &worker.edge.config;
-    let all = |server: ServerName| Member { server, tools: None, prompts: None, resources: None };
     match scope {
-        Scope::Server(server) => vec![all(server.clone())],
+        Scope::Server(server) => vec![Member::whole(server.clone())],
         Scope::Group(name) => config
             .groups
             .iter()
@@ -99,7 +98,7 @@ pub fn members(worker: &Worker, scope: &Scope) -> Vec<Member> {
             let known = topology.servers();
             let own = config.order.iter().filter(|server| known.contains(server));
             let others = known.iter().copied().filter(|server| !config.order.contains(server));
-            own.chain(others).cloned().map(all).collect()
+            own.chain(others).cloned().map(Member::whole).collect()
         }
     }
 }

@@ -11,6 +11,7 @@ mod reserved_headers;
 mod scope;
 mod selection;
 mod session;
+mod spelling;
 mod topology;
 pub mod visible;
 
@@ -21,4 +22,5 @@ pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
 pub use selection::{Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
+pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
 pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 /// The operator's choices for one server. An entry without a choice is shown as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// By the name that the server gives the tool.
+    /// By the name that the server gives the tool, or with the server's name in front (see
+    /// [`super::Prefixes`]).
     pub tools: Choices,
-    /// By the name that the server gives the prompt.
+    /// By the name of the prompt, likewise.
     pub prompts: Choices,
     /// By the URI of a resource, or the URI template of a resource template.
     pub resources: Choices,
@@ -18,7 +19,7 @@ pub struct Selection {
 pub type Choices = BTreeMap<String, Choice>;
 
 /// Stands for all names that have no choice of their own.
-const ALL_OTHERS: &str = "*";
+pub const ALL_OTHERS: &str = "*";
 
 /// The choice for the name of a tool or prompt, if there is one.
 #[must_use]
@@ -33,6 +34,15 @@ pub struct Choice {
     pub enabled: bool,
     /// Listed instead of the server's own description.
     pub description: Option<String>,
+}
+
+impl Choice {
+    /// Adds another choice for the same entry: what either hides is hidden, and of two
+    /// descriptions the first one counts.
+    pub fn narrow(&mut self, other: &Self) {
+        self.enabled &= other.enabled;
+        self.description = self.description.take().or_else(|| other.description.clone());
+    }
 }
 
 impl Selection {

@@ -13,11 +13,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::proxy::{Proxy, ProxyKind};
 use super::target::Target;
 use super::unreached::Unreached;
 
 /// How long connecting may take, TLS included. Nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same through a proxy, which looks up the target's name and connects to it in its turn.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bytes of the read buffer that an idle connection keeps: most responses fit.
 const READ_ROOM: usize = 4 * 1024;
 /// The most bytes that one read of a long body asks for.
@@ -29,6 +32,8 @@ const SMALL: usize = 2 * 1024;
 enum RawStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Through a proxy that is spoken to over TLS itself.
+    TlsTwice(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
 /// A connection with its buffers.
@@ -50,13 +55,17 @@ impl Socket {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, RawStream::connect(target, tls)).await {
+        let patience = if target.proxy().is_some() { PROXY_TIMEOUT } else { CONNECT_TIMEOUT };
+        match tokio::time::timeout(patience, RawStream::connect(target, tls)).await {
             Ok(connected) => {
                 let (read, head, data) = (BytesMut::new(), Vec::new(), Bytes::new());
                 connected.map(|wire| Self { wire, read, room: READ_ROOM, head, written: 0, data })
             }
             Err(_) => {
-                let why = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+                let mut why = format!("no connection within {} s", patience.as_secs());
+                if let Some(proxy) = target.proxy() {
+                    why.push_str(&format!(" through {proxy}"));
+                }
                 Err(Unreached::silent(why))
             }
         }
@@ -127,7 +136,7 @@ impl Socket {
     /// If the connection breaks.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, any: &mut bool) -> Poll<io::Result<()>> {
         // One write of TLS is several of TCP: an earlier one may succeed and the last one fail.
-        *any |= matches!(self.wire, RawStream::Tls(_)) && !self.is_written();
+        *any |= !matches!(self.wire, RawStream::Plain(_)) && !self.is_written();
         let mut wire = Pin::new(&mut self.wire);
         while !(self.head.is_empty() && self.data.is_empty()) {
             let head = &self.head[self.written..];
@@ -171,18 +180,19 @@ impl Socket {
 impl Drop for Socket {
     /// Sends TLS's closure alert first, as a client must (RFC 9112 §9.8).
     fn drop(&mut self) {
-        if self.is_written()
-            && let RawStream::Tls(stream) = &mut self.wire
-        {
+        if self.is_written() && !matches!(self.wire, RawStream::Plain(_)) {
             // Small: if the socket has no room for it, the other side does not read anyway.
             let mut cx = Context::from_waker(Waker::noop());
-            let _ = Pin::new(stream).poll_shutdown(&mut cx);
+            let _ = Pin::new(&mut self.wire).poll_shutdown(&mut cx);
         }
     }
 }
 
 impl RawStream {
     async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
+        if let Some(proxy) = target.proxy() {
+            return Self::connect_through(proxy, target, tls).await;
+        }
         let stream = TcpStream::connect((target.host(), target.port()))
             .await
             .map_err(|error| Unreached::broken(&error, format!("cannot connect: {error}")))?;
@@ -190,10 +200,47 @@ impl RawStream {
         if !target.is_tls() {
             return Ok(Self::Plain(stream));
         }
-        let name = TlsName::try_from(target.host().to_owned()).map_err(|e| e.to_string())?;
-        let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
-        Ok(Self::Tls(Box::new(stream)))
+        Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?)))
     }
+
+    /// A connection to the proxy, and through it to the target unless the proxy reads each request.
+    async fn connect_through(
+        proxy: &Proxy,
+        target: &Target,
+        tls: &TlsConnector,
+    ) -> Result<Self, Unreached> {
+        let mut stream = TcpStream::connect(proxy.place())
+            .await
+            .map_err(|error| format!("cannot connect to {proxy}: {error}"))?;
+        let _ = stream.set_nodelay(true);
+        let is_forwarded = target.forwarder().is_some();
+        if proxy.kind() == ProxyKind::Https {
+            let (host, _) = proxy.place();
+            let mut stream =
+                over_tls(tls, host, stream).await.map_err(|why| format!("{proxy}: {why}"))?;
+            if is_forwarded {
+                return Ok(Self::Tls(Box::new(stream)));
+            }
+            proxy.tunnel(&mut stream, target).await?;
+            return Ok(Self::TlsTwice(Box::new(over_tls(tls, target.host(), stream).await?)));
+        }
+        if !is_forwarded {
+            proxy.tunnel(&mut stream, target).await?;
+        }
+        match target.is_tls() {
+            true => Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?))),
+            false => Ok(Self::Plain(stream)),
+        }
+    }
+}
+
+/// TLS on a connection, with the certificate of this host.
+async fn over_tls<S>(tls: &TlsConnector, host: &str, stream: S) -> Result<TlsStream<S>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = TlsName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
 }
 
 impl AsyncRead for RawStream {
@@ -205,6 +252,7 @@ impl AsyncRead for RawStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::TlsTwice(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -218,6 +266,7 @@ impl AsyncWrite for RawStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::TlsTwice(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -229,6 +278,7 @@ impl AsyncWrite for RawStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Self::TlsTwice(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -236,6 +286,7 @@ impl AsyncWrite for RawStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::TlsTwice(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -243,6 +294,7 @@ impl AsyncWrite for RawStream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::TlsTwice(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderValue, Uri};
 
+use super::proxy::{Proxy, ProxyKind};
+
 /// Random for each process, so that targets cannot be chosen to collide.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -22,6 +24,8 @@ struct Address {
     /// The base URL of the node that is there; empty for other targets. Behind one proxy there may
     /// be several nodes, and a connection to one of them is of no use to another.
     node: String,
+    /// What the connection leads through. One to another proxy is another target's.
+    proxy: Option<Proxy>,
     hash: u64,
 }
 
@@ -55,16 +59,22 @@ impl Target {
     /// `None` unless the URI has an `http` or `https` scheme and a host.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
-        Self::at(uri, "")
+        Self::at(uri, "", None)
+    }
+
+    /// The same target, behind a proxy.
+    #[must_use]
+    pub fn through(uri: &Uri, proxy: Option<Proxy>) -> Option<Self> {
+        Self::at(uri, "", proxy)
     }
 
     /// The node with this base URL; `None` if that is not an `http` or `https` URL.
     #[must_use]
     pub fn of_node(base: &str) -> Option<Self> {
-        Self::at(&base.parse().ok()?, base)
+        Self::at(&base.parse().ok()?, base, None)
     }
 
-    fn at(uri: &Uri, node: &str) -> Option<Self> {
+    fn at(uri: &Uri, node: &str, proxy: Option<Proxy>) -> Option<Self> {
         let tls = match uri.scheme_str()? {
             "http" => false,
             "https" => true,
@@ -74,9 +84,9 @@ impl Target {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
-        let hash = KEYS.hash_one((tls, host, port, node));
+        let hash = KEYS.hash_one((tls, host, port, node, &proxy));
         let (host, node) = (host.to_owned(), node.to_owned());
-        Some(Self(Arc::new(Address { tls, host, port, host_header, node, hash })))
+        Some(Self(Arc::new(Address { tls, host, port, host_header, node, proxy, hash })))
     }
 
     /// The `Host` header of requests to it.
@@ -101,6 +111,19 @@ impl Target {
     #[must_use]
     pub fn node(&self) -> &str {
         &self.0.node
+    }
+
+    /// What the connection leads through.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.0.proxy.as_ref()
+    }
+
+    /// The proxy that reads each request and sends it on. A tunnel is none: the proxy does not see
+    /// what passes it.
+    #[must_use]
+    pub fn forwarder(&self) -> Option<&Proxy> {
+        self.proxy().filter(|proxy| !self.is_tls() && proxy.kind() != ProxyKind::Socks5)
     }
 
     /// The port in the URI, or that of the scheme.

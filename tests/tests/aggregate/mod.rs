@@ -8,5 +8,6 @@ pub mod hidden;
 pub mod merged;
 pub mod one_meaning;
 pub mod pages;
+pub mod prefixed;
 pub mod spellings;
 pub mod tasks;

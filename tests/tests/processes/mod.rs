@@ -17,3 +17,4 @@ pub mod signals;
 pub mod slow_servers;
 pub mod smuggled;
 pub mod unruly;
+pub mod variables;

@@ -5,5 +5,7 @@ pub mod crowded;
 pub mod judged;
 pub mod leaving;
 pub mod old_upstreams;
+pub mod proxies;
 pub mod sent_along;
+pub mod tokens;
 pub mod upstreams;

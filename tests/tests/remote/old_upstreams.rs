@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::remote::upstreams::{SCOPES, ask, gateway, text};
 
 /// An HTTP+SSE server with an endpoint that the test chooses.
-struct Old {
-    server: Scripted,
+pub struct Old {
+    pub server: Scripted,
     streams: Streams,
 }
 
@@ -21,7 +21,7 @@ type Streams = Arc<Mutex<HashMap<String, Sender<Value>>>>;
 
 impl Old {
     /// `endpoint` gets the server's origin and the session.
-    fn start(
+    pub fn start(
         endpoint: impl Fn(&str, &str) -> String + Send + Sync + 'static,
         post: &'static str,
     ) -> Self {
@@ -78,7 +78,7 @@ impl Old {
         Self { server, streams }
     }
 
-    fn entry(&self) -> Value {
+    pub fn entry(&self) -> Value {
         json!({"type": "sse", "url": self.server.url("/sse")})
     }
 
@@ -88,7 +88,7 @@ impl Old {
     }
 }
 
-const NOT_ALLOWED: &str = "405 Method Not Allowed";
+pub const NOT_ALLOWED: &str = "405 Method Not Allowed";
 
 #[test]
 fn an_old_servers_endpoint_is_used_as_it_is() {

@@ -31,6 +31,8 @@ pub struct GroupSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupServer {
     pub name: ServerName,
+    /// Stands for the server's name in the names of its tools and prompts in this group.
+    pub alias: Option<String>,
     pub tools: GroupEntries,
     pub prompts: GroupEntries,
     pub resources: GroupEntries,
@@ -77,6 +79,7 @@ pub(in crate::config) fn read(
         }
         warn_of_unknown_servers(&item, &group, servers, is_coordinator);
         warn_of_hidden_server(&item, &group, servers);
+        warn_of_equal_names(&item, &group);
         groups.push(group);
     }
     groups
@@ -162,6 +165,7 @@ fn group_server(item: &Item<'_>) -> Option<GroupServer> {
     if item.value.as_string_lit().is_some() {
         return Some(GroupServer {
             name: server_name(item)?,
+            alias: None,
             tools: GroupEntries::All,
             prompts: GroupEntries::All,
             resources: GroupEntries::All,
@@ -172,6 +176,7 @@ fn group_server(item: &Item<'_>) -> Option<GroupServer> {
     }
     let section = item.section();
     let chosen = |key| section.get(key).and_then(|item| chosen(&item));
+    let alias = section.get("alias").and_then(|item| alias(&item));
     let (tools, prompts, resources) = (chosen("tools"), chosen("prompts"), chosen("resources"));
     let Some(name) = section.get("name") else {
         section.refuse_key("name", "is missing", "name the server");
@@ -179,10 +184,48 @@ fn group_server(item: &Item<'_>) -> Option<GroupServer> {
     };
     Some(GroupServer {
         name: server_name(&name)?,
+        alias,
         tools: tools.unwrap_or(GroupEntries::All),
         prompts: prompts.unwrap_or(GroupEntries::All),
         resources: resources.unwrap_or(GroupEntries::All),
     })
+}
+
+/// Another name for the server, by the rules of servers' names. Blanks around it do not count, and
+/// an empty one is none.
+fn alias(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let alias = text.trim();
+    if alias.is_empty() {
+        return None;
+    }
+    match ServerName::parse(alias) {
+        Ok(_) => Some(alias.to_owned()),
+        Err(error) => {
+            let advice =
+                "the group shows the server's own name; choose a name that fits in tool names";
+            item.warn(error.to_string(), advice);
+            None
+        }
+    }
+}
+
+/// Warns of two servers of a group that clients cannot tell apart by their names.
+fn warn_of_equal_names(item: &Item<'_>, group: &GroupSettings) {
+    let shown =
+        |server: &GroupServer| server.alias.clone().unwrap_or_else(|| server.name.to_string());
+    let mut seen: Vec<String> = Vec::new();
+    for server in &group.servers {
+        let name = shown(server);
+        if seen.contains(&name) {
+            let message = format!("shows two servers under the name {}", quote(&name));
+            item.warn(
+                message,
+                "tools of the second one get -2 where names are equal; choose another alias",
+            );
+        }
+        seen.push(name);
+    }
 }
 
 fn server_name(item: &Item<'_>) -> Option<ServerName> {

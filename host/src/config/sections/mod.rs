@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod bearer_keys;
+pub mod children;
 pub mod cluster;
 pub mod confinement;
 pub mod entry_env;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod mcphub_variables;
 pub mod names;
 pub mod other_systems;
+pub mod proxy;
 pub mod sandbox;
 pub mod servers;
 pub mod shown_tools;

@@ -1,6 +1,7 @@
 //! How tool names are composed where several servers share one endpoint.
 
 use crate::config::reader::section::Section;
+use crate::model::DEFAULT_SEPARATOR;
 
 /// Characters of the separator: model APIs allow about 60 for the whole name.
 const MAX_SEPARATOR: usize = 8;
@@ -28,7 +29,7 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Names {
         ("never", Prefix::Never),
     ];
     Names {
-        separator: separator(system).unwrap_or_else(|| "-".to_owned()),
+        separator: separator(system).unwrap_or_else(|| DEFAULT_SEPARATOR.to_owned()),
         prefix: system.choice("namePrefix", "prefix mode", &choices).unwrap_or(Prefix::Always),
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri, header};
 
 use crate::config::reader::expand::{Missing, Unexpanded, expand};
 use crate::config::reader::item::Item;
+use crate::config::reader::proxy_url::ProxySettings;
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
@@ -15,6 +16,7 @@ use crate::config::reader::{headers, shown};
 
 use super::confinement::{self, ConfinementSettings};
 use super::kind::{self, TransportKind};
+use super::proxy::{self, OwnProxy};
 use super::sandbox::{self, SandboxSettings};
 use super::{entry_env, other_systems};
 
@@ -27,6 +29,8 @@ pub enum Transport {
         env: Vec<(String, Secret)>,
         /// The working directory; the gateway's own if absent.
         cwd: Option<PathBuf>,
+        /// The proxy that its variables name.
+        proxy: OwnProxy,
         confinement: ConfinementSettings,
     },
     /// Streamable HTTP.
@@ -42,6 +46,8 @@ pub struct Remote {
     pub url: Uri,
     /// Headers of every request, in file order; their values are marked sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The proxy through which it is reached, by its own `proxy` or the environment.
+    pub proxy: Option<ProxySettings>,
 }
 
 /// The result of reading an entry.
@@ -108,6 +114,7 @@ impl EntryReader<'_, '_> {
             Some(item) => Some(base.join(self.line(&item)?)),
             None => None,
         };
+        let proxy = self.proxy();
         let confinement = confinement::read(self.entry);
         let sandbox = match self.entry.get("sandbox") {
             Some(item) => self.sandbox(&item.section(), base).map(Some),
@@ -119,7 +126,14 @@ impl EntryReader<'_, '_> {
         let (command, args): (_, Option<Vec<_>>) = (command?, args.into_iter().collect());
         let args = [first?, args?].concat();
         other_systems::warn(self.entry, &command, &args);
-        Some(Transport::Stdio { command, args, env: env?, cwd, confinement: confinement? })
+        Some(Transport::Stdio {
+            command,
+            args,
+            env: env?,
+            cwd,
+            proxy: proxy?,
+            confinement: confinement?,
+        })
     }
 
     fn sandbox(&mut self, section: &Section<'_>, base: &Path) -> Option<SandboxSettings> {
@@ -198,12 +212,50 @@ impl EntryReader<'_, '_> {
         }
         let url = self.required("url");
         let headers = self.headers();
+        let token = self.access_token();
+        let own = self.proxy();
         let item = self.entry.get("url")?;
         let parsed = url::parse(&url?, UrlPurpose::Endpoint);
-        Some(Remote {
-            url: self.fits(&item, parsed, "write it like https://example.com/mcp")?,
-            headers: headers?,
-        })
+        let url = self.fits(&item, parsed, "write it like https://example.com/mcp")?;
+        let proxy = proxy::proxy_of(&url, &own?, self.sources);
+        let headers = headers?.into_iter().chain(token?).collect();
+        Some(Remote { url, headers, proxy })
+    }
+
+    /// The server's own `proxy`.
+    fn proxy(&mut self) -> Option<OwnProxy> {
+        let Some(item) = self.entry.get("proxy") else { return Some(OwnProxy::Usual) };
+        let parsed = proxy::own(&item, |item| self.line(item))?;
+        match parsed {
+            Ok(own) => Some(own),
+            Err(problem) => {
+                let advice = "write it like http://user:password@proxy.example:3128, or false";
+                item.refuse(problem, advice);
+                None
+            }
+        }
+    }
+
+    /// The header of `oauth.accessToken`, if there is one and no other Authorization is set.
+    fn access_token(&mut self) -> Option<Option<(HeaderName, HeaderValue)>> {
+        let Some(item) = self.entry.section("oauth").get("accessToken") else { return Some(None) };
+        let token = self.line(&item)?;
+        if token.is_empty() {
+            return Some(None);
+        }
+        let headers = self.entry.entries("headers");
+        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            item.warn(
+                "is not sent: the server's own Authorization header is",
+                "remove one of them",
+            );
+            return Some(None);
+        }
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let value = value.map_err(|_| "cannot be sent in a header");
+        let mut value = self.fits(&item, value, "use visible ASCII characters")?;
+        value.set_sensitive(true);
+        Some(Some((header::AUTHORIZATION, value)))
     }
 
     /// Reads `env` for what the entry refers to. A remote server has no use for the rest of it.

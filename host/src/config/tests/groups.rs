@@ -111,3 +111,21 @@ fn an_object_of_groups_is_taken_with_one_warning() {
     ]);
     groups(r#""g""#).errors(&["2:1: groups: must be a list, not a string; write [ … ]"]);
 }
+
+#[test]
+fn a_server_of_a_group_may_have_another_name_there() {
+    let config = groups(
+        r#"[{"name": "g", "servers": [{"name": "one", "alias": " first "}, {"name": "two", "alias": " "}]}]"#,
+    )
+    .warns(&[]);
+    let aliases: Vec<_> = config.groups[0].servers.iter().map(|s| s.alias.as_deref()).collect();
+    assert_eq!(aliases, [Some("first"), None]);
+    let config = groups(
+        r#"[{"name": "g", "servers": [{"name": "one", "alias": "a/b"}, {"name": "two", "alias": "one"}]}]"#,
+    )
+    .warns(&[
+        "2:2: groups[0]: shows two servers under the name \"one\"; tools of the second one get -2 where names are equal; choose another alias",
+        "2:53: groups[0].servers[0].alias: has the character '/', which is not allowed here; the group shows the server's own name; choose a name that fits in tool names",
+    ]);
+    assert_eq!(config.groups[0].servers[0].alias, None);
+}

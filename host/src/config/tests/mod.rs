@@ -2,6 +2,7 @@
 
 mod access;
 mod bearer_keys;
+mod children;
 mod clients;
 mod cluster;
 mod confinement;

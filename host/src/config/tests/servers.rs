@@ -31,6 +31,7 @@ fn a_command_without_arguments_is_enough() {
             args: vec![],
             env: vec![],
             cwd: None,
+            proxy: OwnProxy::Usual,
             confinement: ConfinementSettings::default(),
         })
     );

@@ -163,8 +163,8 @@ fn a_key_of_mcphub_is_accepted_with_one_warning() {
     .warns(&[
         &format!("2:3: userConfigs: {unused}"),
         &format!("3:34: systemConfig.routing.skipAuth: {unused}"),
-        &format!("3:54: systemConfig.install: {unused}"),
-        &format!("3:85: systemConfig.smartRouting: {unused}"),
+        &format!("3:68: systemConfig.install.baseUrl: {unused}"),
+        &format!("3:86: systemConfig.smartRouting: {unused}"),
         &format!("5:28: mcpServers.a.keepAliveInterval: {unused}, here and in 2 more places"),
     ]);
 }

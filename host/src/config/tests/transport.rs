@@ -16,7 +16,8 @@ fn stdio(config: Config) -> (String, Vec<String>, Vec<(String, String)>) {
 
 #[test]
 fn the_type_decides_and_a_bare_url_leaves_it_open() {
-    let remote = || Remote { url: "https://b/mcp?k=1".parse().unwrap(), headers: vec![] };
+    let remote =
+        || Remote { url: "https://b/mcp?k=1".parse().unwrap(), headers: vec![], proxy: None };
     for (given, expected) in [
         ("", Transport::HttpOrSse(remote())),
         (r#""type": "sse","#, Transport::Sse(remote())),

@@ -202,7 +202,13 @@ impl Worker {
         let find = |merged: &ScopeCatalog| merged.owner(requested.asked, &requested.name);
         match self.find(scope, session, find).await {
             Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
-            None => Err(requested.unknown()),
+            None => {
+                let owner = self.prefixed_owner(scope, session, requested.asked, &requested.name);
+                match Box::pin(owner).await {
+                    Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
+                    None => Err(requested.unknown()),
+                }
+            }
         }
     }
 

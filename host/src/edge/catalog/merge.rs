@@ -112,7 +112,7 @@ fn instructions(parts: &[ServerPart<'_>]) -> Option<String> {
             let outcome: crate::protocol::initialize::InitializeResult<'_> =
                 serde_json::from_str(part.catalog.initialize.get()).ok()?;
             let text = outcome.instructions.filter(|text| !text.trim().is_empty())?;
-            Some(format!("## {}\n\n{}", part.member.server, text.trim()))
+            Some(format!("## {}\n\n{}", part.member.shown_name(), text.trim()))
         })
         .collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
@@ -136,12 +136,7 @@ mod tests {
     }
 
     fn member(name: &str) -> Member {
-        Member {
-            server: ServerName::parse(name).unwrap(),
-            tools: None,
-            prompts: None,
-            resources: None,
-        }
+        Member::whole(ServerName::parse(name).unwrap())
     }
 
     fn merge(parts: &[(&Member, &Catalog)], mode: PrefixMode) -> ScopeCatalog {

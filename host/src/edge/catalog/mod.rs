@@ -7,5 +7,6 @@ pub mod naming;
 pub mod node_budget;
 pub mod pages;
 pub mod part;
+pub mod prefixed;
 pub mod scope_catalog;
 pub mod uris;

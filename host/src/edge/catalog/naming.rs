@@ -1,25 +1,33 @@
 //! Names the tools and prompts of several servers where they are shown together.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
-use crate::model::ServerName;
+use crate::model::{Choice, ServerName, safe_prefix};
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
-use super::part::{Owner, ServerPart};
+use super::part::{Owner, ServerPart, described};
 
 /// How the names of tools and prompts are composed.
 #[derive(Debug, Clone, Copy)]
 pub struct Naming<'a> {
     pub mode: PrefixMode,
     pub separator: &'a str,
+}
+
+/// A tool or prompt that a scope shows.
+struct Shown<'a> {
+    part: &'a ServerPart<'a>,
+    raw: &'a RawValue,
+    /// Its server's name of it.
+    name: String,
+    choice: Option<Choice>,
 }
 
 /// Tools or prompts under their composed names.
@@ -30,47 +38,55 @@ pub fn named(
 ) -> (Vec<Bytes>, HashMap<String, Owner>) {
     let mut items = Vec::new();
     let mut owners: HashMap<String, Owner> = HashMap::new();
-    let shown: Vec<(&ServerPart<'_>, &RawValue, String)> = parts
-        .iter()
-        .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
-        .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
-        .filter(|(part, _, name)| part.shows(list, name))
-        .collect();
+    let shown: Vec<Shown<'_>> =
+        parts.iter().flat_map(|part| shown(part, list, naming.separator)).collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
-    for (_, _, name) in &shown {
-        *counts.entry(name).or_default() += 1;
+    for entry in &shown {
+        *counts.entry(&entry.name).or_default() += 1;
     }
-    for (part, raw, name) in &shown {
-        let server = &part.member.server;
+    for entry in &shown {
+        let Shown { part, name, .. } = entry;
         let prefixed = match naming.mode {
             PrefixMode::Always => true,
             PrefixMode::Never => false,
             PrefixMode::OnCollision => counts.get(name.as_str()).is_some_and(|count| *count > 1),
         };
         let wanted = if prefixed {
-            format!("{}{}{name}", prefix_of(server), naming.separator)
+            format!("{}{}{name}", safe_prefix(part.member.shown_name()), naming.separator)
         } else {
             name.clone()
         };
+        let server = &part.member.server;
         let composed = free_name(&owners, wanted, server);
-        items.push(renamed(part, list, raw, name, &composed));
+        items.push(renamed(entry, &composed));
         owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
     }
     (items, owners)
 }
 
-/// A server's name as the prefix of another name. One with a `/`, which is in no name that clients
-/// and models take, becomes one of letters, digits, `-` and `_`.
-fn prefix_of(server: &ServerName) -> Cow<'_, str> {
-    if !server.as_str().contains('/') {
-        return Cow::Borrowed(server.as_str());
-    }
-    let is_safe = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    let safe: String = server.as_str().chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
-    match safe.trim_matches('_') {
-        "" => Cow::Borrowed("server"),
-        trimmed => Cow::Owned(trimmed.to_owned()),
-    }
+/// What the scope shows of a server's tools or prompts. Group and file name them as the server does,
+/// or with a prefix.
+fn shown<'a>(part: &'a ServerPart<'a>, list: List, separator: &str) -> Vec<Shown<'a>> {
+    let items = part.catalog.items(list).iter();
+    let items: Vec<(&RawValue, String)> =
+        items.filter_map(|raw| Some((&**raw, name_of(raw)?))).collect();
+    let prefixes = part.member.prefixes(separator);
+    let own: HashSet<&str> = items.iter().map(|(_, name)| name.as_str()).collect();
+    let has = |name: &str| own.contains(name);
+    let of_group: Option<HashSet<&str>> = part
+        .named(list)
+        .map(|names| names.iter().filter_map(|name| prefixes.own_name(name, has)).collect());
+    let choices = part.choices(list);
+    let shown = items.into_iter().filter(|(_, name)| {
+        of_group.as_ref().is_none_or(|of_group| of_group.contains(name.as_str()))
+    });
+    shown
+        .map(|(raw, name)| {
+            let choice = choices.and_then(|choices| prefixes.choice(choices, &name));
+            Shown { part, raw, name, choice }
+        })
+        .filter(|shown| shown.choice.as_ref().is_none_or(|choice| choice.enabled))
+        .collect()
 }
 
 /// A composed name that is still free: the first server in the file keeps a name, the next one
@@ -89,7 +105,7 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
 
 /// The item with its composed name, and with the operator's description if there is one. Other
 /// bytes stay as they are.
-fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
+fn renamed(shown: &Shown<'_>, composed: &str) -> Bytes {
     #[derive(Deserialize)]
     #[serde(remote = "Self")]
     struct Item<'a> {
@@ -97,16 +113,18 @@ fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, compos
         name: &'a RawValue,
     }
     object_only!(Item<'de>);
-    let text = raw.get().as_bytes();
+    let text = shown.raw.get().as_bytes();
     let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
         return Bytes::copy_from_slice(text);
     };
-    let mut edits: Vec<splice::Edit> = part.described(list, raw, name).into_iter().collect();
+    let description = shown.choice.as_ref().and_then(|choice| described(shown.raw, choice));
+    let mut edits: Vec<splice::Edit> = description.into_iter().collect();
     edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
     splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
-fn name_of(raw: &RawValue) -> Option<String> {
+/// The name of a tool or prompt.
+pub fn name_of(raw: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(remote = "Self")]
     struct NamedItem {
@@ -114,23 +132,4 @@ fn name_of(raw: &RawValue) -> Option<String> {
     }
     object_only!(NamedItem);
     serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_a_slash_becomes_a_safe_prefix() {
-        for (name, expect) in [
-            ("plain", "plain"),
-            ("my server ü.x", "my server ü.x"),
-            ("github.com/upstash/context7-mcp", "github_com_upstash_context7-mcp"),
-            ("@21st-dev/magic", "21st-dev_magic"),
-            ("ü/é", "server"),
-            ("/", "server"),
-        ] {
-            assert_eq!(prefix_of(&ServerName::parse(name).unwrap()), expect);
-        }
-    }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::config::Member;
-use crate::model::{Choice, Selection, ServerName, choice_of};
+use crate::model::{Choice, Choices, Selection, ServerName};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
@@ -19,43 +19,50 @@ pub struct ServerPart<'a> {
 }
 
 impl ServerPart<'_> {
-    /// Whether the scope shows a tool or prompt of the server. Of resources their judge decides.
+    /// The names of tools or prompts that the scope names of the server, as its file has them.
+    /// `None` if it shows all.
     #[must_use]
-    pub fn shows(&self, list: List, name: &str) -> bool {
-        let chosen = match list {
-            List::Tools => &self.member.tools,
-            List::Prompts => &self.member.prompts,
-            List::Resources | List::Templates => &self.member.resources,
-        };
-        let in_group = chosen.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
-        in_group && self.choice(list, name).is_none_or(|choice| choice.enabled)
-    }
-
-    /// The edit that puts the operator's description into an entry, if there is one.
-    #[must_use]
-    pub fn described(&self, list: List, raw: &RawValue, name: &str) -> Option<splice::Edit> {
-        #[derive(Deserialize)]
-        #[serde(remote = "Self")]
-        struct Item<'a> {
-            #[serde(borrow, default, deserialize_with = "present")]
-            description: Option<&'a RawValue>,
-        }
-        object_only!(Item<'de>);
-        let new = self.choice(list, name)?.description.as_deref().map(splice::quoted)?;
-        let text = raw.get();
-        match serde_json::from_str::<Item<'_>>(text).ok()?.description {
-            Some(old) => Some((splice::span(text.as_bytes(), old)?, new)),
-            None => splice::insertion(text.as_bytes(), raw, &format!("\"description\":{new}")),
-        }
-    }
-
-    fn choice(&self, list: List, name: &str) -> Option<&Choice> {
-        let selection = self.selection?;
+    pub fn named(&self, list: List) -> Option<&[String]> {
         match list {
-            List::Tools => choice_of(&selection.tools, name),
-            List::Prompts => choice_of(&selection.prompts, name),
-            List::Resources | List::Templates => selection.resources.get(name),
+            List::Tools => self.member.tools.as_deref(),
+            List::Prompts => self.member.prompts.as_deref(),
+            List::Resources | List::Templates => self.member.resources.as_deref(),
         }
+    }
+
+    /// The operator's choices for the entries of a list, if there are any.
+    #[must_use]
+    pub fn choices(&self, list: List) -> Option<&Choices> {
+        let selection = self.selection?;
+        Some(match list {
+            List::Tools => &selection.tools,
+            List::Prompts => &selection.prompts,
+            List::Resources | List::Templates => &selection.resources,
+        })
+    }
+
+    /// The edit that puts the operator's description into a resource or template, if there is one.
+    #[must_use]
+    pub fn described_resource(&self, raw: &RawValue, uri: &str) -> Option<splice::Edit> {
+        described(raw, self.choices(List::Resources)?.get(uri)?)
+    }
+}
+
+/// The edit that puts the operator's description into an entry, if there is one.
+#[must_use]
+pub fn described(raw: &RawValue, choice: &Choice) -> Option<splice::Edit> {
+    #[derive(Deserialize)]
+    #[serde(remote = "Self")]
+    struct Item<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        description: Option<&'a RawValue>,
+    }
+    object_only!(Item<'de>);
+    let new = choice.description.as_deref().map(splice::quoted)?;
+    let text = raw.get();
+    match serde_json::from_str::<Item<'_>>(text).ok()?.description {
+        Some(old) => Some((splice::span(text.as_bytes(), old)?, new)),
+        None => splice::insertion(text.as_bytes(), raw, &format!("\"description\":{new}")),
     }
 }
 

@@ -152,7 +152,7 @@ impl Uris {
                 (alias, splice::span(&text, value).map(|span| (span, shown)).into_iter().collect())
             }
         };
-        edits.extend(part.described(list, raw, &own));
+        edits.extend(part.described_resource(raw, &own));
         let shown = format!("{alias}{own}");
         if list == List::Resources {
             if !alias.is_empty() {
@@ -237,12 +237,7 @@ mod tests {
     fn place(servers: &[(&str, &Catalog)]) -> (Uris, Vec<Bytes>) {
         let members: Vec<Member> = servers
             .iter()
-            .map(|(name, _)| Member {
-                server: ServerName::parse(name).unwrap(),
-                tools: None,
-                prompts: None,
-                resources: None,
-            })
+            .map(|(name, _)| Member::whole(ServerName::parse(name).unwrap()))
             .collect();
         let parts: Vec<ServerPart<'_>> = members
             .iter()
@@ -309,12 +304,7 @@ mod tests {
             choice("log://{id}", false, None),
         ];
         let selection = Selection { resources: resources.into(), ..Selection::default() };
-        let member = Member {
-            server: ServerName::parse("a").unwrap(),
-            tools: None,
-            prompts: None,
-            resources: None,
-        };
+        let member = Member::whole(ServerName::parse("a").unwrap());
         let part = ServerPart { member: &member, selection: Some(&selection), catalog: &catalog };
         let mut uris = Uris::default();
         let shown = uris.place(&[part], List::Resources);
@@ -347,10 +337,8 @@ mod tests {
             &[r#"{"uriTemplate":"file:///{path}"}"#, r#"{"uriTemplate":"log://{id}"}"#],
         );
         let member = Member {
-            server: ServerName::parse("a").unwrap(),
-            tools: None,
-            prompts: None,
             resources: Some(vec!["note://1".into(), "log://{id}".into()]),
+            ..Member::whole(ServerName::parse("a").unwrap())
         };
         let part = || ServerPart { member: &member, selection: None, catalog: &catalog };
         let mut uris = Uris::default();

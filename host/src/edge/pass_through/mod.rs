@@ -2,3 +2,4 @@
 
 pub mod get_stream;
 pub mod pass;
+pub mod prefixed_names;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 
+use crate::edge::catalog::prefixed::may_be_prefixed;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
@@ -58,7 +59,8 @@ pub fn request_id(message: &[u8]) -> Option<String> {
 }
 
 impl Call<'_> {
-    /// Passes a message to the one server behind the URL; its bytes stay as they are.
+    /// Passes a message to the one server behind the URL; its bytes stay as they are, except for a
+    /// name that has the server's name in front.
     pub async fn pass(&self, body: Body) -> Result<Response<Body>, Refused> {
         let (worker, server) = (self.worker, self.server);
         if let Some(client) = self.context {
@@ -67,6 +69,11 @@ impl Call<'_> {
         let kept = worker.keep(body).await.map_err(|refusal| (refusal, None))?;
         let delivered = match kept {
             KeptBody::Whole(message) => {
+                let separator = &worker.edge.config.separator;
+                let message = match may_be_prefixed(&message, server, separator) {
+                    true => Box::pin(self.by_own_names(message)).await,
+                    false => message,
+                };
                 let outgoing = Outgoing::post(message);
                 let sent = self.deliver(&outgoing).await;
                 let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;

@@ -1,17 +1,17 @@
 //! How connections are kept, returned and closed.
 
 use bytes::Bytes;
-use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use crate::net::collect;
 use crate::net::peer::{
     CHUNKS, ENOUGH, PLAIN, Peer, drained, pool, pool_that_trusts, post, provider, read_request,
     text, written,
 };
+use crate::net::{Proxy, ProxyKind, collect};
 
 use super::*;
 
@@ -205,8 +205,8 @@ fn connections_are_swept_also_after_the_end_of_the_runtime_that_did() {
     assert!(!pool.idle.is_swept());
 }
 
-#[tokio::test]
-async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
+/// A server of `localhost` that speaks TLS, with its certificate.
+async fn tls_server() -> (TlsAcceptor, CertificateDer<'static>, TcpListener) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.der().clone(), made.signing_key.serialize_der());
     let config = rustls::ServerConfig::builder_with_provider(provider())
@@ -215,8 +215,13 @@ async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.into()))
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (TlsAcceptor::from(Arc::new(config)), certificate, listener)
+}
+
+#[tokio::test]
+async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
+    let (acceptor, certificate, listener) = tls_server().await;
     let port = listener.local_addr().unwrap().port();
     let serving = tokio::spawn(async move {
         // The first client trusts no authority.
@@ -247,4 +252,54 @@ async fn over_tls_it_is_the_same_with_a_server_that_proves_its_name() {
     }
     drop(pool);
     assert_eq!(serving.await.unwrap(), 4);
+}
+
+/// What a proxy does with a connection: it reads CONNECT, and passes all that follows.
+async fn pass_on(mut client: impl AsyncRead + AsyncWrite + Unpin, port: u16) -> String {
+    let asked = read_request(&mut client).await.unwrap();
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
+    client.flush().await.unwrap();
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    asked
+}
+
+#[tokio::test]
+async fn a_server_that_proves_its_name_is_reached_through_proxies() {
+    for is_tls in [false, true] {
+        let (acceptor, certificate, listener) = tls_server().await;
+        let port = listener.local_addr().unwrap().port();
+        let proxies = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = proxies.local_addr().unwrap().port();
+        let proxy_tls = acceptor.clone();
+        let proxying = tokio::spawn(async move {
+            let (client, _) = proxies.accept().await.unwrap();
+            match is_tls {
+                true => pass_on(proxy_tls.accept(client).await.unwrap(), port).await,
+                false => pass_on(client, port).await,
+            }
+        });
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(PLAIN).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+        let kind = if is_tls { ProxyKind::Https } else { ProxyKind::Http };
+        let proxy = Proxy::new(kind, ("localhost", place), None, "HTTPS_PROXY");
+        let uri = format!("https://localhost:{port}/").parse().unwrap();
+        let target = Target::through(&uri, Some(proxy)).unwrap();
+        let pool = pool_that_trusts(Some(certificate));
+        for _ in 0..2 {
+            assert_eq!(text(pool.send(&target, post(Bytes::from("x"))).await.unwrap()).await, "ok");
+        }
+        assert_eq!(pool.resting(), 1);
+        // Without the proxy it is another target, whose connections are its own.
+        assert!(pool.take(&Target::of(&uri).unwrap(), 0).is_none());
+        drop(pool);
+        let asked = proxying.await.unwrap();
+        assert!(asked.starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")), "{asked}");
+    }
 }

@@ -28,12 +28,18 @@ const OWN: [HeaderName; 6] = [
 ];
 const KEEP_ALIVE: &str = "keep-alive";
 
-/// Appends the request line and the headers, without the framing, which [`end`] adds. Of the
-/// URI only path and query are written.
+/// Appends the request line and the headers, without the framing, which [`end`] adds. The target is
+/// written as the URI is: path and query, or all of it for a proxy (RFC 9112 §3.2.2).
 pub fn lines<B>(out: &mut Vec<u8>, request: &Request<B>) {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
+    if let (Some(scheme), Some(authority)) = (request.uri().scheme_str(), request.uri().authority())
+    {
+        out.extend_from_slice(scheme.as_bytes());
+        out.extend_from_slice(b"://");
+        out.extend_from_slice(authority.as_str().as_bytes());
+    }
     // A URL may have a query and no path.
     if !target.starts_with('/') {
         out.push(b'/');
@@ -110,6 +116,14 @@ mod tests {
         let mut out = Vec::new();
         head(&mut out, &request, Framing::Nothing);
         assert!(out.starts_with(b"GET /?key=a HTTP/1.1\r\n"), "{out:?}");
+    }
+
+    #[test]
+    fn a_proxy_is_told_the_whole_url() {
+        let request = Request::post("http://one:81/mcp?x=1").body(()).unwrap();
+        let mut out = Vec::new();
+        head(&mut out, &request, Framing::Nothing);
+        assert!(out.starts_with(b"POST http://one:81/mcp?x=1 HTTP/1.1\r\n"), "{out:?}");
     }
 
     #[test]

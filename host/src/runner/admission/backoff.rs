@@ -81,6 +81,8 @@ pub enum ServerStatus {
     CrashLoop,
     /// Its settings are wrong: it is never started.
     Misconfigured,
+    /// It is remote, and wants a token that its settings do not have.
+    NeedsOauth,
 }
 
 impl ServerStatus {
@@ -92,6 +94,7 @@ impl ServerStatus {
             Self::Backoff => "backoff",
             Self::CrashLoop => "crash-loop",
             Self::Misconfigured => "misconfigured",
+            Self::NeedsOauth => "needs-oauth",
         }
     }
 }

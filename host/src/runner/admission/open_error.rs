@@ -32,6 +32,9 @@ pub enum OpenError {
     Crowded { server: ServerName, at_once: usize },
     #[error("server {server} takes no session now: it {reason}")]
     Busy { server: ServerName, reason: String, after: Duration },
+    /// The status, where the metadata is, and what to do.
+    #[error("server {server} needs OAuth {reason}")]
+    NeedsOauth { server: ServerName, reason: String },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }
@@ -49,6 +52,7 @@ impl OpenError {
             Self::Misconfigured { .. }
             | Self::Start { .. }
             | Self::Silent { .. }
+            | Self::NeedsOauth { .. }
             | Self::Refused { .. } => None,
         }
     }

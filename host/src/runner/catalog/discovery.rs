@@ -178,6 +178,15 @@ impl Discovery {
         *generations.entry(server.clone()).or_default() += 1;
     }
 
+    /// What a server offers to clients without capabilities, once that is known.
+    #[must_use]
+    pub fn found(&self, server: &ServerName) -> Option<Arc<Discovered>> {
+        match self.known(server, ClientSet::default())? {
+            DiscoveryState::Known(found) => Some(found),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
+        }
+    }
+
     /// Why a server's last discovery failed, if it did.
     #[must_use]
     pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {

@@ -20,11 +20,13 @@ use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::model::visible::visible;
-use crate::net::Body;
+use crate::net::{Body, Proxy};
 use crate::protocol::answer::is_answer_to;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::objects::object_only;
 use crate::protocol::{headers, splice};
+
+use super::challenge::WantsToken;
 
 /// Bytes that are quoted of what came.
 const WORDS: usize = 300;
@@ -41,6 +43,10 @@ pub struct Head {
     place: Option<String>,
     /// The content coding that the gateway does not know.
     coding: Option<String>,
+    /// The token that the server wants.
+    pub wanted: Option<WantsToken>,
+    /// What the proxy wants that has answered in the server's place.
+    of_proxy: Option<String>,
 }
 
 impl Head {
@@ -50,7 +56,17 @@ impl Head {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let place = text(header::LOCATION).filter(|_| status.is_redirection()).map(shown_place);
         let coding = text(header::CONTENT_ENCODING).map(|name| visible(name, 40).to_string());
-        Self { status, retry_after: wait(status, headers), place, coding }
+        let (retry_after, wanted) = (wait(status, headers), WantsToken::of(response));
+        Self { status, retry_after, place, coding, wanted, of_proxy: None }
+    }
+
+    /// The same, of a response that has come through this proxy.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<&Proxy>) -> Self {
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            self.of_proxy = proxy.map(Proxy::wants_credentials);
+        }
+        self
     }
 }
 
@@ -206,6 +222,12 @@ pub fn said(server: &ServerName, head: &Head, body: &[u8]) -> String {
 #[must_use]
 pub fn complaint(head: &Head, body: &[u8]) -> String {
     let status = head.status;
+    if let Some(wanted) = &head.wanted {
+        return format!("needs OAuth ({status}): {}", wanted.advice());
+    }
+    if let Some(words) = &head.of_proxy {
+        return format!("cannot be reached: {words}");
+    }
     if is_about_credentials(status) {
         return format!("refuses the gateway's credentials ({status}); check its \"headers\"");
     }

@@ -2,6 +2,7 @@
 //! which stream each message goes to.
 
 pub mod answer;
+pub mod challenge;
 pub mod early_cancels;
 pub mod incoming;
 pub mod judge;

@@ -1,6 +1,7 @@
 //! The state of this runner's servers, as operators see it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::ServerName;
 use crate::runner::admission::backoff::ServerStatus;
@@ -13,11 +14,16 @@ impl SharedRunner {
     /// The state of each server.
     #[must_use]
     pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
+        let wanting = self.resources.wanting_tokens.lock().clone();
         let state = |(server, served): (&ServerName, &Served)| {
             let mut state = self.resources.starts.state(server)?;
             if let Recipe::Broken(reason) = &served.recipe {
                 state.status = ServerStatus::Misconfigured;
                 state.last_error = Some(reason.as_str().into());
+            }
+            if let Some(said) = wanting.get(server) {
+                state.status = ServerStatus::NeedsOauth;
+                state.last_error = Some(Arc::clone(said));
             }
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))

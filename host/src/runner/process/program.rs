@@ -7,9 +7,84 @@ use std::time::Duration;
 
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
-/// The variables that a child inherits from the gateway's own environment.
-pub const INHERITED: [&str; 8] =
-    ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "LANG", "TMPDIR"];
+/// The variables that a child inherits from the gateway's own environment. Proxies may carry
+/// credentials, which are there to be used by whoever needs the network.
+pub const INHERITED: [&str; 69] = [
+    // Who it is, and where.
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    // Language and time.
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "TZ",
+    "TZDIR",
+    // Proxies.
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "NODE_USE_ENV_PROXY",
+    // Certificate authorities.
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_USE_SYSTEM_CA",
+    "AWS_CA_BUNDLE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    // Registries, and where packages are kept.
+    "npm_config_registry",
+    "NPM_CONFIG_REGISTRY",
+    "npm_config_cafile",
+    "NPM_CONFIG_CAFILE",
+    "npm_config_proxy",
+    "NPM_CONFIG_PROXY",
+    "npm_config_https_proxy",
+    "NPM_CONFIG_HTTPS_PROXY",
+    "npm_config_noproxy",
+    "NPM_CONFIG_NOPROXY",
+    "npm_config_cache",
+    "NPM_CONFIG_CACHE",
+    "npm_config_userconfig",
+    "NPM_CONFIG_USERCONFIG",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_INSECURE_HOST",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_CACHE_DIR",
+    "UV_TOOL_DIR",
+    "UV_PYTHON_INSTALL_DIR",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "PIP_CONFIG_FILE",
+    "PIP_CACHE_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+];
 
 /// From closing stdin to SIGTERM. Servers of the Node and Python SDKs exit within 25 ms of
 /// end-of-file.
@@ -24,6 +99,8 @@ pub struct Program {
     pub command: String,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// Inherited variables that it does not get.
+    pub kept_from: Vec<&'static str>,
     pub cwd: Option<PathBuf>,
     pub confinement: Confinement,
     /// The gateway's own files and folders, which the child must not read.
@@ -85,8 +162,8 @@ pub struct Pipes {
 
 /// The complete environment of a child: inherited variables, then its own.
 pub fn environment(program: &Program) -> BTreeMap<OsString, OsString> {
-    let inherited =
-        INHERITED.into_iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
+    let inherited = INHERITED.into_iter().filter(|name| !program.kept_from.contains(name));
+    let inherited = inherited.filter_map(|name| Some((name.into(), std::env::var_os(name)?)));
     let own = program.env.iter().map(|(name, value)| (name.into(), value.into()));
     inherited.chain(own).collect()
 }

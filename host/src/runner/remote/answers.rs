@@ -137,7 +137,7 @@ async fn late_head(
     if is_stream(&response) {
         return Ok(Some(response.into_body()));
     }
-    let head = Head::of(&response);
+    let head = Head::of(&response).through(session.client.upstream().target.forwarder());
     if head.status.is_success() {
         take_all(session, pool, &head, response.into_body(), stream, ids).await?;
         return Ok(None);

@@ -36,7 +36,7 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let session = &self.session;
-        let head = Head::of(&response);
+        let head = Head::of(&response).through(session.client.upstream().target.forwarder());
         if requests.is_empty() {
             return self.taken(&call, response, &head, about).await;
         }

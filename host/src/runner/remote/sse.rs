@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use crate::model::ServerName;
 use crate::net::{EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
+use crate::runner::channel::challenge::WantsToken;
 use crate::runner::channel::judge::{self, Head, Judged};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
@@ -44,7 +45,7 @@ impl RemoteSse {
         terms: SessionTerms,
         pool: &Pool,
         forwarded: HeaderMap,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unopened> {
         let client = Arc::new(UpstreamClient::new(upstream.clone()));
         let opening = open(&client, pool, &forwarded, terms.limits.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
@@ -69,21 +70,37 @@ impl RemoteSse {
     }
 }
 
+/// Why a stream was not opened.
+pub enum Unopened {
+    Failed(String),
+    /// The server wants a token; with the status by which it says so.
+    WantsToken(StatusCode, WantsToken),
+}
+
+impl From<String> for Unopened {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
 async fn open(
     client: &UpstreamClient,
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
-) -> Result<(EventReader, Uri), String> {
+) -> Result<(EventReader, Uri), Unopened> {
     let came = client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let Came { response, moved } = came;
-    let head = Head::of(&response);
+    let head = Head::of(&response).through(client.upstream().target.forwarder());
+    if let Some(wanted) = head.wanted {
+        return Err(Unopened::WantsToken(head.status, wanted));
+    }
     if !head.status.is_success() {
         let text = errors::beginning(response.into_body()).await;
-        return Err(format!("to GET it {}", judge::complaint(&head, &text)));
+        return Err(format!("to GET it {}", judge::complaint(&head, &text)).into());
     }
     if !is_event_stream(&response) {
-        return Err(format!("GET answers {} without an event stream", head.status));
+        return Err(format!("GET answers {} without an event stream", head.status).into());
     }
     let mut events = EventReader::new(response.into_body(), limit);
     while let Some(event) = events.next_event().await {
@@ -93,7 +110,7 @@ async fn open(
             return Ok((events, endpoint));
         }
     }
-    Err("its stream ended before it named an endpoint".to_owned())
+    Err("its stream ended before it named an endpoint".to_owned().into())
 }
 
 /// The endpoint's path and query. It must be at the stream's origin: one server must not direct
@@ -175,7 +192,8 @@ impl Posting {
             .await
             .map_err(|_| "did not accept the message in time; it may have run".to_owned())?
             .map_err(|failure| format!("cannot be reached: {failure}"))?;
-        let head = Head::of(&came.response);
+        let proxy = self.client.upstream().target.forwarder();
+        let head = Head::of(&came.response).through(proxy);
         let mut body = came.response.into_body();
         if head.status.is_success() {
             let Some(id) = id else { return Ok(()) };

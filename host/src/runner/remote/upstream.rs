@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 
 use crate::model::ServerName;
 use crate::net::{
-    Body, Failure, Message, Pool, Target, Written, WrittenHead, decoded, is_event_stream,
+    Body, Failure, Message, Pool, Proxy, Target, Written, WrittenHead, decoded, is_event_stream,
 };
 use crate::protocol::headers;
 use crate::sync::Locked;
@@ -40,9 +40,24 @@ pub struct Upstream {
 impl Upstream {
     /// `None` if the URL is neither `http` nor `https`.
     #[must_use]
-    pub fn new(uri: &Uri, pairs: &[(HeaderName, HeaderValue)]) -> Option<Self> {
+    pub fn new(
+        uri: &Uri,
+        pairs: &[(HeaderName, HeaderValue)],
+        proxy: Option<Proxy>,
+    ) -> Option<Self> {
         let headers = HeaderMap::from_iter(pairs.iter().cloned());
-        Some(Self { target: Target::of(uri)?, uri: uri.clone(), path: path_of(uri), headers })
+        let target = Target::through(uri, proxy)?;
+        Some(Self { target, uri: uri.clone(), path: path_of(uri), headers })
+    }
+
+    /// The target of a request for this path: the whole URL for a proxy that reads it.
+    fn asked(&self, path: &Uri) -> Uri {
+        let whole = || {
+            let path = path.path_and_query().cloned()?;
+            let builder = Uri::builder().scheme(self.uri.scheme()?.clone());
+            builder.authority(self.uri.authority()?.clone()).path_and_query(path).build().ok()
+        };
+        self.target.forwarder().and_then(|_| whole()).unwrap_or_else(|| path.clone())
     }
 }
 
@@ -74,6 +89,9 @@ impl UpstreamClient {
         headers.entry(header::HOST).or_insert_with(|| upstream.target.host_header().clone());
         headers.entry(header::USER_AGENT).or_insert(AGENT);
         headers.entry(header::ACCEPT_ENCODING).or_insert(NO_CODING);
+        if let Some(value) = upstream.target.forwarder().and_then(Proxy::authorization) {
+            headers.entry(header::PROXY_AUTHORIZATION).or_insert(value);
+        }
         let posting = posting(&upstream, &headers);
         Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
     }
@@ -243,7 +261,7 @@ impl UpstreamClient {
         forwarded: &HeaderMap,
     ) -> Request<Body> {
         let mut request = Request::new(body);
-        *request.uri_mut() = path.unwrap_or(&self.upstream.path).clone();
+        *request.uri_mut() = self.upstream.asked(path.unwrap_or(&self.upstream.path));
         request.headers_mut().clone_from(&self.headers);
         if method == Method::POST {
             set_message_headers(request.headers_mut());
@@ -288,7 +306,7 @@ fn set_message_headers(headers: &mut HeaderMap) {
 fn posting(upstream: &Upstream, headers: &HeaderMap) -> WrittenHead {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = upstream.path.clone();
+    *request.uri_mut() = upstream.asked(&upstream.path);
     request.headers_mut().clone_from(headers);
     set_message_headers(request.headers_mut());
     WrittenHead::of(&request)
@@ -343,7 +361,7 @@ mod tests {
                     (HeaderName::from_static(name), HeaderValue::from_static(value))
                 })
                 .collect();
-            Upstream::new(&uri, &pairs).unwrap()
+            Upstream::new(&uri, &pairs, None).unwrap()
         };
         for (upstream, host) in [
             (own(&[]), "upstream:81"),

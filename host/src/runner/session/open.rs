@@ -13,10 +13,11 @@ use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError, OWN_ID};
+use crate::runner::channel::challenge::WantsToken;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
-use crate::runner::remote::sse::RemoteSse;
+use crate::runner::remote::sse::{RemoteSse, Unopened};
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
 use crate::seam::Handshake;
@@ -64,9 +65,23 @@ pub async fn open(
         return open.await;
     }
     let patience = served.start_timeout;
-    match tokio::time::timeout(patience, open).await {
+    let opened = match tokio::time::timeout(patience, open).await {
         Ok(opened) => opened,
         Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
+    };
+    note_wants(server, &opened, resources);
+    opened
+}
+
+/// Notes whether the server wants a token, for operators.
+fn note_wants(server: &ServerName, opened: &Result<Instance, OpenError>, resources: &Resources) {
+    let mut wanting = resources.wanting_tokens.lock();
+    match opened {
+        Ok(_) => drop(wanting.remove(server)),
+        Err(error @ OpenError::NeedsOauth { .. }) => {
+            wanting.insert(server.clone(), error.to_string().into());
+        }
+        Err(_) => {}
     }
 }
 
@@ -182,7 +197,10 @@ impl ServerStart<'_> {
         let forwarded = self.opening.forwarded.clone();
         let remote = RemoteSse::start(self.server, upstream, self.terms(), self.pool, forwarded)
             .await
-            .map_err(|why| self.failed(why))?;
+            .map_err(|why| match why {
+                Unopened::Failed(why) => self.failed(why),
+                Unopened::WantsToken(status, wanted) => self.needs_oauth(status, &wanted),
+            })?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = remote.pipe().post(message.clone(), &envelope, true).await;
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
@@ -210,12 +228,12 @@ impl ServerStart<'_> {
             client.move_to(path);
         }
         let status = response.status();
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            let why = format!("it refuses the gateway's credentials ({status}); check \"headers\"");
-            return Err(self.failed(why));
+        if let Some(wanted) = WantsToken::of(&response) {
+            return Err(self.needs_oauth(status, &wanted));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
-        let result = match remote_opening::result(self.server, OWN_ID, response).await {
+        let proxy = upstream.target.forwarder();
+        let result = match remote_opening::result(self.server, OWN_ID, response, proxy).await {
             Ok(result) => result,
             Err(no_result) => {
                 if let Some(session) = session {
@@ -297,6 +315,11 @@ impl ServerStart<'_> {
 
     fn failed(&self, reason: String) -> OpenError {
         OpenError::Start { server: self.server.clone(), reason }
+    }
+
+    fn needs_oauth(&self, status: StatusCode, wanted: &WantsToken) -> OpenError {
+        let reason = format!("({status}): {}", wanted.advice());
+        OpenError::NeedsOauth { server: self.server.clone(), reason }
     }
 
     fn refused(&self, error: CallError) -> OpenError {

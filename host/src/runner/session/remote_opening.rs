@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::model::ServerName;
-use crate::net::{Body, Failure, Pool, collect, is_event_stream};
+use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream};
 use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::judge::{self, Head, Judged};
 use crate::runner::remote::upstream::{Came, UpstreamClient};
@@ -61,7 +61,7 @@ pub struct NoResult {
     pub retry_after: Option<Duration>,
 }
 
-/// The result of `initialize`, which was sent with this id.
+/// The result of `initialize`, which was sent with this id, perhaps through a proxy.
 ///
 /// # Errors
 /// What came instead.
@@ -69,8 +69,9 @@ pub async fn result(
     server: &ServerName,
     id: &str,
     response: Response<Body>,
+    proxy: Option<&Proxy>,
 ) -> Result<Bytes, NoResult> {
-    let head = Head::of(&response);
+    let head = Head::of(&response).through(proxy);
     let (status, retry_after) = (head.status, head.retry_after);
     let other = |why: String| NoResult { status, why, is_refusal: false, retry_after };
     let answer = if status.is_success() && is_event_stream(&response) {

@@ -1,6 +1,6 @@
 //! What all servers of this process have in common.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::{QuotaKey, ServerName};
@@ -32,6 +32,8 @@ pub struct Resources {
     pub journal: Journal,
     /// Servers of unknown transport that turned out to speak HTTP+SSE.
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
+    /// Remote servers that want a token, and what they say.
+    pub wanting_tokens: Arc<Locked<BTreeMap<ServerName, Arc<str>>>>,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
     /// Lines of the log about processes that make room.
