@@ -42,7 +42,7 @@ pub use process::unsupervised::{forget_variables, guard_memory, supervise_if_ask
 pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
-pub use admission::starts::ServerState;
+pub use admission::server_state::ServerState;
 pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};

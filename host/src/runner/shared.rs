@@ -66,6 +66,7 @@ impl SharedRunner {
             spares: Spares::new(warm.map(|(server, _)| server)),
             journal: Journal::default(),
             old_transport: Arc::default(),
+            revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
             evictions: Arc::default(),
         };

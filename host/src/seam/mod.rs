@@ -17,7 +17,7 @@ mod link;
 mod setting_change;
 
 pub use facts::{Facts, Handshake, Outcome, Start};
-pub use link::{Endpoint, Link};
+pub use link::{CatalogQuery, Endpoint, Link};
 pub use setting_change::SettingChange;
 
 use crate::net::percent_encoded;
@@ -25,6 +25,10 @@ use crate::net::percent_encoded;
 /// The revision of the protocol between coordinator and nodes, raised with each change that an
 /// older process would misread.
 pub const REVISION: u32 = 2;
+
+/// The `Last-Event-ID` with which the gateway itself comes back to a session's GET stream. It does
+/// not take the stream over from a client's.
+pub const RETURN: &str = "lost";
 
 /// The path under which a node serves one server to its coordinator. `tail` is the part after
 /// the server's name: `mcp`, or `catalog` with its query.

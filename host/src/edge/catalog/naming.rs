@@ -1,18 +1,19 @@
 //! Names the tools and prompts of several servers where they are shown together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
 use crate::model::ServerName;
+use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
-use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
+use super::app_links;
 use super::part::{Owner, ServerPart};
+use super::uris::Uris;
 
 /// How the names of tools and prompts are composed.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,7 @@ pub fn named(
     parts: &[ServerPart<'_>],
     list: List,
     naming: Naming<'_>,
+    uris: &Uris,
 ) -> (Vec<Bytes>, HashMap<String, Owner>) {
     let mut items = Vec::new();
     let mut owners: HashMap<String, Owner> = HashMap::new();
@@ -34,6 +36,12 @@ pub fn named(
         .flat_map(|part| part.catalog.items(list).iter().map(move |raw| (part, &**raw)))
         .filter_map(|(part, raw)| Some((part, raw, name_of(raw)?)))
         .filter(|(part, _, name)| part.shows(list, name))
+        .collect();
+    // A name is shown once of each server: a call can mean one entry only.
+    let mut seen: HashSet<(&ServerName, String)> = HashSet::new();
+    let shown: Vec<_> = shown
+        .into_iter()
+        .filter(|(part, _, name)| seen.insert((&part.member.server, name.clone())))
         .collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for (_, _, name) in &shown {
@@ -49,7 +57,7 @@ pub fn named(
         let wanted =
             if prefixed { format!("{server}{}{name}", naming.separator) } else { name.clone() };
         let composed = free_name(&owners, wanted, server);
-        items.push(renamed(part, list, raw, name, &composed));
+        items.push(renamed(part, list, raw, name, &composed, uris));
         owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
     }
     (items, owners)
@@ -71,29 +79,27 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
 
 /// The item with its composed name, and with the operator's description if there is one. Other
 /// bytes stay as they are.
-fn renamed(part: &ServerPart<'_>, list: List, raw: &RawValue, name: &str, composed: &str) -> Bytes {
-    #[derive(Deserialize)]
-    #[serde(remote = "Self")]
-    struct Item<'a> {
-        #[serde(borrow)]
-        name: &'a RawValue,
-    }
-    object_only!(Item<'de>);
+fn renamed(
+    part: &ServerPart<'_>,
+    list: List,
+    raw: &RawValue,
+    name: &str,
+    composed: &str,
+    uris: &Uris,
+) -> Bytes {
     let text = raw.get().as_bytes();
-    let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
+    let Some(written) = Members::of(raw.get()).and_then(|item| item.get("name")) else {
         return Bytes::copy_from_slice(text);
     };
     let mut edits: Vec<splice::Edit> = part.described(list, raw, name).into_iter().collect();
-    edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
+    edits.extend(splice::span(text, written).map(|span| (span, splice::quoted(composed))));
+    if list == List::Tools {
+        let shared = uris.shared(&part.member.server);
+        edits.extend(app_links::renamed(raw, |own| shared.get(own).cloned()));
+    }
     splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
 fn name_of(raw: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(remote = "Self")]
-    struct NamedItem {
-        name: String,
-    }
-    object_only!(NamedItem);
-    serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
+    Members::of(raw.get())?.text("name")
 }

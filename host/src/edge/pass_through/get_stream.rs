@@ -23,13 +23,14 @@ use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, is_event_stream};
 use crate::protocol::sse;
+use crate::seam::RETURN;
 use crate::sync::Locked;
 
 /// Longest time between two attempts to listen again. An opening on another gateway is not
 /// announced here, and is noticed this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
-const SOME_EVENT: HeaderValue = HeaderValue::from_static("lost");
+const SOME_EVENT: HeaderValue = HeaderValue::from_static(RETURN);
 
 /// Relays an event stream, and the one that follows it when it ends.
 pub struct LastingStream {

@@ -17,6 +17,7 @@ use super::caps::{Caps, Permit};
 use super::make_room::Eviction;
 use super::open_error::TURN;
 use super::process_limits::{Full, ProcessCaps};
+use super::server_state::{ServerState, chance, say};
 use super::turns::{Turn, Turns};
 
 /// Longest time for which a start keeps its turn. A slower one waits for something
@@ -44,9 +45,28 @@ struct Ledger {
     outcomes: watch::Sender<u64>,
     /// Counts successful starts that followed failures.
     recoveries: watch::Sender<u64>,
+    /// Counts refusals of clients at a server that is known to open sessions.
+    doubts: watch::Sender<u64>,
+    opened: Locked<OpenedFor>,
     /// The last stderr lines of the process that died last.
     last_words: Locked<Vec<String>>,
     recycled: AtomicU64,
+}
+
+/// For whom a server has opened a session since this process started.
+#[derive(Debug, Default, Clone, Copy)]
+struct OpenedFor {
+    gateway: bool,
+    client: bool,
+}
+
+/// Whose `initialize` parameters a server was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// The gateway's own, which are always the same.
+    Gateway,
+    /// A client's, which may be anything.
+    Client,
 }
 
 impl Default for Ledger {
@@ -55,6 +75,8 @@ impl Default for Ledger {
             backoff: Locked::default(),
             outcomes: watch::Sender::new(0),
             recoveries: watch::Sender::new(0),
+            doubts: watch::Sender::new(0),
+            opened: Locked::default(),
             last_words: Locked::default(),
             recycled: AtomicU64::new(0),
         }
@@ -69,26 +91,6 @@ impl Ledger {
     fn keep_words(&self, words: Vec<String>) {
         *self.last_words.lock() = words;
     }
-}
-
-/// What operators see of one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerState {
-    pub status: ServerStatus,
-    /// Failures since it was last known to be well.
-    pub failures: u32,
-    /// Time until the next attempt may be made; `None` if it may be made now.
-    pub next_attempt: Option<Duration>,
-    pub last_error: Option<Arc<str>>,
-    pub restarts: u64,
-    /// Instances ended at a quiet point for their age or memory.
-    pub recycled: u64,
-    /// Processes of sessions.
-    pub processes: usize,
-    /// Processes that wait for a session.
-    pub spares: usize,
-    /// The last stderr lines of the process that died last.
-    pub last_words: Vec<String>,
 }
 
 /// A turn to start, given back on drop.
@@ -167,6 +169,22 @@ impl Starts {
             }
             Verdict::Wait => Ok(None),
             Verdict::Refused(pause) => Err(pause),
+        }
+    }
+
+    /// Begins to open a session at a server elsewhere, which needs no turn.
+    ///
+    /// # Errors
+    /// If the server has a pause.
+    pub async fn begin_elsewhere(
+        self: &Arc<Self>,
+        server: &ServerName,
+    ) -> Result<StartAttempt, Pause> {
+        loop {
+            self.settled(server).await?;
+            if let Some(attempt) = self.begin(server)? {
+                return Ok(attempt);
+            }
         }
     }
 
@@ -259,6 +277,13 @@ impl Starts {
         self.ledgers.get(server).map(|ledger| ledger.recoveries.subscribe())
     }
 
+    /// Changes when a server refuses a client that has opened sessions before: perhaps it refuses
+    /// everybody now. `None` for an unknown server.
+    #[must_use]
+    pub fn doubts(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
+        self.ledgers.get(server).map(|ledger| ledger.doubts.subscribe())
+    }
+
     #[must_use]
     pub fn state(&self, server: &ServerName) -> Option<ServerState> {
         let ledger = self.ledgers.get(server)?;
@@ -275,6 +300,7 @@ impl Starts {
             processes,
             spares: 0,
             last_words,
+            flaws: Vec::new(),
         })
     }
 }
@@ -290,9 +316,13 @@ pub struct StartAttempt {
 
 impl StartAttempt {
     /// The server has answered `initialize`.
-    pub fn succeeded(mut self) {
+    pub fn succeeded(mut self, opener: Opener) {
         self.is_settled = true;
         let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        match opener {
+            Opener::Gateway => ledger.opened.lock().gateway = true,
+            Opener::Client => ledger.opened.lock().client = true,
+        }
         let recovers = {
             let mut backoff = ledger.backoff();
             let recovers = backoff.failures() > 0;
@@ -301,6 +331,28 @@ impl StartAttempt {
         };
         if recovers {
             ledger.recoveries.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A session was opened at a server elsewhere, which is well by that.
+    pub fn opened_elsewhere(self, opener: Opener) {
+        let (starts, server) = (Arc::clone(&self.starts), self.server.clone());
+        self.succeeded(opener);
+        starts.lives(&server, Duration::MAX, true);
+    }
+
+    /// The server has refused `initialize`. That is a failed start, unless the reason may be what
+    /// this client has sent: then another client's sessions must not suffer from it.
+    pub fn refused(self, opener: Opener, error: &str) {
+        let starts = Arc::clone(&self.starts);
+        let Some(ledger) = starts.ledgers.get(&self.server) else { return };
+        let opened = *ledger.opened.lock();
+        match opener {
+            Opener::Gateway if opened.client && !opened.gateway => {}
+            Opener::Client if opened.client || opened.gateway => {
+                ledger.doubts.send_modify(|count| *count += 1);
+            }
+            Opener::Gateway | Opener::Client => self.failed(error, Vec::new()),
         }
     }
 
@@ -329,26 +381,6 @@ impl Drop for StartAttempt {
             }
             ledger.outcomes.send_modify(|count| *count += 1);
         }
-    }
-}
-
-fn say(server: &ServerName, pause: Option<Pause>) {
-    let Some(Pause { left, failures, is_crash_loop, last_error }) = pause else { return };
-    let next_ms = left.as_millis();
-    if is_crash_loop {
-        tracing::error!(server = %server, failures, next_ms, "the server is in a crash loop: {last_error}");
-    } else {
-        tracing::warn!(server = %server, failures, next_ms, "the server has failed, and its next start has to wait: {last_error}");
-    }
-}
-
-/// A random number from 0 to 1. Without a source of randomness it is 1: pauses then
-/// have no jitter.
-fn chance() -> f64 {
-    let mut byte = [0];
-    match getrandom::fill(&mut byte) {
-        Ok(()) => f64::from(byte[0]) / 255.0,
-        Err(_) => 1.0,
     }
 }
 

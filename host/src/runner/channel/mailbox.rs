@@ -5,55 +5,36 @@
 //! stream is right: the client's newest request in flight gets it, or the GET stream
 //! if there is none. Without a listener messages are kept, within bounds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::methods;
+use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 
 use super::early_cancels::EarlyCancels;
+use super::early_progress::EarlyProgress;
+use super::in_flight::{Asker, InFlight, Requests};
 use super::kept_streams::KeptStreams;
-use super::message_ids::{cancelled_request, key, progress_token, token_of};
+use super::message_ids::{cancelled_request, key, progress_token};
+use super::notices::SentNotices;
+use super::own_answers::Absent;
 use super::questions::Questions;
+use super::task_tokens::TaskTokens;
+use super::terms::SessionTerms;
 
 const GET: u64 = EventId::GET;
 
 const CANCELLED: &str = "cancelled by the client";
 
-struct InFlight {
-    stream: Arc<Stream>,
-    asker: Asker,
-    progress_token: Option<String>,
-    /// Higher for newer requests.
-    order: u64,
-    /// When the request began, or its last progress came.
-    last_progress: Instant,
-}
-
-/// The sender of a request. The gateway reads only the answers to its own requests,
-/// and these do not count against the client's limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
-    Client,
-    Gateway,
-}
-
-impl Asker {
-    /// Clients accept event streams here; only the gateway does not.
-    #[must_use]
-    pub fn of(takes_events: bool) -> Self {
-        if takes_events { Self::Client } else { Self::Gateway }
-    }
-}
-
 /// The requests in flight and the streams of one session at one server.
 pub struct Mailbox {
-    /// By the request's id, as a `key`.
-    in_flight: HashMap<String, InFlight>,
+    in_flight: Requests,
+    task_tokens: TaskTokens,
+    early_progress: EarlyProgress,
+    /// Notifications that the server may still answer with an error.
+    notices: SentNotices,
     next_stream: u64,
     get: Arc<Stream>,
     published: KeptStreams,
@@ -67,6 +48,8 @@ pub struct Mailbox {
     instance: u32,
     /// Whether nothing more comes from the server.
     gone: bool,
+    /// Why no client can be asked anything now.
+    absent: Option<Absent>,
 }
 
 /// Where a message goes.
@@ -83,7 +66,6 @@ pub enum MailboxRefusal {
     DuplicateId,
     /// The limit of requests in flight is reached.
     TooMany,
-    AlreadyListening,
     /// The server has ended: nothing was sent.
     Gone,
 }
@@ -92,7 +74,10 @@ impl Mailbox {
     #[must_use]
     pub fn new(bounds: Bounds, kept: Arc<KeptOfKey>) -> Self {
         Self {
-            in_flight: HashMap::new(),
+            in_flight: Requests::default(),
+            task_tokens: TaskTokens::default(),
+            early_progress: EarlyProgress::default(),
+            notices: SentNotices::default(),
             next_stream: GET + 1,
             get: Stream::counted(GET, None, bounds, &kept),
             published: KeptStreams::default(),
@@ -102,7 +87,20 @@ impl Mailbox {
             kept,
             instance: streams::instance(),
             gone: false,
+            absent: None,
         }
+    }
+
+    /// The mailbox of a session whose `initialize` is still to be answered.
+    #[must_use]
+    pub fn of(terms: SessionTerms) -> Self {
+        let absent = if terms.has_client { Absent::NotYet } else { Absent::NoClient };
+        Self { absent: Some(absent), ..Self::new(terms.limits.kept, terms.kept) }
+    }
+
+    /// The client's `initialize` is answered: from now on it can be asked.
+    pub fn opened(&mut self) {
+        self.absent = self.absent.filter(|absent| *absent == Absent::NoClient);
     }
 
     /// Enters these requests, all or none. Returns the stream for their answers.
@@ -133,7 +131,7 @@ impl Mailbox {
             return Err(MailboxRefusal::TooMany);
         }
         let mut ids = requests.iter().filter_map(|request| request.id_text());
-        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.contains_key(&key(id))) {
+        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.has(id)) {
             return Err(MailboxRefusal::DuplicateId);
         }
         Ok(())
@@ -160,6 +158,11 @@ impl Mailbox {
             if self.early_cancels.has(&key, began) {
                 self.answer_for_server(id, code::CANCELLED, CANCELLED);
             }
+            if let Some(token) = self.in_flight.get(id).and_then(|r| r.progress_token.clone()) {
+                for message in self.early_progress.take(&token, began) {
+                    stream.put(message, Part::Notice);
+                }
+            }
         }
         Ok(stream)
     }
@@ -175,10 +178,10 @@ impl Mailbox {
         }
         let (number, owed) = (self.next_stream, Some(requests.len()));
         let stream = Stream::counted(number, owed, self.bounds, &self.kept);
-        let mut entered = Vec::new();
+        let mut entered: Vec<String> = Vec::new();
         for request in requests {
             let key = key(request.id_text().unwrap_or("null"));
-            if self.in_flight.contains_key(&key) {
+            if self.in_flight.has(&key) {
                 for key in entered {
                     self.in_flight.remove(&key);
                 }
@@ -190,6 +193,7 @@ impl Mailbox {
                 progress_token: progress_token(request),
                 order: self.next_stream,
                 last_progress: began,
+                task: TaskTokens::asks(request),
             };
             if requests.len() > 1 {
                 entered.push(key.clone());
@@ -198,14 +202,6 @@ impl Mailbox {
         }
         self.next_stream += 1;
         Ok(stream)
-    }
-
-    /// The GET stream, unless another listener has it.
-    pub fn listen(&self) -> Result<Arc<Stream>, MailboxRefusal> {
-        if self.get.is_attached() {
-            return Err(MailboxRefusal::AlreadyListening);
-        }
-        Ok(Arc::clone(&self.get))
     }
 
     /// The GET stream, which carries the messages that belong to no request.
@@ -259,41 +255,6 @@ impl Mailbox {
         Tag::new(self.instance, stream.number, request)
     }
 
-    /// Takes one message of a server that has one pipe.
-    pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
-        match envelope.kind() {
-            Kind::Response => {
-                let id = envelope.id_text().filter(|id| *id != "null");
-                // An error about a message that the server could not parse: with a
-                // single request in flight, that is the one.
-                let Some(id) = id else { return self.fail_only(envelope) };
-                match self.in_flight.remove(&key(id)) {
-                    Some(request) => Delivery::To(request.stream, line, Part::Answer),
-                    None => Delivery::Done,
-                }
-            }
-            Kind::Request if envelope.method() == methods::PING => {
-                Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
-            }
-            Kind::Request => {
-                self.questions.ask(envelope);
-                Delivery::To(self.related(), line, Part::Question)
-            }
-            Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
-            Kind::Notification if envelope.method() == methods::PROGRESS => {
-                match self.by_token(envelope) {
-                    Some(stream) => Delivery::To(stream, line, Part::Notice),
-                    // Its request has ended.
-                    None => Delivery::Done,
-                }
-            }
-            Kind::Notification => match self.related_to(envelope) {
-                stream if stream.number == GET => self.keep(line),
-                stream => Delivery::To(stream, line, Part::Notice),
-            },
-        }
-    }
-
     /// The client cancels a request. The server does not answer it then, so it is
     /// answered here; if it is not in flight yet, the cancellation is remembered.
     pub fn cancel(&mut self, cancelled: &Envelope<'_>) {
@@ -306,7 +267,7 @@ impl Mailbox {
     /// Answers a request with an error in the server's place. Returns whether it was
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
-        let Some(request) = self.in_flight.remove(&key(id)) else { return false };
+        let Some(request) = self.in_flight.remove(id) else { return false };
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }
@@ -314,7 +275,7 @@ impl Mailbox {
     /// Forgets a request that was not sent after all.
     pub fn withdraw(&mut self, request: &Envelope<'_>) {
         if let Some(id) = request.id_text() {
-            self.in_flight.remove(&key(id));
+            self.in_flight.remove(id);
         }
     }
 
@@ -328,38 +289,28 @@ impl Mailbox {
 
     /// Fails a request that the server has not read a byte of: it may be repeated.
     pub fn unsent(&mut self, id: &str, message: &str) {
-        if let Some(request) = self.in_flight.remove(&key(id)) {
+        if let Some(request) = self.in_flight.remove(id) {
             let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::No);
         }
     }
 
-    /// Takes a request out of flight, whose answer has come on any stream. Returns the
-    /// stream that the answer goes to.
-    pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
-        self.in_flight.remove(&key(id)).map(|request| request.stream)
-    }
-
     /// When a request in flight last made progress, or began. `None` if it is over.
     #[must_use]
     pub fn last_progress(&self, id: &str) -> Option<Instant> {
-        self.in_flight.get(&key(id)).map(|request| request.last_progress)
-    }
-
-    /// Notes the progress of the requests with the token of this notification.
-    pub fn progressed(&mut self, envelope: &Envelope<'_>) {
-        let Some(token) = token_of(envelope) else { return };
-        let now = Instant::now();
-        let requests = self.in_flight.values_mut();
-        requests
-            .filter(|request| request.progress_token.as_ref() == Some(&token))
-            .for_each(|request| request.last_progress = now);
+        self.in_flight.get(id).map(|request| request.last_progress)
     }
 
     /// The ids of the requests in flight.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
-        self.in_flight.keys().cloned().collect()
+        self.in_flight.ids()
+    }
+
+    /// Whether a request with this id is in flight.
+    #[must_use]
+    pub fn has_in_flight(&self, id: &str) -> bool {
+        self.in_flight.has(id)
     }
 
     /// Whether a request is in flight.
@@ -396,28 +347,6 @@ impl Mailbox {
         }
     }
 
-    fn by_token(&mut self, envelope: &Envelope<'_>) -> Option<Arc<Stream>> {
-        let token = token_of(envelope)?;
-        let mut requests = self.in_flight.values_mut();
-        let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
-        request.last_progress = Instant::now();
-        Some(Arc::clone(&request.stream))
-    }
-
-    fn related_to(&mut self, notification: &Envelope<'_>) -> Arc<Stream> {
-        self.questions.take_back(notification);
-        self.related()
-    }
-
-    fn fail_only(&mut self, envelope: &Envelope<'_>) -> Delivery {
-        let Some(error) = envelope.error.filter(|_| self.in_flight.len() == 1) else {
-            return Delivery::Done;
-        };
-        let Some((id, request)) = self.in_flight.drain().next() else { return Delivery::Done };
-        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get());
-        Delivery::To(request.stream, answer.into(), Part::Answer)
-    }
-
     /// The stream of the client's newest request, of those that can be read, or the GET
     /// stream.
     fn related(&self) -> Arc<Stream> {
@@ -426,14 +355,8 @@ impl Mailbox {
         let newest = readable.max_by_key(|request| request.order);
         Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }
-
-    /// Puts a notice on the GET stream without waiting: a listener that does not read
-    /// must not stop the session's other streams.
-    fn keep(&self, line: Bytes) -> Delivery {
-        self.get.put(line, Part::Notice);
-        Delivery::Done
-    }
 }
 
+mod arriving;
 #[cfg(test)]
 mod tests;

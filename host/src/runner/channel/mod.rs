@@ -3,15 +3,21 @@
 
 pub mod answer;
 pub mod early_cancels;
+pub mod early_progress;
+pub mod in_flight;
 pub mod incoming;
 pub mod kept_streams;
+pub mod list_changes;
 pub mod long_line;
 pub mod mailbox;
 pub mod message_ids;
+pub mod notices;
+pub mod own_answers;
 pub mod pipe;
 pub mod questions;
 pub mod queue;
 pub mod responses;
 pub mod sink;
+pub mod task_tokens;
 pub mod terms;
 pub mod timeout;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::ServerName;
 use crate::runner::admission::backoff::ServerStatus;
-use crate::runner::admission::starts::ServerState;
+use crate::runner::admission::server_state::ServerState;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
@@ -19,6 +19,7 @@ impl SharedRunner {
                 state.status = ServerStatus::Misconfigured;
                 state.last_error = Some(reason.as_str().into());
             }
+            state.flaws = self.discovery.flaws(server);
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))
         };

@@ -9,4 +9,5 @@ pub mod reader;
 pub mod sending;
 pub mod session;
 pub mod sse;
+pub mod taking;
 pub mod upstream;

@@ -6,20 +6,18 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::runtime::Handle;
 
 use crate::net::{Body, EventReader, Pool, Read, TooLong, Unanswered, collect, is_event_stream};
-use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::methods;
+use crate::protocol::jsonrpc::{self, code};
 use crate::protocol::sse::{Event, TooLarge};
 use crate::runner::channel::timeout;
-use crate::streams::{Part, Stream};
+use crate::streams::Stream;
 
 use super::errors;
 use super::sending::LateResponse;
 use super::session::UpstreamSession;
+use super::taking::{take, tell};
 
 /// Pause before a resumption, where the upstream has sent no `retry`.
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,8 +29,6 @@ const MAX_RESUMPTIONS: u32 = 8;
 /// Why a call is given up whose client has left.
 const TOO_MANY_LEFT: &str = "the call was cancelled, since its client had left and too many calls \
                              run without one; it may have run";
-/// Longest wait until an upstream accepts a message of the gateway's own.
-const TOLD: Duration = Duration::from_secs(30);
 
 /// How far a stream has been read, and how to resume it.
 #[derive(Default)]
@@ -345,88 +341,4 @@ async fn read(
         }
     }
     Ok(())
-}
-
-async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
-    if let Ok(Some(batch)) = jsonrpc::batch(&data) {
-        for message in batch {
-            let message = Bytes::copy_from_slice(message.get().as_bytes());
-            take_one(session, pool, stream, message).await;
-        }
-        return;
-    }
-    take_one(session, pool, stream, data).await;
-}
-
-async fn take_one(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, message: Bytes) {
-    let Ok(envelope) = Envelope::parse(&message) else {
-        tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
-        return;
-    };
-    let part = match envelope.kind() {
-        Kind::Response => {
-            let Some(id) = envelope.id_text() else { return };
-            // An answer may arrive on any stream of the session. It is dropped if its request is
-            // not in flight.
-            let asked = session.mailbox().answered(id);
-            if let Some(asked) = asked {
-                asked.push(message.clone(), Part::Answer).await;
-            }
-            return;
-        }
-        Kind::Request if envelope.method() == methods::PING => {
-            let id = envelope.id_text().unwrap_or("null");
-            tell(session, pool, jsonrpc::result(id, b"{}"));
-            return;
-        }
-        Kind::Request => {
-            session.mailbox().questions.ask(&envelope);
-            Part::Question
-        }
-        Kind::Notification => {
-            session.mailbox().questions.take_back(&envelope);
-            if envelope.method() == methods::PROGRESS {
-                session.mailbox().progressed(&envelope);
-            }
-            if methods::is_list_changed(envelope.method()) {
-                session.list_changes.send_modify(|count| *count += 1);
-            }
-            Part::Notice
-        }
-    };
-    let message = message.clone();
-    let stream = session.mailbox().beside_answers(stream);
-    let unread = if stream.is_without_end() {
-        // Never waits: a client that does not read its GET stream must not block this reader.
-        stream.put(message, part)
-    } else {
-        stream.push(message, part).await
-    };
-    for question in unread {
-        let answer = session.mailbox().unread(&question);
-        answer.into_iter().for_each(|answer| tell(session, pool, answer));
-    }
-}
-
-/// Sends a message on its own task; failures are only logged.
-pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
-    let (client, pool) = (session.client.clone(), pool.clone());
-    let server = session.server.clone();
-    let mut place = session.left.note();
-    let telling = async move {
-        let none = HeaderMap::new();
-        let posting = client.post(&pool, None, message, &none);
-        let told = tokio::select! {
-            told = tokio::time::timeout(TOLD, posting) => told,
-            () = place.given_up() => return,
-        };
-        match told {
-            Ok(Ok(_)) => {}
-            Ok(Err(failure)) => tracing::debug!(server = %server, "{failure}"),
-            Err(_) => tracing::debug!(server = %server, "a message was not accepted in time"),
-        }
-    };
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(telling);
-    }
 }

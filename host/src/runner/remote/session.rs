@@ -6,6 +6,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::mailbox::Mailbox;
 use crate::runner::channel::terms::SessionLimits;
 use crate::sync::{Locked, Signal};
@@ -26,7 +27,7 @@ pub struct UpstreamSession {
     pub(super) primes: bool,
     pub(super) mailbox: Locked<Mailbox>,
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
-    pub list_changes: watch::Sender<u32>,
+    pub list_changes: ListChanges,
     pub closing: Signal,
     pub(super) is_heard: std::sync::atomic::AtomicBool,
     /// Raised once the upstream has answered the first GET, with a stream or without.

@@ -6,6 +6,7 @@ pub mod launch;
 pub mod open;
 pub mod recycling;
 pub mod resources;
+pub mod revision;
 pub mod served;
 pub mod settings_note;
 pub mod table;

@@ -1,6 +1,7 @@
 //! Opens a session at a server: finds the transport, and sends `initialize`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -10,9 +11,11 @@ use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet, InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::version::Version;
-use crate::protocol::{headers, methods};
+use crate::protocol::{headers, methods, own_id};
 use crate::runner::admission::open_error::OpenError;
-use crate::runner::channel::answer::{self, CallError, OWN_ID};
+use crate::runner::admission::starts::Opener;
+use crate::runner::channel::answer::{self, CallError};
+use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
@@ -24,7 +27,11 @@ use crate::seam::Handshake;
 use super::instance::{Backend, Instance};
 use super::launch::Launch;
 use super::resources::Resources;
+use super::revision::Asking;
 use super::served::{Recipe, Served};
+
+/// Longest wait until a server accepts the answer to a question of its.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// What a session is opened with.
 pub struct Opening<'a> {
@@ -57,15 +64,26 @@ pub async fn open(
     pool: &Pool,
     resources: &Resources,
 ) -> Result<Instance, OpenError> {
-    let open = ServerStart { server, served, opening, pool, resources }.run();
-    if let Recipe::Stdio(_) = served.recipe {
-        // Its timeout begins when its turn has come.
-        return open.await;
-    }
-    let patience = served.start_timeout;
-    match tokio::time::timeout(patience, open).await {
-        Ok(opened) => opened,
-        Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
+    let wanted = Bytes::copy_from_slice(opening.params);
+    let mut asking = Asking::of(server, wanted, &resources.revisions);
+    loop {
+        let Opening { handshake, forwarded, owner, .. } = opening;
+        let opening = Opening { params: &asking.params, handshake, forwarded, owner };
+        let start = ServerStart { server, served, opening, asking: &asking, pool, resources };
+        let error = match start.run_in_time().await {
+            Ok(instance) => {
+                asking.granted();
+                return Ok(instance);
+            }
+            Err(error) => error,
+        };
+        let OpenError::Refused { reason, .. } = &error else {
+            asking.given_up();
+            return Err(error);
+        };
+        if !asking.asks_again(reason) {
+            return Err(error);
+        }
     }
 }
 
@@ -74,14 +92,40 @@ struct ServerStart<'a> {
     server: &'a ServerName,
     served: &'a Served,
     opening: Opening<'a>,
+    asking: &'a Asking<'a>,
     pool: &'a Pool,
     resources: &'a Resources,
 }
 
 impl ServerStart<'_> {
+    async fn run_in_time(self) -> Result<Instance, OpenError> {
+        if matches!(self.served.recipe, Recipe::Stdio(_) | Recipe::Broken(_)) {
+            // Its timeout begins when its turn has come.
+            return self.run().await;
+        }
+        let (server, patience) = (self.server, self.served.start_timeout);
+        let asking = self.asking;
+        let opener = if self.opening.owner.is_some() { Opener::Client } else { Opener::Gateway };
+        let attempt = self.resources.starts.begin_elsewhere(server).await;
+        let attempt =
+            attempt.map_err(|pause| OpenError::Paused { server: server.clone(), pause })?;
+        let opened = tokio::time::timeout(patience, self.run()).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(OpenError::Silent { server: server.clone(), patience }));
+        match &opened {
+            Ok(_) => attempt.opened_elsewhere(opener),
+            Err(OpenError::Refused { reason, .. }) if !asking.may_ask_again(reason) => {
+                attempt.refused(opener, &format!("it refused initialize: {reason}"));
+            }
+            // What cannot be reached is asked again with the next message.
+            Err(_) => {}
+        }
+        opened
+    }
+
     async fn run(self) -> Result<Instance, OpenError> {
         let params = String::from_utf8_lossy(self.opening.params);
-        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
+        let message = jsonrpc::request(own_id::OPENING, methods::INITIALIZE, &params);
         let (transport, result) = match &self.served.recipe {
             Recipe::Broken(reason) => {
                 let (server, reason) = (self.server.clone(), reason.clone());
@@ -137,6 +181,7 @@ impl ServerStart<'_> {
                     children: children.clone(),
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
+                    revisions: Arc::clone(&self.resources.revisions),
                     quota: Some(quota.clone()),
                     patience: self.served.start_timeout,
                     idle,
@@ -167,6 +212,7 @@ impl ServerStart<'_> {
             terms: self.terms(),
             resources: self.resources,
             quota: self.opening.owner.map(|owner| owner.quota),
+            asking: self.asking,
         };
         let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));
@@ -208,8 +254,34 @@ impl ServerStart<'_> {
             return Err(self.failed(why));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
-        let result = match answer::result_of(response).await {
+        let absent = match self.opening.owner {
+            Some(_) => Absent::NotYet,
+            None => Absent::NoClient,
+        };
+        let mut asked = client.clone();
+        if let Some(session) = &session {
+            asked.set(headers::SESSION, session.clone());
+        }
+        // It may answer only once it has an answer itself.
+        let hear = |question: &Envelope<'_>| {
+            let answer = own_answers::answer_to(question, absent);
+            let (asked, pool) = (asked.clone(), self.pool.clone());
+            tokio::spawn(async move {
+                let none = HeaderMap::new();
+                drop(tokio::time::timeout(TOLD, asked.post(&pool, None, answer, &none)).await);
+            });
+        };
+        let answered = if status.is_success() {
+            answer::result_hearing(response, hear).await
+        } else {
+            Err(answer::refusal_in(response).await)
+        };
+        let result = match answered {
             Ok(result) => result,
+            Err(error) if self.asking.older(&error.to_string()).is_some() => {
+                let (server, reason) = (self.server.clone(), error.to_string());
+                return Err(OpenError::Refused { server, reason });
+            }
             Err(error) if is_another_transport(status) => return Ok(Err((status, error))),
             Err(error) => return Err(self.refused(error)),
         };
@@ -282,7 +354,5 @@ fn primes(result: &[u8]) -> bool {
 }
 
 fn version_of(result: &[u8]) -> String {
-    serde_json::from_slice::<InitializeResult<'_>>(result)
-        .map(|outcome| outcome.protocol_version.into_owned())
-        .unwrap_or_default()
+    InitializeResult::of(result).protocol_version.unwrap_or_default()
 }
