@@ -16,4 +16,5 @@ mod product;
 mod remote;
 mod sessions;
 mod streams;
+mod tolerance;
 mod witnesses;

@@ -40,6 +40,10 @@ pub async fn health(
             "failures": state.failures,
             "nextAttemptMs": state.next_attempt_ms,
             "lastError": why(state.last_error.as_deref()),
+            "flaws": match &admitted {
+                Ok(_) => state.flaws,
+                Err(_) => Vec::new(),
+            },
         })
     };
     let (folder, why) = admin.records.folder();

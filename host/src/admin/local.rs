@@ -92,6 +92,7 @@ pub fn health(state: &ServerState) -> ServerHealth {
         failures: state.failures,
         next_attempt_ms: state.next_attempt.map(millis),
         last_error: state.last_error.as_deref().map(|text| beginning(text, ERROR)),
+        flaws: state.flaws.iter().map(|text| beginning(text, ERROR)).collect(),
         ..ServerHealth::default()
     }
 }

@@ -254,6 +254,7 @@ impl Base {
             bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),
             own_ids: edge::OwnIds::default(),
+            found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::ListSnapshots::default(),
             sse_sessions: edge::SseSessions::default(),

@@ -88,7 +88,9 @@ impl WrittenNames {
     /// there. Each is compared once.
     pub fn compare(&mut self, runner: &SharedRunner, edge: &Edge) {
         self.own.retain(|server, names| {
-            let Some(found) = runner.discovery.found(server) else { return true };
+            let Some(found) = runner.discovery.found(server, ClientSet::default()) else {
+                return true;
+            };
             warn_of(server, names, &found.catalog);
             false
         });

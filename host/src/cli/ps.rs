@@ -52,6 +52,12 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
     for server in all.servers.iter().filter(|server| !is_well(server)) {
         terminal::warn(format!("mooring: {}", why(server)));
     }
+    for server in &all.servers {
+        for flaw in &server.flaws {
+            let flaw = format!("{} on {}: {flaw}", server.server, server.node);
+            terminal::warn(format!("mooring: {}", visible(&flaw, super::MAX_WHY)));
+        }
+    }
     for Unreachable { node, reason } in &all.unreachable {
         let (node, reason) = (visible(node, MAX_CELL), visible(reason, super::MAX_WHY));
         terminal::warn(format!("mooring: node {node} is unreachable: {reason}"));
@@ -116,7 +122,7 @@ fn is_well(server: &ServerHealth) -> bool {
 }
 
 fn why(server: &ServerHealth) -> String {
-    let ServerHealth { server, node, status, failures, next_attempt_ms, last_error } = server;
+    let ServerHealth { server, node, status, failures, next_attempt_ms, last_error, .. } = server;
     let mut text = format!("{server} on {node}: {status}, {failures} failures");
     if let Some(left) = next_attempt_ms {
         text.push_str(&format!(", next attempt in {}", age(left.div_ceil(1000))));
@@ -203,6 +209,7 @@ mod tests {
             failures: 5,
             next_attempt_ms: Some(61_000),
             last_error: Some("no\u{1b} way".into()),
+            flaws: Vec::new(),
         };
         let (well, ill) = (server("running"), server("crash-loop"));
         let said = why(&ill);

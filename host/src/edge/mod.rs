@@ -44,6 +44,7 @@ pub use access::admit::site_for_management as check_site_of_management;
 pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
+pub use aggregate::found_owners::FoundOwners;
 pub use catalog::cache::Catalogs;
 pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;

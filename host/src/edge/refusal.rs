@@ -90,8 +90,6 @@ pub enum Refusal {
     Malformed(#[from] Malformed),
     #[error("Bad Request: Mcp-Session-Id header is required, unless the request is initialize")]
     MissingSession,
-    #[error("Conflict: another GET stream of this session is open; close it first")]
-    AlreadyListening,
     #[error("Session not found")]
     UnknownSession,
     #[error(
@@ -198,7 +196,6 @@ impl Refusal {
                 (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
             }
             Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
-            Self::AlreadyListening => (StatusCode::CONFLICT, code::TRANSPORT),
             Self::UnknownSession => (StatusCode::NOT_FOUND, code::SESSION),
             Self::InvalidParams(_) => (StatusCode::OK, code::INVALID_PARAMS),
             Self::MethodNotFound(_) => (StatusCode::OK, code::METHOD_NOT_FOUND),

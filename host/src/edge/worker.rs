@@ -12,6 +12,7 @@ use crate::seam::Link;
 use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
+use super::aggregate::found_owners::FoundOwners;
 use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
@@ -40,6 +41,8 @@ pub struct Edge {
     pub cold_start: ColdStart,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
+    /// Servers that have resources which no list names.
+    pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
     /// Reports nodes that did not answer, and why, to the task that keeps their health.

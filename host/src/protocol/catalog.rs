@@ -146,4 +146,6 @@ pub struct Discovered {
     pub json: Bytes,
     /// The catalog's digest; for lists that one session has read, that of the lists alone.
     pub digest: Arc<str>,
+    /// What is wrong with the server's answers, for the operator. Empty for lists of one session.
+    pub flaws: Vec<String>,
 }

@@ -1,11 +1,14 @@
 //! `initialize` and its result, the messages that open a session (2025-11-25, basic/lifecycle).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
+use super::lenient::{self, Members};
 use super::objects::object_only;
 use super::splice;
 use super::version::Version;
@@ -24,53 +27,78 @@ pub struct InitializeParams<'a> {
 }
 object_only!(InitializeParams<'de>);
 
-/// The members of a server's `InitializeResult` that the gateway reads.
-#[derive(Debug, Deserialize)]
-#[serde(remote = "Self")]
-#[serde(rename_all = "camelCase")]
+/// The members of a server's `InitializeResult` that the gateway reads, each by itself: one that
+/// cannot be read takes no other with it.
+#[derive(Debug, Default)]
 pub struct InitializeResult<'a> {
-    /// The revision that the server has chosen.
-    #[serde(borrow)]
-    pub protocol_version: Cow<'a, str>,
-    /// As the server wrote them: what it offers.
-    #[serde(borrow, default)]
-    pub capabilities: Option<&'a RawValue>,
+    /// The revision that the server has chosen. `None` if it names none.
+    pub protocol_version: Option<String>,
     /// Advice for the model on how to use the server.
-    #[serde(borrow, default)]
-    pub instructions: Option<Cow<'a, str>>,
-    /// The server's name and version, as it wrote them.
-    #[serde(borrow, default)]
-    pub server_info: Option<&'a RawValue>,
+    pub instructions: Option<String>,
+    /// What it offers, unless that cannot be read.
+    capabilities: Option<Members<'a>>,
 }
-object_only!(InitializeResult<'de>);
+
+impl<'a> InitializeResult<'a> {
+    /// Reads the members that can be read.
+    #[must_use]
+    pub fn of(result: &'a [u8]) -> Self {
+        let members = Members::of_bytes(result).unwrap_or_default();
+        Self {
+            protocol_version: members.text("protocolVersion"),
+            instructions: members.text("instructions"),
+            capabilities: members.object("capabilities"),
+        }
+    }
+
+    /// Whether the server announces a capability. `None` if its capabilities cannot be read, or are
+    /// not there: that is not to say that it has none.
+    #[must_use]
+    pub fn announces(&self, capability: &str) -> Option<bool> {
+        self.capabilities.as_ref().map(|known| known.get(capability).is_some())
+    }
+}
+
+/// Bytes of the longest revision that a session keeps, if it is not known here.
+pub const MAX_NAMED: usize = 32;
 
 /// The client capabilities that change what servers offer, as a set of bits. Two clients with
 /// the same set see the same catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct ClientSet(u8);
-
-#[derive(Deserialize, Default)]
-#[serde(remote = "Self")]
-#[serde(default)]
-struct Capabilities<'a> {
-    #[serde(borrow)]
-    roots: Option<&'a RawValue>,
-    #[serde(borrow)]
-    sampling: Option<&'a RawValue>,
-    elicitation: Option<Elicitation>,
-    #[serde(borrow)]
-    tasks: Option<&'a RawValue>,
+pub struct ClientSet {
+    bits: u8,
+    /// A digest of the client's `extensions`; 0 without any. Their text is kept where it is needed.
+    extensions: u64,
 }
-object_only!(Capabilities<'de>);
 
-#[derive(Deserialize, Default)]
-#[serde(remote = "Self")]
-#[serde(default)]
-struct Elicitation {
-    form: Option<serde::de::IgnoredAny>,
-    url: Option<serde::de::IgnoredAny>,
+/// Bytes of the longest `extensions` that are told apart; clients with longer ones are seen as
+/// clients without.
+const MAX_EXTENSIONS: usize = 1024;
+
+/// The `extensions` of a client's capabilities: objects by name, such as that of MCP Apps, on which
+/// a server's offer may depend. Equal ones have one text, whatever their order was.
+#[must_use]
+pub fn extensions_of(capabilities: Option<&RawValue>) -> Option<String> {
+    let raw = Members::of(capabilities?.get())?.get("extensions")?;
+    if raw.get().len() > MAX_EXTENSIONS {
+        return None;
+    }
+    let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(raw.get()).ok()?;
+    (!read.is_empty()).then(|| sorted(serde_json::Value::Object(read)).to_string())
 }
-object_only!(Elicitation);
+
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<String, Value> =
+                members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
 
 impl ClientSet {
     const ROOTS: u8 = 1;
@@ -82,40 +110,72 @@ impl ClientSet {
     /// The set in a client's `capabilities`. Empty if they are absent or cannot be read.
     #[must_use]
     pub fn of(capabilities: Option<&RawValue>) -> Self {
-        let Some(raw) = capabilities else { return Self::default() };
-        let Ok(read) = serde_json::from_str::<Capabilities<'_>>(raw.get()) else {
-            return Self::default();
-        };
+        let known = capabilities.and_then(|raw| Members::of(raw.get())).unwrap_or_default();
         let mut bits = 0;
         let mut set = |has: bool, bit: u8| bits |= if has { bit } else { 0 };
-        set(read.roots.is_some(), Self::ROOTS);
-        set(read.sampling.is_some(), Self::SAMPLING);
-        if let Some(elicitation) = &read.elicitation {
+        set(known.get("roots").is_some(), Self::ROOTS);
+        set(known.get("sampling").is_some(), Self::SAMPLING);
+        if known.get("elicitation").is_some() {
+            let ways = known.object("elicitation").unwrap_or_default();
+            let has_url = ways.get("url").is_some();
             // An empty object means forms (2025-11-25, client/elicitation).
-            set(elicitation.form.is_some() || elicitation.url.is_none(), Self::ELICITATION);
-            set(elicitation.url.is_some(), Self::ELICITATION_URL);
+            set(ways.get("form").is_some() || !has_url, Self::ELICITATION);
+            set(has_url, Self::ELICITATION_URL);
         }
-        set(read.tasks.is_some(), Self::TASKS);
-        Self(bits)
+        set(known.get("tasks").is_some(), Self::TASKS);
+        let has_extensions = known.get("extensions").is_some();
+        let extensions = has_extensions.then(|| extensions_of(capabilities)).flatten();
+        Self { bits, extensions: 0 }.with_extensions(extensions.as_deref())
     }
 
-    /// The form in which the set passes the seam: the lowest five bits.
+    /// The set of clients that have these extensions too, as [`extensions_of`] gives them.
+    #[must_use]
+    pub fn with_extensions(self, extensions: Option<&str>) -> Self {
+        let digest = extensions.filter(|text| text.len() <= MAX_EXTENSIONS).map(|text| {
+            let hash: [u8; 32] = Sha256::digest(text).into();
+            let first = hash.first_chunk::<8>().copied().unwrap_or_default();
+            u64::from_be_bytes(first).max(1)
+        });
+        Self { extensions: digest.unwrap_or(0), ..self }
+    }
+
+    /// Whether its clients have extensions.
+    #[must_use]
+    pub fn has_extensions(self) -> bool {
+        self.extensions != 0
+    }
+
+    /// The extensions alone.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { bits: 0, ..self }
+    }
+
+    /// The set of clients that have the same but for extensions.
+    #[must_use]
+    pub fn without_extensions(self) -> Self {
+        Self { extensions: 0, ..self }
+    }
+
+    /// The form in which the set passes the seam: the lowest five bits. The text of its extensions
+    /// passes beside them.
     #[must_use]
     pub fn bits(self) -> u8 {
-        self.0
+        self.bits
     }
 
     /// The inverse of [`Self::bits`]; bits without a meaning are dropped.
     #[must_use]
     pub fn from_bits(bits: u8) -> Self {
-        Self(bits & 31)
+        Self { bits: bits & 31, extensions: 0 }
     }
 
-    /// A `capabilities` object that stands for the set, as JSON.
+    /// A `capabilities` object that stands for the set, as JSON, with the extensions whose digest it
+    /// has.
     #[must_use]
-    pub fn to_json(self) -> String {
+    pub fn to_json(self, extensions: Option<&str>) -> String {
         let mut members = Vec::new();
-        let has = |bit: u8| self.0 & bit != 0;
+        let has = |bit: u8| self.bits & bit != 0;
         if has(Self::ROOTS) {
             members.push(r#""roots":{"listChanged":true}"#);
         }
@@ -131,6 +191,8 @@ impl ClientSet {
         if has(Self::TASKS) {
             members.push(r#""tasks":{}"#);
         }
+        let extensions = extensions.map(|text| format!(r#""extensions":{text}"#));
+        members.extend(extensions.as_deref());
         format!("{{{}}}", members.join(","))
     }
 }
@@ -138,13 +200,61 @@ impl ClientSet {
 /// The gateway's own `initialize` parameters, for a session with a server that it opens for no
 /// single client: to discover the catalog, or to start a shared process.
 #[must_use]
-pub fn own_params(set: ClientSet) -> String {
+pub fn own_params(set: ClientSet, extensions: Option<&str>) -> String {
     format!(
         r#"{{"protocolVersion":"{}","capabilities":{},"clientInfo":{{"name":"mooring","version":"{}"}}}}"#,
         Version::LATEST,
-        set.to_json(),
+        set.to_json(extensions),
         env!("CARGO_PKG_VERSION")
     )
+}
+
+/// A client's `initialize` parameters, which ask for no later revision than those with sessions: a
+/// server that answers with what it is asked for would grant one in which its session is useless.
+#[must_use]
+pub fn params_within(params: Bytes) -> Bytes {
+    let lowered = || {
+        let raw = Members::of_bytes(&params)?.get("protocolVersion")?;
+        lenient::text(raw).filter(|asked| Version::is_later(asked))?;
+        let span = splice::span(&params, raw)?;
+        let latest = splice::quoted(Version::LATEST.as_str());
+        Some(splice::replace(&params, span, latest.as_bytes()))
+    };
+    lowered().unwrap_or(params)
+}
+
+/// The revision of a new session, and the server's `InitializeResult` for its client.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// As the client gets it.
+    pub result: Bytes,
+    /// The one by which the gateway acts.
+    pub version: Version,
+    /// What the server has named, if that is none that is known here: its client has to name it too.
+    pub named: Option<String>,
+}
+
+/// What a server's result grants to a client with these parameters. A later revision than those with
+/// sessions is not granted: the client gets the one that it has asked for.
+#[must_use]
+pub fn granted(result: Bytes, params: &[u8]) -> Granted {
+    let Some(named) = InitializeResult::of(&result).protocol_version else {
+        return Granted { result, version: Version::LATEST, named: None };
+    };
+    if !Version::is_later(&named) {
+        let version = Version::at_or_before(&named);
+        let is_known = version.as_str() == named;
+        let named = (!is_known && named.len() <= MAX_NAMED).then_some(named);
+        return Granted { result, version, named };
+    }
+    let asked = Members::of_bytes(params).and_then(|params| params.text("protocolVersion"));
+    let version = asked.map_or(Version::LATEST, |asked| Version::negotiate(&asked));
+    let lowered = || {
+        let raw = Members::of_bytes(&result)?.get("protocolVersion")?;
+        let span = splice::span(&result, raw)?;
+        Some(splice::replace(&result, span, splice::quoted(version.as_str()).as_bytes()))
+    };
+    Granted { result: lowered().unwrap_or_else(|| result.clone()), version, named: None }
 }
 
 /// A server's `InitializeResult` for one of several clients that share it: `protocolVersion`
@@ -157,17 +267,9 @@ pub fn own_params(set: ClientSet) -> String {
 /// unknown here stays as it is.
 #[must_use]
 pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
-    #[derive(Deserialize)]
-    #[serde(remote = "Self")]
-    #[serde(rename_all = "camelCase")]
-    struct Spoken<'a> {
-        #[serde(borrow)]
-        protocol_version: &'a RawValue,
-    }
-    object_only!(Spoken<'de>);
     let rewritten = || {
-        let raw = serde_json::from_slice::<Spoken<'_>>(result).ok()?.protocol_version;
-        let spoken = Version::parse(&splice::string(raw)?)?;
+        let raw = Members::of_bytes(result)?.get("protocolVersion")?;
+        let spoken = Version::parse(&lenient::text(raw)?)?;
         let granted = Version::negotiate(requested).min(spoken);
         let span = splice::span(result, raw).filter(|_| granted != spoken)?;
         Some(splice::replace(result, span, splice::quoted(granted.as_str()).as_bytes()))
@@ -178,6 +280,31 @@ pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_later_revision_than_those_with_sessions_is_asked_for_or_granted() {
+        let text = |version: &str| format!(r#"{{ "protocolVersion" : "{version}","x":1e400 }}"#);
+        for (asked, sent) in [
+            ("2026-07-28", "2025-11-25"),
+            ("DRAFT-2026-v1", "2025-11-25"),
+            ("2025-11-25", "2025-11-25"),
+            ("2024-10-07", "2024-10-07"),
+            ("1.0", "1.0"),
+        ] {
+            assert_eq!(params_within(text(asked).into()), text(sent), "{asked}");
+        }
+        for (spoken, asked, result, version, named) in [
+            ("2025-06-18", "2025-11-25", "2025-06-18", Version::V2025_06_18, None),
+            ("2024-10-07", "2025-11-25", "2024-10-07", Version::V2024_11_05, Some("2024-10-07")),
+            ("2025-04-01", "2025-11-25", "2025-04-01", Version::V2025_03_26, Some("2025-04-01")),
+            ("2030-01-01", "2025-06-18", "2025-06-18", Version::V2025_06_18, None),
+            ("2026-07-28", "1999-01-01", "2025-11-25", Version::LATEST, None),
+        ] {
+            let got = granted(text(spoken).into(), text(asked).as_bytes());
+            let named = named.map(str::to_owned);
+            assert_eq!(got, Granted { result: text(result).into(), version, named }, "{spoken}");
+        }
+    }
 
     #[test]
     fn a_client_gets_the_revision_it_asks_for_but_none_newer_than_the_servers() {
@@ -199,14 +326,32 @@ mod tests {
     fn a_set_comes_back_from_its_own_json() {
         for bits in 0..32 {
             let set = ClientSet::from_bits(bits);
-            let raw = RawValue::from_string(set.to_json()).unwrap();
-            assert_eq!(ClientSet::of(Some(&raw)), set, "{}", set.to_json());
+            for extensions in [None, Some(r#"{"a/b":{"x":["y"]}}"#)] {
+                let set = set.with_extensions(extensions);
+                let raw = RawValue::from_string(set.to_json(extensions)).unwrap();
+                assert_eq!(ClientSet::of(Some(&raw)), set, "{raw}");
+            }
+        }
+    }
+
+    #[test]
+    fn extensions_are_told_apart_by_what_they_say() {
+        let of = |text: &str| {
+            let raw = RawValue::from_string(format!(r#"{{"extensions":{text}}}"#)).unwrap();
+            ClientSet::of(Some(&raw))
+        };
+        assert_eq!(of(r#"{"a":{"x":1,"y":2},"b":{}}"#), of(r#"{ "b":{},"a":{"y":2,"x":1}}"#));
+        assert_ne!(of(r#"{"a":{"x":1}}"#), of(r#"{"a":{"x":2}}"#));
+        assert!(of(r#"{"a":{}}"#).has_extensions());
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_EXTENSIONS));
+        for none in ["{}", "null", "[]", "7", &long] {
+            assert_eq!(of(none), ClientSet::default(), "{none}");
         }
     }
 
     #[test]
     fn own_parameters_are_json() {
-        let text = own_params(ClientSet::from_bits(31));
+        let text = own_params(ClientSet::from_bits(31), Some("{}"));
         let params: InitializeParams<'_> = serde_json::from_str(&text).unwrap();
         assert_eq!(Version::parse(&params.protocol_version), Some(Version::LATEST));
     }

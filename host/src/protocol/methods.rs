@@ -41,6 +41,16 @@ impl List {
         }
     }
 
+    /// The member of an entry that no other entry of the list may have.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
     /// The lists that have their own notification; templates share that of resources.
     pub const NOTIFIED: [Self; 3] = [Self::Tools, Self::Prompts, Self::Resources];
 
@@ -146,6 +156,8 @@ pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
 /// Request: the least severe log messages that the client wants from now on.
 pub const SET_LEVEL: &str = "logging/setLevel";
+/// Request: the contents of one resource.
+pub const READ: &str = "resources/read";
 /// Request: the client wants [`UPDATED`] for one resource.
 pub const SUBSCRIBE: &str = "resources/subscribe";
 /// Request: ends a subscription.

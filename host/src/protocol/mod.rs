@@ -12,11 +12,13 @@ pub mod headers;
 pub mod http1;
 pub mod initialize;
 pub mod jsonrpc;
+pub mod lenient;
 pub mod log_level;
 pub mod mac;
 pub mod members;
 pub mod methods;
 pub mod objects;
+pub mod own_id;
 pub mod passthrough;
 #[cfg(test)]
 mod properties;

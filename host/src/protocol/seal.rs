@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 
+use super::initialize::MAX_NAMED;
 use super::version::Version;
 
 /// The age up to which an id opens, a week; an older one is unknown.
@@ -29,6 +30,10 @@ const PURPOSE_SESSION: u8 = 1;
 /// An id in the URL that an HTTP+SSE client posts to. It names a session whose stream is open
 /// in this process, and carries nothing else.
 const PURPOSE_STREAM: u8 = 2;
+/// Flag: the parameters are in the store.
+const STORED: u8 = 1;
+/// Flag: a revision that is not known here follows, with its length in front.
+const NAMED: u8 = 2;
 /// Bytes of purpose, uuid, time, scope and principal, with which every id begins.
 const HEAD: usize = 1 + 16 + 8 + 8 + 8;
 
@@ -41,6 +46,8 @@ pub struct Sealed {
     pub minted_at: UnixMillis,
     /// The revision that was negotiated with the client.
     pub version: Version,
+    /// What the server has named instead, if that is no revision that is known here.
+    pub named: Option<String>,
     /// The client's `initialize` parameters, with which servers are opened later too.
     pub params: CarriedParams,
 }
@@ -91,7 +98,13 @@ impl KeyRing {
         let owner = binding(scope, principal);
         write_head(&mut contents, PURPOSE_SESSION, sealed.session, sealed.minted_at, owner);
         contents.push(sealed.version as u8);
-        contents.push(u8::from(sealed.params == CarriedParams::Stored));
+        let stored = if sealed.params == CarriedParams::Stored { STORED } else { 0 };
+        let named = sealed.named.as_deref().filter(|named| named.len() <= MAX_NAMED);
+        contents.push(stored | named.map_or(0, |_| NAMED));
+        if let Some(named) = named {
+            contents.push(u8::try_from(named.len()).unwrap_or_default());
+            contents.extend_from_slice(named.as_bytes());
+        }
         contents.extend_from_slice(params);
         self.encrypt(contents)
     }
@@ -105,13 +118,20 @@ impl KeyRing {
         if head.purpose != PURPOSE_SESSION || head.owner != binding(scope, principal) {
             return None;
         }
-        let ([version, stored], params) = rest.split_first_chunk::<2>()?;
-        let params = match stored {
+        let ([version, flags], mut params) = rest.split_first_chunk::<2>()?;
+        let mut named = None;
+        if flags & NAMED != 0 {
+            let (length, rest) = params.split_first()?;
+            let (text, rest) = rest.split_at_checked(usize::from(*length))?;
+            named = Some(std::str::from_utf8(text).ok()?.to_owned());
+            params = rest;
+        }
+        let params = match flags & STORED {
             0 => CarriedParams::Inside(bytes::Bytes::copy_from_slice(params)),
             _ => CarriedParams::Stored,
         };
         let version = Version::from_byte(*version)?;
-        Some(Sealed { session: head.session, minted_at: head.minted_at, version, params })
+        Some(Sealed { session: head.session, minted_at: head.minted_at, version, named, params })
     }
 
     /// The id of a session's HTTP+SSE stream. `None` as for [`Self::seal`].
@@ -258,6 +278,7 @@ mod tests {
             session: SessionId::mint(),
             minted_at: UnixMillis::now(),
             version: Version::V2025_06_18,
+            named: None,
             params: CarriedParams::Inside("{\"a\":1}".into()),
         }
     }
@@ -271,6 +292,9 @@ mod tests {
         assert!(id.bytes().all(|b| (0x21..=0x7e).contains(&b)));
         assert_eq!(ring.open(&id, &Scope::All, &anyone), Some(session.clone()));
         assert_eq!(ring.peek(&id), Some(session.session));
+        let named = Sealed { named: Some("2024-10-07".into()), ..session };
+        let id = ring.seal(&named, &Scope::All, &anyone).unwrap();
+        assert_eq!(ring.open(&id, &Scope::All, &anyone), Some(named));
         let server = Scope::Server(ServerName::parse("a").unwrap());
         assert_eq!(ring.open(&id, &server, &anyone), None);
         assert_eq!(ring.open(&id, &Scope::All, &Principal::named("eve")), None);

@@ -24,7 +24,8 @@ impl Version {
     /// Assumed for a request without the header (2025-11-25, basic/transports,
     /// "Protocol Version Header").
     pub const ASSUMED: Self = Self::V2025_03_26;
-    const ALL: [Self; 4] =
+    /// All that are known here, the oldest first.
+    pub const ALL: [Self; 4] =
         [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
 
     /// The revision with this date; `None` for a revision that is unknown here.
@@ -48,6 +49,20 @@ impl Version {
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
         }
+    }
+
+    /// The newest one that is not later than this revision, whether that is known here or not; the
+    /// oldest if all are later.
+    #[must_use]
+    pub fn at_or_before(revision: &str) -> Self {
+        let known = Self::ALL.into_iter().rev().find(|known| known.as_str() <= revision);
+        known.unwrap_or(Self::V2024_11_05)
+    }
+
+    /// Whether a revision is later than all that have sessions, or no date at all.
+    #[must_use]
+    pub fn is_later(revision: &str) -> bool {
+        revision > Self::LATEST.as_str()
     }
 
     /// The revision that a server answers to a requested one: the same if it supports it,

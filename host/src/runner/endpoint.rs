@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Principal, QuotaKey, ServerName, SessionId};
+use crate::model::{Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Endpoint, Facts, Handshake, Outcome, Start};
+use crate::seam::{CatalogQuery, Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -324,14 +324,10 @@ impl Endpoint for Runner {
         Box::pin(async move { self.answer(server, facts, &mut request).await })
     }
 
-    fn catalog(
-        &self,
-        server: ServerName,
-        set: u8,
-        session: Option<SessionId>,
-    ) -> BoxFuture<'_, Response<Body>> {
+    fn catalog(&self, server: ServerName, query: CatalogQuery) -> BoxFuture<'_, Response<Body>> {
         Box::pin(async move {
-            let set = ClientSet::from_bits(set);
+            let CatalogQuery { set, extensions, session } = query;
+            let set = ClientSet::from_bits(set).with_extensions(extensions.as_deref());
             if let Some(session) = session {
                 let instance = self.shared.table.peek(&(session, server));
                 let own = match &instance {
@@ -343,7 +339,7 @@ impl Endpoint for Runner {
                     None => no_content(),
                 };
             }
-            match self.shared.discovery.catalog(&self.pool, &server, set).await {
+            match self.shared.discovery.catalog(&self.pool, &server, set, extensions).await {
                 Ok(found) => events::json(found.json.clone()),
                 Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
             }

@@ -70,6 +70,7 @@ impl SharedRunner {
             journal: Journal::default(),
             old_transport: Arc::default(),
             wanting_tokens: Arc::default(),
+            revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
             evictions: Arc::default(),
         };

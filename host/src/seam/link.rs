@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
-use crate::net::{Body, Failure, Introduce, Pool, Target, Unreached};
+use crate::net::{Body, Failure, Introduce, Pool, Target, Unreached, percent_encoded};
 use crate::protocol::headers;
 use crate::sync::Locked;
 
@@ -27,14 +27,33 @@ pub trait Endpoint: Send + Sync {
         request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>>;
 
-    /// The catalog of one server for one set of client capabilities, given as the bits of a
-    /// `ClientSet`. With a session: what its own instance offers, or 204 if that is the same.
-    fn catalog(
-        &self,
-        server: ServerName,
-        set: u8,
-        session: Option<SessionId>,
-    ) -> BoxFuture<'_, Response<Body>>;
+    /// The catalog of one server. With a session: what its own instance offers, or 204 if that is
+    /// the same.
+    fn catalog(&self, server: ServerName, query: CatalogQuery) -> BoxFuture<'_, Response<Body>>;
+}
+
+/// Which catalog of a server is meant.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogQuery {
+    /// The client capabilities, as the bits of a `ClientSet`.
+    pub set: u8,
+    /// The client's extensions, as JSON. Processes of earlier versions do not read them.
+    pub extensions: Option<Arc<str>>,
+    /// The session whose own lists are asked for.
+    pub session: Option<SessionId>,
+}
+
+impl CatalogQuery {
+    fn text(&self) -> String {
+        let mut text = format!("set={}", self.set);
+        if let Some(extensions) = &self.extensions {
+            text.push_str(&format!("&extensions={}", percent_encoded(extensions)));
+        }
+        if let Some(id) = self.session {
+            text.push_str(&format!("&session={id}"));
+        }
+        text
+    }
 }
 
 /// A worker's way to every replica. Each worker has its own, with its own connections, which
@@ -170,14 +189,12 @@ impl Link {
         &self,
         reach: &Reach,
         server: &ServerName,
-        set: u8,
-        session: Option<SessionId>,
+        query: CatalogQuery,
     ) -> Result<Response<Body>, Failure> {
         match reach {
-            Reach::Local => Ok(self.local.catalog(server.clone(), set, session).await),
+            Reach::Local => Ok(self.local.catalog(server.clone(), query).await),
             Reach::Remote(base) => {
-                let session = session.map_or_else(String::new, |id| format!("&session={id}"));
-                let path = super::server_path(server, &format!("catalog?set={set}{session}"));
+                let path = super::server_path(server, &format!("catalog?{}", query.text()));
                 self.remote(base, &path, Request::new(Body::Empty)).await
             }
         }

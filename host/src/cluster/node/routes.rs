@@ -15,7 +15,7 @@ use crate::model::{ServerName, SessionId};
 use crate::net::{Body, percent_decoded};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::jsonrpc::{self, code};
-use crate::seam::{Endpoint, Facts, Outcome};
+use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome};
 use crate::sync::Seldom;
 
 use super::door::Door;
@@ -76,7 +76,8 @@ impl NodeRoutes {
                 let query = request.uri().query().unwrap_or("");
                 let set = parameter(query, "set").and_then(|set| set.parse().ok()).unwrap_or(0);
                 let session = parameter(query, "session").and_then(|id| SessionId::parse(&id));
-                endpoint.catalog(server, set, session).await
+                let extensions = parameter(query, "extensions").map(Into::into);
+                endpoint.catalog(server, CatalogQuery { set, extensions, session }).await
             }
             ("mcp", _) => {
                 let Some(facts) = Facts::read(request.headers()) else {

@@ -138,6 +138,8 @@ pub struct ServerHealth {
     /// Milliseconds until the server may be started again.
     pub next_attempt_ms: Option<u64>,
     pub last_error: Option<String>,
+    /// What is wrong with what the server answers, although it runs.
+    pub flaws: Vec<String>,
 }
 object_only!(both ServerHealth);
 

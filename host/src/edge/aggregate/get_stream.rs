@@ -60,9 +60,7 @@ impl Worker {
                 let reader = own.stream.read_after(place.number);
                 (own, reader)
             }
-            (Some(own), None) if own.stream.is_attached() && last_event_id.is_none() => {
-                return Err(Refusal::AlreadyListening);
-            }
+            // A new one takes the stream over: the one before may hang in a network.
             (Some(own), _) => {
                 let reader = own.stream.read_on();
                 (own, reader)
@@ -88,7 +86,7 @@ impl Worker {
     /// Servers that the session has open on a node whose lists for them are not the usual ones.
     fn differing(&self, scope: &Scope, session: &Session) -> BTreeSet<(ServerName, NodeId)> {
         let Some(record) = self.edge.bindings.record(session.id) else { return BTreeSet::new() };
-        let (topology, set) = (self.edge.topology.load(), session.client_set());
+        let (topology, set) = (self.edge.topology.load(), self.set_of(session));
         let members = scope::members(self, scope);
         let open = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
         open.filter(|(server, _)| members.iter().any(|member| member.server == *server))
@@ -111,7 +109,7 @@ impl Worker {
             own.stream.put(lost_notice(&server), Part::Notice);
         }
         let feeding = Feeding {
-            seen: self.scope_catalog_now(scope, session.client_set()),
+            seen: self.scope_catalog_now(scope, self.set_of(session)),
             worker: self.clone(),
             scope: scope.clone(),
             session: session.clone(),
@@ -258,7 +256,7 @@ impl Feeding {
 
     /// Notes which lists differ from those that the client was told of.
     fn compare(&mut self) {
-        let now = self.worker.scope_catalog_now(&self.scope, self.session.client_set());
+        let now = self.worker.scope_catalog_now(&self.scope, self.worker.set_of(&self.session));
         for list in List::ALL {
             if now.result(list) != self.seen.result(list) {
                 let told = if list == List::Templates { List::Resources } else { list };

@@ -60,7 +60,7 @@ impl Worker {
     }
 
     async fn catalog_for(&self, scope: &Scope, session: &Session) -> Arc<ScopeCatalog> {
-        let shared = self.scope_catalog(scope, session.client_set()).await;
+        let shared = self.scope_catalog(scope, self.set_of(session)).await;
         match self.own_scope_catalog(scope, session).await {
             Some(own) => Arc::new(own),
             None => shared,

@@ -2,6 +2,7 @@
 //! owner names it.
 
 pub mod batch;
+pub mod found_owners;
 pub mod get_stream;
 pub mod links;
 pub mod list;
@@ -12,3 +13,4 @@ pub mod requests;
 pub mod rewrite;
 pub mod server_ids;
 pub mod tasks;
+pub mod unlisted;

@@ -136,14 +136,26 @@ impl Worker {
                 self.set_level(request).await?;
                 local(b"{}")
             }
-            Destination::Tool | Destination::Prompt | Destination::Resource => {
+            Destination::Tool | Destination::Prompt => {
                 let addressed = self.owner(request).await?;
                 self.send_to(request, addressed).await
+            }
+            Destination::Resource => {
+                let requested =
+                    Requested::of(methods::destination(envelope.method()), request.params)?;
+                match self.lister(request, &requested.name).await {
+                    Some(owner) => {
+                        let raw = requested.raw;
+                        let addressed = addressed(request.message, raw, &requested.name, owner);
+                        self.send_to(request, addressed).await
+                    }
+                    None => Box::pin(self.ask_for_unlisted(request, requested)).await,
+                }
             }
             Destination::Completion => {
                 let addressed = self.owner(request).await?;
                 // A server without the capability is not asked.
-                if self.capability(&addressed.server, session.client_set(), "completions") {
+                if self.capability(&addressed.server, self.set_of(session), "completions") {
                     self.send_to(request, addressed).await
                 } else {
                     local(br#"{"completion":{"values":[]}}"#)
@@ -161,7 +173,7 @@ impl Worker {
         }
     }
 
-    async fn send_to(
+    pub(in crate::edge) async fn send_to(
         &self,
         request: &AggregateRequest<'_>,
         addressed: Addressed,
@@ -189,7 +201,7 @@ impl Worker {
         session: &Session,
         server: &ServerName,
     ) -> Rewriter {
-        let merged = self.scope_catalog_now(scope, session.client_set());
+        let merged = self.scope_catalog_now(scope, self.set_of(session));
         let uris = merged.uris.shared(server);
         let judge = self.judge_of_session(scope, session, server, &merged);
         Rewriter { server: server.clone(), uris, judge, tasks: false }
@@ -220,7 +232,7 @@ impl Worker {
         session: &Session,
         look: impl Fn(&ScopeCatalog) -> Option<T>,
     ) -> Option<T> {
-        let set = session.client_set();
+        let set = self.set_of(session);
         if let Some(found) = look(&self.scope_catalog_now(scope, set)) {
             return Some(found);
         }
@@ -228,6 +240,20 @@ impl Worker {
             return Some(found);
         }
         self.await_silent(scope, set, look).await
+    }
+
+    /// The server that lists a resource. One that has it by a template is not waited for.
+    async fn lister(&self, request: &AggregateRequest<'_>, uri: &str) -> Option<Owner> {
+        let AggregateRequest { scope, session, .. } = *request;
+        let merged = self.scope_catalog_now(scope, self.set_of(session));
+        if let Some(owner) = merged.uris.listed(uri) {
+            return Some(owner);
+        }
+        if merged.uris.has_template_of(uri) || self.edge.found_owners.get(session.id, uri).is_some()
+        {
+            return None;
+        }
+        self.find(scope, session, |merged| merged.uris.listed(uri)).await
     }
 
     async fn set_level(&self, request: &AggregateRequest<'_>) -> Result<(), Refusal> {
@@ -295,7 +321,7 @@ impl Worker {
         session: &Session,
         version: Version,
     ) -> Bytes {
-        let merged = self.scope_catalog_now(scope, session.client_set());
+        let merged = self.scope_catalog_now(scope, self.set_of(session));
         let mut result = serde_json::json!({
             "protocolVersion": version.as_str(),
             "capabilities": {
@@ -333,7 +359,7 @@ pub struct AggregateRequest<'a> {
 }
 
 /// The message for the owner, with the owner's name in place of `raw`.
-fn addressed(
+pub fn addressed(
     message: &Bytes,
     raw: &serde_json::value::RawValue,
     shown: &str,

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::edge::catalog::app_links;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::resource_judge::ResourceJudge;
@@ -213,7 +214,7 @@ impl Rewriter {
     }
 
     /// Rewrites every `uri` inside a value, at any depth: contents, embedded resources, links to
-    /// resources. In valid JSON only a name is followed by a colon, so that one pass finds them.
+    /// resources, and the user interfaces of tools. In valid JSON only a name is followed by a colon, so that one pass finds them.
     fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<NamedEdit>) {
         let Some(whole) = splice::span(text, value) else { return };
         let mut at = whole.start;
@@ -225,7 +226,8 @@ impl Rewriter {
                 edits.extend(shown.map(|shown| (string.clone(), splice::quoted(shown))));
             } else if let Some(behind) = behind_colon(text, string.end) {
                 at = behind;
-                let is_uri = string_at(text, &string).is_some_and(|name| name == "uri");
+                let is_uri = string_at(text, &string)
+                    .is_some_and(|name| name == "uri" || app_links::LINKS.contains(&&*name));
                 is_named = is_uri && text.get(behind) == Some(&b'"');
             }
         }

@@ -37,7 +37,7 @@ object_only!(Page<'de>);
 impl Worker {
     /// Whether a server of the scope is known to have tasks.
     pub(in crate::edge) fn has_tasks(&self, scope: &Scope, session: &Session) -> bool {
-        let set = session.client_set();
+        let set = self.set_of(session);
         let members = scope::members(self, scope);
         members.iter().any(|m| self.is_known_for(&m.server, set, "tasks"))
     }
@@ -65,7 +65,7 @@ impl Worker {
 
     /// The tasks of every server that the session has open, on one page.
     pub(in crate::edge) async fn list_tasks(&self, scope: &Scope, session: &Session) -> Bytes {
-        let set = session.client_set();
+        let set = self.set_of(session);
         let members = scope::members(self, scope);
         let record = self.edge.bindings.record(session.id);
         let open = record.iter().flat_map(|record| &record.servers).map(|(server, _)| server);

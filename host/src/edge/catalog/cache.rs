@@ -13,6 +13,7 @@ use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
 use crate::sync::Locked;
 
+use super::extensions::KnownExtensions;
 use super::merge::ScopeCatalog;
 use super::node_budget::{NODE_CATALOGS, NodeBudgets, size_of};
 
@@ -74,6 +75,7 @@ pub struct Catalogs {
     /// Counts changes of any catalog.
     changes: watch::Sender<u64>,
     pub budgets: NodeBudgets,
+    pub extensions: KnownExtensions,
 }
 
 impl Default for Catalogs {
@@ -85,6 +87,7 @@ impl Default for Catalogs {
             digests: Locked::default(),
             changes: watch::Sender::new(0),
             budgets: NodeBudgets::default(),
+            extensions: KnownExtensions::default(),
         }
     }
 }
@@ -284,7 +287,8 @@ fn newest<'a>(
             .filter(|entry| entry.catalog().is_some());
         known.reduce(|best, next| if next.news > best.news { next } else { best })
     };
-    of(set).or_else(|| of(ClientSet::default()))
+    let plain = set.without_extensions();
+    of(set).or_else(|| of(plain)).or_else(|| of(ClientSet::default()))
 }
 
 /// The replicas of a server whose nodes serve sessions, the healthy ones first.

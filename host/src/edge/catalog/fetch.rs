@@ -11,6 +11,7 @@ use crate::model::{Node, NodeId, Reach, ServerName, SessionId};
 use crate::net::{TooLong, collect};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
+use crate::seam::CatalogQuery;
 
 use super::cache::{CatalogKey, candidates};
 use super::node_budget::size_of;
@@ -77,7 +78,7 @@ impl Worker {
         session: Option<SessionId>,
     ) -> Result<Fetched, String> {
         let (node, server, set) = key;
-        let answered = self.link.catalog(reach, server, set.bits(), session).await;
+        let answered = self.link.catalog(reach, server, self.catalog_query(*set, session)).await;
         let response = answered.map_err(|e| e.to_string())?;
         let catalogs = &self.edge.catalogs;
         let turn = match reach {
@@ -109,6 +110,14 @@ impl Worker {
             return Err(format!("it has more entries than fit into {limit} bytes"));
         }
         Ok(Fetched { catalog, turn })
+    }
+
+    fn catalog_query(&self, set: ClientSet, session: Option<SessionId>) -> CatalogQuery {
+        CatalogQuery {
+            set: set.bits(),
+            extensions: self.edge.catalogs.extensions.text(set),
+            session,
+        }
     }
 
     fn left_out(&self, node: &NodeId, server: &ServerName) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::protocol::initialize::InitializeResult;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 
@@ -39,17 +40,19 @@ impl ScopeCatalog {
     #[must_use]
     pub fn of(parts: &[ServerPart<'_>], naming: Naming<'_>) -> Self {
         let mut merged = Self { instructions: instructions(parts), ..Self::default() };
+        for list in [List::Resources, List::Templates] {
+            let items = merged.uris.place(parts, list);
+            merged.keep(list, items);
+        }
+        // Before tools are named: what renames a resource renames it there too.
+        merged.uris.link(parts);
         for list in [List::Tools, List::Prompts] {
-            let (items, owners) = named(parts, list, naming);
+            let (items, owners) = named(parts, list, naming, &merged.uris);
             merged.keep(list, items);
             match list {
                 List::Tools => merged.tools = owners,
                 _ => merged.prompts = owners,
             }
-        }
-        for list in [List::Resources, List::Templates] {
-            let items = merged.uris.place(parts, list);
-            merged.keep(list, items);
         }
         merged
     }
@@ -109,9 +112,8 @@ fn instructions(parts: &[ServerPart<'_>]) -> Option<String> {
     let texts: Vec<String> = parts
         .iter()
         .filter_map(|part| {
-            let outcome: crate::protocol::initialize::InitializeResult<'_> =
-                serde_json::from_str(part.catalog.initialize.get()).ok()?;
-            let text = outcome.instructions.filter(|text| !text.trim().is_empty())?;
+            let said = InitializeResult::of(part.catalog.initialize.get().as_bytes());
+            let text = said.instructions.filter(|text| !text.trim().is_empty())?;
             Some(format!("## {}\n\n{}", part.member.shown_name(), text.trim()))
         })
         .collect();

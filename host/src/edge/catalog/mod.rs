@@ -1,6 +1,8 @@
 //! What each scope offers: the replicas' catalogs, merged.
 
+pub mod app_links;
 pub mod cache;
+pub mod extensions;
 pub mod fetch;
 pub mod merge;
 pub mod naming;

@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
 use crate::model::{Choice, ServerName, safe_prefix};
+use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
-use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
+use super::app_links;
 use super::part::{Owner, ServerPart, described};
+use super::uris::Uris;
 
 /// How the names of tools and prompts are composed.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +36,18 @@ pub fn named(
     parts: &[ServerPart<'_>],
     list: List,
     naming: Naming<'_>,
+    uris: &Uris,
 ) -> (Vec<Bytes>, HashMap<String, Owner>) {
     let mut items = Vec::new();
     let mut owners: HashMap<String, Owner> = HashMap::new();
     let shown: Vec<Shown<'_>> =
         parts.iter().flat_map(|part| shown(part, list, naming.separator)).collect();
+    // A name is shown once of each server: a call can mean one entry only.
+    let mut seen: HashSet<(&ServerName, String)> = HashSet::new();
+    let shown: Vec<_> = shown
+        .into_iter()
+        .filter(|entry| seen.insert((&entry.part.member.server, entry.name.clone())))
+        .collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for entry in &shown {
         *counts.entry(&entry.name).or_default() += 1;
@@ -58,7 +66,7 @@ pub fn named(
         };
         let server = &part.member.server;
         let composed = free_name(&owners, wanted, server);
-        items.push(renamed(entry, &composed));
+        items.push(renamed(entry, list, &composed, uris));
         owners.insert(composed, Owner { server: server.clone(), name: name.clone() });
     }
     (items, owners)
@@ -105,31 +113,22 @@ fn free_name(owners: &HashMap<String, Owner>, wanted: String, server: &ServerNam
 
 /// The item with its composed name, and with the operator's description if there is one. Other
 /// bytes stay as they are.
-fn renamed(shown: &Shown<'_>, composed: &str) -> Bytes {
-    #[derive(Deserialize)]
-    #[serde(remote = "Self")]
-    struct Item<'a> {
-        #[serde(borrow)]
-        name: &'a RawValue,
-    }
-    object_only!(Item<'de>);
+fn renamed(shown: &Shown<'_>, list: List, composed: &str, uris: &Uris) -> Bytes {
     let text = shown.raw.get().as_bytes();
-    let Ok(item) = serde_json::from_slice::<Item<'_>>(text) else {
+    let Some(written) = Members::of(shown.raw.get()).and_then(|item| item.get("name")) else {
         return Bytes::copy_from_slice(text);
     };
     let description = shown.choice.as_ref().and_then(|choice| described(shown.raw, choice));
     let mut edits: Vec<splice::Edit> = description.into_iter().collect();
-    edits.extend(splice::span(text, item.name).map(|span| (span, splice::quoted(composed))));
+    edits.extend(splice::span(text, written).map(|span| (span, splice::quoted(composed))));
+    if list == List::Tools {
+        let shared = uris.shared(&shown.part.member.server);
+        edits.extend(app_links::renamed(shown.raw, |own| shared.get(own).cloned()));
+    }
     splice::edit(&Bytes::copy_from_slice(text), edits)
 }
 
 /// The name of a tool or prompt.
 pub fn name_of(raw: &RawValue) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(remote = "Self")]
-    struct NamedItem {
-        name: String,
-    }
-    object_only!(NamedItem);
-    serde_json::from_str::<NamedItem>(raw.get()).ok().map(|named| named.name)
+    Members::of(raw.get())?.text("name")
 }

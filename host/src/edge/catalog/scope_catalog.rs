@@ -33,6 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const OWN_LISTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Worker {
+    /// The client capabilities of a session by which servers choose what to offer it.
+    pub(in crate::edge) fn set_of(&self, session: &Session) -> ClientSet {
+        let set = session.client_set();
+        if !set.has_extensions() {
+            return set;
+        }
+        self.edge.catalogs.extensions.admit(set, &session.params)
+    }
+
     /// What a scope offers to clients with these capabilities, after a wait for first fetches.
     pub(in crate::edge) async fn scope_catalog(
         &self,
@@ -113,7 +122,7 @@ impl Worker {
         let record = self.edge.bindings.record(session.id)?;
         let (_, binding) = record.servers.iter().find(|(name, _)| name == server)?;
         let topology = self.edge.topology.load();
-        self.edge.catalogs.differing(&topology, &binding.node, server, session.client_set())
+        self.edge.catalogs.differing(&topology, &binding.node, server, self.set_of(session))
     }
 
     /// Looks something up in what the scope offers. While it is not found, looks again whenever a
@@ -144,7 +153,7 @@ impl Worker {
         }
     }
 
-    /// Whether a server announces a capability. True while its catalog is unknown.
+    /// Whether a server announces a capability. True while that is unknown.
     pub(in crate::edge) fn capability(
         &self,
         server: &ServerName,
@@ -154,7 +163,7 @@ impl Worker {
         self.announces(server, set, name).unwrap_or(true)
     }
 
-    /// Whether a server is known to announce a capability. False while its catalog is unknown.
+    /// Whether a server is known to announce a capability. False while that is unknown.
     pub(in crate::edge) fn is_known_for(
         &self,
         server: &ServerName,
@@ -167,14 +176,7 @@ impl Worker {
     fn announces(&self, server: &ServerName, set: ClientSet, name: &str) -> Option<bool> {
         let topology = self.edge.topology.load();
         let catalog = self.edge.catalogs.known(&topology, server, set)?;
-        let announced = serde_json::from_str::<InitializeResult<'_>>(catalog.initialize.get())
-            .ok()
-            .and_then(|outcome| {
-                let capabilities = outcome.capabilities?;
-                serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(capabilities.get())
-                    .ok()
-            });
-        Some(announced.is_some_and(|capabilities| capabilities.contains_key(name)))
+        InitializeResult::of(catalog.initialize.get().as_bytes()).announces(name)
     }
 
     /// Whether the server's annotations say that a tool only reads, or that a second call changes
@@ -311,7 +313,7 @@ impl Worker {
         let record = self.edge.bindings.record(session.id)?;
         let (topology, catalogs) = (&self.edge.topology.load_full(), &self.edge.catalogs);
         let members = scope::members(self, scope);
-        let set = session.client_set();
+        let set = self.set_of(session);
         let asking = members.iter().filter_map(|member| {
             let (_, binding) = record.servers.iter().find(|(name, _)| *name == member.server)?;
             let node = topology.node(&binding.node).filter(|node| node.health.serves())?;

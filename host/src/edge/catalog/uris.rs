@@ -13,6 +13,7 @@ use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
+use super::app_links;
 use super::part::{Owner, ServerPart};
 use crate::protocol::resource_judge::ResourceJudge;
 
@@ -45,9 +46,24 @@ impl Uris {
     /// the longest template that begins like it, or else the only server with URIs of that scheme.
     #[must_use]
     pub fn resource(&self, uri: &str) -> Option<Owner> {
-        if let Some(owner) = self.resources.get(uri) {
-            return Some(owner.clone());
-        }
+        self.listed(uri).or_else(|| self.likely(uri))
+    }
+
+    /// The server that lists a URI.
+    #[must_use]
+    pub fn listed(&self, uri: &str) -> Option<Owner> {
+        self.resources.get(uri).cloned()
+    }
+
+    /// Whether a template may have a URI that no server lists.
+    #[must_use]
+    pub fn has_template_of(&self, uri: &str) -> bool {
+        self.templates.iter().any(|t| uri.starts_with(&t.fixed))
+    }
+
+    /// The server that may have a URI which none lists.
+    #[must_use]
+    pub fn likely(&self, uri: &str) -> Option<Owner> {
         if let Some((alias, own)) = uri.split_once('+')
             && let Some(server) = self.aliases.get(alias)
         {
@@ -73,7 +89,9 @@ impl Uris {
         owners.all(|owner| owner == first).then(|| owned(first))
     }
 
-    fn allows(&self, server: &ServerName, own: &str) -> bool {
+    /// Whether a server may be asked for a URI that it does not list.
+    #[must_use]
+    pub fn allows(&self, server: &ServerName, own: &str) -> bool {
         self.judges.get(server).is_none_or(|judge| judge.allows(own))
     }
 
@@ -117,6 +135,36 @@ impl Uris {
             }
         }
         items
+    }
+
+    /// Adds the resources that tools name as their user interface: they need not be listed. Where
+    /// anything of a server is hidden, its judge decides as of any that is not listed.
+    pub fn link(&mut self, parts: &[ServerPart<'_>]) {
+        for part in parts {
+            let tools = part.catalog.items(List::Tools).iter();
+            for (_, own) in tools.flat_map(|tool| app_links::of_tool(tool)) {
+                self.link_one(part, own);
+            }
+        }
+    }
+
+    fn link_one(&mut self, part: &ServerPart<'_>, own: String) {
+        let server = &part.member.server;
+        let is_known = self.shared.get(server).is_some_and(|shared| shared.contains_key(&own));
+        let owner = self.resources.get(&own).map(|owner| &owner.server);
+        if is_known || owner == Some(server) || !self.allows(server, &own) {
+            return;
+        }
+        let shown = match owner {
+            None => own.clone(),
+            Some(_) => {
+                let shown = format!("{}+{own}", self.alias(server));
+                let shared = self.shared.entry(server.clone()).or_default();
+                Arc::make_mut(shared).insert(own.clone(), shown.clone());
+                shown
+            }
+        };
+        self.resources.insert(shown, Owner { server: server.clone(), name: own });
     }
 
     fn judge_of(&mut self, part: &ServerPart<'_>) {

@@ -6,8 +6,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted, on each socket.
 const BACKLOG: i32 = 4096;
@@ -18,6 +19,18 @@ const BACKLOG: i32 = 4096;
 /// sent and not yet acknowledged is not limited, so a fast client gets its answer as fast as ever.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 128 * 1024;
+
+/// Silence after which the system asks whether a client is still there, and between its questions.
+/// A network may forget a connection without a word to either end.
+const ASK_AFTER: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// Unanswered questions after which the connection is over.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+const QUESTIONS: u32 = 4;
+/// Longest time that what was sent may stay unacknowledged. The system would try for a quarter of an
+/// hour.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
 
 /// The sockets, all on one address.
 #[derive(Debug)]
@@ -69,6 +82,13 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     // Accepted sockets inherit it, so that no connection needs a call for it.
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT)?;
+    // These are inherited too.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    let keep_alive = TcpKeepalive::new().with_time(ASK_AFTER).with_interval(ASK_AGAIN);
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    let keep_alive = keep_alive.with_retries(QUESTIONS);
+    socket.set_tcp_keepalive(&keep_alive)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -116,11 +136,15 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn accepted_sockets_keep_little_that_is_not_sent() {
+    fn accepted_sockets_keep_little_that_is_not_sent_and_notice_a_dead_client() {
         let ours = bind("127.0.0.1", 0, 1).unwrap();
         let _client = std::net::TcpStream::connect(ours.address).unwrap();
         ours.sockets[0].set_nonblocking(false).unwrap();
         let (accepted, _) = ours.sockets[0].accept().unwrap();
-        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), UNSENT);
+        let accepted = socket2::SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), ASK_AFTER);
     }
 }

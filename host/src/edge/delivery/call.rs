@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 
 use crate::edge::client_request::ClientRequest;
@@ -76,6 +76,10 @@ impl<'a> Call<'a> {
         let headers = request.headers_mut();
         if let Some(id) = &outgoing.last_event_id {
             headers.insert(crate::protocol::headers::LAST_EVENT_ID, id.clone());
+        }
+        if outgoing.answer_alone {
+            let json = HeaderValue::from_static(crate::protocol::headers::JSON);
+            headers.insert(header::ACCEPT, json);
         }
         self.add_client_headers(node, headers);
         request

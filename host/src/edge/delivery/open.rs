@@ -163,7 +163,7 @@ impl Call<'_> {
             .log_level
             .map(|level| (methods::SET_LEVEL, format!("{{\"level\":{}}}", level.json())));
         // It may have been hidden since the client subscribed.
-        let judge = worker.resource_judge(server, session.client_set());
+        let judge = worker.resource_judge(server, worker.set_of(session));
         let is_hidden = |uri: &str| judge.as_ref().is_some_and(|judge| judge.is_withheld(uri));
         let subscribed = record.subscriptions.iter().filter(|(owner, _)| owner == server);
         let subscribed = subscribed.filter(|(_, uri)| !is_hidden(uri));

@@ -10,24 +10,32 @@ pub struct Outgoing {
     pub method: Method,
     pub body: Bytes,
     pub last_event_id: Option<HeaderValue>,
+    /// Whether the answer is to come alone, without what the server sends before it.
+    pub answer_alone: bool,
 }
 
 impl Outgoing {
     /// A JSON-RPC message, or a batch of them.
     #[must_use]
     pub fn post(body: Bytes) -> Self {
-        Self { method: Method::POST, body, last_event_id: None }
+        Self { method: Method::POST, body, last_event_id: None, answer_alone: false }
+    }
+
+    /// The same, of whose answer alone is read.
+    #[must_use]
+    pub fn asking(body: Bytes) -> Self {
+        Self { answer_alone: true, ..Self::post(body) }
     }
 
     /// Opens an event stream, or what is left of one after the given event.
     #[must_use]
     pub fn get(last_event_id: Option<HeaderValue>) -> Self {
-        Self { method: Method::GET, body: Bytes::new(), last_event_id }
+        Self { method: Method::GET, body: Bytes::new(), last_event_id, answer_alone: false }
     }
 
     /// Ends the session at the server.
     #[must_use]
     pub fn delete() -> Self {
-        Self { method: Method::DELETE, body: Bytes::new(), last_event_id: None }
+        Self { method: Method::DELETE, ..Self::post(Bytes::new()) }
     }
 }

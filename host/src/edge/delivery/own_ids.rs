@@ -2,27 +2,26 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::protocol::own_id::{Sender, own_id};
 use crate::streams;
 
 /// Makes these ids.
 #[derive(Debug)]
 pub struct OwnIds {
-    /// Random, so that the ids of two processes differ.
-    process: u32,
+    /// Begins at random, so that the ids of two processes differ.
     next: AtomicU64,
 }
 
 impl Default for OwnIds {
     fn default() -> Self {
-        Self { process: streams::instance(), next: AtomicU64::new(0) }
+        Self { next: AtomicU64::new(streams::instance().into()) }
     }
 }
 
 impl OwnIds {
-    /// A new id: a JSON string that no other request of the gateway has.
+    /// A new id: a number that no other request of the gateway has.
     pub fn id(&self) -> String {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        format!("\"mooring-{:08x}-{number}\"", self.process)
+        own_id(Sender::Edge, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

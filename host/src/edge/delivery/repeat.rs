@@ -22,7 +22,7 @@ impl Call<'_> {
         }
         let name =
             RequestTarget::of(envelope.params).and_then(|target| splice::string(target.name?));
-        let set = self.session.client_set();
+        let set = self.worker.set_of(self.session);
         match name {
             Some(name) => self.worker.is_harmless_tool(self.server, set, &name).await,
             None => false,

@@ -14,7 +14,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::Body;
-use crate::protocol::initialize::{InitializeParams, InitializeResult};
+use crate::protocol::initialize::{self, Granted, InitializeParams};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
@@ -35,17 +35,11 @@ pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Ref
     }
     let _: InitializeParams<'_> =
         serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
-    Ok(Bytes::copy_from_slice(params.get().as_bytes()))
+    Ok(initialize::params_within(Bytes::copy_from_slice(params.get().as_bytes())))
 }
 
 pub fn invalid_params() -> Refusal {
     Refusal::InvalidParams("initialize needs params.protocolVersion".into())
-}
-
-/// The revision in a server's `InitializeResult`.
-pub(in crate::edge) fn negotiated(result: &[u8]) -> Option<Version> {
-    let outcome: InitializeResult<'_> = serde_json::from_slice(result).ok()?;
-    Version::parse(&outcome.protocol_version)
 }
 
 impl Worker {
@@ -90,7 +84,8 @@ impl Worker {
         let is_single_server = scope::pass_through_server(&self.edge, scope).is_some();
         let mut session = Session::mint(principal, params_of(envelope)?, is_single_server);
         let (result, token) = self.begin(context, scope, &session, message).await?;
-        session.version = negotiated(&result).unwrap_or(Version::LATEST);
+        let Granted { result, version, named } = initialize::granted(result, &session.params);
+        (session.version, session.named) = (version, named.map(Into::into));
         let sealed = session.seal(&self.edge, scope, &context.quota)?;
         self.edge.metrics.opened();
         let id = envelope.id_text().unwrap_or("null");

@@ -27,12 +27,13 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::net::Body;
 use crate::protocol::headers::{self, Accepts};
+use crate::protocol::initialize;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::{self, Destination};
 use crate::protocol::version::Version;
 use crate::sync::Watcher;
 
-use super::begin::{negotiated, params_of};
+use super::begin::params_of;
 use super::sse_session::{NoPlace, OpenedStream, RequestSlot, SessionBounds, SseSession};
 
 /// How long a drain waits for the answers to requests in progress.
@@ -284,9 +285,9 @@ impl Worker {
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
         };
         let begun = self.begin(context, &live.scope, &session, message).await;
-        let revision = |(result, _): &(Bytes, _)| negotiated(result).unwrap_or(Version::LATEST);
-        live.initialized(begun.as_ref().ok().map(revision));
-        let (result, _) = begun.map_err(refused)?;
+        let granted = begun.map(|(result, _)| initialize::granted(result, &session.params));
+        live.initialized(granted.as_ref().ok());
+        let result = granted.map_err(refused)?.result;
         self.edge.metrics.opened();
         Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, &result)))
     }

@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use crate::edge::connection::unread::Unread;
 use crate::edge::session::client_session::Session;
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
+use crate::protocol::initialize::Granted;
 use crate::protocol::seal::KeyRing;
 use crate::protocol::version::Version;
 use crate::protocol::{splice, sse};
@@ -202,6 +203,7 @@ impl SseSession {
                 principal: self.principal.clone(),
                 // Replaced once a revision has been negotiated.
                 version: Version::LATEST,
+                named: None,
                 params,
                 is_single_server,
                 has_id: false,
@@ -213,11 +215,14 @@ impl SseSession {
 
     /// Ends the `initialize` with the negotiated revision. Without one it was refused, and the
     /// client may send another.
-    pub fn initialized(&self, revision: Option<Version>) {
+    pub fn initialized(&self, granted: Option<&Granted>) {
         self.locked(|stage| {
-            *stage = match (std::mem::replace(stage, SessionStage::Waiting), revision) {
-                (SessionStage::Opening(session) | SessionStage::Open(session), Some(version)) => {
-                    SessionStage::Open(Arc::new(Session { version, ..Session::clone(&session) }))
+            *stage = match (std::mem::replace(stage, SessionStage::Waiting), granted) {
+                (SessionStage::Opening(session) | SessionStage::Open(session), Some(granted)) => {
+                    let (version, named) = (granted.version, granted.named.as_deref());
+                    let named = named.map(Into::into);
+                    let session = Session { version, named, ..Session::clone(&session) };
+                    SessionStage::Open(Arc::new(session))
                 }
                 _ => SessionStage::Waiting,
             };

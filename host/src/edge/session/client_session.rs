@@ -1,5 +1,7 @@
 //! A client's session, as the edge knows it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::model::{Principal, SessionId, UnixMillis};
@@ -16,6 +18,8 @@ pub struct Session {
     pub principal: Principal,
     /// The revision that was negotiated with the client.
     pub version: Version,
+    /// What its server has named instead, if that is no revision that is known here.
+    pub named: Option<Arc<str>>,
     /// The client's `initialize` parameters, byte for byte, with which servers are opened.
     pub params: Bytes,
     /// Whether its URL is that of one server, which `initialize` has opened. The servers of an
@@ -33,7 +37,16 @@ impl Session {
         // Replaced once a revision has been negotiated.
         let version = Version::ASSUMED;
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
-        Self { id, minted_at, principal, version, params, is_single_server, has_id: false }
+        Self {
+            id,
+            minted_at,
+            principal,
+            version,
+            named: None,
+            params,
+            is_single_server,
+            has_id: false,
+        }
     }
 
     /// What accompanies its messages to a runner.

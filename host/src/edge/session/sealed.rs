@@ -12,14 +12,15 @@ use crate::protocol::version::Version;
 
 use super::client_session::Session;
 
-/// Refuses an `MCP-Protocol-Version` that names no known revision; an absent header is fine
-/// (2025-06-18, basic/transports, "Protocol Version Header").
-pub fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses an `MCP-Protocol-Version` that names neither a known revision nor the one that the
+/// session's server has `named`; an absent header is fine (2025-06-18, basic/transports, "Protocol
+/// Version Header").
+pub fn check_version(headers: &HeaderMap, named: Option<&str>) -> Result<(), Refusal> {
     match headers.get(headers::PROTOCOL_VERSION) {
         None => Ok(()),
-        Some(value) => match value.to_str().ok().and_then(Version::parse) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::Version(String::from_utf8_lossy(value.as_bytes()).into_owned())),
+        Some(value) => match value.to_str().ok() {
+            Some(text) if Version::parse(text).is_some() || named == Some(text) => Ok(()),
+            _ => Err(Refusal::Version(String::from_utf8_lossy(value.as_bytes()).into_owned())),
         },
     }
 }
@@ -48,7 +49,7 @@ impl Session {
                 edge.records.params(sealed.session).await.ok_or(Refusal::UnknownSession)?
             }
         };
-        check_version(headers)?;
+        check_version(headers, sealed.named.as_deref())?;
         if !ends {
             edge.records.use_it(sealed.session, is_large).await;
         }
@@ -57,6 +58,7 @@ impl Session {
             minted_at: sealed.minted_at,
             principal: principal.clone(),
             version: sealed.version,
+            named: sealed.named.map(Into::into),
             params,
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
             has_id: true,
@@ -72,7 +74,8 @@ impl Session {
             false => CarriedParams::Inside(self.params.clone()),
         };
         let (session, minted_at, version) = (self.id, self.minted_at, self.version);
-        let sealed = Sealed { session, minted_at, version, params };
+        let named = self.named.as_deref().map(str::to_owned);
+        let sealed = Sealed { session, minted_at, version, named, params };
         edge.keys.seal(&sealed, scope, &self.principal).ok_or(Refusal::NoKey)
     }
 }

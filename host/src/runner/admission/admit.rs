@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::runner::admission::process_limits::ProcessCaps;
+    use crate::runner::admission::starts::Opener;
 
     fn one_at_a_time(server: &ServerName) -> Arc<Starts> {
         let limits =
@@ -98,7 +99,7 @@ mod tests {
         }
         let [second, third] = waiting;
         dies(&starts, &server);
-        first.attempt.succeeded();
+        first.attempt.succeeded(Opener::Client);
         drop(first.turn);
         let second = second.await.unwrap();
         second.attempt.failed("exit status: 1", Vec::new());
@@ -131,7 +132,7 @@ mod tests {
         assert!(waits.as_mut().now_or_never().is_none());
         let passes = starts.admit(other, Some(&me)).await.unwrap();
         drop(passes);
-        tries.attempt.succeeded();
+        tries.attempt.succeeded(Opener::Client);
         assert!(waits.await.is_ok());
     }
 }

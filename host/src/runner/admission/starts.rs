@@ -44,9 +44,28 @@ struct Ledger {
     outcomes: watch::Sender<u64>,
     /// Counts successful starts that followed failures.
     recoveries: watch::Sender<u64>,
+    /// Counts refusals of clients at a server that is known to open sessions.
+    doubts: watch::Sender<u64>,
+    opened: Locked<OpenedFor>,
     /// The last stderr lines of the process that died last.
     last_words: Locked<Vec<String>>,
     recycled: AtomicU64,
+}
+
+/// For whom a server has opened a session since this process started.
+#[derive(Debug, Default, Clone, Copy)]
+struct OpenedFor {
+    gateway: bool,
+    client: bool,
+}
+
+/// Whose `initialize` parameters a server was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opener {
+    /// The gateway's own, which are always the same.
+    Gateway,
+    /// A client's, which may be anything.
+    Client,
 }
 
 impl Default for Ledger {
@@ -55,6 +74,8 @@ impl Default for Ledger {
             backoff: Locked::default(),
             outcomes: watch::Sender::new(0),
             recoveries: watch::Sender::new(0),
+            doubts: watch::Sender::new(0),
+            opened: Locked::default(),
             last_words: Locked::default(),
             recycled: AtomicU64::new(0),
         }
@@ -89,6 +110,8 @@ pub struct ServerState {
     pub spares: usize,
     /// The last stderr lines of the process that died last.
     pub last_words: Vec<String>,
+    /// What is wrong with what the server answers, although it runs.
+    pub flaws: Vec<String>,
 }
 
 /// A turn to start, given back on drop.
@@ -167,6 +190,22 @@ impl Starts {
             }
             Verdict::Wait => Ok(None),
             Verdict::Refused(pause) => Err(pause),
+        }
+    }
+
+    /// Begins to open a session at a server elsewhere, which needs no turn.
+    ///
+    /// # Errors
+    /// If the server has a pause.
+    pub async fn begin_elsewhere(
+        self: &Arc<Self>,
+        server: &ServerName,
+    ) -> Result<StartAttempt, Pause> {
+        loop {
+            self.settled(server).await?;
+            if let Some(attempt) = self.begin(server)? {
+                return Ok(attempt);
+            }
         }
     }
 
@@ -259,6 +298,13 @@ impl Starts {
         self.ledgers.get(server).map(|ledger| ledger.recoveries.subscribe())
     }
 
+    /// Changes when a server refuses a client that has opened sessions before: perhaps it refuses
+    /// everybody now. `None` for an unknown server.
+    #[must_use]
+    pub fn doubts(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
+        self.ledgers.get(server).map(|ledger| ledger.doubts.subscribe())
+    }
+
     #[must_use]
     pub fn state(&self, server: &ServerName) -> Option<ServerState> {
         let ledger = self.ledgers.get(server)?;
@@ -275,6 +321,7 @@ impl Starts {
             processes,
             spares: 0,
             last_words,
+            flaws: Vec::new(),
         })
     }
 }
@@ -290,9 +337,13 @@ pub struct StartAttempt {
 
 impl StartAttempt {
     /// The server has answered `initialize`.
-    pub fn succeeded(mut self) {
+    pub fn succeeded(mut self, opener: Opener) {
         self.is_settled = true;
         let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        match opener {
+            Opener::Gateway => ledger.opened.lock().gateway = true,
+            Opener::Client => ledger.opened.lock().client = true,
+        }
         let recovers = {
             let mut backoff = ledger.backoff();
             let recovers = backoff.failures() > 0;
@@ -301,6 +352,28 @@ impl StartAttempt {
         };
         if recovers {
             ledger.recoveries.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// A session was opened at a server elsewhere, which is well by that.
+    pub fn opened_elsewhere(self, opener: Opener) {
+        let (starts, server) = (Arc::clone(&self.starts), self.server.clone());
+        self.succeeded(opener);
+        starts.lives(&server, Duration::MAX, true);
+    }
+
+    /// The server has refused `initialize`. That is a failed start, unless the reason may be what
+    /// this client has sent: then another client's sessions must not suffer from it.
+    pub fn refused(self, opener: Opener, error: &str) {
+        let starts = Arc::clone(&self.starts);
+        let Some(ledger) = starts.ledgers.get(&self.server) else { return };
+        let opened = *ledger.opened.lock();
+        match opener {
+            Opener::Gateway if opened.client && !opened.gateway => {}
+            Opener::Client if opened.client || opened.gateway => {
+                ledger.doubts.send_modify(|count| *count += 1);
+            }
+            Opener::Gateway | Opener::Client => self.failed(error, Vec::new()),
         }
     }
 

@@ -6,12 +6,13 @@
 //!                                └─► Failed ── backoff ──► Discovering
 //! ```
 //!
-//! A discovery opens the server, reads every page of every list and closes it. When
+//! A discovery opens the server, reads every page of every list and closes it (`discover`). A list
+//! that cannot be read costs itself alone: the others count, and it is asked for again later. When
 //! a session's server announces changed lists, they are read over that session. If
 //! they differ from the catalog, the session has its own lists, and the server is
 //! discovered again, since the change may concern every session.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,22 +21,30 @@ use tokio::sync::{Notify, watch};
 use crate::model::ServerName;
 use crate::net::Pool;
 use crate::protocol::catalog::{Catalog, Discovered};
-use crate::protocol::initialize::{self, ClientSet};
-use crate::runner::session::open::{self, Opening};
+use crate::protocol::initialize::ClientSet;
 use crate::runner::session::resources::Resources;
+use crate::runner::session::revision;
 use crate::runner::session::served::Served;
-use crate::seam::Handshake;
 use crate::sync::{Locked, Signal};
 
-use super::read_lists::read_lists;
+use super::discover::{Subject, discover};
+use super::gathered::Gathered;
 
 /// Pause after a first failed discovery; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The doubling stops here.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// It stops here where something is known, and the rest is asked for again.
+const LAST_RETRY_OF_REST: Duration = Duration::from_secs(600);
 /// Shortest time between two discoveries of a server: one whose sessions each have
 /// their own lists asks for one at every change.
 const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);
+
+/// Catalogs of one server for clients with extensions; clients with others get that of clients
+/// without.
+const MAX_EXTENDED: usize = 16;
+/// Flaws of one server that are shown.
+const MAX_FLAWS: usize = 16;
 
 type DiscoveryKey = (ServerName, ClientSet);
 
@@ -51,6 +60,8 @@ enum DiscoveryState {
 struct DiscoveryEntry {
     state: watch::Sender<DiscoveryState>,
     again: Arc<Notify>,
+    /// The extensions of its set, as JSON.
+    extensions: Option<Arc<str>>,
 }
 
 /// The catalogs of all servers of this process.
@@ -81,7 +92,7 @@ impl Discovery {
     /// Starts to discover every server, for clients without capabilities.
     pub fn start(self: &Arc<Self>, pool: &Pool) {
         for server in self.servers.keys() {
-            self.entry(pool, server, ClientSet::default());
+            self.entry(pool, server, ClientSet::default(), None);
         }
     }
 
@@ -105,13 +116,14 @@ impl Discovery {
         pool: &Pool,
         server: &ServerName,
         set: ClientSet,
+        extensions: Option<Arc<str>>,
     ) -> Result<Arc<Discovered>, String> {
         let Some(served) = self.servers.get(server) else {
             return Err(format!("server {server} is not hosted on this node"));
         };
         // A shared process is initialized without client capabilities.
         let set = if served.sharing.is_on() { ClientSet::default() } else { set };
-        let mut state = self.entry(pool, server, set);
+        let mut state = self.entry(pool, server, set, extensions);
         let settled = state.wait_for(|state| !matches!(state, DiscoveryState::Discovering)).await;
         match settled.as_deref() {
             Ok(DiscoveryState::Known(found)) => Ok(Arc::clone(found)),
@@ -154,7 +166,65 @@ impl Discovery {
         }
         self.ask_again(server);
         let json = own.to_json();
-        Some(Arc::new(Discovered { catalog: own, json, digest }))
+        Some(Arc::new(Discovered { catalog: own, json, digest, flaws: Vec::new() }))
+    }
+
+    /// What is known of a server's lists, for clients with these capabilities.
+    #[must_use]
+    pub fn found(&self, server: &ServerName, set: ClientSet) -> Option<Arc<Discovered>> {
+        match self.known(server, set)? {
+            DiscoveryState::Known(found) => Some(found),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
+        }
+    }
+
+    /// What is wrong with a server's answers, as the last discoveries have found it.
+    #[must_use]
+    pub fn flaws(&self, server: &ServerName) -> Vec<String> {
+        let entries = self.entries.lock();
+        let of_server = entries.iter().filter(|((name, _), _)| name == server);
+        let known = of_server.filter_map(|(_, entry)| match &*entry.state.borrow() {
+            DiscoveryState::Known(found) => Some(Arc::clone(found)),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
+        });
+        // Most are found for every set of capabilities.
+        let flaws = known.flat_map(|found| found.flaws.clone());
+        let of_revision = revision::flaw(&self.resources.revisions, server);
+        let flaws: BTreeSet<String> = of_revision.into_iter().chain(flaws).collect();
+        flaws.into_iter().take(MAX_FLAWS).collect()
+    }
+
+    /// Stores what was read of a server, and says what is wrong with it.
+    fn keep(&self, entry: &watch::Sender<DiscoveryState>, server: &ServerName, read: &Gathered) {
+        let before = match &*entry.borrow() {
+            DiscoveryState::Known(found) => Some(Arc::clone(found)),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
+        };
+        let flaws = read.flaws();
+        for flaw in &flaws {
+            if !before.as_ref().is_some_and(|before| before.flaws.contains(flaw)) {
+                tracing::warn!(server = %server, "a flaw of the server: {flaw}");
+            }
+        }
+        let catalog = read.catalog(before.as_ref().map(|before| &before.catalog));
+        let digest: Arc<str> = catalog.digest().into();
+        let is_new = before.as_ref().is_none_or(|before| before.digest != digest);
+        if is_new {
+            tracing::info!(
+                server = %server,
+                tools = catalog.tools.len(),
+                prompts = catalog.prompts.len(),
+                resources = catalog.resources.len(),
+                "catalog discovered"
+            );
+        }
+        let json = catalog.to_json();
+        let found = Discovered { catalog, json, digest, flaws };
+        entry.send_replace(DiscoveryState::Known(Arc::new(found)));
+        if is_new && before.is_some() {
+            self.note_change(server);
+        }
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Has a server discovered again, at the earliest `BETWEEN_DISCOVERIES` after the
@@ -178,15 +248,6 @@ impl Discovery {
         *generations.entry(server.clone()).or_default() += 1;
     }
 
-    /// What a server offers to clients without capabilities, once that is known.
-    #[must_use]
-    pub fn found(&self, server: &ServerName) -> Option<Arc<Discovered>> {
-        match self.known(server, ClientSet::default())? {
-            DiscoveryState::Known(found) => Some(found),
-            DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
-        }
-    }
-
     /// Why a server's last discovery failed, if it did.
     #[must_use]
     pub fn failure(&self, server: &ServerName) -> Option<Arc<str>> {
@@ -201,8 +262,20 @@ impl Discovery {
         pool: &Pool,
         server: &ServerName,
         set: ClientSet,
+        extensions: Option<Arc<str>>,
     ) -> watch::Receiver<DiscoveryState> {
         let mut entries = self.entries.lock();
+        let is_new = !entries.contains_key(&(server.clone(), set));
+        let with_some = || {
+            let known = entries.keys().filter(|(name, set)| name == server && set.has_extensions());
+            known.count()
+        };
+        // A coordinator may ask for any number.
+        let set = match is_new && set.has_extensions() && with_some() >= MAX_EXTENDED {
+            true => set.without_extensions(),
+            false => set,
+        };
+        let extensions = extensions.filter(|_| set.has_extensions());
         let key = (server.clone(), set);
         if let Some(entry) = entries.get(&key) {
             return entry.state.subscribe();
@@ -210,6 +283,7 @@ impl Discovery {
         let entry = DiscoveryEntry {
             state: watch::Sender::new(DiscoveryState::Discovering),
             again: Arc::default(),
+            extensions,
         };
         let state = entry.state.subscribe();
         entries.insert(key.clone(), entry.clone());
@@ -233,27 +307,31 @@ async fn keep_discovering(
         let Some(strong) = discovery.upgrade() else { return };
         let Some(served) = strong.servers.get(&server) else { return };
         let mut recoveries = strong.resources.starts.recoveries(&server);
+        let mut doubts = strong.resources.starts.doubts(&server);
+        let extensions = entry.extensions.as_deref();
+        let subject = Subject { server: &server, served, set, extensions };
+        let early = |known: &Gathered| strong.keep(&entry.state, &server, known);
         let found = tokio::select! {
-            found = discover(&server, served, set, &pool, &strong.resources) => found,
+            found = discover(subject, &pool, &strong.resources, early) => found,
             () = stopped.raised() => return,
         };
         let pause = match found {
-            Ok(catalog) => {
-                retry = FIRST_RETRY;
-                if take(&entry.state, &server, catalog) {
-                    strong.note_change(&server);
-                }
-                None
+            Ok(gathered) => {
+                strong.keep(&entry.state, &server, &gathered);
+                let rest = gathered.is_incomplete().then_some(retry);
+                retry = rest.map_or(FIRST_RETRY, |retry| (retry * 2).min(LAST_RETRY_OF_REST));
+                rest
             }
-            Err(Undiscovered { why, again }) => {
+            Err(error) => {
+                let again = error.retry_after();
                 let pause = again.unwrap_or(retry);
                 let retry_ms = pause.as_millis();
-                tracing::warn!(server = %server, retry_ms, "no catalog: {why}");
+                tracing::warn!(server = %server, retry_ms, "no catalog: {error}");
                 // A catalog that is known stays: an old one is better than none.
                 entry.state.send_if_modified(|state| {
                     let is_unknown = !matches!(state, DiscoveryState::Known(_));
                     if is_unknown {
-                        *state = DiscoveryState::Failed(why.into());
+                        *state = DiscoveryState::Failed(error.to_string().into());
                     }
                     is_unknown
                 });
@@ -270,11 +348,15 @@ async fn keep_discovering(
                 // A session may be the first to start the server again.
                 Some(pause) => tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = recovery(&mut recoveries) => {}
+                    () = changed(&mut recoveries) => {}
                 },
                 None => {
                     tokio::time::sleep(BETWEEN_DISCOVERIES).await;
-                    entry.again.notified().await;
+                    tokio::select! {
+                        () = entry.again.notified() => {}
+                        // Its answer to the gateway's own parameters decides.
+                        () = changed(&mut doubts) => {}
+                    }
                 }
             }
         };
@@ -285,64 +367,11 @@ async fn keep_discovering(
     }
 }
 
-async fn recovery(recoveries: &mut Option<watch::Receiver<u64>>) {
-    if let Some(recoveries) = recoveries
-        && recoveries.changed().await.is_ok()
+async fn changed(count: &mut Option<watch::Receiver<u64>>) {
+    if let Some(count) = count
+        && count.changed().await.is_ok()
     {
         return;
     }
     std::future::pending().await
-}
-
-/// Stores a catalog that was discovered. Returns whether a different one was known
-/// before.
-fn take(entry: &watch::Sender<DiscoveryState>, server: &ServerName, catalog: Catalog) -> bool {
-    let digest: Arc<str> = catalog.digest().into();
-    let before = match &*entry.borrow() {
-        DiscoveryState::Known(found) => Some(Arc::clone(&found.digest)),
-        DiscoveryState::Discovering | DiscoveryState::Failed(_) => None,
-    };
-    if before.as_ref() != Some(&digest) {
-        tracing::info!(
-            server = %server,
-            tools = catalog.tools.len(),
-            prompts = catalog.prompts.len(),
-            resources = catalog.resources.len(),
-            "catalog discovered"
-        );
-    }
-    let has_changed = before.is_some_and(|before| before != digest);
-    let json = catalog.to_json();
-    entry.send_replace(DiscoveryState::Known(Arc::new(Discovered { catalog, json, digest })));
-    has_changed
-}
-
-async fn discover(
-    server: &ServerName,
-    served: &Served,
-    set: ClientSet,
-    pool: &Pool,
-    resources: &Resources,
-) -> Result<Catalog, Undiscovered> {
-    let params = initialize::own_params(set);
-    let forwarded = http::HeaderMap::new();
-    let opening = Opening {
-        params: params.as_bytes(),
-        handshake: Handshake::Runner,
-        forwarded: &forwarded,
-        owner: None,
-    };
-    let instance = open::open(server, served, opening, pool, resources)
-        .await
-        .map_err(|error| Undiscovered { why: error.to_string(), again: error.retry_after() })?;
-    let read = read_lists(&instance, pool).await;
-    instance.close(pool).await;
-    read.map_err(|error| Undiscovered { why: format!("server {server}: {error}"), again: None })
-}
-
-/// Why a discovery failed.
-struct Undiscovered {
-    why: String,
-    /// After how long to try again, if not after the usual pause.
-    again: Option<Duration>,
 }

@@ -1,5 +1,8 @@
 //! The tools, prompts and resources that each server offers.
 
+pub mod discover;
 pub mod discovery;
+pub mod gathered;
 pub mod own_call;
+pub mod read_list;
 pub mod read_lists;

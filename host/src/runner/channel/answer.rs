@@ -43,11 +43,19 @@ pub struct RunnerAnswer;
 /// The result of the request that this response answers. Messages before the answer
 /// are ignored.
 pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {
+    result_hearing(response, |_| {}).await
+}
+
+/// The same; `hear` gets the requests of the server that come before the answer.
+pub async fn result_hearing(
+    response: Response<Body>,
+    hear: impl FnMut(&Envelope<'_>),
+) -> Result<Bytes, CallError> {
     let events = headers::is_type(response.headers(), headers::EVENT_STREAM);
     let status = response.status();
     let is_servers = response.extensions().get::<RunnerAnswer>().is_none();
     let answer = if events {
-        first_response(response.into_body()).await?
+        first_response(response.into_body(), hear).await?
     } else {
         collect(response.into_body(), MAX_ANSWER)
             .await
@@ -101,15 +109,20 @@ pub fn refusal(error: &str) -> RefusalKind {
 }
 
 /// The first response in an event stream.
-pub async fn first_response(body: Body) -> Result<Bytes, CallError> {
+pub async fn first_response(
+    body: Body,
+    mut hear: impl FnMut(&Envelope<'_>),
+) -> Result<Bytes, CallError> {
     let mut events = EventReader::new(body, MAX_ANSWER);
     while let Some(read) = events.next().await {
         match read {
             Read::Event(event) => {
                 let message = Bytes::from(event.data);
                 let message = response_in(&message).unwrap_or(message);
-                if is_response(&message) {
-                    return Ok(message);
+                match Envelope::parse(&message) {
+                    Ok(envelope) if envelope.kind() == Kind::Response => return Ok(message.clone()),
+                    Ok(envelope) if envelope.kind() == Kind::Request => hear(&envelope),
+                    Ok(_) | Err(_) => {}
                 }
             }
             Read::Comment => {}
@@ -118,9 +131,6 @@ pub async fn first_response(body: Body) -> Result<Bytes, CallError> {
     }
     Err(CallError::Unanswered("the stream ended without a response".into()))
 }
-
-/// The id of the gateway's own `initialize`; clients do not use ids like this one.
-pub const OWN_ID: &str = "\"mooring-open\"";
 
 /// The reason given for cancelling a request of the gateway's own.
 pub const NO_LONGER_WANTED: &str = "the gateway no longer waits for the answer";

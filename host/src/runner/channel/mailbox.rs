@@ -5,34 +5,31 @@
 //! stream is right: the client's newest request in flight gets it, or the GET stream
 //! if there is none. Without a listener messages are kept, within bounds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
+use crate::protocol::splice::{self, RequestTarget};
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 
 use super::early_cancels::EarlyCancels;
+use super::early_progress::EarlyProgress;
+use super::in_flight::{InFlight, Requests};
 use super::kept_streams::KeptStreams;
-use super::message_ids::{cancelled_request, key, progress_token, token_of};
+use super::message_ids::{cancelled_request, key, progress_token};
+use super::notices::SentNotices;
+use super::own_answers::{self, Absent};
 use super::questions::Questions;
+use super::task_tokens::TaskTokens;
+use super::terms::SessionTerms;
 
 const GET: u64 = EventId::GET;
 
 const CANCELLED: &str = "cancelled by the client";
-
-struct InFlight {
-    stream: Arc<Stream>,
-    asker: Asker,
-    progress_token: Option<String>,
-    /// Higher for newer requests.
-    order: u64,
-    /// When the request began, or its last progress came.
-    last_progress: Instant,
-}
 
 /// The sender of a request. The gateway reads only the answers to its own requests,
 /// and these do not count against the client's limit.
@@ -52,8 +49,11 @@ impl Asker {
 
 /// The requests in flight and the streams of one session at one server.
 pub struct Mailbox {
-    /// By the request's id, as a `key`.
-    in_flight: HashMap<String, InFlight>,
+    in_flight: Requests,
+    task_tokens: TaskTokens,
+    early_progress: EarlyProgress,
+    /// Notifications that the server may still answer with an error.
+    notices: SentNotices,
     next_stream: u64,
     get: Arc<Stream>,
     published: KeptStreams,
@@ -67,6 +67,8 @@ pub struct Mailbox {
     instance: u32,
     /// Whether nothing more comes from the server.
     gone: bool,
+    /// Why no client can be asked anything now.
+    absent: Option<Absent>,
 }
 
 /// Where a message goes.
@@ -83,7 +85,6 @@ pub enum MailboxRefusal {
     DuplicateId,
     /// The limit of requests in flight is reached.
     TooMany,
-    AlreadyListening,
     /// The server has ended: nothing was sent.
     Gone,
 }
@@ -92,7 +93,10 @@ impl Mailbox {
     #[must_use]
     pub fn new(bounds: Bounds, kept: Arc<KeptOfKey>) -> Self {
         Self {
-            in_flight: HashMap::new(),
+            in_flight: Requests::default(),
+            task_tokens: TaskTokens::default(),
+            early_progress: EarlyProgress::default(),
+            notices: SentNotices::default(),
             next_stream: GET + 1,
             get: Stream::counted(GET, None, bounds, &kept),
             published: KeptStreams::default(),
@@ -102,7 +106,20 @@ impl Mailbox {
             kept,
             instance: streams::instance(),
             gone: false,
+            absent: None,
         }
+    }
+
+    /// The mailbox of a session whose `initialize` is still to be answered.
+    #[must_use]
+    pub fn of(terms: SessionTerms) -> Self {
+        let absent = if terms.has_client { Absent::NotYet } else { Absent::NoClient };
+        Self { absent: Some(absent), ..Self::new(terms.limits.kept, terms.kept) }
+    }
+
+    /// The client's `initialize` is answered: from now on it can be asked.
+    pub fn opened(&mut self) {
+        self.absent = self.absent.filter(|absent| *absent == Absent::NoClient);
     }
 
     /// Enters these requests, all or none. Returns the stream for their answers.
@@ -133,7 +150,7 @@ impl Mailbox {
             return Err(MailboxRefusal::TooMany);
         }
         let mut ids = requests.iter().filter_map(|request| request.id_text());
-        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.contains_key(&key(id))) {
+        if !self.in_flight.is_empty() && ids.any(|id| self.in_flight.has(id)) {
             return Err(MailboxRefusal::DuplicateId);
         }
         Ok(())
@@ -160,6 +177,11 @@ impl Mailbox {
             if self.early_cancels.has(&key, began) {
                 self.answer_for_server(id, code::CANCELLED, CANCELLED);
             }
+            if let Some(token) = self.in_flight.get(id).and_then(|r| r.progress_token.clone()) {
+                for message in self.early_progress.take(&token, began) {
+                    stream.put(message, Part::Notice);
+                }
+            }
         }
         Ok(stream)
     }
@@ -175,10 +197,10 @@ impl Mailbox {
         }
         let (number, owed) = (self.next_stream, Some(requests.len()));
         let stream = Stream::counted(number, owed, self.bounds, &self.kept);
-        let mut entered = Vec::new();
+        let mut entered: Vec<String> = Vec::new();
         for request in requests {
             let key = key(request.id_text().unwrap_or("null"));
-            if self.in_flight.contains_key(&key) {
+            if self.in_flight.has(&key) {
                 for key in entered {
                     self.in_flight.remove(&key);
                 }
@@ -190,6 +212,7 @@ impl Mailbox {
                 progress_token: progress_token(request),
                 order: self.next_stream,
                 last_progress: began,
+                task: TaskTokens::asks(request),
             };
             if requests.len() > 1 {
                 entered.push(key.clone());
@@ -198,14 +221,6 @@ impl Mailbox {
         }
         self.next_stream += 1;
         Ok(stream)
-    }
-
-    /// The GET stream, unless another listener has it.
-    pub fn listen(&self) -> Result<Arc<Stream>, MailboxRefusal> {
-        if self.get.is_attached() {
-            return Err(MailboxRefusal::AlreadyListening);
-        }
-        Ok(Arc::clone(&self.get))
     }
 
     /// The GET stream, which carries the messages that belong to no request.
@@ -262,36 +277,117 @@ impl Mailbox {
     /// Takes one message of a server that has one pipe.
     pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
         match envelope.kind() {
-            Kind::Response => {
-                let id = envelope.id_text().filter(|id| *id != "null");
-                // An error about a message that the server could not parse: with a
-                // single request in flight, that is the one.
-                let Some(id) = id else { return self.fail_only(envelope) };
-                match self.in_flight.remove(&key(id)) {
-                    Some(request) => Delivery::To(request.stream, line, Part::Answer),
-                    None => Delivery::Done,
+            Kind::Response => self
+                .answer(line, envelope)
+                .map_or(Delivery::Done, |(stream, line)| Delivery::To(stream, line, Part::Answer)),
+            Kind::Request => match self.answer_at_once(envelope) {
+                Some(answer) => Delivery::Reply(answer),
+                None => {
+                    self.questions.ask(envelope);
+                    Delivery::To(self.related(), line, Part::Question)
                 }
-            }
-            Kind::Request if envelope.method() == methods::PING => {
-                Delivery::Reply(jsonrpc::result(envelope.id_text().unwrap_or("null"), b"{}"))
-            }
-            Kind::Request => {
-                self.questions.ask(envelope);
-                Delivery::To(self.related(), line, Part::Question)
-            }
-            Kind::Notification if methods::is_unrelated(envelope.method()) => self.keep(line),
-            Kind::Notification if envelope.method() == methods::PROGRESS => {
-                match self.by_token(envelope) {
-                    Some(stream) => Delivery::To(stream, line, Part::Notice),
-                    // Its request has ended.
-                    None => Delivery::Done,
-                }
-            }
-            Kind::Notification => match self.related_to(envelope) {
-                stream if stream.number == GET => self.keep(line),
-                stream => Delivery::To(stream, line, Part::Notice),
             },
+            Kind::Notification if methods::is_unrelated(envelope.method()) => {
+                self.task_tokens.heard(envelope);
+                self.keep(line)
+            }
+            Kind::Notification if envelope.method() == methods::PROGRESS => {
+                match self.progress(line, envelope) {
+                    Ok((stream, line)) => Delivery::To(stream, line, Part::Notice),
+                    // Its request has ended, or nobody gave the token.
+                    Err(_) => Delivery::Done,
+                }
+            }
+            Kind::Notification => {
+                let line = self.with_question(line, envelope);
+                match self.related() {
+                    stream if stream.number == GET => self.keep(line),
+                    stream => Delivery::To(stream, line, Part::Notice),
+                }
+            }
         }
+    }
+
+    /// The gateway's answer to a request of the server that no client needs to see, or can.
+    #[must_use]
+    pub fn answer_at_once(&self, question: &Envelope<'_>) -> Option<Bytes> {
+        let absent = match self.absent {
+            None if question.method() != methods::PING => return None,
+            None => Absent::NoClient,
+            Some(absent) => absent,
+        };
+        Some(own_answers::answer_to(question, absent))
+    }
+
+    /// The stream of the request that this answers, and the answer under the request's own id. An
+    /// error without an id is about a message that the server could not parse: with a single request
+    /// in flight that is the one, unless a notification may be meant.
+    pub fn answer(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Option<(Arc<Stream>, Bytes)> {
+        let Some(id) = envelope.id.filter(|id| id.get() != "null") else {
+            if self.notices.take_one() {
+                return None;
+            }
+            let error = envelope.error?;
+            let (id, request) = self.in_flight.take_only()?;
+            return Some((request.stream, error_under(&id, error.get())));
+        };
+        let (own, request) = self.in_flight.answered(id.get())?;
+        self.notices.answered(request.order);
+        self.task_tokens.answered(&request, envelope.result);
+        self.opened();
+        Some((request.stream, under_own(line, id, own)))
+    }
+
+    /// Takes an error without an id that came on the stream of these requests alone.
+    pub fn answer_on(&mut self, stream: &Arc<Stream>, error: &str) -> Option<(Arc<Stream>, Bytes)> {
+        let mut of_stream = self.in_flight.ids_at(stream).into_iter();
+        let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
+        let request = self.in_flight.remove(&id)?;
+        Some((request.stream, error_under(&id, error)))
+    }
+
+    /// The stream that progress goes to, and the notification with the token that the client gave.
+    /// The message comes back if the token is of no request in flight, nor of a task.
+    pub fn progress(
+        &mut self,
+        line: Bytes,
+        progress: &Envelope<'_>,
+    ) -> Result<(Arc<Stream>, Bytes), Bytes> {
+        let Some(token) = RequestTarget::of(progress.params).and_then(|it| it.progress_token)
+        else {
+            return Err(line);
+        };
+        if let Some((own, stream)) = self.in_flight.progressed(token.get()) {
+            return Ok((stream, under_own(line, token, own)));
+        }
+        match self.task_tokens.find(token.get()) {
+            Some(own) => Ok((self.related(), under_own(line, token, own))),
+            None => Err(line),
+        }
+    }
+
+    /// Keeps progress whose request may not have been entered yet: over HTTP, one that is answered
+    /// soon never is.
+    pub fn hold_progress(&mut self, line: Bytes, progress: &Envelope<'_>) {
+        if let Some(token) = RequestTarget::of(progress.params).and_then(|it| it.progress_token) {
+            self.early_progress.hold(key(token.get()), line);
+        }
+    }
+
+    /// A notification as the client is to see it: one that cancels a question names it by the id
+    /// under which it was asked.
+    pub fn with_question(&mut self, line: Bytes, notification: &Envelope<'_>) -> Bytes {
+        self.task_tokens.heard(notification);
+        let Some(own) = self.questions.take_back(notification) else { return line };
+        match RequestTarget::of(notification.params).and_then(|params| params.request_id) {
+            Some(id) => under_own(line, id, Some(own)),
+            None => line,
+        }
+    }
+
+    /// Notes that a notification is sent to the server, which some answer with an error.
+    pub fn sends_notice(&mut self) {
+        self.notices.sent(self.next_stream);
     }
 
     /// The client cancels a request. The server does not answer it then, so it is
@@ -306,7 +402,7 @@ impl Mailbox {
     /// Answers a request with an error in the server's place. Returns whether it was
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
-        let Some(request) = self.in_flight.remove(&key(id)) else { return false };
+        let Some(request) = self.in_flight.remove(id) else { return false };
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }
@@ -314,7 +410,7 @@ impl Mailbox {
     /// Forgets a request that was not sent after all.
     pub fn withdraw(&mut self, request: &Envelope<'_>) {
         if let Some(id) = request.id_text() {
-            self.in_flight.remove(&key(id));
+            self.in_flight.remove(id);
         }
     }
 
@@ -328,38 +424,28 @@ impl Mailbox {
 
     /// Fails a request that the server has not read a byte of: it may be repeated.
     pub fn unsent(&mut self, id: &str, message: &str) {
-        if let Some(request) = self.in_flight.remove(&key(id)) {
+        if let Some(request) = self.in_flight.remove(id) {
             let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::No);
         }
     }
 
-    /// Takes a request out of flight, whose answer has come on any stream. Returns the
-    /// stream that the answer goes to.
-    pub fn answered(&mut self, id: &str) -> Option<Arc<Stream>> {
-        self.in_flight.remove(&key(id)).map(|request| request.stream)
-    }
-
     /// When a request in flight last made progress, or began. `None` if it is over.
     #[must_use]
     pub fn last_progress(&self, id: &str) -> Option<Instant> {
-        self.in_flight.get(&key(id)).map(|request| request.last_progress)
-    }
-
-    /// Notes the progress of the requests with the token of this notification.
-    pub fn progressed(&mut self, envelope: &Envelope<'_>) {
-        let Some(token) = token_of(envelope) else { return };
-        let now = Instant::now();
-        let requests = self.in_flight.values_mut();
-        requests
-            .filter(|request| request.progress_token.as_ref() == Some(&token))
-            .for_each(|request| request.last_progress = now);
+        self.in_flight.get(id).map(|request| request.last_progress)
     }
 
     /// The ids of the requests in flight.
     #[must_use]
     pub fn ids(&self) -> Vec<String> {
-        self.in_flight.keys().cloned().collect()
+        self.in_flight.ids()
+    }
+
+    /// Whether a request with this id is in flight.
+    #[must_use]
+    pub fn has_in_flight(&self, id: &str) -> bool {
+        self.in_flight.has(id)
     }
 
     /// Whether a request is in flight.
@@ -396,28 +482,6 @@ impl Mailbox {
         }
     }
 
-    fn by_token(&mut self, envelope: &Envelope<'_>) -> Option<Arc<Stream>> {
-        let token = token_of(envelope)?;
-        let mut requests = self.in_flight.values_mut();
-        let request = requests.find(|request| request.progress_token.as_ref() == Some(&token))?;
-        request.last_progress = Instant::now();
-        Some(Arc::clone(&request.stream))
-    }
-
-    fn related_to(&mut self, notification: &Envelope<'_>) -> Arc<Stream> {
-        self.questions.take_back(notification);
-        self.related()
-    }
-
-    fn fail_only(&mut self, envelope: &Envelope<'_>) -> Delivery {
-        let Some(error) = envelope.error.filter(|_| self.in_flight.len() == 1) else {
-            return Delivery::Done;
-        };
-        let Some((id, request)) = self.in_flight.drain().next() else { return Delivery::Done };
-        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{}}}", error.get());
-        Delivery::To(request.stream, answer.into(), Part::Answer)
-    }
-
     /// The stream of the client's newest request, of those that can be read, or the GET
     /// stream.
     fn related(&self) -> Arc<Stream> {
@@ -433,6 +497,19 @@ impl Mailbox {
         self.get.put(line, Part::Notice);
         Delivery::Done
     }
+}
+
+/// The message with the request's own id or token in place of the one that the server has written.
+fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
+    let span = own.as_ref().and_then(|_| splice::span(&line, written));
+    match (own, span) {
+        (Some(own), Some(span)) => splice::replace(&line, span, own.as_bytes()),
+        _ => line,
+    }
+}
+
+fn error_under(id: &str, error: &str) -> Bytes {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
 }
 
 #[cfg(test)]

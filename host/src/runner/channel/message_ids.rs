@@ -34,11 +34,6 @@ fn raw_token<'a>(request: &Envelope<'a>) -> Option<&'a RawValue> {
     meta.progress_token
 }
 
-/// The progress token of a progress notification.
-pub fn token_of(progress: &Envelope<'_>) -> Option<String> {
-    RequestTarget::of(progress.params)?.progress_token.map(|token| key(token.get()))
-}
-
 /// An id or token as a key, the same for every way to write the same string in JSON.
 pub fn key(raw: &str) -> String {
     if raw.starts_with('"')
@@ -48,4 +43,59 @@ pub fn key(raw: &str) -> String {
         return crate::protocol::splice::quoted(&text);
     }
     raw.to_owned()
+}
+
+/// The same id or token as a server may write it back: a number as a string, a string as a number,
+/// a whole number with a fraction. Each as a key.
+pub fn other_forms(raw: &str) -> impl Iterator<Item = String> {
+    let inside = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+    let whole = whole_number(inside.unwrap_or(raw));
+    let forms = whole.map(|whole| {
+        let as_string = format!("\"{whole}\"");
+        [whole, as_string]
+    });
+    forms.into_iter().flatten().filter(move |form| *form != raw)
+}
+
+/// A whole number in its usual form. Only within what every reader of JSON keeps exactly.
+fn whole_number(text: &str) -> Option<String> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || digits.len() > 24 || !digits.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let is_usual = digits == "0" || !digits.starts_with('0');
+        return is_usual.then(|| text.to_owned());
+    }
+    let number: f64 = text.parse().ok()?;
+    (number.fract() == 0.0 && number.abs() < EXACT).then(|| format!("{number:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_known_in_every_form_that_servers_write() {
+        for (raw, expect) in [
+            ("7", vec!["\"7\""]),
+            ("\"7\"", vec!["7"]),
+            ("7.0", vec!["7", "\"7\""]),
+            ("1e2", vec!["100", "\"100\""]),
+            ("\"7.0\"", vec!["7", "\"7\""]),
+            ("-3", vec!["\"-3\""]),
+            ("\"12345678901234567890\"", vec!["12345678901234567890"]),
+            ("7.5", vec![]),
+            ("\"a\"", vec![]),
+            ("\"\"", vec![]),
+            ("\"007\"", vec![]),
+            ("\" 7\"", vec![]),
+            ("1e99", vec![]),
+            ("\"inf\"", vec![]),
+            ("null", vec![]),
+        ] {
+            assert_eq!(other_forms(raw).collect::<Vec<_>>(), expect, "{raw}");
+        }
+    }
 }

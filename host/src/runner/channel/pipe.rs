@@ -21,6 +21,7 @@ use crate::sync::{Locked, Signal};
 
 use super::answer::NO_LONGER_WANTED;
 use super::judge;
+use super::list_changes::ListChanges;
 use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
@@ -38,7 +39,7 @@ pub struct Pipe {
     mailbox: Locked<Mailbox>,
     /// Why the server is gone, once it is.
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
-    list_changes: watch::Sender<u32>,
+    list_changes: ListChanges,
     primes: std::sync::atomic::AtomicBool,
     /// The error for the call that a line answers which is too long, while the line's
     /// end, with the id, is still to come.
@@ -53,13 +54,14 @@ impl Pipe {
     #[must_use]
     pub fn new(server: &ServerName, terms: SessionTerms) -> (Arc<Self>, Unwritten) {
         let (to_server, outbox) = ToServer::new();
+        let list_changes = ListChanges::new(Arc::clone(&terms.readings));
         let pipe = Self {
             server: server.clone(),
             rules: terms.limits,
             to_server,
-            mailbox: Locked::new(Mailbox::new(terms.limits.kept, terms.kept)),
+            mailbox: Locked::new(Mailbox::of(terms)),
             lost: watch::Sender::new(None),
-            list_changes: watch::Sender::new(0),
+            list_changes,
             primes: false.into(),
             overflowing: Locked::default(),
             hurries: Signal::default(),
@@ -86,10 +88,15 @@ impl Pipe {
         self.lost.subscribe()
     }
 
-    /// Counts the server's list_changed notifications.
+    /// The server's list_changed notifications.
     #[must_use]
-    pub fn list_changes(&self) -> watch::Receiver<u32> {
-        self.list_changes.subscribe()
+    pub fn list_changes(&self) -> &ListChanges {
+        &self.list_changes
+    }
+
+    /// Puts a notification of the gateway onto the client's GET stream.
+    pub fn announce(&self, notice: Bytes) {
+        self.mailbox().unrelated().put(notice, Part::Notice);
     }
 
     /// Whether a call is under way, or a client listens to the GET stream.
@@ -102,6 +109,12 @@ impl Pipe {
     #[must_use]
     pub fn is_working(&self) -> bool {
         self.mailbox().is_working()
+    }
+
+    /// Whether a request with this id is under way.
+    #[must_use]
+    pub fn has_in_flight(&self, id: &str) -> bool {
+        self.mailbox().has_in_flight(id)
     }
 
     /// Whether the server has closed its end.
@@ -159,8 +172,8 @@ impl Pipe {
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
             }
             unsent.messages = messages.get(index + 1..).unwrap_or_default();
-            if envelope.method() == methods::CANCELLED {
-                self.mailbox().cancel(envelope);
+            if envelope.kind() == Kind::Notification {
+                self.note_notice(envelope);
             }
             if envelope.kind() == Kind::Request && self.rules.timeouts.are_set() {
                 self.watch(envelope);
@@ -192,6 +205,20 @@ impl Pipe {
         }
     }
 
+    fn note_notice(&self, notice: &Envelope<'_>) {
+        let mut mailbox = self.mailbox();
+        mailbox.sends_notice();
+        if notice.method() == methods::CANCELLED {
+            mailbox.cancel(notice);
+        }
+    }
+
+    /// Cancels a request at the server.
+    fn tell_cancelled(&self, id: &str, why: &str) {
+        self.mailbox().sends_notice();
+        self.to_server.try_send(jsonrpc::cancelled(id, why));
+    }
+
     /// Forgets streams that nobody came back to.
     pub fn sweep(&self) {
         self.mailbox().sweep();
@@ -201,7 +228,7 @@ impl Pipe {
     pub fn take_back(&self, id: &str) {
         let taken = self.mailbox().answer_for_server(id, code::CANCELLED, NO_LONGER_WANTED);
         if taken {
-            self.to_server.try_send(jsonrpc::cancelled(id, NO_LONGER_WANTED));
+            self.tell_cancelled(id, NO_LONGER_WANTED);
         }
     }
 
@@ -228,8 +255,8 @@ impl Pipe {
     }
 
     fn delivery(&self, message: Bytes, envelope: &Envelope<'_>) -> Delivery {
-        if methods::is_list_changed(envelope.method()) {
-            self.list_changes.send_modify(|count| *count += 1);
+        if methods::is_list_changed(envelope.method()) && !self.list_changes.heard() {
+            return Delivery::Done;
         }
         self.mailbox().deliver(message, envelope)
     }
@@ -334,7 +361,7 @@ impl Pipe {
             let text = format!("server {}: {expired}", pipe.server);
             tracing::info!("{text}");
             pipe.mailbox().answer_for_server(&id, code::TIMED_OUT, &text);
-            pipe.to_server.try_send(jsonrpc::cancelled(&id, &text));
+            pipe.tell_cancelled(&id, &text);
         });
     }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::methods;
 
-use super::message_ids::{LONGEST_ID, cancelled_request, key};
+use super::message_ids::{LONGEST_ID, cancelled_request, key, other_forms};
 
 /// Open questions kept of one server; the oldest make room for new ones.
 const KEPT: usize = 1024;
@@ -39,13 +39,17 @@ impl Questions {
         found.and_then(|index| self.0.remove(index)).is_some()
     }
 
-    /// Closes the question that the server cancels, if this notification does so.
-    pub fn take_back(&mut self, notification: &Envelope<'_>) {
-        if notification.method() == methods::CANCELLED
-            && let Some(id) = cancelled_request(notification)
-        {
-            self.forget(id);
+    /// Closes the question that the server cancels, if this notification does so. The text is the
+    /// question's own id, if the server names it in another form: the client knows no other.
+    pub fn take_back(&mut self, notification: &Envelope<'_>) -> Option<String> {
+        if notification.method() != methods::CANCELLED || self.0.is_empty() {
+            return None;
         }
+        let id = cancelled_request(notification)?;
+        if self.forget(id) {
+            return None;
+        }
+        other_forms(id).find(|own| self.forget(own))
     }
 
     pub fn clear(&mut self) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::runner::remote::left_calls::LeftOfKey;
 use crate::streams::{Bounds, KeptOfKey};
 
+use super::list_changes::OwnReadings;
 use super::timeout::Timeouts;
 
 /// The limits of one session at one server.
@@ -29,4 +30,8 @@ pub struct SessionTerms {
     pub kept: Arc<KeptOfKey>,
     /// What it leaves running at a remote server.
     pub left: LeftOfKey,
+    /// Whether it is a client's, who can be asked. The gateway answers in its own sessions.
+    pub has_client: bool,
+    /// When the gateway reads the server's lists.
+    pub readings: Arc<OwnReadings>,
 }

@@ -25,6 +25,7 @@ impl SharedRunner {
                 state.status = ServerStatus::NeedsOauth;
                 state.last_error = Some(Arc::clone(said));
             }
+            state.flaws = self.discovery.flaws(server);
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))
         };

@@ -23,13 +23,14 @@ use crate::protocol::answer::is_answer_to;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
+use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::mailbox::{Asker, Mailbox, MailboxRefusal};
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
-use crate::streams::{Reader, Way, response as events};
+use crate::streams::{Part, Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answers::AnswerSource;
@@ -67,6 +68,7 @@ impl RemoteHttp {
         primes: bool,
     ) -> Self {
         let has_session = session.is_some();
+        let list_changes = ListChanges::new(Arc::clone(&terms.readings));
         if let Some(session) = session {
             client.set(headers::SESSION, session);
         }
@@ -76,19 +78,26 @@ impl RemoteHttp {
         let session = UpstreamSession {
             server,
             rules: terms.limits,
-            left: terms.left,
+            left: terms.left.clone(),
             client,
             has_session,
             primes,
-            mailbox: Locked::new(Mailbox::new(terms.limits.kept, terms.kept)),
+            mailbox: Locked::new(Mailbox::of(terms)),
             lost: watch::Sender::new(None),
-            list_changes: watch::Sender::new(0),
+            list_changes,
             closing: Signal::default(),
             is_quiet: false.into(),
             is_heard: false.into(),
             heard: Signal::default(),
         };
+        session.mailbox().opened();
         Self { session: Arc::new(session), pool: pool.clone(), is_left: false.into() }
+    }
+
+    /// Whether a request with this id is under way.
+    #[must_use]
+    pub fn has_in_flight(&self, id: &str) -> bool {
+        self.session.mailbox().has_in_flight(id)
     }
 
     #[must_use]
@@ -107,10 +116,15 @@ impl RemoteHttp {
         self.session.lost.subscribe()
     }
 
-    /// Counts the server's list_changed notifications.
+    /// The server's list_changed notifications.
     #[must_use]
-    pub fn list_changes(&self) -> watch::Receiver<u32> {
-        self.session.list_changes.subscribe()
+    pub fn list_changes(&self) -> &ListChanges {
+        &self.session.list_changes
+    }
+
+    /// Puts a notification of the gateway onto the client's GET stream.
+    pub fn announce(&self, notice: Bytes) {
+        self.session.mailbox().unrelated().put(notice, Part::Notice);
     }
 
     #[must_use]
@@ -257,6 +271,14 @@ impl RemoteHttp {
         }
     }
 
+    /// Reads the upstream's GET stream from now on, if it has one.
+    pub fn hear(&self, pool: &Pool, forwarded: &HeaderMap) {
+        if !self.session.is_heard.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            let session = Arc::downgrade(&self.session);
+            tokio::spawn(reader::listen(session, pool.clone(), forwarded.clone()));
+        }
+    }
+
     /// The client's GET stream. From now on the upstream's GET stream, if it has one, is read into
     /// it.
     pub async fn listen(
@@ -265,13 +287,7 @@ impl RemoteHttp {
         last_event_id: Option<&HeaderValue>,
         forwarded: &HeaderMap,
     ) -> Response<Body> {
-        if !self.session.is_heard.swap(true, Ordering::AcqRel) {
-            tokio::spawn(reader::listen(
-                Arc::downgrade(&self.session),
-                pool.clone(),
-                forwarded.clone(),
-            ));
-        }
+        self.hear(pool, forwarded);
         // A client may expect that notifications arrive once it has its stream.
         let mut heard = self.session.heard.watch();
         let _ = tokio::time::timeout(HEARD_TIMEOUT, heard.raised()).await;
@@ -344,9 +360,7 @@ impl RemoteHttp {
             MailboxRefusal::DuplicateId => {
                 "a request with this id is still in flight in this session"
             }
-            MailboxRefusal::Gone | MailboxRefusal::TooMany | MailboxRefusal::AlreadyListening => {
-                "the session has ended"
-            }
+            MailboxRefusal::Gone | MailboxRefusal::TooMany => "the session has ended",
         };
         let text = format!("server {}: {why}; this one may have run", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::SERVER_LOST, &text));

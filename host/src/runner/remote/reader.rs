@@ -195,39 +195,70 @@ pub async fn take_one(
         tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
         return;
     };
-    let part = match envelope.kind() {
+    let (message, part) = match envelope.kind() {
         Kind::Response => {
-            let Some(id) = envelope.id_text() else { return };
             // An answer may arrive on any stream of the session. It is dropped if its request is
             // not in flight.
-            let asked = session.mailbox().answered(id);
-            if let Some(asked) = asked {
-                asked.push(message.clone(), Part::Answer).await;
+            if let Some((asked, answer)) = answered(session, stream, &message, &envelope) {
+                asked.push(answer, Part::Answer).await;
             }
-            return;
-        }
-        Kind::Request if envelope.method() == methods::PING => {
-            let id = envelope.id_text().unwrap_or("null");
-            tell(session, pool, jsonrpc::result(id, b"{}"));
             return;
         }
         Kind::Request => {
+            let answer = session.mailbox().answer_at_once(&envelope);
+            if let Some(answer) = answer {
+                tell(session, pool, answer);
+                return;
+            }
             session.mailbox().questions.ask(&envelope);
-            Part::Question
+            (message.clone(), Part::Question)
+        }
+        Kind::Notification if envelope.method() == methods::PROGRESS => {
+            let found = session.mailbox().progress(message.clone(), &envelope);
+            match found {
+                Ok((stream, progress)) => put(session, pool, &stream, progress, Part::Notice).await,
+                // On the stream of a request, that one is in flight, or is answered.
+                Err(progress) if stream.is_without_end() => {
+                    session.mailbox().hold_progress(progress, &envelope);
+                }
+                Err(_) => {}
+            }
+            return;
         }
         Kind::Notification => {
-            session.mailbox().questions.take_back(&envelope);
-            if envelope.method() == methods::PROGRESS {
-                session.mailbox().progressed(&envelope);
+            if methods::is_list_changed(envelope.method()) && !session.list_changes.heard() {
+                return;
             }
-            if methods::is_list_changed(envelope.method()) {
-                session.list_changes.send_modify(|count| *count += 1);
-            }
-            Part::Notice
+            let notice = session.mailbox().with_question(message.clone(), &envelope);
+            (notice, Part::Notice)
         }
     };
-    let message = message.clone();
     let stream = session.mailbox().beside_answers(stream);
+    put(session, pool, &stream, message, part).await;
+}
+
+/// The stream that an answer goes to, and the answer as that request's client is to see it.
+fn answered(
+    session: &UpstreamSession,
+    stream: &Arc<Stream>,
+    message: &Bytes,
+    envelope: &Envelope<'_>,
+) -> Option<(Arc<Stream>, Bytes)> {
+    let has_id = envelope.id_text().is_some_and(|id| id != "null");
+    if has_id {
+        return session.mailbox().answer(message.clone(), envelope);
+    }
+    // On the stream of one request it is about that one.
+    session.mailbox().answer_on(stream, envelope.error?.get())
+}
+
+async fn put(
+    session: &UpstreamSession,
+    pool: &Pool,
+    stream: &Arc<Stream>,
+    message: Bytes,
+    part: Part,
+) {
     let unread = if stream.is_without_end() {
         // Never waits: a client that does not read its GET stream must not block this reader.
         stream.put(message, part)

@@ -6,6 +6,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::mailbox::Mailbox;
 use crate::runner::channel::terms::SessionLimits;
 use crate::sync::{Locked, Signal};
@@ -26,7 +27,7 @@ pub struct UpstreamSession {
     pub(super) primes: bool,
     pub(super) mailbox: Locked<Mailbox>,
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
-    pub list_changes: watch::Sender<u32>,
+    pub list_changes: ListChanges,
     pub closing: Signal,
     /// Whether the upstream has ended the session while nothing of it was under way.
     pub(super) is_quiet: std::sync::atomic::AtomicBool,

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 use crate::net::{Body, Pool};
 use crate::protocol::catalog::Discovered;
 use crate::protocol::initialize::ClientSet;
-use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::log_level::LogLevel;
-use crate::protocol::methods;
+use crate::protocol::methods::{self, List};
+use crate::protocol::own_id::{Sender, own_id};
 use crate::protocol::version::Version;
+use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::pipe::{LostSignal, Pipe};
 use crate::runner::channel::responses;
 use crate::runner::remote::http::RemoteHttp;
@@ -58,10 +60,8 @@ pub struct Instance {
     /// from the catalog.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
     settings: Locked<ClientSettings>,
-    /// A random part of the ids of the gateway's own requests: the client may be another
+    /// The number of the gateway's next own request. It begins at random: the client may be another
     /// gateway, whose ids must differ.
-    tag: u32,
-    /// The number of the gateway's own requests so far.
     asked: AtomicU64,
 }
 
@@ -103,8 +103,7 @@ impl Instance {
             renews: false.into(),
             lists: watch::Sender::new((0, None)),
             settings: Locked::default(),
-            tag: streams::instance(),
-            asked: AtomicU64::new(0),
+            asked: AtomicU64::new(streams::instance().into()),
         }
     }
 
@@ -164,11 +163,19 @@ impl Instance {
         }
     }
 
-    /// A new id for a request of the gateway's own, unlike any of a client.
+    /// A new id for a request of the gateway's own, which no request in flight has.
     #[must_use]
     pub fn own_id(&self) -> String {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        format!("\"mooring-host-{:08x}-{number}\"", self.tag)
+        loop {
+            let id = own_id(Sender::Runner, self.asked.fetch_add(1, Ordering::Relaxed));
+            let is_taken = match self.channel() {
+                Channel::Pipe(pipe) => pipe.has_in_flight(&id),
+                Channel::Http(remote) => remote.has_in_flight(&id),
+            };
+            if !is_taken {
+                return id;
+            }
+        }
     }
 
     /// Cancels a request of the gateway's own, if the server has not answered it.
@@ -189,6 +196,13 @@ impl Instance {
         match self.channel() {
             Channel::Pipe(pipe) => pipe.listen(last_event_id),
             Channel::Http(remote) => remote.listen(pool, last_event_id, forwarded).await,
+        }
+    }
+
+    /// Hears what the server sends outside of requests, from now on.
+    pub fn hear(&self, pool: &Pool) {
+        if let Channel::Http(remote) = self.channel() {
+            remote.hear(pool, &HeaderMap::new());
         }
     }
 
@@ -284,6 +298,16 @@ impl Instance {
         }
     }
 
+    /// Whether nothing more comes from the server: it is gone, or has closed its end.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let has_closed = match self.channel() {
+            Channel::Pipe(pipe) => pipe.has_ended(),
+            Channel::Http(_) => false,
+        };
+        has_closed || self.is_lost()
+    }
+
     /// Changes when the instance is lost.
     #[must_use]
     pub fn lost_signal(&self) -> LostSignal {
@@ -293,9 +317,20 @@ impl Instance {
         }
     }
 
-    /// Counts the server's list_changed notifications.
+    /// Tells the client that lists have changed.
+    pub fn announce(&self, lists: &[List]) {
+        for list in lists {
+            let notice = jsonrpc::notification(list.changed());
+            match self.channel() {
+                Channel::Pipe(pipe) => pipe.announce(notice),
+                Channel::Http(remote) => remote.announce(notice),
+            }
+        }
+    }
+
+    /// The server's list_changed notifications.
     #[must_use]
-    pub fn list_changes(&self) -> watch::Receiver<u32> {
+    pub fn list_changes(&self) -> &ListChanges {
         match self.channel() {
             Channel::Pipe(pipe) => pipe.list_changes(),
             Channel::Http(remote) => remote.list_changes(),
@@ -321,7 +356,7 @@ impl Instance {
     /// that have changed are being read.
     pub async fn own_lists(&self) -> Option<Arc<Discovered>> {
         const PATIENCE: Duration = Duration::from_secs(2);
-        let changes = *self.list_changes().borrow();
+        let changes = *self.list_changes().changes().borrow();
         let mut lists = self.lists.subscribe();
         let read = lists.wait_for(|(read, _)| *read >= changes);
         match tokio::time::timeout(PATIENCE, read).await {

@@ -13,7 +13,8 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::admit::AdmittedStart;
 use crate::runner::admission::caps::Permit;
 use crate::runner::admission::open_error::OpenError;
-use crate::runner::channel::answer::{self, CallError};
+use crate::runner::admission::starts::Opener;
+use crate::runner::channel::answer::{self, CallError, RefusalKind};
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::program::Program;
 use crate::runner::stderr::tail;
@@ -22,6 +23,7 @@ use crate::runner::stdio::running::StartedProcess;
 use crate::seam::Outcome;
 
 use super::resources::Resources;
+use super::revision::Asking;
 use super::served::Served;
 
 /// Longest wait for the exit of a process that has closed its output.
@@ -37,6 +39,7 @@ pub struct Launch<'a> {
     /// Whom the process counts for. `None` for a session of the gateway's own, which counts
     /// against no limit and takes no spare.
     pub quota: Option<&'a QuotaKey>,
+    pub asking: &'a Asking<'a>,
 }
 
 /// Why a process did not become an instance.
@@ -58,13 +61,16 @@ impl Launch<'_> {
         let started = turn.during(starting).await;
         match started {
             Ok(Ok((stdio, result))) => {
-                attempt.succeeded();
+                attempt.succeeded(self.opener());
                 // It may have ended meanwhile, which is then counted.
                 stdio.running().mark_open();
                 Ok((stdio, result))
             }
             Ok(Err(LaunchFailure::Refused(reason))) => {
-                attempt.succeeded();
+                // Asked for an older revision, it may still open the session.
+                if !self.asking.may_ask_again(&reason) {
+                    attempt.refused(self.opener(), &format!("it refused initialize: {reason}"));
+                }
                 Err(OpenError::Refused { server: server(), reason })
             }
             Ok(Err(LaunchFailure::Ended(why, words))) => {
@@ -116,6 +122,10 @@ impl Launch<'_> {
         Ok((stdio, result))
     }
 
+    fn opener(&self) -> Opener {
+        if self.quota.is_some() { Opener::Client } else { Opener::Gateway }
+    }
+
     fn serve(&self, process: StartedProcess) -> Stdio {
         Stdio::serve(self.server, process, self.terms.clone(), &self.resources.starts)
     }
@@ -130,6 +140,12 @@ impl Launch<'_> {
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
+        // Some end after such a refusal.
+        if let CallError::Refused(said, RefusalKind::Other) = &error
+            && self.asking.older(said).is_some()
+        {
+            return Err(LaunchFailure::Refused(said.clone()));
+        }
         if is_lost || stdio.pipe().has_ended() {
             let mut lost = stdio.pipe().lost_signal();
             let how = tokio::time::timeout(LAST_WORD, lost.wait_for(Option::is_some)).await;

@@ -8,6 +8,7 @@ pub mod recycling;
 pub mod remote_opening;
 pub mod renewals;
 pub mod resources;
+pub mod revision;
 pub mod served;
 pub mod settings_note;
 pub mod table;

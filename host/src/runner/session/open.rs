@@ -1,6 +1,7 @@
 //! Opens a session at a server: finds the transport, and sends `initialize`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -10,10 +11,12 @@ use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet, InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::version::Version;
-use crate::protocol::{headers, methods};
+use crate::protocol::{headers, methods, own_id};
 use crate::runner::admission::open_error::OpenError;
-use crate::runner::channel::answer::{self, CallError, OWN_ID};
+use crate::runner::admission::starts::Opener;
+use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::challenge::WantsToken;
+use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
@@ -26,7 +29,11 @@ use super::instance::{Backend, Instance};
 use super::launch::Launch;
 use super::remote_opening::{self, NoResult};
 use super::resources::Resources;
+use super::revision::Asking;
 use super::served::{Recipe, Served};
+
+/// Longest wait until a server accepts the answer to a question of its.
+const TOLD: Duration = Duration::from_secs(30);
 
 /// What a session is opened with.
 pub struct Opening<'a> {
@@ -59,29 +66,31 @@ pub async fn open(
     pool: &Pool,
     resources: &Resources,
 ) -> Result<Instance, OpenError> {
-    let open = ServerStart { server, served, opening, pool, resources }.run();
-    if let Recipe::Stdio(_) = served.recipe {
-        // Its timeout begins when its turn has come.
-        return open.await;
-    }
-    let patience = served.start_timeout;
-    let opened = match tokio::time::timeout(patience, open).await {
-        Ok(opened) => opened,
-        Err(_) => Err(OpenError::Silent { server: server.clone(), patience }),
-    };
-    note_wants(server, &opened, resources);
-    opened
-}
-
-/// Notes whether the server wants a token, for operators.
-fn note_wants(server: &ServerName, opened: &Result<Instance, OpenError>, resources: &Resources) {
-    let mut wanting = resources.wanting_tokens.lock();
-    match opened {
-        Ok(_) => drop(wanting.remove(server)),
-        Err(error @ OpenError::NeedsOauth { .. }) => {
-            wanting.insert(server.clone(), error.to_string().into());
+    let wanted = Bytes::copy_from_slice(opening.params);
+    let mut asking = Asking::of(server, wanted, &resources.revisions);
+    loop {
+        let Opening { handshake, forwarded, owner, .. } = opening;
+        let opening = Opening { params: &asking.params, handshake, forwarded, owner };
+        let start = ServerStart { server, served, opening, asking: &asking, pool, resources };
+        let error = match start.run_in_time().await {
+            Ok(instance) => {
+                resources.wanting_tokens.lock().remove(server);
+                asking.granted();
+                return Ok(instance);
+            }
+            Err(error) => error,
+        };
+        if matches!(error, OpenError::NeedsOauth { .. }) {
+            let said = error.to_string().into();
+            resources.wanting_tokens.lock().insert(server.clone(), said);
         }
-        Err(_) => {}
+        let OpenError::Refused { reason, .. } = &error else {
+            asking.given_up();
+            return Err(error);
+        };
+        if !asking.asks_again(reason) {
+            return Err(error);
+        }
     }
 }
 
@@ -90,14 +99,40 @@ struct ServerStart<'a> {
     server: &'a ServerName,
     served: &'a Served,
     opening: Opening<'a>,
+    asking: &'a Asking<'a>,
     pool: &'a Pool,
     resources: &'a Resources,
 }
 
 impl ServerStart<'_> {
+    async fn run_in_time(self) -> Result<Instance, OpenError> {
+        if matches!(self.served.recipe, Recipe::Stdio(_) | Recipe::Broken(_)) {
+            // Its timeout begins when its turn has come.
+            return self.run().await;
+        }
+        let (server, patience) = (self.server, self.served.start_timeout);
+        let asking = self.asking;
+        let opener = if self.opening.owner.is_some() { Opener::Client } else { Opener::Gateway };
+        let attempt = self.resources.starts.begin_elsewhere(server).await;
+        let attempt =
+            attempt.map_err(|pause| OpenError::Paused { server: server.clone(), pause })?;
+        let opened = tokio::time::timeout(patience, self.run()).await;
+        let opened =
+            opened.unwrap_or_else(|_| Err(OpenError::Silent { server: server.clone(), patience }));
+        match &opened {
+            Ok(_) => attempt.opened_elsewhere(opener),
+            Err(OpenError::Refused { reason, .. }) if !asking.may_ask_again(reason) => {
+                attempt.refused(opener, &format!("it refused initialize: {reason}"));
+            }
+            // What cannot be reached is asked again with the next message.
+            Err(_) => {}
+        }
+        opened
+    }
+
     async fn run(self) -> Result<Instance, OpenError> {
         let params = String::from_utf8_lossy(self.opening.params);
-        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
+        let message = jsonrpc::request(own_id::OPENING, methods::INITIALIZE, &params);
         let (transport, result) = match &self.served.recipe {
             Recipe::Broken(reason) => {
                 let (server, reason) = (self.server.clone(), reason.clone());
@@ -153,6 +188,7 @@ impl ServerStart<'_> {
                     children: children.clone(),
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
+                    revisions: Arc::clone(&self.resources.revisions),
                     quota: Some(quota.clone()),
                     patience: self.served.start_timeout,
                     idle,
@@ -183,6 +219,7 @@ impl ServerStart<'_> {
             terms: self.terms(),
             resources: self.resources,
             quota: self.opening.owner.map(|owner| owner.quota),
+            asking: self.asking,
         };
         let (stdio, result) = launch.run(&message).await?;
         stdio.pipe().may_prime(primes(&result));
@@ -232,22 +269,45 @@ impl ServerStart<'_> {
             return Err(self.needs_oauth(status, &wanted));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
-        let proxy = upstream.target.forwarder();
-        let result = match remote_opening::result(self.server, OWN_ID, response, proxy).await {
-            Ok(result) => result,
-            Err(no_result) => {
-                if let Some(session) = session {
-                    // Some servers keep a session whose `initialize` they have refused.
-                    client.set(headers::SESSION, session);
-                    let (server, pool) = (self.server.clone(), self.pool.clone());
-                    tokio::spawn(async move { client.leave(&server, &pool).await });
-                }
-                if is_another_transport(status) {
-                    return Ok(Err(no_result));
-                }
-                return Err(self.without_result(no_result));
-            }
+        let absent = match self.opening.owner {
+            Some(_) => Absent::NotYet,
+            None => Absent::NoClient,
         };
+        let mut asked = client.clone();
+        if let Some(session) = &session {
+            asked.set(headers::SESSION, session.clone());
+        }
+        // It may answer only once it has an answer itself.
+        let hear = |question: &Envelope<'_>| {
+            let answer = own_answers::answer_to(question, absent);
+            let (asked, pool) = (asked.clone(), self.pool.clone());
+            tokio::spawn(async move {
+                let none = HeaderMap::new();
+                drop(tokio::time::timeout(TOLD, asked.post(&pool, None, answer, &none)).await);
+            });
+        };
+        let proxy = upstream.target.forwarder();
+        let result =
+            match remote_opening::result(self.server, own_id::OPENING, response, proxy, hear).await
+            {
+                Ok(result) => result,
+                Err(no_result) => {
+                    if let Some(session) = session {
+                        // Some servers keep a session whose `initialize` they have refused.
+                        client.set(headers::SESSION, session);
+                        let (server, pool) = (self.server.clone(), self.pool.clone());
+                        tokio::spawn(async move { client.leave(&server, &pool).await });
+                    }
+                    if self.asking.older(&no_result.why).is_some() {
+                        let (server, reason) = (self.server.clone(), no_result.why);
+                        return Err(OpenError::Refused { server, reason });
+                    }
+                    if is_another_transport(status) {
+                        return Ok(Err(no_result));
+                    }
+                    return Err(self.without_result(no_result));
+                }
+            };
         let version = version_of(&result);
         let (server, terms) = (self.server.clone(), self.terms());
         let primes = primes(&result);
@@ -347,7 +407,5 @@ fn primes(result: &[u8]) -> bool {
 }
 
 fn version_of(result: &[u8]) -> String {
-    serde_json::from_slice::<InitializeResult<'_>>(result)
-        .map(|outcome| outcome.protocol_version.into_owned())
-        .unwrap_or_default()
+    InitializeResult::of(result).protocol_version.unwrap_or_default()
 }

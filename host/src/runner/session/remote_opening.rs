@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::model::ServerName;
 use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream};
+use crate::protocol::jsonrpc::Envelope;
 use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::judge::{self, Head, Judged};
 use crate::runner::remote::upstream::{Came, UpstreamClient};
@@ -61,7 +62,8 @@ pub struct NoResult {
     pub retry_after: Option<Duration>,
 }
 
-/// The result of `initialize`, which was sent with this id, perhaps through a proxy.
+/// The result of `initialize`, which was sent with this id, perhaps through a proxy. `hear` gets
+/// the server's requests that come before it.
 ///
 /// # Errors
 /// What came instead.
@@ -70,6 +72,7 @@ pub async fn result(
     id: &str,
     response: Response<Body>,
     proxy: Option<&Proxy>,
+    hear: impl FnMut(&Envelope<'_>),
 ) -> Result<Bytes, NoResult> {
     let head = Head::of(&response).through(proxy);
     let (status, retry_after) = (head.status, head.retry_after);
@@ -84,7 +87,7 @@ pub async fn result(
             Judged::Error(_) => return Err(other(judge::complaint(&head, &body))),
         }
     };
-    answer::result_of(answer).await.map_err(|error| match error {
+    answer::result_hearing(answer, hear).await.map_err(|error| match error {
         CallError::Refused(why, _) => NoResult { status, why, is_refusal: true, retry_after },
         unanswered @ CallError::Unanswered(_) => other(format!("gives {unanswered}")),
     })

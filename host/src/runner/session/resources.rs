@@ -14,6 +14,8 @@ use crate::runner::stdio::spares::Spares;
 use crate::streams::KeptAnswers;
 use crate::sync::{Locked, Seldom};
 
+use super::revision::Revisions;
+
 /// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
 pub struct Resources {
@@ -34,6 +36,8 @@ pub struct Resources {
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
     /// Remote servers that want a token, and what they say.
     pub wanting_tokens: Arc<Locked<BTreeMap<ServerName, Arc<str>>>>,
+    /// The revision that a server is asked for, since it has refused newer ones.
+    pub revisions: Revisions,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
     /// Lines of the log about processes that make room.
@@ -49,6 +53,8 @@ impl Resources {
             notes: Arc::clone(&self.left_notes),
             key: key.cloned(),
         };
-        SessionTerms { limits: self.rules, kept: self.kept.of(key), left }
+        let has_client = key.is_some();
+        let kept = self.kept.of(key);
+        SessionTerms { limits: self.rules, kept, left, has_client, readings: Arc::default() }
     }
 }

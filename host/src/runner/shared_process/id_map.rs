@@ -38,7 +38,8 @@ use crate::protocol::methods;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
-use crate::runner::channel::message_ids::key;
+use crate::runner::channel::message_ids::{key, other_forms};
+use crate::runner::channel::notices::SentNotices;
 
 use super::subscriptions::{self, SeatId, Subscriptions};
 use super::tasks::Tasks;
@@ -59,6 +60,7 @@ pub struct IdMap {
     /// Those that the process has confirmed.
     subscriptions: Subscriptions,
     tasks: Tasks,
+    notices: SentNotices,
 }
 
 struct PendingCall {
@@ -280,6 +282,7 @@ impl IdMap {
         let number = self.numbers.remove(&(seat, key(raw.get())))?;
         self.calls.remove(&number);
         let span = splice::span(message, raw)?;
+        self.sends_notice();
         Some(splice::replace(message, span, number.to_string().as_bytes()))
     }
 
@@ -287,6 +290,11 @@ impl IdMap {
         let id = task.and_then(splice::string);
         let owner = id.and_then(|id| self.tasks.owner(&id));
         owner.is_some() && owner == self.seats.get(&seat).copied()
+    }
+
+    /// Notes that a notification is sent to the process, which some answer with an error.
+    pub fn sends_notice(&mut self) {
+        self.notices.sent(self.last + 1);
     }
 
     fn number(&mut self) -> u64 {
@@ -320,8 +328,9 @@ impl IdMap {
         let Some(raw) = envelope.id.filter(|id| id.get() != "null") else {
             return self.only_answer(envelope);
         };
-        let number: u64 = raw.get().parse().ok()?;
+        let number = number_of(raw.get())?;
         let call = self.calls.remove(&number)?;
+        self.notices.answered(number);
         self.numbers.remove(&(call.seat, key(call.id.get())));
         match (call.purpose, envelope.result) {
             (Purpose::Subscribe(uri), Some(_)) => {
@@ -338,6 +347,9 @@ impl IdMap {
     /// Assigns an error without an id, about a message that the process could not read, to the
     /// only call, if there is just one.
     fn only_answer(&mut self, envelope: &Envelope<'_>) -> Option<ServerVerdict> {
+        if self.notices.take_one() {
+            return None;
+        }
         let error = envelope.error.filter(|_| self.calls.len() == 1)?;
         let number = *self.calls.keys().next()?;
         let (seat, id) = self.forget_call(number)?;
@@ -368,7 +380,7 @@ impl IdMap {
         match envelope.method() {
             methods::PROGRESS => {
                 let raw = params.progress_token?;
-                let call = self.calls.get(&raw.get().parse().ok()?)?;
+                let call = self.calls.get(&number_of(raw.get())?)?;
                 let token = call.token.as_ref()?.get();
                 let restored =
                     splice::replace(message, splice::span(message, raw)?, token.as_bytes());
@@ -387,6 +399,12 @@ impl IdMap {
             _ => None,
         }
     }
+}
+
+/// The number of a call in an id or token of the process, which may have made a string of it.
+#[must_use]
+pub fn number_of(raw: &str) -> Option<u64> {
+    raw.parse().ok().or_else(|| other_forms(raw).find_map(|form| form.parse().ok()))
 }
 
 /// Whether a request has the method of a notification. A lenient server would take it for one, and

@@ -14,15 +14,16 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::{ServerName, SessionId};
-use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
+use crate::runner::channel::list_changes::OwnReadings;
 use crate::runner::channel::long_line;
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::ToServer;
 use crate::runner::channel::sink::{MessageSink, id_of_malformed, id_of_request};
 use crate::sync::Locked;
 
-use super::id_map::{ClientVerdict, IdMap, ServerVerdict};
+use super::id_map::{ClientVerdict, IdMap, ServerVerdict, number_of};
 use super::lists::CommonLists;
 use super::subscriptions::SeatId;
 
@@ -39,6 +40,8 @@ pub struct Mux {
     /// The number of seats taken.
     pub seated: watch::Sender<usize>,
     pub lists: CommonLists,
+    /// When the gateway reads the lists, in whatever session.
+    pub readings: Arc<OwnReadings>,
     answers: std::sync::atomic::AtomicU32,
 }
 
@@ -64,6 +67,7 @@ impl Mux {
             lost: watch::Sender::new(None),
             seated: watch::Sender::new(0),
             lists: CommonLists::default(),
+            readings: Arc::default(),
             answers: 0.into(),
         })
     }
@@ -123,6 +127,9 @@ impl Mux {
 
     /// Sends a message of the gateway itself to the process.
     pub async fn tell(&self, message: Bytes) {
+        if Envelope::parse(&message).is_ok_and(|envelope| envelope.kind() == Kind::Notification) {
+            self.state().id_map.sends_notice();
+        }
         if let Some(room) = self.inbox.reserve(message.len()).await {
             room.send(message);
         }
@@ -141,7 +148,8 @@ impl Mux {
     }
 
     fn hear(&self, message: &Bytes, envelope: Envelope<'_>) {
-        if methods::is_list_changed(envelope.method()) {
+        // The seats decide when to read again after an echo.
+        if methods::is_list_changed(envelope.method()) && !self.readings.may_echo() {
             self.lists.note_change();
         }
         let mut state = self.state();
@@ -216,7 +224,7 @@ impl MessageSink for Mux {
             return self.hear(&message, envelope);
         }
         let Ok(Some(batch)) = jsonrpc::batch(&message) else {
-            match id_of_malformed(&message).and_then(|id| self.forget(id.parse().ok())) {
+            match id_of_malformed(&message).and_then(|id| self.forget(number_of(id))) {
                 Some((pipe, id)) => pipe.answers_nonsense(id.get(), &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "dropped a line that is not a JSON-RPC message");

@@ -22,17 +22,18 @@ use tokio::sync::watch;
 use crate::model::{Principal, QuotaKey, ServerName, SessionId};
 use crate::protocol::initialize::{self, ClientSet};
 use crate::protocol::jsonrpc::{self, Envelope};
-use crate::protocol::methods;
+use crate::protocol::{methods, own_id};
 use crate::runner::admission::admit::AdmittedStart;
 use crate::runner::admission::caps::Permit;
 use crate::runner::admission::open_error::OpenError;
-use crate::runner::admission::starts::Starts;
-use crate::runner::channel::answer::{self, CallError, OWN_ID};
+use crate::runner::admission::starts::{Opener, Starts};
+use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::channel::queue::ToServer;
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::child::Children;
 use crate::runner::process::program::Program;
+use crate::runner::session::revision::{Asking, Revisions};
 use crate::runner::stderr::journal::Journal;
 use crate::runner::stderr::tail;
 use crate::runner::stdio::running::{self, Running, StartedProcess};
@@ -83,6 +84,7 @@ pub struct Beginning {
     pub children: Children,
     pub starts: Arc<Starts>,
     pub journal: Journal,
+    pub revisions: Revisions,
     /// Whom it counts for: the session that needs it first. `None` if the gateway itself does.
     pub quota: Option<QuotaKey>,
     /// Longest time from its start to its answer to `initialize`.
@@ -100,23 +102,53 @@ pub struct SharedProcess {
 }
 
 impl SharedProcess {
+    /// Starts the process, with an older revision if the server refuses ours.
+    async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
+        let own = initialize::own_params(ClientSet::default(), None);
+        let mut asking = Asking::of(server, own.into(), &with.revisions);
+        loop {
+            let error = match Self::start_once(server, with, &asking).await {
+                Ok(started) => {
+                    asking.granted();
+                    return Ok(started);
+                }
+                Err(error) => error,
+            };
+            let OpenError::Refused { reason, .. } = &error else {
+                asking.given_up();
+                return Err(error);
+            };
+            if !asking.asks_again(reason) {
+                return Err(error);
+            }
+        }
+    }
+
     /// Starts the process like one for a single session (`launch`): only if the server is not
     /// backing off, within the same limits, and in its turn (`admit`).
-    async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
+    async fn start_once(
+        server: &ServerName,
+        with: &Beginning,
+        asking: &Asking<'_>,
+    ) -> Result<Self, OpenError> {
         let admitting = with.starts.admit(server, with.quota.as_ref());
         let AdmittedStart { attempt, permit, turn } = admitting.await?;
         let introducing =
-            tokio::time::timeout(with.patience, Self::introduce(server, with, permit));
+            tokio::time::timeout(with.patience, Self::introduce(server, with, permit, asking));
         let started = turn.during(introducing).await.unwrap_or_else(|_| {
             Err(OpenError::Silent { server: server.clone(), patience: with.patience })
         });
         match &started {
             Ok(shared_process) => {
-                attempt.succeeded();
+                attempt.succeeded(Opener::Gateway);
                 // The process may have ended since.
                 shared_process.process.mark_open();
             }
-            Err(OpenError::Refused { .. }) => attempt.succeeded(),
+            Err(OpenError::Refused { reason, .. }) => {
+                if !asking.may_ask_again(reason) {
+                    attempt.refused(Opener::Gateway, &format!("it refused initialize: {reason}"));
+                }
+            }
             Err(error) => attempt.failed(&error.to_string(), Vec::new()),
         }
         started
@@ -126,6 +158,7 @@ impl SharedProcess {
         server: &ServerName,
         with: &Beginning,
         permit: Option<Permit>,
+        asking: &Asking<'_>,
     ) -> Result<Self, OpenError> {
         let failed = |reason| OpenError::Start { server: server.clone(), reason };
         let (inbox, outbox) = ToServer::new();
@@ -139,8 +172,8 @@ impl SharedProcess {
         }
         let own = Seat::take(&mux, SessionId::mint(), with.terms.clone(), process.pid());
         let own = own.ok_or_else(|| failed("it ended right after its start".to_owned()))?;
-        let params = initialize::own_params(ClientSet::default());
-        let message = jsonrpc::request(OWN_ID, methods::INITIALIZE, &params);
+        let params = String::from_utf8_lossy(&asking.params);
+        let message = jsonrpc::request(own_id::OPENING, methods::INITIALIZE, &params);
         let envelope = Envelope::parse(&message).map_err(|error| failed(error.to_string()))?;
         let response = own.pipe().post(message.clone(), &envelope, true).await;
         let result = answer::result_of(response).await.map_err(|error| {

@@ -26,6 +26,7 @@ impl Seat {
     /// Takes a seat. `None` if the process has ended or is being closed.
     #[must_use]
     pub fn take(mux: &Arc<Mux>, session: SessionId, terms: SessionTerms, pid: u32) -> Option<Self> {
+        let terms = SessionTerms { readings: Arc::clone(&mux.readings), ..terms };
         let (pipe, outbox) = Pipe::new(&mux.server, terms);
         let seat = mux.enter(session, &pipe)?;
         let closing = Signal::default();

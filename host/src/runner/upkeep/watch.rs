@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::net::Pool;
+use crate::protocol::catalog::Catalog;
+use crate::protocol::methods::List;
+use crate::runner::catalog::gathered::Gathered;
 use crate::runner::catalog::read_lists;
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::session::instance::Instance;
@@ -19,6 +22,12 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Longest wait for that, under a server that announces changes without a break.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// Pause after a reading that has brought nothing new; it doubles with each further one. A
+/// notification that is no echo ends it.
+const FIRST_REST: Duration = Duration::from_secs(1);
+/// The doubling stops here.
+const LAST_REST: Duration = Duration::from_secs(60);
+
 /// Watches the instance until it is lost or dropped. Holds it only weakly: it must end
 /// with its session.
 pub fn watch_instance(
@@ -27,21 +36,70 @@ pub fn watch_instance(
     key: InstanceKey,
     instance: &Arc<Instance>,
 ) -> impl Future<Output = ()> + use<> {
-    let (mut lost, mut changes) = (instance.lost_signal(), instance.list_changes());
+    let mut lost = instance.lost_signal();
+    let (mut changes, mut echoes) =
+        (instance.list_changes().changes(), instance.list_changes().echoes());
     let instance = Arc::downgrade(instance);
     async move {
+        let mut lists = KnownLists::default();
         loop {
-            tokio::select! {
+            let echoed = async {
+                echoes.changed().await.ok()?;
+                tokio::time::sleep_until(lists.rests_until()).await;
+                Some(())
+            };
+            let is_echo = tokio::select! {
                 why = reason(&mut lost) => {
                     forget(&shared, &key, &instance, why.as_deref());
                     return;
                 }
-                changed = settled(&mut changes) => {
-                    let Some(count) = changed else { return };
-                    read_lists(&shared, &pool, &key, &instance, count).await;
-                }
+                changed = settled(&mut changes) => changed.map(|_| false),
+                echoed = echoed => echoed.map(|()| true),
+            };
+            let Some(is_echo) = is_echo else { return };
+            let count = *changes.borrow();
+            read_lists(&shared, &pool, &key, &instance, (count, is_echo), &mut lists).await;
+        }
+    }
+}
+
+/// The lists that were read last, and for how long they are not read again.
+#[derive(Default)]
+struct KnownLists {
+    /// `None` until they were read once.
+    read: Option<Catalog>,
+    rest: Duration,
+    read_at: Option<tokio::time::Instant>,
+}
+
+impl KnownLists {
+    fn rests_until(&self) -> tokio::time::Instant {
+        self.read_at.map_or_else(tokio::time::Instant::now, |at| at + self.rest)
+    }
+
+    /// Keeps what was read. Returns the lists that differ from those before, or from the catalog if
+    /// there are none.
+    fn keep(&mut self, now: Catalog, catalog: Option<&Catalog>, is_echo: bool) -> Vec<List> {
+        let before = self.read.as_ref().or(catalog);
+        let mut changed: Vec<List> = Vec::new();
+        for list in List::ALL {
+            let told = if list == List::Templates { List::Resources } else { list };
+            let texts = |catalog: &Catalog| -> Vec<String> {
+                catalog.items(list).iter().map(|item| item.get().to_owned()).collect()
+            };
+            if before.is_none_or(|before| texts(before) != texts(&now)) && !changed.contains(&told)
+            {
+                changed.push(told);
             }
         }
+        let rest = if is_echo { self.rest } else { Duration::ZERO };
+        self.rest = match changed.is_empty() {
+            true => (rest * 2).clamp(FIRST_REST, LAST_REST),
+            false => Duration::ZERO,
+        };
+        self.read = Some(now);
+        self.read_at = Some(tokio::time::Instant::now());
+        changed
     }
 }
 
@@ -95,21 +153,41 @@ async fn read_lists(
     pool: &Pool,
     key: &InstanceKey,
     instance: &Weak<Instance>,
-    count: u32,
+    (count, is_echo): (u32, bool),
+    lists: &mut KnownLists,
 ) {
     let (Some(shared), Some(instance)) = (shared.upgrade(), instance.upgrade()) else { return };
+    let known = shared.discovery.found(&key.1, instance.client_set);
     let read = async {
-        match read_lists::read_lists(&instance, pool).await {
-            Ok(catalog) => shared.discovery.compare(&key.1, instance.client_set, catalog),
-            Err(error) => {
-                tracing::debug!(server = %key.1, "the changed lists could not be read: {error}");
-                None
-            }
+        let mut gathered = Gathered::default();
+        let reading = instance.list_changes().reading();
+        read_lists::read_lists(&instance, pool, &mut gathered, |_| {}).await;
+        drop(reading);
+        if instance.has_ended() {
+            return None;
         }
+        for flaw in gathered.flaws() {
+            tracing::debug!(server = %key.1, "a flaw of the changed lists: {flaw}");
+        }
+        let catalog = gathered.catalog(known.as_ref().map(|known| &known.catalog));
+        shared.discovery.compare(&key.1, instance.client_set, catalog)
     };
     let own = match instance.common_lists() {
-        Some(common) => common.get(read).await,
+        Some(common) => {
+            if is_echo {
+                common.note_change();
+            }
+            common.get(read).await
+        }
         None => read.await,
     };
+    let now = own.as_ref().or(known.as_ref()).map(|found| found.catalog.clone());
+    if let Some(now) = now {
+        let changed = lists.keep(now, known.as_ref().map(|known| &known.catalog), is_echo);
+        // What was not passed on when it came was news after all.
+        if instance.list_changes().take_held() {
+            instance.announce(&changed);
+        }
+    }
     instance.set_lists(count, own);
 }

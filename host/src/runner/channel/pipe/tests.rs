@@ -22,7 +22,9 @@ fn pipe() -> (Arc<Pipe>, Unwritten) {
     let kept = KeptAnswers::new(usize::MAX).of(None);
     let (calls, notes) = (LeftCalls::new("calls"), LeftCalls::new("notes"));
     let left = LeftOfKey { calls, notes, key: None };
-    Pipe::new(&ServerName::parse("s").unwrap(), SessionTerms { limits: rules, kept, left })
+    let terms =
+        SessionTerms { limits: rules, kept, left, has_client: true, readings: Arc::default() };
+    Pipe::new(&ServerName::parse("s").unwrap(), terms)
 }
 
 /// The outcome of messages to a server that goes away before it has read `unread`.

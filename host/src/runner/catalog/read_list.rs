@@ -1,0 +1,215 @@
+//! Reads the pages of one list of a server. A flaw costs as little as it can: an entry, a page, the
+//! rest of the list.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use crate::net::Pool;
+use crate::protocol::lenient::{self, Members};
+use crate::protocol::methods::List;
+use crate::protocol::splice;
+use crate::runner::channel::answer::{CallError, RefusalKind};
+use crate::runner::session::instance::Instance;
+
+use super::own_call;
+
+/// Pages read of one list: a server's cursors may never end.
+const MAX_PAGES: usize = 1000;
+/// Pages in a row without a new entry. One may be empty where entries are filtered.
+const MAX_IDLE_PAGES: usize = 16;
+/// Items after which no further page of a list is read.
+const MAX_ITEMS: usize = 100_000;
+/// Longest wait for one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for all pages of a list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What was read of one list.
+#[derive(Debug, Default)]
+pub struct ListRead {
+    pub items: Vec<Box<RawValue>>,
+    /// What is wrong with it, for the operator.
+    pub flaws: Vec<String>,
+    /// Whether the rest may be had later: there was no answer, or not the server's.
+    pub is_cut: bool,
+}
+
+/// Reads every page of a list.
+pub async fn read_list(instance: &Instance, pool: &Pool, list: List) -> ListRead {
+    let mut read = ListRead::default();
+    let mut seen = Seen::default();
+    let deadline = Instant::now() + LIST_TIMEOUT;
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let params = match &cursor {
+            Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
+            None => "{}".to_owned(),
+        };
+        let call = own_call::call(instance, pool, list.method(), &params);
+        let due = deadline.min(Instant::now() + PAGE_TIMEOUT);
+        let page = match tokio::time::timeout_at(due, call).await {
+            Ok(Ok(page)) => page,
+            Ok(Err(error)) => {
+                read.refused(list, &error);
+                return read;
+            }
+            Err(_) => {
+                read.is_cut = true;
+                read.flaws.push(format!("{} was not answered in time", list.method()));
+                return read;
+            }
+        };
+        let Some(next) = read.take_page(list, &page, &mut seen) else { return read };
+        if !seen.cursors.insert(next.clone()) || seen.idle_pages > MAX_IDLE_PAGES {
+            read.flaws.push(format!(
+                "{}: its nextCursor leads to nothing new; what came before it is listed",
+                list.method()
+            ));
+            return read;
+        }
+        if read.items.len() > MAX_ITEMS {
+            break;
+        }
+        cursor = Some(next);
+    }
+    read.flaws.push(format!(
+        "{}: it has more than {MAX_PAGES} pages or {MAX_ITEMS} entries; the rest is left out",
+        list.method()
+    ));
+    read
+}
+
+/// What the pages of a list have had so far.
+#[derive(Default)]
+struct Seen {
+    /// Names or URIs.
+    entries: HashSet<String>,
+    cursors: HashSet<String>,
+    /// Pages in a row that brought nothing new.
+    idle_pages: usize,
+    has_told_of_repeats: bool,
+}
+
+impl ListRead {
+    fn refused(&mut self, list: List, error: &CallError) {
+        let method = list.method();
+        match error {
+            // Servers announce lists that they do not have, templates above all.
+            CallError::Refused(_, RefusalKind::NoSuchMethod) => {
+                tracing::debug!(method, "{error}");
+            }
+            // For tools it may be temporary: no error costs a server its tools for good.
+            CallError::Refused(why, RefusalKind::Other) => {
+                self.is_cut = list == List::Tools;
+                self.flaws.push(format!("{method} was refused: {why}"));
+            }
+            CallError::Refused(why, RefusalKind::NotTheServers) | CallError::Unanswered(why) => {
+                self.is_cut = true;
+                self.flaws.push(format!("{method} was not answered: {why}"));
+            }
+        }
+    }
+
+    /// Adds the entries of one page. Returns the cursor of the next.
+    fn take_page(&mut self, list: List, page: &[u8], seen: &mut Seen) -> Option<String> {
+        let (method, member) = (list.method(), list.member());
+        let Some(members) = Members::of_bytes(page) else {
+            self.flaws.push(format!("{method}: its result is no object"));
+            return None;
+        };
+        let before = self.items.len();
+        match lenient::elements(members.get(member)) {
+            Some(items) => {
+                for item in items {
+                    self.take_item(list, item, seen);
+                }
+            }
+            None => self.flaws.push(format!("{method}: \"{member}\" in its result is no array")),
+        }
+        // An empty one is a cursor too (2025-11-25, server/utilities/pagination).
+        let next = members.get("nextCursor")?;
+        let Some(next) = lenient::text(next) else {
+            self.flaws.push(format!("{method}: \"nextCursor\" in its result is no string"));
+            return None;
+        };
+        let is_idle = self.items.len() == before;
+        // A page whose entries are all known would come again and again.
+        let has_repeats = is_idle && members.get(member).is_some_and(|all| all.get().len() > 2);
+        seen.idle_pages = match (is_idle, has_repeats) {
+            (true, true) => MAX_IDLE_PAGES + 1,
+            (true, false) => seen.idle_pages + 1,
+            (false, _) => 0,
+        };
+        Some(next)
+    }
+
+    fn take_item(&mut self, list: List, item: &RawValue, seen: &mut Seen) {
+        let (method, key) = (list.method(), list.key());
+        let name = Members::of(item.get()).and_then(|members| members.text(key));
+        let Some(name) = name else {
+            // Told once, however many there are.
+            let flaw = format!("{method}: an entry without a \"{key}\" is left out");
+            if !self.flaws.contains(&flaw) {
+                self.flaws.push(flaw);
+            }
+            return;
+        };
+        if seen.entries.contains(&name) {
+            if !std::mem::replace(&mut seen.has_told_of_repeats, true) {
+                self.flaws.push(format!("{method}: an entry comes twice, {name}"));
+            }
+            return;
+        }
+        seen.entries.insert(name);
+        self.items.push(item.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages(list: List, pages: &[&str]) -> (ListRead, Vec<Option<String>>) {
+        let (mut read, mut seen) = (ListRead::default(), Seen::default());
+        let next = pages.iter().map(|page| read.take_page(list, page.as_bytes(), &mut seen));
+        let next = next.collect();
+        (read, next)
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_listed_costs_itself_alone() {
+        let (read, next) = pages(
+            List::Tools,
+            &[
+                r#"{"tools":[null,{"name":7},{"name":"a","x":"\ud83d"},{"name":"a"},{"name":"b"}],"nextCursor":null}"#,
+            ],
+        );
+        let names: Vec<&str> = read.items.iter().map(|item| item.get()).collect();
+        assert_eq!(names, [r#"{"name":"a","x":"\ud83d"}"#, r#"{"name":"b"}"#]);
+        assert_eq!((read.flaws.len(), read.is_cut), (2, false), "{:?}", read.flaws);
+        assert_eq!(next, [None]);
+    }
+
+    #[test]
+    fn what_is_no_list_is_empty() {
+        for page in [r#"{"resources":null}"#, r#"{"resources":{}}"#, "{}", "[]"] {
+            let (read, _) = pages(List::Resources, &[page]);
+            assert!(read.items.is_empty() && read.flaws.is_empty(), "{page} {:?}", read.flaws);
+        }
+        for page in [r#"{"resources":7}"#, r#"{"resources":{"a":1}}"#, "7", "null"] {
+            let (read, _) = pages(List::Resources, &[page]);
+            assert!(read.items.is_empty() && read.flaws.len() == 1, "{page} {:?}", read.flaws);
+        }
+    }
+
+    #[test]
+    fn an_empty_cursor_leads_on() {
+        let one = r#"{"prompts":[{"name":"a"}],"nextCursor":""}"#;
+        let (read, next) = pages(List::Prompts, &[one, r#"{"prompts":[{"name":"b"}]}"#]);
+        assert_eq!((read.items.len(), read.flaws.len()), (2, 0));
+        assert_eq!(next, [Some(String::new()), None]);
+    }
+}

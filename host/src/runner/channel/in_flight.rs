@@ -1,0 +1,121 @@
+//! The requests in flight at a server, by id and by progress token.
+//!
+//! Some servers write a number back as a string, or the other way round. What they mean is found
+//! all the same, unless another request has that very id; and the client gets its own back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::streams::Stream;
+
+use super::mailbox::Asker;
+use super::message_ids::{key, other_forms};
+
+/// A request that was sent.
+pub struct InFlight {
+    pub stream: Arc<Stream>,
+    pub asker: Asker,
+    pub progress_token: Option<String>,
+    /// Higher for newer requests.
+    pub order: u64,
+    /// When the request began, or its last progress came.
+    pub last_progress: Instant,
+    /// What it asks of a task, where the token may live on.
+    pub task: Option<TaskRequest>,
+}
+
+/// A request that makes a task, or is about one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskRequest {
+    Creates,
+    About(String),
+}
+
+/// By the request's id, as a `key`.
+#[derive(Default)]
+pub struct Requests(HashMap<String, InFlight>);
+
+impl Requests {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains_key(&key(id))
+    }
+
+    pub fn insert(&mut self, key: String, request: InFlight) {
+        self.0.insert(key, request);
+    }
+
+    pub fn get(&self, id: &str) -> Option<&InFlight> {
+        self.0.get(&key(id))
+    }
+
+    /// Takes out the request with exactly this id.
+    pub fn remove(&mut self, id: &str) -> Option<InFlight> {
+        self.0.remove(&key(id))
+    }
+
+    /// Takes out the request that a server answers under this id. The text is the request's own id,
+    /// if the server has written another.
+    pub fn answered(&mut self, id: &str) -> Option<(Option<String>, InFlight)> {
+        if let Some(request) = self.remove(id) {
+            return Some((None, request));
+        }
+        if self.0.is_empty() {
+            return None;
+        }
+        other_forms(id).find_map(|own| Some((Some(own.clone()), self.0.remove(&own)?)))
+    }
+
+    /// Takes out the only request, if there is just one.
+    pub fn take_only(&mut self) -> Option<(String, InFlight)> {
+        if self.0.len() == 1 { self.0.drain().next() } else { None }
+    }
+
+    /// Takes out all requests, with their ids.
+    pub fn drain(&mut self) -> impl Iterator<Item = (String, InFlight)> {
+        self.0.drain()
+    }
+
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// The ids of the requests that are answered on a stream.
+    #[must_use]
+    pub fn ids_at(&self, stream: &Arc<Stream>) -> Vec<String> {
+        let at = self.0.iter().filter(|(_, request)| Arc::ptr_eq(&request.stream, stream));
+        at.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &InFlight> {
+        self.0.values()
+    }
+
+    /// The request that has asked for progress under this token, whose time begins anew. The text
+    /// is its own token, if the server has written another.
+    pub fn progressed(&mut self, token: &str) -> Option<(Option<String>, Arc<Stream>)> {
+        let token = key(token);
+        let mut now = |token: &str| {
+            let has = |request: &&mut InFlight| request.progress_token.as_deref() == Some(token);
+            let request = self.0.values_mut().find(has)?;
+            request.last_progress = Instant::now();
+            Some(Arc::clone(&request.stream))
+        };
+        if let Some(stream) = now(&token) {
+            return Some((None, stream));
+        }
+        other_forms(&token).find_map(|own| Some((Some(own.clone()), now(&own)?)))
+    }
+}

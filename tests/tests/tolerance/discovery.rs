@@ -1,0 +1,240 @@
+//! What a server offers is read member by member and list by list.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use mooring_tests::odd_server::{CLOSE, answer, as_usual, initialized};
+use mooring_tests::{OddServer, Way};
+use serde_json::{Map, Value, json};
+
+use super::{Place, wait_for_tools};
+
+/// One server for each transport, by the transport's name.
+fn on_all(
+    play: fn(&Value, &mut dyn FnMut(String)) -> bool,
+) -> (Vec<OddServer>, Map<String, Value>) {
+    let servers = Way::ALL.map(|way| (way, OddServer::good_but(way, play)));
+    let entries = servers.iter().map(|(way, server)| (way.name().to_owned(), server.entry()));
+    let entries = entries.collect();
+    (servers.into_iter().map(|(_, server)| server).collect(), entries)
+}
+
+fn assert_flaw(place: &Place, server: &str, part: &str) {
+    let health = place.health(server);
+    let flaws = health["flaws"].as_array().cloned().unwrap_or_default();
+    assert!(flaws.iter().any(|flaw| flaw.as_str().unwrap_or("").contains(part)), "{health}");
+    let log = place.runner().log();
+    let named = format!("server={server}");
+    let mut lines = log.lines().filter(|line| line.contains("WARN") && line.contains(&named));
+    assert!(lines.any(|line| line.contains(part)), "{server}: {part}");
+}
+
+/// All lists are offered; the others than tools are as a test has them.
+fn offers_all(message: &Value, say: &mut dyn FnMut(String)) -> bool {
+    if message["method"] != "initialize" {
+        return false;
+    }
+    let all = json!({"tools": {}, "prompts": {}, "resources": {}});
+    say(answer(message, &initialized(message, &all)));
+    true
+}
+
+#[test]
+fn a_list_without_an_answer_costs_itself_alone() {
+    let (_servers, entries) = on_all(|message, say| {
+        if message["method"] == "resources/list" {
+            let resource = json!({"uri": "test://a", "name": "a"});
+            say(answer(message, &json!({"resources": [resource]})));
+            return true;
+        }
+        // Never answered.
+        message["method"] == "prompts/list" || offers_all(message, say)
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        let began = Instant::now();
+        wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
+        assert!(began.elapsed() < Duration::from_secs(15));
+        for way in Way::ALL {
+            let params = json!({"name": format!("{}-ask", way.name())});
+            assert!(session.answer("tools/call", params)["result"].is_object());
+        }
+        // The second and third have it under names of their own.
+        assert_eq!(session.list("resources", "name"), ["a", "a", "a"]);
+    }
+}
+
+#[test]
+fn a_list_that_is_refused_or_senseless_costs_itself_alone_and_is_told() {
+    let (_servers, entries) = on_all(|message, say| {
+        match message["method"].as_str() {
+            Some("prompts/list") => {
+                let error = json!({"code": -32603, "message": "half of it\nis broken"});
+                let error = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+                say(error.to_string());
+            }
+            Some("resources/list") => say(answer(message, &json!({"resources": "none"}))),
+            Some("resources/templates/list") => say(answer(message, &json!(null))),
+            _ => return offers_all(message, say),
+        }
+        true
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
+        for way in Way::ALL {
+            assert_flaw(&place, way.name(), "prompts/list was refused");
+            assert_flaw(&place, way.name(), "resources/list: \"resources\" in its result");
+        }
+    }
+}
+
+#[test]
+fn entries_and_members_that_cannot_be_read_cost_themselves_alone() {
+    let (_servers, entries) = on_all(|message, say| {
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let id = &message["id"];
+                say(format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-11-25","capabilities":["odd"],"serverInfo":null,"instructions":"cut \ud83d","\ud83d":1}}}}"#
+                ));
+            }
+            Some("tools/list") => {
+                let id = &message["id"];
+                say(format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[null,{{"name":7}},{{"name":"ask","description":null}},{{"name":"ask"}}],"nextCursor":null}}}}"#
+                ));
+            }
+            _ => return false,
+        }
+        true
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
+        let called = session.answer("tools/call", json!({"name": "http-ask"}));
+        assert!(called["result"].is_object(), "{called}");
+        for way in Way::ALL {
+            assert_flaw(&place, way.name(), "capabilities");
+            assert_flaw(&place, way.name(), "an entry without a \"name\"");
+            assert_flaw(&place, way.name(), "an entry comes twice");
+        }
+    }
+}
+
+#[test]
+fn a_cursor_that_leads_nowhere_ends_the_list() {
+    let (_servers, entries) = on_all(|message, say| {
+        if message["method"] != "tools/list" {
+            return false;
+        }
+        let cursor = message["params"]["cursor"].as_str();
+        let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+        // A second page behind an empty cursor, and then new cursors without end.
+        let (name, next) = match cursor {
+            None => ("one", String::new()),
+            Some("") => ("ask", "0".to_owned()),
+            Some(number) => ("ask", format!("{number}0")),
+        };
+        say(answer(message, &json!({"tools": [tool(name)], "nextCursor": next})));
+        true
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        let all: Vec<String> = Way::ALL
+            .iter()
+            .flat_map(|w| ["one", "ask"].map(|t| format!("{}-{t}", w.name())))
+            .collect();
+        wait_for_tools(&session, &all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_flaw(&place, "stdio", "nextCursor leads to nothing new");
+    }
+}
+
+#[test]
+fn a_server_that_asks_before_it_answers_is_answered() {
+    let (_servers, entries) = on_all(|message, say| {
+        // Over HTTP the answer to a question comes in a request of its own.
+        if message["method"] == "initialize" {
+            for method in ["ping", "roots/list"] {
+                say(json!({"jsonrpc": "2.0", "id": method, "method": method}).to_string());
+            }
+        }
+        false
+    });
+    for place in Place::each(&entries) {
+        wait_for_tools(&place.client("/mcp").initialize(), &["stdio-ask", "http-ask", "sse-ask"]);
+    }
+}
+
+/// What a session of a server that waits for an answer has been told meanwhile.
+#[derive(Default)]
+struct Waiting {
+    has_answer: bool,
+    later: Vec<Value>,
+}
+
+#[test]
+fn a_server_that_waits_for_answers_is_not_left_waiting() {
+    let servers = [Way::Stdio, Way::Sse].map(|way| {
+        let sessions = Mutex::<HashMap<usize, Waiting>>::default();
+        let server = OddServer::start(way, move |session, message, say| {
+            let mut sessions = sessions.lock().unwrap();
+            let waiting = sessions.entry(session).or_default();
+            if message["method"] == "notifications/initialized" {
+                say(json!({"jsonrpc": "2.0", "id": 1, "method": "roots/list"}).to_string());
+            } else if message["method"].is_null() {
+                waiting.has_answer = true;
+                waiting.later.drain(..).for_each(|later| as_usual(&later, say));
+            } else if message["method"] == "initialize" || waiting.has_answer {
+                as_usual(message, say);
+            } else {
+                waiting.later.push(message.clone());
+            }
+        });
+        (way, server)
+    });
+    let entries: Map<String, Value> =
+        servers.iter().map(|(way, server)| (way.name().to_owned(), server.entry())).collect();
+    for place in Place::each(&entries) {
+        wait_for_tools(&place.client("/mcp").initialize(), &["stdio-ask", "sse-ask"]);
+    }
+}
+
+#[test]
+fn a_server_that_ends_at_one_list_is_asked_for_the_others() {
+    let server = OddServer::good_but(Way::Stdio, |message, say| {
+        if message["method"] == "prompts/list" {
+            say(CLOSE.to_owned());
+            return true;
+        }
+        offers_all(message, say)
+    });
+    for place in Place::each(&Map::from_iter([("s".to_owned(), server.entry())])) {
+        wait_for_tools(&place.client("/mcp").initialize(), &["s-ask"]);
+        assert_flaw(&place, "s", "prompts/list was not answered");
+    }
+}
+
+#[test]
+fn flaws_are_shown_by_the_command_line() {
+    let server = OddServer::good_but(Way::Http, |message, say| {
+        let is_list = message["method"] == "tools/list";
+        if is_list {
+            let ask = json!({"name": "ask", "inputSchema": {}});
+            say(answer(message, &json!({"tools": [ask, {"title": "no name"}]})));
+        }
+        is_list
+    });
+    let place = Place::standalone(&json!({"odd": server.entry()}));
+    wait_for_tools(&place.client("/mcp").initialize(), &["odd-ask"]);
+    let health = place.edge().get("/health").json();
+    assert_eq!(health["servers"][0]["flaws"].as_array().map(Vec::len), Some(1), "{health}");
+    let url = place.edge().url();
+    let shown = std::process::Command::new(mooring_tests::binaries::program("mooring"))
+        .args(["ps", "--url", &url])
+        .output()
+        .expect("mooring ps");
+    let shown = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(shown.contains("odd on") && shown.contains("an entry without a \"name\""), "{shown}");
+}
