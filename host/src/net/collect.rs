@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body as _;
 
+use crate::protocol::request_id::RequestId;
+
 use super::body::{Body, BodyError};
 use super::budget::{Claim, NoRoom};
 use super::intake::{Intake, IntakeFault};
@@ -50,18 +52,39 @@ impl From<BodyError> for TooLong {
 /// # Errors
 /// If it is longer, breaks off, or finds no room.
 pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
+    collect_request(&mut body, limit).await.map_err(|(why, _)| why)
+}
+
+/// The same for a request, whose id is looked for in what has arrived if the rest does not. What
+/// has not been read stays in the body.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_request(
+    body: &mut Body,
+    limit: usize,
+) -> Result<Bytes, (TooLong, Box<RequestId>)> {
     if body.size_hint().lower() > limit as u64 {
-        return Err(TooLong::Limit(limit));
+        return Err((TooLong::Limit(limit), Box::default()));
     }
     let mut kept = Kept::default();
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let Ok(data) = frame?.into_data() else { continue };
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return Err((error.into(), kept.request(&[]))),
+        };
+        let Ok(data) = frame.into_data() else { continue };
         if kept.len() + data.len() > limit {
-            return Err(TooLong::Limit(limit));
+            return Err((TooLong::Limit(limit), kept.request(&data)));
         }
-        kept.add(data, body.intake(), limit)?;
+        if let Err(why) = kept.add(data, body.intake(), limit) {
+            return Err((why, kept.request(&[])));
+        }
     }
-    kept.whole()
+    match kept.settle() {
+        Ok(()) => Ok(kept.into_bytes()),
+        Err(why) => Err((why, kept.request(&[]))),
+    }
 }
 
 /// The part of a body that has arrived.
@@ -130,10 +153,35 @@ impl Kept {
     /// # Errors
     /// If the client has too many whole bodies.
     pub fn whole(self) -> Result<Bytes, TooLong> {
+        self.settle()?;
+        Ok(self.into_bytes())
+    }
+
+    /// What is known so far of the request whose body this is, with a piece that was not added.
+    #[must_use]
+    pub fn request(&self, piece: &[u8]) -> Box<RequestId> {
+        let mut request = Box::<RequestId>::default();
+        for part in [&self.first, &self.joined[..], piece] {
+            request.read(part);
+        }
+        request
+    }
+
+    /// Says that all has arrived.
+    ///
+    /// # Errors
+    /// If the client has too many whole bodies.
+    pub fn settle(&self) -> Result<(), TooLong> {
+        self.claim.as_ref().map_or(Ok(()), |claim| claim.is_whole().map_err(TooLong::NoRoom))
+    }
+
+    /// All that has arrived, once it is settled. Its memory stays claimed until the last clone is
+    /// dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
         let bytes = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
-        let Some(claim) = self.claim else { return Ok(bytes) };
-        claim.is_whole().map_err(TooLong::NoRoom)?;
-        Ok(Bytes::from_owner(ClaimedBytes { bytes, _claim: claim }))
+        let Some(claim) = self.claim else { return bytes };
+        Bytes::from_owner(ClaimedBytes { bytes, _claim: claim })
     }
 }
 

@@ -24,7 +24,7 @@ mod unreached;
 
 pub use body::{Body, BodyError, BodyFault, Cut};
 pub use budget::{BodyBudget, NoRoom};
-pub use collect::{Kept, TooLong, UNCLAIMED, collect};
+pub use collect::{Kept, TooLong, UNCLAIMED, collect, collect_request};
 pub use events::{EventReader, Read, is_event_stream};
 pub use intake::{ClientBody, Intake, IntakeFault};
 pub use introduction::{Introduce, Introduced, Introduction};

@@ -147,6 +147,28 @@ pub fn own_params(set: ClientSet) -> String {
     )
 }
 
+/// A client's `initialize` parameters as servers may see them. A revision without sessions, which a
+/// session of the gateway cannot have, becomes the newest that has them; servers that repeat
+/// whatever they are asked for would grant it otherwise. Every other byte stays as it is.
+#[must_use]
+pub fn asked_of_servers(params: &Bytes, requested: &str) -> Bytes {
+    #[derive(Deserialize)]
+    #[serde(remote = "Self")]
+    #[serde(rename_all = "camelCase")]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        protocol_version: &'a RawValue,
+    }
+    object_only!(Asked<'de>);
+    if Version::may_be_asked_for(requested) {
+        return params.clone();
+    }
+    let asked = serde_json::from_slice::<Asked<'_>>(params).ok();
+    let span = asked.and_then(|asked| splice::span(params, asked.protocol_version));
+    let latest = splice::quoted(Version::LATEST.as_str());
+    span.map_or_else(|| params.clone(), |span| splice::replace(params, span, latest.as_bytes()))
+}
+
 /// A server's `InitializeResult` for one of several clients that share it: `protocolVersion`
 /// becomes the revision that the client asked for, and every other byte stays as it is.
 ///
@@ -193,6 +215,22 @@ mod tests {
         check("2025-03-26", "2025-11-25", "2025-03-26");
         check("2025-06-18", "1999-01-01", "2025-06-18");
         check("2030-01-01", "2025-06-18", "2030-01-01");
+    }
+
+    #[test]
+    fn servers_are_asked_for_a_revision_that_has_sessions() {
+        let params = |version: &str| {
+            Bytes::from(format!(r#"{{"x": 1.0, "protocolVersion" : "{version}","y":[] }}"#))
+        };
+        for (requested, asked) in [
+            ("2026-07-28", "2025-11-25"),
+            ("draft", "2025-11-25"),
+            ("", "2025-11-25"),
+            ("2025-11-25", "2025-11-25"),
+            ("2024-10-07", "2024-10-07"),
+        ] {
+            assert_eq!(asked_of_servers(&params(requested), requested), params(asked));
+        }
     }
 
     #[test]

@@ -11,3 +11,4 @@ pub mod headers;
 pub mod limits;
 pub mod liveness;
 pub mod odd_values;
+pub mod refusal_ids;

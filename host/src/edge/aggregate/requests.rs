@@ -9,7 +9,7 @@ use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::refusal::{Refusal, Refused, lost_words};
+use crate::edge::refusal::{Refusal, Refused, lost_words, malformed};
 use crate::edge::relay::{accepted, json};
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -53,7 +53,7 @@ impl Worker {
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
         let read = Envelope::parse_strictly(&message);
-        let envelope = read.map_err(|e| (Refusal::Malformed(e), None))?;
+        let envelope = read.map_err(|e| malformed(e, &message))?;
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");

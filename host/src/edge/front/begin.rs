@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::tried::Tried;
-use crate::edge::refusal::{Refusal, Refused};
+use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::json;
 use crate::edge::routing::affinity::Token;
 use crate::edge::scope;
@@ -14,7 +14,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::Body;
-use crate::protocol::initialize::{InitializeParams, InitializeResult};
+use crate::protocol::initialize::{InitializeParams, InitializeResult, asked_of_servers};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::version::Version;
 use crate::protocol::{headers, methods};
@@ -27,15 +27,16 @@ pub const MAX_PARAMS: usize = 64 * 1024;
 /// its other members is ten times what clients send.
 pub const MAX_FIRST: usize = MAX_PARAMS + 4 * 1024;
 
-/// The parameters of an `initialize`, byte for byte.
+/// The parameters of an `initialize`, byte for byte but for a revision that no session can have.
 pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
     let params = initialize.params.ok_or_else(invalid_params)?;
     if params.get().len() > MAX_PARAMS {
         return Err(Refusal::ParamsTooLarge(MAX_PARAMS));
     }
-    let _: InitializeParams<'_> =
+    let read: InitializeParams<'_> =
         serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
-    Ok(Bytes::copy_from_slice(params.get().as_bytes()))
+    let written = Bytes::copy_from_slice(params.get().as_bytes());
+    Ok(asked_of_servers(&written, &read.protocol_version))
 }
 
 pub fn invalid_params() -> Refusal {
@@ -61,15 +62,17 @@ impl Worker {
         let message = match self.whole_first(body, context).await {
             Ok(message) => message,
             // Too large for an `initialize`, so its session is what counts.
-            Err(Refusal::FirstTooLarge(..)) if matches!(otherwise, Refusal::UnknownSession) => {
-                let mut response = otherwise.response(None);
+            Err((Refusal::FirstTooLarge(..), id))
+                if matches!(otherwise, Refusal::UnknownSession) =>
+            {
+                let mut response = otherwise.response(id.as_deref());
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
                 return Ok(response);
             }
-            Err(refusal) => return Err((refusal, None)),
+            Err(refused) => return Err(refused),
         };
-        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        let envelope = Envelope::parse(&message).map_err(|e| malformed(e, &message))?;
         let id = envelope.id_text().map(str::to_owned);
         if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {
             return Err((otherwise, id));
