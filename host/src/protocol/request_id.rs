@@ -127,6 +127,7 @@ impl RequestId {
 
     fn begin_value(&mut self) {
         if self.depth == 1 && matches!(self.at, At::Between) {
+            self.has_method |= self.name == b"method";
             self.at = At::Value;
             self.value.clear();
         }
@@ -146,7 +147,6 @@ impl RequestId {
         if !matches!(self.at, At::Value) {
             return;
         }
-        self.has_method |= self.name == b"method";
         if self.name != b"id" {
             return;
         }

@@ -152,7 +152,8 @@ fn each_refusal_of_a_coordinator_names_the_request() {
 
 #[test]
 fn a_request_without_a_key_is_refused_under_its_id() {
-    let locked = json!({"systemConfig": {"routing": {"bearerAuthKey": KEY}}});
+    let locked =
+        json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": KEY}}});
     let gateway = Gateway::start_with(&settings::merged(settings::standalone(servers()), locked));
     for path in ["/mcp", "/mcp/counter", "/mcp/nobody", "/messages?sessionId=x"] {
         refused(&gateway.client(path), 401, same);

@@ -1,11 +1,27 @@
 //! Revisions that a session cannot have: `initialize` is negotiated down, and the session works.
 
+use std::io::Write;
+
 use mooring_tests::{Cluster, Gateway, OverSse, Scripted, settings};
 use serde_json::{Value, json};
 
-/// A server that grants whatever it is asked for, and says what that was in its name.
-fn echoing() -> Value {
-    let script = r#"while read -r line; do
+/// Servers that grant whatever they are asked for, and say what that was in their name.
+struct Echoing(tempfile::NamedTempFile);
+
+impl Echoing {
+    fn new() -> Self {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(SCRIPT.as_bytes()).unwrap();
+        Self(file)
+    }
+
+    /// An entry of `mcpServers` for one.
+    fn entry(&self) -> Value {
+        json!({"command": "sh", "args": [self.0.path()]})
+    }
+}
+
+const SCRIPT: &str = r#"while read -r line; do
         id=$(printf '%s' "$line" | sed -n 's/.*"id":\([^,}]*\).*/\1/p')
         asked=$(printf '%s' "$line" | sed -n 's/.*"protocolVersion":"\([^"]*\)".*/\1/p')
         case $line in
@@ -15,8 +31,6 @@ fn echoing() -> Value {
         esac
         [ -z "$id" ] || printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
     done"#;
-    json!({"command": "sh", "args": ["-c", script]})
-}
 
 const LATER: [&str; 4] = ["2026-07-28", "2030-01-01", "draft", "2025-11-26"];
 
@@ -48,7 +62,8 @@ fn groups() -> Value {
 
 #[test]
 fn a_later_revision_is_negotiated_down_on_every_scope() {
-    let settings = settings::merged(settings::standalone(json!({"x": echoing()})), groups());
+    let server = Echoing::new();
+    let settings = settings::merged(settings::standalone(json!({"x": server.entry()})), groups());
     a_session_begins(&Gateway::start_with(&settings));
 }
 
@@ -56,7 +71,8 @@ fn a_later_revision_is_negotiated_down_on_every_scope() {
 fn a_later_revision_is_negotiated_down_by_a_coordinator() {
     let settings = settings::merged(settings::coordinator(json!({})), groups());
     let mut cluster = Cluster { coordinator: Gateway::start_with(&settings), nodes: Vec::new() };
-    cluster.add("a", json!({"x": echoing()}));
+    let server = Echoing::new();
+    cluster.add("a", json!({"x": server.entry()}));
     cluster.wait_for_active(1);
     a_session_begins(&cluster.coordinator);
 }

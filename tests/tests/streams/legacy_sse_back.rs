@@ -94,7 +94,7 @@ fn a_client_that_comes_back_without_an_id_is_told_to_start_anew() {
 
 #[test]
 fn an_id_is_good_for_its_scope_and_principal_alone() {
-    let locked = json!({"systemConfig": {"routing": {"bearerAuthKey": "0123456789abcdef"}}});
+    let locked = json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": "0123456789abcdef"}}});
     let gateway = gateway();
     let other = Gateway::start_with(&settings::merged(settings(), locked));
     let session = OverSse::initialize(gateway.address(), "/sse/counter");

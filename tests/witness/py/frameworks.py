@@ -3,8 +3,9 @@
     python frameworks.py CLIENT whole|hold URL ['{"option": …}']
 
 CLIENT is python_v1, fastmcp, openai_agents, pydantic_ai, langchain or mcp_use; each runs with the
-Python of its own environment (bin/python-CLIENT). What they have in common stands here once; what
-each calls its things stands in one function of its own.
+Python of its own environment (bin/python-CLIENT). Or it is python, the SDK of today with its
+high-level client, which asks for a revision without sessions first. What they have in common stands
+here once; what each calls its things stands in one function of its own.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "elicit": None,
     "echo": None,
     "size": 5_000_000,
-    "parallel": 50,
+    "many": 50,
     "timeoutS": 60,
 }
 
@@ -111,6 +112,29 @@ async def python_v1(url: str, options: dict[str, Any], seen: Seen) -> AsyncItera
                 return text_of(answer)
 
             yield Opened(tools, call, {"progress", "elicit"})
+
+
+@asynccontextmanager
+async def python(url: str, options: dict[str, Any], seen: Seen) -> AsyncIterator[Opened]:
+    import mcp_types as types
+    from mcp import Client
+
+    async def elicit(_: Any, params: Any) -> types.ElicitResult:
+        seen.asked += 1
+        return types.ElicitResult(action="accept", content=form(params.requested_schema))
+
+    async def progress(*_: Any) -> None:
+        seen.progress += 1
+
+    async with Client(url, elicitation_callback=elicit) as client:
+
+        async def tools() -> list[str]:
+            return [tool.name for tool in (await client.list_tools()).tools]
+
+        async def call(tool: str, arguments: dict[str, Any]) -> str:
+            return text_of(await client.call_tool(tool, arguments, progress_callback=progress))
+
+        yield Opened(tools, call, {"progress", "elicit"})
 
 
 @asynccontextmanager
@@ -250,7 +274,7 @@ async def mcp_use(url: str, options: dict[str, Any], seen: Seen) -> AsyncIterato
 
 CLIENTS = {
     client.__name__: client
-    for client in (python_v1, fastmcp, openai_agents, pydantic_ai, langchain, mcp_use)
+    for client in (python, python_v1, fastmcp, openai_agents, pydantic_ai, langchain, mcp_use)
 }
 
 
@@ -267,7 +291,7 @@ async def whole(client: Opened, options: dict[str, Any], seen: Seen) -> dict[str
     if options["echo"]:
         text = "x" * options["size"]
         told["echoed"] = len(await client.call(options["echo"], {"message": text}))
-    calls = [client.call(options["count"], {}) for _ in range(options["parallel"])]
+    calls = [client.call(options["count"], {}) for _ in range(options["many"])]
     told["parallel"] = len(set(await asyncio.gather(*calls)))
     return told
 

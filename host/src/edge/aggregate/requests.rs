@@ -201,7 +201,8 @@ impl Worker {
     }
 
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,
-    /// and then in the catalogs that are still being fetched.
+    /// and then in the catalogs that are still being fetched. After a restart of the gateway, an
+    /// older session waits for the nodes that it knows from before.
     async fn find<T>(
         &self,
         scope: &Scope,
@@ -214,6 +215,12 @@ impl Worker {
         }
         if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
+        }
+        if self.edge.cold_start.concerns(session.minted_at) {
+            let look = || look(&self.scope_catalog_now(scope, set));
+            if let Some(found) = Box::pin(self.edge.cold_start.until(look)).await {
+                return Some(found);
+            }
         }
         self.await_silent(scope, set, look).await
     }

@@ -73,8 +73,11 @@ impl Worker {
             Err(refused) => return Err(refused),
         };
         let envelope = Envelope::parse(&message).map_err(|e| malformed(e, &message))?;
+        if envelope.kind() != Kind::Request {
+            return Err((otherwise, None));
+        }
         let id = envelope.id_text().map(str::to_owned);
-        if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {
+        if envelope.method() != methods::INITIALIZE {
             return Err((otherwise, id));
         }
         self.initialize(context, scope, principal, &message, &envelope)
