@@ -40,7 +40,7 @@ pub fn priming(id: &str, retry_ms: Option<u64>) -> Bytes {
 /// many milliseconds.
 #[must_use]
 pub fn endpoint(path: &str, id: &str, retry_ms: u64) -> Bytes {
-    format!("event: endpoint\nid: {id}\nretry: {retry_ms}\ndata: {path}\n\n").into()
+    format!("event: endpoint\ndata: {path}\nid: {id}\nretry: {retry_ms}\n\n").into()
 }
 
 /// A decoded event. One that sets only an id or a retry time is an event too.

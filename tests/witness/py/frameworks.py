@@ -59,7 +59,8 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
-        return content["text"] if "text" in content else json.dumps(content)
+        # Some hand on structured content alone.
+        return str(next((content[key] for key in ("text", "value") if key in content), content))
     if isinstance(content, list | tuple):
         return "\n".join(text_of(part) for part in content)
     for member in ("content", "text"):

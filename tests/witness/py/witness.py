@@ -32,8 +32,6 @@ DEFAULTS: dict[str, Any] = {
     "transport": "http",
     "listen": False,
     "timeoutMs": 30_000,
-    # `legacy` begins with initialize; `auto` asks whether the server knows a revision without it.
-    "era": "legacy",
     # Of `whole`: names of tools, of which one that is None is left out.
     "count": "count",
     "progress": None,

@@ -38,7 +38,7 @@ use super::sse_session::{NoPlace, RequestSlot, SseSession};
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// How long a message waits for the stream of its session, which its client opens again after the
 /// gateway was started again.
-const STREAM_WAIT: Duration = Duration::from_secs(5);
+const STREAM_WAIT: Duration = Duration::from_secs(3);
 /// The `Accept` of every message, whatever the client sends with its POST: its stream takes both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 

@@ -12,7 +12,7 @@ use crate::protocol::request_id::RequestId;
 /// write the id before the parameters.
 const LOOKED_AT: usize = 64 * 1024;
 /// Longest wait for them: the body is mostly there with its head.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The id of a request that is refused by its head alone. Nothing of the body is kept.
 pub async fn unread(request: &mut Request<Body>) -> Option<String> {
