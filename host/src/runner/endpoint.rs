@@ -230,10 +230,8 @@ impl Runner {
             Err(error) => return Some(malformed(&error, None)),
         };
         if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
-            return Some(malformed(
-                &Malformed::Message("initialize is never part of a batch"),
-                None,
-            ));
+            let text = "initialize is never part of a batch";
+            return Some(malformed(&Malformed::Message(text), None));
         }
         if envelopes.iter().any(|part| self.withheld(server, part).is_some()) {
             let text = "a message of the batch is kept from this server by its settings";
