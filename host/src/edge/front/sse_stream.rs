@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn outbox() -> Arc<Outbox> {
-        Outbox::new(1000, Arc::default(), Duration::from_secs(60))
+        Outbox::new(1000, Unread::of(usize::MAX), Duration::from_secs(60))
     }
 
     fn next(stream: &mut ClientStream) -> Option<Option<String>> {
