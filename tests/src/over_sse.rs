@@ -14,7 +14,10 @@ pub struct OverSse {
     pub stream: Incoming,
     /// The address that the client posts to.
     pub endpoint: String,
+    /// The last id among the events; with this the client comes back.
+    pub last_event_id: String,
     address: SocketAddr,
+    path: String,
     headers: Vec<(String, String)>,
     next: u64,
     /// Messages that arrived during a wait for another one.
@@ -38,9 +41,29 @@ impl OverSse {
         let asked = Request::get(path).header("Accept", "text/event-stream").headers(&headers);
         let mut stream = asked.open(address);
         assert_eq!(stream.status, 200, "GET {path}");
-        let Event { kind, data: endpoint, .. } = stream.event();
+        let Event { kind, data: endpoint, id, .. } = stream.event();
         assert_eq!(kind.as_deref(), Some("endpoint"));
-        Self { stream, endpoint, address, headers, next: 1, passed: VecDeque::new() }
+        let last_event_id = id.expect("an id to come back with");
+        let (path, passed) = (path.to_owned(), VecDeque::new());
+        Self { stream, endpoint, last_event_id, address, path, headers, next: 1, passed }
+    }
+
+    /// Opens the stream again, as clients do by themselves when it breaks off.
+    #[track_caller]
+    pub fn come_back(&mut self) {
+        let last = self.last_event_id.clone();
+        self.come_back_with(&[("Last-Event-ID", &last)]);
+    }
+
+    /// The same, with these headers on the GET.
+    #[track_caller]
+    pub fn come_back_with(&mut self, headers: &[(&str, &str)]) {
+        let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let all: Vec<_> = own.chain(headers.iter().copied()).collect();
+        let back = Self::open_with(self.address, &self.path, &all);
+        self.stream = back.stream;
+        self.endpoint = back.endpoint;
+        self.last_event_id = back.last_event_id;
     }
 
     /// A session with `notifications/initialized` sent.
@@ -55,11 +78,16 @@ impl OverSse {
     /// Initializes the session and returns the `InitializeResult`.
     #[track_caller]
     pub fn begin(&mut self) -> Value {
-        let params = json!({
+        self.begin_with(json!({
             "protocolVersion": REVISION,
             "capabilities": {},
             "clientInfo": {"name": "mooring-tests", "version": "1"},
-        });
+        }))
+    }
+
+    /// The same, with other parameters of `initialize`.
+    #[track_caller]
+    pub fn begin_with(&mut self, params: Value) -> Value {
         let result = self.request("initialize", params);
         self.notify("notifications/initialized", json!({}));
         result
@@ -141,7 +169,9 @@ impl OverSse {
         loop {
             let event = self.stream.event();
             assert_eq!(event.kind.as_deref(), Some("message"));
-            assert_eq!(event.id, None, "this transport has no event ids");
+            if let Some(id) = event.id.clone() {
+                self.last_event_id = id;
+            }
             let message = event.json();
             if is_meant(&message) {
                 return message;

@@ -4,7 +4,8 @@
 #
 # What is there already, at the pinned version, is left alone. What cannot be had is named with
 # the reason, and the exit code is 0 all the same: DIR/have.json tells a test what to skip.
-# Versions are pinned in ts/package.json and py/requirements.txt. DIR/bin has a starter for each.
+# Versions are pinned in ts/package.json, py/requirements.txt and py/frameworks.txt. DIR/bin has a
+# starter for each.
 set -u
 # No browser from elsewhere: the tests use the Chromium of this machine, if there is one.
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1
@@ -91,6 +92,33 @@ sys.exit(m.version(name) != version)' "$requirement" 2>/dev/null; then
     fi
 }
 
+# An environment of its own for each client of py/frameworks.txt, by uv, which links what several
+# have in common: a second or two each.
+frameworks() {
+    while read -r key requirements; do
+        case $key in '' | '#'*) continue ;; esac
+        env="$dir/env/$key"
+        starter "python-$key" "'$env/bin/python'"
+        if [ "$(cat "$env/.installed" 2>/dev/null)" = "$requirements" ]; then
+            note "$key" true
+            continue
+        fi
+        rm -rf "$env"
+        # Words of their own: the line has no spaces inside a requirement.
+        # shellcheck disable=SC2086
+        if "$dir/py/bin/uv" venv --quiet --python "$dir/py/bin/python" "$env" \
+            > "$dir/log/$key" 2>&1 &&
+            "$dir/py/bin/uv" pip install --quiet --python "$env/bin/python" $requirements \
+                >> "$dir/log/$key" 2>&1; then
+            echo "$requirements" > "$env/.installed"
+            echo "installed: $requirements"
+            note "$key" true
+        else
+            missing "$key" "$requirements" "$dir/log/$key"
+        fi
+    done < "$here/py/frameworks.txt"
+}
+
 if command -v npm > /dev/null; then
     scope=@modelcontextprotocol
     install_node
@@ -102,6 +130,7 @@ if command -v npm > /dev/null; then
     npm_package memory $scope/server-memory
     npm_package filesystem $scope/server-filesystem
     npm_package playwright @playwright/mcp
+    npm_package mcp_remote mcp-remote
     node_starter inspector inspector $scope/inspector/clients/launcher/build/index.js
     # A copy: DIR serves more than one checkout.
     cp "$here/loopback.mjs" "$dir/loopback.mjs.new" && mv "$dir/loopback.mjs.new" "$dir/loopback.mjs"
@@ -113,7 +142,7 @@ if command -v npm > /dev/null; then
     node_starter server-playwright playwright @playwright/mcp/cli.js
 else
     echo 'missing: npm: not on the PATH, so nothing of Node'
-    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright; do
+    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright mcp_remote; do
         note $key false
     done
 fi
@@ -122,9 +151,10 @@ if [ -x "$dir/py/bin/pip" ] || python3 -m venv "$dir/py" > "$dir/log/python" 2>&
     python_package python mcp
     python_package time mcp-server-time
     python_package uv uv
+    export UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}"
+    frameworks
     # Into uvx's own cache, which the tests use offline. It does not read pip's settings.
-    UV_FIND_LINKS="${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}" \
-        "$dir/py/bin/uvx" mcp-server-time --help > "$dir/log/uvx" 2>&1 ||
+    "$dir/py/bin/uvx" mcp-server-time --help > "$dir/log/uvx" 2>&1 ||
         echo "missing: uvx cannot fetch mcp-server-time: $(tail -n 1 "$dir/log/uvx")"
     starter python "'$dir/py/bin/python'"
     starter server-time "'$dir/py/bin/mcp-server-time'"

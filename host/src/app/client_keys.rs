@@ -136,6 +136,7 @@ mod tests {
     fn group(name: &str, id: &str, members: &[(&str, Option<&[&str]>)]) -> Group {
         let member = |(name, tools): &(&str, Option<&[&str]>)| Member {
             server: server(name),
+            alias: None,
             tools: tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect()),
             prompts: None,
             resources: None,
@@ -162,6 +163,7 @@ mod tests {
             env: &|_| None,
             cwd: "/nonexistent".into(),
             allow_open: false,
+            dot_env: crate::config::DotEnv::default(),
         });
         let config = config.unwrap().config;
         let view = view(&config, &groups, &named, &servers, Principal::named("k"));

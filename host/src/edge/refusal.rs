@@ -9,6 +9,7 @@ use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
+use crate::protocol::request_id::RequestId;
 use crate::protocol::strict::Unclear;
 use crate::store::NoRoom;
 
@@ -96,7 +97,9 @@ pub enum Refusal {
         "Bad Request: sessionId is required; post to the address in the endpoint event of the stream"
     )]
     MissingStream,
-    #[error("Invalid Request: the session is not initialized; send initialize first")]
+    #[error(
+        "Session not found: this stream has none, or the one that it had is gone; send initialize on a new stream"
+    )]
     NotInitialized,
     #[error(
         "Too Many Requests: {0} messages of this session are in progress (systemConfig.limits.inFlightPerSession); read the event stream and try again"
@@ -189,14 +192,13 @@ impl Refusal {
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
-            Self::NotInitialized | Self::LongBatch(_) => {
-                (StatusCode::BAD_REQUEST, code::INVALID_REQUEST)
-            }
+            Self::LongBatch(_) => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
             Self::Busy(_) | Self::TooManySessions(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
             }
             Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
-            Self::UnknownSession => (StatusCode::NOT_FOUND, code::SESSION),
+            // What clients take as the order to begin another session.
+            Self::UnknownSession | Self::NotInitialized => (StatusCode::NOT_FOUND, code::SESSION),
             Self::InvalidParams(_) => (StatusCode::OK, code::INVALID_PARAMS),
             Self::MethodNotFound(_) => (StatusCode::OK, code::METHOD_NOT_FOUND),
             Self::ResourceNotFound(_) => (StatusCode::OK, code::RESOURCE),
@@ -301,5 +303,13 @@ pub fn lost_words(id: &str, server: &ServerName) -> Bytes {
     jsonrpc::error(Some(id), code::SERVER_LOST, &text)
 }
 
-/// A refusal, and the id of the request that it answers, if that is known.
+/// A refusal, and the id of the request that it answers, if that is known. For a request whose body
+/// was not read it is looked for once the refusal is written; `None` beside a body that was read
+/// stands for `null`.
 pub type Refused = (Refusal, Option<String>);
+
+/// The refusal of a body that is no valid message, under the id of the request that it may have
+/// been meant to be.
+pub fn malformed(why: Malformed, message: &[u8]) -> Refused {
+    (Refusal::Malformed(why), RequestId::of(message))
+}

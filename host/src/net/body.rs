@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -171,6 +172,22 @@ impl Body {
             | Self::Stream(_)
             | Self::Through(_) => None,
         }
+    }
+
+    /// Reads on and discards, for the request's id alone: at most `limit` bytes, and no longer
+    /// than `patience`.
+    pub async fn look_for(&mut self, request: &mut RequestId, limit: usize, patience: Duration) {
+        let looking = async {
+            let mut read = 0;
+            while read < limit && request.get().is_none() {
+                let frame = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
+                let Some(Ok(frame)) = frame else { return };
+                let Ok(piece) = frame.into_data() else { continue };
+                read += piece.len();
+                request.read(&piece);
+            }
+        };
+        let _ = tokio::time::timeout(patience, looking).await;
     }
 
     /// Reads the rest and discards it, so that a [`Cut`] sees all of it.

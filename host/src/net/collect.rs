@@ -6,6 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body as _;
 
+use crate::protocol::request_id::RequestId;
+
 use super::body::{Body, BodyError};
 use super::budget::{Claim, NoRoom};
 use super::intake::{Intake, IntakeFault};
@@ -50,13 +52,27 @@ impl From<BodyError> for TooLong {
 /// # Errors
 /// If it is longer, breaks off, or finds no room.
 pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
+    collect_request(&mut body, limit).await.map_err(|(why, _)| why)
+}
+
+/// The same for a request, whose id is looked for in what has arrived if the rest does not. What
+/// has not been read stays in the body.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_request(
+    body: &mut Body,
+    limit: usize,
+) -> Result<Bytes, (TooLong, Box<RequestId>)> {
     if body.size_hint().lower() > limit as u64 {
-        return Err(TooLong::Limit(limit));
+        return Err((TooLong::Limit(limit), Box::default()));
     }
     // Nearly all messages arrive in one piece.
-    let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-    let Some(first) = first.transpose()? else { return Ok(Bytes::new()) };
-    let first = first.into_data().unwrap_or_default();
+    let first = match std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        Some(Ok(first)) => first.into_data().unwrap_or_default(),
+        Some(Err(error)) => return Err((error.into(), Box::default())),
+        None => return Ok(Bytes::new()),
+    };
     if first.len() <= UNCLAIMED.min(limit) && body.is_end_stream() {
         return Ok(first);
     }
@@ -64,20 +80,35 @@ pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
 }
 
 /// The whole body, of which the first piece was read already.
-async fn rest(first: Bytes, mut body: Body, limit: usize) -> Result<Bytes, TooLong> {
-    if first.len() > limit {
-        return Err(TooLong::Limit(limit));
-    }
+async fn rest(
+    first: Bytes,
+    body: &mut Body,
+    limit: usize,
+) -> Result<Bytes, (TooLong, Box<RequestId>)> {
     let mut kept = Kept::default();
-    kept.add(first, body.intake(), limit)?;
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if kept.len() + data.len() > limit {
-            return Err(TooLong::Limit(limit));
-        }
-        kept.add(data, body.intake(), limit)?;
+    if first.len() > limit {
+        return Err((TooLong::Limit(limit), kept.request(&first)));
     }
-    kept.whole()
+    if let Err(why) = kept.add(first, body.intake(), limit) {
+        return Err((why, kept.request(&[])));
+    }
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return Err((error.into(), kept.request(&[]))),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if kept.len() + data.len() > limit {
+            return Err((TooLong::Limit(limit), kept.request(&data)));
+        }
+        if let Err(why) = kept.add(data, body.intake(), limit) {
+            return Err((why, kept.request(&[])));
+        }
+    }
+    match kept.settle() {
+        Ok(()) => Ok(kept.into_bytes()),
+        Err(why) => Err((why, kept.request(&[]))),
+    }
 }
 
 /// The part of a body that has arrived.
@@ -115,6 +146,11 @@ impl Kept {
         intake: Option<&Arc<Intake>>,
         limit: usize,
     ) -> Result<(), TooLong> {
+        if self.is_empty() && data.len() <= UNCLAIMED {
+            // Nearly all messages.
+            self.first = data;
+            return Ok(());
+        }
         let size = self.len() + data.len();
         let is_first = self.is_empty();
         let capacity = if is_first { 0 } else { self.joined.capacity() };
@@ -146,10 +182,35 @@ impl Kept {
     /// # Errors
     /// If the client has too many whole bodies.
     pub fn whole(self) -> Result<Bytes, TooLong> {
+        self.settle()?;
+        Ok(self.into_bytes())
+    }
+
+    /// What is known so far of the request whose body this is, with a piece that was not added.
+    #[must_use]
+    pub fn request(&self, piece: &[u8]) -> Box<RequestId> {
+        let mut request = Box::<RequestId>::default();
+        for part in [&self.first, &self.joined[..], piece] {
+            request.read(part);
+        }
+        request
+    }
+
+    /// Says that all has arrived.
+    ///
+    /// # Errors
+    /// If the client has too many whole bodies.
+    pub fn settle(&self) -> Result<(), TooLong> {
+        self.claim.as_ref().map_or(Ok(()), |claim| claim.is_whole().map_err(TooLong::NoRoom))
+    }
+
+    /// All that has arrived, once it is settled. Its memory stays claimed until the last clone is
+    /// dropped.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
         let bytes = if self.joined.is_empty() { self.first } else { Bytes::from(self.joined) };
-        let Some(claim) = self.claim else { return Ok(bytes) };
-        claim.is_whole().map_err(TooLong::NoRoom)?;
-        Ok(Bytes::from_owner(ClaimedBytes { bytes, _claim: claim }))
+        let Some(claim) = self.claim else { return bytes };
+        Bytes::from_owner(ClaimedBytes { bytes, _claim: claim })
     }
 }
 

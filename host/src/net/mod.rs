@@ -28,7 +28,7 @@ mod unreached;
 
 pub use body::{Body, BodyError, BodyFault, Cut};
 pub use budget::{BodyBudget, NoRoom};
-pub use collect::{Kept, TooLong, UNCLAIMED, collect};
+pub use collect::{Kept, TooLong, UNCLAIMED, collect, collect_request};
 pub use decoding::decoded;
 pub use events::{EventReader, Read, is_event_stream};
 pub use intake::{ClientBody, Intake, IntakeFault};

@@ -209,13 +209,13 @@ pub fn own_params(set: ClientSet, extensions: Option<&str>) -> String {
     )
 }
 
-/// A client's `initialize` parameters, which ask for no later revision than those with sessions: a
+/// A client's `initialize` parameters, which ask for a revision with sessions, known here or not: a
 /// server that answers with what it is asked for would grant one in which its session is useless.
 #[must_use]
 pub fn params_within(params: Bytes) -> Bytes {
     let lowered = || {
         let raw = Members::of_bytes(&params)?.get("protocolVersion")?;
-        lenient::text(raw).filter(|asked| Version::is_later(asked))?;
+        lenient::text(raw).filter(|asked| !Version::may_be_asked_for(asked))?;
         let span = splice::span(&params, raw)?;
         let latest = splice::quoted(Version::LATEST.as_str());
         Some(splice::replace(&params, span, latest.as_bytes()))
@@ -289,7 +289,7 @@ mod tests {
             ("DRAFT-2026-v1", "2025-11-25"),
             ("2025-11-25", "2025-11-25"),
             ("2024-10-07", "2024-10-07"),
-            ("1.0", "1.0"),
+            ("1.0", "2025-11-25"),
         ] {
             assert_eq!(params_within(text(asked).into()), text(sent), "{asked}");
         }
@@ -320,6 +320,22 @@ mod tests {
         check("2025-03-26", "2025-11-25", "2025-03-26");
         check("2025-06-18", "1999-01-01", "2025-06-18");
         check("2030-01-01", "2025-06-18", "2030-01-01");
+    }
+
+    #[test]
+    fn servers_are_asked_for_a_revision_that_has_sessions() {
+        let params = |version: &str| {
+            Bytes::from(format!(r#"{{"x": 1.0, "protocolVersion" : "{version}","y":[] }}"#))
+        };
+        for (requested, asked) in [
+            ("2026-07-28", "2025-11-25"),
+            ("draft", "2025-11-25"),
+            ("", "2025-11-25"),
+            ("2025-11-25", "2025-11-25"),
+            ("2024-10-07", "2024-10-07"),
+        ] {
+            assert_eq!(params_within(params(requested)), params(asked));
+        }
     }
 
     #[test]

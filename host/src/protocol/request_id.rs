@@ -1,8 +1,10 @@
 //! Finds the id of a request that passes in pieces, without keeping the request. Some clients
 //! write the id after the parameters, so that only the whole message contains it.
+//!
+//! It judges nothing else: a request that is refused since it is no valid message, or before all of
+//! it has arrived, is still answered under its id, without which some clients wait for ever.
 
-/// The longest id that is kept, in bytes; a longer one counts as absent.
-const MAX_ID: usize = 256;
+use super::jsonrpc::MAX_ID;
 
 #[derive(Debug, Default)]
 enum At {
@@ -28,6 +30,9 @@ pub struct RequestId {
     name: Vec<u8>,
     value: Vec<u8>,
     id: Option<String>,
+    has_id: bool,
+    /// Whether a second id has passed: readers may differ over which one counts.
+    is_double: bool,
     has_method: bool,
     has_answer: bool,
     is_whole: bool,
@@ -38,7 +43,15 @@ impl RequestId {
     /// a method it is a response.
     #[must_use]
     pub fn get(&self) -> Option<&str> {
-        self.id.as_deref().filter(|_| self.has_method)
+        self.id.as_deref().filter(|_| self.has_method && !self.is_double)
+    }
+
+    /// The id in a message that is here as a whole, as [`Self::get`] gives it.
+    #[must_use]
+    pub fn of(message: &[u8]) -> Option<String> {
+        let mut read = Self::default();
+        read.read(message);
+        read.get().map(str::to_owned)
     }
 
     /// The id of the request that the message answers: it has a result or an error.
@@ -129,6 +142,7 @@ impl RequestId {
 
     fn begin_value(&mut self) {
         if self.depth == 1 && matches!(self.at, At::Between) {
+            self.has_method |= self.name == b"method";
             self.at = At::Value;
             self.value.clear();
         }
@@ -150,7 +164,12 @@ impl RequestId {
         }
         self.has_method |= self.name == b"method";
         self.has_answer |= self.name == b"result" || self.name == b"error";
-        if self.name != b"id" || self.value.len() > MAX_ID {
+        if self.name != b"id" {
+            return;
+        }
+        self.is_double |= self.has_id;
+        self.has_id = true;
+        if self.value.len() > MAX_ID {
             return;
         }
         // It is copied into an answer as it is.
@@ -176,6 +195,10 @@ mod tests {
             (r#"{"method":"m","params":{"x":"\",\"id\":5"},"id":-1.5e3}"#, Some("-1.5e3")),
             (r#"{"id":7,"result":{"method":"m"}}"#, None),
             (r#"{"method":"m","id":null}"#, None),
+            (r#"{"id":1,"method":"m","id":1}"#, None),
+            (r#"{"id":[],"method":"m","id":1}"#, None),
+            (r#"{"id":1,"method":"m","params":{"x":"\ud800"}"#, Some("1")),
+            (r#"{"id":1,"method":"m","params":"#, Some("1")),
             (r#"{"method":"m","id":[1]}"#, None),
             (r#"{"method":"m","params":{"id":1}}"#, None),
             (r#"[{"method":"m","id":1}]"#, None),

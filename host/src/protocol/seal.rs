@@ -1,10 +1,10 @@
 //! Sealed session ids: what must be known of a session, encrypted inside its id.
 //!
 //! Every edge with the key opens every id, so a restart needs no table and several coordinators
-//! share none. (The id of an HTTP+SSE stream is the exception: it names a connection, and is
-//! useful only in the process that has it.) The text is
-//! `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce is random, which
-//! its 24 bytes make safe for the life of a key.
+//! share none. (The address that an HTTP+SSE client posts to is the exception: it names a stream,
+//! and is useful only in the process that has it. The ids of that stream's events are sessions'.)
+//! The text is `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce is
+//! random, which its 24 bytes make safe for the life of a key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,6 +34,12 @@ const PURPOSE_STREAM: u8 = 2;
 const STORED: u8 = 1;
 /// Flag: a revision that is not known here follows, with its length in front.
 const NAMED: u8 = 2;
+/// The id of an event of an HTTP+SSE stream, with which the client comes back to its session. It
+/// carries what a session's id does.
+const PURPOSE_EVENT: u8 = 3;
+/// The same before the session is initialized: it carries what the address does. The address itself
+/// would not do: it stands in the logs of proxies, and whoever has it can read nothing.
+const PURPOSE_UNNAMED_EVENT: u8 = 4;
 /// Bytes of purpose, uuid, time, scope and principal, with which every id begins.
 const HEAD: usize = 1 + 16 + 8 + 8 + 8;
 
@@ -64,7 +70,15 @@ pub enum CarriedParams {
 /// The keys of session ids: the first one seals, all open. Cloning is cheap.
 #[derive(Clone)]
 pub struct KeyRing {
-    keys: std::sync::Arc<Vec<(u8, XChaCha20Poly1305)>>,
+    keys: std::sync::Arc<Vec<SealingKey>>,
+}
+
+struct SealingKey {
+    id: u8,
+    cipher: XChaCha20Poly1305,
+    /// Makes the nonces of addresses, which are the same for a session whenever they are sealed.
+    /// Each session has one, whose contents no other has.
+    nonces: [u8; 32],
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -81,7 +95,8 @@ impl KeyRing {
         let keys = secrets.iter().map(|secret| {
             let key = digest(&[b"mooring session key", secret]);
             let id = digest(&[b"mooring key id", secret]);
-            (id[0], XChaCha20Poly1305::new(&Key::from(key)))
+            let nonces = digest(&[b"mooring nonce key", secret]);
+            SealingKey { id: id[0], cipher: XChaCha20Poly1305::new(&Key::from(key)), nonces }
         });
         Self { keys: std::sync::Arc::new(keys.collect()) }
     }
@@ -90,13 +105,34 @@ impl KeyRing {
     /// key, or without randomness.
     #[must_use]
     pub fn seal(&self, sealed: &Sealed, scope: &Scope, principal: &Principal) -> Option<String> {
+        self.seal_for(PURPOSE_SESSION, sealed, scope, principal)
+    }
+
+    /// The id of the events on a session's HTTP+SSE stream. `None` as for [`Self::seal`].
+    #[must_use]
+    pub fn seal_event(
+        &self,
+        sealed: &Sealed,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        self.seal_for(PURPOSE_EVENT, sealed, scope, principal)
+    }
+
+    fn seal_for(
+        &self,
+        purpose: u8,
+        sealed: &Sealed,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
         let params: &[u8] = match &sealed.params {
             CarriedParams::Inside(params) => params,
             CarriedParams::Stored => &[],
         };
         let mut contents = Vec::with_capacity(HEAD + 2 + params.len() + TAG);
         let owner = binding(scope, principal);
-        write_head(&mut contents, PURPOSE_SESSION, sealed.session, sealed.minted_at, owner);
+        write_head(&mut contents, purpose, sealed.session, sealed.minted_at, owner);
         contents.push(sealed.version as u8);
         let stored = if sealed.params == CarriedParams::Stored { STORED } else { 0 };
         let named = sealed.named.as_deref().filter(|named| named.len() <= MAX_NAMED);
@@ -106,16 +142,32 @@ impl KeyRing {
             contents.extend_from_slice(named.as_bytes());
         }
         contents.extend_from_slice(params);
-        self.encrypt(contents)
+        self.encrypt(contents, random_nonce()?)
     }
 
     /// The contents of a session's id. `None` for every reason alike (a wrong seal, scope or
     /// principal, or its age): a client that guesses must not learn which.
     #[must_use]
     pub fn open(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
+        self.open_for(PURPOSE_SESSION, text, scope, principal)
+    }
+
+    /// The session that the id of an event names. `None` as for [`Self::open`].
+    #[must_use]
+    pub fn open_event(&self, text: &str, scope: &Scope, principal: &Principal) -> Option<Sealed> {
+        self.open_for(PURPOSE_EVENT, text, scope, principal)
+    }
+
+    fn open_for(
+        &self,
+        purpose: u8,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<Sealed> {
         let contents = self.decrypt(text)?;
         let (head, rest) = read_head(&contents)?;
-        if head.purpose != PURPOSE_SESSION || head.owner != binding(scope, principal) {
+        if head.purpose != purpose || head.owner != binding(scope, principal) {
             return None;
         }
         let ([version, flags], mut params) = rest.split_first_chunk::<2>()?;
@@ -134,7 +186,7 @@ impl KeyRing {
         Some(Sealed { session: head.session, minted_at: head.minted_at, version, named, params })
     }
 
-    /// The id of a session's HTTP+SSE stream. `None` as for [`Self::seal`].
+    /// The id of a session's HTTP+SSE stream, the same each time. `None` without a key.
     #[must_use]
     pub fn seal_stream(
         &self,
@@ -146,17 +198,52 @@ impl KeyRing {
         let mut contents = Vec::with_capacity(HEAD + TAG);
         let owner = binding(scope, principal);
         write_head(&mut contents, PURPOSE_STREAM, session, minted_at, owner);
-        self.encrypt(contents)
+        let seed = digest(&[&self.keys.first()?.nonces, &contents]);
+        let (nonce, _) = seed.split_first_chunk::<NONCE>()?;
+        self.encrypt(contents, *nonce)
+    }
+
+    /// The id of the events on a stream whose session is not initialized. `None` as for
+    /// [`Self::seal`].
+    #[must_use]
+    pub fn seal_unnamed_event(
+        &self,
+        session: SessionId,
+        minted_at: UnixMillis,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, PURPOSE_UNNAMED_EVENT, session, minted_at, owner);
+        self.encrypt(contents, random_nonce()?)
+    }
+
+    /// The stream that such an id names, for this scope and principal.
+    #[must_use]
+    pub fn open_unnamed_event(
+        &self,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<StreamId> {
+        let id = self.open_stream_for(PURPOSE_UNNAMED_EVENT, text)?;
+        id.is_of(scope, principal).then_some(id)
     }
 
     /// The stream that an id names. Its URL names no scope, so its owner must be checked with
     /// [`StreamId::is_of`] once the stream's scope is known.
     #[must_use]
     pub fn open_stream(&self, text: &str) -> Option<StreamId> {
+        self.open_stream_for(PURPOSE_STREAM, text)
+    }
+
+    fn open_stream_for(&self, purpose: u8, text: &str) -> Option<StreamId> {
         let contents = self.decrypt(text)?;
         let (head, _) = read_head(&contents)?;
-        let is_stream = head.purpose == PURPOSE_STREAM;
-        is_stream.then_some(StreamId { session: head.session, owner: head.owner })
+        let is_stream = head.purpose == purpose;
+        let SealHead { session, minted_at, owner, .. } = head;
+        is_stream.then_some(StreamId { session, minted_at, owner })
     }
 
     /// The session that an id names, without a check of its owner: for the management API only.
@@ -166,13 +253,11 @@ impl KeyRing {
         read_head(&contents).map(|(head, _)| head.session)
     }
 
-    fn encrypt(&self, mut contents: Vec<u8>) -> Option<String> {
-        let (key_id, cipher) = self.keys.first()?;
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).ok()?;
-        cipher.encrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
+    fn encrypt(&self, mut contents: Vec<u8>, nonce: [u8; NONCE]) -> Option<String> {
+        let SealingKey { id, cipher, .. } = self.keys.first()?;
+        cipher.encrypt_in_place(&XNonce::from(nonce), &[*id], &mut contents).ok()?;
         let mut bytes = Vec::with_capacity(1 + NONCE + contents.len());
-        bytes.push(*key_id);
+        bytes.push(*id);
         bytes.extend_from_slice(&nonce);
         bytes.extend_from_slice(&contents);
         let mut text = String::with_capacity(2 + bytes.len() * 4 / 3 + 3);
@@ -190,9 +275,9 @@ impl KeyRing {
         let (nonce, sealed) = rest.split_at(NONCE);
         let nonce: [u8; NONCE] = nonce.try_into().ok()?;
         // Two secrets may share an id byte: the one that opens the id is the right one.
-        self.keys.iter().filter(|(id, _)| id == key_id).find_map(|(_, cipher)| {
+        self.keys.iter().filter(|key| key.id == *key_id).find_map(|key| {
             let mut contents = sealed.to_vec();
-            cipher.decrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
+            key.cipher.decrypt_in_place(&XNonce::from(nonce), &[*key_id], &mut contents).ok()?;
             Some(contents)
         })
     }
@@ -203,6 +288,8 @@ impl KeyRing {
 pub struct StreamId {
     /// The key under which the open stream is found.
     pub session: SessionId,
+    /// When the session began.
+    pub minted_at: UnixMillis,
     owner: OwnerTag,
 }
 
@@ -249,6 +336,12 @@ fn read_head(contents: &[u8]) -> Option<(SealHead, &[u8])> {
     }
     let session = SessionId::from_bytes(*session);
     Some((SealHead { purpose: *purpose, session, minted_at, owner: *owner }, rest))
+}
+
+fn random_nonce() -> Option<[u8; NONCE]> {
+    let mut nonce = [0; NONCE];
+    getrandom::fill(&mut nonce).ok()?;
+    Some(nonce)
 }
 
 fn binding(scope: &Scope, principal: &Principal) -> OwnerTag {
@@ -308,6 +401,23 @@ mod tests {
         let http = ring.seal(&session, &Scope::All, &anyone).unwrap();
         let (uuid, minted) = (session.session, session.minted_at);
         let stream = ring.seal_stream(uuid, minted, &Scope::All, &anyone).unwrap();
+        let event = ring.seal_event(&session, &Scope::All, &anyone).unwrap();
+        assert_eq!(ring.open_event(&event, &Scope::All, &anyone), Some(session.clone()));
+        assert_eq!(ring.open_event(&event, &Scope::All, &Principal::named("eve")), None);
+        let unnamed = ring.seal_unnamed_event(uuid, minted, &Scope::All, &anyone).unwrap();
+        for other in [&http, &stream, &unnamed] {
+            assert_eq!(ring.open_event(other, &Scope::All, &anyone), None);
+        }
+        for other in [&http, &stream, &event] {
+            assert_eq!(ring.open_unnamed_event(other, &Scope::All, &anyone), None);
+        }
+        let opened = ring.open_unnamed_event(&unnamed, &Scope::All, &anyone).unwrap();
+        assert_eq!(opened.session, uuid);
+        assert_eq!(ring.open_unnamed_event(&unnamed, &Scope::All, &Principal::named("eve")), None);
+        assert_eq!(ring.open_stream(&unnamed), None);
+        assert_eq!(ring.open(&event, &Scope::All, &anyone), None);
+        assert_eq!(ring.open_stream(&event), None);
+        assert_eq!(ring.seal_stream(uuid, minted, &Scope::All, &anyone), Some(stream.clone()));
         assert_eq!(ring.open_stream(&http), None);
         assert_eq!(ring.open(&stream, &Scope::All, &anyone), None);
         let opened = ring.open_stream(&stream).unwrap();

@@ -36,10 +36,11 @@ pub fn priming(id: &str, retry_ms: Option<u64>) -> Bytes {
 }
 
 /// The first event of an HTTP+SSE stream: the path that the client posts to (2024-11-05,
-/// basic/transports).
+/// basic/transports). The id is that with which it comes back when the stream breaks off, after so
+/// many milliseconds.
 #[must_use]
-pub fn endpoint(path: &str) -> Bytes {
-    format!("event: endpoint\ndata: {path}\n\n").into()
+pub fn endpoint(path: &str, id: &str, retry_ms: u64) -> Bytes {
+    format!("event: endpoint\ndata: {path}\nid: {id}\nretry: {retry_ms}\n\n").into()
 }
 
 /// A decoded event. One that sets only an id or a retry time is an event too.

@@ -65,6 +65,18 @@ impl Version {
         revision > Self::LATEST.as_str()
     }
 
+    /// Whether a server may be asked for this revision: one with a date up to the newest that has
+    /// sessions, known here or not.
+    #[must_use]
+    pub fn may_be_asked_for(text: &str) -> bool {
+        let is_date = text.len() == 10
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        is_date && text <= Self::LATEST.as_str()
+    }
+
     /// The revision that a server answers to a requested one: the same if it supports it,
     /// otherwise its latest (2025-11-25, basic/lifecycle, "Version Negotiation").
     #[must_use]
@@ -76,5 +88,21 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_asked_for_no_later_revision_and_for_no_other_text() {
+        for text in ["2025-11-25", "2025-06-18", "2024-11-05", "2024-10-07", "1999-01-01"] {
+            assert!(Version::may_be_asked_for(text), "{text}");
+        }
+        for text in ["2025-11-26", "2026-07-28", "9999-99-99", "", "1.0", "2025-11-2", "2024-11-5x"]
+        {
+            assert!(!Version::may_be_asked_for(text), "{text}");
+        }
     }
 }

@@ -7,10 +7,11 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use crate::model::{Principal, QuotaKey, ServerName};
-use crate::net::{Body, Pool, TooLong, collect};
+use crate::net::{Body, Pool, TooLong, collect, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
+use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
 use crate::seam::{CatalogQuery, Endpoint, Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
@@ -90,7 +91,7 @@ impl Runner {
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
-            Err(error) => return unreadable(&error),
+            Err(error) => return unreadable(&error, None),
         };
         let (start, mut opened) = match self.shared.table.enter(&key) {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
@@ -173,9 +174,10 @@ impl Runner {
         };
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
-        let message = match collect(take(request.body_mut()), self.shared.config.message).await {
+        let mut body = take(request.body_mut());
+        let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
-            Err(error) => return unreadable(&error),
+            Err((error, read)) => return unreadable(&error, read.get()),
         };
         let forwarded = &forwarded;
         if instance.takes_batches()
@@ -186,7 +188,7 @@ impl Runner {
         }
         let envelope = match client_message(&message) {
             Ok(envelope) => envelope,
-            Err(error) => return malformed(&error),
+            Err(error) => return malformed(&error, RequestId::of(&message).as_deref()),
         };
         if envelope.method() == methods::INITIALIZE {
             let text = "this session is initialized already; leave out the session header to start another";
@@ -224,19 +226,22 @@ impl Runner {
     ) -> Option<Response<Body>> {
         let parts = match jsonrpc::batch(body) {
             Ok(parts) => parts?,
-            Err(error) => return Some(malformed(&error)),
+            Err(error) => return Some(malformed(&error, None)),
         };
         let parsed = parts.iter().map(|part| client_message(part.get().as_bytes()));
         let envelopes: Vec<Envelope<'_>> = match parsed.collect() {
             Ok(envelopes) => envelopes,
-            Err(error) => return Some(malformed(&error)),
+            Err(error) => return Some(malformed(&error, None)),
         };
         if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
-            return Some(malformed(&Malformed::Message("initialize is never part of a batch")));
+            return Some(malformed(
+                &Malformed::Message("initialize is never part of a batch"),
+                None,
+            ));
         }
         if envelopes.iter().any(|part| self.withheld(server, part).is_some()) {
             let text = "a message of the batch is kept from this server by its settings";
-            return Some(malformed(&Malformed::Message(text)));
+            return Some(malformed(&Malformed::Message(text), None));
         }
         let messages: Vec<(bytes::Bytes, &Envelope<'_>)> = parts
             .iter()
@@ -360,8 +365,8 @@ fn client_message(bytes: &[u8]) -> Result<Envelope<'_>, Malformed> {
     Ok(envelope)
 }
 
-fn malformed(error: &Malformed) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(None, error.code(), &error.to_string()));
+fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
+    let mut response = events::json(jsonrpc::error(id, error.code(), &error.to_string()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response
 }
@@ -383,14 +388,15 @@ fn cannot_open(error: &OpenError) -> Response<Body> {
     response
 }
 
-fn unreadable(error: &TooLong) -> Response<Body> {
+fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
     let status = match error {
         TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
         TooLong::Broken(_) => StatusCode::BAD_REQUEST,
         TooLong::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let mut response = plain(status, &error.to_string());
+    let mut response = events::json(jsonrpc::error(id, code::TRANSPORT, &error.to_string()));
+    *response.status_mut() = status;
     if matches!(error, TooLong::NoRoom(_)) {
         let soon = headers::whole_seconds(std::time::Duration::from_secs(2));
         response.headers_mut().insert(header::RETRY_AFTER, soon);

@@ -136,8 +136,7 @@ impl Records {
         }
     }
 
-    /// Ends a session whose client has no id for it, or one that names an open connection of this
-    /// process: there is nothing to refuse later.
+    /// Ends a session whose client has no id for it yet: there is nothing to refuse later.
     pub fn end_here(&self, session: SessionId, minted_at: UnixMillis) {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
     }

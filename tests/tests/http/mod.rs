@@ -14,3 +14,4 @@ pub mod limits;
 pub mod liveness;
 pub mod locked;
 pub mod odd_values;
+pub mod refusal_ids;

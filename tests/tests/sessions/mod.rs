@@ -8,5 +8,6 @@ pub mod quotas;
 pub mod repeats;
 pub mod restart;
 pub mod resuming;
+pub mod revisions;
 pub mod timeouts;
 pub mod unread;

@@ -4,5 +4,6 @@ pub mod answers;
 pub mod batches;
 pub mod get_stream;
 pub mod legacy_sse;
+pub mod legacy_sse_back;
 pub mod legacy_sse_cluster;
 pub mod listening;

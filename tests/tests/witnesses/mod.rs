@@ -2,6 +2,7 @@
 //! servers.
 
 pub mod browsers;
+pub mod clients;
 pub mod conformance;
 pub mod conformance_client;
 pub mod inspector;

@@ -17,7 +17,7 @@ from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-USAGE = "usage: python witness.py list|state|parallel|hold|delete URL ['{\"option\": …}']"
+USAGE = "usage: python witness.py list|state|parallel|hold|delete|whole URL ['{\"option\": …}']"
 
 DEFAULTS: dict[str, Any] = {
     "tool": "count",
@@ -32,6 +32,13 @@ DEFAULTS: dict[str, Any] = {
     "transport": "http",
     "listen": False,
     "timeoutMs": 30_000,
+    # Of `whole`: names of tools, of which one that is None is left out.
+    "count": "count",
+    "progress": None,
+    "elicit": None,
+    "echo": None,
+    "size": 5_000_000,
+    "many": 50,
 }
 
 # Made once: reading the system's certificates for each session costs more than the session.
@@ -141,6 +148,34 @@ async def state(url: str, options: dict[str, Any]) -> dict[str, Any]:
         for _ in range(options["times"]):
             results.append(await call(session, options["tool"], options["arguments"]))
         return session.about() | {"results": results, "asked": session.asked}
+
+
+async def whole(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Lists, calls, and all that a client can take beside answers; as in frameworks.py."""
+    async with open_session(url, options) as session:
+        told: dict[str, Any] = session.about()
+        told["tools"] = await pages(session.client.list_tools, "tools", "name")
+        told["counts"] = [(await call(session, options["count"], {}))["text"] for _ in range(3)]
+        if options["progress"]:
+            steps = []
+
+            async def progress(*_: Any) -> None:
+                steps.append(1)
+
+            arguments = {"steps": 5, "ms": 20}
+            await session.client.call_tool(
+                options["progress"], arguments, progress_callback=progress
+            )
+            told["progress"] = len(steps)
+        if options["elicit"]:
+            told["elicited"] = (await call(session, options["elicit"], {}))["text"]
+            told["asked"] = len(session.asked)
+        if options["echo"]:
+            message = {"message": "x" * options["size"]}
+            told["echoed"] = len((await call(session, options["echo"], message))["text"])
+        calls = [call(session, options["count"], {}) for _ in range(options["many"])]
+        told["parallel"] = len({said["text"] for said in await asyncio.gather(*calls)})
+        return told
 
 
 async def parallel(url: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -351,7 +386,14 @@ def emit(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-SCENARIOS = {"list": list_, "state": state, "parallel": parallel, "hold": hold, "delete": delete}
+SCENARIOS = {
+    "list": list_,
+    "state": state,
+    "parallel": parallel,
+    "hold": hold,
+    "delete": delete,
+    "whole": whole,
+}
 
 
 def main() -> int:

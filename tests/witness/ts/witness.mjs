@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 
-const USAGE = "usage: node v1.mjs|v2.mjs list|state|schema|parallel|hold|delete URL ['{\"option\": …}']";
+const USAGE = "usage: node v1.mjs|v2.mjs|remote.mjs list|state|schema|parallel|hold|delete|whole URL ['{\"option\": …}']";
 
 const DEFAULTS = {
   tool: "count",
@@ -19,12 +19,19 @@ const DEFAULTS = {
   era: "legacy",
   listen: false,
   timeoutMs: 30_000,
+  // Of `whole`: names of tools, of which one that is null is left out.
+  count: "count",
+  progress: null,
+  elicit: null,
+  echo: null,
+  size: 5_000_000,
+  many: 50,
 };
 
 /** The whole program: one scenario, one JSON value on stdout, or a message and exit code 1. */
 export async function main(open) {
   const [name, url, json = "{}"] = process.argv.slice(2);
-  const scenario = { list, state, schema, parallel, hold, delete: remove }[name];
+  const scenario = { list, state, schema, parallel, hold, delete: remove, whole }[name];
   if (!scenario || !url) {
     console.error(USAGE);
     process.exit(2);
@@ -66,6 +73,33 @@ async function state(open, options) {
       results.push(await call(session, options.tool, options.arguments, options));
     }
     return { ...about(session), results, asked: session.asked };
+  });
+}
+
+/** Lists, calls, and all that a client can take beside answers; the twin is in frameworks.py. */
+async function whole(open, options) {
+  return using(open, async (session) => {
+    const { tools } = await session.client.listTools();
+    const told = { ...about(session), tools: tools.map((tool) => tool.name) };
+    const say = async (tool, args, more = {}) =>
+      (await call(session, tool, args, { ...options, ...more })).text;
+    told.counts = [];
+    for (let i = 0; i < 3; i++) told.counts.push(await say(options.count, {}));
+    if (options.progress) {
+      told.progress = 0;
+      const onprogress = () => told.progress++;
+      await say(options.progress, { steps: 5, ms: 20 }, { onprogress });
+    }
+    if (options.elicit) {
+      told.elicited = await say(options.elicit, {});
+      told.asked = session.asked.length;
+    }
+    if (options.echo) {
+      told.echoed = (await say(options.echo, { message: "x".repeat(options.size) })).length;
+    }
+    const calls = Array.from({ length: options.many }, () => say(options.count, {}));
+    told.parallel = new Set(await Promise.all(calls)).size;
+    return told;
   });
 }
 
@@ -166,7 +200,9 @@ async function end(session) {
 
 async function call(session, tool, args, options) {
   const request = { name: tool, arguments: args };
-  const result = await session.callTool(request, { timeout: options.timeoutMs });
+  const limits = { timeout: options.timeoutMs };
+  if (options.onprogress) limits.onprogress = options.onprogress;
+  const result = await session.callTool(request, limits);
   const said = { isError: result.isError === true };
   const texts = (result.content ?? []).filter((block) => block.type === "text");
   said.text = texts.map((block) => block.text).join("\n");

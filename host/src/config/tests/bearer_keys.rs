@@ -1,5 +1,7 @@
 //! `bearerKeys` and `bearerAuthKey`.
 
+use crate::model::ServerName;
+
 use super::*;
 
 /// A file with these keys, which begin on line 2.
@@ -46,7 +48,8 @@ fn a_key_opens_all_or_what_its_lists_name() {
     let warnings = lines(&case.load().unwrap().warnings);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("bearerKeys[5].accessType: opens nothing"), "{warnings:?}");
-    let token = &case.config().access.lock.keys()[1].token;
+    let config = case.config();
+    let token = &config.access.lock.keys()[1].token;
     assert!(token.matches(b"token-of-g-0123") && !token.matches(b"token-of-a-0123"));
 }
 

@@ -95,6 +95,20 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Counts the stream of a session that goes on. It is never refused: it may have begun before
+    /// this process did.
+    pub(in crate::edge) fn readmit_stream(
+        &self,
+        quota: &QuotaKey,
+        session: SessionId,
+    ) -> CountedStream {
+        let bindings = &self.edge.bindings;
+        let held = Some(bindings.hold_for(session, quota));
+        CountedStream { bindings: Arc::clone(bindings), session, held }
+    }
+}
+
 fn refused(edge: &Edge, why: NoRoom, whom: &QuotaKey, headers: &HeaderMap) -> Refusal {
     let met = &edge.bindings.met;
     let limit = match why {

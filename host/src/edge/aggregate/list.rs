@@ -60,6 +60,11 @@ impl Worker {
     }
 
     async fn catalog_for(&self, scope: &Scope, session: &Session) -> Arc<ScopeCatalog> {
+        if self.edge.cold_start.concerns(session.minted_at) {
+            // A list without the servers of nodes that have yet to return would take them from the
+            // client.
+            Box::pin(self.edge.cold_start.until(|| None::<()>)).await;
+        }
         let shared = self.scope_catalog(scope, self.set_of(session)).await;
         match self.own_scope_catalog(scope, session).await {
             Some(own) => Arc::new(own),

@@ -9,7 +9,7 @@ use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::refusal::{Refusal, Refused, lost_words};
+use crate::edge::refusal::{Refusal, Refused, lost_words, malformed};
 use crate::edge::relay::{accepted, json};
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
@@ -54,7 +54,7 @@ impl Worker {
         message: Bytes,
     ) -> Result<Response<Body>, Refused> {
         let read = Envelope::parse_strictly(&message);
-        let envelope = read.map_err(|e| (Refusal::Malformed(e), None))?;
+        let envelope = read.map_err(|e| malformed(e, &message))?;
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
@@ -225,7 +225,8 @@ impl Worker {
     }
 
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,
-    /// and then in the catalogs that are still being fetched.
+    /// and then in the catalogs that are still being fetched. After a restart of the gateway, an
+    /// older session waits for the nodes that it knows from before.
     async fn find<T>(
         &self,
         scope: &Scope,
@@ -238,6 +239,12 @@ impl Worker {
         }
         if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
+        }
+        if self.edge.cold_start.concerns(session.minted_at) {
+            let look = || look(&self.scope_catalog_now(scope, set));
+            if let Some(found) = Box::pin(self.edge.cold_start.until(look)).await {
+                return Some(found);
+            }
         }
         self.await_silent(scope, set, look).await
     }

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
+use crate::edge::front::request_ids;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -236,9 +237,11 @@ async fn route(
     let Ends { peer, local, .. } = ends;
     let limit = worker.edge.config.header_block;
     match framing::check(request) {
-        Ok(size) if size > limit => return Refusal::HeadersTooLarge(limit).response(None),
-        Ok(_) => {}
-        Err(refusal) => return refusal.response(None),
+        Ok(size) if size <= limit => {}
+        Ok(_) => return Box::pin(refused(Refusal::HeadersTooLarge(limit), None, request)).await,
+        // Where its body ends is one of the things that two readers may understand differently.
+        Err(refusal @ Refusal::Coding) => return refusal.response(None),
+        Err(refusal) => return Box::pin(refused(refusal, None, request)).await,
     }
     let base = &worker.edge.config.base_path;
     if !base.is_empty() {
@@ -250,7 +253,7 @@ async fn route(
     }
     let is_reserved = connected.activity.is_reserved && !ends.proved;
     if is_reserved && !routes.is_always_served(request.uri().path()) {
-        return Refusal::Crowded.response(None);
+        return Box::pin(refused(Refusal::Crowded, None, request)).await;
     }
     if routes.takes(request.uri().path()) {
         return other_route(connection, request, ends, in_use).await;
@@ -268,7 +271,7 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            refusal.response(id.as_deref())
+            Box::pin(refused(refusal, id, request)).await
         }
     };
     if let Some(page) = page {
@@ -279,6 +282,19 @@ async fn route(
         *piece = worker.edge.connections.unread.counted(take(piece));
     }
     response.map(|body| body.with_guard(settle))
+}
+
+/// The response to a refused request, under its id where the body has come so far.
+async fn refused(
+    refusal: Refusal,
+    id: Option<String>,
+    request: &mut Request<Body>,
+) -> Response<Body> {
+    let id = match id {
+        Some(id) => Some(id),
+        None => request_ids::unread(request).await,
+    };
+    refusal.response(id.as_deref())
 }
 
 async fn other_route(
@@ -318,10 +334,10 @@ async fn mcp(
     match entrance {
         Entrance::Streamable => {}
         Entrance::EventStream => {
-            return Box::pin(worker.event_stream(take(request), caller, draining)).await;
+            return Box::pin(worker.event_stream(request, caller, draining)).await;
         }
         Entrance::Messages => {
-            return Box::pin(worker.messages(take(request), caller)).await;
+            return Box::pin(worker.messages(request, caller)).await;
         }
     }
     let has_session = request.headers().contains_key(headers::SESSION);

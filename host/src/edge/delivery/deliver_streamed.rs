@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use crate::edge::front::request_ids::begun;
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::Node;
 use crate::net::{Body, BodyFault, Cut, Failure, IntakeFault};
+use crate::protocol::request_id::RequestId;
 use crate::seam::{Handshake, Outcome};
 
 use super::call::Call;
@@ -21,7 +23,7 @@ impl Call<'_> {
     pub async fn deliver_streamed(
         &self,
         outgoing: &Outgoing,
-        body: Body,
+        mut body: Body,
         cut: &Cut,
     ) -> Result<Delivered, Refusal> {
         let mut token = None;
@@ -30,6 +32,9 @@ impl Call<'_> {
             Err(refusal) => {
                 if refusal.is_answer() {
                     body.read_out().await;
+                } else {
+                    // The cut sees what is read, too.
+                    let _ = Box::pin(begun(&mut body, RequestId::default())).await;
                 }
                 return Err(refusal);
             }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::tried::Tried;
-use crate::edge::refusal::{Refusal, Refused};
+use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::json;
 use crate::edge::routing::affinity::Token;
 use crate::edge::scope;
@@ -27,7 +27,7 @@ pub const MAX_PARAMS: usize = 64 * 1024;
 /// its other members is ten times what clients send.
 pub const MAX_FIRST: usize = MAX_PARAMS + 4 * 1024;
 
-/// The parameters of an `initialize`, byte for byte.
+/// The parameters of an `initialize`, byte for byte but for a revision that no session can have.
 pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
     let params = initialize.params.ok_or_else(invalid_params)?;
     if params.get().len() > MAX_PARAMS {
@@ -55,17 +55,22 @@ impl Worker {
         let message = match self.whole_first(body, context).await {
             Ok(message) => message,
             // Too large for an `initialize`, so its session is what counts.
-            Err(Refusal::FirstTooLarge(..)) if matches!(otherwise, Refusal::UnknownSession) => {
-                let mut response = otherwise.response(None);
+            Err((Refusal::FirstTooLarge(..), id))
+                if matches!(otherwise, Refusal::UnknownSession) =>
+            {
+                let mut response = otherwise.response(id.as_deref());
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
                 return Ok(response);
             }
-            Err(refusal) => return Err((refusal, None)),
+            Err(refused) => return Err(refused),
         };
-        let envelope = Envelope::parse(&message).map_err(|e| (Refusal::Malformed(e), None))?;
+        let envelope = Envelope::parse(&message).map_err(|e| malformed(e, &message))?;
+        if envelope.kind() != Kind::Request {
+            return Err((otherwise, None));
+        }
         let id = envelope.id_text().map(str::to_owned);
-        if envelope.kind() != Kind::Request || envelope.method() != methods::INITIALIZE {
+        if envelope.method() != methods::INITIALIZE {
             return Err((otherwise, id));
         }
         self.initialize(context, scope, principal, &message, &envelope)

@@ -1,11 +1,12 @@
 //! HTTP+SSE, the transport of 2024-11-05 (basic/transports, "HTTP with SSE"). `GET /sse` opens the
 //! stream on which the client reads all messages, and names the address to which it posts its own.
-//! There is no DELETE: closing the stream ends the session.
+//! There is no DELETE: a session ends when its client closes the stream and does not come back.
 //!
 //! `initialize` negotiates the revision as over Streamable HTTP; an `MCP-Protocol-Version` header
 //! is ignored. Messages are handled as over Streamable HTTP too, and every response, whatever its
 //! shape, becomes events of the stream.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,148 +14,61 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use tokio::sync::oneshot;
 
 use crate::edge::access::admit::Caller;
-use crate::edge::access::quota::CountedStream;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
-use crate::edge::refusal::{Refusal, Refused};
-use crate::edge::relay::{content_type, json};
+use crate::edge::refusal::{Refusal, Refused, malformed};
+use crate::edge::relay::json;
 use crate::edge::routing::bind;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::net::Body;
-use crate::protocol::headers::{self, Accepts};
+use crate::model::Principal;
+use crate::net::{Body, collect};
+use crate::protocol::headers;
 use crate::protocol::initialize;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::methods::{self, Destination};
 use crate::protocol::version::Version;
-use crate::sync::Watcher;
 
 use super::begin::params_of;
-use super::sse_session::{NoPlace, OpenedStream, RequestSlot, SessionBounds, SseSession};
+use super::sse_session::{NoPlace, RequestSlot, SseSession};
 
-/// How long a drain waits for the answers to requests in progress.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// Time between two notes that a session is in use, as an open stream is even in silence. Shorter
-/// than any useful affinity timeout.
-const STILL_THERE: Duration = Duration::from_secs(5);
+/// How long the refusal of a first message waits for room on the stream.
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// How long a message waits for the stream of its session, which its client opens again after the
+/// gateway was started again.
+const STREAM_WAIT: Duration = Duration::from_secs(3);
 /// The `Accept` of every message, whatever the client sends with its POST: its stream takes both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
 impl Worker {
-    /// Opens a client's stream.
-    pub(in crate::edge) async fn event_stream(
-        &self,
-        request: Request<Body>,
-        caller: Caller,
-        draining: &Watcher,
-    ) -> Result<Response<Body>, Refused> {
-        // A client that tries Streamable HTTP first goes on with HTTP+SSE after this answer.
-        if request.method() != Method::GET {
-            return Err((Refusal::MethodNotAllowed("GET"), None));
-        }
-        if !Accepts::of(request.headers()).events {
-            return Err((Refusal::Accept("text/event-stream"), None));
-        }
-        let scope = scope::scope(self, request.uri().path(), false, caller.view.as_deref())
-            .await
-            .map_err(|refusal| (refusal, None))?;
-        let config = &self.edge.config;
-        let bounds = SessionBounds {
-            requests: u32::try_from(config.in_flight).unwrap_or(u32::MAX),
-            bytes: u32::try_from(config.buffered_bytes).unwrap_or(u32::MAX),
-            keep_alive: config.keep_alive,
-            unread: Arc::clone(&self.edge.connections.unread),
-            base_path: config.base_path.clone(),
-        };
-        let sessions = &self.edge.sse_sessions;
-        let opened = sessions.open(&self.edge.keys, scope, caller.principal, bounds);
-        let OpenedStream { live, events, last } = opened.ok_or((Refusal::NoKey, None))?;
-        // Counted from now on: its `initialize` may come late or never.
-        let counted = match self.admit_stream(&caller.quota, request.headers(), live.id) {
-            Ok(counted) => counted,
-            Err(refusal) => {
-                sessions.remove(live.id);
-                return Err((refusal, None));
-            }
-        };
-        tokio::spawn(self.clone().serve_stream(live, draining.clone(), last, counted));
-        let mut response = Response::new(Body::Stream(Box::pin(events)));
-        let headers = response.headers_mut();
-        content_type(headers, headers::EVENT_STREAM);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(response)
-    }
-
-    /// Waits until the client leaves or the gateway drains, and then ends the session.
-    async fn serve_stream(
-        self,
-        live: Arc<SseSession>,
-        mut draining: Watcher,
-        last: oneshot::Sender<()>,
-        counted: CountedStream,
-    ) {
-        let drains = tokio::select! {
-            () = live.left() => false,
-            () = self.keep_in_use(&live) => false,
-            () = draining.raised() => true,
-        };
-        if drains {
-            // Answers to requests in progress come on this stream and on no other.
-            let _ = tokio::time::timeout(FAREWELL, live.answered()).await;
-        }
-        self.edge.sse_sessions.remove(live.id);
-        live.stop().await;
-        if live.is_open() {
-            self.edge.metrics.ended();
-        }
-        if let Some(session) = live.session() {
-            self.end(&session).await;
-        }
-        drop(counted);
-        drop(last);
-    }
-
-    /// Notes again and again that the session is in use. Never returns.
-    async fn keep_in_use(&self, live: &SseSession) {
-        let mut timer = tokio::time::interval(STILL_THERE);
-        loop {
-            timer.tick().await;
-            if live.is_open() {
-                self.edge.bindings.begin(live.id);
-            }
-        }
-    }
-
     /// Takes what a client has posted: one message, or a batch. Answers come on the stream.
     pub(in crate::edge) async fn messages(
         &self,
-        request: Request<Body>,
+        request: &mut Request<Body>,
         caller: Caller,
     ) -> Result<Response<Body>, Refused> {
-        let (parts, body) = request.into_parts();
-        if parts.method != Method::POST {
+        if request.method() != Method::POST {
             return Err((Refusal::MethodNotAllowed("POST"), None));
         }
         let refused = |refusal| (refusal, None);
-        if !headers::is_type(&parts.headers, headers::JSON) {
+        if !headers::is_type(request.headers(), headers::JSON) {
             return Err(refused(Refusal::ContentType));
         }
-        let id = bind::query(&parts.uri, "sessionId").ok_or(refused(Refusal::MissingStream))?;
-        let found = self.edge.sse_sessions.find(&self.edge.keys, &id, &caller.principal);
-        let live = found.ok_or(refused(Refusal::UnknownSession))?;
+        let id = bind::query(request.uri(), "sessionId").ok_or(refused(Refusal::MissingStream))?;
+        let live = self.posted_to(&id, &caller.principal).await;
+        let live = live.ok_or(refused(Refusal::UnknownSession))?;
         let Caller { peer, quota, .. } = caller;
-        let headers = asking_for_both(parts.headers);
-        let context = Arc::new(ClientRequest { headers, uri: parts.uri, peer, quota });
+        let headers = asking_for_both(take(request.headers_mut()));
+        let context =
+            Arc::new(ClientRequest { headers, uri: take(request.uri_mut()), peer, quota });
+        let body = take(request.body_mut());
         let message = match live.session() {
-            Some(_) => self.whole(body, &context).await,
-            None => self.whole_first(body, &context).await,
+            Some(_) => self.whole(body, &context).await?,
+            None => self.whole_first(body, &context).await?,
         };
-        let message = message.map_err(refused)?;
         let takes_batches =
             live.session().is_some_and(|session| session.version == Version::V2025_03_26);
         let batch = if takes_batches { jsonrpc::batch(&message) } else { Ok(None) };
@@ -179,6 +93,20 @@ impl Worker {
         Ok(response)
     }
 
+    /// The session that a message is posted to. A client may be faster with a message than with its
+    /// stream when it comes back to a gateway that was started again.
+    async fn posted_to(&self, id: &str, principal: &Principal) -> Option<Arc<SseSession>> {
+        let (edge, id) = (&self.edge, self.edge.keys.open_stream(id)?);
+        if let Some(live) = edge.sse_sessions.find(&id, principal) {
+            return Some(live);
+        }
+        let is_from_before = id.minted_at < edge.cold_start.started_at();
+        if !is_from_before || edge.records.is_ended(id.session) {
+            return None;
+        }
+        edge.sse_sessions.wait_for(&id, principal, STREAM_WAIT).await
+    }
+
     /// Takes one message. It is at its server, or on the way there, when this returns.
     async fn take(
         &self,
@@ -187,10 +115,17 @@ impl Worker {
         message: Bytes,
     ) -> Result<(), Refused> {
         let refused = |refusal| (refusal, None);
-        let envelope = Envelope::parse(&message).map_err(|e| refused(Refusal::Malformed(e)))?;
+        let envelope = Envelope::parse(&message).map_err(|e| malformed(e, &message))?;
+        if let Some(session) = live.first_use() {
+            self.edge.records.use_it(session.id, session.is_large()).await;
+        }
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null").to_owned();
+                let begins = matches!(envelope.method(), methods::INITIALIZE | methods::PING);
+                if live.session().is_none() && !begins {
+                    return Err(self.nothing_to_go_on(live, id).await);
+                }
                 let is_busy = |refusal| (refusal, Some(id.clone()));
                 let place = live.request().await.map_err(no_place).map_err(is_busy)?;
                 let live = Arc::clone(live);
@@ -205,6 +140,19 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// The refusal of a request on a stream that has no session, as that of a client that came back
+    /// without naming one. Clients start anew where a POST is answered like that; a proxy in
+    /// between may hand on the stream alone, so the request is answered there, too.
+    async fn nothing_to_go_on(&self, live: &SseSession, id: String) -> Refused {
+        let refusal = Refusal::NotInitialized;
+        let answer = refusal.response(Some(&id));
+        if let Ok(answer) = collect(answer.into_body(), self.edge.config.line).await {
+            // A client that does not read gets the other answer alone.
+            let _ = tokio::time::timeout(ANSWER_WAIT, live.send(answer)).await;
+        }
+        (refusal, Some(id))
     }
 
     /// Delivers a message that gets no answer. It is at its servers before the POST is answered, so
@@ -231,7 +179,7 @@ impl Worker {
             );
         }
         if begins && live.claim_feeding() {
-            self.clone().feed(ClientRequest::clone(&context), live, session, place);
+            self.clone().feed(ClientRequest::clone(&context), live, session, place, false);
         }
         Ok(())
     }
@@ -257,8 +205,15 @@ impl Worker {
             && scope::pass_through_server(&self.edge, &asked.live.scope).is_none();
         let _turn = if is_list { asked.live.list_turn().await } else { None };
         let response = match (asked.method.as_str(), asked.live.session()) {
-            (methods::INITIALIZE, _) => self.start_session(context, asked, &message).await,
-            ("ping", None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),
+            (methods::INITIALIZE, _) => match self.start_session(context, asked, &message).await {
+                Ok((name, answer)) => {
+                    // Fails only if the client has left.
+                    let _ = asked.live.outbox.send_named(&name, answer).await;
+                    return;
+                }
+                Err(refused) => Err(refused),
+            },
+            (methods::PING, None) => Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, b"{}"))),
             (_, None) => Err((Refusal::NotInitialized, None)),
             (_, Some(session)) => self.exchange(context, &asked.live, &session, message).await,
         };
@@ -268,13 +223,14 @@ impl Worker {
         let _ = asked.live.answer(&asked.id, response, self.edge.config.line).await;
     }
 
-    /// Handles `initialize`, which begins the session of the stream.
+    /// Handles `initialize`, which begins the session of the stream. Returns the answer, and the id
+    /// of the event that brings it: with that the client comes back.
     async fn start_session(
         &self,
         context: &ClientRequest,
         asked: &PostedRequest,
         message: &Bytes,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<(String, Bytes), Refused> {
         let refused = |refusal| (refusal, None);
         let envelope = Envelope::parse(message).map_err(|e| refused(Refusal::Malformed(e)))?;
         let params = params_of(&envelope).map_err(refused)?;
@@ -289,7 +245,9 @@ impl Worker {
         live.initialized(granted.as_ref().ok());
         let result = granted.map_err(refused)?.result;
         self.edge.metrics.opened();
-        Ok(json(StatusCode::OK, jsonrpc::result(&asked.id, &result)))
+        let session = live.session().unwrap_or(session);
+        let name = session.seal_event(&self.edge, &live.scope, &context.quota).map_err(refused)?;
+        Ok((name, jsonrpc::result(&asked.id, &result)))
     }
 
     /// Handles a message as Streamable HTTP does.

@@ -2,7 +2,10 @@
 
 pub mod begin;
 pub mod legacy_sse;
+pub mod request_ids;
 pub mod sse_events;
+pub mod sse_open;
 pub mod sse_session;
+pub mod sse_stream;
 pub mod streamable;
 pub mod whole;

@@ -19,7 +19,8 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::objects::object_only;
 use crate::protocol::sse::TooLarge;
 
-use super::sse_session::{RequestSlot, SseSession, StreamGone};
+use super::sse_session::{RequestSlot, SseSession};
+use super::sse_stream::StreamGone;
 
 /// Pause before a server's stream that has ended is opened again. It doubles each time, up to
 /// [`LONGEST_PAUSE`].
@@ -58,7 +59,7 @@ impl SseSession {
     }
 
     /// Forwards the messages of an event stream until it ends. True if an answer was among them.
-    /// Event ids are left out, since a stream of this transport cannot be resumed.
+    /// The server's event ids are left out: those of this stream name the session.
     pub async fn forward(&self, body: Body, limit: usize) -> Result<bool, StreamGone> {
         let mut events = EventReader::new(body, limit);
         let mut is_answered = false;
@@ -89,18 +90,23 @@ impl SseSession {
 
 impl Worker {
     /// Forwards what servers send by themselves, until the session is over. An aggregate's stream
-    /// exists when this returns, so that it misses no change from then on.
+    /// exists when this returns, so that it misses no change from then on. `again` says that the
+    /// client was heard by another process before, and may have missed some.
     pub(in crate::edge) fn feed(
         self,
         context: ClientRequest,
         live: Arc<SseSession>,
         session: Arc<Session>,
         place: RequestSlot,
+        again: bool,
     ) {
+        // Of an event that this process has not numbered: the client hears that lists may have
+        // changed.
+        let last = again.then_some("");
         let own = match scope::pass_through_server(&self.edge, &live.scope) {
             Some(_) => None,
             None => {
-                self.aggregate_stream(&live.scope, &session, None).ok().map(Response::into_body)
+                self.aggregate_stream(&live.scope, &session, last).ok().map(Response::into_body)
             }
         };
         tokio::spawn(async move {

@@ -1,45 +1,42 @@
-//! HTTP+SSE sessions. Each lives while its client reads the stream.
+//! HTTP+SSE sessions. Each lives while its client has a stream, and for a moment after.
 //!
 //! ```text
 //! Waiting ── initialize ──▶ Opening ── its result ──▶ Open
-//!    ▲                        │
-//!    └──────── refused ───────┘
+//!    ▲                        │                        ▲
+//!    └──────── refused ───────┘      a stream of it comes back
 //! ```
 //!
-//! In each of these stages the session is over when the client leaves or the gateway drains. A
+//! In each of these stages the session is over when the client stays away or the gateway drains. A
 //! task that works for the session holds a slot of it. The session is ended at its servers once
 //! all slots are free, so that no task opens it there again afterwards.
 //!
-//! A POST may reach another worker than the one with the stream, so the table is shared. Messages
-//! that the client has not read wait in a queue with a limit in messages and one in bytes; a task
-//! that adds to a full queue waits.
+//! A POST may reach another worker than the one with the stream, so the table is shared.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
-use tokio::time::{Instant, Sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use crate::edge::connection::unread::Unread;
 use crate::edge::session::client_session::Session;
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::initialize::Granted;
-use crate::protocol::seal::KeyRing;
+use crate::protocol::seal::{KeyRing, StreamId};
+use crate::protocol::sse;
 use crate::protocol::version::Version;
-use crate::protocol::{splice, sse};
 use crate::sync::{Locked, Signal};
 
-/// Most messages that wait for one client to read them.
-const QUEUE: usize = 64;
+use super::sse_stream::{ClientStream, Outbox, StreamGone};
+
 /// Most notifications and responses of one client on their way to servers at once. The task that
 /// listens to the servers counts as one.
 const ASIDES: u32 = 64;
+/// Milliseconds after which a client is asked to come back when its stream breaks off.
+const RECONNECT_MS: u64 = 1000;
 /// Longest wait for a free slot; then the message is refused.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -58,78 +55,76 @@ pub struct SessionBounds {
     pub base_path: String,
 }
 
-/// All sessions of this process whose stream is open.
+/// All sessions of this process that have a stream, or had one a moment ago.
 #[derive(Default)]
 pub struct SseSessions {
     open: Locked<HashMap<SessionId, Arc<SseSession>>>,
-}
-
-/// A stream that has just been opened.
-pub struct OpenedStream {
-    pub live: Arc<SseSession>,
-    /// The body of the response to the client.
-    pub events: ClientStream,
-    /// Ends the stream when it is dropped.
-    pub last: oneshot::Sender<()>,
+    /// Counts the sessions that came.
+    came: watch::Sender<u64>,
 }
 
 impl SseSessions {
-    /// Opens a stream; `None` if no id can be sealed for it.
+    /// A session that has yet to be initialized.
     pub fn open(
         &self,
-        keys: &KeyRing,
         scope: Scope,
         principal: Principal,
         bounds: SessionBounds,
-    ) -> Option<OpenedStream> {
+    ) -> Arc<SseSession> {
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
-        let sealed = keys.seal_stream(id, minted_at, &scope, &principal)?;
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let (last, is_last) = oneshot::channel();
-        let room = Arc::new(Semaphore::new(bounds.bytes as usize));
-        let live = Arc::new(SseSession {
-            id,
-            minted_at,
-            scope,
-            principal,
-            stage: Locked::new(SessionStage::Waiting),
-            is_fed: AtomicBool::new(false),
-            queue: sender,
-            room,
-            unread: bounds.unread,
-            list_turn: Semaphore::new(1),
-            requests: SlotCount::new(bounds.requests),
-            asides: SlotCount::new(ASIDES),
-            bytes: bounds.bytes,
-            over: Signal::default(),
-        });
+        let live = SseSession::new((id, minted_at), scope, principal, bounds);
         self.locked(|open| open.insert(id, Arc::clone(&live)));
-        let events = ClientStream {
-            // A path alone: clients refuse an endpoint of another origin, and the gateway does not
-            // know its public one.
-            first: Some(sse::endpoint(&format!(
-                "{}/messages?sessionId={sealed}",
-                bounds.base_path
-            ))),
-            queue: receiver,
-            last: is_last,
-            keep_alive: bounds.keep_alive,
-            silence: Box::pin(tokio::time::sleep(bounds.keep_alive)),
-        };
-        Some(OpenedStream { live, events, last })
+        live
+    }
+
+    /// The session to which a client comes back; true if it has to be made known again, since this
+    /// process does not have it any more.
+    pub fn come_back(
+        &self,
+        session: Session,
+        scope: Scope,
+        bounds: SessionBounds,
+    ) -> (Arc<SseSession>, bool) {
+        let (live, is_new) = self.locked(|open| match open.entry(session.id) {
+            Entry::Occupied(known) => (Arc::clone(known.get()), false),
+            Entry::Vacant(place) => {
+                let ids = (session.id, session.minted_at);
+                let live = SseSession::new(ids, scope, session.principal.clone(), bounds);
+                *live.stage.lock() = SessionStage::Open(Arc::new(session));
+                (Arc::clone(place.insert(live)), true)
+            }
+        });
+        if is_new {
+            self.came.send_modify(|count| *count += 1);
+        }
+        (live, is_new)
     }
 
     /// The session that an id in a URL names. `None` for every reason alike, so that a client that
     /// guesses learns nothing.
-    pub fn find(
-        &self,
-        keys: &KeyRing,
-        text: &str,
-        principal: &Principal,
-    ) -> Option<Arc<SseSession>> {
-        let id = keys.open_stream(text)?;
+    pub fn find(&self, id: &StreamId, principal: &Principal) -> Option<Arc<SseSession>> {
         let live = self.locked(|open| open.get(&id.session).cloned())?;
         id.is_of(&live.scope, principal).then_some(live)
+    }
+
+    /// The same, and waits until the session's client has come back with its stream.
+    pub async fn wait_for(
+        &self,
+        id: &StreamId,
+        principal: &Principal,
+        patience: Duration,
+    ) -> Option<Arc<SseSession>> {
+        let mut came = self.came.subscribe();
+        let waiting = async {
+            loop {
+                came.borrow_and_update();
+                if let Some(live) = self.find(id, principal) {
+                    return Some(live);
+                }
+                came.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(patience, waiting).await.ok().flatten()
     }
 
     pub fn remove(&self, id: SessionId) {
@@ -155,22 +150,21 @@ enum SessionStage {
     Open(Arc<Session>),
 }
 
-/// A session whose stream is open.
+/// A session that has a stream, or had one a moment ago.
 pub struct SseSession {
     pub id: SessionId,
     minted_at: UnixMillis,
     pub scope: Scope,
     principal: Principal,
+    /// What stands in front of the path that the client posts to.
+    base_path: String,
     stage: Locked<SessionStage>,
     /// Whether a task listens to its servers.
     is_fed: AtomicBool,
-    /// Closed once the client has left.
-    queue: mpsc::Sender<Waiting>,
-    /// A permit for each byte that may still be added to the queue.
-    room: Arc<Semaphore>,
-    /// All permits of `room`.
-    bytes: u32,
-    unread: Arc<Unread>,
+    /// Whether a message came after `initialize`.
+    is_used: AtomicBool,
+    /// What the client reads.
+    pub outbox: Arc<Outbox>,
     /// Held while a list is made and put onto the stream.
     list_turn: Semaphore,
     requests: SlotCount,
@@ -178,10 +172,6 @@ pub struct SseSession {
     /// Raised when work for the session has to stop.
     over: Signal,
 }
-
-/// The client has left, or the session is over for another reason.
-#[derive(Debug)]
-pub struct StreamGone;
 
 /// Why a message gets no slot.
 #[derive(Debug)]
@@ -193,6 +183,45 @@ pub enum NoPlace {
 }
 
 impl SseSession {
+    fn new(
+        (id, minted_at): (SessionId, UnixMillis),
+        scope: Scope,
+        principal: Principal,
+        bounds: SessionBounds,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            minted_at,
+            scope,
+            principal,
+            base_path: bounds.base_path,
+            stage: Locked::new(SessionStage::Waiting),
+            is_fed: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
+            outbox: Outbox::new(bounds.bytes, bounds.unread, bounds.keep_alive),
+            list_turn: Semaphore::new(1),
+            requests: SlotCount::new(bounds.requests),
+            asides: SlotCount::new(ASIDES),
+            over: Signal::default(),
+        })
+    }
+
+    /// A stream of the client, whose events name the session by `name`, if it has one already.
+    /// `None` if no address can be sealed for it.
+    pub fn stream(&self, keys: &KeyRing, name: Option<&str>) -> Option<ClientStream> {
+        let Self { id, minted_at, scope, principal, .. } = self;
+        let sealed = keys.seal_stream(*id, *minted_at, scope, principal)?;
+        let unnamed = match name {
+            Some(name) => name.to_owned(),
+            None => keys.seal_unnamed_event(*id, *minted_at, scope, principal)?,
+        };
+        // A path alone: clients refuse an endpoint of another origin, and the gateway does not know
+        // its public one.
+        let path = format!("{}/messages?sessionId={sealed}", self.base_path);
+        let first = sse::endpoint(&path, &unnamed, RECONNECT_MS);
+        Some(self.outbox.stream(first))
+    }
+
     /// Takes the parameters of the client's `initialize`. `None` if it has sent one before.
     pub fn initialize(&self, params: Bytes, is_single_server: bool) -> Option<Arc<Session>> {
         self.locked(|stage| {
@@ -221,7 +250,8 @@ impl SseSession {
                 (SessionStage::Opening(session) | SessionStage::Open(session), Some(granted)) => {
                     let (version, named) = (granted.version, granted.named.as_deref());
                     let named = named.map(Into::into);
-                    let session = Session { version, named, ..Session::clone(&session) };
+                    let session =
+                        Session { version, named, has_id: true, ..Session::clone(&session) };
                     SessionStage::Open(Arc::new(session))
                 }
                 _ => SessionStage::Waiting,
@@ -243,6 +273,14 @@ impl SseSession {
         self.locked(|stage| matches!(stage, SessionStage::Open(_)))
     }
 
+    /// The session, for the first caller after it has begun only.
+    pub fn first_use(&self) -> Option<Arc<Session>> {
+        if self.is_used.load(Ordering::Relaxed) || !self.is_open() {
+            return None;
+        }
+        self.session().filter(|_| !self.is_used.swap(true, Ordering::Relaxed))
+    }
+
     /// Claims the task of listening to the servers. True for the first caller only.
     pub fn claim_feeding(&self) -> bool {
         !self.is_fed.swap(true, Ordering::Relaxed)
@@ -250,12 +288,7 @@ impl SseSession {
 
     /// Puts a message onto the stream. Waits while the queue is full.
     pub async fn send(&self, message: Bytes) -> Result<(), StreamGone> {
-        let event = self.unread.counted(sse::event(&splice::on_one_line(message)));
-        // A message that is larger than the whole room takes all of it.
-        let weight = u32::try_from(event.len()).unwrap_or(u32::MAX).min(self.bytes);
-        let room =
-            Arc::clone(&self.room).acquire_many_owned(weight).await.map_err(|_| StreamGone)?;
-        self.queue.send(Waiting { event, _room: room }).await.map_err(|_| StreamGone)
+        self.outbox.send(message).await
     }
 
     /// A turn to make a list and put it onto the stream. One at a time: a few bytes can ask for a
@@ -283,18 +316,9 @@ impl SseSession {
         }
     }
 
-    /// Waits until the client has left.
-    pub async fn left(&self) {
-        self.queue.closed().await;
-    }
-
     /// Waits until the session is over, so that work for it is of no use any more.
     pub async fn over(&self) {
-        let mut over = self.over.watch();
-        tokio::select! {
-            () = self.queue.closed() => {}
-            () = over.raised() => {}
-        }
+        self.over.watch().raised().await;
     }
 
     /// Waits until all requests have been answered.
@@ -305,6 +329,7 @@ impl SseSession {
     /// Stops all work for the session. When it returns, all slots are free and none can be taken.
     pub async fn stop(&self) {
         self.over.raise();
+        self.outbox.close();
         for places in [&self.requests, &self.asides] {
             let _ = places.all().await;
             places.semaphore.close();
@@ -343,45 +368,5 @@ impl SlotCount {
 
     async fn all(&self) -> Result<(), tokio::sync::AcquireError> {
         self.semaphore.acquire_many(self.count).await.map(drop)
-    }
-}
-
-/// An event, and the room that it takes until the client's connection takes it.
-struct Waiting {
-    event: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-/// The stream that the client reads: the endpoint's address first, then every message. Dropped
-/// with the client's connection.
-pub struct ClientStream {
-    first: Option<Bytes>,
-    queue: mpsc::Receiver<Waiting>,
-    /// Resolves when the stream has to end; messages that wait are sent first.
-    last: oneshot::Receiver<()>,
-    keep_alive: Duration,
-    silence: Pin<Box<Sleep>>,
-}
-
-impl Stream for ClientStream {
-    type Item = Bytes;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let this = &mut *self;
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(Some(first));
-        }
-        if let Poll::Ready(waiting) = this.queue.poll_recv(cx) {
-            this.silence.as_mut().reset(Instant::now() + this.keep_alive);
-            return Poll::Ready(waiting.map(|waiting| waiting.event));
-        }
-        if Pin::new(&mut this.last).poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        if this.silence.as_mut().poll(cx).is_ready() {
-            this.silence.as_mut().reset(Instant::now() + this.keep_alive);
-            return Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)));
-        }
-        Poll::Pending
     }
 }

@@ -37,9 +37,10 @@ impl Worker {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
         let Caller { principal, quota, peer, .. } = caller;
         let context = ClientRequest { headers, uri, peer, quota };
-        let body = take(request.body_mut());
-        match *request.method() {
-            Method::POST => self.post(&context, &scope, principal, body, recent).await,
+        let served = match *request.method() {
+            Method::POST => {
+                self.post(&context, &scope, principal, request.body_mut(), recent).await
+            }
             Method::GET => {
                 self.get(&context, &scope, &principal, recent).await.map_err(|r| (r, None))
             }
@@ -47,7 +48,11 @@ impl Worker {
                 self.delete(&context, &scope, &principal, recent).await.map_err(|r| (r, None))
             }
             _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
+        };
+        if served.is_err() {
+            *request.headers_mut() = context.headers;
         }
+        served
     }
 
     async fn post(
@@ -55,7 +60,7 @@ impl Worker {
         context: &ClientRequest,
         scope: &Scope,
         principal: Principal,
-        body: Body,
+        body: &mut Body,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
@@ -71,18 +76,20 @@ impl Worker {
             Ok(Some(session)) => session,
             Ok(None) => {
                 let missing = Refusal::MissingSession;
-                return Box::pin(self.first(context, scope, principal, body, missing)).await;
+                return Box::pin(self.first(context, scope, principal, take(body), missing)).await;
             }
             Err(refusal @ Refusal::UnknownSession) => {
                 // A client may send `initialize` with its old session id still attached.
-                return Box::pin(self.first(context, scope, principal, body, refusal)).await;
+                return Box::pin(self.first(context, scope, principal, take(body), refusal)).await;
             }
             Err(refusal) => return Err((refusal, None)),
         };
         let response = match scope::pass_through_server(&self.edge, scope) {
-            Some(server) => Call::of_client(self, context, &session, server).pass(body).await?,
+            Some(server) => {
+                Call::of_client(self, context, &session, server).pass(take(body)).await?
+            }
             None => {
-                let message = self.whole(body, context).await.map_err(|r| (r, None))?;
+                let message = self.whole(take(body), context).await?;
                 Box::pin(self.aggregate(context, scope, &session, message)).await?
             }
         };

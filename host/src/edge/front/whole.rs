@@ -4,36 +4,49 @@ use bytes::Bytes;
 use http_body::Body as _;
 
 use crate::edge::client_request::ClientRequest;
-use crate::edge::refusal::Refusal;
+use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::worker::Worker;
-use crate::net::{Body, TooLong, UNCLAIMED, collect};
+use crate::net::{Body, TooLong, UNCLAIMED, collect_request};
+use crate::protocol::request_id::RequestId;
 
 use super::begin::{MAX_FIRST, MAX_PARAMS};
+use super::request_ids::begun;
 
 impl Worker {
     /// The whole body of a message, counted for the client's quota key.
     pub(in crate::edge) async fn whole(
         &self,
-        body: Body,
+        mut body: Body,
         context: &ClientRequest,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Refused> {
         count_for(&body, context);
-        let limit = self.edge.config.request_body;
-        collect(body, limit).await.map_err(|error| self.unreadable(&error))
+        match collect_request(&mut body, self.edge.config.request_body).await {
+            Ok(message) => Ok(message),
+            Err((why, request)) => {
+                Err((self.unreadable(&why), id_of_rest(&mut body, &why, request).await))
+            }
+        }
     }
 
     /// The whole body of a message that can only be `initialize`.
     pub(in crate::edge) async fn whole_first(
         &self,
-        body: Body,
+        mut body: Body,
         context: &ClientRequest,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, Refused> {
         count_for(&body, context);
         let limit = MAX_FIRST.min(self.edge.config.request_body);
-        collect(body, limit).await.map_err(|error| match error {
-            TooLong::Limit(MAX_FIRST) => Refusal::FirstTooLarge(MAX_FIRST, MAX_PARAMS),
-            other => self.unreadable(&other),
-        })
+        match collect_request(&mut body, limit).await {
+            Ok(message) => Ok(message),
+            Err((why, request)) => {
+                let id = id_of_rest(&mut body, &why, request).await;
+                let refusal = match why {
+                    TooLong::Limit(MAX_FIRST) => Refusal::FirstTooLarge(MAX_FIRST, MAX_PARAMS),
+                    other => self.unreadable(&other),
+                };
+                Err((refusal, id))
+            }
+        }
     }
 
     /// The refusal of a body that cannot be read to its end.
@@ -44,6 +57,15 @@ impl Worker {
             TooLong::Stalled(_) => Refusal::BodyStalled(self.edge.config.body_rate),
             TooLong::Broken(_) => Refusal::BodyBroken,
         }
+    }
+}
+
+/// The id of a request whose body could not be read to its end. One that is too large goes on; one
+/// that has broken off does not.
+pub async fn id_of_rest(body: &mut Body, why: &TooLong, read: Box<RequestId>) -> Option<String> {
+    match why {
+        TooLong::Limit(_) | TooLong::NoRoom(_) => Box::pin(begun(body, *read)).await,
+        TooLong::Stalled(_) | TooLong::Broken(_) => read.get().map(str::to_owned),
     }
 }
 

@@ -10,13 +10,15 @@ use crate::edge::catalog::prefixed::may_be_prefixed;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::front::whole::count_for;
+use crate::edge::front::request_ids::begun;
+use crate::edge::front::whole::{count_for, id_of_rest};
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
-use crate::net::{Body, Cut, Kept, UNCLAIMED, is_event_stream};
+use crate::net::{Body, Cut, Kept, TooLong, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
+use crate::protocol::request_id::RequestId;
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
 
@@ -66,7 +68,7 @@ impl Call<'_> {
         if let Some(client) = self.context {
             count_for(&body, client);
         }
-        let kept = worker.keep(body).await.map_err(|refusal| (refusal, None))?;
+        let kept = worker.keep(body).await?;
         let delivered = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
@@ -115,37 +117,45 @@ impl Worker {
     }
 
     /// Reads the body if it is small enough to be kept for a repeat.
-    async fn keep(&self, mut body: Body) -> Result<KeptBody, Refusal> {
+    async fn keep(&self, mut body: Body) -> Result<KeptBody, Refused> {
         let config = &self.edge.config;
         let declared = body.size_hint().lower();
         if declared > config.request_body as u64 {
-            return Err(Refusal::TooLarge(config.request_body));
+            let id = Box::pin(begun(&mut body, RequestId::default())).await;
+            return Err((Refusal::TooLarge(config.request_body), id));
         }
         if declared > config.kept_body as u64 {
             return Ok(self.larger(Bytes::new(), body));
         }
         let mut read = Kept::default();
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        match self.read_small(&mut read, &mut body).await {
+            Err(why) => {
+                let id = Box::pin(id_of_rest(&mut body, &why, read.request(&[]))).await;
+                Err((self.unreadable(&why), id))
+            }
+            Ok(()) => {
+                let is_larger = read.len() > config.kept_body;
+                let request = |read: &Kept| read.request(&[]).get().map(str::to_owned);
+                if let Err(why) = read.settle() {
+                    return Err((self.unreadable(&why), request(&read)));
+                }
+                let read = read.into_bytes();
+                Ok(if is_larger { self.larger(read, body) } else { KeptBody::Whole(read) })
+            }
+        }
+    }
+
+    /// Reads to the end, or until it is clear that the body is too large to be kept.
+    async fn read_small(&self, read: &mut Kept, body: &mut Body) -> Result<(), TooLong> {
+        let limit = self.edge.config.kept_body;
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
         {
-            let frame = frame.map_err(|error| self.unreadable(&error.into()))?;
-            let Ok(data) = frame.into_data() else { continue };
-            if read.is_empty()
-                && data.len() <= UNCLAIMED.min(config.kept_body)
-                && body.is_end_stream()
-            {
-                return Ok(KeptBody::Whole(data));
-            }
-            let added = read.add(data, body.intake(), config.kept_body);
-            added.map_err(|error| self.unreadable(&error))?;
-            if read.len() > config.kept_body {
-                let read = read.whole().map_err(|error| self.unreadable(&error))?;
-                return Ok(self.larger(read, body));
-            }
-            if body.is_end_stream() {
+            let Ok(data) = frame?.into_data() else { continue };
+            read.add(data, body.intake(), limit)?;
+            if read.len() > limit || body.is_end_stream() {
                 break;
             }
         }
-        let read = read.whole().map_err(|error| self.unreadable(&error))?;
-        Ok(KeptBody::Whole(read))
+        Ok(())
     }
 }

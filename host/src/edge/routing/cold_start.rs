@@ -39,6 +39,12 @@ impl ColdStart {
         minted_at < self.started_at && self.is_under_way()
     }
 
+    /// When this process began.
+    #[must_use]
+    pub fn started_at(&self) -> UnixMillis {
+        self.started_at
+    }
+
     /// Whether nodes from before the start may still return.
     #[must_use]
     pub fn expects(&self) -> bool {

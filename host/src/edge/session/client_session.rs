@@ -25,8 +25,7 @@ pub struct Session {
     /// Whether its URL is that of one server, which `initialize` has opened. The servers of an
     /// aggregate are opened when they are needed.
     pub is_single_server: bool,
-    /// Whether a sealed id names it: not before `initialize` is answered, nor on HTTP+SSE, where
-    /// an id names an open stream.
+    /// Whether a sealed id names it: not before `initialize` is answered.
     pub has_id: bool,
 }
 

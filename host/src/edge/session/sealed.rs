@@ -43,17 +43,41 @@ impl Session {
             .filter(|sealed| !edge.records.is_ended(sealed.session))
             .ok_or(Refusal::UnknownSession)?;
         let is_large = matches!(sealed.params, CarriedParams::Stored);
+        let opened = Self::opened(edge, sealed, scope, principal).await;
+        let session = opened.ok_or(Refusal::UnknownSession)?;
+        check_version(headers, session.named.as_deref())?;
+        if !ends {
+            edge.records.use_it(session.id, is_large).await;
+        }
+        Ok(Some(session))
+    }
+
+    /// The session that the id of an event on its HTTP+SSE stream names. `None` for every reason
+    /// alike, as for an id in a header.
+    pub async fn of_event(
+        edge: &Edge,
+        id: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<Self> {
+        let sealed = edge.keys.open_event(id, scope, principal)?;
+        if edge.records.is_ended(sealed.session) {
+            return None;
+        }
+        Self::opened(edge, sealed, scope, principal).await
+    }
+
+    async fn opened(
+        edge: &Edge,
+        sealed: Sealed,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<Self> {
         let params = match sealed.params {
             CarriedParams::Inside(params) => params,
-            CarriedParams::Stored => {
-                edge.records.params(sealed.session).await.ok_or(Refusal::UnknownSession)?
-            }
+            CarriedParams::Stored => edge.records.params(sealed.session).await?,
         };
-        check_version(headers, sealed.named.as_deref())?;
-        if !ends {
-            edge.records.use_it(sealed.session, is_large).await;
-        }
-        Ok(Some(Self {
+        Some(Self {
             id: sealed.session,
             minted_at: sealed.minted_at,
             principal: principal.clone(),
@@ -62,12 +86,35 @@ impl Session {
             params,
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
             has_id: true,
-        }))
+        })
     }
 
     /// The text for the `Mcp-Session-Id` header, for a client of this quota key.
     pub fn seal(&self, edge: &Edge, scope: &Scope, client: &QuotaKey) -> Result<String, Refusal> {
-        let is_large = self.params.len() > MAX_CARRIED_PARAMS;
+        let sealed = self.kept(edge, client);
+        edge.keys.seal(&sealed, scope, &self.principal).ok_or(Refusal::NoKey)
+    }
+
+    /// The id of the events on its HTTP+SSE stream, in the same way.
+    pub fn seal_event(
+        &self,
+        edge: &Edge,
+        scope: &Scope,
+        client: &QuotaKey,
+    ) -> Result<String, Refusal> {
+        let sealed = self.kept(edge, client);
+        edge.keys.seal_event(&sealed, scope, &self.principal).ok_or(Refusal::NoKey)
+    }
+
+    /// Whether its parameters are too large for its id.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.params.len() > MAX_CARRIED_PARAMS
+    }
+
+    /// What its id has to carry; the rest is kept.
+    fn kept(&self, edge: &Edge, client: &QuotaKey) -> Sealed {
+        let is_large = self.is_large();
         edge.records.begin(self.id, is_large.then_some(&self.params), client);
         let params = match is_large {
             true => CarriedParams::Stored,
@@ -75,7 +122,6 @@ impl Session {
         };
         let (session, minted_at, version) = (self.id, self.minted_at, self.version);
         let named = self.named.as_deref().map(str::to_owned);
-        let sealed = Sealed { session, minted_at, version, named, params };
-        edge.keys.seal(&sealed, scope, &self.principal).ok_or(Refusal::NoKey)
+        Sealed { session, minted_at, version, named, params }
     }
 }
