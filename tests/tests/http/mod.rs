@@ -5,6 +5,7 @@ pub mod bad_input;
 pub mod batch_memory;
 pub mod bodies;
 pub mod connections;
+pub mod early_refusals;
 pub mod fidelity;
 pub mod framing;
 pub mod headers;
