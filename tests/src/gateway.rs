@@ -59,6 +59,7 @@ pub struct Setup {
     args: Vec<String>,
     data: Option<PathBuf>,
     user: Option<u32>,
+    within: Vec<String>,
 }
 
 impl Setup {
@@ -77,7 +78,16 @@ impl Setup {
             args: Vec::new(),
             data: None,
             user: None,
+            within: Vec::new(),
         }
+    }
+
+    /// Starts it by a program that becomes the gateway after it has given something up; the
+    /// gateway's own command line follows these words.
+    #[must_use]
+    pub fn within(mut self, words: &[&str]) -> Self {
+        self.within = words.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// Runs it as this user, who may write into its folder; only root can do that.
@@ -137,6 +147,7 @@ impl Setup {
             args: self.args,
             data: self.data,
             user: self.user,
+            within: self.within,
             child: None,
         }
     }
@@ -174,6 +185,7 @@ pub struct Gateway {
     args: Vec<String>,
     data: Option<PathBuf>,
     user: Option<u32>,
+    within: Vec<String>,
     child: Option<Child>,
 }
 
@@ -231,7 +243,15 @@ impl Gateway {
 
     fn command(&self) -> Command {
         let programs = self.programs();
-        let mut command = Command::new(programs.join("mooring"));
+        let own = programs.join("mooring");
+        let mut command = match self.within.split_first() {
+            None => Command::new(own),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(own);
+                command
+            }
+        };
         for name in FOREIGN {
             command.env_remove(name);
         }

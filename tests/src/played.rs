@@ -63,7 +63,7 @@ fn locked(seen: &Seen) -> MutexGuard<'_, Vec<String>> {
 /// What it writes down is kept.
 pub struct Stranger {
     seen: Seen,
-    _listening: Listening,
+    listening: Listening,
 }
 
 impl Stranger {
@@ -76,6 +76,24 @@ impl Stranger {
             let answers = Arc::clone(log);
             std::thread::spawn(move || copy(from, &mut back, &answers));
             copy(stream, &mut &other, log);
+        })
+    }
+
+    /// The same, each connection to where the target is when it comes, as behind an address that
+    /// moves. Connections that exist stay where they are.
+    #[must_use]
+    pub fn moving(to: &Arc<Mutex<SocketAddr>>) -> Self {
+        let to = Arc::clone(to);
+        Self::at(0, move |stream, log| {
+            let target = *to.lock().unwrap_or_else(PoisonError::into_inner);
+            let Ok(other) = TcpStream::connect(target) else { return };
+            let (Ok(mut back), Ok(from)) = (stream.try_clone(), other.try_clone()) else { return };
+            std::thread::spawn(move || {
+                copy(from, &mut back, &Seen::default());
+                let _ = back.shutdown(std::net::Shutdown::Both);
+            });
+            copy(stream, &mut &other, log);
+            let _ = other.shutdown(std::net::Shutdown::Both);
         })
     }
 
@@ -95,10 +113,39 @@ impl Stranger {
         })
     }
 
+    /// Knows all that this node knows, and answers what it has not been asked yet: with its
+    /// challenge, or with its proof.
+    #[must_use]
+    pub fn hasty(own: &Party, key: &str, with: &'static str) -> Self {
+        const EARLY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{\"bindings\":[]}";
+        let (own, key) = (own.clone(), key.to_owned());
+        Self::at(0, move |mut stream, log| {
+            let Ok(head) = proofs::read_until(&mut stream, "\r\n\r\n") else { return };
+            let hello = proofs::header(&head, "mooring-link").unwrap_or("");
+            let about = Handshake::read(hello, &own);
+            let early = |now: &str| if with == now { EARLY } else { "" };
+            let answer = challenge(&about) + early("challenge");
+            let _ = stream.write_all(answer.as_bytes());
+            let Ok(line) = proofs::read_until(&mut stream, "\n") else { return };
+            locked(log).push(line);
+            let proof = format!("proof {}\n{}", about.proof(&key, "called"), early("proof"));
+            let _ = stream.write_all(proof.as_bytes());
+            while let Ok(head) = proofs::read_until(&mut stream, "\r\n\r\n") {
+                locked(log).push(head);
+                let _ = stream.write_all(EARLY.as_bytes());
+            }
+        })
+    }
+
     fn at(port: u16, serve: impl Fn(TcpStream, &Seen) + Send + Sync + 'static) -> Self {
         let seen = Seen::default();
         let log = Arc::clone(&seen);
-        Self { seen, _listening: Listening::at(port, move |stream| serve(stream, &log)) }
+        Self { seen, listening: Listening::at(port, move |stream| serve(stream, &log)) }
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listening.address)
     }
 
     /// All bytes that it has seen, in either direction.
@@ -293,6 +340,15 @@ fn serve(mut stream: TcpStream, own: &Party, key: &str, seen: &Seen, onward: Opt
     }
 }
 
+/// The called one's answer to the first message.
+fn challenge(about: &Handshake) -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: mooring-cluster\r\n\
+         Mooring-Link: 1 {}\r\n\r\n",
+        about.nonces[1]
+    )
+}
+
 fn answer_handshake(
     stream: &mut TcpStream,
     head: &str,
@@ -301,12 +357,7 @@ fn answer_handshake(
     seen: &Seen,
 ) -> bool {
     let about = Handshake::read(proofs::header(head, "mooring-link").unwrap_or(""), own);
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: mooring-cluster\r\n\
-         Mooring-Link: 1 {}\r\n\r\n",
-        about.nonces[1]
-    );
-    if stream.write_all(answer.as_bytes()).is_err() {
+    if stream.write_all(challenge(&about).as_bytes()).is_err() {
         return false;
     }
     let Ok(line) = proofs::read_until(stream, "\n") else { return false };

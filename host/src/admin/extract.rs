@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::StatusCode;
 use http::request::Parts;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
@@ -145,6 +146,10 @@ impl<T: NodeMessage> FromRequest<Arc<Admin>> for FromNode<T> {
 
 /// The whole body, in the memory that all bodies share.
 async fn whole(mut body: Body, caller: &ApiCaller) -> Result<Bytes, ApiAnswer> {
+    // What announces too much need not come.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(unreadable(&TooLong::Limit(MAX_BODY)));
+    }
     let mut kept = Kept::default();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| unreadable(&error.into_inner().into()))?;

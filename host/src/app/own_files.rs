@@ -119,7 +119,9 @@ pub fn unprotected(config: &Config) -> Vec<String> {
 fn is_exposed(server: &Server) -> bool {
     let Some(Transport::Stdio { confinement, .. }) = &server.transport else { return false };
     let ConfinementSettings { user, sandbox, allow_privileges, .. } = confinement;
-    server.enabled && user.is_none() && sandbox.is_none() && !allow_privileges
+    let own = rustix::process::geteuid().as_raw();
+    let has_own_user = user.is_none_or(|(uid, _)| uid == own);
+    server.enabled && has_own_user && sandbox.is_none() && !allow_privileges
 }
 
 fn working_directory(cwd: Option<&Path>) -> PathBuf {

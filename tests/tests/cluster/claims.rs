@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mooring_tests::fake_node::Says;
-use mooring_tests::{FakeNode, Gateway, eventually, process, settings};
+use mooring_tests::{
+    Behind, FakeNode, Gateway, PlayedCoordinator, PlayedNode, Request, eventually, process,
+    servers, settings,
+};
 use serde_json::{Value, json};
 
 /// The id of a session. Those of one kind differ from those of another.
@@ -130,6 +133,97 @@ fn a_session_stays_with_its_node_while_that_is_alive() {
     honest.deregister(&coordinator).expect(200);
     other.register(&coordinator, json!(["A"]), json!({})).expect(200);
     assert_eq!(holder(&coordinator, &session(1, 1)), "other");
+}
+
+/// A node with two sessions of its own, which a test can register wherever it likes: all that comes
+/// to the played one goes on to it.
+struct Holding {
+    node: Gateway,
+    behind: Behind,
+    /// The ids of the sessions, and the processes of their servers.
+    held: Vec<(String, u32)>,
+}
+
+impl Holding {
+    fn start() -> Self {
+        let hears = PlayedCoordinator::start();
+        let own = json!({"id": "n", "public": true});
+        let node = settings::node(hears.port(), own, json!({"A": servers::counter()}));
+        let node = Gateway::start_with(&settings::roomy(node));
+        let behind = hears.registered(&node, None);
+        let mut held: Vec<(String, u32)> = Vec::new();
+        for _ in 0..2 {
+            let pid = node.client("/mcp/A").initialize().whoami("whoami").pid;
+            let page = behind.send(&Request::get("/cluster/bindings")).expect(200).json();
+            let ids = page["bindings"].as_array().unwrap().iter().map(|one| &one["session"]);
+            let mut new = ids
+                .filter_map(|id| id.as_str())
+                .filter(|id| held.iter().all(|(known, _)| known != id));
+            held.push((new.next().expect("its session").to_owned(), pid));
+        }
+        Self { node, behind, held }
+    }
+
+    /// The node under this id, at another address.
+    fn played(&self, id: &str) -> PlayedNode {
+        PlayedNode::before(id, None, self.behind.clone())
+    }
+
+    /// A node that says it has opened the first session long ago.
+    fn elder(&self, id: &str) -> FakeNode {
+        let held = json!({"session": self.held[0].0, "server": "A", "openedAt": 1});
+        Says::default().held(move |_| json!({"bindings": [held.clone()]})).start(id)
+    }
+
+    /// The first session's server has ended, and the other one's has not.
+    #[track_caller]
+    fn has_lost_the_first(&self) {
+        let [(_, lost), (_, kept)] = [&self.held[0], &self.held[1]];
+        eventually("the lost session's server ends", || (!process::runs(*lost)).then_some(()));
+        assert!(process::runs(*kept));
+        let instances = process::servers(self.node.pid());
+        assert!(instances.contains(kept) && !instances.contains(lost), "{instances:?}");
+    }
+}
+
+fn register(coordinator: &Gateway, node: &PlayedNode) {
+    let registration = node.registration(json!({"servers": ["A"]}));
+    node.send(coordinator, "register", &registration).expect(200);
+}
+
+#[test]
+fn what_another_node_has_by_now_is_closed_at_the_node_that_registers_again() {
+    // Under an id of its own, or as a new start of a node that has signed off.
+    for id in ["late", "gone"] {
+        let (coordinator, holding) = (coordinator(), Holding::start());
+        let gone = Says::default().start("gone");
+        gone.register(&coordinator, json!(["A"]), json!({})).expect(200);
+        gone.deregister(&coordinator).expect(200);
+        let elder = holding.elder("elder");
+        elder.register(&coordinator, json!(["A"]), json!({})).expect(200);
+        let late = holding.played(id);
+        register(&coordinator, &late);
+        holding.has_lost_the_first();
+        assert_eq!(holder(&coordinator, &holding.held[0].0), "elder");
+        assert_eq!(holder(&coordinator, &holding.held[1].0), id);
+        // Once more, as after a coordinator that was away for a moment.
+        register(&coordinator, &late);
+        assert!(process::runs(holding.held[1].1));
+        assert!(elder.seen().iter().all(|asked| asked.method != "DELETE"));
+    }
+}
+
+#[test]
+fn what_an_older_claim_takes_from_a_node_that_has_left_is_closed_there() {
+    let (coordinator, holding) = (coordinator(), Holding::start());
+    let left = holding.played("left");
+    register(&coordinator, &left);
+    assert_eq!(holder(&coordinator, &holding.held[0].0), "left");
+    left.send(&coordinator, "deregister", &left.heartbeat(json!({}))).expect(200);
+    let elder = holding.elder("elder");
+    elder.register(&coordinator, json!(["A"]), json!({})).expect(200);
+    holding.has_lost_the_first();
+    assert_eq!(holder(&coordinator, &holding.held[0].0), "elder");
 }
 
 #[test]

@@ -98,3 +98,48 @@ fn a_public_node_is_open() {
         }
     }
 }
+
+/// A closed node answers its status to everyone, but not to a page that a browser has loaded from
+/// elsewhere: neither by a name of the page's own, nor by the page's origin.
+#[test]
+fn what_needs_no_key_is_for_no_foreign_page() {
+    let locked = json!({"routing": {"enableBearerAuth": true, "bearerAuthKey": KEY}});
+    let allowed = json!({"allowedHosts": ["node.example.com"],
+        "allowedOrigins": ["https://app.example.com"]});
+    for (token, node, system) in [
+        (TOKENS[0], json!({}), json!({})),
+        (TOKENS[1], json!({}), allowed.clone()),
+        (TOKENS[0], json!({"public": true}), json!({})),
+        (TOKENS[1], json!({}), locked),
+    ] {
+        let (coordinator, node) = pair(token, node, system.clone());
+        let ask = |gateway: &Gateway, name: &str, value: &str| {
+            let request = Request::get("/api/cluster/status")
+                .header(name, value)
+                .header("Authorization", &format!("Bearer {KEY}"));
+            request.send(gateway.address())
+        };
+        for (name, value) in [
+            ("Host", "evil.example.com"),
+            ("Host", "localhost.evil.example.com"),
+            ("Origin", "https://evil.example.com"),
+            ("Origin", "null"),
+            ("Origin", "http://localhost.evil.example.com"),
+        ] {
+            for gateway in [&node, &coordinator] {
+                let answer = ask(gateway, name, value).expect(403).json();
+                let text = answer["message"].as_str().unwrap();
+                assert!(text.contains("allowed"), "{name}: {value}: {text}");
+                assert_eq!(answer["data"], Value::Null);
+            }
+        }
+        ask(&node, "Origin", "http://localhost:5173").expect(200);
+        if system == allowed {
+            ask(&node, "Host", "node.example.com").expect(200);
+            ask(&node, "Origin", "https://app.example.com").expect(200);
+        } else {
+            ask(&node, "Host", "localhost").expect(200);
+            ask(&node, "Host", "node.example.com").expect(403);
+        }
+    }
+}

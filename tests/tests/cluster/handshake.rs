@@ -235,6 +235,20 @@ fn nothing_that_comes_before_the_proof_is_answered() {
     }
 }
 
+/// What comes before it was asked for cannot be an answer: somebody has put it there.
+#[test]
+fn a_node_that_answers_before_it_was_asked_is_not_believed() {
+    let coordinator = setup(&settings::coordinator(json!({})), Some(TOKEN)).start();
+    for (with, status) in [("challenge", 400), ("proof", 400), ("nothing", 200)] {
+        let played = PlayedNode::start("n", Some(TOKEN));
+        let hasty = Stranger::hasty(&played.own, TOKEN, with);
+        let registration = played.registration(json!({"url": hasty.url()}));
+        let answer = played.send(&coordinator, "register", &registration);
+        assert_eq!(answer.status, status, "{with}: {}", answer.text());
+        assert_eq!(hasty.seen().contains("GET /cluster/bindings"), status == 200, "{with}");
+    }
+}
+
 #[test]
 fn a_handshake_that_does_not_go_on_is_over_soon() {
     let (_node, _hears, behind) = node(Some(TOKEN));

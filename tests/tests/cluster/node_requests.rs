@@ -78,6 +78,55 @@ fn a_node_speaks_for_itself_alone() {
     }
 }
 
+/// What two has proved counts as two's request, so it is refused where its message is another's.
+#[test]
+fn the_id_of_a_proof_is_the_one_of_its_message() {
+    let coordinator = coordinator(Some(TOKEN));
+    let [one, two] = ["one", "two"].map(|id| registered(&coordinator, id, Some(TOKEN)));
+    let messages = [
+        ("heartbeat", one.heartbeat(json!({"draining": true}))),
+        ("deregister", one.heartbeat(json!({}))),
+        ("register", one.registration(json!({}))),
+    ];
+    for (what, message) in messages {
+        let (path, body) = (format!("/api/cluster/{what}"), message.to_string());
+        let called = coordinator.url();
+        for (id, status) in [(two.own.id.as_str(), 400), (one.own.id.as_str(), 200)] {
+            let proved = proofs::Request {
+                path: &path,
+                body: body.as_bytes(),
+                id,
+                called: &called,
+                time: proofs::now(),
+                nonce: proofs::random(),
+            };
+            let request = Request::post(&path).json(&message);
+            let request = request.header("Mooring-Proof", &proved.header(TOKEN));
+            let answer = request.send(coordinator.address()).expect(status).text();
+            assert_eq!(answer.contains("another node"), status == 400, "{what}: {answer}");
+        }
+    }
+}
+
+/// Without a token, what a node has registered with is worth something at its address alone.
+#[test]
+fn a_secret_that_was_stolen_is_worth_nothing_elsewhere() {
+    let coordinator = coordinator(None);
+    let node = registered(&coordinator, "n", None);
+    let elsewhere = |what: &str, message: &Value| {
+        let request = node.proved(&coordinator, what, message);
+        request.from("127.0.0.2".parse().ok()).send(coordinator.address())
+    };
+    for what in ["heartbeat", "deregister"] {
+        let message = node.heartbeat(json!({"draining": true}));
+        let answer = elsewhere(what, &message);
+        assert!([403, 404].contains(&answer.status), "{what}: {}", answer.text());
+        assert_eq!(status(&coordinator, "n"), "active");
+        node.send(&coordinator, "heartbeat", &node.heartbeat(json!({}))).expect(200);
+    }
+    node.send(&coordinator, "deregister", &node.heartbeat(json!({}))).expect(200);
+}
+
 #[test]
 fn a_request_is_taken_once_as_it_was_sent() {
     for token in TOKENS {

@@ -1,6 +1,10 @@
 //! Nodes register, keep their ids, and leave.
 
-use mooring_tests::{Cluster, Gateway, PlayedNode, Setup, eventually, servers, settings};
+use std::net::TcpListener;
+
+use mooring_tests::{
+    Cluster, Connection, Gateway, PlayedNode, Setup, eventually, proofs, servers, settings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -208,4 +212,49 @@ fn a_node_that_speaks_another_revision_is_shown_and_warned_of() {
     assert_eq!(cluster.node("c").unwrap()["protocol"], other);
     let line = cluster.coordinator.wait_for_log("of the seam");
     assert!(line.contains("2099-01-01"), "{line}");
+}
+
+#[test]
+fn of_a_crowd_that_registers_some_are_told_to_come_back_and_a_node_comes_in_afterwards() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    // It takes connections, and says nothing: each callback lasts until its deadline.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let played = PlayedNode::start("crowd", None);
+    let mut crowd: Vec<Connection> = (0..120)
+        .map(|number| {
+            let id = format!("crowd-{number}");
+            let message = played.registration(json!({"id": id, "name": id, "url": url}));
+            let mut connection = Connection::open(coordinator.address());
+            let (now, what) = (proofs::now(), "register");
+            connection.send_request(&played.proved_at(now, &coordinator, what, &message));
+            connection
+        })
+        .collect();
+    eventually("those that find no room are answered", || {
+        (crowd.iter().filter(|one| one.is_readable()).count() >= 24).then_some(())
+    });
+    let mut refused = 0;
+    for mut connection in crowd.extract_if(.., |one| one.is_readable()) {
+        let answer = connection.read_head().unwrap().whole();
+        if answer.status == 400 {
+            continue;
+        }
+        let answer = answer.expect(503);
+        assert!(answer.header("retry-after").is_some());
+        let text = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(text.contains("too many nodes register at once"), "{text}");
+        refused += 1;
+    }
+    assert!(refused >= 24, "{refused}");
+    assert!(crowd.len() > 8, "{}: the others wait", crowd.len());
+    // A node that is served already is none of the crowd, and calls go on.
+    coordinator.get("/api/cluster/status").expect(200);
+    let _node = Gateway::start_with(&node_settings(coordinator.port(), json!({"id": "honest"})));
+    drop(silent);
+    assert_eq!(wait_for_ids(&coordinator, 1), ["honest"]);
+    for mut connection in crowd {
+        let status = connection.read_head().unwrap().status;
+        assert!([400, 503].contains(&status), "{status}");
+    }
 }

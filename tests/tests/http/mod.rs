@@ -6,6 +6,7 @@ pub mod base_path;
 pub mod batch_memory;
 pub mod bodies;
 pub mod connections;
+pub mod early_refusals;
 pub mod fidelity;
 pub mod framing;
 pub mod headers;

@@ -71,6 +71,86 @@ fn a_server_runs_as_the_user_of_its_entry() {
     }
 }
 
+/// Within a user namespace it would be root of its own, and still may become nobody else.
+#[test]
+fn a_gateway_that_hides_files_in_a_user_namespace_starts_no_server_of_another_user() {
+    if !is_root() {
+        eprintln!("skipped: only root can start a gateway of another user");
+        return;
+    }
+    for user in [json!(12345), json!("23456:12345"), json!("12345:23456"), json!(0)] {
+        let server = json!({"command": "sleep", "args": ["1000"], "user": user});
+        let setup = Setup::new(&settings::standalone(json!({"odd": server}))).user(23456);
+        let gateway = setup.start();
+        let line = gateway.wait_for_log("cannot start");
+        assert!(line.contains("may not switch to user"), "{user}: {line}");
+        assert!(line.contains("run the gateway as root"), "{user}: {line}");
+    }
+}
+
+/// Becomes root of a user namespace that has the users below 30000. Only a process outside may
+/// write down which these are.
+const IN_A_NAMESPACE: &str = r#"
+import ctypes, os, sys
+own, (told, tells) = os.getpid(), os.pipe()
+outside = os.fork()
+if outside == 0:
+    os.close(tells)
+    os.read(told, 1)
+    for kind in ("uid_map", "gid_map"):
+        with open(f"/proc/{own}/{kind}", "w") as file:
+            file.write("0 0 30000")
+    os._exit(0)
+if ctypes.CDLL(None).unshare(0x10000000):
+    sys.exit("no user namespace")
+os.write(tells, b"x")
+if os.waitpid(outside, 0)[1]:
+    sys.exit("no users")
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+/// Root of a user namespace, as in a container without privileges, where only some users are.
+#[test]
+fn root_of_a_user_namespace_starts_servers_of_the_users_that_it_has() {
+    let within = ["/usr/bin/python3", "-c", IN_A_NAMESPACE];
+    let tried = std::process::Command::new(within[0]).args(&within[1..]).arg("/bin/true").status();
+    if !is_root() || !tried.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: only root, with Python, can make a user namespace with several users");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let seen = folder.path().join("seen");
+    let script = folder.path().join("look.sh");
+    let text = "{ id -u; cat mcp_settings.json; cat data/*; } >$1.draft 2>/dev/null; \
+                mv $1.draft $1; exec sleep 1000";
+    std::fs::write(&script, text).unwrap();
+    let look = |user: Value| json!({"command": "sh", "args": [script, seen], "user": user});
+    let servers = json!({"there": look(json!(12345)), "unmapped": look(json!(40_000))});
+    let gateway = Setup::new(&settings::standalone(servers)).within(&within).start();
+    let said = eventually("it has looked", || std::fs::read_to_string(&seen).ok());
+    assert_eq!(said, "12345\n", "its user, and nothing of the gateway's");
+    let line = gateway.wait_for_log("cannot start");
+    assert!(line.contains("unmapped"), "{line}");
+    assert!(line.contains("may not switch to user 40000:40000"), "{line}");
+    assert!(line.contains("user namespace"), "{line}");
+}
+
+#[test]
+fn root_without_the_right_to_change_users_says_so() {
+    let within = ["setpriv", "--bounding-set=-setuid,-setgid"];
+    let tried = std::process::Command::new(within[0]).args(&within[1..]).arg("/bin/true").status();
+    if !is_root() || !tried.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: only root, with setpriv, can give up the right to change users");
+        return;
+    }
+    let server = json!({"command": "sleep", "args": ["1000"], "user": 12345});
+    let setup = Setup::new(&settings::standalone(json!({"odd": server}))).within(&within);
+    let line = setup.start().wait_for_log("cannot start");
+    assert!(line.contains("may not switch to user 12345:12345"), "{line}");
+    assert!(line.contains("SETUID"), "{line}");
+}
+
 #[test]
 fn a_limit_that_is_too_high_says_so() {
     // No limit is too high for root.

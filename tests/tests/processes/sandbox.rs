@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use mooring_tests::{Gateway, Setup, eventually, settings};
+use mooring_tests::{Gateway, Setup, eventually, servers, settings};
 use serde_json::{Value, json};
 
 /// Whether the kernel has Landlock in a version that knows TCP.
@@ -174,4 +174,136 @@ fn mistakes_are_told_before_the_start() {
     let (code, page) = check(json!({"read": ["mcp_settings.json"], "write": ["."]}), none());
     assert_eq!(code, Some(0), "{page}");
     assert!(!page.contains("MISCONFIGURED"), "{page}");
+}
+
+// Systems that have less
+
+/// What takes Landlock away from a program and all that it starts, as a system without it would.
+const WITHOUT_LANDLOCK: &str = r#"
+import ctypes, os, struct, sys
+if os.uname().machine not in ("x86_64", "aarch64"):
+    sys.exit("another processor")
+# BPF: load the system call's number; if it is one of Landlock's (444 to 446), ENOSYS; else allow.
+code = [(0x20, 0, 0, 0), (0x35, 0, 2, 444), (0x25, 1, 0, 446), (0x06, 0, 0, 0x00050026),
+        (0x06, 0, 0, 0x7FFF0000)]
+code = b"".join(struct.pack("HBBI", *one) for one in code)
+held = ctypes.create_string_buffer(code)
+class Program(ctypes.Structure):
+    _fields_ = [("count", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+program = Program(5, ctypes.addressof(held))
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(program), 0, 0):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+/// Words to start a gateway with in a system without Landlock; `None` where that cannot be played.
+fn without_landlock() -> Option<[&'static str; 3]> {
+    let words = ["/usr/bin/python3", "-c", WITHOUT_LANDLOCK];
+    let [python, flag, script] = words;
+    let tried = std::process::Command::new(python).args([flag, script, "/bin/true"]).status();
+    let is_played = tried.is_ok_and(|status| status.success());
+    if !is_played {
+        eprintln!("skipped: here no program can be kept from Landlock");
+    }
+    is_played.then_some(words)
+}
+
+/// Words to start a gateway with that may mount nothing; `None` where that cannot be played.
+fn without_mounts() -> Option<[&'static str; 2]> {
+    let words = ["setpriv", "--bounding-set=-sys_admin"];
+    let tried = std::process::Command::new(words[0]).args([words[1], "/bin/true"]).status();
+    let is_played = tried.is_ok_and(|status| status.success());
+    if !is_played || !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root, with setpriv, can give up the right to mount");
+        return None;
+    }
+    Some(words)
+}
+
+#[test]
+fn without_landlock_a_server_in_a_sandbox_does_not_start() {
+    let Some(words) = without_landlock() else { return };
+    let world = World::new();
+    let touch = |name: &str| {
+        let script = format!("touch {}; exec mooring-example-counter", world.path(name));
+        json!({"command": "sh", "args": ["-c", script]})
+    };
+    let boxed = |name: &str, more: Value| {
+        let sandbox = json!({"sandbox": {"read": ["/"], "write": [world.path("work")]}});
+        settings::merged(settings::merged(touch(name), sandbox), more)
+    };
+    let settings = settings::standalone(json!({
+        "boxed": boxed("work/boxed", json!({})),
+        "warm": boxed("work/warm", json!({"warm": 1})),
+        "shared": boxed("work/shared", json!({"isolation": "shared"})),
+        "quiet": boxed("work/quiet", json!({"sandbox": {"network": false}})),
+        "plain": touch("work/plain"),
+        "other": servers::counter(),
+    }));
+    let gateway = Setup::new(&settings).within(&words).start();
+    for name in ["boxed", "warm", "shared", "quiet"] {
+        let answer = gateway.client(&format!("/mcp/{name}")).try_initialize();
+        assert!(answer.error_message().contains("Landlock"), "{name}: {}", answer.text());
+        assert!(!Path::new(&world.path(&format!("work/{name}"))).exists(), "{name}: it ran");
+    }
+    let line = gateway.wait_for_log("cannot start");
+    assert!(line.contains("this system has no Landlock") && line.contains("sandbox"), "{line}");
+    // One without a sandbox runs, and what it lacks is told at the start.
+    assert_eq!(gateway.client("/mcp/plain").initialize().count("count"), 1);
+    let line = gateway.wait_for_log("no Landlock of version 2");
+    assert!(line.contains("plain") && line.contains("other") && !line.contains("boxed"), "{line}");
+    let output = Setup::new(&settings).within(&words).run(&["check"]);
+    let page = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(page.contains("Landlock"), "{page}");
+}
+
+#[test]
+fn where_nothing_can_be_mounted_a_sandbox_keeps_the_gateways_files_all_the_same() {
+    let Some(words) = without_mounts() else { return };
+    if !is_supported() {
+        return;
+    }
+    let world = World::new();
+    let home = world.path("home");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::write(format!("{home}/near"), "near").unwrap();
+    let server = |sandbox: Value, name: &str| {
+        let look = format!(
+            "cd {}; {{ cat {home}/near; cat {home}/data/* {home}/token; echo done; }} \
+             >{name}.draft 2>/dev/null; mv {name}.draft {name}; exec sleep 1000",
+            world.path("work")
+        );
+        let sandbox = settings::merged(json!({"write": [world.path("work")]}), sandbox);
+        json!({"command": "sh", "args": ["-c", look], "sandbox": sandbox})
+    };
+    let around = [world.path("work"), home.clone()];
+    let settings = settings::standalone(json!({
+        "reads": server(json!({"read": [home]}), "reads"),
+        "writes": server(json!({"write": around}), "writes"),
+        "cwd": settings::merged(server(json!({}), "cwd"), json!({"cwd": home})),
+        "bare": {"command": "sleep", "args": ["1000"]},
+    }));
+    let token = format!("{home}/token");
+    std::fs::write(&token, "token-of-the-cluster-0123456789").unwrap();
+    let gateway = Setup::new(&settings)
+        .within(&words)
+        .data(Path::new(&format!("{home}/data")))
+        .env("MOORING_CLUSTER_TOKEN_FILE", &token)
+        .start();
+    for name in ["reads", "cwd"] {
+        let said = world.path(&format!("work/{name}"));
+        let said = eventually("it has looked", || std::fs::read_to_string(&said).ok());
+        assert_eq!(said, "neardone\n", "{name}");
+    }
+    assert!(Path::new(&format!("{home}/data/local-key")).exists());
+    let line = gateway.wait_for_log("cannot start");
+    assert!(line.contains("writes") && line.contains("name folders without them"), "{line}");
+    assert!(!Path::new(&world.path("work/writes")).exists(), "it ran");
+    // The one without a sandbox can read all, and that is told.
+    let line = gateway.wait_for_log("does not let the gateway hide");
+    assert!(line.contains("bare") && !line.contains("reads"), "{line}");
+    let output = Setup::new(&settings).within(&words).run(&["check"]);
+    let page = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(page.contains("does not let the gateway hide"), "{page}");
 }

@@ -111,6 +111,47 @@ fn a_server_of_a_user_who_is_not_root_reads_none_of_its_secrets() {
     nothing_is_read(Some(23456));
 }
 
+/// `user` of an entry that says who the gateway is anyway takes nothing away: neither hiding nor
+/// walls. As root the gateway may mount, and without it hides within a user namespace.
+#[test]
+fn a_server_with_the_gateways_own_user_in_its_entry_reads_none_of_its_secrets() {
+    let own = rustix::process::geteuid().as_raw();
+    let mut kinds = vec![(None, own)];
+    if is_root() {
+        kinds.push((Some(23456), 23456));
+    } else {
+        eprintln!("skipped in part: only root can start a gateway of another user");
+    }
+    for (user, same) in kinds {
+        for entry in [json!(same), json!(format!("{same}:{same}"))] {
+            let Spied { gateway, seen } = spied(user, json!({"user": entry}));
+            let mut read = read(&seen);
+            if !hides(&gateway) {
+                eprintln!("skipped: this system lets no files be hidden");
+                read.retain(|line| !matches!(*line, "settings" | "data"));
+            }
+            assert_eq!(read, [""; 0], "a gateway of {user:?}");
+            for secret in [TOKEN, SECRET, OTHERS] {
+                assert!(!seen.contains(secret), "{seen}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_of_a_user_of_its_own_reads_none_of_the_gateways_secrets() {
+    if !is_root() {
+        eprintln!("skipped: only root can start a server of another user");
+        return;
+    }
+    let Spied { seen, .. } = spied(None, json!({"user": "34567:34567"}));
+    assert_eq!(read(&seen), [""; 0]);
+    assert!(
+        seen.contains("NoNewPrivs:\t1\n") && seen.contains("CapEff:\t0000000000000000"),
+        "{seen}"
+    );
+}
+
 /// A server of the gateway's user may rename the folders above the gateway's own.
 #[track_caller]
 fn a_moved_folder_stays_hidden(user: Option<u32>) {

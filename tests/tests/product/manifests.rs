@@ -118,6 +118,14 @@ fn compose_publishes_ports_on_this_machine_only() {
     assert_eq!(published, 1, "clients use the coordinator");
 }
 
+/// A process for each session would not fit into what a coordinator has.
+#[test]
+fn the_coordinator_of_compose_shares_its_servers() {
+    let settings = settings::value_of(&settings::example("docker-compose/coordinator-config.json"));
+    let servers = settings["mcpServers"].as_object().unwrap();
+    assert!(servers.values().all(|server| server["isolation"] == "shared"), "{servers:?}");
+}
+
 #[test]
 fn the_nodes_of_compose_have_memory_for_their_servers() {
     for (name, service) in services().iter().filter(|(name, _)| name.starts_with("node")) {

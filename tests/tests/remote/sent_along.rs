@@ -154,13 +154,19 @@ fn a_node_gets_no_credential_by_asking_for_it() {
 fn a_lying_node_gets_neither_credentials_nor_a_sessions_id() {
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
     let node = Says::default().start("liar");
-    let more: Vec<&str> = WANTED.into_iter().chain(["mcp-session-id", "last-event-id"]).collect();
+    // What manages a connection or a stream is no credential, and passes as little.
+    let others = ["mcp-session-id", "last-event-id", "keep-alive", "te", "proxy-connection"];
+    let more: Vec<&str> = WANTED.into_iter().chain(others).collect();
     let servers = json!([{"name": "A", "passthrough": more}]);
     node.register(&coordinator, servers, json!({})).expect(200);
     let client = coordinator
         .client("/mcp/A")
         .header("Authorization", "Bearer of-the-client")
         .header("Cookie", "own=of-the-client")
+        .header("Last-Event-ID", "of-the-client")
+        .header("Keep-Alive", "of-the-client")
+        .header("TE", "of-the-client")
+        .header("Proxy-Connection", "of-the-client")
         .header("X-Tenant", "acme");
     let session = client.initialize();
     let _ = session.answer("tools/list", json!({}));

@@ -215,6 +215,11 @@ fn explain(error: &io::Error, program: &Program) -> String {
         }
         // Only changing the user and raising a limit can fail with EPERM; see capabilities(7).
         _ if error.raw_os_error() == Some(libc::EPERM) => refusal(&program.confinement, error),
+        // What changing the user fails with where it is none of the user namespace's.
+        _ if error.raw_os_error() == Some(libc::EINVAL) => {
+            let confinement = &program.confinement;
+            confinement.user.as_ref().map_or_else(|| error.to_string(), |user| unknown(user, error))
+        }
         _ => error.to_string(),
     }
 }
@@ -222,6 +227,13 @@ fn explain(error: &io::Error, program: &Program) -> String {
 fn is_hidden(command: &str, program: &Program) -> bool {
     let command = std::path::Path::new(command);
     program.hidden.iter().any(|hidden| command.starts_with(hidden))
+}
+
+fn unknown(User { uid, gid }: &User, error: &io::Error) -> String {
+    format!(
+        "the gateway may not switch to user {uid}:{gid} ({error}); if it runs in a container or \
+         user namespace, choose a user and a group that exist in there"
+    )
 }
 
 fn refusal(confinement: &Confinement, error: &io::Error) -> String {
@@ -234,7 +246,11 @@ fn refusal(confinement: &Confinement, error: &io::Error) -> String {
             "a limit in \"rlimits\" is above the gateway's own limit ({error}); lower it, or raise \
              the gateway's with ulimit"
         ),
-        _ => error.to_string(),
+        Some(User { uid, gid }) => format!(
+            "the gateway may not switch to user {uid}:{gid} ({error}); give it the capabilities \
+             SETUID and SETGID, or remove \"user\""
+        ),
+        None => error.to_string(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{self, Pid, Signal};
 
-use crate::runner::process::program::{AFTER_EOF, AFTER_TERM};
+use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, User};
 
 use super::below::{self, Left};
 use super::cgroup;
@@ -103,11 +103,18 @@ pub fn run(charge: Charge, supervisor: OwnedFd, hiding: Option<&Hiding>) -> io::
 /// or not asked for. What is possible and fails must not start.
 fn hide(order: &StartOrder, hiding: Option<&Hiding>) -> io::Result<bool> {
     let Some(hiding) = hiding else { return Ok(false) };
-    let keeps_its_user = order.confinement.user.is_none() || hiding.keeps_users();
+    let user = order.confinement.user.as_ref();
+    let keeps_its_user = user.is_none_or(is_own) || hiding.keeps_users();
     if order.confinement.allow_privileges || !keeps_its_user {
         return Ok(false);
     }
     hiding.hide(&order.hidden).map(|()| true)
+}
+
+/// Whether the entry names the user that the gateway has anyway.
+fn is_own(user: &User) -> bool {
+    let (own, group) = (process::geteuid().as_raw(), process::getegid().as_raw());
+    (user.uid, user.gid) == (own, group)
 }
 
 impl Reaper {
