@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use http::StatusCode;
 use http::request::Parts;
+use http::{StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -60,8 +60,11 @@ impl FromRequestParts<Arc<Admin>> for StatusCaller {
         SiteCaller::from_request_parts(parts, admin).await?;
         let admitted = AdmittedCaller::from_request_parts(parts, admin).await;
         match (&admin.role, admitted) {
-            // Of a right site, only a closed node refuses like this.
-            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _))) => {
+            // Of a right site, only a closed node refuses like this, or one with keys a restricted
+            // one of them.
+            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _)))
+                if !parts.headers.contains_key(header::AUTHORIZATION) =>
+            {
                 Ok(Self)
             }
             (_, admitted) => admitted.map(|_| Self),

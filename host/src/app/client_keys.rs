@@ -48,9 +48,12 @@ fn view(
     servers: &[ServerName],
     principal: Principal,
 ) -> KeyView {
+    // As in URLs: a name goes before the id of another group.
+    let has_name = |name: &String| groups.iter().any(|group| group.name.as_str() == name);
     let is_named = |group: &Group| {
-        let ids = [Some(group.name.as_str()), group.id.as_deref()];
-        named.iter().any(|name| ids.contains(&Some(name)))
+        named.iter().any(|name| {
+            group.name.as_str() == name || (group.id.as_ref() == Some(name) && !has_name(name))
+        })
     };
     let is_contained = |group: &Group| {
         !group.members.is_empty()

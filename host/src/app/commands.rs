@@ -16,22 +16,13 @@ pub fn not_found(config: &Config) -> Vec<String> {
 }
 
 fn missing(server: &Server, path: Option<&std::ffi::OsStr>) -> Option<String> {
-    let Some(Transport::Stdio { command, args, env, cwd, .. }) = &server.transport else {
+    let Some(Transport::Stdio { command, env, cwd, .. }) = &server.transport else {
         return None;
     };
     let name = &server.name;
     if !cfg!(windows) && is_of_windows(command) {
-        let advice = match args.first().map(|arg| arg.to_ascii_lowercase()).as_deref() {
-            Some("/c" | "-c") => {
-                let rest = args.get(1).map_or("the program behind it", String::as_str);
-                format!("write {rest:?} as the command, with the arguments behind it")
-            }
-            _ => "name the program as it is called here".to_owned(),
-        };
-        return Some(format!(
-            "mcpServers.{name}.command: {command:?} is a program of Windows, which is not here; \
-             {advice}"
-        ));
+        // The settings' reader has told of it.
+        return None;
     }
     if command.contains('/') {
         let folder = cwd.as_deref().unwrap_or(Path::new("."));
@@ -52,14 +43,18 @@ fn missing(server: &Server, path: Option<&std::ffi::OsStr>) -> Option<String> {
     })
 }
 
-/// A program of Windows, or a path as Windows has them.
-fn is_of_windows(command: &str) -> bool {
-    let bytes = command.as_bytes();
-    let has_drive = bytes.first().is_some_and(u8::is_ascii_alphabetic)
+/// Whether a path begins with a drive of Windows.
+fn has_drive(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
         && bytes.get(1) == Some(&b':')
-        && matches!(bytes.get(2), Some(b'\\' | b'/'));
+        && matches!(bytes.get(2), Some(b'\\' | b'/'))
+}
+
+/// A program of Windows, or a path with a drive.
+fn is_of_windows(command: &str) -> bool {
     let lower = command.to_ascii_lowercase();
-    has_drive || command.contains('\\') || OF_WINDOWS.contains(&lower.as_str())
+    has_drive(command) || OF_WINDOWS.contains(&lower.as_str())
 }
 
 fn is_program(path: &Path) -> bool {
@@ -74,7 +69,7 @@ mod tests {
 
     #[test]
     fn programs_and_paths_of_windows_are_known() {
-        for command in ["cmd", "CMD.EXE", "C:\\a\\b.exe", "C:/Program Files/npx.cmd", ".\\x"] {
+        for command in ["cmd", "CMD.EXE", "C:\\a\\b.exe", "C:/Program Files/npx.cmd"] {
             assert!(is_of_windows(command), "{command}");
         }
         for command in ["npx", "/usr/bin/cmd", "./run", "c:x", "a:b"] {

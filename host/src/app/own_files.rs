@@ -156,8 +156,13 @@ mod tests {
         std::fs::write(&token, "0123456789abcdef").unwrap();
         let token = token.to_str().unwrap().to_owned();
         let env = |name: &str| (name == "MOORING_CLUSTER_TOKEN_FILE").then(|| token.clone());
-        let (cwd, dot_env) = (folder.to_owned(), crate::config::DotEnv::default());
-        let sources = Sources { explicit: None, env: &env, cwd, allow_open: false, dot_env };
+        let sources = Sources {
+            explicit: None,
+            env: &env,
+            cwd: folder.to_owned(),
+            allow_open: false,
+            dot_env: crate::config::DotEnv::default(),
+        };
         load(&sources).unwrap().config
     }
 

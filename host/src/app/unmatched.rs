@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, GroupEntries, Selections};
 use crate::edge::{self, Edge};
-use crate::model::{Prefixes, ServerName};
+use crate::model::{ALL_OTHERS, Prefixes, ServerName};
 use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::methods::List;
@@ -117,7 +117,8 @@ fn choices_of(
         prefixes: prefixes.clone(),
         is_choice: true,
     };
-    choices.keys().map(written).collect()
+    // What stands for all others matches by itself.
+    choices.keys().filter(|name| *name != ALL_OTHERS).map(written).collect()
 }
 
 fn entries_of(

@@ -50,8 +50,10 @@ pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::proxy::OwnProxy;
 pub use sections::sandbox::SandboxSettings;
-pub use sections::servers::{EntrySettings, Isolation, OnLost, RequestOptions, Selections, Server};
+pub use sections::servers::{Isolation, OnLost, Server};
+pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::sticky::{Sticky, Wasi};
+pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
 
 /// Every setting of Mooring, checked.
@@ -195,7 +197,8 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         own_files: reader::secret_file::files(sources),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
-        names: sections::names::read(&system.clone().with_defaults()),
+        // Hidden tools may be written with the separator: a wrong one must not show them.
+        names: sections::names::read(&system),
         children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),

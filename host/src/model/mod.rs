@@ -20,7 +20,7 @@ pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
-pub use selection::{Choice, Choices, Selection, choice_of};
+pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
 pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};

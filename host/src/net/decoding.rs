@@ -287,8 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_compressed_is_read_however_it_comes() {
-        let long: Vec<u8> =
-            (0..400_000_u32).flat_map(|n| (n * n).to_le_bytes()).take(MOST).collect();
+        let long: Vec<u8> = (0..60_000_u32).flat_map(|n| n.wrapping_mul(n).to_le_bytes()).collect();
         for text in [&b"{}"[..], &b"x".repeat(MOST), &long] {
             for (coding, encoded) in [
                 ("gzip", gzip(text)),

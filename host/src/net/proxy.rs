@@ -10,8 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::target::Target;
-
 /// Bytes of a proxy's answer to CONNECT.
 const MAX_HEAD: usize = 16 * 1024;
 /// Headers of that answer.
@@ -109,16 +107,15 @@ impl Proxy {
         }
     }
 
-    /// Makes the connection one to the target: through the proxy, up to the first byte for the
-    /// target.
+    /// Makes the connection one to this host and port: through the proxy, up to the first byte for
+    /// the host.
     ///
     /// # Errors
     /// Why the proxy does not connect to it.
-    pub async fn tunnel<S>(&self, stream: &mut S, target: &Target) -> Result<(), String>
+    pub async fn tunnel<S>(&self, stream: &mut S, place: (&str, u16)) -> Result<(), String>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let place = (target.host(), target.port());
         let tunneled = match self.0.kind {
             ProxyKind::Http | ProxyKind::Https => self.connect(stream, place).await,
             ProxyKind::Socks5 => self.socks(stream, place).await,
@@ -310,7 +307,6 @@ mod tests {
 
     /// What a proxy gets, and what becomes of its answers: one for each piece that it gets.
     async fn told(proxy: &Proxy, answers: &[&'static [u8]]) -> (Vec<u8>, Result<(), String>) {
-        let target = Target::of(&"https://example.com/mcp".parse().unwrap()).unwrap();
         let (mut near, mut far) = tokio::io::duplex(64 * 1024);
         let answers = answers.to_vec();
         let far = tokio::spawn(async move {
@@ -323,7 +319,7 @@ mod tests {
             }
             got
         });
-        let tunneled = proxy.tunnel(&mut near, &target).await;
+        let tunneled = proxy.tunnel(&mut near, ("example.com", 443)).await;
         (far.await.unwrap(), tunneled)
     }
 

@@ -221,11 +221,11 @@ impl RawStream {
             if is_forwarded {
                 return Ok(Self::Tls(Box::new(stream)));
             }
-            proxy.tunnel(&mut stream, target).await?;
+            proxy.tunnel(&mut stream, (target.host(), target.port())).await?;
             return Ok(Self::TlsTwice(Box::new(over_tls(tls, target.host(), stream).await?)));
         }
         if !is_forwarded {
-            proxy.tunnel(&mut stream, target).await?;
+            proxy.tunnel(&mut stream, (target.host(), target.port())).await?;
         }
         match target.is_tls() {
             true => Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?))),

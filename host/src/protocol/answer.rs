@@ -115,7 +115,7 @@ fn behind_string(mut text: &[u8]) -> Option<&[u8]> {
 
 /// What the beginning of a body shows, before the rest has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beginning {
+pub enum AnswerStart {
     /// It may become the answer: nothing speaks against it.
     Open,
     /// It will not become an answer.
@@ -124,7 +124,7 @@ pub enum Beginning {
 
 /// Looks at the beginning of a body that is still to come.
 #[must_use]
-pub fn begins(head: &[u8]) -> Beginning {
+pub fn begins(head: &[u8]) -> AnswerStart {
     let head = head.trim_ascii_start();
     let is_named = |name: &[u8]| {
         let after = head.strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
@@ -133,8 +133,8 @@ pub fn begins(head: &[u8]) -> Beginning {
     };
     match [&b"\"jsonrpc\""[..], b"\"id\"", b"\"result\"", b"\"error\""].iter().any(|n| is_named(n))
     {
-        true => Beginning::Open,
-        false => Beginning::Other,
+        true => AnswerStart::Open,
+        false => AnswerStart::Other,
     }
 }
 
@@ -147,7 +147,7 @@ pub struct AnswerWatch {
 
 /// What an answer turned out to be that has passed already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Passed {
+pub enum AnswerFault {
     /// The body ended within the message.
     #[error("the server's answer ends early")]
     Cut,
@@ -173,11 +173,11 @@ impl AnswerWatch {
     ///
     /// # Errors
     /// What it was, if not the answer.
-    pub fn end(&self) -> Result<(), Passed> {
+    pub fn end(&self) -> Result<(), AnswerFault> {
         match (self.read.is_whole(), self.read.answered()) {
             (true, Some(id)) if id == self.id => Ok(()),
-            (true, _) => Err(Passed::Other),
-            (false, _) => Err(Passed::Cut),
+            (true, _) => Err(AnswerFault::Other),
+            (false, _) => Err(AnswerFault::Cut),
         }
     }
 }
@@ -245,10 +245,10 @@ mod tests {
         for open in
             ["{", " {\n\"js", "{\"result\":{", "{\"id\":1", "{\"error\"", "{\"jsonrpc\":\"2.0\","]
         {
-            assert_eq!(begins(open.as_bytes()), Beginning::Open, "{open}");
+            assert_eq!(begins(open.as_bytes()), AnswerStart::Open, "{open}");
         }
         for other in ["<html>", "Accepted", "[{", "{\"detail\":\"x\"}", "data: {", "\"", "{}"] {
-            assert_eq!(begins(other.as_bytes()), Beginning::Other, "{other}");
+            assert_eq!(begins(other.as_bytes()), AnswerStart::Other, "{other}");
         }
     }
 
@@ -257,12 +257,12 @@ mod tests {
         for (body, expect) in [
             (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}}"#, Ok(())),
             (r#"{"result":["}"],"id":7}"#, Ok(())),
-            (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}"#, Err(Passed::Cut)),
-            (r#"{"result":"abc"#, Err(Passed::Cut)),
-            (r#"{"result":{},"id":8}"#, Err(Passed::Other)),
-            (r#"{"result":{}}"#, Err(Passed::Other)),
-            (r#"{"id":7,"method":"ping"}"#, Err(Passed::Other)),
-            ("", Err(Passed::Cut)),
+            (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}"#, Err(AnswerFault::Cut)),
+            (r#"{"result":"abc"#, Err(AnswerFault::Cut)),
+            (r#"{"result":{},"id":8}"#, Err(AnswerFault::Other)),
+            (r#"{"result":{}}"#, Err(AnswerFault::Other)),
+            (r#"{"id":7,"method":"ping"}"#, Err(AnswerFault::Other)),
+            ("", Err(AnswerFault::Cut)),
         ] {
             for size in [1, 3, 1000] {
                 let mut watch = AnswerWatch::new("7").unwrap();

@@ -2,21 +2,21 @@
 
 use std::mem::take;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use crate::model::{Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect, collect_request};
 use crate::protocol::headers::{self, Accepts};
-use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{CatalogQuery, Endpoint, Facts, Handshake, Outcome, Start};
+use crate::seam::{Facts, Handshake, Outcome, Start};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
+use super::catalog::probe;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
@@ -33,8 +33,8 @@ const PING: &str = "ping";
 /// to remote servers.
 #[derive(Clone)]
 pub struct Runner {
-    shared: Arc<SharedRunner>,
-    pool: Pool,
+    pub(super) shared: Arc<SharedRunner>,
+    pub(super) pool: Pool,
 }
 
 impl Runner {
@@ -46,7 +46,7 @@ impl Runner {
     /// Answers one request. The request is borrowed, and its parts are taken out of it:
     /// owning it would enlarge this future, which is made for every call. Rare branches
     /// are boxed for the same reason.
-    async fn answer(
+    pub(super) async fn answer(
         &self,
         server: ServerName,
         facts: Facts,
@@ -93,11 +93,14 @@ impl Runner {
             Ok(params) => params,
             Err(error) => return unreadable(&error, None),
         };
+        if handshake == Handshake::Runner {
+            probe::probe(&self.shared.table, &key, &self.pool).await;
+        }
         let (start, mut opened) = match self.shared.table.enter(&key) {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
-                let renews = self.shared.table.renews(&key);
+                let renews = self.shared.table.renewals.take(&key);
                 // On its own task, so that the opening goes on if this client leaves.
                 let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
@@ -234,10 +237,8 @@ impl Runner {
             Err(error) => return Some(malformed(&error, None)),
         };
         if envelopes.iter().any(|envelope| envelope.method() == methods::INITIALIZE) {
-            return Some(malformed(
-                &Malformed::Message("initialize is never part of a batch"),
-                None,
-            ));
+            let text = "initialize is never part of a batch";
+            return Some(malformed(&Malformed::Message(text), None));
         }
         if envelopes.iter().any(|part| self.withheld(server, part).is_some()) {
             let text = "a message of the batch is kept from this server by its settings";
@@ -269,9 +270,9 @@ impl Runner {
             Err(response) => return response,
         };
         let renews = instance.is_renewal();
-        // The edge goes on with the stream of the session that was renewed: nothing was missed.
         let last = request.get(headers::LAST_EVENT_ID);
-        let last = last.filter(|last| !renews || *last != headers::LOST_STREAM);
+        // Before a renewal nothing was missed: what follows goes on with the stream of before.
+        let last = last.filter(|last| !renews || instance.resumes_after(last));
         let forwarded = self.forwarded(&key.1, request);
         let mut response = instance.listen(last, &self.pool, &forwarded).await;
         if renews {
@@ -319,45 +320,6 @@ struct OpenRequest {
     renews: bool,
 }
 
-impl Endpoint for Runner {
-    fn call(
-        &self,
-        server: ServerName,
-        facts: Facts,
-        mut request: Request<Body>,
-    ) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move { self.answer(server, facts, &mut request).await })
-    }
-
-    fn catalog(&self, server: ServerName, query: CatalogQuery) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move {
-            let CatalogQuery { set, extensions, session } = query;
-            let set = ClientSet::from_bits(set).with_extensions(extensions.as_deref());
-            if let Some(session) = session {
-                let instance = self.shared.table.peek(&(session, server));
-                let own = match &instance {
-                    Some(instance) => instance.own_lists().await,
-                    None => None,
-                };
-                return match own {
-                    Some(own) => events::json(own.json.clone()),
-                    None => no_content(),
-                };
-            }
-            match self.shared.discovery.catalog(&self.pool, &server, set, extensions).await {
-                Ok(found) => events::json(found.json.clone()),
-                Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
-            }
-        })
-    }
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 /// Reads a client's message, of which no more is kept than the gateway has room for.
 fn client_message(bytes: &[u8]) -> Result<Envelope<'_>, Malformed> {
     let envelope = Envelope::parse(bytes)?;
@@ -398,13 +360,13 @@ fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(id, code::TRANSPORT, &error.to_string()));
     *response.status_mut() = status;
     if matches!(error, TooLong::NoRoom(_)) {
-        let soon = headers::whole_seconds(std::time::Duration::from_secs(2));
+        let soon = headers::whole_seconds(Duration::from_secs(2));
         response.headers_mut().insert(header::RETRY_AFTER, soon);
     }
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Body> {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
     *response.status_mut() = status;
     response

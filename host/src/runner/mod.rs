@@ -17,6 +17,7 @@
 //! edge then opens the session: first use, failover and restart are the same path.
 
 mod admission;
+mod as_endpoint;
 mod catalog;
 mod channel;
 mod endpoint;
@@ -42,7 +43,7 @@ pub use process::unsupervised::{forget_variables, guard_memory, supervise_if_ask
 pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
-pub use admission::starts::ServerState;
+pub use admission::server_state::ServerState;
 pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};

@@ -1,6 +1,6 @@
 //! What edge and runner exchange beside the client's message.
 
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 
 use crate::model::{Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
@@ -103,6 +103,12 @@ pub enum Outcome {
     Sent,
 }
 
+/// Whether a response carries nothing of the runner's: its only header is Content-Type, as that of
+/// nearly all answers. It costs no lookup.
+pub(super) fn is_unmarked(headers: &HeaderMap) -> bool {
+    headers.len() == 1 && headers.keys().next() == Some(&header::CONTENT_TYPE)
+}
+
 impl Outcome {
     /// Marks a response as not the server's.
     pub fn write(self, headers: &mut HeaderMap) {
@@ -117,6 +123,9 @@ impl Outcome {
     /// `None` if the header is absent, as in an answer of the server, or invalid.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
+        if is_unmarked(headers) {
+            return None;
+        }
         match headers.get(seam::OUTCOME)?.as_bytes() {
             b"unknown-session" => Some(Self::UnknownSession),
             b"not-sent" => Some(Self::NotSent),

@@ -6,6 +6,8 @@ use http::header::{HeaderMap, HeaderValue};
 use crate::protocol::headers::seam;
 use crate::protocol::log_level::LogLevel;
 
+use super::facts::is_unmarked;
+
 /// One setting of a session, in the response to the request that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SettingChange {
@@ -35,6 +37,9 @@ impl SettingChange {
     /// `None` if the response carries no note, or an invalid one.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
+        if is_unmarked(headers) {
+            return None;
+        }
         let (kind, value) = headers.get(seam::NOTE)?.to_str().ok()?.split_once(' ')?;
         let value = crate::net::percent_decoded(value)?;
         match kind {

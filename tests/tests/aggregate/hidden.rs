@@ -263,6 +263,9 @@ fn ask_early(gateway: &Gateway) {
     }
 }
 
+/// Starts what clients connect to, in front of the server, with its nodes.
+type Starts<'a> = dyn Fn(&Scripted) -> (Gateway, Vec<Gateway>) + 'a;
+
 #[test]
 fn what_is_hidden_is_not_asked_for_while_the_lists_are_unknown() {
     let groups = json!({"groups": [{"name": "desk", "servers": ["srv"]}]});
@@ -278,7 +281,7 @@ fn what_is_hidden_is_not_asked_for_while_the_lists_are_unknown() {
         cluster.add("a", json!({"srv": hiding(server.entry())}));
         (cluster.coordinator, cluster.nodes)
     };
-    let fronts: [&dyn Fn(&Scripted) -> (Gateway, Vec<Gateway>); 2] = [&alone, &cluster];
+    let fronts: [&Starts; 2] = [&alone, &cluster];
     for front in fronts {
         let is_open = Arc::new(AtomicBool::new(false));
         let server = listless(&is_open);

@@ -63,15 +63,16 @@ fn a_cluster_may_have_base_paths_on_both_sides() {
         let sticky = json!({"stickySession": {"strategy": "cookie"}});
         let coordinator = with_base(&settings::coordinator(sticky), outer);
         let url = format!("http://127.0.0.1:{}{outer}", coordinator.port());
-        let node = settings::node(
-            coordinator.port(),
-            json!({"id": "a", "coordinatorUrl": url}),
-            json!({"counter": servers::counter()}),
-        );
-        let _node = with_base(&node, inner);
-        eventually("the node is active", || {
+        let node = |id: &str| {
+            let node = json!({"id": id, "coordinatorUrl": url});
+            let servers = json!({"counter": servers::counter()});
+            with_base(&settings::node(coordinator.port(), node, servers), inner)
+        };
+        let _nodes = [node("a"), node("b")];
+        eventually("the nodes are active", || {
             let nodes = coordinator.data(&format!("{outer}/api/cluster/nodes"));
-            (nodes[0]["status"] == "active").then_some(())
+            let active = |id: usize| nodes[id]["status"] == "active";
+            (active(0) && active(1)).then_some(())
         });
         let client = coordinator.client(&format!("{outer}/mcp/counter"));
         let opened = client.try_initialize().expect(200);

@@ -91,9 +91,6 @@ fn each(servers: &Value, access: &Value, test: impl Fn(&Gateway)) {
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };
     cluster.add("n1", servers.clone());
     cluster.add("n2", servers.clone());
-    for _ in 0..2 {
-        cluster.coordinator.wait_for_log("Node registered:");
-    }
     mooring_tests::eventually("both nodes are active", || {
         let asked = Request::get("/api/cluster/nodes?active=true")
             .header("Authorization", &format!("Bearer {}", token("everything")));
@@ -116,9 +113,13 @@ fn sse_status(gateway: &Gateway, name: &str, path: &str) -> (u16, String) {
     if status == 200 { (200, String::new()) } else { (status, opened.whole().text()) }
 }
 
+fn without(text: &str, scope: &str) -> String {
+    text.replace(&format!("\\\"{scope}\\\""), "it")
+}
+
 /// What a refusal says, with this name in place of the scope's.
 fn told(response: &Response, scope: &str) -> String {
-    response.text().replace(scope, "it")
+    without(&response.text(), scope)
 }
 
 #[test]
@@ -131,13 +132,13 @@ fn a_key_opens_the_urls_that_it_names_and_no_other_exists_for_it() {
             ("by-id", &["single", "g-2"]),
             ("only-a", &["a"]),
             ("a-and-b", &["a", "b", "pair", "g-1"]),
-            ("mixed", &["a", "c", "single", "g-2"][..]),
+            ("mixed", &["a", "single", "g-2"]),
             ("nothing", &[]),
         ] {
             let none = client(gateway, name, "/mcp/none").try_initialize().expect(404);
             for scope in ["a", "b", "c", "pair", "single", "g-1", "g-2"] {
                 // A key for a group does not open its servers one by one.
-                let is_open = open.contains(&scope) && !(name == "mixed" && scope == "c");
+                let is_open = open.contains(&scope);
                 let response = client(gateway, name, &format!("/mcp/{scope}")).try_initialize();
                 let sse = sse_status(gateway, name, &format!("/sse/{scope}"));
                 if is_open {
@@ -145,7 +146,9 @@ fn a_key_opens_the_urls_that_it_names_and_no_other_exists_for_it() {
                 } else {
                     assert_eq!((response.status, sse.0), (404, 404), "{name} {scope}");
                     assert_eq!(told(&response, scope), told(&none, "none"), "{name} {scope}");
-                    assert_eq!(sse.1.replace(scope, "it"), told(&none, "none"), "{name} {scope}");
+                    // A GET has no id.
+                    let of_sse = without(&sse.1, scope).replace("\"id\":null", "\"id\":0");
+                    assert_eq!(of_sse, told(&none, "none"), "{name} {scope}");
                 }
             }
         }
@@ -246,6 +249,17 @@ fn requests(server: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Whether an answer is of this server: it says so, or says nothing.
+fn is_of(answer: &Value, server: &str) -> bool {
+    let text = &answer["result"]["contents"][0]["text"];
+    answer["result"] == json!({}) || text == server
+}
+
+/// Whether an answer has a resource of this server.
+fn is_of_another(answer: &Value, server: &str) -> bool {
+    answer["result"]["contents"][0]["text"] == server
+}
+
 #[test]
 fn nothing_of_a_server_that_the_key_does_not_open_can_be_asked_for() {
     let servers = Servers::new();
@@ -264,7 +278,10 @@ fn nothing_of_a_server_that_the_key_does_not_open_can_be_asked_for() {
             }
             for (method, params) in requests(closed) {
                 for answer in [session.answer(method, params.clone()), sse.answer(method, params)] {
-                    assert!(answer.get("error").is_some(), "{name} {method}: {answer}");
+                    // A URI that nothing lists is asked of the servers that are open.
+                    let is_asked = method.starts_with("resources/") && is_of(&answer, open);
+                    let is_refused = answer.get("error").is_some();
+                    assert!(is_refused || is_asked, "{name} {method}: {answer}");
                 }
             }
             let batch = client(gateway, name, "/mcp").revision("2025-03-26").initialize();
@@ -276,11 +293,13 @@ fn nothing_of_a_server_that_the_key_does_not_open_can_be_asked_for() {
             let answers =
                 batch.post(&json!(messages)).send(gateway.address()).expect(200).messages();
             let refused = answers.iter().filter(|answer| answer.get("error").is_some()).count();
-            assert_eq!(
-                (answers.len(), refused),
-                (messages.len(), messages.len() / 2),
-                "{answers:?}"
-            );
+            let asked = messages[..messages.len() / 2].iter().filter(|message| {
+                message["method"].as_str().is_some_and(|method| method.starts_with("resources/"))
+            });
+            assert_eq!(answers.len(), messages.len(), "{answers:?}");
+            let fewest = messages.len() / 2 - asked.count();
+            assert!((fewest..=messages.len() / 2).contains(&refused), "{answers:?}");
+            assert!(!answers.iter().any(|answer| is_of_another(answer, closed)), "{answers:?}");
         }
         // A tool that the group does not show is not shown to its key.
         let session = client(gateway, "pair", "/mcp").initialize();
@@ -397,9 +416,11 @@ fn the_name_of_a_key_is_whom_limits_and_processes_count() {
             sessions.iter().map(|session| session.whoami("whoami").pid).collect::<Vec<_>>()
         };
         let (of_one, of_two) = (pids(&one), pids(&two));
-        assert_eq!(of_two[0], of_two[1]);
-        assert_eq!(of_one[0], of_one[1]);
-        assert_ne!(of_one[0], of_two[0]);
+        assert!(of_one.iter().all(|pid| !of_two.contains(pid)), "{of_one:?} {of_two:?}");
+        if gateway.log().contains("standalone") {
+            // In a cluster sessions of one key may be on several nodes.
+            assert_eq!((of_one[0], of_two[0]), (of_one[1], of_two[1]));
+        }
         // A session in use does not give way.
         let _streams = [one[0].listen(), one[1].listen()];
         let refused = client(gateway, "one", "/mcp/counter").try_initialize();

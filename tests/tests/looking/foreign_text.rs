@@ -209,7 +209,7 @@ fn a_settings_file_does_not_control_what_check_prints() {
             HOSTILE: {"command": "x"},
             "b": {"url": HOSTILE},
         },
-        "systemConfig": {HOSTILE: 1, "limits": {"line": HOSTILE}},
+        "systemConfig": {HOSTILE: 1, "limits": {"line": HOSTILE}, "allowedOrigins": [HOSTILE]},
         HOSTILE: {},
     });
     is_all_visible("check", &Setup::new(&settings).run(&["check"]));

@@ -107,7 +107,7 @@ fn who_closes_one_pipe_is_ended() {
 fn who_stops_reading_makes_its_own_clients_wait() {
     // It answers `initialize` and reads nothing afterwards.
     let answer = json!({
-        "jsonrpc": "2.0", "id": "mooring-open",
+        "jsonrpc": "2.0", "id": 1,
         "result": {
             "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
             "serverInfo": {"name": "deaf", "version": "1"},

@@ -154,6 +154,7 @@ fn check_names_commands_that_are_not_there() {
         "windows": {"command": "cmd", "args": ["/c", "npx", "-y", "x"]},
         "drive": {"command": "C:/Program Files/nodejs/npx.cmd"},
         "docker": {"command": "docker", "args": ["run"], "env": {"PATH": folder.path()}},
+        "argument": {"command": "sh", "args": ["C:\\Users\\ann\\index.js"]},
         "file": {"command": folder.path().join("absent")},
         "sh": {"command": "sh"},
         "off": {"command": "never-installed", "enabled": false},
@@ -166,6 +167,7 @@ fn check_names_commands_that_are_not_there() {
         "write \"npx\" as the command",
         "mcpServers.drive.command: \"C:/Program Files/nodejs/npx.cmd\" is a program of Windows",
         "mcpServers.docker.command: PATH has no \"docker\"",
+        "mcpServers.argument.args: an argument is a path of Windows",
         "mcpServers.file.command: there is no program",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -16,7 +16,10 @@ fn checked(text: &str, origin: &Path) -> String {
     let output = Setup::text(text).run(&["check"]);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{}: {errors}", origin.display());
-    assert_eq!(errors, "", "{} has a warning", origin.display());
+    // The programs of other people's servers need not be on the machine of the tests.
+    let told: Vec<&str> =
+        errors.lines().filter(|line| !line.contains(".command: PATH has no ")).collect();
+    assert!(told.is_empty(), "{} has a warning: {told:?}", origin.display());
     String::from_utf8(output.stdout).unwrap()
 }
 

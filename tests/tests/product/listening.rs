@@ -1,11 +1,12 @@
 //! Where a gateway listens by itself, and what it says of open doors.
 
-use mooring_tests::Setup;
+use mooring_tests::{Setup, servers, settings};
 use serde_json::json;
 
 #[test]
 fn a_gateway_without_a_key_listens_on_loopback_and_says_how_to_open_it() {
-    let gateway = Setup::new(&json!({})).env("MOORING_HOST", "").start();
+    let settings = settings::standalone(json!({"counter": servers::counter()}));
+    let gateway = Setup::new(&settings).env("MOORING_HOST", "").start();
     let log = gateway.log();
     assert!(log.contains(&format!("127.0.0.1:{}", gateway.port())), "{log}");
     assert!(log.contains("MOORING_HOST=0.0.0.0 opens it"), "{log}");

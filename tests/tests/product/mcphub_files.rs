@@ -119,7 +119,7 @@ fn shapes() -> Vec<(&'static str, Value, Admits, usize)> {
             "keys as plain texts",
             json!({"bearerKeys": [TOKEN], "systemConfig": {"routing": {"enableBearerAuth": true, "bearerKeys": [TOKEN]}, "oauthServer": {"enabled": false}}}),
             Refused,
-            2,
+            3,
         ),
         (
             "a server for its owner alone",

@@ -221,8 +221,10 @@ fn raw(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+type Encode = fn(&[u8]) -> Vec<u8>;
+
 /// A server that compresses everything, whatever it is asked for.
-fn compressing(coding: &'static str, encode: fn(&[u8]) -> Vec<u8>) -> Scripted {
+fn compressing(coding: &'static str, encode: Encode) -> Scripted {
     Scripted::start(move |asked, out| {
         let header = format!("Content-Encoding: {coding}");
         let reply = |out: Out, body: &Value, more: &[&str]| {
@@ -273,8 +275,7 @@ fn compressing(coding: &'static str, encode: fn(&[u8]) -> Vec<u8>) -> Scripted {
 
 #[test]
 fn what_is_compressed_unasked_is_read() {
-    let codings: [(&str, fn(&[u8]) -> Vec<u8>); 3] =
-        [("gzip", gzip), ("deflate", zlib), ("deflate", raw)];
+    let codings: [(&str, Encode); 3] = [("gzip", gzip), ("deflate", zlib), ("deflate", raw)];
     for (coding, encode) in codings {
         let far = compressing(coding, encode);
         Front::each(&json!({"far": far.entry()}), &json!({}), |front| {

@@ -138,6 +138,12 @@ fn a_session_that_the_upstream_has_ended_is_opened_again_without_a_word() {
             let calls = far.seen().into_iter().filter(|asked| asked.calls("tools/call"));
             let log = json!({"jsonrpc": "2.0", "method": "notifications/message",
                 "params": {"level": "error", "data": "what comes next"}});
+            // A large message cannot be sent twice, so the session is looked for before it.
+            ended.store(number_of_last(&far), Ordering::Release);
+            std::thread::sleep(std::time::Duration::from_millis(1100));
+            let large = json!({"name": tool, "arguments": {"x": "y".repeat(200_000)}});
+            assert_eq!(text(&session.answer("tools/call", large)), "as usual", "{path}");
+            let calls = calls.chain(far.seen().into_iter().filter(|a| a.calls("tools/call")));
             listeners.say(calls.last().unwrap().session(), &log);
             stream.message(|message| {
                 let says = message.to_string();

@@ -259,12 +259,12 @@ fn a_proxy_that_cannot_be_used_is_told_before() {
     let settings = settings::standalone(json!({
         "usual": {"url": "https://upstream.test/mcp"},
         "socks": entry(json!({"enabled": true, "type": "socks4", "host": "p", "port": 1})),
-        "word": entry(json!("ftp://u:secret@p")),
-        "fine": entry(json!("u:secret@proxy.test")),
+        "word": entry(json!("ftp://u:hush@p")),
+        "fine": entry(json!("u:hush@proxy.test")),
         "off": entry(json!({"enabled": false, "type": "socks4", "host": "p", "port": 1})),
         "unset": entry(json!("http://u:${ABSENT}@p")),
     }));
-    let checked = Setup::new(&settings).env("HTTPS_PROXY", "gopher://u:secret@p").run(&["check"]);
+    let checked = Setup::new(&settings).env("HTTPS_PROXY", "gopher://u:hush@p").run(&["check"]);
     let page = format!(
         "{}{}",
         String::from_utf8_lossy(&checked.stdout),
@@ -272,12 +272,12 @@ fn a_proxy_that_cannot_be_used_is_told_before() {
     );
     for part in [
         "HTTPS_PROXY: must begin with http://, https:// or socks5://",
-        "mcpServers.socks.proxy: its proxy names a SOCKS4 proxy, which is not supported",
-        "mcpServers.word.proxy: its proxy must begin with http://",
+        "mcpServers.socks.proxy: names a SOCKS4 proxy, which is not supported",
+        "mcpServers.word.proxy: must begin with http://",
         "environment variable ABSENT is not set",
         "(through proxy.test:80: its \"proxy\")",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    assert!(!page.contains("secret") && !page.contains("mcpServers.off"), "{page}");
+    assert!(!page.contains("hush") && !page.contains("mcpServers.off"), "{page}");
 }

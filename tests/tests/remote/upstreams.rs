@@ -267,12 +267,12 @@ fn an_upstream_that_refuses_the_gateway_says_what_to_look_at() {
     for (session, tool) in &sessions {
         let answer = ask(session, tool);
         let says = wrong(&answer);
-        assert!(says.contains("far") && says.contains("credentials"), "{says}");
+        assert!(says.contains("far") && says.contains("needs OAuth"), "{says}");
         assert!(says.contains("headers"), "{says}");
     }
     let refused = gateway.client("/mcp/far").try_initialize();
     assert_ne!(refused.status, 401, "it is not the client who is refused");
-    assert!(refused.error_message().contains("credentials"), "{}", refused.text());
+    assert!(refused.error_message().contains("needs OAuth"), "{}", refused.text());
     assert_eq!(refused.header("www-authenticate"), None);
 }
 

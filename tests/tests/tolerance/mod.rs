@@ -60,8 +60,8 @@ impl Place {
     /// What operators see of a server.
     pub fn health(&self, server: &str) -> Value {
         let all = self.edge().data("/api/cluster/instances");
-        let servers = all["servers"].as_array().expect("servers").iter();
-        servers.cloned().find(|known| known["server"] == server).unwrap_or_default()
+        let mut servers = all["servers"].as_array().expect("servers").iter();
+        servers.find(|known| known["server"] == server).cloned().unwrap_or_default()
     }
 }
 
@@ -71,10 +71,9 @@ pub fn wait_for_tools(session: &Session, expected: &[&str]) {
     let mut expected: Vec<String> = expected.iter().map(|name| (*name).to_owned()).collect();
     expected.sort();
     let mut last = Vec::new();
-    let found = eventually(&format!("the tools {expected:?}"), || {
+    eventually(&format!("the tools {expected:?}"), || {
         last = session.tools();
         last.sort();
         (last == expected).then_some(())
     });
-    let () = found;
 }

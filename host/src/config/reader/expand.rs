@@ -83,7 +83,7 @@ pub(in crate::config) fn expand(
         match piece {
             Piece::Text(text) => expanded.push_str(text),
             Piece::Foreign(text) => {
-                missing.foreign.insert(text.chars().take(MAX_SHOWN).collect());
+                missing.foreign.insert(shown(text));
             }
             Piece::Reference { name, default } => match value(name, default, env) {
                 Some(value) => expanded.push_str(&value),
@@ -100,6 +100,17 @@ pub(in crate::config) fn expand(
         }
     }
     if missing.is_empty() { Ok(expanded) } else { Err(Unexpanded::Missing(missing)) }
+}
+
+/// A foreign reference for people. What stands behind the colon may be a secret, as the default of
+/// other programs; of editors it is a name.
+fn shown(text: &str) -> String {
+    const OF_NAMES: [&str; 3] = ["${input", "${command", "${config"];
+    let shown: String = text.chars().take(MAX_SHOWN).collect();
+    match shown.split_once(':') {
+        Some((word, rest)) if rest != "}" && !OF_NAMES.contains(&word) => format!("{word}:…}}"),
+        _ => shown,
+    }
 }
 
 /// The names of the variables that a text refers to.

@@ -111,6 +111,11 @@ impl<'d> Notes<'d> {
         }
     }
 
+    /// Whether anything found so far stops the load.
+    pub fn has_errors(&self) -> bool {
+        !self.errors.borrow().is_empty()
+    }
+
     /// Adds a mistake: an error, or a warning if it does not stop the load.
     pub fn refuse(&self, place: &Place, message: impl Into<String>, advice: impl Into<String>) {
         let (message, mut advice) = (message.into(), advice.into());

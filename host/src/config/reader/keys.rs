@@ -179,6 +179,8 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.cluster.stickySession.headerName",
     "systemConfig.cluster.stickySession.signed",
     "systemConfig.cluster.stickySession.wasi",
+    "systemConfig.cluster.stickySession.credentials",
+    "systemConfig.cluster.stickySession.credentials[]",
 ];
 
 /// Keys that MCPHub reads and Mooring does not (yet).

@@ -135,12 +135,13 @@ pub(in crate::config) fn is_note(name: &str) -> bool {
     name.starts_with('_') || name.starts_with("//") || name == "$schema"
 }
 
+/// Whether a value says nothing. So does one that has empty ones alone in it.
 fn is_empty(value: &Value<'_>) -> bool {
     match value {
         Value::NullKeyword(_) => true,
         Value::StringLit(string) => string.value.trim().is_empty(),
-        Value::Array(array) => array.elements.is_empty(),
-        Value::Object(object) => object.properties.is_empty(),
+        Value::Array(array) => array.elements.iter().all(is_empty),
+        Value::Object(object) => object.properties.iter().all(|entry| is_empty(&entry.value)),
         Value::NumberLit(_) | Value::BooleanLit(_) => false,
     }
 }
@@ -161,7 +162,7 @@ fn advice(name: &str, place: &Place, siblings: &[&str]) -> String {
         format!("did you mean {found:?}?")
     } else if let Some(home) = home_of(name).filter(|_| is_about_the_system(place)) {
         format!("it belongs in {home}")
-    } else if siblings.len() <= MAX_LISTED {
+    } else if siblings.len() <= MAX_LISTED && !place.pattern.is_empty() {
         format!("known keys here: {}", siblings.join(", "))
     } else {
         String::new()

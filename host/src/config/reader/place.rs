@@ -62,6 +62,11 @@ impl EntryProblems {
         }
     }
 
+    /// How many mistakes were found so far.
+    pub fn count(&self) -> usize {
+        self.found.borrow().len()
+    }
+
     /// Why the entry cannot be used; `None` if it can.
     pub fn reason(&self) -> Option<String> {
         let found = self.found.borrow();

@@ -39,12 +39,13 @@ impl<'d> Section<'d> {
 
     /// The value of a key, however it is spelled; `null` counts as absent.
     pub fn get(&self, key: &str) -> Option<Item<'d>> {
+        let object = self.object?;
         let pattern = self.place.key(key, 0).pattern;
+        let property = spellings::chosen(object, &pattern, key)?;
         debug_assert!(
             known_keys::is_used(&pattern),
             "{pattern} is read but not in the table of known keys"
         );
-        let property = spellings::chosen(self.object?, &pattern, key)?;
         let place = self.place.key(property.name.as_str(), property.value.start());
         let place = Place { pattern, ..place };
         Some(Item { notes: self.notes, place, value: &property.value })

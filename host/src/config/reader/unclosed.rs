@@ -20,7 +20,7 @@ pub(in crate::config) fn at_end(text: &str) -> Option<Unclosed> {
                 let closes = |(_, c): (usize, char)| {
                     let is_end = c == '"' && !is_escaped;
                     is_escaped = c == '\\' && !is_escaped;
-                    is_end || c == '\n'
+                    is_end
                 };
                 if !chars.any(closes) {
                     return Some(Unclosed { what: "string", at });

@@ -120,6 +120,11 @@ fn listed(list: &Item<'_>, sources: &Sources<'_>) -> Vec<BearerKey> {
             key.item.refuse("has the token of an earlier key", advice);
             continue;
         }
+        if keys.iter().any(|earlier| earlier.name == name) {
+            let message = format!("is called {}, as an earlier key", quote(&name));
+            key.item.refuse(message, "give it a name of its own");
+            continue;
+        }
         keys.push(BearerKey { name, token: key.token.clone(), reach: key.reach.clone() });
     }
     keys

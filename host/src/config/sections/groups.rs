@@ -69,20 +69,48 @@ pub(in crate::config) fn read(
     }
     for item in entries(root) {
         let problems = EntryProblems::new(&item.place, UNTIL);
+        let outer = item.clone();
         let item = Item { place: item.place.clone().of_entry(&problems), ..item };
         let section = item.section();
-        let Some(group) = group(&section, key_of(root, &item), &mut taken) else {
+        let key = key_of(root, &item);
+        let read = group(&section, key, &mut taken);
+        let read = read.filter(|_| problems.reason().is_none());
+        let Some(group) = read.filter(|group| !is_taken(&section, group, &groups)) else {
+            refuse_in_place_of_server(&outer, key, servers);
             continue;
         };
-        if problems.reason().is_some() {
-            continue;
-        }
         warn_of_unknown_servers(&item, &group, servers, is_coordinator);
         warn_of_hidden_server(&item, &group, servers);
         warn_of_equal_names(&item, &group);
         groups.push(group);
     }
     groups
+}
+
+/// A group that is left out must not leave its URL to a whole server of its name.
+fn refuse_in_place_of_server(item: &Item<'_>, key: Option<&str>, servers: &[Server]) {
+    let text = |name: &str| {
+        let value = item.value.as_object()?.get(name)?.value.as_string_lit()?;
+        Some(value.value.clone().into_owned())
+    };
+    let names = [text("name"), text("id"), key.map(str::to_owned)];
+    let mut names = names.into_iter().flatten();
+    if let Some(name) = names.find(|name| servers.iter().any(|s| s.name.as_str() == name)) {
+        let message = format!("cannot be left out, since {} is a server too", quote(&name));
+        item.refuse(message, "correct the mistakes in the group");
+    }
+}
+
+/// Whether an earlier group is called so. Keys of an object are names and ids too: what one key opens
+/// must not be another group.
+fn is_taken(section: &Section<'_>, group: &GroupSettings, earlier: &[GroupSettings]) -> bool {
+    let is_same = |other: &&GroupSettings| {
+        other.name == group.name || (group.id.is_some() && other.id == group.id)
+    };
+    let Some(other) = earlier.iter().find(is_same) else { return false };
+    let message = format!("is that of an earlier group, {}", quote(other.name.as_str()));
+    section.refuse_key("name", &message, "give each group a name and an id of its own");
+    true
 }
 
 /// The groups, in file order. MCPHub's documentation also shows them as an object.

@@ -51,6 +51,10 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, serves_clients: bo
         warn_of_idle_locks(&root);
         return Lock::Keys(keys);
     }
+    if root.notes.has_errors() {
+        // A key may be among what cannot be read; the gateway does not start.
+        return Lock::Generated;
+    }
     let traces = foreign_locks::traces_without_key(&root);
     let Some(first) = traces.first().filter(|_| serves_clients) else { return Lock::Open };
     let named = names(&traces);

@@ -60,8 +60,7 @@ fn of_url(text: &str) -> Parsed {
 
 /// `{"url": …}`, or MCPHub's members of a proxy for proxychains.
 fn object(item: &Item<'_>, mut line: impl FnMut(&Item<'_>) -> Option<String>) -> Option<Parsed> {
-    // A mistake stops this server only: what is left then names no proxy.
-    let section = item.section().lenient_unless(false);
+    let section = item.section();
     if let Some(url) = section.get("url") {
         return Some(of_url(&line(&url)?));
     }

@@ -1,6 +1,5 @@
 //! The MCP servers of this process: `mcpServers`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,7 +17,8 @@ use crate::config::reader::source::Sources;
 use crate::model::ServerName;
 
 use super::cluster::MAX_WEIGHT;
-use super::timeouts::MAX_TIMEOUT_MS;
+use super::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
+use super::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
 use super::transport::{self, Transport};
 use super::{shown_tools, timeouts};
 
@@ -71,27 +71,6 @@ pub struct Server {
     /// Time from the start to the answer to `initialize`; the runner's default if
     /// absent.
     pub start_timeout: Option<Duration>,
-}
-
-/// Choices by the name of a tool or prompt, or the URI of a resource.
-pub type Selections = BTreeMap<String, EntrySettings>;
-
-/// What the operator chose for one tool, prompt or resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntrySettings {
-    /// If false, the entry is not listed and requests for it are refused.
-    pub enabled: bool,
-    /// Replaces the server's own description.
-    pub description: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RequestOptions {
-    /// Longest time without an answer to a request; progress may restart it.
-    pub timeout: Option<Duration>,
-    pub reset_timeout_on_progress: bool,
-    /// Longest time for a request in total, whatever its progress.
-    pub max_total_timeout: Option<Duration>,
 }
 
 /// What happens to a session when its server's state is lost.
@@ -182,7 +161,7 @@ fn server(
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     warn_of_start_on_demand(&entry);
-    let mut tools = selections(&entry, "tools");
+    let mut tools = selections(&entry, "tools", problems);
     shown_tools::narrow(&entry, &mut tools);
     let mut server = Server {
         name,
@@ -191,8 +170,8 @@ fn server(
         shown: made.shown,
         misconfigured: None,
         tools,
-        prompts: selections(&entry, "prompts"),
-        resources: selections(&entry, "resources"),
+        prompts: selections(&entry, "prompts", problems),
+        resources: selections(&entry, "resources", problems),
         options: timeouts::read(&entry),
         passthrough_headers: entry
             .get("passthroughHeaders")
@@ -285,8 +264,10 @@ fn warn_of_start_on_demand(entry: &Section<'_>) {
     }
 }
 
-fn selections(entry: &Section<'_>, key: &str) -> Selections {
-    let mut selections = Selections::new();
+/// With a mistake in them everything is hidden: the server may run on other nodes, where what this
+/// file hides is hidden too.
+fn selections(entry: &Section<'_>, key: &str, problems: &EntryProblems) -> Selections {
+    let (mut selections, before) = (Selections::new(), problems.count());
     for (name, item) in entry.entries(key) {
         let section = item.section();
         let selection = EntrySettings {
@@ -294,6 +275,11 @@ fn selections(entry: &Section<'_>, key: &str) -> Selections {
             description: section.get("description").and_then(|item| item.prose()),
         };
         selections.insert(name.to_owned(), selection);
+    }
+    if problems.count() > before {
+        selections.values_mut().for_each(|selection| selection.enabled = false);
+        let hidden = EntrySettings { enabled: false, description: None };
+        selections.insert(ALL_OTHERS.to_owned(), hidden);
     }
     selections
 }

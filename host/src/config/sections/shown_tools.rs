@@ -1,16 +1,29 @@
-//! Lists of tools in the words of other clients: `disabledTools`, `excludeTools`, `includeTools`.
+//! Which tools, prompts and resources of a server are shown, also by lists in the words of other
+//! clients: `disabledTools`, `excludeTools`, `includeTools`.
+
+use std::collections::BTreeMap;
 
 use crate::config::reader::section::Section;
 
-use super::servers::{EntrySettings, Selections};
+/// Choices by the name of a tool or prompt, or the URI of a resource.
+pub type Selections = BTreeMap<String, EntrySettings>;
+
+/// What the operator chose for one tool, prompt or resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntrySettings {
+    /// If false, the entry is not listed and requests for it are refused.
+    pub enabled: bool,
+    /// Replaces the server's own description.
+    pub description: Option<String>,
+}
 
 /// Stands for every name without an entry of its own.
-const ALL_OTHERS: &str = "*";
+pub const ALL_OTHERS: &str = "*";
 
 /// Adds what the lists hide to what `tools` says. Of several, each hides.
 pub(in crate::config) fn narrow(entry: &Section<'_>, tools: &mut Selections) {
     let included = names(entry, "includeTools");
-    if !included.is_empty() {
+    if !included.is_empty() && !included.iter().any(|name| name == ALL_OTHERS) {
         include(included, tools);
     }
     for key in ["disabledTools", "excludeTools"] {

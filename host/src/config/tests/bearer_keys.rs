@@ -11,7 +11,7 @@ fn keys(list: &str) -> Case {
 
 /// A key of this name with these members besides its token, which is made of the name.
 fn key(name: &str, more: &str) -> String {
-    format!(r#"{{"name": "{name}", "token": "token-of-{name}-0123", {more}}}"#)
+    format!(r#"{{"name": "{name}", "token": "token-of-{name}-0123456789", {more}}}"#)
 }
 
 /// The names of the keys, and what each opens.
@@ -50,7 +50,7 @@ fn a_key_opens_all_or_what_its_lists_name() {
     assert!(warnings[0].contains("bearerKeys[5].accessType: opens nothing"), "{warnings:?}");
     let config = case.config();
     let token = &config.access.lock.keys()[1].token;
-    assert!(token.matches(b"token-of-g-0123") && !token.matches(b"token-of-a-0123"));
+    assert!(token.matches(b"token-of-g-0123456789") && !token.matches(b"token-of-a-0123456789"));
 }
 
 #[test]

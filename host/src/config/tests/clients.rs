@@ -166,7 +166,7 @@ fn each_key_of_a_client_is_warned_of_once() {
         "6:49: mcpServers.a.timeout: is read as seconds if it is below 1000, else as milliseconds, here \
          and in 2 more places; write \"options\": { \"timeout\": … }, which is milliseconds",
         &format!("6:64: mcpServers.a.trust: {of_clients}; {approval}"),
-        "6:95: mcpServers.a.pretty: is not a known key, here and in 1 more places",
+        "6:94: mcpServers.a.pretty: is not a known key, here and in 1 more places",
     ]);
     let timeouts: Vec<_> =
         config.servers.iter().map(|server| server.options.timeout.unwrap().as_millis()).collect();

@@ -180,7 +180,7 @@ fn a_plugin_is_found_beside_the_file_that_names_it() {
     assert_eq!(
         folder.error("c"),
         format!(
-            "c/mcp_settings.json:1:60: systemConfig.cluster.stickySession.strategy: names {}, which \
+            "c/mcp_settings.json:1:61: systemConfig.cluster.stickySession.strategy: names {}, which \
              cannot be read: No such file or directory (os error 2); check the path, which starts at \
              the folder of this file",
             folder.0.join("c/zone.wasm").display()

@@ -51,7 +51,7 @@ fn a_file_decides_who_may_come_in() {
         (vec![routing(&idle)], "open", 1),
         (vec![routing(open), users.into()], "open", 1),
         (vec![routing(open), users.into(), keys("")], "open", 1),
-        (vec![routing(r#"{"enableBearerAuth": false, "skipAuth": false}"#)], "open", 2),
+        (vec![routing(r#"{"enableBearerAuth": false, "skipAuth": false}"#)], "open", 1),
         // A key of the file.
         (vec![routing(&old)], "bearer", 0),
         (vec![routing(&unasked)], "bearer", 0),
@@ -93,7 +93,7 @@ fn the_warning_names_what_is_not_enforced_and_both_ways_out() {
         routing.bearerAuthKey, or open the gateway with \"enableBearerAuth\": false in \
         systemConfig.routing"]);
     file(r#"{"users": [{"username": "a"}], "systemConfig": {"routing": {"enableBearerAuth": false}}}"#)
-        .warns(&["1:80: systemConfig.routing.enableBearerAuth: is false: every program that \
+        .warns(&["1:81: systemConfig.routing.enableBearerAuth: is false: every program that \
             reaches the port may use all servers, and users keep no client out; set it to true \
             and name a key to lock the gateway"]);
     let text = format!(

@@ -177,9 +177,11 @@ fn a_plugin_gets_its_own_settings_and_nobody_questions_them() {
         config.sticky.json.replace(&file, "zone.wasm"),
         r#"{"strategy":"zone.wasm","zones":{"eu":1.5,"us":[1,null,true]},"signed":true,"enabled":true,"cookieName":"MCPHUB_NODE","headerName":"X-MCPHub-Node","wasi":"deny","affinityTimeout":3600000}"#
     );
-    sticky(r#"{"strategy": "cookie", "zones": 1}"#)
-        .warns(&["1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
-         known keys here: enabled, strategy, cookieName, headerName, signed, wasi"]);
+    sticky(r#"{"strategy": "cookie", "zones": 1}"#).warns(&[
+        "1:71: systemConfig.cluster.stickySession.zones: is not a known key; \
+         known keys here: enabled, strategy, cookieName, headerName, signed, wasi, \
+         credentials",
+    ]);
 }
 
 #[test]
@@ -236,7 +238,7 @@ fn what_mooring_accepts_the_built_in_strategies_accept() {
 fn tool_names_are_composed_as_told() {
     let config = system(r#"{"nameSeparator": "__", "namePrefix": "on-collision"}"#).warns(&[]);
     assert_eq!(config.names, Names { separator: "__".into(), prefix: Prefix::OnCollision });
-    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).warns_until("until then its default counts", &[
+    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).errors(&[
         "1:36: systemConfig.nameSeparator: cannot separate names; use 1 to 8 printable ASCII characters, such as -",
         "1:54: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \
          use one of always, on-collision, never (did you mean \"on-collision\"?)",

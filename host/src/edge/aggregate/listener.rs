@@ -17,7 +17,6 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, is_event_stream};
-use crate::protocol::headers;
 
 /// Pause before the next attempt to listen. It doubles each time, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,10 +59,6 @@ impl ServerListener {
             let outgoing = Outgoing::get(last_event_id);
             let call = Call::own(&self.worker, &self.session, &self.server);
             let response = call.listen_where_open(&outgoing).await;
-            if response.is_none() && last.is_some() {
-                // The instance of the last event is gone.
-                last = Some(headers::LOST_STREAM.to_owned());
-            }
             // An open server counts as heard even without a stream: none will come.
             self.say_heard(response.is_some());
             let good = response.filter(|response| response.status().is_success());

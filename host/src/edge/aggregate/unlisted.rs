@@ -37,8 +37,11 @@ impl Worker {
         let AggregateRequest { session, message, envelope, .. } = *request;
         let uri = requested.name.clone();
         let (has_likely, mut owners) = self.possible_owners(request, &uri);
-        if let Some(known) = self.edge.found_owners.get(session.id, &uri) {
-            owners.retain(|owner| owner.server == known);
+        let known = self.edge.found_owners.get(session.id, &uri);
+        if let Some(at) = known.and_then(|known| owners.iter().position(|o| o.server == known)) {
+            owners = vec![owners.swap_remove(at)];
+        } else if has_likely && self.is_for_likely(request, &uri) {
+            owners.truncate(1);
         }
         if let [owner] = &owners[..] {
             // It says itself what it does not have.
@@ -70,6 +73,14 @@ impl Worker {
             Some(said) => Ok(json(StatusCode::OK, said)),
             None => Err(requested.unknown()),
         }
+    }
+
+    /// Whether only the likely owner is asked: its template has the URI, so that another server's answer
+    /// would be of another resource; or the request changes something.
+    fn is_for_likely(&self, request: &AggregateRequest<'_>, uri: &str) -> bool {
+        let AggregateRequest { scope, session, envelope, .. } = *request;
+        let merged = self.scope_catalog_now(scope, self.set_of(session));
+        merged.uris.has_template_of(uri) || envelope.method() != methods::READ
     }
 
     /// The servers that may have a resource. The first is the likely one, if there is one.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
-use crate::model::{Choice, ServerName, safe_prefix};
+use crate::model::{Choice, Prefixes, ServerName, safe_prefix};
 use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
@@ -85,12 +85,14 @@ fn shown<'a>(part: &'a ServerPart<'a>, list: List, separator: &str) -> Vec<Shown
         .named(list)
         .map(|names| names.iter().filter_map(|name| prefixes.own_name(name, has)).collect());
     let choices = part.choices(list);
+    // The server's own file knows no alias.
+    let of_file = Prefixes::of(part.member.server.as_str(), separator);
     let shown = items.into_iter().filter(|(_, name)| {
         of_group.as_ref().is_none_or(|of_group| of_group.contains(name.as_str()))
     });
     shown
         .map(|(raw, name)| {
-            let choice = choices.and_then(|choices| prefixes.choice(choices, &name));
+            let choice = choices.and_then(|choices| of_file.choice(choices, &name));
             Shown { part, raw, name, choice }
         })
         .filter(|shown| shown.choice.as_ref().is_none_or(|choice| choice.enabled))

@@ -8,29 +8,54 @@ use memchr::memmem::Finder;
 use crate::edge::config::Member;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{DEFAULT_SEPARATOR, Scope, ServerName};
+use crate::model::{DEFAULT_SEPARATOR, Scope, ServerName, safe_prefix};
 
 use super::merge::{Asked, ScopeCatalog};
 use super::part::Owner;
 
+/// What stands before the parameters.
+static PARAMS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"params\""));
 /// What stands before every name.
 static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"name\""));
 
 /// Whether a message may name something with the server's name in front. Cheap, since every message
-/// to a server that is shown whole is asked about; wrong only towards true.
+/// to a server that is shown whole is asked about; wrong towards false only for a message with another
+/// member `params` before its own.
 #[must_use]
 pub fn may_be_prefixed(message: &[u8], server: &ServerName, separator: &str) -> bool {
-    let server = server.as_str().as_bytes();
+    let (name, server) = (server.as_str(), server.as_str().as_bytes());
     let separators = [separator.as_bytes(), DEFAULT_SEPARATOR.as_bytes()];
-    NAME.find_iter(message).any(|at| {
-        let value = message.get(at + NAME.needle().len()..).unwrap_or_default().trim_ascii_start();
-        let Some(value) = value.strip_prefix(b":") else { return false };
-        let Some(value) = value.trim_ascii_start().strip_prefix(b"\"") else { return false };
-        match value.strip_prefix(server) {
-            Some(rest) => separators.iter().any(|separator| rest.starts_with(separator)),
-            None => may_be_escaped(value, server),
+    let is_separated = |rest: &[u8]| separators.iter().any(|separator| rest.starts_with(separator));
+    let is_prefixed = |value: &[u8]| match value.strip_prefix(server) {
+        Some(rest) => is_separated(rest),
+        None => {
+            let safe = || value.strip_prefix(safe_prefix(name).as_bytes());
+            let is_safe = server.contains(&b'/') && safe().is_some_and(is_separated);
+            is_safe || may_be_escaped(value, server)
         }
-    })
+    };
+    // Clients write the name first. Then it is not searched for in all that follows.
+    if let Some(at) = PARAMS.find(message)
+        && let Some(params) = value_at(message, at + PARAMS.needle().len())
+        && let Some(first) = params.strip_prefix(b"{").map(<[u8]>::trim_ascii_start)
+        && first.starts_with(NAME.needle())
+        && let Some(value) = text_at(first, NAME.needle().len())
+    {
+        return is_prefixed(value);
+    }
+    let mut names = NAME.find_iter(message);
+    names.any(|at| text_at(message, at + NAME.needle().len()).is_some_and(is_prefixed))
+}
+
+/// The value of the member whose name ends here, and what follows it.
+fn value_at(text: &[u8], end: usize) -> Option<&[u8]> {
+    let value = text.get(end..)?.trim_ascii_start().strip_prefix(b":")?;
+    Some(value.trim_ascii_start())
+}
+
+/// The same, within the quotes of a text.
+fn text_at(text: &[u8], end: usize) -> Option<&[u8]> {
+    value_at(text, end)?.strip_prefix(b"\"")
 }
 
 /// Whether a JSON text may begin with a server's name that is written with escapes: some writers
@@ -61,7 +86,7 @@ impl Worker {
         }
         let prefixes = Member::whole(server.clone()).prefixes(&self.edge.config.separator);
         prefixes.stripped(name).next()?;
-        let offered = self.scope_catalog(scope, session.client_set()).await;
+        let offered = self.scope_catalog(scope, self.set_of(session)).await;
         if offered.owner(asked, name).is_some() {
             return None;
         }
@@ -92,11 +117,15 @@ mod tests {
             ("a", r#"{"name":"a_x"}"#, false),
             ("a", r#"{"arguments":{"name":1,"a-x":"name"},"name" : "a-x"}"#, true),
             ("a", r#"{"name":"x","arguments":{}}"#, false),
+            ("a", r#"{ "name" : "a-x","arguments":{}}"#, true),
+            ("a", r#"{"_meta":{},"name":"a-x"}"#, true),
             ("a", r#"{"name":"x","arguments":{"other":"a-x"}}"#, false),
             ("a", r#"{"name":"\u0061-x"}"#, false),
             ("日本", r#"{"name":"日本-x"}"#, true),
             ("日本", r#"{"name":"\u65e5\u672c-x"}"#, true),
             ("日本", r#"{"name":"x"}"#, false),
+            ("a.b/c", r#"{"name":"a_b_c-x"}"#, true),
+            ("a.b/c", r#"{"name":"a_b_x"}"#, false),
         ] {
             assert_eq!(may(server, params), expect, "{server} {params}");
         }

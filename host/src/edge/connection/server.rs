@@ -248,7 +248,7 @@ async fn route(
         // Probes of the machine and the cluster's own calls do not come through the proxy.
         let is_served = |path: &str| ends.proved || routes.is_always_served(path);
         if let Err(refusal) = base_path::take_off(base, request, is_served) {
-            return refusal.response(None);
+            return Box::pin(refused(refusal, None, request)).await;
         }
     }
     let is_reserved = connected.activity.is_reserved && !ends.proved;
@@ -340,12 +340,12 @@ async fn mcp(
             return Box::pin(worker.messages(request, caller)).await;
         }
     }
-    let has_session = request.headers().contains_key(headers::SESSION);
     let remembered =
         recent.scope(path, caller.view.as_ref()).filter(|scope| scope::is_known(worker, scope));
     let scope = match remembered {
         Some(scope) => scope,
         None => {
+            let has_session = request.headers().contains_key(headers::SESSION);
             let scope = scope::scope(worker, path, has_session, caller.view.as_deref())
                 .await
                 .map_err(|refusal| (refusal, None))?;

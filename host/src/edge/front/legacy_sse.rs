@@ -97,11 +97,14 @@ impl Worker {
     /// stream when it comes back to a gateway that was started again.
     async fn posted_to(&self, id: &str, principal: &Principal) -> Option<Arc<SseSession>> {
         let (edge, id) = (&self.edge, self.edge.keys.open_stream(id)?);
+        if edge.records.is_ended(id.session) {
+            return None;
+        }
         if let Some(live) = edge.sse_sessions.find(&id, principal) {
             return Some(live);
         }
         let is_from_before = id.minted_at < edge.cold_start.started_at();
-        if !is_from_before || edge.records.is_ended(id.session) {
+        if !is_from_before {
             return None;
         }
         edge.sse_sessions.wait_for(&id, principal, STREAM_WAIT).await

@@ -1,6 +1,7 @@
 //! Bodies of clients' requests that are read as a whole, within the limits of what may be said.
 
 use bytes::Bytes;
+use http::header;
 use http_body::Body as _;
 
 use crate::edge::client_request::ClientRequest;
@@ -23,7 +24,8 @@ impl Worker {
         match collect_request(&mut body, self.edge.config.request_body).await {
             Ok(message) => Ok(message),
             Err((why, request)) => {
-                Err((self.unreadable(&why), id_of_rest(&mut body, &why, request).await))
+                let id = id_of_rest(&mut body, &why, request, asks_first(context)).await;
+                Err((self.unreadable(&why), id))
             }
         }
     }
@@ -39,7 +41,7 @@ impl Worker {
         match collect_request(&mut body, limit).await {
             Ok(message) => Ok(message),
             Err((why, request)) => {
-                let id = id_of_rest(&mut body, &why, request).await;
+                let id = id_of_rest(&mut body, &why, request, asks_first(context)).await;
                 let refusal = match why {
                     TooLong::Limit(MAX_FIRST) => Refusal::FirstTooLarge(MAX_FIRST, MAX_PARAMS),
                     other => self.unreadable(&other),
@@ -61,12 +63,23 @@ impl Worker {
 }
 
 /// The id of a request whose body could not be read to its end. One that is too large goes on; one
-/// that has broken off does not.
-pub async fn id_of_rest(body: &mut Body, why: &TooLong, read: Box<RequestId>) -> Option<String> {
+/// that has broken off does not, and neither does one whose client asks first.
+pub async fn id_of_rest(
+    body: &mut Body,
+    why: &TooLong,
+    read: Box<RequestId>,
+    asks_first: bool,
+) -> Option<String> {
     match why {
-        TooLong::Limit(_) | TooLong::NoRoom(_) => Box::pin(begun(body, *read)).await,
-        TooLong::Stalled(_) | TooLong::Broken(_) => read.get().map(str::to_owned),
+        TooLong::Limit(_) | TooLong::NoRoom(_) if !asks_first => Box::pin(begun(body, *read)).await,
+        _ => read.get().map(str::to_owned),
     }
+}
+
+/// Whether the client waits for a word before it sends the body (RFC 9110 §10.1.1). Whoever reads
+/// the body says that word.
+pub fn asks_first(context: &ClientRequest) -> bool {
+    context.headers.contains_key(header::EXPECT)
 }
 
 /// Counts a body for the client's quota key, if it is not small.

@@ -7,18 +7,17 @@ use http::Response;
 use http_body::Body as _;
 
 use crate::edge::catalog::prefixed::may_be_prefixed;
+use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::front::request_ids::begun;
-use crate::edge::front::whole::{count_for, id_of_rest};
+use crate::edge::front::whole::{asks_first, count_for, id_of_rest};
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, Cut, Kept, TooLong, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
-use crate::protocol::request_id::RequestId;
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
 
@@ -68,7 +67,7 @@ impl Call<'_> {
         if let Some(client) = self.context {
             count_for(&body, client);
         }
-        let kept = worker.keep(body).await?;
+        let kept = worker.keep(body, self.context).await?;
         let delivered = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
@@ -117,12 +116,18 @@ impl Worker {
     }
 
     /// Reads the body if it is small enough to be kept for a repeat.
-    async fn keep(&self, mut body: Body) -> Result<KeptBody, Refused> {
+    async fn keep(
+        &self,
+        mut body: Body,
+        context: Option<&ClientRequest>,
+    ) -> Result<KeptBody, Refused> {
+        let asks_first = || context.is_some_and(asks_first);
         let config = &self.edge.config;
         let declared = body.size_hint().lower();
         if declared > config.request_body as u64 {
-            let id = Box::pin(begun(&mut body, RequestId::default())).await;
-            return Err((Refusal::TooLarge(config.request_body), id));
+            let why = TooLong::Limit(config.request_body);
+            let id = Box::pin(id_of_rest(&mut body, &why, Box::default(), asks_first())).await;
+            return Err((self.unreadable(&why), id));
         }
         if declared > config.kept_body as u64 {
             return Ok(self.larger(Bytes::new(), body));
@@ -130,7 +135,8 @@ impl Worker {
         let mut read = Kept::default();
         match self.read_small(&mut read, &mut body).await {
             Err(why) => {
-                let id = Box::pin(id_of_rest(&mut body, &why, read.request(&[]))).await;
+                let id =
+                    Box::pin(id_of_rest(&mut body, &why, read.request(&[]), asks_first())).await;
                 Err((self.unreadable(&why), id))
             }
             Ok(()) => {

@@ -7,5 +7,6 @@ pub mod caps;
 pub mod make_room;
 pub mod open_error;
 pub mod process_limits;
+pub mod server_state;
 pub mod starts;
 pub mod turns;

@@ -30,7 +30,7 @@ pub enum OpenError {
         in_seconds(TURN)
     )]
     Crowded { server: ServerName, at_once: usize },
-    #[error("server {server} takes no session now: it {reason}")]
+    #[error("server {server} takes no session now: {reason}")]
     Busy { server: ServerName, reason: String, after: Duration },
     /// The status, where the metadata is, and what to do.
     #[error("server {server} needs OAuth {reason}")]

@@ -4,5 +4,6 @@ pub mod discover;
 pub mod discovery;
 pub mod gathered;
 pub mod own_call;
+pub mod probe;
 pub mod read_list;
 pub mod read_lists;

@@ -9,8 +9,23 @@ use std::time::Instant;
 
 use crate::streams::Stream;
 
-use super::mailbox::Asker;
 use super::message_ids::{key, other_forms};
+
+/// The sender of a request. The gateway reads only the answers to its own requests,
+/// and these do not count against the client's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Gateway,
+}
+
+impl Asker {
+    /// Clients accept event streams here; only the gateway does not.
+    #[must_use]
+    pub fn of(takes_events: bool) -> Self {
+        if takes_events { Self::Client } else { Self::Gateway }
+    }
+}
 
 /// A request that was sent.
 pub struct InFlight {

@@ -35,7 +35,7 @@ const MAX_PLACE: usize = 200;
 
 /// The head of a response, as far as it decides what its body means.
 #[derive(Debug, Clone)]
-pub struct Head {
+pub struct ResponseHead {
     pub status: StatusCode,
     /// When the server wants to be asked again.
     pub retry_after: Option<Duration>,
@@ -49,7 +49,7 @@ pub struct Head {
     of_proxy: Option<String>,
 }
 
-impl Head {
+impl ResponseHead {
     #[must_use]
     pub fn of(response: &Response<Body>) -> Self {
         let (status, headers) = (response.status(), response.headers());
@@ -115,7 +115,7 @@ impl Judged {
 
 /// Judges the whole body of a response to the request with this id, as JSON.
 #[must_use]
-pub fn judge(server: &ServerName, id: &str, head: &Head, body: &Bytes) -> Judged {
+pub fn judge(server: &ServerName, id: &str, head: &ResponseHead, body: &Bytes) -> Judged {
     if !is_about_credentials(head.status)
         && let Some(answer) = answer_in(id, body)
     {
@@ -193,13 +193,13 @@ fn is_error_object(error: &RawValue) -> bool {
 }
 
 /// The members that a program reads of a server that cannot take a request now.
-fn data(head: &Head) -> Option<String> {
+fn data(head: &ResponseHead) -> Option<String> {
     let after = head.retry_after?.as_secs();
     Some(format!("{{\"status\":{},\"retryAfter\":{after}}}", head.status.as_u16()))
 }
 
 /// The server's error with the data of [`data`], unless it has some of its own.
-fn with_data(answer: Bytes, head: &Head) -> Bytes {
+fn with_data(answer: Bytes, head: &ResponseHead) -> Bytes {
     let edit = || {
         let error = Envelope::parse(&answer).ok()?.error?;
         let has_data = error.get().contains("\"data\"");
@@ -214,13 +214,13 @@ fn with_data(answer: Bytes, head: &Head) -> Bytes {
 
 /// What the gateway says of a response that is no answer.
 #[must_use]
-pub fn said(server: &ServerName, head: &Head, body: &[u8]) -> String {
+pub fn said(server: &ServerName, head: &ResponseHead, body: &[u8]) -> String {
     format!("server {server} {}", complaint(head, body))
 }
 
 /// What a server has done whose response is no answer.
 #[must_use]
-pub fn complaint(head: &Head, body: &[u8]) -> String {
+pub fn complaint(head: &ResponseHead, body: &[u8]) -> String {
     let status = head.status;
     if let Some(wanted) = &head.wanted {
         return format!("needs OAuth ({status}): {}", wanted.advice());
@@ -286,16 +286,16 @@ mod tests {
 
     use super::*;
 
-    fn head(status: u16, pairs: &[(&'static str, &'static str)]) -> Head {
+    fn head(status: u16, pairs: &[(&'static str, &'static str)]) -> ResponseHead {
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = StatusCode::from_u16(status).unwrap();
         for (name, value) in pairs {
             response.headers_mut().insert(*name, HeaderValue::from_static(value));
         }
-        Head::of(&response)
+        ResponseHead::of(&response)
     }
 
-    fn judged(id: &str, head: &Head, body: &'static str) -> Judged {
+    fn judged(id: &str, head: &ResponseHead, body: &'static str) -> Judged {
         judge(&ServerName::parse("far").unwrap(), id, head, &Bytes::from_static(body.as_bytes()))
     }
 
@@ -307,7 +307,7 @@ mod tests {
 
     /// The message of the gateway's error.
     #[track_caller]
-    fn error(id: &str, head: &Head, body: &'static str) -> String {
+    fn error(id: &str, head: &ResponseHead, body: &'static str) -> String {
         let Judged::Error(error) = judged(id, head, body) else { panic!("an answer: {body}") };
         let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
         assert_eq!(error["id"].to_string(), id);

@@ -20,9 +20,10 @@ use crate::streams::{Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answer::NO_LONGER_WANTED;
+use super::in_flight::Asker;
 use super::judge;
 use super::list_changes::ListChanges;
-use super::mailbox::{Asker, Delivery, Mailbox, MailboxRefusal};
+use super::mailbox::{Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
 use super::terms::{SessionLimits, SessionTerms};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::ServerName;
 use crate::runner::admission::backoff::ServerStatus;
-use crate::runner::admission::starts::ServerState;
+use crate::runner::admission::server_state::ServerState;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;

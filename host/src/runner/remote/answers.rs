@@ -12,17 +12,16 @@ use http::{HeaderMap, Response};
 
 use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect};
 use crate::protocol::jsonrpc::{self, code};
-use crate::runner::channel::judge::{self, Head};
+use crate::runner::channel::judge::{self, ResponseHead};
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 
 use super::errors;
-use super::reader::{
-    MAX_RESUMPTIONS, StreamPosition, is_refused, is_stream, read, take, take_one, tell,
-};
+use super::reader::{MAX_RESUMPTIONS, StreamPosition, is_refused, is_stream, read};
 use super::redirects;
 use super::sending::LateResponse;
 use super::session::UpstreamSession;
+use super::taking::{take, take_one, tell};
 
 /// Why a call is given up whose client has left.
 const TOO_MANY_LEFT: &str = "the call was cancelled, since its client had left and too many calls \
@@ -33,7 +32,7 @@ pub enum AnswerSource {
     /// The event stream in the response.
     Stream(Body),
     /// JSON with all the answers, and the head that it came with.
-    Json(Box<Head>, Body),
+    Json(Box<ResponseHead>, Body),
     /// A response whose head has not arrived yet, and what was posted.
     Late(Box<(LateResponse, Bytes, HeaderMap)>),
 }
@@ -64,7 +63,7 @@ pub async fn answer(
         // Some servers call an answer a stream that is none.
         let _ = poll_fn(|cx| body.poll_begun(cx)).await;
         if matches!(body.beginning().trim_ascii_start().first(), Some(b'{' | b'[')) {
-            let head = Head::of(&Response::new(Body::Empty));
+            let head = ResponseHead::of(&Response::new(Body::Empty));
             return take_all(&session, &pool, &head, body, &stream, &ids).await;
         }
         read_answers(&session, &pool, body, &stream).await
@@ -137,7 +136,7 @@ async fn late_head(
     if is_stream(&response) {
         return Ok(Some(response.into_body()));
     }
-    let head = Head::of(&response).through(session.client.upstream().target.forwarder());
+    let head = ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
     if head.status.is_success() {
         take_all(session, pool, &head, response.into_body(), stream, ids).await?;
         return Ok(None);
@@ -156,7 +155,7 @@ async fn late_head(
 async fn take_all(
     session: &UpstreamSession,
     pool: &Pool,
-    head: &Head,
+    head: &ResponseHead,
     body: Body,
     stream: &Arc<Stream>,
     ids: &[String],
@@ -174,7 +173,7 @@ async fn take_all(
 async fn take_judged(
     session: &UpstreamSession,
     pool: &Pool,
-    head: &Head,
+    head: &ResponseHead,
     body: &Bytes,
     stream: &Arc<Stream>,
     ids: &[String],
@@ -228,7 +227,7 @@ async fn read_answers(
                     let status = came.response.status();
                     return Err(lost(&format!("its stream cannot be resumed ({status})")));
                 }
-                Ok(came) => place.wait = Head::of(&came.response).retry_after,
+                Ok(came) => place.wait = ResponseHead::of(&came.response).retry_after,
                 Err(_) => {}
             }
         };

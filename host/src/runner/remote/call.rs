@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 
 use crate::net::{Pool, Unanswered};
 use crate::protocol::jsonrpc::Envelope;
-use crate::runner::channel::mailbox::{Asker, MailboxRefusal};
+use crate::runner::channel::in_flight::Asker;
+use crate::runner::channel::mailbox::MailboxRefusal;
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;

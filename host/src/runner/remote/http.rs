@@ -23,14 +23,15 @@ use crate::protocol::answer::is_answer_to;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
 use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
+use crate::runner::channel::in_flight::Asker;
 use crate::runner::channel::list_changes::ListChanges;
-use crate::runner::channel::mailbox::{Asker, Mailbox, MailboxRefusal};
+use crate::runner::channel::mailbox::{Mailbox, MailboxRefusal};
 use crate::runner::channel::pipe::LostSignal;
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
-use crate::streams::{Part, Reader, Way, response as events};
+use crate::streams::{EventId, Part, Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answers::AnswerSource;
@@ -39,6 +40,7 @@ use super::errors;
 use super::reader;
 use super::sending::FirstSecond;
 use super::session::UpstreamSession;
+use super::taking;
 use super::upstream::UpstreamClient;
 
 /// Longest wait for the upstream's GET stream before the client gets its own.
@@ -105,6 +107,13 @@ impl RemoteHttp {
         self.session.lost.borrow().is_some()
     }
 
+    #[must_use]
+    pub fn resumes_after(&self, event: &HeaderValue) -> bool {
+        event.to_str().ok().and_then(EventId::parse).is_some_and(|event| {
+            event.request.is_some() || event.instance == self.session.mailbox().instance()
+        })
+    }
+
     /// Whether the upstream has ended the session while nothing of it was under way.
     #[must_use]
     pub fn was_left_idle(&self) -> bool {
@@ -152,7 +161,7 @@ impl RemoteHttp {
     pub fn take_back(&self, pool: &Pool, id: &str) {
         let taken = self.session.mailbox().answer_for_server(id, code::CANCELLED, NO_LONGER_WANTED);
         if taken {
-            reader::tell(&self.session, pool, jsonrpc::cancelled(id, NO_LONGER_WANTED));
+            taking::tell(&self.session, pool, jsonrpc::cancelled(id, NO_LONGER_WANTED));
         }
     }
 
@@ -330,7 +339,7 @@ impl RemoteHttp {
         let text = format!("server {}: {expired}", self.session.server);
         tracing::info!("{text}");
         if let Some(id) = request.id_text() {
-            reader::tell(&self.session, pool, jsonrpc::cancelled(id, &text));
+            taking::tell(&self.session, pool, jsonrpc::cancelled(id, &text));
         }
         events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
     }

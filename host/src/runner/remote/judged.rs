@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Response, header};
+use http::{Response, StatusCode, header};
 use http_body::Body as _;
 
 use crate::model::ServerName;
 use crate::net::{Body, Piece, Through, is_event_stream};
-use crate::protocol::answer::{self, AnswerWatch, Beginning};
+use crate::protocol::answer::{self, AnswerStart, AnswerWatch};
 use crate::protocol::headers;
-use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::runner::channel::answer::RunnerAnswer;
-use crate::runner::channel::judge::{self, Head, Judged};
+use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::responses;
 use crate::streams::response as events;
 
@@ -36,7 +36,8 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let session = &self.session;
-        let head = Head::of(&response).through(session.client.upstream().target.forwarder());
+        let head =
+            ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
         if requests.is_empty() {
             return self.taken(&call, response, &head, about).await;
         }
@@ -60,7 +61,7 @@ impl RemoteHttp {
             return self.stream(call, source, about, takes_events).await;
         }
         if let Body::Begun(beginning, _) = response.body()
-            && answer::begins(beginning) == Beginning::Open
+            && answer::begins(beginning) == AnswerStart::Open
         {
             return self.watched(response, about);
         }
@@ -77,7 +78,7 @@ impl RemoteHttp {
         &self,
         call: &HttpCall<'_>,
         response: Response<Body>,
-        head: &Head,
+        head: &ResponseHead,
         about: &Envelope<'_>,
     ) -> Response<Body> {
         let session = &self.session;
@@ -96,11 +97,27 @@ impl RemoteHttp {
         }
         let said = judge::said(&session.server, head, &text);
         tracing::debug!(server = %session.server, method = about.method(), "not accepted: {said}");
+        if about.kind() == Kind::Response {
+            // The server still waits for this answer: the client may send it again.
+            session.mailbox().questions.ask(about);
+            let mut response = events::json(jsonrpc::error(None, code::INTERNAL, &said));
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            if let Some(after) = head.retry_after {
+                response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
+            }
+            response.extensions_mut().insert(RunnerAnswer);
+            return response;
+        }
         responses::accepted()
     }
 
     /// What a whole body is to each request.
-    fn answered(&self, head: &Head, requests: &[&Envelope<'_>], body: &Bytes) -> Response<Body> {
+    fn answered(
+        &self,
+        head: &ResponseHead,
+        requests: &[&Envelope<'_>],
+        body: &Bytes,
+    ) -> Response<Body> {
         let ids = requests.iter().filter_map(|request| request.id_text());
         let judged: Vec<Judged> =
             ids.map(|id| judge::judge(&self.session.server, id, head, body)).collect();

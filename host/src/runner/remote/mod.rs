@@ -12,4 +12,5 @@ pub mod redirects;
 pub mod sending;
 pub mod session;
 pub mod sse;
+pub mod taking;
 pub mod upstream;

@@ -6,19 +6,17 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tokio::runtime::Handle;
 
 use crate::net::{Body, EventReader, Pool, Read, is_event_stream};
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
-use crate::protocol::methods;
 use crate::protocol::sse::{Event, TooLarge};
-use crate::runner::channel::judge::{self, Head};
-use crate::streams::{Part, Stream};
+use crate::runner::channel::judge::{self, ResponseHead};
+use crate::streams::Stream;
 
 use super::errors;
 use super::session::UpstreamSession;
+use super::taking::take;
 
 /// Pause before a resumption, where the upstream has sent no `retry`.
 const RETRY: Duration = Duration::from_secs(1);
@@ -26,8 +24,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Resumptions in a row without an event, after which the calls fail.
 pub const MAX_RESUMPTIONS: u32 = 8;
-/// Longest wait until an upstream accepts a message of the gateway's own.
-const TOLD: Duration = Duration::from_secs(30);
 
 /// How far a stream has been read, and how to resume it.
 #[derive(Default)]
@@ -94,7 +90,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
                     false
                 }
                 Ok(response) => {
-                    place.wait = Head::of(&response).retry_after;
+                    place.wait = ResponseHead::of(&response).retry_after;
                     true
                 }
                 Err(_) => true,
@@ -170,126 +166,4 @@ pub async fn read(
         }
     }
     Ok(())
-}
-
-/// Takes a message, or a batch, that has come on this stream.
-pub async fn take(session: &UpstreamSession, pool: &Pool, stream: &Arc<Stream>, data: Bytes) {
-    if let Ok(Some(batch)) = jsonrpc::batch(&data) {
-        for message in batch {
-            let message = Bytes::copy_from_slice(message.get().as_bytes());
-            take_one(session, pool, stream, message).await;
-        }
-        return;
-    }
-    take_one(session, pool, stream, data).await;
-}
-
-/// Takes one message that has come on this stream.
-pub async fn take_one(
-    session: &UpstreamSession,
-    pool: &Pool,
-    stream: &Arc<Stream>,
-    message: Bytes,
-) {
-    let Ok(envelope) = Envelope::parse(&message) else {
-        tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
-        return;
-    };
-    let (message, part) = match envelope.kind() {
-        Kind::Response => {
-            // An answer may arrive on any stream of the session. It is dropped if its request is
-            // not in flight.
-            if let Some((asked, answer)) = answered(session, stream, &message, &envelope) {
-                asked.push(answer, Part::Answer).await;
-            }
-            return;
-        }
-        Kind::Request => {
-            let answer = session.mailbox().answer_at_once(&envelope);
-            if let Some(answer) = answer {
-                tell(session, pool, answer);
-                return;
-            }
-            session.mailbox().questions.ask(&envelope);
-            (message.clone(), Part::Question)
-        }
-        Kind::Notification if envelope.method() == methods::PROGRESS => {
-            let found = session.mailbox().progress(message.clone(), &envelope);
-            match found {
-                Ok((stream, progress)) => put(session, pool, &stream, progress, Part::Notice).await,
-                // On the stream of a request, that one is in flight, or is answered.
-                Err(progress) if stream.is_without_end() => {
-                    session.mailbox().hold_progress(progress, &envelope);
-                }
-                Err(_) => {}
-            }
-            return;
-        }
-        Kind::Notification => {
-            if methods::is_list_changed(envelope.method()) && !session.list_changes.heard() {
-                return;
-            }
-            let notice = session.mailbox().with_question(message.clone(), &envelope);
-            (notice, Part::Notice)
-        }
-    };
-    let stream = session.mailbox().beside_answers(stream);
-    put(session, pool, &stream, message, part).await;
-}
-
-/// The stream that an answer goes to, and the answer as that request's client is to see it.
-fn answered(
-    session: &UpstreamSession,
-    stream: &Arc<Stream>,
-    message: &Bytes,
-    envelope: &Envelope<'_>,
-) -> Option<(Arc<Stream>, Bytes)> {
-    let has_id = envelope.id_text().is_some_and(|id| id != "null");
-    if has_id {
-        return session.mailbox().answer(message.clone(), envelope);
-    }
-    // On the stream of one request it is about that one.
-    session.mailbox().answer_on(stream, envelope.error?.get())
-}
-
-async fn put(
-    session: &UpstreamSession,
-    pool: &Pool,
-    stream: &Arc<Stream>,
-    message: Bytes,
-    part: Part,
-) {
-    let unread = if stream.is_without_end() {
-        // Never waits: a client that does not read its GET stream must not block this reader.
-        stream.put(message, part)
-    } else {
-        stream.push(message, part).await
-    };
-    for question in unread {
-        let answer = session.mailbox().unread(&question);
-        answer.into_iter().for_each(|answer| tell(session, pool, answer));
-    }
-}
-
-/// Sends a message on its own task; failures are only logged.
-pub fn tell(session: &UpstreamSession, pool: &Pool, message: Bytes) {
-    let (client, pool) = (session.client.clone(), pool.clone());
-    let server = session.server.clone();
-    let mut place = session.left.note();
-    let telling = async move {
-        let none = HeaderMap::new();
-        let posting = client.post(&pool, None, message, &none);
-        let told = tokio::select! {
-            told = tokio::time::timeout(TOLD, posting) => told,
-            () = place.given_up() => return,
-        };
-        match told {
-            Ok(Ok(_)) => {}
-            Ok(Err(failure)) => tracing::debug!(server = %server, "{failure}"),
-            Err(_) => tracing::debug!(server = %server, "a message was not accepted in time"),
-        }
-    };
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(telling);
-    }
 }

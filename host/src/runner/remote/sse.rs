@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::model::ServerName;
-use crate::net::{EventReader, Pool, collect, is_event_stream};
+use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::runner::channel::challenge::WantsToken;
-use crate::runner::channel::judge::{self, Head, Judged};
+use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
@@ -34,6 +34,26 @@ pub struct RemoteSse {
     closing: Signal,
 }
 
+/// Why no stream was opened, and when the server wants to be asked again.
+pub struct StreamRefusal {
+    pub why: String,
+    pub retry_after: Option<Duration>,
+    /// The token that it wants, with the status by which it says so.
+    pub wanted: Option<(StatusCode, WantsToken)>,
+}
+
+impl From<String> for StreamRefusal {
+    fn from(why: String) -> Self {
+        Self { why, retry_after: None, wanted: None }
+    }
+}
+
+impl From<&str> for StreamRefusal {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
 impl RemoteSse {
     /// Opens the stream and waits for the endpoint.
     ///
@@ -45,12 +65,12 @@ impl RemoteSse {
         terms: SessionTerms,
         pool: &Pool,
         forwarded: HeaderMap,
-    ) -> Result<Self, Unopened> {
+    ) -> Result<Self, StreamRefusal> {
         let client = Arc::new(UpstreamClient::new(upstream.clone()));
         let opening = open(&client, pool, &forwarded, terms.limits.line);
         let opened = tokio::time::timeout(ENDPOINT_TIMEOUT, opening).await;
         let (events, endpoint) =
-            opened.map_err(|_| "it did not name its endpoint in time".to_owned())??;
+            opened.map_err(|_| StreamRefusal::from("it did not name its endpoint in time"))??;
         let (pipe, outbox) = Pipe::new(server, terms);
         let closing = Signal::default();
         tokio::spawn(read(Arc::clone(&pipe), events, closing.watch()));
@@ -70,34 +90,24 @@ impl RemoteSse {
     }
 }
 
-/// Why a stream was not opened.
-pub enum Unopened {
-    Failed(String),
-    /// The server wants a token; with the status by which it says so.
-    WantsToken(StatusCode, WantsToken),
-}
-
-impl From<String> for Unopened {
-    fn from(why: String) -> Self {
-        Self::Failed(why)
-    }
-}
-
 async fn open(
     client: &UpstreamClient,
     pool: &Pool,
     forwarded: &HeaderMap,
     limit: usize,
-) -> Result<(EventReader, Uri), Unopened> {
+) -> Result<(EventReader, Uri), StreamRefusal> {
     let came = client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let Came { response, moved } = came;
-    let head = Head::of(&response).through(client.upstream().target.forwarder());
-    if let Some(wanted) = head.wanted {
-        return Err(Unopened::WantsToken(head.status, wanted));
+    let head = ResponseHead::of(&response).through(client.upstream().target.forwarder());
+    if let Some(wanted) = head.wanted.clone() {
+        let why = judge::complaint(&head, b"");
+        let wanted = Some((head.status, wanted));
+        return Err(StreamRefusal { why, retry_after: None, wanted });
     }
     if !head.status.is_success() {
         let text = errors::beginning(response.into_body()).await;
-        return Err(format!("to GET it {}", judge::complaint(&head, &text)).into());
+        let why = format!("to GET it {}", judge::complaint(&head, &text));
+        return Err(StreamRefusal { why, retry_after: head.retry_after, wanted: None });
     }
     if !is_event_stream(&response) {
         return Err(format!("GET answers {} without an event stream", head.status).into());
@@ -110,7 +120,7 @@ async fn open(
             return Ok((events, endpoint));
         }
     }
-    Err("its stream ended before it named an endpoint".to_owned().into())
+    Err("its stream ended before it named an endpoint".into())
 }
 
 /// The endpoint's path and query. It must be at the stream's origin: one server must not direct
@@ -168,7 +178,7 @@ impl Posting {
             let envelope = Envelope::parse(&message).ok();
             let request = envelope.filter(|envelope| envelope.kind() == Kind::Request);
             let id = request.as_ref().and_then(Envelope::id_text);
-            if let Err(why) = self.post(message.clone(), id, &forwarded).await {
+            if let Err(why) = self.post(message.clone(), id, &forwarded, &closing).await {
                 tracing::debug!(server = %self.pipe.server, "{why}");
                 if let Some(id) = id {
                     let text = format!("server {} {why}", self.pipe.server);
@@ -186,6 +196,7 @@ impl Posting {
         message: Bytes,
         id: Option<&str>,
         forwarded: &HeaderMap,
+        closing: &Watcher,
     ) -> Result<(), String> {
         let post = self.client.post(&self.pool, Some(&self.endpoint), message, forwarded);
         let came = tokio::time::timeout(POST_TIMEOUT, post)
@@ -193,17 +204,13 @@ impl Posting {
             .map_err(|_| "did not accept the message in time; it may have run".to_owned())?
             .map_err(|failure| format!("cannot be reached: {failure}"))?;
         let proxy = self.client.upstream().target.forwarder();
-        let head = Head::of(&came.response).through(proxy);
-        let mut body = came.response.into_body();
+        let head = ResponseHead::of(&came.response).through(proxy);
+        let body = came.response.into_body();
         if head.status.is_success() {
-            let Some(id) = id else { return Ok(()) };
-            let begun = tokio::time::timeout(POST_TIMEOUT, poll_fn(|cx| body.poll_begun(cx)));
-            if matches!(begun.await, Ok(Ok(())))
-                && matches!(body.beginning().trim_ascii_start().first(), Some(b'{' | b'['))
-                && let Ok(text) = collect(body, self.pipe.rules.line).await
-                && let Some(answer) = judge::answer_in(id, &text)
-            {
-                self.pipe.take(answer).await;
+            if let Some(id) = id {
+                // Later messages do not wait for it: it may come with the answer, or never.
+                let hearing = hear(Arc::clone(&self.pipe), id.to_owned(), body, closing.clone());
+                tokio::spawn(hearing);
             }
             return Ok(());
         }
@@ -223,6 +230,25 @@ impl Posting {
             Judged::Error(_) => return Err(judge::complaint(&head, &text)),
         }
         Ok(())
+    }
+}
+
+/// Takes the answer to a request from the response to its POST, if it is there.
+async fn hear(pipe: Arc<Pipe>, id: String, mut body: Body, mut closing: Watcher) {
+    let mut lost = pipe.lost_signal();
+    let hearing = async {
+        if poll_fn(|cx| body.poll_begun(cx)).await.is_ok()
+            && matches!(body.beginning().trim_ascii_start().first(), Some(b'{' | b'['))
+            && let Ok(text) = collect(body, pipe.rules.line).await
+            && let Some(answer) = judge::answer_in(&id, &text)
+        {
+            pipe.take(answer).await;
+        }
+    };
+    tokio::select! {
+        () = hearing => {}
+        () = closing.raised() => {}
+        _ = lost.wait_for(Option::is_some) => {}
     }
 }
 

@@ -126,7 +126,8 @@ impl UpstreamClient {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> Result<Came, Failure> {
-        let sent = Sent { method: Method::POST, body: message.clone(), forwarded, after: None };
+        let sent =
+            Resendable { method: Method::POST, body: message.clone(), forwarded, after: None };
         self.send(pool, self.message(path, message, forwarded), path, &sent).await
     }
 
@@ -171,13 +172,14 @@ impl UpstreamClient {
         forwarded: &HeaderMap,
     ) -> Result<Came, Failure> {
         let after = last_event_id.and_then(|id| HeaderValue::from_str(id).ok());
-        let sent = Sent { method: Method::GET, body: Bytes::new(), forwarded, after };
+        let sent = Resendable { method: Method::GET, body: Bytes::new(), forwarded, after };
         self.send(pool, self.again(&sent, None), None, &sent).await
     }
 
     pub async fn delete(&self, pool: &Pool) -> Result<Response<Body>, Failure> {
         let forwarded = &HeaderMap::new();
-        let sent = Sent { method: Method::DELETE, body: Bytes::new(), forwarded, after: None };
+        let sent =
+            Resendable { method: Method::DELETE, body: Bytes::new(), forwarded, after: None };
         Ok(self.send(pool, self.again(&sent, None), None, &sent).await?.response)
     }
 
@@ -202,7 +204,7 @@ impl UpstreamClient {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> Result<Response<Body>, Failure> {
-        let sent = Sent { method: Method::POST, body: message, forwarded, after: None };
+        let sent = Resendable { method: Method::POST, body: message, forwarded, after: None };
         Ok(self.follow(pool, response, None, &sent).await?.response)
     }
 
@@ -211,7 +213,7 @@ impl UpstreamClient {
         pool: &Pool,
         message: Message,
         path: Option<&Uri>,
-        sent: &Sent<'_>,
+        sent: &Resendable<'_>,
     ) -> Result<Came, Failure> {
         let response = pool.send(&self.upstream.target, message).await?;
         let response = self.received(response, MAX_DECODED);
@@ -226,7 +228,7 @@ impl UpstreamClient {
         pool: &Pool,
         mut response: Response<Body>,
         mut path: Option<Uri>,
-        sent: &Sent<'_>,
+        sent: &Resendable<'_>,
     ) -> Result<Came, Failure> {
         let mut moved = None;
         for _ in 0..redirects::MOST {
@@ -241,7 +243,7 @@ impl UpstreamClient {
     }
 
     /// The request, to this path.
-    fn again(&self, sent: &Sent<'_>, path: Option<&Uri>) -> Message {
+    fn again(&self, sent: &Resendable<'_>, path: Option<&Uri>) -> Message {
         let body = Body::from(sent.body.clone());
         let mut request = self.request(sent.method.clone(), path, body, sent.forwarded);
         if sent.method == Method::GET {
@@ -289,7 +291,7 @@ pub struct Came {
 }
 
 /// A request that may have to be sent again, to where a redirect leads.
-struct Sent<'a> {
+struct Resendable<'a> {
     method: Method,
     body: Bytes,
     forwarded: &'a HeaderMap,

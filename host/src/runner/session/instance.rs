@@ -284,6 +284,15 @@ impl Instance {
         self.renews.store(true, Ordering::Release);
     }
 
+    /// Whether a stream is resumed after this event: one of its own, or of a request.
+    #[must_use]
+    pub fn resumes_after(&self, event: &HeaderValue) -> bool {
+        match self.channel() {
+            Channel::Pipe(_) => true,
+            Channel::Http(remote) => remote.resumes_after(event),
+        }
+    }
+
     #[must_use]
     pub fn is_renewal(&self) -> bool {
         self.renews.load(Ordering::Acquire)

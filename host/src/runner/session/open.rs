@@ -20,7 +20,7 @@ use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
-use crate::runner::remote::sse::{RemoteSse, Unopened};
+use crate::runner::remote::sse::RemoteSse;
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
 use crate::seam::Handshake;
@@ -234,9 +234,13 @@ impl ServerStart<'_> {
         let forwarded = self.opening.forwarded.clone();
         let remote = RemoteSse::start(self.server, upstream, self.terms(), self.pool, forwarded)
             .await
-            .map_err(|why| match why {
-                Unopened::Failed(why) => self.failed(why),
-                Unopened::WantsToken(status, wanted) => self.needs_oauth(status, &wanted),
+            .map_err(|not_opened| match (not_opened.wanted, not_opened.retry_after) {
+                (Some((status, wanted)), _) => self.needs_oauth(status, &wanted),
+                (None, Some(after)) => {
+                    let (server, reason) = (self.server.clone(), not_opened.why);
+                    OpenError::Busy { server, reason, after }
+                }
+                (None, None) => self.failed(not_opened.why),
             })?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = remote.pipe().post(message.clone(), &envelope, true).await;
@@ -298,7 +302,9 @@ impl ServerStart<'_> {
                         let (server, pool) = (self.server.clone(), self.pool.clone());
                         tokio::spawn(async move { client.leave(&server, &pool).await });
                     }
-                    if self.asking.older(&no_result.why).is_some() {
+                    // An error page may name any version of anything.
+                    let is_about = no_result.is_refusal || status == StatusCode::BAD_REQUEST;
+                    if is_about && self.asking.older(&no_result.why).is_some() {
                         let (server, reason) = (self.server.clone(), no_result.why);
                         return Err(OpenError::Refused { server, reason });
                     }
@@ -361,7 +367,9 @@ impl ServerStart<'_> {
     fn without_result(&self, came: NoResult) -> OpenError {
         let server = self.server.clone();
         match (came.retry_after, came.is_refusal) {
-            (Some(after), _) => OpenError::Busy { server, reason: came.why, after },
+            (Some(after), _) => {
+                OpenError::Busy { server, reason: format!("it {}", came.why), after }
+            }
             (None, true) => OpenError::Refused { server, reason: came.why },
             (None, false) => self.failed(format!("it {}", came.why)),
         }

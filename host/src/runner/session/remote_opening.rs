@@ -10,7 +10,7 @@ use crate::model::ServerName;
 use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::channel::answer::{self, CallError};
-use crate::runner::channel::judge::{self, Head, Judged};
+use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::remote::upstream::{Came, UpstreamClient};
 use crate::streams::response as events;
 
@@ -38,8 +38,10 @@ pub async fn post(
     let mut waited = Duration::ZERO;
     for attempt in 1.. {
         let came = client.post(pool, None, message.clone(), forwarded).await?;
-        let head = Head::of(&came.response);
+        let head = ResponseHead::of(&came.response);
         let pause = head.retry_after.unwrap_or(PAUSE * 2_u32.saturating_pow(attempt - 1));
+        // A server that says "at once" is not asked in a loop.
+        let pause = pause.max(PAUSE);
         let is_over =
             waited + pause > PATIENCE || (head.retry_after.is_none() && attempt >= ATTEMPTS);
         if !waits || is_over || !judge::is_crowded(head.status) {
@@ -74,7 +76,7 @@ pub async fn result(
     proxy: Option<&Proxy>,
     hear: impl FnMut(&Envelope<'_>),
 ) -> Result<Bytes, NoResult> {
-    let head = Head::of(&response).through(proxy);
+    let head = ResponseHead::of(&response).through(proxy);
     let (status, retry_after) = (head.status, head.retry_after);
     let other = |why: String| NoResult { status, why, is_refusal: false, retry_after };
     let answer = if status.is_success() && is_event_stream(&response) {

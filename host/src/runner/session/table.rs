@@ -19,7 +19,7 @@ use super::renewals::Renewals;
 const ARRIVAL: Duration = Duration::from_secs(10);
 
 pub type InstanceKey = (SessionId, ServerName);
-/// The outcome of an opening; `None` while it is under way.
+/// What came of an opening; `None` while it is under way.
 pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 
 /// A session that this runner has open at a server, as reported to a coordinator.
@@ -103,7 +103,7 @@ pub enum SlotClaim {
 #[derive(Default)]
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
-    renewals: Renewals,
+    pub renewals: Renewals,
 }
 
 impl Table {
@@ -170,15 +170,18 @@ impl Table {
 
     /// Like `ready`, for an open instance only, and without counting as use.
     pub fn peek(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
-        self.locked(|slots| match &*slots.get(key)?.opened.borrow() {
-            Some(Ok(instance)) if !instance.is_lost() => Some(Arc::clone(instance)),
-            _ => None,
-        })
+        self.rested(key, Duration::ZERO)
     }
 
-    /// Whether this opening renews a session whose server has ended it while nothing was lost.
-    pub fn renews(&self, key: &InstanceKey) -> bool {
-        self.renewals.take(key)
+    /// The same, if it was not called for so long.
+    pub fn rested(&self, key: &InstanceKey, rest: Duration) -> Option<Arc<Instance>> {
+        self.locked(|slots| {
+            let slot = slots.get(key).filter(|slot| slot.last_called.elapsed() >= rest)?;
+            match SlotState::at(&slot.opened) {
+                SlotState::Ready(instance) => Some(instance).filter(|held| !held.is_lost()),
+                _ => None,
+            }
+        })
     }
 
     /// Claims the slot of a key, unless it is open or being opened.
@@ -220,10 +223,8 @@ impl Table {
             let same = slots.get(key).is_some_and(|slot| {
                 matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
             });
-            let removed = if same { slots.remove(key) } else { None };
-            if let Some(slot) = &removed {
-                self.note_quiet_end(key, slot);
-            }
+            let removed = same.then(|| slots.remove(key)).flatten();
+            removed.iter().for_each(|slot| self.note_quiet_end(key, slot));
             removed.is_some()
         })
     }

@@ -93,7 +93,8 @@ impl KnownLists {
             }
         }
         let rest = if is_echo { self.rest } else { Duration::ZERO };
-        self.rest = match changed.is_empty() {
+        // A server that changes its lists with each reading does not keep the gateway reading.
+        self.rest = match changed.is_empty() || is_echo {
             true => (rest * 2).clamp(FIRST_REST, LAST_REST),
             false => Duration::ZERO,
         };

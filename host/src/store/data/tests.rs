@@ -132,3 +132,24 @@ fn a_failure_shows_in_the_state_until_it_is_over() {
     assert_eq!(folder.state(), (FolderState::Fine, String::new()));
     fs::remove_dir_all(path).unwrap();
 }
+
+#[test]
+fn a_text_for_people_is_made_once_and_may_be_their_own() {
+    let path = fresh();
+    let folder = || DataFolder::open(&path).unwrap();
+    let (made, kept) = folder().text_secret("key");
+    assert_eq!((made.len(), kept), (64, SecretKept::Now));
+    assert_eq!(folder().read("key").unwrap(), format!("{made}\n").into_bytes());
+    assert_eq!(folder().text_secret("key"), (made, SecretKept::Before));
+    let own = "a-key-of-the-operator";
+    folder().write("key", format!(" {own}\n").as_bytes()).unwrap();
+    assert_eq!(folder().text_secret("key"), (own.to_owned(), SecretKept::Before));
+    for unusable in ["", "short", "two words that are long"] {
+        folder().write("key", unusable.as_bytes()).unwrap();
+        let (made, kept) = folder().text_secret("key");
+        assert_eq!((made.len(), kept), (64, SecretKept::Now), "{unusable}");
+    }
+    let (first, kept) = DataFolder::memory().text_secret("key");
+    assert_eq!((first.len(), kept), (64, SecretKept::Not));
+    fs::remove_dir_all(path).unwrap();
+}

@@ -1,0 +1,153 @@
+//! What a server sends, and where in the mailbox it goes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::methods;
+use crate::protocol::splice::{self, RequestTarget};
+use crate::runner::channel::message_ids::key;
+use crate::runner::channel::own_answers::{self, Absent};
+use crate::streams::{Part, Stream};
+
+use super::{Delivery, GET, Mailbox};
+
+impl Mailbox {
+    /// Takes one message of a server that has one pipe.
+    pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
+        match envelope.kind() {
+            Kind::Response => self
+                .answer(line, envelope)
+                .map_or(Delivery::Done, |(stream, line)| Delivery::To(stream, line, Part::Answer)),
+            Kind::Request => match self.answer_at_once(envelope) {
+                Some(answer) => Delivery::Reply(answer),
+                None => {
+                    self.questions.ask(envelope);
+                    Delivery::To(self.related(), line, Part::Question)
+                }
+            },
+            Kind::Notification if methods::is_unrelated(envelope.method()) => {
+                self.task_tokens.heard(envelope);
+                self.keep(line)
+            }
+            Kind::Notification if envelope.method() == methods::PROGRESS => {
+                match self.progress(line, envelope) {
+                    Ok((stream, line)) => Delivery::To(stream, line, Part::Notice),
+                    // Its request has ended, or nobody gave the token.
+                    Err(_) => Delivery::Done,
+                }
+            }
+            Kind::Notification => {
+                let line = self.with_question(line, envelope);
+                match self.related() {
+                    stream if stream.number == GET => self.keep(line),
+                    stream => Delivery::To(stream, line, Part::Notice),
+                }
+            }
+        }
+    }
+
+    /// The gateway's answer to a request of the server that no client needs to see, or can.
+    #[must_use]
+    pub fn answer_at_once(&self, question: &Envelope<'_>) -> Option<Bytes> {
+        let absent = match self.absent {
+            None if question.method() != methods::PING => return None,
+            None => Absent::NoClient,
+            Some(absent) => absent,
+        };
+        Some(own_answers::answer_to(question, absent))
+    }
+
+    /// The stream of the request that this answers, and the answer under the request's own id. An
+    /// error without an id is about a message that the server could not parse: with a single request
+    /// in flight that is the one, unless a notification may be meant.
+    pub fn answer(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Option<(Arc<Stream>, Bytes)> {
+        let Some(id) = envelope.id.filter(|id| id.get() != "null") else {
+            if self.notices.take_one() {
+                return None;
+            }
+            let error = envelope.error?;
+            let (id, request) = self.in_flight.take_only()?;
+            return Some((request.stream, error_under(&id, error.get())));
+        };
+        let (own, request) = self.in_flight.answered(id.get())?;
+        self.notices.answered(request.order);
+        self.task_tokens.answered(&request, envelope.result);
+        self.opened();
+        Some((request.stream, under_own(line, id, own)))
+    }
+
+    /// Takes an error without an id that came on the stream of these requests alone.
+    pub fn answer_on(&mut self, stream: &Arc<Stream>, error: &str) -> Option<(Arc<Stream>, Bytes)> {
+        let mut of_stream = self.in_flight.ids_at(stream).into_iter();
+        let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
+        let request = self.in_flight.remove(&id)?;
+        Some((request.stream, error_under(&id, error)))
+    }
+
+    /// The stream that progress goes to, and the notification with the token that the client gave.
+    /// The message comes back if the token is of no request in flight, nor of a task.
+    pub fn progress(
+        &mut self,
+        line: Bytes,
+        progress: &Envelope<'_>,
+    ) -> Result<(Arc<Stream>, Bytes), Bytes> {
+        let Some(token) = RequestTarget::of(progress.params).and_then(|it| it.progress_token)
+        else {
+            return Err(line);
+        };
+        if let Some((own, stream)) = self.in_flight.progressed(token.get()) {
+            return Ok((stream, under_own(line, token, own)));
+        }
+        match self.task_tokens.find(token.get()) {
+            Some(own) => Ok((self.related(), under_own(line, token, own))),
+            None => Err(line),
+        }
+    }
+
+    /// Keeps progress whose request may not have been entered yet: over HTTP, one that is answered
+    /// soon never is.
+    pub fn hold_progress(&mut self, line: Bytes, progress: &Envelope<'_>) {
+        if let Some(token) = RequestTarget::of(progress.params).and_then(|it| it.progress_token) {
+            self.early_progress.hold(key(token.get()), line);
+        }
+    }
+
+    /// A notification as the client is to see it: one that cancels a question names it by the id
+    /// under which it was asked.
+    pub fn with_question(&mut self, line: Bytes, notification: &Envelope<'_>) -> Bytes {
+        self.task_tokens.heard(notification);
+        let Some(own) = self.questions.take_back(notification) else { return line };
+        match RequestTarget::of(notification.params).and_then(|params| params.request_id) {
+            Some(id) => under_own(line, id, Some(own)),
+            None => line,
+        }
+    }
+
+    /// Notes that a notification is sent to the server, which some answer with an error.
+    pub fn sends_notice(&mut self) {
+        self.notices.sent(self.next_stream);
+    }
+
+    /// Puts a notice on the GET stream without waiting: a listener that does not read
+    /// must not stop the session's other streams.
+    fn keep(&self, line: Bytes) -> Delivery {
+        self.get.put(line, Part::Notice);
+        Delivery::Done
+    }
+}
+
+/// The message with the request's own id or token in place of the one that the server has written.
+fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
+    let span = own.as_ref().and_then(|_| splice::span(&line, written));
+    match (own, span) {
+        (Some(own), Some(span)) => splice::replace(&line, span, own.as_bytes()),
+        _ => line,
+    }
+}
+
+fn error_under(id: &str, error: &str) -> Bytes {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
+}
