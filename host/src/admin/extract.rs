@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use http::StatusCode;
 use http::request::Parts;
-use http::{StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -49,6 +49,9 @@ impl FromRequestParts<Arc<Admin>> for SiteCaller {
     }
 }
 
+/// What the refusal of a closed node says, and no other.
+const OF_CLOSED_NODE: &str = "this node serves its coordinator only";
+
 /// A caller of `/api/cluster/status`, which a node without a key answers to everyone but pages of
 /// other sites: it says only that the process is a node, and how many servers and sessions it has.
 pub struct StatusCaller;
@@ -60,10 +63,9 @@ impl FromRequestParts<Arc<Admin>> for StatusCaller {
         SiteCaller::from_request_parts(parts, admin).await?;
         let admitted = AdmittedCaller::from_request_parts(parts, admin).await;
         match (&admin.role, admitted) {
-            // Of a right site, only a closed node refuses like this, or one with keys a restricted
-            // one of them.
-            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, _)))
-                if !parts.headers.contains_key(header::AUTHORIZATION) =>
+            // A restricted key is refused with the same status, and is no key for the API.
+            (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, text)))
+                if text.contains(OF_CLOSED_NODE) =>
             {
                 Ok(Self)
             }

@@ -163,11 +163,10 @@ fn check_names_commands_that_are_not_there() {
     let text = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success(), "{text}");
     for part in [
-        "mcpServers.windows.command: \"cmd\" is a program of Windows",
-        "write \"npx\" as the command",
-        "mcpServers.drive.command: \"C:/Program Files/nodejs/npx.cmd\" is a program of Windows",
+        "mcpServers.windows.command: cmd is a program of Windows",
+        "mcpServers.drive: C: is a drive of Windows",
         "mcpServers.docker.command: PATH has no \"docker\"",
-        "mcpServers.argument.args: an argument is a path of Windows",
+        "mcpServers.argument: C: is a drive of Windows",
         "mcpServers.file.command: there is no program",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -89,7 +89,7 @@ const SHAPES: &[Shape] = &[
         text: r#"{ "mcpServers": {
   "a": { "command": "sh", "args": ["${env:TOKEN_A}"] },
   "b": { "url": "https://h.example/mcp", "headers": { "Authorization": "Bearer ${env:TOKEN_B}" } },
-  "c": { "command": "sh", "env": { "X": "${secret:…}", "Y": "${TOKEN_C}", "Z": "${TOKEN_B}" } },
+  "c": { "command": "sh", "env": { "X": "${secret:x}", "Y": "${TOKEN_C}", "Z": "${TOKEN_B}" } },
   "d": { "url": "https://h.example/o", "auth": { "CLIENT_ID": "${env:TOKEN_A}" } }
 } }"#,
         env: &[("TOKEN_A", "s3cret")],
@@ -98,7 +98,7 @@ const SHAPES: &[Shape] = &[
         says: &[
             &["mcpServers.b", "variable TOKEN_B is not set"],
             &["mcpServers.c", "variables TOKEN_B, TOKEN_C are not set"],
-            &["mcpServers.c", "${secret:x}"],
+            &["mcpServers.c", "${secret:…}"],
             &["mcpServers.d.auth", "other clients"],
         ],
         ..NONE

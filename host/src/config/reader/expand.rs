@@ -105,7 +105,7 @@ pub(in crate::config) fn expand(
 /// A foreign reference for people. What stands behind the colon may be a secret, as the default of
 /// other programs; of editors it is a name.
 fn shown(text: &str) -> String {
-    const OF_NAMES: [&str; 3] = ["${input", "${command", "${config"];
+    const OF_NAMES: [&str; 4] = ["${input", "${command", "${config", "${env"];
     let shown: String = text.chars().take(MAX_SHOWN).collect();
     match shown.split_once(':') {
         Some((word, rest)) if rest != "}" && !OF_NAMES.contains(&word) => format!("{word}:…}}"),

@@ -67,7 +67,8 @@ fn what_another_program_would_fill_in_is_named() {
         ("${command:x.y} ${config:a}", "${command:x.y}, ${config:a}"),
         ("${env:}", "${env:}"),
         ("${env:a b}", "${env:a b}"),
-        ("${A:=x}", "${A:=x}"),
+        ("${A:=x}", "${A:…}"),
+        ("Bearer ${TOKEN:s3cret}", "${TOKEN:…}"),
         ("${workspaceFolder}/x ${userHome}", "${userHome}, ${workspaceFolder}"),
     ] {
         let error = expand(text, &env).unwrap_err();

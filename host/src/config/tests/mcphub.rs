@@ -147,7 +147,7 @@ fn of_system() -> Vec<(&'static str, Value, Becomes)> {
         ("systemConfig.routing.bearerAuthHeaderName", json!("X-Key"), Honoured),
         ("systemConfig.routing.jsonBodyLimit", json!("1mb"), Warned),
         ("systemConfig.routing.skipAuth", json!(true), Warned),
-        ("systemConfig.install", json!({"npmRegistry": "https://r"}), Warned),
+        ("systemConfig.install", json!({"npmRegistry": "https://r"}), Honoured),
         ("systemConfig.smartRouting", on.clone(), Warned),
         ("systemConfig.toolResultCompression", on.clone(), Warned),
         ("systemConfig.mcpRouter", json!({"apiKey": "x"}), Warned),
