@@ -13,7 +13,7 @@ use super::through::{Piece, Through};
 const GATHERED: usize = 16 * 1024;
 
 impl Body {
-    /// Waits for the first piece, and takes what has arrived behind it, up to [`GATHERED`] bytes.
+    /// Waits for the first piece, and takes what has arrived behind it, up to a bounded number of bytes.
     /// A body that has ended by then becomes `Full`: most do.
     ///
     /// # Errors
