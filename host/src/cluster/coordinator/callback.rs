@@ -9,7 +9,7 @@ use crate::net::Unreached;
 use crate::protocol::handshake::Party;
 use crate::seam::Link;
 
-use super::registry::NodeEntry;
+use super::node_entry::NodeEntry;
 
 /// Longest wait for one answer of a node.
 pub const CALLBACK_TIMEOUT: Duration = Duration::from_secs(2);

@@ -17,7 +17,8 @@ use crate::protocol::log_level::LogLevel;
 use crate::seam::{Facts, Link};
 use crate::store::{Bindings, ReportOutcome};
 
-use super::registry::{NodeEntry, Registry};
+use super::node_entry::NodeEntry;
+use super::registry::Registry;
 
 /// Time for all pages of one node. Its registration is answered after that.
 const DEADLINE: Duration = Duration::from_secs(5);

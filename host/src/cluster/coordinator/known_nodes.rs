@@ -15,7 +15,8 @@ use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
 use crate::sync::Locked;
 
-use super::registry::{LeaseStatus, NodeEntry, Registry};
+use super::node_entry::{LeaseStatus, NodeEntry};
+use super::registry::Registry;
 
 /// The registry's file in the data folder.
 pub const SNAPSHOT: &str = "nodes.json";

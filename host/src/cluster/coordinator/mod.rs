@@ -6,6 +6,7 @@ pub mod callback;
 pub mod claims;
 pub mod control;
 pub mod known_nodes;
+pub mod node_entry;
 pub mod proofs;
 pub mod recall;
 pub mod registry;

@@ -18,7 +18,8 @@ use crate::protocol::headers::seam;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::sync::Seldom;
 
-use super::registry::{NodeEntry, Registry};
+use super::node_entry::NodeEntry;
+use super::registry::Registry;
 use super::rejected::Rejected;
 use super::replays::{OwnReplays, Replay, WINDOW, is_near};
 

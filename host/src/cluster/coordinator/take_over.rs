@@ -9,7 +9,8 @@ use crate::net::Sign;
 use crate::seam::Link;
 
 use super::callback::Callback;
-use super::registry::{LeaseStatus, NodeEntry, Registry};
+use super::node_entry::{LeaseStatus, NodeEntry};
+use super::registry::Registry;
 use super::rejected::Rejected;
 
 /// Heartbeat intervals of silence after which a node that does not answer either is gone.

@@ -12,7 +12,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::Request;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::coordinator::registry::{LeaseStatus, NodeEntry, Registry};
+use crate::cluster::coordinator::node_entry::{LeaseStatus, NodeEntry};
+use crate::cluster::coordinator::registry::Registry;
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, collect, percent_encoded};
 use crate::protocol::objects::object_only;

@@ -16,7 +16,8 @@ use http_body::Body as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cluster::coordinator::registry::{LeaseStatus, Registry};
+use crate::cluster::coordinator::node_entry::LeaseStatus;
+use crate::cluster::coordinator::registry::Registry;
 use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, percent_encoded};
 use crate::seam::Link;

@@ -1,6 +1,8 @@
 //! Leases over time, and what the edge sees of them.
 
 use crate::cluster::RoomReport;
+use crate::config::Secret;
+use crate::model::{Health, Room};
 
 use super::*;
 

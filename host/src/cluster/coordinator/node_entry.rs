@@ -1,0 +1,151 @@
+//! One node, as the registry knows it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::cluster::messages::{LoadReport, ProtocolReport};
+use crate::config::Secret;
+use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
+
+use super::replays::OwnReplays;
+
+/// The state of a node's lease, drawn in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// Registered, and heard from within the node timeout.
+    Active,
+    /// The node has deregistered.
+    Inactive,
+    /// No heartbeat came within the node timeout.
+    Unhealthy,
+}
+
+impl LeaseStatus {
+    /// As the management API spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// One node, as the registry knows it.
+#[derive(Debug, Clone)]
+pub struct NodeEntry {
+    pub id: NodeId,
+    /// For people.
+    pub name: String,
+    /// How the coordinator reaches it; empty for the coordinator's own runner.
+    pub url: String,
+    pub host: String,
+    pub port: u16,
+    /// Random at each start of the node; nobody else may learn it. Empty for the coordinator's
+    /// own runner.
+    pub incarnation: Secret,
+    /// What the node has registered with where there is no token.
+    pub secret: Option<Secret>,
+    /// The requests that it has proved.
+    pub replays: OwnReplays,
+    /// The address that has registered it; `None` for the coordinator's own runner.
+    pub from: Option<IpAddr>,
+    /// Version of mooring.
+    pub version: String,
+    /// `None` for nodes of earlier versions.
+    pub protocol: Option<ProtocolReport>,
+    pub reach: Reach,
+    pub servers: BTreeMap<ServerName, Replica>,
+    /// Bytes that these take, about; 0 for a node of this process.
+    pub size: usize,
+    /// Bytes of labels and load, about; set by the registry.
+    pub beside: usize,
+    pub zone: String,
+    pub labels: Vec<(String, String)>,
+    pub heartbeat_interval: Duration,
+    pub status: LeaseStatus,
+    /// Serves its sessions, but takes no new ones.
+    pub draining: bool,
+    /// A request to it failed, and no heartbeat has come since.
+    pub suspect: bool,
+    /// `None` for nodes of earlier versions.
+    pub load: Option<LoadReport>,
+    pub last_heartbeat: UnixMillis,
+    /// Start of the lease: the same moment on a clock that never jumps.
+    pub last_seen: Instant,
+    pub registered_at: UnixMillis,
+}
+
+impl NodeEntry {
+    /// A node that is active from now on, without anything that a registration may
+    /// leave out.
+    #[must_use]
+    pub fn new(id: NodeId, name: String, reach: Reach, host: String, port: u16) -> Self {
+        let url = match &reach {
+            Reach::Local => String::new(),
+            Reach::Remote(url) => url.to_string(),
+        };
+        Self {
+            id,
+            name,
+            url,
+            host,
+            port,
+            incarnation: Secret::new(""),
+            secret: None,
+            replays: OwnReplays::default(),
+            from: None,
+            version: String::new(),
+            protocol: None,
+            reach,
+            servers: BTreeMap::new(),
+            size: 0,
+            beside: 0,
+            zone: String::new(),
+            labels: Vec::new(),
+            heartbeat_interval: Duration::ZERO,
+            status: LeaseStatus::Active,
+            draining: false,
+            suspect: false,
+            load: None,
+            last_heartbeat: UnixMillis::now(),
+            last_seen: Instant::now(),
+            registered_at: UnixMillis::now(),
+        }
+    }
+
+    /// Whether this is the start of the node that has the incarnation.
+    #[must_use]
+    pub fn is_start(&self, incarnation: &str) -> bool {
+        !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.status {
+            LeaseStatus::Inactive => Health::Inactive,
+            LeaseStatus::Unhealthy => Health::Unhealthy,
+            LeaseStatus::Active if self.draining => Health::Draining,
+            LeaseStatus::Active if self.suspect => Health::Suspect,
+            LeaseStatus::Active => Health::Healthy,
+        }
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.load.as_ref().map(|load| load.room.into()).unwrap_or_default()
+    }
+
+    pub(super) fn node(&self) -> Node {
+        Node {
+            id: self.id.clone(),
+            name: self.name.as_str().into(),
+            reach: self.reach.clone(),
+            health: self.health(),
+            room: self.room(),
+            zone: self.zone.as_str().into(),
+            labels: self.labels.clone(),
+            servers: self.servers.clone(),
+        }
+    }
+}
