@@ -9,7 +9,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 
 /// The variables that a child inherits from the gateway's own environment. Proxies may carry
 /// credentials, which are there to be used by whoever needs the network.
-pub const INHERITED: [&str; 69] = [
+pub const INHERITED: [&str; 68] = [
     // Who it is, and where.
     "PATH",
     "HOME",
@@ -47,7 +47,6 @@ pub const INHERITED: [&str; 69] = [
     "REQUESTS_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
     "NODE_USE_SYSTEM_CA",
-    "AWS_CA_BUNDLE",
     "DENO_CERT",
     "GIT_SSL_CAINFO",
     "PIP_CERT",
