@@ -79,12 +79,6 @@ impl EventReader {
             }
         }
     }
-
-    /// Whether more events have arrived in the same piece as the last one.
-    #[must_use]
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
 }
 
 /// Whether the response's body is an event stream.

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -26,6 +26,10 @@ use super::taking::{take, take_one, tell};
 /// Why a call is given up whose client has left.
 const TOO_MANY_LEFT: &str = "the call was cancelled, since its client had left and too many calls \
                              run without one; it may have run";
+
+/// How long a stream with all its answers is read on, for what the server says after them. It
+/// should close the stream (2025-11-25, basic/transports, "Sending Messages to the Server").
+const READ_ON: Duration = Duration::from_secs(1);
 
 /// Where the answers to a POST's requests are read from.
 pub enum AnswerSource {
@@ -69,13 +73,20 @@ pub async fn answer(
         read_answers(&session, &pool, body, &stream).await
     };
     let mut is_given_up = false;
+    let over = async {
+        tokio::select! {
+            ended = unattended(&session, &stream) => ended?,
+            () = watch(&session, &pool, &ids, began) => {}
+        }
+        tokio::time::sleep(READ_ON).await;
+        Ok(())
+    };
     let ended = tokio::select! {
         ended = reading => ended,
-        ended = unattended(&session, &stream) => {
+        ended = over => {
             is_given_up = ended.is_err();
             ended
         }
-        () = watch(&session, &pool, &ids, began) => Ok(()),
         () = closing.raised() => {
             Err((code::SERVER_LOST, format!("server {}: the session has ended", session.server)))
         }

@@ -138,8 +138,7 @@ pub fn is_stream(response: &Response<Body>) -> bool {
     response.status().is_success() && is_event_stream(response)
 }
 
-/// Reads one response to its end, or until the stream has all its answers. Fails only if an event
-/// is too large.
+/// Reads one response to its end. Fails only if an event is too large.
 pub async fn read(
     session: &UpstreamSession,
     pool: &Pool,
@@ -160,9 +159,6 @@ pub async fn read(
             Read::Broken(error) if error.is::<TooLarge>() => return Err(error.to_string()),
             // The caller may resume it.
             Read::Broken(_) => return Ok(()),
-        }
-        if stream.has_ended() && !events.has_ready() {
-            return Ok(());
         }
     }
     Ok(())
