@@ -28,6 +28,7 @@ pub mod played;
 pub mod port;
 pub mod process;
 pub mod proofs;
+pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod servers;

@@ -86,7 +86,8 @@ fn node(entry: &NodeEntry, caller: &ApiCaller) -> Value {
         "protocol": entry.protocol,
         "zone": entry.zone,
         "draining": entry.draining,
-        "suspect": entry.suspect,
+        "suspect": entry.liveness.is_suspect(),
+        "silent": entry.liveness.is_silent(),
         "room": entry.load.as_ref().map(|load| load.room),
         "load": entry.load,
     })

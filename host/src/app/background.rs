@@ -10,7 +10,7 @@ use crate::config::{Config, Mode};
 use crate::store::Forgotten;
 use crate::sync::Watcher;
 
-use super::parts::{Background, Parts, Suspects};
+use super::parts::{Background, Parts};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
 use super::{differences, strategy_view};
 
@@ -26,9 +26,6 @@ const UNUSED_SWEEP: Duration = Duration::from_secs(5);
 const CLOSED_AT_ONCE: usize = 32;
 /// Longest time for that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two checks of the nodes' leases: a dead node must be marked within
-/// 1 s of its timeout.
-const LEASE_TICK: Duration = Duration::from_millis(200);
 
 impl Background {
     /// Starts the tasks. The future resolves once the node, if this is one, has deregistered
@@ -47,7 +44,6 @@ impl Background {
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);
         tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
-        tokio::spawn(mark_suspects(Arc::clone(parts), self.suspects));
         let between_sweeps = match &config.mode {
             Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
             Mode::Standalone | Mode::Node(_) => SWEEP,
@@ -58,8 +54,8 @@ impl Background {
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
-            tokio::spawn(watch_leases(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
+            tokio::spawn(cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted));
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
         let agent =
@@ -103,33 +99,6 @@ async fn publish_catalogs(parts: Arc<Parts>) {
     let mut changes = parts.runner.discovery.changes();
     while changes.changed().await.is_ok() {
         parts.registry.set_local_servers(&parts.node_id, parts.local_servers());
-    }
-}
-
-async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
-    while let Some((node, why)) = suspects.recv().await {
-        if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
-            tracing::warn!(
-                node = %node,
-                "the node did not answer and is avoided until its next heartbeat: {why}"
-            );
-        }
-        parts.registry.suspect(&node);
-    }
-}
-
-async fn watch_leases(parts: Arc<Parts>) {
-    let mut timer = tokio::time::interval(LEASE_TICK);
-    loop {
-        timer.tick().await;
-        for event in parts.registry.expire(Instant::now()) {
-            if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
-                tracing::warn!(
-                    "Marking node {id} as unhealthy (last heartbeat: {})",
-                    last_heartbeat.iso8601()
-                );
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::mpsc;
@@ -30,12 +30,12 @@ use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
 use super::{client_keys, identity, node_side};
 
-/// Nodes that did not answer, and why.
-pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
+/// Nodes of which there is doubt, to be asked whether they are there.
+pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
-    pub suspects: Suspects,
+    pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agent, and whether it registers at startup.
@@ -70,7 +70,7 @@ impl Parts {
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, suspects) = base.edge(config);
+        let (edge, doubted) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
@@ -92,7 +92,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, forgotten, agent }))
+        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -228,8 +228,8 @@ impl Base {
         Ok((base, forgotten))
     }
 
-    /// The edge, and the nodes that it finds not to answer.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects) {
+    /// The edge, and the nodes that it has doubts about.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = crate::cluster::is_kept(folder);
@@ -237,7 +237,7 @@ impl Base {
         } else {
             ColdStart::none()
         };
-        let (suspects, suspected) = mpsc::unbounded_channel();
+        let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
@@ -259,11 +259,11 @@ impl Base {
             snapshots: edge::ListSnapshots::default(),
             sse_sessions: edge::SseSessions::default(),
             cold_start,
-            suspects,
+            doubts,
             metrics: Arc::clone(&self.edge_metrics),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), suspected)
+        (Arc::new(edge), doubted)
     }
 
     /// What only a node has.
@@ -346,6 +346,25 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
         .context("systemConfig.cluster.stickySession.strategy")
+}
+
+/// What the edge reports its doubts to. A node that has failed is avoided from that moment on.
+fn doubts(registry: &Arc<Registry>) -> (edge::Doubts, Doubted) {
+    let (sender, doubted) = mpsc::unbounded_channel();
+    let registry = Arc::clone(registry);
+    let report = move |node: &NodeId, broke: Option<&str>| {
+        if let Some(why) = broke
+            && registry.suspect(node, Instant::now())
+        {
+            tracing::warn!(
+                node = %node,
+                "a request to the node failed: it is avoided until it answers: {why}"
+            );
+        }
+        // Nobody receives it where there are no other nodes.
+        let _ = sender.send(node.clone());
+    };
+    (edge::Doubts::new(report), doubted)
 }
 
 fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {

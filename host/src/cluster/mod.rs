@@ -4,6 +4,7 @@
 //! node                                      coordinator
 //! agent ── POST /api/cluster/register ────► proofs ──► control ──► registry ──► topology
 //! door  ◄─ GET  /cluster/link ───────────── dial         │  (is it that node, and there)
+//! node  ◄─ GET  /cluster/alive ────────────  lease_watch (does it answer)
 //! node  ◄─ GET  /cluster/bindings?after= ──              │  (which sessions does it hold)
 //! agent ── POST /api/cluster/heartbeat ───► proofs ──► control
 //! node  ◄─ /cluster/servers/{server}/mcp ── edge
@@ -30,6 +31,7 @@ pub use coordinator::callback::peer_of;
 pub use coordinator::claims::close;
 pub use coordinator::control::Control;
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::lease_watch::watch as watch_leases;
 pub use coordinator::node_entry::{LeaseStatus, NodeEntry};
 pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};
 pub use coordinator::recall::recall;

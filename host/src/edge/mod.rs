@@ -53,6 +53,7 @@ pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::listener::{Listeners, bind as listen};
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
+pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
 pub use metrics::Metrics;

@@ -10,11 +10,13 @@ use super::{NodeId, Selection, ServerName};
 pub enum Health {
     /// Registered, with its heartbeats in time.
     Healthy,
-    /// Its last request failed: used if no healthy node is left.
+    /// Its last request failed, and it has not answered since: used if no healthy node is left.
     Suspect,
     /// Keeps its sessions, gets no new ones.
     Draining,
-    /// No heartbeat within `nodeTimeout`.
+    /// It does not answer, although its lease has not run out.
+    Silent,
+    /// No heartbeat within `nodeTimeout`, and no answer.
     Unhealthy,
     /// Known, but not (or no longer) registered.
     Inactive,

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::net::Unreached;
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
@@ -24,7 +25,8 @@ use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::known_nodes::KnownNodes;
-use super::node_entry::NodeEntry;
+use super::liveness::Liveness;
+use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, Registry};
 use super::rejected::Rejected;
@@ -126,6 +128,37 @@ impl Control {
             self.registry.keep(entry);
         }
         admitted
+    }
+
+    /// Registers a node again that was given up and answers: it reports the sessions that it holds.
+    pub(in crate::cluster) async fn readmit(
+        &self,
+        asked: &NodeEntry,
+        link: &Link,
+    ) -> Result<NodeEntry, Rejected> {
+        let _admission = self.admissions.enter_again(&asked.id).await?;
+        // It may have registered by itself meanwhile, or another start of it.
+        let is_awaited = |now: &NodeEntry| {
+            now.is_start(asked.incarnation.expose())
+                && (now.status == LeaseStatus::Unhealthy || now.liveness.is_silent())
+        };
+        let entry = self.registry.get(&asked.id).filter(is_awaited);
+        let entry = entry.ok_or_else(|| Rejected::Unknown(asked.id.to_string()))?;
+        let (status, liveness) = (LeaseStatus::Active, Liveness::default());
+        self.admit(NodeEntry { status, liveness, last_seen: Instant::now(), ..entry }, None, link)
+            .await
+    }
+
+    /// Asks whether this start of the node is at its address, on a new connection.
+    ///
+    /// # Errors
+    /// Why that does not show.
+    pub(in crate::cluster) async fn ask(
+        &self,
+        entry: &NodeEntry,
+        link: &Link,
+    ) -> Result<(), Unreached> {
+        self.callback.ask(entry, link).await
     }
 
     /// Calls a node back, registers it, and takes its report of sessions. The proof is that of its

@@ -8,6 +8,7 @@ use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::config::Secret;
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
 
+use super::liveness::Liveness;
 use super::replays::OwnReplays;
 
 /// The state of a node's lease, drawn in the registry.
@@ -68,12 +69,13 @@ pub struct NodeEntry {
     pub status: LeaseStatus,
     /// Serves its sessions, but takes no new ones.
     pub draining: bool,
-    /// A request to it failed, and no heartbeat has come since.
-    pub suspect: bool,
+    /// Whether it answers.
+    pub liveness: Liveness,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
-    /// Start of the lease: the same moment on a clock that never jumps.
+    /// Start of the lease: the last heartbeat, or the last question that it has answered, on a
+    /// clock that never jumps.
     pub last_seen: Instant,
     pub registered_at: UnixMillis,
 }
@@ -108,7 +110,7 @@ impl NodeEntry {
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
             draining: false,
-            suspect: false,
+            liveness: Liveness::default(),
             load: None,
             last_heartbeat: UnixMillis::now(),
             last_seen: Instant::now(),
@@ -126,8 +128,9 @@ impl NodeEntry {
         match self.status {
             LeaseStatus::Inactive => Health::Inactive,
             LeaseStatus::Unhealthy => Health::Unhealthy,
+            LeaseStatus::Active if self.liveness.is_silent() => Health::Silent,
             LeaseStatus::Active if self.draining => Health::Draining,
-            LeaseStatus::Active if self.suspect => Health::Suspect,
+            LeaseStatus::Active if self.liveness.is_suspect() => Health::Suspect,
             LeaseStatus::Active => Health::Healthy,
         }
     }

@@ -4,8 +4,8 @@
 //!               register
 //!                  │   ┌──────────── register ────────────┐
 //!                  ▼   ▼                                  │
-//! (unknown) ──► Active ──── no heartbeat in time ───► Unhealthy ──┐
-//!                 │ ▲                                             │ 10 × node timeout
+//! (unknown) ──► Active ─── neither heard in time, ──► Unhealthy ──┐
+//!                 │ ▲      nor does it answer                     │ 10 × node timeout
 //!      deregister │ │ register                                    ▼
 //!                 ▼ │                                         (unknown)
 //!              Inactive ──────────────────────────────────────────▲
@@ -14,8 +14,8 @@
 //! A heartbeat does not bring a node back: its sessions may have moved meanwhile. It registers, and
 //! is asked what it holds.
 //!
-//! Policy only: time is passed in, events are returned. A suspect node is still Active:
-//! a request to it failed, and no heartbeat has come since.
+//! Policy only: time is passed in, events are returned. A suspect or silent node is still Active:
+//! see `liveness.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Beat {
 /// A change that the passing of time has caused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseChange {
+    /// The node does not answer.
+    Silent { id: NodeId },
     /// The node's lease ran out.
     Unhealthy { id: NodeId, last_heartbeat: UnixMillis },
     /// The node has been gone for 10 node timeouts and is forgotten.
@@ -71,12 +73,12 @@ fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
 
 /// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
-    nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
+    pub(super) nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
     /// What the edge reads: updated before subscribers are notified.
     current: Arc<ArcSwap<Topology>>,
     topology: watch::Sender<Arc<Topology>>,
     /// Age of the last heartbeat at which a node becomes unhealthy.
-    node_timeout: Duration,
+    pub(super) node_timeout: Duration,
     /// Counts the starts of nodes that have registered.
     starts: AtomicU64,
     /// Nodes of the last start that have not answered at this one: only their ids are theirs.
@@ -197,8 +199,11 @@ impl Registry {
                 return Err(Unknown);
             }
             entry.last_heartbeat = UnixMillis::now();
-            entry.last_seen = now;
-            entry.suspect = false;
+            // That of a node that gets no requests does not prolong its lease.
+            if !entry.liveness.is_silent() {
+                entry.last_seen = now;
+            }
+            entry.liveness.heard(now);
             entry.draining = said.draining;
             entry.beside = beside;
             entry.load = said.load.or_else(|| entry.load.take());
@@ -227,17 +232,6 @@ impl Registry {
         })
     }
 
-    /// Notes that a request to the node failed: it is avoided until its next heartbeat.
-    pub fn suspect(&self, id: &NodeId) {
-        self.change(|nodes| {
-            if let Some(entry) = nodes.get_mut(id)
-                && entry.reach != Reach::Local
-            {
-                entry.suspect = true;
-            }
-        });
-    }
-
     /// Sets the servers of this process's own node.
     pub fn set_local_servers(&self, id: &NodeId, servers: BTreeMap<ServerName, Replica>) {
         self.change(|nodes| {
@@ -258,7 +252,8 @@ impl Registry {
         });
     }
 
-    /// Marks nodes whose lease has run out as unhealthy, and returns each of them once.
+    /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that
+    /// is being asked may answer yet.
     pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
         self.change_if(|nodes| {
@@ -266,6 +261,7 @@ impl Registry {
                 entry.status == LeaseStatus::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
+                    && !entry.liveness.is_asked(now)
             });
             let unhealthy = late.map(|entry| {
                 entry.status = LeaseStatus::Unhealthy;
@@ -335,7 +331,10 @@ impl Registry {
 
     /// Like [`Self::change`], but `with` also returns whether the topology may have
     /// changed: comparing it costs time for every node.
-    fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> (T, bool)) -> T {
+    pub(super) fn change_if<T>(
+        &self,
+        with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> (T, bool),
+    ) -> T {
         let mut nodes = self.nodes.lock();
         let (out, may_have_changed) = with(&mut nodes);
         if !may_have_changed {

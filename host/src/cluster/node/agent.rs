@@ -28,6 +28,10 @@ use crate::sync::Watcher;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a heartbeat, which comes at once: an eighth of the usual lease,
+/// and less for nodes whose heartbeats follow each other sooner.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
+const LEAST_BEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// First pause after a failed registration. It doubles up to the heartbeat interval or
 /// [`LONGEST_PAUSE`], so that a node is registered soon after its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -140,6 +144,8 @@ enum JoinAnswer {
     Taken,
     /// The coordinator does not know this node.
     Unknown,
+    /// Nothing came in time.
+    Silent(String),
     Failed(String),
 }
 
@@ -185,7 +191,7 @@ impl Agent {
                      cluster.node.coordinatorUrl",
                     self.coordinator
                 ),
-                JoinAnswer::Failed(why) => {
+                JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
                     tracing::warn!("not registered with {}: {why}", self.coordinator);
                 }
             }
@@ -227,7 +233,7 @@ impl Agent {
                 draining: false,
                 load: Some((self.load)()),
             };
-            match self.call("/api/cluster/heartbeat", &heartbeat).await {
+            match self.beat(&heartbeat).await {
                 JoinAnswer::Taken => failing = false,
                 JoinAnswer::Unknown => {
                     tracing::info!(
@@ -236,12 +242,23 @@ impl Agent {
                     );
                     return;
                 }
-                JoinAnswer::Failed(why) => {
+                JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
                     }
                 }
             }
+        }
+    }
+
+    /// Sends a heartbeat. If it is not answered soon, its connection is taken for dead, and it is
+    /// sent once more at once, on another one.
+    async fn beat(&self, heartbeat: &Heartbeat) -> JoinAnswer {
+        const PATH: &str = "/api/cluster/heartbeat";
+        let patience = self.interval.clamp(LEAST_BEAT_TIMEOUT, BEAT_TIMEOUT);
+        match self.call_within(patience, PATH, heartbeat).await {
+            JoinAnswer::Silent(_) => self.call_within(patience, PATH, heartbeat).await,
+            answer => answer,
         }
     }
 
@@ -253,7 +270,9 @@ impl Agent {
             draining: true,
             load: None,
         };
-        if let JoinAnswer::Failed(why) = self.call("/api/cluster/deregister", &good_bye).await {
+        if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
+            self.call("/api/cluster/deregister", &good_bye).await
+        {
             tracing::warn!("could not deregister: {why}");
         }
     }
@@ -282,12 +301,21 @@ impl Agent {
     }
 
     async fn call(&self, path: &str, message: &impl serde::Serialize) -> JoinAnswer {
+        self.call_within(CALL_TIMEOUT, path, message).await
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        path: &str,
+        message: &impl serde::Serialize,
+    ) -> JoinAnswer {
         let Ok(text) = serde_json::to_vec(message) else {
             return JoinAnswer::Failed("the message cannot be written as JSON".into());
         };
-        match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into())).await {
+        match tokio::time::timeout(patience, self.exchange(path, text.into())).await {
             Ok(answer) => answer,
-            Err(_) => JoinAnswer::Failed(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
+            Err(_) => JoinAnswer::Silent(format!("no answer within {} s", patience.as_secs_f32())),
         }
     }
 

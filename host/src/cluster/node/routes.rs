@@ -57,6 +57,9 @@ impl NodeRoutes {
             }
             return self.refuse_unproved(&request, peer).await;
         }
+        if path == seam::ALIVE_PATH {
+            return alive();
+        }
         let path = path.strip_prefix("/cluster/").unwrap_or("");
         if path == "bindings" {
             return self.bindings(request.uri().query().unwrap_or(""));
@@ -171,6 +174,12 @@ fn parameter(query: &str, name: &str) -> Option<String> {
         let (key, value) = pair.split_once('=')?;
         (key == name).then(|| percent_decoded(value))?
     })
+}
+
+fn alive() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 fn json(value: &impl serde::Serialize) -> Response<Body> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::edge::refusal::Refusal;
+use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::Node;
@@ -155,6 +156,10 @@ impl<'a> MessageDelivery<'a> {
             Failure::Broken(why) => {
                 call.worker.suspect(&node.id, &why);
                 if !self.may_repeat().await {
+                    // It expects no answer, and nobody could send it again.
+                    if self.outgoing.expects_nothing() {
+                        return Ok(Attempt::Answered(accepted()));
+                    }
                     return Err(Refusal::Lost { server: call.server.clone(), why });
                 }
                 why

@@ -4,6 +4,7 @@
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;
+pub mod doubts;
 pub mod end;
 pub mod listen;
 pub mod loss;

@@ -77,7 +77,8 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
     let before = generation();
     let _ = registry.heartbeat(&id, "one", Beat::default(), now);
     assert_eq!(generation(), before);
-    registry.suspect(&id);
+    assert!(registry.suspect(&id, now));
+    assert!(!registry.suspect(&id, now));
     assert_eq!(generation(), before + 1);
     let _ = registry.heartbeat(&id, "one", Beat { draining: true, ..Beat::default() }, now);
     assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
