@@ -7,6 +7,7 @@ pub mod deliver_streamed;
 pub mod end;
 pub mod listen;
 pub mod loss;
+pub mod moved;
 pub mod node_watch;
 pub mod open;
 pub mod outgoing;
