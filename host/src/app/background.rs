@@ -1,5 +1,6 @@
 //! The tasks beside the data plane: what each publishes, checks or removes, and how often.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
+use crate::edge;
 use crate::store::Forgotten;
 use crate::sync::Watcher;
 
@@ -29,6 +31,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two checks of the nodes' leases: a dead node must be marked within
 /// 1 s of its timeout.
 const LEASE_TICK: Duration = Duration::from_millis(200);
+/// How long changes of catalogs are collected before they are written.
+const KEEP_CATALOGS: Duration = Duration::from_millis(500);
 
 impl Background {
     /// Starts the tasks. The future resolves once the node, if this is one, has deregistered
@@ -59,6 +63,7 @@ impl Background {
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
             tokio::spawn(watch_leases(Arc::clone(parts)));
+            tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
@@ -98,6 +103,31 @@ async fn publish_topology(parts: Arc<Parts>) {
     }
 }
 
+/// Writes the catalogs of other nodes to the data folder, for the next start.
+async fn keep_catalogs(parts: Arc<Parts>) {
+    let mut changes = parts.edge.catalogs.changes();
+    let mut written = 0;
+    while changes.changed().await.is_ok() {
+        // Of many changes at one time only few are written.
+        tokio::time::sleep(KEEP_CATALOGS).await;
+        changes.borrow_and_update();
+        let parts = Arc::clone(&parts);
+        let writing = tokio::task::spawn_blocking(move || {
+            let text = parts.edge.catalogs.to_keep(&parts.edge.topology.load());
+            // The folder logs a failure, once in a while.
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            let now = hasher.finish();
+            if now != written && parts.folder.write(edge::CATALOGS, &text).is_ok() {
+                written = now;
+            }
+            written
+        });
+        let Ok(now) = writing.await else { return };
+        written = now;
+    }
+}
+
 /// Writes the catalogs that discovery finds into this node's own entry.
 async fn publish_catalogs(parts: Arc<Parts>) {
     let mut changes = parts.runner.discovery.changes();
@@ -122,13 +152,19 @@ async fn watch_leases(parts: Arc<Parts>) {
     let mut timer = tokio::time::interval(LEASE_TICK);
     loop {
         timer.tick().await;
-        for event in parts.registry.expire(Instant::now()) {
+        let events = parts.registry.expire(Instant::now());
+        let any = !events.is_empty();
+        for event in events {
             if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
                 tracing::warn!(
                     "Marking node {id} as unhealthy (last heartbeat: {})",
                     last_heartbeat.iso8601()
                 );
             }
+        }
+        if any {
+            // The next start must not wait for them.
+            parts.control.save().await;
         }
     }
 }

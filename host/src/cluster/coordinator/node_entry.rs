@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::config::Secret;
-use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
+use crate::model::{
+    Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
+};
 
 use super::replays::OwnReplays;
 
@@ -70,6 +72,8 @@ pub struct NodeEntry {
     pub draining: bool,
     /// A request to it failed, and no heartbeat has come since.
     pub suspect: bool,
+    /// Since when it is away, and the same on a clock that never jumps.
+    pub away: Option<(Away, Instant)>,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
@@ -109,6 +113,7 @@ impl NodeEntry {
             status: LeaseStatus::Active,
             draining: false,
             suspect: false,
+            away: None,
             load: None,
             last_heartbeat: UnixMillis::now(),
             last_seen: Instant::now(),
@@ -120,6 +125,17 @@ impl NodeEntry {
     #[must_use]
     pub fn is_start(&self, incarnation: &str) -> bool {
         !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
+    }
+
+    /// Notes that the node is away.
+    pub(super) fn leave(&mut self, how: Absence, since: UnixMillis, now: Instant) {
+        self.away = Some((Away { since, how, is_listed: true }, now));
+    }
+
+    /// Its absence, as long as it does not go on for longer than that.
+    pub(super) fn is_listed_for(&self, limit: Duration, now: Instant) -> bool {
+        let absent = self.away.filter(|(away, _)| away.is_listed);
+        absent.is_some_and(|(_, at)| now.saturating_duration_since(at) <= limit)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -142,6 +158,7 @@ impl NodeEntry {
             name: self.name.as_str().into(),
             reach: self.reach.clone(),
             health: self.health(),
+            away: self.away.map(|(away, _)| away),
             room: self.room(),
             zone: self.zone.as_str().into(),
             labels: self.labels.clone(),

@@ -34,12 +34,7 @@ pub struct ServerListener {
 
 impl ServerListener {
     #[must_use]
-    pub fn of(
-        worker: &Worker,
-        session: &Session,
-        server: ServerName,
-        heard: &Heard,
-    ) -> Self {
+    pub fn of(worker: &Worker, session: &Session, server: ServerName, heard: &Heard) -> Self {
         Self {
             worker: worker.clone(),
             session: session.clone(),

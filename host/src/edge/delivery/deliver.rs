@@ -51,7 +51,8 @@ impl Call<'_> {
                 Attempt::Again(reason) => why = reason,
             }
         }
-        Err(delivery.tried.refusal(self.server, &why))
+        let absent = self.worker.edge.absent_beside(self.server, &delivery.tried);
+        Err(absent.unwrap_or_else(|| delivery.tried.refusal(self.server, &why)))
     }
 }
 

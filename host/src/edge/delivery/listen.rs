@@ -14,10 +14,7 @@ use super::outgoing::Outgoing;
 impl Call<'_> {
     /// The server's stream at the node where the session has it open, and that node. `None` if it is
     /// not open: it is not opened for this. Does not count as use of the binding.
-    pub async fn listen_where_open(
-        &self,
-        outgoing: &Outgoing,
-    ) -> Option<(Response<Body>, NodeId)> {
+    pub async fn listen_where_open(&self, outgoing: &Outgoing) -> Option<(Response<Body>, NodeId)> {
         let edge = &self.worker.edge;
         let node = {
             let topology = edge.topology.load();

@@ -1,6 +1,7 @@
 //! Step 6, send: delivers a session's messages to its replica, and opens another replica if that
 //! one is lost.
 
+pub mod absent;
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;
