@@ -13,6 +13,7 @@
 
 pub mod binaries;
 pub mod borrowed;
+pub mod cable;
 pub mod canned;
 pub mod cluster;
 pub mod deadline;
@@ -36,6 +37,7 @@ pub mod settings;
 pub mod sources;
 pub mod sse;
 
+pub use cable::Cable;
 pub use canned::Canned;
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};

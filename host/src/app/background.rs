@@ -1,5 +1,6 @@
 //! The tasks beside the data plane: what each publishes, checks or removes, and how often.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
+use crate::edge;
 use crate::store::Forgotten;
 use crate::sync::Watcher;
 
@@ -26,6 +28,8 @@ const UNUSED_SWEEP: Duration = Duration::from_secs(5);
 const CLOSED_AT_ONCE: usize = 32;
 /// Longest time for that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long changes of catalogs are collected before they are written.
+const KEEP_CATALOGS: Duration = Duration::from_millis(500);
 
 impl Background {
     /// Starts the tasks. The future resolves once the node, if this is one, has deregistered
@@ -54,6 +58,7 @@ impl Background {
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
+            tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
             tokio::spawn(cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted));
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
@@ -91,6 +96,31 @@ async fn publish_topology(parts: Arc<Parts>) {
         if changes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Writes the catalogs of other nodes to the data folder, for the next start.
+async fn keep_catalogs(parts: Arc<Parts>) {
+    let mut changes = parts.edge.catalogs.changes();
+    let mut written = 0;
+    while changes.changed().await.is_ok() {
+        // Of many changes at one time only few are written.
+        tokio::time::sleep(KEEP_CATALOGS).await;
+        changes.borrow_and_update();
+        let parts = Arc::clone(&parts);
+        let writing = tokio::task::spawn_blocking(move || {
+            let text = parts.edge.catalogs.to_keep(&parts.edge.topology.load());
+            // The folder logs a failure, once in a while.
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            let now = hasher.finish();
+            if now != written && parts.folder.write(edge::CATALOGS, &text).is_ok() {
+                written = now;
+            }
+            written
+        });
+        let Ok(now) = writing.await else { return };
+        written = now;
     }
 }
 

@@ -173,7 +173,11 @@ impl Base {
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
             Mode::Standalone => (Duration::MAX, String::new()),
         };
-        let registry = Arc::new(Registry::new(node_timeout));
+        let registry = Registry::new(node_timeout);
+        let registry = Arc::new(match &config.mode {
+            Mode::Coordinator(c) => registry.with_away_timeout(c.away_timeout),
+            Mode::Node(_) | Mode::Standalone => registry,
+        });
         let topology = registry.current();
         let (bindings, forgotten) = Bindings::new(
             translate::most_sessions(config),
@@ -233,10 +237,13 @@ impl Base {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = crate::cluster::is_kept(folder);
+            self.control.expect_known();
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
+        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
@@ -249,7 +256,7 @@ impl Base {
                 config.limits.data_folder,
             )),
             keys: self.keys.clone(),
-            catalogs: Arc::default(),
+            catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),

@@ -283,5 +283,5 @@ fn refused(message: &[u8], target: &Target) -> Option<Unreached> {
     // Another node answers, or another start of this one.
     // Who answers, but not at this address, is elsewhere: something relays to it.
     let is_other = matches!(refusal, Refusal::Node | Refusal::Proof | Refusal::Address);
-    Some(Unreached { why, sign: if is_other { Sign::Gone } else { Sign::Unclear } })
+    Some(Unreached { why, sign: if is_other { Sign::Other } else { Sign::Unclear } })
 }

@@ -22,6 +22,7 @@
 //! starts no process and knows no cluster: it sees a topology snapshot, a strategy and a
 //! [`crate::seam::Link`].
 
+mod absent_server;
 mod access;
 mod aggregate;
 mod catalog;
@@ -46,6 +47,7 @@ pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
 pub use aggregate::found_owners::FoundOwners;
 pub use catalog::cache::Catalogs;
+pub use catalog::kept::FILE as CATALOGS;
 pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;

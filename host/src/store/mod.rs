@@ -10,6 +10,7 @@ mod counting;
 mod data;
 mod ended;
 mod noted;
+mod opened;
 mod param_files;
 mod private;
 mod quotas;

@@ -1,7 +1,9 @@
 //! A coordinator and its nodes.
 
+pub mod absent;
 pub mod claims;
 pub mod cluster_api;
+pub mod cold_names;
 pub mod doors;
 pub mod earlier_version;
 pub mod failover;

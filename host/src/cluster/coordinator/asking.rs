@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::{NodeId, Reach};
+use crate::model::{Absence, NodeId, Reach};
 
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::registry::{LeaseChange, Registry};
@@ -29,7 +29,10 @@ impl Registry {
     pub fn suspect(&self, id: &NodeId, now: Instant) -> bool {
         self.change_if(|nodes| {
             let entry = nodes.get_mut(id).filter(|entry| entry.reach != Reach::Local);
-            let is_new = entry.is_some_and(|entry| entry.liveness.suspect(now));
+            let is_new = entry.is_some_and(|entry| {
+                entry.goes_away(Absence::Unreachable, now);
+                entry.liveness.suspect(now)
+            });
             (is_new, is_new)
         })
     }
@@ -86,6 +89,9 @@ impl Registry {
             }
             let before = entry.health();
             entry.liveness.answered();
+            if !entry.liveness.is_suspect() {
+                entry.away = None;
+            }
             entry.last_seen = entry.last_seen.max(at);
             (Answered::GoesOn, entry.health() != before)
         })
@@ -93,10 +99,12 @@ impl Registry {
 
     /// Notes that a node did not answer. Nothing is expected of it until it does. Returns whether
     /// that is new.
-    pub fn unanswered(&self, asked: &NodeEntry) -> Option<LeaseChange> {
+    pub fn unanswered(&self, asked: &NodeEntry, now: Instant) -> Option<LeaseChange> {
         self.change_if(|nodes| {
-            let is_new = start_of(nodes.get_mut(&asked.id), asked)
-                .is_some_and(|entry| entry.liveness.unanswered());
+            let is_new = start_of(nodes.get_mut(&asked.id), asked).is_some_and(|entry| {
+                entry.goes_away(Absence::Silent, now);
+                entry.liveness.unanswered()
+            });
             let silent = || LeaseChange::Silent { id: asked.id.clone() };
             (is_new.then(silent), is_new)
         })
@@ -219,8 +227,8 @@ mod tests {
         assert_eq!(cluster.health("a"), Health::Suspect);
         let asked = cluster.due(SECOND).remove(0);
         let silent = LeaseChange::Silent { id: node("a") };
-        assert_eq!(cluster.registry.unanswered(&asked), Some(silent));
-        assert_eq!(cluster.registry.unanswered(&asked), None, "said once");
+        assert_eq!(cluster.registry.unanswered(&asked, cluster.start), Some(silent));
+        assert_eq!(cluster.registry.unanswered(&asked, cluster.start), None, "said once");
         assert_eq!(cluster.health("a"), Health::Silent);
         assert!(!cluster.health("a").serves() && !cluster.health("a").accepts());
         // Heartbeats come over another way than requests go.
@@ -253,13 +261,13 @@ mod tests {
         cluster.registry.doubt(&node("a"), cluster.start);
         for second in [0, 1, 2, 3] {
             let asked = cluster.due(SECOND * second).remove(0);
-            cluster.registry.unanswered(&asked);
+            cluster.registry.unanswered(&asked, cluster.start);
             cluster.registry.doubt(&node("a"), cluster.start + SECOND * second);
             assert!(cluster.due(SECOND * second + SECOND / 2).is_empty(), "not within a second");
         }
         assert_eq!(cluster.registry.expire(cluster.start + LEASE * 2).len(), 1);
         let asked = cluster.due(LEASE * 2).remove(0);
-        cluster.registry.unanswered(&asked);
+        cluster.registry.unanswered(&asked, cluster.start);
         assert!(cluster.due(LEASE * 2 + SECOND * 4).is_empty());
         let asked = cluster.due(LEASE * 2 + SECOND * 5).remove(0);
         let answer = cluster.registry.answered(&asked, cluster.start + LEASE * 3);
@@ -276,7 +284,7 @@ mod tests {
         assert_eq!(asked.len(), 2);
         assert_eq!(cluster.registry.expire(cluster.start + late), []);
         cluster.registry.answered(&asked[0], cluster.start + late);
-        cluster.registry.unanswered(&asked[1]);
+        cluster.registry.unanswered(&asked[1], cluster.start);
         let lost = cluster.registry.expire(cluster.start + late);
         assert!(matches!(&lost[..], [LeaseChange::Unhealthy { id, .. }] if *id == node("b")));
         // A question whose outcome is never told holds nothing up for long.
@@ -302,7 +310,7 @@ mod tests {
         let asked = cluster.due(SECOND).remove(0);
         let again = NodeEntry { incarnation: Secret::new("two"), ..entry("a", cluster.start) };
         cluster.registry.register(again).unwrap();
-        assert_eq!(cluster.registry.unanswered(&asked), None);
+        assert_eq!(cluster.registry.unanswered(&asked, cluster.start), None);
         assert_eq!(cluster.registry.answered(&asked, cluster.start), Answered::Over);
         assert_eq!(cluster.health("a"), Health::Healthy);
     }

@@ -3,7 +3,7 @@
 //! A registration is accepted only after a callback: the coordinator proves that this start of the
 //! node is at its address, and asks it for the sessions that it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +14,18 @@ use tokio::sync::watch;
 use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
-use crate::net::Unreached;
+use crate::net::{Sign, Unreached};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder};
+use crate::sync::Locked;
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
-use super::known_nodes::KnownNodes;
+use super::known_nodes::{self, KnownNode, KnownNodes};
 use super::liveness::Liveness;
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
@@ -50,6 +51,9 @@ pub struct Control {
     snapshot: KnownNodes,
     admissions: Admissions,
     reports: watch::Sender<Reports>,
+    /// Nodes of the last start that have not reported yet.
+    expected: Locked<BTreeSet<NodeId>>,
+    folder: DataFolder,
     /// Registrations whose sessions were not all taken in.
     cut_off: AtomicU64,
 }
@@ -64,7 +68,7 @@ impl Control {
         token: Option<Secret>,
         folder: DataFolder,
     ) -> Self {
-        let snapshot = KnownNodes::new(folder, Arc::clone(&registry));
+        let snapshot = KnownNodes::new(folder.clone(), Arc::clone(&registry));
         Self {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
             registry,
@@ -73,6 +77,8 @@ impl Control {
             snapshot,
             admissions: Admissions::default(),
             reports: watch::Sender::default(),
+            expected: Locked::default(),
+            folder,
             cut_off: AtomicU64::default(),
         }
     }
@@ -94,9 +100,39 @@ impl Control {
         self.reports.subscribe()
     }
 
-    /// Notes that no further reports of nodes are expected.
-    pub(in crate::cluster) fn all_reported(&self) {
-        self.reports.send_modify(|reports| reports.all = true);
+    /// Enters the nodes of the last start into the registry, to be asked by [`Self::recall`].
+    /// Those that were there are waited for.
+    pub fn expect_known(&self) {
+        let known = known_nodes::read(&self.folder);
+        let was_there = |kept: &KnownNode| kept.was_there();
+        let (there, away): (Vec<_>, Vec<_>) = known.into_iter().partition(was_there);
+        let entries = |kept: Vec<KnownNode>| kept.into_iter().filter_map(known_nodes::entry_of);
+        // Of a node of an earlier version nothing is known that it could prove.
+        let can_prove = |entry: &NodeEntry| !entry.incarnation.expose().is_empty();
+        let there: Vec<NodeEntry> = entries(there).collect();
+        self.expected.lock().extend(there.iter().map(|entry| entry.id.clone()));
+        let known = there.into_iter().chain(entries(away));
+        self.registry.expect(known.filter(can_prove).collect());
+    }
+
+    /// Notes that a node has reported, or is not expected any more. Once none is, nobody waits.
+    pub(in crate::cluster) fn settled(&self, id: &NodeId) {
+        let is_last = {
+            let mut expected = self.expected.lock();
+            expected.remove(id) && expected.is_empty()
+        };
+        self.reports.send_modify(|reports| {
+            reports.count += 1;
+            reports.all |= is_last;
+        });
+    }
+
+    /// Notes that all nodes of the last start have been called. Those that are still expected may
+    /// register by themselves.
+    pub(in crate::cluster) fn all_called(&self) {
+        if self.expected.lock().is_empty() {
+            self.reports.send_modify(|reports| reports.all = true);
+        }
     }
 
     /// Registers a node.
@@ -121,13 +157,14 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let _admission = self.admissions.enter_again(&entry.id).await?;
-        let admitted = self.admit(entry.clone(), None, link).await;
-        // It may only have missed this one call: its id is not free yet. Of a node of an earlier
-        // version nothing is known that it could prove.
-        if admitted.is_err() && !entry.incarnation.expose().is_empty() {
-            self.registry.keep(entry);
-        }
-        admitted
+        self.admit(entry, None, link).await
+    }
+
+    /// Whether nobody is at the node's address. Silence says nothing, and neither does another
+    /// process there: that may be the node, which is about to register.
+    pub(in crate::cluster) async fn is_gone(&self, entry: &NodeEntry, link: &Link) -> bool {
+        let proved = self.callback.prove(entry, link).await;
+        proved.is_err_and(|unreached| unreached.sign == Sign::Gone)
     }
 
     /// Registers a node again that was given up and answers: it reports the sessions that it holds.
@@ -186,7 +223,7 @@ impl Control {
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
         }
-        self.reports.send_modify(|reports| reports.count += 1);
+        self.settled(&entry.id);
         tracing::info!(
             "Node registered: {} ({}) with {} servers",
             entry.name,

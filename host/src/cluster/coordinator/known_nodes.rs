@@ -4,13 +4,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, ServerName};
+use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
 use crate::sync::Locked;
@@ -50,8 +50,19 @@ pub struct KnownNode {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
+    /// Since when it was away, in Unix ms, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    away_since: Option<u64>,
 }
 object_only!(both KnownNode);
+
+impl KnownNode {
+    /// Whether it was there when the file was written.
+    #[must_use]
+    pub fn was_there(&self) -> bool {
+        self.away_since.is_none()
+    }
+}
 
 /// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]
@@ -89,13 +100,17 @@ impl KnownNodes {
     }
 }
 
-/// Writes all active remote nodes; a failure is logged.
+/// Writes all remote nodes that are active, or away and listed; a failure is logged.
 pub fn save(folder: &DataFolder, registry: &Registry) {
     let kept: Vec<KnownNode> = registry
         .entries()
         .into_iter()
-        .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
+        .filter(|entry| entry.reach != Reach::Local && is_kept_for_next(entry))
         .map(|entry| KnownNode {
+            away_since: entry
+                .away
+                .filter(|_| entry.status != LeaseStatus::Active)
+                .map(|(away, _)| away.since.0),
             id: entry.id.to_string(),
             name: entry.name,
             url: entry.url,
@@ -117,12 +132,18 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
     let _ = folder.write(SNAPSHOT, &text);
 }
 
+fn is_kept_for_next(entry: &NodeEntry) -> bool {
+    entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed)
+}
+
 /// The longest time that sessions from before the start wait for their nodes: the
 /// longest heartbeat interval and a second, but no longer than a client would wait. A node may
 /// report an interval of a day and not come back.
 #[must_use]
 pub fn patience(folder: &DataFolder) -> Duration {
-    let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
+    let kept = read(folder);
+    let there = kept.iter().filter(|kept| kept.was_there());
+    let slowest = there.map(|kept| kept.heartbeat_interval).max();
     Duration::from_millis(slowest.unwrap_or(5000)).min(MAX_PATIENCE) + Duration::from_secs(1)
 }
 
@@ -133,9 +154,10 @@ pub fn is_kept(folder: &DataFolder) -> bool {
 }
 
 /// A replica as it is kept: with what the node's file hides, so that this stays hidden
-/// from the first request on, but without the catalog's digest, which the node reports.
+/// from the first request on, and with the catalog's digest, by which the lists are known that were
+/// kept.
 pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
-    ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
+    ServerReport::of(name, replica)
 }
 
 /// The nodes of the last start; none if the file is missing or unreadable.
@@ -154,7 +176,15 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
+    let now = (UnixMillis::now(), Instant::now());
+    let away = kept.away_since.map(|since| {
+        let since = UnixMillis(since.min(now.0.0));
+        // The clock may not go back that far.
+        let at = now.1.checked_sub(now.0.since(since)).unwrap_or(now.1);
+        (Away { since, how: Absence::Silent, is_listed: true }, at)
+    });
     Some(NodeEntry {
+        away,
         version: kept.version,
         protocol: kept.protocol,
         servers: servers.collect(),

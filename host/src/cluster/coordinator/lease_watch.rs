@@ -108,7 +108,7 @@ impl LeaseWatch {
                 registry.doubt(&entry.id, Instant::now());
             }
             Err(Unreached { why, .. }) => {
-                if registry.unanswered(&entry).is_some() {
+                if registry.unanswered(&entry, Instant::now()).is_some() {
                     tracing::warn!(
                         node = %entry.id,
                         "the node is silent: it gets no requests until it answers again: {why}"

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::config::Secret;
-use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
+use crate::model::{
+    Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
+};
 
 use super::liveness::Liveness;
 use super::replays::OwnReplays;
@@ -71,6 +73,8 @@ pub struct NodeEntry {
     pub draining: bool,
     /// Whether it answers.
     pub liveness: Liveness,
+    /// Since when it is away, and the same on a clock that never jumps.
+    pub away: Option<(Away, Instant)>,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
@@ -111,6 +115,7 @@ impl NodeEntry {
             status: LeaseStatus::Active,
             draining: false,
             liveness: Liveness::default(),
+            away: None,
             load: None,
             last_heartbeat: UnixMillis::now(),
             last_seen: Instant::now(),
@@ -122,6 +127,24 @@ impl NodeEntry {
     #[must_use]
     pub fn is_start(&self, incarnation: &str) -> bool {
         !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
+    }
+
+    /// Notes that the node is away.
+    pub(super) fn leave(&mut self, how: Absence, since: UnixMillis, now: Instant) {
+        self.away = Some((Away { since, how, is_listed: true }, now));
+    }
+
+    /// The same, for one that is not known to be away.
+    pub(super) fn goes_away(&mut self, how: Absence, now: Instant) {
+        if self.away.is_none() {
+            self.leave(how, UnixMillis::now(), now);
+        }
+    }
+
+    /// Its absence, as long as it does not go on for longer than that.
+    pub(super) fn is_listed_for(&self, limit: Duration, now: Instant) -> bool {
+        let absent = self.away.filter(|(away, _)| away.is_listed);
+        absent.is_some_and(|(_, at)| now.saturating_duration_since(at) <= limit)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -145,6 +168,7 @@ impl NodeEntry {
             name: self.name.as_str().into(),
             reach: self.reach.clone(),
             health: self.health(),
+            away: self.away.map(|(away, _)| away),
             room: self.room(),
             zone: self.zone.as_str().into(),
             labels: self.labels.clone(),

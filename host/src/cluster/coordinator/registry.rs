@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::LoadReport;
-use crate::model::{Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
+use crate::model::{Absence, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
 use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
@@ -71,6 +71,16 @@ fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
     nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size + entry.beside).sum()
 }
 
+/// Removes a node that has not come back since the start, so that another one finds room.
+fn make_room(nodes: &mut BTreeMap<NodeId, NodeEntry>) {
+    let is_expected =
+        |entry: &NodeEntry| entry.away.is_some_and(|(away, _)| away.how == Absence::NotBack);
+    let expected = nodes.values().find(|entry| is_expected(entry)).map(|entry| entry.id.clone());
+    if let Some(id) = expected {
+        nodes.remove(&id);
+    }
+}
+
 /// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
     pub(super) nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
@@ -79,10 +89,10 @@ pub struct Registry {
     topology: watch::Sender<Arc<Topology>>,
     /// Age of the last heartbeat at which a node becomes unhealthy.
     pub(super) node_timeout: Duration,
+    /// How long the servers of a node that is away are listed.
+    away_timeout: Duration,
     /// Counts the starts of nodes that have registered.
     starts: AtomicU64,
-    /// Nodes of the last start that have not answered at this one: only their ids are theirs.
-    kept: Locked<BTreeMap<NodeId, NodeEntry>>,
 }
 
 impl Registry {
@@ -93,9 +103,16 @@ impl Registry {
             current: Arc::new(ArcSwap::from_pointee(Topology::empty())),
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
+            away_timeout: node_timeout.saturating_mul(FORGET_AFTER),
             starts: AtomicU64::default(),
-            kept: Locked::default(),
         }
+    }
+
+    /// The same, which lists the servers of nodes that are away for this long.
+    #[must_use]
+    pub fn with_away_timeout(mut self, timeout: Duration) -> Self {
+        self.away_timeout = timeout;
+        self
     }
 
     /// The current topology, to be read at any time: it includes every registered node.
@@ -110,18 +127,19 @@ impl Registry {
         self.topology.subscribe()
     }
 
-    /// Keeps the id of a node of the last start that has not answered at this one.
-    pub fn keep(&self, entry: NodeEntry) {
-        let mut kept = self.kept.lock();
-        if kept.len() < MAX_NODES {
-            kept.insert(entry.id.clone(), entry);
-        }
-    }
-
-    /// Whose an id is: the registered node's, or that of the last start.
-    #[must_use]
-    pub fn holder(&self, id: &NodeId) -> Option<NodeEntry> {
-        self.get(id).or_else(|| self.kept.lock().get(id).cloned())
+    /// Enters nodes of before this start, which have not come back yet. Their ids are theirs, and
+    /// clients see their servers.
+    pub fn expect(&self, entries: Vec<NodeEntry>) {
+        self.change(|nodes| {
+            let room = MAX_NODES.saturating_sub(nodes.len());
+            for mut entry in entries.into_iter().take(room) {
+                entry.status = LeaseStatus::Unhealthy;
+                if entry.away.is_none() {
+                    entry.leave(Absence::NotBack, UnixMillis::now(), entry.last_seen);
+                }
+                nodes.entry(entry.id.clone()).or_insert(entry);
+            }
+        });
     }
 
     /// Adds this process's own node.
@@ -147,6 +165,9 @@ impl Registry {
         entry.beside = size_beside_servers(&entry.labels, entry.load.as_ref());
         self.change_if(|nodes| {
             let is_new = !nodes.contains_key(&entry.id);
+            if is_new && nodes.len() >= MAX_NODES {
+                make_room(nodes);
+            }
             if (is_new && nodes.len() >= MAX_NODES)
                 || others_size(nodes, &entry.id) + entry.size + entry.beside > MAX_REPORTS
             {
@@ -162,9 +183,9 @@ impl Registry {
             for other in nodes.values_mut() {
                 if other.id != entry.id && other.url == entry.url && other.reach != Reach::Local {
                     other.status = LeaseStatus::Inactive;
+                    other.away = None;
                 }
             }
-            self.kept.lock().remove(&entry.id);
             nodes.insert(entry.id.clone(), entry);
             (Ok(()), true)
         })
@@ -202,6 +223,7 @@ impl Registry {
             // That of a node that gets no requests does not prolong its lease.
             if !entry.liveness.is_silent() {
                 entry.last_seen = now;
+                entry.away = None;
             }
             entry.liveness.heard(now);
             entry.draining = said.draining;
@@ -226,6 +248,7 @@ impl Registry {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if entry.is_start(incarnation) => {
                 entry.status = LeaseStatus::Inactive;
+                entry.leave(Absence::GoodBye, UnixMillis::now(), Instant::now());
                 true
             }
             _ => false,
@@ -253,7 +276,8 @@ impl Registry {
     }
 
     /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that
-    /// is being asked may answer yet.
+    /// is being asked may answer yet. The servers of those that are away for too long are not listed
+    /// any more.
     pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
         self.change_if(|nodes| {
@@ -265,29 +289,36 @@ impl Registry {
             });
             let unhealthy = late.map(|entry| {
                 entry.status = LeaseStatus::Unhealthy;
+                entry.leave(Absence::Silent, entry.last_heartbeat, now);
                 LeaseChange::Unhealthy {
                     id: entry.id.clone(),
                     last_heartbeat: entry.last_heartbeat,
                 }
             });
             let events: Vec<LeaseChange> = unhealthy.collect();
-            let any = !events.is_empty();
+            let mut any = !events.is_empty();
+            for entry in nodes.values_mut().filter(|entry| entry.status != LeaseStatus::Active) {
+                let is_listed = entry.is_listed_for(self.away_timeout, now);
+                if let Some((away, _)) = &mut entry.away {
+                    any |= away.is_listed != is_listed;
+                    away.is_listed = is_listed;
+                }
+            }
             (events, any)
         })
     }
 
     /// Removes nodes that are not active and were last heard from more than 10 node
-    /// timeouts ago.
+    /// timeouts ago, and whose servers are not listed any more.
     pub fn clean_up(&self, now: Instant) -> Vec<LeaseChange> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
-        let is_held = |kept: &NodeEntry| now.saturating_duration_since(kept.last_seen) <= limit;
-        self.kept.lock().retain(|_, kept| is_held(kept));
         self.change_if(|nodes| {
             let gone: Vec<NodeId> = nodes
                 .values()
                 .filter(|entry| {
                     entry.status != LeaseStatus::Active
                         && now.saturating_duration_since(entry.last_seen) > limit
+                        && !entry.is_listed_for(self.away_timeout, now)
                 })
                 .map(|entry| entry.id.clone())
                 .collect();

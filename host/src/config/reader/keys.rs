@@ -155,6 +155,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.cluster.store",
     "systemConfig.cluster.coordinator",
     "systemConfig.cluster.coordinator.nodeTimeout",
+    "systemConfig.cluster.coordinator.awayTimeout",
     "systemConfig.cluster.coordinator.cleanupInterval",
     "systemConfig.cluster.coordinator.stickySessionTimeout",
     "systemConfig.cluster.coordinator.zone",

@@ -1,6 +1,7 @@
 //! Step 6, send: delivers a session's messages to its replica, and opens another replica if that
 //! one is lost.
 
+pub mod absent;
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;
@@ -8,6 +9,7 @@ pub mod doubts;
 pub mod end;
 pub mod listen;
 pub mod loss;
+pub mod moved;
 pub mod node_watch;
 pub mod open;
 pub mod outgoing;
