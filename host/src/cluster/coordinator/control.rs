@@ -88,6 +88,11 @@ impl Control {
         self.snapshot.save().await;
     }
 
+    /// Writes them again if the data folder has come back.
+    pub async fn save_if_renewed(&self) {
+        self.snapshot.save_if_renewed().await;
+    }
+
     /// How many registrations there were whose sessions were not all taken in.
     #[must_use]
     pub fn cut_off(&self) -> u64 {
@@ -129,10 +134,12 @@ impl Control {
 
     /// Notes that all nodes of the last start have been called. Those that are still expected may
     /// register by themselves.
-    pub(in crate::cluster) fn all_called(&self) {
-        if self.expected.lock().is_empty() {
+    pub(in crate::cluster) async fn all_called(&self) {
+        let is_none_expected = self.expected.lock().is_empty();
+        if is_none_expected {
             self.reports.send_modify(|reports| reports.all = true);
         }
+        self.save().await;
     }
 
     /// Registers a node.
@@ -147,7 +154,9 @@ impl Control {
     ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(proved.message, proved.peer)?;
         let _admission = self.admissions.enter(&entry.id).await?;
-        self.admit(entry, proved.proof.as_ref(), link).await
+        let entry = self.admit(entry, proved.proof.as_ref(), link).await?;
+        self.snapshot.save().await;
+        Ok(entry)
     }
 
     /// Registers a node of the last start, which has not called.
@@ -247,7 +256,6 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
-        self.snapshot.save().await;
         Ok(entry)
     }
 

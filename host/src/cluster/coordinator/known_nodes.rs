@@ -1,6 +1,7 @@
 //! The registered nodes, kept in the data folder for the next start. The file has what nodes
 //! prove themselves by, and is private like the folder.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::config::Secret;
 use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
-use crate::store::DataFolder;
+use crate::store::{DataFolder, Renewals};
 use crate::sync::Locked;
 
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -74,12 +75,21 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
+    /// The folder as it was when the list was written last.
+    renewed: Arc<Locked<Renewals>>,
 }
 
 impl KnownNodes {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
-        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
+        let renewed = Arc::new(Locked::new(folder.renewals()));
+        Self {
+            folder,
+            registry,
+            asked: Arc::default(),
+            written: Arc::default(),
+            renewed,
+        }
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -90,18 +100,29 @@ impl KnownNodes {
         let saving = tokio::task::spawn_blocking(move || {
             let mut written = this.written.lock();
             if *written < own {
-                *written = this.asked.load(Ordering::Acquire);
-                save(&this.folder, &this.registry);
+                let asked = this.asked.load(Ordering::Acquire);
+                let renewals = this.folder.renewals();
+                if save(&this.folder, &this.registry).is_ok() {
+                    *written = asked;
+                    *this.renewed.lock() = renewals;
+                }
             }
         });
         if let Err(error) = saving.await {
             tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
         }
     }
+
+    /// Writes them if the folder has come back since they were written last.
+    pub async fn save_if_renewed(&self) {
+        if *self.renewed.lock() != self.folder.renewals() {
+            self.save().await;
+        }
+    }
 }
 
-/// Writes all remote nodes that are active, or away and listed; a failure is logged.
-pub fn save(folder: &DataFolder, registry: &Registry) {
+/// Writes all remote nodes that are active, or away and listed. The folder logs a failure.
+fn save(folder: &DataFolder, registry: &Registry) -> io::Result<()> {
     let kept: Vec<KnownNode> = registry
         .entries()
         .into_iter()
@@ -128,8 +149,7 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
         })
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    // The folder logs a failure, once in a while.
-    let _ = folder.write(SNAPSHOT, &text);
+    folder.write(SNAPSHOT, &text)
 }
 
 fn is_kept_for_next(entry: &NodeEntry) -> bool {
@@ -196,4 +216,48 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
         from: kept.from,
         ..NodeEntry::new(id, kept.name, reach, kept.host, kept.port)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::SessionId;
+
+    fn entry(name: &str) -> NodeEntry {
+        let reach = Reach::Remote(format!("http://{name}").into());
+        NodeEntry::new(NodeId::parse(name).unwrap(), name.into(), reach, name.into(), 80)
+    }
+
+    fn names(folder: &DataFolder) -> Vec<String> {
+        let mut names: Vec<String> = read(folder).into_iter().map(|node| node.id).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn nodes_of_the_last_start_stay_in_the_list_until_they_are_given_up() {
+        let path = std::env::temp_dir().join(format!("mooring-nodes-{}", SessionId::mint()));
+        let folder = DataFolder::open(&path).unwrap();
+        let registry = || Arc::new(Registry::new(Duration::from_secs(15)));
+        let first = registry();
+        ["n1", "n2"].into_iter().for_each(|name| first.register(entry(name)).unwrap());
+        KnownNodes::new(folder.clone(), first).save().await;
+        assert_eq!(names(&folder), ["n1", "n2"]);
+
+        let second = registry();
+        let nodes = KnownNodes::new(folder.clone(), Arc::clone(&second));
+        second.expect(read(&folder).into_iter().filter_map(entry_of).collect());
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n1", "n2", "n3"], "a crash now forgets none");
+        let much_later = std::time::Instant::now() + Duration::from_secs(3600);
+        second.expire(much_later);
+        second.clean_up(much_later);
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n2", "n3"]);
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -162,6 +162,20 @@ impl NodeEntry {
         self.load.as_ref().map(|load| load.room.into()).unwrap_or_default()
     }
 
+    /// Whether [`Self::node`] would give this.
+    pub(super) fn is_seen_as(&self, node: &Node) -> bool {
+        let Node { id, name, reach, health, away, room, zone, labels, servers } = node;
+        *id == self.id
+            && **name == *self.name
+            && *reach == self.reach
+            && *health == self.health()
+            && *away == self.away.map(|(away, _)| away)
+            && *room == self.room()
+            && **zone == *self.zone
+            && *labels == self.labels
+            && *servers == self.servers
+    }
+
     pub(super) fn node(&self) -> Node {
         Node {
             id: self.id.clone(),

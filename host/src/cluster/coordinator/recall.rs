@@ -37,5 +37,5 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
         }
     });
     futures_util::future::join_all(calls).await;
-    control.all_called();
+    control.all_called().await;
 }

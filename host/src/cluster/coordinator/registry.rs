@@ -67,6 +67,20 @@ pub struct Unknown;
 )]
 pub struct Full;
 
+/// The nodes as the edge sees them. What has not changed is the value of before: of a thousand
+/// nodes one changes at a time.
+fn seen(nodes: &BTreeMap<NodeId, NodeEntry>, before: &[Arc<Node>]) -> Vec<Arc<Node>> {
+    let mut before = before.iter().peekable();
+    let seen = nodes.values().map(|entry| {
+        while before.next_if(|node| node.id < entry.id).is_some() {}
+        match before.next_if(|node| entry.is_seen_as(node)) {
+            Some(node) => Arc::clone(node),
+            None => Arc::new(entry.node()),
+        }
+    });
+    seen.collect()
+}
+
 fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
     nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size + entry.beside).sum()
 }
@@ -371,7 +385,7 @@ impl Registry {
         if !may_have_changed {
             return out;
         }
-        let seen: Vec<Arc<Node>> = nodes.values().map(|entry| Arc::new(entry.node())).collect();
+        let seen = seen(&nodes, &self.current.load().nodes);
         self.topology.send_if_modified(|topology| {
             if topology.nodes == seen {
                 return false;

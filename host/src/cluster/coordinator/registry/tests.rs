@@ -227,7 +227,7 @@ fn a_suspect_node_is_away_until_its_next_heartbeat() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
     registry.register(entry("n1", now)).unwrap();
-    registry.suspect(&id);
+    registry.suspect(&id, now);
     assert_eq!(away(&registry, "n1"), Some((Absence::Unreachable, true)));
     registry.heartbeat(&id, "one", Beat::default(), now).unwrap();
     assert_eq!(away(&registry, "n1"), None);
@@ -242,4 +242,21 @@ fn secrets_of_a_node_are_not_shown() {
     };
     let shown = format!("{shown:?}");
     assert!(!shown.contains("incarnation-1") && !shown.contains("secret-1"), "{shown}");
+}
+
+#[test]
+fn what_has_not_changed_is_the_value_of_before() {
+    let registry = Registry::new(TIMEOUT);
+    for id in ["n1", "n2", "n3"] {
+        let url = format!("http://{id}");
+        let own = NodeEntry { url, ..entry(id, Instant::now()) };
+        registry.register(own).unwrap();
+    }
+    let nodes = || registry.current().load().nodes.clone();
+    let before = nodes();
+    registry.suspect(&NodeId::parse("n2").unwrap(), Instant::now());
+    let after = nodes();
+    let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+    assert_eq!(same, [true, false, true]);
+    assert_eq!(after[1].health, Health::Suspect);
 }
