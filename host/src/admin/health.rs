@@ -75,9 +75,14 @@ pub async fn livez() -> &'static str {
 }
 
 /// Answers 200 if the process can take sessions: a node once it is registered (or
-/// waits for `join`), every other process at once. Further lines name what neither key nor token
+/// waits for `join`), every other process at once. A process that ends answers 503 and serves what
+/// it has. Further lines name what neither key nor token
 /// closes, a settings file without servers, and a data folder that cannot be used: sessions are served, and end with this process.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.leaving.is_ending() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "ending: takes no new sessions\n")
+            .into_response();
+    }
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
             (StatusCode::SERVICE_UNAVAILABLE, "not registered with the coordinator yet\n")

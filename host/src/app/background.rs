@@ -12,7 +12,7 @@ use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, strategy_view};
+use super::{differences, drain, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -55,6 +55,7 @@ impl Background {
         tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
         tokio::spawn(forget_unused(Arc::clone(parts)));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
+        tokio::spawn(drain::carry_out(Arc::clone(parts)));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
@@ -62,8 +63,15 @@ impl Background {
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
-        let agent =
-            self.agent.map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
+        let agent = self.agent.map(|(agent, at_once)| {
+            let (leaving, mut retired) = (leaving.clone(), parts.retired.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = agent.run(at_once, leaving) => {}
+                    () = retired.raised() => {}
+                }
+            })
+        });
         async move {
             if let Some(agent) = agent {
                 // It deregisters and ends once `leaving` is raised.
@@ -122,6 +130,10 @@ async fn watch_leases(parts: Arc<Parts>) {
     let mut timer = tokio::time::interval(LEASE_TICK);
     loop {
         timer.tick().await;
+        // Heartbeats go to the next process.
+        if parts.retired.is_raised() {
+            return;
+        }
         for event in parts.registry.expire(Instant::now()) {
             if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
                 tracing::warn!(
@@ -179,6 +191,9 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+        }
+        if parts.retired.is_raised() {
+            return;
         }
         let removed = parts.registry.clean_up(Instant::now());
         for event in &removed {

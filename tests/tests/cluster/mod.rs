@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod cluster_api;
 pub mod doors;
+pub mod drain;
 pub mod earlier_version;
 pub mod failover;
 pub mod fair_shares;

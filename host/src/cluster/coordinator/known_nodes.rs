@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,12 +63,25 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
+    /// Whether the file is another process's now.
+    is_retired: Arc<AtomicBool>,
 }
 
 impl KnownNodes {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
-        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
+        Self {
+            folder,
+            registry,
+            asked: Arc::default(),
+            written: Arc::default(),
+            is_retired: Arc::default(),
+        }
+    }
+
+    /// Leaves the file to another process.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -78,7 +91,7 @@ impl KnownNodes {
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = tokio::task::spawn_blocking(move || {
             let mut written = this.written.lock();
-            if *written < own {
+            if *written < own && !this.is_retired.load(Ordering::Acquire) {
                 *written = this.asked.load(Ordering::Acquire);
                 save(&this.folder, &this.registry);
             }

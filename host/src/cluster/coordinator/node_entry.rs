@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::cluster::messages::{LoadReport, ProtocolReport};
+use crate::cluster::messages::{DrainReport, LoadReport, ProtocolReport};
 use crate::config::Secret;
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
 
@@ -66,8 +66,10 @@ pub struct NodeEntry {
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
-    /// Serves its sessions, but takes no new ones.
+    /// A node of an earlier version says no more of its drain than this.
     pub draining: bool,
+    /// Serves its sessions, but takes no new ones, and lets them go.
+    pub drain: Option<DrainReport>,
     /// A request to it failed, and no heartbeat has come since.
     pub suspect: bool,
     /// `None` for nodes of earlier versions.
@@ -108,6 +110,7 @@ impl NodeEntry {
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
             draining: false,
+            drain: None,
             suspect: false,
             load: None,
             last_heartbeat: UnixMillis::now(),
@@ -122,11 +125,17 @@ impl NodeEntry {
         !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
     }
 
+    /// Whether it serves its sessions, but takes no new ones.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining || self.drain.is_some()
+    }
+
     pub(super) fn health(&self) -> Health {
         match self.status {
             LeaseStatus::Inactive => Health::Inactive,
             LeaseStatus::Unhealthy => Health::Unhealthy,
-            LeaseStatus::Active if self.draining => Health::Draining,
+            LeaseStatus::Active if self.is_draining() => Health::Draining,
             LeaseStatus::Active if self.suspect => Health::Suspect,
             LeaseStatus::Active => Health::Healthy,
         }
