@@ -70,6 +70,7 @@ pub struct Admin {
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
+    pub pressure: Arc<runner::Pressure>,
     pub runner: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
     pub view: Arc<dyn RunnerView>,

@@ -36,7 +36,7 @@ pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Thr
         let (parts, alive) = (Arc::clone(parts), alive.clone());
         let mut is_cut = is_cut.clone();
         let run = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match super::runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     tracing::error!("worker {index} cannot start: {error}");
@@ -44,6 +44,7 @@ pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Thr
                 }
             };
             runtime.block_on(async {
+                super::keep_a_thread();
                 tokio::spawn(pulse());
                 let listener = match TcpListener::from_std(socket) {
                     Ok(listener) => listener,

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::service::service_fn;
-use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
@@ -21,7 +20,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::{Body, ClientBody, Introduction};
+use crate::net::{Body, ClientBody, Introduction, is_shortage};
 use crate::protocol::headers;
 use crate::sync::{Locked, Seldom, Watcher};
 
@@ -37,8 +36,10 @@ const REQUEST_ROOM: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections are still accepted, and idle ones kept, once this process leaves.
 const LAME_DUCK: Duration = Duration::from_millis(200);
+/// How long a connection that drains waits for its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Time between two lines of the log about failed accepts.
-const ACCEPT_LINES: Duration = Duration::from_secs(30);
+const ACCEPT_LINES: Duration = Duration::from_secs(60);
 /// The answer to a client whose request has no complete head in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
@@ -110,11 +111,11 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
                 });
             }
             Err(error) => {
+                connections.counts.not_accepted();
                 if let Some(others) = failures.line() {
                     tracing::warn!(others, "cannot accept a connection: {error}");
                 }
-                let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-                if error.raw_os_error().is_some_and(|error| none_left.contains(&error)) {
+                if is_shortage(&error) {
                     connections.make_room();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -206,6 +207,7 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
     builder.max_buf_size(limit + REQUEST_ROOM);
     let mut connection = builder.serve_connection(wire, service).with_upgrades();
     let mut is_draining = false;
+    let mut first_request = None;
     let ended = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
@@ -213,6 +215,13 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             }
             match activity.poll_order(cx) {
                 Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
+                    // hyper would close a connection at once that has had no request yet: one may be
+                    // on its way, and its answer closes the connection all the same.
+                    if activity.requests() == 0 {
+                        let wait = || Box::pin(tokio::time::sleep(FIRST_REQUEST));
+                        let wait = first_request.get_or_insert_with(wait);
+                        std::task::ready!(wait.as_mut().poll(cx));
+                    }
                     is_draining = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
