@@ -14,7 +14,7 @@ use crate::sync::Watcher;
 
 use super::parts::{Background, Parts};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, strategy_view};
+use super::{differences, drain, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -61,16 +61,32 @@ impl Background {
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
+        tokio::spawn(drain::carry_out(Arc::clone(parts)));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
             tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
-            tokio::spawn(cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted));
+            let watch = cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted);
+            let mut retired = parts.retired.watch();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = watch => {}
+                    // Heartbeats go to the next process.
+                    () = retired.raised() => {}
+                }
+            });
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
-        let agent =
-            self.agent.map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
+        let agent = self.agent.map(|(agent, at_once)| {
+            let (leaving, mut retired) = (leaving.clone(), parts.retired.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = agent.run(at_once, leaving) => {}
+                    () = retired.raised() => {}
+                }
+            })
+        });
         async move {
             if let Some(agent) = agent {
                 // It deregisters and ends once `leaving` is raised.
@@ -202,6 +218,9 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+        }
+        if parts.retired.is_raised() {
+            return;
         }
         let removed = parts.registry.clean_up(Instant::now());
         for event in &removed {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::{
-    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
+    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, OwnDrain, RunnerView,
+    ServerReport,
 };
 use crate::config::{Config, Mode};
 use crate::model::{NodeId, Replica, ServerName};
@@ -33,7 +34,7 @@ pub fn of(
     id: &NodeId,
     (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
     replicas: &BTreeMap<ServerName, Replica>,
-    link: &Link,
+    (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agent, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
@@ -64,6 +65,7 @@ pub fn of(
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
         view: Arc::clone(view),
+        drain: Arc::clone(drain),
     };
     let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
     let agent = Agent {
@@ -82,6 +84,7 @@ pub fn of(
         load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
+        drain: Arc::clone(drain),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     Some((routes, (agent, node.register_on_startup)))

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
+    Agent, Control, Dialer, Joined, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport, Registry,
+    RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
@@ -22,6 +23,7 @@ use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::sync::Signal;
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -56,6 +58,14 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// The drain of this process's own runner.
+    pub drain: Arc<OwnDrain>,
+    /// Whether this process itself knows which other nodes take sessions.
+    pub tells_nodes: bool,
+    /// A node's membership; `None` unless the process is a node.
+    pub joined: Option<watch::Receiver<Joined>>,
+    /// Raised when another process is what this one was.
+    pub retired: Signal,
     replicas: BTreeMap<ServerName, Replica>,
     links: Links,
 }
@@ -88,7 +98,11 @@ impl Parts {
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            drain: base.drain,
+            tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
+            joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
             replicas: base.replicas,
+            retired: Signal::default(),
             links,
         };
         parts.enter_local_node(config, address);
@@ -105,6 +119,13 @@ impl Parts {
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
         local_servers(&self.runner, &self.replicas)
+    }
+
+    /// Another process is what this one was: nothing is decided or kept here any more.
+    pub fn retire(&self) {
+        self.edge.leaving.end();
+        self.control.retire();
+        self.retired.raise();
     }
 
     /// Enters this process's own servers into the registry. A coordinator without
@@ -151,6 +172,7 @@ struct Base {
     control_link: Link,
     links: Links,
     capacity: Arc<CapacityGauge>,
+    drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
@@ -197,12 +219,14 @@ impl Base {
             tls: crate::net::client_config()?,
             dialer: dialer(&own, &registry, config),
         };
+        let drain = Arc::new(OwnDrain::new(config.drain_deadline));
         let control = Control::new(
             Arc::clone(&registry),
             Arc::clone(&bindings),
             own,
             config.token.clone(),
             folder.clone(),
+            Arc::clone(&drain),
         );
         let limits = &config.limits;
         let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
@@ -226,6 +250,7 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            drain,
             edge_metrics: Arc::default(),
             folder,
             registry,
@@ -247,6 +272,7 @@ impl Base {
             ColdStart::none()
         };
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
@@ -272,6 +298,7 @@ impl Base {
             cold_start,
             doubts,
             metrics: Arc::clone(&self.edge_metrics),
+            leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
         (Arc::new(edge), doubted)
@@ -286,8 +313,8 @@ impl Base {
     ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity);
-        node_side::of(config, address, &self.node_id, shown, &self.replicas, &self.control_link)
-            .unzip()
+        let link = (&self.control_link, &self.drain);
+        node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
 
     fn admin(
@@ -318,6 +345,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
+            leaving: Arc::clone(&edge.leaving),
             pressure: Arc::clone(&self.pressure),
             runner: Arc::clone(&self.runner),
             view,

@@ -25,11 +25,13 @@ mod gate;
 mod messages;
 mod node;
 mod observe;
+mod own_drain;
 mod replica;
 
 pub use coordinator::callback::peer_of;
 pub use coordinator::claims::close;
 pub use coordinator::control::Control;
+pub use coordinator::drain::{DrainOrders, NotOrdered, Ordered};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
 pub use coordinator::lease_watch::watch as watch_leases;
 pub use coordinator::node_entry::{LeaseStatus, NodeEntry};
@@ -40,7 +42,8 @@ pub use coordinator::rejected::Rejected;
 pub use dial::{Dialer, Peer};
 pub use gate::{Denied, Gate};
 pub use messages::{
-    Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
+    DrainReport, DrainWaits, Heartbeat, HeartbeatAnswer, HeldSession, LoadReport, ProtocolReport,
+    Registration, RoomReport, ServerReport,
 };
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
@@ -52,3 +55,4 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
+pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};

@@ -19,6 +19,7 @@ use super::connection::table::Connections;
 use super::delivery::doubts::Doubts;
 use super::delivery::own_ids::OwnIds;
 use super::front::sse_session::SseSessions;
+use super::leaving::Leaving;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::session::get_streams::AggregateStreams;
@@ -48,6 +49,7 @@ pub struct Edge {
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,
+    pub leaving: Arc<Leaving>,
     /// Signs affinity tokens and list cursors.
     pub signing_key: Vec<u8>,
 }

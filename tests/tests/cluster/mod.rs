@@ -5,6 +5,7 @@ pub mod claims;
 pub mod cluster_api;
 pub mod cold_names;
 pub mod doors;
+pub mod drain;
 pub mod earlier_version;
 pub mod failover;
 pub mod fair_shares;

@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
+use crate::cluster::messages::{
+    Heartbeat, HeartbeatAnswer, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::own_drain::OwnDrain;
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::net::{Sign, Unreached};
@@ -25,6 +28,7 @@ use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
+use super::drain::DrainOrders;
 use super::known_nodes::{self, KnownNode, KnownNodes};
 use super::liveness::Liveness;
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -46,6 +50,8 @@ pub struct Control {
     pub registry: Arc<Registry>,
     /// What the requests of nodes have to prove.
     pub proofs: Proofs,
+    /// Passes orders to drain to nodes.
+    pub drains: DrainOrders,
     bindings: Arc<Bindings>,
     callback: Callback,
     snapshot: KnownNodes,
@@ -67,10 +73,12 @@ impl Control {
         own: Party,
         token: Option<Secret>,
         folder: DataFolder,
+        own_drain: Arc<OwnDrain>,
     ) -> Self {
         let snapshot = KnownNodes::new(folder.clone(), Arc::clone(&registry));
         Self {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
+            drains: DrainOrders { registry: Arc::clone(&registry), own: own_drain },
             registry,
             bindings,
             callback: Callback { own, token },
@@ -86,6 +94,11 @@ impl Control {
     /// Writes the nodes that are registered now, for the next start to call.
     pub async fn save(&self) {
         self.snapshot.save().await;
+    }
+
+    /// Keeps nothing from now on: another process does.
+    pub fn retire(&self) {
+        self.snapshot.retire();
     }
 
     /// Writes them again if the data folder has come back.
@@ -228,7 +241,10 @@ impl Control {
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
         proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
-        self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
+        // A node of the last start that is called says it here.
+        let drain = first.drain.clone().or_else(|| entry.drain.clone());
+        let registered = NodeEntry { drain, ..entry.clone() };
+        self.registry.register(registered).map_err(|full| Rejected::Full(full.to_string()))?;
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
         }
@@ -263,7 +279,7 @@ impl Control {
     ///
     /// # Errors
     /// If the node is not registered, or a server's name is invalid.
-    pub fn heartbeat(&self, proved: ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
+    pub fn heartbeat(&self, proved: ProvedMessage<Heartbeat>) -> Result<HeartbeatAnswer, Rejected> {
         self.of_its_start(&proved)?;
         let heartbeat = proved.message;
         let unknown = || Rejected::Unknown(heartbeat.id.clone());
@@ -273,6 +289,7 @@ impl Control {
         }
         let mut beat =
             Beat { draining: heartbeat.draining, load: heartbeat.load.clone(), ..Beat::default() };
+        beat.drain = heartbeat.drain.clone();
         if let Some(reports) = &heartbeat.servers {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
             beat.servers = Some(replicas(reports.clone())?);
@@ -280,7 +297,11 @@ impl Control {
         let incarnation = &heartbeat.incarnation;
         self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
-        Ok(())
+        let only_here = match heartbeat.drain {
+            Some(_) => self.registry.only_at(&id).iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        Ok(HeartbeatAnswer { only_here })
     }
 
     /// Marks a node that stops as inactive.
@@ -375,6 +396,7 @@ impl Control {
             zone: registration.zone,
             labels: registration.labels.into_iter().collect(),
             load: registration.load,
+            drain: registration.drain,
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
                 0 => 5000,
                 interval => interval.min(bounds::MAX_INTERVAL),

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,8 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
+    /// Whether the file is another process's now.
+    is_retired: Arc<AtomicBool>,
     /// The folder as it was when the list was written last.
     renewed: Arc<Locked<Renewals>>,
 }
@@ -89,7 +91,13 @@ impl KnownNodes {
             asked: Arc::default(),
             written: Arc::default(),
             renewed,
+            is_retired: Arc::default(),
         }
+    }
+
+    /// Leaves the file to another process.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -99,7 +107,7 @@ impl KnownNodes {
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = tokio::task::spawn_blocking(move || {
             let mut written = this.written.lock();
-            if *written < own {
+            if *written < own && !this.is_retired.load(Ordering::Acquire) {
                 let asked = this.asked.load(Ordering::Acquire);
                 let renewals = this.folder.renewals();
                 if save(&this.folder, &this.registry).is_ok() {

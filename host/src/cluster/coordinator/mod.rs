@@ -6,6 +6,7 @@ mod bounds;
 pub mod callback;
 pub mod claims;
 pub mod control;
+pub mod drain;
 pub mod known_nodes;
 pub mod lease_watch;
 pub mod liveness;

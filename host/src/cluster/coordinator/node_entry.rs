@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::cluster::messages::{LoadReport, ProtocolReport};
+use crate::cluster::messages::{DrainReport, LoadReport, ProtocolReport};
 use crate::config::Secret;
 use crate::model::{
     Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
@@ -69,8 +69,10 @@ pub struct NodeEntry {
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
-    /// Serves its sessions, but takes no new ones.
+    /// A node of an earlier version says no more of its drain than this.
     pub draining: bool,
+    /// Serves its sessions, but takes no new ones, and lets them go.
+    pub drain: Option<DrainReport>,
     /// Whether it answers.
     pub liveness: Liveness,
     /// Since when it is away, and the same on a clock that never jumps.
@@ -114,6 +116,7 @@ impl NodeEntry {
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
             draining: false,
+            drain: None,
             liveness: Liveness::default(),
             away: None,
             load: None,
@@ -127,6 +130,12 @@ impl NodeEntry {
     #[must_use]
     pub fn is_start(&self, incarnation: &str) -> bool {
         !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
+    }
+
+    /// Whether it serves its sessions, but takes no new ones.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining || self.drain.is_some()
     }
 
     /// Notes that the node is away.
@@ -152,7 +161,7 @@ impl NodeEntry {
             LeaseStatus::Inactive => Health::Inactive,
             LeaseStatus::Unhealthy => Health::Unhealthy,
             LeaseStatus::Active if self.liveness.is_silent() => Health::Silent,
-            LeaseStatus::Active if self.draining => Health::Draining,
+            LeaseStatus::Active if self.is_draining() => Health::Draining,
             LeaseStatus::Active if self.liveness.is_suspect() => Health::Suspect,
             LeaseStatus::Active => Health::Healthy,
         }

@@ -25,8 +25,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::cluster::messages::LoadReport;
-use crate::model::{Absence, Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
+use crate::cluster::messages::{DrainReport, LoadReport};
+use crate::model::{
+    Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis,
+};
 use crate::sync::Locked;
 
 use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
@@ -42,6 +44,7 @@ pub struct Beat {
     /// Bytes that they take, about.
     pub size: usize,
     pub draining: bool,
+    pub drain: Option<DrainReport>,
     pub load: Option<LoadReport>,
 }
 
@@ -240,7 +243,7 @@ impl Registry {
                 entry.away = None;
             }
             entry.liveness.heard(now);
-            entry.draining = said.draining;
+            (entry.draining, entry.drain) = (said.draining, said.drain);
             entry.beside = beside;
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room()) != before;
@@ -287,6 +290,29 @@ impl Registry {
             entry.load = Some(load);
             ((), entry.room() != before)
         });
+    }
+
+    /// Notes that a node drains, or that it takes sessions again.
+    pub fn set_drain(&self, id: &NodeId, drain: Option<DrainReport>) {
+        self.change(|nodes| {
+            if let Some(entry) = nodes.get_mut(id) {
+                (entry.draining, entry.drain) = (drain.is_some(), drain);
+            }
+        });
+    }
+
+    /// The servers of a node that no other node takes sessions of now.
+    #[must_use]
+    pub fn only_at(&self, id: &NodeId) -> Vec<ServerName> {
+        let nodes = self.nodes.lock();
+        let Some(own) = nodes.get(id) else { return Vec::new() };
+        let takes = |server: &ServerName| {
+            nodes.values().any(|other| {
+                let is_other = other.id != *id && other.servers.contains_key(server);
+                is_other && other.health().accepts() && other.room() == Room::Free
+            })
+        };
+        own.servers.keys().filter(|server| !takes(server)).cloned().collect()
     }
 
     /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that

@@ -8,6 +8,7 @@
 //!                      backoff ◄──────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +17,12 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
+use crate::cluster::messages::{
+    Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::own_drain::OwnDrain;
 use crate::config::Secret;
-use crate::model::{NodeId, Room, SessionId, UnixMillis};
+use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
@@ -38,10 +42,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two heartbeats that are sent because the node's room changed.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// Least time between two heartbeats that are sent because a drain has come further.
+const DRAIN_PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for the coordinator when the node stops.
 const GOOD_BYE: Duration = Duration::from_secs(2);
-/// Bytes of an answer, whose error text goes into the log; a longer one is ignored.
-const ANSWER: usize = 64 * 1024;
+/// Bytes of an answer, whose error text goes into the log; a longer one is ignored. The names of all
+/// servers that a node may have fit.
+const ANSWER: usize = 256 * 1024;
 
 /// What identifies this node to the coordinator.
 #[derive(Clone)]
@@ -137,11 +144,13 @@ pub struct Agent {
     /// Notified by a request to join.
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
+    pub drain: Arc<OwnDrain>,
     pub link: Link,
 }
 
 enum JoinAnswer {
-    Taken,
+    /// With the body of the answer.
+    Taken(Bytes),
     /// The coordinator does not know this node.
     Unknown,
     /// Nothing came in time.
@@ -181,7 +190,7 @@ impl Agent {
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
-                JoinAnswer::Taken => {
+                JoinAnswer::Taken(_) => {
                     tracing::info!("registered with {}", self.coordinator);
                     self.joined.send_replace(Joined::Registered);
                     return;
@@ -207,6 +216,11 @@ impl Agent {
         timer.tick().await;
         let mut failing = false;
         let mut sent = tokio::time::Instant::now();
+        let mut drain = self.drain.watch();
+        if self.drain.is_ordered() {
+            // The answer to the registration says nothing of it.
+            drain.mark_changed();
+        }
         loop {
             tokio::select! {
                 _ = timer.tick() => {}
@@ -214,6 +228,15 @@ impl Agent {
                     if changed.is_err() {
                         // No more changes can come; only the timer is left.
                         timer.tick().await;
+                    }
+                }
+                changed = drain.changed() => {
+                    if changed.is_err() {
+                        timer.tick().await;
+                    }
+                    // The order goes at once; of the progress there is much.
+                    if drain.borrow_and_update().waits.is_some() {
+                        tokio::time::sleep_until(sent + DRAIN_PAUSE).await;
                     }
                 }
                 changed = self.room.changed() => {
@@ -225,16 +248,23 @@ impl Agent {
                     self.room.borrow_and_update();
                 }
             }
+            drain.borrow_and_update();
             sent = tokio::time::Instant::now();
             let heartbeat = Heartbeat {
                 id: self.identity.id.to_string(),
                 incarnation: self.identity.incarnation.clone(),
                 servers: Some((self.servers)()),
-                draining: false,
+                draining: self.drain.is_ordered(),
                 load: Some((self.load)()),
+                drain: self.drain.report(),
             };
             match self.beat(&heartbeat).await {
-                JoinAnswer::Taken => failing = false,
+                JoinAnswer::Taken(answer) => {
+                    failing = false;
+                    if heartbeat.drain.is_some() {
+                        self.drain.known(only_here(&answer));
+                    }
+                }
                 JoinAnswer::Unknown => {
                     tracing::info!(
                         "{} does not know this node; registering again",
@@ -269,6 +299,7 @@ impl Agent {
             servers: None,
             draining: true,
             load: None,
+            drain: None,
         };
         if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
             self.call("/api/cluster/deregister", &good_bye).await
@@ -297,6 +328,7 @@ impl Agent {
             labels: self.identity.labels.iter().cloned().collect(),
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
+            drain: self.drain.report(),
         }
     }
 
@@ -332,7 +364,7 @@ impl Agent {
         let is_older = !response.headers().contains_key(seam::REVISION);
         let body = collect(response.into_body(), ANSWER).await.unwrap_or_default();
         match status {
-            status if status.is_success() => JoinAnswer::Taken,
+            status if status.is_success() => JoinAnswer::Taken(body),
             StatusCode::NOT_FOUND => JoinAnswer::Unknown,
             status if is_older => JoinAnswer::Failed(format!(
                 "{status}: {}; what answers is no coordinator, or one of an earlier version of \
@@ -356,6 +388,20 @@ impl Agent {
             .header(seam::PROOF, proof.to_string())
             .body(Body::from(text))
     }
+}
+
+/// The servers that no other node takes sessions of, as the answer to a heartbeat says. A coordinator
+/// of an earlier version says nothing.
+fn only_here(answer: &[u8]) -> BTreeSet<ServerName> {
+    #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
+    struct Beaten {
+        data: HeartbeatAnswer,
+    }
+    object_only!(Beaten);
+    let names = serde_json::from_slice::<Beaten>(answer).map(|answer| answer.data.only_here);
+    let names = names.unwrap_or_default().into_iter();
+    names.filter_map(|name| ServerName::parse(&name).ok()).collect()
 }
 
 /// Half to all of the pause, so that nodes do not register in step.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 
@@ -11,6 +12,7 @@ use crate::cluster::observe::instances::{
     InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
 };
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
+use crate::cluster::own_drain::OwnDrain;
 use crate::model::{ServerName, SessionId};
 use crate::net::{Body, percent_decoded};
 use crate::protocol::headers::{self, seam};
@@ -38,6 +40,7 @@ pub struct NodeRoutes {
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
     pub view: Arc<dyn RunnerView>,
+    pub drain: Arc<OwnDrain>,
 }
 
 impl NodeRoutes {
@@ -70,6 +73,9 @@ impl NodeRoutes {
         }
         if path == "logs" {
             return self.logs(request.uri().query().unwrap_or(""));
+        }
+        if let ("drain" | "undrain", &Method::POST) = (path, request.method()) {
+            return self.order(path, request.uri().query().unwrap_or(""));
         }
         let Some((server, tail)) = server_in(path) else {
             return refuse(StatusCode::NOT_FOUND, "no such path below /cluster/");
@@ -127,6 +133,19 @@ impl NodeRoutes {
         Response::new(lines_of(self.view.log(server, since, follow)))
     }
 
+    /// Drains, or takes sessions again.
+    fn order(&self, path: &str, query: &str) -> Response<Body> {
+        let deadline = parameter(query, "deadlineMs").and_then(|millis| millis.parse().ok());
+        let taken = match path {
+            "drain" => self.drain.begin(deadline.map(Duration::from_millis)).map(drop),
+            _ => self.drain.take_back().map(drop),
+        };
+        match taken {
+            Ok(()) => json(&self.drain.report()),
+            Err(ending) => refuse(StatusCode::CONFLICT, &ending.to_string()),
+        }
+    }
+
     fn bindings(&self, query: &str) -> Response<Body> {
         let after = parameter(query, "after").unwrap_or_default();
         let after = after.split_once('/').and_then(|(session, server)| {
@@ -138,7 +157,7 @@ impl NodeRoutes {
         bindings.truncate(count);
         let last = bindings.last().filter(|_| full);
         let next = last.map(|held| format!("{}/{}", held.session, held.server));
-        json(&BindingsPage { bindings, next })
+        json(&BindingsPage { bindings, next, drain: self.drain.report() })
     }
 }
 

@@ -153,6 +153,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.cluster.token",
     "systemConfig.cluster.secret",
     "systemConfig.cluster.store",
+    "systemConfig.cluster.drainDeadline",
     "systemConfig.cluster.coordinator",
     "systemConfig.cluster.coordinator.nodeTimeout",
     "systemConfig.cluster.coordinator.awayTimeout",

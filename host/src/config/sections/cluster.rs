@@ -22,6 +22,9 @@ const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
 /// Node timeouts after which a server is not listed any more whose nodes are all away, if the file
 /// does not say it: as long as a node is remembered that is gone.
 const AWAY_TIMEOUTS: u32 = 10;
+/// Default of `drainDeadline`. With the time that servers take to end, it fits into the 30 s that
+/// Kubernetes gives a pod.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 
 /// Variable with the token; overrides the file.
 const TOKEN: &str = "MOORING_CLUSTER_TOKEN";
@@ -102,6 +105,8 @@ pub(in crate::config) struct Cluster {
     pub affinity_timeout: Duration,
     /// Bytes; applies in every mode.
     pub min_free_memory: Option<u64>,
+    /// Applies in every mode.
+    pub drain_deadline: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,6 +130,9 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
+        drain_deadline: cluster
+            .millis("drainDeadline", 0..=MAX_INTERVAL_MS)
+            .unwrap_or(DRAIN_DEADLINE),
         mode: match (role, node) {
             (Role::Coordinator, _) => Mode::Coordinator(coordinator),
             (Role::Node, Some(node)) => Mode::Node(node),

@@ -8,7 +8,7 @@ use http::{Method, Request};
 
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::model::{Node, NodeId, Reach};
+use crate::model::{Health, Node, NodeId, Reach};
 use crate::net::{Body, Failure, collect};
 use crate::protocol::{methods, splice};
 use crate::seam::{Facts, Handshake, Start};
@@ -62,9 +62,10 @@ impl Call<'_> {
                     continue;
                 }
                 let absent = worker.edge.absent_beside(server, tried);
-                return Err(absent.unwrap_or_else(|| {
-                    std::mem::take(tried).refusal(server, "no node that hosts it is up")
-                }));
+                let why = self.none_is_left();
+                return Err(
+                    absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why))
+                );
             };
             let bindings = &worker.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
@@ -98,6 +99,18 @@ impl Call<'_> {
                     tried.failed(&winner, why);
                 }
             }
+        }
+    }
+
+    /// Why there is no node to bind the session to.
+    fn none_is_left(&self) -> String {
+        let topology = self.worker.edge.topology.load();
+        let mut replicas = topology.replicas(self.server);
+        match replicas.find(|node| node.health == Health::Draining) {
+            Some(node) => {
+                format!("node {} drains, and no other node that hosts it takes sessions", node.id)
+            }
+            None => "no node that hosts it is up".to_owned(),
         }
     }
 
