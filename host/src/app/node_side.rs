@@ -11,7 +11,7 @@ use crate::cluster::{
     Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
-use crate::model::{NodeId, Replica, ServerName};
+use crate::model::{Epoch, NodeId, Replica, ServerName};
 use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
@@ -92,6 +92,7 @@ fn held_session(held: runner::Held) -> HeldSession {
         session: held.session.to_string(),
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
+        epoch: held.epoch.map(Epoch::get),
         level: held.level.map(LogLevel::json),
         subscriptions: held.subscriptions,
     }

@@ -25,6 +25,11 @@ pub mod seam {
     pub const PRINCIPAL: HeaderName = HeaderName::from_static("mooring-principal");
     /// Whom limits count, on an open: see `seam::Facts`.
     pub const QUOTA: HeaderName = HeaderName::from_static("mooring-quota");
+    /// On an open, and on its answer: see `model::Epochs`. On DELETE: the instance is closed if its
+    /// epoch is not higher.
+    pub const EPOCH: HeaderName = HeaderName::from_static("mooring-epoch");
+    /// The epoch of the instance that the session had open last, on an open.
+    pub const OPENED: HeaderName = HeaderName::from_static("mooring-opened");
     /// Marks an explicit open, and says which side sends `notifications/initialized`:
     /// `client`, or `host` for the runner.
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::ServerName;
+use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
 use crate::sync::LimitCounts;
@@ -111,9 +111,9 @@ impl SharedRunner {
         self.config.servers.keys()
     }
 
-    /// Closes the instance of one session at one server.
-    pub async fn close(&self, key: &InstanceKey, pool: &Pool) {
-        if let Some(instance) = self.table.remove(key) {
+    /// Closes the instance of one session at one server, unless its epoch is higher than `up_to`.
+    pub async fn close(&self, key: &InstanceKey, up_to: Option<Epoch>, pool: &Pool) {
+        if let Some(instance) = self.table.remove(key, up_to) {
             instance.close(pool).await;
         }
     }

@@ -1,8 +1,8 @@
 //! What edge and runner exchange beside the client's message.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::{Principal, QuotaKey, SessionId};
+use crate::model::{Epoch, Epochs, Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
 
 const ADDRESS: &str = "address=";
@@ -29,6 +29,9 @@ pub struct Facts {
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
+    /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
+    /// on other messages, and from processes of earlier versions.
+    pub epochs: Epochs,
 }
 
 impl Facts {
@@ -49,6 +52,12 @@ impl Facts {
             Some(Handshake::Runner) => set(seam::OPEN, "host"),
             None => {}
         }
+        for (name, epoch) in [(seam::EPOCH, self.epochs.given), (seam::OPENED, self.epochs.opened)]
+        {
+            if let Some(epoch) = epoch {
+                headers.insert(name, HeaderValue::from(epoch.get()));
+            }
+        }
     }
 
     /// Reads the headers that another process has set. `None` if one is missing or invalid.
@@ -65,13 +74,37 @@ impl Facts {
             Some(value) => Some(quota_of(value.to_str().ok()?)?),
             None => None,
         };
+        let epoch = |name| match headers.get(name) {
+            Some(_) => Some(Some(epoch_in(headers, name)?)),
+            None => Some(None),
+        };
+        let epochs = Epochs { given: epoch(&seam::EPOCH)?, opened: epoch(&seam::OPENED)? };
         Some(Self {
+            epochs,
             quota,
             session: SessionId::parse(text(seam::SESSION)?)?,
             principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
             open,
         })
     }
+}
+
+/// Marks the answer to an open with the epoch of the instance.
+pub fn write_epoch(headers: &mut HeaderMap, epoch: Option<Epoch>) {
+    if let Some(epoch) = epoch {
+        headers.insert(seam::EPOCH, HeaderValue::from(epoch.get()));
+    }
+}
+
+/// The epoch of the instance that the answer to an open is of. Runners of earlier versions say
+/// none.
+#[must_use]
+pub fn read_epoch(headers: &HeaderMap) -> Option<Epoch> {
+    epoch_in(headers, &seam::EPOCH)
+}
+
+fn epoch_in(headers: &HeaderMap, name: &HeaderName) -> Option<Epoch> {
+    Epoch::parse(headers.get(name)?.to_str().ok()?)
 }
 
 /// `address=192.0.2.1`, or `credential=` and its name, percent-encoded.
@@ -184,7 +217,8 @@ mod tests {
                 Some(QuotaKey::of_address([192, 0, 2, 1].into())),
                 Some(QuotaKey::of_address("2001:db8::1".parse().unwrap())),
             ] {
-                let facts = Facts { session, principal: principal.clone(), quota, open };
+                let epochs = Epochs { given: Epoch::new(2), opened: open.and(Epoch::new(1)) };
+                let facts = Facts { session, principal: principal.clone(), quota, open, epochs };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));
@@ -197,7 +231,8 @@ mod tests {
     fn a_quota_that_cannot_be_read_is_refused_and_an_absent_one_is_not() {
         let mut headers = HeaderMap::new();
         let (session, principal) = (SessionId::mint(), Principal::anonymous());
-        Facts { session, principal, quota: None, open: None }.write(&mut headers);
+        let epochs = Epochs::default();
+        Facts { session, principal, quota: None, open: None, epochs }.write(&mut headers);
         assert!(Facts::read(&headers).is_some());
         for odd in ["", "192.0.2.1", "address=", "address=localhost", "credential=%zz", "\u{e4}"] {
             headers.insert(seam::QUOTA, HeaderValue::from_str(odd).unwrap());

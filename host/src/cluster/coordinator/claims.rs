@@ -11,11 +11,11 @@ use http::{Method, Request};
 use tokio::time::Instant;
 
 use crate::cluster::messages::{BindingsPage, HeldSession};
-use crate::model::{NodeId, Principal, Reach, ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, Epochs, NodeId, Principal, Reach, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, TooLong, collect};
 use crate::protocol::log_level::LogLevel;
 use crate::seam::{Facts, Link};
-use crate::store::{Bindings, ReportOutcome};
+use crate::store::{Bindings, ReportOutcome, Reported};
 
 use super::node_entry::NodeEntry;
 use super::registry::Registry;
@@ -64,7 +64,16 @@ pub struct Claims<'a> {
     conflicts: usize,
     /// Why the first page was left out.
     too_long: Option<String>,
-    closing: Vec<(Reach, SessionId, ServerName)>,
+    closing: Vec<Closing>,
+}
+
+/// An instance that is closed since its session is elsewhere.
+struct Closing {
+    reach: Reach,
+    session: SessionId,
+    server: ServerName,
+    /// A later instance of the session stays.
+    up_to: Option<Epoch>,
 }
 
 /// Why there is no page.
@@ -230,18 +239,30 @@ impl<'a> Claims<'a> {
         };
         // Claims of the future would win against every later one.
         let opened_at = UnixMillis(held.opened_at.min(UnixMillis::now().0));
-        match self.bindings.report(session, &server, node, opened_at, is_alive) {
+        let epoch = held.epoch.and_then(Epoch::new);
+        let reported = Reported { node: node.clone(), epoch, opened_at };
+        let closing = |reach: &Reach, up_to| Closing {
+            reach: reach.clone(),
+            session,
+            server: server.clone(),
+            up_to,
+        };
+        match self.bindings.report(session, &server, &reported, is_alive) {
             ReportOutcome::Taken => self.restore(session, &server, held),
             ReportOutcome::Older(winner) => {
                 self.conflict(session, node, &format!("the session is bound to {winner}"));
-                self.closing.push((self.node.reach.clone(), session, server));
+                self.closing.push(closing(&self.node.reach, epoch));
             }
-            ReportOutcome::Replaced(loser) => {
-                self.conflict(session, &loser, &format!("{node} opened the session earlier"));
-                self.restore(session, &server, held);
+            ReportOutcome::Left => {
+                self.conflict(session, node, "the session has been open elsewhere since");
+                self.closing.push(closing(&self.node.reach, epoch));
+            }
+            ReportOutcome::Replaced(loser, up_to) => {
+                self.conflict(session, &loser, &format!("the session is open at {node}"));
                 if let Some(entry) = self.registry.get(&loser) {
-                    self.closing.push((entry.reach, session, server));
+                    self.closing.push(closing(&entry.reach, up_to));
                 }
+                self.restore(session, &server, held);
             }
         }
         self.closing.truncate(MOST_CLOSED);
@@ -280,10 +301,10 @@ impl<'a> Claims<'a> {
         }
         let (link, closing) = (self.others.clone(), self.closing);
         tokio::spawn(async move {
-            let closings = closing.into_iter().map(|(reach, session, server)| {
+            let closings = closing.into_iter().map(|Closing { reach, session, server, up_to }| {
                 let link = link.clone();
                 async move {
-                    let closing = close(&link, &reach, session, &server);
+                    let closing = close(&link, &reach, session, &server, up_to);
                     // A session that is not closed now ends when it is idle.
                     let _ = tokio::time::timeout(PAGE_TIMEOUT, closing).await;
                 }
@@ -302,11 +323,20 @@ fn most_claims(node: &NodeEntry) -> usize {
     slots.saturating_mul(node.servers.len()).clamp(LEAST_CLAIMS, MOST_CLAIMS)
 }
 
-/// Closes a session at a server of a node, best effort.
-pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
+/// Closes a session at a server of a node, best effort. An instance with an epoch that is higher
+/// than `up_to` stays.
+pub async fn close(
+    link: &Link,
+    reach: &Reach,
+    session: SessionId,
+    server: &ServerName,
+    up_to: Option<Epoch>,
+) {
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::DELETE;
-    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
+    let epochs = Epochs { given: up_to, opened: None };
+    let facts =
+        Facts { session, principal: Principal::anonymous(), open: None, quota: None, epochs };
     // If the node is gone, so is the session.
     let _ = link.call(reach, server, facts, request).await;
 }

@@ -203,6 +203,7 @@ mod tests {
             session: SessionId::mint().to_string(),
             server: "s".into(),
             opened_at: 1,
+            epoch: None,
             level: None,
             subscriptions: vec!["x".repeat(bytes)],
         };

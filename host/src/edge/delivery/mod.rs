@@ -1,6 +1,7 @@
 //! Step 6, send: delivers a session's messages to its replica, and opens another replica if that
 //! one is lost.
 
+mod ask_to_open;
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{Principal, SessionId, UnixMillis};
+use crate::model::{Epochs, Principal, SessionId, UnixMillis};
 use crate::protocol::initialize::{ClientSet, InitializeParams};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
@@ -51,7 +51,8 @@ impl Session {
     /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts { session: self.id, principal: self.principal.clone(), open: None, quota: None }
+        let (session, principal) = (self.id, self.principal.clone());
+        Facts { session, principal, open: None, quota: None, epochs: Epochs::default() }
     }
 
     /// The client capabilities by which servers choose what to offer.
