@@ -11,12 +11,12 @@ use crate::cluster::{
     Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
-use crate::model::{Epoch, NodeId, Replica, ServerName};
+use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
 use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
-use crate::sync::Seldom;
+use crate::sync::{Locked, Seldom};
 
 use super::capacity::CapacityGauge;
 use super::{identity, translate};
@@ -66,6 +66,7 @@ pub fn of(
         view: Arc::clone(view),
     };
     let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
+    let (streams_holder, pool) = (Arc::clone(host), link.pool().clone());
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -82,6 +83,8 @@ pub fn of(
         load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
+        close_of_streams: Box::new(move || streams_holder.close_of_streams(&pool)),
+        heard: Locked::new(tokio::time::Instant::now()),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     Some((routes, (agent, node.register_on_startup)))
@@ -93,6 +96,7 @@ fn held_session(held: runner::Held) -> HeldSession {
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
         epoch: held.epoch.map(Epoch::get),
+        stream: held.stream.map(GatewayStart::get),
         level: held.level.map(LogLevel::json),
         subscriptions: held.subscriptions,
     }

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
+    Agent, Control, Dialer, KnownSessions, NodeEntry, NodeRoutes, ProtocolReport, Registry,
+    RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
-use crate::model::{NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
 use crate::protocol::mac;
@@ -144,6 +145,9 @@ struct Base {
     keys: KeyRing,
     registry: Arc<Registry>,
     bindings: Arc<Bindings>,
+    records: Arc<Records>,
+    sse_sessions: Arc<edge::SseSessions>,
+    start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
     replicas: BTreeMap<ServerName, Replica>,
     strategy: Strategy,
@@ -192,13 +196,21 @@ impl Base {
             tls: crate::net::client_config()?,
             dialer: dialer(&own, &registry, config),
         };
-        let control = Control::new(
-            Arc::clone(&registry),
-            Arc::clone(&bindings),
-            own,
-            config.token.clone(),
+        let records = Arc::new(Records::open(
             folder.clone(),
-        );
+            Arc::clone(&bindings),
+            config.limits.data_folder,
+        ));
+        let (start, sse_sessions) = (GatewayStart::random(), Arc::<edge::SseSessions>::default());
+        let streams = Arc::clone(&sse_sessions);
+        let known = KnownSessions {
+            bindings: Arc::clone(&bindings),
+            records: Arc::clone(&records),
+            start,
+            has_stream: Box::new(move |session| streams.has(session)),
+        };
+        let control =
+            Control::new(Arc::clone(&registry), known, own, config.token.clone(), folder.clone());
         let limits = &config.limits;
         let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
         let bounds = translate::connections(config, descriptors.limit);
@@ -222,6 +234,9 @@ impl Base {
             folder,
             registry,
             bindings,
+            records,
+            sse_sessions,
+            start,
             runner,
             links,
         };
@@ -243,11 +258,7 @@ impl Base {
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(
-                self.folder.clone(),
-                Arc::clone(&self.bindings),
-                config.limits.data_folder,
-            )),
+            records: Arc::clone(&self.records),
             keys: self.keys.clone(),
             catalogs: Arc::default(),
             connections: Arc::clone(&self.connections),
@@ -257,7 +268,8 @@ impl Base {
             found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::ListSnapshots::default(),
-            sse_sessions: edge::SseSessions::default(),
+            sse_sessions: Arc::clone(&self.sse_sessions),
+            start: self.start,
             cold_start,
             suspects,
             metrics: Arc::clone(&self.edge_metrics),

@@ -257,6 +257,10 @@ pub struct HeldSession {
     /// of what coordinators of earlier versions have opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// The start of the gateway that has the stream of this session of HTTP+SSE; absent for other
+    /// sessions, and from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u64>,
     /// The log level that the client has set, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,

@@ -212,6 +212,24 @@ impl Bindings {
         });
     }
 
+    /// Removes the server's binding if it is to `node`, and the session with its last one.
+    pub fn leave(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+        let removed = self.with(session, |records| {
+            let record = records.get_mut(&session)?;
+            record.servers.retain(|(name, binding)| {
+                let is_it = name == server && binding.node == *node;
+                if is_it {
+                    self.moved(Some(node), None);
+                }
+                !is_it
+            });
+            record.servers.is_empty().then(|| records.remove(&session))?
+        });
+        if let Some(mut record) = removed {
+            self.gone(&mut record);
+        }
+    }
+
     /// Notes that the session has the server open, as the instance with this epoch, if it is bound
     /// to this node. Runners of earlier versions name no epoch.
     pub fn opened(

@@ -17,14 +17,15 @@ use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder};
+use crate::store::DataFolder;
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::known_nodes::KnownNodes;
-use super::node_entry::NodeEntry;
+use super::known_sessions::KnownSessions;
+use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, Registry};
 use super::rejected::Rejected;
@@ -43,7 +44,7 @@ pub struct Control {
     pub registry: Arc<Registry>,
     /// What the requests of nodes have to prove.
     pub proofs: Proofs,
-    bindings: Arc<Bindings>,
+    known: Arc<KnownSessions>,
     callback: Callback,
     snapshot: KnownNodes,
     admissions: Admissions,
@@ -57,7 +58,7 @@ impl Control {
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
-        bindings: Arc<Bindings>,
+        known: KnownSessions,
         own: Party,
         token: Option<Secret>,
         folder: DataFolder,
@@ -66,7 +67,7 @@ impl Control {
         Self {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
             registry,
-            bindings,
+            known: Arc::new(known),
             callback: Callback { own, token },
             snapshot,
             admissions: Admissions::default(),
@@ -144,11 +145,13 @@ impl Control {
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
+        let known = (&*self.registry, &self.known);
+        let mut claims = Claims::of(&entry, known, (&own_link, link));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
         proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
+        let silent_since = self.silent_since(&entry.id);
         self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +163,10 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
+        if let Some(since) = silent_since {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
+        }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
             tracing::warn!(
                 node = %entry.id,
@@ -229,6 +236,13 @@ impl Control {
             (Some(proof), Some(replays)) => once(proof, &replays),
             _ => Err(Rejected::Unknown(id.clone())),
         }
+    }
+
+    /// When a node whose lease has run out was heard of last.
+    fn silent_since(&self, id: &NodeId) -> Option<Instant> {
+        let silent =
+            |known: &NodeEntry| (known.status == LeaseStatus::Unhealthy).then_some(known.last_seen);
+        self.registry.read(id, silent)?
     }
 
     /// What this start has sent before, if it is known.
