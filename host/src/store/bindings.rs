@@ -157,7 +157,7 @@ impl Bindings {
         let epoch = self.epochs.after(before.opened);
         let binding = Binding::decided(node, now, epoch, before);
         let epochs = binding.epochs();
-        record.servers.push((server.clone(), binding));
+        record.bind(server, binding);
         epochs
     }
 
@@ -323,6 +323,12 @@ impl Bindings {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Most sessions that are known (`limits.sessions`).
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.bounds.in_all
     }
 
     /// Number of bindings to a node.
