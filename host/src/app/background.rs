@@ -198,7 +198,8 @@ async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgot
             tokio::spawn(async move {
                 // Its client may have come back meanwhile.
                 if parts.edge.bindings.look(session, &server).is_none() {
-                    let closing = cluster::close(&parts.control_link, &reach, session, &server);
+                    let link = &parts.control_link;
+                    let closing = cluster::close(link, &reach, session, &server, binding.epoch);
                     // What does not answer ends when it is idle.
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
                 }

@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, Joined, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport, Registry,
+    Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
+    Registry,
     RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
-use crate::model::{NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
 use crate::protocol::mac;
@@ -165,6 +166,9 @@ struct Base {
     keys: KeyRing,
     registry: Arc<Registry>,
     bindings: Arc<Bindings>,
+    records: Arc<Records>,
+    sse_sessions: Arc<edge::SseSessions>,
+    start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
     replicas: BTreeMap<ServerName, Replica>,
     strategy: Strategy,
@@ -219,10 +223,23 @@ impl Base {
             tls: crate::net::client_config()?,
             dialer: dialer(&own, &registry, config),
         };
+        let records = Arc::new(Records::open(
+            folder.clone(),
+            Arc::clone(&bindings),
+            config.limits.data_folder,
+        ));
+        let (start, sse_sessions) = (GatewayStart::random(), Arc::<edge::SseSessions>::default());
+        let streams = Arc::clone(&sse_sessions);
+        let known = KnownSessions {
+            bindings: Arc::clone(&bindings),
+            records: Arc::clone(&records),
+            start,
+            has_stream: Box::new(move |session| streams.has(session)),
+        };
         let drain = Arc::new(OwnDrain::new(config.drain_deadline));
         let control = Control::new(
             Arc::clone(&registry),
-            Arc::clone(&bindings),
+            known,
             own,
             config.token.clone(),
             folder.clone(),
@@ -255,6 +272,9 @@ impl Base {
             folder,
             registry,
             bindings,
+            records,
+            sse_sessions,
+            start,
             runner,
             links,
         };
@@ -280,11 +300,7 @@ impl Base {
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(
-                self.folder.clone(),
-                Arc::clone(&self.bindings),
-                config.limits.data_folder,
-            )),
+            records: Arc::clone(&self.records),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
@@ -294,7 +310,8 @@ impl Base {
             found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::ListSnapshots::default(),
-            sse_sessions: edge::SseSessions::default(),
+            sse_sessions: Arc::clone(&self.sse_sessions),
+            start: self.start,
             cold_start,
             doubts,
             metrics: Arc::clone(&self.edge_metrics),

@@ -316,6 +316,14 @@ pub struct HeldSession {
     pub server: String,
     /// Unix ms.
     pub opened_at: u64,
+    /// Rises with each binding of the session's server; absent from nodes of earlier versions, and
+    /// of what coordinators of earlier versions have opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The start of the gateway that has the stream of this session of HTTP+SSE; absent for other
+    /// sessions, and from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u64>,
     /// The log level that the client has set, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,

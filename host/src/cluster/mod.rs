@@ -29,10 +29,11 @@ mod own_drain;
 mod replica;
 
 pub use coordinator::callback::peer_of;
-pub use coordinator::claims::close;
+pub use coordinator::closings::close;
 pub use coordinator::control::Control;
 pub use coordinator::drain::{DrainOrders, NotOrdered, Ordered};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::known_sessions::KnownSessions;
 pub use coordinator::lease_watch::watch as watch_leases;
 pub use coordinator::node_entry::{LeaseStatus, NodeEntry};
 pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};

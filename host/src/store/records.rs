@@ -145,6 +145,24 @@ impl Records {
         }
     }
 
+    /// Ends a session of HTTP+SSE whose client has left its stream. Its events are refused while this
+    /// process lives. After a restart a client that comes back so late is known again, without
+    /// anything that its servers held: few ever do, and a tombstone for each would fill the disk.
+    pub async fn end_stream(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        is_large: bool,
+    ) {
+        self.ended.end_unused(session, minted_at.plus(MAX_AGE));
+        self.fresh.lock().remove(session);
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        if is_large {
+            self.beside(move |this| this.files.remove(session)).await;
+        }
+    }
+
     /// Ends a session whose client has no id for it yet: there is nothing to refuse later.
     pub fn end_here(&self, session: SessionId, minted_at: UnixMillis) {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));

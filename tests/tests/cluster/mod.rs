@@ -7,6 +7,7 @@ pub mod cold_names;
 pub mod doors;
 pub mod drain;
 pub mod earlier_version;
+pub mod epochs;
 pub mod failover;
 pub mod fair_shares;
 pub mod handshake;

@@ -16,12 +16,12 @@ use crate::cluster::messages::{
 };
 use crate::cluster::own_drain::OwnDrain;
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::model::{Absence, NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::net::{Sign, Unreached};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder};
+use crate::store::DataFolder;
 use crate::sync::Locked;
 
 use super::admissions::Admissions;
@@ -30,6 +30,7 @@ use super::callback::Callback;
 use super::claims::Claims;
 use super::drain::DrainOrders;
 use super::known_nodes::{self, KnownNode, KnownNodes};
+use super::known_sessions::KnownSessions;
 use super::liveness::Liveness;
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
@@ -52,7 +53,7 @@ pub struct Control {
     pub proofs: Proofs,
     /// Passes orders to drain to nodes.
     pub drains: DrainOrders,
-    bindings: Arc<Bindings>,
+    known: Arc<KnownSessions>,
     callback: Callback,
     snapshot: KnownNodes,
     admissions: Admissions,
@@ -69,7 +70,7 @@ impl Control {
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
-        bindings: Arc<Bindings>,
+        known: KnownSessions,
         own: Party,
         token: Option<Secret>,
         folder: DataFolder,
@@ -80,7 +81,7 @@ impl Control {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
             drains: DrainOrders { registry: Arc::clone(&registry), own: own_drain },
             registry,
-            bindings,
+            known: Arc::new(known),
             callback: Callback { own, token },
             snapshot,
             admissions: Admissions::default(),
@@ -236,7 +237,8 @@ impl Control {
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
+        let known = (&*self.registry, &self.known);
+        let mut claims = Claims::of(&entry, known, (&own_link, link));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
@@ -244,6 +246,7 @@ impl Control {
         // A node of the last start that is called says it here.
         let drain = first.drain.clone().or_else(|| entry.drain.clone());
         let registered = NodeEntry { drain, ..entry.clone() };
+        let silent_since = self.silent_since(&entry.id);
         self.registry.register(registered).map_err(|full| Rejected::Full(full.to_string()))?;
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
@@ -255,6 +258,10 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
+        if let Some(since) = silent_since {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
+        }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
             tracing::warn!(
                 node = %entry.id,
@@ -328,6 +335,16 @@ impl Control {
             (Some(proof), Some(replays)) => once(proof, &replays),
             _ => Err(Rejected::Unknown(id.clone())),
         }
+    }
+
+    /// When a node whose lease has run out was heard of last.
+    fn silent_since(&self, id: &NodeId) -> Option<Instant> {
+        let is_silent = |known: &NodeEntry| {
+            known.status == LeaseStatus::Unhealthy
+                && known.away.is_none_or(|(away, _)| away.how != Absence::NotBack)
+        };
+        let silent = |known: &NodeEntry| is_silent(known).then_some(known.last_seen);
+        self.registry.read(id, silent)?
     }
 
     /// What this start has sent before, if it is known.

@@ -28,7 +28,7 @@ use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::Watcher;
+use crate::sync::{Locked, Watcher};
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +46,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for the coordinator when the node stops.
 const GOOD_BYE: Duration = Duration::from_secs(2);
+/// Silence of the coordinator after which the streams of its clients are over: none of them can be
+/// answered, and none waits for so long. It covers a restart on another machine.
+const STREAMS_OVER: Duration = Duration::from_secs(60);
 /// Bytes of an answer, whose error text goes into the log; a longer one is ignored. The names of all
 /// servers that a node may have fit.
 const ANSWER: usize = 256 * 1024;
@@ -145,6 +148,10 @@ pub struct Agent {
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
     pub drain: Arc<OwnDrain>,
+    /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
+    pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
+    /// When the coordinator was heard of last.
+    pub heard: Locked<tokio::time::Instant>,
     pub link: Link,
 }
 
@@ -345,9 +352,28 @@ impl Agent {
         let Ok(text) = serde_json::to_vec(message) else {
             return JoinAnswer::Failed("the message cannot be written as JSON".into());
         };
-        match tokio::time::timeout(patience, self.exchange(path, text.into())).await {
+        let answer = match tokio::time::timeout(patience, self.exchange(path, text.into())).await {
             Ok(answer) => answer,
             Err(_) => JoinAnswer::Silent(format!("no answer within {} s", patience.as_secs_f32())),
+        };
+        self.note_heard(!matches!(answer, JoinAnswer::Failed(_) | JoinAnswer::Silent(_)));
+        answer
+    }
+
+    fn note_heard(&self, is_heard: bool) {
+        let now = tokio::time::Instant::now();
+        let mut heard = self.heard.lock();
+        if is_heard {
+            *heard = now;
+        } else if now - *heard > STREAMS_OVER {
+            let count = (self.close_of_streams)();
+            if count > 0 {
+                tracing::warn!(
+                    sessions = count,
+                    "{} is silent: sessions of HTTP+SSE whose streams it had are closed",
+                    self.coordinator
+                );
+            }
         }
     }
 

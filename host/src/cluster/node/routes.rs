@@ -231,6 +231,8 @@ mod tests {
             session: SessionId::mint().to_string(),
             server: "s".into(),
             opened_at: 1,
+            epoch: None,
+            stream: None,
             level: None,
             subscriptions: vec!["x".repeat(bytes)],
         };

@@ -82,8 +82,12 @@ impl<'a> MessageDelivery<'a> {
     /// Sends the message to the node that holds the session. If no node does, one is opened first.
     /// Rare branches are boxed, since this future is made for every call.
     async fn attempt(&mut self) -> Result<(Attempt, Arc<Node>), Refusal> {
-        let Holding { node, was_open } = self.call.holder(&self.tried.nodes).await;
+        let Holding { node, was_open, must_open } = self.call.holder(&self.tried.nodes).await;
         let node = match node {
+            Some(node) if must_open => {
+                let attempt = Box::pin(self.open_first(&node)).await?;
+                return Ok((attempt, node));
+            }
             Some(node) => node,
             None => Box::pin(self.open_somewhere(was_open)).await?,
         };
@@ -97,6 +101,13 @@ impl<'a> MessageDelivery<'a> {
             Err(failure) => Box::pin(self.failed(&node, failure)).await?,
         };
         Ok((attempt, node))
+    }
+
+    /// Opens the server at the node that the session has moved to, where an instance of before may
+    /// still be.
+    async fn open_first(&mut self, node: &Node) -> Result<Attempt, Refusal> {
+        self.call.open_again(node, &mut self.tried).await?;
+        Ok(Attempt::Again("the session moved meanwhile".to_owned()))
     }
 
     async fn open_somewhere(&mut self, was_open: bool) -> Result<Arc<Node>, Refusal> {

@@ -18,7 +18,7 @@ impl Call<'_> {
         let edge = &self.worker.edge;
         let node = {
             let topology = edge.topology.load();
-            let node = topology.node(&edge.bindings.look(self.session.id, self.server)?)?;
+            let node = topology.node(&edge.bindings.look_open(self.session.id, self.server)?)?;
             let lives = node.health.serves() && node.servers.contains_key(self.server);
             lives.then(|| Arc::clone(node))?
         };

@@ -2,6 +2,7 @@
 //! one is lost.
 
 pub mod absent;
+mod ask_to_open;
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;

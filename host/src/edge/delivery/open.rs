@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request};
-
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::model::{Health, Node, NodeId, Reach};
-use crate::net::{Body, Failure, collect};
+use crate::net::collect;
 use crate::protocol::{methods, splice};
-use crate::seam::{Facts, Handshake, Start};
+use crate::seam::{Handshake, Start};
+use bytes::Bytes;
 
+use super::ask_to_open::RunnerOpened;
 use super::call::Call;
 use super::outgoing::Outgoing;
 use super::own_request::Silent;
-use super::tried::{MAX_RESULT, NotOpened, Tried, not_opened};
+use super::tried::{MAX_RESULT, NotOpened, Tried};
 
 /// Longest wait for the answer to each restored setting: a server that does not answer must not
 /// hold up the message that opens it.
@@ -124,24 +123,7 @@ impl Call<'_> {
             && (session.is_single_server
                 || is_known_open
                 || edge.records.had_open(session.id, server));
-        let mut request = Request::new(Body::from(session.params.clone()));
-        *request.method_mut() = Method::POST;
-        // Whoever began the session is counted, wherever it is used from now.
-        let quota = worker.edge.bindings.counts_for(session.id);
-        let quota = quota.or_else(|| self.context.map(|client| client.quota.clone()));
-        let facts = Facts { open: Some(handshake), quota, ..session.facts() };
-        self.add_client_headers(node, request.headers_mut());
-        let response = match self.exchange(node, facts, request).await {
-            Ok(response) => response,
-            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
-                worker.suspect(&node.id, &why);
-                return Err(format!("node {}: {why}", node.id).into());
-            }
-        };
-        if !response.status().is_success() {
-            return Err(not_opened(node, response).await);
-        }
-        let start = Start::read(response.headers());
+        let RunnerOpened { response, start, epoch } = self.ask_to_open(node, handshake).await?;
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that arrived during the opening found nothing to end at this node.
         if worker.edge.records.is_ended(session.id) {
@@ -160,7 +142,7 @@ impl Call<'_> {
         if node.reach == Reach::Local && !session.is_single_server && !is_known_open {
             Box::pin(worker.edge.records.note_open(session.id, session.minted_at, server)).await;
         }
-        worker.edge.bindings.opened(session.id, server, &node.id);
+        worker.edge.bindings.opened(session.id, server, &node.id, epoch);
         worker.edge.opened_servers.opened(session.id);
         Ok(opening)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::upkeep::drain_policy::SessionFacts;
@@ -29,6 +29,10 @@ pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 pub struct Held {
     pub session: SessionId,
     pub server: ServerName,
+    /// `None` if a coordinator of an earlier version had it opened.
+    pub epoch: Option<Epoch>,
+    /// The start of the gateway that has the stream of a session of HTTP+SSE.
+    pub stream: Option<GatewayStart>,
     pub opened_at: UnixMillis,
     /// The log level that the client has set at this server.
     pub level: Option<LogLevel>,
@@ -37,6 +41,10 @@ pub struct Held {
 
 struct Slot {
     opened: watch::Receiver<OpenOutcome>,
+    /// That of the binding that had it opened.
+    epoch: Option<Epoch>,
+    /// The session ends with the stream that this start of a gateway has.
+    stream: Option<GatewayStart>,
     opened_at: UnixMillis,
     last_used: Instant,
     /// The same, but pings do not count: a client that sends nothing else does not need the
@@ -108,9 +116,13 @@ pub struct Glimpse {
 
 /// The outcome of claiming a slot: one caller opens it, the others wait.
 pub enum SlotClaim {
-    /// The caller opens it, and sends the outcome.
-    Opening(watch::Sender<OpenOutcome>),
-    Wait(watch::Receiver<OpenOutcome>),
+    /// The caller opens it, and sends the outcome. It closes the instance that the session has
+    /// left, if there is one.
+    Opening(watch::Sender<OpenOutcome>, Option<Arc<Instance>>),
+    /// It is open or being opened, with this epoch.
+    Wait(watch::Receiver<OpenOutcome>, Option<Epoch>),
+    /// It is open with an epoch that the edge does not know of.
+    Newer(Epoch),
 }
 
 /// The slots of all instances, at most one by session and server.
@@ -258,24 +270,38 @@ impl Table {
         })
     }
 
-    /// Claims the slot of a key, unless it is open or being opened.
-    pub fn enter(&self, key: &InstanceKey) -> SlotClaim {
+    /// Claims the slot of a key, unless it is open or being opened. An instance that the session
+    /// has left does not count.
+    pub fn enter(
+        &self,
+        key: &InstanceKey,
+        epochs: Epochs,
+        stream: Option<GatewayStart>,
+    ) -> SlotClaim {
         self.locked(|slots| {
+            let mut left = None;
             if let Some(slot) = slots.get_mut(key) {
                 let usable = match SlotState::at(&slot.opened) {
                     SlotState::Opening => true,
                     SlotState::Ready(instance) => !instance.is_lost(),
                     SlotState::Failed | SlotState::Abandoned => false,
                 };
-                if usable {
-                    slot.awaited = Some(Instant::now());
-                    return SlotClaim::Wait(slot.opened.clone());
+                match epochs.standing_of(slot.epoch) {
+                    Standing::Current if usable => {
+                        slot.awaited = Some(Instant::now());
+                        slot.stream = stream.or(slot.stream);
+                        return SlotClaim::Wait(slot.opened.clone(), slot.epoch);
+                    }
+                    Standing::Newer(epoch) if usable => return SlotClaim::Newer(epoch),
+                    Standing::Left if usable => left = slots.remove(key).and_then(instance_of),
+                    _ => self.note_quiet_end(key, slot),
                 }
-                self.note_quiet_end(key, slot);
             }
             let (sender, opened) = watch::channel(None);
             let slot = Slot {
                 opened,
+                epoch: epochs.given,
+                stream,
                 opened_at: UnixMillis::now(),
                 last_used: Instant::now(),
                 last_called: Instant::now(),
@@ -283,12 +309,26 @@ impl Table {
                 in_hand: Arc::default(),
             };
             slots.insert(key.clone(), slot);
-            SlotClaim::Opening(sender)
+            SlotClaim::Opening(sender, left)
         })
     }
 
-    pub fn remove(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
-        self.locked(|slots| slots.remove(key)).and_then(instance_of)
+    /// Removes the slot, unless its epoch is higher than `up_to`.
+    pub fn remove(&self, key: &InstanceKey, up_to: Option<Epoch>) -> Option<Arc<Instance>> {
+        self.locked(|slots| {
+            let is_meant = up_to.is_none() || slots.get(key)?.epoch <= up_to;
+            is_meant.then(|| slots.remove(key))?
+        })
+        .and_then(instance_of)
+    }
+
+    /// Whether the slot holds this very instance.
+    pub fn holds(&self, key: &InstanceKey, instance: &Arc<Instance>) -> bool {
+        self.locked(|slots| {
+            slots.get(key).is_some_and(|slot| {
+                matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
+            })
+        })
     }
 
     /// Removes the slot if it still holds this very instance; returns whether it did.
@@ -349,6 +389,14 @@ impl Table {
         })
     }
 
+    /// Takes the instances of sessions that end with a stream of a gateway.
+    pub fn take_of_streams(&self) -> Vec<Arc<Instance>> {
+        self.locked(|slots| {
+            let of_stream = slots.extract_if(|_, slot| slot.stream.is_some());
+            of_stream.filter_map(|(_, slot)| instance_of(slot)).collect()
+        })
+    }
+
     pub fn take_all(&self) -> Vec<Arc<Instance>> {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
@@ -383,8 +431,16 @@ impl Table {
                     Some(Ok(instance)) => {
                         let (level, subscriptions) = instance.settings();
                         let (session, server) = (*session, server.clone());
-                        let opened_at = slot.opened_at;
-                        Some(Held { session, server, opened_at, level, subscriptions })
+                        let Slot { epoch, stream, opened_at, .. } = *slot;
+                        Some(Held {
+                            session,
+                            server,
+                            epoch,
+                            stream,
+                            opened_at,
+                            level,
+                            subscriptions,
+                        })
                     }
                     _ => None,
                 })
@@ -509,11 +565,13 @@ mod tests {
                 let server = ServerName::parse("s").unwrap();
                 for _ in 0..OPENINGS {
                     let key = (SessionId::mint(), server.clone());
-                    if let SlotClaim::Opening(sender) = table.enter(&key) {
+                    if let SlotClaim::Opening(sender, _) =
+                        table.enter(&key, Epochs::default(), None)
+                    {
                         let (server, reason) = (server.clone(), String::new());
                         sender.send_replace(Some(Err(OpenError::Start { server, reason })));
                     }
-                    table.remove(&key);
+                    table.remove(&key, None);
                 }
                 done.send(()).unwrap();
             });
