@@ -27,7 +27,9 @@ impl AbsentServer {
         let newest =
             nodes.first().map_or(Duration::ZERO, |(_, away)| UnixMillis::now().since(away.since));
         nodes.truncate(MOST_NAMED);
-        let retry_after = newest.clamp(SOONEST, LATEST);
+        // Whole seconds, which is what every place that tells it has.
+        let rounded = Duration::from_secs((newest.as_millis() as u64 + 500) / 1000);
+        let retry_after = rounded.clamp(SOONEST, LATEST);
         Self { server: server.clone(), nodes, retry_after }
     }
 

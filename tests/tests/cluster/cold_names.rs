@@ -69,6 +69,8 @@ fn lists_names_and_initialize_wait_for_the_nodes_of_before_a_restart() {
     for path in ["/mcp", "/mcp/desk"] {
         let client = coordinator.client(path);
         let old = client.initialize();
+        // An `initialize` before the first discovery waits for nobody.
+        drop(offered(&client, Some(&old)));
         let before = offered(&client, Some(&old));
         assert_eq!(before["instructions"].as_str().map(|text| text.contains("Far")), Some(true));
         for old in [None, Some(&old)] {
