@@ -316,7 +316,7 @@ impl Registry {
     }
 
     /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that
-    /// is being asked may answer yet. The servers of those that are away for too long are not listed
+    /// is being asked for the first time may answer yet. The servers of those that are away for too long are not listed
     /// any more.
     pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
@@ -325,7 +325,7 @@ impl Registry {
                 entry.status == LeaseStatus::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
-                    && !entry.liveness.is_asked(now)
+                    && (entry.liveness.is_silent() || !entry.liveness.is_asked(now))
             });
             let unhealthy = late.map(|entry| {
                 entry.status = LeaseStatus::Unhealthy;
