@@ -26,9 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::{DrainReport, LoadReport};
-use crate::model::{
-    Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis,
-};
+use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
 use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
