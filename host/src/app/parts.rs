@@ -11,8 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
-    Registry,
-    RunnerView, peer_of,
+    Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};

@@ -283,7 +283,10 @@ fn orders_that_cannot_be_carried_out_say_why() {
     let undrain = mooring_tests::Request::post("/api/cluster/nodes/a/undrain");
     undrain.send(cluster.coordinator.address()).expect(409);
     node.terminate();
-    mooring_tests::Request::post(path).send(cluster.coordinator.address()).expect(409);
+    eventually("it is refused", || {
+        let answer = mooring_tests::Request::post(path).send(cluster.coordinator.address());
+        (answer.status == 409).then_some(())
+    });
 }
 
 #[test]

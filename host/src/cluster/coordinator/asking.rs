@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn the_lease_of_a_silent_node_ends_although_it_is_asked_all_the_time() {
+        let cluster = Coordinator::with(&["a"]);
+        cluster.registry.suspect(&node("a"), cluster.start);
+        let asked = cluster.due(SECOND).remove(0);
+        cluster.registry.unanswered(&asked, cluster.start + SECOND);
+        assert_eq!(cluster.due(LEASE).len(), 1);
+        assert_eq!(cluster.registry.expire(cluster.start + LEASE + SECOND).len(), 1);
+        assert_eq!(cluster.health("a"), Health::Unhealthy);
+    }
+
+    #[test]
     fn what_broke_while_the_node_was_asked_is_asked_for_again() {
         let cluster = Coordinator::with(&["a"]);
         cluster.registry.suspect(&node("a"), cluster.start);

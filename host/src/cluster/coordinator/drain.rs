@@ -116,6 +116,9 @@ impl DrainOrders {
         let known = NodeId::parse(id).ok().and_then(|id| self.registry.get(&id));
         let entry = known.ok_or_else(|| NotOrdered::Unknown(id.to_owned()))?;
         match entry.status {
+            LeaseStatus::Active if entry.liveness.is_silent() => {
+                Err(NotOrdered::NotActive(entry.id, "silent"))
+            }
             LeaseStatus::Active => Ok(entry),
             status => Err(NotOrdered::NotActive(entry.id, status.as_str())),
         }

@@ -26,9 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::{DrainReport, LoadReport};
-use crate::model::{
-    Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis,
-};
+use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
 use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
@@ -316,7 +314,7 @@ impl Registry {
     }
 
     /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that
-    /// is being asked may answer yet. The servers of those that are away for too long are not listed
+    /// is being asked for the first time may answer yet. The servers of those that are away for too long are not listed
     /// any more.
     pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
@@ -325,7 +323,7 @@ impl Registry {
                 entry.status == LeaseStatus::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
-                    && !entry.liveness.is_asked(now)
+                    && (entry.liveness.is_silent() || !entry.liveness.is_asked(now))
             });
             let unhealthy = late.map(|entry| {
                 entry.status = LeaseStatus::Unhealthy;

@@ -69,7 +69,9 @@ fn variables_in_tokens_are_replaced() {
             assert_eq!(config.access.lock.keys()[0].token.expose(), expect);
         }
     }
-    for token in ["${input:key}", "${input:key}${NONE}", "${", "${X", "a-long-token-${}", "${NONE}${}"] {
+    for token in
+        ["${input:key}", "${input:key}${NONE}", "${", "${X", "a-long-token-${}", "${NONE}${}"]
+    {
         let list = format!(r#"{{"name": "k", "token": "{token}", "accessType": "all"}}"#);
         let errors = keys(&list).load().unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{token}: {errors:?}");

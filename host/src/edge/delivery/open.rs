@@ -62,9 +62,7 @@ impl Call<'_> {
                 }
                 let absent = worker.edge.absent_beside(server, tried);
                 let why = self.none_is_left();
-                return Err(
-                    absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why))
-                );
+                return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
             };
             let bindings = &worker.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);

@@ -84,7 +84,9 @@ pub fn reason_to_stay(session: &SessionFacts, clock: &DrainClock) -> Option<Stay
     if session.is_last_replica && !(clock.ends && clock.is_over()) {
         return Some(Stay::LastReplica);
     }
-    if clock.is_over() || (clock.hands_on() && session.is_used) {
+    // Before the drain is known, nobody knows either whether this is the last replica.
+    let leaves_all = clock.is_over() && (clock.is_known || clock.ends);
+    if leaves_all || (clock.hands_on() && session.is_used) {
         return None;
     }
     if session.is_heard {
@@ -142,6 +144,16 @@ mod tests {
     /// The reasons at these seconds of a drain, at each second that is named.
     fn reasons<const N: usize>(session: SessionFacts, seconds: [u64; N]) -> [Option<Stay>; N] {
         seconds.map(|second| reason_to_stay(&session, &at(second)))
+    }
+
+    #[test]
+    fn no_session_leaves_before_the_drain_is_known_unless_the_process_ends() {
+        let over = |ends| DrainClock { deadline: Duration::ZERO, is_known: false, ends, ..at(0) };
+        for holds_state in [false, true] {
+            let session = SessionFacts { holds_state, ..SessionFacts::default() };
+            assert_eq!(reason_to_stay(&session, &over(false)), Some(Stay::State));
+            assert_eq!(reason_to_stay(&session, &over(true)), None);
+        }
     }
 
     #[test]
