@@ -300,7 +300,7 @@ mod tests {
         ] {
             let mut ends = EventEnds::default();
             frames.iter().for_each(|frame| ends.note(frame.as_bytes()));
-            let mut decoder = sse::EventDecoder::new(100);
+            let mut decoder = sse::EventDecoder::new(10_000);
             let mut messages = Vec::new();
             let end = ends.cut();
             assert_eq!(end.is_some(), is_cut, "{frames:?}");
