@@ -4,6 +4,7 @@
 mod answer;
 mod cluster;
 mod drain;
+mod explain;
 mod extract;
 mod health;
 mod instances;
@@ -27,7 +28,7 @@ use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
-use crate::edge::{Connections, Leaving, Metrics};
+use crate::edge::{Connections, Decisions, Leaving, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
@@ -67,6 +68,7 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
+    pub decisions: Arc<Decisions>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -121,6 +123,7 @@ impl Api {
             .route("/api/cluster/servers/{name}/replicas", get(cluster::replicas))
             .route("/api/cluster/sessions/{id}", get(cluster::session))
             .route("/api/cluster/instances", get(instances::instances))
+            .route("/api/cluster/explain", get(explain::explain))
             .route("/api/logs", get(logs::logs))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))

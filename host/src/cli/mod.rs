@@ -5,6 +5,7 @@
 
 mod call;
 mod drain;
+mod explain;
 mod forget;
 mod gateway;
 mod log;
@@ -123,6 +124,26 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Say why a session's servers are where they are: what the strategy saw and said
+    Explain {
+        /// The session: the 8 digits of the log, its uuid, or the id that its client has
+        session: Option<String>,
+        /// Explain the request whose response had this X-Request-Id
+        #[arg(long, value_name = "ID", conflicts_with = "session")]
+        request: Option<String>,
+        /// Explain only decisions about this server
+        #[arg(long)]
+        server: Option<String>,
+        /// Number of decisions, newest first, at most 200
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
+        limit: usize,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Tell a node with registerOnStartup: false to register with its coordinator now
     Join {
         /// Base URL of the node [default: from the settings and PORT]
@@ -196,6 +217,16 @@ pub fn main() -> ExitCode {
             let (lines, follow, json) = (*lines, *follow, *json);
             let asked = logs::LogOptions { server, node: node.as_deref(), lines, follow, json };
             logs::run(&gateway, &asked)
+        }
+        Some(Command::Explain { session, request, server, limit, json, url }) => {
+            let asked = explain::Asked {
+                session: session.as_deref(),
+                request: request.as_deref(),
+                server: server.as_deref(),
+                limit: *limit,
+                json: *json,
+            };
+            explain::run(&gateway(&cli, url.as_deref()), &asked)
         }
         Some(Command::Drain { node, deadline, no_wait, url }) => {
             let gateway = gateway(&cli, url.as_deref());

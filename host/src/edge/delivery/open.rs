@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::model::{Health, Node, NodeId, Reach};
@@ -50,23 +51,28 @@ impl Call<'_> {
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
+        let request = self.context.map(ClientRequest::id);
+        let mut deciding = worker.edge.decisions.begin(request, session.id, server);
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
             if let Some(client) = self.context {
                 worker.edge.bindings.belongs_to(session.id, &client.quota);
             }
-            let choice = self.choose(message, &tried.nodes);
+            let choice = self.choose(message, &tried.nodes, &mut deciding);
             let Some(choice) = choice else {
                 if Box::pin(self.await_return(tried)).await {
                     continue;
                 }
                 let absent = worker.edge.absent_beside(server, tried);
                 let why = self.none_is_left();
-                return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
+                let refusal = absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why));
+                deciding.refused(&refusal.to_string());
+                return Err(refusal);
             };
             let bindings = &worker.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
             let token = choice.token.filter(|_| winner == choice.node);
+            deciding.overtaken_by(&winner);
             let topology = worker.edge.topology.load_full();
             // The strategy may not know yet that a node has left or drains; where another worker
             // has bound the session, it may be open.
@@ -78,11 +84,13 @@ impl Call<'_> {
             let Some(node) = known else {
                 // Or another worker has bound the session to a node that has refused already.
                 bindings.release(session.id, server, &winner);
+                deciding.fails("the node has left, drains or has refused already");
                 tried.nodes.push(winner);
                 continue;
             };
             match self.open(node, handshake).await {
                 Ok(opening) => {
+                    deciding.opened(&node.id);
                     self.check_loss(&opening).await?;
                     return Ok(OpenServer {
                         node: Arc::clone(node),
@@ -92,6 +100,7 @@ impl Call<'_> {
                 }
                 Err(why) => {
                     self.report_refusal(node, &tried.nodes, &why.reason);
+                    deciding.fails(&why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
