@@ -8,10 +8,12 @@ mod explain;
 mod extract;
 mod health;
 mod instances;
+mod live;
 mod local;
 mod logs;
 mod metrics;
 mod nodes;
+mod page;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
@@ -38,6 +40,7 @@ use crate::seam::{self, Link};
 use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
+pub use live::{LOG, Live, LogLines, watch_for_readers};
 pub use local::Local;
 
 /// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
@@ -69,6 +72,10 @@ pub struct Admin {
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
     pub decisions: Arc<Decisions>,
+    /// What the operators' page reads.
+    pub live: Live,
+    /// The header that carries a client's key.
+    pub key_header: HeaderName,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -125,6 +132,10 @@ impl Api {
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/cluster/explain", get(explain::explain))
             .route("/api/logs", get(logs::logs))
+            .route("/api/events", get(live::events))
+            .route("/ui", get(page::page))
+            .route("/ui/", get(page::with_slash))
+            .route("/ui/{name}", get(page::part))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))
@@ -140,7 +151,9 @@ impl Api {
 
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        path.starts_with("/api/") || Self::is_of_health(path) || path == "/metrics"
+        let is_of_page =
+            || path.strip_prefix("/ui").is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        path.starts_with("/api/") || Self::is_of_health(path) || path == "/metrics" || is_of_page()
     }
 
     /// Whether the path is a health check.

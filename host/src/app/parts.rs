@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Local, ProcessRole};
+use crate::admin::{Admin, Api, Live, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
     Registry, RunnerView, peer_of,
@@ -37,6 +37,8 @@ pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
+    /// What is looked at for the readers of the operators' page.
+    pub admin: Arc<Admin>,
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
@@ -84,7 +86,7 @@ impl Parts {
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let admin = Arc::new(base.admin(config, &edge, view, agent.as_ref()));
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -94,7 +96,7 @@ impl Parts {
             registry,
             runner,
             edge,
-            routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
+            routes: Arc::new(Routes { api: Api::new(Arc::clone(&admin)), node: node_routes }),
             control,
             control_link: base.control_link,
             capacity: base.capacity,
@@ -106,7 +108,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -361,6 +363,8 @@ impl Base {
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
             decisions: Arc::clone(&edge.decisions),
+            live: Live::default(),
+            key_header: edge.config.key_header.clone(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

@@ -51,8 +51,8 @@ pub use node::door::Door;
 pub use node::routes::NodeRoutes;
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
-    RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable,
-    overview,
+    Overview, RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES,
+    Unreachable, overview,
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};

@@ -11,6 +11,7 @@ mod data;
 mod ended;
 mod epochs;
 mod folder_state;
+mod latest;
 mod noted;
 mod opened;
 mod param_files;
