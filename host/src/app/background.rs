@@ -174,11 +174,13 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
     timer.tick().await;
     let mut files_swept = Instant::now();
     parts.edge.records.sweep_files().await;
+    parts.edge.state.states.sweep_files().await;
     loop {
         timer.tick().await;
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+            parts.edge.state.states.sweep_files().await;
         }
         let removed = parts.registry.clean_up(Instant::now());
         for event in &removed {

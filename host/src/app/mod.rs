@@ -45,6 +45,8 @@ pub use translate::{own_program, strategy_options};
 /// Longest wait for requests in progress at shutdown. Open streams never end by
 /// themselves.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Longest wait for servers to save their state at shutdown, and for its files.
+const SAVING: Duration = Duration::from_secs(2);
 /// Longest wait for server processes at shutdown: 2 s from the end of their input to
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
@@ -120,8 +122,10 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     // A node deregisters first, so that its coordinator sends no more sessions.
     leaving.raise();
     background.await;
+    parts.edge.state.save_all(SAVING).await;
     draining.raise();
     threads.join(DRAIN).await;
+    parts.edge.state.states.written(SAVING).await;
     parts.runner.close_all(parts.control_link.pool()).await;
     let _ = tokio::time::timeout(CHILDREN, parts.runner.children().all_ended()).await;
     supervised.end().await;

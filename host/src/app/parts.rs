@@ -21,7 +21,7 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -238,16 +238,18 @@ impl Base {
             ColdStart::none()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
+        let (folder, limit) = (&self.folder, config.limits.data_folder);
+        let bindings = &self.bindings;
+        let records = Arc::new(Records::open(folder.clone(), Arc::clone(bindings), limit));
+        let (keys, known) = (self.keys.clone(), Arc::clone(&records));
+        let states = SessionStates::new(folder.clone(), known, Arc::clone(bindings), keys, limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(
-                self.folder.clone(),
-                Arc::clone(&self.bindings),
-                config.limits.data_folder,
-            )),
+            records,
+            state: edge::KeptState::new(Arc::new(states)),
             keys: self.keys.clone(),
             catalogs: Arc::default(),
             connections: Arc::clone(&self.connections),

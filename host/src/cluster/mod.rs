@@ -25,6 +25,7 @@ mod messages;
 mod node;
 mod observe;
 mod replica;
+mod state_report;
 
 pub use coordinator::callback::peer_of;
 pub use coordinator::claims::close;

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(super) not_opened: Seldom,
     /// Lines about servers whose state is lost.
     pub(super) lost: Seldom,
+    /// Lines about state that could not be saved.
+    pub(super) not_saved: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
 }

@@ -23,6 +23,7 @@ use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::session::get_streams::AggregateStreams;
 use super::session::opened::OpenedServers;
+use super::state::kept_state::KeptState;
 
 /// What all workers share.
 pub struct Edge {
@@ -45,6 +46,8 @@ pub struct Edge {
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
+    /// State that comes along to new instances.
+    pub state: KeptState,
     /// Reports nodes that did not answer, and why, to the task that keeps their health.
     pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
     pub metrics: Arc<Metrics>,

@@ -12,7 +12,7 @@ use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Facts, Handshake, Outcome, Start};
+use crate::seam::{Facts, Handshake, Outcome, Start, StateStep};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -67,9 +67,13 @@ impl Runner {
                 // A coordinator of before 0.2.0 names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
-                Box::pin(self.open(key, owner, handshake, take(request))).await
+                let how = (handshake, facts.state == Some(StateStep::Hold));
+                Box::pin(self.open(key, owner, how, take(request))).await
             }
-            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::POST) => match facts.state {
+                None => self.post(key, request).await,
+                Some(step) => Box::pin(self.restoration(key, step, request)).await,
+            },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
                 Box::pin(self.shared.close(&key, &self.pool)).await;
@@ -85,7 +89,7 @@ impl Runner {
         &self,
         key: InstanceKey,
         (principal, quota): (Principal, QuotaKey),
-        handshake: Handshake,
+        (handshake, holds): (Handshake, bool),
         request: Request<Body>,
     ) -> Response<Body> {
         let forwarded = self.forwarded(&key.1, request.headers());
@@ -96,13 +100,17 @@ impl Runner {
         if handshake == Handshake::Runner {
             probe::probe(&self.shared.table, &key, &self.pool).await;
         }
+        if holds {
+            self.end_left_restoration(&key).await;
+        }
         let (start, mut opened) = match self.shared.table.enter(&key) {
             SlotClaim::Wait(opened) => (Start::Existing, opened),
             SlotClaim::Opening(sender) => {
                 let opened = sender.subscribe();
                 let renews = self.shared.table.renewals.take(&key);
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
+                let asked =
+                    OpenRequest { principal, quota, handshake, params, forwarded, renews, holds };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (if renews { Start::Renewed } else { Start::Fresh }, opened)
             }
@@ -113,6 +121,9 @@ impl Runner {
         };
         match outcome {
             Some(Ok(instance)) => {
+                // An opening that another request has left: its state is still to be brought back.
+                let is_left = holds && start == Start::Existing && instance.is_held();
+                let start = if is_left { Start::Fresh } else { start };
                 let mut response = events::json(instance.result.clone());
                 start.write(response.headers_mut());
                 response
@@ -147,6 +158,9 @@ impl Runner {
                 if asked.renews {
                     instance.mark_renewal();
                 }
+                if asked.holds {
+                    instance.hold(true);
+                }
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
@@ -163,18 +177,29 @@ impl Runner {
     /// The session's instance, once it is open. The error is the response if there is
     /// none.
     async fn in_hand(&self, key: &InstanceKey) -> Result<InHand, Response<Body>> {
-        match self.shared.table.ready(key) {
-            Ready::Here(instance) => Ok(instance),
-            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
-            Ready::Gone => Err(unknown_session()),
-        }
+        let instance = match self.shared.table.ready(key) {
+            Ready::Here(instance) => instance,
+            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await?,
+            Ready::Gone => return Err(unknown_session()),
+        };
+        // Its state is being brought back: the edge's opening has the message wait.
+        if instance.is_held() { Err(unknown_session()) } else { Ok(instance) }
     }
 
     async fn post(&self, key: InstanceKey, request: &mut Request<Body>) -> Response<Body> {
-        let instance = match self.in_hand(&key).await {
-            Ok(instance) => instance,
-            Err(response) => return response,
-        };
+        match self.in_hand(&key).await {
+            Ok(instance) => self.post_to(key, instance, request).await,
+            Err(response) => response,
+        }
+    }
+
+    /// Sends a message to an instance that is in hand.
+    pub(super) async fn post_to(
+        &self,
+        key: InstanceKey,
+        instance: InHand,
+        request: &mut Request<Body>,
+    ) -> Response<Body> {
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
         let mut body = take(request.body_mut());
@@ -318,6 +343,8 @@ struct OpenRequest {
     params: bytes::Bytes,
     forwarded: HeaderMap,
     renews: bool,
+    /// Whether its state is to be brought back before it serves the client.
+    holds: bool,
 }
 
 /// Reads a client's message, of which no more is kept than the gateway has room for.
@@ -333,7 +360,7 @@ fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
     response
 }
 
-fn unknown_session() -> Response<Body> {
+pub(super) fn unknown_session() -> Response<Body> {
     let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
     Outcome::UnknownSession.write(response.headers_mut());
     response
@@ -350,7 +377,7 @@ fn cannot_open(error: &OpenError) -> Response<Body> {
     response
 }
 
-fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
+pub(super) fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
     let status = match error {
         TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,

@@ -5,6 +5,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use crate::model::{Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
 
+use super::state_step::StateStep;
+
 const ADDRESS: &str = "address=";
 const CREDENTIAL: &str = "credential=";
 
@@ -29,6 +31,8 @@ pub struct Facts {
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
+    /// Set where state is brought back, or saved before. Earlier versions do not read it.
+    pub state: Option<StateStep>,
 }
 
 impl Facts {
@@ -49,6 +53,9 @@ impl Facts {
             Some(Handshake::Runner) => set(seam::OPEN, "host"),
             None => {}
         }
+        if let Some(step) = self.state {
+            set(seam::STATE, step.as_str());
+        }
     }
 
     /// Reads the headers that another process has set. `None` if one is missing or invalid.
@@ -65,7 +72,12 @@ impl Facts {
             Some(value) => Some(quota_of(value.to_str().ok()?)?),
             None => None,
         };
+        let state = match text(seam::STATE) {
+            Some(word) => Some(StateStep::parse(word)?),
+            None => None,
+        };
         Some(Self {
+            state,
             quota,
             session: SessionId::parse(text(seam::SESSION)?)?,
             principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
@@ -184,7 +196,8 @@ mod tests {
                 Some(QuotaKey::of_address([192, 0, 2, 1].into())),
                 Some(QuotaKey::of_address("2001:db8::1".parse().unwrap())),
             ] {
-                let facts = Facts { session, principal: principal.clone(), quota, open };
+                let state = open.map(|_| StateStep::Hold);
+                let facts = Facts { session, principal: principal.clone(), quota, open, state };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));
@@ -197,7 +210,7 @@ mod tests {
     fn a_quota_that_cannot_be_read_is_refused_and_an_absent_one_is_not() {
         let mut headers = HeaderMap::new();
         let (session, principal) = (SessionId::mint(), Principal::anonymous());
-        Facts { session, principal, quota: None, open: None }.write(&mut headers);
+        Facts { session, principal, quota: None, open: None, state: None }.write(&mut headers);
         assert!(Facts::read(&headers).is_some());
         for odd in ["", "192.0.2.1", "address=", "address=localhost", "credential=%zz", "\u{e4}"] {
             headers.insert(seam::QUOTA, HeaderValue::from_str(odd).unwrap());

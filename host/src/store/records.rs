@@ -21,7 +21,7 @@ use crate::sync::Locked;
 use super::bindings::Bindings;
 use super::data::{DataFolder, FolderState};
 use super::ended::EndedSessions;
-use super::param_files::ParamFiles;
+use super::session_files::{SESSIONS, SessionFiles};
 use super::unused::UnusedParams;
 use super::used::UsedParams;
 
@@ -43,7 +43,7 @@ pub struct Records {
     folder: DataFolder,
     limit: u64,
     ended: EndedSessions,
-    files: ParamFiles,
+    files: SessionFiles,
     fresh: Locked<Fresh>,
     unused: Locked<UnusedParams>,
     used: Locked<UsedParams>,
@@ -78,7 +78,7 @@ impl Records {
     pub fn open(folder: DataFolder, bindings: Arc<Bindings>, limit: u64) -> Self {
         Self {
             ended: EndedSessions::open(folder.clone(), limit / TOMBSTONES),
-            files: ParamFiles::new(folder.clone(), bindings, limit),
+            files: SessionFiles::new(folder.clone(), SESSIONS, bindings, limit),
             folder,
             limit,
             fresh: Locked::default(),
@@ -241,7 +241,7 @@ impl Records {
 
     /// Does something with the folder on a blocking thread. `None` without a folder, or if the
     /// disk does not get to it in time; it may still be done then.
-    async fn beside<T: Send + 'static>(
+    pub(super) async fn beside<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {

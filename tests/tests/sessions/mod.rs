@@ -9,5 +9,6 @@ pub mod repeats;
 pub mod restart;
 pub mod resuming;
 pub mod revisions;
+pub mod state_comes_along;
 pub mod timeouts;
 pub mod unread;

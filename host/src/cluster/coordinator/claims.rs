@@ -306,7 +306,8 @@ fn most_claims(node: &NodeEntry) -> usize {
 pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::DELETE;
-    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
+    let (open, quota, state) = (None, None, None);
+    let facts = Facts { session, principal: Principal::anonymous(), open, quota, state };
     // If the node is gone, so is the session.
     let _ = link.call(reach, server, facts, request).await;
 }

@@ -20,7 +20,6 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
-use crate::edge::session::notice::lost_notice;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
 use crate::net::Body;
@@ -106,7 +105,7 @@ impl Worker {
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
         for server in self.edge.bindings.take_unreported_losses(session.id) {
-            own.stream.put(lost_notice(&server), Part::Notice);
+            own.stream.put(self.edge.loss_notice(session.id, &server), Part::Notice);
         }
         let feeding = Feeding {
             seen: self.scope_catalog_now(scope, self.set_of(session)),

@@ -11,4 +11,5 @@ pub mod pages;
 pub mod part;
 pub mod prefixed;
 pub mod scope_catalog;
+pub mod tool_says;
 pub mod uris;

@@ -14,6 +14,8 @@ impl Worker {
         } else {
             self.edge.records.end_here(session.id, session.minted_at);
         }
+        self.edge.state.states.end(session.id).await;
+        self.edge.state.outcomes.forget(session.id);
         let outgoing = Outgoing::delete();
         if let Some(record) = self.edge.bindings.forget(session.id) {
             let topology = self.edge.topology.load_full();

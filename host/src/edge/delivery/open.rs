@@ -11,7 +11,7 @@ use crate::edge::routing::affinity::Token;
 use crate::model::{Node, NodeId, Reach};
 use crate::net::{Body, Failure, collect};
 use crate::protocol::{methods, splice};
-use crate::seam::{Facts, Handshake, Start};
+use crate::seam::{Facts, Handshake, Start, StateStep};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
@@ -98,15 +98,51 @@ impl Call<'_> {
     /// Opens the server at one node; if it is open there already, nothing happens. If it had to be
     /// opened although the session had it open before, its state is lost.
     pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
+        if handshake == Handshake::Runner
+            && let Some(plan) = self.state_plan()
+        {
+            return Box::pin(self.open_with_state(node, plan)).await;
+        }
+        let was_open = handshake == Handshake::Runner && self.was_open();
+        let (result, start) = self.open_at(node, handshake, None).await?;
+        if handshake == Handshake::Runner && start != Start::Existing {
+            self.restore_settings(node, None).await;
+        }
+        let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
+        if opening.is_lost {
+            self.report_loss();
+        }
+        self.note_open(node);
+        Ok(opening)
+    }
+
+    /// Whether the session is known to have had the server open.
+    pub(in crate::edge) fn was_open(&self) -> bool {
         let Self { worker, session, server, .. } = *self;
-        let was_open = handshake == Handshake::Runner
-            && (session.is_single_server || worker.edge.bindings.was_open(session.id, server));
+        session.is_single_server || worker.edge.bindings.was_open(session.id, server)
+    }
+
+    /// Notes that the session has the server open at the node.
+    pub(in crate::edge) fn note_open(&self, node: &Node) {
+        let Self { worker, session, server, .. } = *self;
+        worker.edge.bindings.opened(session.id, server, &node.id);
+        worker.edge.opened_servers.opened(session.id);
+    }
+
+    /// The `InitializeResult`, and whether the server was open at the node.
+    pub(in crate::edge) async fn open_at(
+        &self,
+        node: &Node,
+        handshake: Handshake,
+        state: Option<StateStep>,
+    ) -> Result<(Bytes, Start), NotOpened> {
+        let Self { worker, session, .. } = *self;
         let mut request = Request::new(Body::from(session.params.clone()));
         *request.method_mut() = Method::POST;
         // Whoever began the session is counted, wherever it is used from now.
         let quota = worker.edge.bindings.counts_for(session.id);
         let quota = quota.or_else(|| self.context.map(|client| client.quota.clone()));
-        let facts = Facts { open: Some(handshake), quota, ..session.facts() };
+        let facts = Facts { open: Some(handshake), quota, state, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         let response = match self.exchange(node, facts, request).await {
             Ok(response) => response,
@@ -126,16 +162,7 @@ impl Call<'_> {
             Box::pin(self.tell(node, &outgoing)).await;
             return Err("the session has ended".to_owned().into());
         }
-        let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
-        if handshake == Handshake::Runner && start != Start::Existing {
-            self.restore(node).await;
-        }
-        if opening.is_lost {
-            self.report_loss();
-        }
-        worker.edge.bindings.opened(session.id, server, &node.id);
-        worker.edge.opened_servers.opened(session.id);
-        Ok(opening)
+        Ok((result, start))
     }
 
     /// Opens the server again at the node that has lost the session, unless it takes no sessions
@@ -156,7 +183,7 @@ impl Call<'_> {
     }
 
     /// Restores the session's log level and subscriptions at a server that was just opened.
-    async fn restore(&self, node: &Node) {
+    pub(in crate::edge) async fn restore_settings(&self, node: &Node, state: Option<StateStep>) {
         let Self { worker, session, server, .. } = *self;
         let Some(record) = worker.edge.bindings.record(session.id) else { return };
         let level = record
@@ -170,7 +197,7 @@ impl Call<'_> {
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
         for (method, params) in level.into_iter().chain(subscriptions) {
-            let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
+            let asking = self.ask_in(state, node, (method, &params), RESTORE_TIMEOUT);
             // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
                 worker.edge.metrics.not_opened.warn(|| {

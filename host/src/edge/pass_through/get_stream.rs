@@ -18,7 +18,6 @@ use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::notice::lost;
 use crate::edge::worker::Worker;
 use crate::model::ServerName;
 use crate::net::{Body, is_event_stream};
@@ -75,7 +74,7 @@ impl LastingStream {
         }
         // The session has one server, so that every unreported loss is this server's.
         let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
-        let notice = is_lost.then(|| lost(server));
+        let notice = is_lost.then(|| sse::event(&worker.edge.loss_notice(session.id, server)));
         let again = Again {
             worker: worker.clone(),
             context: context.cloned(),
@@ -128,11 +127,14 @@ impl Stream for LastingStream {
                         this.state = RelayState::Relaying(body);
                         let again = &this.again;
                         // The next event reports the loss, so that it must not be reported again.
-                        drop(again.worker.edge.bindings.take_unreported_losses(again.session.id));
-                        if is_renewal {
+                        let Again { worker, session, server, .. } = again;
+                        let losses = worker.edge.bindings.take_unreported_losses(session.id);
+                        // Of a renewal the client is told only where state was brought back.
+                        if is_renewal && losses.is_empty() {
                             continue;
                         }
-                        return Poll::Ready(Some(lost(&this.again.server)));
+                        let notice = worker.edge.loss_notice(session.id, server);
+                        return Poll::Ready(Some(sse::event(&notice)));
                     }
                     if silence.as_mut().poll(cx).is_ready() {
                         silence.as_mut().reset(Instant::now() + this.keep_alive);

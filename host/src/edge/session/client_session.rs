@@ -51,7 +51,8 @@ impl Session {
     /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts { session: self.id, principal: self.principal.clone(), open: None, quota: None }
+        let (open, quota, state) = (None, None, None);
+        Facts { session: self.id, principal: self.principal.clone(), open, quota, state }
     }
 
     /// The client capabilities by which servers choose what to offer.

@@ -1,20 +1,28 @@
-//! The notice by which a client learns that a server has lost the state of its session.
+//! The notice by which a client learns that a server was started again, and what became of the state
+//! of its session.
 
 use bytes::Bytes;
 
-use crate::model::ServerName;
-use crate::protocol::{jsonrpc, splice, sse};
+use crate::edge::state::outcome::Restored;
+use crate::edge::worker::Edge;
+use crate::model::{ServerName, SessionId};
+use crate::protocol::{jsonrpc, splice};
 
-/// The notice as an event of a stream.
-pub fn lost(server: &ServerName) -> Bytes {
-    sse::event(&lost_notice(server))
+impl Edge {
+    /// The notice: a log message of level `warning`, or `info` where all of the state is back.
+    #[must_use]
+    pub fn loss_notice(&self, session: SessionId, server: &ServerName) -> Bytes {
+        notice(server, self.state.outcomes.get(session, server).as_deref())
+    }
 }
 
-/// The notice: a log message of level `warning`.
-#[must_use]
-pub fn lost_notice(server: &ServerName) -> Bytes {
-    let text = format!("server {server} was started again: what it held for this session is lost");
-    let params =
-        format!(r#"{{"level":"warning","logger":"mooring","data":{}}}"#, splice::quoted(&text));
+fn notice(server: &ServerName, restored: Option<&Restored>) -> Bytes {
+    let (level, what) = match restored {
+        None => ("warning", "what it held for this session is lost".to_owned()),
+        Some(restored) if restored.is_whole() => ("info", restored.words()),
+        Some(restored) => ("warning", restored.words()),
+    };
+    let text = splice::quoted(&format!("server {server} was started again: {what}"));
+    let params = format!(r#"{{"level":"{level}","logger":"mooring","data":{text}}}"#);
     jsonrpc::notification_with("notifications/message", &params)
 }
