@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NodeId, Selection, ServerName, StatePlan};
+use super::{NodeId, Selection, ServerName, StatePlan, UnixMillis};
 
 /// A node's condition, as the registry knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// Registered, with its heartbeats in time.
     Healthy,
-    /// Its last request failed: used if no healthy node is left.
+    /// Its last request failed, and it has not answered since: used if no healthy node is left.
     Suspect,
     /// Keeps its sessions, gets no new ones.
     Draining,
-    /// No heartbeat within `nodeTimeout`.
+    /// It does not answer, although its lease has not run out.
+    Silent,
+    /// No heartbeat within `nodeTimeout`, and no answer.
     Unhealthy,
     /// Known, but not (or no longer) registered.
     Inactive,
@@ -31,6 +33,54 @@ impl Health {
     #[must_use]
     pub fn accepts(self) -> bool {
         matches!(self, Self::Healthy | Self::Suspect)
+    }
+}
+
+/// Since when a node is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// When it was last known to be there.
+    pub since: UnixMillis,
+    /// What is known of its absence.
+    pub how: Absence,
+    /// Whether it is expected back so soon that clients still see its servers.
+    pub is_listed: bool,
+}
+
+/// What is known of a node's absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// A request to it failed, and no heartbeat has come since.
+    Unreachable,
+    /// Its heartbeats have stopped.
+    Silent,
+    /// It has said good-bye. Nobody knows whether it is about to be started again.
+    GoodBye,
+    /// It was there before this process started, and has not come back yet.
+    NotBack,
+}
+
+impl Absence {
+    /// What the node does, or has done, to follow "node n …" and to be followed by a time.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "cannot be reached since",
+            Self::Silent => "has not been heard since",
+            Self::GoodBye => "has signed off at",
+            Self::NotBack => "has not come back since the coordinator's start at",
+        }
+    }
+
+    /// The word for it in data for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::GoodBye => "signed-off",
+            Self::NotBack => "not-back",
+        }
     }
 }
 
@@ -109,6 +159,8 @@ pub struct Node {
     pub reach: Reach,
     /// Decides whether it keeps and gets sessions.
     pub health: Health,
+    /// `None` while it is there, and for one whose place another node has taken.
+    pub away: Option<Away>,
     /// As the node last reported it; `Free` if it has not.
     pub room: Room,
     /// From its configuration; empty if it names none.
@@ -128,6 +180,8 @@ pub struct Topology {
     pub nodes: Vec<Arc<Node>>,
     selections: BTreeMap<ServerName, Arc<Selection>>,
     states: BTreeMap<ServerName, Arc<StatePlan>>,
+    /// Whether the nodes are in the order of their ids, as the registry's are.
+    is_sorted: bool,
 }
 
 impl Topology {
@@ -141,7 +195,8 @@ impl Topology {
     #[must_use]
     pub fn of(generation: u64, nodes: Vec<Arc<Node>>) -> Self {
         let (selections, states) = (selections(&nodes), states(&nodes));
-        Self { generation, nodes, selections, states }
+        let is_sorted = nodes.is_sorted_by(|a, b| a.id < b.id);
+        Self { generation, nodes, selections, states, is_sorted }
     }
 
     /// The choices of all nodes that run the server, if there are any. They apply to every
@@ -160,12 +215,27 @@ impl Topology {
     /// The node with this id, whatever its health.
     #[must_use]
     pub fn node(&self, id: &NodeId) -> Option<&Arc<Node>> {
+        // Every message of a bound session asks, among up to thousands of nodes.
+        if self.is_sorted {
+            let found = self.nodes.binary_search_by(|node| node.id.cmp(id));
+            return found.ok().and_then(|at| self.nodes.get(at));
+        }
         self.nodes.iter().find(|node| node.id == *id)
     }
 
     /// All nodes that run the server, whatever their health.
     pub fn replicas<'a>(&'a self, server: &'a ServerName) -> impl Iterator<Item = &'a Arc<Node>> {
         self.nodes.iter().filter(move |node| node.servers.contains_key(server))
+    }
+
+    /// The nodes that are away, whose server clients still see. None while a node serves it.
+    pub fn away_with<'a>(
+        &'a self,
+        server: &'a ServerName,
+    ) -> impl Iterator<Item = (&'a Arc<Node>, Away)> {
+        let is_served = self.replicas(server).any(|node| node.health.serves());
+        let replicas = self.replicas(server).filter(move |_| !is_served);
+        replicas.filter_map(|node| Some((node, node.away.filter(|away| away.is_listed)?)))
     }
 
     /// Whether a session ends when the state that this server holds for it is lost.
@@ -219,4 +289,34 @@ fn selections(nodes: &[Arc<Node>]) -> BTreeMap<ServerName, Arc<Selection>> {
         }
     }
     selections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_found_in_any_order() {
+        let node = |name: &str| {
+            Arc::new(Node {
+                id: NodeId::parse(name).unwrap(),
+                name: name.into(),
+                reach: Reach::Local,
+                health: Health::Healthy,
+                away: None,
+                room: Room::Free,
+                zone: "".into(),
+                labels: Vec::new(),
+                servers: BTreeMap::new(),
+            })
+        };
+        for names in [["a", "b", "c"], ["c", "a", "b"]] {
+            let topology = Topology::of(1, names.map(node).to_vec());
+            for name in names {
+                let found = topology.node(&NodeId::parse(name).unwrap());
+                assert_eq!(found.map(|node| node.id.as_str()), Some(name), "{names:?}");
+            }
+            assert!(topology.node(&NodeId::parse("bb").unwrap()).is_none());
+        }
+    }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Principal, QuotaKey, ServerName};
+use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Facts, Handshake, Outcome, Start, StateStep};
+use crate::seam::{Facts, Handshake, Outcome, Start, StateStep, write_epoch};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -63,12 +63,13 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let Facts { principal, quota, .. } = facts;
+                let Facts { principal, quota, epochs, stream, state, .. } = facts;
                 // A coordinator of before 0.2.0 names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
-                let how = (handshake, facts.state == Some(StateStep::Hold));
-                Box::pin(self.open(key, owner, how, take(request))).await
+                let holds = state == Some(StateStep::Hold);
+                let asked = Asked { handshake, epochs, stream, holds };
+                Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => match facts.state {
                 None => self.post(key, request).await,
@@ -76,7 +77,7 @@ impl Runner {
             },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
-                Box::pin(self.shared.close(&key, &self.pool)).await;
+                Box::pin(self.shared.close(&key, facts.epochs.given, &self.pool)).await;
                 Response::new(Body::Empty)
             }
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
@@ -89,9 +90,10 @@ impl Runner {
         &self,
         key: InstanceKey,
         (principal, quota): (Principal, QuotaKey),
-        (handshake, holds): (Handshake, bool),
+        asked: Asked,
         request: Request<Body>,
     ) -> Response<Body> {
+        let Asked { handshake, epochs, stream, holds } = asked;
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -103,16 +105,20 @@ impl Runner {
         if holds {
             self.end_left_restoration(&key).await;
         }
-        let (start, mut opened) = match self.shared.table.enter(&key) {
-            SlotClaim::Wait(opened) => (Start::Existing, opened),
-            SlotClaim::Opening(sender) => {
+        let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs, stream) {
+            SlotClaim::Newer(epoch) => return newer(epoch),
+            SlotClaim::Wait(opened, epoch) => (Start::Existing, epoch, opened),
+            SlotClaim::Opening(sender, left) => {
                 let opened = sender.subscribe();
-                let renews = self.shared.table.renewals.take(&key);
+                let renews = self.shared.table.renewals.take(&key) && left.is_none();
+                if let Some(left) = left {
+                    self.close_left(&key, left);
+                }
                 // On its own task, so that the opening goes on if this client leaves.
                 let asked =
                     OpenRequest { principal, quota, handshake, params, forwarded, renews, holds };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                (if renews { Start::Renewed } else { Start::Fresh }, opened)
+                (if renews { Start::Renewed } else { Start::Fresh }, epochs.given, opened)
             }
         };
         let outcome = match opened.wait_for(Option::is_some).await {
@@ -126,11 +132,21 @@ impl Runner {
                 let start = if is_left { Start::Fresh } else { start };
                 let mut response = events::json(instance.result.clone());
                 start.write(response.headers_mut());
+                write_epoch(response.headers_mut(), epoch);
                 response
             }
             Some(Err(error)) => cannot_open(&error),
             None => plain(StatusCode::BAD_GATEWAY, "opening the session was given up"),
         }
+    }
+
+    /// Closes an instance that the session has left, on a task of its own: its server may be slow,
+    /// and the session goes on without it.
+    fn close_left(&self, key: &InstanceKey, left: Arc<Instance>) {
+        let (session, server) = (key.0.short(), &key.1);
+        tracing::info!(session, server = %server, "closed an instance that its session has left");
+        let pool = self.pool.clone();
+        tokio::spawn(async move { left.close(&pool).await });
     }
 
     async fn run_opening(
@@ -165,13 +181,18 @@ impl Runner {
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
                     self.pool.clone(),
-                    key,
+                    key.clone(),
                     instance,
                 ));
             }
             Err(error) => self.shared.complaints.say(&key, error),
         }
+        let opened = outcome.as_ref().ok().map(Arc::clone);
         told.send_replace(Some(outcome));
+        // The session may have ended or moved while its server started.
+        if let Some(instance) = opened.filter(|instance| !self.shared.table.holds(&key, instance)) {
+            instance.close(&self.pool).await;
+        }
     }
 
     /// The session's instance, once it is open. The error is the response if there is
@@ -180,6 +201,7 @@ impl Runner {
         let instance = match self.shared.table.ready(key) {
             Ready::Here(instance) => instance,
             Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await?,
+            Ready::HandedOn(instance) => return Err(self.handed_on(instance)),
             Ready::Gone => return Err(unknown_session()),
         };
         // Its state is being brought back: the edge's opening has the message wait.
@@ -320,8 +342,16 @@ impl Runner {
         }
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
+            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
             Ready::Opening(_) | Ready::Gone => Err(unknown_session()),
         }
+    }
+
+    /// The answer to a message whose session goes on elsewhere, since this runner drains.
+    fn handed_on(&self, instance: Arc<Instance>) -> Response<Body> {
+        let pool = self.pool.clone();
+        tokio::spawn(async move { instance.close(&pool).await });
+        unknown_session()
     }
 
     /// The client's headers that the operator has passed on to this server.
@@ -333,6 +363,15 @@ impl Runner {
             _ => HeaderMap::new(),
         }
     }
+}
+
+/// What the edge says of an open.
+struct Asked {
+    handshake: Handshake,
+    epochs: Epochs,
+    stream: Option<GatewayStart>,
+    /// Whether its state is to be brought back before it serves the client.
+    holds: bool,
 }
 
 /// What an opening needs from its request.
@@ -363,6 +402,14 @@ fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
 pub(super) fn unknown_session() -> Response<Body> {
     let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
     Outcome::UnknownSession.write(response.headers_mut());
+    response
+}
+
+/// The answer to an open by an edge whose binding is older than the instance.
+fn newer(epoch: Epoch) -> Response<Body> {
+    let mut response = plain(StatusCode::CONFLICT, "the session is open here by a later binding");
+    Outcome::NotSent.write(response.headers_mut());
+    write_epoch(response.headers_mut(), Some(epoch));
     response
 }
 

@@ -49,6 +49,7 @@ pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
 pub use process::machine::Memory;
+pub use process::pressure::{Pressure, Reading, open_files};
 #[cfg(target_os = "linux")]
 pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use process::{machine, usage};
@@ -58,3 +59,5 @@ pub use session::served::{Recipe, START_TIMEOUT, Served, StatePrograms};
 pub use session::table::Held;
 pub use stderr::journal::{Journal, Said};
 pub use stderr::tail::Line;
+pub use upkeep::drain::DrainRound;
+pub use upkeep::drain_policy::{DrainClock, StayCounts};

@@ -10,7 +10,7 @@ use crate::streams::response as events;
 use super::channel::responses;
 use super::endpoint::{Runner, plain, unknown_session, unreadable};
 use super::session::state_program::{self, StateOwner};
-use super::session::table::{InHand, InstanceKey, Ready};
+use super::session::table::{InHand, InstanceKey};
 
 impl Runner {
     /// Takes one step at an instance that is held; a saving also at one that serves its client.
@@ -20,13 +20,15 @@ impl Runner {
         step: StateStep,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        let Ready::Here(instance) = self.shared.table.ready(&key) else {
+        let Some(instance) = self.shared.table.here(&key) else {
             return unknown_session();
         };
         match step {
             // It is no open.
             StateStep::Hold => plain(StatusCode::BAD_REQUEST, "only an open is held"),
             StateStep::Own => self.own_message(key, instance, request).await,
+            StateStep::SaveCall if instance.is_held() => unknown_session(),
+            StateStep::SaveCall => self.post_to(key, instance, request).await,
             StateStep::Release => {
                 instance.hold(false);
                 responses::accepted()

@@ -17,8 +17,8 @@ mod link;
 mod setting_change;
 mod state_step;
 
-pub use facts::{Facts, Handshake, Outcome, Start};
-pub use link::{CatalogQuery, Endpoint, Link};
+pub use facts::{Facts, Handshake, Outcome, Start, read_epoch, write_epoch};
+pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
 pub use state_step::{StateStep, is_asked, mark_asked};
 

@@ -17,6 +17,8 @@ pub enum StateStep {
     Own,
     /// Its end: the instance serves the client.
     Release,
+    /// A call of the tool that saves: with it no session goes on elsewhere.
+    SaveCall,
     /// The server's program writes the state: the body of the answer.
     Save,
     /// The server's program reads the state: the body of the request.
@@ -28,10 +30,11 @@ pub enum StateStep {
 const ASKED: &str = "asked";
 
 impl StateStep {
-    const WORDS: [(&str, Self); 5] = [
+    const WORDS: [(&str, Self); 6] = [
         ("hold", Self::Hold),
         ("own", Self::Own),
         ("release", Self::Release),
+        ("save-call", Self::SaveCall),
         ("save", Self::Save),
         ("restore", Self::Restore),
     ];
@@ -43,6 +46,7 @@ impl StateStep {
             Self::Hold => "hold",
             Self::Own => "own",
             Self::Release => "release",
+            Self::SaveCall => "save-call",
             Self::Save => "save",
             Self::Restore => "restore",
         }

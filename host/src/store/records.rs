@@ -14,13 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::model::{QuotaKey, SessionId, UnixMillis};
+use crate::model::{QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
 
 use super::bindings::Bindings;
-use super::data::{DataFolder, FolderState};
+use super::data::DataFolder;
 use super::ended::EndedSessions;
+use super::folder_state::{FolderState, Renewals};
+use super::opened::OpenedBefore;
 use super::session_files::{SESSIONS, SessionFiles};
 use super::unused::UnusedParams;
 use super::used::UsedParams;
@@ -37,12 +39,15 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The part of the data folder's bytes that tombstones may take.
 const TOMBSTONES: u64 = 4;
+/// The part that the list of open servers may take.
+const OPENED: u64 = 16;
 
 /// Ended sessions and large parameters of all sessions, shared by all workers.
 pub struct Records {
     folder: DataFolder,
     limit: u64,
     ended: EndedSessions,
+    opened: OpenedBefore,
     files: SessionFiles,
     fresh: Locked<Fresh>,
     unused: Locked<UnusedParams>,
@@ -51,6 +56,8 @@ pub struct Records {
     dropped: AtomicU64,
     /// What was dropped when it was last logged.
     said: AtomicU64,
+    /// Since then all of it is in the folder, as far as it could be.
+    renewed: Locked<Renewals>,
 }
 
 /// How much there is, and what did not fit, for the metrics.
@@ -78,6 +85,7 @@ impl Records {
     pub fn open(folder: DataFolder, bindings: Arc<Bindings>, limit: u64) -> Self {
         Self {
             ended: EndedSessions::open(folder.clone(), limit / TOMBSTONES),
+            opened: OpenedBefore::open(folder.clone(), limit / OPENED),
             files: SessionFiles::new(folder.clone(), SESSIONS, bindings, limit),
             folder,
             limit,
@@ -87,6 +95,7 @@ impl Records {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             dropped: AtomicU64::new(0),
             said: AtomicU64::new(0),
+            renewed: Locked::default(),
         }
     }
 
@@ -136,6 +145,24 @@ impl Records {
         }
     }
 
+    /// Ends a session of HTTP+SSE whose client has left its stream. Its events are refused while this
+    /// process lives. After a restart a client that comes back so late is known again, without
+    /// anything that its servers held: few ever do, and a tombstone for each would fill the disk.
+    pub async fn end_stream(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        is_large: bool,
+    ) {
+        self.ended.end_unused(session, minted_at.plus(MAX_AGE));
+        self.fresh.lock().remove(session);
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        if is_large {
+            self.beside(move |this| this.files.remove(session)).await;
+        }
+    }
+
     /// Ends a session whose client has no id for it yet: there is nothing to refuse later.
     pub fn end_here(&self, session: SessionId, minted_at: UnixMillis) {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
@@ -145,6 +172,28 @@ impl Records {
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {
         self.ended.contains(session)
+    }
+
+    /// Whether the session had a server of this process open before its start, and not since.
+    #[must_use]
+    pub fn had_open(&self, session: SessionId, server: &ServerName) -> bool {
+        self.opened.contains(session, server)
+    }
+
+    /// Notes that a session has a server of this process open. Once this returns, the next start
+    /// knows it, too, if the disk allows it.
+    pub async fn note_open(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        server: &ServerName,
+    ) {
+        if self.opened.contains(session, server) {
+            self.opened.opened_again(session, server);
+            return;
+        }
+        let (until, server) = (minted_at.plus(MAX_AGE), server.clone());
+        self.beside(move |this| this.opened.write(session, until, &server)).await;
     }
 
     /// A session's large parameters, from memory or else from its file.
@@ -188,6 +237,29 @@ impl Records {
                 break;
             }
         }
+    }
+
+    /// Finds out whether the data folder can be written. If it has come back, what only memory has
+    /// is written.
+    pub async fn tend_folder(self: &Arc<Self>) {
+        let _ = self.beside(Self::tend_beside).await;
+    }
+
+    fn tend_beside(&self) {
+        self.folder.check();
+        let now = self.folder.renewals();
+        let before = *self.renewed.lock();
+        if now == before || self.folder.state().0 != FolderState::Fine {
+            return;
+        }
+        *self.renewed.lock() = now;
+        self.folder.restore();
+        self.ended.note_unwritten();
+        if now.replaced != before.replaced {
+            self.used.lock().mark_all_unwritten();
+            self.files.forget();
+        }
+        self.sweep_beside();
     }
 
     /// Removes the files of sessions whose ids have expired: few clients end their sessions.

@@ -95,7 +95,9 @@ impl SessionFiles {
         self.make_sure_it_is_read(&mut index);
         if !self.make_room(&mut index, size) {
             let full = io::Error::other("limits.dataFolder leaves no room");
-            return self.folder.note("cannot write to it", Err(full));
+            // The folder itself is well.
+            self.folder.complain("cannot write to it", &full);
+            return Err(full);
         }
         self.folder.write(&self.file(session), params)?;
         index.insert(session, micros(SystemTime::now()), size);
@@ -129,6 +131,11 @@ impl SessionFiles {
         self.make_room(&mut index, 0);
         self.count(&index);
         old.len()
+    }
+
+    /// Another folder came in the place of this one: what it holds is not known yet.
+    pub fn forget(&self) {
+        *self.index.lock() = Index::default();
     }
 
     fn make_sure_it_is_read(&self, index: &mut Index) {

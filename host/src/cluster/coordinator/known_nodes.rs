@@ -1,18 +1,19 @@
 //! The registered nodes, kept in the data folder for the next start. The file has what nodes
 //! prove themselves by, and is private like the folder.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, ServerName};
+use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
-use crate::store::DataFolder;
+use crate::store::{DataFolder, Renewals};
 use crate::sync::Locked;
 
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -50,8 +51,19 @@ pub struct KnownNode {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
+    /// Since when it was away, in Unix ms, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    away_since: Option<u64>,
 }
 object_only!(both KnownNode);
+
+impl KnownNode {
+    /// Whether it was there when the file was written.
+    #[must_use]
+    pub fn was_there(&self) -> bool {
+        self.away_since.is_none()
+    }
+}
 
 /// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]
@@ -63,12 +75,29 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
+    /// Whether the file is another process's now.
+    is_retired: Arc<AtomicBool>,
+    /// The folder as it was when the list was written last.
+    renewed: Arc<Locked<Renewals>>,
 }
 
 impl KnownNodes {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
-        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
+        let renewed = Arc::new(Locked::new(folder.renewals()));
+        Self {
+            folder,
+            registry,
+            asked: Arc::default(),
+            written: Arc::default(),
+            renewed,
+            is_retired: Arc::default(),
+        }
+    }
+
+    /// Leaves the file to another process.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -78,24 +107,39 @@ impl KnownNodes {
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = tokio::task::spawn_blocking(move || {
             let mut written = this.written.lock();
-            if *written < own {
-                *written = this.asked.load(Ordering::Acquire);
-                save(&this.folder, &this.registry);
+            if *written < own && !this.is_retired.load(Ordering::Acquire) {
+                let asked = this.asked.load(Ordering::Acquire);
+                let renewals = this.folder.renewals();
+                if save(&this.folder, &this.registry).is_ok() {
+                    *written = asked;
+                    *this.renewed.lock() = renewals;
+                }
             }
         });
         if let Err(error) = saving.await {
             tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
         }
     }
+
+    /// Writes them if the folder has come back since they were written last.
+    pub async fn save_if_renewed(&self) {
+        if *self.renewed.lock() != self.folder.renewals() {
+            self.save().await;
+        }
+    }
 }
 
-/// Writes all active remote nodes; a failure is logged.
-pub fn save(folder: &DataFolder, registry: &Registry) {
+/// Writes all remote nodes that are active, or away and listed. The folder logs a failure.
+fn save(folder: &DataFolder, registry: &Registry) -> io::Result<()> {
     let kept: Vec<KnownNode> = registry
         .entries()
         .into_iter()
-        .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
+        .filter(|entry| entry.reach != Reach::Local && is_kept_for_next(entry))
         .map(|entry| KnownNode {
+            away_since: entry
+                .away
+                .filter(|_| entry.status != LeaseStatus::Active)
+                .map(|(away, _)| away.since.0),
             id: entry.id.to_string(),
             name: entry.name,
             url: entry.url,
@@ -113,8 +157,11 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
         })
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    // The folder logs a failure, once in a while.
-    let _ = folder.write(SNAPSHOT, &text);
+    folder.write(SNAPSHOT, &text)
+}
+
+fn is_kept_for_next(entry: &NodeEntry) -> bool {
+    entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed)
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the
@@ -122,7 +169,9 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
 /// report an interval of a day and not come back.
 #[must_use]
 pub fn patience(folder: &DataFolder) -> Duration {
-    let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
+    let kept = read(folder);
+    let there = kept.iter().filter(|kept| kept.was_there());
+    let slowest = there.map(|kept| kept.heartbeat_interval).max();
     Duration::from_millis(slowest.unwrap_or(5000)).min(MAX_PATIENCE) + Duration::from_secs(1)
 }
 
@@ -133,9 +182,10 @@ pub fn is_kept(folder: &DataFolder) -> bool {
 }
 
 /// A replica as it is kept: with what the node's file hides, so that this stays hidden
-/// from the first request on, but without the catalog's digest, which the node reports.
+/// from the first request on, and with the catalog's digest, by which the lists are known that were
+/// kept.
 pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
-    ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
+    ServerReport::of(name, replica)
 }
 
 /// The nodes of the last start; none if the file is missing or unreadable.
@@ -154,7 +204,15 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
+    let now = (UnixMillis::now(), Instant::now());
+    let away = kept.away_since.map(|since| {
+        let since = UnixMillis(since.min(now.0.0));
+        // The clock may not go back that far.
+        let at = now.1.checked_sub(now.0.since(since)).unwrap_or(now.1);
+        (Away { since, how: Absence::Silent, is_listed: true }, at)
+    });
     Some(NodeEntry {
+        away,
         version: kept.version,
         protocol: kept.protocol,
         servers: servers.collect(),
@@ -166,4 +224,48 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
         from: kept.from,
         ..NodeEntry::new(id, kept.name, reach, kept.host, kept.port)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::SessionId;
+
+    fn entry(name: &str) -> NodeEntry {
+        let reach = Reach::Remote(format!("http://{name}").into());
+        NodeEntry::new(NodeId::parse(name).unwrap(), name.into(), reach, name.into(), 80)
+    }
+
+    fn names(folder: &DataFolder) -> Vec<String> {
+        let mut names: Vec<String> = read(folder).into_iter().map(|node| node.id).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn nodes_of_the_last_start_stay_in_the_list_until_they_are_given_up() {
+        let path = std::env::temp_dir().join(format!("mooring-nodes-{}", SessionId::mint()));
+        let folder = DataFolder::open(&path).unwrap();
+        let registry = || Arc::new(Registry::new(Duration::from_secs(15)));
+        let first = registry();
+        ["n1", "n2"].into_iter().for_each(|name| first.register(entry(name)).unwrap());
+        KnownNodes::new(folder.clone(), first).save().await;
+        assert_eq!(names(&folder), ["n1", "n2"]);
+
+        let second = registry();
+        let nodes = KnownNodes::new(folder.clone(), Arc::clone(&second));
+        second.expect(read(&folder).into_iter().filter_map(entry_of).collect());
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n1", "n2", "n3"], "a crash now forgets none");
+        let much_later = std::time::Instant::now() + Duration::from_secs(3600);
+        second.expire(much_later);
+        second.clean_up(much_later);
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n2", "n3"]);
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::service::service_fn;
-use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
@@ -21,7 +20,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::{Body, ClientBody, Introduction};
+use crate::net::{Body, ClientBody, Introduction, is_shortage};
 use crate::protocol::headers;
 use crate::sync::{Locked, Seldom, Watcher};
 
@@ -35,8 +34,12 @@ use super::{base_path, not_here};
 const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections are still accepted, and idle ones kept, once this process leaves.
+const LAME_DUCK: Duration = Duration::from_millis(200);
+/// How long a connection that drains waits for its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Time between two lines of the log about failed accepts.
-const ACCEPT_LINES: Duration = Duration::from_secs(30);
+const ACCEPT_LINES: Duration = Duration::from_secs(60);
 /// The answer to a client whose request has no complete head in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
@@ -69,13 +72,19 @@ pub struct Ends {
     pub proved: bool,
 }
 
-/// Accepts until `draining`, then waits until every connection has ended.
-pub async fn serve(
-    worker: Worker,
-    listener: TcpListener,
-    routes: Arc<dyn OtherRoutes>,
-    mut draining: Watcher,
-) {
+/// Waits until this process leaves, and then as long as it serves what is on the way to it.
+async fn lame_duck(mut leaving: Watcher) {
+    leaving.raised().await;
+    tokio::time::sleep(LAME_DUCK).await;
+}
+
+/// Accepts until this process leaves, then waits until every connection has ended. Answers ask
+/// clients to close their connections before those are closed, so that no request is on its way on
+/// one that closes.
+pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
+    let mut draining = worker.edge.leaving.watch();
+    let mut lame_duck = std::pin::pin!(lame_duck(worker.edge.leaving.watch()));
+    let mut is_leaving = false;
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
     let connections = Arc::clone(&worker.edge.connections);
     let failures = Seldom::every(ACCEPT_LINES);
@@ -83,7 +92,12 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = draining.raised() => break,
+            () = draining.raised(), if !is_leaving => {
+                is_leaving = true;
+                connections.leave();
+                continue;
+            }
+            () = &mut lame_duck => break,
             () = &mut looking => break,
         };
         match accepted {
@@ -97,11 +111,11 @@ pub async fn serve(
                 });
             }
             Err(error) => {
+                connections.counts.not_accepted();
                 if let Some(others) = failures.line() {
                     tracing::warn!(others, "cannot accept a connection: {error}");
                 }
-                let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-                if error.raw_os_error().is_some_and(|error| none_left.contains(&error)) {
+                if is_shortage(&error) {
                     connections.make_room();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -174,6 +188,9 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             let ends_itself = Entrance::of(path) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let mut response = route(parts, &mut request, ends, in_use).await;
+            if activity.is_leaving() {
+                close_after(&mut response);
+            }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 *parts.introduction.lock() = Introduction::of(&mut response);
             }
@@ -190,6 +207,7 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
     builder.max_buf_size(limit + REQUEST_ROOM);
     let mut connection = builder.serve_connection(wire, service).with_upgrades();
     let mut is_draining = false;
+    let mut first_request = None;
     let ended = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
@@ -197,6 +215,13 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             }
             match activity.poll_order(cx) {
                 Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
+                    // hyper would close a connection at once that has had no request yet: one may be
+                    // on its way, and its answer closes the connection all the same.
+                    if activity.requests() == 0 {
+                        let wait = || Box::pin(tokio::time::sleep(FIRST_REQUEST));
+                        let wait = first_request.get_or_insert_with(wait);
+                        std::task::ready!(wait.as_mut().poll(cx));
+                    }
                     is_draining = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -223,6 +248,14 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
         Err(error) => tracing::trace!(peer = %ends.peer, "connection: {error}"),
     }
     parts.introduction.lock().take()
+}
+
+/// Asks the client to send its next request over another connection.
+fn close_after(response: &mut Response<Body>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
 }
 
 /// Borrows the request and takes parts out of it: each future below that owned a request would

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::HeaderValue;
 
+use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::seam::StateStep;
 
 /// A message that can be sent again, since all of it is kept.
@@ -35,6 +36,14 @@ impl Outgoing {
     #[must_use]
     pub fn get(last_event_id: Option<HeaderValue>) -> Self {
         Self { method: Method::GET, last_event_id, ..Self::post(Bytes::new()) }
+    }
+
+    /// Whether it is an answer or a notification, which is accepted and never answered.
+    #[must_use]
+    pub fn expects_nothing(&self) -> bool {
+        let envelope = Envelope::parse(&self.body);
+        let kind = envelope.as_ref().map(Envelope::kind);
+        self.method == Method::POST && matches!(kind, Ok(Kind::Response | Kind::Notification))
     }
 
     /// Ends the session at the server.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::edge::delivery::call::Call;
-use crate::edge::delivery::open::NodeOpened;
+use crate::edge::delivery::open::{NodeOpened, OpenedAt};
 use crate::edge::delivery::tried::NotOpened;
 use crate::model::{Node, StateAction, StatePlan, UnixMillis};
 use crate::seam::{Handshake, Start, StateStep};
@@ -50,9 +50,16 @@ impl Call<'_> {
         let mut failed_before = Restored::default();
         for _ in 0..MAX_STARTS {
             let hold = has_state.then_some(StateStep::Hold);
-            let (result, start) = self.open_at(node, Handshake::Runner, hold).await?;
+            if was_open && !has_state {
+                // Nothing holds the new instance: those who hear of it may ask at once.
+                let is_known = edge.state.states.knows_since(session.minted_at);
+                let nothing = is_known.then(|| Arc::new(Restored::default()));
+                edge.state.outcomes.keep(session.id, server, nothing);
+            }
+            let opened = self.open_at(node, Handshake::Runner, hold).await?;
+            let OpenedAt { result, start, epoch } = opened;
             if start == Start::Existing {
-                self.note_open(node);
+                self.note_open(node, epoch).await;
                 return Ok(NodeOpened { result, is_lost: false });
             }
             let restored = match has_state {
@@ -79,12 +86,10 @@ impl Call<'_> {
             // Of a session from before this process nothing may be known.
             let is_known = has_state || edge.state.states.knows_since(session.minted_at);
             let is_whole = is_known && restored.is_whole();
-            if was_open {
-                let restored = is_known.then(|| Arc::new(restored));
-                edge.state.outcomes.keep(session.id, server, restored);
+            if was_open && !has_state {
                 self.report_loss();
             }
-            self.note_open(node);
+            self.note_open(node, epoch).await;
             return Ok(NodeOpened { result, is_lost: was_open && !is_whole });
         }
         Err("the server has ended each time its state was brought back".to_owned().into())
@@ -137,7 +142,7 @@ impl Call<'_> {
                 restored.untried += 1;
                 continue;
             }
-            match self.tool_step(Some(StateStep::Own), node, &call.params, patience).await {
+            match self.tool_step(StateStep::Own, node, &call.params, patience).await {
                 StepResult::Done(_) => restored.repeated += 1,
                 StepResult::Failed(_) if call.was_error => restored.repeated += 1,
                 StepResult::Failed(why) => restored.failed(&call.tool, &why),
@@ -150,6 +155,10 @@ impl Call<'_> {
             }
         }
         self.restore_settings(node, Some(StateStep::Own)).await;
+        // Before anybody meets the new instance, and could say that all is lost.
+        let outcome = Some(Arc::new(restored.clone()));
+        self.worker.edge.state.outcomes.keep(self.session.id, self.server, outcome);
+        self.report_loss();
         if let Err(failure) = self.release(node).await {
             return BroughtBack::NodeLost(failure.to_string());
         }
@@ -200,9 +209,7 @@ impl Call<'_> {
             last = match action {
                 StateAction::Tool { name, arguments } => {
                     match arguments::call_of(name, arguments, &session, Some(&value)) {
-                        Ok(params) => {
-                            self.tool_step(Some(StateStep::Own), node, &params, patience).await
-                        }
+                        Ok(params) => self.tool_step(StateStep::Own, node, &params, patience).await,
                         Err(why) => StepResult::Failed(why),
                     }
                 }

@@ -125,7 +125,7 @@ impl Call<'_> {
             StateAction::Tool { name, arguments } => {
                 let session = self.session.id.to_string();
                 let params = arguments::call_of(name, arguments, &session, None)?;
-                (self.tool_step(None, node, &params, patience).await, true)
+                (self.tool_step(StateStep::SaveCall, node, &params, patience).await, true)
             }
         })
     }

@@ -34,12 +34,12 @@ impl Call<'_> {
     /// counts as a failure.
     pub(in crate::edge) async fn tool_step(
         &self,
-        state: Option<StateStep>,
+        step: StateStep,
         node: &Node,
         params: &str,
         patience: Duration,
     ) -> StepResult {
-        let heard = match self.ask_in(state, node, ("tools/call", params), patience).await {
+        let heard = match self.ask_in(Some(step), node, ("tools/call", params), patience).await {
             Ok(heard) => heard,
             Err(Silent) => return StepResult::Failed("it did not answer in time".to_owned()),
         };

@@ -68,8 +68,8 @@ impl Call<'_> {
         self.worker.edge.state.states.load(self.session.id).await;
         let mut tracked = self.tracked(outgoing, plan).await;
         match self.deliver_plainly(outgoing).await {
-            Ok(Delivered { response, token }) => {
-                Ok(Delivered { response: follow::follow(response, tracked), token })
+            Ok(Delivered { response, token, node }) => {
+                Ok(Delivered { response: follow::follow(response, tracked), token, node })
             }
             // It may have run: that is noted when this is dropped.
             Err(refusal @ Refusal::Lost { .. }) => Err(refusal),
