@@ -9,7 +9,9 @@
 //! All of it is beside the path of servers without `state`.
 
 pub mod activity;
+pub mod answer_kind;
 pub mod arguments;
+pub mod deliver_tracked;
 pub mod follow;
 pub mod kept_state;
 pub mod outcome;

@@ -117,8 +117,8 @@ fn calls(count: usize, which: &str, one: &str, more: &str) -> String {
 pub struct Outcomes(Locked<HashMap<(SessionId, ServerName), Arc<Restored>>>);
 
 impl Outcomes {
-    /// Keeps an outcome in place of the one before; `None` if nothing was known of the state. Of too many any other one goes: its client is
-    /// told that the state is lost.
+    /// Keeps an outcome in place of the one before; `None` if nothing was known of the state. Of too
+    /// many any other one goes: its client is told that the state is lost.
     pub fn keep(&self, session: SessionId, server: &ServerName, restored: Option<Arc<Restored>>) {
         let mut kept = self.0.lock();
         let Some(restored) = restored else {

@@ -15,7 +15,7 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::objects::object_only;
 use crate::seam::{Facts, Outcome, StateStep};
 
-use super::follow::{self, AnswerKind};
+use super::answer_kind::{self, AnswerKind};
 
 /// What became of a step.
 pub enum StepResult {
@@ -61,7 +61,7 @@ impl Call<'_> {
         let Ok(answer) = Envelope::parse(&message) else {
             return StepResult::Failed("its answer cannot be read".to_owned());
         };
-        match (follow::kind_of(&answer), answer.result) {
+        match (answer_kind::kind_of(&answer), answer.result) {
             (AnswerKind::Result, Some(result)) => {
                 StepResult::Done(Bytes::copy_from_slice(result.get().as_bytes()))
             }

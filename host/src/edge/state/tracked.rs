@@ -4,13 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::Method;
 use serde_json::value::RawValue;
 
 use crate::edge::delivery::call::Call;
-use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Keep, ServerName, StatePlan, UnixMillis};
@@ -20,7 +17,7 @@ use crate::protocol::splice::{self, RequestTarget};
 use crate::store::KeptCall;
 
 use super::activity::UnderWay;
-use super::follow::{self, AnswerKind};
+use super::answer_kind::{self, AnswerKind};
 use super::kept_state::bounds;
 use super::saving;
 
@@ -53,34 +50,8 @@ impl Call<'_> {
         self.worker.edge.topology.load().state_plan(self.server).map(Arc::clone)
     }
 
-    /// Delivers a message, and keeps what sets the server's state once it is answered.
-    ///
-    /// # Errors
-    /// As `deliver`.
-    pub async fn deliver_tracked(
-        &self,
-        outgoing: &Outgoing,
-        plan: Arc<StatePlan>,
-    ) -> Result<Delivered, Refusal> {
-        if outgoing.method != Method::POST {
-            return self.deliver_plainly(outgoing).await;
-        }
-        self.worker.edge.state.states.load(self.session.id).await;
-        let mut tracked = self.tracked(outgoing, plan).await;
-        match self.deliver_plainly(outgoing).await {
-            Ok(Delivered { response, token, node }) => {
-                Ok(Delivered { response: follow::follow(response, tracked), token, node })
-            }
-            // It may have run: that is noted when this is dropped.
-            Err(refusal @ Refusal::Lost { .. }) => Err(refusal),
-            Err(refusal) => {
-                tracked.open.clear();
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn tracked(&self, outgoing: &Outgoing, plan: Arc<StatePlan>) -> Tracked {
+    /// The requests of a message, and what each of them does to the server's state.
+    pub async fn tracked(&self, outgoing: &Outgoing, plan: Arc<StatePlan>) -> Tracked {
         let Self { worker, session, server, .. } = *self;
         let under_way = worker.edge.state.activity.begin(session.id, server);
         let mut open = Vec::new();
@@ -158,6 +129,11 @@ fn repeatable(params: &RawValue) -> Option<String> {
 }
 
 impl Tracked {
+    /// Forgets its requests: none of them has run.
+    pub fn give_up(&mut self) {
+        self.open.clear();
+    }
+
     /// Whether all of its requests are answered.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -195,7 +171,7 @@ impl Tracked {
             return;
         };
         let (_, effect) = self.open.swap_remove(at);
-        self.settle(effect, follow::kind_of(envelope));
+        self.settle(effect, answer_kind::kind_of(envelope));
     }
 
     fn settle(&self, effect: Effect, answer: AnswerKind) {
