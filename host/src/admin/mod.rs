@@ -34,7 +34,7 @@ use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
-use crate::store::{Bindings, Records};
+use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
 pub use local::Local;
@@ -64,6 +64,7 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    pub states: Arc<SessionStates>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
+use crate::model::Health;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::Watcher;
 
@@ -104,6 +105,8 @@ async fn publish_topology(parts: Arc<Parts>) {
         differences.warn_of(&topology);
         differences.warn_of_withheld(&topology, &parts.edge.config);
         parts.edge.catalogs.note_digests(&topology);
+        let drains = topology.nodes.iter().any(|node| node.health == Health::Draining);
+        parts.edge.state.note_drains(drains);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.
         let built = tokio::task::spawn_blocking(move || {

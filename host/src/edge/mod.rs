@@ -65,5 +65,6 @@ pub use metrics::Metrics;
 pub use routing::cold_start::ColdStart;
 pub use session::get_streams::AggregateStreams;
 pub use session::opened::OpenedServers;
+pub use session::planned_moves::PlannedMoves;
 pub use state::kept_state::KeptState;
 pub use worker::{Edge, Worker};

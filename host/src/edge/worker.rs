@@ -24,6 +24,7 @@ use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::session::get_streams::AggregateStreams;
 use super::session::opened::OpenedServers;
+use super::session::planned_moves::PlannedMoves;
 use super::state::kept_state::KeptState;
 
 /// What all workers share.
@@ -51,6 +52,8 @@ pub struct Edge {
     pub snapshots: ListSnapshots,
     /// State that comes along to new instances.
     pub state: KeptState,
+    /// Servers of sessions that have left a node which was drained.
+    pub planned_moves: PlannedMoves,
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,

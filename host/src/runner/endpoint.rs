@@ -72,7 +72,8 @@ impl Runner {
                 Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => match facts.state {
-                None => self.post(key, request).await,
+                None => self.post(key, request, false).await,
+                Some(StateStep::Change) => self.post(key, request, true).await,
                 Some(step) => Box::pin(self.restoration(key, step, request)).await,
             },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
@@ -208,9 +209,20 @@ impl Runner {
         if instance.is_held() { Err(unknown_session()) } else { Ok(instance) }
     }
 
-    async fn post(&self, key: InstanceKey, request: &mut Request<Body>) -> Response<Body> {
+    /// Sends a message of the client, which may change what is to be saved.
+    async fn post(
+        &self,
+        key: InstanceKey,
+        request: &mut Request<Body>,
+        changes: bool,
+    ) -> Response<Body> {
         match self.in_hand(&key).await {
-            Ok(instance) => self.post_to(key, instance, request).await,
+            Ok(instance) => {
+                if changes {
+                    instance.unsaved.note_change();
+                }
+                self.post_to(key, instance, request).await
+            }
             Err(response) => response,
         }
     }

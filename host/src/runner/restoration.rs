@@ -24,11 +24,18 @@ impl Runner {
             return unknown_session();
         };
         match step {
-            // It is no open.
-            StateStep::Hold => plain(StatusCode::BAD_REQUEST, "only an open is held"),
+            // It is no open, and no message of the client.
+            StateStep::Hold | StateStep::Change => {
+                plain(StatusCode::BAD_REQUEST, "only an open is held")
+            }
             StateStep::Own => self.own_message(key, instance, request).await,
             StateStep::SaveCall if instance.is_held() => unknown_session(),
-            StateStep::SaveCall => self.post_to(key, instance, request).await,
+            StateStep::SaveCall => {
+                let (saving, mark) = (std::sync::Arc::clone(&instance), instance.unsaved.mark());
+                let response = self.post_to(key, instance, request).await;
+                saving.unsaved.cover(mark);
+                response
+            }
             StateStep::Release => {
                 instance.hold(false);
                 responses::accepted()
@@ -80,8 +87,12 @@ impl Runner {
             Err(error) => return unreadable(&error, None),
         };
         let owner = StateOwner { server: &key.1, session: key.0, pid: instance.pid() };
-        let resources = &self.shared.resources;
-        match state_program::run(program, programs, owner, input, resources).await {
+        let (resources, mark) = (&self.shared.resources, instance.unsaved.mark());
+        let ran = state_program::run(program, programs, owner, input, resources).await;
+        if step == StateStep::Save {
+            instance.unsaved.cover(mark);
+        }
+        match ran {
             Ok(written) => events::json(written),
             Err(why) => plain(StatusCode::BAD_GATEWAY, &why),
         }

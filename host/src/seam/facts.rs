@@ -31,7 +31,7 @@ pub struct Facts {
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
-    /// Set where state is brought back, or saved before. Earlier versions do not read it.
+    /// Set where state is brought back, saved before, or changed so that it has to be. Earlier versions do not read it.
     pub state: Option<StateStep>,
     /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
     /// on other messages, and from processes of earlier versions.

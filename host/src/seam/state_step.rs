@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderValue};
 
 use crate::protocol::headers::seam;
 
-/// One step of a restoration, or of a saving before it.
+/// One step of a restoration, of a saving before it, or what has to be saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateStep {
     /// On an open: a new instance is held. One that another restoration has left is replaced.
@@ -17,6 +17,8 @@ pub enum StateStep {
     Own,
     /// Its end: the instance serves the client.
     Release,
+    /// A message of the client after which the state is to be saved.
+    Change,
     /// A call of the tool that saves: with it no session goes on elsewhere.
     SaveCall,
     /// The server's program writes the state: the body of the answer.
@@ -30,10 +32,11 @@ pub enum StateStep {
 const ASKED: &str = "asked";
 
 impl StateStep {
-    const WORDS: [(&str, Self); 6] = [
+    const WORDS: [(&str, Self); 7] = [
         ("hold", Self::Hold),
         ("own", Self::Own),
         ("release", Self::Release),
+        ("change", Self::Change),
         ("save-call", Self::SaveCall),
         ("save", Self::Save),
         ("restore", Self::Restore),
@@ -46,6 +49,7 @@ impl StateStep {
             Self::Hold => "hold",
             Self::Own => "own",
             Self::Release => "release",
+            Self::Change => "change",
             Self::SaveCall => "save-call",
             Self::Save => "save",
             Self::Restore => "restore",

@@ -162,6 +162,14 @@ impl SessionStates {
         changed
     }
 
+    /// Bytes in memory, and sessions whose files are still to be written.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let known = self.known.lock();
+        let unwritten = known.sessions.values().filter(|state| state.is_being_written).count();
+        (known.bytes, unwritten)
+    }
+
     /// Forgets all of a session that has ended.
     pub async fn end(self: &Arc<Self>, session: SessionId) {
         let was_known = {

@@ -100,6 +100,12 @@ impl StateLog {
         self.unsaved = self.unsaved.saturating_add(1);
     }
 
+    /// Notes a call that was answered with an error. What it has changed all the same is worth a
+    /// saving, and not a word to the client.
+    pub fn note_failure(&mut self) {
+        self.changes += 1;
+    }
+
     /// Notes a call that sets state, and of which no answer was seen.
     pub fn note_unsettled(&mut self, tool: &str) {
         self.changes += 1;
@@ -276,6 +282,8 @@ mod tests {
         let mark = log.mark();
         log.save(saved(20), mark);
         assert!(!log.is_unsaved() && log.unsaved == 0 && names(&log).is_empty());
+        log.note_failure();
+        assert!(log.is_unsaved() && log.unsaved == 0);
     }
 
     #[test]

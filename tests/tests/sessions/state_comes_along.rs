@@ -4,18 +4,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use mooring_tests::http::Incoming;
-use mooring_tests::odd_server::{Say, answer, initialized};
+use mooring_tests::odd_server::answer;
 use mooring_tests::{
     Front, Gateway, OddServer, OverSse, Session, Setup, Way, eventually, process, servers, settings,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-fn with_state(mut server: Value, state: Value) -> Value {
-    server["state"] = state;
-    server
-}
+use super::kept_texts::{
+    Kept, all, by_tools, keeper, kill_all, metric, notice, play, wait_until_saved, with_state,
+};
 
 fn counter() -> Value {
     with_state(servers::counter(), json!({"replay": ["count"]}))
@@ -25,13 +23,6 @@ fn kill(session: &Session, whoami: &str) {
     let pid = session.whoami(whoami).pid;
     process::signal(pid, Signal::KILL);
     eventually("the server is gone", || (!process::runs(pid)).then_some(()));
-}
-
-/// The gateway's notice: its level and its text.
-fn notice(stream: &mut Incoming) -> (String, String) {
-    let notice = stream.message(|message| message["params"]["logger"] == "mooring");
-    let text = |key: &str| notice["params"][key].as_str().unwrap().to_owned();
-    (text("level"), text("data"))
 }
 
 /// Scopes of all servers, a group and one server, with the prefix of the tools of `name`.
@@ -134,8 +125,9 @@ fn state_survives_the_gateway_sealed_and_goes_with_its_session() {
         eventually("it is written", || (!files().is_empty()).then_some(()));
         for signal in [Signal::TERM, Signal::KILL] {
             if signal == Signal::KILL {
-                // What was written last may still be on its way to the file.
-                std::thread::sleep(std::time::Duration::from_millis(300));
+                eventually("it is written", || {
+                    (metric(&gateway, "state_unwritten") == 0).then_some(())
+                });
             }
             gateway.restart_after(signal);
             let list = format!("{prefix}list_notes");
@@ -154,132 +146,50 @@ fn state_survives_the_gateway_sealed_and_goes_with_its_session() {
     }
 }
 
-/// Texts by session, of a server that a test plays.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<HashMap<usize, Vec<String>>>>);
-
-impl Kept {
-    fn of(&self, session: usize) -> Vec<String> {
-        self.0.lock().unwrap().get(&session).cloned().unwrap_or_default()
-    }
-
-    fn push(&self, session: usize, text: &str) {
-        self.0.lock().unwrap().entry(session).or_default().push(text.to_owned());
-    }
-}
-
-/// A server with the tools `push`, `all`, `export` and `import`. Its process ends by `end`, which
-/// is no tool that sets state.
-fn keeper(way: Way, kept: Kept) -> OddServer {
-    OddServer::start(way, move |session, message, say| play(&kept, session, message, say))
-}
-
-fn play(kept: &Kept, session: usize, message: &Value, say: Say<'_>) {
-    let arguments = &message["params"]["arguments"];
-    let result = match (message["method"].as_str(), message["params"]["name"].as_str()) {
-        (Some("initialize"), _) => initialized(message, &json!({"tools": {}})),
-        (Some("tools/list"), _) => {
-            let names = ["push", "all", "export", "import"];
-            let tool = |name: &str| {
-                let only_reads = ["all", "export"].contains(&name);
-                let hints = json!({"readOnlyHint": only_reads});
-                json!({"name": name, "inputSchema": {"type": "object"}, "annotations": hints})
-            };
-            json!({"tools": names.map(tool)})
-        }
-        (Some("tools/call"), Some("push")) => {
-            kept.push(session, arguments["text"].as_str().unwrap());
-            json!({"content": []})
-        }
-        (Some("tools/call"), Some("import")) => {
-            for text in arguments["texts"].as_array().unwrap() {
-                kept.push(session, text.as_str().unwrap());
-            }
-            json!({"content": []})
-        }
-        (Some("tools/call"), Some(_)) => {
-            let all = kept.of(session);
-            json!({"content": [], "structuredContent": {"texts": all}})
-        }
-        _ if message["id"].is_null() || message["method"].is_null() => return,
-        _ => json!({}),
-    };
-    say(answer(message, &result));
-}
-
-fn all(session: &Session) -> Value {
-    session.call("all", json!({}))["structuredContent"]["texts"].clone()
-}
-
-/// Ends every process below the gateway, so that each session needs a new one.
-fn kill_all(gateway: &Gateway) {
-    let is_relay = |pid: &u32| {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command).starts_with("mooring-verbatim-server")
-            || String::from_utf8_lossy(&command).contains("/mooring-verbatim-server")
-    };
-    let servers: Vec<u32> =
-        process::descendants(gateway.pid()).into_iter().filter(is_relay).collect();
-    assert!(!servers.is_empty());
-    for pid in servers {
-        process::signal(pid, Signal::KILL);
-        eventually("the server is gone", || (!process::runs(pid)).then_some(()));
-    }
-}
-
 #[test]
 fn what_a_tool_has_saved_is_restored_though_nobody_was_asked_before_the_end() {
     let kept = Kept::default();
     let server = keeper(Way::Stdio, kept.clone());
-    let state = json!({
-        "save": {"tool": "export", "everyMs": 100},
-        "restore": {"tool": "import", "arguments": {"texts": "{{state/texts}}"}},
-    });
-    let entries = json!({"odd": with_state(server.entry(), state)});
+    let entries = json!({"odd": with_state(server.entry(), by_tools(100))});
     let gateway = Gateway::start_with(&settings::standalone(entries));
     let session = gateway.client("/mcp/odd").initialize();
-    for text in ["a", "b"] {
+    for (text, times) in [("a", 1), ("b", 2)] {
         session.call("push", json!({"text": text}));
-        // Longer than everyMs, so that the next quiet point saves.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        wait_until_saved(&gateway, times);
     }
     let mut stream = session.listen();
     kill_all(&gateway);
     assert_eq!(all(&session), json!(["a", "b"]));
     let (level, text) = notice(&mut stream);
     assert!(level == "info" && text.contains("what it had saved at"), "{level} {text}");
+    assert!(text.starts_with("server odd was started again: "), "{text}");
+    assert_eq!(metric(&gateway, "state_restored_total"), 1);
+    assert!(metric(&gateway, "state_bytes") > 0);
 }
 
 #[test]
 fn changes_after_the_last_saving_are_named_as_lost() {
     let kept = Kept::default();
     let server = keeper(Way::Stdio, kept.clone());
-    let state = json!({
-        "save": {"tool": "export", "everyMs": 3_600_000},
-        "restore": {"tool": "import", "arguments": {"texts": "{{state/texts}}"}},
-    });
-    let entries = json!({"odd": with_state(server.entry(), state)});
+    let entries = json!({"odd": with_state(server.entry(), by_tools(3_600_000))});
     let gateway = Gateway::start_with(&settings::standalone(entries));
     let session = gateway.client("/mcp/odd").initialize();
     session.call("push", json!({"text": "a"}));
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_until_saved(&gateway, 1);
     session.call("push", json!({"text": "b"}));
     kill_all(&gateway);
     assert_eq!(all(&session), json!(["a"]));
     let (level, text) = notice(&mut session.listen());
     assert_eq!(level, "warning", "{text}");
     assert!(text.contains("1 call made after it was last saved"), "{text}");
+    assert_eq!(metric(&gateway, "state_failed_total"), 1);
 }
 
 #[test]
 fn a_saving_that_waits_for_its_time_is_done_before_a_planned_end() {
     let kept = Kept::default();
     let server = keeper(Way::Stdio, kept.clone());
-    let state = json!({
-        "save": {"tool": "export", "everyMs": 3_600_000},
-        "restore": {"tool": "import", "arguments": {"texts": "{{state/texts}}"}},
-    });
-    let entries = json!({"odd": with_state(server.entry(), state)});
+    let entries = json!({"odd": with_state(server.entry(), by_tools(3_600_000))});
     let mut gateway = Gateway::start_with(&settings::standalone(entries));
     let session = gateway.client("/mcp/odd").initialize();
     for text in ["a", "b", "c"] {
@@ -402,7 +312,7 @@ fn programs_save_and_restore_without_a_shell() {
         let _ = std::fs::remove_file(&path);
         let session = front.client("/mcp/counter").initialize();
         session.count("count");
-        std::thread::sleep(std::time::Duration::from_millis(1000));
+        wait_until_saved(front.gateway(), 1);
         kill(&session, "whoami");
         session.count("count");
         // `$HOME` is the gateway's own reference to a variable, replaced when the file is read.

@@ -30,6 +30,7 @@ impl Worker {
         }
         self.edge.state.states.end(session.id).await;
         self.edge.state.outcomes.forget(session.id);
+        self.edge.planned_moves.forget(session.id);
         let Some(record) = self.edge.bindings.forget(session.id) else { return };
         let servers = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
         let telling = servers.map(|(server, node)| {

@@ -2,7 +2,7 @@
 //! or its session ends (`onLost`).
 
 use crate::edge::refusal::Refusal;
-use crate::edge::session::get_streams;
+use crate::edge::session::{get_streams, notice};
 
 use super::call::Call;
 use super::open::NodeOpened;
@@ -18,11 +18,13 @@ impl Call<'_> {
             || "what it held for the session is lost".to_owned(),
             |restored| restored.words(),
         );
-        tracing::debug!(session = %short, server = %self.server, "started again: {what}");
+        let left = edge.planned_moves.left(session.id, self.server);
+        let happened = notice::happened(left.as_ref());
+        tracing::debug!(session = %short, server = %self.server, "{happened}: {what}");
         if let Some(others) = edge.metrics.lost.line() {
             tracing::info!(
                 session = %short, server = %self.server, others,
-                "the server was started again: {what}"
+                "the server {happened}: {what}"
             );
         }
         let is_reported = !session.is_single_server

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::model::{Epoch, Health, Node, NodeId, Reach};
+use crate::model::{Absence, Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
 use crate::seam::{Handshake, Start, StateStep};
@@ -60,6 +60,7 @@ impl Call<'_> {
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
+        let left = self.left_by_plan();
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
             if let Some(client) = self.context {
@@ -91,6 +92,8 @@ impl Call<'_> {
                 tried.nodes.push(winner);
                 continue;
             };
+            let left = left.as_ref().filter(|left| **left != node.id);
+            worker.edge.planned_moves.keep(session.id, server, left);
             match self.open(node, handshake).await {
                 Ok(opening) => {
                     self.check_loss(&opening).await?;
@@ -107,6 +110,16 @@ impl Call<'_> {
                 }
             }
         }
+    }
+
+    /// The node that the session's server is bound to, if it drains or has said good-bye.
+    fn left_by_plan(&self) -> Option<NodeId> {
+        let edge = &self.worker.edge;
+        let bound = edge.bindings.look(self.session.id, self.server)?;
+        let topology = edge.topology.load();
+        let node = topology.node(&bound)?;
+        let has_gone = node.away.is_some_and(|away| away.how == Absence::GoodBye);
+        (node.health == Health::Draining || has_gone).then_some(bound)
     }
 
     /// Why there is no node to bind the session to.
@@ -205,6 +218,8 @@ impl Call<'_> {
             tried.nodes.push(node.id.clone());
             return Ok(());
         }
+        let Self { worker, session, server, .. } = *self;
+        worker.edge.planned_moves.keep(session.id, server, None);
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
             Err(why) => {

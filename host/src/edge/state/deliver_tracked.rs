@@ -9,6 +9,7 @@ use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::Refusal;
 use crate::model::StatePlan;
+use crate::seam::StateStep;
 
 use super::follow::follow;
 
@@ -26,7 +27,12 @@ impl Call<'_> {
             return self.deliver_plainly(outgoing).await;
         }
         self.worker.edge.state.states.load(self.session.id).await;
+        self.save_before_leaving(&plan).await;
         let mut tracked = self.tracked(outgoing, plan).await;
+        let outgoing = match tracked.is_to_be_saved() {
+            true => &Outgoing { state: Some(StateStep::Change), ..outgoing.clone() },
+            false => outgoing,
+        };
         match self.deliver_plainly(outgoing).await {
             Ok(Delivered { response, token, node }) => {
                 Ok(Delivered { response: follow(response, tracked), token, node })

@@ -29,6 +29,11 @@ impl KeptState {
         }
     }
 
+    /// Notes whether any node drains: what its sessions have changed is saved before they leave.
+    pub fn note_drains(&self, any_drains: bool) {
+        self.activity.note_drains(any_drains);
+    }
+
     /// Saves what has changed since it was last saved, at the next quiet points within a time:
     /// before the servers end.
     pub async fn save_all(&self, patience: Duration) {

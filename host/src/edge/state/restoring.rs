@@ -163,6 +163,11 @@ impl Call<'_> {
             return BroughtBack::NodeLost(failure.to_string());
         }
         self.change_log(StateLog::begin_anew);
+        let metrics = &self.worker.edge.metrics;
+        match restored.is_whole() {
+            true => metrics.state_restored(),
+            false => metrics.state_failed(),
+        }
         BroughtBack::Done(restored)
     }
 

@@ -3,6 +3,10 @@
 //! is killed without a warning loses what changed within `everyMs`, or while it was never quiet. To
 //! save before each answer would make every call as slow as a saving; to save at planned ends alone
 //! would not help a process that is killed.
+//!
+//! At a node that drains nothing waits for `everyMs`, and what has changed is saved before the
+//! client's next message, with which the session may go on elsewhere. The runner keeps an instance
+//! until that is done (`runner/session/unsaved.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,7 @@ use std::time::Duration;
 use crate::edge::delivery::call::Call;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Node, Saving, ServerName, StateAction, StatePlan, UnixMillis};
+use crate::model::{Health, Node, Saving, ServerName, StateAction, StatePlan, UnixMillis};
 use crate::seam::StateStep;
 use crate::store::SavedState;
 
@@ -49,7 +53,7 @@ impl Call<'_> {
         let Some(plan) = self.state_plan() else { return false };
         let Some(saving) = &plan.saving else { return false };
         let edge = &self.worker.edge;
-        edge.state.activity.due(key, saving.every).await;
+        edge.state.activity.due(key, saving.every, || self.is_leaving()).await;
         if edge.records.is_ended(self.session.id) {
             return false;
         }
@@ -58,6 +62,7 @@ impl Call<'_> {
         match saved {
             Ok(()) => true,
             Err(why) => {
+                edge.metrics.state_failed();
                 let (session, server) = (self.session.id.short(), self.server);
                 edge.metrics.not_saved.warn(|| {
                     format!("server {server} did not save the state of session {session}: {why}")
@@ -68,13 +73,32 @@ impl Call<'_> {
         }
     }
 
+    /// Saves what has changed at a node that drains, before a message of the client.
+    pub(super) async fn save_before_leaving(&self, plan: &StatePlan) {
+        let activity = &self.worker.edge.state.activity;
+        if plan.saving.is_none()
+            || !activity.any_drains()
+            || !self.is_unsaved()
+            || !self.is_leaving()
+        {
+            return;
+        }
+        schedule(self.worker, self.session, self.server);
+        let key = (self.session.id, self.server.clone());
+        let _ = tokio::time::timeout(plan.timeout, activity.saved(&key)).await;
+    }
+
+    /// Whether the session has the server open at a node that drains.
+    fn is_leaving(&self) -> bool {
+        self.open_node().is_some_and(|node| node.health == Health::Draining)
+    }
+
     fn is_unsaved(&self) -> bool {
         let states = &self.worker.edge.state.states;
         states.look(self.session.id, self.server, |log| log.is_unsaved()) == Some(true)
     }
 
-    /// Saves the server's state now, if it has changed since the last saving. For a planned move of
-    /// the session this is called at its last quiet point.
+    /// Saves the server's state now, if it has changed since the last saving.
     ///
     /// # Errors
     /// Why it was not saved; what was saved before is kept.
@@ -100,6 +124,7 @@ impl Call<'_> {
         }
         let saved = SavedState { bytes, is_result, at };
         states.change(self.session.id, self.server, |log| log.save(saved, mark));
+        self.worker.edge.metrics.state_saved();
         Ok(())
     }
 

@@ -140,6 +140,13 @@ impl Tracked {
         self.open.is_empty()
     }
 
+    /// Whether one of its requests may change what the server saves.
+    #[must_use]
+    pub fn is_to_be_saved(&self) -> bool {
+        let changes = |(_, effect): &(String, Effect)| !matches!(effect, Effect::None);
+        self.plan.saving.is_some() && self.open.iter().any(changes)
+    }
+
     /// Largest message of a server, in bytes.
     #[must_use]
     pub fn largest(&self) -> usize {
@@ -178,8 +185,13 @@ impl Tracked {
         let states = &self.worker.edge.state.states;
         let (session, server) = (self.session.id, &self.server);
         match (effect, answer) {
-            (Effect::None, _) | (Effect::Change, AnswerKind::Error) => return,
-            (Effect::Set { errors: false, .. }, AnswerKind::Error) => return,
+            (Effect::None, _) => return,
+            (Effect::Change | Effect::Set { errors: false, .. }, AnswerKind::Error) => {
+                if self.plan.saving.is_none() {
+                    return;
+                }
+                states.change(session, server, |log| log.note_failure());
+            }
             (Effect::Set { tool, .. }, AnswerKind::Unknown)
             | (Effect::Set { tool, params: None, .. }, _) => {
                 states.change(session, server, |log| log.note_unsettled(&tool));

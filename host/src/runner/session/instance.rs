@@ -31,6 +31,7 @@ use crate::streams;
 use crate::sync::Locked;
 
 use super::hold::Hold;
+use super::unsaved::Unsaved;
 
 /// Subscriptions of one session that are reported to a coordinator; further ones are
 /// not remembered here.
@@ -59,6 +60,8 @@ pub struct Instance {
     /// Whether it renews a session that its server had ended while nothing was lost.
     renews: AtomicBool,
     hold: Hold,
+    /// What the edge has yet to save of it.
+    pub unsaved: Unsaved,
     /// After how many changes the lists were last read, and the lists if they differ
     /// from the catalog.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
@@ -105,6 +108,7 @@ impl Instance {
             told_initialized: false.into(),
             renews: false.into(),
             hold: Hold::default(),
+            unsaved: Unsaved::default(),
             lists: watch::Sender::new((0, None)),
             settings: Locked::default(),
             asked: AtomicU64::new(streams::instance().into()),

@@ -14,4 +14,5 @@ pub mod served;
 pub mod settings_note;
 pub mod state_program;
 pub mod table;
+pub mod unsaved;
 pub mod withheld;

@@ -191,7 +191,7 @@ impl Table {
             slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
         });
         // One that a message was announced for is not opened elsewhere for it.
-        if !goes || !slot.is_quiet(&instance) || instance.is_asked() {
+        if !goes || !slot.is_quiet(&instance) || instance.is_asked() || instance.unsaved.is_any() {
             return None;
         }
         instance_of(slots.remove(key)?)
@@ -523,6 +523,7 @@ fn facts_of(slot: &Slot) -> Option<SessionFacts> {
             is_asked: instance.is_asked(),
             is_heard: instance.is_busy(),
             holds_state: instance.holds_state(),
+            is_unsaved: instance.unsaved.is_any(),
             ..SessionFacts::default()
         }),
         SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => None,
