@@ -11,6 +11,7 @@ mod local;
 mod logs;
 mod metrics;
 mod nodes;
+mod server_metrics;
 mod sessions;
 
 use std::borrow::Cow;

@@ -29,8 +29,8 @@ use crate::wasm::{self, Strategy};
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
-use super::troubles::TroubleWatch;
 use super::translate::{self, local_servers, strategy_options};
+use super::troubles::TroubleWatch;
 use super::{client_keys, identity, node_side};
 
 /// Nodes of which there is doubt, to be asked whether they are there.

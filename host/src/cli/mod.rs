@@ -11,6 +11,7 @@ mod gateway;
 mod health;
 mod join;
 mod log;
+mod log_filter;
 mod logs;
 mod mcp_client;
 mod nodes;
@@ -83,9 +84,7 @@ pub fn main() -> ExitCode {
             call::run(&gateway(&cli, url.as_deref()), &options)
         }
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
-        Some(Command::Health { live, url }) => {
-            health::run(&gateway(&cli, url.as_deref()), *live)
-        }
+        Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
 }
 
@@ -115,6 +114,7 @@ fn serve(cli: &Cli) -> ExitCode {
         port_file: cli.port_file.clone(),
         workers: cli.workers,
         take_over: cli.take_over,
+        is_log_json: log::is_json(),
     };
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,

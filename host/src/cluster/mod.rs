@@ -60,5 +60,5 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
-pub use trouble::TroubleReport;
 pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};
+pub use trouble::TroubleReport;

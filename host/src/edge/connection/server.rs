@@ -307,6 +307,7 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
+            worker.edge.metrics.refusal(&refusal);
             Box::pin(refused(refusal, id, request)).await
         }
     };

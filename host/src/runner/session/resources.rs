@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
+use crate::runner::channel::error_counts::ErrorCounts;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::child::Children;
 use crate::runner::remote::left_calls::{LeftCalls, LeftOfKey};
@@ -40,6 +41,8 @@ pub struct Resources {
     pub revisions: Revisions,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
+    /// The errors that clients got, by server.
+    pub errors: Arc<BTreeMap<ServerName, Arc<ErrorCounts>>>,
     /// Lines of the log about processes that make room.
     pub evictions: Arc<Seldom>,
 }
@@ -55,6 +58,7 @@ impl Resources {
         };
         let has_client = key.is_some();
         let kept = self.kept.of(key);
-        SessionTerms { limits: self.rules, kept, left, has_client, readings: Arc::default() }
+        let (readings, errors) = (Arc::default(), Arc::default());
+        SessionTerms { limits: self.rules, kept, left, has_client, readings, errors }
     }
 }
