@@ -69,6 +69,8 @@ pub struct RunOptions {
     /// Whether to take the sockets over from the gateway that runs with the same data folder and
     /// port.
     pub take_over: bool,
+    /// Whether the log is for programs, which then get the summary of the start there.
+    pub is_log_json: bool,
 }
 
 /// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
@@ -120,7 +122,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
-    let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
+    if options.is_log_json {
+        summary.log();
+    } else {
+        let _ = write!(std::io::stdout(), "{}", page(&summary.text(), usize::MAX));
+    }
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;

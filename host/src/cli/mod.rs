@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod join;
 mod log;
+mod log_filter;
 mod logs;
 mod mcp_client;
 mod nodes;
@@ -124,6 +125,7 @@ fn serve(cli: &Cli) -> ExitCode {
         port_file: cli.port_file.clone(),
         workers: cli.workers,
         take_over: cli.take_over,
+        is_log_json: log::is_json(),
     };
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -61,7 +61,7 @@ pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
-pub use metrics::Metrics;
+pub use metrics::{CountedError, Metrics};
 pub use routing::cold_start::ColdStart;
 pub use routing::decision::{
     Attempt, AttemptOutcome, Candidate, ChosenBy, Decision, DecisionResult, InputValue,

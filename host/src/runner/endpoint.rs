@@ -186,7 +186,12 @@ impl Runner {
                     instance,
                 ));
             }
-            Err(error) => self.shared.complaints.say(&key, error),
+            Err(error) => {
+                // The log has told it already.
+                let is_told =
+                    error.is_failed_start() && self.shared.resources.starts.has_failed(&key.1);
+                self.shared.complaints.say(&key, error, is_told);
+            }
         }
         let opened = outcome.as_ref().ok().map(Arc::clone);
         told.send_replace(Some(outcome));

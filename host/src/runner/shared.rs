@@ -14,6 +14,7 @@ use crate::sync::LimitCounts;
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
+use super::channel::error_counts::ErrorCounts;
 use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
@@ -63,6 +64,7 @@ impl SharedRunner {
     #[must_use]
     pub fn new(config: RunnerConfig) -> Arc<Self> {
         let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
+        let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
             rules: config.rules,
             kept: KeptAnswers::new(config.kept),
@@ -76,6 +78,7 @@ impl SharedRunner {
             wanting_tokens: Arc::default(),
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
+            errors: Arc::new(errors.collect()),
             evictions: Arc::default(),
             state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
@@ -100,6 +103,12 @@ impl SharedRunner {
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
+    }
+
+    /// The errors that clients got from servers, or from this runner in their place.
+    #[must_use]
+    pub fn errors(&self) -> &BTreeMap<ServerName, Arc<ErrorCounts>> {
+        &self.resources.errors
     }
 
     /// What has happened at the limits on processes, answers and calls.

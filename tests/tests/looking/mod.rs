@@ -1,8 +1,10 @@
 //! The operators' views: instances and logs.
 
+pub mod commands;
 pub mod explain;
 pub mod foreign_text;
 pub mod instances;
 pub mod local_key;
 pub mod logs;
+pub mod outage;
 pub mod page;

@@ -61,6 +61,7 @@ impl Call<'_> {
                     server: self.server.clone(),
                     why: "the request did not reach the server; send it again".to_owned(),
                     retry_after: None,
+                    by_node: true,
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);

@@ -81,6 +81,7 @@ impl RemoteHttp {
             server,
             rules: terms.limits,
             left: terms.left.clone(),
+            errors: Arc::clone(&terms.errors),
             client,
             has_session,
             primes,

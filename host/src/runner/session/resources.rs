@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
+use crate::runner::channel::error_counts::ErrorCounts;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::child::Children;
 use crate::runner::remote::left_calls::{LeftCalls, LeftOfKey};
@@ -42,6 +43,8 @@ pub struct Resources {
     pub revisions: Revisions,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
+    /// The errors that clients got, by server.
+    pub errors: Arc<BTreeMap<ServerName, Arc<ErrorCounts>>>,
     /// Lines of the log about processes that make room.
     pub evictions: Arc<Seldom>,
     /// Turns of the programs that write and read state.
@@ -59,6 +62,7 @@ impl Resources {
         };
         let has_client = key.is_some();
         let kept = self.kept.of(key);
-        SessionTerms { limits: self.rules, kept, left, has_client, readings: Arc::default() }
+        let (readings, errors) = (Arc::default(), Arc::default());
+        SessionTerms { limits: self.rules, kept, left, has_client, readings, errors }
     }
 }
