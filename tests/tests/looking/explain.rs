@@ -138,8 +138,7 @@ fn attempts_in_vain_are_told_with_their_reasons() {
 
 #[test]
 fn a_component_that_fails_is_told_with_the_fallback() {
-    let cluster =
-        json!({"stickySession": {"strategy": settings::prebuilt("faults/traps.wasm")}});
+    let cluster = json!({"stickySession": {"strategy": settings::prebuilt("faults/traps.wasm")}});
     let servers = json!({"mcpServers": {"counter": servers::counter()}});
     let settings = settings::merged(settings::coordinator(cluster), servers);
     let gateway = Gateway::start_with(&settings);

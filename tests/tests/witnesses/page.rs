@@ -83,7 +83,8 @@ impl Drop for Browser {
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 fn cluster() -> Cluster {
-    let lock = json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": KEY}}});
+    let lock =
+        json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": KEY}}});
     let fast = json!({
         "stickySession": {"strategy": "header"}, "coordinator": {"nodeTimeout": 1500},
     });

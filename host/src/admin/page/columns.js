@@ -114,10 +114,10 @@ export const decisions = {
   columns: [
     { label: "When", kind: "short", of: (one) => one.at, show: ago },
     { label: "Session", kind: "mono", of: (one) => one.session },
-    { label: "Server", of: (one) => one.server },
+    { label: "Server", kind: "name", of: (one) => one.server },
     { label: "Outcome", kind: "short", of: (one) => one.outcome, show: (value) => state(OUTCOMES[value] ?? "none", value) },
-    { label: "Node", of: (one) => one.node ?? "" },
+    { label: "Node", kind: "name", of: (one) => one.node ?? "" },
     { label: "Took", kind: "number", of: (one) => `${one.tookMs} ms` },
-    { label: "Why", of: (one) => one.number, show: (_, one) => details(one) },
+    { label: "Why", kind: "wide", of: (one) => one.number, show: (_, one) => details(one) },
   ],
 };

@@ -20,7 +20,7 @@ const tables = {
     isAllowed: () => head?.mode === "coordinator",
     button: (node) => drain.button(node, head?.mode === "coordinator" && node.url !== ""),
   })),
-  servers: new Table("servers", { ...columns.servers, most: 20 }),
+  servers: new Table("servers", columns.servers),
   instances: new Table("instances", columns.instances),
   sessions: new Table("sessions", columns.sessions),
   decisions: new Table("decisions", columns.decisions),
@@ -93,7 +93,7 @@ function connection(value, text) {
 function draw() {
   document.body.dataset.mode = head.mode;
   byId("who").textContent = `${head.mode} · ${head.nodeId} · ${head.version} · ${head.strategy} · up since ` +
-    new Date(head.startedAt).toLocaleString("en-GB");
+    new Date(head.startedAt).toLocaleString("sv-SE");
   tables.nodes.update(known.get("nodes"), head.nodes);
   tables.servers.update(known.get("servers"), head.servers);
   tables.instances.update(known.get("instances"));
