@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cluster::{NodeEntry, Overview, ServerHealth};
 use crate::model::{Health, ServerName, Topology};
 
-use super::nodes::{self, Condition};
+use super::nodes::{self, PageState};
 
 /// States of a server that can be used, or can be tried.
 const USABLE: [&str; 2] = ["running", "starting"];
@@ -15,7 +15,7 @@ const USABLE: [&str; 2] = ["running", "starting"];
 /// One server on one node.
 struct ReplicaState {
     node: String,
-    condition: Condition,
+    state: PageState,
     status: String,
     failures: u32,
     why: Option<String>,
@@ -45,25 +45,25 @@ pub fn shown(
 fn replica(entry: &NodeEntry, health: Health, reported: Option<&ServerHealth>) -> ReplicaState {
     let node = entry.id.to_string();
     if !health.serves() {
-        let (condition, why) = nodes::condition(health, crate::model::Room::Free);
+        let (state, why) = nodes::state_of(health, crate::model::Room::Free);
         let why = why.map(|why| format!("the node {why}"));
-        return ReplicaState { node, condition, status: "unknown".to_owned(), failures: 0, why };
+        return ReplicaState { node, state, status: "unknown".to_owned(), failures: 0, why };
     }
     let Some(reported) = reported else {
-        let (condition, status) = (Condition::Ok, "unknown".to_owned());
-        return ReplicaState { node, condition, status, failures: 0, why: None };
+        let (state, status) = (PageState::Ok, "unknown".to_owned());
+        return ReplicaState { node, state, status, failures: 0, why: None };
     };
     let is_usable = USABLE.contains(&reported.status.as_str());
-    let condition = match is_usable {
-        true if reported.flaws.is_empty() => Condition::Ok,
-        true => Condition::Degraded,
-        false => Condition::Failed,
+    let state = match is_usable {
+        true if reported.flaws.is_empty() => PageState::Ok,
+        true => PageState::Degraded,
+        false => PageState::Failed,
     };
     // What has failed before is no news once it runs.
     let error = reported.last_error.clone().filter(|_| !is_usable);
     ReplicaState {
         node,
-        condition,
+        state,
         status: reported.status.clone(),
         failures: reported.failures,
         why: error.or_else(|| reported.flaws.first().cloned()),
@@ -71,21 +71,21 @@ fn replica(entry: &NodeEntry, health: Health, reported: Option<&ServerHealth>) -
 }
 
 fn server(name: &ServerName, replicas: &[ReplicaState]) -> Value {
-    let best = replicas.iter().map(|replica| replica.condition).min();
-    let worst = replicas.iter().map(|replica| replica.condition).max();
-    let condition = match (best, worst) {
-        (Some(Condition::Failed) | None, _) => Condition::Failed,
-        (Some(Condition::Ok), Some(Condition::Ok)) => Condition::Ok,
-        _ => Condition::Degraded,
+    let best = replicas.iter().map(|replica| replica.state).min();
+    let worst = replicas.iter().map(|replica| replica.state).max();
+    let state = match (best, worst) {
+        (Some(PageState::Failed) | None, _) => PageState::Failed,
+        (Some(PageState::Ok), Some(PageState::Ok)) => PageState::Ok,
+        _ => PageState::Degraded,
     };
-    let usable = replicas.iter().filter(|replica| replica.condition != Condition::Failed).count();
+    let usable = replicas.iter().filter(|replica| replica.state != PageState::Failed).count();
     json!({
         "name": name.as_str(),
-        "state": condition.as_str(),
+        "state": state.as_str(),
         "usable": usable,
         "replicas": replicas.iter().map(|replica| json!({
             "node": replica.node,
-            "state": replica.condition.as_str(),
+            "state": replica.state.as_str(),
             "status": replica.status,
             "failures": replica.failures,
             "why": replica.why,
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn a_server_is_as_well_as_its_replicas() {
         let name = ServerName::parse("notes").unwrap();
-        let replica = |condition| ReplicaState {
+        let replica = |state| ReplicaState {
             node: "a".to_owned(),
-            condition,
+            state,
             status: String::new(),
             failures: 0,
             why: None,
         };
-        use Condition::{Degraded, Failed, Ok};
+        use PageState::{Degraded, Failed, Ok};
         for (conditions, state, usable) in [
             (&[Ok, Ok][..], "ok", 2),
             (&[Ok, Failed], "degraded", 1),
@@ -117,7 +117,7 @@ mod tests {
             (&[], "failed", 0),
         ] {
             let replicas: Vec<ReplicaState> =
-                conditions.iter().map(|condition| replica(*condition)).collect();
+                conditions.iter().map(|state| replica(*state)).collect();
             let shown = server(&name, &replicas);
             assert_eq!((&shown["state"], &shown["usable"]), (&json!(state), &json!(usable)));
         }
