@@ -114,7 +114,7 @@ function troubles() {
     const worst = server.replicas.find((one) => one.state === "failed") ??
       server.replicas.find((one) => one.state !== "ok");
     const why = worst === undefined ? "" : `: on ${worst.node}: ${worst.why ?? worst.status}`;
-    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.replicas.length} usable${why}`]);
+    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.count} usable${why}`]);
   }
   for (const { node, reason } of head.unreachable) {
     const isTold = known.get("nodes").get(node)?.state !== "ok";
