@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
             logs::run(&gateway, &asked)
         }
         Some(Command::Explain { session, request, server, limit, json, url }) => {
-            let asked = explain::Asked {
+            let asked = explain::ExplainOptions {
                 session: session.as_deref(),
                 request: request.as_deref(),
                 server: server.as_deref(),

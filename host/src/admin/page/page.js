@@ -20,7 +20,7 @@ const tables = {
     isAllowed: () => head?.mode === "coordinator",
     button: (node) => drain.button(node, head?.mode === "coordinator" && node.url !== ""),
   })),
-  servers: new Table("servers", { ...columns.servers, most: 20 }),
+  servers: new Table("servers", columns.servers),
   instances: new Table("instances", columns.instances),
   sessions: new Table("sessions", columns.sessions),
   decisions: new Table("decisions", columns.decisions),
@@ -93,7 +93,7 @@ function connection(value, text) {
 function draw() {
   document.body.dataset.mode = head.mode;
   byId("who").textContent = `${head.mode} · ${head.nodeId} · ${head.version} · ${head.strategy} · up since ` +
-    new Date(head.startedAt).toLocaleString("en-GB");
+    new Date(head.startedAt).toLocaleString("sv-SE");
   tables.nodes.update(known.get("nodes"), head.nodes);
   tables.servers.update(known.get("servers"), head.servers);
   tables.instances.update(known.get("instances"));
@@ -114,7 +114,7 @@ function troubles() {
     const worst = server.replicas.find((one) => one.state === "failed") ??
       server.replicas.find((one) => one.state !== "ok");
     const why = worst === undefined ? "" : `: on ${worst.node}: ${worst.why ?? worst.status}`;
-    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.replicas.length} usable${why}`]);
+    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.count} usable${why}`]);
   }
   for (const { node, reason } of head.unreachable) {
     const isTold = known.get("nodes").get(node)?.state !== "ok";
