@@ -178,7 +178,8 @@ impl Refusal {
     /// This process is short of something that a connection to the server's node takes.
     #[must_use]
     pub fn short(server: &ServerName, why: String) -> Self {
-        Self::Unavailable { server: server.clone(), why, retry_after: Some(SOON) }
+        let server = server.clone();
+        Self::Unavailable { server, why, retry_after: Some(SOON), by_node: false }
     }
 
     fn table(&self) -> (StatusCode, i64) {

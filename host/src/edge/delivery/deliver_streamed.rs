@@ -71,7 +71,8 @@ impl Call<'_> {
             Err(Failure::Short(why)) => Err(Refusal::short(self.server, why)),
             Err(Failure::NotSent(why)) => {
                 self.worker.suspect(&node.id, &why);
-                Err(Refusal::Unavailable { server: self.server.clone(), why, retry_after: None })
+                let server = self.server.clone();
+                Err(Refusal::Unavailable { server, why, retry_after: None, by_node: false })
             }
             Err(Failure::Broken(why)) => {
                 self.worker.suspect(&node.id, &why);

@@ -42,9 +42,12 @@ impl Tried {
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
-            Some(NotOpened { reason, retry_after, is_answer }) => {
-                Refusal::Unavailable { server, why: reason, retry_after, by_node: is_answer }
-            }
+            Some(NotOpened { reason, retry_after, from }) => Refusal::Unavailable {
+                server,
+                why: reason,
+                retry_after,
+                by_node: from == RefusedBy::Node,
+            },
             None => {
                 let retry_after = None;
                 Refusal::Unavailable { server, why: otherwise, retry_after, by_node: false }
