@@ -48,6 +48,7 @@ impl ErrorKind {
         Self::Other,
     ];
 
+    /// That of a JSON-RPC error with this code.
     #[must_use]
     pub fn of(code: i64) -> Self {
         match code {
