@@ -48,6 +48,7 @@ impl ErrorKind {
         Self::Other,
     ];
 
+    /// The kind that a code is of.
     #[must_use]
     pub fn of(code: i64) -> Self {
         match code {

@@ -1,8 +1,10 @@
 //! The operators' views: instances and logs.
 
 pub mod commands;
+pub mod errors;
 pub mod foreign_text;
 pub mod instances;
 pub mod local_key;
+pub mod log_lines;
 pub mod logs;
 pub mod outage;

@@ -11,5 +11,6 @@ pub mod resources;
 pub mod revision;
 pub mod served;
 pub mod settings_note;
+pub mod slow_starts;
 pub mod table;
 pub mod withheld;
