@@ -21,6 +21,7 @@ mod parts;
 mod routes;
 mod shutdown;
 mod signals;
+mod slow_starts;
 mod strategy_view;
 mod summary;
 mod translate;
@@ -48,6 +49,7 @@ use self::signals::EndSignals;
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
+pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
 /// Longest wait for servers to save their state at the end of the process, and for its files.

@@ -143,7 +143,9 @@ fn check(cli: &Cli) -> ExitCode {
     }
     let config = &loaded.config;
     let notices = app::notices_of(config).into_iter();
-    for notice in notices.chain(app::unprotected(config)).chain(app::not_found(config)) {
+    let advice = app::advice_on_starts(config);
+    let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
+    for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }
     terminal::say(config::describe(&loaded.config).trim_end());

@@ -48,7 +48,7 @@ impl ErrorKind {
         Self::Other,
     ];
 
-    /// That of a JSON-RPC error with this code.
+    /// The kind that a code is of.
     #[must_use]
     pub fn of(code: i64) -> Self {
         match code {

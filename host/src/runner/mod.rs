@@ -58,6 +58,7 @@ pub use process::{machine, usage};
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
 pub use session::served::{Recipe, START_TIMEOUT, Served, StatePrograms};
+pub use session::slow_starts::SlowStarts;
 pub use session::table::Held;
 pub use stderr::drain::STDERR_TARGET;
 pub use stderr::journal::{Journal, Said};

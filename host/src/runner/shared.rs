@@ -21,6 +21,7 @@ use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
 use super::session::resources::Resources;
 use super::session::served::Served;
+use super::session::slow_starts::SlowStarts;
 use super::session::table::{Held, InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
@@ -79,6 +80,7 @@ impl SharedRunner {
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
             errors: Arc::new(errors.collect()),
+            slow_starts: Arc::default(),
             evictions: Arc::default(),
             state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
@@ -109,6 +111,12 @@ impl SharedRunner {
     #[must_use]
     pub fn errors(&self) -> &BTreeMap<ServerName, Arc<ErrorCounts>> {
         &self.resources.errors
+    }
+
+    /// Servers without spares that took long to start.
+    #[must_use]
+    pub fn slow_starts(&self) -> &SlowStarts {
+        &self.resources.slow_starts
     }
 
     /// What has happened at the limits on processes, answers and calls.

@@ -18,6 +18,7 @@ use crate::streams::KeptAnswers;
 use crate::sync::{Locked, Seldom};
 
 use super::revision::Revisions;
+use super::slow_starts::SlowStarts;
 
 /// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Resources {
     pub shared_processes: SharedProcesses,
     /// The errors that clients got, by server.
     pub errors: Arc<BTreeMap<ServerName, Arc<ErrorCounts>>>,
+    /// Servers that take long to start.
+    pub slow_starts: Arc<SlowStarts>,
     /// Lines of the log about processes that make room.
     pub evictions: Arc<Seldom>,
     /// Turns of the programs that write and read state.
