@@ -117,7 +117,7 @@ fn session(id: SessionId, record: &Record) -> (String, Value) {
         "count": record.servers.len(),
         "createdAt": record.created.0,
         // To ten seconds: see above.
-        "lastUsed": record.last_used.0 / 10_000 * 10_000,
+        "lastUsed": (record.last_used.0 / 10_000 * 10_000).max(record.created.0),
     });
     // The whole id opens the session's entries: it stays here.
     (format!("{}-{}", id.short(), record.created.0), entry)
