@@ -22,8 +22,8 @@ fn err(output: &Output) -> String {
 }
 
 /// The first eight digits of a session's uuid, as the log shows them.
-fn short(gateway: &Gateway, id: &str) -> String {
-    let affinity = gateway.data(&format!("/api/cluster/sessions/{id}"));
+fn short(coordinator: &Gateway, id: &str) -> String {
+    let affinity = coordinator.data(&format!("/api/cluster/sessions/{id}"));
     affinity["sessionId"].as_str().unwrap()[..8].to_owned()
 }
 
@@ -149,10 +149,8 @@ fn restarts_belong_to_the_process_that_was_started_again() {
             let path = format!("/api/cluster/instances?server={server}");
             let seen = gateway.data(&path)["instances"].as_array()?.clone();
             let of = |at: usize| {
-                let short = short(&gateway, &sessions[at].id);
-                let is_its = |row: &&Value| {
-                    row["sessions"].as_array().is_some_and(|all| all.contains(&json!(short)))
-                };
+                let pid = sessions[at].whoami("whoami").pid;
+                let is_its = |row: &&Value| row["pid"] == pid;
                 seen.iter().find(is_its)?["restarts"].as_u64()
             };
             Some([of(0)?, of(1)?])

@@ -71,7 +71,7 @@ fn a_json_log_is_json_from_its_first_line_and_carries_fields() {
     let start = with("mooring serves");
     assert_eq!(
         (&start["mode"], &start["servers"]),
-        (&json!("standalone"), &json!("broken, counter"))
+        (&json!("standalone"), &json!("counter, broken"))
     );
     assert!(start["listening"].as_str().unwrap().starts_with("127.0.0.1:"), "{start}");
     let said = with("no licence");
