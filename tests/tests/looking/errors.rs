@@ -43,7 +43,7 @@ fn an_error_inside_a_200_counts_for_the_server_that_has_made_it() {
 
 #[test]
 fn a_server_that_does_not_start_is_the_nodes_error_and_a_late_one_too() {
-    let late = json!({"command": "mooring-example-counter", "options": {"timeout": 200}});
+    let late = json!({"command": "mooring-example-counter", "options": {"timeout": 1000}});
     let gateway = Gateway::start_with(&settings::standalone(json!({
         "broken": {"command": "sh", "args": ["-c", "exit 3"]}, "late": late,
     })));

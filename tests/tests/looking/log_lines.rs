@@ -69,10 +69,9 @@ fn a_json_log_is_json_from_its_first_line_and_carries_fields() {
         events.iter().find(is_it).unwrap_or_else(|| panic!("{message}: {log}"))["fields"].clone()
     };
     let start = with("mooring serves");
-    assert_eq!(
-        (&start["mode"], &start["servers"]),
-        (&json!("standalone"), &json!("counter, broken"))
-    );
+    assert_eq!(start["mode"], "standalone");
+    let servers = start["servers"].as_str().unwrap();
+    assert!(servers.contains("broken") && servers.contains("counter"), "{start}");
     assert!(start["listening"].as_str().unwrap().starts_with("127.0.0.1:"), "{start}");
     let said = with("no licence");
     assert_eq!((&said["server"], &said["stream"]), (&json!("broken"), &json!("stderr")));
@@ -112,7 +111,7 @@ fn a_slow_start_is_told_once_and_check_advises_a_spare() {
         |warm: u64| settings::standalone(json!({"slow": slow(warm), "quick": servers::counter()}));
     let gateway = Gateway::start_with(&settings(0));
     let said = gateway.wait_for_log("\"warm\": 1 keeps a process ready");
-    assert!(said.contains("  INFO slow: took 1."), "{said}");
+    assert!(said.contains("  INFO slow: took "), "{said}");
     gateway.client("/mcp/slow").initialize().whoami("whoami");
     assert_eq!(gateway.log().matches("keeps a process ready").count(), 1);
     let data = gateway.data_folder();
@@ -123,7 +122,7 @@ fn a_slow_start_is_told_once_and_check_advises_a_spare() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let says = check(0);
-    assert!(says.contains("mcpServers.slow.warm: the server took 1."), "{says}");
+    assert!(says.contains("mcpServers.slow.warm: the server took "), "{says}");
     assert!(!says.contains("mcpServers.quick.warm"), "{says}");
     assert!(!check(1).contains("slow.warm"), "it has a spare");
 }
