@@ -312,7 +312,9 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
 
     // 8. The coordinator dies and comes back. Its nodes say so.
     drill.cluster.coordinator.kill9();
-    drill.cluster.nodes[0].wait_for_log("the coordinator does not answer");
+    for node in &drill.cluster.nodes {
+        node.wait_for_log("the coordinator does not answer");
+    }
     drill.cluster.coordinator.start();
     drill.cluster.wait_for_active(2);
     drill.sees("the coordinator is back", WELL, |seen| seen.node_is("a", &["active"]));
