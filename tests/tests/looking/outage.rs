@@ -10,13 +10,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mooring_tests::{
-    Cluster, Gateway, Session, binaries, eventually, process, servers, settings, within,
+    Cluster, Gateway, PATIENCE, Session, binaries, process, servers, settings, within,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// How soon everything says so.
 const SOON: Duration = Duration::from_secs(2);
+/// The longest pause between two starts of a server that fails.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause of a client between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -263,7 +265,7 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
 
     // 4. It is mended. Its clients' next messages start it.
     std::fs::remove_file(&drill.broken).unwrap();
-    eventually("flaky is back", || {
+    within(LONGEST_PAUSE + PATIENCE, "flaky is back", || {
         let seen = drill.look();
         (seen.server("flaky")["state"] == "ok").then_some(())
     });
