@@ -68,7 +68,7 @@ pub use routing::decision::{
 };
 pub use routing::decisions::Decisions;
 pub use session::get_streams::AggregateStreams;
+pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;
-pub use session::planned_moves::PlannedMoves;
 pub use state::kept_state::KeptState;
 pub use worker::{Edge, Worker};
