@@ -178,7 +178,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let system = root.section("systemConfig");
     let section = system.section("cluster");
     let cluster = sections::cluster::read(&section, sources);
-    let sticky = section.section("stickySession");
+    let sticky = section.clone().with_defaults().section("stickySession");
     let servers = sections::servers::read(root, sources, folder);
     let is_remote = |server: &Server| {
         server.enabled && !matches!(server.transport, None | Some(Transport::Stdio { .. }))

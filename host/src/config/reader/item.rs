@@ -73,10 +73,12 @@ impl<'d> Item<'d> {
         None
     }
 
-    /// The object; if the value is not one, an empty section and a finding.
+    /// The object; if the value is not one, an empty section and a finding. Within a server's entry
+    /// an empty list counts as an empty object: languages with one kind of both write it so.
     pub fn section(&self) -> Section<'d> {
         let object = match self.value {
             Value::Object(object) => Some(object),
+            Value::Array(list) if list.elements.is_empty() && self.is_of_server() => None,
             _ => self.wrong_type("an object", "write { … }"),
         };
         Section { notes: self.notes, place: self.place.clone(), object }
@@ -84,6 +86,12 @@ impl<'d> Item<'d> {
 
     pub fn items(&self) -> Vec<Item<'d>> {
         let Value::Array(array) = self.value else {
+            if let Value::Object(object) = self.value
+                && object.properties.is_empty()
+                && self.is_of_server()
+            {
+                return Vec::new();
+            }
             self.wrong_type::<()>("a list", "write [ … ]");
             return Vec::new();
         };
@@ -111,6 +119,11 @@ impl<'d> Item<'d> {
             entries.push((name, item));
         }
         entries
+    }
+
+    /// Whether the value is a member of one server's entry.
+    fn is_of_server(&self) -> bool {
+        self.place.pattern.starts_with("mcpServers.*.")
     }
 
     pub fn wrong_type<T>(&self, wanted: &str, advice: &str) -> Option<T> {

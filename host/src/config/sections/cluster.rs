@@ -131,6 +131,8 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
         drain_deadline: cluster
+            .clone()
+            .with_defaults()
             .millis("drainDeadline", 0..=MAX_INTERVAL_MS)
             .unwrap_or(DRAIN_DEADLINE),
         mode: match (role, node) {
@@ -186,6 +188,7 @@ fn role(cluster: &Section<'_>) -> Role {
 }
 
 fn read_coordinator(section: &Section<'_>) -> Coordinator {
+    let section = &section.clone().with_defaults();
     let interval = |key, default| {
         section
             .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
@@ -226,19 +229,20 @@ fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option
         section.refuse_key("coordinatorUrl", "is required in node mode", advice);
     }
     let filled = |text: &str| !text.is_empty();
-    let weight = section.whole("weight", 1, 1..=MAX_WEIGHT);
-    let heartbeat = section.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
+    let values = section.clone().with_defaults();
+    let weight = values.whole("weight", 1, 1..=MAX_WEIGHT);
+    let heartbeat = values.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
     let node = |coordinator_url| NodeMode {
         id: node_id(section, sources),
         name: expanded(section, "name", sources).filter(|name| filled(name)),
         coordinator_url,
         heartbeat_interval: heartbeat.unwrap_or(Duration::from_secs(5)),
-        register_on_startup: section.flag("registerOnStartup", true),
+        register_on_startup: values.flag("registerOnStartup", true),
         advertise_url: base_url(section, "advertiseUrl", filled, sources),
         zone: expanded(section, "zone", sources).unwrap_or_default(),
-        labels: labels(section, sources),
+        labels: labels(&values, sources),
         weight: u16::try_from(weight).unwrap_or(1),
-        public: section.flag("public", false),
+        public: values.flag("public", false),
     };
     // All keys are read in either case, so that every mistake is found.
     let found = coordinator_url.is_some();
@@ -290,7 +294,7 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
 
 /// Bytes of free memory.
 fn min_free_memory(node: &Section<'_>) -> Option<u64> {
-    node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
+    node.clone().with_defaults().get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
 }
 
 /// Refuses any store but memory, the only one that is supported.

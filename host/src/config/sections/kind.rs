@@ -56,7 +56,7 @@ pub(in crate::config) fn of(entry: &Section<'_>) -> Option<TransportKind> {
     let has = |key| entry.get(key).is_some();
     match (has("command"), has("url")) {
         (true, false) => Some(TransportKind::Stdio),
-        (false, true) if entry.has("httpUrl") => Some(TransportKind::Http),
+        (false, true) if entry.is_spelled("url", "httpUrl") => Some(TransportKind::Http),
         (false, true) => Some(TransportKind::HttpOrSse),
         (false, false) if has("openapi") => Some(OPENAPI),
         (false, false) => {

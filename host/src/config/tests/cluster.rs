@@ -99,13 +99,18 @@ fn an_optional_fact_may_expand_to_nothing_but_not_be_unset() {
 
 #[test]
 fn an_id_must_fit_in_a_cookie_and_intervals_in_reason() {
-    node(r#"{"coordinatorUrl": "http://a", "id": "a b", "heartbeatInterval": 99, "weight": 0}"#).errors(&[
+    node(r#"{"coordinatorUrl": "http://a", "id": "a b"}"#).errors(&[
         "1:109: systemConfig.cluster.node.id: has the character ' ', which is not allowed here; \
          leave it out to have one generated",
-        "1:137: systemConfig.cluster.node.heartbeatInterval: is too small; \
-         use a whole number from 100 to 86400000",
-        "1:151: systemConfig.cluster.node.weight: is too small; use a whole number from 1 to 1000",
     ]);
+    let config = node(r#"{"coordinatorUrl": "http://a", "heartbeatInterval": 99, "weight": 0}"#)
+        .warns_until("until then its default counts", &[
+            "1:124: systemConfig.cluster.node.heartbeatInterval: is too small; \
+             use a whole number from 100 to 86400000",
+            "1:138: systemConfig.cluster.node.weight: is too small; use a whole number from 1 to 1000",
+        ]);
+    let Mode::Node(node) = config.mode else { panic!() };
+    assert_eq!((node.heartbeat_interval, node.weight), (Duration::from_secs(5), 1));
 }
 
 #[test]
@@ -125,10 +130,22 @@ fn a_duration_is_a_whole_number_of_milliseconds() {
         let section = format!(
             r#"{{"enabled": true, "mode": "coordinator", "coordinator": {{"nodeTimeout": {given}}}}}"#
         );
-        cluster(&section).errors(&[&format!(
-            "1:102: systemConfig.cluster.coordinator.nodeTimeout: {problem}; {advice}"
-        )]);
+        let config = cluster(&section).warns_until(
+            "until then its default counts",
+            &[&format!("1:102: systemConfig.cluster.coordinator.nodeTimeout: {problem}; {advice}")],
+        );
+        let Mode::Coordinator(coordinator) = config.mode else { panic!() };
+        assert_eq!(coordinator.node_timeout, Duration::from_secs(15), "{given}");
     }
+    let config = cluster(r#"{"drainDeadline": "25s", "stickySession": true}"#).warns_until(
+        "until then its default counts",
+        &[
+            "1:47: systemConfig.cluster.drainDeadline: must be a number, not a string; \
+             use a whole number from 0 to 86400000",
+            "1:71: systemConfig.cluster.stickySession: must be an object, not a boolean; write { … }",
+        ],
+    );
+    assert_eq!(config.drain_deadline, Duration::from_secs(25));
 }
 
 #[test]

@@ -293,8 +293,9 @@ impl Mailbox {
     /// Answers a request with an error in the server's place. Returns whether it was
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
-        let Some(request) = self.in_flight.remove(id) else { return false };
+        let Some((own, request)) = self.in_flight.give_up(id) else { return false };
         self.errors.note_own(code);
+        let id = own.as_deref().unwrap_or(id);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }

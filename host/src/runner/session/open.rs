@@ -304,7 +304,7 @@ impl ServerStart<'_> {
                     }
                     // An error page may name any version of anything.
                     let is_about = no_result.is_refusal || status == StatusCode::BAD_REQUEST;
-                    if is_about && self.asking.older(&no_result.why).is_some() {
+                    if is_about && self.asking.next(&no_result.why).is_some() {
                         let (server, reason) = (self.server.clone(), no_result.why);
                         return Err(OpenError::Refused { server, reason });
                     }

@@ -20,7 +20,8 @@ use crate::runner::channel::list_changes::OwnReadings;
 use crate::runner::channel::long_line;
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::ToServer;
-use crate::runner::channel::sink::{MessageSink, id_of_malformed, id_of_request};
+use crate::runner::channel::sink::{MessageSink, id_of_request};
+use crate::runner::channel::spoilt;
 use crate::sync::Locked;
 
 use super::id_map::{ClientVerdict, IdMap, ServerVerdict, number_of};
@@ -227,7 +228,12 @@ impl MessageSink for Mux {
             return self.hear(&message, envelope);
         }
         let Ok(Some(batch)) = jsonrpc::batch(&message) else {
-            match id_of_malformed(&message).and_then(|id| self.forget(number_of(id))) {
+            for object in spoilt::objects_in(&message).unwrap_or_default() {
+                if let Ok(envelope) = Envelope::parse(&object) {
+                    self.hear(&object, envelope);
+                }
+            }
+            match spoilt::answered(&message).and_then(|id| self.forget(number_of(&id))) {
                 Some((pipe, id)) => pipe.answers_nonsense(id.get(), &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "dropped a line that is not a JSON-RPC message");
