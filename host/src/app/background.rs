@@ -62,12 +62,13 @@ impl Background {
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
-        let agent =
-            self.agent.map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
+        let agents = self.agents;
+        let agents =
+            agents.map(|(agents, at_once)| tokio::spawn(agents.run(at_once, leaving.clone())));
         async move {
-            if let Some(agent) = agent {
-                // It deregisters and ends once `leaving` is raised.
-                let _ = agent.await;
+            if let Some(agents) = agents {
+                // They deregister and end once `leaving` is raised.
+                let _ = agents.await;
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
+    Agents, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
@@ -38,8 +38,8 @@ pub struct Background {
     pub suspects: Suspects,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
-    /// A node's agent, and whether it registers at startup.
-    pub agent: Option<(Agent, bool)>,
+    /// A node's agents, and whether they register at startup.
+    pub agents: Option<(Agents, bool)>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -73,8 +73,8 @@ impl Parts {
         let (edge, suspects) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
-        let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let (node_routes, agents) = base.node_side(config, address, &view);
+        let admin = base.admin(config, &edge, view, agents.as_ref());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -92,7 +92,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, forgotten, agent }))
+        Ok((Arc::new(parts), Background { suspects, forgotten, agents }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -272,7 +272,7 @@ impl Base {
         config: &Config,
         address: SocketAddr,
         view: &Arc<dyn RunnerView>,
-    ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
+    ) -> (Option<NodeRoutes>, Option<(Agents, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity);
         node_side::of(config, address, &self.node_id, shown, &self.replicas, &self.control_link)
@@ -284,15 +284,15 @@ impl Base {
         config: &Config,
         edge: &Arc<Edge>,
         view: Arc<dyn RunnerView>,
-        agent: Option<&(Agent, bool)>,
+        agents: Option<&(Agents, bool)>,
     ) -> Admin {
-        let role = match (&config.mode, agent) {
+        let role = match (&config.mode, agents) {
             (Mode::Coordinator(_), _) => {
                 ProcessRole::Coordinator { control: Arc::clone(&self.control) }
             }
-            (_, Some((agent, _))) => ProcessRole::Node {
-                join: Arc::clone(&agent.join),
-                joined: agent.joined.subscribe(),
+            (_, Some((agents, _))) => ProcessRole::Node {
+                join: Arc::clone(&agents.join),
+                joined: agents.joined.clone(),
             },
             (_, None) => ProcessRole::Standalone,
         };

@@ -42,6 +42,7 @@ pub use messages::{
 };
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
+pub use node::membership::{Agents, Memberships};
 pub use node::routes::NodeRoutes;
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,

@@ -131,7 +131,7 @@ fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator) {
 }
 
 fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
-    page.row("coordinator", &node.coordinator_url);
+    page.row("coordinator", node.coordinators());
     page.row("node id", node.id.as_ref().map_or("generated", |id| id.as_str()));
     page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
     page.row("heartbeat every", Millis(node.heartbeat_interval));

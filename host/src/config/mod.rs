@@ -34,6 +34,7 @@ pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_door
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::proxy_url::{ProxyScheme, ProxySettings};
+pub use reader::redis_url::RedisUrl;
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
@@ -53,6 +54,7 @@ pub use sections::sandbox::SandboxSettings;
 pub use sections::servers::{Isolation, OnLost, Server};
 pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::sticky::{Sticky, Wasi};
+pub use sections::store::Store;
 pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
 
@@ -65,6 +67,8 @@ pub struct Config {
     /// The settings file and files with secrets, which servers must not read.
     pub own_files: Vec<PathBuf>,
     pub mode: Mode,
+    /// What coordinators share; memory for other processes.
+    pub store: Store,
     pub sticky: Sticky,
     /// The secret that coordinator and nodes share.
     pub token: Option<Secret>,
@@ -203,6 +207,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,
+        store: cluster.store,
         mode: cluster.mode,
         token: cluster.token,
         secret: cluster.secret,

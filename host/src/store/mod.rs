@@ -18,6 +18,7 @@ mod record;
 mod records;
 mod reported;
 mod session_limits;
+pub mod shared;
 mod unused;
 mod used;
 

@@ -141,6 +141,22 @@ impl Records {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
     }
 
+    /// Notes that a session has ended at another coordinator.
+    pub fn learn_end(&self, session: SessionId, until: UnixMillis) {
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        self.fresh.lock().remove(session);
+        self.ended.end(session, until);
+        // A later sweep writes it.
+        self.ended.note_unwritten();
+    }
+
+    /// The sessions that have ended, each with the time until which its id would be valid.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(SessionId, UnixMillis)> {
+        self.ended.all()
+    }
+
     /// Whether the client has ended the session. Expired ids may be forgotten.
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {

@@ -1,4 +1,4 @@
-//! Keeps a node registered with its coordinator: registration, heartbeats,
+//! Keeps a node registered with one coordinator: registration, heartbeats,
 //! deregistration.
 //!
 //! ```text
@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
@@ -25,6 +25,8 @@ use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
 use crate::sync::Watcher;
+
+use super::membership::Membership;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,9 +132,7 @@ pub struct Agent {
     pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
     /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
-    /// Notified by a request to join.
-    pub join: Arc<Notify>,
-    pub joined: watch::Sender<Joined>,
+    pub membership: Membership,
     pub link: Link,
 }
 
@@ -144,14 +144,9 @@ enum JoinAnswer {
 }
 
 impl Agent {
-    /// Keeps the node registered until `stop`, then deregisters it. Unless `at_once`, it
-    /// first waits for `join`.
-    pub async fn run(mut self, at_once: bool, mut stop: Watcher) {
+    /// Keeps the node registered until `stop`, then deregisters it.
+    pub async fn run(mut self, mut stop: Watcher) {
         let joining = async {
-            if !at_once {
-                tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
-                self.join.notified().await;
-            }
             loop {
                 self.register().await;
                 self.keep_lease().await;
@@ -163,21 +158,19 @@ impl Agent {
         }
         // Also while registering: the coordinator may have accepted a registration
         // whose answer has not arrived yet.
-        if *self.joined.borrow() != Joined::Waiting {
-            let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
-        }
+        let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
     }
 
     /// Tries until the coordinator accepts the registration.
     async fn register(&self) {
-        self.joined.send_replace(Joined::Registering);
+        self.membership.set(Joined::Registering);
         let mut pause = FIRST_PAUSE;
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
                 JoinAnswer::Taken => {
                     tracing::info!("registered with {}", self.coordinator);
-                    self.joined.send_replace(Joined::Registered);
+                    self.membership.set(Joined::Registered);
                     return;
                 }
                 JoinAnswer::Unknown => tracing::warn!(

@@ -12,6 +12,7 @@ pub mod known_keys;
 pub mod nearest;
 pub mod place;
 pub mod proxy_url;
+pub mod redis_url;
 pub mod reading;
 pub mod secret;
 pub mod secret_file;

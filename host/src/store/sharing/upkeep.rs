@@ -1,0 +1,200 @@
+//! Keeps this coordinator and the store at one: connects, hands over what is known, reads what the
+//! others tell, writes what has changed, and begins anew when the store was away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{SessionId, UnixMillis};
+use crate::protocol::seal::MAX_AGE;
+use crate::store::SHARDS;
+use crate::store::shared::{
+    Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError,
+};
+use crate::sync::Watcher;
+
+use super::{Notice, SETTINGS, Sharing};
+
+/// Pause after a failed connection.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Claims or sessions in one question.
+const AT_ONCE: usize = 256;
+/// Ended sessions in one question.
+const ENDS_AT_ONCE: usize = 512;
+/// Time for changes to come together before they are written.
+const GATHER: Duration = Duration::from_millis(5);
+
+impl Sharing {
+    /// Runs until `stop`. `lifetime` is the time without use after which bindings go; those in use
+    /// are renewed twice in it.
+    pub async fn run(self: Arc<Self>, lifetime: Duration, mut stop: Watcher) {
+        let running = async {
+            let mut at = None;
+            loop {
+                if let Err(why) = self.one_connection(&mut at, lifetime / 2).await {
+                    if why == StoreError::Emptied {
+                        tracing::warn!(
+                            "the store was emptied: what this coordinator and the nodes know is \
+                             written into it again"
+                        );
+                    }
+                    self.standing.lost(&why);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = running => {}
+            () = stop.raised() => {
+                // What the last requests have changed.
+                let _ = tokio::time::timeout(Duration::from_secs(1), self.write_changes()).await;
+            }
+        }
+    }
+
+    /// Connects, catches up, and serves until the store is away.
+    async fn one_connection(
+        &self,
+        at: &mut Option<EventCursor>,
+        renewal: Duration,
+    ) -> Result<(), StoreError> {
+        let Connected { from, was_emptied } = self.store.connect().await?;
+        if was_emptied && at.is_some() {
+            self.standing.note_emptied();
+        }
+        if was_emptied || at.is_none() {
+            *at = Some(from);
+        }
+        self.hand_over_ends(was_emptied).await?;
+        // From here on claims are asked for: none is decided between this and the going through.
+        self.standing.fresh();
+        // Told to whoever keeps the nodes.
+        let _ = self.notices.send(Notice::Connected);
+        self.hand_over_all().await?;
+        let renewing = async {
+            loop {
+                tokio::time::sleep(renewal).await;
+                self.hand_over_all().await?;
+            }
+        };
+        let writing = async {
+            loop {
+                self.changes.some().await;
+                tokio::time::sleep(GATHER).await;
+                self.write_changes().await?;
+            }
+        };
+        tokio::select! {
+            done = self.read_events(at) => done,
+            done = renewing => done,
+            done = writing => done,
+            () = self.standing.gone() => Ok(()),
+        }
+    }
+
+    /// Events are read from the place where the last connection has ended, as far as the store has
+    /// kept them.
+    async fn read_events(&self, at: &mut Option<EventCursor>) -> Result<(), StoreError> {
+        let mut after = at.clone().unwrap_or_default();
+        loop {
+            let (events, next) = self.store.events(&after).await?;
+            events.into_iter().for_each(|event| self.take(event));
+            *at = Some(next.clone());
+            after = next;
+        }
+    }
+
+    fn take(&self, event: SharedEvent) {
+        match event {
+            SharedEvent::Moved(session, server, binding) => {
+                // Of a session that is not known here everything is asked when it comes.
+                if self.bindings.is_learned(session) {
+                    self.adopt(session, &server, &binding);
+                    let moved = SharedEvent::Moved(session, server, binding);
+                    let _ = self.notices.send(Notice::Event(moved));
+                }
+            }
+            SharedEvent::Ended(session, until) => self.ended_elsewhere(session, until),
+            other => drop(self.notices.send(Notice::Event(other))),
+        }
+    }
+
+    /// Sessions that have ended, for a store that does not know of them.
+    async fn hand_over_ends(&self, was_emptied: bool) -> Result<(), StoreError> {
+        if !(self.standing.take_owed_ends() || was_emptied) {
+            return Ok(());
+        }
+        let handed = async {
+            for ends in self.records.ended().chunks(ENDS_AT_ONCE) {
+                self.store.end(ends).await?;
+            }
+            Ok(())
+        };
+        handed.await.inspect_err(|_| self.standing.owes_ends())
+    }
+
+    /// Claims the bindings of all sessions, which also renews their time.
+    async fn hand_over_all(&self) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let mut count = 0;
+        for part in 0..SHARDS {
+            let sessions = self.bindings.part(part);
+            count += sessions.len();
+            for sessions in sessions.chunks(AT_ONCE) {
+                self.hand_over(sessions).await?;
+            }
+        }
+        tracing::debug!(count, "sessions handed over to the store in {:?}", begun.elapsed());
+        Ok(())
+    }
+
+    async fn write_changes(&self) -> Result<(), StoreError> {
+        if self.changes.is_full() {
+            self.hand_over_all().await?;
+        }
+        loop {
+            let sessions = self.changes.take(AT_ONCE);
+            if sessions.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.hand_over(&sessions).await {
+                sessions.iter().for_each(|session| self.changes.note(*session));
+                return Err(error);
+            }
+        }
+    }
+
+    /// Makes what is known of sessions here what all know, and takes over what they know better.
+    async fn hand_over(&self, sessions: &[SessionId]) -> Result<(), StoreError> {
+        let known = sessions.iter().filter_map(|session| {
+            self.bindings.shared_of(*session).map(|shared| (*session, shared))
+        });
+        let mut claims: Vec<SharedClaim> = Vec::new();
+        for (session, (own, settings)) in known {
+            claims.extend(own);
+            if let Some(settings) = settings
+                && let Some(text) = self.keys.seal_record(SETTINGS, session, &settings.text())
+            {
+                self.store.set(session, text.as_bytes()).await?;
+            }
+        }
+        let mut lost = 0;
+        for claims in claims.chunks(AT_ONCE) {
+            for (claim, claimed) in claims.iter().zip(self.store.claim(claims).await?) {
+                match claimed {
+                    Claimed::Kept => {}
+                    Claimed::Lost(winner) => {
+                        lost += 1;
+                        self.adopt(claim.session, &claim.server, &winner);
+                    }
+                    Claimed::Ended => {
+                        self.ended_elsewhere(claim.session, UnixMillis::now().plus(MAX_AGE));
+                    }
+                }
+            }
+        }
+        self.standing.note_lost_claims(lost);
+        Ok(())
+    }
+}
