@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::cluster::{Joined, LeaseStatus};
+use crate::model::visible::visible;
 use crate::model::{ServerName, UnixMillis};
 use crate::store::FolderState;
 
@@ -64,10 +65,26 @@ pub async fn health(
         "uptimeMs": u64::try_from(UnixMillis::now().since(admin.started_at).as_millis()).unwrap_or(u64::MAX),
         "registered": joined.map(|joined| joined == Joined::Registered),
         "cluster": {"nodes": entries.len(), "activeNodes": active},
+        "store": admin.sharing.as_ref().map(|_| {
+            stale(&admin).unwrap_or_else(|| "fresh".to_owned())
+        }),
         "dataFolder": {"state": folder.as_str(), "why": folder_why},
         "servers": admin.runner.servers().map(server).collect::<Vec<_>>(),
     }))
     .into_response()
+}
+
+/// Since when the store that coordinators share has not answered, and why. The reason is the
+/// system's or the server's; it holds no password.
+fn stale(admin: &Admin) -> Option<String> {
+    let sharing = admin.sharing.as_ref()?;
+    if sharing.standing().is_fresh() {
+        return None;
+    }
+    Some(match sharing.standing().stale() {
+        Some((since, why)) => format!("stale since {}: {}", since.iso8601(), visible(&why, 200)),
+        None => "not connected yet".to_owned(),
+    })
 }
 
 pub async fn livez() -> &'static str {
@@ -90,6 +107,9 @@ pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
             }
             if admin.runs_no_server {
                 text.push_str("no servers: the settings file has none that can run\n");
+            }
+            if let Some(stale) = stale(&admin) {
+                text.push_str(&format!("store: {stale}\n"));
             }
             if let (state, why) = admin.records.folder()
                 && state != FolderState::Fine

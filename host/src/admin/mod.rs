@@ -33,6 +33,7 @@ use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
@@ -63,6 +64,8 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    /// What is shared with other coordinators, if there may be any.
+    pub sharing: Option<Arc<Sharing>>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::cluster::{self, LeaseChange};
+use crate::cluster::{self, Fellows, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::store::Forgotten;
+use crate::store::sharing::Left;
 use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
@@ -57,10 +58,22 @@ impl Background {
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
-        if let Mode::Coordinator(_) = &config.mode {
+        if let Mode::Coordinator(coordinator) = &config.mode {
             tokio::spawn(watch_leases(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
-            tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
+            match (parts.edge.sharing.clone(), self.told) {
+                (Some(sharing), Some(told)) => {
+                    let heard = control.share(Arc::clone(&sharing));
+                    let kept = (parts.folder.clone(), link);
+                    let timeout = coordinator.node_timeout;
+                    let fellows = Fellows::new(control, Arc::clone(&sharing), kept, timeout);
+                    let edge = Arc::clone(&parts.edge);
+                    tokio::spawn(fellows.run(told.notices, heard, move |event| edge.told(&event)));
+                    tokio::spawn(close_left(Arc::clone(parts), told.left));
+                    tokio::spawn(sharing.run(parts.affinity_timeout, leaving.clone()));
+                }
+                _ => drop(tokio::spawn(cluster::recall(control, parts.folder.clone(), link))),
+            }
         }
         let agents = self.agents;
         let agents =
@@ -168,6 +181,25 @@ async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgot
                 drop(turn);
             });
         }
+    }
+}
+
+/// Closes instances that sessions have left, as other coordinators have decided.
+async fn close_left(parts: Arc<Parts>, mut left: mpsc::Receiver<Left>) {
+    let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
+    while let Some((session, server, instance)) = left.recv().await {
+        let topology = parts.edge.topology.load_full();
+        let Some(reach) = topology.node(&instance.node).map(|node| node.reach.clone()) else {
+            continue;
+        };
+        let Ok(turn) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let link = parts.control_link.clone();
+        tokio::spawn(async move {
+            let closing = cluster::close(&link, &reach, session, &server, instance.epoch);
+            // What does not answer ends when it is idle.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+            drop(turn);
+        });
     }
 }
 

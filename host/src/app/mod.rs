@@ -17,6 +17,7 @@ mod notices;
 mod own_files;
 mod parts;
 mod routes;
+mod shared_store;
 mod strategy_view;
 mod summary;
 mod translate;
@@ -90,7 +91,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
             format!("cannot listen on {host}:{port} (PORT and MOORING_HOST choose another address)")
         })?;
     let address = listeners.address;
-    let (parts, background) = Parts::build(config, address, workers, descriptors)?;
+    let (parts, background) = Parts::build(config, address, workers, descriptors).await?;
     let supervised = parts
         .runner
         .children()

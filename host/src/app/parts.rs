@@ -21,6 +21,8 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
+use crate::store::shared::SharedStore;
+use crate::store::sharing::{Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::wasm::{self, Strategy};
 
@@ -28,7 +30,7 @@ use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
-use super::{client_keys, identity, node_side};
+use super::{client_keys, identity, node_side, shared_store};
 
 /// Nodes that did not answer, and why.
 pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
@@ -40,6 +42,8 @@ pub struct Background {
     pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agents, and whether they register at startup.
     pub agents: Option<(Agents, bool)>,
+    /// What other coordinators tell, if there may be any.
+    pub told: Option<Told>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -63,14 +67,18 @@ pub struct Parts {
 impl Parts {
     /// # Errors
     /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
-    pub fn build(
+    pub async fn build(
         config: &Config,
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
-        let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, suspects) = base.edge(config);
+        let folder = DataFolder::open(&config.data_dir)?;
+        let store = shared_store::of(config);
+        let secret = shared_store::secret(config, &folder, store.as_ref()).await?;
+        let kept = (folder, secret, store);
+        let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
+        let (edge, suspects, told) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agents) = base.node_side(config, address, &view);
@@ -92,7 +100,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, forgotten, agents }))
+        Ok((Arc::new(parts), Background { suspects, forgotten, agents, told }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -154,20 +162,17 @@ struct Base {
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
+    /// What several coordinators share.
+    store: Option<Arc<dyn SharedStore>>,
 }
 
 impl Base {
     fn build(
         config: &Config,
         address: SocketAddr,
-        workers: usize,
-        descriptors: Descriptors,
+        (workers, descriptors): (usize, Descriptors),
+        (folder, secret, store): (DataFolder, Vec<u8>, Option<Arc<dyn SharedStore>>),
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
-        let folder = DataFolder::open(&config.data_dir)?;
-        let secret = match &config.secret {
-            Some(secret) => secret.expose().as_bytes().to_vec(),
-            None => folder.secret("secret"),
-        };
         let (node_timeout, zone) = match &config.mode {
             Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
@@ -224,30 +229,38 @@ impl Base {
             bindings,
             runner,
             links,
+            store,
         };
         Ok((base, forgotten))
     }
 
-    /// The edge, and the nodes that it finds not to answer.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects) {
+    /// The edge, the nodes that it finds not to answer, and what other coordinators tell.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects, Option<Told>) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
-            let expected = crate::cluster::is_kept(folder);
+            let expected = self.store.is_some() || crate::cluster::is_kept(folder);
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
+        let (bindings, limit) = (Arc::clone(&self.bindings), config.limits.data_folder);
+        let records = Arc::new(Records::open(self.folder.clone(), bindings, limit));
+        let (sharing, told) = self
+            .store
+            .clone()
+            .map(|store| {
+                let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&records));
+                Sharing::new(store, bindings, records, self.keys.clone())
+            })
+            .unzip();
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(
-                self.folder.clone(),
-                Arc::clone(&self.bindings),
-                config.limits.data_folder,
-            )),
+            records,
+            sharing,
             keys: self.keys.clone(),
             catalogs: Arc::default(),
             connections: Arc::clone(&self.connections),
@@ -263,7 +276,7 @@ impl Base {
             metrics: Arc::clone(&self.edge_metrics),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), suspected)
+        (Arc::new(edge), suspected, told)
     }
 
     /// What only a node has.
@@ -290,10 +303,9 @@ impl Base {
             (Mode::Coordinator(_), _) => {
                 ProcessRole::Coordinator { control: Arc::clone(&self.control) }
             }
-            (_, Some((agents, _))) => ProcessRole::Node {
-                join: Arc::clone(&agents.join),
-                joined: agents.joined.clone(),
-            },
+            (_, Some((agents, _))) => {
+                ProcessRole::Node { join: Arc::clone(&agents.join), joined: agents.joined.clone() }
+            }
             (_, None) => ProcessRole::Standalone,
         };
         Admin {
@@ -302,6 +314,7 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            sharing: edge.sharing.clone(),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),

@@ -192,6 +192,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
     let listen = sections::listen::read(&system, sources, is_for_others);
+    sections::store::refuse_servers(&section, &cluster.store, &servers);
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);
     }

@@ -1,66 +1,15 @@
 //! Bindings as several coordinators share them: what this one says of its own, and what it takes
 //! over of others'.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use crate::model::{Epoch, NodeId, ServerName, SessionId, UnixMillis};
-use crate::sync::Locked;
 
 use super::bindings::{Bindings, take};
+use super::changes::Changes;
 use super::record::{Before, Binding, Record};
 use super::settings::SessionSettings;
 use super::shared::{SharedBinding, SharedClaim};
-
-/// Changed sessions that are noted one by one. Beyond that all are gone through.
-const MAX_CHANGED: usize = 200_000;
-
-/// The sessions of which something has changed that others have to know.
-#[derive(Default)]
-pub struct Changes {
-    sessions: Locked<HashSet<SessionId>>,
-    noted: Notify,
-}
-
-impl Changes {
-    pub(super) fn note(&self, session: SessionId) {
-        let mut sessions = self.sessions.lock();
-        if sessions.len() < MAX_CHANGED && sessions.insert(session) && sessions.len() == 1 {
-            self.noted.notify_one();
-        }
-    }
-
-    /// Takes up to this many.
-    #[must_use]
-    pub fn take(&self, most: usize) -> Vec<SessionId> {
-        let mut sessions = self.sessions.lock();
-        let taken: Vec<SessionId> = sessions.iter().take(most).copied().collect();
-        for session in &taken {
-            sessions.remove(session);
-        }
-        taken
-    }
-
-    /// Whether some were left out, so that all sessions have to be gone through.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.sessions.lock().len() >= MAX_CHANGED
-    }
-
-    #[must_use]
-    pub fn has(&self, session: SessionId) -> bool {
-        self.sessions.lock().contains(&session)
-    }
-
-    /// Returns when there are some.
-    pub async fn some(&self) {
-        while self.sessions.lock().is_empty() {
-            self.noted.notified().await;
-        }
-    }
-}
 
 /// An instance that a session has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,12 +66,14 @@ impl Bindings {
         Ok(SharedClaim { session, server: server.clone(), seen, binding })
     }
 
-    /// Takes over a binding that all share. Returns the instance that the session has left by that.
+    /// Takes over a binding that all share, and says whether this process has decided it. Returns
+    /// the instance that the session has left by that.
     pub fn adopt(
         &self,
         session: SessionId,
         server: &ServerName,
         shared: &SharedBinding,
+        decided_here: bool,
     ) -> Option<LeftInstance> {
         let now = UnixMillis::now();
         self.with_room(session, |records| {
@@ -137,7 +88,7 @@ impl Bindings {
                     opened: (*opened).max(before.opened),
                 };
                 let binding = Binding::decided(node, now, *epoch, before);
-                record.servers.push((server.clone(), binding));
+                record.servers.push((server.clone(), Binding { decided_here, ..binding }));
                 return None;
             };
             known.was_open |= was_open;
@@ -147,7 +98,8 @@ impl Bindings {
             }
             let left = LeftInstance { node: known.node.clone(), epoch: known.epoch };
             self.moved(Some(&known.node), Some(node));
-            *known = Binding { last_used: known.last_used, ..Binding::decided(node, now, *epoch, known.before()) };
+            let binding = Binding::decided(node, now, *epoch, known.before());
+            *known = Binding { last_used: known.last_used, decided_here, ..binding };
             (left.node != *node).then_some(left)
         })
     }

@@ -5,7 +5,9 @@
 //! None of it is needed to recognise a session, whose id says what it is. After a
 //! restart the coordinator asks each node which sessions it holds.
 
+mod adopted;
 mod bindings;
+mod changes;
 mod counting;
 mod data;
 mod ended;
@@ -18,10 +20,13 @@ mod record;
 mod records;
 mod reported;
 mod session_limits;
+mod settings;
 pub mod shared;
+pub mod sharing;
 mod unused;
 mod used;
 
+pub use adopted::LeftInstance;
 pub use bindings::{Bindings, Forgotten, InUse};
 pub use counting::NoRoom;
 pub use data::{DataFolder, FolderState, ForeignFolder, GENERATED_KEY, LOCAL_KEY, SecretKept};
@@ -30,3 +35,4 @@ pub use record::{Binding, Bound, Record};
 pub use records::{RecordCounts, Records};
 pub use reported::{ReportOutcome, Reported};
 pub use session_limits::MostSessions;
+pub use shared::redis::RedisStore;

@@ -94,6 +94,10 @@ pub struct Record {
     pub in_use: Arc<()>,
     /// How the session is counted; `None` if it is not.
     pub counted: Option<Counted>,
+    /// Whether all that other coordinators know of the session is known here.
+    pub is_learned: bool,
+    /// Whether other coordinators know of something that the client has set.
+    pub has_settings: bool,
 }
 
 impl Record {
@@ -114,6 +118,8 @@ impl Record {
             subscriptions: Vec::new(),
             in_use: Arc::default(),
             counted: None,
+            is_learned: false,
+            has_settings: false,
         }
     }
 

@@ -141,6 +141,11 @@ impl Records {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
     }
 
+    /// Keeps the large parameters of a session that has begun at another coordinator.
+    pub fn keep_params(&self, session: SessionId, params: &Bytes) {
+        self.keep(session, params.clone(), false);
+    }
+
     /// Notes that a session has ended at another coordinator.
     pub fn learn_end(&self, session: SessionId, until: UnixMillis) {
         self.unused.lock().take(session);

@@ -65,7 +65,9 @@ impl SessionSettings {
         let text = SettingsText {
             version: VERSION,
             level: self.level.map(|level| level.json().clone()),
-            subscriptions: subscriptions.map(|(name, uri)| (name.to_string(), uri.clone())).collect(),
+            subscriptions: subscriptions
+                .map(|(name, uri)| (name.to_string(), uri.clone()))
+                .collect(),
             losses: self.losses.iter().map(ToString::to_string).collect(),
         };
         serde_json::to_vec(&text).unwrap_or_default()

@@ -11,6 +11,7 @@ pub mod node_requests;
 pub mod placement;
 pub mod registration;
 pub mod routing;
+pub mod several_coordinators;
 pub mod spread;
 pub mod strategies;
 pub mod take_over;

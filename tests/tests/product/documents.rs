@@ -54,6 +54,7 @@ pages! {
     kubernetes_example: "examples/kubernetes/README.md",
     manual_example: "examples/manual/README.md",
     quickstart_example: "examples/quickstart/README.md",
+    several_coordinators_example: "examples/several-coordinators/README.md",
     strategy_example: "examples/strategy-zone/README.md",
     systemd_example: "examples/systemd/README.md",
 }

@@ -4,6 +4,7 @@
 //! takes a session from a node that is alive: the ids of sessions are secret, but a node knows
 //! those of the sessions that it serves, and may claim another of their servers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -15,6 +16,7 @@ use crate::model::{Epoch, Epochs, NodeId, Principal, Reach, ServerName, SessionI
 use crate::net::{Body, TooLong, collect};
 use crate::protocol::log_level::LogLevel;
 use crate::seam::{Facts, Link};
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, ReportOutcome, Reported};
 
 use super::node_entry::NodeEntry;
@@ -47,6 +49,8 @@ const SHOWN: usize = 10;
 const MOST_CLOSED: usize = 1000;
 /// Sessions that are closed at the same time.
 const CLOSED_AT_ONCE: usize = 16;
+/// Sessions that are asked of the other coordinators' store at once.
+const LEARNED_AT_ONCE: usize = 256;
 /// Takes in what one node claims.
 pub struct Claims<'a> {
     node: &'a NodeEntry,
@@ -65,6 +69,8 @@ pub struct Claims<'a> {
     /// Why the first page was left out.
     too_long: Option<String>,
     closing: Vec<Closing>,
+    /// What other coordinators know of the sessions, if there may be any.
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 /// An instance that is closed since its session is elsewhere.
@@ -121,6 +127,7 @@ impl<'a> Claims<'a> {
             conflicts: 0,
             too_long: None,
             closing: Vec::new(),
+            sharing: None,
         }
     }
 
@@ -147,6 +154,7 @@ impl<'a> Claims<'a> {
         let mut taken = 0;
         let cut = loop {
             let next = page.next.take().filter(|_| !page.bindings.is_empty());
+            self.learn(&page).await;
             let full = page.bindings.drain(..).find_map(|held| {
                 taken += 1;
                 self.claim(held).err()
@@ -179,6 +187,17 @@ impl<'a> Claims<'a> {
         }
         self.close_lost();
         is_cut
+    }
+
+    /// What other coordinators know of these sessions counts more than the claims.
+    async fn learn(&self, page: &BindingsPage) {
+        let Some(sharing) = &self.sharing else { return };
+        let sessions = page.bindings.iter().filter_map(|held| SessionId::parse(&held.session));
+        let mut sessions: Vec<SessionId> = sessions.collect();
+        sessions.dedup();
+        for sessions in sessions.chunks(LEARNED_AT_ONCE) {
+            sharing.learn_all(sessions).await;
+        }
     }
 
     fn say(&self, full: CutOff) -> String {

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
@@ -17,12 +17,14 @@ use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, DataFolder};
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
+use super::fellows::Heard;
 use super::known_nodes::KnownNodes;
 use super::node_entry::NodeEntry;
 use super::proofs::{Proofs, ProvedMessage, once};
@@ -50,6 +52,8 @@ pub struct Control {
     reports: watch::Sender<Reports>,
     /// Registrations whose sessions were not all taken in.
     cut_off: AtomicU64,
+    /// What other coordinators have to know, if there may be any.
+    fellows: OnceLock<(Arc<Sharing>, mpsc::UnboundedSender<Heard>)>,
 }
 
 impl Control {
@@ -72,7 +76,34 @@ impl Control {
             admissions: Admissions::default(),
             reports: watch::Sender::default(),
             cut_off: AtomicU64::default(),
+            fellows: OnceLock::new(),
         }
+    }
+
+    /// Shares what is heard of nodes with other coordinators from now on.
+    #[must_use]
+    pub fn share(&self, sharing: Arc<Sharing>) -> mpsc::UnboundedReceiver<Heard> {
+        let (heard, told) = mpsc::unbounded_channel();
+        // The first one stays.
+        let _ = self.fellows.set((sharing, heard));
+        told
+    }
+
+    fn heard(&self, heard: Heard) {
+        if let Some((_, fellows)) = self.fellows.get() {
+            // The receiver is gone only while the process ends.
+            let _ = fellows.send(heard);
+        }
+    }
+
+    /// Registers a node that another coordinator knows.
+    pub(in crate::cluster) async fn meet(
+        &self,
+        entry: NodeEntry,
+        link: &Link,
+    ) -> Result<NodeEntry, Rejected> {
+        let _admission = self.admissions.enter_again(&entry.id).await?;
+        self.admit(entry, None, link).await
     }
 
     /// Writes the nodes that are registered now, for the next start to call.
@@ -145,6 +176,7 @@ impl Control {
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
         let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
+        claims.sharing = self.fellows.get().map(|(sharing, _)| Arc::clone(sharing));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
@@ -177,6 +209,7 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
+        self.heard(Heard::From(entry.id.clone()));
         self.snapshot.save().await;
         Ok(entry)
     }
@@ -202,6 +235,7 @@ impl Control {
         let incarnation = &heartbeat.incarnation;
         self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
+        self.heard(Heard::From(id));
         Ok(())
     }
 
@@ -215,6 +249,7 @@ impl Control {
         let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id)) };
         tracing::info!("Node deregistered: {id}");
+        self.heard(Heard::Left(id));
         self.snapshot.save().await;
         Ok(())
     }

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::messages::{ProtocolReport, ServerReport};
+use crate::cluster::messages::{LoadReport, ProtocolReport, Registration, ServerReport};
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
 use crate::sync::Locked;
 
+use super::bounds;
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::registry::Registry;
 
@@ -50,6 +51,11 @@ pub struct KnownNode {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
+    /// Only between coordinators: a file of before says nothing of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    load: Option<LoadReport>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
 }
 object_only!(both KnownNode);
 
@@ -95,13 +101,23 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
         .entries()
         .into_iter()
         .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
-        .map(|entry| KnownNode {
+        .map(|entry| KnownNode::of(entry, reported))
+        .collect();
+    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+    // The folder logs a failure, once in a while.
+    let _ = folder.write(SNAPSHOT, &text);
+}
+
+impl KnownNode {
+    /// What is kept of a registered node, and of its replicas what `report` says.
+    fn of(entry: NodeEntry, report: impl Fn(&ServerName, &Replica) -> ServerReport) -> Self {
+        Self {
             id: entry.id.to_string(),
             name: entry.name,
             url: entry.url,
             host: entry.host,
             port: entry.port,
-            servers: entry.servers.iter().map(|(name, replica)| reported(name, replica)).collect(),
+            servers: entry.servers.iter().map(|(name, replica)| report(name, replica)).collect(),
             version: entry.version,
             protocol: entry.protocol,
             zone: entry.zone,
@@ -110,11 +126,50 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
             incarnation: entry.incarnation.expose().to_owned(),
             secret: entry.secret.map(|secret| secret.expose().to_owned()),
             from: entry.from,
-        })
-        .collect();
-    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    // The folder logs a failure, once in a while.
-    let _ = folder.write(SNAPSHOT, &text);
+            load: None,
+            draining: false,
+        }
+    }
+
+    /// Whether it is within the bounds of a registration. Returns the bytes of its servers, about.
+    fn checked(&self) -> Option<usize> {
+        let registration = Registration {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            url: self.url.clone(),
+            servers: self.servers.clone(),
+            incarnation: self.incarnation.clone(),
+            version: self.version.clone(),
+            protocol: self.protocol.clone(),
+            zone: self.zone.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            load: self.load.clone(),
+            ..Registration::default()
+        };
+        bounds::check(&registration).ok()
+    }
+}
+
+/// A node's entry as coordinators tell it to each other.
+#[must_use]
+pub fn kept_of(entry: NodeEntry) -> Vec<u8> {
+    let (load, draining) = (entry.load.clone(), entry.draining);
+    let kept = KnownNode { load, draining, ..KnownNode::of(entry, ServerReport::of) };
+    serde_json::to_vec(&kept).unwrap_or_default()
+}
+
+/// The entry that another coordinator tells, if it is within the bounds of a registration.
+#[must_use]
+pub fn node_of(text: &[u8]) -> Option<NodeEntry> {
+    let kept: KnownNode = serde_json::from_slice(text).ok()?;
+    let (size, load, draining) = (kept.checked()?, kept.load.clone(), kept.draining);
+    Some(NodeEntry { size, load, draining, ..entry_of(kept)? })
+}
+
+/// The nodes of the last start that can be called.
+#[must_use]
+pub fn known_nodes(folder: &DataFolder) -> Vec<NodeEntry> {
+    read(folder).into_iter().filter_map(entry_of).collect()
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the

@@ -5,6 +5,7 @@ mod bounds;
 pub mod callback;
 pub mod claims;
 pub mod control;
+pub mod fellows;
 pub mod known_nodes;
 pub mod node_entry;
 pub mod proofs;

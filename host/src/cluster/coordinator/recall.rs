@@ -7,18 +7,23 @@ use crate::seam::Link;
 use crate::store::DataFolder;
 
 use super::control::Control;
-use super::known_nodes::{entry_of, is_kept, read};
+use super::known_nodes::{is_kept, known_nodes};
+use super::node_entry::NodeEntry;
 
 /// Calls every node of the snapshot, since their next heartbeats may be far off. If all
 /// answer, no further reports are expected; otherwise sessions wait for the others.
 pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
-    let kept = read(&folder);
-    // Without a snapshot it is unknown which nodes may come: sessions wait until the
-    // deadline.
-    if !is_kept(&folder) {
+    let is_known = is_kept(&folder);
+    recall_all(control, known_nodes(&folder), is_known, link).await;
+}
+
+/// Calls these nodes. Unless it `is_known` that there are no others, sessions wait until the
+/// deadline.
+pub async fn recall_all(control: Arc<Control>, nodes: Vec<NodeEntry>, is_known: bool, link: Link) {
+    if !is_known {
         return;
     }
-    let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
+    let calls = nodes.into_iter().map(|entry| {
         let (control, link) = (&control, &link);
         async move {
             let id = entry.id.clone();

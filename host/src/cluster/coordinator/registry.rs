@@ -216,6 +216,38 @@ impl Registry {
         })
     }
 
+    /// Notes that another coordinator has heard from a node. False unless it is active here, as this
+    /// start of it. Whether it answers this process is this one's own matter: a suspect node stays
+    /// one.
+    pub fn heard(&self, id: &NodeId, incarnation: &str, now: Instant) -> bool {
+        self.change_if(|nodes| {
+            let active = nodes
+                .get_mut(id)
+                .filter(|entry| entry.status == LeaseStatus::Active && entry.is_start(incarnation));
+            let Some(entry) = active else { return (false, false) };
+            entry.last_heartbeat = UnixMillis::now();
+            entry.last_seen = entry.last_seen.max(now);
+            (true, false)
+        })
+    }
+
+    /// Takes over what another coordinator has heard a node say of itself.
+    pub fn update(&self, id: &NodeId, incarnation: &str, told: &NodeEntry) {
+        self.change_if(|nodes| {
+            if others_size(nodes, id) + told.size > MAX_REPORTS {
+                return ((), false);
+            }
+            let Some(entry) = nodes.get_mut(id).filter(|entry| entry.is_start(incarnation)) else {
+                return ((), false);
+            };
+            let (servers, load) = (told.servers.clone(), told.load.clone());
+            (entry.servers, entry.size) = (servers, told.size);
+            (entry.load, entry.draining) = (load, told.draining);
+            entry.beside = size_beside_servers(&entry.labels, entry.load.as_ref());
+            ((), true)
+        });
+    }
+
     /// Marks a node as inactive. Returns whether it is known, as this start of it.
     pub fn deregister(&self, id: &NodeId, incarnation: &str) -> bool {
         self.change(|nodes| match nodes.get_mut(id) {

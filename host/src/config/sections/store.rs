@@ -8,6 +8,8 @@ use crate::config::reader::secret_file::{self, Given};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
+use super::servers::Server;
+
 /// The variable with the URL; overrides the file.
 const URL: &str = "MOORING_REDIS_URL";
 /// What keys begin with.
@@ -52,9 +54,9 @@ pub(in crate::config) fn read(
     is_coordinator: bool,
 ) -> Store {
     let section = cluster.clone().lenient_unless(is_coordinator);
-    let given = match secret_file::given(URL, sources, section.notes) {
-        Ok(given) if is_coordinator => given,
-        Ok(_) | Err(()) => None,
+    let given = match is_coordinator {
+        true => secret_file::given(URL, sources, section.notes).unwrap_or_default(),
+        false => None,
     };
     let store = match section.get("store") {
         Some(item) if item.is_text() => of_text(&item, &section, sources, given.as_ref()),
@@ -62,6 +64,25 @@ pub(in crate::config) fn read(
         None => of_variable(given.as_ref(), &section, PREFIX.to_owned()),
     };
     store.filter(|_| is_coordinator).unwrap_or(Store::Memory)
+}
+
+/// Refuses a shared store where this coordinator runs servers of its own: the other coordinators
+/// could not reach them, and a session would have one of its servers at each.
+pub(in crate::config) fn refuse_servers(section: &Section<'_>, store: &Store, servers: &[Server]) {
+    let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
+    let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
+    if *store == Store::Memory || names.is_empty() {
+        return;
+    }
+    let message = format!(
+        "is shared, and this coordinator runs servers of its own ({}), which no other coordinator \
+         reaches",
+        names.join(", ")
+    );
+    match section.get("store") {
+        Some(item) => item.refuse(message, "run them on a node"),
+        None => section.notes.refuse_variable(URL, message, "run them on a node"),
+    }
 }
 
 fn of_text(

@@ -2,6 +2,7 @@
 
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
+use crate::protocol::seal::MAX_AGE;
 
 use super::call::Call;
 use super::outgoing::Outgoing;
@@ -9,10 +10,19 @@ use super::outgoing::Outgoing;
 impl Worker {
     /// Ends a session at every server that it has open.
     pub(in crate::edge) async fn end(&self, session: &Session) {
+        // Its servers may have been opened by another coordinator.
+        if let Some(sharing) = &self.edge.sharing
+            && session.has_id
+        {
+            sharing.refresh(session.id).await;
+        }
         if session.has_id {
             self.edge.records.end(session.id, session.minted_at).await;
         } else {
             self.edge.records.end_here(session.id, session.minted_at);
+        }
+        if let Some(sharing) = &self.edge.sharing {
+            sharing.end(session.id, session.minted_at.plus(MAX_AGE)).await;
         }
         let outgoing = Outgoing::delete();
         if let Some(record) = self.edge.bindings.forget(session.id) {

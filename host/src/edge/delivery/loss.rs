@@ -24,6 +24,9 @@ impl Call<'_> {
             && get_streams::report_loss(&edge.streams, session.id, self.server);
         if !is_reported {
             edge.bindings.note_unreported_loss(session.id, self.server);
+            if let Some(sharing) = &edge.sharing {
+                sharing.tell_loss(session.id, self.server);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;
 pub mod end;
+mod fellows;
 pub mod listen;
 pub mod loss;
 pub mod node_watch;

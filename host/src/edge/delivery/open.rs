@@ -59,8 +59,7 @@ impl Call<'_> {
             let Some(choice) = choice else {
                 return Err(std::mem::take(tried).refusal(server, "no node that hosts it is up"));
             };
-            let bindings = &worker.edge.bindings;
-            let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
+            let winner = self.claim(previous.as_ref(), &choice.node, tried).await?;
             let token = choice.token.filter(|_| winner == choice.node);
             let topology = worker.edge.topology.load_full();
             // The strategy may not know yet that a node has left or drains; where another worker
@@ -72,7 +71,7 @@ impl Call<'_> {
             let known = known.filter(|node| takes(node) && !tried.nodes.contains(&winner));
             let Some(node) = known else {
                 // Or another worker has bound the session to a node that has refused already.
-                bindings.release(session.id, server, &winner);
+                self.give_up(&winner, tried);
                 tried.nodes.push(winner);
                 continue;
             };
@@ -87,7 +86,7 @@ impl Call<'_> {
                 }
                 Err(why) => {
                     self.report_refusal(node, &tried.nodes, &why.reason);
-                    bindings.release(session.id, server, &winner);
+                    self.give_up(&winner, tried);
                     tried.failed(&winner, why);
                 }
             }
@@ -110,6 +109,8 @@ impl Call<'_> {
         }
         let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
         if handshake == Handshake::Runner && start != Start::Existing {
+            // Its client may have set something by another coordinator.
+            let _ = self.still_at(node).await;
             self.restore(node).await;
         }
         if opening.is_lost {
@@ -125,6 +126,9 @@ impl Call<'_> {
     pub async fn open_again(&self, node: &Node, tried: &mut Tried) -> Result<(), Refusal> {
         if !node.health.accepts() {
             tried.nodes.push(node.id.clone());
+            return Ok(());
+        }
+        if !self.still_at(node).await? {
             return Ok(());
         }
         match self.open(node, Handshake::Runner).await {

@@ -6,3 +6,4 @@ pub mod notice;
 pub mod opened;
 pub mod recent_session;
 pub mod sealed;
+mod told;

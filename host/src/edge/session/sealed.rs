@@ -1,13 +1,14 @@
 //! Seals a session into its id, and opens it from there.
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, QuotaKey, Scope};
+use crate::model::{Principal, QuotaKey, Scope, SessionId};
 use crate::protocol::headers;
-use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
+use crate::protocol::seal::{CarriedParams, MAX_AGE, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 
 use super::client_session::Session;
@@ -23,6 +24,25 @@ pub fn check_version(headers: &HeaderMap, named: Option<&str>) -> Result<(), Ref
             _ => Err(Refusal::Version(String::from_utf8_lossy(value.as_bytes()).into_owned())),
         },
     }
+}
+
+/// Sees to it that what other coordinators know of the session is known here. False if they know
+/// that it has ended.
+async fn learned(edge: &Edge, session: SessionId) -> bool {
+    match &edge.sharing {
+        Some(sharing) => sharing.learn(session).await,
+        None => true,
+    }
+}
+
+/// A session's large parameters, also of one that has begun at another coordinator.
+async fn stored_params(edge: &Edge, session: SessionId) -> Option<Bytes> {
+    if let Some(params) = edge.records.params(session).await {
+        return Some(params);
+    }
+    let params = edge.sharing.as_ref()?.params(session).await?;
+    edge.records.keep_params(session, &params);
+    Some(params)
 }
 
 impl Session {
@@ -42,12 +62,19 @@ impl Session {
             .and_then(|text| edge.keys.open(text, scope, principal))
             .filter(|sealed| !edge.records.is_ended(sealed.session))
             .ok_or(Refusal::UnknownSession)?;
+        if !learned(edge, sealed.session).await {
+            return Err(Refusal::UnknownSession);
+        }
         let is_large = matches!(sealed.params, CarriedParams::Stored);
         let opened = Self::opened(edge, sealed, scope, principal).await;
         let session = opened.ok_or(Refusal::UnknownSession)?;
         check_version(headers, session.named.as_deref())?;
         if !ends {
             edge.records.use_it(session.id, is_large).await;
+            if let Some(sharing) = edge.sharing.as_ref().filter(|_| is_large) {
+                let until = session.minted_at.plus(MAX_AGE);
+                sharing.keep_params(session.id, &session.params, Some(until)).await;
+            }
         }
         Ok(Some(session))
     }
@@ -61,7 +88,7 @@ impl Session {
         principal: &Principal,
     ) -> Option<Self> {
         let sealed = edge.keys.open_event(id, scope, principal)?;
-        if edge.records.is_ended(sealed.session) {
+        if edge.records.is_ended(sealed.session) || !learned(edge, sealed.session).await {
             return None;
         }
         Self::opened(edge, sealed, scope, principal).await
@@ -75,7 +102,7 @@ impl Session {
     ) -> Option<Self> {
         let params = match sealed.params {
             CarriedParams::Inside(params) => params,
-            CarriedParams::Stored => edge.records.params(sealed.session).await?,
+            CarriedParams::Stored => stored_params(edge, sealed.session).await?,
         };
         Some(Self {
             id: sealed.session,

@@ -59,8 +59,8 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
 #[cfg(test)]
 mod tests {
     use super::super::SharedBinding;
-    use crate::model::Epoch;
     use super::*;
+    use crate::model::Epoch;
 
     #[test]
     fn an_event_comes_back_and_nothing_else_does() {
@@ -81,8 +81,18 @@ mod tests {
         }
         let long = format!("1 node {}", "n".repeat(2000));
         for text in [
-            "", "1", "1 ", "2 node n", "1 node", "1 node a/b", "1 moved", "1 moved x 1 2 0 open n s",
-            "1 ended x 7", "1 lost x", "1 other n", &long,
+            "",
+            "1",
+            "1 ",
+            "2 node n",
+            "1 node",
+            "1 node a/b",
+            "1 moved",
+            "1 moved x 1 2 0 open n s",
+            "1 ended x 7",
+            "1 lost x",
+            "1 other n",
+            &long,
         ] {
             assert_eq!(read(text.as_bytes()), None, "{text}");
         }

@@ -58,15 +58,20 @@ impl MemoryStore {
         *state = State { generation, is_gone, seen, ..State::default() };
     }
 
-    fn with<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut State) -> Result<T, StoreError>,
-    ) -> Answer<'_, T> {
-        let mut state = self.state.lock();
-        let gone = || StoreError::Gone("it is away".to_owned());
-        let answer = if state.is_gone { Err(gone()) } else { work(&mut state) };
-        drop(state);
-        Box::pin(std::future::ready(answer))
+    fn with<'a, T: Send + 'a>(
+        &'a self,
+        work: impl FnOnce(&mut State) -> Result<T, StoreError> + Send + 'a,
+    ) -> Answer<'a, T> {
+        Box::pin(async move {
+            let mut state = self.state.lock();
+            if state.is_gone {
+                return Err(StoreError::Gone("it is away".to_owned()));
+            }
+            let answer = work(&mut state);
+            drop(state);
+            self.told.notify_waiters();
+            answer
+        })
     }
 }
 
@@ -123,7 +128,7 @@ impl State {
 
 impl SharedStore for MemoryStore {
     fn connect(&self) -> Answer<'_, Connected> {
-        self.with(|state| {
+        self.with(move |state| {
             let was_emptied = state.seen != state.generation;
             state.seen = state.generation;
             Ok(Connected { from: EventCursor(state.last.to_string()), was_emptied })
@@ -131,25 +136,22 @@ impl SharedStore for MemoryStore {
     }
 
     fn claim<'a>(&'a self, claims: &'a [SharedClaim]) -> Answer<'a, Vec<Claimed>> {
-        let claimed =
-            self.with(|state| Ok(claims.iter().map(|claim| state.claim(claim)).collect()));
-        self.told.notify_waiters();
-        claimed
+        self.with(move |state| Ok(claims.iter().map(|claim| state.claim(claim)).collect()))
     }
 
     fn sessions<'a>(&'a self, sessions: &'a [SessionId]) -> Answer<'a, Vec<SharedSession>> {
-        self.with(|state| Ok(sessions.iter().map(|session| state.session(*session)).collect()))
+        self.with(move |state| Ok(sessions.iter().map(|session| state.session(*session)).collect()))
     }
 
     fn set<'a>(&'a self, session: SessionId, settings: &'a [u8]) -> Answer<'a, ()> {
-        self.with(|state| {
+        self.with(move |state| {
             state.settings.insert(session, settings.to_vec());
             Ok(())
         })
     }
 
     fn end<'a>(&'a self, ended: &'a [(SessionId, UnixMillis)]) -> Answer<'a, ()> {
-        let done = self.with(|state| {
+        self.with(move |state| {
             for (session, until) in ended {
                 state.ended.insert(*session, *until);
                 state.bindings.remove(session);
@@ -158,9 +160,7 @@ impl SharedStore for MemoryStore {
                 state.tell(SharedEvent::Ended(*session, *until));
             }
             Ok(())
-        });
-        self.told.notify_waiters();
-        done
+        })
     }
 
     fn keep_params<'a>(
@@ -169,18 +169,18 @@ impl SharedStore for MemoryStore {
         params: &'a [u8],
         _until: UnixMillis,
     ) -> Answer<'a, ()> {
-        self.with(|state| {
+        self.with(move |state| {
             state.params.insert(session, Bytes::copy_from_slice(params));
             Ok(())
         })
     }
 
     fn params(&self, session: SessionId) -> Answer<'_, Option<Bytes>> {
-        self.with(|state| Ok(state.params.get(&session).cloned()))
+        self.with(move |state| Ok(state.params.get(&session).cloned()))
     }
 
     fn secret<'a>(&'a self, name: &'a str, fresh: &'a [u8]) -> Answer<'a, Vec<u8>> {
-        self.with(|state| {
+        self.with(move |state| {
             let kept = state.secrets.entry(name.to_owned());
             Ok(kept.or_insert_with(|| fresh.to_vec()).clone())
         })
@@ -193,7 +193,7 @@ impl SharedStore for MemoryStore {
         value: &'a [u8],
         time: Duration,
     ) -> Answer<'a, ()> {
-        self.with(|state| {
+        self.with(move |state| {
             let kept = (value.to_vec(), Instant::now() + time);
             state.leased.insert((kind == Leased::Node, name.to_owned()), kept);
             Ok(())
@@ -201,53 +201,46 @@ impl SharedStore for MemoryStore {
     }
 
     fn renew<'a>(&'a self, kind: Leased, name: &'a str, time: Duration) -> Answer<'a, bool> {
-        self.with(|state| {
+        self.with(move |state| {
             let live = state.live(kind, name);
             Ok(live.map(|(_, until)| *until = Instant::now() + time).is_some())
         })
     }
 
     fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()> {
-        self.with(|state| {
+        self.with(move |state| {
             state.leased.remove(&(kind == Leased::Node, name.to_owned()));
             Ok(())
         })
     }
 
     fn leased<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, Option<Vec<u8>>> {
-        self.with(|state| Ok(state.live(kind, name).map(|(value, _)| value.clone())))
+        self.with(move |state| Ok(state.live(kind, name).map(|(value, _)| value.clone())))
     }
 
     fn all_leased(&self, kind: Leased) -> Answer<'_, Vec<String>> {
-        self.with(|state| {
+        self.with(move |state| {
             let now = Instant::now();
             let of_kind = |(is_node, _): &&(bool, String)| *is_node == (kind == Leased::Node);
-            let live = state.leased.iter().filter(|(key, (_, until))| {
-                of_kind(key) && *until > now
-            });
+            let live = state.leased.iter().filter(|(key, (_, until))| of_kind(key) && *until > now);
             Ok(live.map(|((_, name), _)| name.clone()).collect())
         })
     }
 
     fn tell<'a>(&'a self, event: &'a SharedEvent) -> Answer<'a, ()> {
-        let done = self.with(|state| {
+        self.with(move |state| {
             state.tell(event.clone());
             Ok(())
-        });
-        self.told.notify_waiters();
-        done
+        })
     }
 
-    fn events<'a>(
-        &'a self,
-        after: &'a EventCursor,
-    ) -> Answer<'a, (Vec<SharedEvent>, EventCursor)> {
+    fn events<'a>(&'a self, after: &'a EventCursor) -> Answer<'a, (Vec<SharedEvent>, EventCursor)> {
         Box::pin(async move {
             let after: u64 = after.0.parse().unwrap_or(0);
             let deadline = Instant::now() + EVENT_WAIT;
             loop {
                 let told = self.told.notified();
-                let found = self.with(|state| {
+                let found = self.with(move |state| {
                     if state.seen != state.generation {
                         return Err(StoreError::Emptied);
                     }

@@ -8,7 +8,7 @@
 mod binding_text;
 mod event_text;
 pub mod memory;
-pub mod redis;
+pub(super) mod redis;
 #[cfg(test)]
 mod suite;
 
@@ -178,8 +178,5 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// The events after a place, oldest first, and the place after them. Waits for one, at most
     /// about half a second; then there is none.
-    fn events<'a>(
-        &'a self,
-        after: &'a EventCursor,
-    ) -> Answer<'a, (Vec<SharedEvent>, EventCursor)>;
+    fn events<'a>(&'a self, after: &'a EventCursor) -> Answer<'a, (Vec<SharedEvent>, EventCursor)>;
 }

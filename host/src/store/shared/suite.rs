@@ -86,7 +86,8 @@ fn is_there(program: &str) -> bool {
 }
 
 fn skip() {
-    let line = "skipped: the store's suite on a real server: neither redis-server nor valkey-server";
+    let line =
+        "skipped: the store's suite on a real server: neither redis-server nor valkey-server";
     eprintln!("{line}");
     if let Some(file) = std::env::var_os("MOORING_TEST_SKIPS") {
         let file = std::fs::File::options().append(true).open(file);
@@ -360,4 +361,43 @@ async fn foreign_content_is_passed_over() {
     server.say("SET test:events x");
     store.connect().await.unwrap();
     store.tell(&SharedEvent::Node(NodeId::parse("m").unwrap())).await.unwrap();
+}
+
+/// Measures how many bindings a second the store takes: those of 64 tasks that wait for each, as
+/// requests of clients do, and those of 256 at once, as after an outage.
+#[tokio::test]
+#[ignore = "long: measures for BENCHMARKS.md"]
+async fn bindings_a_second() {
+    const TASKS: usize = 64;
+    const EACH: usize = 1000;
+    let Some(server) = Server::start() else { return };
+    let store = std::sync::Arc::new(connected(server.store()).await);
+    let begun = std::time::Instant::now();
+    let tasks = (0..TASKS).map(|_| {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut slowest = Duration::ZERO;
+            for _ in 0..EACH {
+                let asked = std::time::Instant::now();
+                let claimed = one(&*store, claim(SessionId::mint(), 0, binding("a", 1))).await;
+                assert_eq!(claimed, Claimed::Kept);
+                slowest = slowest.max(asked.elapsed());
+            }
+            slowest
+        })
+    });
+    let slowest = futures_util::future::join_all(tasks).await.into_iter().map(Result::unwrap).max();
+    let count = u32::try_from(TASKS * EACH).unwrap();
+    let rate = f64::from(count) / begun.elapsed().as_secs_f64();
+    eprintln!("{count} bindings one by one: {rate:.0} a second, slowest {slowest:?}");
+    let sessions: Vec<SessionId> = (0..TASKS * EACH).map(|_| SessionId::mint()).collect();
+    let begun = std::time::Instant::now();
+    for sessions in sessions.chunks(256) {
+        let claims: Vec<SharedClaim> =
+            sessions.iter().map(|session| claim(*session, 0, binding("a", 1))).collect();
+        store.claim(&claims).await.unwrap();
+    }
+    let rate = f64::from(count) / begun.elapsed().as_secs_f64();
+    eprintln!("{count} bindings, 256 at once: {rate:.0} a second");
+    assert!(rate > 1000.0, "{rate}");
 }

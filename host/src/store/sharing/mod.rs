@@ -27,8 +27,9 @@ use tokio::sync::mpsc;
 use crate::model::{Epoch, NodeId, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::{KeyRing, MAX_AGE};
 
-use super::adopted::{Changes, LeftInstance};
+use super::adopted::LeftInstance;
 use super::bindings::Bindings;
+use super::changes::Changes;
 use super::records::Records;
 use super::settings::SessionSettings;
 use super::shared::{Claimed, SharedBinding, SharedEvent, SharedSession, SharedStore, StoreError};
@@ -182,8 +183,10 @@ impl Sharing {
             }
             // While the store is away, this is written once it is back.
             Some(Claimed::Kept) | None => {
-                if asked_nothing(&claim.binding, &self.bindings.epoch(session, server)) {
-                    self.bindings.adopt(session, server, &claim.binding);
+                if self.bindings.epoch(session, server) < Some(claim.binding.epoch) {
+                    self.bindings.adopt(session, server, &claim.binding, true);
+                    // To be claimed once the store is back.
+                    self.changes.note(session);
                 }
                 claim.binding.node
             }
@@ -219,8 +222,14 @@ impl Sharing {
         });
     }
 
+    /// Has a node called that another coordinator knows.
+    pub fn ask_for(&self, node: &NodeId) {
+        // The receiver is gone only while the process ends.
+        let _ = self.notices.send(Notice::Event(SharedEvent::Node(node.clone())));
+    }
+
     fn adopt(&self, session: SessionId, server: &ServerName, binding: &SharedBinding) {
-        if let Some(left) = self.bindings.adopt(session, server, binding) {
+        if let Some(left) = self.bindings.adopt(session, server, binding, false) {
             tracing::debug!(
                 session = %session.short(), server = %server,
                 "session affinity: {} holds it, and {} held it before", binding.node, left.node
@@ -237,7 +246,7 @@ impl Sharing {
     }
 
     /// The store's answer; `None` if it has none, which is noted.
-    async fn ask<T>(&self, asking: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    pub async fn ask<T>(&self, asking: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
         // While it is away, nobody waits to learn that.
         if !self.standing.is_fresh() {
             self.standing.note_alone();
@@ -251,11 +260,6 @@ impl Sharing {
             }
         }
     }
-}
-
-/// Whether a claim that was kept, or could not be asked for, is newer than what is known here.
-fn asked_nothing(claimed: &SharedBinding, known: &Option<Epoch>) -> bool {
-    *known < Some(claimed.epoch)
 }
 
 #[cfg(test)]

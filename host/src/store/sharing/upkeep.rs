@@ -8,10 +8,8 @@ use tokio::time::Instant;
 
 use crate::model::{SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
-use crate::store::SHARDS;
-use crate::store::shared::{
-    Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError,
-};
+use crate::store::bindings::SHARDS;
+use crate::store::shared::{Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError};
 use crate::sync::Watcher;
 
 use super::{Notice, SETTINGS, Sharing};
@@ -158,10 +156,12 @@ impl Sharing {
             if sessions.is_empty() {
                 return Ok(());
             }
-            if let Err(error) = self.hand_over(&sessions).await {
+            let handed = self.hand_over(&sessions).await;
+            if handed.is_err() {
                 sessions.iter().for_each(|session| self.changes.note(*session));
-                return Err(error);
             }
+            self.changes.written();
+            handed?;
         }
     }
 

@@ -21,9 +21,9 @@ pub fn text(value: Value) -> Option<String> {
 
 /// # Errors
 /// What the server says against it.
-pub fn done(value: Value) -> Result<(), StoreError> {
+pub fn done(value: &Value) -> Result<(), StoreError> {
     match value {
-        Value::ServerError(error) => Err(refused(&error)),
+        Value::ServerError(error) => Err(refused(error)),
         _ => Ok(()),
     }
 }

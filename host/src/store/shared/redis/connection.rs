@@ -58,21 +58,23 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the store is another one than it was, which is the one to compare with from now.
-    pub fn is_other_generation(&self, now: &str) -> bool {
-        let mut known = self.generation.lock();
-        let is_other = known.as_deref().is_some_and(|known| known != now);
-        if known.is_none() || is_other {
-            *known = Some(now.to_owned());
-        }
-        is_other
+    /// Whether the store has what it had when it was connected.
+    pub fn is_generation(&self, now: &str) -> bool {
+        self.generation.lock().as_deref() == Some(now)
+    }
+
+    /// Notes what the store has now. Returns whether it had something else before.
+    pub fn set_generation(&self, now: &str) -> bool {
+        let before = self.generation.lock().replace(now.to_owned());
+        before.is_some_and(|before| before != now)
     }
 
     pub async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
         let both = self.open.load_full().ok_or_else(closed)?;
         let mut questions = both.questions.clone();
         let asking = questions.send_packed_command(command);
-        self.judged(tokio::time::timeout(ANSWER, asking).await.map_err(|_| slow(ANSWER)))
+        let answered = tokio::time::timeout(ANSWER, asking).await.map_err(|_| slow(ANSWER));
+        self.judged(answered.map(|answer| answer.and_then(given)))
     }
 
     pub async fn ask_all(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
@@ -90,7 +92,8 @@ impl Connection {
         let both = self.open.load_full().ok_or_else(closed)?;
         let mut events = both.events.clone();
         let (asking, most) = (events.send_packed_command(command), time + ANSWER);
-        self.judged(tokio::time::timeout(most, asking).await.map_err(|_| slow(most)))
+        let answered = tokio::time::timeout(most, asking).await.map_err(|_| slow(most));
+        self.judged(answered.map(|answer| answer.and_then(given)))
     }
 
     /// After a failure that is not that of one question, nobody asks again before the store is
@@ -154,6 +157,15 @@ fn gone(error: &RedisError) -> StoreError {
         ErrorKind::Server(kind) if of_one.contains(&kind) => StoreError::Refused(said(error)),
         ErrorKind::Extension => StoreError::Refused(said(error)),
         _ => StoreError::Gone(said(error)),
+    }
+}
+
+/// The answer, unless it is a refusal. That a key has another type than ours is none: what somebody
+/// else has written there is not read.
+fn given(answer: Value) -> Result<Value, RedisError> {
+    match answer {
+        Value::ServerError(error) if error.code() != "WRONGTYPE" => Err(error.into()),
+        answer => Ok(answer),
     }
 }
 

@@ -78,11 +78,8 @@ impl RedisStore {
         let SharedBinding { node, epoch, opened, was_open } = binding;
         let event = SharedEvent::Moved(*session, server.clone(), binding.clone());
         let number = |epoch: Option<Epoch>| epoch.map_or(0, Epoch::get);
-        let mut command = CLAIM.command(&[
-            self.key("b", session),
-            self.key("t", session),
-            self.of_all("events"),
-        ]);
+        let mut command =
+            CLAIM.command(&[self.key("b", session), self.key("t", session), self.of_all("events")]);
         command
             .arg(server.as_str())
             .arg(epoch.get())
@@ -127,7 +124,7 @@ impl RedisStore {
         let made = self.ask(cmd("SET").arg(&generation).arg(&fresh).arg("NX")).await?;
         let now = answers::text(self.ask(&Self::get(&generation)).await?);
         let now = now.ok_or_else(|| StoreError::Refused(format!("{generation} is no text")))?;
-        let was_emptied = self.connection.is_other_generation(&now) || made == Value::Okay;
+        let was_emptied = self.connection.set_generation(&now) || made == Value::Okay;
         let kind = answers::text(self.ask(cmd("TYPE").arg(&events)).await?);
         if kind.is_some_and(|kind| kind != "stream" && kind != "none") {
             self.ask(cmd("DEL").arg(&events)).await?;
@@ -144,13 +141,14 @@ impl RedisStore {
     ) -> Result<(Vec<SharedEvent>, EventCursor), StoreError> {
         let generation = self.of_all("generation");
         let now = answers::text(self.ask(&Self::get(&generation)).await?);
-        if now.is_none_or(|now| self.connection.is_other_generation(&now)) {
+        if !now.is_some_and(|now| self.connection.is_generation(&now)) {
             return Err(StoreError::Emptied);
         }
         let mut read = cmd("XREAD");
         read.arg("COUNT").arg(EVENTS_AT_ONCE).arg("BLOCK").arg(EVENT_WAIT);
         read.arg("STREAMS").arg(self.of_all("events")).arg(&after.0);
         let read = self.connection.wait(&read, Duration::from_millis(EVENT_WAIT as u64)).await?;
+        answers::done(&read)?;
         let (texts, last) = answers::events(read);
         let events = texts.iter().filter_map(|text| event_text::read(text)).collect();
         Ok((events, last.map_or_else(|| after.clone(), EventCursor)))
@@ -214,20 +212,21 @@ impl SharedStore for RedisStore {
     fn end<'a>(&'a self, ended: &'a [(SessionId, UnixMillis)]) -> Answer<'a, ()> {
         Box::pin(async move {
             let now = UnixMillis::now();
-            let commands = ended.iter().filter(|(_, until)| *until > now).map(|(session, until)| {
-                let event = event_text::write(&SharedEvent::Ended(*session, *until));
-                let mut end = END.command(&[
-                    self.key("t", session),
-                    self.key("b", session),
-                    self.key("s", session),
-                    self.key("p", session),
-                    self.of_all("events"),
-                ]);
-                end.arg(millis(until.since(now))).arg(event).arg(EVENTS);
-                end
-            });
+            let commands =
+                ended.iter().filter(|(_, until)| *until > now).map(|(session, until)| {
+                    let event = event_text::write(&SharedEvent::Ended(*session, *until));
+                    let mut end = END.command(&[
+                        self.key("t", session),
+                        self.key("b", session),
+                        self.key("s", session),
+                        self.key("p", session),
+                        self.of_all("events"),
+                    ]);
+                    end.arg(millis(until.since(now))).arg(event).arg(EVENTS);
+                    end
+                });
             let answers = self.ask_all(commands).await?;
-            answers.into_iter().try_for_each(answers::done)
+            answers.iter().try_for_each(answers::done)
         })
     }
 
@@ -285,9 +284,9 @@ impl SharedStore for RedisStore {
     }
 
     fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.ask(cmd("DEL").arg(self.leased_key(kind, name))).await.map(drop)
-        })
+        Box::pin(
+            async move { self.ask(cmd("DEL").arg(self.leased_key(kind, name))).await.map(drop) },
+        )
     }
 
     fn leased<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, Option<Vec<u8>>> {
@@ -310,10 +309,7 @@ impl SharedStore for RedisStore {
         })
     }
 
-    fn events<'a>(
-        &'a self,
-        after: &'a EventCursor,
-    ) -> Answer<'a, (Vec<SharedEvent>, EventCursor)> {
+    fn events<'a>(&'a self, after: &'a EventCursor) -> Answer<'a, (Vec<SharedEvent>, EventCursor)> {
         Box::pin(self.next(after))
     }
 }
