@@ -22,13 +22,14 @@ use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::shared::SharedStore;
-use crate::store::sharing::{Sharing, Told};
+use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
+use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::{client_keys, identity, node_side, shared_store};
 
@@ -75,8 +76,8 @@ impl Parts {
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let folder = DataFolder::open(&config.data_dir)?;
         let store = shared_store::of(config);
-        let secret = shared_store::secret(config, &folder, store.as_ref()).await?;
-        let kept = (folder, secret, store);
+        let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
+        let kept = (folder, secrets, store);
         let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
         let (edge, suspects, told) = base.edge(config);
         let view: Arc<dyn RunnerView> =
@@ -164,6 +165,7 @@ struct Base {
     bodies: Arc<BodyBudget>,
     /// What several coordinators share.
     store: Option<Arc<dyn SharedStore>>,
+    shared_secrets: Vec<SharedSecret>,
 }
 
 impl Base {
@@ -171,8 +173,9 @@ impl Base {
         config: &Config,
         address: SocketAddr,
         (workers, descriptors): (usize, Descriptors),
-        (folder, secret, store): (DataFolder, Vec<u8>, Option<Arc<dyn SharedStore>>),
+        (folder, secrets, store): (DataFolder, Secrets, Option<Arc<dyn SharedStore>>),
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
+        let Secrets { sealing: secret, shared: shared_secrets } = secrets;
         let (node_timeout, zone) = match &config.mode {
             Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
@@ -230,6 +233,7 @@ impl Base {
             runner,
             links,
             store,
+            shared_secrets,
         };
         Ok((base, forgotten))
     }
@@ -251,7 +255,8 @@ impl Base {
             .clone()
             .map(|store| {
                 let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&records));
-                Sharing::new(store, bindings, records, self.keys.clone())
+                let secrets = (self.keys.clone(), self.shared_secrets.clone());
+                Sharing::new(store, bindings, records, secrets)
             })
             .unzip();
         let edge = Edge {

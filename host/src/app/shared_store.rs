@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::{Config, Lock, Store};
 use crate::store::shared::{SharedStore, StoreError};
+use crate::store::sharing::SharedSecret;
 use crate::store::{DataFolder, GENERATED_KEY, RedisStore};
 
 /// Longest wait of a start for a secret that only the store has.
@@ -29,29 +30,38 @@ pub fn of(config: &Config) -> Option<Arc<dyn SharedStore>> {
     }
 }
 
+/// The secret that seals sessions, and what all coordinators have to have.
+pub struct Secrets {
+    pub sealing: Vec<u8>,
+    /// What the store has, to be written again if it is emptied.
+    pub shared: Vec<SharedSecret>,
+}
+
 /// The secret that seals sessions: that of the settings, else one that all coordinators share, else
-/// one of this data folder.
+/// one of this data folder. A key that is generated for clients is shared in the same way.
 ///
 /// # Errors
-/// If only the store has it, and the store does not answer.
-pub async fn secret(
+/// If only the store has one, and the store does not answer.
+pub async fn secrets(
     config: &Config,
     folder: &DataFolder,
     store: Option<&Arc<dyn SharedStore>>,
-) -> anyhow::Result<Vec<u8>> {
-    let generated = matches!(config.access.lock, Lock::Generated);
+) -> anyhow::Result<Secrets> {
+    let mut shared = Vec::new();
+    if let Some(store) = store
+        && matches!(config.access.lock, Lock::Generated)
+    {
+        let key = share(store, folder, GENERATED_KEY, &own_key(folder)).await?;
+        shared.push((GENERATED_KEY.to_owned(), key));
+    }
     if let Some(secret) = &config.secret {
-        if let Some(store) = store.filter(|_| generated) {
-            share(store, folder, GENERATED_KEY, &own_key(folder)).await?;
-        }
-        return Ok(secret.expose().as_bytes().to_vec());
+        return Ok(Secrets { sealing: secret.expose().as_bytes().to_vec(), shared });
     }
     let own = folder.secret(SECRET);
-    let Some(store) = store else { return Ok(own) };
-    if generated {
-        share(store, folder, GENERATED_KEY, &own_key(folder)).await?;
-    }
-    share(store, folder, SECRET, &own).await
+    let Some(store) = store else { return Ok(Secrets { sealing: own, shared }) };
+    let sealing = share(store, folder, SECRET, &own).await?;
+    shared.push((SECRET.to_owned(), sealing.clone()));
+    Ok(Secrets { sealing, shared })
 }
 
 /// The key that clients show, as its file has it.

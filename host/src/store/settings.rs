@@ -64,7 +64,7 @@ impl SessionSettings {
         let subscriptions = self.subscriptions.iter();
         let text = SettingsText {
             version: VERSION,
-            level: self.level.map(|level| level.json().clone()),
+            level: self.level.map(LogLevel::json),
             subscriptions: subscriptions
                 .map(|(name, uri)| (name.to_string(), uri.clone()))
                 .collect(),

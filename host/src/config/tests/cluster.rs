@@ -210,17 +210,17 @@ fn a_store_is_memory_or_redis() {
 
 #[test]
 fn what_is_no_store_is_refused() {
-    let at = "1:76: systemConfig.cluster.store";
+    let at = "1:80: systemConfig.cluster.store";
     let advice = "write {\"type\": \"redis\", \"url\": \"redis://host:6379\"}, or leave it out \
                   to keep what one coordinator knows in its memory";
     coordinator(r#""etcd""#).errors(&[&format!("{at}: \"etcd\" is not a store; {advice}")]);
     coordinator(r#""redis""#)
         .errors(&[&format!("{at}: names no URL, and MOORING_REDIS_URL is not set; {advice}")]);
     coordinator(r#"{"type": "etcd"}"#).errors(&[
-        "1:85: systemConfig.cluster.store.type: \"etcd\" is not a store; use one of memory, redis, valkey",
+        "1:89: systemConfig.cluster.store.type: \"etcd\" is not a store; use one of memory, redis, valkey",
     ]);
     coordinator(r#"{"type": "redis", "url": "http://r"}"#).errors(&[
-        "1:101: systemConfig.cluster.store.url: must begin with redis:// or rediss://; \
+        "1:105: systemConfig.cluster.store.url: must begin with redis:// or rediss://; \
          write it like redis://host:6379/0",
     ]);
     coordinator("null")
@@ -230,7 +230,7 @@ fn what_is_no_store_is_refused() {
     let with_server = r#"{"mcpServers": {"a": {"command": "x"}}, "systemConfig": {"cluster":
         {"enabled": true, "mode": "coordinator", "store": "redis://r"}}}"#;
     file(with_server).errors(&[
-        "2:58: systemConfig.cluster.store: is shared, and this coordinator runs servers of its own \
+        "2:59: systemConfig.cluster.store: is shared, and this coordinator runs servers of its own \
          (a), which no other coordinator reaches; run them on a node",
     ]);
 }
@@ -249,10 +249,10 @@ fn a_node_has_one_coordinator_or_several() {
     let several = node(r#"["http://a:1", "${B}", "http://a:1"]"#).env("B", "http://b:2");
     assert_eq!(urls(several.config()), "http://a:1/ and http://b:2/");
     node("[]").errors(&[
-        "1:95: systemConfig.cluster.node.coordinatorUrl: lists 0 coordinators; list 1 to 16 URLs",
+        "1:91: systemConfig.cluster.node.coordinatorUrl: lists 0 coordinators; list 1 to 16 URLs",
     ]);
     node(r#"["http://a:1", "b"]"#).errors(&[
-        "1:110: systemConfig.cluster.node.coordinatorUrl[1]: lacks http:// or https:// in front; \
+        "1:106: systemConfig.cluster.node.coordinatorUrl[1]: lacks http:// or https:// in front; \
          write it like http://coordinator:3000",
     ]);
 }

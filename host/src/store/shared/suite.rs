@@ -114,16 +114,14 @@ macro_rules! on_both {
             #[tokio::test]
             async fn in_memory() {
                 let store = connected(MemoryStore::default()).await;
-                let test: fn(_) -> _ = $test;
-                test(&store as &dyn SharedStore).await;
+                $test(&store).await;
             }
 
             #[tokio::test]
             async fn in_redis() {
                 let Some(server) = Server::start() else { return };
                 let store = connected(server.store()).await;
-                let test: fn(_) -> _ = $test;
-                test(&store as &dyn SharedStore).await;
+                $test(&store).await;
             }
         }
     )*};

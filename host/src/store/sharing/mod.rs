@@ -47,6 +47,9 @@ const UNUSED: Duration = Duration::from_secs(120);
 /// An instance that a session has left, and the server that it is of.
 pub type Left = (SessionId, ServerName, LeftInstance);
 
+/// A secret that was generated for all coordinators, with its name.
+pub type SharedSecret = (String, Vec<u8>);
+
 /// Who holds a server after a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
@@ -77,6 +80,8 @@ pub struct Sharing {
     bindings: Arc<Bindings>,
     records: Arc<Records>,
     keys: KeyRing,
+    /// What all coordinators have, for a store that was emptied.
+    secrets: Vec<SharedSecret>,
     changes: Arc<Changes>,
     standing: Standing,
     notices: mpsc::UnboundedSender<Notice>,
@@ -90,14 +95,15 @@ impl Sharing {
         store: Arc<dyn SharedStore>,
         bindings: Arc<Bindings>,
         records: Arc<Records>,
-        keys: KeyRing,
+        (keys, secrets): (KeyRing, Vec<SharedSecret>),
     ) -> (Arc<Self>, Told) {
         let (notices, noticed) = mpsc::unbounded_channel();
         let (left, leaving) = mpsc::channel(MAX_LEFT);
         let changes = Arc::<Changes>::default();
         bindings.share(Arc::clone(&changes));
         let standing = Standing::default();
-        let this = Self { store, bindings, records, keys, changes, standing, notices, left };
+        let this =
+            Self { store, bindings, records, keys, secrets, changes, standing, notices, left };
         (Arc::new(this), Told { notices: noticed, left: leaving })
     }
 

@@ -31,7 +31,8 @@ impl Coordinator {
         let bindings = Arc::<Bindings>::default();
         let records = Arc::new(Records::open(DataFolder::memory(), Arc::clone(&bindings), 1 << 20));
         let store: Arc<dyn SharedStore> = store.clone();
-        let keys = KeyRing::new(&[b"one secret"]);
+        let secrets = vec![("secret".to_owned(), b"one secret".to_vec())];
+        let keys = (KeyRing::new(&[b"one secret"]), secrets);
         let (sharing, told) =
             Sharing::new(store, Arc::clone(&bindings), Arc::clone(&records), keys);
         Self { sharing, bindings, records, told, _stop: Signal::default() }
@@ -215,6 +216,7 @@ async fn an_emptied_store_is_filled_again() {
     };
     tokio::time::timeout(Duration::from_secs(10), filled).await.unwrap();
     assert!(store.sessions(&[ended]).await.unwrap()[0].is_ended);
+    assert_eq!(store.secret("secret", b"another one").await.unwrap(), b"one secret");
 }
 
 #[tokio::test]

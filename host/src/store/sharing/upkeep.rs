@@ -64,6 +64,7 @@ impl Sharing {
         if was_emptied || at.is_none() {
             *at = Some(from);
         }
+        self.hand_over_secrets().await?;
         self.hand_over_ends(was_emptied).await?;
         // From here on claims are asked for: none is decided between this and the going through.
         self.standing.fresh();
@@ -116,6 +117,20 @@ impl Sharing {
             SharedEvent::Ended(session, until) => self.ended_elsewhere(session, until),
             other => drop(self.notices.send(Notice::Event(other))),
         }
+    }
+
+    /// The secrets that this coordinator has got from the store, or given to it.
+    async fn hand_over_secrets(&self) -> Result<(), StoreError> {
+        for (name, own) in &self.secrets {
+            if self.store.secret(name, own).await? != *own {
+                tracing::error!(
+                    "the store has another {name} than this coordinator, which has got its own \
+                     there before it was emptied: clients of one coordinator are unknown to the \
+                     other; set one MOORING_SECRET on all, or restart this one"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Sessions that have ended, for a store that does not know of them.
