@@ -103,6 +103,7 @@ fn store(
     let counts = standing.counts();
     let stale = counts.stale_since.map_or(0, |since| UnixMillis::now().since(since).as_secs());
     let up = u64::from(standing.is_fresh());
+    gauge("coordinators", "Coordinators that share the store", counts.coordinators as u64)?;
     gauge("store_up", "1 while the store that coordinators share answers", up)?;
     gauge("store_stale_seconds", "Seconds since which the store has not answered", stale)?;
     gauge("store_losses_total", "How often the store has stopped answering", counts.losses)?;

@@ -16,6 +16,7 @@ mod node_side;
 mod notices;
 mod own_files;
 mod parts;
+mod presence;
 mod routes;
 mod shared_store;
 mod strategy_view;

@@ -1,6 +1,6 @@
 //! Whether the store answers, and since when it does not.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -20,6 +20,7 @@ pub struct Standing {
     losses: AtomicU64,
     emptied: AtomicU64,
     lost_claims: AtomicU64,
+    coordinators: AtomicUsize,
     said: Seldom,
 }
 
@@ -35,6 +36,8 @@ pub struct StoreCounts {
     pub emptied: u64,
     /// Bindings that were found to be others' when it was back.
     pub lost_claims: u64,
+    /// Coordinators that share it, as they were when it was asked last; 0 before that.
+    pub coordinators: usize,
 }
 
 impl Standing {
@@ -59,6 +62,7 @@ impl Standing {
             losses: number(&self.losses),
             emptied: number(&self.emptied),
             lost_claims: number(&self.lost_claims),
+            coordinators: self.coordinators.load(Ordering::Relaxed),
         }
     }
 
@@ -107,6 +111,11 @@ impl Standing {
 
     pub(super) fn take_owed_ends(&self) -> bool {
         self.owes_ends.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes how many coordinators share it.
+    pub fn set_coordinators(&self, count: usize) {
+        self.coordinators.store(count, Ordering::Relaxed);
     }
 
     pub(super) fn note_alone(&self) {
