@@ -13,7 +13,8 @@ use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, presence, strategy_view};
+use super::presence::{self, Presence};
+use super::{differences, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -70,7 +71,7 @@ impl Background {
                     let edge = Arc::clone(&parts.edge);
                     tokio::spawn(fellows.run(told.notices, heard, move |event| edge.told(&event)));
                     tokio::spawn(close_left(Arc::clone(parts), told.left));
-                    tokio::spawn(presence::keep(Arc::clone(&sharing), config.clone()));
+                    tokio::spawn(presence::keep(Arc::clone(&sharing), Presence::of(config)));
                     tokio::spawn(sharing.run(parts.affinity_timeout, leaving.clone()));
                 }
                 _ => drop(tokio::spawn(cluster::recall(control, parts.folder.clone(), link))),

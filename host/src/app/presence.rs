@@ -27,7 +27,7 @@ const MAX_TEXT: usize = 4096;
 /// What a coordinator says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(remote = "Self")]
-struct Presence {
+pub struct Presence {
     version: String,
     /// A digest of the settings by which it chooses nodes.
     strategy: String,
@@ -35,7 +35,9 @@ struct Presence {
 object_only!(both Presence);
 
 impl Presence {
-    fn of(config: &Config) -> Self {
+    /// Of this process.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
         let digest = mac::hmac_sha256(b"mooring strategy", &[config.sticky.json.as_bytes()]);
         let strategy = mac::hex(&digest)[..DIGITS].to_owned();
         Self { version: env!("CARGO_PKG_VERSION").to_owned(), strategy }
@@ -66,9 +68,8 @@ impl Presence {
 }
 
 /// Says what this coordinator is, as long as the process lives.
-pub async fn keep(sharing: Arc<Sharing>, config: Config) {
-    let (own, id) = (Presence::of(&config), SessionId::mint().to_string());
-    drop(config);
+pub async fn keep(sharing: Arc<Sharing>, own: Presence) {
+    let id = SessionId::mint().to_string();
     let text = serde_json::to_vec(&own).unwrap_or_default();
     let mut told = BTreeSet::new();
     let mut timer = tokio::time::interval(INTERVAL);
