@@ -12,8 +12,8 @@ use crate::store::sharing::Left;
 use crate::sync::Watcher;
 
 use super::parts::{Background, Parts, Suspects};
-use super::unmatched::{WrittenNames, warn_of_unmatched};
 use super::presence::{self, Presence};
+use super::unmatched::{WrittenNames, warn_of_unmatched};
 use super::{differences, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.

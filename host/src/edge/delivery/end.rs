@@ -21,11 +21,13 @@ impl Worker {
         } else {
             self.edge.records.end_here(session.id, session.minted_at);
         }
+        // Before the others hear of it: this process hears it, too, and forgets it then.
+        let record = self.edge.bindings.forget(session.id);
         if let Some(sharing) = &self.edge.sharing {
             sharing.end(session.id, session.minted_at.plus(MAX_AGE)).await;
         }
         let outgoing = Outgoing::delete();
-        if let Some(record) = self.edge.bindings.forget(session.id) {
+        if let Some(record) = record {
             let topology = self.edge.topology.load_full();
             let closing = record.servers.iter().filter_map(|(server, binding)| {
                 let node = topology.node(&binding.node)?;

@@ -41,6 +41,8 @@ const SETTINGS: &str = "settings";
 const PARAMS: &str = "params";
 /// Instances that wait to be closed. Of further ones the instances end when they are idle.
 const MAX_LEFT: usize = 10_000;
+/// Pause between two looks into a store that is being filled.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long large parameters of a session without a second message are kept.
 const UNUSED: Duration = Duration::from_secs(120);
 
@@ -125,7 +127,18 @@ impl Sharing {
 
     /// Makes known here what others know of a session, if it is not yet. False if it has ended.
     pub async fn learn(&self, session: SessionId) -> bool {
-        self.bindings.is_learned(session) || self.refresh(session).await
+        if self.bindings.is_learned(session) {
+            return true;
+        }
+        // A store that was just emptied is being filled: what is not there yet may come.
+        while self.standing.is_being_filled() {
+            let Some(found) = self.ask(self.store.sessions(&[session])).await else { return true };
+            if found.iter().any(|found| found.is_ended || !found.bindings.is_empty()) {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.refresh(session).await
     }
 
     /// The same for a session that is known here: others may have changed what its client has set.

@@ -1,18 +1,26 @@
 //! Whether the store answers, and since when it does not.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::model::UnixMillis;
 use crate::store::shared::StoreError;
 use crate::sync::{Locked, Seldom};
+
+/// How long others may need to notice that the store was emptied, and to fill it: they look twice a
+/// second, and write some ten thousand bindings a second.
+const FILLING: Duration = Duration::from_secs(3);
 
 /// The state of the store as it is seen from here.
 #[derive(Default)]
 pub struct Standing {
     is_fresh: AtomicBool,
     stale: Locked<Option<(UnixMillis, String)>>,
+    /// When the store was found empty last.
+    emptied_at: Locked<Option<Instant>>,
     /// Whether sessions have ended that the store does not know of.
     owes_ends: AtomicBool,
     changed: Notify,
@@ -122,7 +130,15 @@ impl Standing {
         self.alone.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether the store was emptied a moment ago, so that other coordinators may still be about to
+    /// write into it what they know.
+    pub(super) fn is_being_filled(&self) -> bool {
+        let emptied = *self.emptied_at.lock();
+        self.is_fresh() && emptied.is_some_and(|at| at.elapsed() < FILLING)
+    }
+
     pub(super) fn note_emptied(&self) {
+        *self.emptied_at.lock() = Some(Instant::now());
         self.emptied.fetch_add(1, Ordering::Relaxed);
     }
 

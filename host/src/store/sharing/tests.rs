@@ -220,6 +220,31 @@ async fn an_emptied_store_is_filled_again() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_not_there_yet_after_the_store_was_emptied_is_waited_for() {
+    let store = Arc::<MemoryStore>::default();
+    let one = Coordinator::over(&store).await;
+    store.empty();
+    one.until(|one| one.sharing.standing().counts().emptied == 1).await;
+    one.until(|one| one.sharing.standing().is_fresh()).await;
+    let session = SessionId::mint();
+    let filling = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let epoch = Epoch::nearest(10);
+        let binding = SharedBinding { node: node("a"), epoch, opened: None, was_open: true };
+        let claim = crate::store::shared::SharedClaim {
+            session,
+            server: server(),
+            seen: Some(epoch),
+            binding,
+        };
+        store.claim(&[claim]).await.unwrap();
+    };
+    let ((), learned) = tokio::join!(filling, one.sharing.learn(session));
+    assert!(learned);
+    assert_eq!(one.holder(session), Some(node("a")));
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_store_that_is_not_there() {
     let store = Arc::<MemoryStore>::default();
     store.set_gone(true);
