@@ -12,12 +12,12 @@ use crate::cluster::{
     ServerReport,
 };
 use crate::config::{Config, Mode};
-use crate::model::{Epoch, NodeId, Replica, ServerName};
+use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
 use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
-use crate::sync::Seldom;
+use crate::sync::{Locked, Seldom};
 
 use super::capacity::CapacityGauge;
 use super::{identity, translate};
@@ -65,6 +65,7 @@ pub fn of(
         view: Arc::clone(view),
     };
     let memberships = Memberships::new(node.coordinator_urls.len());
+    let heard = Arc::new(Locked::new(tokio::time::Instant::now()));
     let agent = |(index, coordinator): (usize, &http::Uri)| Agent {
         identity: Arc::clone(&identity),
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -86,6 +87,12 @@ pub fn of(
             Box::new(move || capacity.report())
         },
         membership: memberships.with(index),
+        several: node.coordinator_urls.len() > 1,
+        close_of_streams: {
+            let (holder, pool) = (Arc::clone(host), link.pool().clone());
+            Box::new(move || holder.close_of_streams(&pool))
+        },
+        heard: Arc::clone(&heard),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     let agents = Agents {
@@ -102,6 +109,7 @@ fn held_session(held: runner::Held) -> HeldSession {
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
         epoch: held.epoch.map(Epoch::get),
+        stream: held.stream.map(GatewayStart::get),
         level: held.level.map(LogLevel::json),
         subscriptions: held.subscriptions,
     }

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agents, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
+    Agents, Control, Dialer, KnownSessions, NodeEntry, NodeRoutes, ProtocolReport, Registry,
+    RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
-use crate::model::{NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
 use crate::protocol::mac;
@@ -153,6 +154,9 @@ struct Base {
     keys: KeyRing,
     registry: Arc<Registry>,
     bindings: Arc<Bindings>,
+    records: Arc<Records>,
+    sse_sessions: Arc<edge::SseSessions>,
+    start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
     replicas: BTreeMap<ServerName, Replica>,
     strategy: Strategy,
@@ -163,6 +167,7 @@ struct Base {
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
+    pressure: Arc<runner::Pressure>,
     /// What several coordinators share.
     store: Option<Arc<dyn SharedStore>>,
     shared_secrets: Vec<SharedSecret>,
@@ -200,13 +205,21 @@ impl Base {
             tls: crate::net::client_config()?,
             dialer: dialer(&own, &registry, config),
         };
-        let control = Control::new(
-            Arc::clone(&registry),
-            Arc::clone(&bindings),
-            own,
-            config.token.clone(),
+        let records = Arc::new(Records::open(
             folder.clone(),
-        );
+            Arc::clone(&bindings),
+            config.limits.data_folder,
+        ));
+        let (start, sse_sessions) = (GatewayStart::random(), Arc::<edge::SseSessions>::default());
+        let streams = Arc::clone(&sse_sessions);
+        let known = KnownSessions {
+            bindings: Arc::clone(&bindings),
+            records: Arc::clone(&records),
+            start,
+            has_stream: Box::new(move |session| streams.has(session)),
+        };
+        let control =
+            Control::new(Arc::clone(&registry), known, own, config.token.clone(), folder.clone());
         let limits = &config.limits;
         let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
         let bounds = translate::connections(config, descriptors.limit);
@@ -214,7 +227,10 @@ impl Base {
         // Many clients share the address of a proxy.
         let is_proxy = move |peer| edge::is_trusted(&proxies, peer);
         let connections = Connections::new(bounds, Box::new(is_proxy), Arc::clone(&bodies));
+        let pressure = Arc::new(runner::Pressure::new(descriptors.limit));
+        let capacity = CapacityGauge::new(&runner, config, &pressure, &connections);
         let base = Self {
+            pressure,
             connections,
             bodies,
             node_id: identity::node_id(&config.mode, &folder, address.port()),
@@ -225,11 +241,14 @@ impl Base {
             strategy: strategy(config, workers)?,
             control: Arc::new(control),
             control_link: links.another(),
-            capacity: CapacityGauge::new(&runner, config),
+            capacity,
             edge_metrics: Arc::default(),
             folder,
             registry,
             bindings,
+            records,
+            sse_sessions,
+            start,
             runner,
             links,
             store,
@@ -248,13 +267,11 @@ impl Base {
             ColdStart::none()
         };
         let (suspects, suspected) = mpsc::unbounded_channel();
-        let (bindings, limit) = (Arc::clone(&self.bindings), config.limits.data_folder);
-        let records = Arc::new(Records::open(self.folder.clone(), bindings, limit));
         let (sharing, told) = self
             .store
             .clone()
             .map(|store| {
-                let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&records));
+                let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&self.records));
                 let secrets = (self.keys.clone(), self.shared_secrets.clone());
                 Sharing::new(store, bindings, records, secrets)
             })
@@ -264,7 +281,7 @@ impl Base {
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records,
+            records: Arc::clone(&self.records),
             sharing,
             keys: self.keys.clone(),
             catalogs: Arc::default(),
@@ -275,7 +292,8 @@ impl Base {
             found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::ListSnapshots::default(),
-            sse_sessions: edge::SseSessions::default(),
+            sse_sessions: Arc::clone(&self.sse_sessions),
+            start: self.start,
             cold_start,
             suspects,
             metrics: Arc::clone(&self.edge_metrics),
@@ -325,6 +343,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
+            pressure: Arc::clone(&self.pressure),
             runner: Arc::clone(&self.runner),
             view,
             strategy: self.strategy.clone(),

@@ -42,6 +42,10 @@ pub struct Registration {
     pub advertised: bool,
     #[serde(default)]
     pub zone: String,
+    /// Whether the node registers with several coordinators. Sessions whose streams are not open
+    /// at one of them may have them open at another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub several: bool,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// In milliseconds; 0 counts as 5000.
@@ -257,6 +261,10 @@ pub struct HeldSession {
     /// of what coordinators of earlier versions have opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// The start of the gateway that has the stream of this session of HTTP+SSE; absent for other
+    /// sessions, and from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u64>,
     /// The log level that the client has set, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,

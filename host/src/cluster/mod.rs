@@ -27,10 +27,11 @@ mod observe;
 mod replica;
 
 pub use coordinator::callback::peer_of;
-pub use coordinator::claims::close;
+pub use coordinator::closings::close;
 pub use coordinator::control::Control;
 pub use coordinator::fellows::{Fellows, Heard};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::known_sessions::KnownSessions;
 pub use coordinator::node_entry::{LeaseStatus, NodeEntry};
 pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};
 pub use coordinator::recall::recall;

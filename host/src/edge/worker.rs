@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::model::{NodeId, Topology};
+use crate::model::{GatewayStart, NodeId, Topology};
 use crate::net::BodyBudget;
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
@@ -40,7 +40,9 @@ pub struct Edge {
     /// The memory for what clients send.
     pub bodies: Arc<BodyBudget>,
     /// HTTP+SSE sessions whose stream is open.
-    pub sse_sessions: SseSessions,
+    pub sse_sessions: Arc<SseSessions>,
+    /// This start of the gateway, which has those streams.
+    pub start: GatewayStart,
     pub cold_start: ColdStart,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,

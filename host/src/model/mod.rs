@@ -6,6 +6,7 @@
 
 mod address;
 mod epoch;
+mod gateway_start;
 mod name;
 mod quota_key;
 mod reserved_headers;
@@ -18,6 +19,7 @@ pub mod visible;
 
 pub use address::{is_near, is_shared};
 pub use epoch::{Epoch, Epochs, Standing};
+pub use gateway_start::GatewayStart;
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};

@@ -30,6 +30,8 @@ pub mod seam {
     pub const EPOCH: HeaderName = HeaderName::from_static("mooring-epoch");
     /// The epoch of the instance that the session had open last, on an open.
     pub const OPENED: HeaderName = HeaderName::from_static("mooring-opened");
+    /// On an open: the session is that of an HTTP+SSE stream, which this start of a gateway has.
+    pub const STREAM: HeaderName = HeaderName::from_static("mooring-stream");
     /// Marks an explicit open, and says which side sends `notifications/initialized`:
     /// `client`, or `host` for the runner.
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");

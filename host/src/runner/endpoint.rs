@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Epoch, Epochs, Principal, QuotaKey, ServerName};
+use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -63,11 +63,12 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let Facts { principal, quota, epochs, .. } = facts;
+                let Facts { principal, quota, epochs, stream, .. } = facts;
                 // A coordinator of before 0.2.0 names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
-                Box::pin(self.open(key, owner, (handshake, epochs), take(request))).await
+                let asked = Asked { handshake, epochs, stream };
+                Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
@@ -85,9 +86,10 @@ impl Runner {
         &self,
         key: InstanceKey,
         (principal, quota): (Principal, QuotaKey),
-        (handshake, epochs): (Handshake, Epochs),
+        asked: Asked,
         request: Request<Body>,
     ) -> Response<Body> {
+        let Asked { handshake, epochs, stream } = asked;
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -96,7 +98,7 @@ impl Runner {
         if handshake == Handshake::Runner {
             probe::probe(&self.shared.table, &key, &self.pool).await;
         }
-        let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs) {
+        let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs, stream) {
             SlotClaim::Newer(epoch) => return newer(epoch),
             SlotClaim::Wait(opened, epoch) => (Start::Existing, epoch, opened),
             SlotClaim::Opening(sender, left) => {
@@ -327,6 +329,13 @@ impl Runner {
             _ => HeaderMap::new(),
         }
     }
+}
+
+/// What the edge says of an open.
+struct Asked {
+    handshake: Handshake,
+    epochs: Epochs,
+    stream: Option<GatewayStart>,
 }
 
 /// What an opening needs from its request.

@@ -118,6 +118,20 @@ impl SharedRunner {
         }
     }
 
+    /// Closes the instances of sessions whose clients have their streams at gateways that are gone.
+    /// Returns how many there were.
+    pub fn close_of_streams(&self, pool: &Pool) -> usize {
+        let left = self.table.take_of_streams();
+        let count = left.len();
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            for instance in left {
+                instance.close(&pool).await;
+            }
+        });
+        count
+    }
+
     /// Closes all instances and ends discovery. Children have their usual time to end.
     pub async fn close_all(&self, pool: &Pool) {
         self.resources.spares.stop();

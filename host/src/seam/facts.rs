@@ -2,7 +2,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::{Epoch, Epochs, Principal, QuotaKey, SessionId};
+use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
 
 const ADDRESS: &str = "address=";
@@ -32,9 +32,19 @@ pub struct Facts {
     /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
     /// on other messages, and from processes of earlier versions.
     pub epochs: Epochs,
+    /// On an open of a session of HTTP+SSE: the start of the gateway that has its stream. With that
+    /// the session ends.
+    pub stream: Option<GatewayStart>,
 }
 
 impl Facts {
+    /// Those of a message that is no open.
+    #[must_use]
+    pub fn of(session: SessionId, principal: Principal) -> Self {
+        let epochs = Epochs::default();
+        Self { session, principal, quota: None, open: None, epochs, stream: None }
+    }
+
     /// Sets the headers that carry the facts to another process.
     pub fn write(&self, headers: &mut HeaderMap) {
         let mut set = |name, text: &str| {
@@ -58,6 +68,9 @@ impl Facts {
                 headers.insert(name, HeaderValue::from(epoch.get()));
             }
         }
+        if let Some(start) = self.stream {
+            headers.insert(seam::STREAM, HeaderValue::from(start.get()));
+        }
     }
 
     /// Reads the headers that another process has set. `None` if one is missing or invalid.
@@ -79,8 +92,13 @@ impl Facts {
             None => Some(None),
         };
         let epochs = Epochs { given: epoch(&seam::EPOCH)?, opened: epoch(&seam::OPENED)? };
+        let stream = match text(seam::STREAM) {
+            Some(text) => Some(GatewayStart::new(text.parse().ok()?)?),
+            None => None,
+        };
         Some(Self {
             epochs,
+            stream,
             quota,
             session: SessionId::parse(text(seam::SESSION)?)?,
             principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
@@ -218,7 +236,9 @@ mod tests {
                 Some(QuotaKey::of_address("2001:db8::1".parse().unwrap())),
             ] {
                 let epochs = Epochs { given: Epoch::new(2), opened: open.and(Epoch::new(1)) };
-                let facts = Facts { session, principal: principal.clone(), quota, open, epochs };
+                let stream = open.and(GatewayStart::new(7));
+                let facts = Facts::of(session, principal.clone());
+                let facts = Facts { quota, open, epochs, stream, ..facts };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));
@@ -231,8 +251,7 @@ mod tests {
     fn a_quota_that_cannot_be_read_is_refused_and_an_absent_one_is_not() {
         let mut headers = HeaderMap::new();
         let (session, principal) = (SessionId::mint(), Principal::anonymous());
-        let epochs = Epochs::default();
-        Facts { session, principal, quota: None, open: None, epochs }.write(&mut headers);
+        Facts::of(session, principal).write(&mut headers);
         assert!(Facts::read(&headers).is_some());
         for odd in ["", "192.0.2.1", "address=", "address=localhost", "credential=%zz", "\u{e4}"] {
             headers.insert(seam::QUOTA, HeaderValue::from_str(odd).unwrap());

@@ -163,7 +163,7 @@ impl Bindings {
         let epoch = self.epochs.after(before.opened);
         let binding = Binding::decided(node, now, epoch, before);
         let epochs = binding.epochs();
-        record.servers.push((server.clone(), binding));
+        record.bind(server, binding);
         epochs
     }
 
@@ -217,6 +217,24 @@ impl Bindings {
                 record.gone.push((server, binding.opened));
             }
         });
+    }
+
+    /// Removes the server's binding if it is to `node`, and the session with its last one.
+    pub fn leave(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+        let removed = self.with(session, |records| {
+            let record = records.get_mut(&session)?;
+            record.servers.retain(|(name, binding)| {
+                let is_it = name == server && binding.node == *node;
+                if is_it {
+                    self.moved(Some(node), None);
+                }
+                !is_it
+            });
+            record.servers.is_empty().then(|| records.remove(&session))?
+        });
+        if let Some(mut record) = removed {
+            self.gone(&mut record);
+        }
     }
 
     /// Notes that the session has the server open, as the instance with this epoch, if it is bound
@@ -318,6 +336,12 @@ impl Bindings {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Most sessions that are known (`limits.sessions`).
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.bounds.in_all
     }
 
     /// Number of bindings to a node.

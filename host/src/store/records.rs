@@ -19,8 +19,9 @@ use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
 
 use super::bindings::Bindings;
-use super::data::{DataFolder, FolderState};
+use super::data::DataFolder;
 use super::ended::EndedSessions;
+use super::folder_state::{FolderState, Renewals};
 use super::param_files::ParamFiles;
 use super::unused::UnusedParams;
 use super::used::UsedParams;
@@ -51,6 +52,8 @@ pub struct Records {
     dropped: AtomicU64,
     /// What was dropped when it was last logged.
     said: AtomicU64,
+    /// Since then all of it is in the folder, as far as it could be.
+    renewed: Locked<Renewals>,
 }
 
 /// How much there is, and what did not fit, for the metrics.
@@ -87,6 +90,7 @@ impl Records {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             dropped: AtomicU64::new(0),
             said: AtomicU64::new(0),
+            renewed: Locked::default(),
         }
     }
 
@@ -133,6 +137,24 @@ impl Records {
         });
         if written.await.is_none() {
             self.ended.note_unwritten();
+        }
+    }
+
+    /// Ends a session of HTTP+SSE whose client has left its stream. Its events are refused while this
+    /// process lives. After a restart a client that comes back so late is known again, without
+    /// anything that its servers held: few ever do, and a tombstone for each would fill the disk.
+    pub async fn end_stream(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        is_large: bool,
+    ) {
+        self.ended.end_unused(session, minted_at.plus(MAX_AGE));
+        self.fresh.lock().remove(session);
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        if is_large {
+            self.beside(move |this| this.files.remove(session)).await;
         }
     }
 
@@ -209,6 +231,29 @@ impl Records {
                 break;
             }
         }
+    }
+
+    /// Finds out whether the data folder can be written. If it has come back, what only memory has
+    /// is written.
+    pub async fn tend_folder(self: &Arc<Self>) {
+        let _ = self.beside(Self::tend_beside).await;
+    }
+
+    fn tend_beside(&self) {
+        self.folder.check();
+        let now = self.folder.renewals();
+        let before = *self.renewed.lock();
+        if now == before || self.folder.state().0 != FolderState::Fine {
+            return;
+        }
+        *self.renewed.lock() = now;
+        self.folder.restore();
+        self.ended.note_unwritten();
+        if now.replaced != before.replaced {
+            self.used.lock().mark_all_unwritten();
+            self.files.forget();
+        }
+        self.sweep_beside();
     }
 
     /// Removes the files of sessions whose ids have expired: few clients end their sessions.

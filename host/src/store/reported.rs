@@ -73,7 +73,7 @@ impl Bindings {
                 }
                 self.moved(None, Some(node));
                 take(&mut record.gone, server);
-                record.servers.push((server.clone(), reported.binding(now)));
+                record.bind(server, reported.binding(now));
                 return ReportOutcome::Taken;
             };
             if binding.node == *node {

@@ -4,6 +4,7 @@ pub mod claims;
 pub mod cluster_api;
 pub mod doors;
 pub mod earlier_version;
+pub mod epochs;
 pub mod failover;
 pub mod fair_shares;
 pub mod handshake;

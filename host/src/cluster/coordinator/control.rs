@@ -17,16 +17,17 @@ use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
+use crate::store::DataFolder;
 use crate::store::sharing::Sharing;
-use crate::store::{Bindings, DataFolder};
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::fellows::Heard;
-use super::known_nodes::KnownNodes;
-use super::node_entry::NodeEntry;
+use super::known_nodes::{KnownNode, KnownNodes};
+use super::known_sessions::KnownSessions;
+use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, Registry};
 use super::rejected::Rejected;
@@ -45,7 +46,7 @@ pub struct Control {
     pub registry: Arc<Registry>,
     /// What the requests of nodes have to prove.
     pub proofs: Proofs,
-    bindings: Arc<Bindings>,
+    known: Arc<KnownSessions>,
     callback: Callback,
     snapshot: KnownNodes,
     admissions: Admissions,
@@ -61,7 +62,7 @@ impl Control {
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
-        bindings: Arc<Bindings>,
+        known: KnownSessions,
         own: Party,
         token: Option<Secret>,
         folder: DataFolder,
@@ -70,7 +71,7 @@ impl Control {
         Self {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
             registry,
-            bindings,
+            known: Arc::new(known),
             callback: Callback { own, token },
             snapshot,
             admissions: Admissions::default(),
@@ -103,12 +104,30 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let _admission = self.admissions.enter_again(&entry.id).await?;
-        self.admit(entry, None, link).await
+        let entry = self.admit(entry, None, link).await?;
+        self.snapshot.save().await;
+        Ok(entry)
     }
 
     /// Writes the nodes that are registered now, for the next start to call.
     pub async fn save(&self) {
         self.snapshot.save().await;
+    }
+
+    /// Nodes of the last start are being called.
+    pub(in crate::cluster) fn begin_recall(&self, nodes: Vec<KnownNode>) {
+        self.snapshot.begin_recall(nodes);
+    }
+
+    /// All of them have been called: the list is written once, not after each.
+    pub(in crate::cluster) async fn end_recall(&self) {
+        self.snapshot.end_recall();
+        self.save().await;
+    }
+
+    /// Writes them again if the data folder has come back.
+    pub async fn save_if_renewed(&self) {
+        self.snapshot.save_if_renewed().await;
     }
 
     /// How many registrations there were whose sessions were not all taken in.
@@ -140,7 +159,9 @@ impl Control {
     ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(proved.message, proved.peer)?;
         let _admission = self.admissions.enter(&entry.id).await?;
-        self.admit(entry, proved.proof.as_ref(), link).await
+        let entry = self.admit(entry, proved.proof.as_ref(), link).await?;
+        self.snapshot.save().await;
+        Ok(entry)
     }
 
     /// Registers a node of the last start, which has not called.
@@ -175,12 +196,14 @@ impl Control {
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
+        let known = (&*self.registry, &self.known);
+        let mut claims = Claims::of(&entry, known, (&own_link, link));
         claims.sharing = self.fellows.get().map(|(sharing, _)| Arc::clone(sharing));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
         proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
+        let silent_since = self.silent_since(&entry.id);
         self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
@@ -192,6 +215,10 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
+        if let Some(since) = silent_since {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
+        }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
             tracing::warn!(
                 node = %entry.id,
@@ -210,7 +237,6 @@ impl Control {
             );
         }
         self.heard(Heard::From(entry.id.clone()));
-        self.snapshot.save().await;
         Ok(entry)
     }
 
@@ -264,6 +290,13 @@ impl Control {
             (Some(proof), Some(replays)) => once(proof, &replays),
             _ => Err(Rejected::Unknown(id.clone())),
         }
+    }
+
+    /// When a node whose lease has run out was heard of last.
+    fn silent_since(&self, id: &NodeId) -> Option<Instant> {
+        let silent =
+            |known: &NodeEntry| (known.status == LeaseStatus::Unhealthy).then_some(known.last_seen);
+        self.registry.read(id, silent)?
     }
 
     /// What this start has sent before, if it is known.
@@ -330,6 +363,7 @@ impl Control {
             protocol: registration.protocol,
             servers: replicas(registration.servers)?,
             zone: registration.zone,
+            has_several: registration.several,
             labels: registration.labels.into_iter().collect(),
             load: registration.load,
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {

@@ -3,10 +3,12 @@
 mod admissions;
 mod bounds;
 pub mod callback;
-pub mod claims;
+mod claims;
+pub mod closings;
 pub mod control;
 pub mod fellows;
 pub mod known_nodes;
+pub mod known_sessions;
 pub mod node_entry;
 pub mod proofs;
 pub mod recall;

@@ -63,6 +63,8 @@ pub struct NodeEntry {
     /// Bytes of labels and load, about; set by the registry.
     pub beside: usize,
     pub zone: String,
+    /// Whether it registers with other coordinators, too.
+    pub has_several: bool,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
@@ -104,6 +106,7 @@ impl NodeEntry {
             size: 0,
             beside: 0,
             zone: String::new(),
+            has_several: false,
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
@@ -134,6 +137,19 @@ impl NodeEntry {
 
     pub(super) fn room(&self) -> Room {
         self.load.as_ref().map(|load| load.room.into()).unwrap_or_default()
+    }
+
+    /// Whether [`Self::node`] would give this.
+    pub(super) fn is_seen_as(&self, node: &Node) -> bool {
+        let Node { id, name, reach, health, room, zone, labels, servers } = node;
+        *id == self.id
+            && **name == *self.name
+            && *reach == self.reach
+            && *health == self.health()
+            && *room == self.room()
+            && **zone == *self.zone
+            && *labels == self.labels
+            && *servers == self.servers
     }
 
     pub(super) fn node(&self) -> Node {

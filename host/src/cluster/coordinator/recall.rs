@@ -7,7 +7,7 @@ use crate::seam::Link;
 use crate::store::DataFolder;
 
 use super::control::Control;
-use super::known_nodes::{is_kept, known_nodes};
+use super::known_nodes::{KnownNode, is_kept, known_nodes};
 use super::node_entry::NodeEntry;
 
 /// Calls every node of the snapshot, since their next heartbeats may be far off. If all
@@ -23,6 +23,7 @@ pub async fn recall_all(control: Arc<Control>, nodes: Vec<NodeEntry>, is_known: 
     if !is_known {
         return;
     }
+    control.begin_recall(nodes.iter().cloned().map(KnownNode::kept).collect());
     let calls = nodes.into_iter().map(|entry| {
         let (control, link) = (&control, &link);
         async move {
@@ -37,6 +38,7 @@ pub async fn recall_all(control: Arc<Control>, nodes: Vec<NodeEntry>, is_known: 
         }
     });
     let answers = futures_util::future::join_all(calls).await;
+    control.end_recall().await;
     // A node that did not answer may still register by itself.
     if answers.iter().all(|answered| *answered) {
         control.all_reported();

@@ -24,7 +24,7 @@ use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::Watcher;
+use crate::sync::{Locked, Watcher};
 
 use super::membership::Membership;
 
@@ -38,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for the coordinator when the node stops.
 const GOOD_BYE: Duration = Duration::from_secs(2);
+/// Silence of the coordinator after which the streams of its clients are over: none of them can be
+/// answered, and none waits for so long. It covers a restart on another machine.
+const STREAMS_OVER: Duration = Duration::from_secs(60);
 /// Bytes of an answer, whose error text goes into the log; a longer one is ignored.
 const ANSWER: usize = 64 * 1024;
 
@@ -133,6 +136,12 @@ pub struct Agent {
     /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
     pub membership: Membership,
+    /// Whether there are other coordinators.
+    pub several: bool,
+    /// Closes the sessions whose streams were open at a coordinator, and says how many there were.
+    pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
+    /// When a coordinator was heard of last; that of all agents of this node.
+    pub heard: Arc<Locked<tokio::time::Instant>>,
     pub link: Link,
 }
 
@@ -268,6 +277,7 @@ impl Agent {
             protocol: Some(ProtocolReport::own()),
             advertised: self.advertised,
             zone: self.identity.zone.clone(),
+            several: self.several,
             labels: self.identity.labels.iter().cloned().collect(),
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
@@ -278,9 +288,30 @@ impl Agent {
         let Ok(text) = serde_json::to_vec(message) else {
             return JoinAnswer::Failed("the message cannot be written as JSON".into());
         };
-        match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into())).await {
+        let answer = match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into()))
+            .await
+        {
             Ok(answer) => answer,
             Err(_) => JoinAnswer::Failed(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
+        };
+        self.note_heard(!matches!(answer, JoinAnswer::Failed(_)));
+        answer
+    }
+
+    fn note_heard(&self, is_heard: bool) {
+        let now = tokio::time::Instant::now();
+        let mut heard = self.heard.lock();
+        if is_heard {
+            *heard = now;
+        } else if now - *heard > STREAMS_OVER {
+            let count = (self.close_of_streams)();
+            if count > 0 {
+                tracing::warn!(
+                    sessions = count,
+                    "{} is silent: sessions of HTTP+SSE whose streams it had are closed",
+                    self.coordinator
+                );
+            }
         }
     }
 

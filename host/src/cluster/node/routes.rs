@@ -204,6 +204,7 @@ mod tests {
             server: "s".into(),
             opened_at: 1,
             epoch: None,
+            stream: None,
             level: None,
             subscriptions: vec!["x".repeat(bytes)],
         };

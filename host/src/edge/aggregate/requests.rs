@@ -290,7 +290,9 @@ impl Worker {
         let topology = self.edge.topology.load_full();
         let call = Call { worker: self, context, session, server: &addressed.server };
         match call.bound(&topology, &[]) {
-            Some(node) => call.tell(&node, &Outgoing::post(addressed.message)).await,
+            Some(node) => {
+                call.tell(&node, &Outgoing::post(addressed.message)).await;
+            }
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
                 "dropped a message: the session does not have the server open"

@@ -3,7 +3,7 @@
 
 use http::{Method, Request, Response};
 
-use crate::model::{Epoch, Epochs, Node};
+use crate::model::{Epoch, Epochs, Node, Reach};
 use crate::net::{Body, Failure};
 use crate::seam::{Facts, Handshake, Outcome, Start, read_epoch};
 
@@ -70,7 +70,10 @@ impl Call<'_> {
         // Whoever began the session is counted, wherever it is used from now.
         let quota = worker.edge.bindings.counts_for(session.id);
         let quota = quota.or_else(|| self.context.map(|client| client.quota.clone()));
-        let facts = Facts { open: Some(handshake), quota, epochs, ..session.facts() };
+        // One of this process ends with it anyway.
+        let stream = session.of_stream && node.reach != Reach::Local;
+        let stream = stream.then_some(worker.edge.start);
+        let facts = Facts { open: Some(handshake), quota, epochs, stream, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         self.exchange(node, facts, request).await.map_err(|failure| {
             let (Failure::NotSent(why) | Failure::Broken(why)) = failure;

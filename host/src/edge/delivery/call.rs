@@ -57,15 +57,17 @@ impl<'a> Call<'a> {
         self.exchange(node, self.session.facts(), self.request(node, outgoing)).await
     }
 
-    /// Sends a message whose answer does not matter, within a time limit.
-    pub async fn tell(&self, node: &Node, outgoing: &Outgoing) {
+    /// Sends a message whose answer does not matter, within a time limit. Returns whether there was
+    /// one.
+    pub async fn tell(&self, node: &Node, outgoing: &Outgoing) -> bool {
         match tokio::time::timeout(TELL_TIMEOUT, self.send(node, outgoing)).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => return true,
             Ok(Err(failure)) => {
                 tracing::debug!(node = %node.id, server = %self.server, "{failure}");
             }
             Err(_) => tracing::debug!(node = %node.id, server = %self.server, "no answer in time"),
         }
+        false
     }
 
     /// The message as a request on the seam.

@@ -127,6 +127,12 @@ impl SseSessions {
         tokio::time::timeout(patience, waiting).await.ok().flatten()
     }
 
+    /// Whether a session is here. It has a stream, or had one a moment ago.
+    #[must_use]
+    pub fn has(&self, id: SessionId) -> bool {
+        self.locked(|open| open.contains_key(&id))
+    }
+
     pub fn remove(&self, id: SessionId) {
         self.locked(|open| {
             open.remove(&id);
@@ -236,6 +242,7 @@ impl SseSession {
                 params,
                 is_single_server,
                 has_id: false,
+                of_stream: true,
             });
             *stage = SessionStage::Opening(Arc::clone(&session));
             Some(session)

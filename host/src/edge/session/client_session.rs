@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{Epochs, Principal, SessionId, UnixMillis};
+use crate::model::{Principal, SessionId, UnixMillis};
 use crate::protocol::initialize::{ClientSet, InitializeParams};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
@@ -27,6 +27,8 @@ pub struct Session {
     pub is_single_server: bool,
     /// Whether a sealed id names it: not before `initialize` is answered.
     pub has_id: bool,
+    /// Whether it is that of an HTTP+SSE stream, and ends with it.
+    pub of_stream: bool,
 }
 
 impl Session {
@@ -45,14 +47,14 @@ impl Session {
             params,
             is_single_server,
             has_id: false,
+            of_stream: false,
         }
     }
 
     /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        let (session, principal) = (self.id, self.principal.clone());
-        Facts { session, principal, open: None, quota: None, epochs: Epochs::default() }
+        Facts::of(self.id, self.principal.clone())
     }
 
     /// The client capabilities by which servers choose what to offer.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::model::{Epoch, Epochs, ServerName, SessionId, Standing, UnixMillis};
+use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
 use crate::sync::Locked;
@@ -29,6 +29,8 @@ pub struct Held {
     pub server: ServerName,
     /// `None` if a coordinator of an earlier version had it opened.
     pub epoch: Option<Epoch>,
+    /// The start of the gateway that has the stream of a session of HTTP+SSE.
+    pub stream: Option<GatewayStart>,
     pub opened_at: UnixMillis,
     /// The log level that the client has set at this server.
     pub level: Option<LogLevel>,
@@ -39,6 +41,8 @@ struct Slot {
     opened: watch::Receiver<OpenOutcome>,
     /// That of the binding that had it opened.
     epoch: Option<Epoch>,
+    /// The session ends with the stream that this start of a gateway has.
+    stream: Option<GatewayStart>,
     opened_at: UnixMillis,
     last_used: Instant,
     /// The same, but pings do not count: a client that sends nothing else does not need the
@@ -194,7 +198,12 @@ impl Table {
 
     /// Claims the slot of a key, unless it is open or being opened. An instance that the session
     /// has left does not count.
-    pub fn enter(&self, key: &InstanceKey, epochs: Epochs) -> SlotClaim {
+    pub fn enter(
+        &self,
+        key: &InstanceKey,
+        epochs: Epochs,
+        stream: Option<GatewayStart>,
+    ) -> SlotClaim {
         self.locked(|slots| {
             let mut left = None;
             if let Some(slot) = slots.get_mut(key) {
@@ -206,6 +215,7 @@ impl Table {
                 match epochs.standing_of(slot.epoch) {
                     Standing::Current if usable => {
                         slot.awaited = Some(Instant::now());
+                        slot.stream = stream.or(slot.stream);
                         return SlotClaim::Wait(slot.opened.clone(), slot.epoch);
                     }
                     Standing::Newer(epoch) if usable => return SlotClaim::Newer(epoch),
@@ -217,6 +227,7 @@ impl Table {
             let slot = Slot {
                 opened,
                 epoch: epochs.given,
+                stream,
                 opened_at: UnixMillis::now(),
                 last_used: Instant::now(),
                 last_called: Instant::now(),
@@ -304,6 +315,14 @@ impl Table {
         })
     }
 
+    /// Takes the instances of sessions that end with a stream of a gateway.
+    pub fn take_of_streams(&self) -> Vec<Arc<Instance>> {
+        self.locked(|slots| {
+            let of_stream = slots.extract_if(|_, slot| slot.stream.is_some());
+            of_stream.filter_map(|(_, slot)| instance_of(slot)).collect()
+        })
+    }
+
     pub fn take_all(&self) -> Vec<Arc<Instance>> {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
@@ -338,8 +357,16 @@ impl Table {
                     Some(Ok(instance)) => {
                         let (level, subscriptions) = instance.settings();
                         let (session, server) = (*session, server.clone());
-                        let Slot { epoch, opened_at, .. } = *slot;
-                        Some(Held { session, server, epoch, opened_at, level, subscriptions })
+                        let Slot { epoch, stream, opened_at, .. } = *slot;
+                        Some(Held {
+                            session,
+                            server,
+                            epoch,
+                            stream,
+                            opened_at,
+                            level,
+                            subscriptions,
+                        })
                     }
                     _ => None,
                 })
@@ -449,7 +476,9 @@ mod tests {
                 let server = ServerName::parse("s").unwrap();
                 for _ in 0..OPENINGS {
                     let key = (SessionId::mint(), server.clone());
-                    if let SlotClaim::Opening(sender, _) = table.enter(&key, Epochs::default()) {
+                    if let SlotClaim::Opening(sender, _) =
+                        table.enter(&key, Epochs::default(), None)
+                    {
                         let (server, reason) = (server.clone(), String::new());
                         sender.send_replace(Some(Err(OpenError::Start { server, reason })));
                     }
