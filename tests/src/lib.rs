@@ -13,6 +13,7 @@
 
 pub mod binaries;
 pub mod borrowed;
+pub mod cable;
 pub mod canned;
 pub mod cluster;
 pub mod deadline;
@@ -29,6 +30,7 @@ pub mod port;
 pub mod process;
 pub mod proofs;
 pub mod redis_server;
+pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod servers;
@@ -36,6 +38,7 @@ pub mod settings;
 pub mod sources;
 pub mod sse;
 
+pub use cable::Cable;
 pub use canned::Canned;
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};

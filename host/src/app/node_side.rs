@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::cluster::{
-    Agent, Agents, Door, Gate, HeldSession, Identity, Memberships, NodeRoutes, RunnerView,
-    ServerReport,
+    Agent, Agents, Door, Gate, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
+    RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
 use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
@@ -34,7 +34,7 @@ pub fn of(
     id: &NodeId,
     (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
     replicas: &BTreeMap<ServerName, Replica>,
-    link: &Link,
+    (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agents, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
@@ -63,6 +63,7 @@ pub fn of(
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
         view: Arc::clone(view),
+        drain: Arc::clone(drain),
     };
     let memberships = Memberships::new(node.coordinator_urls.len());
     let heard = Arc::new(Locked::new(tokio::time::Instant::now()));
@@ -92,6 +93,7 @@ pub fn of(
             let (holder, pool) = (Arc::clone(host), link.pool().clone());
             Box::new(move || holder.close_of_streams(&pool))
         },
+        drain: Arc::clone(drain),
         heard: Arc::clone(&heard),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agents, Control, Dialer, KnownSessions, NodeEntry, NodeRoutes, ProtocolReport, Registry,
-    RunnerView, peer_of,
+    Agents, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain,
+    ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
@@ -25,6 +25,7 @@ use crate::seam::Link;
 use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::sync::Signal;
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -34,12 +35,12 @@ use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::{client_keys, identity, node_side, shared_store};
 
-/// Nodes that did not answer, and why.
-pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
+/// Nodes of which there is doubt, to be asked whether they are there.
+pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
-    pub suspects: Suspects,
+    pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agents, and whether they register at startup.
@@ -62,6 +63,14 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// The drain of this process's own runner.
+    pub drain: Arc<OwnDrain>,
+    /// Whether this process itself knows which other nodes take sessions.
+    pub tells_nodes: bool,
+    /// A node's membership; `None` unless the process is a node.
+    pub joined: Option<watch::Receiver<Joined>>,
+    /// Raised when another process is what this one was.
+    pub retired: Signal,
     replicas: BTreeMap<ServerName, Replica>,
     links: Links,
 }
@@ -80,11 +89,12 @@ impl Parts {
         let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
         let kept = (folder, secrets, store);
         let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
-        let (edge, suspects, told) = base.edge(config);
+        let (edge, doubted, told) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agents) = base.node_side(config, address, &view);
         let admin = base.admin(config, &edge, view, agents.as_ref());
+        let joined = agents.as_ref().map(|(agents, _)| agents.joined.clone());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -98,11 +108,15 @@ impl Parts {
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            drain: base.drain,
+            tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
+            joined,
             replicas: base.replicas,
+            retired: Signal::default(),
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, forgotten, agents, told }))
+        Ok((Arc::new(parts), Background { doubted, forgotten, agents, told }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -115,6 +129,13 @@ impl Parts {
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
         local_servers(&self.runner, &self.replicas)
+    }
+
+    /// Another process is what this one was: nothing is decided or kept here any more.
+    pub fn retire(&self) {
+        self.edge.leaving.end();
+        self.control.retire();
+        self.retired.raise();
     }
 
     /// Enters this process's own servers into the registry. A coordinator without
@@ -164,6 +185,7 @@ struct Base {
     control_link: Link,
     links: Links,
     capacity: Arc<CapacityGauge>,
+    drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
@@ -186,7 +208,11 @@ impl Base {
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
             Mode::Standalone => (Duration::MAX, String::new()),
         };
-        let registry = Arc::new(Registry::new(node_timeout));
+        let registry = Registry::new(node_timeout);
+        let registry = Arc::new(match &config.mode {
+            Mode::Coordinator(c) => registry.with_away_timeout(c.away_timeout),
+            Mode::Node(_) | Mode::Standalone => registry,
+        });
         let topology = registry.current();
         let (bindings, forgotten) = Bindings::new(
             translate::most_sessions(config),
@@ -218,8 +244,15 @@ impl Base {
             start,
             has_stream: Box::new(move |session| streams.has(session)),
         };
-        let control =
-            Control::new(Arc::clone(&registry), known, own, config.token.clone(), folder.clone());
+        let drain = Arc::new(OwnDrain::new(config.drain_deadline));
+        let control = Control::new(
+            Arc::clone(&registry),
+            known,
+            own,
+            config.token.clone(),
+            folder.clone(),
+            Arc::clone(&drain),
+        );
         let limits = &config.limits;
         let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
         let bounds = translate::connections(config, descriptors.limit);
@@ -242,6 +275,7 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            drain,
             edge_metrics: Arc::default(),
             folder,
             registry,
@@ -257,16 +291,16 @@ impl Base {
         Ok((base, forgotten))
     }
 
-    /// The edge, the nodes that it finds not to answer, and what other coordinators tell.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects, Option<Told>) {
+    /// The edge, the nodes that it has doubts about, and what other coordinators tell.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted, Option<Told>) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = self.store.is_some() || crate::cluster::is_kept(folder);
+            self.control.expect_known();
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
-        let (suspects, suspected) = mpsc::unbounded_channel();
         let (sharing, told) = self
             .store
             .clone()
@@ -276,6 +310,10 @@ impl Base {
                 Sharing::new(store, bindings, records, secrets)
             })
             .unzip();
+        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
+        let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
+        let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
@@ -284,7 +322,7 @@ impl Base {
             records: Arc::clone(&self.records),
             sharing,
             keys: self.keys.clone(),
-            catalogs: Arc::default(),
+            catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),
@@ -295,11 +333,12 @@ impl Base {
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
             cold_start,
-            suspects,
+            doubts,
             metrics: Arc::clone(&self.edge_metrics),
+            leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), suspected, told)
+        (Arc::new(edge), doubted, told)
     }
 
     /// What only a node has.
@@ -311,8 +350,8 @@ impl Base {
     ) -> (Option<NodeRoutes>, Option<(Agents, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity);
-        node_side::of(config, address, &self.node_id, shown, &self.replicas, &self.control_link)
-            .unzip()
+        let link = (&self.control_link, &self.drain);
+        node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
 
     fn admin(
@@ -343,6 +382,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
+            leaving: Arc::clone(&edge.leaving),
             pressure: Arc::clone(&self.pressure),
             runner: Arc::clone(&self.runner),
             view,
@@ -383,6 +423,25 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
         .context("systemConfig.cluster.stickySession.strategy")
+}
+
+/// What the edge reports its doubts to. A node that has failed is avoided from that moment on.
+fn doubts(registry: &Arc<Registry>) -> (edge::Doubts, Doubted) {
+    let (sender, doubted) = mpsc::unbounded_channel();
+    let registry = Arc::clone(registry);
+    let report = move |node: &NodeId, broke: Option<&str>| {
+        if let Some(why) = broke
+            && registry.suspect(node, Instant::now())
+        {
+            tracing::warn!(
+                node = %node,
+                "a request to the node failed: it is avoided until it answers: {why}"
+            );
+        }
+        // Nobody receives it where there are no other nodes.
+        let _ = sender.send(node.clone());
+    };
+    (edge::Doubts::new(report), doubted)
 }
 
 fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {

@@ -20,6 +20,7 @@ mod sections;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
@@ -85,6 +86,8 @@ pub struct Config {
     /// Bytes. With less free memory, this process gets no new sessions while another
     /// node has room. `None`: a default derived from the machine's memory.
     pub min_free_memory: Option<u64>,
+    /// Longest time from the order to end, or to drain, until idle sessions are let go.
+    pub drain_deadline: Duration,
 }
 
 impl Config {
@@ -209,6 +212,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,
         store: cluster.store,
+        drain_deadline: cluster.drain_deadline,
         mode: cluster.mode,
         token: cluster.token,
         secret: cluster.secret,

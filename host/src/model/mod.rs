@@ -27,4 +27,4 @@ pub use scope::Scope;
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
-pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};
+pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

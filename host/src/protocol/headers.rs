@@ -49,6 +49,8 @@ pub mod seam {
     pub const REVISION: HeaderName = HeaderName::from_static("mooring-revision");
     /// The path of the handshake, below a node's base URL.
     pub const LINK_PATH: &str = "/cluster/link";
+    /// Where a node answers that it is there, on connections that have begun with a handshake.
+    pub const ALIVE_PATH: &str = "/cluster/alive";
     /// The protocol that the handshake's request asks to upgrade to.
     pub const LINK_PROTOCOL: &str = "mooring-cluster";
     /// Precedes the word of a refusal, where a message of the handshake is expected.

@@ -187,6 +187,7 @@ impl Runner {
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
             Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
+            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
             Ready::Gone => Err(unknown_session()),
         }
     }
@@ -316,8 +317,16 @@ impl Runner {
         }
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
+            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
             Ready::Opening(_) | Ready::Gone => Err(unknown_session()),
         }
+    }
+
+    /// The answer to a message whose session goes on elsewhere, since this runner drains.
+    fn handed_on(&self, instance: Arc<Instance>) -> Response<Body> {
+        let pool = self.pool.clone();
+        tokio::spawn(async move { instance.close(&pool).await });
+        unknown_session()
     }
 
     /// The client's headers that the operator has passed on to this server.

@@ -17,7 +17,7 @@ mod link;
 mod setting_change;
 
 pub use facts::{Facts, Handshake, Outcome, Start, read_epoch, write_epoch};
-pub use link::{CatalogQuery, Endpoint, Link};
+pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
 
 use crate::net::percent_encoded;

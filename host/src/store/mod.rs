@@ -14,6 +14,7 @@ mod ended;
 mod epochs;
 mod folder_state;
 mod noted;
+mod opened;
 mod param_files;
 mod private;
 mod quotas;

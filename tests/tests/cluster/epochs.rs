@@ -80,7 +80,7 @@ impl Runner {
             .json(&call);
         let answer = self.send(request, [None; 2]);
         let message = answer.messages().into_iter().next().filter(|_| answer.status == 200)?;
-        message["result"]["structuredContent"]["count"].as_i64()
+        message["result"]["structuredContent"]["value"].as_i64()
     }
 
     fn held(&self) -> Vec<Value> {
@@ -249,7 +249,7 @@ fn cluster() -> Cluster {
 fn count_anyhow(session: &Session, tool: &str) -> i64 {
     eventually("a call is answered", || {
         let answer = session.answer("tools/call", json!({"name": tool, "arguments": {}}));
-        answer["result"]["structuredContent"]["count"].as_i64()
+        answer["result"]["structuredContent"]["value"].as_i64()
     })
 }
 
@@ -344,7 +344,7 @@ fn sessions_of_streams_end_when_the_gateway_that_had_them_is_gone() {
         for client in [&mut leaves, &mut stays] {
             client.begin();
             let answer = client.request("tools/call", call.clone());
-            assert_eq!(answer["structuredContent"]["count"], 1, "{answer}");
+            assert_eq!(answer["structuredContent"]["value"], 1, "{answer}");
         }
         assert_eq!(processes(&cluster), 2, "one for each client");
         drop(leaves);
@@ -355,7 +355,7 @@ fn sessions_of_streams_end_when_the_gateway_that_had_them_is_gone() {
             (processes(&cluster) == 1).then_some(())
         });
         let answer = stays.request("tools/call", call);
-        assert_eq!(answer["structuredContent"]["count"], 2, "the other one goes on: {answer}");
+        assert_eq!(answer["structuredContent"]["value"], 2, "the other one goes on: {answer}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! A coordinator and its nodes.
 
+pub mod absent;
 pub mod claims;
 pub mod cluster_api;
+pub mod cold_names;
 pub mod doors;
+pub mod drain;
 pub mod earlier_version;
 pub mod epochs;
 pub mod failover;
@@ -13,6 +16,7 @@ pub mod placement;
 pub mod registration;
 pub mod routing;
 pub mod several_coordinators;
+pub mod silence;
 pub mod spread;
 pub mod strategies;
 pub mod take_over;

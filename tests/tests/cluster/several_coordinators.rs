@@ -347,7 +347,7 @@ fn a_node_registers_with_every_coordinator_of_its_list() {
         }
     };
     are_active(1);
-    assert_eq!(node.get("/readyz").status, 200);
+    eventually("the node is ready", || (node.get("/readyz").status == 200).then_some(()));
     let session = coordinators[0].client("/mcp/counter").initialize();
     assert_eq!(session.count("count"), 1);
     let there = Session::resumed(&coordinators[1].client("/mcp/counter"), &session.id);

@@ -73,6 +73,7 @@ impl Fellows {
         let connected = tokio::time::timeout(START, notices.recv()).await;
         let of_store = if let Ok(Some(_)) = connected { self.all().await } else { Vec::new() };
         let is_known = is_kept(&self.folder) || !of_store.is_empty();
+        self.control.expect_told(of_store.clone());
         let mut nodes = known_nodes(&self.folder);
         nodes.retain(|node| !of_store.iter().any(|other| other.id == node.id));
         nodes.extend(of_store);
@@ -152,7 +153,8 @@ impl Fellows {
             }
             Heard::From(id) => (id, Arc::clone(self.sharing.store())),
         };
-        let Some(entry) = self.control.registry.get(&id) else { return };
+        let entry = self.control.registry.get(&id);
+        let Some(entry) = entry.filter(|entry| entry.status == LeaseStatus::Active) else { return };
         let text = kept_of(entry);
         if self.entries.get(&id) == Some(&text) {
             let renewing = store.renew(Leased::Node, id.as_str(), self.node_timeout);

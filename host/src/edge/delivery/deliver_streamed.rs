@@ -64,7 +64,7 @@ impl Call<'_> {
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);
-                    Ok(Delivered { response, token })
+                    Ok(Delivered { response, node, token })
                 }
             },
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {

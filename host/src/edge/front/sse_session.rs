@@ -107,6 +107,12 @@ impl SseSessions {
         id.is_of(&live.scope, principal).then_some(live)
     }
 
+    /// Sessions whose clients wait for answers.
+    pub fn answering(&self) -> usize {
+        let waits = |live: &&Arc<SseSession>| live.requests.is_in_use();
+        self.locked(|open| open.values().filter(waits).count())
+    }
+
     /// The same, and waits until the session's client has come back with its stream.
     pub async fn wait_for(
         &self,
@@ -371,6 +377,10 @@ impl SlotCount {
             Ok(Err(_)) => Err(NoPlace::Over),
             Err(_) => Err(NoPlace::Taken(self.count)),
         }
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.semaphore.available_permits() < self.count as usize
     }
 
     async fn all(&self) -> Result<(), tokio::sync::AcquireError> {

@@ -1,7 +1,8 @@
 //! The instances of this runner, by session and server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
+use crate::runner::upkeep::drain_policy::SessionFacts;
 use crate::sync::Locked;
 
 use super::instance::Instance;
@@ -88,7 +90,19 @@ pub enum Ready {
     Here(InHand),
     /// Another request is opening it: wait for the outcome.
     Opening(watch::Receiver<OpenOutcome>),
+    /// The runner drains, and the session goes on elsewhere from this message on. The instance is
+    /// the caller's to close.
+    HandedOn(Arc<Instance>),
     Gone,
+}
+
+/// Which sessions go on elsewhere with their next message, while a runner drains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOn {
+    /// Sessions that were used since then. The first message of another one is still served.
+    pub since: Instant,
+    /// Servers whose sessions stay.
+    pub kept: BTreeSet<ServerName>,
 }
 
 /// The state of a slot, for observers.
@@ -116,12 +130,20 @@ pub enum SlotClaim {
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
     pub renewals: Renewals,
+    /// Whether there is a `hand_on`: read for every message, and nearly always false.
+    hands_on: AtomicBool,
+    hand_on: Locked<Option<HandOn>>,
 }
 
 impl Table {
     /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
+            if self.hands_on.load(Ordering::Relaxed)
+                && let Some(instance) = self.take_handed_on(slots, key)
+            {
+                return Ready::HandedOn(instance);
+            }
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
             let taken = Instant::now();
             slot.last_used = taken;
@@ -136,6 +158,58 @@ impl Table {
                 SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => Ready::Gone,
             }
         })
+    }
+
+    /// From now on sessions go on elsewhere with their next message, or none does.
+    pub fn hand_on(&self, hand_on: Option<HandOn>) {
+        self.hands_on.store(hand_on.is_some(), Ordering::Relaxed);
+        *self.hand_on.lock() = hand_on;
+    }
+
+    fn take_handed_on(
+        &self,
+        slots: &mut HashMap<InstanceKey, Slot>,
+        key: &InstanceKey,
+    ) -> Option<Arc<Instance>> {
+        let slot = slots.get(key)?;
+        let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
+        let goes = self.hand_on.lock().as_ref().is_some_and(|hand_on| {
+            slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
+        });
+        // One that a message was announced for is not opened elsewhere for it.
+        if !goes || !slot.is_quiet(&instance) || instance.is_asked() {
+            return None;
+        }
+        instance_of(slots.remove(key)?)
+    }
+
+    /// Takes the sessions that leave, by what is known of them and when they were called last.
+    /// Failed openings are left to the sweep.
+    pub fn take_leaving(
+        &self,
+        mut leaves: impl FnMut(&InstanceKey, SessionFacts, Instant) -> bool,
+    ) -> Vec<(InstanceKey, Arc<Instance>)> {
+        self.locked(|slots| {
+            let left = slots.iter().filter_map(|(key, slot)| {
+                let facts = facts_of(slot)?;
+                leaves(key, facts, slot.last_called).then(|| key.clone())
+            });
+            let left: Vec<InstanceKey> = left.collect();
+            let taken = left.into_iter().filter_map(|key| {
+                let instance = instance_of(slots.remove(&key)?)?;
+                Some((key, instance))
+            });
+            taken.collect()
+        })
+    }
+
+    /// Shows every session, with when it was called last.
+    pub fn each(&self, mut show: impl FnMut(SessionFacts, Instant)) {
+        self.locked(|slots| {
+            for slot in slots.values() {
+                facts_of(slot).into_iter().for_each(|facts| show(facts, slot.last_called));
+            }
+        });
     }
 
     /// Notes that the instance was taken in hand for a ping, unless something else came since.
@@ -423,6 +497,21 @@ impl Table {
 
     fn locked<T>(&self, with: impl FnOnce(&mut HashMap<InstanceKey, Slot>) -> T) -> T {
         with(&mut self.slots.lock())
+    }
+}
+
+/// What a drain has to know of a session; `None` if there is nothing to let go.
+fn facts_of(slot: &Slot) -> Option<SessionFacts> {
+    match SlotState::at(&slot.opened) {
+        SlotState::Opening => Some(SessionFacts { is_working: true, ..SessionFacts::default() }),
+        SlotState::Ready(instance) if !instance.is_lost() => Some(SessionFacts {
+            is_working: !slot.is_quiet(&instance),
+            is_asked: instance.is_asked(),
+            is_heard: instance.is_busy(),
+            holds_state: instance.holds_state(),
+            ..SessionFacts::default()
+        }),
+        SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => None,
     }
 }
 

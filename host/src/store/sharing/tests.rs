@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use crate::store::shared::memory::MemoryStore;
 use crate::store::{DataFolder, Records};
-use crate::sync::Signal;
 
 use super::*;
 
@@ -14,14 +13,12 @@ struct Coordinator {
     bindings: Arc<Bindings>,
     records: Arc<Records>,
     told: Told,
-    _stop: Signal,
 }
 
 impl Coordinator {
     async fn over(store: &Arc<MemoryStore>) -> Self {
         let this = Self::idle(store);
-        let watch = this._stop.watch();
-        tokio::spawn(Arc::clone(&this.sharing).run(LIFETIME, watch));
+        tokio::spawn(Arc::clone(&this.sharing).run(LIFETIME));
         this.until(|this| this.sharing.standing().is_fresh()).await;
         this
     }
@@ -35,7 +32,7 @@ impl Coordinator {
         let keys = (KeyRing::new(&[b"one secret"]), secrets);
         let (sharing, told) =
             Sharing::new(store, Arc::clone(&bindings), Arc::clone(&records), keys);
-        Self { sharing, bindings, records, told, _stop: Signal::default() }
+        Self { sharing, bindings, records, told }
     }
 
     async fn claim(&self, session: SessionId, previous: Option<&str>, node: &str) -> NodeId {

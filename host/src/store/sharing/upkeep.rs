@@ -10,7 +10,6 @@ use crate::model::{SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 use crate::store::bindings::SHARDS;
 use crate::store::shared::{Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError};
-use crate::sync::Watcher;
 
 use super::{Notice, SETTINGS, Sharing};
 
@@ -24,30 +23,21 @@ const ENDS_AT_ONCE: usize = 512;
 const GATHER: Duration = Duration::from_millis(5);
 
 impl Sharing {
-    /// Runs until `stop`. `lifetime` is the time without use after which bindings go; those in use
-    /// are renewed twice in it.
-    pub async fn run(self: Arc<Self>, lifetime: Duration, mut stop: Watcher) {
-        let running = async {
-            let mut at = None;
-            loop {
-                if let Err(why) = self.one_connection(&mut at, lifetime / 2).await {
-                    if why == StoreError::Emptied {
-                        tracing::warn!(
-                            "the store was emptied: what this coordinator and the nodes know is \
-                             written into it again"
-                        );
-                    }
-                    self.standing.lost(&why);
+    /// Runs as long as the process. `lifetime` is the time without use after which bindings go;
+    /// those in use are renewed twice in it.
+    pub async fn run(self: Arc<Self>, lifetime: Duration) {
+        let mut at = None;
+        loop {
+            if let Err(why) = self.one_connection(&mut at, lifetime / 2).await {
+                if why == StoreError::Emptied {
+                    tracing::warn!(
+                        "the store was emptied: what this coordinator and the nodes know is \
+                         written into it again"
+                    );
                 }
-                tokio::time::sleep(PAUSE).await;
+                self.standing.lost(&why);
             }
-        };
-        tokio::select! {
-            () = running => {}
-            () = stop.raised() => {
-                // What the last requests have changed.
-                let _ = tokio::time::timeout(Duration::from_secs(1), self.write_changes()).await;
-            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -70,11 +60,10 @@ impl Sharing {
         self.standing.fresh();
         // Told to whoever keeps the nodes.
         let _ = self.notices.send(Notice::Connected);
-        self.hand_over_all().await?;
         let renewing = async {
             loop {
-                tokio::time::sleep(renewal).await;
                 self.hand_over_all().await?;
+                tokio::time::sleep(renewal).await;
             }
         };
         let writing = async {
