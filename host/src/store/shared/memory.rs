@@ -67,9 +67,13 @@ impl MemoryStore {
             if state.is_gone {
                 return Err(StoreError::Gone("it is away".to_owned()));
             }
+            let last = state.last;
             let answer = work(&mut state);
+            let is_told = state.last != last;
             drop(state);
-            self.told.notify_waiters();
+            if is_told {
+                self.told.notify_waiters();
+            }
             answer
         })
     }

@@ -36,10 +36,8 @@ impl Coordinator {
     }
 
     async fn claim(&self, session: SessionId, previous: Option<&str>, node: &str) -> NodeId {
-        let previous = previous.map(self::node);
-        let claiming =
-            self.sharing.claim(session, &server(), (previous.as_ref(), None), &self::node(node));
-        match claiming.await {
+        let (previous, node, server) = (previous.map(self::node), self::node(node), server());
+        match self.sharing.claim(session, &server, (previous.as_ref(), None), &node).await {
             Holder::Node(node) => node,
             Holder::Ended => panic!("it has ended"),
         }
