@@ -30,7 +30,7 @@ use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::drain::DrainOrders;
-use super::fellows::Heard;
+use super::heard::Heard;
 use super::known_nodes::{self, KnownNode, KnownNodes};
 use super::known_sessions::KnownSessions;
 use super::liveness::Liveness;

@@ -18,6 +18,7 @@ use crate::store::shared::{Leased, SharedEvent};
 use crate::store::sharing::{Notice, Sharing};
 
 use super::control::Control;
+use super::heard::Heard;
 use super::known_nodes::{is_kept, kept_of, known_nodes, node_of};
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::recall::recall_all;
@@ -30,14 +31,6 @@ const START: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time for heartbeats to come together before they are told.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// What a coordinator hears of a node by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// It has registered or sent a heartbeat.
-    From(NodeId),
-    Left(NodeId),
-}
 
 /// Keeps this coordinator's nodes and those of the others the same.
 pub struct Fellows {

@@ -30,7 +30,7 @@ use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
 use crate::sync::{Locked, Watcher};
 
-use super::membership::Membership;
+use super::membership::{Joined, Membership};
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,16 +113,6 @@ impl Identity {
     ) -> Self {
         Self { id, name, incarnation: random(), key: Key::of(token), zone, labels }
     }
-}
-
-/// Whether the coordinator knows this node, for `/health` and the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
-    /// Not registering before a join is requested.
-    Waiting,
-    /// Trying to register, or to register again.
-    Registering,
-    Registered,
 }
 
 /// The parts that the node's side of the registration works with.

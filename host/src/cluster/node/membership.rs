@@ -1,35 +1,19 @@
-//! A node's registrations with its coordinators: an agent for each, and what they are together.
+//! The registrations of a node with its coordinators, and what they are together.
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::sync::{Locked, Watcher};
+use crate::sync::Locked;
 
-use super::agent::{Agent, Joined};
-
-/// The agents of one node.
-pub struct Agents {
-    pub agents: Vec<Agent>,
-    /// Notified by a request to join.
-    pub join: Arc<Notify>,
-    pub joined: watch::Receiver<Joined>,
-}
-
-impl Agents {
-    /// Keeps the node registered until `stop`, then deregisters it everywhere. Unless `at_once`, it
-    /// first waits for `join`.
-    pub async fn run(self, at_once: bool, mut stop: Watcher) {
-        if !at_once {
-            tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
-            tokio::select! {
-                () = self.join.notified() => {}
-                () = stop.raised() => return,
-            }
-        }
-        let running = self.agents.into_iter().map(|agent| agent.run(stop.clone()));
-        futures_util::future::join_all(running).await;
-    }
+/// Whether a coordinator knows this node, for `/health` and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// Not registering before a join is requested.
+    Waiting,
+    /// Trying to register, or to register again.
+    Registering,
+    Registered,
 }
 
 /// The registrations of one node. One that is registered anywhere takes sessions.

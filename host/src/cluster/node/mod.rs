@@ -1,6 +1,7 @@
 //! The node's side: it registers, and serves its coordinator.
 
 pub mod agent;
+pub mod agents;
 pub mod door;
 pub mod membership;
 pub mod routes;

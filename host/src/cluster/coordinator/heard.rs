@@ -1,0 +1,11 @@
+//! What a coordinator tells the others of nodes.
+
+use crate::model::NodeId;
+
+/// What a coordinator hears of a node by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It has registered or sent a heartbeat.
+    From(NodeId),
+    Left(NodeId),
+}
