@@ -18,30 +18,97 @@ pub struct RedisServer {
     program: PathBuf,
     folder: TempDir,
     port: Port,
-    password: Option<String>,
+    /// What stands before the host in its URL.
+    user: String,
+    /// Its own settings.
+    args: Vec<String>,
+    /// How [`Self::say`] gets in.
+    auth: Option<String>,
+    is_tls: bool,
     child: Option<Child>,
 }
+
+/// Rights of a user who needs no others, as in docs/cluster.md.
+pub const RIGHTS: [&str; 5] = ["~mooring:*", "+@read", "+@write", "+@scripting", "+@connection"];
 
 impl RedisServer {
     /// Starts one; without a program, reports that `what` is skipped.
     #[must_use]
     pub fn start(what: &str) -> Option<Self> {
-        Self::start_with(what, None)
+        Self::prepare(what).map(Self::started)
     }
 
     /// One that wants a password.
     #[must_use]
-    pub fn start_with(what: &str, password: Option<&str>) -> Option<Self> {
+    pub fn with_password(what: &str, password: &str) -> Option<Self> {
+        let mut server = Self::prepare(what)?;
+        server.args = vec!["--requirepass".to_owned(), password.to_owned()];
+        server.user = format!(":{password}@");
+        server.auth = Some(password.to_owned());
+        Some(server.started())
+    }
+
+    /// One with a user who has [`RIGHTS`], and nobody else.
+    #[must_use]
+    pub fn with_user(what: &str, user: &str, password: &str) -> Option<Self> {
+        let mut server = Self::prepare(what)?;
+        let rule = format!("{user} on >{password} {}", RIGHTS.join(" "));
+        let user_rules =
+            ["--user".to_owned()].into_iter().chain(rule.split(' ').map(str::to_owned));
+        server.args = user_rules.chain(["--user", "default", "off"].map(str::to_owned)).collect();
+        server.user = format!("{user}:{password}@");
+        Some(server.started())
+    }
+
+    /// One that speaks TLS alone, as `localhost`. [`Self::authority`] vouches for it.
+    #[must_use]
+    pub fn with_tls(what: &str) -> Option<Self> {
+        let mut server = Self::prepare(what)?;
+        let Some(openssl) = on_the_path("openssl") else {
+            skip(what, "openssl is not installed");
+            return None;
+        };
+        let made = Command::new(openssl)
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"])
+            .args(["subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"])
+            .current_dir(server.folder.path())
+            .output()
+            .expect("openssl runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let file = |name: &str| server.folder.path().join(name).display().to_string();
+        let (cert, key) = (file("cert.pem"), file("key.pem"));
+        let port = server.port.number().to_string();
+        server.args = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]
+            .into_iter()
+            .chain(["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert])
+            .map(str::to_owned)
+            .collect();
+        server.is_tls = true;
+        Some(server.started())
+    }
+
+    /// The certificate to be trusted for one with TLS.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    fn prepare(what: &str) -> Option<Self> {
         let programs = ["redis-server", "valkey-server"];
         let Some(program) = programs.iter().find_map(|name| on_the_path(name)) else {
             skip(what, "neither redis-server nor valkey-server is installed");
             return None;
         };
         let folder = tempfile::Builder::new().prefix("mooring-redis-").tempdir().expect("a folder");
-        let (port, password) = (Port::reserve(), password.map(str::to_owned));
-        let mut server = Self { program, folder, port, password, child: None };
-        server.start_again();
-        Some(server)
+        let (port, args) = (Port::reserve(), Vec::new());
+        let (user, auth) = (String::new(), None);
+        Some(Self { program, folder, port, user, args, auth, is_tls: false, child: None })
+    }
+
+    fn started(mut self) -> Self {
+        self.start_again();
+        self
     }
 
     /// Starts it again, empty, at its port.
@@ -52,11 +119,9 @@ impl RedisServer {
             .args(["--port", &self.port.number().to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
+            .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        if let Some(password) = &self.password {
-            command.args(["--requirepass", password]);
-        }
         self.child = Some(command.spawn().expect("it starts"));
         eventually("Redis answers", || TcpStream::connect(self.port.address()).ok());
     }
@@ -64,16 +129,21 @@ impl RedisServer {
     /// Its URL, with the password if it wants one.
     #[must_use]
     pub fn url(&self) -> String {
-        match &self.password {
-            None => format!("redis://127.0.0.1:{}", self.port.number()),
-            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port.number()),
+        match self.is_tls {
+            false => format!("redis://{}127.0.0.1:{}", self.user, self.port.number()),
+            true => format!("rediss://localhost:{}", self.port.number()),
         }
+    }
+
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.number()
     }
 
     /// Sends a command, in words without blanks, and returns what comes first.
     pub fn say(&self, command: &str) -> String {
         let mut stream = TcpStream::connect(self.port.address()).expect("it is there");
-        let auth = self.password.as_ref().map(|word| format!("AUTH {word}\r\n"));
+        let auth = self.auth.as_ref().map(|word| format!("AUTH {word}\r\n"));
         let text = format!("{}{command}\r\nQUIT\r\n", auth.unwrap_or_default());
         stream.write_all(text.as_bytes()).expect("it reads");
         let mut answer = String::new();

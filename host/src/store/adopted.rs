@@ -63,7 +63,7 @@ impl Bindings {
             opened: before.opened,
             was_open: before.was_open,
         };
-        Ok(SharedClaim { session, server: server.clone(), seen, binding })
+        Ok(SharedClaim { session, server: server.clone(), seen, binding, is_news: false })
     }
 
     /// Takes over a binding that all share, and says whether this process has decided it. Returns
@@ -93,7 +93,8 @@ impl Bindings {
             };
             known.was_open |= was_open;
             known.opened = known.opened.max(*opened);
-            if known.epoch >= Some(*epoch) {
+            // Of two that two coordinators have given the same number, that of all counts.
+            if known.epoch > Some(*epoch) || (known.epoch == Some(*epoch) && known.node == *node) {
                 return None;
             }
             let left = LeftInstance { node: known.node.clone(), epoch: known.epoch };
@@ -118,7 +119,8 @@ impl Bindings {
                 // Without one, it was opened by an earlier version: its node tells each coordinator.
                 let epoch = binding.epoch?;
                 let binding = SharedBinding { node, epoch, opened, was_open };
-                Some(SharedClaim { session, server: server.clone(), seen: Some(epoch), binding })
+                let (server, seen) = (server.clone(), Some(epoch));
+                Some(SharedClaim { session, server, seen, binding, is_news: false })
             });
             let claims = claims.collect();
             let settings = SessionSettings::of(record);

@@ -3,86 +3,24 @@
 
 use std::time::{Duration, Instant};
 
-use mooring_tests::{Client, Gateway, RedisServer, Session, Setup, eventually, servers, settings};
+use mooring_tests::{Gateway, Pair, RedisServer, Session, Setup, eventually, servers, settings};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Two coordinators and two equal nodes, each of which registers with one coordinator alone.
-struct Pair {
-    coordinators: [Gateway; 2],
-    nodes: Vec<Gateway>,
-    redis: RedisServer,
-}
-
-impl Pair {
-    /// `None` where there is no Redis. `cluster` is merged into the coordinators' sections.
-    fn start(what: &str, cluster: &Value) -> Option<Self> {
-        Self::over(RedisServer::start(what)?, cluster)
-    }
-
-    fn over(redis: RedisServer, cluster: &Value) -> Option<Self> {
-        let one = || {
-            let store = json!({"store": {"type": "redis", "url": redis.url()}});
-            Gateway::start_with(&settings::coordinator(settings::merged(store, cluster.clone())))
-        };
-        let mut pair = Self { coordinators: [one(), one()], nodes: Vec::new(), redis };
-        pair.add("a", 0);
-        pair.add("b", 1);
-        pair.wait_for(2);
-        Some(pair)
-    }
-
-    /// A node with a `counter`, which knows only this coordinator.
-    fn add(&mut self, id: &str, coordinator: usize) {
-        let port = self.coordinators[coordinator].port();
-        let counter = json!({"counter": servers::counter_named(id)});
-        let settings = settings::node(port, json!({"id": id}), counter);
-        self.nodes.push(Gateway::start_with(&settings::roomy(settings)));
-    }
-
-    /// Waits until both coordinators know so many active nodes.
-    fn wait_for(&self, count: usize) {
-        for coordinator in &self.coordinators {
-            eventually(&format!("{count} nodes are active at both"), || {
-                let nodes = coordinator.data("/api/cluster/nodes?active=true");
-                (nodes.as_array()?.len() == count).then_some(())
-            });
+/// Sessions at both nodes, 20 begun at each coordinator, each counted once.
+fn sessions(pair: &Pair, path: &str, header: bool) -> Vec<(usize, Session, u32)> {
+    let begun = (0..40).map(|number| {
+        let (at, node) = (number % 2, if number % 4 < 2 { "a" } else { "b" });
+        let mut client = pair.client(at, path);
+        if header {
+            client = client.header("X-MCPHub-Node", node);
         }
-    }
-
-    fn client(&self, at: usize, path: &str) -> Client {
-        self.coordinators[at].client(path)
-    }
-
-    /// The same session by way of the other coordinator.
-    fn elsewhere(&self, at: usize, path: &str, session: &Session) -> Session {
-        Session::resumed(&self.client(at, path), &session.id)
-    }
-
-    fn wait_until_store(&self, is: &str) {
-        for coordinator in &self.coordinators {
-            eventually(&format!("the store is {is}"), || {
-                let said = coordinator.get("/health").json()["store"].clone();
-                said.as_str()?.starts_with(is).then_some(())
-            });
-        }
-    }
-
-    /// Sessions at both nodes, 20 begun at each coordinator, each counted once.
-    fn sessions(&self, path: &str, header: bool) -> Vec<(usize, Session, u32)> {
-        let begun = (0..40).map(|number| {
-            let (at, node) = (number % 2, if number % 4 < 2 { "a" } else { "b" });
-            let mut client = self.client(at, path);
-            if header {
-                client = client.header("X-MCPHub-Node", node);
-            }
-            let session = client.initialize();
-            assert_eq!(session.count("count"), 1);
-            let pid = session.whoami("whoami").pid;
-            (at, session, pid)
-        });
-        begun.collect()
-    }
+        let session = client.initialize();
+        assert_eq!(session.count("count"), 1);
+        let pid = session.whoami("whoami").pid;
+        (at, session, pid)
+    });
+    begun.collect()
 }
 
 /// All of them are in the process that they were in, by way of the other coordinator.
@@ -116,7 +54,7 @@ fn sessions_reach_the_same_process_through_the_other_coordinator() {
     for strategy in ["consistent-hash", "header"] {
         let cluster = json!({"stickySession": {"strategy": strategy}});
         let Some(pair) = Pair::start("several coordinators", &cluster) else { return };
-        let sessions = pair.sessions("/mcp/counter", strategy == "header");
+        let sessions = sessions(&pair, "/mcp/counter", strategy == "header");
         go_on(&pair, "/mcp/counter", &sessions, 2);
         // And back.
         for (at, session, pid) in &sessions {
@@ -129,7 +67,7 @@ fn sessions_reach_the_same_process_through_the_other_coordinator() {
 #[test]
 fn sessions_that_have_moved_are_at_one_node_for_both_coordinators() {
     let Some(mut pair) = Pair::start("several coordinators", &json!({})) else { return };
-    let sessions = pair.sessions("/mcp/counter", false);
+    let sessions = sessions(&pair, "/mcp/counter", false);
     let before: Vec<u32> = sessions.iter().map(|(_, _, pid)| *pid).collect();
     pair.nodes[0].kill9();
     // Each goes on at the other coordinator first, which moves it.
@@ -189,7 +127,7 @@ fn large_parameters_go_along() {
 #[test]
 fn a_new_coordinator_serves_the_sessions_of_the_others_from_its_first_request() {
     let Some(mut pair) = Pair::start("several coordinators", &json!({})) else { return };
-    let sessions = pair.sessions("/mcp/counter", false);
+    let sessions = sessions(&pair, "/mcp/counter", false);
     // As in a rolling update: one is replaced, then the other, each with an empty data folder.
     for at in [0, 1] {
         let store = json!({"store": {"type": "redis", "url": pair.redis.url()}});
@@ -206,7 +144,7 @@ fn a_new_coordinator_serves_the_sessions_of_the_others_from_its_first_request() 
 #[test]
 fn redis_may_be_killed_and_sessions_go_on() {
     let Some(mut pair) = Pair::start("several coordinators", &json!({})) else { return };
-    let sessions = pair.sessions("/mcp/counter", false);
+    let sessions = sessions(&pair, "/mcp/counter", false);
     pair.redis.kill9();
     pair.wait_until_store("stale since");
     let ready = pair.coordinators[0].get("/readyz").expect(200).text();
@@ -236,7 +174,7 @@ fn redis_may_be_killed_and_sessions_go_on() {
 #[test]
 fn redis_may_be_emptied_and_is_filled_again() {
     let Some(pair) = Pair::start("several coordinators", &json!({})) else { return };
-    let sessions = pair.sessions("/mcp/counter", false);
+    let sessions = sessions(&pair, "/mcp/counter", false);
     let ended = pair.client(0, "/mcp/counter").initialize();
     ended.count("count");
     assert_eq!(ended.delete().status, 200);
@@ -261,7 +199,7 @@ fn redis_may_be_emptied_and_is_filled_again() {
 #[test]
 fn redis_may_stand_still() {
     let Some(pair) = Pair::start("several coordinators", &json!({})) else { return };
-    let sessions = pair.sessions("/mcp/counter", false);
+    let sessions = sessions(&pair, "/mcp/counter", false);
     pair.redis.signal(Signal::STOP);
     let start = Instant::now();
     for (at, session, pid) in &sessions {
@@ -310,10 +248,8 @@ fn what_others_write_into_redis_harms_nothing() {
 #[test]
 fn the_password_of_redis_is_in_no_log_and_no_page() {
     let password = "hunter2-is-long-enough";
-    let Some(redis) = RedisServer::start_with("a password of Redis", Some(password)) else {
-        return;
-    };
-    let Some(mut pair) = Pair::over(redis, &json!({})) else { return };
+    let Some(redis) = RedisServer::with_password("a password of Redis", password) else { return };
+    let mut pair = Pair::over(redis, &json!({}));
     let session = pair.client(0, "/mcp/counter").initialize();
     assert_eq!(session.count("count"), 1);
     assert_eq!(pair.elsewhere(1, "/mcp/counter", &session).count("count"), 2);

@@ -59,7 +59,7 @@ impl Fellows {
     /// Runs until both channels are closed. `others` gets the notices that are not about nodes.
     pub async fn run(
         mut self,
-        mut notices: mpsc::UnboundedReceiver<Notice>,
+        mut notices: mpsc::Receiver<Notice>,
         mut heard: mpsc::UnboundedReceiver<Heard>,
         others: impl Fn(SharedEvent) + Send,
     ) {

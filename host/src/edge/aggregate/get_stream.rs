@@ -27,6 +27,7 @@ use crate::net::Body;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
+use crate::store::shared::Listening;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
 use super::listener::ServerListener;
@@ -71,6 +72,10 @@ impl Worker {
                 (own, reader)
             }
         };
+        if let Some(sharing) = self.edge.sharing.as_ref().filter(|_| !session.of_stream) {
+            let seen = place.as_ref().map(|place| (place.instance, place.number));
+            sharing.tell_listens(session.id, Listening { stream: own.instance, seen });
+        }
         let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
         if reader.has_gap || (last_event_id.is_some() && is_another()) {
             say_lists_changed(&own.stream, &List::NOTIFIED);
@@ -102,6 +107,7 @@ impl Worker {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
             heard: Arc::default(),
+            over: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
@@ -154,6 +160,7 @@ impl Feeding {
         let mut look = tokio::time::interval(LOOK);
         let mut due = None;
         let mut is_message = false;
+        let mut over = self.own.over.watch();
         loop {
             if !is_message {
                 self.hear_open_servers(&mut tasks, &mut heard, &sender);
@@ -186,6 +193,7 @@ impl Feeding {
                         || self.worker.edge.records.is_ended(self.session.id);
                     if is_over || needed.elapsed() > KEPT_FOR { break }
                 }
+                () = over.raised() => break,
                 Some(_) = tasks.join_next() => {}
             }
         }

@@ -34,7 +34,9 @@ impl Call<'_> {
         let Some(sharing) = &edge.sharing else {
             return Ok(edge.bindings.claim(session.id, server, previous, node));
         };
-        let claiming = sharing.claim(session.id, server, (previous, tried.seen), node);
+        // While the client has no id, nobody else can know the session.
+        let (seen, is_news) = ((previous, tried.seen), session.has_id);
+        let claiming = sharing.claim(session.id, server, seen, node, is_news);
         match claiming.await {
             Holder::Node(winner) => {
                 self.meet(&winner).await;

@@ -10,7 +10,7 @@ use crate::model::{NodeId, ServerName, SessionId};
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
-use crate::sync::Locked;
+use crate::sync::{Locked, Signal};
 
 use super::notice::lost_notice;
 
@@ -37,6 +37,8 @@ pub struct OwnStream {
     pub stream: Arc<Stream>,
     /// Servers whose streams feed this one, each with the node that it is heard from.
     pub heard: Heard,
+    /// Raised when nobody may feed it any more.
+    pub over: Arc<Signal>,
 }
 
 impl AggregateStreams {
@@ -64,6 +66,14 @@ impl AggregateStreams {
         if streams.get(&session).is_some_and(|own| own.instance == instance) {
             streams.remove(&session);
         }
+    }
+
+    /// Ends this stream of a session: its client listens at another coordinator, and two streams that
+    /// feed from one node would take its messages from each other.
+    pub fn give_way(&self, session: SessionId, own: &OwnStream) {
+        self.remove(session, own.instance);
+        own.stream.end();
+        own.over.raise();
     }
 
     /// Waits until the stream of a server that was just opened at a node feeds the session's stream,
@@ -105,7 +115,8 @@ mod tests {
         let begin = |session| {
             let stream = Stream::new(0, None, Bounds { events: 1, bytes: 1 });
             stream.publish();
-            let own = OwnStream { instance: 1, stream, heard: Arc::default() };
+            let (heard, over) = (Arc::default(), Arc::default());
+            let own = OwnStream { instance: 1, stream, heard, over };
             streams.insert(session, own.clone());
             own.stream
         };

@@ -5,5 +5,6 @@ pub mod get_streams;
 pub mod notice;
 pub mod opened;
 pub mod recent_session;
+mod rest;
 pub mod sealed;
 mod told;

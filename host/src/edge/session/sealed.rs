@@ -6,7 +6,7 @@ use http::HeaderMap;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, QuotaKey, Scope, SessionId};
+use crate::model::{Principal, QuotaKey, Scope, SessionId, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::{CarriedParams, MAX_AGE, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
@@ -35,13 +35,16 @@ async fn learned(edge: &Edge, session: SessionId) -> bool {
     }
 }
 
-/// A session's large parameters, also of one that has begun at another coordinator.
-async fn stored_params(edge: &Edge, session: SessionId) -> Option<Bytes> {
+/// A session's large parameters. Those of one that has begun at another coordinator are kept in the
+/// store from now on: the session is used.
+async fn stored_params(edge: &Edge, session: SessionId, minted_at: UnixMillis) -> Option<Bytes> {
     if let Some(params) = edge.records.params(session).await {
         return Some(params);
     }
-    let params = edge.sharing.as_ref()?.params(session).await?;
+    let sharing = edge.sharing.as_ref()?;
+    let params = sharing.params(session).await?;
     edge.records.keep_params(session, &params);
+    sharing.keep_params(session, &params, Some(minted_at.plus(MAX_AGE))).await;
     Some(params)
 }
 
@@ -70,8 +73,8 @@ impl Session {
         let session = opened.ok_or(Refusal::UnknownSession)?;
         check_version(headers, session.named.as_deref())?;
         if !ends {
-            edge.records.use_it(session.id, is_large).await;
-            if let Some(sharing) = edge.sharing.as_ref().filter(|_| is_large) {
+            let is_first = edge.records.use_it(session.id, is_large).await;
+            if let Some(sharing) = edge.sharing.as_ref().filter(|_| is_first) {
                 let until = session.minted_at.plus(MAX_AGE);
                 sharing.keep_params(session.id, &session.params, Some(until)).await;
             }
@@ -103,7 +106,7 @@ impl Session {
     ) -> Option<Self> {
         let params = match sealed.params {
             CarriedParams::Inside(params) => params,
-            CarriedParams::Stored => stored_params(edge, sealed.session).await?,
+            CarriedParams::Stored => stored_params(edge, sealed.session, sealed.minted_at).await?,
         };
         Some(Self {
             id: sealed.session,

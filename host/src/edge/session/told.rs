@@ -1,5 +1,7 @@
 //! What another coordinator tells of a session whose client may listen here.
 
+use std::sync::Arc;
+
 use crate::edge::worker::Edge;
 use crate::store::shared::SharedEvent;
 
@@ -7,7 +9,7 @@ use super::get_streams;
 
 impl Edge {
     /// Takes note of it.
-    pub fn told(&self, event: &SharedEvent) {
+    pub fn told(self: &Arc<Self>, event: &SharedEvent) {
         match event {
             // Listeners look where the server is now.
             SharedEvent::Moved(session, ..) => self.opened_servers.opened(*session),
@@ -20,6 +22,9 @@ impl Edge {
                     self.opened_servers.opened(*session);
                 }
             }
+            // The newest stream counts, wherever it is.
+            SharedEvent::Listens(session, listening) => self.give_way(*session, *listening),
+            SharedEvent::Rest(session, stream) => self.take_over(*session, *stream),
             SharedEvent::Ended(..)
             | SharedEvent::Node(_)
             | SharedEvent::Heard(_)

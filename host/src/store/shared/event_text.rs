@@ -2,7 +2,7 @@
 
 use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 
-use super::{SharedEvent, binding_text};
+use super::{Listening, SharedEvent, binding_text};
 
 /// The version of the text, which stands at its beginning.
 const VERSION: &str = "1";
@@ -17,6 +17,11 @@ pub fn write(event: &SharedEvent) -> String {
         }
         SharedEvent::Ended(session, until) => format!("ended {session} {}", until.0),
         SharedEvent::Lost(session, server) => format!("lost {session} {server}"),
+        SharedEvent::Listens(session, Listening { stream, seen }) => match seen {
+            None => format!("listens {session} {stream}"),
+            Some((before, number)) => format!("listens {session} {stream} {before} {number}"),
+        },
+        SharedEvent::Rest(session, stream) => format!("rest {session} {stream}"),
         SharedEvent::Node(node) => format!("node {node}"),
         SharedEvent::Heard(node) => format!("heard {node}"),
         SharedEvent::Left(node) => format!("left {node}"),
@@ -49,6 +54,22 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
             let (session, server) = rest.split_once(' ')?;
             Some(SharedEvent::Lost(SessionId::parse(session)?, ServerName::parse(server).ok()?))
         }
+        "listens" => {
+            let words: Vec<&str> = rest.split(' ').collect();
+            let (session, stream, seen) = match words.as_slice() {
+                [session, stream] => (session, stream, None),
+                [session, stream, before, number] => {
+                    (session, stream, Some((before.parse().ok()?, number.parse().ok()?)))
+                }
+                _ => return None,
+            };
+            let listening = Listening { stream: stream.parse().ok()?, seen };
+            Some(SharedEvent::Listens(SessionId::parse(session)?, listening))
+        }
+        "rest" => {
+            let (session, stream) = rest.split_once(' ')?;
+            Some(SharedEvent::Rest(SessionId::parse(session)?, stream.parse().ok()?))
+        }
         "node" => Some(SharedEvent::Node(node()?)),
         "heard" => Some(SharedEvent::Heard(node()?)),
         "left" => Some(SharedEvent::Left(node()?)),
@@ -73,6 +94,9 @@ mod tests {
             SharedEvent::Moved(session, server.clone(), binding),
             SharedEvent::Ended(session, UnixMillis(7)),
             SharedEvent::Lost(session, server),
+            SharedEvent::Listens(session, Listening { stream: u32::MAX, seen: None }),
+            SharedEvent::Listens(session, Listening { stream: 0, seen: Some((7, u64::MAX)) }),
+            SharedEvent::Rest(session, 7),
             SharedEvent::Node(node.clone()),
             SharedEvent::Heard(node.clone()),
             SharedEvent::Left(node),
@@ -91,6 +115,9 @@ mod tests {
             "1 moved x 1 2 0 open n s",
             "1 ended x 7",
             "1 lost x",
+            "1 listens x 1",
+            "1 listens 1 1 1",
+            "1 rest x 1",
             "1 other n",
             &long,
         ] {

@@ -39,7 +39,7 @@ struct State {
     params: HashMap<SessionId, Bytes>,
     ended: HashMap<SessionId, UnixMillis>,
     secrets: HashMap<String, Vec<u8>>,
-    leased: BTreeMap<(bool, String), (Vec<u8>, Instant)>,
+    leased: BTreeMap<(Leased, String), (Vec<u8>, Instant)>,
     events: VecDeque<(u64, SharedEvent)>,
     last: u64,
 }
@@ -81,20 +81,20 @@ impl MemoryStore {
 
 impl State {
     fn claim(&mut self, claim: &SharedClaim) -> Claimed {
-        let SharedClaim { session, server, seen, binding } = claim;
+        let SharedClaim { session, server, seen, binding, is_news } = claim;
         if self.is_ended(*session) {
             return Claimed::Ended;
         }
         let servers = self.bindings.entry(*session).or_default();
         let mut own = binding.clone();
-        let mut moved = false;
+        let mut moved = *is_news;
         if let Some(known) = servers.get(server) {
-            if Some(known.epoch) > *seen {
+            moved = known.node != binding.node;
+            if Some(known.epoch) > *seen || (moved && known.epoch >= binding.epoch) {
                 return Claimed::Lost(known.clone());
             }
             own.was_open |= known.was_open;
             own.opened = own.opened.max(known.opened);
-            moved = known.node != binding.node;
         }
         servers.insert(server.clone(), own);
         if moved {
@@ -125,7 +125,7 @@ impl State {
     }
 
     fn live(&mut self, kind: Leased, name: &str) -> Option<&mut (Vec<u8>, Instant)> {
-        let found = self.leased.get_mut(&(kind == Leased::Node, name.to_owned()));
+        let found = self.leased.get_mut(&(kind, name.to_owned()));
         found.filter(|(_, until)| *until > Instant::now())
     }
 }
@@ -199,7 +199,7 @@ impl SharedStore for MemoryStore {
     ) -> Answer<'a, ()> {
         self.with(move |state| {
             let kept = (value.to_vec(), Instant::now() + time);
-            state.leased.insert((kind == Leased::Node, name.to_owned()), kept);
+            state.leased.insert((kind, name.to_owned()), kept);
             Ok(())
         })
     }
@@ -213,7 +213,7 @@ impl SharedStore for MemoryStore {
 
     fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()> {
         self.with(move |state| {
-            state.leased.remove(&(kind == Leased::Node, name.to_owned()));
+            state.leased.remove(&(kind, name.to_owned()));
             Ok(())
         })
     }
@@ -225,7 +225,7 @@ impl SharedStore for MemoryStore {
     fn all_leased(&self, kind: Leased) -> Answer<'_, Vec<String>> {
         self.with(move |state| {
             let now = Instant::now();
-            let of_kind = |(is_node, _): &&(bool, String)| *is_node == (kind == Leased::Node);
+            let of_kind = |(leased, _): &&(Leased, String)| *leased == kind;
             let live = state.leased.iter().filter(|(key, (_, until))| of_kind(key) && *until > now);
             Ok(live.map(|((_, name), _)| name.clone()).collect())
         })

@@ -65,6 +65,9 @@ pub struct SharedClaim {
     /// knows no better. A binding with a higher one stays.
     pub seen: Option<Epoch>,
     pub binding: SharedBinding,
+    /// Whether the others hear of it even if it is the server's first: the session's client has an
+    /// id, and may listen at one of them.
+    pub is_news: bool,
 }
 
 /// The outcome of a claim.
@@ -87,14 +90,26 @@ pub struct SharedSession {
     pub settings: Option<Vec<u8>>,
 }
 
+/// A GET stream of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    pub stream: u32,
+    /// The stream that the client had before, and the number of the last event that it has seen.
+    pub seen: Option<(u32, u64)>,
+}
+
 /// What one coordinator tells the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SharedEvent {
-    /// A session has moved to another node.
+    /// A session has moved to another node, or has a further server open.
     Moved(SessionId, ServerName, SharedBinding),
     Ended(SessionId, UnixMillis),
     /// A server's state was lost, and the client, which may listen elsewhere, was not told yet.
     Lost(SessionId, ServerName),
+    /// A session's client listens to another stream of an aggregate from now on.
+    Listens(SessionId, Listening),
+    /// What the stream before had left for the client of this one is in the store.
+    Rest(SessionId, u32),
     /// A node has registered, or what it says of itself has changed.
     Node(NodeId),
     /// A node was heard from.
@@ -117,10 +132,12 @@ pub struct Connected {
 pub struct EventCursor(pub String);
 
 /// Named values that go away unless they are renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leased {
     Node,
     Coordinator,
+    /// What a stream has left for its client, by session.
+    Rest,
 }
 
 /// What several coordinators share.
@@ -128,8 +145,9 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Connects, or connects again.
     fn connect(&self) -> Answer<'_, Connected>;
 
-    /// Makes bindings those of all, each unless one is there that its coordinator had not seen: the
-    /// first writer wins. Answers in the order of the claims.
+    /// Makes bindings those of all, each unless one is there that its coordinator had not seen, or
+    /// one to another node whose epoch is as high: the first writer wins. Answers in the order of the
+    /// claims.
     fn claim<'a>(&'a self, claims: &'a [SharedClaim]) -> Answer<'a, Vec<Claimed>>;
 
     /// What is known of sessions, in their order.

@@ -140,7 +140,7 @@ fn server() -> ServerName {
 
 /// Of a coordinator that knows the binding of this epoch; 0 if it knows none.
 fn claim(session: SessionId, seen: u64, binding: SharedBinding) -> SharedClaim {
-    SharedClaim { session, server: server(), seen: Epoch::new(seen), binding }
+    SharedClaim { session, server: server(), seen: Epoch::new(seen), binding, is_news: false }
 }
 
 fn later() -> UnixMillis {
@@ -174,6 +174,19 @@ fn first_writer_wins(store: &dyn SharedStore) -> Test<'_> {
         assert_eq!(one(store, claim(session, large, binding("d", next))).await, Claimed::Kept);
         let lost = one(store, claim(session, large, binding("e", next))).await;
         assert_eq!(lost, Claimed::Lost(binding("d", next)));
+    })
+}
+
+/// Two coordinators that were both alone may have given one number to two bindings.
+fn of_two_with_one_epoch_the_first_stays(store: &dyn SharedStore) -> Test<'_> {
+    Box::pin(async move {
+        let session = SessionId::mint();
+        assert_eq!(one(store, claim(session, 10, binding("a", 10))).await, Claimed::Kept);
+        let lost = one(store, claim(session, 10, binding("b", 10))).await;
+        assert_eq!(lost, Claimed::Lost(binding("a", 10)));
+        assert_eq!(one(store, claim(session, 10, binding("a", 10))).await, Claimed::Kept);
+        let lost = one(store, claim(session, 11, binding("b", 9))).await;
+        assert_eq!(lost, Claimed::Lost(binding("a", 10)), "whatever it has seen");
     })
 }
 
@@ -286,16 +299,26 @@ fn events_come_in_order_and_once(store: &dyn SharedStore) -> Test<'_> {
             all.extend(events);
             at = next;
         }
-        // The first binding of a session is news to nobody.
+        // The first binding of a session is news to nobody, unless its coordinator says so.
         let ended = SharedEvent::Ended(session, until);
         let moved = SharedEvent::Moved(session, server(), binding("b", 2));
         assert_eq!(all, [moved, SharedEvent::Node(node), ended]);
+        assert!(store.events(&at).await.unwrap().0.is_empty());
+        let session = SessionId::mint();
+        let news = SharedClaim { is_news: true, ..claim(session, 0, binding("a", 1)) };
+        for seen in [0, 1, 1] {
+            let news = SharedClaim { seen: Epoch::new(seen), ..news.clone() };
+            assert_eq!(one(store, news).await, Claimed::Kept);
+        }
+        let (events, at) = store.events(&at).await.unwrap();
+        assert_eq!(events, [SharedEvent::Moved(session, server(), binding("a", 1))], "once");
         assert!(store.events(&at).await.unwrap().0.is_empty());
     })
 }
 
 on_both! {
     a_first_writer: first_writer_wins;
+    one_epoch_for_two: of_two_with_one_epoch_the_first_stays;
     an_open_server: a_server_that_was_open_stays_known_as_such;
     many_claims: many_claims_are_answered_in_their_order;
     an_end: an_ended_session_is_gone_and_stays_so;

@@ -32,15 +32,23 @@ use super::bindings::Bindings;
 use super::changes::Changes;
 use super::records::Records;
 use super::settings::SessionSettings;
-use super::shared::{Claimed, SharedBinding, SharedEvent, SharedSession, SharedStore, StoreError};
+use super::shared::{
+    Claimed, Leased, Listening, SharedBinding, SharedClaim, SharedEvent, SharedSession,
+    SharedStore, StoreError,
+};
 
 pub use standing::{Standing, StoreCounts};
 
 /// What is sealed in the store.
 const SETTINGS: &str = "settings";
 const PARAMS: &str = "params";
+const REST: &str = "rest";
+/// How long the rest of a stream waits to be taken: its taker waits for it.
+const REST_TIME: Duration = Duration::from_secs(30);
 /// Instances that wait to be closed. Of further ones the instances end when they are idle.
 const MAX_LEFT: usize = 10_000;
+/// Notices that wait. Further events of the others are read later.
+const MAX_NOTICES: usize = 10_000;
 /// Pause between two looks into a store that is being filled.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long large parameters of a session without a second message are kept.
@@ -71,7 +79,7 @@ pub enum Notice {
 
 /// What has to be done outside of the store.
 pub struct Told {
-    pub notices: mpsc::UnboundedReceiver<Notice>,
+    pub notices: mpsc::Receiver<Notice>,
     /// Instances to be closed.
     pub left: mpsc::Receiver<Left>,
 }
@@ -86,7 +94,7 @@ pub struct Sharing {
     secrets: Vec<SharedSecret>,
     changes: Arc<Changes>,
     standing: Standing,
-    notices: mpsc::UnboundedSender<Notice>,
+    notices: mpsc::Sender<Notice>,
     left: mpsc::Sender<Left>,
 }
 
@@ -99,7 +107,7 @@ impl Sharing {
         records: Arc<Records>,
         (keys, secrets): (KeyRing, Vec<SharedSecret>),
     ) -> (Arc<Self>, Told) {
-        let (notices, noticed) = mpsc::unbounded_channel();
+        let (notices, noticed) = mpsc::channel(MAX_NOTICES);
         let (left, leaving) = mpsc::channel(MAX_LEFT);
         let changes = Arc::<Changes>::default();
         bindings.share(Arc::clone(&changes));
@@ -177,16 +185,18 @@ impl Sharing {
     }
 
     /// Binds the server to `node` if nobody has bound it to another one meanwhile. `seen` is the
-    /// epoch of a binding that was given up since the session was last looked at.
+    /// epoch of a binding that was given up since the session was last looked at. It `is_news` to
+    /// the others unless nobody but this process can know the session.
     pub async fn claim(
         &self,
         session: SessionId,
         server: &ServerName,
         (previous, seen): (Option<&NodeId>, Option<Epoch>),
         node: &NodeId,
+        is_news: bool,
     ) -> Holder {
         let claim = match self.bindings.draft(session, server, (previous, seen), node) {
-            Ok(claim) => claim,
+            Ok(claim) => SharedClaim { is_news, ..claim },
             Err(bound) => return Holder::Node(bound),
         };
         let asked = self.ask(self.store.claim(std::slice::from_ref(&claim))).await;
@@ -224,7 +234,9 @@ impl Sharing {
     pub async fn keep_params(&self, session: SessionId, params: &Bytes, used: Option<UnixMillis>) {
         let until = used.unwrap_or_else(|| UnixMillis::now().plus(UNUSED));
         let Some(text) = self.keys.seal_record(PARAMS, session, params) else { return };
-        self.ask(self.store.keep_params(session, text.as_bytes(), until)).await;
+        if self.ask(self.store.keep_params(session, text.as_bytes(), until)).await.is_none() {
+            self.standing.owes_params();
+        }
     }
 
     /// The large parameters of a session that has begun at another coordinator.
@@ -235,16 +247,42 @@ impl Sharing {
 
     /// Tells the others of a loss that the client was not told of here: it may listen there.
     pub fn tell_loss(self: &Arc<Self>, session: SessionId, server: &ServerName) {
-        let (this, server) = (Arc::clone(self), server.clone());
+        self.tell(SharedEvent::Lost(session, server.clone()));
+    }
+
+    /// Tells the others that a client listens here: their streams for it give way.
+    pub fn tell_listens(self: &Arc<Self>, session: SessionId, listening: Listening) {
+        self.tell(SharedEvent::Listens(session, listening));
+    }
+
+    /// Leaves what a stream has left for its client to the coordinator that has this stream.
+    pub async fn leave_rest(&self, session: SessionId, stream: u32, rest: &[u8]) {
+        let Some(text) = self.keys.seal_record(REST, session, rest) else { return };
+        let (store, name) = (&self.store, session.to_string());
+        if self.ask(store.lease(Leased::Rest, &name, text.as_bytes(), REST_TIME)).await.is_some() {
+            self.ask(store.tell(&SharedEvent::Rest(session, stream))).await;
+        }
+    }
+
+    /// Takes what another coordinator has left.
+    pub async fn take_rest(&self, session: SessionId) -> Option<Vec<u8>> {
+        let name = session.to_string();
+        let text = self.ask(self.store.leased(Leased::Rest, &name)).await??;
+        self.ask(self.store.let_go(Leased::Rest, &name)).await;
+        self.keys.open_record(REST, session, &text)
+    }
+
+    fn tell(self: &Arc<Self>, event: SharedEvent) {
+        let this = Arc::clone(self);
         tokio::spawn(async move {
-            this.ask(this.store.tell(&SharedEvent::Lost(session, server))).await;
+            this.ask(this.store.tell(&event)).await;
         });
     }
 
     /// Has a node called that another coordinator knows.
     pub fn ask_for(&self, node: &NodeId) {
-        // The receiver is gone only while the process ends.
-        let _ = self.notices.send(Notice::Event(SharedEvent::Node(node.clone())));
+        // If so many are waiting, its coordinator says it again with its next heartbeat.
+        let _ = self.notices.try_send(Notice::Event(SharedEvent::Node(node.clone())));
     }
 
     fn adopt(&self, session: SessionId, server: &ServerName, binding: &SharedBinding) {

@@ -23,6 +23,8 @@ pub struct Standing {
     emptied_at: Locked<Option<Instant>>,
     /// Whether sessions have ended that the store does not know of.
     owes_ends: AtomicBool,
+    /// Whether it lacks large parameters of sessions.
+    owes_params: AtomicBool,
     changed: Notify,
     alone: AtomicU64,
     losses: AtomicU64,
@@ -115,6 +117,14 @@ impl Standing {
 
     pub(super) fn owes_ends(&self) {
         self.owes_ends.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn owes_params(&self) {
+        self.owes_params.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_owed_params(&self) -> bool {
+        self.owes_params.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn take_owed_ends(&self) -> bool {

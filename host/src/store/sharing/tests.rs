@@ -37,7 +37,7 @@ impl Coordinator {
 
     async fn claim(&self, session: SessionId, previous: Option<&str>, node: &str) -> NodeId {
         let (previous, node, server) = (previous.map(self::node), self::node(node), server());
-        match self.sharing.claim(session, &server, (previous.as_ref(), None), &node).await {
+        match self.sharing.claim(session, &server, (previous.as_ref(), None), &node, false).await {
             Holder::Node(node) => node,
             Holder::Ended => panic!("it has ended"),
         }
@@ -141,7 +141,7 @@ async fn an_end_is_known_to_all() {
     let late = Coordinator::over(&store).await;
     assert!(!late.sharing.learn(session).await);
     assert!(late.records.is_ended(session));
-    let claim = late.sharing.claim(session, &server(), (None, None), &node("a")).await;
+    let claim = late.sharing.claim(session, &server(), (None, None), &node("a"), true).await;
     assert_eq!(claim, Holder::Ended);
 }
 
@@ -231,6 +231,7 @@ async fn a_session_that_is_not_there_yet_after_the_store_was_emptied_is_waited_f
             server: server(),
             seen: Some(epoch),
             binding,
+            is_news: false,
         };
         store.claim(&[claim]).await.unwrap();
     };
@@ -249,4 +250,56 @@ async fn nobody_waits_for_a_store_that_is_not_there() {
     assert_eq!(alone.claim(session, None, "a").await, node("a"));
     assert_eq!(alone.sharing.params(session).await, None);
     assert!(alone.sharing.standing().counts().alone >= 3);
+}
+
+#[tokio::test]
+async fn a_further_server_of_a_session_is_known_where_its_client_listens() {
+    let store = Arc::<MemoryStore>::default();
+    let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let session = SessionId::mint();
+    // It listens there before it has any server open.
+    assert!(other.sharing.learn(session).await);
+    let holder = one.sharing.claim(session, &server(), (None, None), &node("a"), true).await;
+    assert_eq!(holder, Holder::Node(node("a")));
+    other.until(|other| other.holder(session) == Some(node("a"))).await;
+}
+
+#[tokio::test]
+async fn of_two_bindings_with_one_epoch_that_of_the_store_counts_for_both() {
+    let bindings = Bindings::default();
+    let session = SessionId::mint();
+    let epoch = Epoch::nearest(7);
+    let at = |id: &str| SharedBinding { node: node(id), epoch, opened: None, was_open: true };
+    assert_eq!(bindings.adopt(session, &server(), &at("a"), true), None);
+    assert_eq!(bindings.adopt(session, &server(), &at("a"), false), None);
+    let left = bindings.adopt(session, &server(), &at("b"), false).unwrap();
+    assert_eq!((left.node, left.epoch), (node("a"), Some(epoch)));
+    assert_eq!(bindings.look(session, &server()), Some(node("b")));
+}
+
+#[tokio::test]
+async fn large_parameters_are_in_the_store_again_after_it_was_away_or_emptied() {
+    let store = Arc::<MemoryStore>::default();
+    let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let params = Bytes::from(vec![b'x'; 5000]);
+    let sessions = [SessionId::mint(), SessionId::mint()];
+    one.records.keep_params(sessions[0], &params);
+    one.sharing.keep_params(sessions[0], &params, None).await;
+    assert_eq!(other.sharing.params(sessions[0]).await.as_ref(), Some(&params));
+    store.set_gone(true);
+    one.records.keep_params(sessions[1], &params);
+    one.sharing.keep_params(sessions[1], &params, None).await;
+    store.empty();
+    store.set_gone(false);
+    for coordinator in [&one, &other] {
+        coordinator.until(|this| this.sharing.standing().is_fresh()).await;
+    }
+    for session in sessions {
+        let found = async {
+            while other.sharing.params(session).await.as_ref() != Some(&params) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), found).await.expect("it is there again");
+    }
 }

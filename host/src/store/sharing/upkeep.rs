@@ -11,7 +11,7 @@ use crate::protocol::seal::MAX_AGE;
 use crate::store::bindings::SHARDS;
 use crate::store::shared::{Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError};
 
-use super::{Notice, SETTINGS, Sharing};
+use super::{Notice, PARAMS, SETTINGS, Sharing};
 
 /// Pause after a failed connection.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -51,6 +51,9 @@ impl Sharing {
         if was_emptied && at.is_some() {
             self.standing.note_emptied();
         }
+        if was_emptied {
+            self.standing.owes_params();
+        }
         if was_emptied || at.is_none() {
             *at = Some(from);
         }
@@ -59,10 +62,11 @@ impl Sharing {
         // From here on claims are asked for: none is decided between this and the going through.
         self.standing.fresh();
         // Told to whoever keeps the nodes.
-        let _ = self.notices.send(Notice::Connected);
+        let _ = self.notices.send(Notice::Connected).await;
         let renewing = async {
             loop {
                 self.hand_over_all().await?;
+                self.hand_over_params().await?;
                 tokio::time::sleep(renewal).await;
             }
         };
@@ -87,25 +91,29 @@ impl Sharing {
         let mut after = at.clone().unwrap_or_default();
         loop {
             let (events, next) = self.store.events(&after).await?;
-            events.into_iter().for_each(|event| self.take(event));
+            for event in events {
+                self.take(event).await;
+            }
             *at = Some(next.clone());
             after = next;
         }
     }
 
-    fn take(&self, event: SharedEvent) {
-        match event {
+    async fn take(&self, event: SharedEvent) {
+        let told = match event {
             SharedEvent::Moved(session, server, binding) => {
                 // Of a session that is not known here everything is asked when it comes.
-                if self.bindings.is_learned(session) {
-                    self.adopt(session, &server, &binding);
-                    let moved = SharedEvent::Moved(session, server, binding);
-                    let _ = self.notices.send(Notice::Event(moved));
+                if !self.bindings.is_learned(session) {
+                    return;
                 }
+                self.adopt(session, &server, &binding);
+                SharedEvent::Moved(session, server, binding)
             }
-            SharedEvent::Ended(session, until) => self.ended_elsewhere(session, until),
-            other => drop(self.notices.send(Notice::Event(other))),
-        }
+            SharedEvent::Ended(session, until) => return self.ended_elsewhere(session, until),
+            other => other,
+        };
+        // The receiver is gone only while the process ends.
+        let _ = self.notices.send(Notice::Event(told)).await;
     }
 
     /// The secrets that this coordinator has got from the store, or given to it.
@@ -134,6 +142,25 @@ impl Sharing {
             Ok(())
         };
         handed.await.inspect_err(|_| self.standing.owes_ends())
+    }
+
+    /// Large parameters of all sessions, for a store that lacks some.
+    async fn hand_over_params(&self) -> Result<(), StoreError> {
+        if !self.standing.take_owed_params() {
+            return Ok(());
+        }
+        let handed = async {
+            for session in self.records.with_params().await {
+                if let Some(params) = self.records.kept_params(session).await
+                    && let Some(text) = self.keys.seal_record(PARAMS, session, &params)
+                {
+                    let until = UnixMillis::now().plus(MAX_AGE);
+                    self.store.keep_params(session, text.as_bytes(), until).await?;
+                }
+            }
+            Ok(())
+        };
+        handed.await.inspect_err(|_| self.standing.owes_params())
     }
 
     /// Claims the bindings of all sessions, which also renews their time.
@@ -176,7 +203,9 @@ impl Sharing {
         });
         let mut claims: Vec<SharedClaim> = Vec::new();
         for (session, (own, settings)) in known {
-            claims.extend(own);
+            // What is about to be written is not known to the others yet.
+            let is_news = self.changes.has(session);
+            claims.extend(own.into_iter().map(|claim| SharedClaim { is_news, ..claim }));
             if let Some(settings) = settings
                 && let Some(text) = self.keys.seal_record(SETTINGS, session, &settings.text())
             {

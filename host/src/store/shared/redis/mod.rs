@@ -7,7 +7,7 @@
 //! | `s:{session}` | what the client has set |
 //! | `p:{session}` | large parameters |
 //! | `t:{session}` | the session has ended |
-//! | `n:{node}`, `c:{coordinator}` | leased values |
+//! | `n:{node}`, `c:{coordinator}`, `r:{session}` | leased values |
 //! | `k:{name}` | generated secrets |
 //! | `events` | stream: what coordinators tell each other, the last 100,000 or so |
 //!
@@ -74,7 +74,7 @@ impl RedisStore {
     }
 
     fn claim_command(&self, claim: &SharedClaim) -> Cmd {
-        let SharedClaim { session, server, seen, binding } = claim;
+        let SharedClaim { session, server, seen, binding, is_news } = claim;
         let SharedBinding { node, epoch, opened, was_open } = binding;
         let event = SharedEvent::Moved(*session, server.clone(), binding.clone());
         let number = |epoch: Option<Epoch>| epoch.map_or(0, Epoch::get);
@@ -89,7 +89,8 @@ impl RedisStore {
             .arg(number(*seen))
             .arg(millis(self.lifetime))
             .arg(event_text::write(&event))
-            .arg(EVENTS);
+            .arg(EVENTS)
+            .arg(u8::from(*is_news));
         command
     }
 
@@ -318,6 +319,7 @@ fn kind_of(kind: Leased) -> &'static str {
     match kind {
         Leased::Node => "n",
         Leased::Coordinator => "c",
+        Leased::Rest => "r",
     }
 }
 

@@ -19,8 +19,9 @@ impl Script {
 }
 
 /// Keys: bindings, tombstone, events. Arguments: server, epoch, epoch that was open, whether it was
-/// open, node, epoch that was seen, lifetime, event, events that are kept. Epochs are below 2^53, so
-/// that Lua's numbers keep them exactly; as texts they are never written from a number.
+/// open, node, epoch that was seen, lifetime, event, events that are kept, whether a first binding is
+/// one. Epochs are below 2^53, so that Lua's numbers keep them exactly; as texts they are never
+/// written from a number.
 pub const CLAIM: Script = Script(
     "if redis.call('EXISTS', KEYS[2]) == 1 then return 'ended' end
 local known = redis.pcall('HGET', KEYS[1], ARGV[1])
@@ -28,15 +29,16 @@ if type(known) == 'table' then
   redis.call('DEL', KEYS[1])
   known = false
 end
-local opened, open, moved = ARGV[3], ARGV[4], false
+local opened, open, moved = ARGV[3], ARGV[4], not known and ARGV[10] == '1'
 if known and #known <= 128 then
   local epoch, before, was, node = string.match(known, '^1 (%d+) (%d+) (%l+) (%S+)$')
   if epoch then
-    if tonumber(epoch) > tonumber(ARGV[6]) then
+    moved = node ~= ARGV[5]
+    local is_newer = moved and tonumber(epoch) >= tonumber(ARGV[2])
+    if is_newer or tonumber(epoch) > tonumber(ARGV[6]) then
       redis.call('PEXPIRE', KEYS[1], ARGV[7])
       return known
     end
-    moved = node ~= ARGV[5]
     if was == 'open' then open = 'open' end
     if tonumber(before) > tonumber(opened) then opened = before end
   end
