@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use mooring_tests::{Gateway, Pair, RedisServer, Session, Setup, eventually, servers, settings};
+use mooring_tests::{
+    Gateway, Pair, RedisServer, Request, Session, Setup, eventually, servers, settings,
+};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -56,6 +58,15 @@ fn sessions_reach_the_same_process_through_the_other_coordinator() {
         let Some(pair) = Pair::start("several coordinators", &cluster) else { return };
         let sessions = sessions(&pair, "/mcp/counter", strategy == "header");
         go_on(&pair, "/mcp/counter", &sessions, 2);
+        // A binding is said to be the same by both, also by one that has not served the session.
+        let new = pair.client(0, "/mcp/counter").initialize();
+        for (_, session, _) in sessions.iter().take(4).chain([&(0, new, 0)]) {
+            let [one, other] = [0, 1].map(|at| {
+                let path = format!("/api/cluster/sessions/{}", session.id);
+                pair.coordinators[at].data(&path)["bindings"][0]["nodeId"].clone()
+            });
+            assert!(one.is_string() && one == other, "{one} {other}");
+        }
         // And back.
         for (at, session, pid) in &sessions {
             let back = pair.elsewhere(*at, "/mcp/counter", session);
@@ -290,4 +301,25 @@ fn a_node_registers_with_every_coordinator_of_its_list() {
     assert_eq!(there.count("count"), 2);
     node.terminate();
     are_active(0);
+}
+
+#[test]
+fn a_node_that_drains_by_order_of_one_coordinator_gets_no_session_from_the_other() {
+    let Some(pair) = Pair::start("a drain", &json!({})) else { return };
+    // `b` has registered with the second one alone.
+    let order = Request::post("/api/cluster/nodes/b/drain");
+    let order = order.header("Content-Type", "application/json").body(b"{}".to_vec());
+    order.send(pair.coordinators[0].address()).expect(200);
+    eventually("both know it", || {
+        let is_draining = |coordinator: &Gateway| {
+            let nodes = coordinator.data("/api/cluster/nodes");
+            let node = nodes.as_array()?.iter().find(|node| node["id"] == "b")?.clone();
+            (node["draining"] == true).then_some(())
+        };
+        pair.coordinators.iter().map(is_draining).collect::<Option<Vec<()>>>()
+    });
+    for number in 0..20 {
+        let session = pair.client(number % 2, "/mcp/counter").initialize();
+        assert_eq!(session.whoami("whoami").name, "a");
+    }
 }

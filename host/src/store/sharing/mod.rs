@@ -156,6 +156,17 @@ impl Sharing {
         self.take_in(session, &found)
     }
 
+    /// The same for a session of which it is not known whether it is one.
+    pub async fn look_up(&self, session: SessionId) {
+        if self.bindings.is_learned(session) {
+            return;
+        }
+        let Some(found) = self.ask(self.store.sessions(&[session])).await else { return };
+        if let Some(found) = found.first().filter(|found| !found.bindings.is_empty()) {
+            self.take_in(session, found);
+        }
+    }
+
     /// The same for several.
     pub async fn learn_all(&self, sessions: &[SessionId]) {
         let Some(found) = self.ask(self.store.sessions(sessions)).await else { return };
