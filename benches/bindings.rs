@@ -198,6 +198,8 @@ async fn refill(redis: &Redis, sessions: usize) -> Result<()> {
     }
     let rate = all.len() as f64 / (begun.elapsed() - noticed).as_secs_f64();
     let count = all.len();
-    println!("| {count} written again after FLUSHALL, noticed in {noticed:.1?} | {rate:.0} | | | |");
+    println!(
+        "| {count} written again after FLUSHALL, noticed in {noticed:.1?} | {rate:.0} | | | |"
+    );
     Ok(())
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::cluster::{self, Fellows, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
+use crate::store::shared::SharedEvent;
 use crate::store::sharing::Left;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::Watcher;
@@ -84,8 +85,8 @@ impl Background {
                     let kept = (parts.folder.clone(), link);
                     let timeout = coordinator.node_timeout;
                     let fellows = Fellows::new(control, Arc::clone(&sharing), kept, timeout);
-                    let edge = Arc::clone(&parts.edge);
-                    tokio::spawn(fellows.run(told.notices, heard, move |event| edge.told(&event)));
+                    tokio::spawn(fellows.run(told.notices, heard));
+                    tokio::spawn(take_notes(Arc::clone(&parts.edge), told.sessions));
                     tokio::spawn(close_left(Arc::clone(parts), told.left));
                     tokio::spawn(presence::keep(Arc::clone(&sharing), Presence::of(config)));
                     tokio::spawn(sharing.run(parts.affinity_timeout));
@@ -221,6 +222,13 @@ async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgot
                 drop(turn);
             });
         }
+    }
+}
+
+/// Takes note of what other coordinators tell of sessions.
+async fn take_notes(edge: Arc<edge::Edge>, mut told: mpsc::Receiver<SharedEvent>) {
+    while let Some(event) = told.recv().await {
+        edge.told(&event);
     }
 }
 

@@ -53,7 +53,9 @@ fn a_call_that_is_cancelled_at_the_other_coordinator_ends_at_its_server() {
         let (mut stream, id) =
             session.start(&format!("{prefix}sleep"), json!({"ms": 50_000}), json!({}));
         let there = pair.elsewhere(1, path, &session);
-        mooring_tests::eventually("it is under way", || (waiting(&session) == Some(1)).then_some(()));
+        mooring_tests::eventually("it is under way", || {
+            (waiting(&session) == Some(1)).then_some(())
+        });
         there.notify("notifications/cancelled", json!({"requestId": id})).expect(202);
         mooring_tests::eventually("it is over", || (waiting(&session) == Some(0)).then_some(()));
         while stream.next_event().is_some() {}

@@ -72,7 +72,7 @@ fn what_one_has_missed_of_the_other_is_caught_up_with() {
         wait_until_store(&pair.coordinators[1], "fresh");
         for (at, session) in new.iter().enumerate() {
             let there = pair.elsewhere(1 - at, "/mcp/counter", session);
-assert_eq!(there.count("count"), 2, "{fault:?}");
+            assert_eq!(there.count("count"), 2, "{fault:?}");
         }
     }
     relay.fault(Fault::Frozen);

@@ -56,12 +56,11 @@ impl Fellows {
         Self { control, sharing, link, folder, node_timeout, entries }
     }
 
-    /// Runs until both channels are closed. `others` gets the notices that are not about nodes.
+    /// Runs until both channels are closed.
     pub async fn run(
         mut self,
         mut notices: mpsc::Receiver<Notice>,
         mut heard: mpsc::UnboundedReceiver<Heard>,
-        others: impl Fn(SharedEvent) + Send,
     ) {
         let connected = tokio::time::timeout(START, notices.recv()).await;
         let of_store = if let Ok(Some(_)) = connected { self.all().await } else { Vec::new() };
@@ -80,7 +79,8 @@ impl Fellows {
                     Some(Notice::Event(event)) => match event {
                         SharedEvent::Node(node) | SharedEvent::Heard(node) => self.told(node).await,
                         SharedEvent::Left(node) => self.left(&node),
-                        other => others(other),
+                        // They are about sessions.
+                        _ => {}
                     },
                 },
                 first = heard.recv() => {

@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -72,9 +73,16 @@ impl Worker {
                 (own, reader)
             }
         };
-        if let Some(sharing) = self.edge.sharing.as_ref().filter(|_| !session.of_stream) {
+        if let Some(sharing) = self.edge.sharing.clone().filter(|_| !session.of_stream) {
             let seen = place.as_ref().map(|place| (place.instance, place.number));
-            sharing.tell_listens(session.id, Listening { stream: own.instance, seen });
+            let listening = Listening { stream: own.instance, seen };
+            own.untold.fetch_add(1, Ordering::Relaxed);
+            let (own, session) = (own.clone(), session.id);
+            tokio::spawn(async move {
+                if !sharing.tell_listens(session, listening).await {
+                    own.told();
+                }
+            });
         }
         let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
         if reader.has_gap || (last_event_id.is_some() && is_another()) {
@@ -108,6 +116,7 @@ impl Worker {
             stream: Stream::new(0, None, self.edge.config.kept_events),
             heard: Arc::default(),
             over: Arc::default(),
+            untold: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -39,6 +40,22 @@ pub struct OwnStream {
     pub heard: Heard,
     /// Raised when nobody may feed it any more.
     pub over: Arc<Signal>,
+    /// How often it was told to other coordinators that did not come back from there yet. What comes
+    /// before that is older.
+    pub untold: Arc<AtomicUsize>,
+}
+
+impl OwnStream {
+    /// Whether all that others have told of newer ones comes after what was told of this one.
+    pub fn is_told(&self) -> bool {
+        self.untold.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes that it was told, or could not be.
+    pub fn told(&self) {
+        let less = |count: usize| count.checked_sub(1);
+        let _ = self.untold.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 impl AggregateStreams {
@@ -115,8 +132,8 @@ mod tests {
         let begin = |session| {
             let stream = Stream::new(0, None, Bounds { events: 1, bytes: 1 });
             stream.publish();
-            let (heard, over) = (Arc::default(), Arc::default());
-            let own = OwnStream { instance: 1, stream, heard, over };
+            let (heard, over, untold) = (Arc::default(), Arc::default(), Arc::default());
+            let own = OwnStream { instance: 1, stream, heard, over, untold };
             streams.insert(session, own.clone());
             own.stream
         };

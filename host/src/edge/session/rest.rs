@@ -34,8 +34,12 @@ impl Edge {
     /// Ends the stream that a session has here, if it listens to another one, and leaves its rest to
     /// that.
     pub(super) fn give_way(self: &Arc<Self>, session: SessionId, to: Listening) {
-        let own = self.streams.get(session).filter(|own| own.instance != to.stream);
-        let (Some(own), Some(sharing)) = (own, self.sharing.clone()) else { return };
+        let Some(own) = self.streams.get(session) else { return };
+        if own.instance == to.stream {
+            return own.told();
+        }
+        // Otherwise its client has come here since.
+        let Some(sharing) = self.sharing.clone().filter(|_| own.is_told()) else { return };
         let edge = Arc::clone(self);
         tokio::spawn(async move {
             let mut heard = own.heard.subscribe();
@@ -116,7 +120,8 @@ mod tests {
     fn own(instance: u32) -> OwnStream {
         let stream = Stream::new(0, None, Bounds { events: 100, bytes: 4 << 20 });
         stream.publish();
-        OwnStream { instance, stream, heard: Arc::default(), over: Arc::default() }
+        let (heard, over, untold) = (Arc::default(), Arc::default(), Arc::default());
+        OwnStream { instance, stream, heard, over, untold }
     }
 
     async fn left(own: &OwnStream, seen: Option<(u32, u64)>) -> Vec<(Part, Bytes)> {
@@ -138,6 +143,17 @@ mod tests {
         assert_eq!(left(&own, Some((7, 3))).await, ask);
         assert_eq!(left(&own, Some((7, 1))).await, [&all[..], &ask].concat());
         assert!(left(&own, Some((8, 1))).await.is_empty(), "all of it was read by now");
+    }
+
+    #[test]
+    fn a_stream_that_was_told_twice_waits_for_both() {
+        let own = own(7);
+        assert!(own.is_told());
+        own.untold.store(2, std::sync::atomic::Ordering::Relaxed);
+        for is_told in [false, true, true] {
+            own.told();
+            assert_eq!(own.is_told(), is_told);
+        }
     }
 
     #[tokio::test]

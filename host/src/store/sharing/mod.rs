@@ -68,18 +68,20 @@ pub enum Holder {
     Ended,
 }
 
-/// What others have to hear from the store.
+/// What the keeper of the nodes has to hear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The store is there, for the first time or again.
     Connected,
-    /// Another coordinator tells something of a node, a loss or a move.
+    /// A coordinator tells something of a node.
     Event(SharedEvent),
 }
 
 /// What has to be done outside of the store.
 pub struct Told {
     pub notices: mpsc::Receiver<Notice>,
+    /// What coordinators tell of sessions.
+    pub sessions: mpsc::Receiver<SharedEvent>,
     /// Instances to be closed.
     pub left: mpsc::Receiver<Left>,
 }
@@ -95,6 +97,7 @@ pub struct Sharing {
     changes: Arc<Changes>,
     standing: Standing,
     notices: mpsc::Sender<Notice>,
+    of_sessions: mpsc::Sender<SharedEvent>,
     left: mpsc::Sender<Left>,
 }
 
@@ -108,13 +111,24 @@ impl Sharing {
         (keys, secrets): (KeyRing, Vec<SharedSecret>),
     ) -> (Arc<Self>, Told) {
         let (notices, noticed) = mpsc::channel(MAX_NOTICES);
+        let (of_sessions, sessions) = mpsc::channel(MAX_NOTICES);
         let (left, leaving) = mpsc::channel(MAX_LEFT);
         let changes = Arc::<Changes>::default();
         bindings.share(Arc::clone(&changes));
         let standing = Standing::default();
-        let this =
-            Self { store, bindings, records, keys, secrets, changes, standing, notices, left };
-        (Arc::new(this), Told { notices: noticed, left: leaving })
+        let this = Self {
+            store,
+            bindings,
+            records,
+            keys,
+            secrets,
+            changes,
+            standing,
+            notices,
+            of_sessions,
+            left,
+        };
+        (Arc::new(this), Told { notices: noticed, sessions, left: leaving })
     }
 
     /// The store, for what has nothing to do with sessions.
@@ -258,12 +272,17 @@ impl Sharing {
 
     /// Tells the others of a loss that the client was not told of here: it may listen there.
     pub fn tell_loss(self: &Arc<Self>, session: SessionId, server: &ServerName) {
-        self.tell(SharedEvent::Lost(session, server.clone()));
+        let (this, server) = (Arc::clone(self), server.clone());
+        tokio::spawn(async move {
+            this.ask(this.store.tell(&SharedEvent::Lost(session, server))).await;
+        });
     }
 
-    /// Tells the others that a client listens here: their streams for it give way.
-    pub fn tell_listens(self: &Arc<Self>, session: SessionId, listening: Listening) {
-        self.tell(SharedEvent::Listens(session, listening));
+    /// Tells all that a client listens here: the others' streams for it give way. False if that
+    /// cannot be told.
+    pub async fn tell_listens(&self, session: SessionId, listening: Listening) -> bool {
+        let event = SharedEvent::Listens(session, listening);
+        self.ask(self.store.tell(&event)).await.is_some()
     }
 
     /// Leaves what a stream has left for its client to the coordinator that has this stream.
@@ -281,13 +300,6 @@ impl Sharing {
         let text = self.ask(self.store.leased(Leased::Rest, &name)).await??;
         self.ask(self.store.let_go(Leased::Rest, &name)).await;
         self.keys.open_record(REST, session, &text)
-    }
-
-    fn tell(self: &Arc<Self>, event: SharedEvent) {
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            this.ask(this.store.tell(&event)).await;
-        });
     }
 
     /// Has a node called that another coordinator knows.

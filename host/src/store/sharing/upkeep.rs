@@ -99,21 +99,23 @@ impl Sharing {
         }
     }
 
+    /// The receivers are gone only while the process ends.
     async fn take(&self, event: SharedEvent) {
-        let told = match event {
-            SharedEvent::Moved(session, server, binding) => {
-                // Of a session that is not known here everything is asked when it comes.
-                if !self.bindings.is_learned(session) {
-                    return;
-                }
-                self.adopt(session, &server, &binding);
-                SharedEvent::Moved(session, server, binding)
+        match event {
+            // Of a session that is not known here everything is asked when it comes.
+            SharedEvent::Moved(session, ..) if !self.bindings.is_learned(session) => {}
+            SharedEvent::Moved(session, ref server, ref binding) => {
+                self.adopt(session, server, binding);
+                let _ = self.of_sessions.send(event).await;
             }
-            SharedEvent::Ended(session, until) => return self.ended_elsewhere(session, until),
-            other => other,
-        };
-        // The receiver is gone only while the process ends.
-        let _ = self.notices.send(Notice::Event(told)).await;
+            SharedEvent::Ended(session, until) => self.ended_elsewhere(session, until),
+            SharedEvent::Lost(..) | SharedEvent::Listens(..) | SharedEvent::Rest(..) => {
+                let _ = self.of_sessions.send(event).await;
+            }
+            SharedEvent::Node(_) | SharedEvent::Heard(_) | SharedEvent::Left(_) => {
+                let _ = self.notices.send(Notice::Event(event)).await;
+            }
+        }
     }
 
     /// The secrets that this coordinator has got from the store, or given to it.
