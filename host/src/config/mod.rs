@@ -195,7 +195,9 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
     let listen = sections::listen::read(&system, sources, is_for_others);
-    sections::store::refuse_servers(&section, &cluster.store, &servers);
+    let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
+    let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
+    sections::store::refuse_servers(&section, &cluster.store, &names);
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);
     }

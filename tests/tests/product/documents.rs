@@ -260,7 +260,8 @@ impl Page {
     }
 
     fn check_settings(&self, text: &str, place: &str) {
-        let checked = mooring_tests::Setup::text(text).run(&["check"]);
+        let checked = mooring_tests::Setup::text(text).env("REDIS_PASSWORD", "one-of-a-secret");
+        let checked = checked.run(&["check"]);
         let errors = String::from_utf8_lossy(&checked.stderr);
         assert!(checked.status.success(), "{place}: {errors}");
     }

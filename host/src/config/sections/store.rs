@@ -8,8 +8,6 @@ use crate::config::reader::secret_file::{self, Given};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
-use super::servers::Server;
-
 /// The variable with the URL; overrides the file.
 const URL: &str = "MOORING_REDIS_URL";
 /// What keys begin with.
@@ -68,9 +66,7 @@ pub(in crate::config) fn read(
 
 /// Refuses a shared store where this coordinator runs servers of its own: the other coordinators
 /// could not reach them, and a session would have one of its servers at each.
-pub(in crate::config) fn refuse_servers(section: &Section<'_>, store: &Store, servers: &[Server]) {
-    let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
-    let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
+pub(in crate::config) fn refuse_servers(section: &Section<'_>, store: &Store, names: &[&str]) {
     if *store == Store::Memory || names.is_empty() {
         return;
     }
