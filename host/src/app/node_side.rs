@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::cluster::{
-    Agent, Agents, Door, Gate, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
+    Agent, Agents, Door, Gate, Heard, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
     RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
@@ -17,9 +17,10 @@ use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
-use crate::sync::{Locked, Seldom};
+use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
+use super::troubles::TroubleWatch;
 use super::{identity, translate};
 
 /// Longest time that an idle connection to the coordinator is kept. A coordinator
@@ -32,7 +33,12 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
+    (host, view, capacity, troubles): (
+        &Arc<runner::SharedRunner>,
+        &Arc<dyn RunnerView>,
+        &Arc<CapacityGauge>,
+        &Arc<TroubleWatch>,
+    ),
     replicas: &BTreeMap<ServerName, Replica>,
     (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agents, bool))> {
@@ -56,6 +62,7 @@ pub fn of(
         unproved: Arc::default(),
         misdirected: Seldom::default(),
     };
+    let heard = Arc::<Heard>::default();
     let routes = NodeRoutes {
         door: Arc::new(door),
         unproved: Arc::default(),
@@ -64,9 +71,9 @@ pub fn of(
         }),
         view: Arc::clone(view),
         drain: Arc::clone(drain),
+        heard: Arc::clone(&heard),
     };
     let memberships = Memberships::new(node.coordinator_urls.len());
-    let heard = Arc::new(Locked::new(tokio::time::Instant::now()));
     let agent = |(index, coordinator): (usize, &http::Uri)| Agent {
         identity: Arc::clone(&identity),
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -83,6 +90,7 @@ pub fn of(
         },
         changes: host.discovery.changes(),
         room: capacity.changes(),
+        troubles: troubles.changes(),
         load: {
             let capacity = Arc::clone(capacity);
             Box::new(move || capacity.report())

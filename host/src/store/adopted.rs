@@ -88,7 +88,7 @@ impl Bindings {
                     opened: (*opened).max(before.opened),
                 };
                 let binding = Binding::decided(node, now, *epoch, before);
-                record.servers.push((server.clone(), Binding { decided_here, ..binding }));
+                record.bind(server, Binding { decided_here, ..binding });
                 return None;
             };
             known.was_open |= was_open;

@@ -115,7 +115,7 @@ impl Fellows {
     async fn entry(&mut self, id: &NodeId) -> Option<NodeEntry> {
         let store = self.sharing.store();
         let sealed = self.sharing.ask(store.leased(Leased::Node, id.as_str())).await??;
-        let text = self.sharing.keys().open_record(NODE, id, &sealed)?;
+        let text = self.sharing.keys().open_shared(NODE, id, &sealed)?;
         let entry = node_of(&text).filter(|entry| entry.id == *id)?;
         self.entries.insert(id.clone(), text);
         Some(entry)
@@ -156,7 +156,7 @@ impl Fellows {
                 return;
             }
         }
-        let Some(sealed) = self.sharing.keys().seal_record(NODE, &id, &text) else { return };
+        let Some(sealed) = self.sharing.keys().seal_shared(NODE, &id, &text) else { return };
         let leasing = store.lease(Leased::Node, id.as_str(), sealed.as_bytes(), self.node_timeout);
         if self.sharing.ask(leasing).await.is_some() {
             self.entries.insert(id.clone(), text);

@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod agents;
+pub mod complaint;
 pub mod door;
+pub mod heard;
 pub mod membership;
 pub mod routes;

@@ -35,6 +35,9 @@ impl Worker {
             }
             (false, _) => records.end_here(session.id, session.minted_at),
         }
+        self.edge.state.states.end(session.id).await;
+        self.edge.state.outcomes.forget(session.id);
+        self.edge.planned_moves.forget(session.id);
         // Before the others hear of it: this process hears it, too, and forgets it then.
         let record = self.edge.bindings.forget(session.id);
         if let Some(sharing) = &self.edge.sharing {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::edge::refusal::Refusal;
-use crate::model::{Node, NodeId};
+use crate::model::NodeId;
 use crate::store::sharing::Holder;
 
 use super::call::Call;
@@ -23,7 +23,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// If the session has ended at another coordinator.
-    pub async fn claim(
+    pub async fn bind_to(
         &self,
         previous: Option<&NodeId>,
         node: &NodeId,
@@ -59,14 +59,14 @@ impl Call<'_> {
     ///
     /// # Errors
     /// If the session has ended at another coordinator.
-    pub async fn still_at(&self, node: &Node) -> Result<bool, Refusal> {
+    pub async fn still_at(&self, node: &NodeId) -> Result<bool, Refusal> {
         let Self { worker, session, server, .. } = *self;
         let Some(sharing) = &worker.edge.sharing else { return Ok(true) };
         if !sharing.refresh(session.id).await {
             return Err(Refusal::UnknownSession);
         }
         let bound = worker.edge.bindings.look(session.id, server);
-        Ok(bound.is_none_or(|bound| bound == node.id))
+        Ok(bound.is_none_or(|bound| bound == *node))
     }
 
     /// Waits for a node that another coordinator has bound the session to and that this one does not

@@ -200,7 +200,7 @@ impl Sharing {
         // What was set here and is not written yet is newer.
         if !self.changes.has(session)
             && let Some(text) = &found.settings
-            && let Some(text) = self.keys.open_record(SETTINGS, session, text)
+            && let Some(text) = self.keys.open_shared(SETTINGS, session, text)
             && let Some(settings) = SessionSettings::read(&text)
         {
             self.bindings.set_settings(session, &settings);
@@ -258,7 +258,7 @@ impl Sharing {
     /// Keeps the large parameters of a session that begins, or of one that is `used`.
     pub async fn keep_params(&self, session: SessionId, params: &Bytes, used: Option<UnixMillis>) {
         let until = used.unwrap_or_else(|| UnixMillis::now().plus(UNUSED));
-        let Some(text) = self.keys.seal_record(PARAMS, session, params) else { return };
+        let Some(text) = self.keys.seal_shared(PARAMS, session, params) else { return };
         if self.ask(self.store.keep_params(session, text.as_bytes(), until)).await.is_none() {
             self.standing.owes_params();
         }
@@ -267,7 +267,7 @@ impl Sharing {
     /// The large parameters of a session that has begun at another coordinator.
     pub async fn params(&self, session: SessionId) -> Option<Bytes> {
         let text = self.ask(self.store.params(session)).await??;
-        self.keys.open_record(PARAMS, session, &text).map(Bytes::from)
+        self.keys.open_shared(PARAMS, session, &text).map(Bytes::from)
     }
 
     /// Tells the others of a loss that the client was not told of here: it may listen there.
@@ -287,7 +287,7 @@ impl Sharing {
 
     /// Leaves what a stream has left for its client to the coordinator that has this stream.
     pub async fn leave_rest(&self, session: SessionId, stream: u32, rest: &[u8]) {
-        let Some(text) = self.keys.seal_record(REST, session, rest) else { return };
+        let Some(text) = self.keys.seal_shared(REST, session, rest) else { return };
         let (store, name) = (&self.store, session.to_string());
         if self.ask(store.lease(Leased::Rest, &name, text.as_bytes(), REST_TIME)).await.is_some() {
             self.ask(store.tell(&SharedEvent::Rest(session, stream))).await;
@@ -299,7 +299,7 @@ impl Sharing {
         let name = session.to_string();
         let text = self.ask(self.store.leased(Leased::Rest, &name)).await??;
         self.ask(self.store.let_go(Leased::Rest, &name)).await;
-        self.keys.open_record(REST, session, &text)
+        self.keys.open_shared(REST, session, &text)
     }
 
     /// Has a node called that another coordinator knows.

@@ -108,7 +108,10 @@ impl Sharing {
                 self.adopt(session, server, binding);
                 let _ = self.of_sessions.send(event).await;
             }
-            SharedEvent::Ended(session, until) => self.ended_elsewhere(session, until),
+            SharedEvent::Ended(session, until) => {
+                self.ended_elsewhere(session, until);
+                let _ = self.of_sessions.send(event).await;
+            }
             SharedEvent::Lost(..) | SharedEvent::Listens(..) | SharedEvent::Rest(..) => {
                 let _ = self.of_sessions.send(event).await;
             }
@@ -154,7 +157,7 @@ impl Sharing {
         let handed = async {
             for session in self.records.with_params().await {
                 if let Some(params) = self.records.kept_params(session).await
-                    && let Some(text) = self.keys.seal_record(PARAMS, session, &params)
+                    && let Some(text) = self.keys.seal_shared(PARAMS, session, &params)
                 {
                     let until = UnixMillis::now().plus(MAX_AGE);
                     self.store.keep_params(session, text.as_bytes(), until).await?;
@@ -209,7 +212,7 @@ impl Sharing {
             let is_news = self.changes.has(session);
             claims.extend(own.into_iter().map(|claim| SharedClaim { is_news, ..claim }));
             if let Some(settings) = settings
-                && let Some(text) = self.keys.seal_record(SETTINGS, session, &settings.text())
+                && let Some(text) = self.keys.seal_shared(SETTINGS, session, &settings.text())
             {
                 self.store.set(session, text.as_bytes()).await?;
             }
