@@ -115,7 +115,8 @@ impl Redis {
             let records = Arc::new(Records::open(folder, Arc::clone(&bindings), 1 << 20));
             let store: Arc<dyn SharedStore> =
                 Arc::new(RedisStore::new(&self.url, "bench:", LIFETIME));
-            let keys = (KeyRing::new(&[b"a secret"]), Vec::new());
+            let name = all.len().to_string();
+            let keys = (KeyRing::new(&[b"a secret"]), Vec::new(), name);
             let (sharing, told) = Sharing::new(store, Arc::clone(&bindings), records, keys);
             let running = tokio::spawn(Arc::clone(&sharing).run(LIFETIME));
             until(|| sharing.standing().is_fresh()).await?;

@@ -13,17 +13,35 @@ use crate::deadline::eventually;
 use crate::port::Port;
 use crate::process;
 
-/// What openssl makes the certificate by.
+/// What openssl makes an authority of nobody's but the test's by, and what that vouches for.
+const AUTHORITY: &str = "[req]
+prompt=no
+distinguished_name=name
+x509_extensions=authority
+[name]
+CN=Authority of a test
+[authority]
+basicConstraints=critical,CA:TRUE
+keyUsage=critical,keyCertSign,cRLSign
+";
 const CERTIFICATE: &str = "[req]
 prompt=no
 distinguished_name=name
-x509_extensions=extensions
 [name]
 CN=localhost
-[extensions]
+[server]
 basicConstraints=critical,CA:FALSE
 subjectAltName=DNS:localhost
 ";
+/// The commands for both.
+const MADE_BY: [&str; 3] = [
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+     -config authority.cnf -keyout authority-key.pem -out authority.pem",
+    "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config server.cnf \
+     -keyout key.pem -out request.pem",
+    "x509 -req -in request.pem -CA authority.pem -CAkey authority-key.pem -CAcreateserial \
+     -days 2 -extfile server.cnf -extensions server -out cert.pem",
+];
 
 /// A server that is ended with the test.
 pub struct RedisServer {
@@ -64,47 +82,53 @@ impl RedisServer {
     #[must_use]
     pub fn with_user(what: &str, user: &str, password: &str) -> Option<Self> {
         let mut server = Self::prepare(what)?;
-        let rule = format!("{user} on >{password} {}", RIGHTS.join(" "));
-        let user_rules =
-            ["--user".to_owned()].into_iter().chain(rule.split(' ').map(str::to_owned));
-        server.args = user_rules.chain(["--user", "default", "off"].map(str::to_owned)).collect();
-        server.user = format!("{user}:{password}@");
+        server.let_in(user, password);
         Some(server.started())
     }
 
-    /// One that speaks TLS alone, as `localhost`. [`Self::authority`] vouches for it.
+    fn let_in(&mut self, user: &str, password: &str) {
+        let rule = format!("--user {user} on >{password} {} --user default off", RIGHTS.join(" "));
+        self.args.extend(rule.split(' ').map(str::to_owned));
+        self.user = format!("{user}:{password}@");
+    }
+
+    /// One that speaks TLS alone, as `localhost`, with a user who has [`RIGHTS`].
+    /// [`Self::authority`] vouches for it.
     #[must_use]
-    pub fn with_tls(what: &str) -> Option<Self> {
+    pub fn with_tls(what: &str, user: &str, password: &str) -> Option<Self> {
         let mut server = Self::prepare(what)?;
         let Some(openssl) = on_the_path("openssl") else {
             skip(what, "openssl is not installed");
             return None;
         };
-        std::fs::write(server.folder.path().join("openssl.cnf"), CERTIFICATE).expect("a file");
-        let made = Command::new(openssl)
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-nodes", "-days", "2", "-config", "openssl.cnf"])
-            .args(["-keyout", "key.pem", "-out", "cert.pem"])
-            .current_dir(server.folder.path())
-            .output()
-            .expect("openssl runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let file = |name: &str| server.folder.path().join(name).display().to_string();
-        let (cert, key) = (file("cert.pem"), file("key.pem"));
+        let folder = server.folder.path();
+        for (name, text) in [("authority.cnf", AUTHORITY), ("server.cnf", CERTIFICATE)] {
+            std::fs::write(folder.join(name), text).expect("a file");
+        }
+        for command in MADE_BY {
+            let mut openssl = Command::new(&openssl);
+            openssl.args(command.split_whitespace()).current_dir(folder);
+            let made = openssl.output().expect("openssl runs");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        }
+        let file = |name: &str| folder.join(name).display().to_string();
+        let (cert, key, authority) = (file("cert.pem"), file("key.pem"), file("authority.pem"));
         let port = server.port.number().to_string();
         server.args = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]
             .into_iter()
-            .chain(["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &cert])
+            .chain(["--tls-cert-file", &cert, "--tls-key-file", &key])
+            .chain(["--tls-ca-cert-file", &authority])
             .map(str::to_owned)
             .collect();
         server.is_tls = true;
+        server.let_in(user, password);
         Some(server.started())
     }
 
-    /// The certificate to be trusted for one with TLS.
+    /// The authority to be trusted for one with TLS.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
-        self.folder.path().join("cert.pem")
+        self.folder.path().join("authority.pem")
     }
 
     fn prepare(what: &str) -> Option<Self> {
@@ -144,7 +168,7 @@ impl RedisServer {
     pub fn url(&self) -> String {
         match self.is_tls {
             false => format!("redis://{}127.0.0.1:{}", self.user, self.port.number()),
-            true => format!("rediss://localhost:{}", self.port.number()),
+            true => format!("rediss://{}localhost:{}", self.user, self.port.number()),
         }
     }
 

@@ -314,7 +314,8 @@ impl Base {
             .clone()
             .map(|store| {
                 let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&self.records));
-                let secrets = (self.keys.clone(), self.shared_secrets.clone());
+                let name = shared_store::own_name(&self.folder);
+                let secrets = (self.keys.clone(), self.shared_secrets.clone(), name);
                 Sharing::new(store, bindings, records, secrets)
             })
             .unzip();

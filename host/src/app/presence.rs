@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::model::SessionId;
 use crate::model::visible::visible;
 use crate::protocol::mac;
 use crate::protocol::objects::object_only;
@@ -69,7 +68,7 @@ impl Presence {
 
 /// Says what this coordinator is, as long as the process lives.
 pub async fn keep(sharing: Arc<Sharing>, own: Presence) {
-    let id = SessionId::mint().to_string();
+    let id = sharing.name().to_owned();
     let text = serde_json::to_vec(&own).unwrap_or_default();
     let mut told = BTreeSet::new();
     let mut timer = tokio::time::interval(INTERVAL);

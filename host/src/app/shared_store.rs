@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::config::{Config, Lock, Store};
+use crate::model::SessionId;
 use crate::store::shared::{SharedStore, StoreError};
 use crate::store::sharing::SharedSecret;
 use crate::store::{DataFolder, GENERATED_KEY, RedisStore};
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 /// The file of the secret that seals sessions.
 const SECRET: &str = "secret";
+/// The file of this coordinator's name.
+const NAME: &str = "coordinator-id";
 
 /// The store of the settings; `None` where there is one coordinator.
 #[must_use]
@@ -62,6 +65,19 @@ pub async fn secrets(
     let sealing = share(store, folder, SECRET, &own).await?;
     shared.push((SECRET.to_owned(), sealing.clone()));
     Ok(Secrets { sealing, shared })
+}
+
+/// What this coordinator is called in the store: the same at its next start.
+#[must_use]
+pub fn own_name(folder: &DataFolder) -> String {
+    let text = folder.read(NAME).and_then(|text| String::from_utf8(text).ok());
+    let kept = text.and_then(|text| SessionId::parse(text.trim()));
+    let name = kept.unwrap_or_else(SessionId::mint).to_string();
+    if kept.is_none() {
+        // A folder that cannot be written is in the log.
+        let _ = folder.write(NAME, format!("{name}\n").as_bytes());
+    }
+    name
 }
 
 /// The key that clients show, as its file has it.

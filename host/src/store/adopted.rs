@@ -151,6 +151,21 @@ impl Bindings {
         self.with_room(session, |records| self.entry(records, session, now).is_learned = true);
     }
 
+    /// Whether other coordinators know that this one keeps what sets the state of its servers.
+    #[must_use]
+    pub fn is_keeper(&self, session: SessionId) -> bool {
+        self.with(session, |records| records.get(&session).is_some_and(|record| record.is_keeper))
+    }
+
+    /// Notes that they know it.
+    pub fn note_keeper(&self, session: SessionId) {
+        self.with(session, |records| {
+            if let Some(record) = records.get_mut(&session) {
+                record.is_keeper = true;
+            }
+        });
+    }
+
     /// Replaces what the client of a session has set.
     pub fn set_settings(&self, session: SessionId, settings: &SessionSettings) {
         let old = self.with(session, |records| {

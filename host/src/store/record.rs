@@ -98,6 +98,8 @@ pub struct Record {
     pub is_learned: bool,
     /// Whether other coordinators know of something that the client has set.
     pub has_settings: bool,
+    /// Whether other coordinators know that this one keeps what sets the state of its servers.
+    pub is_keeper: bool,
 }
 
 impl Record {
@@ -127,6 +129,7 @@ impl Record {
             counted: None,
             is_learned: false,
             has_settings: false,
+            is_keeper: false,
         }
     }
 

@@ -3,8 +3,11 @@
 
 use mooring_tests::http::Incoming;
 use mooring_tests::orders::{announce, late, notification, tools};
-use mooring_tests::{Canned, Client, Pair, RedisServer, Session, servers};
+use mooring_tests::{Canned, Client, Pair, RedisServer, Session, eventually, process, servers};
+use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::sessions::kept_texts::notice;
 
 /// A pair whose nodes have the same servers.
 fn pair(what: &str, entries: &Value) -> Option<Pair> {
@@ -53,11 +56,11 @@ fn a_call_that_is_cancelled_at_the_other_coordinator_ends_at_its_server() {
         let (mut stream, id) =
             session.start(&format!("{prefix}sleep"), json!({"ms": 50_000}), json!({}));
         let there = pair.elsewhere(1, path, &session);
-        mooring_tests::eventually("it is under way", || {
+        eventually("it is under way", || {
             (waiting(&session) == Some(1)).then_some(())
         });
         there.notify("notifications/cancelled", json!({"requestId": id})).expect(202);
-        mooring_tests::eventually("it is over", || (waiting(&session) == Some(0)).then_some(()));
+        eventually("it is over", || (waiting(&session) == Some(0)).then_some(()));
         while stream.next_event().is_some() {}
     }
 }
@@ -208,7 +211,7 @@ fn what_a_client_has_set_holds_wherever_its_server_is_begun_again() {
     // The other coordinator begins it anew, at whichever node is left.
     let pids: Vec<u32> = pair.nodes.iter().map(mooring_tests::Gateway::pid).collect();
     let pid = server.told().last().unwrap().0;
-    let at = pids.iter().position(|node| mooring_tests::process::descendants(*node).contains(&pid));
+    let at = pids.iter().position(|node| process::descendants(*node).contains(&pid));
     pair.nodes[at.expect("a node has it")].kill9();
     let there = pair.elsewhere(1, "/mcp/log", &session);
     there.request("tools/list", json!({}));
@@ -220,5 +223,33 @@ fn what_a_client_has_set_holds_wherever_its_server_is_begun_again() {
     {
         let is_said = |told: &&&Value| told["method"] == method && told["params"][key] == value;
         assert_eq!(new.iter().filter(is_said).count(), 1, "{method}: {new:?}");
+    }
+}
+
+#[test]
+fn state_that_two_coordinators_have_passed_on_is_not_said_to_be_back() {
+    let mut counter = servers::counter();
+    counter["state"] = json!({"replay": ["count"]});
+    let Some(pair) = pair("state elsewhere", &json!({"counter": counter})) else { return };
+    for (path, prefix) in [("/mcp/counter", ""), ("/mcp", "counter-")] {
+        let (count, whoami) = (format!("{prefix}count"), format!("{prefix}whoami"));
+        let session = pair.client(0, path).initialize();
+        let kill = || {
+            let pid = session.whoami(&whoami).pid;
+            process::signal(pid, Signal::KILL);
+            eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+        };
+        assert_eq!((session.count(&count), session.count(&count)), (1, 2));
+        let mut stream = session.listen();
+        kill();
+        assert_eq!(session.count(&count), 3);
+        let (level, text) = notice(&mut stream);
+        assert!(level == "info" && text.contains("2 calls that set its state"), "{level} {text}");
+        assert_eq!(pair.elsewhere(1, path, &session).count(&count), 4);
+        kill();
+        // Of the four calls this coordinator has passed on three.
+        assert_eq!(session.count(&count), 4);
+        let (level, text) = notice(&mut stream);
+        assert!(level == "warning" && text.contains("another coordinator"), "{level} {text}");
     }
 }

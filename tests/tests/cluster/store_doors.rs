@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use mooring_tests::relay::Fault;
-use mooring_tests::{Gateway, Pair, Port, RedisServer, Relay, Setup, settings, wait_until_store};
+use mooring_tests::{
+    Gateway, Pair, Port, RedisServer, Relay, Session, Setup, eventually, servers, settings,
+    wait_until_store,
+};
 use serde_json::{Value, json};
 
 const SECRET: (&str, &str) = ("MOORING_SECRET", "a secret that all coordinators have");
@@ -54,11 +57,27 @@ fn a_wrong_password_is_told_and_sessions_are_served_all_the_same() {
 
 #[test]
 fn tls_is_spoken_with_whom_the_machine_trusts() {
-    let Some(redis) = RedisServer::with_tls("Redis over TLS") else { return };
+    let Some(redis) = RedisServer::with_tls("Redis over TLS", "mooring", "s3cret-word") else {
+        return;
+    };
     let ca = redis.authority().display().to_string();
-    let trusting = coordinator(&redis.url()).env(SECRET.0, SECRET.1).env("SSL_CERT_FILE", &ca);
-    let trusting = trusting.start();
-    wait_until_store(&trusting, "fresh");
+    let trusting = || {
+        let setup = coordinator(&redis.url()).env(SECRET.0, SECRET.1).env("SSL_CERT_FILE", &ca);
+        setup.start()
+    };
+    let pair = [trusting(), trusting()];
+    pair.iter().for_each(|coordinator| wait_until_store(coordinator, "fresh"));
+    let counter = json!({"counter": servers::counter_named("a")});
+    let _node = Pair::node(&pair[0].url(), "a", counter);
+    for coordinator in &pair {
+        eventually("the node is known to both", || {
+            let nodes = coordinator.data("/api/cluster/nodes?active=true");
+            (nodes.as_array()?.len() == 1).then_some(())
+        });
+    }
+    let session = pair[0].client("/mcp/counter").initialize();
+    assert_eq!(session.count("count"), 1);
+    assert_eq!(Session::resumed(&pair[1].client("/mcp/counter"), &session.id).count("count"), 2);
     let stranger = coordinator(&redis.url()).env(SECRET.0, SECRET.1).start();
     wait_until_store(&stranger, "stale since");
     let ready = stranger.get("/readyz").expect(200).text();

@@ -27,11 +27,13 @@ pub fn check_version(headers: &HeaderMap, named: Option<&str>) -> Result<(), Ref
 }
 
 /// Sees to it that what other coordinators know of the session is known here. False if they know
-/// that it has ended.
+/// that it has ended. What is rare is boxed, since this future is made for every request.
 async fn learned(edge: &Edge, session: SessionId) -> bool {
     match &edge.sharing {
-        Some(sharing) => sharing.learn(session).await,
-        None => true,
+        Some(sharing) if !edge.bindings.is_learned(session) => {
+            Box::pin(sharing.learn(session)).await
+        }
+        Some(_) | None => true,
     }
 }
 
@@ -42,9 +44,10 @@ async fn stored_params(edge: &Edge, session: SessionId, minted_at: UnixMillis) -
         return Some(params);
     }
     let sharing = edge.sharing.as_ref()?;
-    let params = sharing.params(session).await?;
+    let params = Box::pin(sharing.params(session)).await?;
     edge.records.keep_params(session, &params);
-    sharing.keep_params(session, &params, Some(minted_at.plus(MAX_AGE))).await;
+    let keeping = sharing.keep_params(session, &params, Some(minted_at.plus(MAX_AGE)));
+    Box::pin(keeping).await;
     Some(params)
 }
 
@@ -76,7 +79,7 @@ impl Session {
             let is_first = edge.records.use_it(session.id, is_large).await;
             if let Some(sharing) = edge.sharing.as_ref().filter(|_| is_first) {
                 let until = session.minted_at.plus(MAX_AGE);
-                sharing.keep_params(session.id, &session.params, Some(until)).await;
+                Box::pin(sharing.keep_params(session.id, &session.params, Some(until))).await;
             }
         }
         Ok(Some(session))

@@ -1,7 +1,7 @@
 //! A store in memory, which several coordinators of one process share: for tests. It can be taken
 //! away and emptied as Redis can.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +37,7 @@ struct State {
     bindings: HashMap<SessionId, BTreeMap<ServerName, SharedBinding>>,
     settings: HashMap<SessionId, Vec<u8>>,
     params: HashMap<SessionId, Bytes>,
+    keepers: HashMap<SessionId, BTreeSet<String>>,
     ended: HashMap<SessionId, UnixMillis>,
     secrets: HashMap<String, Vec<u8>>,
     leased: BTreeMap<(Leased, String), (Vec<u8>, Instant)>,
@@ -157,11 +158,14 @@ impl SharedStore for MemoryStore {
     fn end<'a>(&'a self, ended: &'a [(SessionId, UnixMillis)]) -> Answer<'a, ()> {
         self.with(move |state| {
             for (session, until) in ended {
-                state.ended.insert(*session, *until);
+                let is_new = state.ended.insert(*session, *until).is_none();
                 state.bindings.remove(session);
                 state.settings.remove(session);
                 state.params.remove(session);
-                state.tell(SharedEvent::Ended(*session, *until));
+                state.keepers.remove(session);
+                if is_new {
+                    state.tell(SharedEvent::Ended(*session, *until));
+                }
             }
             Ok(())
         })
@@ -181,6 +185,14 @@ impl SharedStore for MemoryStore {
 
     fn params(&self, session: SessionId) -> Answer<'_, Option<Bytes>> {
         self.with(move |state| Ok(state.params.get(&session).cloned()))
+    }
+
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize> {
+        self.with(move |state| {
+            let keepers = state.keepers.entry(session).or_default();
+            keepers.insert(own.to_owned());
+            Ok(keepers.len())
+        })
     }
 
     fn secret<'a>(&'a self, name: &'a str, fresh: &'a [u8]) -> Answer<'a, Vec<u8>> {

@@ -123,7 +123,8 @@ pub enum SharedEvent {
 pub struct Connected {
     /// The place after all events that there are.
     pub from: EventCursor,
-    /// Whether what was there before is gone, or nothing was: the coordinator writes what it knows.
+    /// Whether what was there before is gone, all of it or the latest, or nothing was: the coordinator
+    /// writes what it knows.
     pub was_emptied: bool,
 }
 
@@ -156,7 +157,7 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Keeps what the client of a session has set. The last writer wins.
     fn set<'a>(&'a self, session: SessionId, settings: &'a [u8]) -> Answer<'a, ()>;
 
-    /// Ends sessions, each until its id expires, and tells the others.
+    /// Ends sessions, each until its id expires, and tells the others of those that were not.
     fn end<'a>(&'a self, ended: &'a [(SessionId, UnixMillis)]) -> Answer<'a, ()>;
 
     /// Keeps a session's large parameters.
@@ -168,6 +169,10 @@ pub trait SharedStore: Send + Sync + 'static {
     ) -> Answer<'a, ()>;
 
     fn params(&self, session: SessionId) -> Answer<'_, Option<Bytes>>;
+
+    /// Notes that the coordinator of this name keeps what sets the state of a session's servers.
+    /// Answers with the number of those that do.
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize>;
 
     /// The secret of this name: the one that is there, else the `fresh` one, which is there then.
     fn secret<'a>(&'a self, name: &'a str, fresh: &'a [u8]) -> Answer<'a, Vec<u8>>;

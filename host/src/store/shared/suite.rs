@@ -4,7 +4,7 @@
 //! socket of its own. Without one, that half is skipped, and the gate says so.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A server of its own, ended with the test.
 struct Server {
+    program: &'static str,
     child: Child,
     port: u16,
     folder: PathBuf,
@@ -36,7 +37,7 @@ impl Server {
     /// `None` if this machine has neither program.
     fn start() -> Option<Self> {
         let programs = ["redis-server", "valkey-server"];
-        let Some(program) = programs.iter().find(|program| is_there(program)) else {
+        let Some(program) = programs.into_iter().find(|program| is_there(program)) else {
             skip();
             return None;
         };
@@ -45,15 +46,15 @@ impl Server {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let child = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--dir"])
-            .arg(&folder)
-            .stdout(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self { child, port, folder })
+        let child = run(program, port, &folder);
+        Some(Self { program, child, port, folder })
+    }
+
+    /// Kills it, and starts it again with what it has saved.
+    fn start_again(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = run(self.program, self.port, &self.folder);
     }
 
     fn url(&self) -> RedisUrl {
@@ -78,6 +79,17 @@ impl Server {
         let mut answer = [0; 1];
         std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
     }
+}
+
+fn run(program: &str, port: u16, folder: &Path) -> Child {
+    Command::new(program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+        .args(["--appendonly", "no", "--dir"])
+        .arg(folder)
+        .stdout(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn is_there(program: &str) -> bool {
@@ -251,6 +263,18 @@ fn what_is_set_comes_back(store: &dyn SharedStore) -> Test<'_> {
     })
 }
 
+fn those_who_keep_something_of_a_session_are_counted(store: &dyn SharedStore) -> Test<'_> {
+    Box::pin(async move {
+        let (session, other) = (SessionId::mint(), SessionId::mint());
+        for (name, count) in [("a", 1), ("a", 1), ("b", 2), ("a", 2)] {
+            assert_eq!(store.join_keepers(session, name).await, Ok(count), "{name}");
+        }
+        assert_eq!(store.join_keepers(other, "b").await, Ok(1));
+        store.end(&[(session, later())]).await.unwrap();
+        assert_eq!(store.join_keepers(session, "c").await, Ok(1), "none is left");
+    })
+}
+
 fn a_secret_is_made_once(store: &dyn SharedStore) -> Test<'_> {
     Box::pin(async move {
         let first = store.secret("key", &[1; 32]).await.unwrap();
@@ -290,7 +314,9 @@ fn events_come_in_order_and_once(store: &dyn SharedStore) -> Test<'_> {
         one(store, claim(session, 1, binding("b", 2))).await;
         store.tell(&SharedEvent::Node(node.clone())).await.unwrap();
         let until = later();
-        store.end(&[(session, until)]).await.unwrap();
+        for _ in 0..2 {
+            store.end(&[(session, until)]).await.unwrap();
+        }
         let mut all = Vec::new();
         let mut at = from;
         while all.len() < 3 {
@@ -323,6 +349,7 @@ on_both! {
     many_claims: many_claims_are_answered_in_their_order;
     an_end: an_ended_session_is_gone_and_stays_so;
     settings_and_params: what_is_set_comes_back;
+    keepers: those_who_keep_something_of_a_session_are_counted;
     secrets: a_secret_is_made_once;
     leases: leased_values_go_away_unless_renewed;
     events_of_a_store: events_come_in_order_and_once;
@@ -354,6 +381,32 @@ async fn a_store_that_is_away_says_so_at_once_and_an_emptied_one_too() {
     assert!(matches!(store.connect().await, Err(StoreError::Gone(_))));
 }
 
+/// As a server does that has saved its memory now and then, and was killed in between.
+#[tokio::test]
+async fn a_store_that_has_forgotten_the_latest_says_so() {
+    let Some(mut server) = Server::start() else { return };
+    let store = connected(server.store()).await;
+    let node = SharedEvent::Node(NodeId::parse("n").unwrap());
+    store.tell(&node).await.unwrap();
+    let at = store.connect().await.unwrap().from;
+    server.say("SAVE");
+    store.tell(&node).await.unwrap();
+    assert_eq!(store.events(&at).await.unwrap().0.len(), 1);
+    assert!(!store.connect().await.unwrap().was_emptied);
+    server.start_again();
+    let mut tries = 0;
+    let Connected { from, was_emptied } = loop {
+        match store.connect().await {
+            Ok(connected) => break connected,
+            Err(error) => assert!(tries < 200, "{error}"),
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    };
+    assert_eq!((from, was_emptied), (at, true));
+    assert!(!store.connect().await.unwrap().was_emptied);
+}
+
 /// What others write below our prefix costs nothing but itself.
 #[tokio::test]
 async fn foreign_content_is_passed_over() {
@@ -382,4 +435,13 @@ async fn foreign_content_is_passed_over() {
     server.say("SET test:events x");
     store.connect().await.unwrap();
     store.tell(&SharedEvent::Node(NodeId::parse("m").unwrap())).await.unwrap();
+    // Behind an event of the last possible time none could be told.
+    server.say("XADD test:events 18446744073709551615-18446744073709551615 e x");
+    let told = SharedEvent::Node(NodeId::parse("m").unwrap());
+    assert!(matches!(store.tell(&told).await, Err(StoreError::Refused(_))));
+    let from = store.connect().await.unwrap().from;
+    store.tell(&told).await.unwrap();
+    assert_eq!(store.events(&from).await.unwrap().0, [told]);
+    server.say(&format!("SET test:m:{text} x"));
+    assert_eq!(store.join_keepers(*text, "a").await, Ok(1));
 }

@@ -92,6 +92,8 @@ pub struct Sharing {
     bindings: Arc<Bindings>,
     records: Arc<Records>,
     keys: KeyRing,
+    /// What this coordinator is called in the store.
+    name: String,
     /// What all coordinators have, for a store that was emptied.
     secrets: Vec<SharedSecret>,
     changes: Arc<Changes>,
@@ -108,7 +110,7 @@ impl Sharing {
         store: Arc<dyn SharedStore>,
         bindings: Arc<Bindings>,
         records: Arc<Records>,
-        (keys, secrets): (KeyRing, Vec<SharedSecret>),
+        (keys, secrets, name): (KeyRing, Vec<SharedSecret>, String),
     ) -> (Arc<Self>, Told) {
         let (notices, noticed) = mpsc::channel(MAX_NOTICES);
         let (of_sessions, sessions) = mpsc::channel(MAX_NOTICES);
@@ -121,6 +123,7 @@ impl Sharing {
             bindings,
             records,
             keys,
+            name,
             secrets,
             changes,
             standing,
@@ -140,6 +143,12 @@ impl Sharing {
     #[must_use]
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// What this coordinator is called in the store; the same at its next start.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     #[must_use]
@@ -270,6 +279,16 @@ impl Sharing {
         self.keys.open_shared(PARAMS, session, &text).map(Bytes::from)
     }
 
+    /// Notes that this coordinator keeps what sets the state of a session's servers. Returns whether
+    /// it is the only one, as far as that can be known.
+    pub async fn keeps_alone(&self, session: SessionId, began: UnixMillis) -> bool {
+        let count = self.ask(self.store.join_keepers(session, &self.name)).await;
+        if count.is_some() {
+            self.bindings.note_keeper(session);
+        }
+        count == Some(1) && !self.standing.was_emptied_since(began)
+    }
+
     /// Tells the others of a loss that the client was not told of here: it may listen there.
     pub fn tell_loss(self: &Arc<Self>, session: SessionId, server: &ServerName) {
         let (this, server) = (Arc::clone(self), server.clone());
@@ -321,7 +340,7 @@ impl Sharing {
 
     /// Takes note of a session that has ended at another coordinator, which has closed it.
     fn ended_elsewhere(&self, session: SessionId, until: UnixMillis) {
-        self.records.learn_end(session, until);
+        self.records.learn_end(session, until.min(UnixMillis::now().plus(MAX_AGE)));
         self.bindings.forget(session);
     }
 

@@ -20,7 +20,7 @@ pub struct Standing {
     is_fresh: AtomicBool,
     stale: Locked<Option<(UnixMillis, String)>>,
     /// When the store was found empty last.
-    emptied_at: Locked<Option<Instant>>,
+    emptied_at: Locked<Option<(Instant, UnixMillis)>>,
     /// Whether sessions have ended that the store does not know of.
     owes_ends: AtomicBool,
     /// Whether it lacks large parameters of sessions.
@@ -144,11 +144,16 @@ impl Standing {
     /// write into it what they know.
     pub(super) fn is_being_filled(&self) -> bool {
         let emptied = *self.emptied_at.lock();
-        self.is_fresh() && emptied.is_some_and(|at| at.elapsed() < FILLING)
+        self.is_fresh() && emptied.is_some_and(|(at, _)| at.elapsed() < FILLING)
+    }
+
+    /// Whether the store was emptied after this time, as far as this process has seen it.
+    pub(super) fn was_emptied_since(&self, time: UnixMillis) -> bool {
+        self.emptied_at.lock().is_some_and(|(_, at)| at >= time)
     }
 
     pub(super) fn note_emptied(&self) {
-        *self.emptied_at.lock() = Some(Instant::now());
+        *self.emptied_at.lock() = Some((Instant::now(), UnixMillis::now()));
         self.emptied.fetch_add(1, Ordering::Relaxed);
     }
 

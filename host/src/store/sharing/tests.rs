@@ -29,7 +29,8 @@ impl Coordinator {
         let records = Arc::new(Records::open(DataFolder::memory(), Arc::clone(&bindings), 1 << 20));
         let store: Arc<dyn SharedStore> = store.clone();
         let secrets = vec![("secret".to_owned(), b"one secret".to_vec())];
-        let keys = (KeyRing::new(&[b"one secret"]), secrets);
+        let name = SessionId::mint().to_string();
+        let keys = (KeyRing::new(&[b"one secret"]), secrets, name);
         let (sharing, told) =
             Sharing::new(store, Arc::clone(&bindings), Arc::clone(&records), keys);
         Self { sharing, bindings, records, told }

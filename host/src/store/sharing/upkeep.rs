@@ -15,6 +15,10 @@ use super::{Notice, PARAMS, SETTINGS, Sharing};
 
 /// Pause after a failed connection.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause where connections do not last.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A connection that has lasted.
+const STEADY: Duration = Duration::from_secs(10);
 /// Claims or sessions in one question.
 const AT_ONCE: usize = 256;
 /// Ended sessions in one question.
@@ -26,8 +30,9 @@ impl Sharing {
     /// Runs as long as the process. `lifetime` is the time without use after which bindings go;
     /// those in use are renewed twice in it.
     pub async fn run(self: Arc<Self>, lifetime: Duration) {
-        let mut at = None;
+        let (mut at, mut pause) = (None, PAUSE);
         loop {
+            let (begun, losses) = (Instant::now(), self.standing.counts().losses);
             if let Err(why) = self.one_connection(&mut at, lifetime / 2).await {
                 if why == StoreError::Emptied {
                     tracing::warn!(
@@ -37,7 +42,10 @@ impl Sharing {
                 }
                 self.standing.lost(&why);
             }
-            tokio::time::sleep(PAUSE).await;
+            // One that lets in and then refuses what is asked would be connected to all the time.
+            let is_lost = self.standing.counts().losses > losses && begun.elapsed() < STEADY;
+            pause = if is_lost { (pause * 2).min(LONGEST_PAUSE) } else { PAUSE };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -44,6 +44,14 @@ pub fn claimed(value: Value) -> Result<Claimed, StoreError> {
     }
 }
 
+pub fn count(value: &Value) -> Result<usize, StoreError> {
+    match value {
+        Value::ServerError(error) => Err(refused(error)),
+        Value::Int(count) => Ok(usize::try_from(*count).unwrap_or(0)),
+        _ => Err(StoreError::Refused("a number is answered otherwise".to_owned())),
+    }
+}
+
 /// The answers of the script and of the settings' key.
 pub fn session(answers: &[Value]) -> Result<SharedSession, StoreError> {
     let mut session = SharedSession::default();

@@ -6,6 +6,7 @@
 //! | `b:{session}` | hash: server → binding |
 //! | `s:{session}` | what the client has set |
 //! | `p:{session}` | large parameters |
+//! | `m:{session}` | set: the coordinators that keep what sets the state of its servers |
 //! | `t:{session}` | the session has ended |
 //! | `n:{node}`, `c:{coordinator}`, `r:{session}` | leased values |
 //! | `k:{name}` | generated secrets |
@@ -25,6 +26,8 @@ use redis::{Cmd, Pipeline, Value, cmd};
 
 use crate::config::RedisUrl;
 use crate::model::{Epoch, SessionId, UnixMillis};
+use crate::protocol::seal::MAX_AGE;
+use crate::sync::Locked;
 
 use super::{
     Answer, Claimed, Connected, EventCursor, Leased, MAX_ENTRIES, MAX_VALUE, SharedBinding,
@@ -32,7 +35,7 @@ use super::{
 };
 
 use connection::Connection;
-use scripts::{CLAIM, END, SESSION};
+use scripts::{CLAIM, END, KEEPERS, SESSION};
 
 /// Events that the stream keeps, about: 10 MB. A coordinator that has missed more asks for every
 /// session that it knows.
@@ -43,6 +46,8 @@ const EVENTS_AT_ONCE: usize = 512;
 const EVENT_WAIT: usize = 400;
 /// Names that one step of a search looks at.
 const SCAN: usize = 500;
+/// How far the clock of Redis may be ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// Steps of a search: more keys than that are not those of one cluster.
 const MAX_SCANS: usize = 100_000;
 
@@ -52,13 +57,23 @@ pub struct RedisStore {
     prefix: String,
     /// Time without use after which bindings and settings go.
     lifetime: Duration,
+    /// The latest event that was read, or was there at a connection.
+    reached: Locked<EventId>,
 }
+
+/// The id of an event: Unix ms, and a number.
+type EventId = (u64, u64);
 
 impl RedisStore {
     /// Not connected yet. All keys begin with the prefix.
     #[must_use]
     pub fn new(url: &RedisUrl, prefix: &str, lifetime: Duration) -> Self {
-        Self { connection: Connection::to(url), prefix: prefix.to_owned(), lifetime }
+        Self {
+            connection: Connection::to(url),
+            prefix: prefix.to_owned(),
+            lifetime,
+            reached: Locked::default(),
+        }
     }
 
     fn key(&self, kind: &str, name: impl std::fmt::Display) -> String {
@@ -125,15 +140,22 @@ impl RedisStore {
         let made = self.ask(cmd("SET").arg(&generation).arg(&fresh).arg("NX")).await?;
         let now = answers::text(self.ask(&Self::get(&generation)).await?);
         let now = now.ok_or_else(|| StoreError::Refused(format!("{generation} is no text")))?;
-        let was_emptied = self.connection.set_generation(&now) || made == Value::Okay;
+        let is_other = self.connection.set_generation(&now) || made == Value::Okay;
         let kind = answers::text(self.ask(cmd("TYPE").arg(&events)).await?);
         if kind.is_some_and(|kind| kind != "stream" && kind != "none") {
             self.ask(cmd("DEL").arg(&events)).await?;
         }
         let last = cmd("XREVRANGE").arg(&events).arg("+").arg("-").arg("COUNT").arg(1).clone();
-        let last = answers::last_event(self.ask(&last).await?);
+        let mut last = answers::last_event(self.ask(&last).await?);
+        if last.as_deref().is_some_and(|last| is_far(event_id(last))) {
+            self.ask(cmd("DEL").arg(&events)).await?;
+            last = None;
+        }
+        // It may have begun again with a file of before, where the latest is missing.
+        let at = last.as_deref().map(event_id).unwrap_or_default();
+        let went_back = std::mem::replace(&mut *self.reached.lock(), at) > at;
         let from = EventCursor(last.unwrap_or_else(|| "0-0".to_owned()));
-        Ok(Connected { from, was_emptied })
+        Ok(Connected { from, was_emptied: is_other || went_back })
     }
 
     async fn next(
@@ -151,6 +173,9 @@ impl RedisStore {
         let read = self.connection.wait(&read, Duration::from_millis(EVENT_WAIT as u64)).await?;
         answers::done(&read)?;
         let (texts, last) = answers::events(read);
+        if let Some(last) = &last {
+            *self.reached.lock() = event_id(last);
+        }
         let events = texts.iter().filter_map(|text| event_text::read(text)).collect();
         Ok((events, last.map_or_else(|| after.clone(), EventCursor)))
     }
@@ -221,6 +246,7 @@ impl SharedStore for RedisStore {
                         self.key("b", session),
                         self.key("s", session),
                         self.key("p", session),
+                        self.key("m", session),
                         self.of_all("events"),
                     ]);
                     end.arg(millis(until.since(now))).arg(event).arg(EVENTS);
@@ -249,6 +275,14 @@ impl SharedStore for RedisStore {
         Box::pin(async move {
             let answer = self.ask(&Self::get(&self.key("p", session))).await?;
             Ok(answers::bytes(answer).filter(|found| !found.is_empty()).map(Bytes::from))
+        })
+    }
+
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize> {
+        Box::pin(async move {
+            let mut join = KEEPERS.command(&[self.key("m", session), self.key("t", session)]);
+            join.arg(own).arg(millis(MAX_AGE));
+            answers::count(&self.ask(&join).await?)
         })
     }
 
@@ -321,6 +355,16 @@ fn kind_of(kind: Leased) -> &'static str {
         Leased::Coordinator => "c",
         Leased::Rest => "r",
     }
+}
+
+/// Whether an event is of a time that has yet to come: none can be added behind it.
+fn is_far((at, _): EventId) -> bool {
+    UnixMillis(at) > UnixMillis::now().plus(MAX_AHEAD)
+}
+
+fn event_id(text: &str) -> EventId {
+    let (at, number) = text.split_once('-').unwrap_or((text, ""));
+    (at.parse().unwrap_or(0), number.parse().unwrap_or(0))
 }
 
 fn millis(time: Duration) -> u64 {

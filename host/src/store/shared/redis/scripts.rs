@@ -69,11 +69,22 @@ end
 return found",
 );
 
-/// Keys: tombstone, bindings, settings, parameters, events. Arguments: the id's remaining life,
+/// Keys: keepers, tombstone. Arguments: a name, lifetime. Answers with the number of names. More than
+/// 64 were written by somebody else.
+pub const KEEPERS: Script = Script(
+    "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
+local known = redis.pcall('SCARD', KEYS[1])
+if type(known) == 'table' or known > 64 then redis.call('DEL', KEYS[1]) end
+redis.call('SADD', KEYS[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('SCARD', KEYS[1])",
+);
+
+/// Keys: tombstone, bindings, settings, parameters, keepers, events. Arguments: the id's remaining life,
 /// event, events that are kept.
 pub const END: Script = Script(
-    "redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[2])
+    "local is_new = redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'NX')
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if is_new then redis.pcall('XADD', KEYS[6], 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[2]) end
 return 'kept'",
 );
