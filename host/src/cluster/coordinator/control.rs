@@ -368,7 +368,7 @@ impl Control {
         let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id)) };
         tracing::info!(node = %id, "Node deregistered: {id}");
-        self.heard(Heard::Left(id));
+        self.heard(Heard::Left(id, incarnation));
         self.snapshot.save().await;
         Ok(())
     }

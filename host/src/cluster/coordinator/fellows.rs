@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::config::Secret;
 use crate::model::{NodeId, Reach};
+use crate::protocol::mac;
 use crate::seam::Link;
 use crate::store::DataFolder;
 use crate::store::shared::{Leased, SharedEvent};
@@ -78,7 +80,7 @@ impl Fellows {
                     Some(Notice::Connected) => self.connected().await,
                     Some(Notice::Event(event)) => match event {
                         SharedEvent::Node(node) | SharedEvent::Heard(node) => self.told(node).await,
-                        SharedEvent::Left(node) => self.left(&node),
+                        SharedEvent::Left(node, start) => self.left(&node, start),
                         // They are about sessions.
                         _ => {}
                     },
@@ -137,13 +139,7 @@ impl Fellows {
     /// Tells the others what was heard here.
     async fn tell(&mut self, heard: Heard) {
         let (id, store) = match heard {
-            Heard::Left(id) => {
-                self.entries.remove(&id);
-                let store = Arc::clone(self.sharing.store());
-                self.sharing.ask(store.let_go(Leased::Node, id.as_str())).await;
-                self.sharing.ask(store.tell(&SharedEvent::Left(id))).await;
-                return;
-            }
+            Heard::Left(id, incarnation) => return self.tell_left(id, &incarnation).await,
             Heard::From(id) => (id, Arc::clone(self.sharing.store())),
         };
         let entry = self.control.registry.get(&id);
@@ -164,6 +160,17 @@ impl Fellows {
         }
     }
 
+    /// Its next start may have registered with another coordinator meanwhile.
+    async fn tell_left(&mut self, id: NodeId, incarnation: &str) {
+        let store = Arc::clone(self.sharing.store());
+        let known = self.entry(&id).await;
+        if known.is_some_and(|entry| entry.is_start(incarnation)) {
+            self.sharing.ask(store.let_go(Leased::Node, id.as_str())).await;
+        }
+        self.entries.remove(&id);
+        self.sharing.ask(store.tell(&SharedEvent::Left(id, start_of(incarnation)))).await;
+    }
+
     /// Another coordinator has heard from a node.
     async fn told(&mut self, id: NodeId) {
         let known = self.entries.get(&id).cloned();
@@ -180,11 +187,12 @@ impl Fellows {
         }
     }
 
-    fn left(&mut self, id: &NodeId) {
+    fn left(&mut self, id: &NodeId, start: u64) {
         self.entries.remove(id);
         let registry = &self.control.registry;
         let incarnation = registry.read(id, |entry| entry.incarnation.clone());
-        let Some(incarnation) = incarnation else { return };
+        let is_it = |known: &Secret| start_of(known.expose()) == start;
+        let Some(incarnation) = incarnation.filter(is_it) else { return };
         if registry.deregister(id, incarnation.expose()) {
             tracing::info!("Node deregistered at another coordinator: {id}");
         }
@@ -209,4 +217,11 @@ impl Fellows {
             }
         });
     }
+}
+
+/// A digest of an incarnation, which nodes prove themselves by.
+fn start_of(incarnation: &str) -> u64 {
+    let digest = mac::hmac_sha256(b"mooring start of a node", &[incarnation.as_bytes()]);
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -7,5 +7,6 @@ use crate::model::NodeId;
 pub enum Heard {
     /// It has registered or sent a heartbeat.
     From(NodeId),
-    Left(NodeId),
+    /// Its start with this incarnation has signed off.
+    Left(NodeId, String),
 }

@@ -34,7 +34,7 @@ impl Edge {
             }
             SharedEvent::Node(_)
             | SharedEvent::Heard(_)
-            | SharedEvent::Left(_) => {}
+            | SharedEvent::Left(..) => {}
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn write(event: &SharedEvent) -> String {
         SharedEvent::Rest(session, stream) => format!("rest {session} {stream}"),
         SharedEvent::Node(node) => format!("node {node}"),
         SharedEvent::Heard(node) => format!("heard {node}"),
-        SharedEvent::Left(node) => format!("left {node}"),
+        SharedEvent::Left(node, start) => format!("left {node} {start}"),
     };
     format!("{VERSION} {rest}")
 }
@@ -72,7 +72,10 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
         }
         "node" => Some(SharedEvent::Node(node()?)),
         "heard" => Some(SharedEvent::Heard(node()?)),
-        "left" => Some(SharedEvent::Left(node()?)),
+        "left" => {
+            let (node, start) = rest.split_once(' ')?;
+            Some(SharedEvent::Left(NodeId::parse(node).ok()?, start.parse().ok()?))
+        }
         _ => None,
     }
 }
@@ -99,7 +102,7 @@ mod tests {
             SharedEvent::Rest(session, 7),
             SharedEvent::Node(node.clone()),
             SharedEvent::Heard(node.clone()),
-            SharedEvent::Left(node),
+            SharedEvent::Left(node, u64::MAX),
         ] {
             assert_eq!(read(write(&event).as_bytes()), Some(event));
         }
@@ -118,6 +121,8 @@ mod tests {
             "1 listens x 1",
             "1 listens 1 1 1",
             "1 rest x 1",
+            "1 left n",
+            "1 left n x",
             "1 other n",
             &long,
         ] {

@@ -114,8 +114,8 @@ pub enum SharedEvent {
     Node(NodeId),
     /// A node was heard from.
     Heard(NodeId),
-    /// A node has signed off.
-    Left(NodeId),
+    /// The start of a node with this digest has signed off.
+    Left(NodeId, u64),
 }
 
 /// A connected store.

@@ -123,7 +123,7 @@ impl Sharing {
             SharedEvent::Lost(..) | SharedEvent::Listens(..) | SharedEvent::Rest(..) => {
                 let _ = self.of_sessions.send(event).await;
             }
-            SharedEvent::Node(_) | SharedEvent::Heard(_) | SharedEvent::Left(_) => {
+            SharedEvent::Node(_) | SharedEvent::Heard(_) | SharedEvent::Left(..) => {
                 let _ = self.notices.send(Notice::Event(event)).await;
             }
         }
