@@ -56,9 +56,7 @@ fn a_call_that_is_cancelled_at_the_other_coordinator_ends_at_its_server() {
         let (mut stream, id) =
             session.start(&format!("{prefix}sleep"), json!({"ms": 50_000}), json!({}));
         let there = pair.elsewhere(1, path, &session);
-        eventually("it is under way", || {
-            (waiting(&session) == Some(1)).then_some(())
-        });
+        eventually("it is under way", || (waiting(&session) == Some(1)).then_some(()));
         there.notify("notifications/cancelled", json!({"requestId": id})).expect(202);
         eventually("it is over", || (waiting(&session) == Some(0)).then_some(()));
         while stream.next_event().is_some() {}

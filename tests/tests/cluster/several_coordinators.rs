@@ -111,13 +111,17 @@ fn a_session_that_ends_at_one_coordinator_is_unknown_to_the_other() {
         assert_eq!(known.count(tool), 2);
         let other = pair.client(0, path).initialize();
         other.count(tool);
-        // One that is known there and one that is not.
         for session in [&session, &other] {
             assert_eq!(pair.elsewhere(0, path, session).delete().status, 200);
-            let there = pair.elsewhere(1, path, session);
-            let answer = there.try_request("tools/call", json!({"name": tool, "arguments": {}}));
-            assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         }
+        // One that is not known there is asked for.
+        let there = pair.elsewhere(1, path, &other);
+        let answer = there.try_request("tools/call", json!({"name": tool, "arguments": {}}));
+        assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+        let there = pair.elsewhere(1, path, &session);
+        eventually("the end is heard", || {
+            (there.try_request("ping", json!({})).status == 404).then_some(())
+        });
     }
 }
 

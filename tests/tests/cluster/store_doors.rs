@@ -34,7 +34,9 @@ fn a_user_with_the_rights_of_the_documentation_is_enough() {
         let there = pair.elsewhere(1, path, &session);
         assert_eq!(there.count(tool), 2);
         there.delete().expect(200);
-        assert_eq!(session.try_request("ping", json!({})).status, 404);
+        eventually("the end is heard", || {
+            (session.try_request("ping", json!({})).status == 404).then_some(())
+        });
     }
     for coordinator in &pair.coordinators {
         let log = coordinator.log();

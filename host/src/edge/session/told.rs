@@ -32,9 +32,7 @@ impl Edge {
                 let (states, session) = (Arc::clone(&self.state.states), *session);
                 tokio::spawn(async move { states.end(session).await });
             }
-            SharedEvent::Node(_)
-            | SharedEvent::Heard(_)
-            | SharedEvent::Left(..) => {}
+            SharedEvent::Node(_) | SharedEvent::Heard(_) | SharedEvent::Left(..) => {}
         }
     }
 }
