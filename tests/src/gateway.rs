@@ -31,7 +31,7 @@ const END: Duration = Duration::from_secs(40);
 const MAX_SHOWN: usize = 200;
 
 /// Variables that must not reach the gateway from the environment of the tests.
-const FOREIGN: [&str; 19] = [
+const FOREIGN: [&str; 21] = [
     "http_proxy",
     "HTTP_PROXY",
     "https_proxy",
@@ -49,6 +49,8 @@ const FOREIGN: [&str; 19] = [
     "MOORING_SECRET_FILE",
     "MOORING_KEY_FILE",
     "MOORING_KEY",
+    "MOORING_REDIS_URL",
+    "MOORING_REDIS_URL_FILE",
     "MOORING_LOG",
     "MCPHUB_SETTING_PATH",
 ];

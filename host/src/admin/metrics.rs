@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::model::UnixMillis;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
+use crate::store::sharing::Standing;
 
 use super::server_metrics::{self, label};
 use super::{Admin, ProcessRole};
@@ -65,6 +67,9 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
             control.cut_off(),
         )?;
     }
+    if let Some(sharing) = &admin.sharing {
+        store(sharing.standing(), gauge)?;
+    }
     let stats = admin.strategy.stats();
     gauge("strategy_decisions_total", "Routing decisions", stats.decisions)?;
     gauge(
@@ -91,6 +96,31 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     server_metrics::availability(admin, &registry)?;
     server_metrics::errors(admin, &registry)?;
     Ok(registry)
+}
+
+/// The store that coordinators share.
+fn store(
+    standing: &Standing,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let counts = standing.counts();
+    let stale = counts.stale_since.map_or(0, |since| UnixMillis::now().since(since).as_secs());
+    let up = u64::from(standing.is_fresh());
+    gauge("coordinators", "Coordinators that share the store", counts.coordinators as u64)?;
+    gauge("store_up", "1 while the store that coordinators share answers", up)?;
+    gauge("store_stale_seconds", "Seconds since which the store has not answered", stale)?;
+    gauge("store_losses_total", "How often the store has stopped answering", counts.losses)?;
+    gauge("store_emptied_total", "How often the store was found empty", counts.emptied)?;
+    gauge(
+        "store_decisions_alone_total",
+        "Questions to the store that were decided without it",
+        counts.alone,
+    )?;
+    gauge(
+        "store_claims_lost_total",
+        "Bindings that another coordinator had decided otherwise meanwhile",
+        counts.lost_claims,
+    )
 }
 
 /// What has happened at each limit.

@@ -39,6 +39,7 @@ use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
@@ -70,6 +71,8 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    /// What is shared with other coordinators, if there may be any.
+    pub sharing: Option<Arc<Sharing>>,
     pub states: Arc<SessionStates>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,

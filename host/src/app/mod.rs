@@ -18,7 +18,9 @@ mod node_side;
 mod notices;
 mod own_files;
 mod parts;
+mod presence;
 mod routes;
+mod shared_store;
 mod shutdown;
 mod signals;
 mod slow_starts;
@@ -108,7 +110,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, background) = Parts::build(config, address, workers, descriptors)?;
+    let (parts, background) = Parts::build(config, address, workers, descriptors).await?;
     let supervised = parts
         .runner
         .children()

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Api, Live, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
-    Registry, RunnerView, peer_of,
+    Agents, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain,
+    ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
@@ -22,6 +22,8 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
+use crate::store::shared::SharedStore;
+use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::Signal;
 use crate::wasm::{self, Strategy};
@@ -29,9 +31,10 @@ use crate::wasm::{self, Strategy};
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
+use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
-use super::{client_keys, identity, node_side};
+use super::{client_keys, identity, node_side, shared_store};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
@@ -43,8 +46,10 @@ pub struct Background {
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
-    /// A node's agent, and whether it registers at startup.
-    pub agent: Option<(Agent, bool)>,
+    /// A node's agents, and whether they register at startup.
+    pub agents: Option<(Agents, bool)>,
+    /// What other coordinators tell, if there may be any.
+    pub told: Option<Told>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -78,18 +83,23 @@ pub struct Parts {
 impl Parts {
     /// # Errors
     /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
-    pub fn build(
+    pub async fn build(
         config: &Config,
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
-        let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, doubted) = base.edge(config);
+        let folder = DataFolder::open(&config.data_dir)?;
+        let store = shared_store::of(config);
+        let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
+        let kept = (folder, secrets, store);
+        let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
+        let (edge, doubted, told) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
-        let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = Arc::new(base.admin(config, &edge, view, agent.as_ref()));
+        let (node_routes, agents) = base.node_side(config, address, &view);
+        let admin = Arc::new(base.admin(config, &edge, view, agents.as_ref()));
+        let joined = agents.as_ref().map(|(agents, _)| agents.joined.clone());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -106,13 +116,13 @@ impl Parts {
             troubles: base.troubles,
             drain: base.drain,
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
-            joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
+            joined,
             replicas: base.replicas,
             retired: Signal::default(),
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -187,20 +197,19 @@ struct Base {
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
+    /// What several coordinators share.
+    store: Option<Arc<dyn SharedStore>>,
+    shared_secrets: Vec<SharedSecret>,
 }
 
 impl Base {
     fn build(
         config: &Config,
         address: SocketAddr,
-        workers: usize,
-        descriptors: Descriptors,
+        (workers, descriptors): (usize, Descriptors),
+        (folder, secrets, store): (DataFolder, Secrets, Option<Arc<dyn SharedStore>>),
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
-        let folder = DataFolder::open(&config.data_dir)?;
-        let secret = match &config.secret {
-            Some(secret) => secret.expose().as_bytes().to_vec(),
-            None => folder.secret("secret"),
-        };
+        let Secrets { sealing: secret, shared: shared_secrets } = secrets;
         let (node_timeout, zone) = match &config.mode {
             Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
@@ -284,20 +293,32 @@ impl Base {
             start,
             runner,
             links,
+            store,
+            shared_secrets,
         };
         Ok((base, forgotten))
     }
 
-    /// The edge, and the nodes that it has doubts about.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted) {
+    /// The edge, the nodes that it has doubts about, and what other coordinators tell.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted, Option<Told>) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
-            let expected = crate::cluster::is_kept(folder);
+            let expected = self.store.is_some() || crate::cluster::is_kept(folder);
             self.control.expect_known();
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
+        let (sharing, told) = self
+            .store
+            .clone()
+            .map(|store| {
+                let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&self.records));
+                let name = shared_store::own_name(&self.folder);
+                let secrets = (self.keys.clone(), self.shared_secrets.clone(), name);
+                Sharing::new(store, bindings, records, secrets)
+            })
+            .unzip();
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         let runs_elsewhere = is_coordinator && self.replicas.is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
@@ -311,6 +332,7 @@ impl Base {
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
+            sharing,
             state: edge::KeptState::new(Arc::new(states)),
             planned_moves: edge::LastStarts::default(),
             keys: self.keys.clone(),
@@ -331,7 +353,7 @@ impl Base {
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), doubted)
+        (Arc::new(edge), doubted, told)
     }
 
     /// What only a node has.
@@ -340,7 +362,7 @@ impl Base {
         config: &Config,
         address: SocketAddr,
         view: &Arc<dyn RunnerView>,
-    ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
+    ) -> (Option<NodeRoutes>, Option<(Agents, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity, &self.troubles);
         let link = (&self.control_link, &self.drain);
@@ -352,16 +374,15 @@ impl Base {
         config: &Config,
         edge: &Arc<Edge>,
         view: Arc<dyn RunnerView>,
-        agent: Option<&(Agent, bool)>,
+        agents: Option<&(Agents, bool)>,
     ) -> Admin {
-        let role = match (&config.mode, agent) {
+        let role = match (&config.mode, agents) {
             (Mode::Coordinator(_), _) => {
                 ProcessRole::Coordinator { control: Arc::clone(&self.control) }
             }
-            (_, Some((agent, _))) => ProcessRole::Node {
-                join: Arc::clone(&agent.join),
-                joined: agent.joined.subscribe(),
-            },
+            (_, Some((agents, _))) => {
+                ProcessRole::Node { join: Arc::clone(&agents.join), joined: agents.joined.clone() }
+            }
             (_, None) => ProcessRole::Standalone,
         };
         Admin {
@@ -370,6 +391,7 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            sharing: edge.sharing.clone(),
             states: Arc::clone(&edge.state.states),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,

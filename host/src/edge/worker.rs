@@ -8,6 +8,7 @@ use crate::model::{GatewayStart, NodeId, Topology};
 use crate::net::BodyBudget;
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
@@ -35,6 +36,8 @@ pub struct Edge {
     pub strategy: Strategy,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    /// What is known to several coordinators together; `None` where there is one.
+    pub sharing: Option<Arc<Sharing>>,
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
     pub connections: Arc<Connections>,

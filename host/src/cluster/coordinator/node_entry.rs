@@ -68,6 +68,8 @@ pub struct NodeEntry {
     /// Bytes of labels, load and troubles, about; set by the registry.
     pub beside: usize,
     pub zone: String,
+    /// Whether it registers with other coordinators, too.
+    pub has_several: bool,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
@@ -116,6 +118,7 @@ impl NodeEntry {
             size: 0,
             beside: 0,
             zone: String::new(),
+            has_several: false,
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,

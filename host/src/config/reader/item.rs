@@ -25,6 +25,14 @@ impl<'d> Item<'d> {
         self.notes.warn(&self.place, message, advice);
     }
 
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, Value::StringLit(_))
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::Array(_))
+    }
+
     /// A string without control characters, which could forge log lines.
     pub fn text(&self) -> Option<String> {
         self.string_without(char::is_control, "control characters")

@@ -21,5 +21,6 @@ pub mod servers;
 pub mod shown_tools;
 pub mod state;
 pub mod sticky;
+pub mod store;
 pub mod timeouts;
 pub mod transport;

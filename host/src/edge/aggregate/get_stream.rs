@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use crate::net::Body;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
+use crate::store::shared::Listening;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
 use super::listener::ServerListener;
@@ -70,6 +72,17 @@ impl Worker {
                 (own, reader)
             }
         };
+        if let Some(sharing) = self.edge.sharing.clone().filter(|_| !session.of_stream) {
+            let seen = place.as_ref().map(|place| (place.instance, place.number));
+            let listening = Listening { stream: own.instance, seen };
+            own.untold.fetch_add(1, Ordering::Relaxed);
+            let (own, session) = (own.clone(), session.id);
+            tokio::spawn(async move {
+                if !sharing.tell_listens(session, listening).await {
+                    own.told();
+                }
+            });
+        }
         self.tell_losses(session, &own.stream);
         let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
         if reader.has_gap || (last_event_id.is_some() && is_another()) {
@@ -113,6 +126,8 @@ impl Worker {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
             heard: Arc::default(),
+            over: Arc::default(),
+            untold: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
@@ -160,6 +175,7 @@ impl Feeding {
         let mut look = tokio::time::interval(LOOK);
         let mut due = None;
         let mut is_message = false;
+        let mut over = self.own.over.watch();
         loop {
             if !is_message {
                 self.hear_open_servers(&mut tasks, &mut heard, &sender);
@@ -195,6 +211,7 @@ impl Feeding {
                         || self.worker.edge.records.is_ended(self.session.id);
                     if is_over || needed.elapsed() > KEPT_FOR { break }
                 }
+                () = over.raised() => break,
                 Some(_) = tasks.join_next() => {}
             }
         }
