@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::store::Forgotten;
-use crate::sync::Watcher;
+use crate::sync::{Watcher, now};
 
 use super::parts::{Background, Parts, Suspects};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
@@ -106,7 +106,7 @@ async fn publish_catalogs(parts: Arc<Parts>) {
     }
 }
 
-async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
+pub(super) async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
     while let Some((node, why)) = suspects.recv().await {
         if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
             tracing::warn!(
@@ -118,11 +118,11 @@ async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
     }
 }
 
-async fn watch_leases(parts: Arc<Parts>) {
+pub(super) async fn watch_leases(parts: Arc<Parts>) {
     let mut timer = tokio::time::interval(LEASE_TICK);
     loop {
         timer.tick().await;
-        for event in parts.registry.expire(Instant::now()) {
+        for event in parts.registry.expire(now()) {
             if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
                 tracing::warn!(
                     "Marking node {id} as unhealthy (last heartbeat: {})",
@@ -180,7 +180,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
         }
-        let removed = parts.registry.clean_up(Instant::now());
+        let removed = parts.registry.clean_up(now());
         for event in &removed {
             if let LeaseChange::Removed { id } = event {
                 tracing::info!("Removed node {id}: gone for ten node timeouts");

@@ -17,6 +17,8 @@ mod notices;
 mod own_files;
 mod parts;
 mod routes;
+#[cfg(test)]
+mod simulation;
 mod strategy_view;
 mod summary;
 mod translate;

@@ -135,8 +135,8 @@ impl Parts {
 }
 
 /// The parts that know no other part, from which the others are made.
-struct Base {
-    node_id: NodeId,
+pub(super) struct Base {
+    pub(super) node_id: NodeId,
     zone: String,
     folder: DataFolder,
     /// Seals session ids, and signs what clients carry.
@@ -144,12 +144,12 @@ struct Base {
     keys: KeyRing,
     registry: Arc<Registry>,
     bindings: Arc<Bindings>,
-    runner: Arc<runner::SharedRunner>,
+    pub(super) runner: Arc<runner::SharedRunner>,
     replicas: BTreeMap<ServerName, Replica>,
     strategy: Strategy,
     control: Arc<Control>,
     control_link: Link,
-    links: Links,
+    pub(super) links: Links,
     capacity: Arc<CapacityGauge>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
@@ -157,7 +157,7 @@ struct Base {
 }
 
 impl Base {
-    fn build(
+    pub(super) fn build(
         config: &Config,
         address: SocketAddr,
         workers: usize,
@@ -189,7 +189,7 @@ impl Base {
         };
         let links = Links {
             runner: Arc::clone(&runner),
-            tls: crate::net::client_config()?,
+            tls: tls()?,
             dialer: dialer(&own, &registry, config),
         };
         let control = Control::new(
@@ -267,7 +267,7 @@ impl Base {
     }
 
     /// What only a node has.
-    fn node_side(
+    pub(super) fn node_side(
         &self,
         config: &Config,
         address: SocketAddr,
@@ -320,7 +320,7 @@ impl Base {
 }
 
 /// Makes links to the runners of this process and of other nodes.
-struct Links {
+pub(super) struct Links {
     runner: Arc<runner::SharedRunner>,
     tls: Arc<rustls::ClientConfig>,
     /// Introduces this process to the nodes that are registered here.
@@ -329,7 +329,7 @@ struct Links {
 
 impl Links {
     /// A link with connections of its own.
-    fn another(&self) -> Link {
+    pub(super) fn another(&self) -> Link {
         let pool = Pool::new(Arc::clone(&self.tls));
         let local = Runner::new(Arc::clone(&self.runner), pool.clone());
         Link::new(Arc::new(local), pool, Arc::clone(&self.dialer))
@@ -341,7 +341,19 @@ fn local_key(folder: &DataFolder) -> edge::LocalKey {
     edge::LocalKey(Secret::new(mac::hex(&folder.secret(LOCAL_KEY))))
 }
 
+fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.0);
+    }
+    crate::net::client_config()
+}
+
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.1);
+    }
     let source = wasm::Source::parse(&config.sticky.strategy);
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)

@@ -51,6 +51,8 @@ pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::listener::{Listeners, bind as listen};
+#[cfg(test)]
+pub use connection::server::answer;
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use delivery::own_ids::OwnIds;

@@ -6,6 +6,8 @@
 
 mod address;
 mod name;
+#[cfg(test)]
+pub mod played;
 mod quota_key;
 mod reserved_headers;
 mod scope;

@@ -12,6 +12,10 @@ impl SessionId {
     /// A random id (UUID version 4), so unique without coordination.
     #[must_use]
     pub fn mint() -> Self {
+        #[cfg(test)]
+        if let Some(random) = super::played::random() {
+            return Self(uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid());
+        }
         Self(uuid::Uuid::new_v4())
     }
 
@@ -89,6 +93,10 @@ impl UnixMillis {
     /// The system clock's time; 0 if that is before 1970.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(test)]
+        if let Some(now) = super::played::now() {
+            return Self(now);
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }

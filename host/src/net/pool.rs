@@ -13,12 +13,17 @@ use http::Response;
 use tokio_rustls::TlsConnector;
 
 use crate::protocol::http1::Head;
+#[cfg(test)]
+use crate::sync::Locked;
 
 use super::body::Body;
 use super::exchange::{Exchange, Lost, Received};
+use super::failure::Failure;
 use super::idle::{Home, IdleConnections, USUAL_REST};
 use super::introduction::{Introduce, Introduced};
 use super::message::Message;
+#[cfg(test)]
+use super::played::{self, PlayedAnswer, PlayedNetwork, PlayedTarget};
 use super::socket::Socket;
 use super::target::Target;
 use super::unreached::Unreached;
@@ -26,24 +31,14 @@ use super::unreached::Unreached;
 /// The most connections that are tried for one, where an introduction asks for another.
 const MAX_INTRODUCTIONS: u32 = 3;
 
-/// Why an exchange gave no response head.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
-    /// Certainly no byte of the request went out.
-    #[error("{0}")]
-    NotSent(String),
-    /// The request or a part of it may have gone out. Then the connection broke, the response
-    /// was malformed, or the request's body broke off.
-    #[error("{0}")]
-    Broken(String),
-}
-
 /// A worker's connections. Clones share one pool.
 #[derive(Clone)]
 pub struct Pool {
     idle: Arc<IdleConnections>,
     tls: TlsConnector,
     introduce: Option<Arc<dyn Introduce>>,
+    #[cfg(test)]
+    played: Option<Arc<dyn PlayedNetwork>>,
 }
 
 impl Pool {
@@ -51,7 +46,13 @@ impl Pool {
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
         let idle = Arc::new(IdleConnections::new(USUAL_REST));
-        Self { idle, tls: TlsConnector::from(tls), introduce: None }
+        Self {
+            idle,
+            tls: TlsConnector::from(tls),
+            introduce: None,
+            #[cfg(test)]
+            played: played::current(),
+        }
     }
 
     /// A separate pool whose connections begin with an introduction, so that all of them are known
@@ -96,6 +97,11 @@ impl Pool {
     /// # Errors
     /// [`Failure::NotSent`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
+        #[cfg(test)]
+        if let Some(network) = &self.played {
+            let (network, to) = (Arc::clone(network), self.played_target(target));
+            return Ok(Connection(Wire::Played(network, to, target.clone())));
+        }
         // Read before the introduction, which then knows at least as much.
         let epoch = self.epoch();
         let (socket, is_new) = match self.take(target, epoch) {
@@ -106,7 +112,7 @@ impl Pool {
                 (connecting.await.map_err(|none| Failure::NotSent(none.why))?, true)
             }
         };
-        Ok(Connection { socket, home: self.home(target, epoch), is_new })
+        Ok(Connection(Wire::Socket { socket, home: self.home(target, epoch), is_new }))
     }
 
     /// Makes sure of a connection to the target, which rests until the next request.
@@ -114,6 +120,10 @@ impl Pool {
     /// # Errors
     /// Why there is none.
     pub async fn reach(&self, target: &Target) -> Result<(), Unreached> {
+        #[cfg(test)]
+        if let Some(network) = &self.played {
+            return network.reach(self.played_target(target)).await;
+        }
         let epoch = self.epoch();
         let socket = match self.take(target, epoch) {
             Some(socket) => socket,
@@ -147,6 +157,12 @@ impl Pool {
         }
     }
 
+    #[cfg(test)]
+    fn played_target(&self, target: &Target) -> PlayedTarget {
+        let expected = self.introduce.as_ref().map(|introduce| introduce.expects(target));
+        PlayedTarget { host: target.host().to_owned(), port: target.port(), expected }
+    }
+
     /// The number of idle connections.
     #[cfg(test)]
     pub(super) fn resting(&self) -> usize {
@@ -164,10 +180,16 @@ impl Pool {
 }
 
 /// A connection that is ready for a request, taken out of its pool.
-pub struct Connection {
-    socket: Box<Socket>,
-    home: Home,
-    is_new: bool,
+pub struct Connection(Wire);
+
+enum Wire {
+    Socket {
+        socket: Box<Socket>,
+        home: Home,
+        is_new: bool,
+    },
+    #[cfg(test)]
+    Played(Arc<dyn PlayedNetwork>, PlayedTarget, Target),
 }
 
 /// Why a connection gave no response head.
@@ -184,18 +206,31 @@ impl Connection {
     /// exchange and closes the connection.
     #[must_use]
     pub fn send(self, mut message: Message) -> Sending {
-        let Self { mut socket, home, is_new } = self;
+        let (mut socket, home, is_new) = match self.0 {
+            Wire::Socket { socket, home, is_new } => (socket, home, is_new),
+            #[cfg(test)]
+            Wire::Played(network, to, target) => {
+                message.name_host(&target);
+                let answer = network.send(to, message.into_request());
+                return Sending(None, Some(Locked::new(answer)));
+            }
+        };
         message.name_host(&home.target);
         let rest = message.write(&mut socket);
         let exchange = Exchange::begin(socket, message.method().clone(), rest);
         let unsent = (!is_new).then_some(message);
-        Sending(Some(Sent { exchange, home, unsent }))
+        let sent = Sent { exchange, home, unsent };
+        Sending(
+            Some(sent),
+            #[cfg(test)]
+            None,
+        )
     }
 }
 
 /// Waits for the head of a response. Written by hand, so that callers can name it, store it,
 /// and move it.
-pub struct Sending(Option<Sent>);
+pub struct Sending(Option<Sent>, #[cfg(test)] Option<Locked<PlayedAnswer>>);
 
 struct Sent {
     exchange: Exchange,
@@ -208,6 +243,10 @@ impl Future for Sending {
     type Output = Result<Response<Body>, Unanswered>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        #[cfg(test)]
+        if let Some(played) = &mut self.1 {
+            return played.get_mut().as_mut().poll(cx).map_err(Unanswered::Failed);
+        }
         let over = || Unanswered::Failed(Failure::Broken("the exchange is over".to_owned()));
         let Some(sent) = &mut self.0 else { return Poll::Ready(Err(over())) };
         let came = ready!(sent.exchange.poll_head(cx));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -104,6 +105,17 @@ impl Request {
         let mut connection = Connection::try_open_from(self.source, to)?;
         connection.write(&self.clone().header("Connection", "close"))?;
         connection.read_head()?.try_whole()
+    }
+
+    /// Like `open`, with a deadline for each read, and an error where that panics.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub fn try_open(&self, to: SocketAddr, limit: Duration) -> io::Result<Incoming> {
+        let connection = Connection::try_open_from(self.source, to)?;
+        let mut connection = connection.reads_within(limit);
+        connection.write(&self.clone().header("Connection", "close"))?;
+        connection.read_head()
     }
 
     /// Sends it over a new connection; the body is read as it arrives.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder};
+use crate::sync::now;
 
 use super::admissions::Admissions;
 use super::bounds;
@@ -200,7 +201,7 @@ impl Control {
             beat.servers = Some(replicas(reports.clone())?);
         }
         let incarnation = &heartbeat.incarnation;
-        self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
+        self.registry.heartbeat(&id, incarnation, beat, now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::protocol::objects::object_only;
 use crate::store::DataFolder;
-use crate::sync::Locked;
+use crate::sync::{Locked, beside};
 
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::registry::Registry;
@@ -76,15 +76,15 @@ impl KnownNodes {
     pub async fn save(&self) {
         let this = self.clone();
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let saving = tokio::task::spawn_blocking(move || {
+        let saving = beside(move || {
             let mut written = this.written.lock();
             if *written < own {
                 *written = this.asked.load(Ordering::Acquire);
                 save(&this.folder, &this.registry);
             }
         });
-        if let Err(error) = saving.await {
-            tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
+        if saving.await.is_none() {
+            tracing::warn!("cannot write {SNAPSHOT} to the data folder: the writer has panicked");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::messages::{LoadReport, ProtocolReport};
 use crate::config::Secret;
 use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
+use crate::sync::now;
 
 use super::replays::OwnReplays;
 
@@ -111,7 +112,7 @@ impl NodeEntry {
             suspect: false,
             load: None,
             last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
+            last_seen: now(),
             registered_at: UnixMillis::now(),
         }
     }

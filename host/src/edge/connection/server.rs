@@ -317,6 +317,20 @@ async fn other_route(
     response.map(|body| body.with_guard(in_use))
 }
 
+/// Answers one request of a client that has no connection.
+#[cfg(test)]
+pub async fn answer(
+    worker: &Worker,
+    mut request: Request<Body>,
+    ends: (SocketAddr, SocketAddr),
+    draining: &Watcher,
+) -> Response<Body> {
+    match mcp(worker, &RecentSession::default(), &mut request, ends, draining).await {
+        Ok(response) => response,
+        Err((refusal, id)) => refused(refusal, id, &mut request).await,
+    }
+}
+
 async fn mcp(
     worker: &Worker,
     recent: &RecentSession,
