@@ -57,12 +57,22 @@ impl Sandbox {
         let child = command
             .stdin(Stdio::null())
             .stdout(File::create(self.output(name))?)
-            .stderr(File::create(self.log(name))?)
+            // A program that is started again goes on with its log.
+            .stderr(File::options().create(true).append(true).open(self.log(name))?)
             .spawn()
             .with_context(|| format!("start {name}"))?;
         let pid = child.id();
         self.processes.push(Process { name, child });
         Ok(pid)
+    }
+
+    /// Ends a program with SIGKILL.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let at = self.processes.iter().position(|process| process.name == name);
+        let mut process = self.processes.remove(at.context("no such process")?);
+        process.child.kill()?;
+        process.child.wait()?;
+        Ok(())
     }
 
     /// The port that a program prints as its only line of output.

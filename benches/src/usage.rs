@@ -41,10 +41,21 @@ impl Usage {
     }
 }
 
-/// The number of a gateway's servers: processes below it that are not the gateway.
+/// The number of a gateway's servers.
 pub fn servers_of(pid: u32) -> usize {
+    servers(pid).len()
+}
+
+/// A gateway's servers: processes below it that are not the gateway.
+pub fn servers(pid: u32) -> Vec<u32> {
     let program = executable(pid);
-    descendants(pid).into_iter().filter(|process| executable(*process) != program).count()
+    let all = descendants(pid).into_iter();
+    all.filter(|process| executable(*process).is_some_and(|other| Some(other) != program)).collect()
+}
+
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd")).context("its descriptors")?.count())
 }
 
 /// CPU time of the harness itself: the cost of generating the load.

@@ -15,6 +15,7 @@ use crate::session::{Endpoint, Opening};
 
 const SERVER: &str = "bench";
 const NODE: &str = "node-1";
+pub const COORDINATOR: &str = "coordinator";
 /// Longest wait for a node and its catalog; both take moments, except on a busy machine.
 const NODE_ACTIVE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -33,7 +34,7 @@ pub async fn stdio(kit: &Kit) -> Result<Running> {
         "mcpServers": { SERVER: { "command": kit.stdio_server } },
         "systemConfig": { "limits": { "childrenPerServer": 10_000, "childrenPerNode": 10_000 } },
     });
-    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
+    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config, 0).await?;
     Ok(Running { endpoint: one_server(port), gateways: vec![gateway], sandbox })
 }
 
@@ -52,11 +53,38 @@ pub async fn cluster_before_http(kit: &Kit) -> Result<Running> {
 
 /// A coordinator without a node.
 pub async fn coordinator(kit: &Kit) -> Result<Running> {
-    let mut sandbox = Sandbox::new(&kit.leash)?;
     let config =
         json!({ "systemConfig": { "cluster": { "enabled": true, "mode": "coordinator" } } });
-    let (coordinator, port) = start(kit, &mut sandbox, "coordinator", &config).await?;
+    coordinator_with(kit, &config).await
+}
+
+/// The same with these settings.
+pub async fn coordinator_with(kit: &Kit, config: &Value) -> Result<Running> {
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let (coordinator, port) = start(kit, &mut sandbox, COORDINATOR, config, 0).await?;
     Ok(Running { endpoint: one_server(port), gateways: vec![coordinator], sandbox })
+}
+
+/// Kills the coordinator, and starts it again at its port with its data.
+pub async fn coordinator_again(kit: &Kit, running: &mut Running, config: &Value) -> Result<()> {
+    again(kit, running, COORDINATOR, config).await
+}
+
+/// Kills a gateway of this name, and starts it again at its port with its data.
+pub async fn again(
+    kit: &Kit,
+    running: &mut Running,
+    name: &'static str,
+    config: &Value,
+) -> Result<()> {
+    let gateway = running.gateways.iter_mut().find(|gateway| gateway.name == name);
+    let gateway = gateway.context("no such gateway")?;
+    running.sandbox.kill(name)?;
+    let port_file = running.sandbox.path(&format!("{name}.port"));
+    let port = std::fs::read_to_string(&port_file)?.trim().parse()?;
+    std::fs::remove_file(port_file)?;
+    *gateway = start(kit, &mut running.sandbox, name, config, port).await?.0;
+    Ok(())
 }
 
 async fn with_node(kit: &Kit, mut running: Running, server: &Value) -> Result<Running> {
@@ -69,7 +97,7 @@ async fn with_node(kit: &Kit, mut running: Running, server: &Value) -> Result<Ru
             "node": { "id": NODE, "coordinatorUrl": format!("http://127.0.0.1:{port}") },
         } },
     });
-    let (node, _) = start(kit, &mut running.sandbox, "node", &config).await?;
+    let (node, _) = start(kit, &mut running.sandbox, "node", &config, 0).await?;
     node_is_active(&mut running.sandbox, port).await?;
     running.gateways.push(node);
     Ok(running)
@@ -80,7 +108,7 @@ async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running
     let upstream = kit.http_server(&mut sandbox, "http-server").await?;
     let url = format!("http://127.0.0.1:{upstream}/mcp");
     let config = json!({ "mcpServers": { SERVER: { "url": url, "type": "streamable-http" } } });
-    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config).await?;
+    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config, 0).await?;
     Ok(Running { endpoint: endpoint(port), gateways: vec![gateway], sandbox })
 }
 
@@ -94,11 +122,13 @@ fn all_servers(port: u16) -> Endpoint {
     Endpoint { port, path: "/mcp", tool: "bench-echo", opening: Opening::Once }
 }
 
-async fn start(
+/// Starts a gateway at this port, or at a free one if it is 0.
+pub async fn start(
     kit: &Kit,
     sandbox: &mut Sandbox,
     name: &'static str,
     config: &Value,
+    port: u16,
 ) -> Result<(Gateway, u16)> {
     let program = &kit.mooring;
     ensure!(program.is_file(), "no mooring binary: build it, or name it with --mooring");
@@ -110,7 +140,10 @@ async fn start(
             command.env_remove(variable);
         }
         command.arg("--config").arg(config).arg("--port-file").arg(&port_file);
-        command.env("PORT", "0").env("MOORING_HOST", "127.0.0.1").env("MOORING_DATA", data);
+        command
+            .env("PORT", port.to_string())
+            .env("MOORING_HOST", "127.0.0.1")
+            .env("MOORING_DATA", data);
     })?;
     let port = sandbox.port(name, Path::new(&port_file)).await?;
     Ok((Gateway { name, pid }, port))

@@ -56,6 +56,8 @@ pub async fn health(
         ProcessRole::Node { joined, .. } => ("node", Some(*joined.borrow())),
     };
     let active = entries.iter().filter(|entry| entry.status == LeaseStatus::Active).count();
+    let shortages = admin.pressure.shortages();
+    let shortages: Vec<&str> = shortages.iter().map(|(_, line)| line.as_str()).collect();
     Json(json!({
         "status": "ok",
         "mode": mode,
@@ -64,6 +66,7 @@ pub async fn health(
         "uptimeMs": u64::try_from(UnixMillis::now().since(admin.started_at).as_millis()).unwrap_or(u64::MAX),
         "registered": joined.map(|joined| joined == Joined::Registered),
         "cluster": {"nodes": entries.len(), "activeNodes": active},
+        "shortages": shortages,
         "dataFolder": {"state": folder.as_str(), "why": folder_why},
         "servers": admin.runner.servers().map(server).collect::<Vec<_>>(),
     }))
@@ -76,7 +79,8 @@ pub async fn livez() -> &'static str {
 
 /// Answers 200 if the process can take sessions: a node once it is registered (or
 /// waits for `join`), every other process at once. Further lines name what neither key nor token
-/// closes, a settings file without servers, and a data folder that cannot be used: sessions are served, and end with this process.
+/// closes, a settings file without servers, a data folder that cannot be used, and what the machine
+/// is short of: sessions go on and others begin, so that is no reason to send nobody here.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
@@ -95,6 +99,9 @@ pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
                 && state != FolderState::Fine
             {
                 text.push_str(&format!("data folder: {}: {why}\n", state.as_str()));
+            }
+            for (_, line) in admin.pressure.shortages() {
+                text.push_str(&format!("{line}\n"));
             }
             text.into_response()
         }

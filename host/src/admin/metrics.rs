@@ -9,6 +9,7 @@ use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::model::visible::visible;
 use crate::runner::ServerStatus;
+use crate::store::FolderState;
 
 use super::{Admin, ProcessRole};
 
@@ -84,6 +85,8 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     registry.register(Box::new(open))?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
+    machine(admin, gauge)?;
+    shortages(admin, &registry)?;
     connections(admin, gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
@@ -149,6 +152,38 @@ fn records(
     )
 }
 
+/// What this process has of the machine.
+fn machine(
+    admin: &Admin,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let reading = admin.pressure.reading();
+    gauge("open_files", "Open descriptors of this process", reading.open_files.unwrap_or(0))?;
+    gauge("open_files_limit", "Most open descriptors", admin.pressure.most_files())?;
+    let Some(memory) = reading.memory else { return Ok(()) };
+    gauge("memory_free_bytes", "Free memory of the machine or container", memory.free)?;
+    gauge("memory_total_bytes", "Memory of the machine or container", memory.total)
+}
+
+/// What this process is short of.
+fn shortages(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let short = IntGaugeVec::new(
+        Opts::new("short_of", "1 for what this process or its machine is short of"),
+        &["what"],
+    )?;
+    registry.register(Box::new(short.clone()))?;
+    for what in ["open-files", "memory", "data-folder"] {
+        short.with_label_values(&[what]).set(0);
+    }
+    for (what, _) in admin.pressure.shortages() {
+        short.with_label_values(&[what]).set(1);
+    }
+    if admin.records.folder().0 != FolderState::Fine {
+        short.with_label_values(&["data-folder"]).set(1);
+    }
+    Ok(())
+}
+
 /// A name as the value of a label.
 fn label(name: &str) -> String {
     visible(name, MAX_LABEL).to_string()
@@ -170,6 +205,11 @@ fn connections(
         "connections_refused_total",
         "Connections refused, since all that the limits allow were in use",
         connections.refused,
+    )?;
+    gauge(
+        "connections_not_accepted_total",
+        "Attempts to accept a connection that failed",
+        connections.not_accepted,
     )?;
     gauge(
         "heads_late_total",

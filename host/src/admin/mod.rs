@@ -68,6 +68,7 @@ pub struct Admin {
     pub edge_metrics: Arc<Metrics>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
+    pub pressure: Arc<runner::Pressure>,
     pub runner: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
     pub view: Arc<dyn RunnerView>,

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
-use crate::store::Forgotten;
+use crate::store::{FolderState, Forgotten};
 use crate::sync::{Watcher, now};
 
 use super::parts::{Background, Parts, Suspects};
@@ -18,6 +18,10 @@ use super::{differences, strategy_view};
 const SWEEP: Duration = Duration::from_secs(30);
 /// Time between two sweeps of the files of sessions whose ids have expired.
 const FILE_SWEEP: Duration = Duration::from_secs(3600);
+/// Time between two checks of the data folder: a full disk shows though nothing is to be written.
+const FOLDER_CHECK: Duration = Duration::from_secs(30);
+/// The same while it cannot be written.
+const FOLDER_RETRY: Duration = Duration::from_secs(2);
 /// How long a session without a second message is remembered.
 const UNUSED: Duration = Duration::from_secs(60);
 /// Time between two searches for such sessions.
@@ -54,6 +58,8 @@ impl Background {
         };
         tokio::spawn(sweep(Arc::clone(parts), between_sweeps));
         tokio::spawn(forget_unused(Arc::clone(parts)));
+        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
@@ -141,6 +147,24 @@ async fn forget_unused(parts: Arc<Parts>) {
         let count = parts.edge.bindings.sweep_unused(UNUSED);
         if count > 0 {
             tracing::debug!(count, "sessions forgotten that were not used after initialize");
+        }
+    }
+}
+
+/// Finds out whether the data folder can be written, and writes what could not be written before.
+async fn tend_folder(parts: Arc<Parts>, is_coordinator: bool) {
+    let mut timer = tokio::time::interval(FOLDER_RETRY);
+    let mut checked = Instant::now();
+    loop {
+        timer.tick().await;
+        let is_well = parts.folder.state().0 == FolderState::Fine;
+        if is_well && checked.elapsed() < FOLDER_CHECK {
+            continue;
+        }
+        checked = Instant::now();
+        parts.edge.records.tend_folder().await;
+        if is_coordinator {
+            parts.control.save_if_renewed().await;
         }
     }
 }

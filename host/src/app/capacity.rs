@@ -9,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::cluster::{LoadReport, Registry};
 use crate::config::Config;
+use crate::edge::Connections;
 use crate::model::{NodeId, Room};
-use crate::runner::{self, Memory, machine};
+use crate::runner::{self, Memory, Pressure, Reading, machine, open_files};
 
 /// Time between two reports if the number of processes does not change: memory has
 /// to be polled.
@@ -30,12 +31,21 @@ pub struct CapacityGauge {
     slots: usize,
     min_free: Option<u64>,
     told: watch::Sender<Room>,
+    pressure: Arc<Pressure>,
+    connections: Arc<Connections>,
 }
 
 impl CapacityGauge {
     #[must_use]
-    pub fn new(runner: &Arc<runner::SharedRunner>, config: &Config) -> Arc<Self> {
+    pub fn new(
+        runner: &Arc<runner::SharedRunner>,
+        config: &Config,
+        pressure: &Arc<Pressure>,
+        connections: &Arc<Connections>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            pressure: Arc::clone(pressure),
+            connections: Arc::clone(connections),
             runner: Arc::clone(runner),
             slots: config.limits.children_per_node,
             min_free: config.min_free_memory,
@@ -56,7 +66,10 @@ impl CapacityGauge {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let instances: BTreeMap<String, u32> =
             instances.into_iter().map(|(server, count)| (server.to_string(), count)).collect();
-        let room = room(children, self.slots, memory, self.min_free);
+        let room = match self.pressure.is_short_of_files() {
+            true => Room::Full,
+            false => room(children, self.slots, memory, self.min_free),
+        };
         // The caller passes the report on. If the room changes back before the next
         // report, that is then a change too.
         self.told.send_if_modified(|told| std::mem::replace(told, room) != room);
@@ -72,6 +85,17 @@ impl CapacityGauge {
         }
     }
 
+    /// Looks what this process is short of. Without descriptors, silent connections of clients
+    /// give way to what sessions need.
+    fn look(&self) {
+        let memory = machine::memory();
+        let is_low = is_low(memory, self.min_free);
+        self.pressure.note(Reading { open_files: open_files(), memory, is_low });
+        if self.pressure.is_short_of_files() {
+            self.connections.make_room();
+        }
+    }
+
     /// Keeps the load in this node's registry entry up to date, and notifies when the
     /// room changes.
     pub async fn watch(self: Arc<Self>, registry: Arc<Registry>, id: NodeId) {
@@ -79,6 +103,7 @@ impl CapacityGauge {
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.look();
             registry.set_local_load(&id, self.report());
             // Changes during the pause are in the next report: of many in a row, the
             // first and the last are reported.
@@ -95,10 +120,13 @@ fn room(children: usize, slots: usize, memory: Option<Memory>, min_free: Option<
     if children >= slots {
         return Room::Full;
     }
-    let is_low = memory.is_some_and(|Memory { free, total }| {
+    if is_low(memory, min_free) { Room::LowMemory } else { Room::Free }
+}
+
+fn is_low(memory: Option<Memory>, min_free: Option<u64>) -> bool {
+    memory.is_some_and(|Memory { free, total }| {
         free < min_free.unwrap_or_else(|| (total / 100 * PERCENT).min(MOST))
-    });
-    if is_low { Room::LowMemory } else { Room::Free }
+    })
 }
 
 #[cfg(test)]

@@ -44,12 +44,12 @@ fn kept(folder: &DataFolder, port: u16) -> NodeId {
         .and_then(|text| NodeId::parse(String::from_utf8(text).ok()?.trim()).ok());
     if let Some(id) = before {
         // Of many such files, the latest are kept. A folder that cannot be written is in the log.
-        let _ = folder.write(&file, format!("{id}\n").as_bytes());
+        let _ = folder.write_remembered(&file, format!("{id}\n").as_bytes());
         return id;
     }
     let [a, b, c, d, ..] = *SessionId::mint().as_bytes();
     let id = NodeId::numbered(u32::from_be_bytes([a, b, c, d]));
-    if let Err(error) = folder.write(&file, format!("{id}\n").as_bytes()) {
+    if let Err(error) = folder.write_remembered(&file, format!("{id}\n").as_bytes()) {
         tracing::warn!(
             "cannot save the node's id {id}: {error}; the next start gets another id, unless \
              cluster.node.id is set or the data folder is writable"

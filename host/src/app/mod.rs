@@ -51,6 +51,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
 
+/// How long a thread for what blocks stays without work: as long as the process.
+const BLOCKING_REST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
@@ -65,14 +68,13 @@ pub struct RunOptions {
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
 pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the control runtime")?;
+    let runtime = runtime().context("cannot start the control runtime")?;
     runtime.block_on(control(loaded, options))
 }
 
 async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
+    keep_a_thread();
+    outlive_file_limit();
     let config = &loaded.config;
     let mut notices = notices::of(config);
     // `mooring check` is silent about it on loopback, where only this machine's users can come.
@@ -128,6 +130,29 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(CHILDREN, parts.runner.children().all_ended()).await;
     supervised.end().await;
     Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(BLOCKING_REST)
+        .build()
+}
+
+/// Starts the first thread for what blocks. Where the system refuses another one, its work waits
+/// for this one; without any, tokio would panic.
+fn keep_a_thread() {
+    drop(tokio::task::spawn_blocking(|| ()));
+}
+
+/// A file that reaches the limit of its size (`ulimit -f`) is to be an error, not the end of the
+/// process. Servers are not concerned: a handler does not outlive their start.
+fn outlive_file_limit() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let number = rustix::process::Signal::XFSZ.as_raw();
+    if let Err(error) = signal(SignalKind::from_raw(number)) {
+        tracing::debug!("cannot watch for SIGXFSZ: {error}");
+    }
 }
 
 async fn signalled() -> anyhow::Result<()> {

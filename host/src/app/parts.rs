@@ -154,6 +154,7 @@ pub(super) struct Base {
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
+    pressure: Arc<runner::Pressure>,
 }
 
 impl Base {
@@ -206,7 +207,10 @@ impl Base {
         // Many clients share the address of a proxy.
         let is_proxy = move |peer| edge::is_trusted(&proxies, peer);
         let connections = Connections::new(bounds, Box::new(is_proxy), Arc::clone(&bodies));
+        let pressure = Arc::new(runner::Pressure::new(descriptors.limit));
+        let capacity = CapacityGauge::new(&runner, config, &pressure, &connections);
         let base = Self {
+            pressure,
             connections,
             bodies,
             node_id: identity::node_id(&config.mode, &folder, address.port()),
@@ -217,7 +221,7 @@ impl Base {
             strategy: strategy(config, workers)?,
             control: Arc::new(control),
             control_link: links.another(),
-            capacity: CapacityGauge::new(&runner, config),
+            capacity,
             edge_metrics: Arc::default(),
             folder,
             registry,
@@ -307,6 +311,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
+            pressure: Arc::clone(&self.pressure),
             runner: Arc::clone(&self.runner),
             view,
             strategy: self.strategy.clone(),

@@ -40,7 +40,7 @@ pub fn start(
         let (parts, draining, alive) = (Arc::clone(parts), draining.clone(), alive.clone());
         let mut is_cut = is_cut.clone();
         let run = move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match super::runtime() {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     tracing::error!("worker {index} cannot start: {error}");
@@ -48,6 +48,7 @@ pub fn start(
                 }
             };
             runtime.block_on(async {
+                super::keep_a_thread();
                 tokio::spawn(pulse());
                 let listener = match TcpListener::from_std(socket) {
                     Ok(listener) => listener,

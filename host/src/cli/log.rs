@@ -29,7 +29,12 @@ const MESSAGE: &str = "message";
 /// written like it.
 pub fn start() {
     let filter = EnvFilter::try_from_env("MOORING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, as where stderr is a file on a full disk, is lost and no more:
+    // to complain about it on stderr would be a panic.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let form = match std::env::var("MOORING_LOG_FORMAT") {
         Ok(format) if format == "json" => LineForm::Json,
         _ => LineForm::Text,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use rustls::pki_types::ServerName as TlsName;
@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::proxy::{Proxy, ProxyKind};
+use super::shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use super::target::Target;
 use super::unreached::Unreached;
 
@@ -193,7 +194,7 @@ impl RawStream {
         if let Some(proxy) = target.proxy() {
             return Self::connect_through(proxy, target, tls).await;
         }
-        let stream = TcpStream::connect((target.host(), target.port()))
+        let stream = tcp((target.host(), target.port()))
             .await
             .map_err(|error| Unreached::broken(&error, format!("cannot connect: {error}")))?;
         let _ = stream.set_nodelay(true);
@@ -209,7 +210,7 @@ impl RawStream {
         target: &Target,
         tls: &TlsConnector,
     ) -> Result<Self, Unreached> {
-        let mut stream = TcpStream::connect(proxy.place())
+        let mut stream = tcp(proxy.place())
             .await
             .map_err(|error| format!("cannot connect to {proxy}: {error}"))?;
         let _ = stream.set_nodelay(true);
@@ -230,6 +231,19 @@ impl RawStream {
         match target.is_tls() {
             true => Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?))),
             false => Ok(Self::Plain(stream)),
+        }
+    }
+}
+
+/// A connection to a host. A shortage on this side says nothing of the other one, and passes.
+async fn tcp(place: (&str, u16)) -> io::Result<TcpStream> {
+    let began = Instant::now();
+    loop {
+        match TcpStream::connect(place).await {
+            Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE => {
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+            done => return done,
         }
     }
 }

@@ -48,6 +48,7 @@ pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
 pub use process::machine::Memory;
+pub use process::pressure::{Pressure, Reading, open_files};
 #[cfg(target_os = "linux")]
 pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use process::{machine, usage};

@@ -125,7 +125,7 @@ impl Bindings {
                     self.moved(None, Some(node));
                     let was_open = take(&mut record.gone, server);
                     let binding = Binding { was_open, ..Binding::decided(node, now) };
-                    record.servers.push((server.clone(), binding));
+                    record.bind(server, binding);
                     node.clone()
                 }
             }
@@ -215,7 +215,7 @@ impl Bindings {
                 None => {
                     self.moved(None, Some(node));
                     take(&mut record.gone, server);
-                    record.servers.push((server.clone(), reported));
+                    record.bind(server, reported);
                     ReportOutcome::Taken
                 }
                 Some((_, binding)) if binding.node == *node => {
@@ -282,6 +282,12 @@ impl Bindings {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Most sessions that are known (`limits.sessions`).
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.bounds.in_all
     }
 
     /// Number of bindings to a node.

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::model::{SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
@@ -36,6 +36,8 @@ pub struct EndedSessions {
     lines: AtomicUsize,
     /// Tombstones that could not be appended.
     unwritten: AtomicUsize,
+    /// Whether a power failure could take lines of the file.
+    is_unsynced: AtomicBool,
     dropped: AtomicU64,
 }
 
@@ -53,6 +55,7 @@ impl EndedSessions {
             unused: Locked::default(),
             lines: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
+            is_unsynced: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
         };
         this.learn();
@@ -117,6 +120,7 @@ impl EndedSessions {
         let line = format!("{session} {}", until.0);
         match self.folder.append(FILE, &line) {
             Ok(()) => {
+                self.is_unsynced.store(true, Ordering::Relaxed);
                 let lines = self.lines.fetch_add(1, Ordering::Relaxed) + 1;
                 if lines > 2 * self.most {
                     self.rewrite();
@@ -132,7 +136,9 @@ impl EndedSessions {
     }
 
     /// Forgets ids that have expired, and rewrites the file if that makes it much shorter, or if a
-    /// tombstone is missing there. Blocks.
+    /// tombstone is missing there. From then on what was appended outlives a power failure too: to
+    /// wait for that at each end of a session would let a slow disk decide how fast they end.
+    /// Blocks.
     pub fn sweep(&self) {
         let now = UnixMillis::now();
         for queue in [&self.kept, &self.unused] {
@@ -151,6 +157,9 @@ impl EndedSessions {
         let is_long = self.lines.load(Ordering::Relaxed) > 2 * self.kept() + SLACK;
         if is_long || self.unwritten.load(Ordering::Relaxed) > 0 {
             self.rewrite();
+        }
+        if self.is_unsynced.swap(false, Ordering::Relaxed) {
+            self.folder.sync(FILE);
         }
     }
 
@@ -243,6 +252,20 @@ mod tests {
         ended.sweep();
         assert!(!ended.contains(old) && ended.contains(young));
         assert_eq!((ended.kept(), ended.dropped()), (1, 0));
+    }
+
+    /// As a full disk leaves it.
+    #[test]
+    fn a_line_behind_half_a_line_is_read() {
+        let path = std::env::temp_dir().join(format!("mooring-ended-{}", SessionId::mint()));
+        let folder = DataFolder::open(&path).unwrap();
+        let (half, whole) = (SessionId::mint(), SessionId::mint());
+        std::fs::write(path.join(FILE), &half.to_string()[..20]).unwrap();
+        let ended = EndedSessions::open(DataFolder::memory(), 1 << 20);
+        folder.append(FILE, &format!("{whole} {}", later().0)).unwrap();
+        tombstones(&folder.read(FILE).unwrap()).for_each(|(id, until)| ended.end(id, until));
+        assert!(ended.contains(whole) && !ended.contains(half));
+        std::fs::remove_dir_all(path).unwrap();
     }
 
     #[test]

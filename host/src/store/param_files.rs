@@ -86,7 +86,9 @@ impl ParamFiles {
         self.make_sure_it_is_read(&mut index);
         if !self.make_room(&mut index, size) {
             let full = io::Error::other("limits.dataFolder leaves no room");
-            return self.folder.note("cannot write to it", Err(full));
+            // The folder itself is well.
+            self.folder.complain("cannot write to it", &full);
+            return Err(full);
         }
         self.folder.write(&file(session), params)?;
         index.insert(session, micros(SystemTime::now()), size);
@@ -120,6 +122,11 @@ impl ParamFiles {
         self.make_room(&mut index, 0);
         self.count(&index);
         old.len()
+    }
+
+    /// Another folder came in the place of this one: what it holds is not known yet.
+    pub fn forget(&self) {
+        *self.index.lock() = Index::default();
     }
 
     fn make_sure_it_is_read(&self, index: &mut Index) {

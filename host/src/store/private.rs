@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +17,8 @@ use rustix::io::Errno;
 
 use crate::model::SessionId;
 
+/// Bytes of the file by which is tried whether there is room: what a file takes of a disk at least.
+const BLOCK: usize = 4096;
 /// What the name of a file that is not complete ends with.
 const DRAFT: &str = ".draft";
 /// File that processes which share the folder lock while they read and replace others.
@@ -154,8 +156,10 @@ impl PrivateFolder {
             .write_all(contents)
             .and_then(|()| file.sync_data())
             .and_then(|()| Ok(fs::renameat(&self.0, &draft, &self.0, name)?));
-        if replaced.is_err() {
-            let _ = fs::unlinkat(&self.0, &draft, AtFlags::empty());
+        match &replaced {
+            Err(_) => _ = fs::unlinkat(&self.0, &draft, AtFlags::empty()),
+            // So that the name outlives a power failure too, where the file system does that.
+            Ok(()) => _ = fs::fsync(&self.0),
         }
         replaced
     }
@@ -165,8 +169,26 @@ impl PrivateFolder {
     /// # Errors
     /// If it is a link or not ours, or cannot be written.
     pub fn append(&self, name: &str, text: &str) -> io::Result<()> {
-        let mut file = self.open_file(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)?;
-        file.write_all(text.as_bytes())
+        let mut file = self.open_file(name, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
+        // A full disk takes half a line; the next one must not become a part of it.
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            file.read_exact_at(&mut last, length - 1)?;
+        }
+        let line = if last == [b'\n'] { text.to_owned() } else { format!("\n{text}") };
+        file.write_all(line.as_bytes())
+    }
+
+    /// Makes sure that a file outlives a power failure, if it exists.
+    ///
+    /// # Errors
+    /// If it cannot be opened or written to disk.
+    pub fn sync(&self, name: &str) -> io::Result<()> {
+        match self.open_file(name, OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            file => file?.sync_data(),
+        }
     }
 
     /// Whether there is something of this name.
@@ -225,15 +247,24 @@ impl PrivateFolder {
         Ok(files)
     }
 
-    /// Whether files can be made in it.
+    /// Whether files with contents can be made in it: a full disk takes empty ones.
     ///
     /// # Errors
     /// The reason why not.
     pub fn try_writing(&self) -> io::Result<()> {
         let probe = format!(".probe.{}{DRAFT}", SessionId::mint());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        fs::openat(&self.0, &probe, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
-        self.remove(&probe)
+        let opened = fs::openat(&self.0, &probe, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+        let written = File::from(opened).write_all(&[0; BLOCK]);
+        let removed = self.remove(&probe);
+        written.and(removed)
+    }
+
+    /// Whether another folder stands at the path.
+    #[must_use]
+    pub fn is_not_at(&self, path: &Path) -> bool {
+        let (Ok(own), Ok(there)) = (fs::fstat(&self.0), fs::stat(path)) else { return false };
+        (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino)
     }
 
     /// Whether the folder itself was removed since it was opened.

@@ -58,6 +58,13 @@ impl Record {
         self.subscriptions.iter().map(|(_, uri)| uri.len()).sum()
     }
 
+    /// Adds the binding of a server that has none. Most sessions have one server: a vector would
+    /// begin with room for four.
+    pub(super) fn bind(&mut self, server: &ServerName, binding: Binding) {
+        self.servers.reserve_exact(1);
+        self.servers.push((server.clone(), binding));
+    }
+
     #[must_use]
     pub fn new(now: UnixMillis) -> Self {
         Self {

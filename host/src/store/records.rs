@@ -19,8 +19,9 @@ use crate::protocol::seal::MAX_AGE;
 use crate::sync::{Locked, beside};
 
 use super::bindings::Bindings;
-use super::data::{DataFolder, FolderState};
+use super::data::DataFolder;
 use super::ended::EndedSessions;
+use super::folder_state::{FolderState, Renewals};
 use super::param_files::ParamFiles;
 use super::unused::UnusedParams;
 use super::used::UsedParams;
@@ -51,6 +52,8 @@ pub struct Records {
     dropped: AtomicU64,
     /// What was dropped when it was last logged.
     said: AtomicU64,
+    /// Since then all of it is in the folder, as far as it could be.
+    renewed: Locked<Renewals>,
 }
 
 /// How much there is, and what did not fit, for the metrics.
@@ -87,6 +90,7 @@ impl Records {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             dropped: AtomicU64::new(0),
             said: AtomicU64::new(0),
+            renewed: Locked::default(),
         }
     }
 
@@ -188,6 +192,29 @@ impl Records {
                 break;
             }
         }
+    }
+
+    /// Finds out whether the data folder can be written. If it has come back, what only memory has
+    /// is written.
+    pub async fn tend_folder(self: &Arc<Self>) {
+        let _ = self.beside(Self::tend_beside).await;
+    }
+
+    fn tend_beside(&self) {
+        self.folder.check();
+        let now = self.folder.renewals();
+        let before = *self.renewed.lock();
+        if now == before || self.folder.state().0 != FolderState::Fine {
+            return;
+        }
+        *self.renewed.lock() = now;
+        self.folder.restore();
+        self.ended.note_unwritten();
+        if now.replaced != before.replaced {
+            self.used.lock().mark_all_unwritten();
+            self.files.forget();
+        }
+        self.sweep_beside();
     }
 
     /// Removes the files of sessions whose ids have expired: few clients end their sessions.

@@ -78,6 +78,11 @@ impl UsedParams {
         }
     }
 
+    /// Notes that nothing of it is on disk any more.
+    pub fn mark_all_unwritten(&mut self) {
+        self.unwritten.append(&mut self.written);
+    }
+
     /// What is not on disk yet, oldest first.
     #[must_use]
     pub fn unwritten(&self) -> Vec<(SessionId, Bytes)> {
@@ -112,6 +117,8 @@ mod tests {
         assert!(used.get(sessions[0]).is_none());
         used.mark_written(sessions[2]);
         assert_eq!(used.unwritten().len(), 1);
+        used.mark_all_unwritten();
+        assert_eq!(used.unwritten().len(), 2, "on another disk nothing is");
         sessions.iter().for_each(|session| used.remove(*session));
         assert_eq!((used.bytes(), used.params.len()), (0, 0));
         assert!(used.written.is_empty() && used.unwritten.is_empty());

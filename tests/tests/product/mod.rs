@@ -10,6 +10,7 @@ pub mod floors;
 pub mod image;
 pub mod listening;
 pub mod long_tests;
+pub mod machine;
 pub mod manifests;
 pub mod mcphub_files;
 pub mod misconfigured;

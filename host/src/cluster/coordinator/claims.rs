@@ -33,7 +33,8 @@ const MAX_BYTES: usize = 64 << 20;
 const LEAST_CLAIMS: usize = 20_000;
 /// The most claims of one node.
 const MOST_CLAIMS: usize = 100_000;
-/// Sessions that are known here, above which no claim makes another one known.
+/// Sessions that are known here, above which no claim makes another one known, unless
+/// `limits.sessions` allows more.
 const MOST_SESSIONS: usize = 1_000_000;
 /// Bytes of one subscription's URI.
 const MAX_URI: usize = 4 * 1024;
@@ -177,7 +178,10 @@ impl<'a> Claims<'a> {
             CutOff::Claims => {
                 format!("a node with its slots and servers has at most {}", self.limit)
             }
-            CutOff::Sessions => format!("this coordinator knows at most {MOST_SESSIONS}"),
+            CutOff::Sessions => {
+                let most = MOST_SESSIONS.max(self.bindings.most());
+                format!("this coordinator knows at most {most}")
+            }
         }
     }
 
@@ -213,15 +217,17 @@ impl<'a> Claims<'a> {
         else {
             return Ok(());
         };
-        if !self.node.servers.contains_key(&server) {
+        // The name that all claims share, instead of one for each.
+        let Some((server, _)) = self.node.servers.get_key_value(&server) else {
             return Ok(());
-        }
+        };
+        let server = server.clone();
         let node = &self.node.id;
         if self.bindings.look(session, &server).as_ref() != Some(node) {
             if self.bindings.load(node.as_str()) as usize >= self.limit {
                 return Err(CutOff::Claims);
             }
-            if self.bindings.sessions() >= MOST_SESSIONS {
+            if self.bindings.sessions() >= MOST_SESSIONS.max(self.bindings.most()) {
                 return Err(CutOff::Sessions);
             }
         }

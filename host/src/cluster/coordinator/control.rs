@@ -24,7 +24,7 @@ use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
-use super::known_nodes::KnownNodes;
+use super::known_nodes::{KnownNode, KnownNodes};
 use super::node_entry::NodeEntry;
 use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, Registry};
@@ -81,6 +81,22 @@ impl Control {
         self.snapshot.save().await;
     }
 
+    /// Nodes of the last start are being called.
+    pub(in crate::cluster) fn begin_recall(&self, nodes: Vec<KnownNode>) {
+        self.snapshot.begin_recall(nodes);
+    }
+
+    /// All of them have been called: the list is written once, not after each.
+    pub(in crate::cluster) async fn end_recall(&self) {
+        self.snapshot.end_recall();
+        self.save().await;
+    }
+
+    /// Writes them again if the data folder has come back.
+    pub async fn save_if_renewed(&self) {
+        self.snapshot.save_if_renewed().await;
+    }
+
     /// How many registrations there were whose sessions were not all taken in.
     #[must_use]
     pub fn cut_off(&self) -> u64 {
@@ -110,7 +126,9 @@ impl Control {
     ) -> Result<NodeEntry, Rejected> {
         let entry = self.entry_of(proved.message, proved.peer)?;
         let _admission = self.admissions.enter(&entry.id).await?;
-        self.admit(entry, proved.proof.as_ref(), link).await
+        let entry = self.admit(entry, proved.proof.as_ref(), link).await?;
+        self.snapshot.save().await;
+        Ok(entry)
     }
 
     /// Registers a node of the last start, which has not called.
@@ -178,7 +196,6 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
-        self.snapshot.save().await;
         Ok(entry)
     }
 

@@ -1,6 +1,7 @@
 //! The registered nodes, kept in the data folder for the next start. The file has what nodes
 //! prove themselves by, and is private like the folder.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName};
 use crate::protocol::objects::object_only;
-use crate::store::DataFolder;
+use crate::store::{DataFolder, Renewals};
 use crate::sync::{Locked, beside};
 
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -63,12 +64,31 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
+    /// Nodes of the last start that have not registered at this one, and stay in the list.
+    expected: Arc<Locked<Expected>>,
+    /// The folder as it was when the list was written last.
+    renewed: Arc<Locked<Renewals>>,
+}
+
+/// See the field.
+#[derive(Default)]
+struct Expected {
+    nodes: Vec<KnownNode>,
+    is_called: bool,
 }
 
 impl KnownNodes {
     #[must_use]
     pub fn new(folder: DataFolder, registry: Arc<Registry>) -> Self {
-        Self { folder, registry, asked: Arc::default(), written: Arc::default() }
+        let renewed = Arc::new(Locked::new(folder.renewals()));
+        Self {
+            folder,
+            registry,
+            asked: Arc::default(),
+            written: Arc::default(),
+            expected: Arc::default(),
+            renewed,
+        }
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -79,20 +99,54 @@ impl KnownNodes {
         let saving = beside(move || {
             let mut written = this.written.lock();
             if *written < own {
-                *written = this.asked.load(Ordering::Acquire);
-                save(&this.folder, &this.registry);
+                let asked = this.asked.load(Ordering::Acquire);
+                let renewals = this.folder.renewals();
+                if save(&this.folder, &this.registry, this.expected()).is_ok() {
+                    *written = asked;
+                    *this.renewed.lock() = renewals;
+                }
             }
         });
         if saving.await.is_none() {
             tracing::warn!("cannot write {SNAPSHOT} to the data folder: the writer has panicked");
         }
     }
+
+    /// Nodes of the last start are being called. They stay in the list, whoever registers.
+    pub fn begin_recall(&self, nodes: Vec<KnownNode>) {
+        *self.expected.lock() = Expected { nodes, is_called: false };
+    }
+
+    /// All have been called. Those that did not answer stay as long as their ids are kept.
+    pub fn end_recall(&self) {
+        self.expected.lock().is_called = true;
+    }
+
+    fn expected(&self) -> Vec<KnownNode> {
+        let mut expected = self.expected.lock();
+        if expected.is_called {
+            let is_held = |id: &str| NodeId::parse(id).is_ok_and(|id| self.registry.holds(&id));
+            expected.nodes.retain(|node| is_held(&node.id));
+        }
+        expected.nodes.clone()
+    }
+
+    /// Writes them if the folder has come back since they were written last.
+    pub async fn save_if_renewed(&self) {
+        if *self.renewed.lock() != self.folder.renewals() {
+            self.save().await;
+        }
+    }
 }
 
-/// Writes all active remote nodes; a failure is logged.
-pub fn save(folder: &DataFolder, registry: &Registry) {
-    let kept: Vec<KnownNode> = registry
-        .entries()
+/// Writes all active remote nodes, and those expected. The folder logs a failure.
+fn save(folder: &DataFolder, registry: &Registry, expected: Vec<KnownNode>) -> io::Result<()> {
+    let entries = registry.entries();
+    let is_back = |node: &KnownNode| {
+        entries.binary_search_by(|known| known.id.as_str().cmp(&node.id)).is_ok()
+    };
+    let expected: Vec<KnownNode> = expected.into_iter().filter(|node| !is_back(node)).collect();
+    let kept: Vec<KnownNode> = entries
         .into_iter()
         .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
         .map(|entry| KnownNode {
@@ -111,10 +165,10 @@ pub fn save(folder: &DataFolder, registry: &Registry) {
             secret: entry.secret.map(|secret| secret.expose().to_owned()),
             from: entry.from,
         })
+        .chain(expected)
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    // The folder logs a failure, once in a while.
-    let _ = folder.write(SNAPSHOT, &text);
+    folder.write(SNAPSHOT, &text)
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the
@@ -166,4 +220,49 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
         from: kept.from,
         ..NodeEntry::new(id, kept.name, reach, kept.host, kept.port)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::SessionId;
+
+    fn entry(name: &str) -> NodeEntry {
+        let reach = Reach::Remote(format!("http://{name}").into());
+        NodeEntry::new(NodeId::parse(name).unwrap(), name.into(), reach, name.into(), 80)
+    }
+
+    fn names(folder: &DataFolder) -> Vec<String> {
+        let mut names: Vec<String> = read(folder).into_iter().map(|node| node.id).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn nodes_of_the_last_start_stay_in_the_list_until_they_are_given_up() {
+        let path = std::env::temp_dir().join(format!("mooring-nodes-{}", SessionId::mint()));
+        let folder = DataFolder::open(&path).unwrap();
+        let registry = || Arc::new(Registry::new(Duration::from_secs(15)));
+        let first = registry();
+        ["n1", "n2"].into_iter().for_each(|name| first.register(entry(name)).unwrap());
+        KnownNodes::new(folder.clone(), first).save().await;
+        assert_eq!(names(&folder), ["n1", "n2"]);
+
+        let second = registry();
+        let nodes = KnownNodes::new(folder.clone(), Arc::clone(&second));
+        nodes.begin_recall(read(&folder));
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n1", "n2", "n3"], "a crash now forgets none");
+        second.keep(entry("n1"));
+        nodes.end_recall();
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n1", "n2", "n3"], "its id is kept");
+        second.clean_up(std::time::Instant::now() + Duration::from_secs(3600));
+        nodes.save().await;
+        assert_eq!(names(&folder), ["n2", "n3"]);
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -137,6 +137,19 @@ impl NodeEntry {
         self.load.as_ref().map(|load| load.room.into()).unwrap_or_default()
     }
 
+    /// Whether [`Self::node`] would give this.
+    pub(super) fn is_seen_as(&self, node: &Node) -> bool {
+        let Node { id, name, reach, health, room, zone, labels, servers } = node;
+        *id == self.id
+            && **name == *self.name
+            && *reach == self.reach
+            && *health == self.health()
+            && *room == self.room()
+            && **zone == *self.zone
+            && *labels == self.labels
+            && *servers == self.servers
+    }
+
     pub(super) fn node(&self) -> Node {
         Node {
             id: self.id.clone(),

@@ -18,6 +18,7 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     if !is_kept(&folder) {
         return;
     }
+    control.begin_recall(kept.clone());
     let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
         let (control, link) = (&control, &link);
         async move {
@@ -32,6 +33,7 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
         }
     });
     let answers = futures_util::future::join_all(calls).await;
+    control.end_recall().await;
     // A node that did not answer may still register by itself.
     if answers.iter().all(|answered| *answered) {
         control.all_reported();

@@ -65,6 +65,20 @@ pub struct Unknown;
 )]
 pub struct Full;
 
+/// The nodes as the edge sees them. What has not changed is the value of before: of a thousand
+/// nodes one changes at a time.
+fn seen(nodes: &BTreeMap<NodeId, NodeEntry>, before: &[Arc<Node>]) -> Vec<Arc<Node>> {
+    let mut before = before.iter().peekable();
+    let seen = nodes.values().map(|entry| {
+        while before.next_if(|node| node.id < entry.id).is_some() {}
+        match before.next_if(|node| entry.is_seen_as(node)) {
+            Some(node) => Arc::clone(node),
+            None => Arc::new(entry.node()),
+        }
+    });
+    seen.collect()
+}
+
 fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
     nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size + entry.beside).sum()
 }
@@ -120,6 +134,12 @@ impl Registry {
     #[must_use]
     pub fn holder(&self, id: &NodeId) -> Option<NodeEntry> {
         self.get(id).or_else(|| self.kept.lock().get(id).cloned())
+    }
+
+    /// Whether the id is that of a node of the last start that has not answered at this one.
+    #[must_use]
+    pub fn holds(&self, id: &NodeId) -> bool {
+        self.kept.lock().contains_key(id)
     }
 
     /// Adds this process's own node.
@@ -341,7 +361,7 @@ impl Registry {
         if !may_have_changed {
             return out;
         }
-        let seen: Vec<Arc<Node>> = nodes.values().map(|entry| Arc::new(entry.node())).collect();
+        let seen = seen(&nodes, &self.current.load().nodes);
         self.topology.send_if_modified(|topology| {
             if topology.nodes == seen {
                 return false;

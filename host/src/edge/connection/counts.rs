@@ -8,6 +8,7 @@ pub struct ConnectionCounts {
     open: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
+    not_accepted: AtomicU64,
     late_heads: AtomicU64,
     slow_bodies: AtomicU64,
     unread: AtomicU64,
@@ -22,6 +23,8 @@ pub struct ConnectionNumbers {
     pub evicted: u64,
     /// Connections that came when none could make room.
     pub refused: u64,
+    /// Attempts to accept one that failed, as without a descriptor.
+    pub not_accepted: u64,
     /// Connections cut off, since the head of a request came too late.
     pub late_heads: u64,
     /// Request bodies broken off, since they did not go on.
@@ -38,6 +41,7 @@ impl ConnectionCounts {
             open: read(&self.open),
             evicted: read(&self.evicted),
             refused: read(&self.refused),
+            not_accepted: read(&self.not_accepted),
             late_heads: read(&self.late_heads),
             slow_bodies: read(&self.slow_bodies),
             unread: read(&self.unread),
@@ -54,6 +58,10 @@ impl ConnectionCounts {
 
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn not_accepted(&self) {
+        self.not_accepted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn cut(&self, heads: u64, bodies: u64, unread: u64) {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::service::service_fn;
-use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
@@ -21,7 +20,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::{Body, ClientBody, Introduction};
+use crate::net::{Body, ClientBody, Introduction, is_shortage};
 use crate::protocol::headers;
 use crate::sync::{Locked, Seldom, Watcher};
 
@@ -36,7 +35,7 @@ const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time between two lines of the log about failed accepts.
-const ACCEPT_LINES: Duration = Duration::from_secs(30);
+const ACCEPT_LINES: Duration = Duration::from_secs(60);
 /// The answer to a client whose request has no complete head in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
@@ -97,11 +96,11 @@ pub async fn serve(
                 });
             }
             Err(error) => {
+                connections.counts.not_accepted();
                 if let Some(others) = failures.line() {
                     tracing::warn!(others, "cannot accept a connection: {error}");
                 }
-                let none_left = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
-                if error.raw_os_error().is_some_and(|error| none_left.contains(&error)) {
+                if is_shortage(&error) {
                     connections.make_room();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -85,6 +85,9 @@ impl Call<'_> {
         // A node that has just registered is in the topology before the strategy knows it.
         let Some(choice) = choice else { return self.least_loaded(failed) };
         let node = NodeId::parse(&choice.node).ok()?;
+        // The id that all bindings to the node share, instead of one for each.
+        let topology = self.worker.edge.topology.load();
+        let node = topology.node(&node).map_or(node, |known| known.id.clone());
         let token = match choice.affinity {
             vocabulary::AffinityAction::Keep => None,
             vocabulary::AffinityAction::Pin => Some(Token::Pin(node.clone())),

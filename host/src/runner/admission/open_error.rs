@@ -39,7 +39,16 @@ pub enum OpenError {
     Refused { server: ServerName, reason: String },
 }
 
+/// When a machine that is short of something may have it again.
+const SHORT: Duration = Duration::from_secs(5);
+
 impl OpenError {
+    /// This process or machine lacks what a start takes.
+    #[must_use]
+    pub fn short(server: ServerName, reason: String) -> Self {
+        Self::Busy { server, reason, after: SHORT }
+    }
+
     /// After how long another attempt may succeed, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

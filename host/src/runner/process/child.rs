@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::model::QuotaKey;
+use crate::net::is_shortage;
 use crate::runner::admission::caps::Permit;
 use crate::sync::{Locked, Seldom};
 
@@ -34,6 +35,8 @@ const UNHIDDEN: Duration = Duration::from_secs(3600);
 pub struct StartError {
     command: String,
     reason: String,
+    /// Whether this process or machine lacks what a start takes: no fault of the server.
+    pub is_shortage: bool,
 }
 
 /// Counts the children that have not ended yet and starts new ones. Cloning is cheap.
@@ -136,6 +139,7 @@ impl Child {
         let (running, pipes) =
             RunningServer::start(program, &children.line).await.map_err(|error| StartError {
                 command: program.command.clone(),
+                is_shortage: is_shortage(&error),
                 reason: explain(&error, program),
             })?;
         let Confinement { user, sandbox, allow_privileges, .. } = &program.confinement;

@@ -2,6 +2,7 @@
 
 pub mod child;
 pub mod machine;
+pub mod pressure;
 pub mod program;
 #[cfg(target_os = "linux")]
 pub mod supervisor;

@@ -46,6 +46,8 @@ pub struct Launch<'a> {
 enum LaunchFailure {
     /// It did not start, or ended: why, and its last stderr lines.
     Ended(String, Vec<String>),
+    /// It did not start, since this process or machine is short of something.
+    Short(String),
     /// It runs, and has refused `initialize` with this error.
     Refused(String),
 }
@@ -73,6 +75,8 @@ impl Launch<'_> {
                 }
                 Err(OpenError::Refused { server: server(), reason })
             }
+            // Dropped, the attempt counts neither for the server nor against it.
+            Ok(Err(LaunchFailure::Short(reason))) => Err(OpenError::short(server(), reason)),
             Ok(Err(LaunchFailure::Ended(why, words))) => {
                 let reason = format!("{why}{}", tail::shown(&words));
                 attempt.failed(&reason, words);
@@ -114,8 +118,10 @@ impl Launch<'_> {
             &self.resources.journal,
         )
         .await;
-        let process =
-            process.map_err(|error| LaunchFailure::Ended(error.to_string(), Vec::new()))?;
+        let process = process.map_err(|error| match error.is_shortage {
+            true => LaunchFailure::Short(error.to_string()),
+            false => LaunchFailure::Ended(error.to_string(), Vec::new()),
+        })?;
         let stdio = self.serve(process);
         hold(&stdio, permit);
         let result = self.introduce(&stdio, initialize).await?;

@@ -165,7 +165,10 @@ impl SharedProcess {
         let mux = Mux::new(server, with.terms.limits.line, inbox);
         let process = StartedProcess::start(server, &with.program, &with.children, &with.journal)
             .await
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| match error.is_shortage {
+                true => OpenError::short(server.clone(), error.to_string()),
+                false => failed(error.to_string()),
+            })?;
         let process = Running::serve(process, &mux, outbox, &with.starts);
         if let Some(permit) = permit {
             process.child().hold(permit);

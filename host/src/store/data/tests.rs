@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
+use crate::store::secrets::SecretKept;
 
 fn fresh() -> PathBuf {
     std::env::temp_dir().join(format!("mooring-data-{}", crate::model::SessionId::mint()))
@@ -127,10 +128,49 @@ fn a_failure_shows_in_the_state_until_it_is_over() {
     fs::write(path.join("sessions"), "").unwrap();
     assert!(folder.write("sessions/a", b"x").is_err());
     assert_eq!((folder.state().0, folder.failures()), (FolderState::Unwritable, 1));
+    folder.check();
+    assert_eq!(folder.state().0, FolderState::Unwritable, "it is not over");
     fs::remove_file(path.join("sessions")).unwrap();
     folder.write("sessions/a", b"x").unwrap();
+    folder.check();
     assert_eq!(folder.state(), (FolderState::Fine, String::new()));
+    assert_eq!(folder.renewals(), Renewals { recovered: 1, replaced: 0 });
     fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_folder_that_comes_late_gets_what_this_process_goes_by() {
+    let path = fresh();
+    fs::write(&path, "in the way").unwrap();
+    let folder = DataFolder::open(&path).unwrap();
+    assert_eq!(folder.state().0, FolderState::Absent);
+    let secret = folder.secret("secret");
+    assert!(folder.write("nodes.json", b"[]").is_err() && folder.exists());
+    fs::remove_file(&path).unwrap();
+    folder.check();
+    assert_eq!(folder.state().0, FolderState::Fine);
+    assert_eq!(folder.renewals(), Renewals { recovered: 1, replaced: 1 });
+    folder.restore();
+    assert_eq!(DataFolder::open(&path).unwrap().secret("secret"), secret);
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn another_folder_at_the_path_is_used_and_its_own_key_stays() {
+    let (path, aside) = (fresh(), fresh());
+    let folder = DataFolder::open(&path).unwrap();
+    let secret = folder.secret("secret");
+    fs::rename(&path, &aside).unwrap();
+    let other = DataFolder::open(&path).unwrap().secret("secret");
+    folder.check();
+    folder.restore();
+    assert_eq!(folder.renewals().replaced, 1);
+    assert_eq!(fs::read(path.join("secret")).unwrap(), other);
+    folder.write("a", b"x").unwrap();
+    assert!(path.join("a").exists() && !aside.join("a").exists());
+    assert_ne!(secret, other);
+    fs::remove_dir_all(path).unwrap();
+    fs::remove_dir_all(aside).unwrap();
 }
 
 #[test]

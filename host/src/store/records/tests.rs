@@ -74,11 +74,32 @@ async fn what_cannot_be_written_stays_in_memory_until_it_can() {
     assert_eq!(records.params(session).await, Some(large()));
     assert_eq!(records.folder().0, FolderState::Unwritable);
     std::fs::remove_file(path.join("sessions")).unwrap();
-    records.sweep().await;
+    records.tend_folder().await;
     assert_eq!(records.folder().0, FolderState::Fine);
     drop(records);
     assert_eq!(open(&path).params(session).await, Some(large()));
     std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn another_folder_gets_all_that_memory_has() {
+    let (path, aside) = (fresh(), fresh());
+    let records = open(&path);
+    let [kept, ended] = [(); 2].map(|()| SessionId::mint());
+    for session in [kept, ended] {
+        records.begin(session, Some(&large()), &client());
+        records.use_it(session, true).await;
+    }
+    records.end(ended, UnixMillis::now()).await;
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    records.tend_folder().await;
+    drop(records);
+    let next = open(&path);
+    assert_eq!(next.params(kept).await, Some(large()));
+    assert!(next.is_ended(ended) && next.params(ended).await.is_none());
+    std::fs::remove_dir_all(path).unwrap();
+    std::fs::remove_dir_all(aside).unwrap();
 }
 
 #[test]

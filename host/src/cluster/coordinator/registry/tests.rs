@@ -195,3 +195,20 @@ fn secrets_of_a_node_are_not_shown() {
     let shown = format!("{shown:?}");
     assert!(!shown.contains("incarnation-1") && !shown.contains("secret-1"), "{shown}");
 }
+
+#[test]
+fn what_has_not_changed_is_the_value_of_before() {
+    let registry = Registry::new(TIMEOUT);
+    for id in ["n1", "n2", "n3"] {
+        let url = format!("http://{id}");
+        let own = NodeEntry { url, ..entry(id, Instant::now()) };
+        registry.register(own).unwrap();
+    }
+    let nodes = || registry.current().load().nodes.clone();
+    let before = nodes();
+    registry.suspect(&NodeId::parse("n2").unwrap());
+    let after = nodes();
+    let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+    assert_eq!(same, [true, false, true]);
+    assert_eq!(after[1].health, Health::Suspect);
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{Notify, watch};
 
+use crate::net::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use crate::runner::process::program::{AFTER_EOF, AFTER_TERM, Pipes, Program};
 
 use super::cgroup::ControlGroup;
@@ -46,9 +47,17 @@ impl RunningServer {
         if let Some(why) = sandbox.and_then(landlock::missing) {
             return Err(io::Error::other(why));
         }
-        for _ in 0..ATTEMPTS {
-            if let Some(started) = attempt(program, line).await? {
-                return Ok(started);
+        let began = Instant::now();
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
+            match attempt(program, line).await {
+                Ok(Some(started)) => return Ok(started),
+                Ok(None) => attempts += 1,
+                // Descriptors come back when others end.
+                Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE => {
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(io::Error::other(
