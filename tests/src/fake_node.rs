@@ -13,12 +13,16 @@ use crate::settings;
 /// Returns the page of held sessions after a place in the list.
 type Held = dyn Fn(&str) -> Value + Send + Sync;
 
+/// Returns status and headers of the refusal of an open, or nothing.
+type Refuses = dyn Fn(&Asked) -> Option<(&'static str, Vec<String>)> + Send + Sync;
+
 /// What a node answers on the seam, by the path below `/cluster/`.
 #[derive(Default)]
 pub struct Says {
     held: Option<Box<Held>>,
     /// The catalog of every server, as JSON.
     catalog: Option<Vec<u8>>,
+    refuses: Option<Box<Refuses>>,
     token: Option<String>,
 }
 
@@ -32,6 +36,16 @@ impl Says {
     #[must_use]
     pub fn catalog(mut self, catalog: Vec<u8>) -> Self {
         self.catalog = Some(catalog);
+        self
+    }
+
+    /// Refuses opens with what this returns.
+    #[must_use]
+    pub fn refuses(
+        mut self,
+        refuses: impl Fn(&Asked) -> Option<(&'static str, Vec<String>)> + Send + Sync + 'static,
+    ) -> Self {
+        self.refuses = Some(Box::new(refuses));
         self
     }
 
@@ -71,7 +85,15 @@ impl Says {
                 let catalog = self.catalog.clone().unwrap_or_else(usual);
                 out.reply("200 OK", &["Content-Type: application/json"], &catalog);
             }
-            _ if asked.header("mooring-open").is_some() => out.json(&initialized()),
+            _ if asked.header("mooring-open").is_some() => {
+                match self.refuses.as_ref().and_then(|refuses| refuses(asked)) {
+                    Some((status, headers)) => {
+                        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+                        out.reply(status, &headers, b"{}");
+                    }
+                    None => out.json(&initialized()),
+                }
+            }
             _ => out.as_usual(asked),
         }
     }

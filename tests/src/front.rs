@@ -63,6 +63,16 @@ impl Front {
         }
     }
 
+    /// Waits until every gateway that runs servers has read their lists.
+    pub fn wait_until_discovered(&self, servers: &[&str]) {
+        match self {
+            Self::Alone(gateway) => gateway.wait_until_discovered(servers),
+            Self::Cluster(cluster) => {
+                cluster.nodes.iter().for_each(|node| node.wait_until_discovered(servers));
+            }
+        }
+    }
+
     #[must_use]
     pub fn client(&self, path: &str) -> Client {
         self.gateway().client(path)

@@ -22,8 +22,10 @@ use crate::process;
 
 /// Time between SIGTERM and SIGKILL when a gateway is dropped; shorter than its drain time.
 const GRACE: Duration = Duration::from_secs(2);
+/// Time between its first SIGTERM and its second.
+const FIRST: Duration = Duration::from_millis(300);
 /// Longest wait for a gateway to end: more than its drain time.
-const END: Duration = Duration::from_secs(20);
+const END: Duration = Duration::from_secs(40);
 
 /// Log lines shown by a failed test.
 const MAX_SHOWN: usize = 200;
@@ -216,6 +218,36 @@ impl Gateway {
         self.user = Some(user);
     }
 
+    /// Starts the next process, which takes over, and waits until it serves. Returns the process of
+    /// before.
+    #[track_caller]
+    pub fn hand_over(&mut self) -> Child {
+        let before = self.child.take().expect("it runs");
+        self.args.push("--take-over".to_owned());
+        self.start();
+        self.args.pop();
+        before
+    }
+
+    /// Starts it to take over from none, and waits until it serves.
+    #[track_caller]
+    pub fn spawn_next(&mut self) {
+        self.args.push("--take-over".to_owned());
+        self.start();
+        self.args.pop();
+    }
+
+    /// Starts a next process that does not come to serve. Returns how it has ended.
+    #[track_caller]
+    pub fn failing_hand_over(&mut self) -> ExitStatus {
+        let before = self.child.take();
+        self.args.push("--take-over".to_owned());
+        self.spawn();
+        self.args.pop();
+        let mut next = std::mem::replace(&mut self.child, before).expect("it was started");
+        ended_within(&mut next, END).expect("it ends")
+    }
+
     /// Starts it without waiting for anything.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
@@ -384,16 +416,25 @@ impl Gateway {
         self.start();
     }
 
-    /// Waits until the process is gone.
+    /// Sends the signal, and waits until the process is gone.
     pub fn end_by(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        self.wait_for_end_after(&format!("{signal:?}"))
+    }
+
+    /// Waits until the process is gone by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        self.wait_for_end_after("what it was told")
+    }
+
+    fn wait_for_end_after(&mut self, what: &str) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         match ended_within(&mut child, END) {
             Some(status) => status,
             None => {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("it did not end after {signal:?}");
+                panic!("it did not end after {what}");
             }
         }
     }
@@ -413,6 +454,11 @@ impl Drop for Gateway {
             eprintln!("--- log of the gateway at {}\n{}", self.address(), self.log_tail());
         }
         let Some(mut child) = self.child.take() else { return };
+        process::signal(child.id(), Signal::TERM);
+        if ended_within(&mut child, FIRST).is_some() {
+            return;
+        }
+        // It may wait for sessions: a second one ends it at once.
         process::signal(child.id(), Signal::TERM);
         if ended_within(&mut child, GRACE).is_none() {
             let _ = child.kill();

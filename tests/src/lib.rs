@@ -13,6 +13,7 @@
 
 pub mod binaries;
 pub mod borrowed;
+pub mod cable;
 pub mod canned;
 pub mod cluster;
 pub mod deadline;
@@ -28,6 +29,7 @@ pub mod played;
 pub mod port;
 pub mod process;
 pub mod proofs;
+pub mod relay;
 pub mod running;
 pub mod scripted;
 pub mod servers;
@@ -35,6 +37,7 @@ pub mod settings;
 pub mod sources;
 pub mod sse;
 
+pub use cable::Cable;
 pub use canned::Canned;
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};

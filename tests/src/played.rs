@@ -331,6 +331,7 @@ fn serve(mut stream: TcpStream, own: &Party, key: &str, seen: &Seen, onward: Opt
             Some(path) if path.starts_with("/cluster/bindings") && is_proved => {
                 ("200 OK", r#"{"bindings":[]}"#)
             }
+            Some("/cluster/alive") if is_proved => ("204 No Content", ""),
             _ => ("404 Not Found", "{}"),
         };
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());

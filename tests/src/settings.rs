@@ -47,7 +47,10 @@ pub fn node(coordinator: u16, node: Value, servers: Value) -> Value {
     json!({
         "mcpServers": servers,
         "systemConfig": {
-            "cluster": {"enabled": true, "mode": "node", "node": merged(base, node)},
+            // Sessions with state hold a node up for so long.
+            "cluster": {
+                "enabled": true, "mode": "node", "drainDeadline": 2000, "node": merged(base, node),
+            },
         },
     })
 }

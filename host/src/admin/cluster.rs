@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::cluster::{LeaseStatus, NodeEntry};
+use crate::cluster::{DrainReport, LeaseStatus, NodeEntry};
 use crate::model::{Reach, SessionId, UnixMillis};
 use crate::protocol::objects::object_only;
 use crate::store::Record;
@@ -85,11 +85,22 @@ fn node(entry: &NodeEntry, caller: &ApiCaller) -> Value {
         "version": entry.version,
         "protocol": entry.protocol,
         "zone": entry.zone,
-        "draining": entry.draining,
-        "suspect": entry.suspect,
+        "draining": entry.is_draining(),
+        "drain": entry.drain.as_ref().map(drain),
+        "suspect": entry.liveness.is_suspect(),
+        "silent": entry.liveness.is_silent(),
         "room": entry.load.as_ref().map(|load| load.room),
         "load": entry.load,
     })
+}
+
+/// How far a drain has come.
+pub(super) fn drain(report: &DrainReport) -> Value {
+    let mut shown = json!(report);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("sessions".to_owned(), report.waits.sessions().into());
+    }
+    shown
 }
 
 /// The coordinator's own node sends no heartbeats: this answer proves that it lives.

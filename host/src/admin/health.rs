@@ -78,10 +78,15 @@ pub async fn livez() -> &'static str {
 }
 
 /// Answers 200 if the process can take sessions: a node once it is registered (or
-/// waits for `join`), every other process at once. Further lines name what neither key nor token
-/// closes, a settings file without servers, a data folder that cannot be used, and what the machine
-/// is short of: sessions go on and others begin, so that is no reason to send nobody here.
+/// waits for `join`), every other process at once. A process that ends answers 503 and serves what
+/// it has. Further lines name what neither key nor token closes, a settings file without servers, a
+/// data folder that cannot be used, and what the machine is short of: sessions go on and others
+/// begin, so that is no reason to send nobody here.
 pub async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    if admin.leaving.is_ending() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "ending: takes no new sessions\n")
+            .into_response();
+    }
     match &admin.role {
         ProcessRole::Node { joined, .. } if *joined.borrow() == Joined::Registering => {
             (StatusCode::SERVICE_UNAVAILABLE, "not registered with the coordinator yet\n")

@@ -276,17 +276,23 @@ fn nodes(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
         &["node"],
     )?;
     let servers = IntGaugeVec::new(Opts::new("node_servers", "Servers on the node"), &["node"])?;
+    let silent = IntGaugeVec::new(
+        Opts::new("node_silent", "1 if the node does not answer its coordinator"),
+        &["node"],
+    )?;
     for entry in admin.registry.entries() {
         let own = entry.id.as_str();
         let id = label(own);
         let id = id.as_str();
         up.with_label_values(&[id, entry.status.as_str()]).set(1);
+        silent.with_label_values(&[id]).set(entry.liveness.is_silent().into());
         bound.with_label_values(&[id]).set(admin.bindings.load(own).into());
         servers
             .with_label_values(&[id])
             .set(i64::try_from(entry.servers.len()).unwrap_or(i64::MAX));
     }
     registry.register(Box::new(up))?;
+    registry.register(Box::new(silent))?;
     registry.register(Box::new(bound))?;
     registry.register(Box::new(servers))
 }

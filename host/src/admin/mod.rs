@@ -3,6 +3,7 @@
 
 mod answer;
 mod cluster;
+mod drain;
 mod extract;
 mod health;
 mod instances;
@@ -26,7 +27,7 @@ use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
-use crate::edge::{Connections, Metrics};
+use crate::edge::{Connections, Leaving, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
@@ -68,6 +69,7 @@ pub struct Admin {
     pub edge_metrics: Arc<Metrics>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
+    pub leaving: Arc<Leaving>,
     pub pressure: Arc<runner::Pressure>,
     pub runner: Arc<runner::SharedRunner>,
     /// The same runner, as the endpoints for instances and logs see it.
@@ -120,6 +122,8 @@ impl Api {
             .route("/api/cluster/sessions/{id}", get(cluster::session))
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/logs", get(logs::logs))
+            .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
+            .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))
             .route("/api/cluster/heartbeat", post(nodes::heartbeat))
             .route("/api/cluster/deregister", post(nodes::deregister))

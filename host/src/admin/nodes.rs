@@ -19,7 +19,7 @@ pub async fn register(from: FromNode<Registration>) -> ApiAnswer {
 }
 
 pub async fn heartbeat(from: FromNode<Heartbeat>) -> ApiAnswer {
-    answer(from.control.heartbeat(from.proved).map(|()| json!({})))
+    answer(from.control.heartbeat(from.proved).map(|answer| json!(answer)))
 }
 
 pub async fn deregister(from: FromNode<Heartbeat>) -> ApiAnswer {

@@ -1,5 +1,6 @@
 //! The tasks beside the data plane: what each publishes, checks or removes, and how often.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,13 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
+use crate::edge;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::{Watcher, now};
 
-use super::parts::{Background, Parts, Suspects};
+use super::parts::{Background, Parts};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, strategy_view};
+use super::{differences, drain, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -30,9 +32,8 @@ const UNUSED_SWEEP: Duration = Duration::from_secs(5);
 const CLOSED_AT_ONCE: usize = 32;
 /// Longest time for that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two checks of the nodes' leases: a dead node must be marked within
-/// 1 s of its timeout.
-const LEASE_TICK: Duration = Duration::from_millis(200);
+/// How long changes of catalogs are collected before they are written.
+const KEEP_CATALOGS: Duration = Duration::from_millis(500);
 
 impl Background {
     /// Starts the tasks. The future resolves once the node, if this is one, has deregistered
@@ -51,7 +52,6 @@ impl Background {
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);
         tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
-        tokio::spawn(mark_suspects(Arc::clone(parts), self.suspects));
         let between_sweeps = match &config.mode {
             Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
             Mode::Standalone | Mode::Node(_) => SWEEP,
@@ -61,15 +61,32 @@ impl Background {
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
+        tokio::spawn(drain::carry_out(Arc::clone(parts)));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
-            tokio::spawn(watch_leases(Arc::clone(parts)));
+            tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
+            let watch = cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted);
+            let mut retired = parts.retired.watch();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = watch => {}
+                    // Heartbeats go to the next process.
+                    () = retired.raised() => {}
+                }
+            });
             tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
         }
-        let agent =
-            self.agent.map(|(agent, at_once)| tokio::spawn(agent.run(at_once, leaving.clone())));
+        let agent = self.agent.map(|(agent, at_once)| {
+            let (leaving, mut retired) = (leaving.clone(), parts.retired.watch());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = agent.run(at_once, leaving) => {}
+                    () = retired.raised() => {}
+                }
+            })
+        });
         async move {
             if let Some(agent) = agent {
                 // It deregisters and ends once `leaving` is raised.
@@ -104,38 +121,36 @@ async fn publish_topology(parts: Arc<Parts>) {
     }
 }
 
+/// Writes the catalogs of other nodes to the data folder, for the next start.
+async fn keep_catalogs(parts: Arc<Parts>) {
+    let mut changes = parts.edge.catalogs.changes();
+    let mut written = 0;
+    while changes.changed().await.is_ok() {
+        // Of many changes at one time only few are written.
+        tokio::time::sleep(KEEP_CATALOGS).await;
+        changes.borrow_and_update();
+        let parts = Arc::clone(&parts);
+        let writing = tokio::task::spawn_blocking(move || {
+            let text = parts.edge.catalogs.to_keep(&parts.edge.topology.load());
+            // The folder logs a failure, once in a while.
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            let now = hasher.finish();
+            if now != written && parts.folder.write(edge::CATALOGS, &text).is_ok() {
+                written = now;
+            }
+            written
+        });
+        let Ok(now) = writing.await else { return };
+        written = now;
+    }
+}
+
 /// Writes the catalogs that discovery finds into this node's own entry.
 async fn publish_catalogs(parts: Arc<Parts>) {
     let mut changes = parts.runner.discovery.changes();
     while changes.changed().await.is_ok() {
         parts.registry.set_local_servers(&parts.node_id, parts.local_servers());
-    }
-}
-
-pub(super) async fn mark_suspects(parts: Arc<Parts>, mut suspects: Suspects) {
-    while let Some((node, why)) = suspects.recv().await {
-        if parts.registry.get(&node).is_some_and(|entry| !entry.suspect) {
-            tracing::warn!(
-                node = %node,
-                "the node did not answer and is avoided until its next heartbeat: {why}"
-            );
-        }
-        parts.registry.suspect(&node);
-    }
-}
-
-pub(super) async fn watch_leases(parts: Arc<Parts>) {
-    let mut timer = tokio::time::interval(LEASE_TICK);
-    loop {
-        timer.tick().await;
-        for event in parts.registry.expire(now()) {
-            if let LeaseChange::Unhealthy { id, last_heartbeat } = event {
-                tracing::warn!(
-                    "Marking node {id} as unhealthy (last heartbeat: {})",
-                    last_heartbeat.iso8601()
-                );
-            }
-        }
     }
 }
 
@@ -183,7 +198,8 @@ async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgot
             tokio::spawn(async move {
                 // Its client may have come back meanwhile.
                 if parts.edge.bindings.look(session, &server).is_none() {
-                    let closing = cluster::close(&parts.control_link, &reach, session, &server);
+                    let link = &parts.control_link;
+                    let closing = cluster::close(link, &reach, session, &server, binding.epoch);
                     // What does not answer ends when it is idle.
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
                 }
@@ -203,6 +219,9 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+        }
+        if parts.retired.is_raised() {
+            return;
         }
         let removed = parts.registry.clean_up(now());
         for event in &removed {

@@ -1,4 +1,4 @@
-//! The wiring: configuration → parts → run until a signal → drain.
+//! The wiring: configuration → parts → run until a signal → the planned end.
 //!
 //! All parts meet here and nowhere else. Threads: one for the control runtime (this
 //! one), and one worker per core, each with its own accept socket, connections and
@@ -11,6 +11,8 @@ mod client_keys;
 mod commands;
 mod descriptors;
 mod differences;
+mod drain;
+mod hand_over;
 mod identity;
 mod node_side;
 mod notices;
@@ -19,6 +21,8 @@ mod parts;
 mod routes;
 #[cfg(test)]
 mod simulation;
+mod shutdown;
+mod signals;
 mod strategy_view;
 mod summary;
 mod translate;
@@ -27,26 +31,26 @@ mod worker;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{self, Loaded, open_cluster_warning};
-use crate::edge;
+use crate::config::{self, Config, Loaded, open_cluster_warning};
+use crate::edge::{self, Listeners};
 use crate::model::SessionId;
 use crate::model::visible::page;
 use crate::sync::Signal;
 
+use self::hand_over::{Before, Offer, TakenOver};
 use self::parts::Parts;
+use self::signals::EndSignals;
 
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use translate::{own_program, strategy_options};
 
-/// Longest wait for requests in progress at shutdown. Open streams never end by
-/// themselves.
-const DRAIN: Duration = Duration::from_secs(10);
 /// Longest wait for server processes at shutdown: 2 s from the end of their input to
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
@@ -61,6 +65,9 @@ pub struct RunOptions {
     pub port_file: Option<PathBuf>,
     /// Number of data-plane threads; `None` means one per core.
     pub workers: Option<usize>,
+    /// Whether to take the sockets over from the gateway that runs with the same data folder and
+    /// port.
+    pub take_over: bool,
 }
 
 /// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
@@ -69,7 +76,10 @@ pub struct RunOptions {
 /// If it cannot start: for example, the port is taken or the strategy is refused.
 pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let runtime = runtime().context("cannot start the control runtime")?;
-    runtime.block_on(control(loaded, options))
+    let ended = runtime.block_on(control(loaded, options));
+    // After a second signal a task may still wait for the workers.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
@@ -88,12 +98,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = options.workers.unwrap_or(cores).max(1);
-    let listeners =
-        edge::listen(&config.listen.host, config.listen.port, workers).with_context(|| {
-            let config::Listen { host, port, .. } = &config.listen;
-            format!("cannot listen on {host}:{port} (PORT and MOORING_HOST choose another address)")
-        })?;
+    let (listeners, before) = listeners(config, options.take_over, workers)?;
     let address = listeners.address;
+    // Those of another process may be more.
+    let workers = listeners.sockets.len();
+    let shared = listeners.share();
     let (parts, background) = Parts::build(config, address, workers, descriptors)?;
     let supervised = parts
         .runner
@@ -103,12 +112,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     for notice in own_files::unprotected(config).into_iter().chain(commands::not_found(config)) {
         tracing::warn!("{notice}");
     }
-    let draining = Signal::default();
-    let is_draining = draining.watch();
-    let threads = worker::start(&parts, listeners, &is_draining)?;
-    let leaving = Signal::default();
-    let is_leaving = leaving.watch();
-    let background = background.start(&parts, config, &is_leaving);
+    let threads = worker::start(&parts, listeners)?;
+    let good_bye = Signal::default();
+    let is_good_bye = good_bye.watch();
+    let background = background.start(&parts, config, &is_good_bye);
+    let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
     let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
@@ -116,19 +124,44 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    signalled().await?;
-    tracing::info!(
-        "shutting down: new connections are refused, requests in progress get {} s to finish",
-        DRAIN.as_secs()
-    );
-    // A node deregisters first, so that its coordinator sends no more sessions.
-    leaving.raise();
-    background.await;
-    draining.raise();
-    threads.join(DRAIN).await;
-    parts.runner.close_all(parts.control_link.pool()).await;
-    let _ = tokio::time::timeout(CHILDREN, parts.runner.children().all_ended()).await;
-    supervised.end().await;
+    if let Some(before) = before {
+        before.serves();
+    }
+    let offer = offer(config, address.port(), shared);
+    let is_taken_over = tokio::select! {
+        () = signals.next() => false,
+        () = taken(offer.as_ref(), &parts, config) => true,
+    };
+    // What it holds would go on to accept connections.
+    drop(offer);
+    let deadline = tokio::time::Instant::now() + config.drain_deadline;
+    let seconds = config.drain_deadline.as_secs();
+    if is_taken_over {
+        tracing::info!("the next process serves: what is under way here gets {seconds} s to end");
+    } else {
+        tracing::info!(
+            "ending: what is under way gets {seconds} s to end; a second signal ends it at once"
+        );
+    }
+    let ending = async {
+        if is_taken_over {
+            // What is registered is the next process, by the same id.
+            parts.retire();
+        } else {
+            shutdown::quiet(&parts, deadline).await;
+            // A node deregisters first, so that its coordinator sends nothing more.
+            good_bye.raise();
+            background.await;
+        }
+        parts.edge.leaving.leave();
+        threads.join(shutdown::patience(deadline)).await;
+        shutdown::end_servers(&parts).await;
+        supervised.end().await;
+    };
+    tokio::select! {
+        () = ending => {}
+        () = signals.next() => tracing::warn!("a second signal: ends at once"),
+    }
     Ok(())
 }
 
@@ -155,18 +188,49 @@ fn outlive_file_limit() {
     }
 }
 
-async fn signalled() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    // Sent when the terminal closes: without a handler the process would end at once.
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hang_up.recv() => {}
+/// Binds the sockets, or takes them over.
+fn listeners(
+    config: &Config,
+    take_over: bool,
+    workers: usize,
+) -> anyhow::Result<(Listeners, Option<Before>)> {
+    let config::Listen { host, port, .. } = &config.listen;
+    if take_over {
+        anyhow::ensure!(*port != 0, "--take-over needs a fixed port: set PORT");
+        let taken = TakenOver::take(&config.data_dir, (host, *port), workers);
+        let taken = taken.with_context(|| format!("cannot take over {host}:{port}"))?;
+        if let Some(taken) = taken {
+            let (listeners, before) = taken.into_parts();
+            return Ok((listeners, Some(before)));
+        }
+        tracing::info!("no gateway with this data folder and port runs: nothing to take over");
     }
-    Ok(())
+    let bound = edge::listen(host, *port, workers).with_context(|| {
+        format!("cannot listen on {host}:{port} (PORT and MOORING_HOST choose another address)")
+    })?;
+    Ok((bound, None))
+}
+
+/// Offers the sockets to the next process. Without, this one ends before the next one starts.
+fn offer(
+    config: &Config,
+    port: u16,
+    shared: std::io::Result<edge::SharedSockets>,
+) -> Option<Offer> {
+    let offered = shared.and_then(|shared| Offer::open(&config.data_dir, port, shared));
+    offered
+        .inspect_err(|error| tracing::info!("the next start cannot take over from this: {error}"))
+        .ok()
+}
+
+/// Waits until another process has taken over.
+async fn taken(offer: Option<&Offer>, parts: &Arc<Parts>, config: &Config) {
+    let Some(offer) = offer else { return std::future::pending().await };
+    let quiet = || async move {
+        // What is under way then ends here all the same.
+        let _ = tokio::time::timeout(config.drain_deadline, shutdown::calm(parts)).await;
+    };
+    offer.taken(quiet).await;
 }
 
 /// Writes the port atomically: a program that waits for the file never reads half a

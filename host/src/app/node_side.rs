@@ -8,15 +8,16 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::{
-    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, RunnerView, ServerReport,
+    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, OwnDrain, RunnerView,
+    ServerReport,
 };
 use crate::config::{Config, Mode};
-use crate::model::{NodeId, Replica, ServerName};
+use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
 use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
-use crate::sync::Seldom;
+use crate::sync::{Locked, Seldom};
 
 use super::capacity::CapacityGauge;
 use super::{identity, translate};
@@ -33,7 +34,7 @@ pub fn of(
     id: &NodeId,
     (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
     replicas: &BTreeMap<ServerName, Replica>,
-    link: &Link,
+    (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agent, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
@@ -64,8 +65,10 @@ pub fn of(
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
         view: Arc::clone(view),
+        drain: Arc::clone(drain),
     };
     let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
+    let (streams_holder, pool) = (Arc::clone(host), link.pool().clone());
     let agent = Agent {
         identity,
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
@@ -82,6 +85,9 @@ pub fn of(
         load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
+        drain: Arc::clone(drain),
+        close_of_streams: Box::new(move || streams_holder.close_of_streams(&pool)),
+        heard: Locked::new(tokio::time::Instant::now()),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     Some((routes, (agent, node.register_on_startup)))
@@ -92,6 +98,8 @@ fn held_session(held: runner::Held) -> HeldSession {
         session: held.session.to_string(),
         server: held.server.to_string(),
         opened_at: held.opened_at.0,
+        epoch: held.epoch.map(Epoch::get),
+        stream: held.stream.map(GatewayStart::get),
         level: held.level.map(LogLevel::json),
         subscriptions: held.subscriptions,
     }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Admin, Api, Local, ProcessRole};
 use crate::cluster::{
-    Agent, Control, Dialer, NodeEntry, NodeRoutes, ProtocolReport, Registry, RunnerView, peer_of,
+    Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
+    Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
-use crate::model::{NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
+use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
 use crate::protocol::mac;
@@ -22,6 +23,7 @@ use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::sync::{Signal, now};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -30,12 +32,12 @@ use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
 use super::{client_keys, identity, node_side};
 
-/// Nodes that did not answer, and why.
-pub type Suspects = mpsc::UnboundedReceiver<(NodeId, String)>;
+/// Nodes of which there is doubt, to be asked whether they are there.
+pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
-    pub suspects: Suspects,
+    pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agent, and whether it registers at startup.
@@ -56,6 +58,14 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// The drain of this process's own runner.
+    pub drain: Arc<OwnDrain>,
+    /// Whether this process itself knows which other nodes take sessions.
+    pub tells_nodes: bool,
+    /// A node's membership; `None` unless the process is a node.
+    pub joined: Option<watch::Receiver<Joined>>,
+    /// Raised when another process is what this one was.
+    pub retired: Signal,
     replicas: BTreeMap<ServerName, Replica>,
     links: Links,
 }
@@ -70,7 +80,7 @@ impl Parts {
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, suspects) = base.edge(config);
+        let (edge, doubted) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
@@ -88,11 +98,15 @@ impl Parts {
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            drain: base.drain,
+            tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
+            joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
             replicas: base.replicas,
+            retired: Signal::default(),
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { suspects, forgotten, agent }))
+        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -105,6 +119,13 @@ impl Parts {
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
         local_servers(&self.runner, &self.replicas)
+    }
+
+    /// Another process is what this one was: nothing is decided or kept here any more.
+    pub fn retire(&self) {
+        self.edge.leaving.end();
+        self.control.retire();
+        self.retired.raise();
     }
 
     /// Enters this process's own servers into the registry. A coordinator without
@@ -135,8 +156,8 @@ impl Parts {
 }
 
 /// The parts that know no other part, from which the others are made.
-pub(super) struct Base {
-    pub(super) node_id: NodeId,
+struct Base {
+    node_id: NodeId,
     zone: String,
     folder: DataFolder,
     /// Seals session ids, and signs what clients carry.
@@ -144,13 +165,17 @@ pub(super) struct Base {
     keys: KeyRing,
     registry: Arc<Registry>,
     bindings: Arc<Bindings>,
-    pub(super) runner: Arc<runner::SharedRunner>,
+    records: Arc<Records>,
+    sse_sessions: Arc<edge::SseSessions>,
+    start: GatewayStart,
+    runner: Arc<runner::SharedRunner>,
     replicas: BTreeMap<ServerName, Replica>,
     strategy: Strategy,
     control: Arc<Control>,
     control_link: Link,
-    pub(super) links: Links,
+    links: Links,
     capacity: Arc<CapacityGauge>,
+    drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
@@ -158,7 +183,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    pub(super) fn build(
+    fn build(
         config: &Config,
         address: SocketAddr,
         workers: usize,
@@ -174,7 +199,11 @@ impl Base {
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
             Mode::Standalone => (Duration::MAX, String::new()),
         };
-        let registry = Arc::new(Registry::new(node_timeout));
+        let registry = Registry::new(node_timeout);
+        let registry = Arc::new(match &config.mode {
+            Mode::Coordinator(c) => registry.with_away_timeout(c.away_timeout),
+            Mode::Node(_) | Mode::Standalone => registry,
+        });
         let topology = registry.current();
         let (bindings, forgotten) = Bindings::new(
             translate::most_sessions(config),
@@ -193,12 +222,27 @@ impl Base {
             tls: tls()?,
             dialer: dialer(&own, &registry, config),
         };
+        let records = Arc::new(Records::open(
+            folder.clone(),
+            Arc::clone(&bindings),
+            config.limits.data_folder,
+        ));
+        let (start, sse_sessions) = (GatewayStart::random(), Arc::<edge::SseSessions>::default());
+        let streams = Arc::clone(&sse_sessions);
+        let known = KnownSessions {
+            bindings: Arc::clone(&bindings),
+            records: Arc::clone(&records),
+            start,
+            has_stream: Box::new(move |session| streams.has(session)),
+        };
+        let drain = Arc::new(OwnDrain::new(config.drain_deadline));
         let control = Control::new(
             Arc::clone(&registry),
-            Arc::clone(&bindings),
+            known,
             own,
             config.token.clone(),
             folder.clone(),
+            Arc::clone(&drain),
         );
         let limits = &config.limits;
         let bodies = BodyBudget::new(limits.bodies_in_memory, limits.request_body);
@@ -222,38 +266,42 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            drain,
             edge_metrics: Arc::default(),
             folder,
             registry,
             bindings,
+            records,
+            sse_sessions,
+            start,
             runner,
             links,
         };
         Ok((base, forgotten))
     }
 
-    /// The edge, and the nodes that it finds not to answer.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Suspects) {
+    /// The edge, and the nodes that it has doubts about.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = crate::cluster::is_kept(folder);
+            self.control.expect_known();
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
-        let (suspects, suspected) = mpsc::unbounded_channel();
+        let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
+        let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
+        let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
-            records: Arc::new(Records::open(
-                self.folder.clone(),
-                Arc::clone(&self.bindings),
-                config.limits.data_folder,
-            )),
+            records: Arc::clone(&self.records),
             keys: self.keys.clone(),
-            catalogs: Arc::default(),
+            catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),
@@ -261,17 +309,19 @@ impl Base {
             found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
             snapshots: edge::ListSnapshots::default(),
-            sse_sessions: edge::SseSessions::default(),
+            sse_sessions: Arc::clone(&self.sse_sessions),
+            start: self.start,
             cold_start,
-            suspects,
+            doubts,
             metrics: Arc::clone(&self.edge_metrics),
+            leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), suspected)
+        (Arc::new(edge), doubted)
     }
 
     /// What only a node has.
-    pub(super) fn node_side(
+    fn node_side(
         &self,
         config: &Config,
         address: SocketAddr,
@@ -279,8 +329,8 @@ impl Base {
     ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity);
-        node_side::of(config, address, &self.node_id, shown, &self.replicas, &self.control_link)
-            .unzip()
+        let link = (&self.control_link, &self.drain);
+        node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
 
     fn admin(
@@ -311,6 +361,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
+            leaving: Arc::clone(&edge.leaving),
             pressure: Arc::clone(&self.pressure),
             runner: Arc::clone(&self.runner),
             view,
@@ -325,7 +376,7 @@ impl Base {
 }
 
 /// Makes links to the runners of this process and of other nodes.
-pub(super) struct Links {
+struct Links {
     runner: Arc<runner::SharedRunner>,
     tls: Arc<rustls::ClientConfig>,
     /// Introduces this process to the nodes that are registered here.
@@ -334,7 +385,7 @@ pub(super) struct Links {
 
 impl Links {
     /// A link with connections of its own.
-    pub(super) fn another(&self) -> Link {
+    fn another(&self) -> Link {
         let pool = Pool::new(Arc::clone(&self.tls));
         let local = Runner::new(Arc::clone(&self.runner), pool.clone());
         Link::new(Arc::new(local), pool, Arc::clone(&self.dialer))
@@ -363,6 +414,25 @@ fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
         .context("systemConfig.cluster.stickySession.strategy")
+}
+
+/// What the edge reports its doubts to. A node that has failed is avoided from that moment on.
+fn doubts(registry: &Arc<Registry>) -> (edge::Doubts, Doubted) {
+    let (sender, doubted) = mpsc::unbounded_channel();
+    let registry = Arc::clone(registry);
+    let report = move |node: &NodeId, broke: Option<&str>| {
+        if let Some(why) = broke
+            && registry.suspect(node, now())
+        {
+            tracing::warn!(
+                node = %node,
+                "a request to the node failed: it is avoided until it answers: {why}"
+            );
+        }
+        // Nobody receives it where there are no other nodes.
+        let _ = sender.send(node.clone());
+    };
+    (edge::Doubts::new(report), doubted)
 }
 
 fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {

@@ -41,6 +41,6 @@ fn health(health: Health, room: Room) -> vocabulary::Health {
         Health::Healthy => vocabulary::Health::Healthy,
         Health::Suspect => vocabulary::Health::Degraded,
         Health::Draining => vocabulary::Health::Draining,
-        Health::Unhealthy | Health::Inactive => vocabulary::Health::Unhealthy,
+        Health::Silent | Health::Unhealthy | Health::Inactive => vocabulary::Health::Unhealthy,
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::edge::{self, Listeners, OtherRoutes};
-use crate::sync::{Signal, Watcher};
+use crate::sync::Signal;
 
 use super::parts::Parts;
 
@@ -27,17 +27,13 @@ pub struct Threads {
 }
 
 /// Starts one thread per listening socket.
-pub fn start(
-    parts: &Arc<Parts>,
-    mut listeners: Listeners,
-    draining: &Watcher,
-) -> anyhow::Result<Threads> {
+pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Threads> {
     let (alive, done) = mpsc::channel(1);
     let cut = Signal::default();
     let is_cut = cut.watch();
     let mut handles = Vec::new();
     for (index, socket) in std::mem::take(&mut listeners.sockets).into_iter().enumerate() {
-        let (parts, draining, alive) = (Arc::clone(parts), draining.clone(), alive.clone());
+        let (parts, alive) = (Arc::clone(parts), alive.clone());
         let mut is_cut = is_cut.clone();
         let run = move || {
             let runtime = match super::runtime() {
@@ -59,7 +55,7 @@ pub fn start(
                 };
                 let worker = parts.worker(index);
                 let routes: Arc<dyn OtherRoutes> = Arc::clone(&parts.routes);
-                let serving = edge::serve(worker, listener, routes, draining);
+                let serving = edge::serve(worker, listener, routes);
                 tokio::select! {
                     () = serving => {}
                     () = is_cut.raised() => {}

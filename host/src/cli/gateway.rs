@@ -66,12 +66,22 @@ impl Gateway {
 
     /// Sends one request and returns the text of the answer, within 5 seconds.
     pub fn call(&self, method: Method, path: &str) -> Result<String, String> {
-        runtime()?.block_on(self.text(method, path))
+        self.call_with(method, path, None)
     }
 
-    pub async fn text(&self, method: Method, path: &str) -> Result<String, String> {
+    /// The same with a body of JSON.
+    pub fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&str>,
+    ) -> Result<String, String> {
+        runtime()?.block_on(self.text(method, path, json))
+    }
+
+    async fn text(&self, method: Method, path: &str, json: Option<&str>) -> Result<String, String> {
         let exchange = async {
-            let response = self.open(method, path).await?;
+            let response = self.send(method, path, json).await?;
             let body =
                 collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
             Ok(String::from_utf8_lossy(&body).trim().to_owned())
@@ -83,6 +93,15 @@ impl Gateway {
 
     /// Sends one request; the body of the response can be read as it arrives.
     pub async fn open(&self, method: Method, path: &str) -> Result<Response<Body>, String> {
+        self.send(method, path, None).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&str>,
+    ) -> Result<Response<Body>, String> {
         let base = &self.base;
         let uri: Uri =
             format!("{base}{path}").parse().map_err(|_| format!("{base} is not a URL"))?;
@@ -90,6 +109,11 @@ impl Gateway {
             Target::of(&uri).ok_or_else(|| format!("{base} is not an http or https URL"))?;
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = method;
+        if let Some(json) = json {
+            *request.body_mut() = Body::from(bytes::Bytes::from(json.to_owned()));
+            let json = HeaderValue::from_static(crate::protocol::headers::JSON);
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
         let asked = uri.path_and_query().cloned();
         *request.uri_mut() = asked.map_or_else(Uri::default, Uri::from);
         if let Some(key) = &self.key {

@@ -4,6 +4,7 @@
 //! configuration, a plugin or the command line.
 
 mod call;
+mod drain;
 mod forget;
 mod gateway;
 mod log;
@@ -14,6 +15,7 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -42,7 +44,7 @@ const MAX_WHY: usize = 4096;
                           else 0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
-  MOORING_KEY             bearer key that ps, logs, join and health send to the gateway, instead
+  MOORING_KEY             bearer key that ps, logs, drain and others send to the gateway, instead
                           of that in the settings or the local-key in the data folder
   MOORING_SECRET          seals session ids; generated into the data folder if unset
   MOORING_CLUSTER_TOKEN_FILE, MOORING_KEY_FILE, MOORING_SECRET_FILE
@@ -68,6 +70,11 @@ struct Cli {
     /// Number of threads that serve requests [default: one per core]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+
+    /// Take the listening sockets over from the gateway that runs with the same data folder and port;
+    /// it ends once this one serves
+    #[arg(long)]
+    take_over: bool,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -122,6 +129,33 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Let the sessions of a node go, and wait until none is left; ask its coordinator for it
+    ///
+    /// The node takes no new sessions from now on. What is under way ends there; sessions that are
+    /// idle go to other nodes: at once if they lose nothing, else at the deadline. The node runs on
+    /// until it is ended or `mooring undrain` lets it take sessions again.
+    Drain {
+        /// Id of the node
+        node: String,
+        /// Seconds until sessions leave whose state is lost with that, or a time such as 90s, 5m or
+        /// 1h [default: drainDeadline of the node, 25 s]
+        #[arg(long, value_name = "SECONDS", value_parser = drain::parse_deadline)]
+        deadline: Option<Duration>,
+        /// Return as soon as the node has the order
+        #[arg(long)]
+        no_wait: bool,
+        /// Base URL of the coordinator [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Let a node that drains take sessions again
+    Undrain {
+        /// Id of the node
+        node: String,
+        /// Base URL of the coordinator [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Exit with 0 if a gateway answers /health, else with 1 (for container health checks)
     Health {
         /// Base URL of the gateway [default: from the settings and PORT]
@@ -163,6 +197,14 @@ pub fn main() -> ExitCode {
             let asked = logs::LogOptions { server, node: node.as_deref(), lines, follow, json };
             logs::run(&gateway, &asked)
         }
+        Some(Command::Drain { node, deadline, no_wait, url }) => {
+            let gateway = gateway(&cli, url.as_deref());
+            let (deadline, no_wait) = (*deadline, *no_wait);
+            drain::run(&gateway, &drain::DrainOptions { node: node.as_str(), deadline, no_wait })
+        }
+        Some(Command::Undrain { node, url }) => {
+            drain::undrain(&gateway(&cli, url.as_deref()), node)
+        }
         Some(Command::Join { url }) => call::join(&gateway(&cli, url.as_deref())),
         Some(Command::Health { url }) => call::health(&gateway(&cli, url.as_deref())),
     }
@@ -190,7 +232,11 @@ fn serve(cli: &Cli) -> ExitCode {
     for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
         tracing::warn!("{warning}");
     }
-    let options = app::RunOptions { port_file: cli.port_file.clone(), workers: cli.workers };
+    let options = app::RunOptions {
+        port_file: cli.port_file.clone(),
+        workers: cli.workers,
+        take_over: cli.take_over,
+    };
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,10 +11,13 @@ use http::Uri;
 use crate::config::Secret;
 use crate::net::{Introduce, Introduced, Sign, Socket, Target, Unreached};
 use crate::protocol::handshake::{Caller, Challenge, Expected, MAX_MESSAGE, Party, Proof, Refusal};
-use crate::protocol::headers::seam::{LINK, LINK_PATH, LINK_PROTOCOL, REFUSED};
+use crate::protocol::headers::seam::{ALIVE_PATH, LINK, LINK_PATH, LINK_PROTOCOL, REFUSED};
 
-/// Longest time for a handshake, once the connection is there.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// Longest time for a handshake to which answers come, once the connection is there.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// Longest silence within the handshake of a question, and before the answer to one: more than two
+/// ways that take half a second each.
+const SILENCE: Duration = Duration::from_millis(1100);
 const NO_NODE: &str = "it does not answer as a mooring node";
 /// Longest wait for a node that has been started again to register: it does so at once.
 const RESTART: Duration = Duration::from_secs(1);
@@ -44,6 +47,8 @@ pub struct Dialer {
     starts: Starts,
     /// Longest wait for a node that has been started again.
     patience: Duration,
+    /// Longest silence within a handshake.
+    silence: Duration,
 }
 
 /// Why a handshake has failed.
@@ -74,14 +79,26 @@ impl Dialer {
         lookup: impl Fn(&str) -> Option<Peer> + Send + Sync + 'static,
         starts: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        Self { own, lookup: Box::new(lookup), starts: Box::new(starts), patience: RESTART }
+        Self {
+            own,
+            lookup: Box::new(lookup),
+            starts: Box::new(starts),
+            patience: RESTART,
+            silence: DEADLINE,
+        }
     }
 
     /// For one start of one node.
     #[must_use]
     pub fn to(own: Party, peer: Peer) -> Self {
         let (lookup, starts) = (Box::new(move |_: &str| Some(peer.clone())), Box::new(|| 0));
-        Self { own, lookup, starts, patience: Duration::ZERO }
+        Self { own, lookup, starts, patience: Duration::ZERO, silence: DEADLINE }
+    }
+
+    /// The same, to find out whether it is there.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { silence: SILENCE, ..self }
     }
 
     /// Waits until another start of the node is known than that.
@@ -106,12 +123,12 @@ impl Dialer {
         let no_url = || "its URL is not valid".to_owned();
         let request = request(target, &hello.to_string()).ok_or_else(no_url)?;
         socket.send(request.as_bytes()).await.map_err(broken)?;
-        let head = until(socket, b"\r\n\r\n").await?;
+        let head = until(socket, b"\r\n\r\n", self.silence).await?;
         let challenge = challenge_in(&head, target)?;
         is_waiting(socket)?;
         let (proof, expected) = waiting.answer(peer.key.expose().as_bytes(), &challenge);
         socket.send(proof.line().as_bytes()).await.map_err(broken)?;
-        let answer = until(socket, b"\n").await?;
+        let answer = until(socket, b"\n", self.silence).await?;
         check(&answer, &expected, target).map_err(Unshaken::Other)?;
         Ok(is_waiting(socket)?)
     }
@@ -151,6 +168,23 @@ impl Introduce for Dialer {
             }
         })
     }
+
+    fn ask<'a>(
+        &'a self,
+        target: &'a Target,
+        socket: &'a mut Socket,
+    ) -> BoxFuture<'a, Result<(), Unreached>> {
+        Box::pin(async move {
+            let question = question(target).ok_or_else(|| "its URL is not valid".to_owned())?;
+            socket.send(question.as_bytes()).await.map_err(broken)?;
+            let head = until(socket, b"\r\n\r\n", SILENCE).await?;
+            // A node of an earlier version does not know the path, and answers with a body.
+            if !head.starts_with(b"HTTP/1.1 204 ") {
+                return Err("it is not clear whether the connection can be used".to_owned().into());
+            }
+            Ok(is_waiting(socket)?)
+        })
+    }
 }
 
 /// `None` if the base URL is not valid.
@@ -164,8 +198,16 @@ fn request(target: &Target, hello: &str) -> Option<String> {
     ))
 }
 
-/// What arrives up to `end`, with it.
-async fn until(socket: &mut Socket, end: &[u8]) -> Result<Vec<u8>, Unreached> {
+/// `None` if the base URL is not valid.
+fn question(target: &Target) -> Option<String> {
+    let base: Uri = target.node().parse().ok()?;
+    let prefix = base.path().trim_end_matches('/');
+    let host = target.host_header().to_str().ok()?;
+    Some(format!("GET {prefix}{ALIVE_PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+}
+
+/// What arrives up to `end`, with it. Silence ends the wait.
+async fn until(socket: &mut Socket, end: &[u8], silence: Duration) -> Result<Vec<u8>, Unreached> {
     loop {
         if let Some(at) = memchr::memmem::find(&socket.read, end) {
             return Ok(socket.read.split_to(at + end.len()).to_vec());
@@ -173,7 +215,11 @@ async fn until(socket: &mut Socket, end: &[u8]) -> Result<Vec<u8>, Unreached> {
         if socket.read.len() > MAX_MESSAGE {
             return Err(NO_NODE.to_owned().into());
         }
-        if !socket.receive().await.map_err(broken)? {
+        let Ok(received) = tokio::time::timeout(silence, socket.receive()).await else {
+            let why = format!("no answer within {} s", silence.as_secs_f32());
+            return Err(Unreached::silent(why));
+        };
+        if !received.map_err(broken)? {
             let why = "the connection was closed during the handshake".to_owned();
             return Err(Unreached::gone(why));
         }
@@ -243,5 +289,5 @@ fn refused(message: &[u8], target: &Target) -> Option<Unreached> {
     // Another node answers, or another start of this one.
     // Who answers, but not at this address, is elsewhere: something relays to it.
     let is_other = matches!(refusal, Refusal::Node | Refusal::Proof | Refusal::Address);
-    Some(Unreached { why, sign: if is_other { Sign::Gone } else { Sign::Unclear } })
+    Some(Unreached { why, sign: if is_other { Sign::Other } else { Sign::Unclear } })
 }

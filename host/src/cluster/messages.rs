@@ -49,6 +49,9 @@ pub struct Registration {
     pub heartbeat_interval: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
+    /// Absent while the node takes sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainReport>,
 }
 object_only!(both Registration);
 
@@ -88,8 +91,65 @@ pub struct Heartbeat {
     /// Absent if unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadReport>,
+    /// Absent while the node takes sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainReport>,
 }
 object_only!(both Heartbeat);
+
+/// Data of the answer to a heartbeat.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(rename_all = "camelCase", default)]
+pub struct HeartbeatAnswer {
+    /// To a node that drains: its servers that no other node takes sessions of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only_here: Vec<String>,
+}
+object_only!(both HeartbeatAnswer);
+
+/// How far the drain of a node has come. Times are Unix ms of its clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(rename_all = "camelCase", default)]
+pub struct DrainReport {
+    pub since: u64,
+    /// When idle sessions leave whose state is lost with that.
+    pub deadline: u64,
+    /// Whether the process ends after it.
+    pub ends: bool,
+    /// Whether no session is left.
+    pub drained: bool,
+    pub waits: DrainWaits,
+}
+object_only!(both DrainReport);
+
+/// Sessions that a draining node still has, by what they wait for. One at two servers counts twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(rename_all = "camelCase", default)]
+pub struct DrainWaits {
+    /// The end of a request.
+    pub request: u64,
+    /// The client's answer to a question of its server.
+    pub question: u64,
+    /// The deadline: the client listens to the session's stream.
+    pub stream: u64,
+    /// The deadline: the server holds state for it.
+    pub state: u64,
+    /// Another node that runs the server.
+    pub last_replica: u64,
+}
+object_only!(both DrainWaits);
+
+impl DrainWaits {
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        let Self { request, question, stream, state, last_replica } = self;
+        let counts = [question, stream, state, last_replica];
+        counts.into_iter().fold(*request, |sum, count| sum.saturating_add(*count))
+    }
+}
 
 /// A node's load, and its room for more.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -241,6 +301,9 @@ pub struct BindingsPage {
     /// Value of `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Absent while the node takes sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainReport>,
 }
 object_only!(both BindingsPage);
 
@@ -253,6 +316,14 @@ pub struct HeldSession {
     pub server: String,
     /// Unix ms.
     pub opened_at: u64,
+    /// Rises with each binding of the session's server; absent from nodes of earlier versions, and
+    /// of what coordinators of earlier versions have opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The start of the gateway that has the stream of this session of HTTP+SSE; absent for other
+    /// sessions, and from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<u64>,
     /// The log level that the client has set, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,

@@ -4,6 +4,7 @@
 //! node                                      coordinator
 //! agent ── POST /api/cluster/register ────► proofs ──► control ──► registry ──► topology
 //! door  ◄─ GET  /cluster/link ───────────── dial         │  (is it that node, and there)
+//! node  ◄─ GET  /cluster/alive ────────────  lease_watch (does it answer)
 //! node  ◄─ GET  /cluster/bindings?after= ──              │  (which sessions does it hold)
 //! agent ── POST /api/cluster/heartbeat ───► proofs ──► control
 //! node  ◄─ /cluster/servers/{server}/mcp ── edge
@@ -24,12 +25,16 @@ mod gate;
 mod messages;
 mod node;
 mod observe;
+mod own_drain;
 mod replica;
 
 pub use coordinator::callback::peer_of;
-pub use coordinator::claims::close;
+pub use coordinator::closings::close;
 pub use coordinator::control::Control;
+pub use coordinator::drain::{DrainOrders, NotOrdered, Ordered};
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
+pub use coordinator::known_sessions::KnownSessions;
+pub use coordinator::lease_watch::watch as watch_leases;
 pub use coordinator::node_entry::{LeaseStatus, NodeEntry};
 pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};
 pub use coordinator::recall::recall;
@@ -38,7 +43,8 @@ pub use coordinator::rejected::Rejected;
 pub use dial::{Dialer, Peer};
 pub use gate::{Denied, Gate};
 pub use messages::{
-    Heartbeat, HeldSession, LoadReport, ProtocolReport, Registration, RoomReport, ServerReport,
+    DrainReport, DrainWaits, Heartbeat, HeartbeatAnswer, HeldSession, LoadReport, ProtocolReport,
+    Registration, RoomReport, ServerReport,
 };
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
@@ -50,3 +56,4 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
+pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};

@@ -20,6 +20,7 @@ mod sections;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
@@ -81,6 +82,8 @@ pub struct Config {
     /// Bytes. With less free memory, this process gets no new sessions while another
     /// node has room. `None`: a default derived from the machine's memory.
     pub min_free_memory: Option<u64>,
+    /// Longest time from the order to end, or to drain, until idle sessions are let go.
+    pub drain_deadline: Duration,
 }
 
 impl Config {
@@ -203,6 +206,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,
+        drain_deadline: cluster.drain_deadline,
         mode: cluster.mode,
         token: cluster.token,
         secret: cluster.secret,

@@ -22,6 +22,7 @@
 //! starts no process and knows no cluster: it sees a topology snapshot, a strategy and a
 //! [`crate::seam::Link`].
 
+mod absent_server;
 mod access;
 mod aggregate;
 mod catalog;
@@ -30,6 +31,7 @@ mod config;
 mod connection;
 mod delivery;
 mod front;
+mod leaving;
 mod metrics;
 mod pass_through;
 mod refusal;
@@ -46,17 +48,20 @@ pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
 pub use aggregate::found_owners::FoundOwners;
 pub use catalog::cache::Catalogs;
+pub use catalog::kept::FILE as CATALOGS;
 pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
-pub use connection::listener::{Listeners, bind as listen};
+pub use connection::listener::{Listeners, SharedSockets, bind as listen};
 #[cfg(test)]
 pub use connection::server::answer;
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
+pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
+pub use leaving::Leaving;
 pub use metrics::Metrics;
 pub use routing::cold_start::ColdStart;
 pub use session::get_streams::AggregateStreams;

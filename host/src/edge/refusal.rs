@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+use crate::edge::absent_server::AbsentServer;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::headers::{self, whole_seconds};
@@ -122,6 +123,9 @@ pub enum Refusal {
     /// No replica could take the request; it has not run anywhere.
     #[error("server {server} is not available: {why}")]
     Unavailable { server: ServerName, why: String, retry_after: Option<Duration> },
+    /// Every node that has the server is away; the request has not run anywhere.
+    #[error("{0}")]
+    Absent(Box<AbsentServer>),
     #[error("{0}")]
     TooManySessions(Box<TooManySessions>),
     /// The request reached a replica, and the connection to it broke.
@@ -202,7 +206,9 @@ impl Refusal {
             Self::InvalidParams(_) => (StatusCode::OK, code::INVALID_PARAMS),
             Self::MethodNotFound(_) => (StatusCode::OK, code::METHOD_NOT_FOUND),
             Self::ResourceNotFound(_) => (StatusCode::OK, code::RESOURCE),
-            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE),
+            Self::Unavailable { .. } | Self::Absent(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE)
+            }
             Self::Lost { .. } => (StatusCode::BAD_GATEWAY, code::SERVER_LOST),
             Self::NoKey => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
         }
@@ -219,6 +225,7 @@ impl Refusal {
                 | Self::MethodNotFound(_)
                 | Self::ResourceNotFound(_)
                 | Self::Unavailable { .. }
+                | Self::Absent(_)
                 | Self::Lost { .. }
         )
     }
@@ -245,7 +252,12 @@ impl Refusal {
     pub fn response(&self, id: Option<&str>) -> Response<Body> {
         let (status, code) = self.table();
         let answers = self.is_answer() && id.is_some();
-        let mut response = Response::new(Body::from(jsonrpc::error(id, code, &self.to_string())));
+        let text = self.to_string();
+        let body = match self {
+            Self::Absent(absent) => jsonrpc::error_with(id, code, &text, &absent.data()),
+            _ => jsonrpc::error(id, code, &text),
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = if answers { StatusCode::OK } else { status };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
@@ -259,6 +271,9 @@ impl Refusal {
             Self::Unavailable { retry_after, .. } => {
                 let after = retry_after.unwrap_or(SOON);
                 headers.insert(header::RETRY_AFTER, whole_seconds(after));
+            }
+            Self::Absent(absent) => {
+                headers.insert(header::RETRY_AFTER, whole_seconds(absent.retry_after));
             }
             Self::Busy(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SOON));

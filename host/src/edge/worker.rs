@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
 
-use crate::model::{NodeId, Topology};
+use crate::model::{GatewayStart, NodeId, Topology};
 use crate::net::BodyBudget;
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
@@ -17,8 +16,10 @@ use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
 use super::connection::table::Connections;
+use super::delivery::doubts::Doubts;
 use super::delivery::own_ids::OwnIds;
 use super::front::sse_session::SseSessions;
+use super::leaving::Leaving;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::session::get_streams::AggregateStreams;
@@ -37,7 +38,9 @@ pub struct Edge {
     /// The memory for what clients send.
     pub bodies: Arc<BodyBudget>,
     /// HTTP+SSE sessions whose stream is open.
-    pub sse_sessions: SseSessions,
+    pub sse_sessions: Arc<SseSessions>,
+    /// This start of the gateway, which has those streams.
+    pub start: GatewayStart,
     pub cold_start: ColdStart,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
@@ -45,9 +48,10 @@ pub struct Edge {
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
-    /// Reports nodes that did not answer, and why, to the task that keeps their health.
-    pub suspects: mpsc::UnboundedSender<(NodeId, String)>,
+    /// Reports nodes of which there is doubt to the task that asks them.
+    pub doubts: Doubts,
     pub metrics: Arc<Metrics>,
+    pub leaving: Arc<Leaving>,
     /// Signs affinity tokens and list cursors.
     pub signing_key: Vec<u8>,
 }
@@ -61,10 +65,10 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Reports a node that did not answer to the registry, which then checks its health.
+    /// Notes that a request to a node failed. Until the node has answered, it gets no other one on
+    /// a connection that was there before.
     pub(super) fn suspect(&self, node: &NodeId, why: &str) {
         tracing::debug!(node = %node, "did not answer: {why}");
-        // The receiver is gone only while the process ends.
-        let _ = self.edge.suspects.send((node.clone(), why.to_owned()));
+        self.edge.doubts.broke(node, why);
     }
 }

@@ -5,6 +5,8 @@
 #![warn(missing_docs)]
 
 mod address;
+mod epoch;
+mod gateway_start;
 mod name;
 #[cfg(test)]
 pub mod played;
@@ -18,6 +20,8 @@ mod topology;
 pub mod visible;
 
 pub use address::{is_near, is_shared};
+pub use epoch::{Epoch, Epochs, Standing};
+pub use gateway_start::GatewayStart;
 pub use name::{GroupName, NameError, NodeId, ServerName};
 pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
@@ -25,4 +29,4 @@ pub use scope::Scope;
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
-pub use topology::{Health, Node, Reach, Replica, Reports, Room, Topology};
+pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NodeId, Selection, ServerName};
+use super::{NodeId, Selection, ServerName, UnixMillis};
 
 /// A node's condition, as the registry knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// Registered, with its heartbeats in time.
     Healthy,
-    /// Its last request failed: used if no healthy node is left.
+    /// Its last request failed, and it has not answered since: used if no healthy node is left.
     Suspect,
     /// Keeps its sessions, gets no new ones.
     Draining,
-    /// No heartbeat within `nodeTimeout`.
+    /// It does not answer, although its lease has not run out.
+    Silent,
+    /// No heartbeat within `nodeTimeout`, and no answer.
     Unhealthy,
     /// Known, but not (or no longer) registered.
     Inactive,
@@ -31,6 +33,54 @@ impl Health {
     #[must_use]
     pub fn accepts(self) -> bool {
         matches!(self, Self::Healthy | Self::Suspect)
+    }
+}
+
+/// Since when a node is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// When it was last known to be there.
+    pub since: UnixMillis,
+    /// What is known of its absence.
+    pub how: Absence,
+    /// Whether it is expected back so soon that clients still see its servers.
+    pub is_listed: bool,
+}
+
+/// What is known of a node's absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// A request to it failed, and no heartbeat has come since.
+    Unreachable,
+    /// Its heartbeats have stopped.
+    Silent,
+    /// It has said good-bye. Nobody knows whether it is about to be started again.
+    GoodBye,
+    /// It was there before this process started, and has not come back yet.
+    NotBack,
+}
+
+impl Absence {
+    /// What the node does, or has done, to follow "node n …" and to be followed by a time.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Unreachable => "cannot be reached since",
+            Self::Silent => "has not been heard since",
+            Self::GoodBye => "has signed off at",
+            Self::NotBack => "has not come back since the coordinator's start at",
+        }
+    }
+
+    /// The word for it in data for programs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::GoodBye => "signed-off",
+            Self::NotBack => "not-back",
+        }
     }
 }
 
@@ -106,6 +156,8 @@ pub struct Node {
     pub reach: Reach,
     /// Decides whether it keeps and gets sessions.
     pub health: Health,
+    /// `None` while it is there, and for one whose place another node has taken.
+    pub away: Option<Away>,
     /// As the node last reported it; `Free` if it has not.
     pub room: Room,
     /// From its configuration; empty if it names none.
@@ -166,6 +218,16 @@ impl Topology {
         self.nodes.iter().filter(move |node| node.servers.contains_key(server))
     }
 
+    /// The nodes that are away, whose server clients still see. None while a node serves it.
+    pub fn away_with<'a>(
+        &'a self,
+        server: &'a ServerName,
+    ) -> impl Iterator<Item = (&'a Arc<Node>, Away)> {
+        let is_served = self.replicas(server).any(|node| node.health.serves());
+        let replicas = self.replicas(server).filter(move |_| !is_served);
+        replicas.filter_map(|node| Some((node, node.away.filter(|away| away.is_listed)?)))
+    }
+
     /// Whether a session ends when the state that this server holds for it is lost.
     #[must_use]
     pub fn ends_when_lost(&self, server: &ServerName) -> bool {
@@ -216,6 +278,7 @@ mod tests {
                 name: name.into(),
                 reach: Reach::Local,
                 health: Health::Healthy,
+                away: None,
                 room: Room::Free,
                 zone: "".into(),
                 labels: Vec::new(),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -30,9 +30,17 @@ struct Idle {
     since: u32,
 }
 
+/// The connections to one target.
+#[derive(Default)]
+struct AtTarget {
+    idle: Vec<Idle>,
+    /// When a response of it ended; `None` where nobody asks for that.
+    heard: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Resting {
-    idle: HashMap<Target, Vec<Idle>, BuildHasherDefault<OwnHash>>,
+    idle: HashMap<Target, AtTarget, BuildHasherDefault<OwnHash>>,
     /// Whether a task is there that closes those that rest for too long.
     is_swept: bool,
     /// Sweeps so far.
@@ -57,14 +65,15 @@ impl IdleConnections {
     /// The number of idle connections.
     #[cfg(test)]
     pub fn count(&self) -> usize {
-        self.lock().idle.values().map(Vec::len).sum()
+        self.lock().idle.values().map(|at| at.idle.len()).sum()
     }
 
     /// Whether any of them is still open, as far as this side knows.
     #[cfg(test)]
     pub fn has_open(&self) -> bool {
         let mut resting = self.lock();
-        resting.idle.values_mut().flatten().any(|idle| idle.socket.probe_rest())
+        let mut all = resting.idle.values_mut().flat_map(|at| &mut at.idle);
+        all.any(|idle| idle.socket.probe_rest())
     }
 
     /// Whether a task sweeps them.
@@ -77,8 +86,9 @@ impl IdleConnections {
         self.0.lock()
     }
 
-    /// The connection to the target that was used last. Those of an earlier epoch are closed.
-    pub fn pop(&self, target: &Target, epoch: u64) -> Option<Box<Socket>> {
+    /// The connection to the target that was used last, and when the target was heard last, if
+    /// that is noted. Those of an earlier epoch are closed.
+    pub fn pop(&self, target: &Target, epoch: u64) -> Option<(Box<Socket>, Option<Instant>)> {
         let mut resting = self.lock();
         if resting.epoch < epoch {
             resting.epoch = epoch;
@@ -88,24 +98,35 @@ impl IdleConnections {
             drop(earlier);
             return None;
         }
-        resting.idle.get_mut(target)?.pop().map(|idle| idle.socket)
+        let at = resting.idle.get_mut(target)?;
+        at.idle.pop().map(|idle| (idle.socket, at.heard))
     }
 
-    fn put(self: &Arc<Self>, target: &Target, epoch: u64, mut socket: Box<Socket>) {
+    /// Closes the connections to the target.
+    pub fn forget(&self, target: &Target) {
+        let forgotten = self.lock().idle.remove(target);
+        // Closing is a system call, so not under the lock.
+        drop(forgotten);
+    }
+
+    fn put(self: &Arc<Self>, home: &Home, mut socket: Box<Socket>) {
+        let Home { target, epoch, .. } = home;
+        let heard = home.notes_time.then(Instant::now);
         socket.rest();
         let mut resting = self.lock();
         // It may lead to another process than it would now.
-        if epoch < resting.epoch {
+        if *epoch < resting.epoch {
             drop(resting);
             return;
         }
         let since = resting.sweeps;
-        let idle = match resting.idle.get_mut(target) {
-            Some(idle) => idle,
+        let at = match resting.idle.get_mut(target) {
+            Some(at) => at,
             None => resting.idle.entry(target.clone()).or_default(),
         };
-        if idle.len() < MAX_IDLE_CONNECTIONS {
-            idle.push(Idle { socket, since });
+        at.heard = heard;
+        if at.idle.len() < MAX_IDLE_CONNECTIONS {
+            at.idle.push(Idle { socket, since });
         }
         let is_swept = std::mem::replace(&mut resting.is_swept, true);
         drop(resting);
@@ -128,10 +149,10 @@ async fn sweep(mut sweeping: Sweeping) {
         let mut resting = shared.lock();
         let Resting { idle, sweeps, max_sweeps, .. } = &mut *resting;
         *sweeps = sweeps.wrapping_add(1);
-        idle.retain(|_, idle| {
+        idle.retain(|_, at| {
             let is_old = |idle: &mut Idle| sweeps.wrapping_sub(idle.since) > *max_sweeps;
-            closed.extend(idle.extract_if(.., is_old));
-            !idle.is_empty()
+            closed.extend(at.idle.extract_if(.., is_old));
+            !at.idle.is_empty()
         });
         if idle.is_empty() {
             resting.is_swept = false;
@@ -164,11 +185,13 @@ pub struct Home {
     pub target: Target,
     /// That of its introduction, or an earlier one.
     pub epoch: u64,
+    /// Whether the pool wants to know when the target was heard last.
+    pub notes_time: bool,
 }
 
 impl Home {
     /// Puts a connection to rest on which nothing is left to read or to write.
     pub fn take_back(&self, socket: Box<Socket>) {
-        self.idle.put(&self.target, self.epoch, socket);
+        self.idle.put(self, socket);
     }
 }

@@ -39,6 +39,17 @@ pub trait Introduce: Send + Sync {
         socket: &'a mut Socket,
     ) -> BoxFuture<'a, Result<Introduced, Unreached>>;
 
+    /// Asks on a connection that has rested whether the other process still answers there: a
+    /// request without effect. Nothing may be left to read or to write afterwards.
+    ///
+    /// # Errors
+    /// Why the connection is not to be used.
+    fn ask<'a>(
+        &'a self,
+        target: &'a Target,
+        socket: &'a mut Socket,
+    ) -> BoxFuture<'a, Result<(), Unreached>>;
+
     /// Id and incarnation of the process that has to be there, for a network without sockets.
     #[cfg(test)]
     fn expects(&self, _target: &Target) -> Option<(String, String)> {

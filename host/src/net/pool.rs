@@ -31,12 +31,19 @@ use super::unreached::Unreached;
 /// The most connections that are tried for one, where an introduction asks for another.
 const MAX_INTRODUCTIONS: u32 = 3;
 
+/// A connection to a process that introduces itself is asked before it is used if the process was
+/// not heard for longer than this: it may have been frozen since, or what is in between. Under
+/// load it is heard all the time, and nothing is asked.
+const HEARD_LATELY: Duration = Duration::from_millis(1);
+
 /// A worker's connections. Clones share one pool.
 #[derive(Clone)]
 pub struct Pool {
     idle: Arc<IdleConnections>,
     tls: TlsConnector,
     introduce: Option<Arc<dyn Introduce>>,
+    /// Whether the targets are processes of this cluster.
+    is_near: bool,
     #[cfg(test)]
     played: Option<Arc<dyn PlayedNetwork>>,
 }
@@ -50,6 +57,7 @@ impl Pool {
             idle,
             tls: TlsConnector::from(tls),
             introduce: None,
+            is_near: false,
             #[cfg(test)]
             played: played::current(),
         }
@@ -59,7 +67,13 @@ impl Pool {
     /// to lead to the expected process.
     #[must_use]
     pub fn introduced_by(&self, introduce: Arc<dyn Introduce>) -> Self {
-        Self { introduce: Some(introduce), ..self.with_rest(USUAL_REST) }
+        Self { introduce: Some(introduce), ..self.with_rest(USUAL_REST) }.near()
+    }
+
+    /// The same pool for processes of this cluster.
+    #[must_use]
+    pub fn near(self) -> Self {
+        Self { is_near: true, ..self }
     }
 
     /// A separate pool whose connections rest for at most `longest`, in whole seconds: for a
@@ -105,7 +119,11 @@ impl Pool {
         // Read before the introduction, which then knows at least as much.
         let epoch = self.epoch();
         let (socket, is_new) = match self.take(target, epoch) {
-            Some(socket) => (socket, false),
+            Some(Rested::Ready(socket)) => (socket, false),
+            Some(Rested::Unasked(socket)) => {
+                let asking = Box::pin(self.asked(target, socket));
+                asking.await.map_err(|none| Failure::NotSent(none.why))?
+            }
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
                 let connecting = Box::pin(self.connect(target));
@@ -126,15 +144,38 @@ impl Pool {
         }
         let epoch = self.epoch();
         let socket = match self.take(target, epoch) {
-            Some(socket) => socket,
+            Some(Rested::Ready(socket)) => socket,
+            Some(Rested::Unasked(socket)) => self.asked(target, socket).await?.0,
             None => self.connect(target).await?,
         };
         self.home(target, epoch).take_back(socket);
         Ok(())
     }
 
+    /// Closes the connections to the target that rest.
+    pub fn forget(&self, target: &Target) {
+        self.idle.forget(target);
+    }
+
+    /// The connection, if the other process answers there, or else a new one; and whether it is.
+    async fn asked(
+        &self,
+        target: &Target,
+        mut socket: Box<Socket>,
+    ) -> Result<(Box<Socket>, bool), Unreached> {
+        let Some(introduce) = &self.introduce else { return Ok((socket, false)) };
+        if introduce.ask(target, &mut socket).await.is_ok() {
+            return Ok((socket, false));
+        }
+        drop(socket);
+        // Those that have rested for longer are no better.
+        self.forget(target);
+        Ok((self.connect(target).await?, true))
+    }
+
     fn home(&self, target: &Target, epoch: u64) -> Home {
-        Home { idle: Arc::clone(&self.idle), target: target.clone(), epoch }
+        let notes_time = self.introduce.is_some();
+        Home { idle: Arc::clone(&self.idle), target: target.clone(), epoch, notes_time }
     }
 
     fn epoch(&self) -> u64 {
@@ -144,7 +185,7 @@ impl Pool {
     async fn connect(&self, target: &Target) -> Result<Box<Socket>, Unreached> {
         let mut attempts = 0;
         loop {
-            let mut socket = Box::new(Socket::connect(target, &self.tls).await?);
+            let mut socket = Box::new(Socket::connect(target, &self.tls, self.is_near).await?);
             let Some(introduce) = &self.introduce else { return Ok(socket) };
             attempts += 1;
             match introduce.introduce(target, &mut socket).await? {
@@ -169,14 +210,26 @@ impl Pool {
         self.idle.count()
     }
 
-    fn take(&self, target: &Target, epoch: u64) -> Option<Box<Socket>> {
+    fn take(&self, target: &Target, epoch: u64) -> Option<Rested> {
         loop {
-            let mut socket = self.idle.pop(target, epoch)?;
+            let (mut socket, heard) = self.idle.pop(target, epoch)?;
             if socket.probe_rest() {
-                return Some(socket);
+                let is_quiet = heard.is_some_and(|heard| heard.elapsed() > HEARD_LATELY);
+                return Some(if is_quiet {
+                    Rested::Unasked(socket)
+                } else {
+                    Rested::Ready(socket)
+                });
             }
         }
     }
+}
+
+/// A connection that has rested.
+enum Rested {
+    Ready(Box<Socket>),
+    /// The other process was not heard for a while.
+    Unasked(Box<Socket>),
 }
 
 /// A connection that is ready for a request, taken out of its pool.

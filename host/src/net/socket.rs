@@ -20,8 +20,17 @@ use super::unreached::Unreached;
 
 /// How long connecting may take, TLS included. Nodes are near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same to a process of this cluster: one packet may be lost.
+const NEAR_TIMEOUT: Duration = Duration::from_millis(1200);
 /// The same through a proxy, which looks up the target's name and connects to it in its turn.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Quiet time after which the kernel looks whether the other machine is there, and how often.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const ALIVE_RETRIES: u32 = 3;
+/// Longest time in which the other machine acknowledges nothing of what was sent.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 /// Bytes of the read buffer that an idle connection keeps: most responses fit.
 const READ_ROOM: usize = 4 * 1024;
 /// The most bytes that one read of a long body asks for.
@@ -55,15 +64,23 @@ impl Socket {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
-        let patience = if target.proxy().is_some() { PROXY_TIMEOUT } else { CONNECT_TIMEOUT };
-        match tokio::time::timeout(patience, RawStream::connect(target, tls)).await {
+    pub async fn connect(
+        target: &Target,
+        tls: &TlsConnector,
+        is_near: bool,
+    ) -> Result<Self, Unreached> {
+        let patience = match target.proxy() {
+            Some(_) => PROXY_TIMEOUT,
+            None if is_near => NEAR_TIMEOUT,
+            None => CONNECT_TIMEOUT,
+        };
+        match tokio::time::timeout(patience, RawStream::connect(target, tls, is_near)).await {
             Ok(connected) => {
                 let (read, head, data) = (BytesMut::new(), Vec::new(), Bytes::new());
                 connected.map(|wire| Self { wire, read, room: READ_ROOM, head, written: 0, data })
             }
             Err(_) => {
-                let mut why = format!("no connection within {} s", patience.as_secs());
+                let mut why = format!("no connection within {} s", patience.as_secs_f32());
                 if let Some(proxy) = target.proxy() {
                     why.push_str(&format!(" through {proxy}"));
                 }
@@ -190,7 +207,11 @@ impl Drop for Socket {
 }
 
 impl RawStream {
-    async fn connect(target: &Target, tls: &TlsConnector) -> Result<Self, Unreached> {
+    async fn connect(
+        target: &Target,
+        tls: &TlsConnector,
+        is_near: bool,
+    ) -> Result<Self, Unreached> {
         if let Some(proxy) = target.proxy() {
             return Self::connect_through(proxy, target, tls).await;
         }
@@ -198,6 +219,9 @@ impl RawStream {
             .await
             .map_err(|error| Unreached::broken(&error, format!("cannot connect: {error}")))?;
         let _ = stream.set_nodelay(true);
+        if is_near {
+            watched_by_kernel(&stream);
+        }
         if !target.is_tls() {
             return Ok(Self::Plain(stream));
         }
@@ -233,6 +257,16 @@ impl RawStream {
             false => Ok(Self::Plain(stream)),
         }
     }
+}
+
+/// Lets the kernel end a connection whose cable was cut. It is an aid: where it cannot be set, a
+/// process that does not answer is found all the same.
+pub fn watched_by_kernel(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let alive = socket2::TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(ALIVE_INTERVAL);
+    let _ = socket.set_tcp_keepalive(&alive.with_retries(ALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
 /// A connection to a host. A shortage on this side says nothing of the other one, and passes.

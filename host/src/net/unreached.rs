@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind};
 /// What a failed connection says of the process that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// It is not there: nobody is, or another process.
+    /// Nobody is there.
     Gone,
+    /// Another process is there.
+    Other,
     /// Nothing came in time.
     Silent,
     /// It may well be there: something answers, or the fault is on this side.
@@ -27,7 +29,7 @@ impl Unreached {
         Self { why, sign: Sign::Silent }
     }
 
-    /// Nobody is there, or another process.
+    /// Nobody is there.
     #[must_use]
     pub fn gone(why: String) -> Self {
         Self { why, sign: Sign::Gone }

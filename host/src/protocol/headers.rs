@@ -25,6 +25,13 @@ pub mod seam {
     pub const PRINCIPAL: HeaderName = HeaderName::from_static("mooring-principal");
     /// Whom limits count, on an open: see `seam::Facts`.
     pub const QUOTA: HeaderName = HeaderName::from_static("mooring-quota");
+    /// On an open, and on its answer: see `model::Epochs`. On DELETE: the instance is closed if its
+    /// epoch is not higher.
+    pub const EPOCH: HeaderName = HeaderName::from_static("mooring-epoch");
+    /// The epoch of the instance that the session had open last, on an open.
+    pub const OPENED: HeaderName = HeaderName::from_static("mooring-opened");
+    /// On an open: the session is that of an HTTP+SSE stream, which this start of a gateway has.
+    pub const STREAM: HeaderName = HeaderName::from_static("mooring-stream");
     /// Marks an explicit open, and says which side sends `notifications/initialized`:
     /// `client`, or `host` for the runner.
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
@@ -42,6 +49,8 @@ pub mod seam {
     pub const REVISION: HeaderName = HeaderName::from_static("mooring-revision");
     /// The path of the handshake, below a node's base URL.
     pub const LINK_PATH: &str = "/cluster/link";
+    /// Where a node answers that it is there, on connections that have begun with a handshake.
+    pub const ALIVE_PATH: &str = "/cluster/alive";
     /// The protocol that the handshake's request asks to upgrade to.
     pub const LINK_PROTOCOL: &str = "mooring-cluster";
     /// Precedes the word of a refusal, where a message of the handshake is expected.

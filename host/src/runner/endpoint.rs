@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Principal, QuotaKey, ServerName};
+use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, TooLong, collect, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Facts, Handshake, Outcome, Start};
+use crate::seam::{Facts, Handshake, Outcome, Start, write_epoch};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -63,16 +63,17 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let Facts { principal, quota, .. } = facts;
+                let Facts { principal, quota, epochs, stream, .. } = facts;
                 // A coordinator of before 0.2.0 names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
-                Box::pin(self.open(key, owner, handshake, take(request))).await
+                let asked = Asked { handshake, epochs, stream };
+                Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => self.post(key, request).await,
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
-                Box::pin(self.shared.close(&key, &self.pool)).await;
+                Box::pin(self.shared.close(&key, facts.epochs.given, &self.pool)).await;
                 Response::new(Body::Empty)
             }
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
@@ -85,9 +86,10 @@ impl Runner {
         &self,
         key: InstanceKey,
         (principal, quota): (Principal, QuotaKey),
-        handshake: Handshake,
+        asked: Asked,
         request: Request<Body>,
     ) -> Response<Body> {
+        let Asked { handshake, epochs, stream } = asked;
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -96,15 +98,19 @@ impl Runner {
         if handshake == Handshake::Runner {
             probe::probe(&self.shared.table, &key, &self.pool).await;
         }
-        let (start, mut opened) = match self.shared.table.enter(&key) {
-            SlotClaim::Wait(opened) => (Start::Existing, opened),
-            SlotClaim::Opening(sender) => {
+        let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs, stream) {
+            SlotClaim::Newer(epoch) => return newer(epoch),
+            SlotClaim::Wait(opened, epoch) => (Start::Existing, epoch, opened),
+            SlotClaim::Opening(sender, left) => {
                 let opened = sender.subscribe();
-                let renews = self.shared.table.renewals.take(&key);
+                let renews = self.shared.table.renewals.take(&key) && left.is_none();
+                if let Some(left) = left {
+                    self.close_left(&key, left);
+                }
                 // On its own task, so that the opening goes on if this client leaves.
                 let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                (if renews { Start::Renewed } else { Start::Fresh }, opened)
+                (if renews { Start::Renewed } else { Start::Fresh }, epochs.given, opened)
             }
         };
         let outcome = match opened.wait_for(Option::is_some).await {
@@ -115,11 +121,21 @@ impl Runner {
             Some(Ok(instance)) => {
                 let mut response = events::json(instance.result.clone());
                 start.write(response.headers_mut());
+                write_epoch(response.headers_mut(), epoch);
                 response
             }
             Some(Err(error)) => cannot_open(&error),
             None => plain(StatusCode::BAD_GATEWAY, "opening the session was given up"),
         }
+    }
+
+    /// Closes an instance that the session has left, on a task of its own: its server may be slow,
+    /// and the session goes on without it.
+    fn close_left(&self, key: &InstanceKey, left: Arc<Instance>) {
+        let (session, server) = (key.0.short(), &key.1);
+        tracing::info!(session, server = %server, "closed an instance that its session has left");
+        let pool = self.pool.clone();
+        tokio::spawn(async move { left.close(&pool).await });
     }
 
     async fn run_opening(
@@ -151,13 +167,18 @@ impl Runner {
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
                     self.pool.clone(),
-                    key,
+                    key.clone(),
                     instance,
                 ));
             }
             Err(error) => self.shared.complaints.say(&key, error),
         }
+        let opened = outcome.as_ref().ok().map(Arc::clone);
         told.send_replace(Some(outcome));
+        // The session may have ended or moved while its server started.
+        if let Some(instance) = opened.filter(|instance| !self.shared.table.holds(&key, instance)) {
+            instance.close(&self.pool).await;
+        }
     }
 
     /// The session's instance, once it is open. The error is the response if there is
@@ -166,6 +187,7 @@ impl Runner {
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
             Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
+            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
             Ready::Gone => Err(unknown_session()),
         }
     }
@@ -295,8 +317,16 @@ impl Runner {
         }
         match self.shared.table.ready(key) {
             Ready::Here(instance) => Ok(instance),
+            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
             Ready::Opening(_) | Ready::Gone => Err(unknown_session()),
         }
+    }
+
+    /// The answer to a message whose session goes on elsewhere, since this runner drains.
+    fn handed_on(&self, instance: Arc<Instance>) -> Response<Body> {
+        let pool = self.pool.clone();
+        tokio::spawn(async move { instance.close(&pool).await });
+        unknown_session()
     }
 
     /// The client's headers that the operator has passed on to this server.
@@ -308,6 +338,13 @@ impl Runner {
             _ => HeaderMap::new(),
         }
     }
+}
+
+/// What the edge says of an open.
+struct Asked {
+    handshake: Handshake,
+    epochs: Epochs,
+    stream: Option<GatewayStart>,
 }
 
 /// What an opening needs from its request.
@@ -336,6 +373,14 @@ fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
 fn unknown_session() -> Response<Body> {
     let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
     Outcome::UnknownSession.write(response.headers_mut());
+    response
+}
+
+/// The answer to an open by an edge whose binding is older than the instance.
+fn newer(epoch: Epoch) -> Response<Body> {
+    let mut response = plain(StatusCode::CONFLICT, "the session is open here by a later binding");
+    Outcome::NotSent.write(response.headers_mut());
+    write_epoch(response.headers_mut(), Some(epoch));
     response
 }
 

@@ -58,3 +58,5 @@ pub use session::served::{Recipe, START_TIMEOUT, Served};
 pub use session::table::Held;
 pub use stderr::journal::{Journal, Said};
 pub use stderr::tail::Line;
+pub use upkeep::drain::DrainRound;
+pub use upkeep::drain_policy::{DrainClock, StayCounts};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::ServerName;
+use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
 use crate::sync::LimitCounts;
@@ -111,11 +111,25 @@ impl SharedRunner {
         self.config.servers.keys()
     }
 
-    /// Closes the instance of one session at one server.
-    pub async fn close(&self, key: &InstanceKey, pool: &Pool) {
-        if let Some(instance) = self.table.remove(key) {
+    /// Closes the instance of one session at one server, unless its epoch is higher than `up_to`.
+    pub async fn close(&self, key: &InstanceKey, up_to: Option<Epoch>, pool: &Pool) {
+        if let Some(instance) = self.table.remove(key, up_to) {
             instance.close(pool).await;
         }
+    }
+
+    /// Closes the instances of sessions whose clients have their streams at gateways that are gone.
+    /// Returns how many there were.
+    pub fn close_of_streams(&self, pool: &Pool) -> usize {
+        let left = self.table.take_of_streams();
+        let count = left.len();
+        let pool = pool.clone();
+        tokio::spawn(async move {
+            for instance in left {
+                instance.close(&pool).await;
+            }
+        });
+        count
     }
 
     /// Closes all instances and ends discovery. Children have their usual time to end.

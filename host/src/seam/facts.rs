@@ -1,8 +1,8 @@
 //! What edge and runner exchange beside the client's message.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::model::{Principal, QuotaKey, SessionId};
+use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
 
 const ADDRESS: &str = "address=";
@@ -29,9 +29,22 @@ pub struct Facts {
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
+    /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
+    /// on other messages, and from processes of earlier versions.
+    pub epochs: Epochs,
+    /// On an open of a session of HTTP+SSE: the start of the gateway that has its stream. With that
+    /// the session ends.
+    pub stream: Option<GatewayStart>,
 }
 
 impl Facts {
+    /// Those of a message that is no open.
+    #[must_use]
+    pub fn of(session: SessionId, principal: Principal) -> Self {
+        let epochs = Epochs::default();
+        Self { session, principal, quota: None, open: None, epochs, stream: None }
+    }
+
     /// Sets the headers that carry the facts to another process.
     pub fn write(&self, headers: &mut HeaderMap) {
         let mut set = |name, text: &str| {
@@ -49,6 +62,15 @@ impl Facts {
             Some(Handshake::Runner) => set(seam::OPEN, "host"),
             None => {}
         }
+        for (name, epoch) in [(seam::EPOCH, self.epochs.given), (seam::OPENED, self.epochs.opened)]
+        {
+            if let Some(epoch) = epoch {
+                headers.insert(name, HeaderValue::from(epoch.get()));
+            }
+        }
+        if let Some(start) = self.stream {
+            headers.insert(seam::STREAM, HeaderValue::from(start.get()));
+        }
     }
 
     /// Reads the headers that another process has set. `None` if one is missing or invalid.
@@ -65,13 +87,42 @@ impl Facts {
             Some(value) => Some(quota_of(value.to_str().ok()?)?),
             None => None,
         };
+        let epoch = |name| match headers.get(name) {
+            Some(_) => Some(Some(epoch_in(headers, name)?)),
+            None => Some(None),
+        };
+        let epochs = Epochs { given: epoch(&seam::EPOCH)?, opened: epoch(&seam::OPENED)? };
+        let stream = match text(seam::STREAM) {
+            Some(text) => Some(GatewayStart::new(text.parse().ok()?)?),
+            None => None,
+        };
         Some(Self {
+            epochs,
+            stream,
             quota,
             session: SessionId::parse(text(seam::SESSION)?)?,
             principal: Principal::named(&crate::net::percent_decoded(text(seam::PRINCIPAL)?)?),
             open,
         })
     }
+}
+
+/// Marks the answer to an open with the epoch of the instance.
+pub fn write_epoch(headers: &mut HeaderMap, epoch: Option<Epoch>) {
+    if let Some(epoch) = epoch {
+        headers.insert(seam::EPOCH, HeaderValue::from(epoch.get()));
+    }
+}
+
+/// The epoch of the instance that the answer to an open is of. Runners of earlier versions say
+/// none.
+#[must_use]
+pub fn read_epoch(headers: &HeaderMap) -> Option<Epoch> {
+    epoch_in(headers, &seam::EPOCH)
+}
+
+fn epoch_in(headers: &HeaderMap, name: &HeaderName) -> Option<Epoch> {
+    Epoch::parse(headers.get(name)?.to_str().ok()?)
 }
 
 /// `address=192.0.2.1`, or `credential=` and its name, percent-encoded.
@@ -184,7 +235,10 @@ mod tests {
                 Some(QuotaKey::of_address([192, 0, 2, 1].into())),
                 Some(QuotaKey::of_address("2001:db8::1".parse().unwrap())),
             ] {
-                let facts = Facts { session, principal: principal.clone(), quota, open };
+                let epochs = Epochs { given: Epoch::new(2), opened: open.and(Epoch::new(1)) };
+                let stream = open.and(GatewayStart::new(7));
+                let facts = Facts::of(session, principal.clone());
+                let facts = Facts { quota, open, epochs, stream, ..facts };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));
@@ -197,7 +251,7 @@ mod tests {
     fn a_quota_that_cannot_be_read_is_refused_and_an_absent_one_is_not() {
         let mut headers = HeaderMap::new();
         let (session, principal) = (SessionId::mint(), Principal::anonymous());
-        Facts { session, principal, quota: None, open: None }.write(&mut headers);
+        Facts::of(session, principal).write(&mut headers);
         assert!(Facts::read(&headers).is_some());
         for odd in ["", "192.0.2.1", "address=", "address=localhost", "credential=%zz", "\u{e4}"] {
             headers.insert(seam::QUOTA, HeaderValue::from_str(odd).unwrap());

@@ -9,7 +9,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
-use crate::net::{Body, Failure, Introduce, Pool, Target, Unreached, percent_encoded};
+use crate::net::{
+    Body, Connection, Failure, Introduce, Message, Pool, Target, Unreached, percent_encoded,
+};
 use crate::protocol::headers;
 use crate::sync::Locked;
 
@@ -68,6 +70,14 @@ pub struct Link {
     places: Arc<ServerUrls>,
 }
 
+/// A request to another node, ready to go out.
+pub struct Outbound {
+    /// Where it goes.
+    pub target: Target,
+    /// The request.
+    pub message: Message,
+}
+
 /// The URLs under which nodes serve each server, parsed once and used by every call.
 #[derive(Default)]
 struct ServerUrls(Locked<HashMap<ServerName, Vec<ServerUrl>>>);
@@ -119,7 +129,7 @@ impl Link {
     /// most `longest`, in whole seconds.
     #[must_use]
     pub fn with_rest(&self, longest: Duration) -> Self {
-        Self { pool: self.pool.with_rest(longest), ..self.clone() }
+        Self { pool: self.pool.with_rest(longest).near(), ..self.clone() }
     }
 
     /// The same link with its own connections to nodes, which begin with this introduction: for a
@@ -137,6 +147,13 @@ impl Link {
     pub async fn reach(&self, base: &str) -> Result<(), Unreached> {
         let target = Target::of_node(base).ok_or_else(|| no_url(base).to_string())?;
         self.nodes.reach(&target).await
+    }
+
+    /// Closes the connections to the node with this base URL that rest.
+    pub fn forget(&self, base: &str) {
+        if let Some(target) = Target::of_node(base) {
+            self.nodes.forget(&target);
+        }
     }
 
     /// The runner of this process.
@@ -165,20 +182,44 @@ impl Link {
         reach: &Reach,
         server: &ServerName,
         facts: Facts,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
         match reach {
             Reach::Local => Ok(self.here(server, facts, request).await),
             Reach::Remote(base) => {
-                facts.write(request.headers_mut());
-                if request.method() == Method::POST {
-                    let json = HeaderValue::from_static(headers::JSON);
-                    request.headers_mut().insert(header::CONTENT_TYPE, json);
-                }
-                let place = self.places.of(base, server);
-                self.send(place.ok_or_else(|| no_url(base))?, request).await
+                let Outbound { target, message } = self.outbound(base, server, facts, request)?;
+                self.nodes.send(&target, message).await
             }
         }
+    }
+
+    /// A request to a replica at another node, ready to go out.
+    ///
+    /// # Errors
+    /// If the node's base URL is not valid.
+    pub fn outbound(
+        &self,
+        base: &str,
+        server: &ServerName,
+        facts: Facts,
+        mut request: Request<Body>,
+    ) -> Result<Outbound, Failure> {
+        facts.write(request.headers_mut());
+        if request.method() == Method::POST {
+            let json = HeaderValue::from_static(headers::JSON);
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        let (target, uri) = self.places.of(base, server).ok_or_else(|| no_url(base))?;
+        *request.uri_mut() = uri;
+        Ok(Outbound { target, message: request.into() })
+    }
+
+    /// A connection to another node, for one request. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Failure::NotSent`] if there is none.
+    pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
+        self.nodes.connection(target).await
     }
 
     /// The catalog of a server at one of its replicas, as [`Endpoint::catalog`] gives it.

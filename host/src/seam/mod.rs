@@ -16,8 +16,8 @@ mod facts;
 mod link;
 mod setting_change;
 
-pub use facts::{Facts, Handshake, Outcome, Start};
-pub use link::{CatalogQuery, Endpoint, Link};
+pub use facts::{Facts, Handshake, Outcome, Start, read_epoch, write_epoch};
+pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
 
 use crate::net::percent_encoded;

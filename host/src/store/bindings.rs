@@ -1,7 +1,8 @@
 //! The node of each (session, server): state in memory, in shards.
 //!
 //! A binding changes by compare-and-set on the previous node, so that two workers
-//! with a session's first requests agree on one node. How many sessions there are is in
+//! with a session's first requests agree on one node. Each change gives it a higher epoch, by which
+//! runners tell the session's current instance from those that it has left. How many sessions there are is in
 //! `counting`, what clients have set in `noted`.
 
 use std::collections::HashMap;
@@ -10,11 +11,12 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::model::{NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, Epochs, NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
+use super::epochs::EpochClock;
 use super::quotas::Quotas;
-use super::record::{Binding, Bound, Record, ReportOutcome};
+use super::record::{Before, Binding, Bound, Record};
 use super::session_limits::{MostSessions, SessionLimitsMet};
 
 /// Each has its own lock: with 64, workers rarely wait for each other.
@@ -43,6 +45,7 @@ pub struct Bindings {
     pub(super) forgotten: mpsc::Sender<Forgotten>,
     /// The shard in which room is made next.
     pub(super) next_shard: AtomicUsize,
+    epochs: EpochClock,
     /// What has happened at the bounds.
     pub met: SessionLimitsMet,
 }
@@ -72,6 +75,7 @@ impl Bindings {
             ends_when_lost,
             forgotten,
             next_shard: AtomicUsize::default(),
+            epochs: EpochClock::default(),
             met: SessionLimitsMet::default(),
         };
         (bindings, receiver)
@@ -86,7 +90,8 @@ impl Bindings {
             record.last_used = now;
             let (_, binding) = record.servers.iter_mut().find(|(name, _)| name == server)?;
             binding.last_used = now;
-            Some(Bound { node: binding.node.clone(), was_open: binding.was_open })
+            let (was_open, must_open) = (binding.was_open, binding.must_open());
+            Some(Bound { node: binding.node.clone(), was_open, must_open })
         })
     }
 
@@ -97,6 +102,17 @@ impl Bindings {
             let servers = &records.get(&session)?.servers;
             let (_, binding) = servers.iter().find(|(name, _)| name == server)?;
             Some(binding.node.clone())
+        })
+    }
+
+    /// Like [`Self::look`], but `None` while the node may hold an instance that the session has
+    /// left.
+    #[must_use]
+    pub fn look_open(&self, session: SessionId, server: &ServerName) -> Option<NodeId> {
+        self.with(session, |records| {
+            let servers = &records.get(&session)?.servers;
+            let (_, binding) = servers.iter().find(|(name, _)| name == server)?;
+            (!binding.must_open()).then(|| binding.node.clone())
         })
     }
 
@@ -112,24 +128,73 @@ impl Bindings {
         let now = UnixMillis::now();
         self.with_room(session, |records| {
             let record = self.entry(records, session, now);
-            let bound = record.servers.iter_mut().find(|(name, _)| name == server);
-            match bound {
+            match record.servers.iter_mut().find(|(name, _)| name == server) {
                 Some((_, binding)) if Some(&binding.node) != previous => binding.node.clone(),
                 Some((_, binding)) => {
                     self.moved(Some(&binding.node), Some(node));
-                    let was_open = binding.was_open;
-                    *binding = Binding { was_open, ..Binding::decided(node, now) };
+                    let epoch = self.epochs.after(binding.epoch.max(binding.opened));
+                    *binding = Binding::decided(node, now, epoch, binding.before());
                     node.clone()
                 }
                 None => {
-                    self.moved(None, Some(node));
-                    let was_open = take(&mut record.gone, server);
-                    let binding = Binding { was_open, ..Binding::decided(node, now) };
-                    record.bind(server, binding);
+                    self.bind(record, server, node, now);
                     node.clone()
                 }
             }
         })
+    }
+
+    /// Binds a server that is bound to no node. Returns what an open says of the binding.
+    fn bind(
+        &self,
+        record: &mut Record,
+        server: &ServerName,
+        node: &NodeId,
+        now: UnixMillis,
+    ) -> Epochs {
+        self.moved(None, Some(node));
+        let before = take(&mut record.gone, server).unwrap_or_default();
+        let epoch = self.epochs.after(before.opened);
+        let binding = Binding::decided(node, now, epoch, before);
+        let epochs = binding.epochs();
+        record.bind(server, binding);
+        epochs
+    }
+
+    /// What is said when the server is opened at `node`; a session that was forgotten meanwhile is
+    /// bound to it again.
+    ///
+    /// # Errors
+    /// The node that the server is bound to, if that is another one.
+    pub fn opening(
+        &self,
+        session: SessionId,
+        server: &ServerName,
+        node: &NodeId,
+    ) -> Result<Epochs, NodeId> {
+        let now = UnixMillis::now();
+        self.with_room(session, |records| {
+            let record = self.entry(records, session, now);
+            match record.servers.iter().find(|(name, _)| name == server) {
+                Some((_, binding)) if binding.node == *node => Ok(binding.epochs()),
+                Some((_, binding)) => Err(binding.node.clone()),
+                None => Ok(self.bind(record, server, node, now)),
+            }
+        })
+    }
+
+    /// Notes that the node holds an instance with an epoch which this process has not given, and
+    /// raises the binding above it: the session has been open elsewhere since.
+    pub fn surpass(&self, session: SessionId, server: &ServerName, node: &NodeId, held: Epoch) {
+        self.with(session, |records| {
+            let Some(record) = records.get_mut(&session) else { return };
+            for (name, binding) in &mut record.servers {
+                if name == server && binding.node == *node && binding.epoch < Some(held) {
+                    binding.opened = Some(held.next());
+                    binding.epoch = Some(self.epochs.after(binding.opened));
+                }
+            }
+        });
     }
 
     /// Removes the server's binding if it is to `node`, on which it could not be opened.
@@ -142,17 +207,46 @@ impl Bindings {
             let (server, binding) = record.servers.remove(at);
             self.moved(Some(node), None);
             if binding.was_open {
-                record.gone.push(server);
+                record.gone.push((server, binding.opened));
             }
         });
     }
 
-    /// Notes that the session has the server open, if it is bound to this node.
-    pub fn opened(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+    /// Removes the server's binding if it is to `node`, and the session with its last one.
+    pub fn leave(&self, session: SessionId, server: &ServerName, node: &NodeId) {
+        let removed = self.with(session, |records| {
+            let record = records.get_mut(&session)?;
+            record.servers.retain(|(name, binding)| {
+                let is_it = name == server && binding.node == *node;
+                if is_it {
+                    self.moved(Some(node), None);
+                }
+                !is_it
+            });
+            record.servers.is_empty().then(|| records.remove(&session))?
+        });
+        if let Some(mut record) = removed {
+            self.gone(&mut record);
+        }
+    }
+
+    /// Notes that the session has the server open, as the instance with this epoch, if it is bound
+    /// to this node. Runners of earlier versions name no epoch.
+    pub fn opened(
+        &self,
+        session: SessionId,
+        server: &ServerName,
+        node: &NodeId,
+        epoch: Option<Epoch>,
+    ) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
             for (name, binding) in &mut record.servers {
-                binding.was_open |= name == server && binding.node == *node;
+                if name == server && binding.node == *node {
+                    binding.was_open = true;
+                    binding.epoch = epoch.or(binding.epoch);
+                    binding.opened = binding.epoch;
+                }
             }
         });
     }
@@ -164,7 +258,7 @@ impl Bindings {
             let Some(record) = records.get(&session) else { return false };
             let mut bound = record.servers.iter();
             bound.any(|(name, binding)| name == server && binding.was_open)
-                || record.gone.contains(server)
+                || record.gone.iter().any(|(name, _)| name == server)
         })
     }
 
@@ -173,9 +267,7 @@ impl Bindings {
     pub fn note_unreported_loss(&self, session: SessionId, server: &ServerName) {
         self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return };
-            if !record.unreported_losses.contains(server) {
-                record.unreported_losses.push(server.clone());
-            }
+            note(&mut record.unreported_losses, server);
         });
     }
 
@@ -185,57 +277,6 @@ impl Bindings {
         self.with(session, |records| {
             let record = records.get_mut(&session);
             record.map(|record| std::mem::take(&mut record.unreported_losses)).unwrap_or_default()
-        })
-    }
-
-    /// Takes a node's report that it holds a session. A session whose holder this process chose,
-    /// or whose holder is alive, stays there: a node may report what it likes. Of two other nodes
-    /// the one that opened it earlier gets the binding.
-    pub fn report(
-        &self,
-        session: SessionId,
-        server: &ServerName,
-        node: &NodeId,
-        opened_at: UnixMillis,
-        is_alive: impl Fn(&NodeId) -> bool,
-    ) -> ReportOutcome {
-        let now = UnixMillis::now();
-        self.with_room(session, |records| {
-            let record = self.entry(records, session, opened_at);
-            // The node keeps it: its idle time begins now.
-            record.last_used = record.last_used.max(now);
-            let reported = Binding {
-                node: node.clone(),
-                since: opened_at,
-                last_used: now,
-                decided_here: false,
-                was_open: true,
-            };
-            match record.servers.iter_mut().find(|(name, _)| name == server) {
-                None => {
-                    self.moved(None, Some(node));
-                    take(&mut record.gone, server);
-                    record.bind(server, reported);
-                    ReportOutcome::Taken
-                }
-                Some((_, binding)) if binding.node == *node => {
-                    binding.since = binding.since.min(opened_at);
-                    binding.was_open = true;
-                    ReportOutcome::Taken
-                }
-                Some((_, binding))
-                    if binding.decided_here
-                        || binding.since <= opened_at
-                        || is_alive(&binding.node) =>
-                {
-                    ReportOutcome::Older(binding.node.clone())
-                }
-                Some((_, binding)) => {
-                    let loser = std::mem::replace(binding, reported).node;
-                    self.moved(Some(&loser), Some(node));
-                    ReportOutcome::Replaced(loser)
-                }
-            }
         })
     }
 
@@ -330,7 +371,7 @@ impl Bindings {
         }
     }
 
-    fn moved(&self, from: Option<&NodeId>, to: Option<&NodeId>) {
+    pub(super) fn moved(&self, from: Option<&NodeId>, to: Option<&NodeId>) {
         if let Some(node) = from {
             self.count_at(node, |load| load.fetch_sub(1, Ordering::Relaxed));
         }
@@ -367,10 +408,21 @@ impl Drop for InUse {
     }
 }
 
-/// Removes a name. Returns whether it was there.
-fn take(names: &mut Vec<ServerName>, server: &ServerName) -> bool {
-    let at = names.iter().position(|name| name == server);
-    at.map(|at| names.swap_remove(at)).is_some()
+/// Removes a server that was open. Returns what was known of it.
+pub(super) fn take(
+    gone: &mut Vec<(ServerName, Option<Epoch>)>,
+    server: &ServerName,
+) -> Option<Before> {
+    let at = gone.iter().position(|(name, _)| name == server)?;
+    let (_, opened) = gone.swap_remove(at);
+    Some(Before { was_open: true, opened })
+}
+
+/// Adds a name unless it is there.
+pub(super) fn note(names: &mut Vec<ServerName>, server: &ServerName) {
+    if !names.contains(server) {
+        names.push(server.clone());
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{NodeId, ServerName, UnixMillis};
+use crate::model::{Epoch, Epochs, NodeId, ServerName, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 
 use super::quotas::Counted;
@@ -15,19 +15,62 @@ pub struct Binding {
     /// When the node was chosen or, as it reports, opened the server.
     pub since: UnixMillis,
     pub last_used: UnixMillis,
+    /// When this process learned of it.
+    pub known_since: UnixMillis,
     /// Whether this process chose the node. A choice outranks the report of another
     /// node, which may come back with an old instance of the session.
     pub decided_here: bool,
     /// Whether the session has had the server open, on this node or an earlier one.
     pub was_open: bool,
+    /// Rises with each binding of the session's server. `None` if a node of an earlier version has
+    /// reported it.
+    pub epoch: Option<Epoch>,
+    /// The epoch of the instance that the session had open last, here or elsewhere.
+    pub opened: Option<Epoch>,
 }
 
 impl Binding {
-    /// A choice that this process makes now; the server is not open yet.
+    /// A choice that this process makes now; the server is not open yet. `before` is what is known
+    /// of the session's earlier instances.
     #[must_use]
-    pub fn decided(node: &NodeId, now: UnixMillis) -> Self {
-        Self { node: node.clone(), since: now, last_used: now, decided_here: true, was_open: false }
+    pub fn decided(node: &NodeId, now: UnixMillis, epoch: Epoch, before: Before) -> Self {
+        Self {
+            node: node.clone(),
+            since: now,
+            last_used: now,
+            known_since: now,
+            decided_here: true,
+            was_open: before.was_open,
+            epoch: Some(epoch),
+            opened: before.opened,
+        }
     }
+
+    /// Whether an instance of before may still be at the node: the runner has to close that one,
+    /// or to say that it is the current one, before it gets a message.
+    #[must_use]
+    pub fn must_open(&self) -> bool {
+        self.opened.is_some() && self.opened != self.epoch
+    }
+
+    /// What an open says of this binding.
+    #[must_use]
+    pub fn epochs(&self) -> Epochs {
+        Epochs { given: self.epoch, opened: self.opened }
+    }
+
+    /// What a later binding has to know of this one.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        Before { was_open: self.was_open, opened: self.opened }
+    }
+}
+
+/// What is known of a session's instances of one server when it is bound anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Before {
+    pub was_open: bool,
+    pub opened: Option<Epoch>,
 }
 
 /// Everything known of one session.
@@ -37,8 +80,9 @@ pub struct Record {
     pub last_used: UnixMillis,
     /// At most one binding for each server.
     pub servers: Vec<(ServerName, Binding)>,
-    /// Servers that have been open and are bound to no node at present.
-    pub gone: Vec<ServerName>,
+    /// Servers that have been open and are bound to no node at present, with the epoch that was
+    /// open last.
+    pub gone: Vec<(ServerName, Option<Epoch>)>,
     /// Servers whose state was lost while the client had no stream open; it is
     /// notified on the next one.
     pub unreported_losses: Vec<ServerName>,
@@ -93,16 +137,6 @@ pub struct Bound {
     pub node: NodeId,
     /// Whether the session has had the server open: without, the node was only chosen.
     pub was_open: bool,
-}
-
-/// The outcome of a node's report that it holds a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReportOutcome {
-    /// The binding is the reporting node's.
-    Taken,
-    /// The session stays bound to this node: the reporting one is to close it.
-    Older(NodeId),
-    /// The reporting node opened it earlier and gets the binding: this node is to
-    /// close it.
-    Replaced(NodeId),
+    /// Whether the server has to be opened at this node before a message is sent there.
+    pub must_open: bool,
 }

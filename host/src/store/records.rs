@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::model::{QuotaKey, SessionId, UnixMillis};
+use crate::model::{QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::{Locked, beside};
 
@@ -22,6 +22,7 @@ use super::bindings::Bindings;
 use super::data::DataFolder;
 use super::ended::EndedSessions;
 use super::folder_state::{FolderState, Renewals};
+use super::opened::OpenedBefore;
 use super::param_files::ParamFiles;
 use super::unused::UnusedParams;
 use super::used::UsedParams;
@@ -38,12 +39,15 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The part of the data folder's bytes that tombstones may take.
 const TOMBSTONES: u64 = 4;
+/// The part that the list of open servers may take.
+const OPENED: u64 = 16;
 
 /// Ended sessions and large parameters of all sessions, shared by all workers.
 pub struct Records {
     folder: DataFolder,
     limit: u64,
     ended: EndedSessions,
+    opened: OpenedBefore,
     files: ParamFiles,
     fresh: Locked<Fresh>,
     unused: Locked<UnusedParams>,
@@ -81,6 +85,7 @@ impl Records {
     pub fn open(folder: DataFolder, bindings: Arc<Bindings>, limit: u64) -> Self {
         Self {
             ended: EndedSessions::open(folder.clone(), limit / TOMBSTONES),
+            opened: OpenedBefore::open(folder.clone(), limit / OPENED),
             files: ParamFiles::new(folder.clone(), bindings, limit),
             folder,
             limit,
@@ -140,6 +145,24 @@ impl Records {
         }
     }
 
+    /// Ends a session of HTTP+SSE whose client has left its stream. Its events are refused while this
+    /// process lives. After a restart a client that comes back so late is known again, without
+    /// anything that its servers held: few ever do, and a tombstone for each would fill the disk.
+    pub async fn end_stream(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        is_large: bool,
+    ) {
+        self.ended.end_unused(session, minted_at.plus(MAX_AGE));
+        self.fresh.lock().remove(session);
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        if is_large {
+            self.beside(move |this| this.files.remove(session)).await;
+        }
+    }
+
     /// Ends a session whose client has no id for it yet: there is nothing to refuse later.
     pub fn end_here(&self, session: SessionId, minted_at: UnixMillis) {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
@@ -149,6 +172,28 @@ impl Records {
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {
         self.ended.contains(session)
+    }
+
+    /// Whether the session had a server of this process open before its start, and not since.
+    #[must_use]
+    pub fn had_open(&self, session: SessionId, server: &ServerName) -> bool {
+        self.opened.contains(session, server)
+    }
+
+    /// Notes that a session has a server of this process open. Once this returns, the next start
+    /// knows it, too, if the disk allows it.
+    pub async fn note_open(
+        self: &Arc<Self>,
+        session: SessionId,
+        minted_at: UnixMillis,
+        server: &ServerName,
+    ) {
+        if self.opened.contains(session, server) {
+            self.opened.opened_again(session, server);
+            return;
+        }
+        let (until, server) = (minted_at.plus(MAX_AGE), server.clone());
+        self.beside(move |this| this.opened.write(session, until, &server)).await;
     }
 
     /// A session's large parameters, from memory or else from its file.

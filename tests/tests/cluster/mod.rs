@@ -1,9 +1,13 @@
 //! A coordinator and its nodes.
 
+pub mod absent;
 pub mod claims;
 pub mod cluster_api;
+pub mod cold_names;
 pub mod doors;
+pub mod drain;
 pub mod earlier_version;
+pub mod epochs;
 pub mod failover;
 pub mod fair_shares;
 pub mod handshake;
@@ -11,6 +15,7 @@ pub mod node_requests;
 pub mod placement;
 pub mod registration;
 pub mod routing;
+pub mod silence;
 pub mod spread;
 pub mod strategies;
 pub mod take_over;

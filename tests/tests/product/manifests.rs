@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use mooring_tests::settings;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Seconds that a gateway may take to end: the good-bye to its coordinator, requests under way,
-/// and its servers (docs/operating.md).
-const LONGEST_END: i64 = 2 + 10 + 6;
+/// Seconds: `drainDeadline`, the good-bye, the lame duck with the last answers, and the servers' end.
+const LONGEST_END: i64 = 25 + 2 + 1 + 6;
 
 /// Bytes that a server in Node.js takes, at least.
 const NODE_SERVER: i64 = 150_000_000;
@@ -245,7 +244,11 @@ fn nodes_have_memory_for_their_servers() {
 fn pods_have_time_to_end_and_only_one_coordinator_at_a_time() {
     for (deployment, pod) in pods() {
         let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
-        assert!(grace > LONGEST_END, "{}", name(&deployment));
+        let pre_stop = &pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"];
+        let [program, seconds] = texts(pre_stop)[..] else { panic!("{pre_stop:?}") };
+        assert_eq!(program, "sleep");
+        let pre_stop: i64 = seconds.parse().unwrap();
+        assert!(pre_stop > 0 && grace > pre_stop + LONGEST_END, "{}", name(&deployment));
         let spec = &deployment["spec"];
         match name(&deployment).contains("coordinator") {
             true => {

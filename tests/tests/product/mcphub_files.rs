@@ -82,8 +82,8 @@ fn shapes() -> Vec<(&'static str, Value, Admits, usize)> {
         (
             "a key in an unset variable",
             json!({"bearerKeys": [key("${NO_KEY}", json!({}))]}),
-            Refused,
-            1,
+            Generated,
+            2,
         ),
         (
             "open as the file says",

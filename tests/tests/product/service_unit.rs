@@ -64,7 +64,7 @@ fn the_unit_leaves_the_gateway_what_it_needs() {
     assert_eq!(unit["OOMPolicy"], ["continue"], "a server without memory is not the gateway's end");
     assert_eq!(unit["Restart"], ["always"]);
     assert_eq!(unit["RestartPreventExitStatus"], ["2"], "wrong settings stay wrong");
-    assert!(unit["TimeoutStopSec"][0].parse::<u32>().unwrap() > 18);
+    assert!(unit["TimeoutStopSec"][0].parse::<u32>().unwrap() > 34);
 }
 
 /// No secret in a variable, which everybody may read with `systemctl show`.

@@ -94,8 +94,50 @@ fn a_restart_of_the_gateway_ends_sessions_that_want_to_end() {
     gateway.restart_after(Signal::KILL);
     single.try_request("tools/call", json!({"name": "count"})).expect(404);
     single.try_request("ping", json!({})).expect(404);
-    // The gateway does not know which servers an aggregate's session had opened.
-    assert_eq!(aggregate.count("counter-count"), 1);
+    let call = json!({"name": "counter-count", "arguments": {}});
+    aggregate.try_request("tools/call", call).expect(404);
+    aggregate.try_request("ping", json!({})).expect(404);
+}
+
+#[test]
+fn a_restart_of_the_gateway_is_told_on_several_servers_of_what_was_open() {
+    let log = Canned::new()
+        .with_capabilities(json!({"tools": {}, "logging": {}}))
+        .answers("tools/list", tools());
+    let entries = json!({"counter": servers::counter(), "log": log.entry()});
+    let groups = json!({"groups": [{"name": "desk", "servers": ["counter", "log"]}]});
+    let settings = settings::merged(settings::standalone(entries), groups);
+    for signal in [Signal::KILL, Signal::TERM] {
+        let mut gateway = Gateway::start_with(&settings);
+        let sessions = ["/mcp", "/mcp/desk"].map(|path| gateway.client(path).initialize());
+        for session in &sessions {
+            assert_eq!(session.count("counter-count"), 1);
+        }
+        for restarts in 1..3 {
+            gateway.restart_after(signal);
+            for session in &sessions {
+                let mut stream = session.listen();
+                announce(session, "log-announce", &[]);
+                assert_eq!(session.count("counter-count"), 1);
+                let end = json!({"level": "info", "data": "end"});
+                let end = notification("notifications/message", end);
+                late(session, "log-emit", &[end]);
+                let mut told = Vec::new();
+                loop {
+                    let message = stream.event().json();
+                    let data = message["params"]["data"].as_str().unwrap_or("").to_owned();
+                    if message["params"]["logger"] == "mooring" {
+                        told.push(data);
+                    } else if data == "end" {
+                        break;
+                    }
+                }
+                let times = |server: &str| told.iter().filter(|t| t.contains(server)).count();
+                // Of a server that was never open nothing is lost.
+                assert_eq!((times("server counter"), times("server log")), (1, restarts - 1));
+            }
+        }
+    }
 }
 
 #[test]

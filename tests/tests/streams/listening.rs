@@ -160,6 +160,8 @@ fn a_change_for_everybody_is_told_to_everybody() {
     for front in [Front::alone, Front::cluster] {
         servers[0].answer("tools/list", &tools());
         let front = front(&entries, &json!({}));
+        // A node that reads the lists for the first time later has no change to tell of.
+        front.wait_until_discovered(&["one", "two"]);
         let (session, other) =
             (front.client("/mcp").initialize(), front.client("/mcp").initialize());
         announce(&session, "one-announce", &[]);

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod batches;
+pub mod following;
 pub mod get_stream;
 pub mod legacy_sse;
 pub mod legacy_sse_back;

@@ -4,19 +4,21 @@
 //! takes a session from a node that is alive: the ids of sessions are secret, but a node knows
 //! those of the sessions that it serves, and may claim another of their servers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use http::{Method, Request};
+use http::Request;
 use tokio::time::Instant;
 
 use crate::cluster::messages::{BindingsPage, HeldSession};
-use crate::model::{NodeId, Principal, Reach, ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, GatewayStart, NodeId, Reach, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, TooLong, collect};
 use crate::protocol::log_level::LogLevel;
-use crate::seam::{Facts, Link};
-use crate::store::{Bindings, ReportOutcome};
+use crate::seam::Link;
+use crate::store::{ReportOutcome, Reported};
 
+use super::closings::{Closing, close_all};
+use super::known_sessions::{Found, KnownSessions};
 use super::node_entry::NodeEntry;
 use super::registry::Registry;
 
@@ -44,15 +46,17 @@ const MAX_SUBSCRIPTIONS: usize = 16 << 20;
 const MOST_SUBSCRIBED: usize = 32 << 20;
 /// Conflicts of one registration that are logged one by one.
 const SHOWN: usize = 10;
-/// Sessions that are closed after one registration; further ones end when they are idle.
-const MOST_CLOSED: usize = 1000;
-/// Sessions that are closed at the same time.
-const CLOSED_AT_ONCE: usize = 16;
+/// Instances that are closed after one registration; further ones end when they are idle.
+const MOST_CLOSED: usize = 10_000;
+/// How long a client of HTTP+SSE has for coming back to this process. It waits as long where its
+/// stream alone has broken off, and some clients take a moment more to find the gateway again.
+const STREAM_GRACE: Duration = Duration::from_secs(8);
+
 /// Takes in what one node claims.
 pub struct Claims<'a> {
     node: &'a NodeEntry,
     registry: &'a Registry,
-    bindings: &'a Bindings,
+    known: &'a Arc<KnownSessions>,
     link: &'a Link,
     /// Reaches every registered node: sessions are lost at others too.
     others: &'a Link,
@@ -65,7 +69,10 @@ pub struct Claims<'a> {
     conflicts: usize,
     /// Why the first page was left out.
     too_long: Option<String>,
-    closing: Vec<(Reach, SessionId, ServerName)>,
+    closing: Vec<Closing>,
+    /// Sessions of streams that were open in another process.
+    awaited: Vec<Closing>,
+    ended: usize,
 }
 
 /// Why there is no page.
@@ -96,14 +103,13 @@ impl<'a> Claims<'a> {
     #[must_use]
     pub fn of(
         node: &'a NodeEntry,
-        registry: &'a Registry,
-        bindings: &'a Bindings,
+        (registry, known): (&'a Registry, &'a Arc<KnownSessions>),
         (link, others): (&'a Link, &'a Link),
     ) -> Self {
         Self {
             node,
             registry,
-            bindings,
+            known,
             link,
             others,
             deadline: Instant::now() + DEADLINE,
@@ -113,6 +119,8 @@ impl<'a> Claims<'a> {
             conflicts: 0,
             too_long: None,
             closing: Vec::new(),
+            awaited: Vec::new(),
+            ended: 0,
         }
     }
 
@@ -179,7 +187,7 @@ impl<'a> Claims<'a> {
                 format!("a node with its slots and servers has at most {}", self.limit)
             }
             CutOff::Sessions => {
-                let most = MOST_SESSIONS.max(self.bindings.most());
+                let most = MOST_SESSIONS.max(self.known.bindings.most());
                 format!("this coordinator knows at most {most}")
             }
         }
@@ -222,12 +230,28 @@ impl<'a> Claims<'a> {
             return Ok(());
         };
         let server = server.clone();
+        let epoch = held.epoch.and_then(Epoch::new);
+        let closing = |reach: &Reach, up_to| Closing {
+            reach: reach.clone(),
+            session,
+            server: server.clone(),
+            up_to,
+        };
+        match self.known.find(session, held.stream.and_then(GatewayStart::new)) {
+            Found::Alive => {}
+            Found::Awaited => self.awaited.push(closing(&self.node.reach, None)),
+            Found::Ended => {
+                self.ended += 1;
+                self.close(closing(&self.node.reach, None));
+                return Ok(());
+            }
+        }
         let node = &self.node.id;
-        if self.bindings.look(session, &server).as_ref() != Some(node) {
-            if self.bindings.load(node.as_str()) as usize >= self.limit {
+        if self.known.bindings.look(session, &server).as_ref() != Some(node) {
+            if self.known.bindings.load(node.as_str()) as usize >= self.limit {
                 return Err(CutOff::Claims);
             }
-            if self.bindings.sessions() >= MOST_SESSIONS.max(self.bindings.most()) {
+            if self.known.bindings.sessions() >= MOST_SESSIONS.max(self.known.bindings.most()) {
                 return Err(CutOff::Sessions);
             }
         }
@@ -236,36 +260,46 @@ impl<'a> Claims<'a> {
         };
         // Claims of the future would win against every later one.
         let opened_at = UnixMillis(held.opened_at.min(UnixMillis::now().0));
-        match self.bindings.report(session, &server, node, opened_at, is_alive) {
+        let reported = Reported { node: node.clone(), epoch, opened_at };
+        match self.known.bindings.report(session, &server, &reported, is_alive) {
             ReportOutcome::Taken => self.restore(session, &server, held),
             ReportOutcome::Older(winner) => {
                 self.conflict(session, node, &format!("the session is bound to {winner}"));
-                self.closing.push((self.node.reach.clone(), session, server));
+                self.close(closing(&self.node.reach, epoch));
             }
-            ReportOutcome::Replaced(loser) => {
-                self.conflict(session, &loser, &format!("{node} opened the session earlier"));
-                self.restore(session, &server, held);
+            ReportOutcome::Left => {
+                self.conflict(session, node, "the session has been open elsewhere since");
+                self.close(closing(&self.node.reach, epoch));
+            }
+            ReportOutcome::Replaced(loser, up_to) => {
+                self.conflict(session, &loser, &format!("the session is open at {node}"));
                 if let Some(entry) = self.registry.get(&loser) {
-                    self.closing.push((entry.reach, session, server));
+                    self.close(closing(&entry.reach, up_to));
                 }
+                self.restore(session, &server, held);
             }
         }
-        self.closing.truncate(MOST_CLOSED);
         Ok(())
+    }
+
+    fn close(&mut self, closing: Closing) {
+        if self.closing.len() < MOST_CLOSED {
+            self.closing.push(closing);
+        }
     }
 
     /// Notes what the client of a claimed session has set in it.
     fn restore(&mut self, session: SessionId, server: &ServerName, held: HeldSession) {
         if let Some(level) = held.level.as_deref().and_then(LogLevel::of_json) {
-            self.bindings.set_log_level_if_unknown(session, level);
+            self.known.bindings.set_log_level_if_unknown(session, level);
         }
         for uri in held.subscriptions.iter().filter(|uri| uri.len() <= MAX_URI) {
             let Some(left) = self.subscriptions.checked_sub(uri.len()) else { return };
-            if self.bindings.subscribed() >= MOST_SUBSCRIBED {
+            if self.known.bindings.subscribed() >= MOST_SUBSCRIBED {
                 return;
             }
             self.subscriptions = left;
-            self.bindings.subscribe(session, server, uri);
+            self.known.bindings.subscribe(session, server, uri);
         }
     }
 
@@ -279,42 +313,47 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Closes, in the background, the sessions on the nodes that do not keep them.
+    /// Closes, in the background, what the nodes do not keep.
     fn close_lost(self) {
-        if self.closing.is_empty() {
-            return;
+        let Self { node, known, others, closing, awaited, ended, .. } = self;
+        if ended > 0 {
+            tracing::info!(
+                node = %node.id, sessions = ended,
+                "sessions have ended while the node was away; closed there"
+            );
         }
-        let (link, closing) = (self.others.clone(), self.closing);
-        tokio::spawn(async move {
-            let closings = closing.into_iter().map(|(reach, session, server)| {
-                let link = link.clone();
-                async move {
-                    let closing = close(&link, &reach, session, &server);
-                    // A session that is not closed now ends when it is idle.
-                    let _ = tokio::time::timeout(PAGE_TIMEOUT, closing).await;
-                }
-            });
-            futures_util::stream::iter(closings)
-                .buffer_unordered(CLOSED_AT_ONCE)
-                .for_each(|()| std::future::ready(()))
-                .await;
-        });
+        if !closing.is_empty() {
+            tokio::spawn(close_all(others.clone(), closing));
+        }
+        if !awaited.is_empty() {
+            let (known, node) = (Arc::clone(known), node.id.clone());
+            tokio::spawn(await_streams(known, node, others.clone(), awaited));
+        }
     }
+}
+
+/// Closes the sessions of HTTP+SSE whose clients have not come back to this process.
+async fn await_streams(known: Arc<KnownSessions>, node: NodeId, link: Link, awaited: Vec<Closing>) {
+    tokio::time::sleep(STREAM_GRACE).await;
+    let is_away = |closing: &Closing| !(known.has_stream)(closing.session);
+    let left: Vec<Closing> = awaited.into_iter().filter(is_away).collect();
+    if left.is_empty() {
+        return;
+    }
+    tracing::info!(
+        node = %node, sessions = left.len(),
+        "clients of HTTP+SSE have not come back; their sessions are closed at the node"
+    );
+    for closing in &left {
+        known.bindings.leave(closing.session, &closing.server, &node);
+    }
+    close_all(link, left).await;
 }
 
 /// The most sessions that a node may hold: its slots times its servers, within limits.
 fn most_claims(node: &NodeEntry) -> usize {
     let slots = node.load.as_ref().map_or(0, |load| load.slots as usize);
     slots.saturating_mul(node.servers.len()).clamp(LEAST_CLAIMS, MOST_CLAIMS)
-}
-
-/// Closes a session at a server of a node, best effort.
-pub async fn close(link: &Link, reach: &Reach, session: SessionId, server: &ServerName) {
-    let mut request = Request::new(Body::Empty);
-    *request.method_mut() = Method::DELETE;
-    let facts = Facts { session, principal: Principal::anonymous(), open: None, quota: None };
-    // If the node is gone, so is the session.
-    let _ = link.call(reach, server, facts, request).await;
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A registration is accepted only after a callback: the coordinator proves that this start of the
 //! node is at its address, and asks it for the sessions that it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +11,28 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::cluster::messages::{Heartbeat, ProtocolReport, Registration, ServerReport};
+use crate::cluster::messages::{
+    Heartbeat, HeartbeatAnswer, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::own_drain::OwnDrain;
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::model::{Absence, NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::net::{Sign, Unreached};
 use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder};
-use crate::sync::now;
+use crate::store::DataFolder;
+use crate::sync::{Locked, now};
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
-use super::known_nodes::{KnownNode, KnownNodes};
-use super::node_entry::NodeEntry;
+use super::drain::DrainOrders;
+use super::known_nodes::{self, KnownNode, KnownNodes};
+use super::known_sessions::KnownSessions;
+use super::liveness::Liveness;
+use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
 use super::registry::{Beat, Registry};
 use super::rejected::Rejected;
@@ -44,11 +51,16 @@ pub struct Control {
     pub registry: Arc<Registry>,
     /// What the requests of nodes have to prove.
     pub proofs: Proofs,
-    bindings: Arc<Bindings>,
+    /// Passes orders to drain to nodes.
+    pub drains: DrainOrders,
+    known: Arc<KnownSessions>,
     callback: Callback,
     snapshot: KnownNodes,
     admissions: Admissions,
     reports: watch::Sender<Reports>,
+    /// Nodes of the last start that have not reported yet.
+    expected: Locked<BTreeSet<NodeId>>,
+    folder: DataFolder,
     /// Registrations whose sessions were not all taken in.
     cut_off: AtomicU64,
 }
@@ -58,20 +70,24 @@ impl Control {
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
-        bindings: Arc<Bindings>,
+        known: KnownSessions,
         own: Party,
         token: Option<Secret>,
         folder: DataFolder,
+        own_drain: Arc<OwnDrain>,
     ) -> Self {
-        let snapshot = KnownNodes::new(folder, Arc::clone(&registry));
+        let snapshot = KnownNodes::new(folder.clone(), Arc::clone(&registry));
         Self {
             proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
+            drains: DrainOrders { registry: Arc::clone(&registry), own: own_drain },
             registry,
-            bindings,
+            known: Arc::new(known),
             callback: Callback { own, token },
             snapshot,
             admissions: Admissions::default(),
             reports: watch::Sender::default(),
+            expected: Locked::default(),
+            folder,
             cut_off: AtomicU64::default(),
         }
     }
@@ -81,15 +97,9 @@ impl Control {
         self.snapshot.save().await;
     }
 
-    /// Nodes of the last start are being called.
-    pub(in crate::cluster) fn begin_recall(&self, nodes: Vec<KnownNode>) {
-        self.snapshot.begin_recall(nodes);
-    }
-
-    /// All of them have been called: the list is written once, not after each.
-    pub(in crate::cluster) async fn end_recall(&self) {
-        self.snapshot.end_recall();
-        self.save().await;
+    /// Keeps nothing from now on: another process does.
+    pub fn retire(&self) {
+        self.snapshot.retire();
     }
 
     /// Writes them again if the data folder has come back.
@@ -109,9 +119,41 @@ impl Control {
         self.reports.subscribe()
     }
 
-    /// Notes that no further reports of nodes are expected.
-    pub(in crate::cluster) fn all_reported(&self) {
-        self.reports.send_modify(|reports| reports.all = true);
+    /// Enters the nodes of the last start into the registry, to be asked by [`Self::recall`].
+    /// Those that were there are waited for.
+    pub fn expect_known(&self) {
+        let known = known_nodes::read(&self.folder);
+        let was_there = |kept: &KnownNode| kept.was_there();
+        let (there, away): (Vec<_>, Vec<_>) = known.into_iter().partition(was_there);
+        let entries = |kept: Vec<KnownNode>| kept.into_iter().filter_map(known_nodes::entry_of);
+        // Of a node of an earlier version nothing is known that it could prove.
+        let can_prove = |entry: &NodeEntry| !entry.incarnation.expose().is_empty();
+        let there: Vec<NodeEntry> = entries(there).collect();
+        self.expected.lock().extend(there.iter().map(|entry| entry.id.clone()));
+        let known = there.into_iter().chain(entries(away));
+        self.registry.expect(known.filter(can_prove).collect());
+    }
+
+    /// Notes that a node has reported, or is not expected any more. Once none is, nobody waits.
+    pub(in crate::cluster) fn settled(&self, id: &NodeId) {
+        let is_last = {
+            let mut expected = self.expected.lock();
+            expected.remove(id) && expected.is_empty()
+        };
+        self.reports.send_modify(|reports| {
+            reports.count += 1;
+            reports.all |= is_last;
+        });
+    }
+
+    /// Notes that all nodes of the last start have been called. Those that are still expected may
+    /// register by themselves.
+    pub(in crate::cluster) async fn all_called(&self) {
+        let is_none_expected = self.expected.lock().is_empty();
+        if is_none_expected {
+            self.reports.send_modify(|reports| reports.all = true);
+        }
+        self.save().await;
     }
 
     /// Registers a node.
@@ -138,13 +180,45 @@ impl Control {
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
         let _admission = self.admissions.enter_again(&entry.id).await?;
-        let admitted = self.admit(entry.clone(), None, link).await;
-        // It may only have missed this one call: its id is not free yet. Of a node of an earlier
-        // version nothing is known that it could prove.
-        if admitted.is_err() && !entry.incarnation.expose().is_empty() {
-            self.registry.keep(entry);
-        }
-        admitted
+        self.admit(entry, None, link).await
+    }
+
+    /// Whether nobody is at the node's address. Silence says nothing, and neither does another
+    /// process there: that may be the node, which is about to register.
+    pub(in crate::cluster) async fn is_gone(&self, entry: &NodeEntry, link: &Link) -> bool {
+        let proved = self.callback.prove(entry, link).await;
+        proved.is_err_and(|unreached| unreached.sign == Sign::Gone)
+    }
+
+    /// Registers a node again that was given up and answers: it reports the sessions that it holds.
+    pub(in crate::cluster) async fn readmit(
+        &self,
+        asked: &NodeEntry,
+        link: &Link,
+    ) -> Result<NodeEntry, Rejected> {
+        let _admission = self.admissions.enter_again(&asked.id).await?;
+        // It may have registered by itself meanwhile, or another start of it.
+        let is_awaited = |now: &NodeEntry| {
+            now.is_start(asked.incarnation.expose())
+                && (now.status == LeaseStatus::Unhealthy || now.liveness.is_silent())
+        };
+        let entry = self.registry.get(&asked.id).filter(is_awaited);
+        let entry = entry.ok_or_else(|| Rejected::Unknown(asked.id.to_string()))?;
+        let (status, liveness) = (LeaseStatus::Active, Liveness::default());
+        self.admit(NodeEntry { status, liveness, last_seen: now(), ..entry }, None, link)
+            .await
+    }
+
+    /// Asks whether this start of the node is at its address, on a new connection.
+    ///
+    /// # Errors
+    /// Why that does not show.
+    pub(in crate::cluster) async fn ask(
+        &self,
+        entry: &NodeEntry,
+        link: &Link,
+    ) -> Result<(), Unreached> {
+        self.callback.ask(entry, link).await
     }
 
     /// Calls a node back, registers it, and takes its report of sessions. The proof is that of its
@@ -163,22 +237,31 @@ impl Control {
             ))
         })?;
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
-        let mut claims = Claims::of(&entry, &self.registry, &self.bindings, (&own_link, link));
+        let known = (&*self.registry, &self.known);
+        let mut claims = Claims::of(&entry, known, (&own_link, link));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
         proof.map_or(Ok(()), |proof| once(proof, &entry.replays))?;
-        self.registry.register(entry.clone()).map_err(|full| Rejected::Full(full.to_string()))?;
+        // A node of the last start that is called says it here.
+        let drain = first.drain.clone().or_else(|| entry.drain.clone());
+        let registered = NodeEntry { drain, ..entry.clone() };
+        let silent_since = self.silent_since(&entry.id);
+        self.registry.register(registered).map_err(|full| Rejected::Full(full.to_string()))?;
         if claims.take(first).await {
             self.cut_off.fetch_add(1, Ordering::Relaxed);
         }
-        self.reports.send_modify(|reports| reports.count += 1);
+        self.settled(&entry.id);
         tracing::info!(
             "Node registered: {} ({}) with {} servers",
             entry.name,
             entry.id,
             entry.servers.len()
         );
+        if let Some(since) = silent_since {
+            let seconds = now().saturating_duration_since(since).as_secs_f64();
+            tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
+        }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
             tracing::warn!(
                 node = %entry.id,
@@ -203,7 +286,7 @@ impl Control {
     ///
     /// # Errors
     /// If the node is not registered, or a server's name is invalid.
-    pub fn heartbeat(&self, proved: ProvedMessage<Heartbeat>) -> Result<(), Rejected> {
+    pub fn heartbeat(&self, proved: ProvedMessage<Heartbeat>) -> Result<HeartbeatAnswer, Rejected> {
         self.of_its_start(&proved)?;
         let heartbeat = proved.message;
         let unknown = || Rejected::Unknown(heartbeat.id.clone());
@@ -213,6 +296,7 @@ impl Control {
         }
         let mut beat =
             Beat { draining: heartbeat.draining, load: heartbeat.load.clone(), ..Beat::default() };
+        beat.drain = heartbeat.drain.clone();
         if let Some(reports) = &heartbeat.servers {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
             beat.servers = Some(replicas(reports.clone())?);
@@ -220,7 +304,11 @@ impl Control {
         let incarnation = &heartbeat.incarnation;
         self.registry.heartbeat(&id, incarnation, beat, now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
-        Ok(())
+        let only_here = match heartbeat.drain {
+            Some(_) => self.registry.only_at(&id).iter().map(ToString::to_string).collect(),
+            None => Vec::new(),
+        };
+        Ok(HeartbeatAnswer { only_here })
     }
 
     /// Marks a node that stops as inactive.
@@ -247,6 +335,16 @@ impl Control {
             (Some(proof), Some(replays)) => once(proof, &replays),
             _ => Err(Rejected::Unknown(id.clone())),
         }
+    }
+
+    /// When a node whose lease has run out was heard of last.
+    fn silent_since(&self, id: &NodeId) -> Option<Instant> {
+        let is_silent = |known: &NodeEntry| {
+            known.status == LeaseStatus::Unhealthy
+                && known.away.is_none_or(|(away, _)| away.how != Absence::NotBack)
+        };
+        let silent = |known: &NodeEntry| is_silent(known).then_some(known.last_seen);
+        self.registry.read(id, silent)?
     }
 
     /// What this start has sent before, if it is known.
@@ -315,6 +413,7 @@ impl Control {
             zone: registration.zone,
             labels: registration.labels.into_iter().collect(),
             load: registration.load,
+            drain: registration.drain,
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
                 0 => 5000,
                 interval => interval.min(bounds::MAX_INTERVAL),

@@ -4,17 +4,17 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::messages::{ProtocolReport, ServerReport};
 use crate::config::Secret;
-use crate::model::{NodeId, Reach, Replica, ServerName};
+use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
 use crate::store::{DataFolder, Renewals};
-use crate::sync::{Locked, beside};
+use crate::sync::{Locked, beside, now};
 
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::registry::Registry;
@@ -51,8 +51,19 @@ pub struct KnownNode {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
+    /// Since when it was away, in Unix ms, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    away_since: Option<u64>,
 }
 object_only!(both KnownNode);
+
+impl KnownNode {
+    /// Whether it was there when the file was written.
+    #[must_use]
+    pub fn was_there(&self) -> bool {
+        self.away_since.is_none()
+    }
+}
 
 /// Writes the list of nodes. Clones are handles to the same writer.
 #[derive(Clone)]
@@ -64,17 +75,10 @@ pub struct KnownNodes {
     /// Value of `asked` just before the last write. Locked during a write, so that the
     /// last one to write has the latest list.
     written: Arc<Locked<u64>>,
-    /// Nodes of the last start that have not registered at this one, and stay in the list.
-    expected: Arc<Locked<Expected>>,
+    /// Whether the file is another process's now.
+    is_retired: Arc<AtomicBool>,
     /// The folder as it was when the list was written last.
     renewed: Arc<Locked<Renewals>>,
-}
-
-/// See the field.
-#[derive(Default)]
-struct Expected {
-    nodes: Vec<KnownNode>,
-    is_called: bool,
 }
 
 impl KnownNodes {
@@ -86,9 +90,14 @@ impl KnownNodes {
             registry,
             asked: Arc::default(),
             written: Arc::default(),
-            expected: Arc::default(),
             renewed,
+            is_retired: Arc::default(),
         }
+    }
+
+    /// Leaves the file to another process.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
     }
 
     /// Writes the nodes that are registered now, on a blocking thread. Of many saves at
@@ -98,10 +107,10 @@ impl KnownNodes {
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let saving = beside(move || {
             let mut written = this.written.lock();
-            if *written < own {
+            if *written < own && !this.is_retired.load(Ordering::Acquire) {
                 let asked = this.asked.load(Ordering::Acquire);
                 let renewals = this.folder.renewals();
-                if save(&this.folder, &this.registry, this.expected()).is_ok() {
+                if save(&this.folder, &this.registry).is_ok() {
                     *written = asked;
                     *this.renewed.lock() = renewals;
                 }
@@ -112,25 +121,6 @@ impl KnownNodes {
         }
     }
 
-    /// Nodes of the last start are being called. They stay in the list, whoever registers.
-    pub fn begin_recall(&self, nodes: Vec<KnownNode>) {
-        *self.expected.lock() = Expected { nodes, is_called: false };
-    }
-
-    /// All have been called. Those that did not answer stay as long as their ids are kept.
-    pub fn end_recall(&self) {
-        self.expected.lock().is_called = true;
-    }
-
-    fn expected(&self) -> Vec<KnownNode> {
-        let mut expected = self.expected.lock();
-        if expected.is_called {
-            let is_held = |id: &str| NodeId::parse(id).is_ok_and(|id| self.registry.holds(&id));
-            expected.nodes.retain(|node| is_held(&node.id));
-        }
-        expected.nodes.clone()
-    }
-
     /// Writes them if the folder has come back since they were written last.
     pub async fn save_if_renewed(&self) {
         if *self.renewed.lock() != self.folder.renewals() {
@@ -139,17 +129,17 @@ impl KnownNodes {
     }
 }
 
-/// Writes all active remote nodes, and those expected. The folder logs a failure.
-fn save(folder: &DataFolder, registry: &Registry, expected: Vec<KnownNode>) -> io::Result<()> {
-    let entries = registry.entries();
-    let is_back = |node: &KnownNode| {
-        entries.binary_search_by(|known| known.id.as_str().cmp(&node.id)).is_ok()
-    };
-    let expected: Vec<KnownNode> = expected.into_iter().filter(|node| !is_back(node)).collect();
-    let kept: Vec<KnownNode> = entries
+/// Writes all remote nodes that are active, or away and listed. The folder logs a failure.
+fn save(folder: &DataFolder, registry: &Registry) -> io::Result<()> {
+    let kept: Vec<KnownNode> = registry
+        .entries()
         .into_iter()
-        .filter(|entry| entry.reach != Reach::Local && entry.status == LeaseStatus::Active)
+        .filter(|entry| entry.reach != Reach::Local && is_kept_for_next(entry))
         .map(|entry| KnownNode {
+            away_since: entry
+                .away
+                .filter(|_| entry.status != LeaseStatus::Active)
+                .map(|(away, _)| away.since.0),
             id: entry.id.to_string(),
             name: entry.name,
             url: entry.url,
@@ -165,10 +155,13 @@ fn save(folder: &DataFolder, registry: &Registry, expected: Vec<KnownNode>) -> i
             secret: entry.secret.map(|secret| secret.expose().to_owned()),
             from: entry.from,
         })
-        .chain(expected)
         .collect();
     let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
     folder.write(SNAPSHOT, &text)
+}
+
+fn is_kept_for_next(entry: &NodeEntry) -> bool {
+    entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed)
 }
 
 /// The longest time that sessions from before the start wait for their nodes: the
@@ -176,7 +169,9 @@ fn save(folder: &DataFolder, registry: &Registry, expected: Vec<KnownNode>) -> i
 /// report an interval of a day and not come back.
 #[must_use]
 pub fn patience(folder: &DataFolder) -> Duration {
-    let slowest = read(folder).iter().map(|kept| kept.heartbeat_interval).max();
+    let kept = read(folder);
+    let there = kept.iter().filter(|kept| kept.was_there());
+    let slowest = there.map(|kept| kept.heartbeat_interval).max();
     Duration::from_millis(slowest.unwrap_or(5000)).min(MAX_PATIENCE) + Duration::from_secs(1)
 }
 
@@ -187,9 +182,10 @@ pub fn is_kept(folder: &DataFolder) -> bool {
 }
 
 /// A replica as it is kept: with what the node's file hides, so that this stays hidden
-/// from the first request on, but without the catalog's digest, which the node reports.
+/// from the first request on, and with the catalog's digest, by which the lists are known that were
+/// kept.
 pub fn reported(name: &ServerName, replica: &Replica) -> ServerReport {
-    ServerReport::of(name, &Replica { digest: None, ..replica.clone() })
+    ServerReport::of(name, replica)
 }
 
 /// The nodes of the last start; none if the file is missing or unreadable.
@@ -208,7 +204,15 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
+    let now = (UnixMillis::now(), now());
+    let away = kept.away_since.map(|since| {
+        let since = UnixMillis(since.min(now.0.0));
+        // The clock may not go back that far.
+        let at = now.1.checked_sub(now.0.since(since)).unwrap_or(now.1);
+        (Away { since, how: Absence::Silent, is_listed: true }, at)
+    });
     Some(NodeEntry {
+        away,
         version: kept.version,
         protocol: kept.protocol,
         servers: servers.collect(),
@@ -252,15 +256,14 @@ mod tests {
 
         let second = registry();
         let nodes = KnownNodes::new(folder.clone(), Arc::clone(&second));
-        nodes.begin_recall(read(&folder));
+        second.expect(read(&folder).into_iter().filter_map(entry_of).collect());
         ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
         nodes.save().await;
         assert_eq!(names(&folder), ["n1", "n2", "n3"], "a crash now forgets none");
-        second.keep(entry("n1"));
-        nodes.end_recall();
-        nodes.save().await;
-        assert_eq!(names(&folder), ["n1", "n2", "n3"], "its id is kept");
-        second.clean_up(std::time::Instant::now() + Duration::from_secs(3600));
+        let much_later = std::time::Instant::now() + Duration::from_secs(3600);
+        second.expire(much_later);
+        second.clean_up(much_later);
+        ["n2", "n3"].into_iter().for_each(|name| second.register(entry(name)).unwrap());
         nodes.save().await;
         assert_eq!(names(&folder), ["n2", "n3"]);
         std::fs::remove_dir_all(path).unwrap();

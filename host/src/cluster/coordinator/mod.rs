@@ -1,11 +1,17 @@
 //! The coordinator's side: which nodes there are, and the calls to and from them.
 
 mod admissions;
+pub mod asking;
 mod bounds;
 pub mod callback;
-pub mod claims;
+mod claims;
+pub mod closings;
 pub mod control;
+pub mod drain;
 pub mod known_nodes;
+pub mod known_sessions;
+pub mod lease_watch;
+pub mod liveness;
 pub mod node_entry;
 pub mod proofs;
 pub mod recall;

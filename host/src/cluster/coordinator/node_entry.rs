@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::cluster::messages::{LoadReport, ProtocolReport};
+use crate::cluster::messages::{DrainReport, LoadReport, ProtocolReport};
 use crate::config::Secret;
-use crate::model::{Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis};
+use crate::model::{
+    Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
+};
 use crate::sync::now;
 
+use super::liveness::Liveness;
 use super::replays::OwnReplays;
 
 /// The state of a node's lease, drawn in the registry.
@@ -67,14 +70,19 @@ pub struct NodeEntry {
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
-    /// Serves its sessions, but takes no new ones.
+    /// A node of an earlier version says no more of its drain than this.
     pub draining: bool,
-    /// A request to it failed, and no heartbeat has come since.
-    pub suspect: bool,
+    /// Serves its sessions, but takes no new ones, and lets them go.
+    pub drain: Option<DrainReport>,
+    /// Whether it answers.
+    pub liveness: Liveness,
+    /// Since when it is away, and the same on a clock that never jumps.
+    pub away: Option<(Away, Instant)>,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
     pub last_heartbeat: UnixMillis,
-    /// Start of the lease: the same moment on a clock that never jumps.
+    /// Start of the lease: the last heartbeat, or the last question that it has answered, on a
+    /// clock that never jumps.
     pub last_seen: Instant,
     pub registered_at: UnixMillis,
 }
@@ -109,7 +117,9 @@ impl NodeEntry {
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
             draining: false,
-            suspect: false,
+            drain: None,
+            liveness: Liveness::default(),
+            away: None,
             load: None,
             last_heartbeat: UnixMillis::now(),
             last_seen: now(),
@@ -123,12 +133,37 @@ impl NodeEntry {
         !incarnation.is_empty() && self.incarnation.matches(incarnation.as_bytes())
     }
 
+    /// Whether it serves its sessions, but takes no new ones.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining || self.drain.is_some()
+    }
+
+    /// Notes that the node is away.
+    pub(super) fn leave(&mut self, how: Absence, since: UnixMillis, now: Instant) {
+        self.away = Some((Away { since, how, is_listed: true }, now));
+    }
+
+    /// The same, for one that is not known to be away.
+    pub(super) fn goes_away(&mut self, how: Absence, now: Instant) {
+        if self.away.is_none() {
+            self.leave(how, UnixMillis::now(), now);
+        }
+    }
+
+    /// Its absence, as long as it does not go on for longer than that.
+    pub(super) fn is_listed_for(&self, limit: Duration, now: Instant) -> bool {
+        let absent = self.away.filter(|(away, _)| away.is_listed);
+        absent.is_some_and(|(_, at)| now.saturating_duration_since(at) <= limit)
+    }
+
     pub(super) fn health(&self) -> Health {
         match self.status {
             LeaseStatus::Inactive => Health::Inactive,
             LeaseStatus::Unhealthy => Health::Unhealthy,
-            LeaseStatus::Active if self.draining => Health::Draining,
-            LeaseStatus::Active if self.suspect => Health::Suspect,
+            LeaseStatus::Active if self.liveness.is_silent() => Health::Silent,
+            LeaseStatus::Active if self.is_draining() => Health::Draining,
+            LeaseStatus::Active if self.liveness.is_suspect() => Health::Suspect,
             LeaseStatus::Active => Health::Healthy,
         }
     }
@@ -139,11 +174,12 @@ impl NodeEntry {
 
     /// Whether [`Self::node`] would give this.
     pub(super) fn is_seen_as(&self, node: &Node) -> bool {
-        let Node { id, name, reach, health, room, zone, labels, servers } = node;
+        let Node { id, name, reach, health, away, room, zone, labels, servers } = node;
         *id == self.id
             && **name == *self.name
             && *reach == self.reach
             && *health == self.health()
+            && *away == self.away.map(|(away, _)| away)
             && *room == self.room()
             && **zone == *self.zone
             && *labels == self.labels
@@ -156,6 +192,7 @@ impl NodeEntry {
             name: self.name.as_str().into(),
             reach: self.reach.clone(),
             health: self.health(),
+            away: self.away.map(|(away, _)| away),
             room: self.room(),
             zone: self.zone.as_str().into(),
             labels: self.labels.clone(),

@@ -2,6 +2,7 @@
 //! sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::seam::Link;
 use crate::store::DataFolder;
@@ -9,8 +10,13 @@ use crate::store::DataFolder;
 use super::control::Control;
 use super::known_nodes::{entry_of, is_kept, read};
 
+/// Time after which a node is called once more that refused the first call: if nobody is there then
+/// either, it is not waited for. A node that was about to start again has registered by itself.
+const REFUSED: Duration = Duration::from_secs(1);
+
 /// Calls every node of the snapshot, since their next heartbeats may be far off. If all
-/// answer, no further reports are expected; otherwise sessions wait for the others.
+/// answer, no further reports are expected; otherwise sessions wait for the others, but for those
+/// at whose address nobody is.
 pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     let kept = read(&folder);
     // Without a snapshot it is unknown which nodes may come: sessions wait until the
@@ -18,24 +24,18 @@ pub async fn recall(control: Arc<Control>, folder: DataFolder, link: Link) {
     if !is_kept(&folder) {
         return;
     }
-    control.begin_recall(kept.clone());
     let calls = kept.into_iter().filter_map(entry_of).map(|entry| {
         let (control, link) = (&control, &link);
         async move {
-            let id = entry.id.clone();
-            match control.recall(entry, link).await {
-                Ok(_) => true,
-                Err(why) => {
-                    tracing::info!(node = %id, "not registered again at this start: {why}");
-                    false
+            if let Err(why) = control.recall(entry.clone(), link).await {
+                tracing::info!(node = %entry.id, "not registered again at this start: {why}");
+                tokio::time::sleep(REFUSED).await;
+                if control.is_gone(&entry, link).await {
+                    control.settled(&entry.id);
                 }
             }
         }
     });
-    let answers = futures_util::future::join_all(calls).await;
-    control.end_recall().await;
-    // A node that did not answer may still register by itself.
-    if answers.iter().all(|answered| *answered) {
-        control.all_reported();
-    }
+    futures_util::future::join_all(calls).await;
+    control.all_called().await;
 }

@@ -4,8 +4,8 @@
 //!               register
 //!                  │   ┌──────────── register ────────────┐
 //!                  ▼   ▼                                  │
-//! (unknown) ──► Active ──── no heartbeat in time ───► Unhealthy ──┐
-//!                 │ ▲                                             │ 10 × node timeout
+//! (unknown) ──► Active ─── neither heard in time, ──► Unhealthy ──┐
+//!                 │ ▲      nor does it answer                     │ 10 × node timeout
 //!      deregister │ │ register                                    ▼
 //!                 ▼ │                                         (unknown)
 //!              Inactive ──────────────────────────────────────────▲
@@ -14,8 +14,8 @@
 //! A heartbeat does not bring a node back: its sessions may have moved meanwhile. It registers, and
 //! is asked what it holds.
 //!
-//! Policy only: time is passed in, events are returned. A suspect node is still Active:
-//! a request to it failed, and no heartbeat has come since.
+//! Policy only: time is passed in, events are returned. A suspect or silent node is still Active:
+//! see `liveness.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::cluster::messages::LoadReport;
-use crate::model::{Node, NodeId, Reach, Replica, ServerName, Topology, UnixMillis};
-use crate::sync::Locked;
+use crate::cluster::messages::{DrainReport, LoadReport};
+use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
+use crate::sync::{Locked, now};
 
 use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -42,12 +42,15 @@ pub struct Beat {
     /// Bytes that they take, about.
     pub size: usize,
     pub draining: bool,
+    pub drain: Option<DrainReport>,
     pub load: Option<LoadReport>,
 }
 
 /// A change that the passing of time has caused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseChange {
+    /// The node does not answer.
+    Silent { id: NodeId },
     /// The node's lease ran out.
     Unhealthy { id: NodeId, last_heartbeat: UnixMillis },
     /// The node has been gone for 10 node timeouts and is forgotten.
@@ -83,18 +86,28 @@ fn others_size(nodes: &BTreeMap<NodeId, NodeEntry>, id: &NodeId) -> usize {
     nodes.values().filter(|entry| entry.id != *id).map(|entry| entry.size + entry.beside).sum()
 }
 
+/// Removes a node that has not come back since the start, so that another one finds room.
+fn make_room(nodes: &mut BTreeMap<NodeId, NodeEntry>) {
+    let is_expected =
+        |entry: &NodeEntry| entry.away.is_some_and(|(away, _)| away.how == Absence::NotBack);
+    let expected = nodes.values().find(|entry| is_expected(entry)).map(|entry| entry.id.clone());
+    if let Some(id) = expected {
+        nodes.remove(&id);
+    }
+}
+
 /// All known nodes and the topology that follows from them, shared by all workers.
 pub struct Registry {
-    nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
+    pub(super) nodes: Locked<BTreeMap<NodeId, NodeEntry>>,
     /// What the edge reads: updated before subscribers are notified.
     current: Arc<ArcSwap<Topology>>,
     topology: watch::Sender<Arc<Topology>>,
     /// Age of the last heartbeat at which a node becomes unhealthy.
-    node_timeout: Duration,
+    pub(super) node_timeout: Duration,
+    /// How long the servers of a node that is away are listed.
+    away_timeout: Duration,
     /// Counts the starts of nodes that have registered.
     starts: AtomicU64,
-    /// Nodes of the last start that have not answered at this one: only their ids are theirs.
-    kept: Locked<BTreeMap<NodeId, NodeEntry>>,
 }
 
 impl Registry {
@@ -105,9 +118,16 @@ impl Registry {
             current: Arc::new(ArcSwap::from_pointee(Topology::empty())),
             topology: watch::Sender::new(Arc::new(Topology::empty())),
             node_timeout,
+            away_timeout: node_timeout.saturating_mul(FORGET_AFTER),
             starts: AtomicU64::default(),
-            kept: Locked::default(),
         }
+    }
+
+    /// The same, which lists the servers of nodes that are away for this long.
+    #[must_use]
+    pub fn with_away_timeout(mut self, timeout: Duration) -> Self {
+        self.away_timeout = timeout;
+        self
     }
 
     /// The current topology, to be read at any time: it includes every registered node.
@@ -122,24 +142,19 @@ impl Registry {
         self.topology.subscribe()
     }
 
-    /// Keeps the id of a node of the last start that has not answered at this one.
-    pub fn keep(&self, entry: NodeEntry) {
-        let mut kept = self.kept.lock();
-        if kept.len() < MAX_NODES {
-            kept.insert(entry.id.clone(), entry);
-        }
-    }
-
-    /// Whose an id is: the registered node's, or that of the last start.
-    #[must_use]
-    pub fn holder(&self, id: &NodeId) -> Option<NodeEntry> {
-        self.get(id).or_else(|| self.kept.lock().get(id).cloned())
-    }
-
-    /// Whether the id is that of a node of the last start that has not answered at this one.
-    #[must_use]
-    pub fn holds(&self, id: &NodeId) -> bool {
-        self.kept.lock().contains_key(id)
+    /// Enters nodes of before this start, which have not come back yet. Their ids are theirs, and
+    /// clients see their servers.
+    pub fn expect(&self, entries: Vec<NodeEntry>) {
+        self.change(|nodes| {
+            let room = MAX_NODES.saturating_sub(nodes.len());
+            for mut entry in entries.into_iter().take(room) {
+                entry.status = LeaseStatus::Unhealthy;
+                if entry.away.is_none() {
+                    entry.leave(Absence::NotBack, UnixMillis::now(), entry.last_seen);
+                }
+                nodes.entry(entry.id.clone()).or_insert(entry);
+            }
+        });
     }
 
     /// Adds this process's own node.
@@ -165,6 +180,9 @@ impl Registry {
         entry.beside = size_beside_servers(&entry.labels, entry.load.as_ref());
         self.change_if(|nodes| {
             let is_new = !nodes.contains_key(&entry.id);
+            if is_new && nodes.len() >= MAX_NODES {
+                make_room(nodes);
+            }
             if (is_new && nodes.len() >= MAX_NODES)
                 || others_size(nodes, &entry.id) + entry.size + entry.beside > MAX_REPORTS
             {
@@ -180,9 +198,9 @@ impl Registry {
             for other in nodes.values_mut() {
                 if other.id != entry.id && other.url == entry.url && other.reach != Reach::Local {
                     other.status = LeaseStatus::Inactive;
+                    other.away = None;
                 }
             }
-            self.kept.lock().remove(&entry.id);
             nodes.insert(entry.id.clone(), entry);
             (Ok(()), true)
         })
@@ -217,9 +235,13 @@ impl Registry {
                 return Err(Unknown);
             }
             entry.last_heartbeat = UnixMillis::now();
-            entry.last_seen = now;
-            entry.suspect = false;
-            entry.draining = said.draining;
+            // That of a node that gets no requests does not prolong its lease.
+            if !entry.liveness.is_silent() {
+                entry.last_seen = now;
+                entry.away = None;
+            }
+            entry.liveness.heard(now);
+            (entry.draining, entry.drain) = (said.draining, said.drain);
             entry.beside = beside;
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room()) != before;
@@ -241,21 +263,11 @@ impl Registry {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if entry.is_start(incarnation) => {
                 entry.status = LeaseStatus::Inactive;
+                entry.leave(Absence::GoodBye, UnixMillis::now(), now());
                 true
             }
             _ => false,
         })
-    }
-
-    /// Notes that a request to the node failed: it is avoided until its next heartbeat.
-    pub fn suspect(&self, id: &NodeId) {
-        self.change(|nodes| {
-            if let Some(entry) = nodes.get_mut(id)
-                && entry.reach != Reach::Local
-            {
-                entry.suspect = true;
-            }
-        });
     }
 
     /// Sets the servers of this process's own node.
@@ -278,7 +290,32 @@ impl Registry {
         });
     }
 
-    /// Marks nodes whose lease has run out as unhealthy, and returns each of them once.
+    /// Notes that a node drains, or that it takes sessions again.
+    pub fn set_drain(&self, id: &NodeId, drain: Option<DrainReport>) {
+        self.change(|nodes| {
+            if let Some(entry) = nodes.get_mut(id) {
+                (entry.draining, entry.drain) = (drain.is_some(), drain);
+            }
+        });
+    }
+
+    /// The servers of a node that no other node takes sessions of now.
+    #[must_use]
+    pub fn only_at(&self, id: &NodeId) -> Vec<ServerName> {
+        let nodes = self.nodes.lock();
+        let Some(own) = nodes.get(id) else { return Vec::new() };
+        let takes = |server: &ServerName| {
+            nodes.values().any(|other| {
+                let is_other = other.id != *id && other.servers.contains_key(server);
+                is_other && other.health().accepts() && other.room() == Room::Free
+            })
+        };
+        own.servers.keys().filter(|server| !takes(server)).cloned().collect()
+    }
+
+    /// Marks nodes whose lease has run out as unhealthy, and returns each of them once. One that
+    /// is being asked for the first time may answer yet. The servers of those that are away for too long are not listed
+    /// any more.
     pub fn expire(&self, now: Instant) -> Vec<LeaseChange> {
         let timeout = self.node_timeout;
         self.change_if(|nodes| {
@@ -286,32 +323,40 @@ impl Registry {
                 entry.status == LeaseStatus::Active
                     && entry.reach != Reach::Local
                     && now.saturating_duration_since(entry.last_seen) > timeout
+                    && (entry.liveness.is_silent() || !entry.liveness.is_asked(now))
             });
             let unhealthy = late.map(|entry| {
                 entry.status = LeaseStatus::Unhealthy;
+                entry.leave(Absence::Silent, entry.last_heartbeat, now);
                 LeaseChange::Unhealthy {
                     id: entry.id.clone(),
                     last_heartbeat: entry.last_heartbeat,
                 }
             });
             let events: Vec<LeaseChange> = unhealthy.collect();
-            let any = !events.is_empty();
+            let mut any = !events.is_empty();
+            for entry in nodes.values_mut().filter(|entry| entry.status != LeaseStatus::Active) {
+                let is_listed = entry.is_listed_for(self.away_timeout, now);
+                if let Some((away, _)) = &mut entry.away {
+                    any |= away.is_listed != is_listed;
+                    away.is_listed = is_listed;
+                }
+            }
             (events, any)
         })
     }
 
     /// Removes nodes that are not active and were last heard from more than 10 node
-    /// timeouts ago.
+    /// timeouts ago, and whose servers are not listed any more.
     pub fn clean_up(&self, now: Instant) -> Vec<LeaseChange> {
         let limit = self.node_timeout.saturating_mul(FORGET_AFTER);
-        let is_held = |kept: &NodeEntry| now.saturating_duration_since(kept.last_seen) <= limit;
-        self.kept.lock().retain(|_, kept| is_held(kept));
         self.change_if(|nodes| {
             let gone: Vec<NodeId> = nodes
                 .values()
                 .filter(|entry| {
                     entry.status != LeaseStatus::Active
                         && now.saturating_duration_since(entry.last_seen) > limit
+                        && !entry.is_listed_for(self.away_timeout, now)
                 })
                 .map(|entry| entry.id.clone())
                 .collect();
@@ -355,7 +400,10 @@ impl Registry {
 
     /// Like [`Self::change`], but `with` also returns whether the topology may have
     /// changed: comparing it costs time for every node.
-    fn change_if<T>(&self, with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> (T, bool)) -> T {
+    pub(super) fn change_if<T>(
+        &self,
+        with: impl FnOnce(&mut BTreeMap<NodeId, NodeEntry>) -> (T, bool),
+    ) -> T {
         let mut nodes = self.nodes.lock();
         let (out, may_have_changed) = with(&mut nodes);
         if !may_have_changed {

@@ -25,7 +25,7 @@ pub async fn refuse_second(
     callback: &Callback,
     link: &Link,
 ) -> Result<(), Rejected> {
-    let Some(known) = registry.holder(&entry.id) else { return Ok(()) };
+    let Some(known) = registry.get(&entry.id) else { return Ok(()) };
     let in_use = || Rejected::InUse(entry.id.to_string());
     if known.reach == Reach::Local {
         return Err(in_use());
@@ -68,7 +68,7 @@ pub async fn refuse_second(
 fn is_gone(known: &NodeEntry, sign: Sign, now: Instant) -> bool {
     let silence = now.saturating_duration_since(known.last_seen);
     match sign {
-        Sign::Gone => true,
+        Sign::Gone | Sign::Other => true,
         Sign::Silent => silence > known.heartbeat_interval.saturating_mul(SILENT_INTERVALS),
         Sign::Unclear => false,
     }
@@ -95,9 +95,12 @@ mod tests {
         let entry = NodeEntry::new(NodeId::parse("n").unwrap(), "n".into(), reach, "n".into(), 80);
         let known = NodeEntry { heartbeat_interval: Duration::from_secs(5), ..entry };
         let after = |seconds| known.last_seen + Duration::from_secs(seconds);
-        for (sign, soon, late) in
-            [(Sign::Gone, true, true), (Sign::Silent, false, true), (Sign::Unclear, false, false)]
-        {
+        for (sign, soon, late) in [
+            (Sign::Gone, true, true),
+            (Sign::Other, true, true),
+            (Sign::Silent, false, true),
+            (Sign::Unclear, false, false),
+        ] {
             assert_eq!(is_gone(&known, sign, after(10)), soon, "{sign:?}");
             assert_eq!(is_gone(&known, sign, after(11)), late, "{sign:?}");
         }

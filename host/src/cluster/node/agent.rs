@@ -8,6 +8,7 @@
 //!                      backoff ◄──────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,28 +17,41 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
 use tokio::sync::{Notify, watch};
 
-use crate::cluster::messages::{Heartbeat, LoadReport, ProtocolReport, Registration, ServerReport};
+use crate::cluster::messages::{
+    Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::own_drain::OwnDrain;
 use crate::config::Secret;
-use crate::model::{NodeId, Room, SessionId, UnixMillis};
+use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::Watcher;
+use crate::sync::{Locked, Watcher};
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a heartbeat, which comes at once: an eighth of the usual lease,
+/// and less for nodes whose heartbeats follow each other sooner.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(2);
+const LEAST_BEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// First pause after a failed registration. It doubles up to the heartbeat interval or
 /// [`LONGEST_PAUSE`], so that a node is registered soon after its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two heartbeats that are sent because the node's room changed.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// Least time between two heartbeats that are sent because a drain has come further.
+const DRAIN_PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for the coordinator when the node stops.
 const GOOD_BYE: Duration = Duration::from_secs(2);
-/// Bytes of an answer, whose error text goes into the log; a longer one is ignored.
-const ANSWER: usize = 64 * 1024;
+/// Silence of the coordinator after which the streams of its clients are over: none of them can be
+/// answered, and none waits for so long. It covers a restart on another machine.
+const STREAMS_OVER: Duration = Duration::from_secs(60);
+/// Bytes of an answer, whose error text goes into the log; a longer one is ignored. The names of all
+/// servers that a node may have fit.
+const ANSWER: usize = 256 * 1024;
 
 /// What identifies this node to the coordinator.
 #[derive(Clone)]
@@ -133,13 +147,21 @@ pub struct Agent {
     /// Notified by a request to join.
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
+    pub drain: Arc<OwnDrain>,
+    /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
+    pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
+    /// When the coordinator was heard of last.
+    pub heard: Locked<tokio::time::Instant>,
     pub link: Link,
 }
 
 enum JoinAnswer {
-    Taken,
+    /// With the body of the answer.
+    Taken(Bytes),
     /// The coordinator does not know this node.
     Unknown,
+    /// Nothing came in time.
+    Silent(String),
     Failed(String),
 }
 
@@ -175,7 +197,7 @@ impl Agent {
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
-                JoinAnswer::Taken => {
+                JoinAnswer::Taken(_) => {
                     tracing::info!("registered with {}", self.coordinator);
                     self.joined.send_replace(Joined::Registered);
                     return;
@@ -185,7 +207,7 @@ impl Agent {
                      cluster.node.coordinatorUrl",
                     self.coordinator
                 ),
-                JoinAnswer::Failed(why) => {
+                JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
                     tracing::warn!("not registered with {}: {why}", self.coordinator);
                 }
             }
@@ -201,6 +223,11 @@ impl Agent {
         timer.tick().await;
         let mut failing = false;
         let mut sent = tokio::time::Instant::now();
+        let mut drain = self.drain.watch();
+        if self.drain.is_ordered() {
+            // The answer to the registration says nothing of it.
+            drain.mark_changed();
+        }
         loop {
             tokio::select! {
                 _ = timer.tick() => {}
@@ -208,6 +235,15 @@ impl Agent {
                     if changed.is_err() {
                         // No more changes can come; only the timer is left.
                         timer.tick().await;
+                    }
+                }
+                changed = drain.changed() => {
+                    if changed.is_err() {
+                        timer.tick().await;
+                    }
+                    // The order goes at once; of the progress there is much.
+                    if drain.borrow_and_update().waits.is_some() {
+                        tokio::time::sleep_until(sent + DRAIN_PAUSE).await;
                     }
                 }
                 changed = self.room.changed() => {
@@ -219,16 +255,23 @@ impl Agent {
                     self.room.borrow_and_update();
                 }
             }
+            drain.borrow_and_update();
             sent = tokio::time::Instant::now();
             let heartbeat = Heartbeat {
                 id: self.identity.id.to_string(),
                 incarnation: self.identity.incarnation.clone(),
                 servers: Some((self.servers)()),
-                draining: false,
+                draining: self.drain.is_ordered(),
                 load: Some((self.load)()),
+                drain: self.drain.report(),
             };
-            match self.call("/api/cluster/heartbeat", &heartbeat).await {
-                JoinAnswer::Taken => failing = false,
+            match self.beat(&heartbeat).await {
+                JoinAnswer::Taken(answer) => {
+                    failing = false;
+                    if heartbeat.drain.is_some() {
+                        self.drain.known(only_here(&answer));
+                    }
+                }
                 JoinAnswer::Unknown => {
                     tracing::info!(
                         "{} does not know this node; registering again",
@@ -236,12 +279,23 @@ impl Agent {
                     );
                     return;
                 }
-                JoinAnswer::Failed(why) => {
+                JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
                     }
                 }
             }
+        }
+    }
+
+    /// Sends a heartbeat. If it is not answered soon, its connection is taken for dead, and it is
+    /// sent once more at once, on another one.
+    async fn beat(&self, heartbeat: &Heartbeat) -> JoinAnswer {
+        const PATH: &str = "/api/cluster/heartbeat";
+        let patience = self.interval.clamp(LEAST_BEAT_TIMEOUT, BEAT_TIMEOUT);
+        match self.call_within(patience, PATH, heartbeat).await {
+            JoinAnswer::Silent(_) => self.call_within(patience, PATH, heartbeat).await,
+            answer => answer,
         }
     }
 
@@ -252,8 +306,11 @@ impl Agent {
             servers: None,
             draining: true,
             load: None,
+            drain: None,
         };
-        if let JoinAnswer::Failed(why) = self.call("/api/cluster/deregister", &good_bye).await {
+        if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
+            self.call("/api/cluster/deregister", &good_bye).await
+        {
             tracing::warn!("could not deregister: {why}");
         }
     }
@@ -278,16 +335,45 @@ impl Agent {
             labels: self.identity.labels.iter().cloned().collect(),
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
+            drain: self.drain.report(),
         }
     }
 
     async fn call(&self, path: &str, message: &impl serde::Serialize) -> JoinAnswer {
+        self.call_within(CALL_TIMEOUT, path, message).await
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        path: &str,
+        message: &impl serde::Serialize,
+    ) -> JoinAnswer {
         let Ok(text) = serde_json::to_vec(message) else {
             return JoinAnswer::Failed("the message cannot be written as JSON".into());
         };
-        match tokio::time::timeout(CALL_TIMEOUT, self.exchange(path, text.into())).await {
+        let answer = match tokio::time::timeout(patience, self.exchange(path, text.into())).await {
             Ok(answer) => answer,
-            Err(_) => JoinAnswer::Failed(format!("no answer within {} s", CALL_TIMEOUT.as_secs())),
+            Err(_) => JoinAnswer::Silent(format!("no answer within {} s", patience.as_secs_f32())),
+        };
+        self.note_heard(!matches!(answer, JoinAnswer::Failed(_) | JoinAnswer::Silent(_)));
+        answer
+    }
+
+    fn note_heard(&self, is_heard: bool) {
+        let now = tokio::time::Instant::now();
+        let mut heard = self.heard.lock();
+        if is_heard {
+            *heard = now;
+        } else if now - *heard > STREAMS_OVER {
+            let count = (self.close_of_streams)();
+            if count > 0 {
+                tracing::warn!(
+                    sessions = count,
+                    "{} is silent: sessions of HTTP+SSE whose streams it had are closed",
+                    self.coordinator
+                );
+            }
         }
     }
 
@@ -304,7 +390,7 @@ impl Agent {
         let is_older = !response.headers().contains_key(seam::REVISION);
         let body = collect(response.into_body(), ANSWER).await.unwrap_or_default();
         match status {
-            status if status.is_success() => JoinAnswer::Taken,
+            status if status.is_success() => JoinAnswer::Taken(body),
             StatusCode::NOT_FOUND => JoinAnswer::Unknown,
             status if is_older => JoinAnswer::Failed(format!(
                 "{status}: {}; what answers is no coordinator, or one of an earlier version of \
@@ -328,6 +414,20 @@ impl Agent {
             .header(seam::PROOF, proof.to_string())
             .body(Body::from(text))
     }
+}
+
+/// The servers that no other node takes sessions of, as the answer to a heartbeat says. A coordinator
+/// of an earlier version says nothing.
+fn only_here(answer: &[u8]) -> BTreeSet<ServerName> {
+    #[derive(serde::Deserialize)]
+    #[serde(remote = "Self")]
+    struct Beaten {
+        data: HeartbeatAnswer,
+    }
+    object_only!(Beaten);
+    let names = serde_json::from_slice::<Beaten>(answer).map(|answer| answer.data.only_here);
+    let names = names.unwrap_or_default().into_iter();
+    names.filter_map(|name| ServerName::parse(&name).ok()).collect()
 }
 
 /// Half to all of the pause, so that nodes do not register in step.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 
@@ -11,6 +12,7 @@ use crate::cluster::observe::instances::{
     InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
 };
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
+use crate::cluster::own_drain::OwnDrain;
 use crate::model::{ServerName, SessionId};
 use crate::net::{Body, percent_decoded};
 use crate::protocol::headers::{self, seam};
@@ -38,6 +40,7 @@ pub struct NodeRoutes {
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
     pub view: Arc<dyn RunnerView>,
+    pub drain: Arc<OwnDrain>,
 }
 
 impl NodeRoutes {
@@ -57,6 +60,9 @@ impl NodeRoutes {
             }
             return self.refuse_unproved(&request, peer).await;
         }
+        if path == seam::ALIVE_PATH {
+            return alive();
+        }
         let path = path.strip_prefix("/cluster/").unwrap_or("");
         if path == "bindings" {
             return self.bindings(request.uri().query().unwrap_or(""));
@@ -67,6 +73,9 @@ impl NodeRoutes {
         }
         if path == "logs" {
             return self.logs(request.uri().query().unwrap_or(""));
+        }
+        if let ("drain" | "undrain", &Method::POST) = (path, request.method()) {
+            return self.order(path, request.uri().query().unwrap_or(""));
         }
         let Some((server, tail)) = server_in(path) else {
             return refuse(StatusCode::NOT_FOUND, "no such path below /cluster/");
@@ -124,6 +133,19 @@ impl NodeRoutes {
         Response::new(lines_of(self.view.log(server, since, follow)))
     }
 
+    /// Drains, or takes sessions again.
+    fn order(&self, path: &str, query: &str) -> Response<Body> {
+        let deadline = parameter(query, "deadlineMs").and_then(|millis| millis.parse().ok());
+        let taken = match path {
+            "drain" => self.drain.begin(deadline.map(Duration::from_millis)).map(drop),
+            _ => self.drain.take_back().map(drop),
+        };
+        match taken {
+            Ok(()) => json(&self.drain.report()),
+            Err(ending) => refuse(StatusCode::CONFLICT, &ending.to_string()),
+        }
+    }
+
     fn bindings(&self, query: &str) -> Response<Body> {
         let after = parameter(query, "after").unwrap_or_default();
         let after = after.split_once('/').and_then(|(session, server)| {
@@ -135,7 +157,7 @@ impl NodeRoutes {
         bindings.truncate(count);
         let last = bindings.last().filter(|_| full);
         let next = last.map(|held| format!("{}/{}", held.session, held.server));
-        json(&BindingsPage { bindings, next })
+        json(&BindingsPage { bindings, next, drain: self.drain.report() })
     }
 }
 
@@ -173,6 +195,12 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     })
 }
 
+fn alive() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 fn json(value: &impl serde::Serialize) -> Response<Body> {
     let text = serde_json::to_vec(value).unwrap_or_default();
     let mut response = Response::new(Body::from(bytes::Bytes::from(text)));
@@ -203,6 +231,8 @@ mod tests {
             session: SessionId::mint().to_string(),
             server: "s".into(),
             opened_at: 1,
+            epoch: None,
+            stream: None,
             level: None,
             subscriptions: vec!["x".repeat(bytes)],
         };

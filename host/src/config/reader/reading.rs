@@ -1,6 +1,6 @@
 //! Reads strings that may refer to environment variables.
 
-use super::expand::{expand, is_one_reference};
+use super::expand::{Missing, Unexpanded, expand, is_one_reference};
 use super::item::Item;
 use super::place::quote;
 use super::secret::Secret;
@@ -66,6 +66,25 @@ pub(in crate::config) fn braced(
     }
     whole.push_str(rest);
     Some(whole)
+}
+
+/// What to say of a text that lacks nothing but variables that are not set.
+pub(in crate::config) fn unset_variables(text: &str, sources: &Sources<'_>) -> Option<String> {
+    let mut missing = Missing::default();
+    let mut rest = text;
+    while let Some(from) = rest.find("${") {
+        let (_, reference) = rest.split_at(from);
+        let end = reference.find('}')? + 1;
+        match expand(reference.get(..end)?, &|name| sources.referred(name)) {
+            // It names no variable.
+            Ok(value) if reference.starts_with(&value) && value.len() == end => return None,
+            Ok(_) => {}
+            Err(Unexpanded::Missing(more)) => missing.extend(more),
+            Err(Unexpanded::TooLong) => return None,
+        }
+        rest = reference.get(end..)?;
+    }
+    (missing.foreign.is_empty() && !missing.unset.is_empty()).then(|| missing.to_string())
 }
 
 /// A secret from the file. Its value is expanded only if all of it is one `${…}`.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use crate::config::reader::item::Item;
 use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
-use crate::config::reader::reading::braced;
+use crate::config::reader::reading::{braced, unset_variables};
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
@@ -62,23 +62,41 @@ pub enum KeyReach {
     },
 }
 
-/// The keys that are in force. The list decides alone if it has entries, as in MCPHub: there
+/// What a file says of keys.
+#[derive(Default)]
+pub(super) struct Keys<'d> {
+    pub in_force: Vec<BearerKey>,
+    /// Tokens whose variables are not set: nobody comes in by these keys.
+    pub without_value: Vec<Item<'d>>,
+}
+
+/// A key's token, as far as it can be read.
+enum Token {
+    Known(Secret),
+    /// It is in a variable that is not set.
+    Unset,
+    /// There is a finding.
+    Refused,
+}
+
+/// The keys. The list decides alone if it has entries, as in MCPHub: there
 /// `bearerAuthKey` is what an earlier version has left, and may have been withdrawn since.
-pub(super) fn read(
-    root: &Section<'_>,
-    routing: &Section<'_>,
+pub(super) fn read<'d>(
+    root: &Section<'d>,
+    routing: &Section<'d>,
     sources: &Sources<'_>,
-) -> Vec<BearerKey> {
+) -> Keys<'d> {
     match root.get("bearerKeys") {
         Some(list) if !is_empty_list(&list) => {
             let keys = listed(&list, sources);
-            if let Some(old) = legacy_item(routing).filter(|old| !is_listed(&keys, old)) {
+            let old = legacy_item(routing).filter(|old| !is_listed(&keys.in_force, old));
+            if let Some(old) = old {
                 let advice = "put the key into the list if it is to count";
                 old.warn("is not used, since bearerKeys has entries", advice);
             }
             keys
         }
-        list => legacy(routing, list.is_some(), sources).into_iter().collect(),
+        list => legacy(routing, list.is_some(), sources),
     }
 }
 
@@ -99,33 +117,43 @@ fn is_listed(keys: &[BearerKey], old: &Item<'_>) -> bool {
     keys.iter().any(|key| key.token.expose() == text.value)
 }
 
-fn legacy(routing: &Section<'_>, beside_list: bool, sources: &Sources<'_>) -> Option<BearerKey> {
-    let item = legacy_item(routing)?;
-    let token = token(&item, sources)?;
-    if beside_list {
-        let advice = "MCPHub would not, beside bearerKeys; remove it if it was withdrawn";
-        item.warn("lets clients in", advice);
+fn legacy<'d>(routing: &Section<'d>, beside_list: bool, sources: &Sources<'_>) -> Keys<'d> {
+    let mut keys = Keys::default();
+    let Some(item) = legacy_item(routing) else { return keys };
+    match token(&item, sources) {
+        Token::Known(token) => {
+            if beside_list {
+                let advice = "MCPHub would not, beside bearerKeys; remove it if it was withdrawn";
+                item.warn("lets clients in", advice);
+            }
+            let name = LEGACY.to_owned();
+            keys.in_force.push(BearerKey { name, token, reach: KeyReach::All });
+        }
+        Token::Unset => keys.without_value.push(item),
+        Token::Refused => {}
     }
-    Some(BearerKey { name: LEGACY.to_owned(), token, reach: KeyReach::All })
+    keys
 }
 
-fn listed(list: &Item<'_>, sources: &Sources<'_>) -> Vec<BearerKey> {
-    let found: Vec<ListedKey<'_>> =
-        list.items().iter().filter_map(|item| entry(item, sources)).collect();
-    let mut keys: Vec<BearerKey> = Vec::new();
+fn listed<'d>(list: &Item<'d>, sources: &Sources<'_>) -> Keys<'d> {
+    let mut keys = Keys::default();
+    let items = list.items();
+    let entries = items.iter().filter_map(|item| entry(item, sources, &mut keys.without_value));
+    let found: Vec<ListedKey<'_>> = entries.collect();
+    let in_force = &mut keys.in_force;
     for key in &found {
         let Some(name) = unique_name(key, &found) else { continue };
-        if keys.iter().any(|earlier| earlier.token == key.token) {
+        if in_force.iter().any(|earlier| earlier.token == key.token) {
             let advice = "give each key a token of its own, or remove one of the two";
             key.item.refuse("has the token of an earlier key", advice);
             continue;
         }
-        if keys.iter().any(|earlier| earlier.name == name) {
+        if in_force.iter().any(|earlier| earlier.name == name) {
             let message = format!("is called {}, as an earlier key", quote(&name));
             key.item.refuse(message, "give it a name of its own");
             continue;
         }
-        keys.push(BearerKey { name, token: key.token.clone(), reach: key.reach.clone() });
+        in_force.push(BearerKey { name, token: key.token.clone(), reach: key.reach.clone() });
     }
     keys
 }
@@ -139,8 +167,12 @@ struct ListedKey<'d> {
     reach: KeyReach,
 }
 
-/// One entry of the list; `None` if it is switched off or refused.
-fn entry<'d>(item: &Item<'d>, sources: &Sources<'_>) -> Option<ListedKey<'d>> {
+/// One entry of the list; `None` if it is switched off, refused, or has no value.
+fn entry<'d>(
+    item: &Item<'d>,
+    sources: &Sources<'_>,
+    without_value: &mut Vec<Item<'d>>,
+) -> Option<ListedKey<'d>> {
     if item.value.as_object().is_none() {
         item.refuse("is not a bearer key", EXAMPLE);
         return None;
@@ -153,7 +185,14 @@ fn entry<'d>(item: &Item<'d>, sources: &Sources<'_>) -> Option<ListedKey<'d>> {
     refuse_key_of_a_user(&section)?;
     let reach = reach(&section);
     let token = match section.get("token") {
-        Some(item) => token(&item, sources),
+        Some(item) => match token(&item, sources) {
+            Token::Known(token) => Some(token),
+            Token::Unset => {
+                without_value.push(item);
+                None
+            }
+            Token::Refused => None,
+        },
         None => {
             section.refuse_key("token", "is missing", EXAMPLE);
             None
@@ -233,22 +272,27 @@ fn texts(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
 }
 
 /// The token as clients send it.
-fn token(item: &Item<'_>, sources: &Sources<'_>) -> Option<Secret> {
-    let text = braced(item, &item.text()?, sources)?;
+fn token(item: &Item<'_>, sources: &Sources<'_>) -> Token {
+    let Some(text) = item.text() else { return Token::Refused };
+    if let Some(unset) = unset_variables(&text, sources) {
+        item.warn(format!("{unset}: nobody comes in by this key"), "set it, or remove the key");
+        return Token::Unset;
+    }
+    let Some(text) = braced(item, &text, sources) else { return Token::Refused };
     let text = text.trim();
     if text.is_empty() {
         item.refuse("is empty", "give it a value");
-        return None;
+        return Token::Refused;
     }
     if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         item.refuse("cannot be sent in a header", "use visible ASCII characters");
-        return None;
+        return Token::Refused;
     }
     if text.len() < SHORT_TOKEN {
         let advice = format!("use at least {SHORT_TOKEN} characters, chosen at random");
         item.warn("is short enough to be guessed", advice);
     }
-    Some(Secret::new(text))
+    Token::Known(Secret::new(text))
 }
 
 /// The key's name, or with its id if the name alone does not tell it from the others. Two keys of

@@ -19,6 +19,13 @@ const MIN_INTERVAL_MS: u64 = 100;
 /// Longest interval: a day.
 const MAX_INTERVAL_MS: u64 = 24 * 3600 * 1000;
 
+/// Node timeouts after which a server is not listed any more whose nodes are all away, if the file
+/// does not say it: as long as a node is remembered that is gone.
+const AWAY_TIMEOUTS: u32 = 10;
+/// Default of `drainDeadline`. With the time that servers take to end, it fits into the 30 s that
+/// Kubernetes gives a pod.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
+
 /// Variable with the token; overrides the file.
 const TOKEN: &str = "MOORING_CLUSTER_TOKEN";
 
@@ -52,6 +59,8 @@ pub enum Mode {
 pub struct Coordinator {
     /// Time after a node's last heartbeat until it counts as unhealthy.
     pub node_timeout: Duration,
+    /// Time for which the servers of a node that is away are still listed.
+    pub away_timeout: Duration,
     /// Time between two rounds that remove dead nodes and expired affinity.
     pub cleanup_interval: Duration,
     /// Time without use after which affinity expires.
@@ -96,6 +105,8 @@ pub(in crate::config) struct Cluster {
     pub affinity_timeout: Duration,
     /// Bytes; applies in every mode.
     pub min_free_memory: Option<u64>,
+    /// Applies in every mode.
+    pub drain_deadline: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,6 +130,9 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
+        drain_deadline: cluster
+            .millis("drainDeadline", 0..=MAX_INTERVAL_MS)
+            .unwrap_or(DRAIN_DEADLINE),
         mode: match (role, node) {
             (Role::Coordinator, _) => Mode::Coordinator(coordinator),
             (Role::Node, Some(node)) => Mode::Node(node),
@@ -177,8 +191,11 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
             .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
             .unwrap_or(Duration::from_millis(default))
     };
+    let node_timeout = interval("nodeTimeout", 15_000);
+    let away_timeout = section.millis("awayTimeout", 0..=MAX_INTERVAL_MS);
     Coordinator {
-        node_timeout: interval("nodeTimeout", 15_000),
+        node_timeout,
+        away_timeout: away_timeout.unwrap_or(node_timeout * AWAY_TIMEOUTS),
         cleanup_interval: interval("cleanupInterval", 30_000),
         sticky_session_timeout: section
             .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)

@@ -8,8 +8,12 @@ use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
-use super::bearer_keys::{self, BearerKey};
+use super::bearer_keys::{self, BearerKey, Keys};
 use super::foreign_locks;
+
+/// What is said where all keys of a file are without a value.
+const NONE_IN_FORCE: &str = "no key of the file is in force: the gateway locks itself with a key of its own, generated-key in \
+     the data folder";
 
 /// What clients have to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +22,8 @@ pub enum Lock {
     Open,
     /// One of these keys; there is at least one.
     Keys(Vec<BearerKey>),
-    /// A key that the gateway makes by itself: the file tells of a lock, and names no key.
+    /// A key that the gateway makes by itself: the file tells of a lock, and names no key that is in
+    /// force.
     Generated,
 }
 
@@ -46,13 +51,17 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, serves_clients: bo
         }
         return Lock::Open;
     }
-    let keys = bearer_keys::read(&root, &routing, sources);
-    if !keys.is_empty() {
+    let Keys { in_force, without_value } = bearer_keys::read(&root, &routing, sources);
+    if !in_force.is_empty() {
         warn_of_idle_locks(&root);
-        return Lock::Keys(keys);
+        return Lock::Keys(in_force);
     }
     if root.notes.has_errors() {
         // A key may be among what cannot be read; the gateway does not start.
+        return Lock::Generated;
+    }
+    if let Some(first) = without_value.first().filter(|_| !sources.allow_open) {
+        first.warn(NONE_IN_FORCE, "put a value into the variable");
         return Lock::Generated;
     }
     let traces = foreign_locks::traces_without_key(&root);

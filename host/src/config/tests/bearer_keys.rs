@@ -69,11 +69,39 @@ fn variables_in_tokens_are_replaced() {
             assert_eq!(config.access.lock.keys()[0].token.expose(), expect);
         }
     }
-    for token in ["${NONE}", "a-${NONE}", "${input:key}", "${", "${X", "a-long-token-${}"] {
+    for token in
+        ["${input:key}", "${input:key}${NONE}", "${", "${X", "a-long-token-${}", "${NONE}${}"]
+    {
         let list = format!(r#"{{"name": "k", "token": "{token}", "accessType": "all"}}"#);
         let errors = keys(&list).load().unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{token}: {errors:?}");
         assert_eq!(errors[0].key, "bearerKeys[0].token");
+    }
+}
+
+#[test]
+fn a_key_whose_variable_is_not_set_lets_nobody_in() {
+    let list = |token: &str| format!(r#"{{"name": "k", "token": "{token}", "accessType": "all"}}"#);
+    for (token, unset) in [
+        ("${NONE}", "environment variable NONE is not set"),
+        ("a-${NONE}", "environment variable NONE is not set"),
+        ("${NONE}-${TOKEN}-${NOT}", "environment variables NONE, NOT are not set"),
+    ] {
+        let old = format!(r#"{{"systemConfig": {{"routing": {{"bearerAuthKey": "{token}"}}}}}}"#);
+        for case in [keys(&list(token)), file(&old)] {
+            let loaded = case.env("TOKEN", "value-of-the-variable").load().unwrap();
+            assert_eq!(loaded.config.access.lock, Lock::Generated, "{token}");
+            let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(warnings.len(), 2, "{warnings:?}");
+            assert!(warnings[0].contains(unset), "{warnings:?}");
+            assert!(warnings[1].contains("no key of the file is in force"), "{warnings:?}");
+        }
+        let other = r#"{"name": "o", "token": "0123456789abcdef", "accessType": "all"}"#;
+        let both = keys(&format!("{}, {other}", list(token)));
+        let loaded = both.env("TOKEN", "value-of-the-variable").load().unwrap();
+        let held: Vec<&str> =
+            loaded.config.access.lock.keys().iter().map(|key| key.name.as_str()).collect();
+        assert_eq!((held, loaded.warnings.len()), (vec!["o"], 1));
     }
 }
 
@@ -179,7 +207,7 @@ fn the_older_key_is_used_without_spaces_and_refused_if_it_cannot_be_sent() {
     let token = &config.access.lock.keys()[0].token;
     assert!(token.matches(b"a-key-of-some-length"));
     assert!(!token.matches(b"a-key-of-some-lengtH") && !token.matches(b""));
-    for text in ["5", "[]", r#""ä-key-of-some-length""#, r#""a\nkey""#, r#""${NONE}""#] {
+    for text in ["5", "[]", r#""ä-key-of-some-length""#, r#""a\nkey""#, r#""${input:key}""#] {
         let errors = old(text).load().unwrap_err().errors;
         assert_eq!(errors[0].key, "systemConfig.routing.bearerAuthKey", "{text}");
     }

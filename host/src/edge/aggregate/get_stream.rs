@@ -141,8 +141,9 @@ impl Feeding {
         let (sender, mut messages) = mpsc::channel(QUEUE);
         let mut catalogs = self.worker.edge.catalogs.changes();
         let mut opened_servers = self.worker.edge.opened_servers.watch(self.session.id);
-        // Covers what was opened before `watch`.
+        // Covers what was opened, and what has changed, before they were watched.
         self.look_at_replicas();
+        self.compare();
         let mut tasks = JoinSet::new();
         let mut heard: HashMap<ServerName, AbortHandle> = HashMap::new();
         let mut needed = Instant::now();

@@ -28,6 +28,9 @@ impl Worker {
         // An empty one is a cursor too (2025-11-25, server/utilities/pagination).
         let Some(text) = params.target.cursor.and_then(splice::string) else {
             let merged = self.catalog_for(scope, session).await;
+            if let Some(refusal) = self.nothing_to_list(scope, session, &merged) {
+                return Err(refusal);
+            }
             let items = merged.items(list);
             return Ok(if items.len() <= size {
                 merged.result(list)
@@ -60,11 +63,9 @@ impl Worker {
     }
 
     async fn catalog_for(&self, scope: &Scope, session: &Session) -> Arc<ScopeCatalog> {
-        if self.edge.cold_start.concerns(session.minted_at) {
-            // A list without the servers of nodes that have yet to return would take them from the
-            // client.
-            Box::pin(self.edge.cold_start.until(|| None::<()>)).await;
-        }
+        // A list without the servers of nodes that have yet to return would take them from the
+        // client.
+        self.await_lists(scope, session).await;
         let shared = self.scope_catalog(scope, self.set_of(session)).await;
         match self.own_scope_catalog(scope, session).await {
             Some(own) => Arc::new(own),

@@ -3,8 +3,6 @@
 //! If the server is lost, stopped or not open yet, its runner has no stream until the session is
 //! opened there again; the runner is then asked at growing intervals.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::session::client_session::Session;
+use crate::edge::session::get_streams::Heard;
 use crate::edge::worker::Worker;
-use crate::model::ServerName;
+use crate::model::{NodeId, ServerName};
 use crate::net::{Body, EventReader, Read, is_event_stream};
 
 /// Pause before the next attempt to listen. It doubles each time, up to [`LONGEST_PAUSE`].
@@ -29,23 +28,18 @@ pub struct ServerListener {
     session: Session,
     server: ServerName,
     /// Servers that the session listens to.
-    heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
+    heard: Heard,
     opened_servers: watch::Receiver<u64>,
 }
 
 impl ServerListener {
     #[must_use]
-    pub fn of(
-        worker: &Worker,
-        session: &Session,
-        server: ServerName,
-        heard: &Arc<watch::Sender<BTreeSet<ServerName>>>,
-    ) -> Self {
+    pub fn of(worker: &Worker, session: &Session, server: ServerName, heard: &Heard) -> Self {
         Self {
             worker: worker.clone(),
             session: session.clone(),
             server,
-            heard: Arc::clone(heard),
+            heard: heard.clone(),
             opened_servers: worker.edge.opened_servers.watch(session.id),
         }
     }
@@ -58,16 +52,22 @@ impl ServerListener {
             let last_event_id = last.as_deref().and_then(|id| HeaderValue::from_str(id).ok());
             let outgoing = Outgoing::get(last_event_id);
             let call = Call::own(&self.worker, &self.session, &self.server);
-            let response = call.listen_where_open(&outgoing).await;
+            let watch = call.watch_binding();
+            let listening = call.listen_where_open(&outgoing);
+            let Some(listened) = watch.unless_moved(listening).await else { continue };
             // An open server counts as heard even without a stream: none will come.
-            self.say_heard(response.is_some());
-            let good = response.filter(|response| response.status().is_success());
-            if let Some(response) = good.filter(is_event_stream) {
+            self.say_heard(listened.as_ref().map(|(_, node)| node));
+            let good = listened.filter(|(response, _)| response.status().is_success());
+            if let Some((response, node)) = good.filter(|(response, _)| is_event_stream(response)) {
                 pause = PAUSE;
-                if self.hand_on(response.into_body(), &mut last, &sender).await.is_err() {
+                let body = watch.clone().while_at(node.clone(), response.into_body());
+                if self.hand_on(body, &mut last, &sender).await.is_err() {
                     return;
                 }
-                self.say_heard(false);
+                self.say_heard(None);
+                if watch.node().is_some_and(|now| now != node) {
+                    continue;
+                }
             }
             if let Ok(Err(_)) = tokio::time::timeout(pause, self.opened_servers.changed()).await {
                 return;
@@ -101,15 +101,17 @@ impl ServerListener {
         Ok(())
     }
 
-    fn say_heard(&self, is_heard: bool) {
-        self.heard.send_if_modified(|heard| {
-            if is_heard { heard.insert(self.server.clone()) } else { heard.remove(&self.server) }
+    /// Says from which node the server is heard, if it is.
+    fn say_heard(&self, from: Option<&NodeId>) {
+        self.heard.send_if_modified(|heard| match from {
+            Some(node) => heard.insert(self.server.clone(), node.clone()).as_ref() != Some(node),
+            None => heard.remove(&self.server).is_some(),
         });
     }
 }
 
 impl Drop for ServerListener {
     fn drop(&mut self) {
-        self.say_heard(false);
+        self.say_heard(None);
     }
 }

@@ -218,15 +218,19 @@ impl Worker {
                 let owner = self.prefixed_owner(scope, session, requested.asked, &requested.name);
                 match Box::pin(owner).await {
                     Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
-                    None => Err(requested.unknown()),
+                    None => {
+                        let (asked, name) = (requested.asked, &requested.name);
+                        let absent = self.unlisted_by_absent(scope, session, asked, name);
+                        Err(absent.unwrap_or_else(|| requested.unknown()))
+                    }
                 }
             }
         }
     }
 
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,
-    /// and then in the catalogs that are still being fetched. After a restart of the gateway, an
-    /// older session waits for the nodes that it knows from before.
+    /// and then in the catalogs that are still being fetched. Right after a restart of the gateway it
+    /// waits for the nodes of before.
     async fn find<T>(
         &self,
         scope: &Scope,
@@ -240,11 +244,8 @@ impl Worker {
         if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
         }
-        if self.edge.cold_start.concerns(session.minted_at) {
-            let look = || look(&self.scope_catalog_now(scope, set));
-            if let Some(found) = Box::pin(self.edge.cold_start.until(look)).await {
-                return Some(found);
-            }
+        if let Some(found) = Box::pin(self.find_returning(scope, session, &look)).await {
+            return Some(found);
         }
         self.await_silent(scope, set, look).await
     }
@@ -290,7 +291,9 @@ impl Worker {
         let topology = self.edge.topology.load_full();
         let call = Call { worker: self, context, session, server: &addressed.server };
         match call.bound(&topology, &[]) {
-            Some(node) => call.tell(&node, &Outgoing::post(addressed.message)).await,
+            Some(node) => {
+                call.tell(&node, &Outgoing::post(addressed.message)).await;
+            }
             None => tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
                 "dropped a message: the session does not have the server open"
@@ -320,15 +323,21 @@ impl Worker {
         futures_util::future::join_all(telling).await;
     }
 
-    /// The gateway's own `InitializeResult`. It does not wait for servers; entries that come later
-    /// are announced by `list_changed`.
-    pub(in crate::edge) fn own_result(
+    /// The gateway's own `InitializeResult`. It does not wait for servers, but for those of nodes
+    /// that were there before a restart; entries that come later are announced by `list_changed`.
+    pub(in crate::edge) async fn own_result(
         &self,
         scope: &Scope,
         session: &Session,
         version: Version,
     ) -> Bytes {
-        let merged = self.scope_catalog_now(scope, self.set_of(session));
+        let set = self.set_of(session);
+        let merged = if self.edge.cold_start.had_nodes() {
+            self.await_lists(scope, session).await;
+            self.scope_catalog(scope, set).await
+        } else {
+            self.scope_catalog_now(scope, set)
+        };
         let mut result = serde_json::json!({
             "protocolVersion": version.as_str(),
             "capabilities": {

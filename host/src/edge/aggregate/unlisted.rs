@@ -49,19 +49,24 @@ impl Worker {
             return self.send_to(request, addressed(message, requested.raw, &uri, owner)).await;
         }
         let is_read = envelope.method() == methods::READ;
-        // What the likely owner says is told, if no other has it.
-        let mut refusal = None;
+        // What the likely owner says is told, if no other has it, and what has kept the gateway from
+        // asking one.
+        let (mut refusal, mut absent) = (None, None);
         for (place, owner) in owners.into_iter().enumerate() {
             let asking = self.reads(request, &requested, &owner);
             let answer = match tokio::time::timeout(PATIENCE, asking).await {
-                Ok(Some(Ok(answer))) => answer,
-                Ok(Some(Err(said))) => {
+                Ok(Reading::Read(answer)) => answer,
+                Ok(Reading::Refused(said)) => {
                     if has_likely && place == 0 && is_read {
                         refusal = Some(said);
                     }
                     continue;
                 }
-                Ok(None) | Err(_) => continue,
+                Ok(Reading::Absent(why)) => {
+                    absent = absent.or(Some(why));
+                    continue;
+                }
+                Ok(Reading::None) | Err(_) => continue,
             };
             self.edge.found_owners.keep(session.id, &uri, &owner.server);
             if is_read {
@@ -69,9 +74,10 @@ impl Worker {
             }
             return self.send_to(request, addressed(message, requested.raw, &uri, owner)).await;
         }
-        match refusal {
-            Some(said) => Ok(json(StatusCode::OK, said)),
-            None => Err(requested.unknown()),
+        match (refusal, absent) {
+            (Some(said), _) => Ok(json(StatusCode::OK, said)),
+            (None, Some(absent)) => Err(absent),
+            (None, None) => Err(requested.unknown()),
         }
     }
 
@@ -108,14 +114,13 @@ impl Worker {
         (likely.is_some(), likely.into_iter().chain(others).collect())
     }
 
-    /// The server's answer to `resources/read` for the client; the error is one that it has given.
-    /// `None` if there is none.
+    /// The server's answer to `resources/read`, for the client.
     async fn reads(
         &self,
         request: &AggregateRequest<'_>,
         requested: &Requested<'_>,
         owner: &Owner,
-    ) -> Option<Result<Bytes, Bytes>> {
+    ) -> Reading {
         let AggregateRequest { context, scope, session, message, envelope, .. } = *request;
         let server = &owner.server;
         let body = if envelope.method() == methods::READ {
@@ -126,15 +131,34 @@ impl Worker {
         };
         let outgoing = Outgoing::asking(body);
         let call = Call::of_client(self, context, session, server);
-        let delivered = call.deliver(&outgoing).await.ok()?;
-        let answer = collect(delivered.response.into_body(), self.edge.config.line).await.ok()?;
-        let has_result = Envelope::parse(&answer).ok()?.result.is_some();
+        let delivered = match call.deliver(&outgoing).await {
+            Ok(delivered) => delivered,
+            Err(refusal @ Refusal::Absent(_)) => return Reading::Absent(refusal),
+            Err(_) => return Reading::None,
+        };
+        let answer = collect(delivered.response.into_body(), self.edge.config.line).await;
+        let Ok(answer) = answer else { return Reading::None };
+        let Ok(envelope) = Envelope::parse(&answer) else { return Reading::None };
+        let has_result = envelope.result.is_some();
         let mut rewriter = self.rewriter(scope, session, server);
         if owner.name != requested.name {
             let uris = std::sync::Arc::make_mut(&mut rewriter.uris);
             uris.insert(owner.name.clone(), requested.name.clone());
         }
-        let answer = rewriter.message(answer)?;
-        Some(if has_result { Ok(answer) } else { Err(answer) })
+        match rewriter.message(answer) {
+            Some(answer) if has_result => Reading::Read(answer),
+            Some(answer) => Reading::Refused(answer),
+            None => Reading::None,
+        }
     }
+}
+
+/// What came of asking one server.
+enum Reading {
+    Read(Bytes),
+    /// The error that the server has given.
+    Refused(Bytes),
+    /// All its nodes are away: it may have the resource.
+    Absent(Refusal),
+    None,
 }

@@ -14,6 +14,7 @@ use crate::protocol::initialize::ClientSet;
 use crate::sync::Locked;
 
 use super::extensions::KnownExtensions;
+use super::kept;
 use super::merge::ScopeCatalog;
 use super::node_budget::{NODE_CATALOGS, NodeBudgets, size_of};
 
@@ -70,8 +71,9 @@ pub struct Catalogs {
     merged: Locked<HashMap<(Scope, ClientSet), CachedMerge>>,
     /// Servers that a list request has waited for; none waits for them again.
     waited: Locked<HashSet<(ServerName, ClientSet)>>,
-    /// The digests in the topology that [`Catalogs::note_digests`] saw last.
-    digests: Locked<HashMap<(NodeId, ServerName), Digest>>,
+    /// The digests in the topology that [`Catalogs::note_digests`] saw last, and whether clients see
+    /// the lists.
+    digests: Locked<HashMap<(NodeId, ServerName), (Digest, bool)>>,
     /// Counts changes of any catalog.
     changes: watch::Sender<u64>,
     pub budgets: NodeBudgets,
@@ -93,22 +95,57 @@ impl Default for Catalogs {
 }
 
 impl Catalogs {
+    /// The same as by default, with the catalogs that were kept by the last start.
+    #[must_use]
+    pub fn kept(text: Option<Vec<u8>>) -> Self {
+        let kept = text.map(|text| kept::from_json(&text)).unwrap_or_default();
+        let entries = kept.into_iter().map(|(key, (digest, catalog))| {
+            let entry = CatalogEntry {
+                digest: Some(digest),
+                lists: Some(catalog.lists_digest()),
+                size: size_of(&catalog),
+                state: FetchState::Known(catalog),
+                before: None,
+                news: 0,
+            };
+            (key, entry)
+        });
+        Self { entries: Locked::new(entries.collect()), ..Self::default() }
+    }
+
+    /// The catalogs of other nodes, to be kept for the next start.
+    #[must_use]
+    pub fn to_keep(&self, topology: &Topology) -> Vec<u8> {
+        let entries = self.entries.lock();
+        let known = entries.iter().filter_map(|(key, entry)| match &entry.state {
+            FetchState::Known(catalog) => {
+                Some((key.clone(), entry.digest.clone()?, Arc::clone(catalog)))
+            }
+            FetchState::Fetching | FetchState::Failed(_) => None,
+        });
+        let known = known.collect();
+        drop(entries);
+        kept::to_json(topology, known)
+    }
+
     /// A count that grows with every change of any catalog.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Wakes the tasks that follow catalog changes if a digest is new. They fetch what has changed
-    /// even while no client requests a list.
+    /// Wakes the tasks that follow catalog changes if a digest is new, or if a node's lists are not
+    /// shown any more. They fetch what has changed even while no client requests a list.
     pub fn note_digests(&self, topology: &Topology) {
         let nodes = topology.nodes.iter();
         let digests: HashMap<_, _> = nodes
             .flat_map(|node| {
                 let id = |server: &ServerName| (node.id.clone(), server.clone());
+                let is_listed =
+                    node.health.serves() || node.away.is_some_and(|away| away.is_listed);
                 node.servers
                     .iter()
-                    .map(move |(server, replica)| (id(server), replica.digest.clone()))
+                    .map(move |(server, replica)| (id(server), (replica.digest.clone(), is_listed)))
             })
             .collect();
         let is_new = std::mem::replace(&mut *self.digests.lock(), digests.clone()) != digests;
@@ -157,6 +194,15 @@ impl Catalogs {
                 .get(&(node.id.clone(), server.clone(), set))
                 .is_some_and(|e| e.before.is_some() || !matches!(e.state, FetchState::Fetching))
         })
+    }
+
+    /// Whether a node that has the server has told that it has lists to offer.
+    #[must_use]
+    pub fn is_promised(topology: &Topology, server: &ServerName) -> bool {
+        let has_digest = |node: &Arc<Node>| {
+            node.servers.get(server).is_some_and(|replica| replica.digest.is_some())
+        };
+        candidates(topology, server).any(has_digest)
     }
 
     /// The merged catalog, if it was made from the present catalogs and topology.
@@ -281,7 +327,7 @@ fn newest<'a>(
     set: ClientSet,
 ) -> Option<&'a CatalogEntry> {
     let of = |set: ClientSet| {
-        let replicas = candidates(topology, server);
+        let replicas = listed(topology, server);
         let known = replicas
             .filter_map(|node| entries.get(&(node.id.clone(), server.clone(), set)))
             .filter(|entry| entry.catalog().is_some());
@@ -289,6 +335,15 @@ fn newest<'a>(
     };
     let plain = set.without_extensions();
     of(set).or_else(|| of(plain)).or_else(|| of(ClientSet::default()))
+}
+
+/// The replicas of a server whose lists clients see: those that are up, or while none is, those of
+/// nodes that are away and expected back.
+fn listed<'a>(
+    topology: &'a Topology,
+    server: &'a ServerName,
+) -> impl Iterator<Item = &'a Arc<Node>> {
+    candidates(topology, server).chain(topology.away_with(server).map(|(node, _)| node))
 }
 
 /// The replicas of a server whose nodes serve sessions, the healthy ones first.

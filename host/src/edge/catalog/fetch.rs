@@ -6,6 +6,7 @@ use http::StatusCode;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::edge::config::Member;
+use crate::edge::delivery::node_watch::{NodeWatch, USUAL};
 use crate::edge::worker::Worker;
 use crate::model::{Node, NodeId, Reach, ServerName, SessionId};
 use crate::net::{TooLong, collect};
@@ -78,7 +79,14 @@ impl Worker {
         session: Option<SessionId>,
     ) -> Result<Fetched, String> {
         let (node, server, set) = key;
-        let answered = self.link.catalog(reach, server, self.catalog_query(*set, session)).await;
+        let query = self.catalog_query(*set, session);
+        let answered = tokio::select! {
+            biased;
+            answered = self.link.catalog(reach, server, query) => answered,
+            () = NodeWatch::over(self, node, USUAL) => {
+                return Err(format!("node {node} does not answer"));
+            }
+        };
         let response = answered.map_err(|e| e.to_string())?;
         let catalogs = &self.edge.catalogs;
         let turn = match reach {

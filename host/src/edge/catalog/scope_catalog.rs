@@ -19,6 +19,7 @@ use crate::protocol::initialize::{ClientSet, InitializeResult};
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 
+use super::cache::Catalogs;
 use super::merge::ScopeCatalog;
 use super::naming::Naming;
 use super::part::ServerPart;
@@ -227,7 +228,8 @@ impl Worker {
         let any_known = missing.len() < members.len();
         let mut quiet_at = if any_known { Instant::now() + QUIET } else { deadline };
         while !missing.is_empty() {
-            // A server that has answered for clients without capabilities will answer again.
+            // A server that has answered for clients without capabilities, or whose node has its
+            // lists, will answer.
             let until = if self.any_alive(&missing) { deadline } else { quiet_at.min(deadline) };
             if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
                 break;
@@ -246,9 +248,10 @@ impl Worker {
     fn any_alive(&self, servers: &[ServerName]) -> bool {
         let topology = self.edge.topology.load();
         let catalogs = &self.edge.catalogs;
-        servers
-            .iter()
-            .any(|server| catalogs.known(&topology, server, ClientSet::default()).is_some())
+        servers.iter().any(|server| {
+            catalogs.known(&topology, server, ClientSet::default()).is_some()
+                || Catalogs::is_promised(&topology, server)
+        })
     }
 
     fn missing(&self, members: &[Member], set: ClientSet) -> Vec<ServerName> {

@@ -44,6 +44,8 @@ pub struct Activity {
     /// Whether bytes for the client wait until it reads.
     is_blocked: AtomicBool,
     orders: AtomicU8,
+    /// Whether clients are asked to close their connections after the next answer.
+    is_leaving: AtomicBool,
     /// The value of [`Self::moves`] at the look that ordered the end.
     silent_since: AtomicU64,
     waker: AtomicWaker,
@@ -72,6 +74,7 @@ impl Activity {
             sent: AtomicU64::new(0),
             is_blocked: AtomicBool::new(false),
             orders: AtomicU8::new(0),
+            is_leaving: AtomicBool::new(false),
             silent_since: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             is_reserved,
@@ -168,6 +171,17 @@ impl Activity {
         }
         self.orders.fetch_and(!(LATE | END_IF_SILENT), Ordering::Relaxed);
         if orders & DRAIN != 0 { Poll::Ready(ConnectionOrder::Drain) } else { Poll::Pending }
+    }
+
+    /// Whether the client is asked to close the connection after the next answer.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
+    }
+
+    /// From the next answer on, asks the client to close the connection.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// Orders the connection to finish the request in progress.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -38,7 +39,65 @@ pub struct Listeners {
     pub sockets: Vec<TcpListener>,
     pub address: SocketAddr,
     /// Held while this process uses the port.
-    _lock: Option<Socket>,
+    lock: Option<Socket>,
+}
+
+/// The sockets once more, to be handed to the next process. While this lives they accept connections,
+/// whether or not a worker takes them.
+#[derive(Debug)]
+pub struct SharedSockets {
+    sockets: Vec<TcpListener>,
+    lock: Option<Socket>,
+}
+
+impl SharedSockets {
+    /// All of them; the lock of the port comes last.
+    pub fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let lock = self.lock.iter().map(AsFd::as_fd);
+        self.sockets.iter().map(AsFd::as_fd).chain(lock)
+    }
+}
+
+impl Listeners {
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn share(&self) -> io::Result<SharedSockets> {
+        let sockets: io::Result<Vec<TcpListener>> =
+            self.sockets.iter().map(TcpListener::try_clone).collect();
+        let lock = self.lock.as_ref().map(Socket::try_clone).transpose()?;
+        Ok(SharedSockets { sockets: sockets?, lock })
+    }
+
+    /// The sockets of another process, and more if there are more workers.
+    ///
+    /// # Errors
+    /// If they are no listening sockets of `host` and `port`.
+    pub fn adopt(
+        descriptors: Vec<OwnedFd>,
+        lock: OwnedFd,
+        (host, port): (&str, u16),
+        workers: usize,
+    ) -> io::Result<Self> {
+        let expected = resolve(host, port)?;
+        let mut sockets = Vec::new();
+        for socket in descriptors.into_iter().map(Socket::from) {
+            let address = socket.local_addr()?.as_socket();
+            if !socket.is_listener()? || address != Some(expected) {
+                let own = address.map_or("nothing".to_owned(), |address| address.to_string());
+                return Err(io::Error::other(format!(
+                    "the running gateway listens on {own}, and the settings say {expected}: end it, \
+                     and start this one without --take-over"
+                )));
+            }
+            sockets.push(listener(socket)?);
+        }
+        while sockets.len() < workers {
+            let socket = open(expected, true)?;
+            socket.listen(BACKLOG)?;
+            sockets.push(listener(socket)?);
+        }
+        Ok(Self { sockets, address: expected, lock: Some(Socket::from(lock)) })
+    }
 }
 
 /// Binds `host` and `port` once per worker. Port 0 lets the system choose.
@@ -65,7 +124,7 @@ pub fn bind(host: &str, port: u16, workers: usize) -> io::Result<Listeners> {
         socket.listen(BACKLOG)?;
         sockets.push(listener(socket)?);
     }
-    Ok(Listeners { sockets, address, _lock: lock })
+    Ok(Listeners { sockets, address, lock })
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
@@ -132,6 +191,27 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(ours);
         assert!(bind("127.0.0.1", port, 1).is_ok());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn sockets_are_adopted_with_their_lock_and_more_for_more_workers() {
+        let ours = bind("127.0.0.1", 0, 2).unwrap();
+        let port = ours.address.port();
+        let hand_over = |port: u16, workers: usize| {
+            let shared = ours.share().unwrap();
+            let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().unwrap();
+            let mut descriptors: Vec<OwnedFd> = shared.all().map(own).collect();
+            let lock = descriptors.pop().unwrap();
+            Listeners::adopt(descriptors, lock, ("127.0.0.1", port), workers)
+        };
+        assert!(hand_over(port ^ 1, 1).unwrap_err().to_string().contains("--take-over"));
+        assert_eq!(hand_over(port, 1).unwrap().sockets.len(), 2);
+        let adopted = hand_over(port, 3).unwrap();
+        assert_eq!(adopted.sockets.len(), 3);
+        drop(ours);
+        assert!(bind("127.0.0.1", port, 1).is_err(), "the port is still taken");
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 
     #[test]

@@ -34,6 +34,10 @@ use super::{base_path, not_here};
 const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections are still accepted, and idle ones kept, once this process leaves.
+const LAME_DUCK: Duration = Duration::from_millis(200);
+/// How long a connection that drains waits for its first request.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Time between two lines of the log about failed accepts.
 const ACCEPT_LINES: Duration = Duration::from_secs(60);
 /// The answer to a client whose request has no complete head in time.
@@ -68,13 +72,19 @@ pub struct Ends {
     pub proved: bool,
 }
 
-/// Accepts until `draining`, then waits until every connection has ended.
-pub async fn serve(
-    worker: Worker,
-    listener: TcpListener,
-    routes: Arc<dyn OtherRoutes>,
-    mut draining: Watcher,
-) {
+/// Waits until this process leaves, and then as long as it serves what is on the way to it.
+async fn lame_duck(mut leaving: Watcher) {
+    leaving.raised().await;
+    tokio::time::sleep(LAME_DUCK).await;
+}
+
+/// Accepts until this process leaves, then waits until every connection has ended. Answers ask
+/// clients to close their connections before those are closed, so that no request is on its way on
+/// one that closes.
+pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
+    let mut draining = worker.edge.leaving.watch();
+    let mut lame_duck = std::pin::pin!(lame_duck(worker.edge.leaving.watch()));
+    let mut is_leaving = false;
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
     let connections = Arc::clone(&worker.edge.connections);
     let failures = Seldom::every(ACCEPT_LINES);
@@ -82,7 +92,12 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = draining.raised() => break,
+            () = draining.raised(), if !is_leaving => {
+                is_leaving = true;
+                connections.leave();
+                continue;
+            }
+            () = &mut lame_duck => break,
             () = &mut looking => break,
         };
         match accepted {
@@ -173,6 +188,9 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             let ends_itself = Entrance::of(path) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
             let mut response = route(parts, &mut request, ends, in_use).await;
+            if activity.is_leaving() {
+                close_after(&mut response);
+            }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 *parts.introduction.lock() = Introduction::of(&mut response);
             }
@@ -189,6 +207,7 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
     builder.max_buf_size(limit + REQUEST_ROOM);
     let mut connection = builder.serve_connection(wire, service).with_upgrades();
     let mut is_draining = false;
+    let mut first_request = None;
     let ended = std::future::poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
@@ -196,6 +215,13 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             }
             match activity.poll_order(cx) {
                 Poll::Ready(ConnectionOrder::Drain) if !is_draining => {
+                    // hyper would close a connection at once that has had no request yet: one may be
+                    // on its way, and its answer closes the connection all the same.
+                    if activity.requests() == 0 {
+                        let wait = || Box::pin(tokio::time::sleep(FIRST_REQUEST));
+                        let wait = first_request.get_or_insert_with(wait);
+                        std::task::ready!(wait.as_mut().poll(cx));
+                    }
                     is_draining = true;
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -222,6 +248,14 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
         Err(error) => tracing::trace!(peer = %ends.peer, "connection: {error}"),
     }
     parts.introduction.lock().take()
+}
+
+/// Asks the client to send its next request over another connection.
+fn close_after(response: &mut Response<Body>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
 }
 
 /// Borrows the request and takes parts out of it: each future below that owned a request would

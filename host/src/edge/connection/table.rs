@@ -84,6 +84,7 @@ struct All {
     /// Those that were told to make room and are still there.
     leaving: usize,
     next: u64,
+    is_leaving: bool,
     is_draining: bool,
     looked: Option<Instant>,
 }
@@ -137,6 +138,9 @@ impl Connections {
         all.next += 1;
         let intake = Intake::new(Arc::clone(&self.bodies), QuotaKey::of_address(peer));
         let activity = Activity::new(intake, !has_room);
+        if all.is_leaving {
+            activity.leave();
+        }
         if all.is_draining {
             activity.drain();
         }
@@ -199,6 +203,14 @@ impl Connections {
             all.give_way(number);
             self.counts.evicted();
         }
+    }
+
+    /// Asks the clients of all connections, present and future, to close them after an answer.
+    pub fn leave(&self) {
+        let mut all = self.all.lock();
+        all.is_leaving = true;
+        all.tracked.values().for_each(|one| one.activity.leave());
+        all.reserved.values().for_each(|activity| activity.leave());
     }
 
     /// Orders all connections, present and future, to drain.

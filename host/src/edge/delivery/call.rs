@@ -11,12 +11,12 @@ use http::{Request, Response};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Node, Reach, ServerName};
-use crate::net::{Body, Failure, is_event_stream};
+use crate::model::{Health, Node, Reach, ServerName};
+use crate::net::{Body, Failure, Unanswered, is_event_stream};
 use crate::protocol::passthrough::{self, Consumed};
-use crate::seam::Facts;
+use crate::seam::{Facts, Outbound};
 
-use super::node_watch::NodeWatch;
+use super::node_watch::{NodeWatch, SOON, USUAL};
 use super::outgoing::Outgoing;
 
 /// Longest time for a message whose answer does not matter: a server that hangs must not hold up
@@ -57,15 +57,17 @@ impl<'a> Call<'a> {
         self.exchange(node, self.session.facts(), self.request(node, outgoing)).await
     }
 
-    /// Sends a message whose answer does not matter, within a time limit.
-    pub async fn tell(&self, node: &Node, outgoing: &Outgoing) {
+    /// Sends a message whose answer does not matter, within a time limit. Returns whether there was
+    /// one.
+    pub async fn tell(&self, node: &Node, outgoing: &Outgoing) -> bool {
         match tokio::time::timeout(TELL_TIMEOUT, self.send(node, outgoing)).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => return true,
             Ok(Err(failure)) => {
                 tracing::debug!(node = %node.id, server = %self.server, "{failure}");
             }
             Err(_) => tracing::debug!(node = %node.id, server = %self.server, "no answer in time"),
         }
+        false
     }
 
     /// The message as a request on the seam.
@@ -118,7 +120,7 @@ impl<'a> Call<'a> {
         node.reach == Reach::Local || !passthrough::is_credential(name) || named()
     }
 
-    /// One exchange with a replica. It breaks if the replica's node becomes unhealthy.
+    /// One exchange with a replica. It fails if the replica's node is given up.
     pub async fn exchange(
         &self,
         node: &Node,
@@ -138,17 +140,39 @@ impl<'a> Call<'a> {
         facts: Facts,
         request: Request<Body>,
     ) -> Result<Response<Body>, Failure> {
-        let response = tokio::select! {
-            biased;
-            answered = self.worker.link.call(&node.reach, self.server, facts, request) => answered?,
-            () = NodeWatch::over(self.worker, &node.id) => {
-                return Err(Failure::Broken(format!("node {} sends no heartbeats", node.id)));
+        let (Reach::Remote(base), link) = (&node.reach, &self.worker.link) else {
+            return Err(Failure::NotSent("it is no other node".to_owned()));
+        };
+        if node.health == Health::Suspect {
+            // Only a connection that begins with a handshake shows that the node is there.
+            link.forget(base);
+        }
+        let patience = if facts.open.is_some() { SOON } else { USUAL };
+        let Outbound { target, mut message } = link.outbound(base, self.server, facts, request)?;
+        let mut watch = NodeWatch::over(self.worker, &node.id, SOON);
+        let silent = || format!("node {} does not answer", node.id);
+        let response = loop {
+            let connection = tokio::select! {
+                biased;
+                connection = link.connection(&target) => connection?,
+                () = &mut watch => return Err(Failure::NotSent(silent())),
+            };
+            watch.wait_for(patience);
+            let sent = tokio::select! {
+                biased;
+                sent = connection.send(message) => sent,
+                () = &mut watch => return Err(Failure::Broken(silent())),
+            };
+            match sent {
+                Ok(response) => break response,
+                Err(Unanswered::Stale(unsent)) => message = unsent,
+                Err(Unanswered::Failed(failure)) => return Err(failure),
             }
         };
         if !is_event_stream(&response) {
             return Ok(response);
         }
-        let watch = NodeWatch::over(self.worker, &node.id);
+        let watch = watch.over_body();
         Ok(response.map(|body| body.broken_when(watch)))
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::Response;
 
 use crate::edge::refusal::Refusal;
+use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::Node;
@@ -26,9 +27,11 @@ use super::tried::{Tried, not_opened};
 /// one request by accident.
 const MAX_ATTEMPTS: usize = 8;
 
-/// A replica's response, and the affinity token for the client, if there is a new one.
+/// A replica's response, whose it is, and the affinity token for the client, if there is a new one.
 pub struct Delivered {
     pub response: Response<Body>,
+    /// The node of the replica.
+    pub node: Arc<Node>,
     pub token: Option<Token>,
 }
 
@@ -41,14 +44,16 @@ impl Call<'_> {
         let mut delivery = MessageDelivery::new(*self, outgoing);
         let mut why = String::new();
         for _ in 0..MAX_ATTEMPTS {
-            match delivery.attempt().await? {
+            let (attempt, node) = delivery.attempt().await?;
+            match attempt {
                 Attempt::Answered(response) => {
-                    return Ok(Delivered { response, token: delivery.token });
+                    return Ok(Delivered { response, node, token: delivery.token });
                 }
                 Attempt::Again(reason) => why = reason,
             }
         }
-        Err(delivery.tried.refusal(self.server, &why))
+        let absent = self.worker.edge.absent_beside(self.server, &delivery.tried);
+        Err(absent.unwrap_or_else(|| delivery.tried.refusal(self.server, &why)))
     }
 }
 
@@ -76,21 +81,33 @@ impl<'a> MessageDelivery<'a> {
 
     /// Sends the message to the node that holds the session. If no node does, one is opened first.
     /// Rare branches are boxed, since this future is made for every call.
-    async fn attempt(&mut self) -> Result<Attempt, Refusal> {
-        let Holding { node, was_open } = self.call.holder(&self.tried.nodes).await;
+    async fn attempt(&mut self) -> Result<(Attempt, Arc<Node>), Refusal> {
+        let Holding { node, was_open, must_open } = self.call.holder(&self.tried.nodes).await;
         let node = match node {
+            Some(node) if must_open => {
+                let attempt = Box::pin(self.open_first(&node)).await?;
+                return Ok((attempt, node));
+            }
             Some(node) => node,
             None => Box::pin(self.open_somewhere(was_open)).await?,
         };
-        match self.call.send(&node, self.outgoing).await {
+        let attempt = match self.call.send(&node, self.outgoing).await {
             Ok(response) => match Outcome::read(response.headers()) {
-                None => Ok(self.answered(response)),
+                None => self.answered(response),
                 Some(outcome) => {
-                    Box::pin(self.not_answered(&node, was_open, outcome, response)).await
+                    Box::pin(self.not_answered(&node, was_open, outcome, response)).await?
                 }
             },
-            Err(failure) => Box::pin(self.failed(&node, failure)).await,
-        }
+            Err(failure) => Box::pin(self.failed(&node, failure)).await?,
+        };
+        Ok((attempt, node))
+    }
+
+    /// Opens the server at the node that the session has moved to, where an instance of before may
+    /// still be.
+    async fn open_first(&mut self, node: &Node) -> Result<Attempt, Refusal> {
+        self.call.open_again(node, &mut self.tried).await?;
+        Ok(Attempt::Again("the session moved meanwhile".to_owned()))
     }
 
     async fn open_somewhere(&mut self, was_open: bool) -> Result<Arc<Node>, Refusal> {
@@ -101,7 +118,8 @@ impl<'a> MessageDelivery<'a> {
         let (message, handshake) = (&self.outgoing.body, Handshake::Runner);
         let opened = call.establish(message, handshake, &mut self.tried).await?;
         self.token = opened.token.or(self.token.take());
-        call.worker.edge.streams.wait_until_heard(call.session.id, call.server).await;
+        let streams = &call.worker.edge.streams;
+        streams.wait_until_heard(call.session.id, call.server, &opened.node.id).await;
         Ok(opened.node)
     }
 
@@ -155,6 +173,10 @@ impl<'a> MessageDelivery<'a> {
             Failure::Broken(why) => {
                 call.worker.suspect(&node.id, &why);
                 if !self.may_repeat().await {
+                    // It expects no answer, and nobody could send it again.
+                    if self.outgoing.expects_nothing() {
+                        return Ok(Attempt::Answered(accepted()));
+                    }
                     return Err(Refusal::Lost { server: call.server.clone(), why });
                 }
                 why

@@ -64,7 +64,7 @@ impl Call<'_> {
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);
-                    Ok(Delivered { response, token })
+                    Ok(Delivered { response, node, token })
                 }
             },
             Err(Failure::NotSent(why) | Failure::Broken(why)) => {
@@ -77,7 +77,7 @@ impl Call<'_> {
     /// A node that has the session open; one is opened if there is none.
     async fn confirmed(&self, token: &mut Option<Token>) -> Result<Arc<Node>, Refusal> {
         let mut tried = Tried::default();
-        let Holding { node, was_open } = self.holder(&tried.nodes).await;
+        let Holding { node, was_open, .. } = self.holder(&tried.nodes).await;
         if let Some(node) = node {
             match self.open(&node, Handshake::Runner).await {
                 Ok(opening) => {

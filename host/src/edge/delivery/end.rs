@@ -1,27 +1,56 @@
 //! Ends sessions.
 
+use std::time::Duration;
+
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
+use crate::model::{NodeId, ServerName};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
 
+/// How long the end of a session waits for its nodes. The id is refused already, and what a silent
+/// node has to hear is said on.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Time between two attempts to tell a node that a session has ended.
+const PAUSE: Duration = Duration::from_secs(3);
+/// Attempts. A node whose lease ends meanwhile is asked for its sessions when it comes back.
+const ATTEMPTS: usize = 40;
+
 impl Worker {
     /// Ends a session at every server that it has open.
     pub(in crate::edge) async fn end(&self, session: &Session) {
-        if session.has_id {
-            self.edge.records.end(session.id, session.minted_at).await;
-        } else {
-            self.edge.records.end_here(session.id, session.minted_at);
+        let records = &self.edge.records;
+        match (session.has_id, session.of_stream) {
+            (true, false) => records.end(session.id, session.minted_at).await,
+            (true, true) => {
+                records.end_stream(session.id, session.minted_at, session.is_large()).await;
+            }
+            (false, _) => records.end_here(session.id, session.minted_at),
         }
+        let Some(record) = self.edge.bindings.forget(session.id) else { return };
+        let servers = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
+        let telling = servers.map(|(server, node)| {
+            let (worker, session) = (self.clone(), session.clone());
+            tokio::spawn(async move { worker.end_at(&session, &server, &node).await })
+        });
+        // The tasks go on by themselves.
+        let telling = futures_util::future::join_all(telling);
+        let _ = tokio::time::timeout(PATIENCE, telling).await;
+    }
+
+    /// Tells a node that the session has ended, until it has heard it.
+    async fn end_at(&self, session: &Session, server: &ServerName, node: &NodeId) {
         let outgoing = Outgoing::delete();
-        if let Some(record) = self.edge.bindings.forget(session.id) {
+        for _ in 0..ATTEMPTS {
             let topology = self.edge.topology.load_full();
-            let closing = record.servers.iter().filter_map(|(server, binding)| {
-                let node = topology.node(&binding.node)?;
-                Some(async { Call::own(self, session, server).tell(node, &outgoing).await })
-            });
-            futures_util::future::join_all(closing).await;
+            let Some(node) = topology.node(node).filter(|node| node.health.serves()) else {
+                return;
+            };
+            if Call::own(self, session, server).tell(node, &outgoing).await {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Step 6, send: delivers a session's messages to its replica, and opens another replica if that
 //! one is lost.
 
+pub mod absent;
+mod ask_to_open;
 pub mod call;
 pub mod deliver;
 pub mod deliver_streamed;
+pub mod doubts;
 pub mod end;
 pub mod listen;
 pub mod loss;
+pub mod moved;
 pub mod node_watch;
 pub mod open;
 pub mod outgoing;

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request};
-
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::model::{Node, NodeId, Reach};
-use crate::net::{Body, Failure, collect};
+use crate::model::{Health, Node, NodeId, Reach};
+use crate::net::collect;
 use crate::protocol::{methods, splice};
-use crate::seam::{Facts, Handshake, Start};
+use crate::seam::{Handshake, Start};
+use bytes::Bytes;
 
+use super::ask_to_open::RunnerOpened;
 use super::call::Call;
 use super::outgoing::Outgoing;
 use super::own_request::Silent;
-use super::tried::{MAX_RESULT, NotOpened, Tried, not_opened};
+use super::tried::{MAX_RESULT, NotOpened, Tried};
 
 /// Longest wait for the answer to each restored setting: a server that does not answer must not
 /// hold up the message that opens it.
@@ -58,7 +57,12 @@ impl Call<'_> {
             }
             let choice = self.choose(message, &tried.nodes);
             let Some(choice) = choice else {
-                return Err(std::mem::take(tried).refusal(server, "no node that hosts it is up"));
+                if Box::pin(self.await_return(tried)).await {
+                    continue;
+                }
+                let absent = worker.edge.absent_beside(server, tried);
+                let why = self.none_is_left();
+                return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
             };
             let bindings = &worker.edge.bindings;
             let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
@@ -95,36 +99,36 @@ impl Call<'_> {
         }
     }
 
+    /// Why there is no node to bind the session to.
+    fn none_is_left(&self) -> String {
+        let topology = self.worker.edge.topology.load();
+        let mut replicas = topology.replicas(self.server);
+        match replicas.find(|node| node.health == Health::Draining) {
+            Some(node) => {
+                format!("node {} drains, and no other node that hosts it takes sessions", node.id)
+            }
+            None => "no node that hosts it is up".to_owned(),
+        }
+    }
+
     /// Opens the server at one node; if it is open there already, nothing happens. If it had to be
     /// opened although the session had it open before, its state is lost.
     pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
         let Self { worker, session, server, .. } = *self;
+        let edge = &worker.edge;
+        let is_known_open = edge.bindings.was_open(session.id, server);
         let was_open = handshake == Handshake::Runner
-            && (session.is_single_server || worker.edge.bindings.was_open(session.id, server));
-        let mut request = Request::new(Body::from(session.params.clone()));
-        *request.method_mut() = Method::POST;
-        // Whoever began the session is counted, wherever it is used from now.
-        let quota = worker.edge.bindings.counts_for(session.id);
-        let quota = quota.or_else(|| self.context.map(|client| client.quota.clone()));
-        let facts = Facts { open: Some(handshake), quota, ..session.facts() };
-        self.add_client_headers(node, request.headers_mut());
-        let response = match self.exchange(node, facts, request).await {
-            Ok(response) => response,
-            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
-                worker.suspect(&node.id, &why);
-                return Err(format!("node {}: {why}", node.id).into());
-            }
-        };
-        if !response.status().is_success() {
-            return Err(not_opened(node, response).await);
-        }
-        let start = Start::read(response.headers());
+            && (session.is_single_server
+                || is_known_open
+                || edge.records.had_open(session.id, server));
+        let RunnerOpened { response, start, epoch } = self.ask_to_open(node, handshake).await?;
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that arrived during the opening found nothing to end at this node.
         if worker.edge.records.is_ended(session.id) {
             let outgoing = Outgoing::delete();
             Box::pin(self.tell(node, &outgoing)).await;
-            return Err("the session has ended".to_owned().into());
+            let reason = "the session has ended".to_owned();
+            return Err(NotOpened { reason, retry_after: None, is_answer: true });
         }
         let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
         if handshake == Handshake::Runner && start != Start::Existing {
@@ -133,9 +137,27 @@ impl Call<'_> {
         if opening.is_lost {
             self.report_loss();
         }
-        worker.edge.bindings.opened(session.id, server, &node.id);
+        if node.reach == Reach::Local && !session.is_single_server && !is_known_open {
+            Box::pin(worker.edge.records.note_open(session.id, session.minted_at, server)).await;
+        }
+        worker.edge.bindings.opened(session.id, server, &node.id, epoch);
         worker.edge.opened_servers.opened(session.id);
         Ok(opening)
+    }
+
+    /// Right after a start of the gateway, waits for a node of before it that has the server. True if
+    /// one has come back.
+    async fn await_return(&self, tried: &Tried) -> bool {
+        let edge = &self.worker.edge;
+        let accepts = || {
+            let topology = edge.topology.load();
+            let mut replicas = topology.replicas(self.server);
+            let takes = |node: &Node| node.health.accepts() && !tried.nodes.contains(&node.id);
+            replicas.any(|node| takes(node)).then_some(())
+        };
+        edge.cold_start.expects()
+            && accepts().is_none()
+            && edge.cold_start.until(accepts).await.is_some()
     }
 
     /// Opens the server again at the node that has lost the session, unless it takes no sessions

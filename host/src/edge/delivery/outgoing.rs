@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::Method;
 use http::header::HeaderValue;
 
+use crate::protocol::jsonrpc::{Envelope, Kind};
+
 /// A message that can be sent again, since all of it is kept.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
@@ -31,6 +33,14 @@ impl Outgoing {
     #[must_use]
     pub fn get(last_event_id: Option<HeaderValue>) -> Self {
         Self { method: Method::GET, body: Bytes::new(), last_event_id, answer_alone: false }
+    }
+
+    /// Whether it is an answer or a notification, which is accepted and never answered.
+    #[must_use]
+    pub fn expects_nothing(&self) -> bool {
+        let envelope = Envelope::parse(&self.body);
+        let kind = envelope.as_ref().map(Envelope::kind);
+        self.method == Method::POST && matches!(kind, Ok(Kind::Response | Kind::Notification))
     }
 
     /// Ends the session at the server.

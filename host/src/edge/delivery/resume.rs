@@ -27,8 +27,8 @@ impl Call<'_> {
         let Some(request) = place.request else {
             return Ok(self.deliver(outgoing).await?.response);
         };
-        let Holding { node, was_open } = self.holder(&[]).await;
-        if let Some(node) = node {
+        let Holding { node, was_open, must_open } = self.holder(&[]).await;
+        if let Some(node) = node.filter(|_| !must_open) {
             match self.send(&node, outgoing).await {
                 Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
                 Ok(_) => {}

@@ -21,6 +21,8 @@ const MAX_MESSAGE: usize = 2048;
 #[derive(Debug, Default)]
 pub struct Tried {
     pub nodes: Vec<NodeId>,
+    /// Those of them that gave no answer at all.
+    pub unreached: Vec<NodeId>,
     why: Option<NotOpened>,
 }
 
@@ -28,6 +30,9 @@ impl Tried {
     /// Adds a node that has failed. The shortest `Retry-After` of all nodes is kept.
     pub fn failed(&mut self, node: &NodeId, why: NotOpened) {
         self.nodes.push(node.clone());
+        if !why.is_answer {
+            self.unreached.push(node.clone());
+        }
         let before = self.why.take().and_then(|before| before.retry_after);
         let soonest = before.into_iter().chain(why.retry_after).min();
         self.why = Some(NotOpened { retry_after: soonest, ..why });
@@ -37,7 +42,7 @@ impl Tried {
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
-            Some(NotOpened { reason, retry_after }) => {
+            Some(NotOpened { reason, retry_after, .. }) => {
                 Refusal::Unavailable { server, why: reason, retry_after }
             }
             None => Refusal::Unavailable { server, why: otherwise, retry_after: None },
@@ -50,11 +55,14 @@ impl Tried {
 pub struct NotOpened {
     pub reason: String,
     pub retry_after: Option<Duration>,
+    /// Whether the node itself has said so.
+    pub is_answer: bool,
 }
 
+/// Of a node that gave no answer.
 impl From<String> for NotOpened {
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None }
+        Self { reason, retry_after: None, is_answer: false }
     }
 }
 
@@ -66,7 +74,7 @@ pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
         Ok(body) => error_text(&body),
         Err(error) => error.to_string(),
     };
-    NotOpened { reason, retry_after }
+    NotOpened { reason, retry_after, is_answer: true }
 }
 
 /// The message of the JSON-RPC error in a body, or else the body's first 300 characters.

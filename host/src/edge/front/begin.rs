@@ -118,7 +118,8 @@ impl Worker {
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;
             let version = Version::negotiate(&requested.protocol_version);
             admitted.stays();
-            return Ok((self.own_result(scope, session, version), None));
+            let result = Box::pin(self.own_result(scope, session, version)).await;
+            return Ok((result, None));
         };
         let (handshake, mut tried) = (Handshake::Client, Tried::default());
         let call = Call::of_client(self, context, session, server);

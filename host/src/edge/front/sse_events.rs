@@ -10,7 +10,6 @@ use http::{Response, StatusCode};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::pass_through::get_stream::LastingStream;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -136,10 +135,9 @@ async fn listen(call: Call<'_>, live: &SseSession) {
     let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        match Box::pin(call.deliver(&outgoing)).await {
-            Ok(delivered) => {
-                // Outlives the server's instance.
-                let response = LastingStream::wrap(delivered.response, call);
+        // Outlives the server's instance.
+        match Box::pin(call.lasting_stream(&outgoing)).await {
+            Ok(response) => {
                 let status = response.status();
                 // The server has no stream, so that it never sends anything by itself.
                 if status == StatusCode::METHOD_NOT_ALLOWED {

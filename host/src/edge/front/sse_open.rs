@@ -30,8 +30,6 @@ use super::sse_stream::ClientStream;
 /// How long a session waits for its client to come back. Clients do so after a second, as they are
 /// asked to; one that has left for good keeps its servers no longer than that.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long a drain waits for the answers to requests in progress.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// Time between two notes that a session is in use, as an open stream is even in silence. Shorter
 /// than any useful affinity timeout.
 const STILL_THERE: Duration = Duration::from_secs(5);
@@ -184,8 +182,9 @@ impl Worker {
             () = draining.raised() => Ended::Drained,
         };
         if ended == Ended::Drained {
-            // Answers to requests in progress come on this stream and on no other.
-            let _ = tokio::time::timeout(FAREWELL, live.answered()).await;
+            // Answers to requests in progress come on this stream and on no other. The end of the
+            // process, at `drainDeadline`, bounds this.
+            live.answered().await;
         }
         self.edge.sse_sessions.remove(live.id);
         live.stop().await;

@@ -107,6 +107,12 @@ impl SseSessions {
         id.is_of(&live.scope, principal).then_some(live)
     }
 
+    /// Sessions whose clients wait for answers.
+    pub fn answering(&self) -> usize {
+        let waits = |live: &&Arc<SseSession>| live.requests.is_in_use();
+        self.locked(|open| open.values().filter(waits).count())
+    }
+
     /// The same, and waits until the session's client has come back with its stream.
     pub async fn wait_for(
         &self,
@@ -125,6 +131,12 @@ impl SseSessions {
             }
         };
         tokio::time::timeout(patience, waiting).await.ok().flatten()
+    }
+
+    /// Whether a session is here. It has a stream, or had one a moment ago.
+    #[must_use]
+    pub fn has(&self, id: SessionId) -> bool {
+        self.locked(|open| open.contains_key(&id))
     }
 
     pub fn remove(&self, id: SessionId) {
@@ -236,6 +248,7 @@ impl SseSession {
                 params,
                 is_single_server,
                 has_id: false,
+                of_stream: true,
             });
             *stage = SessionStage::Opening(Arc::clone(&session));
             Some(session)
@@ -364,6 +377,10 @@ impl SlotCount {
             Ok(Err(_)) => Err(NoPlace::Over),
             Err(_) => Err(NoPlace::Taken(self.count)),
         }
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.semaphore.available_permits() < self.count as usize
     }
 
     async fn all(&self) -> Result<(), tokio::sync::AcquireError> {

@@ -16,6 +16,7 @@ use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::leaving::Leaving;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::scope;
@@ -93,21 +94,26 @@ impl Worker {
                 Box::pin(self.aggregate(context, scope, &session, message)).await?
             }
         };
-        Ok(self.in_use(context, &session, response))
+        Ok(self.in_use(context, &session, response, Some(&self.edge.leaving)))
     }
 
-    /// Counts an event stream as use of its session while it is open.
+    /// Counts an event stream as use of its session while it is open. The stream of a call is one
+    /// that the end of this process concerns.
     fn in_use(
         &self,
         context: &ClientRequest,
         session: &Session,
         response: Response<Body>,
+        leaving: Option<&Leaving>,
     ) -> Response<Body> {
         if !is_event_stream(&response) {
             return response;
         }
         let held = self.edge.bindings.hold_for(session.id, &context.quota);
-        response.map(|body| body.with_guard(held))
+        response.map(|body| match leaving {
+            Some(leaving) => leaving.stream(body.with_guard(held)),
+            None => body.with_guard(held),
+        })
     }
 
     async fn get(
@@ -125,7 +131,7 @@ impl Worker {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
-        Ok(self.in_use(context, &session, response))
+        Ok(self.in_use(context, &session, response, None))
     }
 
     async fn get_aggregate(

@@ -1,6 +1,6 @@
 //! The GET stream of a single server, which outlives the instance behind it. When the instance is
 //! gone, the client's stream stays open until the session is opened again, and goes on with the
-//! stream of the new instance.
+//! stream of the new instance. When the session moves to another node, so does the stream.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,11 +16,15 @@ use tokio::time::{Instant, Sleep};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
+use crate::edge::delivery::deliver::Delivered;
+use crate::edge::delivery::moved::BindingWatch;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::refusal::Refusal;
+use crate::edge::relay::relay;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::notice::lost;
 use crate::edge::worker::Worker;
-use crate::model::ServerName;
+use crate::model::{NodeId, ServerName};
 use crate::net::{Body, is_event_stream};
 use crate::protocol::{headers, sse};
 use crate::seam::Start;
@@ -32,13 +36,20 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
 const SOME_EVENT: HeaderValue = HeaderValue::from_static(headers::LOST_STREAM);
 
+/// Ends an event of which only a part has been relayed: clients take no event of this name for a
+/// message, and remember no id of it.
+const CUT: &[u8] = b"\nid\nevent: cut\n\n";
+
 /// Relays an event stream, and the one that follows it when it ends.
 pub struct LastingStream {
     state: RelayState,
     again: Again,
     keep_alive: Duration,
-    /// An event that is sent first.
+    /// Events that are sent first.
     notice: Option<Bytes>,
+    ends: EventEnds,
+    /// Whether the client was told of the loss when the stream before had ended.
+    is_told: bool,
 }
 
 enum RelayState {
@@ -62,13 +73,57 @@ struct Again {
     context: Option<ClientRequest>,
     session: Session,
     server: ServerName,
+    watch: BindingWatch,
     opened_servers: watch::Receiver<u64>,
 }
 
+/// Whether what was relayed so far ends with a whole event.
+#[derive(Default)]
+struct EventEnds {
+    /// Line breaks at the end; `None` before anything was relayed.
+    breaks: Option<usize>,
+}
+
+impl EventEnds {
+    fn note(&mut self, relayed: &[u8]) {
+        let at_end = relayed.iter().rev().take_while(|byte| **byte == b'\n').count();
+        let before = if at_end == relayed.len() { self.breaks.unwrap_or(2) } else { 0 };
+        self.breaks = Some((before + at_end).min(2));
+    }
+
+    /// What makes it whole, if it is not.
+    fn cut(&mut self) -> Option<&'static [u8]> {
+        self.breaks.replace(2).is_some_and(|breaks| breaks < 2).then_some(CUT)
+    }
+}
+
+impl Call<'_> {
+    /// The server's GET stream, which is opened if there is none, and lasts as long as the session.
+    /// Any other response means that there is none.
+    ///
+    /// # Errors
+    /// If no replica can take the request.
+    pub async fn lasting_stream(&self, outgoing: &Outgoing) -> Result<Response<Body>, Refusal> {
+        loop {
+            let watch = self.watch_binding();
+            // A node that does not answer must not keep the stream from the node where the session
+            // goes on meanwhile.
+            if let Some(delivered) = watch.unless_moved(Box::pin(self.deliver(outgoing))).await {
+                let Delivered { response, node, .. } = delivered?;
+                return Ok(LastingStream::wrap(relay(response), &node.id, watch, *self));
+            }
+        }
+    }
+}
+
 impl LastingStream {
-    /// The same response; if it is an event stream, its body outlives the instance.
-    #[must_use]
-    pub fn wrap(response: Response<Body>, call: Call<'_>) -> Response<Body> {
+    /// The same response; if it is an event stream, its body outlives the instance at this node.
+    fn wrap(
+        response: Response<Body>,
+        node: &NodeId,
+        watch: BindingWatch,
+        call: Call<'_>,
+    ) -> Response<Body> {
         let Call { worker, context, session, server } = call;
         if !response.status().is_success() || !is_event_stream(&response) {
             return response;
@@ -81,15 +136,18 @@ impl LastingStream {
             context: context.cloned(),
             session: session.clone(),
             server: server.clone(),
+            watch: watch.clone(),
             opened_servers: worker.edge.opened_servers.watch(session.id),
         };
         let keep_alive = worker.edge.config.keep_alive;
         response.map(|body| {
             Body::Stream(Box::pin(Self {
-                state: RelayState::Relaying(body),
+                state: RelayState::Relaying(watch.while_at(node.clone(), body)),
                 again,
                 keep_alive,
                 notice,
+                ends: EventEnds::default(),
+                is_told: false,
             }))
         })
     }
@@ -109,6 +167,7 @@ impl Stream for LastingStream {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data() {
+                            this.ends.note(&data);
                             return Poll::Ready(Some(data));
                         }
                     }
@@ -116,6 +175,9 @@ impl Stream for LastingStream {
                         let again: BoxFuture<'static, _> = Box::pin(this.again.clone().listen());
                         let silence = Box::pin(tokio::time::sleep(this.keep_alive));
                         this.state = RelayState::Waiting(Locked::new(again), silence);
+                        if let Some(between) = this.between() {
+                            return Poll::Ready(Some(between));
+                        }
                     }
                 },
                 RelayState::Waiting(again, silence) => {
@@ -126,13 +188,12 @@ impl Stream for LastingStream {
                             return Poll::Ready(None);
                         };
                         this.state = RelayState::Relaying(body);
-                        let again = &this.again;
+                        let is_known = std::mem::take(&mut this.is_told) || is_renewal;
                         // The next event reports the loss, so that it must not be reported again.
-                        drop(again.worker.edge.bindings.take_unreported_losses(again.session.id));
-                        if is_renewal {
-                            continue;
+                        if this.again.take_loss() || !is_known {
+                            return Poll::Ready(Some(lost(&this.again.server)));
                         }
-                        return Poll::Ready(Some(lost(&this.again.server)));
+                        continue;
                     }
                     if silence.as_mut().poll(cx).is_ready() {
                         silence.as_mut().reset(Instant::now() + this.keep_alive);
@@ -147,7 +208,28 @@ impl Stream for LastingStream {
     }
 }
 
+impl LastingStream {
+    /// What the client gets when a stream has ended: the end of an event that is not whole, and the
+    /// notice of a loss that is known already. The next stream may come late.
+    fn between(&mut self) -> Option<Bytes> {
+        let cut = self.ends.cut();
+        self.is_told = self.again.take_loss();
+        let notice = self.is_told.then(|| lost(&self.again.server));
+        match (cut, notice) {
+            (Some(cut), Some(notice)) => Some([cut, &notice].concat().into()),
+            (Some(cut), None) => Some(Bytes::from_static(cut)),
+            (None, notice) => notice,
+        }
+    }
+}
+
 impl Again {
+    /// Whether a loss was not reported before: the caller reports it now.
+    fn take_loss(&self) -> bool {
+        // The session has one server, so that every unreported loss is this server's.
+        !self.worker.edge.bindings.take_unreported_losses(self.session.id).is_empty()
+    }
+
     /// Waits until the server has a stream again. `None` if the session has ended, or another
     /// stream of it has replaced this one.
     async fn listen(mut self) -> Option<NextStream> {
@@ -165,20 +247,16 @@ impl Again {
             if self.worker.edge.records.is_ended(self.session.id) {
                 return None;
             }
-            let response = if is_subscribed() {
-                let Self { worker, context, session, server, .. } = &self;
-                let call = Call { worker, context: context.as_ref(), session, server };
-                let delivered = call.deliver(&outgoing).await;
-                delivered.ok().map(|delivered| delivered.response)
-            } else {
-                let call = Call::own(&self.worker, &self.session, &self.server);
-                call.listen_where_open(&outgoing).await
-            };
-            match response {
-                Some(response) if response.status() == StatusCode::CONFLICT => return None,
-                Some(response) if response.status().is_success() && is_event_stream(&response) => {
+            let listening = self.listen_once(&outgoing, is_subscribed());
+            let Some(listened) = self.watch.unless_moved(listening).await else { continue };
+            match listened {
+                Some((response, _)) if response.status() == StatusCode::CONFLICT => return None,
+                Some((response, node))
+                    if response.status().is_success() && is_event_stream(&response) =>
+                {
                     let is_renewal = Start::read(response.headers()) == Start::Renewed;
-                    return Some(NextStream { body: response.into_body(), is_renewal });
+                    let body = self.watch.clone().while_at(node, response.into_body());
+                    return Some(NextStream { body, is_renewal });
                 }
                 Some(_) | None => {}
             }
@@ -187,6 +265,53 @@ impl Again {
                 return None;
             }
             pause = (pause * 2).min(LOOK_AGAIN);
+        }
+    }
+
+    /// The server's response at the node that it comes from.
+    async fn listen_once(
+        &self,
+        outgoing: &Outgoing,
+        may_open: bool,
+    ) -> Option<(Response<Body>, NodeId)> {
+        let Self { worker, context, session, server, .. } = self;
+        if may_open {
+            let call = Call { worker, context: context.as_ref(), session, server };
+            let delivered = call.deliver(outgoing).await.ok()?;
+            return Some((delivered.response, delivered.node.id.clone()));
+        }
+        Call::own(worker, session, server).listen_where_open(outgoing).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_not_whole_is_ended_without_a_message() {
+        for (frames, is_cut) in [
+            (&[][..], false),
+            (&["data: a\n\n"][..], false),
+            (&["data: a\n", "\n"][..], false),
+            (&["data: a", "\n\n"][..], false),
+            (&[": alive\n\n", "data: a\n"][..], true),
+            (&["id: 1\ndata: {\"a"][..], true),
+        ] {
+            let mut ends = EventEnds::default();
+            frames.iter().for_each(|frame| ends.note(frame.as_bytes()));
+            let mut decoder = sse::EventDecoder::new(100);
+            let mut messages = Vec::new();
+            let end = ends.cut();
+            assert_eq!(end.is_some(), is_cut, "{frames:?}");
+            let text = [frames.concat().as_bytes(), end.unwrap_or_default()].concat();
+            let next = [&text[..], &lost(&ServerName::parse("s").unwrap())].concat();
+            decoder.feed(&next, |event| messages.push(event)).unwrap();
+            let notice = messages.last().unwrap();
+            assert!(notice.has_message() && notice.data.starts_with(b"{"), "{frames:?}");
+            let cut: Vec<_> = messages.iter().filter(|event| event.name == "cut").collect();
+            assert!(cut.iter().all(|event| !event.has_message()), "{frames:?}");
+            assert_eq!(ends.cut(), None, "{frames:?}");
         }
     }
 }

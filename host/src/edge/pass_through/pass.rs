@@ -21,8 +21,6 @@ use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
 
-use super::get_stream::LastingStream;
-
 /// A request body, kept if it is small enough.
 pub enum KeptBody {
     Whole(Bytes),
@@ -103,8 +101,7 @@ impl Call<'_> {
             let resumed = self.resume(&outgoing, place).await;
             return resumed.map(relay);
         }
-        let delivered = self.deliver(&outgoing).await?;
-        Ok(LastingStream::wrap(relay(delivered.response), *self))
+        self.lasting_stream(&outgoing).await
     }
 }
 

@@ -13,6 +13,7 @@ use crate::model::{Node, NodeId, Room, Topology};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, RequestTarget};
+use crate::store::Bound;
 use crate::wasm::{Question, vocabulary};
 
 use super::affinity::{self, Carrier, Token};
@@ -24,6 +25,9 @@ pub struct Holding {
     pub node: Option<Arc<Node>>,
     /// Whether it has been open at the node that it is bound to.
     pub was_open: bool,
+    /// Whether it has to be opened there first, since the node may hold an instance that the session
+    /// has left.
+    pub must_open: bool,
 }
 
 /// The chosen node, and the affinity token for the client, if it changes.
@@ -34,9 +38,10 @@ pub struct Chosen {
 }
 
 impl Call<'_> {
-    /// The node that the server is bound to, if the session can go on there.
+    /// The node that the server is bound to, if the session can go on there as it is.
     pub fn bound(&self, topology: &Topology, failed: &[NodeId]) -> Option<Arc<Node>> {
-        self.holding(topology, failed).node
+        let Holding { node, must_open, .. } = self.holding(topology, failed);
+        node.filter(|_| !must_open)
     }
 
     /// The same, and whether the server has been open there.
@@ -49,7 +54,8 @@ impl Call<'_> {
             let lives = node.health.serves() && node.servers.contains_key(server);
             lives && !failed.contains(&bound.node)
         });
-        Holding { node: node.map(Arc::clone), was_open: bound.was_open }
+        let Bound { was_open, must_open, .. } = bound;
+        Holding { node: node.map(Arc::clone), was_open, must_open }
     }
 
     /// Chooses a node by the strategy, or the least loaded one if sticky sessions are disabled or

@@ -39,6 +39,19 @@ impl ColdStart {
         minted_at < self.started_at && self.is_under_way()
     }
 
+    /// Whether what such a session may use can still be missing: also for a session of after the
+    /// start, if nodes of before it are known.
+    #[must_use]
+    pub fn delays(&self, minted_at: UnixMillis) -> bool {
+        self.expects() || self.concerns(minted_at)
+    }
+
+    /// Whether nodes were known when this process started.
+    #[must_use]
+    pub fn had_nodes(&self) -> bool {
+        self.expected
+    }
+
     /// When this process began.
     #[must_use]
     pub fn started_at(&self) -> UnixMillis {

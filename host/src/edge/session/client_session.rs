@@ -27,6 +27,8 @@ pub struct Session {
     pub is_single_server: bool,
     /// Whether a sealed id names it: not before `initialize` is answered.
     pub has_id: bool,
+    /// Whether it is that of an HTTP+SSE stream, and ends with it.
+    pub of_stream: bool,
 }
 
 impl Session {
@@ -45,13 +47,14 @@ impl Session {
             params,
             is_single_server,
             has_id: false,
+            of_stream: false,
         }
     }
 
     /// What accompanies its messages to a runner.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        Facts { session: self.id, principal: self.principal.clone(), open: None, quota: None }
+        Facts::of(self.id, self.principal.clone())
     }
 
     /// The client capabilities by which servers choose what to offer.

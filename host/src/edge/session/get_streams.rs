@@ -1,12 +1,12 @@
 //! The GET streams of sessions on aggregates, while this process keeps them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::model::{ServerName, SessionId};
+use crate::model::{NodeId, ServerName, SessionId};
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
@@ -26,14 +26,17 @@ const MOST_KEPT: usize = 10_000;
 #[derive(Default)]
 pub struct AggregateStreams(Locked<HashMap<SessionId, OwnStream>>);
 
+/// The nodes from which servers of a session are heard.
+pub type Heard = Arc<watch::Sender<BTreeMap<ServerName, NodeId>>>;
+
 /// One session's stream.
 #[derive(Clone)]
 pub struct OwnStream {
     /// Tells event ids of this stream from those of another one for the same session.
     pub instance: u32,
     pub stream: Arc<Stream>,
-    /// Servers whose streams feed this one.
-    pub heard: Arc<watch::Sender<BTreeSet<ServerName>>>,
+    /// Servers whose streams feed this one, each with the node that it is heard from.
+    pub heard: Heard,
 }
 
 impl AggregateStreams {
@@ -63,12 +66,12 @@ impl AggregateStreams {
         }
     }
 
-    /// Waits until the stream of a server that was just opened feeds the session's stream, if it
-    /// has one: a request that the server sends during the first call must not be missed.
-    pub async fn wait_until_heard(&self, session: SessionId, server: &ServerName) {
+    /// Waits until the stream of a server that was just opened at a node feeds the session's stream,
+    /// if it has one: a request that the server sends during the first call must not be missed.
+    pub async fn wait_until_heard(&self, session: SessionId, server: &ServerName, node: &NodeId) {
         let Some(own) = self.get(session).filter(|own| !own.stream.has_ended()) else { return };
         let mut heard = own.heard.subscribe();
-        let wait_until_heard = heard.wait_for(|heard| heard.contains(server));
+        let wait_until_heard = heard.wait_for(|heard| heard.get(server) == Some(node));
         let _ = tokio::time::timeout(HEARD_TIMEOUT, wait_until_heard).await;
     }
 }

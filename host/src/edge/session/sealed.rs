@@ -64,7 +64,8 @@ impl Session {
         if edge.records.is_ended(sealed.session) {
             return None;
         }
-        Self::opened(edge, sealed, scope, principal).await
+        let opened = Self::opened(edge, sealed, scope, principal).await?;
+        Some(Self { of_stream: true, ..opened })
     }
 
     async fn opened(
@@ -86,6 +87,7 @@ impl Session {
             params,
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
             has_id: true,
+            of_stream: false,
         })
     }
 

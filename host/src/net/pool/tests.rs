@@ -304,3 +304,62 @@ async fn a_server_that_proves_its_name_is_reached_through_proxies() {
         assert!(asked.starts_with(&format!("CONNECT localhost:{port} HTTP/1.1\r\n")), "{asked}");
     }
 }
+
+/// Counts the questions, and answers them as it is told.
+struct Asked {
+    count: std::sync::atomic::AtomicUsize,
+    answers: std::sync::atomic::AtomicBool,
+}
+
+impl Introduce for Asked {
+    fn epoch(&self) -> u64 {
+        0
+    }
+
+    fn introduce<'a>(
+        &'a self,
+        _: &'a Target,
+        _: &'a mut Socket,
+    ) -> futures_util::future::BoxFuture<'a, Result<Introduced, Unreached>> {
+        Box::pin(std::future::ready(Ok(Introduced::Ready)))
+    }
+
+    fn ask<'a>(
+        &'a self,
+        _: &'a Target,
+        _: &'a mut Socket,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), Unreached>> {
+        self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let answers = self.answers.load(std::sync::atomic::Ordering::Relaxed);
+        let answer = if answers { Ok(()) } else { Err(Unreached::silent(String::new())) };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_quiet_is_asked_before_it_is_sent_anything() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (target, mut requests) = Peer::start().await.answering(vec![vec![PLAIN; 500]; 3]);
+    let asked = Arc::new(Asked { count: 0.into(), answers: true.into() });
+    let pool = pool().introduced_by(Arc::<Asked>::clone(&asked));
+    let send = async || {
+        let before = asked.count.load(Relaxed);
+        assert_eq!(text(pool.send(&target, post(Bytes::new())).await.unwrap()).await, "ok");
+        asked.count.load(Relaxed) - before
+    };
+    assert_eq!(send().await, 0, "a new connection");
+    let mut sent = 1;
+    // A busy machine may take a while for any of these.
+    while sent < 80 && send().await > 0 {
+        sent += 1;
+    }
+    assert!(sent < 80, "what was heard right before is not asked");
+    std::thread::sleep(HEARD_LATELY * 3);
+    assert_eq!(send().await, 1);
+    let connections = |seen: Vec<String>| seen.iter().filter(|it| *it == "connection").count();
+    assert_eq!(connections(drained(&mut requests, sent + 3).await), 1);
+    asked.answers.store(false, Relaxed);
+    std::thread::sleep(HEARD_LATELY * 3);
+    assert_eq!(send().await, 1);
+    assert_eq!(connections(drained(&mut requests, 2).await), 1, "another connection");
+}

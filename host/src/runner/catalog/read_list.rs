@@ -22,6 +22,8 @@ const MAX_PAGES: usize = 1000;
 const MAX_IDLE_PAGES: usize = 16;
 /// Items after which no further page of a list is read.
 const MAX_ITEMS: usize = 100_000;
+/// Bytes of entries after which no further page of a list is read.
+const MAX_BYTES: usize = 32 << 20;
 /// Longest wait for one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for all pages of a list.
@@ -70,14 +72,16 @@ pub async fn read_list(instance: &Instance, pool: &Pool, list: List) -> ListRead
             ));
             return read;
         }
-        if read.items.len() > MAX_ITEMS {
+        seen.bytes += page.len();
+        if read.items.len() > MAX_ITEMS || seen.bytes > MAX_BYTES {
             break;
         }
         cursor = Some(next);
     }
     read.flaws.push(format!(
-        "{}: it has more than {MAX_PAGES} pages or {MAX_ITEMS} entries; the rest is left out",
-        list.method()
+        "{}: it has more than {MAX_PAGES} pages, {MAX_ITEMS} entries or {} MiB; the rest is left out",
+        list.method(),
+        MAX_BYTES >> 20,
     ));
     read
 }
@@ -88,6 +92,8 @@ struct Seen {
     /// Names or URIs.
     entries: HashSet<String>,
     cursors: HashSet<String>,
+    /// Of the pages, in all.
+    bytes: usize,
     /// Pages in a row that brought nothing new.
     idle_pages: usize,
     has_told_of_repeats: bool,

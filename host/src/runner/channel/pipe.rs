@@ -112,6 +112,12 @@ impl Pipe {
         self.mailbox().is_working()
     }
 
+    /// Whether the server waits for an answer of the client.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.mailbox().questions.are_open()
+    }
+
     /// Whether a request with this id is under way.
     #[must_use]
     pub fn has_in_flight(&self, id: &str) -> bool {

@@ -52,6 +52,11 @@ impl Questions {
         other_forms(id).find(|own| self.forget(own))
     }
 
+    /// Whether any is open.
+    pub fn are_open(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }

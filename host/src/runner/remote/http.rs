@@ -146,6 +146,18 @@ impl RemoteHttp {
         self.session.mailbox().is_working()
     }
 
+    /// Whether the server waits for an answer of the client.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.session.mailbox().questions.are_open()
+    }
+
+    /// Whether the upstream keeps a session, which ends with this one.
+    #[must_use]
+    pub fn has_session(&self) -> bool {
+        self.session.has_session
+    }
+
     /// Whether to send this message: responses only to requests that the upstream has open.
     #[must_use]
     pub fn takes(&self, message: &Envelope<'_>) -> bool {

@@ -248,6 +248,26 @@ impl Instance {
         }
     }
 
+    /// Whether the server waits for an answer of the client.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.is_asked(),
+            Channel::Http(remote) => remote.is_asked(),
+        }
+    }
+
+    /// Whether something is lost with the instance that the session's next one does not have. A
+    /// shared process has nothing of one session, and a remote server without a session neither.
+    #[must_use]
+    pub fn holds_state(&self) -> bool {
+        match &self.backend {
+            Backend::Stdio(_) | Backend::Sse(_) => true,
+            Backend::Seat(_) => false,
+            Backend::Http(remote) => remote.has_session(),
+        }
+    }
+
     /// Whether the client has subscribed to resources.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {

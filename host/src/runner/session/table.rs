@@ -1,15 +1,17 @@
 //! The instances of this runner, by session and server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
-use crate::sync::Locked;
+use crate::runner::upkeep::drain_policy::SessionFacts;
+use crate::sync::{Locked, now};
 
 use super::instance::Instance;
 use super::renewals::Renewals;
@@ -27,6 +29,10 @@ pub type OpenOutcome = Option<Result<Arc<Instance>, OpenError>>;
 pub struct Held {
     pub session: SessionId,
     pub server: ServerName,
+    /// `None` if a coordinator of an earlier version had it opened.
+    pub epoch: Option<Epoch>,
+    /// The start of the gateway that has the stream of a session of HTTP+SSE.
+    pub stream: Option<GatewayStart>,
     pub opened_at: UnixMillis,
     /// The log level that the client has set at this server.
     pub level: Option<LogLevel>,
@@ -35,6 +41,10 @@ pub struct Held {
 
 struct Slot {
     opened: watch::Receiver<OpenOutcome>,
+    /// That of the binding that had it opened.
+    epoch: Option<Epoch>,
+    /// The session ends with the stream that this start of a gateway has.
+    stream: Option<GatewayStart>,
     opened_at: UnixMillis,
     last_used: Instant,
     /// The same, but pings do not count: a client that sends nothing else does not need the
@@ -53,7 +63,7 @@ impl Slot {
     fn is_quiet(&self, instance: &Instance) -> bool {
         Arc::strong_count(&self.in_hand) == 1
             && !instance.is_working()
-            && self.awaited.is_none_or(|since| since.elapsed() > ARRIVAL)
+            && self.awaited.is_none_or(|since| now().saturating_duration_since(since) > ARRIVAL)
     }
 }
 
@@ -80,7 +90,19 @@ pub enum Ready {
     Here(InHand),
     /// Another request is opening it: wait for the outcome.
     Opening(watch::Receiver<OpenOutcome>),
+    /// The runner drains, and the session goes on elsewhere from this message on. The instance is
+    /// the caller's to close.
+    HandedOn(Arc<Instance>),
     Gone,
+}
+
+/// Which sessions go on elsewhere with their next message, while a runner drains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOn {
+    /// Sessions that were used since then. The first message of another one is still served.
+    pub since: Instant,
+    /// Servers whose sessions stay.
+    pub kept: BTreeSet<ServerName>,
 }
 
 /// The state of a slot, for observers.
@@ -94,9 +116,13 @@ pub struct Glimpse {
 
 /// The outcome of claiming a slot: one caller opens it, the others wait.
 pub enum SlotClaim {
-    /// The caller opens it, and sends the outcome.
-    Opening(watch::Sender<OpenOutcome>),
-    Wait(watch::Receiver<OpenOutcome>),
+    /// The caller opens it, and sends the outcome. It closes the instance that the session has
+    /// left, if there is one.
+    Opening(watch::Sender<OpenOutcome>, Option<Arc<Instance>>),
+    /// It is open or being opened, with this epoch.
+    Wait(watch::Receiver<OpenOutcome>, Option<Epoch>),
+    /// It is open with an epoch that the edge does not know of.
+    Newer(Epoch),
 }
 
 /// The slots of all instances, at most one by session and server.
@@ -104,14 +130,22 @@ pub enum SlotClaim {
 pub struct Table {
     slots: Locked<HashMap<InstanceKey, Slot>>,
     pub renewals: Renewals,
+    /// Whether there is a `hand_on`: read for every message, and nearly always false.
+    hands_on: AtomicBool,
+    hand_on: Locked<Option<HandOn>>,
 }
 
 impl Table {
     /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
+            if self.hands_on.load(Ordering::Relaxed)
+                && let Some(instance) = self.take_handed_on(slots, key)
+            {
+                return Ready::HandedOn(instance);
+            }
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
-            let taken = Instant::now();
+            let taken = now();
             slot.last_used = taken;
             let before = std::mem::replace(&mut slot.last_called, taken);
             slot.awaited = None;
@@ -124,6 +158,58 @@ impl Table {
                 SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => Ready::Gone,
             }
         })
+    }
+
+    /// From now on sessions go on elsewhere with their next message, or none does.
+    pub fn hand_on(&self, hand_on: Option<HandOn>) {
+        self.hands_on.store(hand_on.is_some(), Ordering::Relaxed);
+        *self.hand_on.lock() = hand_on;
+    }
+
+    fn take_handed_on(
+        &self,
+        slots: &mut HashMap<InstanceKey, Slot>,
+        key: &InstanceKey,
+    ) -> Option<Arc<Instance>> {
+        let slot = slots.get(key)?;
+        let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
+        let goes = self.hand_on.lock().as_ref().is_some_and(|hand_on| {
+            slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
+        });
+        // One that a message was announced for is not opened elsewhere for it.
+        if !goes || !slot.is_quiet(&instance) || instance.is_asked() {
+            return None;
+        }
+        instance_of(slots.remove(key)?)
+    }
+
+    /// Takes the sessions that leave, by what is known of them and when they were called last.
+    /// Failed openings are left to the sweep.
+    pub fn take_leaving(
+        &self,
+        mut leaves: impl FnMut(&InstanceKey, SessionFacts, Instant) -> bool,
+    ) -> Vec<(InstanceKey, Arc<Instance>)> {
+        self.locked(|slots| {
+            let left = slots.iter().filter_map(|(key, slot)| {
+                let facts = facts_of(slot)?;
+                leaves(key, facts, slot.last_called).then(|| key.clone())
+            });
+            let left: Vec<InstanceKey> = left.collect();
+            let taken = left.into_iter().filter_map(|key| {
+                let instance = instance_of(slots.remove(&key)?)?;
+                Some((key, instance))
+            });
+            taken.collect()
+        })
+    }
+
+    /// Shows every session, with when it was called last.
+    pub fn each(&self, mut show: impl FnMut(SessionFacts, Instant)) {
+        self.locked(|slots| {
+            for slot in slots.values() {
+                facts_of(slot).into_iter().for_each(|facts| show(facts, slot.last_called));
+            }
+        });
     }
 
     /// Notes that the instance was taken in hand for a ping, unless something else came since.
@@ -176,7 +262,7 @@ impl Table {
     /// The same, if it was not called for so long.
     pub fn rested(&self, key: &InstanceKey, rest: Duration) -> Option<Arc<Instance>> {
         self.locked(|slots| {
-            let slot = slots.get(key).filter(|slot| slot.last_called.elapsed() >= rest)?;
+            let slot = slots.get(key).filter(|slot| now().saturating_duration_since(slot.last_called) >= rest)?;
             match SlotState::at(&slot.opened) {
                 SlotState::Ready(instance) => Some(instance).filter(|held| !held.is_lost()),
                 _ => None,
@@ -184,37 +270,65 @@ impl Table {
         })
     }
 
-    /// Claims the slot of a key, unless it is open or being opened.
-    pub fn enter(&self, key: &InstanceKey) -> SlotClaim {
+    /// Claims the slot of a key, unless it is open or being opened. An instance that the session
+    /// has left does not count.
+    pub fn enter(
+        &self,
+        key: &InstanceKey,
+        epochs: Epochs,
+        stream: Option<GatewayStart>,
+    ) -> SlotClaim {
         self.locked(|slots| {
+            let mut left = None;
             if let Some(slot) = slots.get_mut(key) {
                 let usable = match SlotState::at(&slot.opened) {
                     SlotState::Opening => true,
                     SlotState::Ready(instance) => !instance.is_lost(),
                     SlotState::Failed | SlotState::Abandoned => false,
                 };
-                if usable {
-                    slot.awaited = Some(Instant::now());
-                    return SlotClaim::Wait(slot.opened.clone());
+                match epochs.standing_of(slot.epoch) {
+                    Standing::Current if usable => {
+                        slot.awaited = Some(now());
+                        slot.stream = stream.or(slot.stream);
+                        return SlotClaim::Wait(slot.opened.clone(), slot.epoch);
+                    }
+                    Standing::Newer(epoch) if usable => return SlotClaim::Newer(epoch),
+                    Standing::Left if usable => left = slots.remove(key).and_then(instance_of),
+                    _ => self.note_quiet_end(key, slot),
                 }
-                self.note_quiet_end(key, slot);
             }
             let (sender, opened) = watch::channel(None);
             let slot = Slot {
                 opened,
+                epoch: epochs.given,
+                stream,
                 opened_at: UnixMillis::now(),
-                last_used: Instant::now(),
-                last_called: Instant::now(),
+                last_used: now(),
+                last_called: now(),
                 awaited: None,
                 in_hand: Arc::default(),
             };
             slots.insert(key.clone(), slot);
-            SlotClaim::Opening(sender)
+            SlotClaim::Opening(sender, left)
         })
     }
 
-    pub fn remove(&self, key: &InstanceKey) -> Option<Arc<Instance>> {
-        self.locked(|slots| slots.remove(key)).and_then(instance_of)
+    /// Removes the slot, unless its epoch is higher than `up_to`.
+    pub fn remove(&self, key: &InstanceKey, up_to: Option<Epoch>) -> Option<Arc<Instance>> {
+        self.locked(|slots| {
+            let is_meant = up_to.is_none() || slots.get(key)?.epoch <= up_to;
+            is_meant.then(|| slots.remove(key))?
+        })
+        .and_then(instance_of)
+    }
+
+    /// Whether the slot holds this very instance.
+    pub fn holds(&self, key: &InstanceKey, instance: &Arc<Instance>) -> bool {
+        self.locked(|slots| {
+            slots.get(key).is_some_and(|slot| {
+                matches!(&*slot.opened.borrow(), Some(Ok(held)) if Arc::ptr_eq(held, instance))
+            })
+        })
     }
 
     /// Removes the slot if it still holds this very instance; returns whether it did.
@@ -245,7 +359,7 @@ impl Table {
         own: impl Fn(&ServerName) -> Option<Duration>,
         default: Duration,
     ) -> Vec<(InstanceKey, Arc<Instance>)> {
-        let now = Instant::now();
+        let now = now();
         self.locked(|slots| {
             let mut stale: Vec<InstanceKey> = Vec::new();
             for (key, slot) in slots.iter_mut() {
@@ -275,6 +389,14 @@ impl Table {
         })
     }
 
+    /// Takes the instances of sessions that end with a stream of a gateway.
+    pub fn take_of_streams(&self) -> Vec<Arc<Instance>> {
+        self.locked(|slots| {
+            let of_stream = slots.extract_if(|_, slot| slot.stream.is_some());
+            of_stream.filter_map(|(_, slot)| instance_of(slot)).collect()
+        })
+    }
+
     pub fn take_all(&self) -> Vec<Arc<Instance>> {
         self.locked(|slots| slots.drain().filter_map(|(_, slot)| instance_of(slot)).collect())
     }
@@ -285,7 +407,7 @@ impl Table {
         &self,
         rank: impl Fn(&ServerName, &Instance, Duration) -> Option<R>,
     ) -> Option<(InstanceKey, Arc<Instance>)> {
-        let now = Instant::now();
+        let now = now();
         self.locked(|slots| {
             let quiet = slots.iter().filter_map(|(key, slot)| {
                 let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
@@ -309,8 +431,16 @@ impl Table {
                     Some(Ok(instance)) => {
                         let (level, subscriptions) = instance.settings();
                         let (session, server) = (*session, server.clone());
-                        let opened_at = slot.opened_at;
-                        Some(Held { session, server, opened_at, level, subscriptions })
+                        let Slot { epoch, stream, opened_at, .. } = *slot;
+                        Some(Held {
+                            session,
+                            server,
+                            epoch,
+                            stream,
+                            opened_at,
+                            level,
+                            subscriptions,
+                        })
                     }
                     _ => None,
                 })
@@ -324,7 +454,7 @@ impl Table {
     /// The slots that are open or being opened, of one server or of all. Failed openings
     /// are left out; instances that have just ended are not.
     pub fn slots(&self, server: Option<&ServerName>) -> Vec<Glimpse> {
-        let (now, clock) = (UnixMillis::now(), Instant::now());
+        let (now, clock) = (UnixMillis::now(), now());
         self.locked(|slots| {
             let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
             let glimpse = |(key, slot): (&InstanceKey, &Slot)| {
@@ -367,6 +497,21 @@ impl Table {
 
     fn locked<T>(&self, with: impl FnOnce(&mut HashMap<InstanceKey, Slot>) -> T) -> T {
         with(&mut self.slots.lock())
+    }
+}
+
+/// What a drain has to know of a session; `None` if there is nothing to let go.
+fn facts_of(slot: &Slot) -> Option<SessionFacts> {
+    match SlotState::at(&slot.opened) {
+        SlotState::Opening => Some(SessionFacts { is_working: true, ..SessionFacts::default() }),
+        SlotState::Ready(instance) if !instance.is_lost() => Some(SessionFacts {
+            is_working: !slot.is_quiet(&instance),
+            is_asked: instance.is_asked(),
+            is_heard: instance.is_busy(),
+            holds_state: instance.holds_state(),
+            ..SessionFacts::default()
+        }),
+        SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => None,
     }
 }
 
@@ -420,11 +565,13 @@ mod tests {
                 let server = ServerName::parse("s").unwrap();
                 for _ in 0..OPENINGS {
                     let key = (SessionId::mint(), server.clone());
-                    if let SlotClaim::Opening(sender) = table.enter(&key) {
+                    if let SlotClaim::Opening(sender, _) =
+                        table.enter(&key, Epochs::default(), None)
+                    {
                         let (server, reason) = (server.clone(), String::new());
                         sender.send_replace(Some(Err(OpenError::Start { server, reason })));
                     }
-                    table.remove(&key);
+                    table.remove(&key, None);
                 }
                 done.send(()).unwrap();
             });

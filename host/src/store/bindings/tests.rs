@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::store::{ReportOutcome, Reported};
 
 fn node(id: &str) -> NodeId {
     NodeId::parse(id).unwrap()
@@ -8,6 +9,11 @@ fn node(id: &str) -> NodeId {
 
 fn server() -> ServerName {
     ServerName::parse("a").unwrap()
+}
+
+/// The report of a node that knows no epochs.
+fn of_before(id: &str, at: u64) -> Reported {
+    Reported { node: node(id), epoch: None, opened_at: UnixMillis(at) }
 }
 
 #[test]
@@ -25,11 +31,10 @@ fn of_two_first_claims_one_wins_and_both_learn_it() {
 fn the_older_open_wins_between_two_nodes_that_report_one_session() {
     let bindings = Bindings::default();
     let session = SessionId::mint();
-    let report =
-        |id: &str, at| bindings.report(session, &server(), &node(id), UnixMillis(at), |_| false);
+    let report = |id: &str, at| bindings.report(session, &server(), &of_before(id, at), |_| false);
     assert_eq!(report("n1", 20), ReportOutcome::Taken);
     assert_eq!(report("n2", 30), ReportOutcome::Older(node("n1")));
-    assert_eq!(report("n3", 10), ReportOutcome::Replaced(node("n1")));
+    assert_eq!(report("n3", 10), ReportOutcome::Replaced(node("n1"), None));
     assert_eq!(bindings.look(session, &server()), Some(node("n3")));
 }
 
@@ -38,7 +43,7 @@ fn a_node_that_comes_back_does_not_take_a_moved_session_along() {
     let bindings = Bindings::default();
     let session = SessionId::mint();
     bindings.claim(session, &server(), None, &node("n2"));
-    let report = bindings.report(session, &server(), &node("n1"), UnixMillis(1), |_| false);
+    let report = bindings.report(session, &server(), &of_before("n1", 1), |_| false);
     assert_eq!(report, ReportOutcome::Older(node("n2")));
     assert_eq!(bindings.look(session, &server()), Some(node("n2")));
 }
@@ -53,9 +58,9 @@ fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
     bindings.release(session, &server(), &node("n1"));
     bindings.claim(session, &server(), None, &node("n1"));
     assert!(!was_open());
-    bindings.opened(session, &server(), &node("n2"));
+    bindings.opened(session, &server(), &node("n2"), None);
     assert!(!was_open(), "another node's");
-    bindings.opened(session, &server(), &node("n1"));
+    bindings.opened(session, &server(), &node("n1"), None);
     assert!(bindings.get(session, &server()).unwrap().was_open);
     bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
     assert!(bindings.get(session, &server()).unwrap().was_open);
@@ -99,11 +104,11 @@ fn a_live_holder_keeps_its_session_whoever_reports_it() {
     let bindings = Bindings::default();
     let session = SessionId::mint();
     let report = |id: &str, at, is_alive: bool| {
-        bindings.report(session, &server(), &node(id), UnixMillis(at), |_| is_alive)
+        bindings.report(session, &server(), &of_before(id, at), |_| is_alive)
     };
     assert_eq!(report("n1", 20, true), ReportOutcome::Taken);
     assert_eq!(report("n2", 1, true), ReportOutcome::Older(node("n1")));
-    assert_eq!(report("n2", 1, false), ReportOutcome::Replaced(node("n1")));
+    assert_eq!(report("n2", 1, false), ReportOutcome::Replaced(node("n1"), None));
 }
 
 #[test]

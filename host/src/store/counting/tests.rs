@@ -3,6 +3,7 @@ use crate::store::bindings::Forgotten;
 use crate::store::session_limits::MostSessions;
 
 use super::*;
+use crate::store::Reported;
 
 fn key(last: u8) -> QuotaKey {
     QuotaKey::of_address([10, 0, 0, last].into())
@@ -91,7 +92,8 @@ fn a_session_counts_for_whoever_began_it_wherever_it_is_used() {
     assert_eq!([1, 2, 3].map(|last| bindings.of_key(&key(last))), [1, 0, 0]);
     // A node has reported it after a restart: whoever comes first is counted.
     let reported = SessionId::mint();
-    bindings.report(reported, &server("a"), &node(), UnixMillis::now(), |_| false);
+    let report = Reported { node: node(), epoch: None, opened_at: UnixMillis::now() };
+    bindings.report(reported, &server("a"), &report, |_| false);
     assert_eq!(bindings.counts_for(reported), None);
     bindings.recognise(reported, &key(2));
     bindings.forget(reported);

@@ -77,7 +77,8 @@ fn only_what_the_edge_can_see_makes_a_new_topology() {
     let before = generation();
     let _ = registry.heartbeat(&id, "one", Beat::default(), now);
     assert_eq!(generation(), before);
-    registry.suspect(&id);
+    assert!(registry.suspect(&id, now));
+    assert!(!registry.suspect(&id, now));
     assert_eq!(generation(), before + 1);
     let _ = registry.heartbeat(&id, "one", Beat { draining: true, ..Beat::default() }, now);
     assert_eq!(registry.topology().borrow().nodes[0].health, Health::Draining);
@@ -168,21 +169,68 @@ fn at_one_address_there_is_the_node_that_has_registered_last() {
 fn the_id_of_a_node_that_has_missed_its_recall_is_kept_for_a_while() {
     let registry = Registry::new(TIMEOUT);
     let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
-    let holder = || registry.holder(&id).map(|entry| entry.incarnation.expose().to_owned());
-    registry.keep(entry("n1", now));
+    let holder = || registry.get(&id).map(|entry| entry.incarnation.expose().to_owned());
+    registry.expect(vec![entry("n1", now)]);
     assert_eq!(holder().as_deref(), Some("one"));
     // Its heartbeats are refused, so that it registers and says which sessions it holds.
     assert_eq!(registry.heartbeat(&id, "one", Beat::default(), now), Err(Unknown));
-    assert_eq!(registry.entries().len(), 0);
+    assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Unhealthy));
     let second = NodeEntry { incarnation: Secret::new("two"), ..entry("n1", now) };
     assert_eq!(registry.register(second), Ok(()));
     assert_eq!(holder().as_deref(), Some("two"));
-    registry.keep(entry("n2", now));
-    let kept = || registry.holder(&NodeId::parse("n2").unwrap()).is_some();
+    registry.expect(vec![entry("n2", now), entry("n1", now)]);
+    assert_eq!(status(&registry, "n1"), Some(LeaseStatus::Active), "it is back already");
     registry.clean_up(now + TIMEOUT * 10);
-    assert!(kept());
+    assert!(status(&registry, "n2").is_some());
     registry.clean_up(now + TIMEOUT * 10 + Duration::from_millis(1));
-    assert!(!kept());
+    assert_eq!(status(&registry, "n2"), None);
+}
+
+fn away(registry: &Registry, id: &str) -> Option<(Absence, bool)> {
+    let topology = registry.current().load_full();
+    let node = topology.node(&NodeId::parse(id).unwrap())?;
+    node.away.map(|away| (away.how, away.is_listed))
+}
+
+#[test]
+fn a_node_that_is_away_is_listed_for_a_while_however_it_has_left() {
+    let grace = TIMEOUT * 20;
+    let registry = Registry::new(TIMEOUT).with_away_timeout(grace);
+    let now = Instant::now();
+    for id in ["silent", "left", "replaced"] {
+        let entry = entry(id, now);
+        registry.register(NodeEntry { url: format!("http://{id}"), ..entry }).unwrap();
+    }
+    registry.expect(vec![entry("missing", now)]);
+    assert_eq!(away(&registry, "silent"), None);
+    assert!(registry.deregister(&NodeId::parse("left").unwrap(), "one"));
+    registry.register(NodeEntry { url: "http://replaced".into(), ..entry("new", now) }).unwrap();
+    let late = now + TIMEOUT * 2;
+    registry.expire(late);
+    for (id, how) in
+        [("silent", Absence::Silent), ("left", Absence::GoodBye), ("missing", Absence::NotBack)]
+    {
+        assert_eq!(away(&registry, id), Some((how, true)), "{id}");
+    }
+    assert_eq!(away(&registry, "replaced"), None, "another node has its address");
+    registry.clean_up(now + TIMEOUT * 11);
+    assert!(away(&registry, "left").is_some(), "what is listed is not forgotten");
+    registry.expire(late + grace + Duration::from_millis(1));
+    for id in ["silent", "left", "missing"] {
+        assert_eq!(away(&registry, id).map(|(_, is_listed)| is_listed), Some(false), "{id}");
+    }
+    assert_eq!(registry.clean_up(late + grace + Duration::from_millis(1)).len(), 4);
+}
+
+#[test]
+fn a_suspect_node_is_away_until_its_next_heartbeat() {
+    let registry = Registry::new(TIMEOUT);
+    let (now, id) = (Instant::now(), NodeId::parse("n1").unwrap());
+    registry.register(entry("n1", now)).unwrap();
+    registry.suspect(&id, now);
+    assert_eq!(away(&registry, "n1"), Some((Absence::Unreachable, true)));
+    registry.heartbeat(&id, "one", Beat::default(), now).unwrap();
+    assert_eq!(away(&registry, "n1"), None);
 }
 
 #[test]
@@ -206,7 +254,7 @@ fn what_has_not_changed_is_the_value_of_before() {
     }
     let nodes = || registry.current().load().nodes.clone();
     let before = nodes();
-    registry.suspect(&NodeId::parse("n2").unwrap());
+    registry.suspect(&NodeId::parse("n2").unwrap(), Instant::now());
     let after = nodes();
     let same: Vec<bool> = before.iter().zip(&after).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
     assert_eq!(same, [true, false, true]);

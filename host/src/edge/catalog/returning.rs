@@ -1,0 +1,108 @@
+//! What a scope offers while nodes of before a start of the gateway have not come back yet, or while
+//! all nodes of a server are away. A client takes a list without their servers for the truth, and
+//! "unknown" too.
+
+use crate::edge::refusal::Refusal;
+use crate::edge::routing::cold_start::ColdStart;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::{Scope, ServerName};
+use crate::protocol::initialize::ClientSet;
+use crate::protocol::methods::List;
+
+use super::merge::{Asked, ScopeCatalog};
+
+impl Worker {
+    /// Right after a start, waits for the nodes whose servers' lists are unknown.
+    pub(in crate::edge) async fn await_lists(&self, scope: &Scope, session: &Session) {
+        let set = self.set_of(session);
+        let cold_start = &self.edge.cold_start;
+        if !cold_start.delays(session.minted_at) || self.has_all_lists(cold_start, scope, set) {
+            return;
+        }
+        let look = || self.has_all_lists(cold_start, scope, set).then_some(());
+        Box::pin(cold_start.until(look)).await;
+    }
+
+    /// Right after a start, looks something up in what the scope offers until it is found, or until
+    /// the lists of all nodes of before the start are known.
+    pub(in crate::edge) async fn find_returning<T>(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        look: impl Fn(&ScopeCatalog) -> Option<T>,
+    ) -> Option<T> {
+        let set = self.set_of(session);
+        let cold_start = &self.edge.cold_start;
+        if !cold_start.delays(session.minted_at) {
+            return None;
+        }
+        let look = || match look(&self.scope_catalog_now(scope, set)) {
+            Some(found) => Some(Some(found)),
+            None => self.has_all_lists(cold_start, scope, set).then_some(None),
+        };
+        Box::pin(cold_start.until(look)).await.flatten()
+    }
+
+    /// Whether the lists of every node of before the start are known, if those nodes are.
+    fn has_all_lists(&self, cold_start: &ColdStart, scope: &Scope, set: ClientSet) -> bool {
+        let topology = self.edge.topology.load();
+        let members = scope::members(self, scope);
+        let is_unknown = |server: &ServerName| {
+            topology.away_with(server).next().is_some()
+                && self.edge.catalogs.known(&topology, server, set).is_none()
+        };
+        cold_start.had_nodes() && !members.iter().any(|member| is_unknown(&member.server))
+    }
+
+    /// The refusal of a request for an entry that no list has. A server whose lists are unknown,
+    /// since its nodes are away or do not answer, may have it if the name begins with the server's.
+    pub(in crate::edge) fn unlisted_by_absent(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        asked: Asked,
+        name: &str,
+    ) -> Option<Refusal> {
+        let (set, topology) = (self.set_of(session), self.edge.topology.load());
+        let separator = &self.edge.config.separator;
+        let mut members = scope::members(self, scope).into_iter().filter(|member| {
+            let is_meant = match (scope, asked) {
+                (Scope::Server(_), _) => true,
+                (_, Asked::Tool | Asked::Prompt) => {
+                    member.prefixes(separator).stripped(name).next().is_some()
+                }
+                (_, Asked::Resource | Asked::Template) => false,
+            };
+            is_meant && self.edge.catalogs.known(&topology, &member.server, set).is_none()
+        });
+        members.find_map(|member| self.edge.absent(&member.server))
+    }
+
+    /// The refusal of a list in which nothing is, since every node of the scope's servers is away
+    /// and their lists are unknown.
+    pub(in crate::edge) fn nothing_to_list(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        merged: &ScopeCatalog,
+    ) -> Option<Refusal> {
+        if List::ALL.into_iter().any(|list| !merged.items(list).is_empty()) {
+            return None;
+        }
+        let (set, topology) = (self.set_of(session), self.edge.topology.load());
+        let mut refusal = None;
+        for member in scope::members(self, scope) {
+            if !topology.knows(&member.server) {
+                continue;
+            }
+            if self.edge.catalogs.known(&topology, &member.server, set).is_some() {
+                return None;
+            }
+            let absent = self.edge.absent(&member.server)?;
+            refusal = refusal.or(Some(absent));
+        }
+        refusal
+    }
+}
