@@ -127,7 +127,11 @@ impl Cluster {
         let before = self.memory().await?;
         let (port, began) = (self.port(), Instant::now());
         let registered = stream::iter(self.nodes.iter().cloned())
-            .map(|node| async move { node.try_to_register(port).await })
+            .map(|node| async move {
+                node.try_to_register(port).await?;
+                tokio::spawn(node.beat(port));
+                anyhow::Ok(())
+            })
             .buffer_unordered(AT_ONCE);
         for result in registered.collect::<Vec<_>>().await {
             result?;
@@ -137,9 +141,6 @@ impl Cluster {
             metric(port, "mooring_sessions").await? == self.sessions.len(),
             "sessions are missing"
         );
-        for node in &self.nodes {
-            tokio::spawn(node.clone().beat(port));
-        }
         let after = self.memory().await?;
         let each = after.saturating_sub(before) as f64 / self.sessions.len() as f64;
         row(

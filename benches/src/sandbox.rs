@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Longest start of a process, even on a slow and busy machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Time for a gateway to drain; afterwards it is killed.
 const END: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);

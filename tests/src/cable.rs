@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::deadline::eventually;
-
 /// How the request begins that asks a node for a server's stream.
 const LISTENS: &[u8] = b"GET /cluster/servers/";
 const CALLS: &[u8] = b"POST /cluster/servers/";
@@ -89,16 +87,6 @@ impl Cable {
         for joined in connections.iter().filter(|joined| !joined.listens.load(Ordering::Acquire)) {
             joined.end();
         }
-    }
-
-    /// Waits until a stream of the node is listened to, or is about to be.
-    #[track_caller]
-    pub fn wait_for_listener(&self) {
-        eventually("a stream of the node is asked for", || {
-            let connections = self.state.connections.lock().unwrap_or_else(PoisonError::into_inner);
-            let listens = |joined: &Arc<Joined>| joined.listens.load(Ordering::Acquire);
-            connections.iter().any(listens).then_some(())
-        });
     }
 
     fn close(&mut self) {

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 /// Far below the default nodeTimeout of 15 s, with time to spare for a machine under load: alone it
 /// takes less than 3 s.
 const SOON: Duration = Duration::from_secs(6);
+/// A connection over which nothing came for so long is asked before a request goes over it.
+const QUIET: Duration = Duration::from_millis(20);
 /// A lease that a test can outlast.
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -187,6 +189,7 @@ fn a_dead_way_to_a_node_that_sends_heartbeats_is_silence() {
     let session = relayed.cluster.session_at("a");
     assert_eq!(session.count("count"), 1);
     relayed.requests.fault(Fault::Frozen);
+    std::thread::sleep(QUIET);
     soon("a call that is not repeated", || assert_eq!(session.count("count"), 1));
     assert_eq!(session.whoami("whoami").name, "b");
     relayed.requests.fault(Fault::None);

@@ -91,11 +91,13 @@ fn wait_for_tombstone(data: &Path, before: usize) {
     });
 }
 
-/// Waits until the parameters of one session are in the data folder.
+/// Waits until the parameters of one session are in the data folder, whole.
 #[track_caller]
 fn wait_for_parameters(data: &Path) {
     eventually("the parameters are written", || {
-        (fs::read_dir(data.join("sessions")).ok()?.count() == 1).then_some(())
+        let files = fs::read_dir(data.join("sessions")).ok()?.flatten();
+        let is_whole = |file: &fs::DirEntry| !file.file_name().to_string_lossy().contains("draft");
+        (files.filter(is_whole).count() == 1).then_some(())
     });
 }
 

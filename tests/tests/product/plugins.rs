@@ -87,9 +87,11 @@ fn a_strategy_of_the_operators_own_decides() {
         cluster.nodes.push(mooring_tests::Gateway::start_with(&settings));
     }
     cluster.wait_for_active(2);
+    let of_new = || cluster.client("/mcp/counter").initialize().whoami("whoami").name;
+    // It is told of a node a moment after the node counts as active.
+    mooring_tests::eventually("the strategy knows both nodes", || (of_new() == "b").then_some(()));
     for _ in 0..12 {
-        let session = cluster.client("/mcp/counter").initialize();
-        assert_eq!(session.whoami("whoami").name, "b");
+        assert_eq!(of_new(), "b");
     }
     cluster.nodes[1].kill9();
     let session = cluster.client("/mcp/counter").initialize();

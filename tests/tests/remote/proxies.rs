@@ -68,6 +68,9 @@ fn serve(
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )
         .ok()?;
+        // With the request's body unread, the system would take the answer back.
+        client.shutdown(Shutdown::Write).ok()?;
+        let _ = std::io::copy(&mut client, &mut std::io::sink());
         return None;
     }
     let mut server = TcpStream::connect(host).ok()?;

@@ -119,7 +119,7 @@ impl Control {
         self.reports.subscribe()
     }
 
-    /// Enters the nodes of the last start into the registry, to be asked by [`Self::recall`].
+    /// Enters the nodes of the last start into the registry, to be asked by `recall`.
     /// Those that were there are waited for.
     pub fn expect_known(&self) {
         let known = known_nodes::read(&self.folder);

@@ -230,7 +230,7 @@ impl Registry {
                 return Err(Unknown);
             }
             let entry = nodes.get_mut(id).ok_or(Unknown)?;
-            let before = (entry.health(), entry.room());
+            let before = (entry.health(), entry.room(), entry.away.is_some());
             if !entry.is_start(incarnation) || entry.status != LeaseStatus::Active {
                 return Err(Unknown);
             }
@@ -244,7 +244,7 @@ impl Registry {
             (entry.draining, entry.drain) = (said.draining, said.drain);
             entry.beside = beside;
             entry.load = said.load.or_else(|| entry.load.take());
-            let mut changed = (entry.health(), entry.room()) != before;
+            let mut changed = (entry.health(), entry.room(), entry.away.is_some()) != before;
             if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {
                 (entry.servers, entry.size) = (servers, said.size);
                 changed = true;

@@ -105,8 +105,12 @@ impl Worker {
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
-        for server in self.edge.bindings.take_unreported_losses(session.id) {
-            own.stream.put(lost_notice(&server), Part::Notice);
+        let losses = self.edge.bindings.take_unreported_losses(session.id);
+        for server in &losses {
+            own.stream.put(lost_notice(server), Part::Notice);
+        }
+        if !losses.is_empty() {
+            say_lists_changed(&own.stream, &List::NOTIFIED);
         }
         let feeding = Feeding {
             seen: self.scope_catalog_now(scope, self.set_of(session)),

@@ -43,23 +43,30 @@ type CatalogKey = (NodeId, ServerName, ClientSet);
 /// A catalog of one replica, with the digest under which it was fetched.
 pub type Replicated = (CatalogKey, Arc<str>, Arc<Catalog>);
 
+/// A catalog, and the nodes that have it.
+struct SharedCatalog {
+    nodes: Vec<String>,
+    catalog: Arc<Catalog>,
+}
+
 /// The file's contents. Sets of clients with extensions are this process's own; without a digest
 /// nothing tells whether a catalog is still the right one.
 #[must_use]
 pub fn to_json(topology: &Topology, known: Vec<Replicated>) -> Vec<u8> {
     let is_remote =
         |id: &NodeId| topology.node(id).is_some_and(|node| matches!(node.reach, Reach::Remote(_)));
-    let mut catalogs: BTreeMap<(ServerName, u8, Arc<str>), (Vec<String>, Arc<Catalog>)> =
-        BTreeMap::new();
+    let mut catalogs: BTreeMap<(ServerName, u8, Arc<str>), SharedCatalog> = BTreeMap::new();
     for ((node, server, set), digest, catalog) in known {
         if set.has_extensions() || !is_remote(&node) {
             continue;
         }
         let of_digest = catalogs.entry((server, set.bits(), digest));
-        of_digest.or_insert_with(|| (Vec::new(), catalog)).0.push(node.to_string());
+        let shared = of_digest.or_insert_with(|| SharedCatalog { nodes: Vec::new(), catalog });
+        shared.nodes.push(node.to_string());
     }
     let mut left = MAX_BYTES;
-    let kept = catalogs.into_iter().filter_map(|((server, set, digest), (mut nodes, catalog))| {
+    let kept = catalogs.into_iter().filter_map(|((server, set, digest), shared)| {
+        let SharedCatalog { mut nodes, catalog } = shared;
         left = left.checked_sub(size_of(&catalog))?;
         nodes.sort();
         let (server, digest) = (server.to_string(), digest.to_string());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -194,7 +195,9 @@ async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Opt
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 *parts.introduction.lock() = Introduction::of(&mut response);
             }
-            Ok::<_, std::convert::Infallible>(if is_get && !ends_itself {
+            // A whole answer must not be cut: the client would see a connection without one.
+            let is_whole = response.body().size_hint().exact().is_some();
+            Ok::<_, std::convert::Infallible>(if is_get && !ends_itself && !is_whole {
                 // A GET stream does not end by itself: a drain would wait for it for ever.
                 let mut draining = parts.draining.clone();
                 response.map(|body| body.until(async move { draining.raised().await }))

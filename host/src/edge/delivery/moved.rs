@@ -106,7 +106,16 @@ impl Stream for StreamAtNode {
             this.left = Some(LAST_FRAMES);
         }
         loop {
-            match (&mut this.left, Pin::new(&mut this.body).poll_frame(cx)) {
+            let body = &mut this.body;
+            let frame = match this.left {
+                None => Pin::new(body).poll_frame(cx),
+                // A pause that the runtime wants says nothing of what has arrived.
+                Some(_) => {
+                    let next = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+                    std::pin::pin!(tokio::task::unconstrained(next)).poll(cx)
+                }
+            };
+            match (&mut this.left, frame) {
                 (None, Poll::Pending) => return Poll::Pending,
                 (Some(0), _) | (Some(_), Poll::Pending) => return Poll::Ready(None),
                 (_, Poll::Ready(None | Some(Err(_)))) => return Poll::Ready(None),

@@ -22,7 +22,7 @@ use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::relay;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::notice::lost;
+use crate::edge::session::notice::{lost, lost_before};
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, ServerName};
 use crate::net::{Body, is_event_stream};
@@ -130,7 +130,7 @@ impl LastingStream {
         }
         // The session has one server, so that every unreported loss is this server's.
         let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
-        let notice = is_lost.then(|| lost(server));
+        let notice = is_lost.then(|| lost_before(server));
         let again = Again {
             worker: worker.clone(),
             context: context.cloned(),
@@ -300,7 +300,7 @@ mod tests {
         ] {
             let mut ends = EventEnds::default();
             frames.iter().for_each(|frame| ends.note(frame.as_bytes()));
-            let mut decoder = sse::EventDecoder::new(100);
+            let mut decoder = sse::EventDecoder::new(10_000);
             let mut messages = Vec::new();
             let end = ends.cut();
             assert_eq!(end.is_some(), is_cut, "{frames:?}");

@@ -3,11 +3,20 @@
 use bytes::Bytes;
 
 use crate::model::ServerName;
+use crate::protocol::methods::List;
 use crate::protocol::{jsonrpc, splice, sse};
 
 /// The notice as an event of a stream.
 pub fn lost(server: &ServerName) -> Bytes {
     sse::event(&lost_notice(server))
+}
+
+/// The notice, and that each list may differ, as events: for a client that was not told when it
+/// happened.
+pub fn lost_before(server: &ServerName) -> Bytes {
+    let lists = List::NOTIFIED.map(|list| sse::event(&jsonrpc::notification(list.changed())));
+    let events: Vec<Bytes> = std::iter::once(lost(server)).chain(lists).collect();
+    events.concat().into()
 }
 
 /// The notice: a log message of level `warning`.
