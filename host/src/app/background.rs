@@ -185,7 +185,7 @@ async fn tend_folder(parts: Arc<Parts>, is_coordinator: bool) {
 }
 
 /// Closes sessions at their servers that were forgotten to make room.
-async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
+pub(super) async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
     let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
     while let Some((session, servers)) = forgotten.recv().await {
         let topology = parts.edge.topology.load_full();

@@ -19,10 +19,10 @@ mod notices;
 mod own_files;
 mod parts;
 mod routes;
-#[cfg(test)]
-mod simulation;
 mod shutdown;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod strategy_view;
 mod summary;
 mod translate;

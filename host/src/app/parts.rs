@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
@@ -79,6 +79,18 @@ impl Parts {
         workers: usize,
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
+        let (parts, background) = Self::without_own_node(config, address, workers, descriptors)?;
+        parts.enter_local_node(config, address);
+        Ok((parts, background))
+    }
+
+    /// The same, but the registry does not know the servers of this process.
+    pub(super) fn without_own_node(
+        config: &Config,
+        address: SocketAddr,
+        workers: usize,
+        descriptors: Descriptors,
+    ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
         let (edge, doubted) = base.edge(config);
         let view: Arc<dyn RunnerView> =
@@ -105,7 +117,6 @@ impl Parts {
             retired: Signal::default(),
             links,
         };
-        parts.enter_local_node(config, address);
         Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
     }
 

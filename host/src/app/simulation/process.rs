@@ -4,18 +4,21 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
-use http::{Method, StatusCode};
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
 use tempfile::TempDir;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
-use crate::admin::Local;
-use crate::app::background;
 use crate::app::descriptors::Descriptors;
-use crate::app::parts::{Base, Parts};
-use crate::cluster::{self, RunnerView};
+use crate::app::parts::{Background, Parts};
+use crate::app::{background, drain, shutdown};
+use crate::cluster;
 use crate::config::{self, Config, DotEnv, Sources};
 use crate::edge::{self, Ends};
-use crate::net::played;
+use crate::net::{Body, played};
 use crate::protocol::headers;
 use crate::sync::Signal;
 use crate::wasm::Strategy;
@@ -30,6 +33,8 @@ const DESCRIPTORS: Descriptors = Descriptors { limit: 1024, inherited: 1024 };
 /// Milliseconds. As in a real cluster, a lease is several heartbeats.
 const HEARTBEAT: u64 = 500;
 const NODE_TIMEOUT: u64 = 1500;
+/// How long sessions get to leave a node that ends.
+pub const LEAVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// What every start of a process takes long to make, and is the same for all.
 pub struct Costly {
@@ -111,27 +116,20 @@ pub fn start(world: &Arc<World>, process: usize, folder: &Path) {
 
 fn coordinator(world: &Arc<World>, start: ProcessStart, folder: &Path) -> Running {
     let config = Config { data_dir: folder.to_owned(), ..SETTINGS.0.clone() };
-    let address = SocketAddr::from(ADDRESS);
-    let (parts, background) =
-        Parts::build(&config, address, 1, DESCRIPTORS).expect("a coordinator");
+    let (parts, background) = parts(&config);
     let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
-    let recall = cluster::recall(control, parts.folder.clone(), link);
-    let tasks = [
-        tokio::spawn(world.within(start, recall)),
-        tokio::spawn(world.within(start, background::watch_leases(Arc::clone(&parts)))),
-        tokio::spawn(
-            world.within(start, background::mark_suspects(Arc::clone(&parts), background.suspects)),
-        ),
-    ];
-    let (worker, leaving) = (parts.worker(0), Signal::default());
-    let (draining, plant) = (leaving.watch(), world.plant);
-    let serve = move |request: http::Request<crate::net::Body>, proved| {
-        let (parts, worker, draining) = (Arc::clone(&parts), worker.clone(), draining.clone());
-        let answering: futures_util::future::BoxFuture<'static, _> = Box::pin(async move {
+    let recall = cluster::recall(Arc::clone(&control), parts.folder.clone(), link.clone());
+    let watch = cluster::watch_leases(control, link, background.doubted);
+    let close = background::close_forgotten(Arc::clone(&parts), background.forgotten);
+    let tasks = vec![run(world, start, recall), run(world, start, watch), run(world, start, close)];
+    let (worker, plant) = (parts.worker(0), world.plant);
+    let draining = Signal::default();
+    let serve = move |request: Request<Body>, proved| {
+        let (parts, worker, draining) = (Arc::clone(&parts), worker.clone(), draining.watch());
+        let answering: BoxFuture<'static, _> = Box::pin(async move {
             let path = request.uri().path().to_owned();
             if parts.routes.takes(&path) {
-                let ends = Ends { peer: address, local: address, proved };
-                let mut response = parts.routes.serve(&worker, request, ends).await;
+                let mut response = parts.routes.serve(&worker, request, ends(proved)).await;
                 // The planted fault: a node that is not known is not told so.
                 if plant == Plant::UnknownIsCalledKnown
                     && path.ends_with("/heartbeat")
@@ -142,6 +140,7 @@ fn coordinator(world: &Arc<World>, start: ProcessStart, folder: &Path) -> Runnin
                 return response;
             }
             let sealed = request.headers().get(headers::SESSION).cloned();
+            let address = SocketAddr::from(ADDRESS);
             let response = edge::answer(&worker, request, (address, address), &draining).await;
             // The planted fault: what has been decided is forgotten.
             if plant == Plant::BindingsAreForgotten
@@ -154,40 +153,60 @@ fn coordinator(world: &Arc<World>, start: ProcessStart, folder: &Path) -> Runnin
         });
         answering
     };
-    Running {
-        party: None,
-        serve: Arc::new(serve),
-        tasks: tasks.iter().map(tokio::task::JoinHandle::abort_handle).collect(),
-        leaving,
-    }
+    Running { party: None, serve: Arc::new(serve), tasks, leave: Box::new(|| {}) }
 }
 
 fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
-    let address = SocketAddr::from(ADDRESS);
-    let (base, _) = Base::build(config, address, 1, DESCRIPTORS).expect("a node");
-    let view: Arc<dyn RunnerView> =
-        Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
-    let (routes, agent) = base.node_side(config, address, &view);
-    let (routes, (agent, _)) = routes.zip(agent).expect("the parts of a node");
+    let (parts, background) = parts(config);
+    let (agent, at_once) = background.agent.expect("a node's agent");
     let party = (agent.identity.id.to_string(), agent.identity.incarnation.clone());
-    let (link, leaving) = (base.links.another(), Signal::default());
-    let task = tokio::spawn(world.within(start, agent.run(true, leaving.watch())));
-    let plant = world.plant;
-    let serve = move |request: http::Request<crate::net::Body>, proved| {
-        let (routes, endpoint) = (routes.clone(), link.local());
-        let answering: futures_util::future::BoxFuture<'static, _> = Box::pin(async move {
+    let leaving = Signal::default();
+    let tasks = vec![
+        run(world, start, agent.run(at_once, leaving.watch())),
+        run(world, start, drain::carry_out(Arc::clone(&parts))),
+    ];
+    let (worker, plant, own) = (parts.worker(0), world.plant, Arc::clone(&parts));
+    let serve = move |request: Request<Body>, proved| {
+        let (parts, worker) = (Arc::clone(&own), worker.clone());
+        let answering: BoxFuture<'static, _> = Box::pin(async move {
             // The planted fault: a session that is to be closed lives on.
             if plant == Plant::ClosedLivesOn && *request.method() == Method::DELETE {
-                return http::Response::new(crate::net::Body::Empty);
+                return Response::new(Body::Empty);
             }
-            routes.serve(endpoint, request, (address, address), proved).await
+            parts.routes.serve(&worker, request, ends(proved)).await
         });
         answering
     };
-    Running {
-        party: Some(party),
-        serve: Arc::new(serve),
-        tasks: vec![task.abort_handle()],
-        leaving,
-    }
+    let leave = {
+        let (world, leaving) = (Arc::downgrade(world), Arc::new(leaving));
+        move || {
+            let (parts, leaving) = (Arc::clone(&parts), Arc::clone(&leaving));
+            let Some(world) = world.upgrade() else { return };
+            let end = async move {
+                shutdown::quiet(&parts, Instant::now() + LEAVES_WITHIN).await;
+                leaving.raise();
+            };
+            run(&world, start, end);
+        }
+    };
+    Running { party: Some(party), serve: Arc::new(serve), tasks, leave: Box::new(leave) }
+}
+
+fn parts(config: &Config) -> (Arc<Parts>, Background) {
+    let address = SocketAddr::from(ADDRESS);
+    Parts::without_own_node(config, address, 1, DESCRIPTORS).expect("the parts of a process")
+}
+
+fn ends(proved: bool) -> Ends {
+    let address = SocketAddr::from(ADDRESS);
+    Ends { peer: address, local: address, proved }
+}
+
+/// A task of a process.
+fn run(
+    world: &Arc<World>,
+    start: ProcessStart,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> AbortHandle {
+    tokio::spawn(world.within(start, task)).abort_handle()
 }

@@ -105,7 +105,7 @@ impl Fault {
             }
             Self::Left(node) => {
                 world.ask_to_leave(node);
-                tokio::time::sleep(lasts.min(Duration::from_secs(2))).await;
+                tokio::time::sleep(lasts.min(process::LEAVES_WITHIN * 2)).await;
                 world.kill(node);
                 tokio::time::sleep(lasts / 4).await;
                 process::start(world, node, folder);

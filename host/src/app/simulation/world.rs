@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::net::Body;
-use crate::sync::{Locked, Signal};
+use crate::sync::Locked;
 
 use super::Plant;
 use super::chance::Chance;
@@ -36,7 +36,7 @@ pub struct Running {
     /// What ends with it.
     pub tasks: Vec<AbortHandle>,
     /// Asks it to leave.
-    pub leaving: Signal,
+    pub leave: Box<dyn Fn() + Send>,
 }
 
 #[derive(Default)]
@@ -156,7 +156,7 @@ impl World {
     /// Asks a process to leave.
     pub fn ask_to_leave(&self, process: usize) {
         if let Some(running) = &self.processes[process].state.lock().running {
-            running.leaving.raise();
+            (running.leave)();
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::DataFolder;
-use crate::sync::{Locked, now};
+use crate::sync::{Locked, now, since};
 
 use super::admissions::Admissions;
 use super::bounds;
@@ -205,8 +205,7 @@ impl Control {
         let entry = self.registry.get(&asked.id).filter(is_awaited);
         let entry = entry.ok_or_else(|| Rejected::Unknown(asked.id.to_string()))?;
         let (status, liveness) = (LeaseStatus::Active, Liveness::default());
-        self.admit(NodeEntry { status, liveness, last_seen: now(), ..entry }, None, link)
-            .await
+        self.admit(NodeEntry { status, liveness, last_seen: now(), ..entry }, None, link).await
     }
 
     /// Asks whether this start of the node is at its address, on a new connection.
@@ -258,8 +257,8 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
-        if let Some(since) = silent_since {
-            let seconds = now().saturating_duration_since(since).as_secs_f64();
+        if let Some(heard) = silent_since {
+            let seconds = since(heard).as_secs_f64();
             tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
         }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::model::NodeId;
 use crate::net::{Sign, Unreached};
 use crate::seam::Link;
-use crate::sync::{Locked, now};
+use crate::sync::{Locked, now, since};
 
 use super::asking::Answered;
 use super::control::Control;
@@ -92,7 +92,7 @@ impl LeaseWatch {
         let answer = self.answer_of(&entry).await;
         let (looked, pauses_now) = *self.looked.lock();
         // In a pause of this process nobody could be heard.
-        let stood_still = pauses != pauses_now || now().saturating_duration_since(looked) > TICK + LATE_FOR_ONE;
+        let stood_still = pauses != pauses_now || since(looked) > TICK + LATE_FOR_ONE;
         let registry = &self.control.registry;
         match answer {
             Ok(()) => match registry.answered(&entry, began) {

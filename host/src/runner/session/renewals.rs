@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::model::{ServerName, SessionId};
-use crate::sync::{Locked, now};
+use crate::sync::{Locked, now, since};
 
 /// How long a session is remembered: the message that found it ended opens it again at once.
 const KEPT: Duration = Duration::from_secs(600);
@@ -22,7 +22,7 @@ impl Renewals {
     pub fn note(&self, key: &(SessionId, ServerName)) {
         let mut ended = self.0.lock();
         if ended.len() >= MOST {
-            ended.retain(|_, since| now().saturating_duration_since(*since) < KEPT);
+            ended.retain(|_, ended| since(*ended) < KEPT);
         }
         if ended.len() < MOST {
             ended.insert(key.clone(), now());
@@ -31,7 +31,7 @@ impl Renewals {
 
     /// Whether this opening renews such a session; forgets it.
     pub fn take(&self, key: &(SessionId, ServerName)) -> bool {
-        self.0.lock().remove(key).is_some_and(|since| now().saturating_duration_since(since) < KEPT)
+        self.0.lock().remove(key).is_some_and(|ended| since(ended) < KEPT)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing,
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::upkeep::drain_policy::SessionFacts;
-use crate::sync::{Locked, now};
+use crate::sync::{Locked, now, since};
 
 use super::instance::Instance;
 use super::renewals::Renewals;
@@ -63,7 +63,7 @@ impl Slot {
     fn is_quiet(&self, instance: &Instance) -> bool {
         Arc::strong_count(&self.in_hand) == 1
             && !instance.is_working()
-            && self.awaited.is_none_or(|since| now().saturating_duration_since(since) > ARRIVAL)
+            && self.awaited.is_none_or(|from| since(from) > ARRIVAL)
     }
 }
 
@@ -262,7 +262,7 @@ impl Table {
     /// The same, if it was not called for so long.
     pub fn rested(&self, key: &InstanceKey, rest: Duration) -> Option<Arc<Instance>> {
         self.locked(|slots| {
-            let slot = slots.get(key).filter(|slot| now().saturating_duration_since(slot.last_called) >= rest)?;
+            let slot = slots.get(key).filter(|slot| since(slot.last_called) >= rest)?;
             match SlotState::at(&slot.opened) {
                 SlotState::Ready(instance) => Some(instance).filter(|held| !held.is_lost()),
                 _ => None,
