@@ -27,6 +27,6 @@ pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
-pub use session::{Principal, SessionId, UnixMillis};
+pub use session::{Principal, SessionId, UnixMillis, since_1970};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
 pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -10,6 +10,7 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 pub struct Cable {
     namespace: String,
     outer: String,
+    inner: String,
     /// The addresses of this side and of the other.
     pub here: String,
     pub there: String,
@@ -23,19 +24,19 @@ impl Cable {
         let cable = Self {
             namespace: format!("moor{number}"),
             outer: format!("moor{number}o"),
+            inner: format!("moor{number}i"),
             here: format!("10.213.{third}.{}", fourth + 1),
             there: format!("10.213.{third}.{}", fourth + 2),
         };
-        let inner = format!("moor{number}i");
-        let Self { namespace, outer, here, there } = &cable;
+        let Self { namespace, outer, inner, here, there } = &cable;
         let (here, there) = (format!("{here}/30"), format!("{there}/30"));
         let steps: [&[&str]; 6] = [
             &["netns", "add", namespace],
-            &["link", "add", outer, "type", "veth", "peer", "name", &inner, "netns", namespace],
+            &["link", "add", outer, "type", "veth", "peer", "name", inner, "netns", namespace],
             &["addr", "add", &here, "dev", outer],
             &["link", "set", outer, "up"],
-            &["-n", namespace, "addr", "add", &there, "dev", &inner],
-            &["-n", namespace, "link", "set", &inner, "up"],
+            &["-n", namespace, "addr", "add", &there, "dev", inner],
+            &["-n", namespace, "link", "set", inner, "up"],
         ];
         if !steps.iter().all(|step| ip(step)) || !ip(&["-n", namespace, "link", "set", "lo", "up"])
         {
@@ -50,8 +51,11 @@ impl Cable {
         ["ip", "netns", "exec", &self.namespace]
     }
 
+    /// The other side has no address meanwhile. So what is sent to it vanishes, and this side, whose
+    /// link is up, is not told.
     pub fn pull(&self, is_out: bool) {
-        assert!(ip(&["link", "set", &self.outer, if is_out { "down" } else { "up" }]));
+        let (what, there) = (if is_out { "del" } else { "add" }, format!("{}/30", self.there));
+        assert!(ip(&["-n", &self.namespace, "addr", what, &there, "dev", &self.inner]));
     }
 }
 

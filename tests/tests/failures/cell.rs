@@ -25,25 +25,29 @@ pub fn run(fault: Fault, states: &[State], of_each: usize, is_long: bool) -> Opt
     let mut ground = Ground::for_fault(fault)?;
     let moment = Moment::new(fault, ground.coordinator.address(), ground.file());
     let count = states.len() * of_each;
+    let mut mended = Duration::ZERO;
     let seen: Vec<(State, Seen)> = std::thread::scope(|scope| {
         let moment = &moment;
         let begin = |state: State| (state, scope.spawn(move || live_through(state, moment)));
         let all = states.iter().flat_map(|state| std::iter::repeat_n(*state, of_each));
         let living: Vec<_> = all.map(begin).collect();
         moment.wait_for_all(count);
-        moment.strike();
-        let mend = fault.strike(&mut ground);
+        let mend = fault.strike(&mut ground, &|| moment.strike());
         std::thread::sleep(mend.after(is_long).max(WATCHED));
         mend.mend(&mut ground);
+        mended = moment.since();
         moment.end();
         living.into_iter().map(|(state, one)| (state, one.join().expect("a client"))).collect()
     });
+    // While the only coordinator stands still, nobody can be served.
+    let spared = if fault == Fault::StopCoordinator { mended } else { Duration::ZERO };
     let doubles = moment::tally(&ground.file()).values().filter(|runs| **runs > 1).count();
     let mut cells: Vec<Cell> = states
         .iter()
         .map(|state| Cell { fault, state: *state, seen: Vec::new(), doubles })
         .collect();
-    for (state, seen) in seen {
+    for (state, mut seen) in seen {
+        seen.recovered = seen.recovered.map(|time| time.saturating_sub(spared));
         if let Some(cell) = cells.iter_mut().find(|cell| cell.state == state) {
             cell.seen.push(seen);
         }

@@ -78,8 +78,15 @@ impl Fault {
         Duration::from_secs(if self.is_silent() { 3 } else { 1 })
     }
 
-    /// Lets it happen. Returns what mends it, to be done after a while.
-    pub fn strike(self, ground: &mut Ground) -> Mend {
+    /// Lets it happen, and says when it has. Returns what mends it, to be done after a while.
+    pub fn strike(self, ground: &mut Ground, struck: &dyn Fn()) -> Mend {
+        let mend = self.begin(ground, struck);
+        struck();
+        mend
+    }
+
+    /// What begins after it is said here at once: a start takes time.
+    fn begin(self, ground: &mut Ground, struck: &dyn Fn()) -> Mend {
         match self {
             Self::KillServer => {
                 for pid in process::servers(ground.n1().pid()) {
@@ -93,16 +100,20 @@ impl Fault {
             }
             Self::RestartNode => {
                 ground.n1().kill9();
+                struck();
                 ground.n1().spawn();
                 Mend::Nothing
             }
             Self::KillCoordinator => {
                 ground.coordinator.kill9();
+                struck();
                 ground.coordinator.spawn();
                 Mend::Nothing
             }
             Self::TermCoordinator => {
-                ground.coordinator.terminate();
+                ground.coordinator.signal(Signal::TERM);
+                struck();
+                ground.coordinator.wait_for_end();
                 ground.coordinator.spawn();
                 Mend::Nothing
             }

@@ -39,6 +39,11 @@ fn servers(node: &str, file: &str) -> Value {
     }
 }
 
+/// The node with the deadline of a drain that it has by default.
+fn default_deadline(node: Value) -> Value {
+    settings::merged(node, json!({"systemConfig": {"cluster": {"drainDeadline": 25_000}}}))
+}
+
 impl Ground {
     /// A cluster in which this fault can happen. `None` if it cannot be made here.
     pub fn for_fault(fault: Fault) -> Option<Self> {
@@ -69,13 +74,14 @@ impl Ground {
             n1["advertiseUrl"] = format!("http://{}:{}", cable.there, one.number()).into();
         }
         let n1 = settings::node(coordinator.port(), n1, servers("n1", &file));
-        let mut n1 = with(Setup::new(&settings::roomy(n1)).port(one));
+        let mut n1 = with(Setup::new(&settings::roomy(default_deadline(n1))).port(one));
         if let Some(cable) = &cable {
             n1 = n1.within(&cable.words()).env("MOORING_HOST", "0.0.0.0");
         }
         let n2 = settings::merged(usual, json!({"id": "n2", "name": "n2"}));
         let n2 = settings::node(coordinator.port(), n2, servers("n2", &file));
-        let nodes = vec![n1.start(), with(Setup::new(&settings::roomy(n2)).port(two)).start()];
+        let n2 = with(Setup::new(&settings::roomy(default_deadline(n2))).port(two));
+        let nodes = vec![n1.start(), n2.start()];
         let ground = Self { coordinator, nodes, folder, proxy, cable };
         ground.wait_until_whole();
         Some(ground)

@@ -74,7 +74,11 @@ impl SseSession {
     }
 
     pub fn answer(&self, id: u64) -> Result<Value, Trouble> {
-        let mut answer = self.wait(|came| came.answers.get(&id).cloned())?;
+        self.answer_within(id, PATIENCE)
+    }
+
+    pub fn answer_within(&self, id: u64, limit: Duration) -> Result<Value, Trouble> {
+        let mut answer = self.wait_within(limit, |came| came.answers.get(&id).cloned())?;
         if answer["result"].is_object() {
             return Ok(answer["result"]["structuredContent"].take());
         }
@@ -108,7 +112,15 @@ impl SseSession {
     }
 
     fn wait<T>(&self, find: impl Fn(&Came) -> Option<T>) -> Result<T, Trouble> {
-        let end = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, find)
+    }
+
+    fn wait_within<T>(
+        &self,
+        limit: Duration,
+        find: impl Fn(&Came) -> Option<T>,
+    ) -> Result<T, Trouble> {
+        let end = Instant::now() + limit;
         let mut came = self.stream.came.lock().unwrap();
         loop {
             if let Some(found) = find(&came) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::client::{Listener, Session, Trouble};
+use super::faults::Fault;
 use super::ground::AT_N1;
 use super::moment::Moment;
 use super::over_sse::SseSession;
@@ -20,6 +21,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 const STREAM_BACK: Duration = Duration::from_secs(15);
 /// How long a call lasts that is under way, in milliseconds.
 const IN_FLIGHT: u64 = 2500;
+/// How long the servers of a supervisor that was killed take to die.
+const DYING: Duration = Duration::from_millis(500);
+/// How long the answer to such a call over HTTP+SSE may take, once the session is served again: what
+/// was lost on its stream does not come later.
+const LATE_ANSWER: Duration = Duration::from_secs(15);
 const LONG_CALL: u64 = 8000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +79,8 @@ pub struct Seen {
     pub errors: Vec<(Duration, String)>,
     /// Errors of calls that were under way.
     pub in_flight: Vec<String>,
-    /// From the fault to the first success of a call that was begun after it.
+    /// From the fault to the first success of a call that was begun after it. Where calls go on all
+    /// the time, the longest time without a success if that is longer.
     pub recovered: Option<Duration>,
     /// Whether the session is gone.
     pub is_lost: bool,
@@ -91,6 +98,12 @@ impl Seen {
         self.is_lost |= matches!(trouble, Trouble::Unknown);
         // While nobody listens there, clients cannot connect: that is time, not an error.
         if matches!(trouble, Trouble::Connection(_)) && moment.fault.is_of_the_coordinator() {
+            return;
+        }
+        // Servers die a moment after their supervisor: what came between was under way on them.
+        let is_between = moment.fault == Fault::KillSupervisor && moment.since() < DYING;
+        if is_between && trouble.to_string().contains("may have run") {
+            self.in_flight.push(trouble.to_string());
             return;
         }
         self.errors.push((moment.since(), trouble.to_string()));
@@ -226,14 +239,16 @@ fn goes_on(
     moment.is_ready();
     // An aggregate has recovered once both of its servers have answered.
     let needed = if state == State::Aggregate { 2 } else { 1 };
-    let mut answered = 0;
+    let (mut answered, mut failing) = (0, None);
     while (!moment.is_over() || answered < needed) && moment.since() < HORIZON && !seen.is_lost {
-        let is_after = moment.has_struck();
+        let (is_after, began) = (moment.has_struck(), moment.since());
         match ask() {
             Ok(true) if is_after => {
                 answered += 1;
                 if answered == needed {
-                    seen.recovered = Some(moment.since());
+                    let since = failing.take().unwrap_or_default();
+                    let time = moment.since().saturating_sub(since);
+                    seen.recovered = seen.recovered.max(Some(time));
                 }
             }
             Ok(is_whole) if !is_whole => {
@@ -242,6 +257,7 @@ fn goes_on(
             Ok(_) => {}
             Err(trouble) if moment.has_struck() => {
                 answered = answered.min(needed - 1);
+                failing = failing.or(Some(began));
                 seen.note(moment, &trouble);
             }
             Err(trouble) => return Err(trouble),
@@ -269,17 +285,18 @@ fn in_flight(state: State, session: &Session, moment: &Moment, seen: &mut Seen) 
                 }
             })
         });
-        if state == State::Question {
-            let question = asked.recv_timeout(Duration::from_secs(20));
+        let answering = if state == State::Question {
+            let question = asked.recv_timeout(Duration::from_secs(20)).expect("a question");
             moment.wait();
-            std::thread::sleep(Duration::from_millis(500));
-            if let Ok(id) = question {
-                answer(session, moment, &id, seen);
-            }
+            Some(scope.spawn(move || answer(session, moment, &question)))
         } else {
             moment.until("the call runs", || moment.tally().contains_key(&key));
             moment.wait();
-        }
+            None
+        };
+        // What was under way does not keep the session from being served.
+        again(session, moment, seen);
+        seen.is_lost |= answering.is_some_and(|answering| answering.join().expect("an answer"));
         calling.join().expect("a call")
     });
     if let Err(trouble) = called {
@@ -290,25 +307,22 @@ fn in_flight(state: State, session: &Session, moment: &Moment, seen: &mut Seen) 
             seen.errors.push((moment.since(), format!("in flight: {trouble}")));
         }
     }
-    again(session, moment, seen);
 }
 
-/// Answers a question of the server, as often as it takes to get it through.
-fn answer(session: &Session, moment: &Moment, id: &Value, seen: &mut Seen) {
+/// Answers a question of the server, as often as it takes to get it through. Returns whether the
+/// session is gone.
+fn answer(session: &Session, moment: &Moment, id: &Value) -> bool {
+    std::thread::sleep(Duration::from_millis(500));
     let result = json!({"action": "accept", "content": {"x": "1"}});
     let message = json!({"jsonrpc": "2.0", "id": id, "result": result});
     while moment.since() < HORIZON {
         match session.send(&message) {
-            Ok(404) => {
-                seen.is_lost = true;
-                return;
-            }
-            Ok(202) => return,
-            // Its server is gone: nobody waits for it.
-            Ok(_) => return,
+            // Where it is not taken, its server is gone: nobody waits for it.
+            Ok(status) => return status == 404,
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
+    false
 }
 
 /// Events of one process are numbered from 1: none may be missing, none may come twice.
@@ -350,22 +364,23 @@ fn over_sse(state: State, moment: &Moment, seen: &mut Seen) -> Result<(), Troubl
         state["pid"].as_u64().ok_or_else(|| Trouble::Error(format!("no pid: {state}")))
     };
     let before = who(&mut session)?;
+    let mut under_way = None;
     if state == State::SseCall {
         let key = moment.key();
-        let call = session.start("count", json!({"key": key, "ms": IN_FLIGHT}))?;
+        under_way = Some(session.start("count", json!({"key": key, "ms": IN_FLIGHT}))?);
         moment.until("the call runs", || moment.tally().contains_key(&key));
-        moment.wait();
-        if let Err(trouble) = session.answer(call) {
+    }
+    moment.wait();
+    let called = seen.probe(moment, || session.call("count", json!({"key": moment.key()})));
+    if let Some(call) = under_way {
+        if let Err(trouble) = session.answer_within(call, LATE_ANSWER) {
             if moment.fault.breaks_calls() || moment.fault.is_of_the_coordinator() {
                 seen.in_flight.push(trouble.to_string());
             } else {
                 seen.errors.push((moment.since(), format!("in flight: {trouble}")));
             }
         }
-    } else {
-        moment.wait();
     }
-    let called = seen.probe(moment, || session.call("count", json!({"key": moment.key()})));
     if called.is_some() {
         let after = seen.probe_quietly(moment, || who(&mut session));
         seen.has_new_state = after.is_some_and(|after| after != before);

@@ -8,6 +8,7 @@ pub mod conformance_client;
 pub mod inspector;
 pub mod manual_scenario;
 pub mod real_servers;
+pub mod rolling_restart;
 pub mod sdk;
 pub mod sdk_examples;
 pub mod sdk_over_sse;

@@ -11,6 +11,12 @@ impl Chance {
         Self(seed)
     }
 
+    /// The numbers of one of those that draw. What others draw, and when, changes nothing of them.
+    pub fn of_one(seed: u64, name: &str) -> Self {
+        let mixed = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Self(Self(seed).number() ^ name.bytes().fold(0xcbf2_9ce4_8422_2325, mixed))
+    }
+
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -48,7 +48,7 @@ impl Client {
     pub async fn run(mut self) {
         while !self.world.is_calm.load(Ordering::Relaxed) {
             self.step().await;
-            let pause = self.world.chance(|chance| match chance.below(6) {
+            let pause = self.world.chance(&self.name, |chance| match chance.below(6) {
                 0 => chance.millis(1500, 4000),
                 1 | 2 => chance.millis(0, 20),
                 _ => chance.millis(100, 900),
@@ -75,8 +75,8 @@ impl Client {
         if self.id.is_none() {
             return self.begin().await;
         }
-        let is_safe = self.world.chance(|chance| chance.one_in(3));
-        let key = self.world.key();
+        let is_safe = self.world.chance(&self.name, |chance| chance.one_in(3));
+        let key = format!("{} of {}", self.requests, self.name);
         let came = if is_safe {
             self.request("tools/list", json!({})).await
         } else {
@@ -161,7 +161,7 @@ impl Client {
         let host = self.world.processes[COORDINATOR].host.clone();
         let to = PlayedTarget { host, port: 3000, expected: None };
         let answering = async {
-            let answered = exchange(&self.world, None, &to, request).await;
+            let answered = exchange(&self.world, None, &self.name, &to, request).await;
             let response = answered.map_err(|failure| failure.to_string())?;
             let (head, body) = response.into_parts();
             let text = collect(body, MOST).await.map_err(|error| error.to_string())?;

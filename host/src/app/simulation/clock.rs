@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
@@ -62,13 +62,32 @@ fn random() -> u128 {
     (u128::from(high) << 64) | u128::from(low)
 }
 
-/// How far a process's clock is ahead, in milliseconds. Clones share it.
-#[derive(Clone, Default)]
-pub struct OwnClock(Arc<AtomicI64>);
+/// Clock and chance of a process. Clones share them.
+#[derive(Clone)]
+pub struct OwnClock {
+    /// How far the clock is ahead, in milliseconds.
+    ahead: Arc<AtomicI64>,
+    random: Arc<AtomicU64>,
+}
 
 impl OwnClock {
+    pub fn new(seed: u64, host: &str) -> Self {
+        let random = Chance::of_one(seed, host).number();
+        Self { ahead: Arc::default(), random: Arc::new(AtomicU64::new(random)) }
+    }
+
     pub fn set_ahead(&self, millis: i64) {
-        self.0.store(millis, Ordering::Relaxed);
+        self.ahead.store(millis, Ordering::Relaxed);
+    }
+
+    /// Does something with this clock.
+    pub fn with<T>(&self, work: impl FnOnce() -> T) -> T {
+        let ahead = AHEAD.replace(self.ahead.load(Ordering::Relaxed));
+        let random = RANDOM.replace(self.random.load(Ordering::Relaxed));
+        let done = work();
+        AHEAD.set(ahead);
+        self.random.store(RANDOM.replace(random), Ordering::Relaxed);
+        done
     }
 
     /// The future, which sees this clock.
@@ -86,9 +105,7 @@ impl<F: Future> Future for OnClock<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let before = AHEAD.replace(self.clock.0.load(Ordering::Relaxed));
-        let polled = self.inner.as_mut().poll(cx);
-        AHEAD.set(before);
-        polled
+        let clock = self.clock.clone();
+        clock.with(|| self.inner.as_mut().poll(cx))
     }
 }

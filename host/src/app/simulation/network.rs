@@ -15,6 +15,7 @@ use http::{Request, Response};
 
 use crate::net::played::{PlayedNetwork, PlayedTarget};
 use crate::net::{Body, Failure, Unreached, collect, is_event_stream};
+use crate::protocol::headers;
 
 use super::server;
 use super::world::{CLIENTS, ProcessStart, World};
@@ -50,7 +51,11 @@ impl PlayedNetwork for WayOut {
                 world.until_awake(Some(start)).await;
                 return answered;
             }
-            exchange(&world, Some(start), &to, request).await
+            // Each conversation has its own luck.
+            let session = request.headers().get(headers::seam::SESSION).cloned();
+            let (host, path) = (&to.host, request.uri().path());
+            let way = format!("{} to {host}{path} {session:?}", start.process);
+            exchange(&world, Some(start), &way, &to, request).await
         })
     }
 
@@ -69,18 +74,19 @@ impl PlayedNetwork for WayOut {
 pub async fn exchange(
     world: &Arc<World>,
     from: Option<ProcessStart>,
+    way: &str,
     to: &PlayedTarget,
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
     // Between processes, one that has rested is asked about first.
     let is_inner = to.expected.is_some();
-    let is_new = world.chance(|chance| chance.one_in(4) || is_inner && !chance.one_in(6));
+    let is_new = world.chance(way, |chance| chance.one_in(4) || is_inner && !chance.one_in(6));
     let connected = connect(world, from, to, is_new).await;
     let there = connected.map_err(|unreached| Failure::NotSent(unreached.why))?;
     let (sender, receiver) = (from.map_or(CLIENTS, |from| from.process), there.process);
-    tokio::time::sleep(world.latency()).await;
+    tokio::time::sleep(world.latency(way)).await;
     passage(world, from, sender, there).await?;
-    let fate = Fate::of(world, from, to);
+    let fate = Fate::of(world, from, way, to);
     if fate == Fate::LostOnTheWay {
         world.witness.fails_once(receiver);
         world.trace(|| format!("lost on its way to {}", to.host));
@@ -91,14 +97,15 @@ pub async fn exchange(
     let whole = || Request::from_parts(head.clone(), Body::from(body.clone()));
     if fate == Fate::Doubled {
         let (again, world, to) = (whole(), Arc::clone(world), to.clone());
+        let later = world.chance(way, |chance| chance.millis(1, 3000));
         tokio::spawn(async move {
-            tokio::time::sleep(world.chance(|chance| chance.millis(1, 3000))).await;
+            tokio::time::sleep(later).await;
             world.trace(|| format!("{} arrives at {} again", again.uri(), to.host));
             let _ = serve(&world, there, &to, again).await;
         });
     }
     let answered = serve(world, there, to, whole()).await?;
-    tokio::time::sleep(world.latency()).await;
+    tokio::time::sleep(world.latency(way)).await;
     passage(world, from, sender, there).await?;
     if fate == Fate::AnswerLost {
         world.witness.fails_once(receiver);
@@ -134,7 +141,7 @@ async fn connect(
         return Err(Unreached::silent("no handshake within 3 s".to_owned()));
     }
     let Some((start, _, party)) = world.running(process) else {
-        world.pause_a_little().await;
+        world.pause_a_little(&to.host).await;
         return Err(refused());
     };
     match &to.expected {
@@ -199,13 +206,13 @@ enum Fate {
 }
 
 impl Fate {
-    fn of(world: &World, from: Option<ProcessStart>, to: &PlayedTarget) -> Self {
+    fn of(world: &World, from: Option<ProcessStart>, way: &str, to: &PlayedTarget) -> Self {
         // What clients send is not the cluster's to lose.
         if from.is_none() || !world.is_stormy.load(Ordering::Relaxed) {
             return Self::Arrives;
         }
         let is_agents = to.expected.is_none() && world.at(&to.host) == Some(COORDINATOR);
-        world.chance(|chance| match chance.below(24) {
+        world.chance(way, |chance| match chance.below(24) {
             0 => Self::LostOnTheWay,
             1 | 2 => Self::AnswerLost,
             3..6 if is_agents => Self::Doubled,

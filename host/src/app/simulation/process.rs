@@ -106,10 +106,10 @@ pub fn start(world: &Arc<World>, process: usize, folder: &Path) {
     let start = world.next_start(process);
     world.trace(|| format!("{} starts", world.processes[process].host));
     played::play(Some(Arc::new(WayOut { world: Arc::downgrade(world), start })));
-    let running = match process {
+    let running = world.processes[process].clock.with(|| match process {
         COORDINATOR => coordinator(world, start, folder),
         node => self::node(world, start, &SETTINGS.1[node - 1]),
-    };
+    });
     played::play(None);
     world.begin(process, running);
 }
@@ -166,12 +166,16 @@ fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
         run(world, start, drain::carry_out(Arc::clone(&parts))),
     ];
     let (worker, plant, own) = (parts.worker(0), world.plant, Arc::clone(&parts));
-    let serve = move |request: Request<Body>, proved| {
+    let serve = move |mut request: Request<Body>, proved| {
         let (parts, worker) = (Arc::clone(&own), worker.clone());
         let answering: BoxFuture<'static, _> = Box::pin(async move {
-            // The planted fault: a session that is to be closed lives on.
-            if plant == Plant::ClosedLivesOn && *request.method() == Method::DELETE {
-                return Response::new(Body::Empty);
+            // The planted fault: what a session has left is found again.
+            if plant == Plant::EpochsAreUnknown {
+                if *request.method() == Method::DELETE {
+                    return Response::new(Body::Empty);
+                }
+                request.headers_mut().remove(headers::seam::EPOCH);
+                request.headers_mut().remove(headers::seam::OPENED);
             }
             parts.routes.serve(&worker, request, ends(proved)).await
         });

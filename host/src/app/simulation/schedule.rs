@@ -62,7 +62,8 @@ impl Fault {
 
     async fn happen(self, world: &Arc<World>, folder: &Path) {
         world.trace(|| format!("fault: {self:?}"));
-        let lasts = world.chance(|chance| chance.millis(50, 5000));
+        let who = format!("{self:?}");
+        let lasts = world.chance(&who, |chance| chance.millis(50, 5000));
         if let Some(process) = self.process() {
             world.witness.fails(process);
         }
@@ -78,7 +79,7 @@ impl Fault {
                 world.pause(process, false);
             }
             Self::Cut(node) => {
-                match world.chance(|chance| chance.below(3)) {
+                match world.chance(&who, |chance| chance.below(3)) {
                     0 => world.cut(node, COORDINATOR),
                     1 => world.cut(COORDINATOR, node),
                     _ => {
@@ -100,7 +101,7 @@ impl Fault {
                 world.processes[process].clock.set_ahead(0);
             }
             Self::ServerDied(node) => {
-                let which = world.chance(|chance| chance.index(64));
+                let which = world.chance(&who, |chance| chance.index(64));
                 world.servers.end_one(node, which);
             }
             Self::Left(node) => {
@@ -121,9 +122,9 @@ impl Fault {
 /// Lets the faults of this simulation happen, partly at the same time. Afterwards all is well.
 pub async fn run(world: &Arc<World>, folder: &Path) {
     tokio::time::sleep(Duration::from_millis(BEFORE)).await;
-    let count = world.chance(|chance| 1 + chance.below(MOST_FAULTS));
+    let count = world.chance("faults", |chance| 1 + chance.below(MOST_FAULTS));
     let faults: Vec<(Duration, Fault)> = (0..count)
-        .map(|_| world.chance(|chance| (chance.millis(0, 9000), Fault::draw(chance))))
+        .map(|_| world.chance("faults", |chance| (chance.millis(0, 9000), Fault::draw(chance))))
         .collect();
     // Of faults of one process, one after the other.
     let mut by_process: std::collections::BTreeMap<usize, Vec<(Duration, Fault)>> =

@@ -75,7 +75,7 @@ pub async fn answer(
     let (head, body) = request.into_parts();
     let named = head.headers.get(headers::SESSION).and_then(|id| id.to_str().ok());
     let body = collect(body, MOST).await.map_err(|error| Failure::Broken(error.to_string()))?;
-    world.pause_a_little().await;
+    world.pause_a_little(named.unwrap_or("an initialize")).await;
     match (&head.method, named) {
         (&Method::POST, None) => Ok(initialized(world.servers.begin(node), &body)),
         (&Method::POST, Some(id)) if world.servers.lives(id) => called(world, id, &body).await,
@@ -103,7 +103,7 @@ async fn called(world: &Arc<World>, id: &str, body: &[u8]) -> Result<Response<Bo
         Some("tools/list") => json!({"tools": [], "_meta": {"instance": id}}),
         _ => json!({}),
     };
-    world.work().await;
+    world.work(id).await;
     if !world.servers.lives(id) {
         return Err(Failure::Broken("the server has died".to_owned()));
     }

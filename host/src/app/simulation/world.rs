@@ -1,15 +1,15 @@
 //! The simulated machines: processes that run, stand still or are dead, and the ways between them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::net::Body;
@@ -71,19 +71,19 @@ pub struct World {
     pub is_stormy: AtomicBool,
     /// Whether the time of faults is over.
     pub is_calm: AtomicBool,
-    keys: AtomicU64,
-    chance: Locked<Chance>,
+    seed: u64,
+    chances: Locked<BTreeMap<String, Chance>>,
     /// Directions in which nothing passes.
     cuts: Locked<BTreeSet<(usize, usize)>>,
-    changes: watch::Sender<u64>,
+    changes: Notify,
     is_traced: bool,
 }
 
 impl World {
-    pub fn new(chance: Chance, hosts: &[&str], plant: Plant, is_traced: bool) -> Arc<Self> {
+    pub fn new(seed: u64, hosts: &[&str], plant: Plant, is_traced: bool) -> Arc<Self> {
         let process = |host: &&str| Process {
             host: (*host).to_owned(),
-            clock: OwnClock::default(),
+            clock: OwnClock::new(seed, host),
             state: Locked::default(),
         };
         Arc::new(Self {
@@ -93,21 +93,19 @@ impl World {
             witness: Witness::default(),
             is_stormy: AtomicBool::new(false),
             is_calm: AtomicBool::new(false),
-            keys: AtomicU64::new(0),
-            chance: Locked::new(chance),
+            seed,
+            chances: Locked::default(),
             cuts: Locked::default(),
-            changes: watch::Sender::new(0),
+            changes: Notify::new(),
             is_traced,
         })
     }
 
-    pub fn chance<T>(&self, draw: impl FnOnce(&mut Chance) -> T) -> T {
-        draw(&mut self.chance.lock())
-    }
-
-    /// A name for a message that nothing else has.
-    pub fn key(&self) -> String {
-        format!("k{}", self.keys.fetch_add(1, Ordering::Relaxed))
+    /// Draws for somebody.
+    pub fn chance<T>(&self, who: &str, draw: impl FnOnce(&mut Chance) -> T) -> T {
+        let mut chances = self.chances.lock();
+        let begin = || Chance::of_one(self.seed, who);
+        draw(chances.entry(who.to_owned()).or_insert_with(begin))
     }
 
     pub fn trace(&self, line: impl FnOnce() -> String) {
@@ -217,17 +215,17 @@ impl World {
 
     /// Waits for a state of processes and ways. True, once it is there.
     pub async fn until(&self, is_so: impl Fn() -> bool) -> bool {
-        let mut changes = self.changes.subscribe();
-        while !is_so() {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
+        loop {
+            let change = self.changes.notified();
+            if is_so() {
+                return true;
             }
+            change.await;
         }
-        true
     }
 
     fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.notify_waiters();
     }
 
     /// An instance has answered a session.
@@ -244,9 +242,9 @@ impl World {
     }
 
     /// How long a message is under way.
-    pub fn latency(&self) -> Duration {
+    pub fn latency(&self, way: &str) -> Duration {
         let is_stormy = self.is_stormy.load(Ordering::Relaxed);
-        self.chance(|chance| match (is_stormy, chance.one_in(8)) {
+        self.chance(way, |chance| match (is_stormy, chance.one_in(8)) {
             (true, true) => chance.millis(100, 900),
             (_, true) => chance.millis(5, 60),
             (_, false) => chance.millis(0, 3),
@@ -254,15 +252,15 @@ impl World {
     }
 
     /// A server's time for a message.
-    pub async fn work(&self) {
-        let time = self.chance(|chance| {
+    pub async fn work(&self, instance: &str) {
+        let time = self.chance(instance, |chance| {
             if chance.one_in(3) { chance.millis(20, 700) } else { chance.millis(0, 5) }
         });
         tokio::time::sleep(time).await;
     }
 
-    pub async fn pause_a_little(&self) {
-        let time = self.chance(|chance| chance.millis(0, 2));
+    pub async fn pause_a_little(&self, who: &str) {
+        let time = self.chance(who, |chance| chance.millis(0, 2));
         tokio::time::sleep(time).await;
     }
 }

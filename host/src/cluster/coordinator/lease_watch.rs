@@ -44,6 +44,7 @@ pub async fn watch(control: Arc<Control>, link: Link, mut doubts: mpsc::Unbounde
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             _ = timer.tick() => {}
             doubted = doubts.recv() => {
                 let Some(id) = doubted else { return };
