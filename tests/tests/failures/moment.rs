@@ -71,6 +71,15 @@ impl Moment {
         self.struck.get().is_some()
     }
 
+    /// The same for what has just failed: the moment is known a little later than it comes.
+    pub fn has_just_struck(&self) -> bool {
+        let end = Instant::now() + Duration::from_secs(1);
+        while !self.has_struck() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.has_struck()
+    }
+
     pub fn since(&self) -> Duration {
         self.struck.get().map(Instant::elapsed).unwrap_or_default()
     }

@@ -35,6 +35,7 @@ struct Stream {
 pub struct SseSession {
     address: SocketAddr,
     stream: Arc<Stream>,
+    headers: Vec<(String, String)>,
     next: u64,
 }
 
@@ -51,7 +52,9 @@ impl SseSession {
         }
         let reading = Arc::clone(&stream);
         std::thread::spawn(move || read(&reading, address, &get));
-        let mut session = Self { address, stream, next: 1 };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let headers = headers.iter().map(owned).collect();
+        let mut session = Self { address, stream, headers, next: 1 };
         session.wait(|came| came.endpoint.clone())?;
         let params = json!({
             "protocolVersion": "2024-11-05", "capabilities": {},
@@ -98,7 +101,7 @@ impl SseSession {
 
     fn post(&self, message: &Value) -> Result<(), Trouble> {
         let endpoint = self.wait(|came| came.endpoint.clone())?;
-        let request = Request::post(&endpoint).json(message);
+        let request = Request::post(&endpoint).headers(&self.headers).json(message);
         let response = request.try_open(self.address, PATIENCE)?.try_whole()?;
         match response.status {
             202 => Ok(()),

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const STREAM_BACK: Duration = Duration::from_secs(15);
 /// How long a call lasts that is under way, in milliseconds.
 const IN_FLIGHT: u64 = 2500;
-/// How long the servers of a supervisor that was killed take to die.
+/// How long servers that are killed take to be gone.
 const DYING: Duration = Duration::from_millis(500);
 /// How long the answer to such a call over HTTP+SSE may take, once the session is served again: what
 /// was lost on its stream does not come later.
@@ -100,8 +100,10 @@ impl Seen {
         if matches!(trouble, Trouble::Connection(_)) && moment.fault.is_of_the_coordinator() {
             return;
         }
-        // Servers die a moment after their supervisor: what came between was under way on them.
-        let is_between = moment.fault == Fault::KillSupervisor && moment.since() < DYING;
+        // Servers are gone a moment after they are killed, or their supervisor: what was written to
+        // them in between was under way on them.
+        let kills_servers = matches!(moment.fault, Fault::KillServer | Fault::KillSupervisor);
+        let is_between = kills_servers && moment.since() < DYING;
         if is_between && trouble.to_string().contains("may have run") {
             self.in_flight.push(trouble.to_string());
             return;
@@ -255,7 +257,7 @@ fn goes_on(
                 seen.errors.push((moment.since(), "an empty list".to_owned()));
             }
             Ok(_) => {}
-            Err(trouble) if moment.has_struck() => {
+            Err(trouble) if moment.has_just_struck() => {
                 answered = answered.min(needed - 1);
                 failing = failing.or(Some(began));
                 seen.note(moment, &trouble);
