@@ -48,6 +48,7 @@ pub use messages::{
 };
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
+pub use node::heard::Heard;
 pub use node::routes::NodeRoutes;
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,

@@ -192,10 +192,11 @@ pub fn is_list_changed(method: &str) -> bool {
     List::NOTIFIED.into_iter().any(|list| list.changed() == method)
 }
 
-/// Whether a request may safely run twice, by its method alone. False for `tools/call`, where
+/// Whether a request or notification may safely run twice, by its method alone. False for `tools/call`, where
 /// it depends on the tool.
 #[must_use]
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")
         || matches!(method, "ping" | "resources/read" | "prompts/get" | "completion/complete")
+        || matches!(method, CANCELLED | PROGRESS | ROOTS_CHANGED)
 }

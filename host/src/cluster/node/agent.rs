@@ -28,7 +28,9 @@ use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::{Locked, Watcher};
+use crate::sync::Watcher;
+
+use super::heard::Heard;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,8 +152,7 @@ pub struct Agent {
     pub drain: Arc<OwnDrain>,
     /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
     pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
-    /// When the coordinator was heard of last.
-    pub heard: Locked<tokio::time::Instant>,
+    pub heard: Arc<Heard>,
     pub link: Link,
 }
 
@@ -361,11 +362,9 @@ impl Agent {
     }
 
     fn note_heard(&self, is_heard: bool) {
-        let now = tokio::time::Instant::now();
-        let mut heard = self.heard.lock();
         if is_heard {
-            *heard = now;
-        } else if now - *heard > STREAMS_OVER {
+            self.heard.now();
+        } else if self.heard.silence() > STREAMS_OVER {
             let count = (self.close_of_streams)();
             if count > 0 {
                 tracing::warn!(

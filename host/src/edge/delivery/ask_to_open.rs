@@ -9,7 +9,7 @@ use crate::seam::{Facts, Handshake, Outcome, Start, read_epoch};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
-use super::tried::{NotOpened, not_opened};
+use super::tried::{NotOpened, RefusedBy, not_opened};
 
 /// How often a runner is asked that has another instance open than it should have. The second time
 /// it has none.
@@ -72,9 +72,14 @@ impl Call<'_> {
         let facts = Facts { open: Some(handshake), quota, epochs, stream, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         self.exchange(node, facts, request).await.map_err(|failure| {
-            let (Failure::NotSent(why) | Failure::Broken(why)) = failure;
-            worker.suspect(&node.id, &why);
-            format!("node {}: {why}", node.id).into()
+            let (why, from) = match failure {
+                Failure::Short(why) => (why, RefusedBy::ThisProcess),
+                Failure::NotSent(why) | Failure::Broken(why) => {
+                    worker.suspect(&node.id, &why);
+                    (why, RefusedBy::Nobody)
+                }
+            };
+            NotOpened { from, ..format!("node {}: {why}", node.id).into() }
         })
     }
 }

@@ -70,6 +70,20 @@ impl<'a> Call<'a> {
         false
     }
 
+    /// Sends a message whose answer does not matter to the node that has the server open for the
+    /// session. What broke is sent once more: a server takes such a message twice as it takes it
+    /// once. Returns whether it arrived.
+    pub async fn tell_holder(&self, outgoing: &Outgoing) -> bool {
+        for _ in 0..2 {
+            let holding = self.holder(&[]).await;
+            let Some(node) = holding.node.filter(|_| !holding.must_open) else { return false };
+            if self.tell(&node, outgoing).await {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The message as a request on the seam.
     #[must_use]
     pub fn request(&self, node: &Node, outgoing: &Outgoing) -> Request<Body> {

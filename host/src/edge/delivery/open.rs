@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::model::{Health, Node, NodeId, Reach};
+use crate::edge::routing::bind::Chosen;
+use crate::model::{Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
 use crate::seam::{Handshake, Start};
@@ -13,9 +14,10 @@ use bytes::Bytes;
 
 use super::ask_to_open::RunnerOpened;
 use super::call::Call;
+use super::left_behind::LeftBehind;
 use super::outgoing::Outgoing;
 use super::own_request::Silent;
-use super::tried::{MAX_RESULT, NotOpened, Tried};
+use super::tried::{MAX_RESULT, NotOpened, RefusedBy, Tried};
 
 /// Longest wait for the answer to each restored setting: a server that does not answer must not
 /// hold up the message that opens it.
@@ -27,6 +29,8 @@ pub struct NodeOpened {
     pub result: Bytes,
     /// Whether the session had the server open before, and its state there is lost.
     pub is_lost: bool,
+    /// The epoch of the instance that is open now.
+    pub epoch: Option<Epoch>,
 }
 
 /// A server that is open for the session.
@@ -35,6 +39,14 @@ pub struct OpenServer {
     /// The `InitializeResult`.
     pub result: Bytes,
     pub token: Option<Token>,
+}
+
+/// The node that the session is bound to.
+struct Claimed {
+    node: NodeId,
+    token: Option<Token>,
+    /// Whether the strategy has chosen it, and not an earlier binding.
+    is_choice: bool,
 }
 
 impl Call<'_> {
@@ -50,13 +62,18 @@ impl Call<'_> {
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
+        let mut left = None;
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
+            left = left.or_else(|| previous.clone());
             if let Some(client) = self.context {
                 worker.edge.bindings.belongs_to(session.id, &client.quota);
             }
-            let choice = self.choose(message, &tried.nodes);
-            let Some(choice) = choice else {
+            // Where another request has bound it meanwhile it stays, whatever the strategy says.
+            let bound = previous.clone().filter(|node| self.is_taken_at(node, &tried.nodes));
+            let claimed = bound.map(|node| Claimed { node, token: None, is_choice: false });
+            let claimed = claimed.or_else(|| self.claim(message, previous.as_ref(), tried));
+            let Some(Claimed { node: winner, token, is_choice }) = claimed else {
                 if Box::pin(self.await_return(tried)).await {
                     continue;
                 }
@@ -65,14 +82,10 @@ impl Call<'_> {
                 return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
             };
             let bindings = &worker.edge.bindings;
-            let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
-            let token = choice.token.filter(|_| winner == choice.node);
             let topology = worker.edge.topology.load_full();
             // The strategy may not know yet that a node has left or drains; where another worker
             // has bound the session, it may be open.
-            let takes = |node: &Node| {
-                node.health.accepts() || (winner != choice.node && node.health.serves())
-            };
+            let takes = |node: &Node| node.health.accepts() || (!is_choice && node.health.serves());
             let known = topology.node(&winner);
             let known = known.filter(|node| takes(node) && !tried.nodes.contains(&winner));
             let Some(node) = known else {
@@ -83,6 +96,9 @@ impl Call<'_> {
             };
             match self.open(node, handshake).await {
                 Ok(opening) => {
+                    if let Some(before) = left.filter(|before| *before != winner) {
+                        self.leave_behind(before, opening.epoch);
+                    }
                     self.check_loss(&opening).await?;
                     return Ok(OpenServer {
                         node: Arc::clone(node),
@@ -91,12 +107,38 @@ impl Call<'_> {
                     });
                 }
                 Err(why) => {
+                    if let Some(refusal) = why.ends_the_search(server) {
+                        return Err(refusal);
+                    }
                     self.report_refusal(node, &tried.nodes, &why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
             }
         }
+    }
+
+    /// Binds the session where the strategy says, unless it is bound to another node than before.
+    /// `None` if no node is left.
+    fn claim(&self, message: &[u8], previous: Option<&NodeId>, tried: &Tried) -> Option<Claimed> {
+        let Self { worker, session, server, .. } = *self;
+        let Chosen { node, token } = self.choose(message, &tried.nodes)?;
+        let winner = worker.edge.bindings.claim(session.id, server, previous, &node);
+        let is_choice = winner == node;
+        Some(Claimed { node: winner, token: token.filter(|_| is_choice), is_choice })
+    }
+
+    /// Closes what the session has left at a node, unless it is younger than this.
+    fn leave_behind(&self, node: NodeId, up_to: Option<Epoch>) {
+        let (session, server) = (self.session.id, self.server.clone());
+        LeftBehind { session, server, node, up_to }.close(self.worker);
+    }
+
+    /// Whether that node takes sessions of the server, and has not refused this one.
+    fn is_taken_at(&self, node: &NodeId, tried: &[NodeId]) -> bool {
+        let topology = self.worker.edge.topology.load();
+        let node = topology.node(node).filter(|node| !tried.contains(&node.id));
+        node.is_some_and(|node| node.health.accepts() && node.servers.contains_key(self.server))
     }
 
     /// Why there is no node to bind the session to.
@@ -128,9 +170,10 @@ impl Call<'_> {
             let outgoing = Outgoing::delete();
             Box::pin(self.tell(node, &outgoing)).await;
             let reason = "the session has ended".to_owned();
-            return Err(NotOpened { reason, retry_after: None, is_answer: true });
+            return Err(NotOpened { reason, retry_after: None, from: RefusedBy::Node });
         }
-        let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
+        let is_lost = start == Start::Fresh && was_open;
+        let opening = NodeOpened { result, is_lost, epoch };
         if handshake == Handshake::Runner && start != Start::Existing {
             self.restore(node).await;
         }
@@ -140,7 +183,14 @@ impl Call<'_> {
         if node.reach == Reach::Local && !session.is_single_server && !is_known_open {
             Box::pin(worker.edge.records.note_open(session.id, session.minted_at, server)).await;
         }
-        worker.edge.bindings.opened(session.id, server, &node.id, epoch);
+        if !worker.edge.bindings.opened(session.id, server, &node.id, epoch) {
+            Box::pin(self.tell(node, &Outgoing::delete())).await;
+            return Err(NotOpened {
+                reason: "the session is at another node by now".to_owned(),
+                retry_after: None,
+                from: RefusedBy::Node,
+            });
+        }
         worker.edge.opened_servers.opened(session.id);
         Ok(opening)
     }
@@ -170,6 +220,9 @@ impl Call<'_> {
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
             Err(why) => {
+                if let Some(refusal) = why.ends_the_search(self.server) {
+                    return Err(refusal);
+                }
                 self.report_refusal(node, &tried.nodes, &why.reason);
                 tried.failed(&node.id, why);
                 Ok(())

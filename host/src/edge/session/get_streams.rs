@@ -77,9 +77,10 @@ impl AggregateStreams {
 }
 
 /// Tells a session on its stream that the state of a server is lost, and that its lists may
-/// differ now. False if it has no stream.
+/// differ now. False if nobody reads it: a stream that is kept may be forgotten unread.
 pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
-    let Some(own) = streams.get(session).filter(|own| !own.stream.has_ended()) else {
+    let is_read = |own: &OwnStream| own.stream.is_attached() && !own.stream.has_ended();
+    let Some(own) = streams.get(session).filter(is_read) else {
         return false;
     };
     own.stream.put(lost_notice(server), Part::Notice);

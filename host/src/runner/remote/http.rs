@@ -214,7 +214,7 @@ impl RemoteHttp {
         let response = match call.send().await {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
-                if matches!(failure, Failure::NotSent(_)) {
+                if matches!(failure, Failure::NotSent(_) | Failure::Short(_)) {
                     // Nothing was sent: the client may send its answers again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
                     answers.for_each(|answer| session.mailbox().questions.ask(answer));
@@ -393,7 +393,7 @@ impl RemoteHttp {
 
     fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
-            Failure::NotSent(_) => Outcome::NotSent,
+            Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
             Failure::Broken(_) => Outcome::Sent,
         };
         let text = errors::unreachable(&self.session.server, failure);
