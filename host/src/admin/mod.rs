@@ -11,6 +11,7 @@ mod local;
 mod logs;
 mod metrics;
 mod nodes;
+mod sessions;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -119,7 +120,8 @@ impl Api {
             .route("/api/cluster/status", get(cluster::status))
             .route("/api/cluster/nodes", get(cluster::nodes))
             .route("/api/cluster/servers/{name}/replicas", get(cluster::replicas))
-            .route("/api/cluster/sessions/{id}", get(cluster::session))
+            .route("/api/cluster/sessions/{id}", get(sessions::session))
+            .route("/api/cluster/sessions", get(sessions::sessions))
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/logs", get(logs::logs))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))

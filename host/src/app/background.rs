@@ -52,6 +52,8 @@ impl Background {
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);
         tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
+        let troubles = Arc::clone(&parts.troubles);
+        tokio::spawn(troubles.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
         let between_sweeps = match &config.mode {
             Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
             Mode::Standalone | Mode::Node(_) => SWEEP,

@@ -24,6 +24,7 @@ mod signals;
 mod strategy_view;
 mod summary;
 mod translate;
+mod troubles;
 mod unmatched;
 mod worker;
 

@@ -20,6 +20,7 @@ use crate::seam::Link;
 use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
+use super::troubles::TroubleWatch;
 use super::{identity, translate};
 
 /// Longest time that an idle connection to the coordinator is kept. A coordinator
@@ -32,7 +33,12 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
+    (host, view, capacity, troubles): (
+        &Arc<runner::SharedRunner>,
+        &Arc<dyn RunnerView>,
+        &Arc<CapacityGauge>,
+        &Arc<TroubleWatch>,
+    ),
     replicas: &BTreeMap<ServerName, Replica>,
     (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -84,6 +90,7 @@ pub fn of(
         servers: Box::new(move || reports(&reporter, &replicas)),
         changes: host.discovery.changes(),
         room: capacity.changes(),
+        troubles: troubles.changes(),
         load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),

@@ -29,6 +29,7 @@ use crate::wasm::{self, Strategy};
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
+use super::troubles::TroubleWatch;
 use super::translate::{self, local_servers, strategy_options};
 use super::{client_keys, identity, node_side};
 
@@ -58,6 +59,8 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// What is wrong with this process's own servers.
+    pub troubles: Arc<TroubleWatch>,
     /// The drain of this process's own runner.
     pub drain: Arc<OwnDrain>,
     /// Whether this process itself knows which other nodes take sessions.
@@ -98,6 +101,7 @@ impl Parts {
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            troubles: base.troubles,
             drain: base.drain,
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
             joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
@@ -175,6 +179,7 @@ struct Base {
     control_link: Link,
     links: Links,
     capacity: Arc<CapacityGauge>,
+    troubles: Arc<TroubleWatch>,
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
@@ -266,6 +271,7 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
             folder,
@@ -328,7 +334,7 @@ impl Base {
         view: &Arc<dyn RunnerView>,
     ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
-        let shown = (runner, view, capacity);
+        let shown = (runner, view, capacity, &self.troubles);
         let link = (&self.control_link, &self.drain);
         node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }

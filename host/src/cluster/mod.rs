@@ -27,6 +27,7 @@ mod node;
 mod observe;
 mod own_drain;
 mod replica;
+mod trouble;
 
 pub use coordinator::callback::peer_of;
 pub use coordinator::closings::close;
@@ -50,6 +51,9 @@ pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
 pub use node::heard::Heard;
 pub use node::routes::NodeRoutes;
+pub use observe::conditions::{
+    Condition, ReplicaCondition, ReplicaOf, ServerCondition, conditions,
+};
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
     RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable,
@@ -57,4 +61,5 @@ pub use observe::instances::{
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
+pub use trouble::TroubleReport;
 pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};

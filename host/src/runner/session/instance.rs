@@ -426,6 +426,16 @@ impl Instance {
         }
     }
 
+    /// How often the process that its session shares with others has ended by itself before; `None`
+    /// for a process of its own.
+    #[must_use]
+    pub fn restarts(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Seat(seat) => Some(seat.restarts()),
+            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
+        }
+    }
+
     /// Equal for instances at the same shared process, while they are held.
     #[must_use]
     pub fn behind(&self) -> *const () {
