@@ -161,9 +161,8 @@ fn elsewhere(
     condition: Option<&ServerCondition>,
     entries: &[NodeEntry],
 ) -> (bool, ServerHealth) {
-    let has_lists = |entry: &NodeEntry| {
-        entry.servers.get(name).is_some_and(|replica| replica.digest.is_some())
-    };
+    let has_lists =
+        |entry: &NodeEntry| entry.servers.get(name).is_some_and(|replica| replica.digest.is_some());
     let mut replicas = condition.into_iter().flat_map(|server| &server.replicas);
     let is_there = condition.is_some_and(|server| server.state() != Condition::Down);
     let trouble = replicas.find_map(|replica| match &replica.condition {

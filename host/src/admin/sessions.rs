@@ -100,9 +100,7 @@ pub async fn session(
     }
     let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
     match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
-        Some((session, record)) => {
-            ApiAnswer::Data(affinity(&admin, &session.to_string(), &record))
-        }
+        Some((session, record)) => ApiAnswer::Data(affinity(&admin, &session.to_string(), &record)),
         None => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::admin;
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
@@ -64,6 +65,7 @@ impl Background {
         tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
+        tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Local, ProcessRole};
+use crate::admin::{Admin, Api, Live, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
     Registry, RunnerView, peer_of,
@@ -29,8 +29,8 @@ use crate::wasm::{self, Strategy};
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
-use super::troubles::TroubleWatch;
 use super::translate::{self, local_servers, strategy_options};
+use super::troubles::TroubleWatch;
 use super::{client_keys, identity, node_side};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
@@ -38,6 +38,8 @@ pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
+    /// What is looked at for the readers of the operators' page.
+    pub admin: Arc<Admin>,
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
@@ -87,7 +89,7 @@ impl Parts {
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let admin = Arc::new(base.admin(config, &edge, view, agent.as_ref()));
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -97,7 +99,7 @@ impl Parts {
             registry,
             runner,
             edge,
-            routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
+            routes: Arc::new(Routes { api: Api::new(Arc::clone(&admin)), node: node_routes }),
             control,
             control_link: base.control_link,
             capacity: base.capacity,
@@ -110,7 +112,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -318,6 +320,7 @@ impl Base {
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
             cold_start,
+            decisions: Arc::default(),
             doubts,
             metrics: Arc::clone(&self.edge_metrics),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
@@ -365,6 +368,9 @@ impl Base {
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
+            decisions: Arc::clone(&edge.decisions),
+            live: Live::default(),
+            key_header: edge.config.key_header.clone(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

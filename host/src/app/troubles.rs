@@ -56,10 +56,7 @@ impl TroubleWatch {
 }
 
 /// The reports, each since it was first told.
-fn reports(
-    found: BTreeMap<ServerName, Trouble>,
-    told: &[TroubleReport],
-) -> Vec<TroubleReport> {
+fn reports(found: BTreeMap<ServerName, Trouble>, told: &[TroubleReport]) -> Vec<TroubleReport> {
     let report = |(server, trouble): (ServerName, Trouble)| {
         let before = told.iter().find(|told| told.server == server.as_str());
         TroubleReport {

@@ -101,6 +101,26 @@ pub enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Say why a session's servers are where they are: what the strategy saw and said
+    Explain {
+        /// The session: the 8 digits of the log, its uuid, or the id that its client has
+        session: Option<String>,
+        /// Explain the request whose response had this X-Request-Id
+        #[arg(long, value_name = "ID", conflicts_with = "session")]
+        request: Option<String>,
+        /// Explain only decisions about this server
+        #[arg(long)]
+        server: Option<String>,
+        /// Number of decisions, newest first, at most 200
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 10)]
+        limit: usize,
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Tell a node with registerOnStartup: false to register with its coordinator now
     Join {
         /// Base URL of the node [default: from the settings and PORT]

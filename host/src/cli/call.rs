@@ -72,10 +72,11 @@ fn said(result: &Value, json: bool) -> ExitCode {
 /// The texts of a result, one below the other; what is no text as JSON.
 fn text_of(result: &Value) -> String {
     let content = result["content"].as_array().into_iter().flatten();
-    let texts = content.map(|part| match part["text"].as_str().filter(|_| part["type"] == "text") {
-        Some(text) => text.to_owned(),
-        None => part.to_string(),
-    });
+    let texts =
+        content.map(|part| match part["text"].as_str().filter(|_| part["type"] == "text") {
+            Some(text) => text.to_owned(),
+            None => part.to_string(),
+        });
     let texts: Vec<String> = texts.collect();
     match (texts.is_empty(), result.get("structuredContent")) {
         (true, Some(structured)) => structured.to_string(),

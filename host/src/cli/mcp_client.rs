@@ -89,8 +89,7 @@ impl<'a> McpClient<'a> {
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(ACCEPT));
-        let own =
-            [(headers::SESSION, &self.session), (headers::PROTOCOL_VERSION, &self.version)];
+        let own = [(headers::SESSION, &self.session), (headers::PROTOCOL_VERSION, &self.version)];
         for (name, value) in own {
             if let Some(value) = value {
                 headers.insert(name, value.clone());
@@ -109,7 +108,8 @@ impl<'a> McpClient<'a> {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if !is_stream {
-            let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
+            let body =
+                collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
             return serde_json::from_slice(&body)
                 .map_err(|error| format!("the answer is not JSON: {error}"));
         }

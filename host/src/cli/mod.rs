@@ -6,6 +6,7 @@
 mod args;
 mod call;
 mod drain;
+mod explain;
 mod forget;
 mod gateway;
 mod health;
@@ -60,6 +61,16 @@ pub fn main() -> ExitCode {
             let asked = logs::LogOptions { server, node: node.as_deref(), lines, follow, json };
             logs::run(&gateway, &asked)
         }
+        Some(Command::Explain { session, request, server, limit, json, url }) => {
+            let asked = explain::Asked {
+                session: session.as_deref(),
+                request: request.as_deref(),
+                server: server.as_deref(),
+                limit: *limit,
+                json: *json,
+            };
+            explain::run(&gateway(&cli, url.as_deref()), &asked)
+        }
         Some(Command::Drain { node, deadline, no_wait, url }) => {
             let gateway = gateway(&cli, url.as_deref());
             let (deadline, no_wait) = (*deadline, *no_wait);
@@ -83,9 +94,7 @@ pub fn main() -> ExitCode {
             call::run(&gateway(&cli, url.as_deref()), &options)
         }
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
-        Some(Command::Health { live, url }) => {
-            health::run(&gateway(&cli, url.as_deref()), *live)
-        }
+        Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
 }
 

@@ -16,9 +16,8 @@ const HEAD: [&str; 9] =
     ["NODE", "STATUS", "ROOM", "SERVERS", "PROCESSES", "FREE", "LOAD", "HEARD", "VERSION"];
 
 pub fn run(gateway: &Gateway, json: bool) -> ExitCode {
-    let nodes = gateway
-        .call(Method::GET, "/api/cluster/nodes")
-        .and_then(|text| gateway::data(&text));
+    let nodes =
+        gateway.call(Method::GET, "/api/cluster/nodes").and_then(|text| gateway::data(&text));
     let nodes = match nodes {
         Ok(nodes) => nodes,
         Err(why) => return super::failed(&why),
@@ -42,7 +41,12 @@ fn row(node: &Value, now: UnixMillis) -> [String; HEAD.len()] {
         status(node),
         text(&node["room"]),
         known(node["servers"].as_array().map(|servers| servers.len().to_string())),
-        known(load["children"].as_u64().zip(load["slots"].as_u64()).map(|(n, of)| format!("{n}/{of}"))),
+        known(
+            load["children"]
+                .as_u64()
+                .zip(load["slots"].as_u64())
+                .map(|(n, of)| format!("{n}/{of}")),
+        ),
         known(load["freeMemory"].as_u64().map(bytes)),
         known(load["loadAverage"].as_f64().map(|load| format!("{load:.2}"))),
         known(heard),

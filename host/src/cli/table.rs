@@ -9,8 +9,10 @@ const MAX_CELL: usize = 128;
 #[must_use]
 pub fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
-    let rows: Vec<[String; N]> =
-        std::iter::once(&head).chain(rows).map(|row| row.clone().map(|cell| shown(&cell))).collect();
+    let rows: Vec<[String; N]> = std::iter::once(&head)
+        .chain(rows)
+        .map(|row| row.clone().map(|cell| shown(&cell)))
+        .collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

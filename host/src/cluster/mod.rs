@@ -56,10 +56,10 @@ pub use observe::conditions::{
 };
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
-    RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable,
-    overview,
+    Overview, RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES,
+    Unreachable, overview,
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
-pub use trouble::TroubleReport;
 pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};
+pub use trouble::TroubleReport;

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_report_without_a_reason_is_read_too() {
-        let read: TroubleReport = serde_json::from_str(r#"{"server":"s","status":"backoff"}"#).unwrap();
+        let read: TroubleReport =
+            serde_json::from_str(r#"{"server":"s","status":"backoff"}"#).unwrap();
         assert_eq!((read.server.as_str(), read.reason), ("s", None));
     }
 }

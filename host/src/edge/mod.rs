@@ -62,6 +62,10 @@ pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
 pub use metrics::Metrics;
 pub use routing::cold_start::ColdStart;
+pub use routing::decision::{
+    Attempt, AttemptOutcome, Candidate, ChosenBy, Decision, DecisionResult, InputValue,
+};
+pub use routing::decisions::Decisions;
 pub use session::get_streams::AggregateStreams;
 pub use session::opened::OpenedServers;
 pub use worker::{Edge, Worker};

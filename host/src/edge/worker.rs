@@ -22,6 +22,7 @@ use super::front::sse_session::SseSessions;
 use super::leaving::Leaving;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
+use super::routing::decisions::Decisions;
 use super::session::get_streams::AggregateStreams;
 use super::session::opened::OpenedServers;
 
@@ -42,6 +43,8 @@ pub struct Edge {
     /// This start of the gateway, which has those streams.
     pub start: GatewayStart,
     pub cold_start: ColdStart,
+    /// Why sessions are where they are.
+    pub decisions: Arc<Decisions>,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
     /// Servers that have resources which no list names.

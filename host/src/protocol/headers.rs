@@ -15,6 +15,9 @@ pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// As `Last-Event-ID` on the seam: the edge goes on with a stream whose instance is gone.
 pub const LOST_STREAM: &str = "lost";
 
+/// Names a request in logs and explanations: the client's own word, or one of the gateway.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Headers between two processes of a cluster, removed from every client request.
 pub mod seam {
     use http::header::HeaderName;

@@ -46,8 +46,8 @@ pub use shared_process::process::{Sharers, Sharing};
 pub use admission::server_state::ServerState;
 pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
-pub use inspect::servers::Trouble;
 pub use inspect::instances::{InstanceView, Phase, Tally};
+pub use inspect::servers::Trouble;
 pub use process::machine::Memory;
 pub use process::pressure::{Pressure, Reading, open_files};
 #[cfg(target_os = "linux")]

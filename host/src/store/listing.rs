@@ -56,7 +56,8 @@ impl Bindings {
         }
         found.sort_unstable();
         let total = found.len();
-        let is_after = |id: &SessionId| query.after.as_ref().is_none_or(|after| id.short() > *after);
+        let is_after =
+            |id: &SessionId| query.after.as_ref().is_none_or(|after| id.short() > *after);
         found.retain(is_after);
         let last = found.get(limit.saturating_sub(1)).map(SessionId::short);
         let is_on_page = |id: &SessionId| last.as_ref().is_none_or(|last| id.short() <= *last);

@@ -11,6 +11,7 @@ mod data;
 mod ended;
 mod epochs;
 mod folder_state;
+mod latest;
 mod listing;
 mod noted;
 mod opened;

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mooring_tests::relay::{Fault, Relay};
-use mooring_tests::{Cluster, Gateway, OverSse, Port, Session, Setup, eventually, servers, settings};
+use mooring_tests::{
+    Cluster, Gateway, OverSse, Port, Session, Setup, eventually, servers, settings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

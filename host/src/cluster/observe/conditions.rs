@@ -163,7 +163,8 @@ pub fn conditions(entries: &[NodeEntry]) -> Vec<ServerCondition> {
     for entry in entries {
         let Some(of_node) = of_node(entry) else { continue };
         for server in entry.servers.keys() {
-            let trouble = || entry.troubles.iter().find(|trouble| trouble.server == server.as_str());
+            let trouble =
+                || entry.troubles.iter().find(|trouble| trouble.server == server.as_str());
             let condition = match &of_node {
                 ReplicaCondition::Ok => trouble()
                     .map_or(ReplicaCondition::Ok, |found| ReplicaCondition::Failing(found.clone())),
@@ -173,7 +174,8 @@ pub fn conditions(entries: &[NodeEntry]) -> Vec<ServerCondition> {
             servers.entry(server).or_default().push(ReplicaOf { node, is_own, condition });
         }
     }
-    let condition = |(name, replicas): (&ServerName, _)| ServerCondition { name: name.clone(), replicas };
+    let condition =
+        |(name, replicas): (&ServerName, _)| ServerCondition { name: name.clone(), replicas };
     servers.into_iter().map(condition).collect()
 }
 
@@ -252,7 +254,8 @@ mod tests {
 
     #[test]
     fn the_line_names_the_server_first_and_its_words_only_to_those_who_may_read_them() {
-        let entries = [failing("s", node("a", &["s"])), away(Absence::Silent, true, node("b", &["s"]))];
+        let entries =
+            [failing("s", node("a", &["s"])), away(Absence::Silent, true, node("b", &["s"]))];
         let servers = conditions(&entries);
         let line = servers[0].line(true).unwrap();
         assert_eq!(

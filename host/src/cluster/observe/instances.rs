@@ -108,9 +108,11 @@ impl InstanceReport {
         InstanceCursor {
             server: self.server.clone(),
             started_at: self.started_at,
-            session: self.sessions.first().cloned().unwrap_or_else(|| {
-                self.pid.map(|pid| pid.to_string()).unwrap_or_default()
-            }),
+            session: self
+                .sessions
+                .first()
+                .cloned()
+                .unwrap_or_else(|| self.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         }
     }
 }
@@ -260,13 +262,9 @@ pub async fn overview(
 }
 
 /// The servers of a node that does not answer, unless nobody expects it.
-fn of_unreachable(
-    entry: &NodeEntry,
-    only: Option<&ServerName>,
-    reason: &str,
-) -> Vec<ServerHealth> {
-    let is_expected = entry.status == LeaseStatus::Active
-        || entry.away.is_some_and(|(away, _)| away.is_listed);
+fn of_unreachable(entry: &NodeEntry, only: Option<&ServerName>, reason: &str) -> Vec<ServerHealth> {
+    let is_expected =
+        entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed);
     let why = match entry.away {
         Some((away, _)) => {
             format!("node {} {} {}", entry.id, away.how.text(), away.since.iso8601())

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Chosen;
+use crate::edge::routing::decisions::Deciding;
 use crate::model::{Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
@@ -63,6 +65,8 @@ impl Call<'_> {
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
         let mut left = None;
+        let request = self.context.map(ClientRequest::id);
+        let mut deciding = worker.edge.decisions.begin(request, session.id, server);
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
             left = left.or_else(|| previous.clone());
@@ -72,14 +76,17 @@ impl Call<'_> {
             // Where another request has bound it meanwhile it stays, whatever the strategy says.
             let bound = previous.clone().filter(|node| self.is_taken_at(node, &tried.nodes));
             let claimed = bound.map(|node| Claimed { node, token: None, is_choice: false });
-            let claimed = claimed.or_else(|| self.claim(message, previous.as_ref(), tried));
+            let claimed =
+                claimed.or_else(|| self.claim(message, previous.as_ref(), tried, &mut deciding));
             let Some(Claimed { node: winner, token, is_choice }) = claimed else {
                 if Box::pin(self.await_return(tried)).await {
                     continue;
                 }
                 let absent = worker.edge.absent_beside(server, tried);
                 let why = self.none_is_left();
-                return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
+                let refusal = absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why));
+                deciding.refused(&refusal.to_string());
+                return Err(refusal);
             };
             let bindings = &worker.edge.bindings;
             let topology = worker.edge.topology.load_full();
@@ -91,6 +98,7 @@ impl Call<'_> {
             let Some(node) = known else {
                 // Or another worker has bound the session to a node that has refused already.
                 bindings.release(session.id, server, &winner);
+                deciding.fails("the node has left, drains or has refused already");
                 tried.nodes.push(winner);
                 continue;
             };
@@ -99,6 +107,7 @@ impl Call<'_> {
                     if let Some(before) = left.filter(|before| *before != winner) {
                         self.leave_behind(before, opening.epoch);
                     }
+                    deciding.opened(&node.id);
                     self.check_loss(&opening).await?;
                     return Ok(OpenServer {
                         node: Arc::clone(node),
@@ -111,6 +120,7 @@ impl Call<'_> {
                         return Err(refusal);
                     }
                     self.report_refusal(node, &tried.nodes, &why.reason);
+                    deciding.fails(&why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
@@ -120,10 +130,17 @@ impl Call<'_> {
 
     /// Binds the session where the strategy says, unless it is bound to another node than before.
     /// `None` if no node is left.
-    fn claim(&self, message: &[u8], previous: Option<&NodeId>, tried: &Tried) -> Option<Claimed> {
+    fn claim(
+        &self,
+        message: &[u8],
+        previous: Option<&NodeId>,
+        tried: &Tried,
+        deciding: &mut Deciding<'_>,
+    ) -> Option<Claimed> {
         let Self { worker, session, server, .. } = *self;
-        let Chosen { node, token } = self.choose(message, &tried.nodes)?;
+        let Chosen { node, token } = self.choose(message, &tried.nodes, deciding)?;
         let winner = worker.edge.bindings.claim(session.id, server, previous, &node);
+        deciding.overtaken_by(&winner);
         let is_choice = winner == node;
         Some(Claimed { node: winner, token: token.filter(|_| is_choice), is_choice })
     }

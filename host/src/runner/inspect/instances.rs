@@ -147,9 +147,7 @@ impl SharedRunner {
         instance: Option<&Arc<Instance>>,
     ) -> u64 {
         let shared = instance.and_then(|instance| instance.restarts());
-        let of_session = || {
-            self.resources.journal.lost(server, &ProcessOwner::Session(*session))
-        };
+        let of_session = || self.resources.journal.lost(server, &ProcessOwner::Session(*session));
         shared.unwrap_or_else(of_session)
     }
 

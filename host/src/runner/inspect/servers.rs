@@ -59,9 +59,7 @@ impl SharedRunner {
                 (Recipe::Broken(reason), _) => {
                     Trouble::of(ServerStatus::Misconfigured.as_str(), reason.as_str().into())
                 }
-                (_, Some(said)) => {
-                    Trouble::of(ServerStatus::NeedsOauth.as_str(), Arc::clone(said))
-                }
+                (_, Some(said)) => Trouble::of(ServerStatus::NeedsOauth.as_str(), Arc::clone(said)),
                 _ => self.failing(server).or_else(|| self.without_lists(server))?,
             };
             Some((server.clone(), trouble))

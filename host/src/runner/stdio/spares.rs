@@ -100,9 +100,8 @@ impl Spares {
         let running = |(server, pool): (&ServerName, &SparePool)| {
             let ready = pool.ready();
             let lives = ready.iter().filter(|spare| spare.lives());
-            let seen = lives.map(|spare| {
-                (server.clone(), spare.process.child.pid, spare.since.elapsed())
-            });
+            let seen =
+                lives.map(|spare| (server.clone(), spare.process.child.pid, spare.since.elapsed()));
             seen.collect::<Vec<_>>()
         };
         pools.flat_map(running).collect()
