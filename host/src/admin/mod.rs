@@ -38,7 +38,7 @@ use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
-use crate::store::{Bindings, Records};
+use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
 pub use live::{LOG, Live, LogLines, watch_for_readers};
@@ -69,6 +69,7 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    pub states: Arc<SessionStates>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,

@@ -10,6 +10,7 @@ use crate::admin;
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
+use crate::model::Health;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::Watcher;
 
@@ -108,6 +109,8 @@ async fn publish_topology(parts: Arc<Parts>) {
         differences.warn_of(&topology);
         differences.warn_of_withheld(&topology, &parts.edge.config);
         parts.edge.catalogs.note_digests(&topology);
+        let drains = topology.nodes.iter().any(|node| node.health == Health::Draining);
+        parts.edge.state.note_drains(drains);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.
         let built = tokio::task::spawn_blocking(move || {
@@ -218,11 +221,13 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
     timer.tick().await;
     let mut files_swept = Instant::now();
     parts.edge.records.sweep_files().await;
+    parts.edge.state.states.sweep_files().await;
     loop {
         timer.tick().await;
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+            parts.edge.state.states.sweep_files().await;
         }
         if parts.retired.is_raised() {
             return;

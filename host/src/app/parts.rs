@@ -22,7 +22,7 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::Signal;
 use crate::wasm::{self, Strategy};
 
@@ -302,12 +302,17 @@ impl Base {
         let runs_elsewhere = is_coordinator && self.replicas.is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
+        let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
+        let (records, bindings) = (Arc::clone(&self.records), Arc::clone(&self.bindings));
+        let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
+            state: edge::KeptState::new(Arc::new(states)),
+            planned_moves: edge::PlannedMoves::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
@@ -365,6 +370,7 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            states: Arc::clone(&edge.state.states),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),

@@ -8,6 +8,7 @@ use crate::model::{Choice, Choices, Room, Selection};
 use crate::protocol::objects::object_only;
 use crate::protocol::version::Version;
 
+use super::state_report::StateReport;
 use super::trouble::TroubleReport;
 
 /// Body of `POST /api/cluster/register`. Required are `id`, `name`, `url` and `incarnation`.
@@ -237,6 +238,9 @@ pub enum ServerReport {
         /// Entries that the node's settings file hides or describes anew.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         selection: Option<SelectionReport>,
+        /// Which state comes along to a new instance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<StateReport>,
     },
 }
 

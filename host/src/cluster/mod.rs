@@ -27,6 +27,7 @@ mod node;
 mod observe;
 mod own_drain;
 mod replica;
+mod state_report;
 mod trouble;
 
 pub use coordinator::callback::peer_of;

@@ -25,6 +25,8 @@ use super::routing::cold_start::ColdStart;
 use super::routing::decisions::Decisions;
 use super::session::get_streams::AggregateStreams;
 use super::session::opened::OpenedServers;
+use super::session::planned_moves::PlannedMoves;
+use super::state::kept_state::KeptState;
 
 /// What all workers share.
 pub struct Edge {
@@ -51,6 +53,10 @@ pub struct Edge {
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
+    /// State that comes along to new instances.
+    pub state: KeptState,
+    /// Servers of sessions that have left a node which was drained.
+    pub planned_moves: PlannedMoves,
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,

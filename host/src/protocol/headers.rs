@@ -44,6 +44,8 @@ pub mod seam {
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// What a request has to do with state that is brought back: see `seam::StateStep`.
+    pub const STATE: HeaderName = HeaderName::from_static("mooring-state");
     /// A message of the handshake that begins a connection to a node: see `handshake`.
     pub const LINK: HeaderName = HeaderName::from_static("mooring-link");
     /// Proves a node's request to its coordinator: see `request_proof`.

@@ -166,6 +166,8 @@ pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
 pub const TASK_LIST: &str = "tasks/list";
 /// Request of either side, with an empty result: shows that the other side is alive.
 pub const PING: &str = "ping";
+/// A server asks for the client's roots.
+pub const LIST_ROOTS: &str = "roots/list";
 /// Notification of either side: it no longer waits for the answer to its request.
 pub const CANCELLED: &str = "notifications/cancelled";
 /// Notification: progress of a request that carried a `progressToken`.

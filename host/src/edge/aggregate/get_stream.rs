@@ -20,7 +20,6 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
-use crate::edge::session::notice::lost_notice;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
 use crate::net::Body;
@@ -88,7 +87,7 @@ impl Worker {
     fn tell_losses(&self, session: &Session, stream: &Stream) {
         let losses = self.edge.bindings.take_unreported_losses(session.id);
         for server in &losses {
-            stream.put(lost_notice(server), Part::Notice);
+            stream.put(self.edge.loss_notice(session.id, server), Part::Notice);
         }
         if !losses.is_empty() {
             say_lists_changed(stream, &List::NOTIFIED);

@@ -54,7 +54,8 @@ impl<'a> Call<'a> {
 
     /// Sends the message to a node that is known, and waits for the head of the response.
     pub async fn send(&self, node: &Node, outgoing: &Outgoing) -> Result<Response<Body>, Failure> {
-        self.exchange(node, self.session.facts(), self.request(node, outgoing)).await
+        let facts = Facts { state: outgoing.state, ..self.session.facts() };
+        self.exchange(node, facts, self.request(node, outgoing)).await
     }
 
     /// Sends a message whose answer does not matter, within a time limit. Returns whether there was

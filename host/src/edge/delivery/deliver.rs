@@ -41,6 +41,20 @@ impl Call<'_> {
     /// # Errors
     /// If no replica can take it, or if the connection to one broke: then it may have run.
     pub async fn deliver(&self, outgoing: &Outgoing) -> Result<Delivered, Refusal> {
+        match self.state_plan() {
+            None => self.deliver_plainly(outgoing).await,
+            Some(plan) => Box::pin(self.deliver_tracked(outgoing, plan)).await,
+        }
+    }
+
+    /// The same for a message that is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`].
+    pub(in crate::edge) async fn deliver_plainly(
+        &self,
+        outgoing: &Outgoing,
+    ) -> Result<Delivered, Refusal> {
         let mut delivery = MessageDelivery::new(*self, outgoing);
         let mut why = String::new();
         for _ in 0..MAX_ATTEMPTS {
@@ -121,7 +135,7 @@ impl<'a> MessageDelivery<'a> {
 
     async fn open_somewhere(&mut self, was_open: bool) -> Result<Arc<Node>, Refusal> {
         let call = self.call;
-        if was_open && call.ends_when_lost() {
+        if was_open && call.ends_at_once() {
             return Err(call.end_lost().await);
         }
         let (message, handshake) = (&self.outgoing.body, Handshake::Runner);
@@ -148,7 +162,7 @@ impl<'a> MessageDelivery<'a> {
         let call = self.call;
         match outcome {
             Outcome::UnknownSession
-                if (was_open || call.session.is_single_server) && call.ends_when_lost() =>
+                if (was_open || call.session.is_single_server) && call.ends_at_once() =>
             {
                 Err(call.end_lost().await)
             }

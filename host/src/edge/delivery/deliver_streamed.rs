@@ -98,7 +98,7 @@ impl Call<'_> {
                 }
             }
         }
-        if was_open && self.ends_when_lost() {
+        if was_open && self.ends_at_once() {
             return Err(self.end_lost().await);
         }
         let opening = self.establish(&[], Handshake::Runner, &mut tried);

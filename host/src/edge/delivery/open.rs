@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Chosen;
 use crate::edge::routing::decisions::Deciding;
-use crate::model::{Epoch, Health, Node, NodeId, Reach};
+use crate::model::{Absence, Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
-use crate::seam::{Handshake, Start};
-use bytes::Bytes;
+use crate::seam::{Handshake, Start, StateStep};
 
 use super::ask_to_open::RunnerOpened;
 use super::call::Call;
@@ -32,6 +33,15 @@ pub struct NodeOpened {
     /// Whether the session had the server open before, and its state there is lost.
     pub is_lost: bool,
     /// The epoch of the instance that is open now.
+    pub epoch: Option<Epoch>,
+}
+
+/// What a runner has opened, or had open.
+pub(in crate::edge) struct OpenedAt {
+    /// The `InitializeResult`.
+    pub result: Bytes,
+    pub start: Start,
+    /// The instance's epoch; `None` from a runner of an earlier version.
     pub epoch: Option<Epoch>,
 }
 
@@ -64,12 +74,12 @@ impl Call<'_> {
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
-        let mut left = None;
+        let (by_plan, mut before) = (self.left_by_plan(), None);
         let request = self.context.map(ClientRequest::id);
         let mut deciding = worker.edge.decisions.begin(request, session.id, server);
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
-            left = left.or_else(|| previous.clone());
+            before = before.or_else(|| previous.clone());
             if let Some(client) = self.context {
                 worker.edge.bindings.belongs_to(session.id, &client.quota);
             }
@@ -102,9 +112,11 @@ impl Call<'_> {
                 tried.nodes.push(winner);
                 continue;
             };
+            let by_plan = by_plan.as_ref().filter(|left| **left != node.id);
+            worker.edge.planned_moves.keep(session.id, server, by_plan);
             match self.open(node, handshake).await {
                 Ok(opening) => {
-                    if let Some(before) = left.filter(|before| *before != winner) {
+                    if let Some(before) = before.filter(|before| *before != winner) {
                         self.leave_behind(before, opening.epoch);
                     }
                     deciding.opened(&node.id);
@@ -158,6 +170,16 @@ impl Call<'_> {
         node.is_some_and(|node| node.health.accepts() && node.servers.contains_key(self.server))
     }
 
+    /// The node that the session's server is bound to, if it drains or has said good-bye.
+    fn left_by_plan(&self) -> Option<NodeId> {
+        let edge = &self.worker.edge;
+        let bound = edge.bindings.look(self.session.id, self.server)?;
+        let topology = edge.topology.load();
+        let node = topology.node(&bound)?;
+        let has_gone = node.away.is_some_and(|away| away.how == Absence::GoodBye);
+        (node.health == Health::Draining || has_gone).then_some(bound)
+    }
+
     /// Why there is no node to bind the session to.
     fn none_is_left(&self) -> String {
         let topology = self.worker.edge.topology.load();
@@ -173,14 +195,69 @@ impl Call<'_> {
     /// Opens the server at one node; if it is open there already, nothing happens. If it had to be
     /// opened although the session had it open before, its state is lost.
     pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
+        if handshake == Handshake::Runner
+            && let Some(plan) = self.state_plan()
+        {
+            return Box::pin(self.open_with_state(node, plan)).await;
+        }
+        let was_open = handshake == Handshake::Runner && self.was_open();
+        let opened = self.open_at(node, handshake, None).await?;
+        if handshake == Handshake::Runner && opened.start != Start::Existing {
+            self.restore_settings(node, None).await;
+        }
+        let is_lost = opened.start == Start::Fresh && was_open;
+        if is_lost {
+            self.report_loss();
+        }
+        self.note_open(node, opened.epoch).await?;
+        Ok(NodeOpened { result: opened.result, is_lost, epoch: opened.epoch })
+    }
+
+    /// Whether the session is known to have had the server open.
+    pub(in crate::edge) fn was_open(&self) -> bool {
+        let Self { worker, session, server, .. } = *self;
+        session.is_single_server
+            || worker.edge.bindings.was_open(session.id, server)
+            || worker.edge.records.had_open(session.id, server)
+    }
+
+    /// Notes that the session has the server open at the node.
+    ///
+    /// # Errors
+    /// If the session is at another node by now. What was opened is closed then.
+    pub(in crate::edge) async fn note_open(
+        &self,
+        node: &Node,
+        epoch: Option<Epoch>,
+    ) -> Result<(), NotOpened> {
         let Self { worker, session, server, .. } = *self;
         let edge = &worker.edge;
-        let is_known_open = edge.bindings.was_open(session.id, server);
-        let was_open = handshake == Handshake::Runner
-            && (session.is_single_server
-                || is_known_open
-                || edge.records.had_open(session.id, server));
-        let RunnerOpened { response, start, epoch } = self.ask_to_open(node, handshake).await?;
+        let is_local = node.reach == Reach::Local && !session.is_single_server;
+        if is_local && !edge.bindings.was_open(session.id, server) {
+            Box::pin(edge.records.note_open(session.id, session.minted_at, server)).await;
+        }
+        if !edge.bindings.opened(session.id, server, &node.id, epoch) {
+            Box::pin(self.tell(node, &Outgoing::delete())).await;
+            return Err(NotOpened {
+                reason: "the session is at another node by now".to_owned(),
+                retry_after: None,
+                from: RefusedBy::Node,
+            });
+        }
+        edge.opened_servers.opened(session.id);
+        Ok(())
+    }
+
+    /// Has the server opened at the node, and reads the `InitializeResult`. Nothing is noted.
+    pub(in crate::edge) async fn open_at(
+        &self,
+        node: &Node,
+        handshake: Handshake,
+        state: Option<StateStep>,
+    ) -> Result<OpenedAt, NotOpened> {
+        let Self { worker, session, .. } = *self;
+        let RunnerOpened { response, start, epoch } =
+            self.ask_to_open(node, handshake, state).await?;
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that arrived during the opening found nothing to end at this node.
         if worker.edge.records.is_ended(session.id) {
@@ -189,27 +266,7 @@ impl Call<'_> {
             let reason = "the session has ended".to_owned();
             return Err(NotOpened { reason, retry_after: None, from: RefusedBy::Node });
         }
-        let is_lost = start == Start::Fresh && was_open;
-        let opening = NodeOpened { result, is_lost, epoch };
-        if handshake == Handshake::Runner && start != Start::Existing {
-            self.restore(node).await;
-        }
-        if opening.is_lost {
-            self.report_loss();
-        }
-        if node.reach == Reach::Local && !session.is_single_server && !is_known_open {
-            Box::pin(worker.edge.records.note_open(session.id, session.minted_at, server)).await;
-        }
-        if !worker.edge.bindings.opened(session.id, server, &node.id, epoch) {
-            Box::pin(self.tell(node, &Outgoing::delete())).await;
-            return Err(NotOpened {
-                reason: "the session is at another node by now".to_owned(),
-                retry_after: None,
-                from: RefusedBy::Node,
-            });
-        }
-        worker.edge.opened_servers.opened(session.id);
-        Ok(opening)
+        Ok(OpenedAt { result, start, epoch })
     }
 
     /// Right after a start of the gateway, waits for a node of before it that has the server. True if
@@ -234,6 +291,8 @@ impl Call<'_> {
             tried.nodes.push(node.id.clone());
             return Ok(());
         }
+        let Self { worker, session, server, .. } = *self;
+        worker.edge.planned_moves.keep(session.id, server, None);
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
             Err(why) => {
@@ -248,7 +307,7 @@ impl Call<'_> {
     }
 
     /// Restores the session's log level and subscriptions at a server that was just opened.
-    async fn restore(&self, node: &Node) {
+    pub(in crate::edge) async fn restore_settings(&self, node: &Node, state: Option<StateStep>) {
         let Self { worker, session, server, .. } = *self;
         let Some(record) = worker.edge.bindings.record(session.id) else { return };
         let level = record
@@ -262,7 +321,7 @@ impl Call<'_> {
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
         for (method, params) in level.into_iter().chain(subscriptions) {
-            let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
+            let asking = self.ask_in(state, node, (method, &params), RESTORE_TIMEOUT);
             // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
                 worker.edge.metrics.not_opened.warn(|| {

@@ -125,6 +125,16 @@ impl RemoteHttp {
         self.session.lost.subscribe()
     }
 
+    /// State is being brought back, from now on or no more.
+    pub fn restore(&self, is_restoring: bool) {
+        self.session.mailbox().restore(is_restoring);
+    }
+
+    /// Whether the server has asked something meanwhile, since this was last asked.
+    pub fn take_asked(&self) -> bool {
+        self.session.mailbox().take_asked()
+    }
+
     /// The server's list_changed notifications.
     #[must_use]
     pub fn list_changes(&self) -> &ListChanges {
