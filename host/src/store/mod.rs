@@ -34,7 +34,6 @@ pub use counting::NoRoom;
 pub use data::{DataFolder, ForeignFolder, GENERATED_KEY, LOCAL_KEY};
 pub use folder_state::{FolderState, Renewals};
 pub use listing::{SessionQuery, Sessions};
-pub use param_files::NODE_ID;
 pub use record::{Binding, Bound, Record};
 pub use records::{RecordCounts, Records};
 pub use reported::{ReportOutcome, Reported};

@@ -45,7 +45,7 @@ impl Call<'_> {
         };
         let Heard { message, outcome, has_asked, failure } = heard;
         match (failure, outcome) {
-            (Some(Failure::NotSent(why) | Failure::Broken(why)), _) => {
+            (Some(Failure::NotSent(why) | Failure::Short(why) | Failure::Broken(why)), _) => {
                 return StepResult::NodeLost(why);
             }
             (None, Some(Outcome::UnknownSession | Outcome::Sent)) => return StepResult::ServerLost,
@@ -85,7 +85,7 @@ impl Call<'_> {
         let running = async {
             let response = match self.exchange(node, facts, request).await {
                 Ok(response) => response,
-                Err(Failure::NotSent(why) | Failure::Broken(why)) => {
+                Err(Failure::NotSent(why) | Failure::Short(why) | Failure::Broken(why)) => {
                     return StepResult::NodeLost(why);
                 }
             };
