@@ -14,6 +14,8 @@ pub enum Fault {
     Frozen,
     /// Connections are accepted and closed.
     Closing,
+    /// Those that are open are closed, and the next one. Later ones pass.
+    ClosingOnce,
     /// Each piece takes so long, in each direction.
     Slow(Duration),
 }
@@ -79,7 +81,7 @@ impl Relay {
     pub fn fault(&self, fault: Fault) {
         *self.state.locked() = fault;
         self.state.changed.notify_all();
-        if fault == Fault::Closing {
+        if matches!(fault, Fault::Closing | Fault::ClosingOnce) {
             let mut open = self.state.open.lock().unwrap_or_else(PoisonError::into_inner);
             for stream in open.drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -89,8 +91,13 @@ impl Relay {
 }
 
 fn connect(state: &Arc<State>, here: TcpStream, port: u16) {
-    if state.thawed() == Fault::Closing {
-        return;
+    match state.thawed() {
+        Fault::Closing => return,
+        Fault::ClosingOnce => {
+            *state.locked() = Fault::None;
+            return;
+        }
+        Fault::None | Fault::Frozen | Fault::Slow(_) => {}
     }
     let Ok(there) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
     let both = [&here, &there].map(TcpStream::try_clone);

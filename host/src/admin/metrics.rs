@@ -85,6 +85,7 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     registry.register(Box::new(open))?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
+    states(admin, gauge)?;
     machine(admin, gauge)?;
     shortages(admin, &registry)?;
     connections(admin, gauge)?;
@@ -150,6 +151,28 @@ fn records(
         "Ended sessions that were forgotten before their ids had expired",
         counts.ended_dropped,
     )
+}
+
+/// State that comes along to new instances.
+fn states(
+    admin: &Admin,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let counts = admin.edge_metrics.counts();
+    let (bytes, unwritten) = admin.states.counts();
+    gauge("state_saved_total", "Savings of a session's state at a server", counts.states_saved)?;
+    gauge(
+        "state_restored_total",
+        "New instances to which all of a session's state was brought back",
+        counts.states_restored,
+    )?;
+    gauge(
+        "state_failed_total",
+        "Savings that failed, and new instances to which not all was brought back",
+        counts.states_failed,
+    )?;
+    gauge("state_bytes", "Kept state of sessions in memory", bytes as u64)?;
+    gauge("state_unwritten", "Sessions whose kept state is being written", unwritten as u64)
 }
 
 /// What this process has of the machine.

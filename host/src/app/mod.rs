@@ -26,6 +26,7 @@ mod simulation;
 mod strategy_view;
 mod summary;
 mod translate;
+mod troubles;
 mod unmatched;
 mod worker;
 
@@ -51,6 +52,8 @@ pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use translate::{own_program, strategy_options};
 
+/// Longest wait for servers to save their state at the end of the process, and for its files.
+const SAVING: Duration = Duration::from_secs(2);
 /// Longest wait for server processes at shutdown: 2 s from the end of their input to
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
@@ -149,12 +152,14 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
             parts.retire();
         } else {
             shutdown::quiet(&parts, deadline).await;
+            parts.edge.state.save_all(SAVING).await;
             // A node deregisters first, so that its coordinator sends nothing more.
             good_bye.raise();
             background.await;
         }
         parts.edge.leaving.leave();
         threads.join(shutdown::patience(deadline)).await;
+        parts.edge.state.states.written(SAVING).await;
         shutdown::end_servers(&parts).await;
         supervised.end().await;
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Local, ProcessRole};
+use crate::admin::{Admin, Api, Live, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
     Registry, RunnerView, peer_of,
@@ -22,7 +22,7 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::{Signal, now};
 use crate::wasm::{self, Strategy};
 
@@ -30,6 +30,7 @@ use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
+use super::troubles::TroubleWatch;
 use super::{client_keys, identity, node_side};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
@@ -37,6 +38,8 @@ pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
+    /// What is looked at for the readers of the operators' page.
+    pub admin: Arc<Admin>,
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
@@ -58,6 +61,8 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// What is wrong with this process's own servers.
+    pub troubles: Arc<TroubleWatch>,
     /// The drain of this process's own runner.
     pub drain: Arc<OwnDrain>,
     /// Whether this process itself knows which other nodes take sessions.
@@ -96,7 +101,7 @@ impl Parts {
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let admin = Arc::new(base.admin(config, &edge, view, agent.as_ref()));
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -106,10 +111,11 @@ impl Parts {
             registry,
             runner,
             edge,
-            routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
+            routes: Arc::new(Routes { api: Api::new(Arc::clone(&admin)), node: node_routes }),
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            troubles: base.troubles,
             drain: base.drain,
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
             joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
@@ -117,7 +123,7 @@ impl Parts {
             retired: Signal::default(),
             links,
         };
-        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -186,6 +192,7 @@ struct Base {
     control_link: Link,
     links: Links,
     capacity: Arc<CapacityGauge>,
+    troubles: Arc<TroubleWatch>,
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     connections: Arc<Connections>,
@@ -277,6 +284,7 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
             folder,
@@ -305,12 +313,17 @@ impl Base {
         let runs_elsewhere = is_coordinator && self.replicas.is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
+        let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
+        let (records, bindings) = (Arc::clone(&self.records), Arc::clone(&self.bindings));
+        let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
+            state: edge::KeptState::new(Arc::new(states)),
+            planned_moves: edge::PlannedMoves::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
@@ -323,6 +336,7 @@ impl Base {
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
             cold_start,
+            decisions: Arc::default(),
             doubts,
             metrics: Arc::clone(&self.edge_metrics),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
@@ -339,7 +353,7 @@ impl Base {
         view: &Arc<dyn RunnerView>,
     ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
-        let shown = (runner, view, capacity);
+        let shown = (runner, view, capacity, &self.troubles);
         let link = (&self.control_link, &self.drain);
         node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
@@ -367,9 +381,13 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            states: Arc::clone(&edge.state.states),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
+            decisions: Arc::clone(&edge.decisions),
+            live: Live::default(),
+            key_header: edge.config.key_header.clone(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

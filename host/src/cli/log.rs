@@ -9,12 +9,15 @@ use std::io::IsTerminal as _;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::admin::LOG;
 use crate::model::visible::{VisibleWriter, visible};
 use crate::protocol::splice::quoted;
 
@@ -24,6 +27,8 @@ use super::terminal;
 const MAX_FIELD: usize = 8 * 1024;
 /// The field that holds the event's text.
 const MESSAGE: &str = "message";
+/// Targets of lines that the operators' page shows in another way, or not.
+const ELSEWHERE: [&str; 2] = ["mooring::server", "mooring::access"];
 
 /// Starts the log of this process, as `MOORING_LOG` and `MOORING_LOG_FORMAT` say. Panics are
 /// written like it.
@@ -40,7 +45,7 @@ pub fn start() {
         _ => LineForm::Text,
     };
     let is_colored = form == LineForm::Text && std::io::stderr().is_terminal();
-    log.with_ansi(is_colored).event_format(form).init();
+    log.with_ansi(is_colored).event_format(form).finish().with(LastLines).init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
@@ -50,6 +55,29 @@ pub fn start() {
             std::backtrace::Backtrace::capture()
         ));
     }));
+}
+
+/// Keeps the last lines for the operators' page, without those of servers and requests, which are
+/// many and shown elsewhere.
+struct LastLines;
+
+impl<S: Subscriber> Layer<S> for LastLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            _ => return,
+        };
+        if ELSEWHERE.contains(&event.metadata().target()) {
+            return;
+        }
+        let mut line = String::new();
+        let mut out = Writer::new(&mut line);
+        let form = LineForm::Text;
+        event.record(&mut Fields { form, out: &mut out, is_first: true, done: Ok(()) });
+        LOG.enter(level, line.trim_start());
+    }
 }
 
 /// How lines look. Both forms have the same parts in the same order.

@@ -14,10 +14,15 @@ pub struct Metrics {
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
     catalogs_left_out: AtomicU64,
+    states_saved: AtomicU64,
+    states_restored: AtomicU64,
+    states_failed: AtomicU64,
     /// Lines of the log about servers that cannot be opened, or do not answer when they are.
     pub(super) not_opened: Seldom,
     /// Lines about servers whose state is lost.
     pub(super) lost: Seldom,
+    /// Lines about state that could not be saved.
+    pub(super) not_saved: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
 }
@@ -38,6 +43,12 @@ pub struct Counts {
     pub ended: u64,
     /// Catalogs of nodes that did not fit into their bound.
     pub catalogs_left_out: u64,
+    /// Savings of a session's state at a server.
+    pub states_saved: u64,
+    /// New instances to which all of a session's state was brought back.
+    pub states_restored: u64,
+    /// Savings that failed, and new instances to which something was not brought back.
+    pub states_failed: u64,
 }
 
 impl Metrics {
@@ -52,6 +63,9 @@ impl Metrics {
             reopened: read(&self.reopened),
             ended: read(&self.ended),
             catalogs_left_out: read(&self.catalogs_left_out),
+            states_saved: read(&self.states_saved),
+            states_restored: read(&self.states_restored),
+            states_failed: read(&self.states_failed),
         }
     }
 
@@ -87,6 +101,18 @@ impl Metrics {
 
     pub(super) fn ended(&self) {
         add(&self.ended);
+    }
+
+    pub(super) fn state_saved(&self) {
+        add(&self.states_saved);
+    }
+
+    pub(super) fn state_restored(&self) {
+        add(&self.states_restored);
+    }
+
+    pub(super) fn state_failed(&self) {
+        add(&self.states_failed);
     }
 }
 

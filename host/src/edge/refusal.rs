@@ -168,6 +168,12 @@ impl std::fmt::Display for TooManySessions {
 }
 
 impl Refusal {
+    /// This process is short of something that a connection to the server's node takes.
+    #[must_use]
+    pub fn short(server: &ServerName, why: String) -> Self {
+        Self::Unavailable { server: server.clone(), why, retry_after: Some(SOON) }
+    }
+
     fn table(&self) -> (StatusCode, i64) {
         match self {
             Self::ForeignHost(_)

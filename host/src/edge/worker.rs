@@ -22,8 +22,11 @@ use super::front::sse_session::SseSessions;
 use super::leaving::Leaving;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
+use super::routing::decisions::Decisions;
 use super::session::get_streams::AggregateStreams;
 use super::session::opened::OpenedServers;
+use super::session::planned_moves::PlannedMoves;
+use super::state::kept_state::KeptState;
 
 /// What all workers share.
 pub struct Edge {
@@ -42,12 +45,18 @@ pub struct Edge {
     /// This start of the gateway, which has those streams.
     pub start: GatewayStart,
     pub cold_start: ColdStart,
+    /// Why sessions are where they are.
+    pub decisions: Arc<Decisions>,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
     /// Servers that have resources which no list names.
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
+    /// State that comes along to new instances.
+    pub state: KeptState,
+    /// Servers of sessions that have left a node which was drained.
+    pub planned_moves: PlannedMoves,
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,

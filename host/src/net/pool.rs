@@ -109,7 +109,7 @@ impl Pool {
     /// A connection for one request: an idle one, or a new one. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Failure::NotSent`] if no connection to the target can be opened.
+    /// [`Failure::NotSent`] or [`Failure::Short`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
         #[cfg(test)]
         if let Some(network) = &self.played {
@@ -122,12 +122,12 @@ impl Pool {
             Some(Rested::Ready(socket)) => (socket, false),
             Some(Rested::Unasked(socket)) => {
                 let asking = Box::pin(self.asked(target, socket));
-                asking.await.map_err(|none| Failure::NotSent(none.why))?
+                asking.await?
             }
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
                 let connecting = Box::pin(self.connect(target));
-                (connecting.await.map_err(|none| Failure::NotSent(none.why))?, true)
+                (connecting.await?, true)
             }
         };
         Ok(Connection(Wire::Socket { socket, home: self.home(target, epoch), is_new }))

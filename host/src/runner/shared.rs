@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
@@ -25,6 +27,8 @@ use super::stdio::spares::Spares;
 
 /// Longest wait at the end of the process for messages that remote servers are to accept.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Programs that write or read state, at a time: they count against no limit of processes.
+const STATE_PROGRAMS: usize = 8;
 
 /// The settings of the runner.
 #[derive(Debug, Clone)]
@@ -73,6 +77,7 @@ impl SharedRunner {
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
             evictions: Arc::default(),
+            state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
         let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());

@@ -102,16 +102,24 @@ impl Request {
     /// # Errors
     /// If the peer does not answer.
     pub fn try_send(&self, to: SocketAddr) -> io::Result<Response> {
+        self.try_open(to)?.try_whole()
+    }
+
+    /// Like `open`, but a missing response is an error.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub fn try_open(&self, to: SocketAddr) -> io::Result<Incoming> {
         let mut connection = Connection::try_open_from(self.source, to)?;
         connection.write(&self.clone().header("Connection", "close"))?;
-        connection.read_head()?.try_whole()
+        connection.read_head()
     }
 
     /// Like `open`, with a deadline for each read, and an error where that panics.
     ///
     /// # Errors
     /// If the peer does not answer.
-    pub fn try_open(&self, to: SocketAddr, limit: Duration) -> io::Result<Incoming> {
+    pub fn try_open_within(&self, to: SocketAddr, limit: Duration) -> io::Result<Incoming> {
         let connection = Connection::try_open_from(self.source, to)?;
         let mut connection = connection.reads_within(limit);
         connection.write(&self.clone().header("Connection", "close"))?;

@@ -76,7 +76,7 @@ impl Session {
             "clientInfo": {"name": "mooring-failures", "version": "1"},
         });
         let message = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-        let response = session.post(&message).try_open(address, Duration::from_secs(60))?;
+        let response = session.post(&message).try_open_within(address, Duration::from_secs(60))?;
         let id = response.header("mcp-session-id").map(str::to_owned);
         let response = response.try_whole()?;
         let is_answered = || response.messages().iter().any(|answer| answer["result"].is_object());
@@ -119,7 +119,7 @@ impl Session {
     ) -> Result<Value, Trouble> {
         let id = json!(self.next.fetch_add(1, Ordering::Relaxed));
         let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let response = self.post(&message).try_open(self.address, limit)?;
+        let response = self.post(&message).try_open_within(self.address, limit)?;
         if response.status == 404 {
             return Err(Trouble::Unknown);
         }
@@ -154,7 +154,7 @@ impl Session {
             }
             std::thread::sleep(PAUSE);
             let get = self.get().header("Last-Event-ID", &event);
-            let Ok(response) = get.try_open(self.address, COMES_BACK) else { continue };
+            let Ok(response) = get.try_open_within(self.address, COMES_BACK) else { continue };
             if response.status == 404 {
                 return Err(Trouble::Unknown);
             }
@@ -170,13 +170,13 @@ impl Session {
 
     /// Posts what has no answer.
     pub fn send(&self, message: &Value) -> Result<u16, Trouble> {
-        let response = self.post(message).try_open(self.address, Duration::from_secs(30))?;
+        let response = self.post(message).try_open_within(self.address, Duration::from_secs(30))?;
         Ok(response.status)
     }
 
     pub fn end(&self) {
         let request = Request::delete(&self.path);
-        let _ = self.with(request).try_open(self.address, Duration::from_secs(10));
+        let _ = self.with(request).try_open_within(self.address, Duration::from_secs(10));
     }
 
     fn post(&self, message: &Value) -> Request {
@@ -215,7 +215,7 @@ impl Session {
                 Some(event) => self.get().header("Last-Event-ID", event),
                 None => self.get(),
             };
-            if let Ok(mut response) = get.try_open(self.address, Duration::from_secs(2))
+            if let Ok(mut response) = get.try_open_within(self.address, Duration::from_secs(2))
                 && response.status == 200
             {
                 heard.is_open.store(true, Ordering::Relaxed);

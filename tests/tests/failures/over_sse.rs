@@ -102,7 +102,7 @@ impl SseSession {
     fn post(&self, message: &Value) -> Result<(), Trouble> {
         let endpoint = self.wait(|came| came.endpoint.clone())?;
         let request = Request::post(&endpoint).headers(&self.headers).json(message);
-        let response = request.try_open(self.address, PATIENCE)?.try_whole()?;
+        let response = request.try_open_within(self.address, PATIENCE)?.try_whole()?;
         match response.status {
             202 => Ok(()),
             // The stream may be about to come back.
@@ -153,7 +153,7 @@ fn read(stream: &Stream, address: SocketAddr, get: &Request) {
             Some(event) => get.clone().header("Last-Event-ID", event),
             None => get.clone(),
         };
-        match get.try_open(address, SILENCE) {
+        match get.try_open_within(address, SILENCE) {
             Ok(response) if response.status != 200 => {
                 stream.came.lock().unwrap().refused = Some(response.status);
             }

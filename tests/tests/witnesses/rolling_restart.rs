@@ -108,7 +108,8 @@ impl HaProxy {
 
     fn wait_until_ready(&self) {
         eventually("HAProxy has found a coordinator", || {
-            let answer = Request::get("/readyz").try_open(self.port.address(), PATIENCE).ok()?;
+            let answer =
+                Request::get("/readyz").try_open_within(self.port.address(), PATIENCE).ok()?;
             (answer.status == 200).then_some(())
         });
     }

@@ -2,8 +2,8 @@
 //! it, on a simulated network and clock, with faults by a seeded chance.
 //!
 //! What runs is what is shipped: the registry and its control, bindings, records and known nodes of
-//! the coordinator, the edge from a client's request to its response, agent, routes and runner of
-//! the nodes. Simulated are the clients, the sockets (`net::played` stands in at the pool of
+//! the coordinator, the edge from a client's request to its response and to the closing of what a session has left
+//! behind (`edge::delivery`), agent, routes and runner of the nodes. Simulated are the clients, the sockets (`net::played` stands in at the pool of
 //! connections), the MCP servers behind the nodes, the time (tokio's, paused; `sync::now` and
 //! `UnixMillis::now` follow it) and chance (`SessionId::mint`). Handshakes are reduced to their
 //! outcome: whether the expected start of a node is there.

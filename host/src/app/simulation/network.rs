@@ -81,8 +81,7 @@ pub async fn exchange(
     // Between processes, one that has rested is asked about first.
     let is_inner = to.expected.is_some();
     let is_new = world.chance(way, |chance| chance.one_in(4) || is_inner && !chance.one_in(6));
-    let connected = connect(world, from, to, is_new).await;
-    let there = connected.map_err(|unreached| Failure::NotSent(unreached.why))?;
+    let there = connect(world, from, to, is_new).await?;
     let (sender, receiver) = (from.map_or(CLIENTS, |from| from.process), there.process);
     tokio::time::sleep(world.latency(way)).await;
     passage(world, from, sender, there).await?;

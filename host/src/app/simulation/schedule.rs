@@ -70,9 +70,6 @@ impl Fault {
         match self {
             Self::Killed(process) => {
                 world.kill(process);
-                if process == COORDINATOR {
-                    world.witness.forgets();
-                }
                 tokio::time::sleep(lasts).await;
                 process::start(world, process, folder);
             }

@@ -13,9 +13,7 @@ pub enum Invariant {
     OneOwner,
     /// No message that does harm twice runs twice.
     RunsOnce,
-    /// The state of a server that a session has left is never served again, as long as the
-    /// coordinator remembers. One that was killed since then takes the first report of a node, and
-    /// what was left after a broken connection may still be there: nobody closes it.
+    /// The state of a server that a session has left is never served again.
     NoWayBack,
     /// Once nothing fails any more, every session is served.
     Served,
@@ -33,10 +31,6 @@ struct Seen {
     runs: BTreeMap<String, u32>,
     /// The instances that have answered each session, in their order, and the node of each.
     answered: BTreeMap<String, Vec<(String, usize)>>,
-    /// When each session came to the instance that has answered it last.
-    came: BTreeMap<String, u64>,
-    /// When the coordinator was killed last.
-    forgot: Option<u64>,
     /// When something was last wrong with a process, in milliseconds; `u64::MAX` while it is.
     trouble: BTreeMap<usize, u64>,
     violations: Vec<Violation>,
@@ -57,11 +51,6 @@ impl Witness {
 
     pub fn recovers(&self, process: usize) {
         self.0.lock().trouble.insert(process, clock::elapsed());
-    }
-
-    /// The coordinator has lost its memory.
-    pub fn forgets(&self) {
-        self.0.lock().forgot = Some(clock::elapsed());
     }
 
     /// Something went wrong once.
@@ -98,9 +87,8 @@ impl Witness {
         }
         let is_back = all.iter().any(|(known, _)| known == instance);
         all.push((instance.to_owned(), node));
-        let came = seen.came.insert(session.to_owned(), clock::elapsed());
         let Some((last, its_node)) = last else { return };
-        if is_back && seen.forgot <= came {
+        if is_back {
             let what = format!("{session} is back at {instance}, which it had left for {last}");
             seen.violated(Invariant::NoWayBack, what);
         }

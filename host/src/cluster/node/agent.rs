@@ -21,6 +21,7 @@ use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
 };
 use crate::cluster::own_drain::OwnDrain;
+use crate::cluster::trouble::TroubleReport;
 use crate::config::Secret;
 use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
@@ -28,7 +29,9 @@ use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::{Locked, Watcher};
+use crate::sync::Watcher;
+
+use super::heard::Heard;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +43,8 @@ const LEAST_BEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// [`LONGEST_PAUSE`], so that a node is registered soon after its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Least time between two heartbeats that are sent because the node's room changed.
+/// Least time between two heartbeats that are sent because the node's room, or what is wrong with
+/// its servers, changed.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two heartbeats that are sent because a drain has come further.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
@@ -144,14 +148,15 @@ pub struct Agent {
     pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
     /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
+    /// The servers that cannot be used here now.
+    pub troubles: watch::Receiver<Vec<TroubleReport>>,
     /// Notified by a request to join.
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
     pub drain: Arc<OwnDrain>,
     /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
     pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
-    /// When the coordinator was heard of last.
-    pub heard: Locked<tokio::time::Instant>,
+    pub heard: Arc<Heard>,
     pub link: Link,
 }
 
@@ -255,6 +260,12 @@ impl Agent {
                     tokio::time::sleep_until(sent + ROOM_PAUSE).await;
                     self.room.borrow_and_update();
                 }
+                changed = self.troubles.changed() => {
+                    if changed.is_err() {
+                        timer.tick().await;
+                    }
+                    tokio::time::sleep_until(sent + ROOM_PAUSE).await;
+                }
             }
             drain.borrow_and_update();
             sent = tokio::time::Instant::now();
@@ -265,6 +276,7 @@ impl Agent {
                 draining: self.drain.is_ordered(),
                 load: Some((self.load)()),
                 drain: self.drain.report(),
+                troubles: self.troubles.borrow_and_update().clone(),
             };
             match self.beat(&heartbeat).await {
                 JoinAnswer::Taken(answer) => {
@@ -308,6 +320,7 @@ impl Agent {
             draining: true,
             load: None,
             drain: None,
+            troubles: Vec::new(),
         };
         if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
             self.call("/api/cluster/deregister", &good_bye).await
@@ -337,6 +350,7 @@ impl Agent {
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
             drain: self.drain.report(),
+            troubles: self.troubles.borrow().clone(),
         }
     }
 
@@ -362,11 +376,9 @@ impl Agent {
     }
 
     fn note_heard(&self, is_heard: bool) {
-        let now = tokio::time::Instant::now();
-        let mut heard = self.heard.lock();
         if is_heard {
-            *heard = now;
-        } else if now - *heard > STREAMS_OVER {
+            self.heard.now();
+        } else if self.heard.silence() > STREAMS_OVER {
             let count = (self.close_of_streams)();
             if count > 0 {
                 tracing::warn!(

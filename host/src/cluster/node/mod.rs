@@ -2,4 +2,5 @@
 
 pub mod agent;
 pub mod door;
+pub mod heard;
 pub mod routes;

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
+use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
@@ -307,7 +308,12 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            Box::pin(refused(refusal, id, request)).await
+            let noted = request.extensions_mut().remove::<NotedId>();
+            let mut response = Box::pin(refused(refusal, id, request)).await;
+            if let Some(NotedId(id)) = noted {
+                response.headers_mut().insert(headers::REQUEST_ID, id);
+            }
+            response
         }
     };
     if let Some(page) = page {

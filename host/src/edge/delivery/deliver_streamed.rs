@@ -67,7 +67,12 @@ impl Call<'_> {
                     Ok(Delivered { response, node, token })
                 }
             },
-            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
+            Err(Failure::Short(why)) => Err(Refusal::short(self.server, why)),
+            Err(Failure::NotSent(why)) => {
+                self.worker.suspect(&node.id, &why);
+                Err(Refusal::Unavailable { server: self.server.clone(), why, retry_after: None })
+            }
+            Err(Failure::Broken(why)) => {
                 self.worker.suspect(&node.id, &why);
                 Err(Refusal::Lost { server: self.server.clone(), why })
             }
@@ -85,12 +90,15 @@ impl Call<'_> {
                     return Ok(node);
                 }
                 Err(why) => {
+                    if let Some(refusal) = why.ends_the_search(self.server) {
+                        return Err(refusal);
+                    }
                     self.report_refusal(&node, &tried.nodes, &why.reason);
                     tried.failed(&node.id, why);
                 }
             }
         }
-        if was_open && self.ends_when_lost() {
+        if was_open && self.ends_at_once() {
             return Err(self.end_lost().await);
         }
         let opening = self.establish(&[], Handshake::Runner, &mut tried);

@@ -62,8 +62,7 @@ impl Worker {
         let live = live.ok_or(refused(Refusal::UnknownSession))?;
         let Caller { peer, quota, .. } = caller;
         let headers = asking_for_both(take(request.headers_mut()));
-        let context =
-            Arc::new(ClientRequest { headers, uri: take(request.uri_mut()), peer, quota });
+        let context = Arc::new(ClientRequest::new(headers, take(request.uri_mut()), peer, quota));
         let body = take(request.body_mut());
         let message = match live.session() {
             Some(_) => self.whole(body, &context).await?,

@@ -11,6 +11,9 @@ use super::backoff::{Pause, ServerStatus};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
     pub status: ServerStatus,
+    /// Whether its last start has failed, and none has succeeded since. A first failure does not
+    /// count: the next start follows at once.
+    pub is_failing: bool,
     /// Failures since it was last known to be well.
     pub failures: u32,
     /// Time until the next attempt may be made; `None` if it may be made now.

@@ -292,6 +292,7 @@ impl Starts {
         let backoff = ledger.backoff();
         Some(ServerState {
             status: backoff.status(now),
+            is_failing: backoff.is_failing(),
             failures: backoff.failures(),
             next_attempt: backoff.pause(now).map(|pause| pause.left),
             last_error: backoff.last_error(),

@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::methods;
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 use crate::sync::now;
 
@@ -51,6 +52,8 @@ pub struct Mailbox {
     gone: bool,
     /// Why no client can be asked anything now.
     absent: Option<Absent>,
+    /// Whether the server has asked something while state was brought back.
+    has_asked: bool,
 }
 
 /// Where a message goes.
@@ -89,6 +92,7 @@ impl Mailbox {
             instance: streams::instance(),
             gone: false,
             absent: None,
+            has_asked: false,
         }
     }
 
@@ -101,7 +105,25 @@ impl Mailbox {
 
     /// The client's `initialize` is answered: from now on it can be asked.
     pub fn opened(&mut self) {
-        self.absent = self.absent.filter(|absent| *absent == Absent::NoClient);
+        self.absent = self.absent.filter(|absent| *absent != Absent::NotYet);
+    }
+
+    /// State is being brought back, from now on or no more: the client is asked nothing, and hears
+    /// nothing of it.
+    pub fn restore(&mut self, is_restoring: bool) {
+        self.absent = is_restoring.then_some(Absent::Restoring);
+        self.has_asked = false;
+    }
+
+    /// Whether the server has asked something since this was last asked.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.has_asked)
+    }
+
+    /// Whether a notification is about calls that the client has not made.
+    #[must_use]
+    pub fn is_of_restoration(&self, method: &str) -> bool {
+        self.absent == Some(Absent::Restoring) && !methods::is_unrelated(method)
     }
 
     /// Enters these requests, all or none. Returns the stream for their answers.

@@ -125,6 +125,16 @@ impl RemoteHttp {
         self.session.lost.subscribe()
     }
 
+    /// State is being brought back, from now on or no more.
+    pub fn restore(&self, is_restoring: bool) {
+        self.session.mailbox().restore(is_restoring);
+    }
+
+    /// Whether the server has asked something meanwhile, since this was last asked.
+    pub fn take_asked(&self) -> bool {
+        self.session.mailbox().take_asked()
+    }
+
     /// The server's list_changed notifications.
     #[must_use]
     pub fn list_changes(&self) -> &ListChanges {
@@ -214,7 +224,7 @@ impl RemoteHttp {
         let response = match call.send().await {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
-                if matches!(failure, Failure::NotSent(_)) {
+                if matches!(failure, Failure::NotSent(_) | Failure::Short(_)) {
                     // Nothing was sent: the client may send its answers again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
                     answers.for_each(|answer| session.mailbox().questions.ask(answer));
@@ -393,7 +403,7 @@ impl RemoteHttp {
 
     fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
-            Failure::NotSent(_) => Outcome::NotSent,
+            Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
             Failure::Broken(_) => Outcome::Sent,
         };
         let text = errors::unreachable(&self.session.server, failure);

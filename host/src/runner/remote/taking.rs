@@ -74,6 +74,9 @@ pub async fn take_one(
             if methods::is_list_changed(envelope.method()) && !session.list_changes.heard() {
                 return;
             }
+            if session.mailbox().is_of_restoration(envelope.method()) {
+                return;
+            }
             let notice = session.mailbox().with_question(message.clone(), &envelope);
             (notice, Part::Notice)
         }

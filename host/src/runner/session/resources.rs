@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
@@ -42,6 +44,8 @@ pub struct Resources {
     pub shared_processes: SharedProcesses,
     /// Lines of the log about processes that make room.
     pub evictions: Arc<Seldom>,
+    /// Turns of the programs that write and read state.
+    pub state_programs: Arc<Semaphore>,
 }
 
 impl Resources {
