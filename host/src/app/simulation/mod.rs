@@ -9,7 +9,7 @@
 //! outcome: whether the expected start of a node is there.
 //!
 //! Each seed makes one schedule of faults. A schedule that breaks an invariant is named by its seed:
-//! `MOORING_SIM_SEED=17 cargo nextest run -p mooring simulation --no-capture` plays it again, and
+//! `MOORING_SIM_SEED=17 cargo nextest run -p mooring schedules_of_faults --no-capture` plays it again, and
 //! prints what happens. Each invariant has a planted fault in the simulation's own wiring, which
 //! the run has to find.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
