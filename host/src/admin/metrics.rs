@@ -7,14 +7,11 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::model::visible::visible;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
 
+use super::server_metrics::{self, label};
 use super::{Admin, ProcessRole};
-
-/// Bytes of a name: as long as names may be.
-const MAX_LABEL: usize = 128;
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let encoder = TextEncoder::new();
@@ -91,6 +88,8 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     connections(admin, gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
+    server_metrics::availability(admin, &registry)?;
+    server_metrics::errors(admin, &registry)?;
     Ok(registry)
 }
 
@@ -205,11 +204,6 @@ fn shortages(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
         short.with_label_values(&["data-folder"]).set(1);
     }
     Ok(())
-}
-
-/// A name as the value of a label.
-fn label(name: &str) -> String {
-    visible(name, MAX_LABEL).to_string()
 }
 
 /// Metrics of the limits on connections and bodies.

@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 mod nodes;
 mod page;
+mod server_metrics;
 mod sessions;
 
 use std::borrow::Cow;

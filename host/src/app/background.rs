@@ -16,7 +16,7 @@ use crate::sync::{Watcher, now};
 
 use super::parts::{Background, Parts};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, drain, strategy_view};
+use super::{differences, drain, slow_starts, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ impl Background {
         tokio::spawn(forget_unused(Arc::clone(parts)));
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
+        tokio::spawn(slow_starts::keep(Arc::clone(parts)));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
         tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
@@ -235,7 +236,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         let removed = parts.registry.clean_up(now());
         for event in &removed {
             if let LeaseChange::Removed { id } = event {
-                tracing::info!("Removed node {id}: gone for ten node timeouts");
+                tracing::info!(node = %id, "Removed node {id}: gone for ten node timeouts");
             }
         }
         if !removed.is_empty() {

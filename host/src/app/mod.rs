@@ -23,6 +23,7 @@ mod shutdown;
 mod signals;
 #[cfg(test)]
 mod simulation;
+mod slow_starts;
 mod strategy_view;
 mod summary;
 mod translate;
@@ -50,6 +51,7 @@ use self::signals::EndSignals;
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
+pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
 /// Longest wait for servers to save their state at the end of the process, and for its files.
@@ -71,6 +73,8 @@ pub struct RunOptions {
     /// Whether to take the sockets over from the gateway that runs with the same data folder and
     /// port.
     pub take_over: bool,
+    /// Whether the log is for programs, which then get the summary of the start there.
+    pub is_log_json: bool,
 }
 
 /// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
@@ -122,7 +126,11 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
-    let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
+    if options.is_log_json {
+        summary.log();
+    } else {
+        let _ = write!(std::io::stdout(), "{}", page(&summary.text(), usize::MAX));
+    }
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;

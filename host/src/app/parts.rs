@@ -323,7 +323,7 @@ impl Base {
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
             state: edge::KeptState::new(Arc::new(states)),
-            planned_moves: edge::PlannedMoves::default(),
+            planned_moves: edge::LastStarts::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),

@@ -43,6 +43,7 @@ impl TroubleWatch {
                 changed = discovered.changed() => if changed.is_err() { return },
             }
             let found = reports(self.runner.troubles(), &self.told.borrow());
+            self.try_again(&found);
             let is_new = self.told.send_if_modified(|told| {
                 let is_new = *told != found;
                 told.clone_from(&found);
@@ -50,6 +51,22 @@ impl TroubleWatch {
             });
             if is_new {
                 registry.set_local_troubles(&id, found);
+            }
+        }
+    }
+}
+
+impl TroubleWatch {
+    /// Has a server that has just come to fail opened once more as soon as it may be, and again
+    /// until that succeeds: a server that nobody calls because it fails would stay so for ever.
+    fn try_again(&self, found: &[TroubleReport]) {
+        let told = self.told.borrow();
+        let is_told =
+            |trouble: &TroubleReport| told.iter().any(|told| told.server == trouble.server);
+        let new = found.iter().filter(|trouble| trouble.failures > 0 && !is_told(trouble));
+        for trouble in new {
+            if let Ok(server) = ServerName::parse(&trouble.server) {
+                self.runner.discovery.ask_again(&server);
             }
         }
     }

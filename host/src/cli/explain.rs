@@ -17,7 +17,7 @@ use super::terminal;
 const MAX_TEXT: usize = 600;
 
 /// What is to be explained.
-pub struct Asked<'a> {
+pub struct ExplainOptions<'a> {
     pub session: Option<&'a str>,
     pub request: Option<&'a str>,
     pub server: Option<&'a str>,
@@ -25,7 +25,7 @@ pub struct Asked<'a> {
     pub json: bool,
 }
 
-pub fn run(gateway: &Gateway, asked: &Asked<'_>) -> ExitCode {
+pub fn run(gateway: &Gateway, asked: &ExplainOptions<'_>) -> ExitCode {
     let mut path = format!("/api/cluster/explain?limit={}", asked.limit);
     for (name, value) in
         [("session", asked.session), ("request", asked.request), ("server", asked.server)]

@@ -12,6 +12,7 @@ mod gateway;
 mod health;
 mod join;
 mod log;
+mod log_filter;
 mod logs;
 mod mcp_client;
 mod nodes;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
             logs::run(&gateway, &asked)
         }
         Some(Command::Explain { session, request, server, limit, json, url }) => {
-            let asked = explain::Asked {
+            let asked = explain::ExplainOptions {
                 session: session.as_deref(),
                 request: request.as_deref(),
                 server: server.as_deref(),
@@ -124,6 +125,7 @@ fn serve(cli: &Cli) -> ExitCode {
         port_file: cli.port_file.clone(),
         workers: cli.workers,
         take_over: cli.take_over,
+        is_log_json: log::is_json(),
     };
     match app::run(&loaded, &options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -141,7 +143,9 @@ fn check(cli: &Cli) -> ExitCode {
     }
     let config = &loaded.config;
     let notices = app::notices_of(config).into_iter();
-    for notice in notices.chain(app::unprotected(config)).chain(app::not_found(config)) {
+    let advice = app::advice_on_starts(config);
+    let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
+    for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }
     terminal::say(config::describe(&loaded.config).trim_end());

@@ -26,6 +26,8 @@ const HEAD: [&str; 9] =
 const WELL: &str = "running";
 /// What is shown for one that has none.
 const IDLE: &str = "idle";
+/// Shown for a server whose last start failed.
+const FAILED: &str = "failed";
 /// Status of the servers of a node that does not answer.
 const UNREACHABLE: &str = "unreachable";
 
@@ -121,7 +123,10 @@ fn rows(
     let other = |server: &ServerHealth| {
         let [_, _, _, _, _, rss, cpu, restarts, age] = ["-"; HEAD.len()].map(str::to_owned);
         let (name, node, pid) = (server.server.clone(), server.node.clone(), known(None));
-        let state = if server.status == WELL { IDLE.to_owned() } else { server.status.clone() };
+        let state = match state_of(server) {
+            WELL => IDLE.to_owned(),
+            state => state.to_owned(),
+        };
         [name, node, pid, state, "0".to_owned(), rss, cpu, restarts, age]
     };
     instances.iter().map(|instance| row(instance, now)).chain(others.map(other)).collect()
@@ -130,7 +135,12 @@ fn rows(
 /// Whether stderr need not mention the server. One that is starting is well, and of a node that does
 /// not answer the node is mentioned.
 fn is_well(server: &ServerHealth) -> bool {
-    matches!(server.status.as_str(), WELL | "starting" | UNREACHABLE)
+    matches!(state_of(server), WELL | "starting" | UNREACHABLE)
+}
+
+/// The status; of a server whose last start failed, and which may be started again at once, that.
+fn state_of(server: &ServerHealth) -> &str {
+    if server.status == WELL && server.failures > 0 { FAILED } else { &server.status }
 }
 
 /// Whether the server is one of this node, which does not answer.
@@ -139,7 +149,8 @@ fn is_of(server: &ServerHealth, node: &str) -> bool {
 }
 
 fn why(server: &ServerHealth) -> String {
-    let ServerHealth { server, node, status, failures, next_attempt_ms, last_error, .. } = server;
+    let status = state_of(server);
+    let ServerHealth { server, node, failures, next_attempt_ms, last_error, .. } = server;
     let mut text = format!("{server} on {node}: {status}, {failures} failures");
     if let Some(left) = next_attempt_ms {
         text.push_str(&format!(", next attempt in {}", age(left.div_ceil(1000))));
@@ -193,19 +204,25 @@ mod tests {
             flaws: Vec::new(),
         };
         let (well, ill) = (server("running"), server("crash-loop"));
-        let idle = ServerHealth { server: "c".into(), node: "n1".into(), ..well.clone() };
+        let idle =
+            ServerHealth { server: "c".into(), node: "n1".into(), failures: 0, ..well.clone() };
+        let failed = ServerHealth { server: "d".into(), failures: 1, ..idle.clone() };
         let running = ServerHealth { server: "a-long-name".into(), node: "n1".into(), ..well };
         let said = why(&ill);
         assert!(said.starts_with("b on n2: crash-loop, 5 failures, next attempt in 1m1s: no"));
         assert!(!said.contains('\u{1b}'), "{said}");
         assert_eq!(
-            table(HEAD, &rows(&[instance, remote], &[running, ill, idle], UnixMillis(62_000))),
+            table(
+                HEAD,
+                &rows(&[instance, remote], &[running, ill, idle, failed], UnixMillis(62_000))
+            ),
             "\
 SERVER       NODE  PID   STATE       SESSIONS  RSS   CPU   RESTARTS  AGE
 a-long-name  n1    4711  ready       1         2.0M  1.2s  0         1m1s
 a-long-name  n1    -     ready       1         -     -     0         1m1s
 b            n2    -     crash-loop  0         -     -     -         -
 c            n1    -     idle        0         -     -     -         -
+d            n1    -     failed      0         -     -     -         -
 "
         );
     }

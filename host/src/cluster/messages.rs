@@ -240,7 +240,7 @@ pub enum ServerReport {
         selection: Option<SelectionReport>,
         /// Which state comes along to a new instance.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<StateReport>,
+        state: Option<Box<StateReport>>,
     },
 }
 

@@ -18,7 +18,7 @@ impl ServerReport {
             passthrough: replica.passthrough.iter().map(|name| name.to_string()).collect(),
             ends_when_lost: replica.ends_when_lost,
             selection: replica.selection.as_deref().map(SelectionReport::from),
-            state: replica.state.as_deref().map(StateReport::from),
+            state: replica.state.as_deref().map(|state| Box::new(StateReport::from(state))),
         }
     }
 
@@ -37,7 +37,7 @@ impl ServerReport {
                     passthrough: passthrough.into_iter().map(Into::into).collect(),
                     ends_when_lost,
                     selection: selection.map(Arc::new),
-                    state: state.map(|state| Arc::new(state.into())),
+                    state: state.map(|state| Arc::new((*state).into())),
                 };
                 (name, replica)
             }

@@ -1,8 +1,16 @@
 //! What the edge counts.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::sync::Seldom;
+use crate::model::ServerName;
+use crate::protocol::error_kind::{Emitter, ErrorKind};
+use crate::sync::{Locked, Seldom};
+
+use super::refusal::Refusal;
+
+/// The server that an error is about, who has made it, and its kind.
+pub type CountedError = (Option<ServerName>, Emitter, ErrorKind);
 
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -17,6 +25,9 @@ pub struct Metrics {
     states_saved: AtomicU64,
     states_restored: AtomicU64,
     states_failed: AtomicU64,
+    /// Refusals, by the server that they are about, who has made them, and their kind. Only known
+    /// servers are in it.
+    errors: Locked<BTreeMap<CountedError, u64>>,
     /// Lines of the log about servers that cannot be opened, or do not answer when they are.
     pub(super) not_opened: Seldom,
     /// Lines about servers whose state is lost.
@@ -72,6 +83,19 @@ impl Metrics {
     /// Whether this is the first call.
     pub(super) fn first_proxy(&self) -> bool {
         !self.has_met_proxy.swap(true, Ordering::Relaxed)
+    }
+
+    /// Counts a refusal that a client gets.
+    pub(super) fn refusal(&self, refusal: &Refusal) {
+        let (server, emitter, kind) = refusal.counted();
+        let counted = (server.cloned(), emitter, kind);
+        *self.errors.lock().entry(counted).or_default() += 1;
+    }
+
+    /// The refusals so far.
+    #[must_use]
+    pub fn errors(&self) -> BTreeMap<CountedError, u64> {
+        self.errors.lock().clone()
     }
 
     pub(super) fn began(&self) {

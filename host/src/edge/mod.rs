@@ -63,14 +63,14 @@ pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
-pub use metrics::Metrics;
+pub use metrics::{CountedError, Metrics};
 pub use routing::cold_start::ColdStart;
 pub use routing::decision::{
     Attempt, AttemptOutcome, Candidate, ChosenBy, Decision, DecisionResult, InputValue,
 };
 pub use routing::decisions::Decisions;
 pub use session::get_streams::AggregateStreams;
+pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;
-pub use session::planned_moves::PlannedMoves;
 pub use state::kept_state::KeptState;
 pub use worker::{Edge, Worker};

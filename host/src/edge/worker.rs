@@ -24,8 +24,8 @@ use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::routing::decisions::Decisions;
 use super::session::get_streams::AggregateStreams;
+use super::session::last_start::LastStarts;
 use super::session::opened::OpenedServers;
-use super::session::planned_moves::PlannedMoves;
 use super::state::kept_state::KeptState;
 
 /// What all workers share.
@@ -55,8 +55,8 @@ pub struct Edge {
     pub snapshots: ListSnapshots,
     /// State that comes along to new instances.
     pub state: KeptState,
-    /// Servers of sessions that have left a node which was drained.
-    pub planned_moves: PlannedMoves,
+    /// The nodes that servers of sessions have left since they were drained.
+    pub planned_moves: LastStarts<NodeId>,
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,

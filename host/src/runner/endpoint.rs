@@ -186,7 +186,12 @@ impl Runner {
                     instance,
                 ));
             }
-            Err(error) => self.shared.complaints.say(&key, error),
+            Err(error) => {
+                // The log has told it already.
+                let is_told =
+                    error.is_failed_start() && self.shared.resources.starts.has_failed(&key.1);
+                self.shared.complaints.say(&key, error, is_told);
+            }
         }
         let opened = outcome.as_ref().ok().map(Arc::clone);
         told.send_replace(Some(outcome));
@@ -330,6 +335,11 @@ impl Runner {
         };
         let renews = instance.is_renewal();
         let last = request.get(headers::LAST_EVENT_ID);
+        // Between the last words of a server and its end there is nothing to come back to. A stream
+        // that came back here would tell the client of a loss before its state is restored.
+        if last.is_some_and(|last| last == headers::LOST_STREAM) && instance.has_ended() {
+            return unknown_session();
+        }
         // Before a renewal nothing was missed: what follows goes on with the stream of before.
         let last = last.filter(|last| !renews || instance.resumes_after(last));
         let forwarded = self.forwarded(&key.1, request);

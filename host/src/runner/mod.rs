@@ -45,6 +45,7 @@ pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
 pub use admission::server_state::ServerState;
+pub use channel::error_counts::ErrorCounts;
 pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
@@ -57,7 +58,9 @@ pub use process::{machine, usage};
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
 pub use session::served::{Recipe, START_TIMEOUT, Served, StatePrograms};
+pub use session::slow_starts::SlowStarts;
 pub use session::table::Held;
+pub use stderr::drain::STDERR_TARGET;
 pub use stderr::journal::{Journal, Said};
 pub use stderr::tail::Line;
 pub use upkeep::drain::DrainRound;

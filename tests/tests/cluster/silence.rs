@@ -184,6 +184,17 @@ fn one_connection_that_fails_moves_no_session() {
     relayed.requests.fault(Fault::None);
 }
 
+/// A node that answers questions and breaks each call: the call goes to another node.
+#[test]
+fn a_safe_call_that_breaks_twice_at_its_node_goes_on_at_another() {
+    let relayed = BehindRelays::start(json!({}));
+    let session = relayed.cluster.session_at("a");
+    relayed.requests.fault(Fault::BreakingCalls);
+    assert_eq!(session.whoami("whoami").name, "b");
+    assert_eq!(session.count("count"), 1);
+    relayed.requests.fault(Fault::None);
+}
+
 #[test]
 fn a_slow_way_is_no_silence() {
     let relayed = BehindRelays::start(json!({}));

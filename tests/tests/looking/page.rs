@@ -227,7 +227,8 @@ fn a_dead_node_and_its_servers_are_told_with_the_reason() {
     // The log of the coordinator tells of it, too.
     reader.until("the log says so", |seen| {
         seen.any("log", |line| {
-            line["level"] == "warn" && line["text"].as_str().unwrap().contains('b')
+            let text = line["text"].as_str().unwrap();
+            line["level"] == "warn" && (text.contains("node b") || text.contains("node=b"))
         })
     });
 }

@@ -177,7 +177,7 @@ fn a_live_cluster_can_be_read_and_used_by_everybody() {
     opened.delete().expect(200);
     cluster.nodes[1].signal(Signal::KILL);
     browser.sees("#nodes tbody tr", "unhealthy");
-    browser.sees("#troubles", "Server counter: 1 of 2 usable");
+    browser.sees("#troubles", "Server counter: fewer replicas, without b");
     browser.sees("#sessions .empty", "No session");
     browser.sees("#log-lines li", "b");
     cluster.coordinator.kill9();

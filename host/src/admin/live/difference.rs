@@ -23,12 +23,11 @@ pub fn difference(before: &LiveState, now: &LiveState) -> Option<String> {
         return None;
     }
     let none = Section::new();
-    let changed = |name: &&'static str| {
-        let of = |state: &'_ LiveState| state.sections.get(*name).cloned().unwrap_or_default();
-        of(before) != of(now)
-    };
-    let mut names: Vec<&'static str> = now.sections.keys().copied().collect();
-    names.retain(changed);
+    let changed = now
+        .sections
+        .iter()
+        .filter(|(name, section)| before.sections.get(*name).unwrap_or(&none) != *section);
+    let names: Vec<&'static str> = changed.map(|(name, _)| *name).collect();
     let is_head = before.head != now.head;
     if names.is_empty() && !is_head {
         return None;

@@ -10,13 +10,13 @@ use crate::model::{Health, Node, Room};
 
 /// One word for people in a hurry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Condition {
+pub enum PageState {
     Ok,
     Degraded,
     Failed,
 }
 
-impl Condition {
+impl PageState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -30,7 +30,7 @@ impl Condition {
 pub fn shown(admin: &Admin, entry: &NodeEntry, node: Option<&Node>) -> Value {
     let health_of = node.map_or(Health::Inactive, |node| node.health);
     let room = node.map_or(Room::Free, |node| node.room);
-    let (condition, why) = condition(health_of, room);
+    let (state, why) = state_of(health_of, room);
     let load = entry.load.as_ref().map(|load| {
         json!({
             "children": load.children,
@@ -47,7 +47,7 @@ pub fn shown(admin: &Admin, entry: &NodeEntry, node: Option<&Node>) -> Value {
         "url": entry.url,
         "version": entry.version,
         "zone": entry.zone,
-        "state": condition.as_str(),
+        "state": state.as_str(),
         "health": health(health_of),
         "why": why,
         "awaySince": node.and_then(|node| node.away).map(|away| away.since.0),
@@ -61,15 +61,15 @@ pub fn shown(admin: &Admin, entry: &NodeEntry, node: Option<&Node>) -> Value {
 }
 
 /// How well a node is, and why it is not.
-pub fn condition(health: Health, room: Room) -> (Condition, Option<&'static str>) {
+pub fn state_of(health: Health, room: Room) -> (PageState, Option<&'static str>) {
     match (health, room) {
-        (Health::Healthy, Room::Free) => (Condition::Ok, None),
-        (Health::Healthy, Room::Full) => (Condition::Degraded, Some("runs all it may")),
-        (Health::Healthy, Room::LowMemory) => (Condition::Degraded, Some("is short of memory")),
-        (Health::Suspect, _) => (Condition::Degraded, Some("a request to it failed")),
-        (Health::Draining, _) => (Condition::Degraded, Some("drains: takes no new sessions")),
-        (Health::Silent, _) => (Condition::Failed, Some("does not answer")),
-        (Health::Unhealthy, _) => (Condition::Failed, Some("has not been heard in time")),
-        (Health::Inactive, _) => (Condition::Failed, Some("has signed off")),
+        (Health::Healthy, Room::Free) => (PageState::Ok, None),
+        (Health::Healthy, Room::Full) => (PageState::Degraded, Some("runs all it may")),
+        (Health::Healthy, Room::LowMemory) => (PageState::Degraded, Some("is short of memory")),
+        (Health::Suspect, _) => (PageState::Degraded, Some("a request to it failed")),
+        (Health::Draining, _) => (PageState::Degraded, Some("drains: takes no new sessions")),
+        (Health::Silent, _) => (PageState::Failed, Some("does not answer")),
+        (Health::Unhealthy, _) => (PageState::Failed, Some("has not been heard in time")),
+        (Health::Inactive, _) => (PageState::Failed, Some("has signed off")),
     }
 }

@@ -1,6 +1,6 @@
 //! One look at the process and its cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::admin::explain;
 use crate::admin::{Admin, ProcessRole};
 use crate::cluster::{InstanceReport, Overview};
-use crate::model::SessionId;
+use crate::model::{ServerName, SessionId};
 use crate::store::{FolderState, Record};
 
 use super::difference::{LiveState, Section};
@@ -27,15 +27,16 @@ pub fn look(admin: &Admin, overview: Option<&Overview>) -> LiveState {
         let node = topology.node(&entry.id).map(|node| &**node);
         (entry.id.to_string(), nodes::shown(admin, entry, node))
     });
-    let all_servers = servers::shown(&entries, &topology, overview);
-    let servers_count = all_servers.len();
+    let servers = servers::shown(&entries, &topology, overview, MOST);
+    let names: BTreeSet<&ServerName> =
+        entries.iter().flat_map(|entry| entry.servers.keys()).collect();
     let instances = overview.map(|overview| overview.instances.as_slice()).unwrap_or_default();
     let sessions = admin.bindings.latest(MOST_OF_PAST);
     let decisions = admin.decisions.last(MOST_OF_PAST, |_| true);
-    let head = head(admin, overview, (entries.len(), servers_count));
+    let head = head(admin, overview, (entries.len(), names.len()));
     let sections = [
         ("nodes", section(nodes)),
-        ("servers", section(all_servers.into_iter().take(MOST))),
+        ("servers", section(servers.into_iter())),
         ("instances", section(instances.iter().map(instance))),
         ("sessions", section(sessions.iter().map(|(id, record)| session(*id, record)))),
         (
@@ -116,7 +117,7 @@ fn session(id: SessionId, record: &Record) -> (String, Value) {
         "count": record.servers.len(),
         "createdAt": record.created.0,
         // To ten seconds: see above.
-        "lastUsed": record.last_used.0 / 10_000 * 10_000,
+        "lastUsed": (record.last_used.0 / 10_000 * 10_000).max(record.created.0),
     });
     // The whole id opens the session's entries: it stays here.
     (format!("{}-{}", id.short(), record.created.0), entry)

@@ -61,14 +61,21 @@ export const servers = {
   columns: [
     { label: "Server", of: (server) => server.name },
     { label: "State", kind: "short", of: (server) => server.state, show: (value) => state(value) },
-    { label: "Usable", kind: "number", of: (server) => `${server.usable} / ${server.replicas.length}` },
-    { label: "Where", of: (server) => server.replicas, show: (replicas) => replicas.every((one) => one.state === "ok")
-      ? replicas.map((one) => one.node).join(", ")
-      : lines(replicas.map((one) => [one.node, state(one.state, one.status),
-        one.failures > 0 ? el("span", { class: "muted" }, `${one.failures} failed starts`) : null,
-        one.why === null ? null : el("span", { class: "why" }, one.why)])) },
+    { label: "Usable", kind: "number", of: (server) => `${server.usable} / ${server.count}` },
+    { label: "Where", of: (server) => [server.replicas, server.count], show: ([replicas, count]) => where(replicas, count) },
   ],
 };
+
+function where(replicas, count) {
+  const more = count > replicas.length ? `and ${count - replicas.length} more` : null;
+  if (replicas.every((one) => one.state === "ok")) {
+    return [...replicas.map((one) => one.node), more].filter(Boolean).join(", ");
+  }
+  const said = replicas.map((one) => [one.node, state(one.state, one.status),
+    one.failures > 0 ? el("span", { class: "muted" }, `${one.failures} failed starts`) : null,
+    one.why === null ? null : el("span", { class: "why" }, one.why)]);
+  return lines(more === null ? said : [...said, [more]]);
+}
 
 const PHASES = { ready: "ok", starting: "degraded", ended: "none" };
 
@@ -114,10 +121,10 @@ export const decisions = {
   columns: [
     { label: "When", kind: "short", of: (one) => one.at, show: ago },
     { label: "Session", kind: "mono", of: (one) => one.session },
-    { label: "Server", of: (one) => one.server },
+    { label: "Server", kind: "name", of: (one) => one.server },
     { label: "Outcome", kind: "short", of: (one) => one.outcome, show: (value) => state(OUTCOMES[value] ?? "none", value) },
-    { label: "Node", of: (one) => one.node ?? "" },
+    { label: "Node", kind: "name", of: (one) => one.node ?? "" },
     { label: "Took", kind: "number", of: (one) => `${one.tookMs} ms` },
-    { label: "Why", of: (one) => one.number, show: (_, one) => details(one) },
+    { label: "Why", kind: "wide", of: (one) => one.number, show: (_, one) => details(one) },
   ],
 };

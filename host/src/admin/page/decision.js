@@ -48,11 +48,10 @@ function candidate(one) {
 }
 
 function attempt(one) {
-  const said = [BY[one.by] + (one.node === null ? ": no node" : ` ${one.node}`)];
+  const outcome = { opened: ", which opened it", refused: `, in vain: ${one.reason}` }[one.outcome] ?? "";
+  const said = [BY[one.by] + (one.node === null ? ": no node" : ` ${one.node}`) + outcome];
   if (one.fallback !== null) said.push(`since the strategy has not decided (${one.fallback})`);
   if (one.why !== null) said.push(`since ${one.why}`);
-  if (one.outcome === "opened") said.push("which opened it");
-  if (one.outcome === "refused") said.push(`in vain: ${one.reason}`);
   const refused = one.answers.filter((answer) => !answer.usable).map((answer) => answer.node);
   if (refused.length > 0) said.push(`before, it named ${refused.join(", ")}`);
   if (one.excluded.length > 0) said.push(`left out: ${one.excluded.join(", ")}`);

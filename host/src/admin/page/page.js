@@ -20,7 +20,7 @@ const tables = {
     isAllowed: () => head?.mode === "coordinator",
     button: (node) => drain.button(node, head?.mode === "coordinator" && node.url !== ""),
   })),
-  servers: new Table("servers", { ...columns.servers, most: 20 }),
+  servers: new Table("servers", columns.servers),
   instances: new Table("instances", columns.instances),
   sessions: new Table("sessions", columns.sessions),
   decisions: new Table("decisions", columns.decisions),
@@ -92,8 +92,9 @@ function connection(value, text) {
 
 function draw() {
   document.body.dataset.mode = head.mode;
-  byId("who").textContent = `${head.mode} · ${head.nodeId} · ${head.version} · ${head.strategy} · up since ` +
-    new Date(head.startedAt).toLocaleString("en-GB");
+  const name = head.nodeId === head.mode ? [] : [head.nodeId];
+  const since = new Date(head.startedAt).toLocaleString("sv-SE");
+  byId("who").textContent = [head.mode, ...name, head.version, head.strategy, `up since ${since}`].join(" · ");
   tables.nodes.update(known.get("nodes"), head.nodes);
   tables.servers.update(known.get("servers"), head.servers);
   tables.instances.update(known.get("instances"));
@@ -109,18 +110,39 @@ function troubles() {
   for (const node of known.get("nodes").values()) {
     if (node.state !== "ok") found.push([node.state, `Node ${node.id} ${node.why ?? node.health}`]);
   }
-  for (const server of known.get("servers").values()) {
-    if (server.state === "ok") continue;
-    const worst = server.replicas.find((one) => one.state === "failed") ??
-      server.replicas.find((one) => one.state !== "ok");
-    const why = worst === undefined ? "" : `: on ${worst.node}: ${worst.why ?? worst.status}`;
-    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.replicas.length} usable${why}`]);
-  }
+  found.push(...serverTroubles());
   for (const { node, reason } of head.unreachable) {
     const isTold = known.get("nodes").get(node)?.state !== "ok";
     if (!isTold) found.push(["degraded", `Node ${node} could not be asked what it runs: ${reason}`]);
   }
   return found.sort(([a], [b]) => (a === "failed" ? 0 : 1) - (b === "failed" ? 0 : 1));
+}
+
+/** Servers in trouble. Those that only miss the replicas of the same nodes are told together. */
+function serverTroubles() {
+  const found = [];
+  const missing = new Map();
+  for (const server of known.get("servers").values()) {
+    if (server.state === "ok") continue;
+    const bad = server.replicas.filter((one) => one.state !== "ok");
+    if (bad.length > 0 && bad.every((one) => one.status === "unknown")) {
+      const nodes = bad.map((one) => one.node).join(", ");
+      const key = `${server.state} ${nodes}`;
+      if (!missing.has(key)) missing.set(key, { state: server.state, nodes, names: [] });
+      missing.get(key).names.push(server.name);
+      continue;
+    }
+    const worst = bad.find((one) => one.state === "failed") ?? bad[0];
+    const why = worst === undefined ? "" : `: on ${worst.node}: ${worst.why ?? worst.status}`;
+    found.push([server.state, `Server ${server.name}: ${server.usable} of ${server.count} usable${why}`]);
+  }
+  for (const { state: value, nodes, names } of missing.values()) {
+    const more = names.length > 8 ? ` and ${names.length - 8} more` : "";
+    const who = `${names.length === 1 ? "Server" : "Servers"} ${names.slice(0, 8).join(", ")}${more}`;
+    found.push([value, value === "failed" ? `${who}: no replica is left without ${nodes}` :
+      `${who}: fewer replicas, without ${nodes}`]);
+  }
+  return found;
 }
 
 function overview() {

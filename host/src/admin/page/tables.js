@@ -39,6 +39,9 @@ export function distance(millis) {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
+/** Rows of a table that are shown at first: on a phone each takes many lines. */
+const FEW = matchMedia("(max-width: 46rem)").matches ? 4 : 12;
+
 /** A table in a section of the page, one row for each entry. */
 export class Table {
   /**
@@ -46,7 +49,7 @@ export class Table {
    * `order(a, b)` compares entries; `empty` is what stands there without any; `most` rows are shown
    * until more are asked for.
    */
-  constructor(id, { columns, order, empty, most = 12, describe = () => "" }) {
+  constructor(id, { columns, order, empty, most = FEW, describe = () => "" }) {
     Object.assign(this, { columns, order, most, describe });
     this.rows = new Map();
     this.isWhole = false;

@@ -113,7 +113,7 @@ fn size_of(server: &ServerReport) -> usize {
                 + digest.as_ref().map_or(0, String::len)
                 + passthrough.iter().map(|name| EACH + name.len()).sum::<usize>()
                 + selection.as_ref().map_or(0, size_of_selection)
-                + state.as_ref().map_or(0, StateReport::size)
+                + state.as_deref().map_or(0, StateReport::size)
         }
     }
 }

@@ -253,6 +253,7 @@ impl Control {
         }
         self.settled(&entry.id);
         tracing::info!(
+            node = %entry.id, servers = entry.servers.len(),
             "Node registered: {} ({}) with {} servers",
             entry.name,
             entry.id,
@@ -321,7 +322,7 @@ impl Control {
         let Heartbeat { id, incarnation, .. } = proved.message;
         let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id)) };
-        tracing::info!("Node deregistered: {id}");
+        tracing::info!(node = %id, "Node deregistered: {id}");
         self.snapshot.save().await;
         Ok(())
     }

@@ -73,6 +73,7 @@ impl LeaseWatch {
         for change in registry.expire(now) {
             if let LeaseChange::Unhealthy { id, last_heartbeat } = change {
                 tracing::warn!(
+                    node = %id,
                     "Marking node {id} as unhealthy (last heartbeat: {})",
                     last_heartbeat.iso8601()
                 );

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -32,6 +32,8 @@ use crate::seam::Link;
 use crate::sync::Watcher;
 
 use super::heard::Heard;
+
+use super::complaint::Complaint;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -179,9 +181,10 @@ impl Agent {
                 tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
                 self.join.notified().await;
             }
+            let mut apart = None;
             loop {
-                self.register().await;
-                self.keep_lease().await;
+                self.register(apart).await;
+                apart = self.keep_lease().await;
             }
         };
         tokio::select! {
@@ -195,25 +198,27 @@ impl Agent {
         }
     }
 
-    /// Tries until the coordinator accepts the registration.
-    async fn register(&self) {
+    /// Tries until the coordinator accepts the registration. `apart` is since when it has not
+    /// answered.
+    async fn register(&self, apart: Option<Instant>) {
         self.joined.send_replace(Joined::Registering);
         let mut pause = FIRST_PAUSE;
+        let mut complaint = Complaint::default();
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
                 JoinAnswer::Taken(_) => {
+                    self.say_back(apart);
                     tracing::info!("registered with {}", self.coordinator);
                     self.joined.send_replace(Joined::Registered);
                     return;
                 }
-                JoinAnswer::Unknown => tracing::warn!(
-                    "not registered with {}: it is not a coordinator (404); check \
-                     cluster.node.coordinatorUrl",
-                    self.coordinator
+                JoinAnswer::Unknown => complaint.say(
+                    &self.coordinator,
+                    "it is not a coordinator (404); check cluster.node.coordinatorUrl",
                 ),
                 JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
-                    tracing::warn!("not registered with {}: {why}", self.coordinator);
+                    complaint.say(&self.coordinator, &why);
                 }
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -221,12 +226,24 @@ impl Agent {
         }
     }
 
-    /// Sends heartbeats until the coordinator no longer knows this node.
-    async fn keep_lease(&mut self) {
+    /// Says that the coordinator has answered again.
+    fn say_back(&self, apart: Option<Instant>) {
+        if let Some(since) = apart {
+            let seconds = since.elapsed().as_secs_f32();
+            tracing::info!(
+                coordinator = self.coordinator,
+                "the coordinator is back: it did not answer for {seconds:.1} s"
+            );
+        }
+    }
+
+    /// Sends heartbeats until the coordinator no longer knows this node. Returns since when it has
+    /// not answered, if it had not before that.
+    async fn keep_lease(&mut self) -> Option<Instant> {
         let mut timer = tokio::time::interval(self.interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         timer.tick().await;
-        let mut failing = false;
+        let mut apart: Option<Instant> = None;
         let mut sent = tokio::time::Instant::now();
         let mut drain = self.drain.watch();
         if self.drain.is_ordered() {
@@ -280,21 +297,25 @@ impl Agent {
             };
             match self.beat(&heartbeat).await {
                 JoinAnswer::Taken(answer) => {
-                    failing = false;
+                    self.say_back(apart.take());
                     if heartbeat.drain.is_some() {
                         self.drain.known(only_here(&answer));
                     }
                 }
                 JoinAnswer::Unknown => {
                     tracing::info!(
-                        "{} does not know this node; registering again",
-                        self.coordinator
+                        coordinator = self.coordinator,
+                        "the coordinator does not know this node, which registers again"
                     );
-                    return;
+                    return apart;
                 }
                 JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
+                    if apart.is_none() {
+                        apart = Some(Instant::now());
+                        tracing::warn!(
+                            coordinator = self.coordinator,
+                            "the coordinator does not answer, and is tried again: {why}"
+                        );
                     }
                 }
             }

@@ -192,7 +192,7 @@ fn name(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let problem = match text.len() {
         0 => "is empty",
-        ..=MAX_NAME => return Some(text),
+        1..=MAX_NAME => return Some(text),
         _ => "is longer than any tool's name",
     };
     item.refuse(problem, "write the name of a tool of this server");

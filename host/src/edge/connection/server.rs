@@ -308,6 +308,7 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
+            worker.edge.metrics.refusal(&refusal);
             let noted = request.extensions_mut().remove::<NotedId>();
             let mut response = Box::pin(refused(refusal, id, request)).await;
             if let Some(NotedId(id)) = noted {

@@ -84,7 +84,7 @@ struct MessageDelivery<'a> {
     outgoing: &'a Outgoing,
     tried: Tried,
     token: Option<Token>,
-    /// Whether the message was sent again after it had reached a server.
+    /// Whether the message was sent again, where it was sent last, after it may have run.
     is_repeated: bool,
     /// Whether the session's node was given a second chance.
     is_second: bool,
@@ -207,6 +207,8 @@ impl<'a> MessageDelivery<'a> {
                     return Err(Refusal::Lost { server: call.server.clone(), why });
                 }
                 if self.is_asked_again() {
+                    // If it breaks there again, another node may still have it.
+                    self.is_repeated = false;
                     return Ok(Attempt::Again(why));
                 }
                 why
@@ -223,7 +225,8 @@ impl<'a> MessageDelivery<'a> {
         !std::mem::replace(&mut self.is_second, true)
     }
 
-    /// Whether a message that may have run is sent once more. True at most once in a delivery.
+    /// Whether a message that may have run is sent once more. True once at the session's node, and
+    /// once at another one.
     async fn may_repeat(&mut self) -> bool {
         let may = !self.is_repeated && self.call.is_safe_to_repeat(self.outgoing).await;
         self.is_repeated |= may;

@@ -61,6 +61,7 @@ impl Call<'_> {
                     server: self.server.clone(),
                     why: "the request did not reach the server; send it again".to_owned(),
                     retry_after: None,
+                    by_node: true,
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);
@@ -70,7 +71,8 @@ impl Call<'_> {
             Err(Failure::Short(why)) => Err(Refusal::short(self.server, why)),
             Err(Failure::NotSent(why)) => {
                 self.worker.suspect(&node.id, &why);
-                Err(Refusal::Unavailable { server: self.server.clone(), why, retry_after: None })
+                let server = self.server.clone();
+                Err(Refusal::Unavailable { server, why, retry_after: None, by_node: false })
             }
             Err(Failure::Broken(why)) => {
                 self.worker.suspect(&node.id, &why);

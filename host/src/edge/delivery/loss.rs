@@ -18,7 +18,7 @@ impl Call<'_> {
             || "what it held for the session is lost".to_owned(),
             |restored| restored.words(),
         );
-        let left = edge.planned_moves.left(session.id, self.server);
+        let left = edge.planned_moves.get(session.id, self.server);
         let happened = notice::happened(left.as_ref());
         tracing::debug!(session = %short, server = %self.server, "{happened}: {what}");
         if let Some(others) = edge.metrics.lost.line() {

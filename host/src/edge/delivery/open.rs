@@ -113,7 +113,7 @@ impl Call<'_> {
                 continue;
             };
             let by_plan = by_plan.as_ref().filter(|left| **left != node.id);
-            worker.edge.planned_moves.keep(session.id, server, by_plan);
+            worker.edge.planned_moves.keep(session.id, server, by_plan.cloned());
             match self.open(node, handshake).await {
                 Ok(opening) => {
                     if let Some(before) = before.filter(|before| *before != winner) {

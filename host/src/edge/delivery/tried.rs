@@ -42,10 +42,16 @@ impl Tried {
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
-            Some(NotOpened { reason, retry_after, .. }) => {
-                Refusal::Unavailable { server, why: reason, retry_after }
+            Some(NotOpened { reason, retry_after, from }) => Refusal::Unavailable {
+                server,
+                why: reason,
+                retry_after,
+                by_node: from == RefusedBy::Node,
+            },
+            None => {
+                let retry_after = None;
+                Refusal::Unavailable { server, why: otherwise, retry_after, by_node: false }
             }
-            None => Refusal::Unavailable { server, why: otherwise, retry_after: None },
         }
     }
 }

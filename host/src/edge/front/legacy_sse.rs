@@ -219,8 +219,10 @@ impl Worker {
             (_, None) => Err((Refusal::NotInitialized, None)),
             (_, Some(session)) => self.exchange(context, &asked.live, &session, message).await,
         };
-        let response =
-            response.unwrap_or_else(|(refusal, _)| refusal.response(Some(asked.id.as_str())));
+        let response = response.unwrap_or_else(|(refusal, _)| {
+            self.edge.metrics.refusal(&refusal);
+            refusal.response(Some(asked.id.as_str()))
+        });
         // Fails only if the client has left.
         let _ = asked.live.answer(&asked.id, response, self.edge.config.line).await;
     }

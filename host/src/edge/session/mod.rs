@@ -2,8 +2,8 @@
 
 pub mod client_session;
 pub mod get_streams;
+pub mod last_start;
 pub mod notice;
 pub mod opened;
-pub mod planned_moves;
 pub mod recent_session;
 pub mod sealed;

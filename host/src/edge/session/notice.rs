@@ -13,7 +13,7 @@ impl Edge {
     /// The notice: a log message of level `warning`, or `info` where all of the state is back.
     #[must_use]
     pub fn loss_notice(&self, session: SessionId, server: &ServerName) -> Bytes {
-        let left = self.planned_moves.left(session, server);
+        let left = self.planned_moves.get(session, server);
         notice(server, left.as_ref(), self.state.outcomes.get(session, server).as_deref())
     }
 }

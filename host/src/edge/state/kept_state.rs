@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::edge::session::last_start::LastStarts;
 use crate::model::StatePlan;
 use crate::store::{LogBounds, SessionStates};
 
 use super::activity::Activity;
-use super::outcome::Outcomes;
+use super::outcome::Restored;
 use super::turns::RestorationTurns;
 
 /// The kept states, and what is being done with them.
 pub struct KeptState {
     pub states: Arc<SessionStates>,
     pub(in crate::edge) activity: Activity,
-    pub(in crate::edge) outcomes: Outcomes,
+    /// What became of the state at the last start; nothing where nothing was known of it.
+    pub(in crate::edge) outcomes: LastStarts<Arc<Restored>>,
     pub(in crate::edge) turns: RestorationTurns,
 }
 
@@ -24,7 +26,7 @@ impl KeptState {
         Self {
             states,
             activity: Activity::default(),
-            outcomes: Outcomes::default(),
+            outcomes: LastStarts::default(),
             turns: RestorationTurns::default(),
         }
     }

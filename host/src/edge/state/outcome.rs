@@ -1,19 +1,13 @@
 //! What became of a session's state at a new instance, and the words for it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use crate::model::visible::visible;
-use crate::model::{ServerName, SessionId};
-use crate::sync::Locked;
 
 /// Failures that the words name; of further ones the number is said.
 const MAX_NAMED: usize = 5;
 /// Bytes of a reason.
 const MAX_WHY: usize = 200;
-/// Sessions and servers whose last outcome is kept until a client is told.
-const MAX_KEPT: usize = 10_000;
 
 /// What was restored, and what could not be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,42 +104,6 @@ fn calls(count: usize, which: &str, one: &str, more: &str) -> String {
     let (noun, verb) = if count == 1 { ("call", one) } else { ("calls", more) };
     let words = [count.to_string().as_str(), noun, which, verb].map(str::to_owned);
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-/// The last outcome of each session and server, for the notice to the client.
-#[derive(Default)]
-pub struct Outcomes(Locked<HashMap<(SessionId, ServerName), Arc<Restored>>>);
-
-impl Outcomes {
-    /// Keeps an outcome in place of the one before; `None` if nothing was known of the state. Of too
-    /// many any other one goes: its client is told that the state is lost.
-    pub fn keep(&self, session: SessionId, server: &ServerName, restored: Option<Arc<Restored>>) {
-        let mut kept = self.0.lock();
-        let Some(restored) = restored else {
-            kept.remove(&(session, server.clone()));
-            return;
-        };
-        if kept.len() >= MAX_KEPT
-            && let Some(other) = kept.keys().next().cloned()
-        {
-            kept.remove(&other);
-        }
-        kept.insert((session, server.clone()), restored);
-    }
-
-    #[must_use]
-    pub fn get(&self, session: SessionId, server: &ServerName) -> Option<Arc<Restored>> {
-        let kept = self.0.lock();
-        if kept.is_empty() { None } else { kept.get(&(session, server.clone())).cloned() }
-    }
-
-    /// Forgets those of a session.
-    pub fn forget(&self, session: SessionId) {
-        let mut kept = self.0.lock();
-        if !kept.is_empty() {
-            kept.retain(|(of, _), _| *of != session);
-        }
-    }
 }
 
 #[cfg(test)]

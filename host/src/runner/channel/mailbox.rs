@@ -17,6 +17,7 @@ use crate::sync::now;
 
 use super::early_cancels::EarlyCancels;
 use super::early_progress::EarlyProgress;
+use super::error_counts::ErrorCounts;
 use super::in_flight::{Asker, InFlight, Requests};
 use super::kept_streams::KeptStreams;
 use super::message_ids::{cancelled_request, key, progress_token};
@@ -54,6 +55,7 @@ pub struct Mailbox {
     absent: Option<Absent>,
     /// Whether the server has asked something while state was brought back.
     has_asked: bool,
+    pub errors: Arc<ErrorCounts>,
 }
 
 /// Where a message goes.
@@ -93,6 +95,7 @@ impl Mailbox {
             gone: false,
             absent: None,
             has_asked: false,
+            errors: Arc::default(),
         }
     }
 
@@ -100,7 +103,8 @@ impl Mailbox {
     #[must_use]
     pub fn of(terms: SessionTerms) -> Self {
         let absent = if terms.has_client { Absent::NotYet } else { Absent::NoClient };
-        Self { absent: Some(absent), ..Self::new(terms.limits.kept, terms.kept) }
+        let errors = terms.errors;
+        Self { absent: Some(absent), errors, ..Self::new(terms.limits.kept, terms.kept) }
     }
 
     /// The client's `initialize` is answered: from now on it can be asked.
@@ -291,6 +295,7 @@ impl Mailbox {
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
         let Some(request) = self.in_flight.remove(id) else { return false };
+        self.errors.note_own(code);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }
@@ -365,6 +370,7 @@ impl Mailbox {
     /// Fails every request in flight; each may have run.
     pub fn fail_all(&mut self, message: &str) {
         for (id, request) in self.in_flight.drain() {
+            self.errors.note_own(code::SERVER_LOST);
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::Perhaps);
         }

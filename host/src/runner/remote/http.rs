@@ -81,6 +81,7 @@ impl RemoteHttp {
             server,
             rules: terms.limits,
             left: terms.left.clone(),
+            errors: Arc::clone(&terms.errors),
             client,
             has_session,
             primes,
@@ -239,6 +240,7 @@ impl RemoteHttp {
             && let Body::Full(body) = response.body()
             && is_answer_to(body, id)
         {
+            self.session.errors.note_text(body);
             return responses::passed_on(response);
         }
         Box::pin(self.judged(call, response, about, &requests, takes_events)).await

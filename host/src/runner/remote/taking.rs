@@ -97,7 +97,10 @@ fn answered(
         return session.mailbox().answer(message.clone(), envelope);
     }
     // On the stream of one request it is about that one.
-    session.mailbox().answer_on(stream, envelope.error?.get())
+    let mut mailbox = session.mailbox();
+    let taken = mailbox.answer_on(stream, envelope.error?.get())?;
+    mailbox.errors.note_answer(envelope);
+    Some(taken)
 }
 
 async fn put(

@@ -12,6 +12,7 @@ pub mod resources;
 pub mod revision;
 pub mod served;
 pub mod settings_note;
+pub mod slow_starts;
 pub mod state_program;
 pub mod table;
 pub mod unsaved;

@@ -75,9 +75,11 @@ impl Mailbox {
             }
             let error = envelope.error?;
             let (id, request) = self.in_flight.take_only()?;
+            self.errors.note_answer(envelope);
             return Some((request.stream, error_under(&id, error.get())));
         };
         let (own, request) = self.in_flight.answered(id.get())?;
+        self.errors.note_answer(envelope);
         self.notices.answered(request.order);
         self.task_tokens.answered(&request, envelope.result);
         self.opened();
