@@ -7,8 +7,9 @@ use super::ground::Ground;
 use super::moment::{self, Moment};
 use super::states::{Seen, State, live_through};
 
-/// The time in which what goes on all the time is watched after a fault that needs no mending.
-const WATCHED: Duration = Duration::from_secs(4);
+/// The time in which what goes on all the time is watched after a fault that needs no mending: in a
+/// test of every run, and in the whole matrix.
+const WATCHED: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(4)];
 
 /// What the sessions of one state have seen of one fault.
 pub struct Cell {
@@ -33,7 +34,7 @@ pub fn run(fault: Fault, states: &[State], of_each: usize, is_long: bool) -> Opt
         let living: Vec<_> = all.map(begin).collect();
         moment.wait_for_all(count);
         let mend = fault.strike(&mut ground, &|| moment.strike());
-        std::thread::sleep(mend.after(is_long).max(WATCHED));
+        std::thread::sleep(mend.after(is_long).max(WATCHED[usize::from(is_long)]));
         mend.mend(&mut ground);
         mended = moment.since();
         moment.end();

@@ -2,16 +2,17 @@
 //! it, on a simulated network and clock, with faults by a seeded chance.
 //!
 //! What runs is what is shipped: the registry and its control, bindings, records and known nodes of
-//! the coordinator, the edge from a client's request to its response and to the closing of what a session has left
-//! behind (`edge::delivery`), agent, routes and runner of the nodes. Simulated are the clients, the sockets (`net::played` stands in at the pool of
-//! connections), the MCP servers behind the nodes, the time (tokio's, paused; `sync::now` and
-//! `UnixMillis::now` follow it) and chance (`SessionId::mint`). Handshakes are reduced to their
-//! outcome: whether the expected start of a node is there.
+//! the coordinator; the edge, from a client's request to its response and to the closing of what a
+//! session has left behind (`edge::delivery`); agent, routes and runner of the nodes. Simulated are
+//! the clients, the sockets (`net::played` stands in at the pool of connections), the MCP servers
+//! behind the nodes, the time (tokio's, paused; `sync::now` and `UnixMillis::now` follow it) and
+//! chance (`SessionId::mint`). Handshakes are reduced to their outcome: whether the expected start of
+//! a node is there.
 //!
 //! Each seed makes one schedule of faults. A schedule that breaks an invariant is named by its seed:
-//! `MOORING_SIM_SEED=17 cargo nextest run -p mooring schedules_of_faults --no-capture` plays it again, and
-//! prints what happens. Each invariant has a planted fault in the simulation's own wiring, which
-//! the run has to find.
+//! `MOORING_SIM_SEED=17 cargo nextest run -p mooring schedules_of_faults --no-capture` plays it
+//! again, and prints what happens. Each invariant has a planted fault in the simulation's own wiring,
+//! which the run has to find.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chance;
@@ -49,9 +50,9 @@ enum Plant {
     BindingsAreForgotten,
     /// Against running once: of a request whose answer is lost it is said that it was not sent.
     SentIsCalledUnsent,
-    /// Against no way back: a node knows nothing of epochs, and does not close what it is told to
-    /// close.
-    EpochsAreUnknown,
+    /// Against no way back: a node does not close what it is told to close, and says of what it still
+    /// holds that it is the current instance.
+    LeftIsCalledCurrent,
     /// Against being served: the heartbeat of a node that is not known is accepted.
     UnknownIsCalledKnown,
 }

@@ -169,15 +169,20 @@ fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
     let serve = move |mut request: Request<Body>, proved| {
         let (parts, worker) = (Arc::clone(&own), worker.clone());
         let answering: BoxFuture<'static, _> = Box::pin(async move {
-            // The planted fault: what a session has left is found again.
-            if plant == Plant::EpochsAreUnknown {
+            // The planted fault: what a session has left is found again, and called current.
+            let mut given = None;
+            if plant == Plant::LeftIsCalledCurrent {
                 if *request.method() == Method::DELETE {
                     return Response::new(Body::Empty);
                 }
-                request.headers_mut().remove(headers::seam::EPOCH);
+                given = request.headers_mut().remove(headers::seam::EPOCH);
                 request.headers_mut().remove(headers::seam::OPENED);
             }
-            parts.routes.serve(&worker, request, ends(proved)).await
+            let mut response = parts.routes.serve(&worker, request, ends(proved)).await;
+            if let Some(given) = given.filter(|_| response.status().is_success()) {
+                response.headers_mut().insert(headers::seam::EPOCH, given);
+            }
+            response
         });
         answering
     };

@@ -166,7 +166,7 @@ impl Table {
         self.locked(|slots| {
             let slot = slots.get_mut(key)?;
             let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
-            let taken = Instant::now();
+            let taken = now();
             slot.last_used = taken;
             let before = slot.last_called;
             let _mark = Arc::clone(&slot.in_hand);
