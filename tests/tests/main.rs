@@ -9,6 +9,7 @@
 
 mod aggregate;
 mod cluster;
+mod failures;
 mod http;
 mod looking;
 mod processes;

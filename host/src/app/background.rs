@@ -14,7 +14,7 @@ use crate::model::Health;
 use crate::store::shared::SharedEvent;
 use crate::store::sharing::Left;
 use crate::store::{FolderState, Forgotten};
-use crate::sync::Watcher;
+use crate::sync::{Watcher, now};
 
 use super::parts::{Background, Parts};
 use super::presence::{self, Presence};
@@ -209,7 +209,7 @@ async fn tend_folder(parts: Arc<Parts>, is_coordinator: bool) {
 }
 
 /// Closes sessions at their servers that were forgotten to make room.
-async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
+pub(super) async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
     let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
     while let Some((session, servers)) = forgotten.recv().await {
         let topology = parts.edge.topology.load_full();
@@ -275,7 +275,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if parts.retired.is_raised() {
             return;
         }
-        let removed = parts.registry.clean_up(Instant::now());
+        let removed = parts.registry.clean_up(now());
         for event in &removed {
             if let LeaseChange::Removed { id } = event {
                 tracing::info!(node = %id, "Removed node {id}: gone for ten node timeouts");

@@ -23,6 +23,8 @@ mod routes;
 mod shared_store;
 mod shutdown;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod slow_starts;
 mod strategy_view;
 mod summary;

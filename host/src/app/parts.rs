@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,7 @@ use crate::seam::Link;
 use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
-use crate::sync::Signal;
+use crate::sync::{Signal, now};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -89,6 +89,19 @@ impl Parts {
         workers: usize,
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
+        let (parts, background) =
+            Self::without_own_node(config, address, workers, descriptors).await?;
+        parts.enter_local_node(config, address);
+        Ok((parts, background))
+    }
+
+    /// The same, but the registry does not know the servers of this process.
+    pub(super) async fn without_own_node(
+        config: &Config,
+        address: SocketAddr,
+        workers: usize,
+        descriptors: Descriptors,
+    ) -> anyhow::Result<(Arc<Self>, Background)> {
         let folder = DataFolder::open(&config.data_dir)?;
         let store = shared_store::of(config);
         let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
@@ -121,7 +134,6 @@ impl Parts {
             retired: Signal::default(),
             links,
         };
-        parts.enter_local_node(config, address);
         Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told }))
     }
 
@@ -235,7 +247,7 @@ impl Base {
         };
         let links = Links {
             runner: Arc::clone(&runner),
-            tls: crate::net::client_config()?,
+            tls: tls()?,
             dialer: dialer(&own, &registry, config),
         };
         let records = Arc::new(Records::open(
@@ -437,7 +449,19 @@ fn local_key(folder: &DataFolder) -> edge::LocalKey {
     edge::LocalKey(Secret::new(mac::hex(&folder.secret(LOCAL_KEY))))
 }
 
+fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.0);
+    }
+    crate::net::client_config()
+}
+
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.1);
+    }
     let source = wasm::Source::parse(&config.sticky.strategy);
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
@@ -450,7 +474,7 @@ fn doubts(registry: &Arc<Registry>) -> (edge::Doubts, Doubted) {
     let registry = Arc::clone(registry);
     let report = move |node: &NodeId, broke: Option<&str>| {
         if let Some(why) = broke
-            && registry.suspect(node, Instant::now())
+            && registry.suspect(node, now())
         {
             tracing::warn!(
                 node = %node,

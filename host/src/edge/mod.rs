@@ -55,6 +55,8 @@ pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::listener::{Listeners, SharedSockets, bind as listen};
+#[cfg(test)]
+pub use connection::server::answer;
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use delivery::doubts::Doubts;

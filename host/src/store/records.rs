@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::model::{QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
-use crate::sync::Locked;
+use crate::sync::{Locked, beside};
 
 use super::bindings::Bindings;
 use super::data::DataFolder;
@@ -367,12 +367,12 @@ impl Records {
         let (this, turns) = (Arc::clone(self), Arc::clone(&self.turns));
         let job = async move {
             let turn = turns.acquire_owned().await.ok()?;
-            let job = tokio::task::spawn_blocking(move || {
+            let job = beside(move || {
                 let done = work(&this);
                 drop(turn);
                 done
             });
-            job.await.ok()
+            job.await
         };
         tokio::time::timeout(PATIENCE, job).await.ok().flatten()
     }

@@ -24,7 +24,7 @@ use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::DataFolder;
 use crate::store::sharing::Sharing;
-use crate::sync::Locked;
+use crate::sync::{Locked, now, since};
 
 use super::admissions::Admissions;
 use super::bounds;
@@ -247,8 +247,7 @@ impl Control {
         let entry = self.registry.get(&asked.id).filter(is_awaited);
         let entry = entry.ok_or_else(|| Rejected::Unknown(asked.id.to_string()))?;
         let (status, liveness) = (LeaseStatus::Active, Liveness::default());
-        self.admit(NodeEntry { status, liveness, last_seen: Instant::now(), ..entry }, None, link)
-            .await
+        self.admit(NodeEntry { status, liveness, last_seen: now(), ..entry }, None, link).await
     }
 
     /// Asks whether this start of the node is at its address, on a new connection.
@@ -302,8 +301,8 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
-        if let Some(since) = silent_since {
-            let seconds = since.elapsed().as_secs_f64();
+        if let Some(heard) = silent_since {
+            let seconds = since(heard).as_secs_f64();
             tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
         }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
@@ -348,7 +347,7 @@ impl Control {
             beat.servers = Some(replicas(reports.clone())?);
         }
         let incarnation = &heartbeat.incarnation;
-        self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
+        self.registry.heartbeat(&id, incarnation, beat, now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         let only_here = match heartbeat.drain {
             Some(_) => self.registry.only_at(&id).iter().map(ToString::to_string).collect(),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::config::Secret;
 use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
 use crate::store::{DataFolder, Renewals};
-use crate::sync::Locked;
+use crate::sync::{Locked, beside, now};
 
 use super::bounds;
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -118,7 +118,7 @@ impl KnownNodes {
     pub async fn save(&self) {
         let this = self.clone();
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let saving = tokio::task::spawn_blocking(move || {
+        let saving = beside(move || {
             let mut written = this.written.lock();
             if *written < own && !this.is_retired.load(Ordering::Acquire) {
                 let asked = this.asked.load(Ordering::Acquire);
@@ -129,8 +129,8 @@ impl KnownNodes {
                 }
             }
         });
-        if let Err(error) = saving.await {
-            tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
+        if saving.await.is_none() {
+            tracing::warn!("cannot write {SNAPSHOT} to the data folder: the writer has panicked");
         }
     }
 
@@ -271,7 +271,7 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
-    let now = (UnixMillis::now(), Instant::now());
+    let now = (UnixMillis::now(), now());
     let away = kept.away_since.map(|since| {
         let since = UnixMillis(since.min(now.0.0));
         // The clock may not go back that far.

@@ -10,6 +10,7 @@ use crate::config::Secret;
 use crate::model::{
     Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
 };
+use crate::sync::now;
 
 use super::bounds::size_beside_servers;
 use super::liveness::Liveness;
@@ -129,7 +130,7 @@ impl NodeEntry {
             load: None,
             troubles: Vec::new(),
             last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
+            last_seen: now(),
             registered_at: UnixMillis::now(),
         }
     }

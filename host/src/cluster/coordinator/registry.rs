@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::cluster::messages::{DrainReport, LoadReport};
 use crate::cluster::trouble::TroubleReport;
 use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
-use crate::sync::Locked;
+use crate::sync::{Locked, now};
 
 use super::bounds::{MAX_NODES, MAX_REPORTS};
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -305,7 +305,7 @@ impl Registry {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if entry.is_start(incarnation) => {
                 entry.status = LeaseStatus::Inactive;
-                entry.leave(Absence::GoodBye, UnixMillis::now(), Instant::now());
+                entry.leave(Absence::GoodBye, UnixMillis::now(), now());
                 true
             }
             _ => false,

@@ -238,6 +238,7 @@ impl Agent {
         }
         loop {
             tokio::select! {
+                biased;
                 _ = timer.tick() => {}
                 changed = self.changes.changed() => {
                     if changed.is_err() {

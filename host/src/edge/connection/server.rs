@@ -27,6 +27,7 @@ use crate::protocol::headers;
 use crate::sync::{Locked, Seldom, Watcher};
 
 use super::activity::{ActiveRequest, ConnectionOrder};
+use super::lame_duck;
 use super::settle::Settle;
 use super::table::Connected;
 use super::wire::ClientWire;
@@ -36,8 +37,6 @@ use super::{base_path, not_here};
 const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long connections are still accepted, and idle ones kept, once this process leaves.
-const LAME_DUCK: Duration = Duration::from_millis(200);
 /// How long a connection that drains waits for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Time between two lines of the log about failed accepts.
@@ -74,24 +73,20 @@ pub struct Ends {
     pub proved: bool,
 }
 
-/// Waits until this process leaves, and then as long as it serves what is on the way to it.
-async fn lame_duck(mut leaving: Watcher) {
-    leaving.raised().await;
-    tokio::time::sleep(LAME_DUCK).await;
-}
-
 /// Accepts until this process leaves, then waits until every connection has ended. Answers ask
 /// clients to close their connections before those are closed, so that no request is on its way on
 /// one that closes.
 pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
     let mut draining = worker.edge.leaving.watch();
-    let mut lame_duck = std::pin::pin!(lame_duck(worker.edge.leaving.watch()));
+    let metrics = Arc::clone(&worker.edge.metrics);
+    let accepting = lame_duck::accepting(worker.edge.leaving.watch(), &metrics);
+    let mut accepting = std::pin::pin!(accepting);
     let mut is_leaving = false;
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
     let connections = Arc::clone(&worker.edge.connections);
     let failures = Seldom::every(ACCEPT_LINES);
     let mut looking = std::pin::pin!(connections.look());
-    loop {
+    let before = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = draining.raised(), if !is_leaving => {
@@ -99,8 +94,8 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
                 connections.leave();
                 continue;
             }
-            () = &mut lame_duck => break,
-            () = &mut looking => break,
+            before = &mut accepting => break before,
+            () = &mut looking => break 0,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -123,9 +118,13 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
+    };
     drop(listener);
     drop(alive);
+    tokio::select! {
+        () = lame_duck::last_requests(before, &metrics) => {}
+        () = &mut looking => {}
+    }
     connections.drain();
     // `recv` returns when the last connection has dropped its sender.
     tokio::select! {
@@ -358,6 +357,20 @@ async fn other_route(
         *piece = worker.edge.connections.unread.counted(take(piece));
     }
     response.map(|body| body.with_guard(in_use))
+}
+
+/// Answers one request of a client that has no connection.
+#[cfg(test)]
+pub async fn answer(
+    worker: &Worker,
+    mut request: Request<Body>,
+    ends: (SocketAddr, SocketAddr),
+    draining: &Watcher,
+) -> Response<Body> {
+    match mcp(worker, &RecentSession::default(), &mut request, ends, draining).await {
+        Ok(response) => response,
+        Err((refusal, id)) => refused(refusal, id, &mut request).await,
+    }
 }
 
 async fn mcp(

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::stderr::tail;
-use crate::sync::{LimitCounts, Locked};
+use crate::sync::{LimitCounts, Locked, now};
 
 use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
 use super::caps::{Caps, Permit};
@@ -145,7 +145,7 @@ impl Starts {
         let mut outcomes = ledger.outcomes.subscribe();
         loop {
             outcomes.borrow_and_update();
-            let verdict = ledger.backoff().look(Instant::now());
+            let verdict = ledger.backoff().look(now());
             match verdict {
                 Verdict::Go => return Ok(()),
                 Verdict::Refused(pause) => return Err(pause),
@@ -160,7 +160,7 @@ impl Starts {
     /// # Errors
     /// If the server has a pause.
     pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<StartAttempt>, Pause> {
-        let began = Instant::now();
+        let began = now();
         let verdict = self.ledgers.get(server).map(|ledger| ledger.backoff().attempt(began));
         match verdict.unwrap_or(Verdict::Go) {
             Verdict::Go => {
@@ -239,7 +239,7 @@ impl Starts {
         let Some(ledger) = self.ledgers.get(server) else { return };
         let error = format!("{how}{}", tail::shown(&words));
         ledger.keep_words(words);
-        let now = Instant::now();
+        let now = now();
         let failed = {
             let mut backoff = ledger.backoff();
             let before = backoff.failures();
@@ -275,7 +275,7 @@ impl Starts {
     #[must_use]
     pub fn is_well(&self, server: &ServerName) -> bool {
         self.ledgers.get(server).is_none_or(|ledger| {
-            let status = ledger.backoff().status(Instant::now());
+            let status = ledger.backoff().status(now());
             matches!(status, ServerStatus::Running | ServerStatus::Starting)
         })
     }
@@ -296,7 +296,7 @@ impl Starts {
     #[must_use]
     pub fn state(&self, server: &ServerName) -> Option<ServerState> {
         let ledger = self.ledgers.get(server)?;
-        let (processes, now) = (self.caps.of(server), Instant::now());
+        let (processes, now) = (self.caps.of(server), now());
         let last_words = ledger.last_words.lock().clone();
         let backoff = ledger.backoff();
         Some(ServerState {
@@ -373,7 +373,7 @@ impl StartAttempt {
         if !words.is_empty() {
             ledger.keep_words(words);
         }
-        let now = Instant::now();
+        let now = now();
         let failed = {
             let mut backoff = ledger.backoff();
             let before = backoff.failures();

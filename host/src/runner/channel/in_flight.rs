@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::streams::Stream;
+use crate::sync::now;
 
 use super::message_ids::{is_same_number, key, other_forms};
 
@@ -157,7 +158,7 @@ impl Requests {
         let mut now = |token: &str| {
             let has = |request: &&mut InFlight| request.progress_token.as_deref() == Some(token);
             let request = self.open.values_mut().find(has)?;
-            request.last_progress = Instant::now();
+            request.last_progress = now();
             Some(Arc::clone(&request.stream))
         };
         if let Some(stream) = now(&token) {

@@ -121,6 +121,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
             }
         };
         let goes_on = tokio::select! {
+            biased;
             goes_on = reading => goes_on,
             () = closing.raised() => false,
         };
@@ -130,6 +131,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
         drop(held);
         place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(place.pause()) => {}
             () = closing.raised() => return,
         }
@@ -150,6 +152,7 @@ pub fn hear(session: Arc<UpstreamSession>, pool: Pool, body: Body) {
         let stream = Arc::clone(session.mailbox().unrelated());
         let mut place = StreamPosition::default();
         tokio::select! {
+            biased;
             _ = read(&session, &pool, body, &stream, &mut place) => {}
             () = given_up.given_up() => {}
             () = closing.raised() => {}
