@@ -68,7 +68,7 @@ pub async fn health(
         "cluster": {"nodes": entries.len(), "activeNodes": active},
         "shortages": shortages,
         "dataFolder": {"state": folder.as_str(), "why": folder_why},
-        "servers": admin.runner.servers().map(server).collect::<Vec<_>>(),
+        "servers": admin.runner.servers().iter().map(server).collect::<Vec<_>>(),
     }))
     .into_response()
 }

@@ -64,4 +64,4 @@ pub use metrics::Metrics;
 pub use routing::cold_start::ColdStart;
 pub use session::get_streams::AggregateStreams;
 pub use session::opened::OpenedServers;
-pub use worker::{Edge, Worker};
+pub use worker::{Edge, LatestEdge, Worker};

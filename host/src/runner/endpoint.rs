@@ -20,6 +20,7 @@ use super::catalog::probe;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
+use super::session::served::Served;
 use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::session::withheld::{self, Withheld};
@@ -52,14 +53,15 @@ impl Runner {
         facts: Facts,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        if !self.shared.config.servers.contains_key(&server) {
+        let looked_at = self.shared.servers.load().get(&server).map(|served| Asks::of(served));
+        let Some(asks) = looked_at else {
             let mut response = plain(
                 StatusCode::NOT_FOUND,
                 &format!("server {server} is not hosted on this node"),
             );
             Outcome::NotSent.write(response.headers_mut());
             return response;
-        }
+        };
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
@@ -70,7 +72,7 @@ impl Runner {
                 let asked = Asked { handshake, epochs, stream };
                 Box::pin(self.open(key, owner, asked, take(request))).await
             }
-            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::POST) => self.post(key, asks, request).await,
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
                 Box::pin(self.shared.close(&key, facts.epochs.given, &self.pool)).await;
@@ -144,8 +146,8 @@ impl Runner {
         asked: OpenRequest,
         told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
     ) {
-        let config = &self.shared.config;
-        let Some(served) = config.servers.get(&key.1) else { return };
+        let served = self.shared.servers.load().get(&key.1).map(Arc::clone);
+        let Some(served) = served else { return };
         let opening = Opening {
             params: &asked.params,
             handshake: asked.handshake,
@@ -156,7 +158,7 @@ impl Runner {
                 quota: &asked.quota,
             }),
         };
-        let open = open::open(&key.1, served, opening, &self.pool, &self.shared.resources);
+        let open = open::open(&key.1, &served, opening, &self.pool, &self.shared.resources);
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
@@ -192,13 +194,21 @@ impl Runner {
         }
     }
 
-    async fn post(&self, key: InstanceKey, request: &mut Request<Body>) -> Response<Body> {
+    async fn post(
+        &self,
+        key: InstanceKey,
+        asks: Asks,
+        request: &mut Request<Body>,
+    ) -> Response<Body> {
         let instance = match self.in_hand(&key).await {
             Ok(instance) => instance,
             Err(response) => return response,
         };
         let accepts = Accepts::of(request.headers());
-        let forwarded = self.forwarded(&key.1, request.headers());
+        let forwarded = match asks.passes_headers {
+            true => self.forwarded(&key.1, request.headers()),
+            false => HeaderMap::new(),
+        };
         let mut body = take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
@@ -222,7 +232,9 @@ impl Runner {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return response;
         }
-        if let Some(response) = self.withheld(&key.1, &envelope) {
+        if asks.withholds
+            && let Some(response) = self.withheld(&key.1, &envelope)
+        {
             return response;
         }
         let posting =
@@ -277,8 +289,8 @@ impl Runner {
 
     /// The answer to a message that the server's own settings keep from it.
     fn withheld(&self, server: &ServerName, envelope: &Envelope<'_>) -> Option<Response<Body>> {
-        let selection = self.shared.config.servers.get(server)?.selection.as_deref()?;
-        Some(match withheld::from(envelope, selection)? {
+        let selection = self.shared.servers.load().get(server)?.selection.clone()?;
+        Some(match withheld::from(envelope, &selection)? {
             Withheld::Dropped => responses::accepted(),
             Withheld::Refused(code, text) => {
                 events::json(jsonrpc::error(envelope.id_text(), code, &text))
@@ -322,7 +334,7 @@ impl Runner {
         }
     }
 
-    /// The answer to a message whose session goes on elsewhere, since this runner drains.
+    /// The answer to a message whose session goes on with another instance.
     fn handed_on(&self, instance: Arc<Instance>) -> Response<Body> {
         let pool = self.pool.clone();
         tokio::spawn(async move { instance.close(&pool).await });
@@ -331,11 +343,27 @@ impl Runner {
 
     /// The client's headers that the operator has passed on to this server.
     fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
-        match self.shared.config.servers.get(server) {
+        match self.shared.servers.load().get(server) {
             Some(served) if !served.passthrough.is_empty() => {
                 passthrough::passed_through(&served.passthrough, seam)
             }
             _ => HeaderMap::new(),
+        }
+    }
+}
+
+/// What a server's settings ask of each message, looked up once for it.
+#[derive(Clone, Copy)]
+struct Asks {
+    passes_headers: bool,
+    withholds: bool,
+}
+
+impl Asks {
+    fn of(served: &Served) -> Self {
+        Self {
+            passes_headers: !served.passthrough.is_empty(),
+            withholds: served.selection.is_some(),
         }
     }
 }

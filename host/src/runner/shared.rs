@@ -1,8 +1,10 @@
 //! The part of the runner that all workers of this process share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
@@ -17,7 +19,7 @@ use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
 use super::session::resources::Resources;
-use super::session::served::Served;
+use super::session::served::{CurrentServers, Servers};
 use super::session::table::{Held, InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
@@ -29,7 +31,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The settings of the runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
-    pub servers: Arc<BTreeMap<ServerName, Served>>,
+    /// Those of the start; a reload replaces them.
+    pub servers: Servers,
     /// Largest message of a client, in bytes.
     pub message: usize,
     pub rules: SessionLimits,
@@ -49,6 +52,11 @@ pub struct RunnerConfig {
 /// with a reference to it.
 pub struct SharedRunner {
     pub(super) config: RunnerConfig,
+    /// The servers as they are now.
+    pub(super) servers: CurrentServers,
+    /// Notified when they were replaced, for the sweep, and for what retires instances.
+    pub(super) reloaded: Notify,
+    pub(super) retiring: Notify,
     pub(super) resources: Resources,
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
@@ -58,7 +66,6 @@ pub struct SharedRunner {
 impl SharedRunner {
     #[must_use]
     pub fn new(config: RunnerConfig) -> Arc<Self> {
-        let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let resources = Resources {
             rules: config.rules,
             kept: KeptAnswers::new(config.kept),
@@ -66,7 +73,7 @@ impl SharedRunner {
             left_notes: LeftCalls::new("notesWithoutAnswer"),
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
-            spares: Spares::new(warm.map(|(server, _)| server)),
+            spares: Spares::none(),
             journal: Journal::default(),
             old_transport: Arc::default(),
             wanting_tokens: Arc::default(),
@@ -74,9 +81,20 @@ impl SharedRunner {
             shared_processes: SharedProcesses::default(),
             evictions: Arc::default(),
         };
-        let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
+        let servers = Arc::new(ArcSwap::from_pointee(config.servers.clone()));
+        let discovery = Arc::new(Discovery::new(Arc::clone(&servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());
-        Arc::new(Self { config, resources, table, discovery, complaints })
+        let (reloaded, retiring) = (Notify::new(), Notify::new());
+        Arc::new(Self {
+            config,
+            servers,
+            reloaded,
+            retiring,
+            resources,
+            table,
+            discovery,
+            complaints,
+        })
     }
 
     /// At most `limit` open sessions after a cursor, as reported to a coordinator.
@@ -107,8 +125,15 @@ impl SharedRunner {
         of_processes.into_iter().chain(of_answers)
     }
 
-    pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
-        self.config.servers.keys()
+    #[must_use]
+    pub fn has(&self, server: &ServerName) -> bool {
+        self.servers.load().contains_key(server)
+    }
+
+    /// The names of the servers as they are now.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerName> {
+        self.servers.load().keys().cloned().collect()
     }
 
     /// Closes the instance of one session at one server, unless its epoch is higher than `up_to`.

@@ -173,6 +173,8 @@ impl Feeding {
                 }
                 changed = catalogs.changed() => {
                     if changed.is_err() { break }
+                    self.worker.keep_up();
+                    if !self.is_let_in() { break }
                     self.compare();
                     self.look_at_replicas();
                 }
@@ -191,6 +193,12 @@ impl Feeding {
         }
         self.own.stream.end();
         self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Whether a key still lets the session's owner in: a reload may have taken it away.
+    fn is_let_in(&self) -> bool {
+        let keys = &self.worker.edge.config.keys;
+        keys.is_empty() || keys.iter().any(|key| key.principal == self.session.principal)
     }
 
     /// Listens to every server of the scope that the session has open.

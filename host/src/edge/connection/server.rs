@@ -135,13 +135,43 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
 
 /// What all requests of one connection share.
 struct ConnectionParts {
-    worker: Worker,
     routes: Arc<dyn OtherRoutes>,
-    recent: RecentSession,
     draining: Watcher,
     connected: Connected,
     /// What a request has asked for.
     introduction: Locked<Option<Introduction>>,
+}
+
+/// The same under one state of the settings: what is remembered of earlier requests counts under
+/// these only.
+struct ConnectionState {
+    parts: Arc<ConnectionParts>,
+    ends: Ends,
+    worker: Worker,
+    recent: RecentSession,
+}
+
+impl ConnectionState {
+    fn of(parts: &Arc<ConnectionParts>, ends: Ends, worker: Worker) -> Arc<Self> {
+        Arc::new(Self { parts: Arc::clone(parts), ends, worker, recent: RecentSession::default() })
+    }
+
+    /// The state for the next request: `self`, unless the settings were replaced since it was made.
+    /// `later` has the one that was made last for that reason.
+    fn now(self: &Arc<Self>, later: &Locked<Option<Arc<Self>>>) -> Arc<Self> {
+        if self.worker.is_latest() {
+            return Arc::clone(self);
+        }
+        let mut later = later.lock();
+        match &*later {
+            Some(state) if state.worker.is_latest() => Arc::clone(state),
+            _ => {
+                let state = Self::of(&self.parts, self.ends, self.worker.renewed());
+                *later = Some(Arc::clone(&state));
+                state
+            }
+        }
+    }
 }
 
 async fn connection(
@@ -155,10 +185,9 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let wire = ClientWire::new(stream, &connected.activity);
-    let (recent, introduction) = (RecentSession::default(), Locked::default());
-    let parts = ConnectionParts { worker, routes, recent, draining, connected, introduction };
+    let parts = ConnectionParts { routes, draining, connected, introduction: Locked::default() };
     let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false });
-    let introduction = http(wire, ends, &parts).await;
+    let introduction = http(wire, ends, &parts, worker.clone()).await;
     // Only connections of the cluster have one.
     if let Some(introduction) = introduction
         && let Some(connection) = introduction.run().await
@@ -166,29 +195,35 @@ async fn connection(
         && connection.read_buf.is_empty()
     {
         parts.connected.is_of_cluster();
-        http(connection.io, Ends { proved: true, ..ends }, &parts).await;
+        http(connection.io, Ends { proved: true, ..ends }, &parts, worker).await;
     }
 }
 
 /// Serves the requests on a connection, until it ends or an introduction is to follow.
-async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Option<Introduction> {
-    let limit = parts.worker.edge.config.header_block;
+async fn http(
+    wire: ClientWire,
+    ends: Ends,
+    parts: &Arc<ConnectionParts>,
+    worker: Worker,
+) -> Option<Introduction> {
+    let limit = worker.edge.config.header_block;
     let activity = &parts.connected.activity;
-    let shared = Arc::new((Arc::clone(parts), ends));
+    let first = ConnectionState::of(parts, ends, worker);
+    let later = Locked::default();
     // What this future captures is moved for every call, and with more than this all of it is.
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let shared = Arc::clone(&shared);
+        let state = first.now(&later);
         async move {
-            let (parts, ends) = (&*shared.0, shared.1);
+            let parts = &*state.parts;
             let activity = &parts.connected.activity;
             let (in_use, intake) = (activity.begin(), &activity.intake);
             let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
-            let base = &parts.worker.edge.config.base_path;
+            let base = &state.worker.edge.config.base_path;
             let path = base_path::below(base, request.uri().path()).unwrap_or("/");
             let ends_itself = Entrance::of(path) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let mut response = route(parts, &mut request, ends, in_use).await;
+            let mut response = route(&state, &mut request, in_use).await;
             if activity.is_leaving() {
                 close_after(&mut response);
             }
@@ -264,13 +299,13 @@ fn close_after(response: &mut Response<Body>) {
 /// Borrows the request and takes parts out of it: each future below that owned a request would
 /// grow by its size, and these futures are moved for every call.
 async fn route(
-    connection: &ConnectionParts,
+    state: &ConnectionState,
     request: &mut Request<Body>,
-    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
-    let ConnectionParts { worker, routes, recent, draining, connected, .. } = connection;
-    let Ends { peer, local, .. } = ends;
+    let ConnectionState { parts, ends, worker, recent } = state;
+    let ConnectionParts { routes, draining, connected, .. } = &**parts;
+    let Ends { peer, local, .. } = *ends;
     let limit = worker.edge.config.header_block;
     match framing::check(request) {
         Ok(size) if size <= limit => {}
@@ -292,7 +327,7 @@ async fn route(
         return Box::pin(refused(Refusal::Crowded, None, request)).await;
     }
     if routes.takes(request.uri().path()) {
-        return other_route(connection, request, ends, in_use).await;
+        return other_route(state, request, in_use).await;
     }
     let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
     if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
@@ -334,13 +369,13 @@ async fn refused(
 }
 
 async fn other_route(
-    connection: &ConnectionParts,
+    state: &ConnectionState,
     request: &mut Request<Body>,
-    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
-    let ConnectionParts { worker, routes, connected, .. } = connection;
-    let mut response = routes.serve(worker, take(request), ends).await;
+    let ConnectionState { parts, ends, worker, .. } = state;
+    let ConnectionParts { routes, connected, .. } = &**parts;
+    let mut response = routes.serve(worker, take(request), *ends).await;
     // The answer to a handshake keeps its `connection: upgrade`.
     let goes_on = ends.proved || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if connected.activity.is_reserved && !goes_on {

@@ -15,7 +15,7 @@ impl SharedRunner {
     #[must_use]
     pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
         let wanting = self.resources.wanting_tokens.lock().clone();
-        let state = |(server, served): (&ServerName, &Served)| {
+        let state = |(server, served): (&ServerName, &Arc<Served>)| {
             let mut state = self.resources.starts.state(server)?;
             if let Recipe::Broken(reason) = &served.recipe {
                 state.status = ServerStatus::Misconfigured;
@@ -29,7 +29,7 @@ impl SharedRunner {
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))
         };
-        self.config.servers.iter().filter_map(state).collect()
+        self.servers.load().iter().filter_map(state).collect()
     }
 
     /// The last stderr lines of the process behind one session.

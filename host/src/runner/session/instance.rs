@@ -1,9 +1,9 @@
 //! One session's instance of a server, whatever the transport.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
@@ -30,6 +30,8 @@ use crate::seam::SettingChange;
 use crate::streams;
 use crate::sync::Locked;
 
+use super::served::Served;
+
 /// Subscriptions of one session that are reported to a coordinator; further ones are
 /// not remembered here.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -52,6 +54,10 @@ pub struct Instance {
     /// The client's capabilities, on which the server's offer may depend.
     pub client_set: ClientSet,
     version: Option<Version>,
+    /// The settings that it was opened with.
+    pub made_with: Arc<Served>,
+    /// Since when its server has other settings, or is gone.
+    outdated: OnceLock<Instant>,
     /// Whether the server has got `notifications/initialized`.
     told_initialized: AtomicBool,
     /// Whether it renews a session that its server had ended while nothing was lost.
@@ -93,18 +99,37 @@ impl Instance {
         result: Bytes,
         client_set: ClientSet,
         version: Option<Version>,
+        made_with: Arc<Served>,
     ) -> Self {
         Self {
             backend,
             result,
             client_set,
             version,
+            made_with,
+            outdated: OnceLock::new(),
             told_initialized: false.into(),
             renews: false.into(),
             lists: watch::Sender::new((0, None)),
             settings: Locked::default(),
             asked: AtomicU64::new(streams::instance().into()),
         }
+    }
+
+    /// Its server has other settings by now, or is gone: notes it, and returns since when.
+    pub fn outdate(&self) -> Instant {
+        *self.outdated.get_or_init(Instant::now)
+    }
+
+    /// Whether it can go on where its server has these settings now.
+    #[must_use]
+    pub fn goes_on_with(&self, now: &Arc<Served>) -> bool {
+        Arc::ptr_eq(&self.made_with, now) || self.made_with.goes_on_with(now)
+    }
+
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.get().is_some()
     }
 
     fn channel(&self) -> Channel<'_> {

@@ -61,7 +61,7 @@ pub struct SessionOwner<'a> {
 /// Why the session could not be opened.
 pub async fn open(
     server: &ServerName,
-    served: &Served,
+    served: &Arc<Served>,
     opening: Opening<'_>,
     pool: &Pool,
     resources: &Resources,
@@ -97,7 +97,7 @@ pub async fn open(
 /// One opening of a session at a server.
 struct ServerStart<'a> {
     server: &'a ServerName,
-    served: &'a Served,
+    served: &'a Arc<Served>,
     opening: Opening<'a>,
     asking: &'a Asking<'a>,
     pool: &'a Pool,
@@ -156,7 +156,7 @@ impl ServerStart<'_> {
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let version = Version::parse(&version_of(&result));
-        let instance = Instance::new(transport, result, client_set, version);
+        let instance = Instance::new(transport, result, client_set, version, Arc::clone(self.served));
         if self.opening.handshake == Handshake::Runner {
             let message = jsonrpc::notification(methods::INITIALIZED);
             if let Ok(envelope) = Envelope::parse(&message) {
