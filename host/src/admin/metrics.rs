@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::model::visible::visible;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
 
+use super::reload::ReloadOutcome;
 use super::{Admin, ProcessRole};
 
 /// Bytes of a name: as long as names may be.
@@ -79,10 +80,16 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         Opts::new("open_door", "1 for what neither key nor token closes"),
         &["door"],
     )?;
-    for door in &admin.open_doors {
+    for door in &admin.reloads.facts.load().open_doors {
         open.with_label_values(&[door.as_str()]).set(1);
     }
     registry.register(Box::new(open))?;
+    reloads(admin, &registry)?;
+    gauge(
+        "reload_last_success_timestamp_seconds",
+        "When settings were last read that are in force now: at the start, or by a reload",
+        admin.reloads.last_success(),
+    )?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
     machine(admin, gauge)?;
@@ -91,6 +98,17 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
     Ok(registry)
+}
+
+/// What became of reloads of the settings.
+fn reloads(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let opts = Opts::new("reloads_total", "Reloads of the settings, by what became of them");
+    let counter = IntCounterVec::new(opts, &["outcome"])?;
+    for outcome in ReloadOutcome::ALL {
+        let counted = admin.reloads.counted(outcome);
+        counter.with_label_values(&[outcome.as_str()]).inc_by(counted);
+    }
+    registry.register(Box::new(counter))
 }
 
 /// What has happened at each limit.

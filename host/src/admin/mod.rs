@@ -11,6 +11,7 @@ mod local;
 mod logs;
 mod metrics;
 mod nodes;
+mod reload;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -26,7 +27,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
-use crate::config::OpenDoor;
 use crate::edge::{Connections, Leaving, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
@@ -38,6 +38,7 @@ use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
 pub use local::Local;
+pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
 
 /// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
 const MAX_BODY: usize = 1 << 20;
@@ -76,10 +77,7 @@ pub struct Admin {
     pub view: Arc<dyn RunnerView>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
-    /// What neither key nor token closes.
-    pub open_doors: Vec<OpenDoor>,
-    /// Whether the settings have no server that could run here.
-    pub runs_no_server: bool,
+    pub reloads: Arc<Reloads>,
     /// Admits a request to `/api` by its headers, the caller's address and our own, or returns the
     /// status and text of the refusal.
     pub admit: AdmitFn,
@@ -122,6 +120,7 @@ impl Api {
             .route("/api/cluster/sessions/{id}", get(cluster::session))
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/logs", get(logs::logs))
+            .route("/api/reload", post(reload::reload))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))

@@ -63,6 +63,7 @@ impl Background {
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
         runner.keep_spares();
+        tokio::spawn(Arc::clone(runner).retire_outdated(config.drain_deadline, pool.clone()));
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
             tokio::spawn(keep_catalogs(Arc::clone(parts)));
@@ -102,7 +103,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
-        differences.warn_of_withheld(&topology, &parts.edge.config);
+        differences.warn_of_withheld(&topology, &parts.edge.now().config);
         parts.edge.catalogs.note_digests(&topology);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.

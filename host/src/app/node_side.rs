@@ -20,6 +20,7 @@ use crate::seam::Link;
 use crate::sync::{Locked, Seldom};
 
 use super::capacity::CapacityGauge;
+use super::parts::Replicas;
 use super::{identity, translate};
 
 /// Longest time that an idle connection to the coordinator is kept. A coordinator
@@ -33,7 +34,7 @@ pub fn of(
     address: SocketAddr,
     id: &NodeId,
     (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
-    replicas: &BTreeMap<ServerName, Replica>,
+    replicas: &Replicas,
     (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agent, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
@@ -67,7 +68,7 @@ pub fn of(
         view: Arc::clone(view),
         drain: Arc::clone(drain),
     };
-    let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
+    let (replicas, capacity) = (Arc::clone(replicas), Arc::clone(capacity));
     let (streams_holder, pool) = (Arc::clone(host), link.pool().clone());
     let agent = Agent {
         identity,
@@ -79,7 +80,7 @@ pub fn of(
         advertised: node.advertise_url.is_some(),
         port: address.port(),
         interval: node.heartbeat_interval,
-        servers: Box::new(move || reports(&reporter, &replicas)),
+        servers: Box::new(move || reports(&reporter, &replicas.load())),
         changes: host.discovery.changes(),
         room: capacity.changes(),
         load: Box::new(move || capacity.report()),

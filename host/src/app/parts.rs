@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Local, ProcessRole};
+use arc_swap::ArcSwap;
+
+use crate::admin::{Admin, Api, Asked, Local, ProcessRole, Reloads, SettingsFacts};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
     Registry, RunnerView, peer_of,
@@ -35,6 +37,9 @@ use super::{client_keys, identity, node_side};
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
+/// The replicas on this node as the settings describe them; a reload replaces them.
+pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
+
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
     pub doubted: Doubted,
@@ -42,6 +47,8 @@ pub struct Background {
     pub forgotten: mpsc::Receiver<Forgotten>,
     /// A node's agent, and whether it registers at startup.
     pub agent: Option<(Agent, bool)>,
+    /// Who asks for a reload.
+    pub reloads: Option<mpsc::Receiver<Asked>>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -66,7 +73,8 @@ pub struct Parts {
     pub joined: Option<watch::Receiver<Joined>>,
     /// Raised when another process is what this one was.
     pub retired: Signal,
-    replicas: BTreeMap<ServerName, Replica>,
+    pub reloads: Arc<Reloads>,
+    replicas: Replicas,
     links: Links,
 }
 
@@ -84,7 +92,11 @@ impl Parts {
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let (reloads, asked) = Reloads::new(SettingsFacts {
+            open_doors: open_doors(config, &config.listen.host),
+            runs_no_server: config.runs_no_server(),
+        });
+        let admin = base.admin(&reloads, config, &edge, view, agent.as_ref());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -102,11 +114,13 @@ impl Parts {
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
             joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
             replicas: base.replicas,
+            reloads,
             retired: Signal::default(),
             links,
         };
-        parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
+        parts.show_servers(config, address);
+        let reloads = Some(asked);
+        Ok((Arc::new(parts), Background { doubted, forgotten, agent, reloads }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -118,7 +132,12 @@ impl Parts {
     /// Replicas on this node, with the catalog digests that discovery knows now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
-        local_servers(&self.runner, &self.replicas)
+        local_servers(&self.runner, &self.replicas.load())
+    }
+
+    /// The settings describe other replicas from now on.
+    pub fn set_replicas(&self, replicas: BTreeMap<ServerName, Replica>) {
+        self.replicas.store(Arc::new(replicas));
     }
 
     /// Another process is what this one was: nothing is decided or kept here any more.
@@ -128,10 +147,14 @@ impl Parts {
         self.retired.raise();
     }
 
-    /// Enters this process's own servers into the registry. A coordinator without
-    /// servers does not count as a node.
-    fn enter_local_node(&self, config: &Config, address: SocketAddr) {
+    /// Enters this process's own servers into the registry, at the start and after each reload. A
+    /// coordinator that never had servers does not count as a node.
+    pub fn show_servers(&self, config: &Config, address: SocketAddr) {
         let servers = self.local_servers();
+        if self.registry.topology().borrow().node(&self.node_id).is_some() {
+            self.registry.set_local_servers(&self.node_id, servers);
+            return;
+        }
         if servers.is_empty() && matches!(config.mode, Mode::Coordinator(_)) {
             return;
         }
@@ -169,7 +192,7 @@ struct Base {
     sse_sessions: Arc<edge::SseSessions>,
     start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
-    replicas: BTreeMap<ServerName, Replica>,
+    replicas: Replicas,
     strategy: Strategy,
     control: Arc<Control>,
     control_link: Link,
@@ -261,7 +284,7 @@ impl Base {
             zone,
             keys: KeyRing::new(&[&secret]),
             secret,
-            replicas: translate::replicas(config),
+            replicas: Arc::new(ArcSwap::from_pointee(translate::replicas(config))),
             strategy: strategy(config, workers)?,
             control: Arc::new(control),
             control_link: links.another(),
@@ -291,7 +314,7 @@ impl Base {
             ColdStart::none()
         };
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
-        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
+        let runs_elsewhere = is_coordinator && self.replicas.load().is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
         let edge = Edge {
@@ -337,6 +360,7 @@ impl Base {
 
     fn admin(
         &self,
+        reloads: &Arc<Reloads>,
         config: &Config,
         edge: &Arc<Edge>,
         view: Arc<dyn RunnerView>,
@@ -369,8 +393,7 @@ impl Base {
             view,
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
-            open_doors: open_doors(config, &config.listen.host),
-            runs_no_server: config.runs_no_server(),
+            reloads: Arc::clone(reloads),
             admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
             check_site: edge::check_site_of_management(Arc::clone(edge)),
         }

@@ -1,6 +1,7 @@
-//! `mooring join` and `mooring health`: one request to a running gateway.
+//! `mooring join`, `mooring health` and `mooring reload`: one request to a running gateway.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use http::Method;
 
@@ -13,6 +14,13 @@ pub fn join(gateway: &Gateway) -> ExitCode {
 
 pub fn health(gateway: &Gateway) -> ExitCode {
     report(gateway.call(Method::GET, "/health"), false)
+}
+
+/// New servers are started before the answer comes: as long as a server may take for that.
+const RELOAD: Duration = Duration::from_secs(600);
+
+pub fn reload(gateway: &Gateway) -> ExitCode {
+    report(gateway.call_within(RELOAD, Method::POST, "/api/reload"), true)
 }
 
 fn report(answer: Result<String, String>, say: bool) -> ExitCode {

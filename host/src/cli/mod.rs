@@ -15,6 +15,7 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -123,6 +124,15 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Have a running gateway read its settings again, and say what became of it
+    ///
+    /// Settings with a mistake, or with a server that does not start, change nothing. SIGHUP and a
+    /// change of the file do the same.
+    Reload {
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Tell a node with registerOnStartup: false to register with its coordinator now
     Join {
         /// Base URL of the node [default: from the settings and PORT]
@@ -205,6 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Undrain { node, url }) => {
             drain::undrain(&gateway(&cli, url.as_deref()), node)
         }
+        Some(Command::Reload { url }) => call::reload(&gateway(&cli, url.as_deref())),
         Some(Command::Join { url }) => call::join(&gateway(&cli, url.as_deref())),
         Some(Command::Health { url }) => call::health(&gateway(&cli, url.as_deref())),
     }
@@ -214,9 +225,9 @@ pub fn main() -> ExitCode {
 /// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
     let environment = Environment::default();
-    let loaded = try_load(cli, &environment);
+    let loaded = try_load(&cli.settings(), &environment);
     let env = |name: &str| environment.variable(name);
-    let folder = config::data_dir(&sources(cli, &env));
+    let folder = config::data_dir(&sources(&cli.settings(), &env));
     Gateway::find(url, loaded.as_ref().ok(), &folder)
 }
 
@@ -226,7 +237,7 @@ fn failed(why: &str) -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    let environment = Environment::default();
+    let mut environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
     for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
@@ -237,7 +248,9 @@ fn serve(cli: &Cli) -> ExitCode {
         workers: cli.workers,
         take_over: cli.take_over,
     };
-    match app::run(&loaded, &options) {
+    let (cli, environment) = (cli.settings(), Arc::new(environment));
+    let read = move || try_load(&cli, &environment);
+    match app::run(&loaded, Arc::new(read), &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format!("mooring: {error:#}"));
@@ -267,7 +280,7 @@ fn check(cli: &Cli) -> ExitCode {
 }
 
 fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
-    match try_load(cli, environment) {
+    match try_load(&cli.settings(), environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
             terminal::warn(&report);
@@ -280,12 +293,24 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &Cli, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
+fn try_load(cli: &SettingsOptions, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| environment.variable(name);
     config::load(&sources(cli, &env))
 }
 
-fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
+/// What the command line says of the settings.
+struct SettingsOptions {
+    config: Option<PathBuf>,
+    allow_open: bool,
+}
+
+impl Cli {
+    fn settings(&self) -> SettingsOptions {
+        SettingsOptions { config: self.config.clone(), allow_open: self.allow_open }
+    }
+}
+
+fn sources<'a>(cli: &SettingsOptions, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
     Sources {
         explicit: cli.config.clone(),
         env,

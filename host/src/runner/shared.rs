@@ -125,6 +125,12 @@ impl SharedRunner {
         of_processes.into_iter().chain(of_answers)
     }
 
+    /// The servers as they are now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Servers> {
+        self.servers.load_full()
+    }
+
     #[must_use]
     pub fn has(&self, server: &ServerName) -> bool {
         self.servers.load().contains_key(server)

@@ -1,0 +1,110 @@
+//! New settings for a process that goes on, as a transaction.
+//!
+//! ```text
+//! SIGHUP, a changed file, POST /api/reload
+//!   │  one after another; those that wait are answered by the next one
+//!   ▼
+//! read and check ─► what may change ─► try new servers ─► the strategy ─► swap ─► retire
+//!        └────────────────┴─────────────────┴─────────────────┘
+//!                 an error: told, and nothing has changed
+//! ```
+
+mod applicable;
+mod change;
+mod file_watch;
+mod tell;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::admin::{Asked, ReloadReport};
+use crate::config::{Config, ConfigErrors, Loaded};
+
+use super::parts::Parts;
+use super::signals::HangUp;
+
+use file_watch::FileWatch;
+
+/// Reads the settings again, from the same sources as at the start.
+pub type ReadSettings = Arc<dyn Fn() -> Result<Loaded, ConfigErrors> + Send + Sync>;
+
+/// Carries out reloads.
+pub struct Reloader {
+    parts: Arc<Parts>,
+    read: ReadSettings,
+    /// The settings that are in force.
+    config: Config,
+    address: SocketAddr,
+    /// What the file of the strategy had in it when it was loaded.
+    plugin: Option<u64>,
+    /// Compares the names in the newest file.
+    names: Option<AbortHandle>,
+}
+
+impl Reloader {
+    #[must_use]
+    pub fn new(
+        parts: &Arc<Parts>,
+        read: ReadSettings,
+        config: &Config,
+        address: SocketAddr,
+    ) -> Self {
+        let plugin = change::digest_of_plugin(&config.sticky.strategy);
+        let (parts, config) = (Arc::clone(parts), config.clone());
+        Self { parts, read, config, address, plugin, names: None }
+    }
+
+    /// Reloads whenever it is asked for, until it is dropped.
+    pub async fn run(mut self, mut asked: mpsc::Receiver<Asked>, mut hang_up: HangUp) {
+        let mut files = FileWatch::of(&self.config);
+        loop {
+            let mut waiting = Vec::new();
+            let cause = tokio::select! {
+                () = hang_up.next() => "SIGHUP",
+                () = files.changed() => "a changed file",
+                Some(answer) = asked.recv() => {
+                    waiting.push(answer);
+                    "POST /api/reload"
+                }
+            };
+            // Whoever asked before this one begins is answered by it.
+            while let Ok(answer) = asked.try_recv() {
+                waiting.push(answer);
+            }
+            files.note();
+            tracing::info!("reloads the settings: {cause}");
+            let report = self.reload().await;
+            tell::log(&report);
+            self.parts.reloads.note(report.outcome());
+            files.follow(&self.config);
+            for answer in waiting {
+                let _ = answer.send(report.clone());
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> ReloadReport {
+        let read = Arc::clone(&self.read);
+        let loaded = match tokio::task::spawn_blocking(move || read()).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(errors)) => {
+                return refused(errors.errors.iter().map(ToString::to_string).collect());
+            }
+            Err(error) => return refused(vec![format!("the settings were not read: {error}")]),
+        };
+        for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
+            tracing::warn!("{warning}");
+        }
+        match self.change(&loaded.config).await {
+            Ok(report) => report,
+            Err(reasons) => refused(reasons),
+        }
+    }
+}
+
+fn refused(reasons: Vec<String>) -> ReloadReport {
+    ReloadReport { reasons, ..ReloadReport::default() }
+}
