@@ -83,11 +83,7 @@ pub fn run(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow:
     ended
 }
 
-async fn control(
-    loaded: &Loaded,
-    read: ReadSettings,
-    options: &RunOptions,
-) -> anyhow::Result<()> {
+async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow::Result<()> {
     // From here on it ends nothing, also while the gateway starts.
     let hang_up = HangUp::watch()?;
     keep_a_thread();

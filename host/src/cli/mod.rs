@@ -293,7 +293,10 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &SettingsOptions, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
+fn try_load(
+    cli: &SettingsOptions,
+    environment: &Environment,
+) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| environment.variable(name);
     config::load(&sources(cli, &env))
 }

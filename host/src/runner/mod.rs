@@ -53,7 +53,7 @@ pub use process::pressure::{Pressure, Reading, open_files};
 #[cfg(target_os = "linux")]
 pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use process::{machine, usage};
-pub use reload::trial::{Tried, TrialFailure};
+pub use reload::trial::{TrialFailure, Tried};
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
 pub use session::served::{Recipe, START_TIMEOUT, Served, Servers};

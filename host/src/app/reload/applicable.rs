@@ -11,10 +11,8 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         }
     };
     let limits = limits(&now.limits, &new.limits);
-    let access = Access {
-        trusted_proxies: now.access.trusted_proxies.clone(),
-        ..new.access.clone()
-    };
+    let access =
+        Access { trusted_proxies: now.access.trusted_proxies.clone(), ..new.access.clone() };
     let (mode, sticky) = (mode(&now.mode, &new.mode), sticky(&now.sticky, &new.sticky));
     // Where it listens if the file does not say it depends on whether there is a key.
     let is_moved = now.listen.host != new.listen.host && new.listen.is_chosen;

@@ -58,8 +58,7 @@ impl Reloader {
         let now = self.parts.runner.current();
         let names = |servers: &Servers| servers.keys().cloned().collect::<BTreeSet<_>>();
         let (before, after) = (names(&now), names(servers));
-        let weights =
-            (translate::replicas(&self.config), translate::replicas(config));
+        let weights = (translate::replicas(&self.config), translate::replicas(config));
         let differs = |server: &&ServerName| {
             now.get(*server) != servers.get(*server)
                 || weights.0.get(*server) != weights.1.get(*server)
@@ -96,9 +95,7 @@ impl Reloader {
                 self.plugin = plugin;
                 Ok(true)
             }
-            Ok(Err(error)) => {
-                Err(format!("systemConfig.cluster.stickySession.strategy: {error}"))
-            }
+            Ok(Err(error)) => Err(format!("systemConfig.cluster.stickySession.strategy: {error}")),
             Err(error) => Err(format!("the strategy was not loaded: {error}")),
         }
     }

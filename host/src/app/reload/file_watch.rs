@@ -37,13 +37,18 @@ impl FileWatch {
             tokio::time::sleep(LOOK).await;
             let files = self.files.clone();
             // A file may be in a network that does not answer.
-            let Ok(now) = tokio::task::spawn_blocking(move || states(&files)).await else { continue };
+            let Ok(now) = tokio::task::spawn_blocking(move || states(&files)).await else {
+                continue;
+            };
             let is_settled = now == self.seen;
             self.seen = now;
             // One that is missing is being replaced.
-            let is_whole = || self.seen.iter().zip(&self.known).all(|(now, before)| {
-                now.is_some() || before.is_none()
-            });
+            let is_whole = || {
+                self.seen
+                    .iter()
+                    .zip(&self.known)
+                    .all(|(now, before)| now.is_some() || before.is_none())
+            };
             if is_settled && self.seen != self.known && is_whole() {
                 return;
             }

@@ -157,13 +157,7 @@ impl Caps {
         // A key's own limits come first: whoever has reached them makes nobody give way.
         let checks = [
             (count(counts.shares.get(&at)), 0, share, Which::Share, share < of_server),
-            (
-                count(counts.keys.get(key)),
-                0,
-                of_key,
-                Which::Principal,
-                of_key < limits.per_node,
-            ),
+            (count(counts.keys.get(key)), 0, of_key, Which::Principal, of_key < limits.per_node),
             (
                 count(counts.servers.get(server)),
                 counts.promised_to_others(key, Some(server)),
@@ -171,13 +165,7 @@ impl Caps {
                 which,
                 true,
             ),
-            (
-                counts.all,
-                counts.promised_to_others(key, None),
-                limits.per_node,
-                Which::Node,
-                true,
-            ),
+            (counts.all, counts.promised_to_others(key, None), limits.per_node, Which::Node, true),
         ];
         for (count, promised, limit, which, applies) in checks {
             if applies && count.there + promised >= limit {

@@ -186,7 +186,8 @@ impl Discovery {
             Ok(DiscoveryState::Known(found)) => Ok(Arc::clone(found)),
             Ok(DiscoveryState::Failed(why)) => Err(why.to_string()),
             Ok(DiscoveryState::Discovering) | Err(_) => {
-                Err("the gateway is shutting down, or the server's settings have changed".to_owned())
+                Err("the gateway is shutting down, or the server's settings have changed"
+                    .to_owned())
             }
         }
     }

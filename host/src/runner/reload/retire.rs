@@ -54,8 +54,12 @@ impl SharedRunner {
             }
             let (session, server) = (key.0.short(), &key.1);
             match now {
-                Some(_) => tracing::debug!(session, server = %server, "retired: the server's settings have changed; the next message opens it again"),
-                None => tracing::debug!(session, server = %server, "ended: the server was removed from the settings"),
+                Some(_) => {
+                    tracing::debug!(session, server = %server, "retired: the server's settings have changed; the next message opens it again")
+                }
+                None => {
+                    tracing::debug!(session, server = %server, "ended: the server was removed from the settings")
+                }
             }
             close(instance, pool);
         }

@@ -63,8 +63,7 @@ impl SharedRunner {
         servers: &Servers,
         pool: &Pool,
     ) -> Result<Tried, Vec<TrialFailure>> {
-        let starts =
-            Starts::new(servers.keys(), self.config.caps.clone(), self.config.starts);
+        let starts = Starts::new(servers.keys(), self.config.caps.clone(), self.config.starts);
         let resources = Resources {
             starts,
             spares: Spares::none(),

@@ -156,7 +156,8 @@ impl ServerStart<'_> {
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let version = Version::parse(&version_of(&result));
-        let instance = Instance::new(transport, result, client_set, version, Arc::clone(self.served));
+        let instance =
+            Instance::new(transport, result, client_set, version, Arc::clone(self.served));
         if self.opening.handshake == Handshake::Runner {
             let message = jsonrpc::notification(methods::INITIALIZED);
             if let Ok(envelope) = Envelope::parse(&message) {

@@ -141,11 +141,9 @@ impl Table {
     /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
-            let leaves = self.hands_on.load(Ordering::Relaxed)
-                || self.has_outdated.load(Ordering::Relaxed);
-            if leaves
-                && let Some(instance) = self.take_handed_on(slots, key)
-            {
+            let leaves =
+                self.hands_on.load(Ordering::Relaxed) || self.has_outdated.load(Ordering::Relaxed);
+            if leaves && let Some(instance) = self.take_handed_on(slots, key) {
                 return Ready::HandedOn(instance);
             }
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };

@@ -305,9 +305,8 @@ impl SharedProcesses {
     ) -> Result<Arc<SharedProcess>, OpenError> {
         let mut started = {
             let mut shared_processes = self.locked();
-            let is_meant = |entry: &&Entry| {
-                entry.program == with.program && is_usable(&entry.started)
-            };
+            let is_meant =
+                |entry: &&Entry| entry.program == with.program && is_usable(&entry.started);
             match shared_processes.get(key).filter(is_meant) {
                 Some(entry) => entry.started.clone(),
                 None => {
