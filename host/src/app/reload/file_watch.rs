@@ -10,6 +10,8 @@ use crate::config::Config;
 
 /// Time between two looks. A file that is the same in two of them is taken for written.
 const LOOK: Duration = Duration::from_millis(500);
+/// Looks after which a file that is missing counts as removed.
+const PATIENCE: u32 = 4;
 
 /// What a file is like: its device, number, size, and when it was written.
 type State = Option<(u64, u64, u64, i64, i64)>;
@@ -33,6 +35,7 @@ impl FileWatch {
 
     /// Resolves once files have changed and do not change any more.
     pub async fn changed(&mut self) {
+        let mut missing = 0;
         loop {
             tokio::time::sleep(LOOK).await;
             let files = self.files.clone();
@@ -42,14 +45,14 @@ impl FileWatch {
             };
             let is_settled = now == self.seen;
             self.seen = now;
-            // One that is missing is being replaced.
-            let is_whole = || {
-                self.seen
-                    .iter()
-                    .zip(&self.known)
-                    .all(|(now, before)| now.is_some() || before.is_none())
-            };
-            if is_settled && self.seen != self.known && is_whole() {
+            if !is_settled || self.seen == self.known {
+                missing = 0;
+                continue;
+            }
+            let is_gone = |(now, before): (&State, &State)| now.is_none() && before.is_some();
+            // Some programs remove a file before they write the next one.
+            missing += u32::from(self.seen.iter().zip(&self.known).any(is_gone));
+            if missing == 0 || missing > PATIENCE {
                 return;
             }
         }
