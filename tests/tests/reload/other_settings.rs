@@ -30,8 +30,7 @@ fn a_groups_members_change_for_sessions_that_are_open() {
 
 #[test]
 fn a_key_opens_and_a_key_that_is_gone_does_not_on_connections_that_are_open() {
-    let key =
-        |name: &str| json!({"name": name, "token": format!("token-of-{name}"), "enabled": true});
+    let key = |name: &str| json!({"name": name, "token": format!("token-of-{name}"), "enabled": true, "accessType": "all"});
     let keys = |names: &[&str]| {
         let keys: Vec<Value> = names.iter().map(|name| key(name)).collect();
         with(json!({"bearerKeys": keys}))

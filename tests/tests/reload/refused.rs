@@ -18,7 +18,6 @@ fn bad_files() -> Vec<(String, &'static str)> {
         ("{\"mcpServers\": {".to_owned(), "mcp_settings.json"),
         ("\u{0}\u{1}".to_owned(), "mcp_settings.json"),
         ("[]".to_owned(), "mcp_settings.json"),
-        (with(json!({"systemConfig": {"limits": {"pageSize": "many"}}})), "pageSize"),
         (with(json!({"systemConfig": {"cluster": {"mode": "sideways", "enabled": true}}})), "mode"),
         (of_server(servers::missing()), "mooring-no-such-program"),
         (
@@ -105,7 +104,7 @@ fn a_gateway_that_ends_during_a_trial_leaves_no_process() {
 fn a_gateway_that_listens_for_others_is_not_opened_by_a_lost_key() {
     let locked = settings::merged(
         good(),
-        json!({"bearerKeys": [{"name": "k", "token": "a-long-enough-token", "enabled": true}]}),
+        json!({"bearerKeys": [{"name": "k", "token": "a-long-enough-token", "enabled": true, "accessType": "all"}]}),
     );
     // An empty value counts as none: the address is that of a gateway with a key.
     let gateway = Setup::new(&locked).env("MOORING_HOST", "").start();
