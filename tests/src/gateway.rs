@@ -380,8 +380,15 @@ impl Gateway {
     #[track_caller]
     pub fn reload(&self, settings: &Value) -> Value {
         self.rewrite(settings);
-        let answer = self.post("/api/reload", &Value::Null).json();
-        answer["data"].clone()
+        let key = format!("Bearer {}", self.local_key());
+        let post = Request::post("/api/reload").header("Authorization", &key);
+        post.send(self.address()).json()["data"].clone()
+    }
+
+    /// The key of its local command line, as it is sent.
+    fn local_key(&self) -> String {
+        let bytes = std::fs::read(self.data_folder().join("local-key")).expect("its local key");
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The same, which must be applied.
