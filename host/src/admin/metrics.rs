@@ -7,15 +7,12 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::model::visible::visible;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
 
 use super::reload::ReloadOutcome;
+use super::server_metrics::{self, label};
 use super::{Admin, ProcessRole};
-
-/// Bytes of a name: as long as names may be.
-const MAX_LABEL: usize = 128;
 
 pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     let encoder = TextEncoder::new();
@@ -92,11 +89,14 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     )?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
+    states(admin, gauge)?;
     machine(admin, gauge)?;
     shortages(admin, &registry)?;
     connections(admin, gauge)?;
     nodes(admin, &registry)?;
     servers(admin, &registry)?;
+    server_metrics::availability(admin, &registry)?;
+    server_metrics::errors(admin, &registry)?;
     Ok(registry)
 }
 
@@ -170,6 +170,28 @@ fn records(
     )
 }
 
+/// State that comes along to new instances.
+fn states(
+    admin: &Admin,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let counts = admin.edge_metrics.counts();
+    let (bytes, unwritten) = admin.states.counts();
+    gauge("state_saved_total", "Savings of a session's state at a server", counts.states_saved)?;
+    gauge(
+        "state_restored_total",
+        "New instances to which all of a session's state was brought back",
+        counts.states_restored,
+    )?;
+    gauge(
+        "state_failed_total",
+        "Savings that failed, and new instances to which not all was brought back",
+        counts.states_failed,
+    )?;
+    gauge("state_bytes", "Kept state of sessions in memory", bytes as u64)?;
+    gauge("state_unwritten", "Sessions whose kept state is being written", unwritten as u64)
+}
+
 /// What this process has of the machine.
 fn machine(
     admin: &Admin,
@@ -200,11 +222,6 @@ fn shortages(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
         short.with_label_values(&["data-folder"]).set(1);
     }
     Ok(())
-}
-
-/// A name as the value of a label.
-fn label(name: &str) -> String {
-    visible(name, MAX_LABEL).to_string()
 }
 
 /// Metrics of the limits on connections and bodies.

@@ -22,9 +22,11 @@ mod reload;
 mod routes;
 mod shutdown;
 mod signals;
+mod slow_starts;
 mod strategy_view;
 mod summary;
 mod translate;
+mod troubles;
 mod unmatched;
 mod worker;
 
@@ -50,8 +52,11 @@ pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use reload::ReadSettings;
+pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
+/// Longest wait for servers to save their state at the end of the process, and for its files.
+const SAVING: Duration = Duration::from_secs(2);
 /// Longest wait for server processes at shutdown: 2 s from the end of their input to
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
@@ -69,6 +74,8 @@ pub struct RunOptions {
     /// Whether to take the sockets over from the gateway that runs with the same data folder and
     /// port.
     pub take_over: bool,
+    /// Whether the log is for programs, which then get the summary of the start there.
+    pub is_log_json: bool,
 }
 
 /// Runs the gateway until SIGTERM or SIGINT. SIGHUP has it read its settings again, with `read`.
@@ -127,7 +134,11 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
-    let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
+    if options.is_log_json {
+        summary.log();
+    } else {
+        let _ = write!(std::io::stdout(), "{}", page(&summary.text(), usize::MAX));
+    }
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -161,12 +172,14 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
             parts.retire();
         } else {
             shutdown::quiet(&parts, deadline).await;
+            parts.edge.state.save_all(SAVING).await;
             // A node deregisters first, so that its coordinator sends nothing more.
             good_bye.raise();
             background.await;
         }
         parts.edge.leaving.leave();
         threads.join(shutdown::patience(deadline)).await;
+        parts.edge.state.states.written(SAVING).await;
         shutdown::end_servers(&parts).await;
         supervised.end().await;
     };

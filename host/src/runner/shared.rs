@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
@@ -18,8 +18,9 @@ use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
-use super::session::resources::Resources;
+use super::session::resources::{Resources, ServerErrors};
 use super::session::served::{CurrentServers, Servers};
+use super::session::slow_starts::SlowStarts;
 use super::session::table::{Held, InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
@@ -27,6 +28,8 @@ use super::stdio::spares::Spares;
 
 /// Longest wait at the end of the process for messages that remote servers are to accept.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Programs that write or read state, at a time: they count against no limit of processes.
+const STATE_PROGRAMS: usize = 8;
 
 /// The settings of the runner.
 #[derive(Debug, Clone)]
@@ -66,6 +69,7 @@ pub struct SharedRunner {
 impl SharedRunner {
     #[must_use]
     pub fn new(config: RunnerConfig) -> Arc<Self> {
+        let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
             rules: config.rules,
             kept: KeptAnswers::new(config.kept),
@@ -79,7 +83,10 @@ impl SharedRunner {
             wanting_tokens: Arc::default(),
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
+            errors: Arc::new(ArcSwap::from_pointee(errors.collect())),
+            slow_starts: Arc::default(),
             evictions: Arc::default(),
+            state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
         let servers = Arc::new(ArcSwap::from_pointee(config.servers.clone()));
         let discovery = Arc::new(Discovery::new(Arc::clone(&servers), resources.clone()));
@@ -113,6 +120,18 @@ impl SharedRunner {
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
+    }
+
+    /// The errors that clients got from servers, or from this runner in their place.
+    #[must_use]
+    pub fn errors(&self) -> Arc<ServerErrors> {
+        self.resources.errors.load_full()
+    }
+
+    /// Servers without spares that took long to start.
+    #[must_use]
+    pub fn slow_starts(&self) -> &SlowStarts {
+        &self.resources.slow_starts
     }
 
     /// What has happened at the limits on processes, answers and calls.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -16,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
+use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
@@ -82,7 +84,7 @@ async fn lame_duck(mut leaving: Watcher) {
 /// Accepts until this process leaves, then waits until every connection has ended. Answers ask
 /// clients to close their connections before those are closed, so that no request is on its way on
 /// one that closes.
-pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
+pub async fn serve(mut worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
     let mut draining = worker.edge.leaving.watch();
     let mut lame_duck = std::pin::pin!(lame_duck(worker.edge.leaving.watch()));
     let mut is_leaving = false;
@@ -103,6 +105,7 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
         };
         match accepted {
             Ok((stream, peer)) => {
+                worker.keep_up();
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
                 let connected = connections.enter(peer.ip());
@@ -157,17 +160,16 @@ impl ConnectionState {
     }
 
     /// The state for the next request: `self`, unless the settings were replaced since it was made.
-    /// `later` has the one that was made last for that reason.
-    fn now(self: &Arc<Self>, later: &Locked<Option<Arc<Self>>>) -> Arc<Self> {
+    /// `later` has the one that was made last for that reason. This takes no lock.
+    fn now(self: &Arc<Self>, later: &ArcSwapOption<Self>) -> Arc<Self> {
         if self.worker.is_latest() {
             return Arc::clone(self);
         }
-        let mut later = later.lock();
-        match &*later {
-            Some(state) if state.worker.is_latest() => Arc::clone(state),
+        match later.load_full() {
+            Some(state) if state.worker.is_latest() => state,
             _ => {
                 let state = Self::of(&self.parts, self.ends, self.worker.renewed());
-                *later = Some(Arc::clone(&state));
+                later.store(Some(Arc::clone(&state)));
                 state
             }
         }
@@ -209,7 +211,7 @@ async fn http(
     let limit = worker.edge.config.header_block;
     let activity = &parts.connected.activity;
     let first = ConnectionState::of(parts, ends, worker);
-    let later = Locked::default();
+    let later = ArcSwapOption::empty();
     // What this future captures is moved for every call, and with more than this all of it is.
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let state = first.now(&later);
@@ -342,7 +344,13 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            Box::pin(refused(refusal, id, request)).await
+            worker.edge.metrics.refusal(&refusal);
+            let noted = request.extensions_mut().remove::<NotedId>();
+            let mut response = Box::pin(refused(refusal, id, request)).await;
+            if let Some(NotedId(id)) = noted {
+                response.headers_mut().insert(headers::REQUEST_ID, id);
+            }
+            response
         }
     };
     if let Some(page) = page {

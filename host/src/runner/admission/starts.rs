@@ -259,12 +259,15 @@ impl Starts {
         let error = format!("{how}{}", tail::shown(&words));
         ledger.keep_words(words);
         let now = Instant::now();
-        let pause = {
+        let failed = {
             let mut backoff = ledger.backoff();
+            let before = backoff.failures();
             backoff.died((began, lived), now, has_answered, chance(), &error);
-            backoff.pause(now)
+            (backoff.failures() > before).then(|| backoff.pause(now))
         };
-        say(server, pause);
+        if let Some(pause) = failed {
+            say(server, pause, &error);
+        }
     }
 
     /// Records that a server is still running after `lived`.
@@ -279,6 +282,12 @@ impl Starts {
         if let Some(ledger) = self.ledger(server) {
             ledger.recycled.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the server has failed since it was last known to be well. The log has told it.
+    #[must_use]
+    pub fn has_failed(&self, server: &ServerName) -> bool {
+        self.ledger(server).is_some_and(|ledger| ledger.backoff().failures() > 0)
     }
 
     /// Whether the server may be started as far as its record goes.
@@ -311,6 +320,7 @@ impl Starts {
         let backoff = ledger.backoff();
         Some(ServerState {
             status: backoff.status(now),
+            is_failing: backoff.is_failing(),
             failures: backoff.failures(),
             next_attempt: backoff.pause(now).map(|pause| pause.left),
             last_error: backoff.last_error(),
@@ -384,12 +394,16 @@ impl StartAttempt {
             ledger.keep_words(words);
         }
         let now = Instant::now();
-        let pause = {
+        let failed = {
             let mut backoff = ledger.backoff();
+            let before = backoff.failures();
             backoff.failed(self.began, now, chance(), error);
-            backoff.pause(now)
+            // Of starts that fail together, one is counted and told.
+            (backoff.failures() > before).then(|| backoff.pause(now))
         };
-        say(&self.server, pause);
+        if let Some(pause) = failed {
+            say(&self.server, pause, error);
+        }
     }
 }
 

@@ -32,6 +32,7 @@ impl SharedRunner {
         let kept = servers.iter().map(|(server, served)| (server, goes_on(server, served)));
         self.resources.starts.renew(kept);
         self.resources.starts.caps.renew(caps);
+        self.renew_error_counts(&servers);
         // Before sessions are opened with other settings: none takes a spare of those before.
         for server in before.keys() {
             let stays = servers.get(server).is_some_and(|served| keeps_spares(server, served));
@@ -68,11 +69,21 @@ impl SharedRunner {
         self.retiring.notify_one();
     }
 
+    /// Counts the errors of these servers from now on. One that was there goes on with its counts:
+    /// they only ever grow.
+    fn renew_error_counts(&self, servers: &Servers) {
+        let before = self.resources.errors.load();
+        let counts = |server: &ServerName| before.get(server).map_or_else(Arc::default, Arc::clone);
+        let now = servers.keys().map(|server| (server.clone(), counts(server))).collect();
+        self.resources.errors.store(Arc::new(now));
+    }
+
     /// Forgets what was found out about a server under its settings before.
     fn forget(&self, server: &ServerName) {
         self.resources.shared_processes.retire(server);
         self.resources.old_transport.lock().remove(server);
         self.resources.wanting_tokens.lock().remove(server);
         self.resources.revisions.lock().remove(server);
+        self.resources.slow_starts.forget(server);
     }
 }
