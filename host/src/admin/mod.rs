@@ -17,6 +17,7 @@ mod page;
 mod reload;
 mod server_metrics;
 mod sessions;
+mod still_admitted;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
@@ -43,6 +44,8 @@ use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
 pub use live::{LOG, Live, LogLines, watch_for_readers};
+use self::still_admitted::StillAdmitted;
+
 pub use local::Local;
 pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
 
@@ -78,8 +81,8 @@ pub struct Admin {
     pub decisions: Arc<Decisions>,
     /// What the operators' page reads.
     pub live: Live,
-    /// The header that carries a client's key.
-    pub key_header: HeaderName,
+    /// Changes when there are newer settings.
+    pub settings: watch::Receiver<u64>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -116,7 +119,10 @@ pub struct ApiCaller {
 
 /// The routes of the management API. Cloning is cheap.
 #[derive(Clone)]
-pub struct Api(Router);
+pub struct Api {
+    router: Router,
+    admin: Arc<Admin>,
+}
 
 impl Api {
     #[must_use]
@@ -148,8 +154,8 @@ impl Api {
             .fallback(answer::not_found)
             .method_not_allowed_fallback(answer::method_not_allowed)
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
-            .with_state(admin);
-        Self(router)
+            .with_state(Arc::clone(&admin));
+        Self { router, admin }
     }
 
     #[must_use]
@@ -174,16 +180,17 @@ impl Api {
     /// Answers one request.
     pub async fn answer(self, request: Request<Body>, caller: ApiCaller) -> Response<Body> {
         let is_nodes = Self::is_of_nodes(request.uri().path());
+        let admission = StillAdmitted::of(&self.admin, &request, &caller);
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.
-        let Ok(response) = self.0.oneshot(request).await;
+        let Ok(response) = self.router.oneshot(request).await;
         let (mut parts, body) = response.into_parts();
         if is_nodes {
             parts.headers.insert(headers::seam::REVISION, HeaderValue::from(seam::REVISION));
         }
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::EVENT_STREAM) {
-            return Response::from_parts(parts, passed_on(body));
+            return Response::from_parts(parts, passed_on(body, admission));
         }
         let mut bytes = axum::body::to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::JSON)
@@ -198,14 +205,15 @@ impl Api {
 }
 
 /// Forwards a stream chunk by chunk, no faster than its reader reads, and ends when
-/// the reader leaves.
-fn passed_on(mut body: axum::body::Body) -> Body {
+/// the reader leaves or its key is not good any more.
+fn passed_on(mut body: axum::body::Body, mut admission: StillAdmitted) -> Body {
     let (writer, passed) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 () = writer.closed() => return,
+                () = admission.ended() => return,
             };
             let Some(Ok(frame)) = frame else { return };
             if let Ok(data) = frame.into_data()

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,12 +78,14 @@ impl ReloadReport {
 }
 
 /// What operators see of the settings, which a reload may change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SettingsFacts {
     /// What neither key nor token closes.
     pub open_doors: Vec<OpenDoor>,
     /// Whether the settings have no server that could run here.
     pub runs_no_server: bool,
+    /// The header that carries a client's key.
+    pub key_header: HeaderName,
 }
 
 /// Who waits for a reload's report.

@@ -100,6 +100,7 @@ impl Parts {
         let (reloads, asked) = Reloads::new(SettingsFacts {
             open_doors: open_doors(config, &config.listen.host),
             runs_no_server: config.runs_no_server(),
+            key_header: config.access.key_header.clone(),
         });
         let admin = Arc::new(base.admin(&reloads, config, &edge, view, agent.as_ref()));
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
@@ -402,7 +403,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             decisions: Arc::clone(&edge.decisions),
             live: Live::default(),
-            key_header: edge.config.key_header.clone(),
+            settings: edge.latest.replaced(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::watch;
 
 use crate::model::{GatewayStart, NodeId, Topology};
 use crate::net::BodyBudget;
@@ -78,6 +79,16 @@ pub struct LatestEdge {
     /// Its revision: all that a request reads.
     revision: AtomicU64,
     edge: ArcSwapOption<Edge>,
+    /// The same revision, for what outlives requests.
+    told: watch::Sender<u64>,
+}
+
+impl LatestEdge {
+    /// Changes whenever there are newer settings, and everything else has followed them.
+    #[must_use]
+    pub fn replaced(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
 }
 
 impl Edge {
@@ -89,6 +100,7 @@ impl Edge {
         let next = Self { config, revision, ..Self::clone(&now) };
         self.latest.edge.store(Some(Arc::new(next)));
         self.latest.revision.store(revision, Ordering::Release);
+        self.latest.told.send_replace(revision);
     }
 
     /// The edge with the newest settings.

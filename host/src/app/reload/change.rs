@@ -41,12 +41,15 @@ impl Reloader {
         parts.set_replicas(translate::replicas(&config));
         runner.adopt(settings.servers, settings.caps, &tried, pool);
         let keys = client_keys::of(&config, &parts.folder);
-        parts.edge.replace_config(translate::edge(&config, keys));
         parts.show_servers(&config, self.address);
+        // Streams of who is shut out end with this: they ask the topology too.
+        parts.edge.replace_config(translate::edge(&config, keys));
         parts.edge.catalogs.touch();
+        parts.edge.state.save_soon();
         parts.reloads.facts.store(Arc::new(SettingsFacts {
             open_doors: open_doors(&config, &config.listen.host),
             runs_no_server: config.runs_no_server(),
+            key_header: config.access.key_header.clone(),
         }));
         self.compare_names(&config);
         self.config = config;

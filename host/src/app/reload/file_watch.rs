@@ -2,6 +2,7 @@
 //! works on every file system, and for editors that replace a file as for Kubernetes, which replaces
 //! a link somewhere on its path.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,6 +75,15 @@ impl FileWatch {
     }
 }
 
+/// Why the settings cannot be read again: a part of them was read from a pipe, or the like, where
+/// nobody may ever write again.
+pub fn unreadable(config: &Config) -> Option<String> {
+    let is_no_file = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    let path = config.own_files.iter().find(is_no_file)?;
+    let path = path.display();
+    Some(format!("{path}: is no regular file, so that it cannot be read again; start from a file"))
+}
+
 fn files_of(config: &Config) -> Vec<PathBuf> {
     let mut files = config.own_files.clone();
     let beside = files.last().and_then(|settings| Some(settings.parent()?.join(".env")));
@@ -84,7 +94,8 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
 
 fn states(files: &[PathBuf]) -> Vec<State> {
     let state = |file: &PathBuf| {
-        let file = std::fs::metadata(file).ok()?;
+        // What is no file, as a pipe, says nothing of its content.
+        let file = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
         Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
     };
     files.iter().map(state).collect()

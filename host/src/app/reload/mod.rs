@@ -23,6 +23,7 @@ use tokio::task::AbortHandle;
 use crate::admin::{Asked, ReloadReport};
 use crate::config::{Config, ConfigErrors, Loaded};
 
+use super::notices;
 use super::parts::Parts;
 use super::signals::HangUp;
 
@@ -87,6 +88,9 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> ReloadReport {
+        if let Some(why) = file_watch::unreadable(&self.config) {
+            return refused(vec![why]);
+        }
         let read = Arc::clone(&self.read);
         let loaded = match tokio::task::spawn_blocking(move || read()).await {
             Ok(Ok(loaded)) => loaded,
@@ -98,8 +102,14 @@ impl Reloader {
         for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
             tracing::warn!("{warning}");
         }
+        let before = notices::of(&self.config);
         match self.change(&loaded.config).await {
-            Ok(report) => report,
+            Ok(report) => {
+                let now = notices::of(&self.config).into_iter();
+                let new = now.filter(|notice| !before.contains(notice));
+                new.for_each(|notice| tracing::warn!("{notice}"));
+                report
+            }
             Err(reasons) => refused(reasons),
         }
     }

@@ -1,5 +1,6 @@
-//! Retires the instances of servers that a reload has changed or removed: each at its quiet point, or
-//! at the end of the drain's time.
+//! Retires the instances of servers that a reload has changed or removed: each at its quiet point. What
+//! waits for its client, or to be saved, waits for the drain's time at most; so do calls under way at a
+//! server that was removed.
 //!
 //! The session stays. Its next message is answered `unknown-session`, and the edge opens it again,
 //! with the new settings, and tells its client what was lost; a session in use is caught where its
@@ -16,8 +17,7 @@ use crate::runner::shared::SharedRunner;
 const LOOK: Duration = Duration::from_millis(50);
 
 impl SharedRunner {
-    /// Retires instances after each reload, until the process ends. One that is never quiet is
-    /// ended after `patience`.
+    /// Retires instances after each reload, until the process ends.
     pub async fn retire_outdated(self: Arc<Self>, patience: Duration, pool: Pool) {
         loop {
             self.retiring.notified().await;
@@ -41,12 +41,18 @@ impl SharedRunner {
         for (key, instance) in self.table.all_ready() {
             let now = servers.get(&key.1);
             if now.is_some_and(|now| instance.goes_on_with(now)) {
+                instance.note_up_to_date();
                 continue;
             }
             let since = instance.outdate();
             let is_due = |is_quiet: bool| {
+                let is_needed = instance.is_asked() || instance.is_held();
+                // The edge saves what is to come along to the next instance.
+                let goes = is_quiet && !is_needed && !instance.unsaved.is_any();
                 let is_over = since.elapsed() > patience;
-                ((is_quiet && !instance.is_asked()) || is_over).then_some(())
+                // A call is cut only where the operator has taken its server away.
+                let is_let_go = is_over && (is_quiet || now.is_none());
+                (goes || is_let_go).then_some(())
             };
             if self.table.take_if(&key, &instance, is_due).is_none() {
                 left += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -59,7 +59,7 @@ pub struct Instance {
     /// The settings that it was opened with.
     pub made_with: Arc<Served>,
     /// Since when its server has other settings, or is gone.
-    outdated: OnceLock<Instant>,
+    outdated: Locked<Option<Instant>>,
     /// Whether the server has got `notifications/initialized`.
     told_initialized: AtomicBool,
     /// Whether it renews a session that its server had ended while nothing was lost.
@@ -112,7 +112,7 @@ impl Instance {
             client_set,
             version,
             made_with,
-            outdated: OnceLock::new(),
+            outdated: Locked::default(),
             told_initialized: false.into(),
             renews: false.into(),
             hold: Hold::default(),
@@ -125,7 +125,12 @@ impl Instance {
 
     /// Its server has other settings by now, or is gone: notes it, and returns since when.
     pub fn outdate(&self) -> Instant {
-        *self.outdated.get_or_init(Instant::now)
+        *self.outdated.lock().get_or_insert_with(Instant::now)
+    }
+
+    /// Its server has the settings again that it was opened with.
+    pub fn note_up_to_date(&self) {
+        *self.outdated.lock() = None;
     }
 
     /// Whether it can go on where its server has these settings now.
@@ -136,7 +141,7 @@ impl Instance {
 
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.outdated.get().is_some()
+        self.outdated.lock().is_some()
     }
 
     fn channel(&self) -> Channel<'_> {
