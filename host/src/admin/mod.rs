@@ -43,8 +43,8 @@ use crate::seam::{self, Link};
 use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
-pub use live::{LOG, Live, LogLines, watch_for_readers};
 use self::still_admitted::StillAdmitted;
+pub use live::{LOG, Live, LogLines, watch_for_readers};
 
 pub use local::Local;
 pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
@@ -144,7 +144,7 @@ impl Api {
             .route("/ui", get(page::page))
             .route("/ui/", get(page::with_slash))
             .route("/ui/{name}", get(page::part))
-            .route("/api/reload", post(reload::reload))
+            .route("/api/reload", get(reload::last).post(reload::reload))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))

@@ -1,19 +1,19 @@
-//! `POST /api/reload`: asks for a reload of the settings, and says what became of it.
+//! `/api/reload`: asks for a reload of the settings, and says what became of it and of the last one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::OpenDoor;
 use crate::model::UnixMillis;
-use crate::model::visible::page;
+use crate::model::visible::{page, visible};
 
 use super::Admin;
 use super::answer::ApiAnswer;
@@ -21,6 +21,8 @@ use super::extract::AdmittedCaller;
 
 /// Callers that may wait for a reload at once; all of them are answered by the next one.
 const WAITING: usize = 64;
+/// Bytes of a reason in a line.
+const MAX_REASON: usize = 1024;
 /// Bytes of all reasons in an answer.
 const MAX_REASONS: usize = 8192;
 
@@ -91,6 +93,27 @@ pub struct SettingsFacts {
 /// Who waits for a reload's report.
 pub type Asked = oneshot::Sender<ReloadReport>;
 
+/// The reload that was the last.
+#[derive(Debug)]
+pub struct LastReload {
+    pub at: UnixMillis,
+    /// What has asked for it.
+    pub cause: &'static str,
+    pub report: ReloadReport,
+}
+
+impl LastReload {
+    /// What is wrong with the settings that wait to be in force, in one line.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let reason = self.report.reasons.first()?;
+        let others = self.report.reasons.len() - 1;
+        let others = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+        let reason = visible(reason, MAX_REASON);
+        Some(format!("the last reload of the settings was refused: {reason}{others}"))
+    }
+}
+
 /// How reloads are asked for, and what became of them. The task that carries them out has the other
 /// end.
 pub struct Reloads {
@@ -98,6 +121,7 @@ pub struct Reloads {
     counts: [AtomicU64; 3],
     /// Unix milliseconds of the last one that was not refused: at first, of the start.
     last_success: AtomicU64,
+    last: ArcSwapOption<LastReload>,
     pub facts: ArcSwap<SettingsFacts>,
 }
 
@@ -109,6 +133,7 @@ impl Reloads {
             ask,
             counts: Default::default(),
             last_success: UnixMillis::now().0.into(),
+            last: ArcSwapOption::empty(),
             facts: ArcSwap::from_pointee(facts),
         };
         (Arc::new(reloads), asked)
@@ -122,11 +147,20 @@ impl Reloads {
         report.await.ok()
     }
 
-    pub fn note(&self, outcome: ReloadOutcome) {
+    /// Notes what became of a reload.
+    pub fn note(&self, cause: &'static str, report: &ReloadReport) {
+        let (at, outcome) = (UnixMillis::now(), report.outcome());
+        self.last.store(Some(Arc::new(LastReload { at, cause, report: report.clone() })));
         self.count(outcome).fetch_add(1, Ordering::Relaxed);
         if outcome != ReloadOutcome::Refused {
-            self.last_success.store(UnixMillis::now().0, Ordering::Relaxed);
+            self.last_success.store(at.0, Ordering::Relaxed);
         }
+    }
+
+    /// The last one; `None` before the first.
+    #[must_use]
+    pub fn last(&self) -> Option<Arc<LastReload>> {
+        self.last.load_full()
     }
 
     /// How many there were with this outcome.
@@ -151,13 +185,19 @@ impl Reloads {
     }
 }
 
-/// Reloads the settings. A refusal is a 422 with all reasons.
-pub async fn reload(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Response {
-    let Some(report) = admin.reloads.ask().await else {
-        let text = "no reload now: the process ends, or many wait for one";
-        return ApiAnswer::failure(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
-    };
-    let data = json!({
+/// What became of the last reload, whatever has asked for it.
+pub async fn last(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+    let last = admin.reloads.last().map(|last| {
+        let mut shown = data(&last.report);
+        shown["at"] = last.at.0.into();
+        shown["cause"] = last.cause.into();
+        shown
+    });
+    ApiAnswer::Data(json!({"last": last}))
+}
+
+fn data(report: &ReloadReport) -> Value {
+    json!({
         "outcome": report.outcome().as_str(),
         "reasons": report.reasons,
         "added": report.added,
@@ -165,7 +205,16 @@ pub async fn reload(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Respo
         "removed": report.removed,
         "also": report.also,
         "needsRestart": report.stays,
-    });
+    })
+}
+
+/// Reloads the settings. A refusal is a 422 with all reasons.
+pub async fn reload(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Response {
+    let Some(report) = admin.reloads.ask().await else {
+        let text = "no reload now: the process ends, or many wait for one";
+        return ApiAnswer::failure(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    let data = data(&report);
     if report.outcome() != ReloadOutcome::Refused {
         return ApiAnswer::Data(data).into_response();
     }

@@ -2,7 +2,7 @@
 //! opens, a group, a server. Those of others go on.
 
 use mooring_tests::http::Incoming;
-use mooring_tests::{Gateway, OverSse, Request, settings, servers};
+use mooring_tests::{Gateway, OverSse, Request, servers, settings};
 use serde_json::{Value, json};
 
 const SERVERS: [&str; 2] = ["one", "two"];
@@ -120,7 +120,10 @@ fn a_key_that_is_narrowed_keeps_the_streams_of_what_it_still_opens() {
     assert_eq!((one.count("count"), all.tools().len()), (1, 6));
     let mut stream = all.listen();
     gateway.rewrite(&of(&["one"]));
-    Request::post("/api/reload").header("Authorization", &bearer("b")).send(gateway.address()).expect(200);
+    Request::post("/api/reload")
+        .header("Authorization", &bearer("b"))
+        .send(gateway.address())
+        .expect(200);
     for (what, stream) in ended {
         eprintln!("{what}");
         ends(stream);

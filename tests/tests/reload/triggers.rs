@@ -123,3 +123,23 @@ fn reloads_at_once_are_one_after_the_other_and_the_last_file_wins() {
     gateway.apply(&named("last"));
     wait_for_name(&gateway, "last");
 }
+
+#[test]
+fn what_became_of_the_last_reload_is_told_whatever_has_asked_for_it() {
+    let gateway = Gateway::start_with(&named("one"));
+    let last = || gateway.get("/api/reload").expect(200).json()["data"]["last"].clone();
+    assert_eq!(last(), Value::Null);
+    gateway.rewrite_text("{");
+    let refused = eventually("the change was noticed", || Some(last()).filter(|it| !it.is_null()));
+    assert_eq!(
+        (&refused["outcome"], &refused["cause"]),
+        (&json!("refused"), &json!("a changed file"))
+    );
+    assert!(refused["reasons"].to_string().contains("mcp_settings.json"), "{refused}");
+    gateway.rewrite(&named("two"));
+    gateway.signal(Signal::HUP);
+    let applied =
+        eventually("it is applied", || Some(last()).filter(|it| it["outcome"] == "applied"));
+    assert_eq!(applied["changed"], json!(["counter"]));
+    assert!(applied["at"].as_u64() >= refused["at"].as_u64());
+}

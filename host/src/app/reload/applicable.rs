@@ -17,7 +17,10 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         groups: new.groups.clone(),
         names: new.names.clone(),
         children: new.children.clone(),
-        access: Access { trusted_proxies: now.access.trusted_proxies.clone(), ..new.access.clone() },
+        access: Access {
+            trusted_proxies: now.access.trusted_proxies.clone(),
+            ..new.access.clone()
+        },
         limits: Limits {
             children_per_server: new.limits.children_per_server,
             children_per_principal: new.limits.children_per_principal,
@@ -37,10 +40,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         (config.mode != new.mode, "systemConfig.cluster"),
         (config.token != new.token, "systemConfig.cluster.token"),
         (config.secret != new.secret, "systemConfig.cluster.secret"),
-        (
-            config.min_free_memory != new.min_free_memory,
-            "systemConfig.cluster.node.minFreeMemory",
-        ),
+        (config.min_free_memory != new.min_free_memory, "systemConfig.cluster.node.minFreeMemory"),
         (config.drain_deadline != new.drain_deadline, "systemConfig.cluster.drainDeadline"),
         (config.sticky != new.sticky, "systemConfig.cluster.stickySession"),
         (config.access != new.access, "systemConfig.trustedProxies"),

@@ -79,7 +79,7 @@ impl Reloader {
             tracing::info!("reloads the settings: {cause}");
             let report = self.reload().await;
             tell::log(&report);
-            self.parts.reloads.note(report.outcome());
+            self.parts.reloads.note(cause, &report);
             files.follow(&self.config);
             for answer in waiting {
                 let _ = answer.send(report.clone());
