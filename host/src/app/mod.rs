@@ -128,7 +128,7 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
     let reloads = background.reloads.take();
     let background = background.start(&parts, config, &is_good_bye);
     let reloading = reloads.map(|asked| {
-        let reloader = Reloader::new(&parts, read, config, address);
+        let reloader = Reloader::new(&parts, read, loaded, address);
         tokio::spawn(reloader.run(asked, hang_up))
     });
     let mut signals = EndSignals::watch()?;

@@ -118,3 +118,37 @@ fn a_gateway_that_listens_for_others_is_not_opened_by_a_lost_key() {
     assert!(answer["data"]["reasons"].to_string().contains("without a key"), "{answer}");
     gateway.client("/mcp/counter").try_initialize().expect(401);
 }
+
+/// A start without the file would go on with no server and no key.
+#[test]
+fn a_file_that_is_gone_takes_nothing_away() {
+    let gateway = Gateway::start_with(&good());
+    let session = gateway.client("/mcp/counter").initialize();
+    let pid = session.whoami("whoami").pid;
+    std::fs::remove_file(gateway.folder().join("mcp_settings.json")).unwrap();
+    let line = gateway.wait_for_log("the new settings are refused");
+    assert!(line.contains("is gone"), "{line}");
+    let answer = gateway.post("/api/reload", &Value::Null).expect(422).json();
+    assert!(answer["data"]["reasons"].to_string().contains("is gone"), "{answer}");
+    assert_eq!(session.whoami("whoami").pid, pid);
+    gateway.apply(&settings::standalone(json!({"counter": servers::counter_named("better")})));
+    assert_eq!(session.whoami("whoami").name, "better");
+}
+
+/// What a pipe had is read, and a second reading would wait for ever.
+#[test]
+fn settings_that_came_through_a_pipe_are_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("settings");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::write(pipe, good().to_string()).unwrap()
+    });
+    let gateway = Setup::text("{}").arg("--config").arg(pipe.to_str().unwrap()).start();
+    writer.join().unwrap();
+    let answer = gateway.post("/api/reload", &Value::Null).expect(422).json();
+    assert!(answer["data"]["reasons"].to_string().contains("no regular file"), "{answer}");
+    assert_eq!(gateway.client("/mcp/counter").initialize().count("count"), 1);
+}

@@ -62,7 +62,8 @@ impl Met {
 
     /// Calls both servers, or one alone, until it is over.
     fn call(&self, gateway: &Gateway, number: usize, over: &AtomicBool) {
-        let (path, prefix) = if number.is_multiple_of(2) { ("/mcp/same", "") } else { ("/mcp", "same-") };
+        let (path, prefix) =
+            if number.is_multiple_of(2) { ("/mcp/same", "") } else { ("/mcp", "same-") };
         let session = gateway.client(path).initialize();
         let (whoami, count) = (format!("{prefix}whoami"), format!("{prefix}count"));
         let pid = session.whoami(&whoami).pid;
@@ -107,7 +108,9 @@ fn reload_under_load(reloads: u64, connections: usize) {
             // Calls are made with each of the settings.
             let before = met.calls.load(Ordering::Relaxed);
             let enough = before + connections as u64;
-            eventually("calls go on", || (met.calls.load(Ordering::Relaxed) > enough).then_some(()));
+            eventually("calls go on", || {
+                (met.calls.load(Ordering::Relaxed) > enough).then_some(())
+            });
         }
         took = Some(began.elapsed());
         over.store(true, Ordering::Relaxed);

@@ -15,6 +15,7 @@ mod file_watch;
 mod tell;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -38,6 +39,8 @@ pub struct Reloader {
     read: ReadSettings,
     /// The settings that are in force.
     config: Config,
+    /// The file that they are from.
+    path: Option<PathBuf>,
     address: SocketAddr,
     /// What the file of the strategy had in it when it was loaded.
     plugin: Option<u64>,
@@ -50,12 +53,12 @@ impl Reloader {
     pub fn new(
         parts: &Arc<Parts>,
         read: ReadSettings,
-        config: &Config,
+        loaded: &Loaded,
         address: SocketAddr,
     ) -> Self {
-        let plugin = change::digest_of_plugin(&config.sticky.strategy);
-        let (parts, config) = (Arc::clone(parts), config.clone());
-        Self { parts, read, config, address, plugin, names: None }
+        let plugin = change::digest_of_plugin(&loaded.config.sticky.strategy);
+        let (parts, config, path) = (Arc::clone(parts), loaded.config.clone(), loaded.path.clone());
+        Self { parts, read, config, path, address, plugin, names: None }
     }
 
     /// Reloads whenever it is asked for, until it is dropped.
@@ -99,12 +102,19 @@ impl Reloader {
             }
             Err(error) => return refused(vec![format!("the settings were not read: {error}")]),
         };
+        if let Some(path) = self.path.as_ref().filter(|_| self.path != loaded.path) {
+            // A start would go on with another file, or with none: with no server and no key.
+            let gone =
+                format!("{}: is gone; bring it back, or start again without it", path.display());
+            return refused(vec![gone]);
+        }
         for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
             tracing::warn!("{warning}");
         }
         let before = notices::of(&self.config);
         match self.change(&loaded.config).await {
             Ok(report) => {
+                self.path = loaded.path;
                 let now = notices::of(&self.config).into_iter();
                 let new = now.filter(|notice| !before.contains(notice));
                 new.for_each(|notice| tracing::warn!("{notice}"));
