@@ -377,7 +377,8 @@ impl SharedProcesses {
     }
 }
 
-/// Resolves when no seat has been taken for `limit`, or at all once it is retired, after closing the process to new ones.
+/// Resolves when no seat has been taken for `limit`, or none is taken once it is retired, after closing
+/// the process to new ones.
 async fn idle(mux: &Mux, limit: Duration) {
     let (mut seated, mut retired) = (mux.seated.subscribe(), mux.retired.watch());
     loop {
