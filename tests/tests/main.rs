@@ -14,6 +14,7 @@ mod http;
 mod looking;
 mod processes;
 mod product;
+mod reload;
 mod remote;
 mod sessions;
 mod streams;

@@ -230,10 +230,11 @@ pub async fn readyz(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) 
     for line in &down {
         text.push_str(&format!("{}\n", visible(line, MAX_LINE)));
     }
-    for door in &admin.open_doors {
+    let facts = admin.reloads.facts.load();
+    for door in &facts.open_doors {
         text.push_str(&format!("open without a key or token: {}\n", door.as_str()));
     }
-    if admin.runs_no_server {
+    if facts.runs_no_server {
         text.push_str("no servers: the settings file has none that can run\n");
     }
     if let Some(stale) = stale(&admin) {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::model::UnixMillis;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
 use crate::store::sharing::Standing;
 
+use super::reload::ReloadOutcome;
 use super::server_metrics::{self, label};
 use super::{Admin, ProcessRole};
 
@@ -81,10 +82,16 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         Opts::new("open_door", "1 for what neither key nor token closes"),
         &["door"],
     )?;
-    for door in &admin.open_doors {
+    for door in &admin.reloads.facts.load().open_doors {
         open.with_label_values(&[door.as_str()]).set(1);
     }
     registry.register(Box::new(open))?;
+    reloads(admin, &registry)?;
+    gauge(
+        "reload_last_success_timestamp_seconds",
+        "When settings were last read that are in force now: at the start, or by a reload",
+        admin.reloads.last_success(),
+    )?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
     states(admin, gauge)?;
@@ -121,6 +128,17 @@ fn store(
         "Bindings that another coordinator had decided otherwise meanwhile",
         counts.lost_claims,
     )
+}
+
+/// What became of reloads of the settings.
+fn reloads(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let opts = Opts::new("reloads_total", "Reloads of the settings, by what became of them");
+    let counter = IntCounterVec::new(opts, &["outcome"])?;
+    for outcome in ReloadOutcome::ALL {
+        let counted = admin.reloads.counted(outcome);
+        counter.with_label_values(&[outcome.as_str()]).inc_by(counted);
+    }
+    registry.register(Box::new(counter))
 }
 
 /// What has happened at each limit.

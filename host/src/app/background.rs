@@ -72,6 +72,7 @@ impl Background {
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
         tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
         runner.keep_spares();
+        tokio::spawn(Arc::clone(runner).retire_outdated(config.drain_deadline, pool.clone()));
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(coordinator) = &config.mode {
             tokio::spawn(keep_catalogs(Arc::clone(parts)));
@@ -124,7 +125,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
-        differences.warn_of_withheld(&topology, &parts.edge.config);
+        differences.warn_of_withheld(&topology, &parts.edge.now().config);
         parts.edge.catalogs.note_digests(&topology);
         let drains = topology.nodes.iter().any(|node| node.health == Health::Draining);
         parts.edge.state.note_drains(drains);

@@ -20,6 +20,7 @@ use crate::seam::Link;
 use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
+use super::parts::Replicas;
 use super::troubles::TroubleWatch;
 use super::{identity, translate};
 
@@ -39,7 +40,7 @@ pub fn of(
         &Arc<CapacityGauge>,
         &Arc<TroubleWatch>,
     ),
-    replicas: &BTreeMap<ServerName, Replica>,
+    replicas: &Replicas,
     (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agents, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
@@ -85,8 +86,8 @@ pub fn of(
         port: address.port(),
         interval: node.heartbeat_interval,
         servers: {
-            let (reporter, replicas) = (Arc::clone(host), replicas.clone());
-            Box::new(move || reports(&reporter, &replicas))
+            let (reporter, replicas) = (Arc::clone(host), Arc::clone(replicas));
+            Box::new(move || reports(&reporter, &replicas.load()))
         },
         changes: host.discovery.changes(),
         room: capacity.changes(),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Live, Local, ProcessRole};
+use arc_swap::ArcSwap;
+
+use crate::admin::{Admin, Api, Asked, Live, Local, ProcessRole, Reloads, SettingsFacts};
 use crate::cluster::{
     Agents, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain,
     ProtocolReport, Registry, RunnerView, peer_of,
@@ -39,6 +41,9 @@ use super::{client_keys, identity, node_side, shared_store};
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
+/// The replicas on this node as the settings describe them; a reload replaces them.
+pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
+
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
     /// What is looked at for the readers of the operators' page.
@@ -50,6 +55,8 @@ pub struct Background {
     pub agents: Option<(Agents, bool)>,
     /// What other coordinators tell, if there may be any.
     pub told: Option<Told>,
+    /// Who asks for a reload.
+    pub reloads: Option<mpsc::Receiver<Asked>>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -76,7 +83,8 @@ pub struct Parts {
     pub joined: Option<watch::Receiver<Joined>>,
     /// Raised when another process is what this one was.
     pub retired: Signal,
-    replicas: BTreeMap<ServerName, Replica>,
+    pub reloads: Arc<Reloads>,
+    replicas: Replicas,
     links: Links,
 }
 
@@ -91,7 +99,7 @@ impl Parts {
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (parts, background) =
             Self::without_own_node(config, address, workers, descriptors).await?;
-        parts.enter_local_node(config, address);
+        parts.show_servers(config, address);
         Ok((parts, background))
     }
 
@@ -111,7 +119,12 @@ impl Parts {
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agents) = base.node_side(config, address, &view);
-        let admin = Arc::new(base.admin(config, &edge, view, agents.as_ref()));
+        let (reloads, asked) = Reloads::new(SettingsFacts {
+            open_doors: open_doors(config, &config.listen.host),
+            runs_no_server: config.runs_no_server(),
+            key_header: config.access.key_header.clone(),
+        });
+        let admin = Arc::new(base.admin(&reloads, config, &edge, view, agents.as_ref()));
         let joined = agents.as_ref().map(|(agents, _)| agents.joined.clone());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
@@ -131,10 +144,12 @@ impl Parts {
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
             joined,
             replicas: base.replicas,
+            reloads,
             retired: Signal::default(),
             links,
         };
-        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told }))
+        let reloads = Some(asked);
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told, reloads }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -146,7 +161,12 @@ impl Parts {
     /// Replicas on this node, with the catalog digests that discovery knows now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
-        local_servers(&self.runner, &self.replicas)
+        local_servers(&self.runner, &self.replicas.load())
+    }
+
+    /// The settings describe other replicas from now on.
+    pub fn set_replicas(&self, replicas: BTreeMap<ServerName, Replica>) {
+        self.replicas.store(Arc::new(replicas));
     }
 
     /// Another process is what this one was: nothing is decided or kept here any more.
@@ -156,10 +176,14 @@ impl Parts {
         self.retired.raise();
     }
 
-    /// Enters this process's own servers into the registry. A coordinator without
-    /// servers does not count as a node.
-    fn enter_local_node(&self, config: &Config, address: SocketAddr) {
+    /// Enters this process's own servers into the registry, at the start and after each reload. A
+    /// coordinator that never had servers does not count as a node.
+    pub fn show_servers(&self, config: &Config, address: SocketAddr) {
         let servers = self.local_servers();
+        if self.registry.topology().borrow().node(&self.node_id).is_some() {
+            self.registry.set_local_servers(&self.node_id, servers);
+            return;
+        }
         if servers.is_empty() && matches!(config.mode, Mode::Coordinator(_)) {
             return;
         }
@@ -197,7 +221,7 @@ struct Base {
     sse_sessions: Arc<edge::SseSessions>,
     start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
-    replicas: BTreeMap<ServerName, Replica>,
+    replicas: Replicas,
     strategy: Strategy,
     control: Arc<Control>,
     control_link: Link,
@@ -289,7 +313,7 @@ impl Base {
             zone,
             keys: KeyRing::new(&[&secret]),
             secret,
-            replicas: translate::replicas(config),
+            replicas: Arc::new(ArcSwap::from_pointee(translate::replicas(config))),
             strategy: strategy(config, workers)?,
             control: Arc::new(control),
             control_link: links.another(),
@@ -332,7 +356,7 @@ impl Base {
             })
             .unzip();
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
-        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
+        let runs_elsewhere = is_coordinator && self.replicas.load().is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
         let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
@@ -340,27 +364,29 @@ impl Base {
         let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
+            revision: 0,
+            latest: Arc::default(),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
             sharing,
-            state: edge::KeptState::new(Arc::new(states)),
-            planned_moves: edge::LastStarts::default(),
+            state: Arc::new(edge::KeptState::new(Arc::new(states))),
+            planned_moves: Arc::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
-            opened_servers: edge::OpenedServers::default(),
-            own_ids: edge::OwnIds::default(),
-            found_owners: edge::FoundOwners::default(),
-            streams: edge::AggregateStreams::default(),
-            snapshots: edge::ListSnapshots::default(),
+            opened_servers: Arc::default(),
+            own_ids: Arc::default(),
+            found_owners: Arc::default(),
+            streams: Arc::default(),
+            snapshots: Arc::default(),
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
-            cold_start,
+            cold_start: Arc::new(cold_start),
             decisions: Arc::default(),
-            doubts,
+            doubts: Arc::new(doubts),
             metrics: Arc::clone(&self.edge_metrics),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
@@ -383,6 +409,7 @@ impl Base {
 
     fn admin(
         &self,
+        reloads: &Arc<Reloads>,
         config: &Config,
         edge: &Arc<Edge>,
         view: Arc<dyn RunnerView>,
@@ -410,7 +437,7 @@ impl Base {
             edge_metrics: Arc::clone(&self.edge_metrics),
             decisions: Arc::clone(&edge.decisions),
             live: Live::default(),
-            key_header: edge.config.key_header.clone(),
+            settings: edge.latest.replaced(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),
@@ -419,8 +446,7 @@ impl Base {
             view,
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
-            open_doors: open_doors(config, &config.listen.host),
-            runs_no_server: config.runs_no_server(),
+            reloads: Arc::clone(reloads),
             admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
             check_site: edge::check_site_of_management(Arc::clone(edge)),
         }

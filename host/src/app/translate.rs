@@ -29,11 +29,11 @@ use super::{child_env, descriptors, identity, own_files};
 pub fn runner(config: &Config) -> RunnerConfig {
     let servers = running(config).map(|server| {
         let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
-        (server.name.clone(), served(config, server, idle))
+        (server.name.clone(), Arc::new(served(config, server, idle)))
     });
     let limits = &config.limits;
     RunnerConfig {
-        servers: Arc::new(servers.collect()),
+        servers: servers.collect(),
         message: limits.request_body,
         rules: SessionLimits {
             line: limits.line,

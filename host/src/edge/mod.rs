@@ -73,4 +73,4 @@ pub use session::get_streams::AggregateStreams;
 pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;
 pub use state::kept_state::KeptState;
-pub use worker::{Edge, Worker};
+pub use worker::{Edge, LatestEdge, Worker};

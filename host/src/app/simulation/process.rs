@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use tempfile::TempDir;
@@ -158,11 +159,12 @@ fn coordinator(world: &Arc<World>, start: ProcessStart, folder: &Path) -> Runnin
 
 fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
     let (parts, background) = parts(config);
-    let (agent, at_once) = background.agent.expect("a node's agent");
-    let party = (agent.identity.id.to_string(), agent.identity.incarnation.clone());
+    let (agents, at_once) = background.agents.expect("a node's agents");
+    let identity = &agents.agents[0].identity;
+    let party = (identity.id.to_string(), identity.incarnation.clone());
     let leaving = Signal::default();
     let tasks = vec![
-        run(world, start, agent.run(at_once, leaving.watch())),
+        run(world, start, agents.run(at_once, leaving.watch())),
         run(world, start, drain::carry_out(Arc::clone(&parts))),
     ];
     let (worker, plant, own) = (parts.worker(0), world.plant, Arc::clone(&parts));
@@ -203,7 +205,9 @@ fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
 
 fn parts(config: &Config) -> (Arc<Parts>, Background) {
     let address = SocketAddr::from(ADDRESS);
-    Parts::without_own_node(config, address, 1, DESCRIPTORS).expect("the parts of a process")
+    // Without a store to share, nothing is waited for.
+    let parts = Parts::without_own_node(config, address, 1, DESCRIPTORS).now_or_never();
+    parts.expect("no wait").expect("the parts of a process")
 }
 
 fn ends(proved: bool) -> Ends {

@@ -160,6 +160,13 @@ struct Feeding {
     differing: BTreeSet<(ServerName, NodeId)>,
 }
 
+/// Whether the session's owner may still read the stream.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    LetIn,
+    ShutOut,
+}
+
 impl Feeding {
     async fn run(mut self) {
         let (sender, mut messages) = mpsc::channel(QUEUE);
@@ -196,6 +203,7 @@ impl Feeding {
                 }
                 changed = catalogs.changed() => {
                     if changed.is_err() { break }
+                    if self.keep_up(&mut heard) == Reader::ShutOut { break }
                     self.compare();
                     self.look_at_replicas();
                 }
@@ -217,6 +225,29 @@ impl Feeding {
         }
         self.own.stream.end();
         self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Takes the newest settings. With them servers may have left the scope, which are not heard
+    /// any more, or the session's owner may be shut out.
+    fn keep_up(&mut self, heard: &mut HashMap<ServerName, AbortHandle>) -> Reader {
+        if self.worker.is_latest() {
+            return Reader::LetIn;
+        }
+        let before = Arc::clone(&self.worker.edge);
+        self.worker.keep_up();
+        let members = scope::members(&self.worker, &self.scope);
+        heard.retain(|server, task| {
+            let stays = members.iter().any(|member| member.server == *server);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let (now, principal) = (&self.worker.edge, &self.session.principal);
+        match scope::is_shut_out(&before, now, &self.scope, principal) {
+            true => Reader::ShutOut,
+            false => Reader::LetIn,
+        }
     }
 
     /// Listens to every server of the scope that the session has open.

@@ -146,6 +146,7 @@ impl Worker {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
+        let response = self.while_let_in(response, scope, principal);
         Ok(self.in_use(context, &session, response, None))
     }
 

@@ -90,8 +90,8 @@ pub enum Ready {
     Here(InHand),
     /// Another request is opening it: wait for the outcome.
     Opening(watch::Receiver<OpenOutcome>),
-    /// The runner drains, and the session goes on elsewhere from this message on. The instance is
-    /// the caller's to close.
+    /// The session goes on with another instance from this message on, since the runner drains or
+    /// the settings of the server have changed. The instance is the caller's to close.
     HandedOn(Arc<Instance>),
     Gone,
 }
@@ -132,6 +132,8 @@ pub struct Table {
     pub renewals: Renewals,
     /// Whether there is a `hand_on`: read for every message, and nearly always false.
     hands_on: AtomicBool,
+    /// The same for outdated instances.
+    has_outdated: AtomicBool,
     hand_on: Locked<Option<HandOn>>,
 }
 
@@ -139,9 +141,9 @@ impl Table {
     /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
-            if self.hands_on.load(Ordering::Relaxed)
-                && let Some(instance) = self.take_handed_on(slots, key)
-            {
+            let leaves =
+                self.hands_on.load(Ordering::Relaxed) || self.has_outdated.load(Ordering::Relaxed);
+            if leaves && let Some(instance) = self.take_handed_on(slots, key) {
                 return Ready::HandedOn(instance);
             }
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
@@ -187,9 +189,12 @@ impl Table {
     ) -> Option<Arc<Instance>> {
         let slot = slots.get(key)?;
         let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
-        let goes = self.hand_on.lock().as_ref().is_some_and(|hand_on| {
-            slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
-        });
+        let is_moved = || {
+            self.hand_on.lock().as_ref().is_some_and(|hand_on| {
+                slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
+            })
+        };
+        let goes = instance.is_outdated() || is_moved();
         // One that a message was announced for is not opened elsewhere for it.
         if !goes || !slot.is_quiet(&instance) || instance.is_asked() || instance.unsaved.is_any() {
             return None;
@@ -247,6 +252,19 @@ impl Table {
                 _ => None,
             });
             ready.collect()
+        })
+    }
+
+    /// Whether instances are there whose servers have other settings by now.
+    pub fn set_has_outdated(&self, has: bool) {
+        self.has_outdated.store(has, Ordering::Relaxed);
+    }
+
+    /// How many sessions are being opened now.
+    pub fn opening(&self) -> usize {
+        self.locked(|slots| {
+            let at = |slot: &&Slot| matches!(SlotState::at(&slot.opened), SlotState::Opening);
+            slots.values().filter(at).count()
         })
     }
 

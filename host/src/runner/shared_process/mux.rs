@@ -22,7 +22,7 @@ use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::ToServer;
 use crate::runner::channel::sink::{MessageSink, id_of_request};
 use crate::runner::channel::spoilt;
-use crate::sync::Locked;
+use crate::sync::{Locked, Signal};
 
 use super::id_map::{ClientVerdict, IdMap, ServerVerdict, number_of};
 use super::lists::CommonLists;
@@ -38,6 +38,8 @@ pub struct Mux {
     inbox: ToServer,
     state: Locked<MuxState>,
     pub lost: watch::Sender<Option<Arc<str>>>,
+    /// Raised once no more sessions come: its server has other settings by now.
+    pub retired: Signal,
     /// The number of seats taken.
     pub seated: watch::Sender<usize>,
     pub lists: CommonLists,
@@ -68,6 +70,7 @@ impl Mux {
             inbox,
             state: Locked::default(),
             lost: watch::Sender::new(None),
+            retired: Signal::default(),
             seated: watch::Sender::new(0),
             lists: CommonLists::default(),
             readings: Arc::default(),
