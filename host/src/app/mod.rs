@@ -117,8 +117,7 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, mut background) =
-        Parts::build(config, address, workers, descriptors).await?;
+    let (parts, mut background) = Parts::build(config, address, workers, descriptors).await?;
     let supervised = parts
         .runner
         .children()
