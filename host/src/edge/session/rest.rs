@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::edge::worker::Edge;
 use crate::model::SessionId;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::objects::object_only;
 use crate::store::shared::Listening;
 use crate::streams::{Part, Reader};
 
@@ -24,11 +25,13 @@ const MAX_LEFT: usize = 1 << 20;
 
 /// A message that its client has not read.
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "Self")]
 struct LeftMessage {
     /// Whether the server waits for an answer to it.
     asks: bool,
     message: String,
 }
+object_only!(both LeftMessage);
 
 impl Edge {
     /// Ends the stream that a session has here, if it listens to another one, and leaves its rest to
@@ -165,7 +168,9 @@ mod tests {
         let left = left(&own, None).await;
         assert_eq!(left.len(), 2);
         assert_eq!(left[1].1, notice(&"x".repeat((500 << 10) + 2)));
-        for text in [&b""[..], b"7", b"[1]", br#"[{"asks":true,"message":"no"}]"#] {
+        for text in
+            [&b""[..], b"7", b"[1]", br#"[{"asks":true,"message":"no"}]"#, br#"[[true,"{}"]]"#]
+        {
             assert!(read(text).is_empty());
         }
     }
