@@ -29,6 +29,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         },
         min_free_memory: now.min_free_memory,
         drain_deadline: now.drain_deadline,
+        store: now.store.clone(),
     };
     // Where it listens if the file does not say it depends on whether there is a key.
     let is_moved = now.listen.host != new.listen.host && new.listen.is_chosen;
@@ -40,6 +41,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         (config.mode != new.mode, "systemConfig.cluster"),
         (config.token != new.token, "systemConfig.cluster.token"),
         (config.secret != new.secret, "systemConfig.cluster.secret"),
+        (config.store != new.store, "systemConfig.cluster.store"),
         (config.min_free_memory != new.min_free_memory, "systemConfig.cluster.node.minFreeMemory"),
         (config.drain_deadline != new.drain_deadline, "systemConfig.cluster.drainDeadline"),
         (config.sticky != new.sticky, "systemConfig.cluster.stickySession"),
