@@ -199,14 +199,15 @@ mod tests {
 
     #[test]
     fn what_applies_at_once_is_not_named() {
-        let now = config("{}", &[]);
+        let data = [("MOORING_DATA", "/a")];
+        let now = config("{}", &data);
         let new = config(
             r#"{
                 "mcpServers": {"a": {"command": "a"}},
                 "groups": [{"name": "g", "servers": ["a"]}],
                 "systemConfig": {"limits": {"pageSize": 7, "childrenPerServer": 3}}
             }"#,
-            &[],
+            &data,
         );
         let (config, stays) = applicable(&now, &new);
         assert!(stays.is_empty(), "{stays:?}");

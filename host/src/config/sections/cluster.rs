@@ -204,8 +204,8 @@ fn role(cluster: &Section<'_>) -> Role {
     Role::Standalone
 }
 
-fn read_coordinator(section: &Section<'_>) -> Coordinator {
-    let section = &section.clone().with_defaults();
+fn read_coordinator(strict: &Section<'_>) -> Coordinator {
+    let section = &strict.clone().with_defaults();
     let interval = |key, default| {
         section
             .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
@@ -221,7 +221,7 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
             .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)
             .unwrap_or(Duration::from_hours(1)),
         zone: section.text("zone").unwrap_or_default(),
-        passthrough_headers: passthrough_headers(section),
+        passthrough_headers: passthrough_headers(strict),
     }
 }
 

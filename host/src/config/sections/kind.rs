@@ -84,6 +84,8 @@ fn advice(entry: &Section<'_>) -> String {
         return "its own entries look like servers: move them one level up".to_owned();
     }
     let names = object.properties.iter().map(|property| property.name.as_str());
+    // One that is there is empty.
+    let names = names.filter(|name| !["command", "url"].contains(name));
     let misspelt = names.filter_map(|name| {
         let meant = crate::config::reader::nearest::nearest(name, &["command", "url"])?;
         Some(format!("did you mean {meant:?} by {}?", quote(name)))

@@ -140,9 +140,9 @@ fn a_duration_is_a_whole_number_of_milliseconds() {
     let config = cluster(r#"{"drainDeadline": "25s", "stickySession": true}"#).warns_until(
         "until then its default counts",
         &[
-            "1:47: systemConfig.cluster.drainDeadline: must be a number, not a string; \
+            "1:48: systemConfig.cluster.drainDeadline: must be a number, not a string; \
              use a whole number from 0 to 86400000",
-            "1:71: systemConfig.cluster.stickySession: must be an object, not a boolean; write { … }",
+            "1:72: systemConfig.cluster.stickySession: must be an object, not a boolean; write { … }",
         ],
     );
     assert_eq!(config.drain_deadline, Duration::from_secs(25));

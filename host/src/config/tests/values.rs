@@ -132,14 +132,14 @@ fn an_address_that_cannot_be_is_refused() {
     // Of an address in the file that is not understood, the narrowest counts.
     let node = r#""cluster": {"enabled": true, "mode": "coordinator"}"#;
     let config = system(&format!(r#"{{{node}, "listen": {{"host": "a b", "port": 65536}}}}"#)).warns(&[
-        "1:89: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or \
+        "1:91: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or \
          ::; until then only this machine is served",
-        "1:104: systemConfig.listen.port: is too large; use a whole number from 0 to 65535; until then \
+        "1:106: systemConfig.listen.port: is too large; use a whole number from 0 to 65535; until then \
          its default counts",
     ]);
     assert_eq!(config.listen, chosen("127.0.0.1", 3000));
     let config = system(&format!(r#"{{{node}, "listen": "0.0.0.0"}}"#)).warns(&[
-        "1:80: systemConfig.listen: must be an object, not a string; write { … }; until then its \
+        "1:82: systemConfig.listen: must be an object, not a string; write { … }; until then its \
          default counts",
     ]);
     assert_eq!(config.listen, chosen("127.0.0.1", 3000));
