@@ -28,9 +28,6 @@ fn odd_values() -> Vec<Value> {
         json!({"groups": [{"name": 3, "servers": ["counter"]}]}),
         json!({"bearerKeys": "open"}),
         json!({"bearerKeys": [{"name": "k", "token": 5, "enabled": true, "accessType": "all"}]}),
-        json!({"mcpServers": {"counter": {"tools": {"count": {"enabled": "no"}}}}}),
-        json!({"mcpServers": {"counter": {"maxInstances": "two"}}}),
-        json!({"mcpServers": {"counter": {"idleTimeout": -5}}}),
         json!({"unknownSection": {"a": 1}}),
     ]
 }

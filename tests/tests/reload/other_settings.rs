@@ -76,7 +76,8 @@ fn a_limit_on_processes_applies_to_the_next_session() {
     let gateway = Gateway::start_with(&limited(1));
     let first = gateway.client("/mcp/one").initialize();
     assert_eq!(first.count("count"), 1);
-    assert_ne!(gateway.client("/mcp/one").try_initialize().status, 200);
+    let refused = gateway.client("/mcp/one").try_initialize();
+    assert!(refused.error_message().contains("maxInstances"), "{}", refused.error_message());
     gateway.apply(&limited(2));
     let second = gateway.client("/mcp/one").initialize();
     assert_eq!((second.count("count"), first.count("count")), (1, 2));

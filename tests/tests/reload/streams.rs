@@ -98,6 +98,14 @@ fn a_key_that_is_replaced_ends_the_streams_of_its_session_and_no_key_at_all_too(
         eprintln!("{what}");
         ends(stream);
     }
+    // A list without a key locks too.
+    gateway.client("/mcp").try_initialize().expect(401);
+    let opened = json!({"systemConfig": {"routing": {"enableBearerAuth": false}}});
+    let file = settings::merged(with(&SERVERS, &[], &[]), opened);
+    gateway.rewrite(&file);
+    eventually("the gateway is open", || {
+        (gateway.client("/mcp").try_initialize().status == 200).then_some(())
+    });
     let open = gateway.client("/mcp").initialize();
     let stream = open.listen();
     gateway.apply(&with(&SERVERS, &[key("a")], &[]));

@@ -336,5 +336,5 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
 
 /// Bytes of free memory.
 fn min_free_memory(node: &Section<'_>) -> Option<u64> {
-    node.clone().with_defaults().get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
+    node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
 }

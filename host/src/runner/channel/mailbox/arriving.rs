@@ -102,7 +102,7 @@ impl Mailbox {
     /// servers write one of their own when they could not read the message.
     fn error_of_the_only(&mut self, envelope: &Envelope<'_>) -> Option<(Arc<Stream>, Bytes)> {
         let (id, error) = (envelope.id?.get(), envelope.error?);
-        if id == "null" || self.in_flight.may_be_late(id) || self.notices.take_one() {
+        if id == "null" || self.in_flight.may_be_late(id) {
             return None;
         }
         let (own, request) = self.in_flight.take_only()?;
