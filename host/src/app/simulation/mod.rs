@@ -53,7 +53,8 @@ enum Plant {
     /// Against no way back: a node does not close what it is told to close, and says of what it still
     /// holds that it is the current instance.
     LeftIsCalledCurrent,
-    /// Against being served: the heartbeat of a node that is not known is accepted.
+    /// Against being served: a coordinator forgets its nodes when it starts, and accepts heartbeats of
+    /// nodes that it does not know.
     UnknownIsCalledKnown,
 }
 

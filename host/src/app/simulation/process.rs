@@ -115,6 +115,10 @@ pub fn start(world: &Arc<World>, process: usize, folder: &Path) {
 }
 
 fn coordinator(world: &Arc<World>, start: ProcessStart, folder: &Path) -> Running {
+    // Part of the planted fault: the coordinator does not know the nodes of its last start.
+    if world.plant == Plant::UnknownIsCalledKnown {
+        std::fs::remove_file(folder.join(cluster::SNAPSHOT)).ok();
+    }
     let config = Config { data_dir: folder.to_owned(), ..SETTINGS.0.clone() };
     let (parts, background) = parts(&config);
     let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
