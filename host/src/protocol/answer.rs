@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::jsonrpc::{Envelope, Kind};
-use super::objects::object_only;
+use super::lenient::Members;
 use super::request_id::RequestId;
 
 /// The longest id of an answer that is watched, in bytes.
@@ -43,16 +43,11 @@ impl AnswerForm {
 /// Whether every client takes this for an error (JSON-RPC 2.0, §5.1).
 #[must_use]
 pub fn is_error_object(error: &RawValue) -> bool {
-    #[derive(serde::Deserialize)]
-    #[serde(remote = "Self")]
-    struct ErrorObject {
-        #[serde(rename = "code")]
-        _code: i64,
-        #[serde(rename = "message")]
-        _message: String,
-    }
-    object_only!(ErrorObject);
-    serde_json::from_str::<ErrorObject>(error.get()).is_ok()
+    let Some(members) = Members::of(error.get()) else { return false };
+    let is_whole = |code: &RawValue| {
+        code.get().parse::<f64>().is_ok_and(|code| code.is_finite() && code.fract() == 0.0)
+    };
+    members.get("code").is_some_and(is_whole) && members.text("message").is_some()
 }
 
 /// The answer with its result or error alone, under this id, as JSON.

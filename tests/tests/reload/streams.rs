@@ -2,7 +2,7 @@
 //! opens, a group, a server. Those of others go on.
 
 use mooring_tests::http::Incoming;
-use mooring_tests::{Gateway, OverSse, Request, servers, settings};
+use mooring_tests::{Gateway, OverSse, Request, eventually, servers, settings};
 use serde_json::{Value, json};
 
 const SERVERS: [&str; 2] = ["one", "two"];
