@@ -86,7 +86,7 @@ impl<'d> Item<'d> {
     pub fn section(&self) -> Section<'d> {
         let object = match self.value {
             Value::Object(object) => Some(object),
-            Value::Array(list) if list.elements.is_empty() && self.is_of_server() => None,
+            Value::Array(list) if list.elements.is_empty() && self.may_be_empty() => None,
             _ => self.wrong_type("an object", "write { … }"),
         };
         Section { notes: self.notes, place: self.place.clone(), object }
@@ -96,7 +96,7 @@ impl<'d> Item<'d> {
         let Value::Array(array) = self.value else {
             if let Value::Object(object) = self.value
                 && object.properties.is_empty()
-                && self.is_of_server()
+                && self.may_be_empty()
             {
                 return Vec::new();
             }
@@ -129,9 +129,13 @@ impl<'d> Item<'d> {
         entries
     }
 
-    /// Whether the value is a member of one server's entry.
-    fn is_of_server(&self) -> bool {
-        self.place.pattern.starts_with("mcpServers.*.")
+    /// Whether the value is one of a server's entry that dashboards write empty. A restriction is
+    /// none of them.
+    fn may_be_empty(&self) -> bool {
+        const EMPTY: [&str; 7] =
+            ["tools", "prompts", "resources", "env", "headers", "args", "options"];
+        let member = self.place.pattern.strip_prefix("mcpServers.*.");
+        member.is_some_and(|member| EMPTY.contains(&member))
     }
 
     pub fn wrong_type<T>(&self, wanted: &str, advice: &str) -> Option<T> {

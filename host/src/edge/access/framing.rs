@@ -80,12 +80,13 @@ mod tests {
 
     #[test]
     fn what_two_readers_may_understand_differently_is_refused() {
+        let session = headers::SESSION;
         for (target, headers) in [
             ("/", &[("host", "a"), ("host", "a")][..]),
             ("/", &[("host", "a"), ("host", "b")]),
             ("/", &[]),
             ("/", &[("host", "a"), ("origin", "http://localhost"), ("origin", "http://evil")]),
-            ("/", &[("host", "a"), ("mcp-session-id", "1"), ("Mcp-Session-Id", "2")]),
+            ("/", &[("host", "a"), (session.as_str(), "1"), (session.as_str(), "2")]),
             ("/", &[("host", "a"), ("authorization", "a"), ("authorization", "a")]),
             ("http://b/", &[("host", "a")]),
             ("http://a:2/", &[("host", "a:1")]),
