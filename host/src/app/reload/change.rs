@@ -62,9 +62,14 @@ impl Reloader {
         let names = |servers: &Servers| servers.keys().cloned().collect::<BTreeSet<_>>();
         let (before, after) = (names(&now), names(servers));
         let weights = (translate::replicas(&self.config), translate::replicas(config));
+        // Some of an entry is in neither, such as how many processes it may have.
+        let entry = |config: &Config, name: &ServerName| {
+            config.servers.iter().find(|server| server.name == *name).cloned()
+        };
         let differs = |server: &&ServerName| {
             now.get(*server) != servers.get(*server)
                 || weights.0.get(*server) != weights.1.get(*server)
+                || entry(&self.config, server) != entry(config, server)
         };
         let texts = |names: Vec<&ServerName>| {
             names.into_iter().map(ToString::to_string).collect::<Vec<_>>()
