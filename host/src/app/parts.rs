@@ -14,7 +14,7 @@ use crate::cluster::{
     Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
-use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
+use crate::edge::{self, ColdStart, Connections, Edge, ListenerTls, OtherRoutes, Worker};
 use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
@@ -31,7 +31,7 @@ use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
-use super::{client_keys, identity, node_side};
+use super::{client_keys, identity, node_side, tls};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
@@ -77,7 +77,8 @@ pub struct Parts {
 
 impl Parts {
     /// # Errors
-    /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
+    /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up, as
+    /// without a certificate that can be read.
     pub fn build(
         config: &Config,
         address: SocketAddr,
@@ -85,7 +86,7 @@ impl Parts {
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, doubted) = base.edge(config);
+        let (edge, doubted) = base.edge(config, tls::listener(config)?);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
@@ -289,7 +290,7 @@ impl Base {
     }
 
     /// The edge, and the nodes that it has doubts about.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted) {
+    fn edge(&self, config: &Config, tls: Option<Arc<ListenerTls>>) -> (Arc<Edge>, Doubted) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = crate::cluster::is_kept(folder);
@@ -316,6 +317,7 @@ impl Base {
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
+            tls,
             bodies: Arc::clone(&self.bodies),
             opened_servers: edge::OpenedServers::default(),
             own_ids: edge::OwnIds::default(),

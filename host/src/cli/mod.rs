@@ -145,10 +145,15 @@ fn check(cli: &Cli) -> ExitCode {
     let notices = app::notices_of(config).into_iter();
     let advice = app::advice_on_starts(config);
     let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
+    let others = others.chain(app::readable_keys(config));
     for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }
     terminal::say(config::describe(&loaded.config).trim_end());
+    if let Some(complaint) = app::complaint_on_tls(config) {
+        terminal::warn(format!("error: {complaint}"));
+        return ExitCode::from(WRONG);
+    }
     match plugin::admissible(&loaded.config.sticky) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

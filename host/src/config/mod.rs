@@ -45,8 +45,9 @@ pub use sections::cluster::{Coordinator, Mode, NodeMode};
 pub use sections::confinement::ConfinementSettings;
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
-pub use sections::listen::Listen;
 pub use sections::listen::data_dir;
+pub use sections::listen::{Listen, SocketPlace};
+pub use sections::listen_tls::ListenTls;
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::proxy::OwnProxy;
@@ -191,14 +192,19 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
-    let listen = sections::listen::read(&system, sources, is_for_others);
+    let listen = sections::listen::read(&system, sources, is_for_others, folder);
+    if let Mode::Node(node) = &cluster.mode {
+        sections::listen::refuse_for_node(&system, &listen, node);
+    }
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);
     }
+    let mut own_files = reader::secret_file::files(sources);
+    own_files.extend(listen.tls.iter().flat_map(|tls| tls.keys().cloned()));
     Config {
         listen,
         data_dir: sections::listen::data_dir(sources),
-        own_files: reader::secret_file::files(sources),
+        own_files,
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         // Hidden tools may be written with the separator: a wrong one must not show them.
