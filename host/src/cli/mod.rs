@@ -5,11 +5,13 @@
 
 mod args;
 mod call;
+mod connect;
 mod drain;
 mod explain;
 mod forget;
 mod gateway;
 mod health;
+mod import;
 mod join;
 mod log;
 mod log_filter;
@@ -94,6 +96,26 @@ pub fn main() -> ExitCode {
             let options = call::CallOptions { server, tool, arguments, timeout, json };
             call::run(&gateway(&cli, url.as_deref()), &options)
         }
+        Some(Command::Connect { url, key, headers, wait }) => {
+            let environment = Environment::default();
+            let given = config::secret_variable("MOORING_KEY", |name| environment.variable(name));
+            let key = match (key, given) {
+                (Some(key), _) => Some(key.clone()),
+                (None, Ok(given)) => given,
+                (None, Err(why)) => return wrong(&why),
+            };
+            let (key, patience) = (key.map(config::Secret::new), *wait);
+            connect::run(&connect::ConnectOptions { url, key, headers, patience })
+        }
+        Some(Command::Import { file, from, output, print }) => {
+            let output = output.clone().or_else(|| cli.config.clone());
+            let (file, from) = (file.as_deref(), from.as_deref());
+            import::run(&import::ImportOptions { file, from, output, print: *print })
+        }
+        Some(Command::Schema) => {
+            terminal::say(config::schema());
+            ExitCode::SUCCESS
+        }
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
         Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
@@ -112,6 +134,12 @@ fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
 fn failed(why: &str) -> ExitCode {
     terminal::warn(format!("mooring: {}", visible(why, MAX_WHY)));
     ExitCode::FAILURE
+}
+
+/// The same for a mistake on the command line.
+fn wrong(why: &str) -> ExitCode {
+    terminal::warn(format!("mooring: {}", visible(why, MAX_WHY)));
+    ExitCode::from(WRONG)
 }
 
 fn serve(cli: &Cli) -> ExitCode {

@@ -14,7 +14,9 @@
 mod check;
 mod emptiness;
 mod exposure;
+mod import;
 mod reader;
+mod schema;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -32,12 +34,14 @@ use self::reader::source::SettingsText;
 
 pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
+pub use import::{ForeignServers, Merged, servers_of, with_servers};
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::proxy_url::{ProxyScheme, ProxySettings};
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
+pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;

@@ -51,6 +51,7 @@ pages! {
     contents: "docs/README.md",
     cluster: "docs/cluster.md",
     configuration: "docs/configuration.md",
+    connecting: "docs/connecting.md",
     endpoints: "docs/endpoints.md",
     glossary: "docs/glossary.md",
     isolation_and_limits: "docs/isolation-and-limits.md",

@@ -2,12 +2,14 @@
 
 pub mod cli;
 pub mod config;
+pub mod connecting;
 pub mod data_folder;
 pub mod deployment;
 pub mod documents;
 pub mod examples;
 pub mod floors;
 pub mod image;
+pub mod importing;
 pub mod listening;
 pub mod long_tests;
 pub mod machine;
@@ -18,4 +20,5 @@ pub mod objects;
 pub mod other_clients;
 pub mod plugin_bounds;
 pub mod plugins;
+pub mod schema;
 pub mod service_unit;
