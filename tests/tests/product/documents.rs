@@ -54,6 +54,7 @@ pages! {
     connecting: "docs/connecting.md",
     endpoints: "docs/endpoints.md",
     glossary: "docs/glossary.md",
+    installing: "docs/installing.md",
     isolation_and_limits: "docs/isolation-and-limits.md",
     management_api: "docs/management-api.md",
     migrating_from_mcphub: "docs/migrating-from-mcphub.md",
