@@ -15,6 +15,7 @@ pub mod binaries;
 pub mod borrowed;
 pub mod cable;
 pub mod canned;
+pub mod certificates;
 pub mod cluster;
 pub mod deadline;
 pub mod fake_node;
@@ -41,6 +42,7 @@ pub mod sse;
 
 pub use cable::Cable;
 pub use canned::Canned;
+pub use certificates::{Certificate, TlsRelay, tls};
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};
 pub use fake_node::FakeNode;

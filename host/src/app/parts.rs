@@ -16,7 +16,7 @@ use crate::cluster::{
     ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
-use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
+use crate::edge::{self, ColdStart, Connections, Edge, ListenerTls, OtherRoutes, Worker};
 use crate::model::{GatewayStart, NodeId, Reach, Replica, ServerName, SessionId, UnixMillis};
 use crate::net::{BodyBudget, Introduce, Pool};
 use crate::protocol::handshake::Party;
@@ -36,7 +36,7 @@ use super::routes::Routes;
 use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
-use super::{client_keys, identity, node_side, shared_store};
+use super::{client_keys, identity, node_side, shared_store, tls};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
@@ -90,7 +90,8 @@ pub struct Parts {
 
 impl Parts {
     /// # Errors
-    /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
+    /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up, as
+    /// without a certificate that can be read.
     pub async fn build(
         config: &Config,
         address: SocketAddr,
@@ -115,7 +116,7 @@ impl Parts {
         let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
         let kept = (folder, secrets, store);
         let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
-        let (edge, doubted, told) = base.edge(config);
+        let (edge, doubted, told) = base.edge(config, tls::listener(config)?);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agents) = base.node_side(config, address, &view);
@@ -336,7 +337,11 @@ impl Base {
     }
 
     /// The edge, the nodes that it has doubts about, and what other coordinators tell.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted, Option<Told>) {
+    fn edge(
+        &self,
+        config: &Config,
+        tls: Option<Arc<ListenerTls>>,
+    ) -> (Arc<Edge>, Doubted, Option<Told>) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
             let expected = self.store.is_some() || crate::cluster::is_kept(folder);
@@ -376,6 +381,7 @@ impl Base {
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
+            tls,
             bodies: Arc::clone(&self.bodies),
             opened_servers: Arc::default(),
             own_ids: Arc::default(),

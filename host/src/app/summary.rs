@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::config::{Config, Mode};
 
@@ -47,7 +48,12 @@ impl Summary {
 }
 
 #[must_use]
-pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> Summary {
+pub fn of(
+    config: &Config,
+    parts: &Parts,
+    (address, file): (SocketAddr, Option<&Path>),
+    workers: usize,
+) -> Summary {
     let mut facts = Vec::new();
     let mut line = |name: &'static str, value: &str| facts.push((name, value.to_owned()));
     let mode = match &config.mode {
@@ -58,14 +64,20 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
         }
     };
     line("mode", &mode);
-    line("listening", &format!("{address} ({workers} workers)"));
+    let scheme = if config.listen.tls.is_some() { "https" } else { "http" };
+    let place = file.map_or_else(|| address.to_string(), |file| format!("unix:{}", file.display()));
+    let tls = if config.listen.tls.is_some() { " with TLS" } else { "" };
+    line("listening", &format!("{place}{tls} ({workers} workers)"));
     if config.mode == Mode::Standalone && !config.listen.is_chosen && address.ip().is_loopback() {
         line("", "only this machine, since no key is set; MOORING_HOST=0.0.0.0 opens it");
     }
-    let shown = if address.ip().is_unspecified() {
-        format!("http://localhost:{}{}/mcp", address.port(), config.listen.base_path)
+    let base = &config.listen.base_path;
+    let shown = if file.is_some() {
+        format!("{base}/mcp on that socket")
+    } else if address.ip().is_unspecified() {
+        format!("{scheme}://localhost:{}{base}/mcp", address.port())
     } else {
-        format!("http://{address}{}/mcp", config.listen.base_path)
+        format!("{scheme}://{address}{base}/mcp")
     };
     line("endpoint", if config.is_closed() { CLOSED } else { &shown });
     let running = config.servers.iter().filter(|server| server.enabled);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::edge::{self, Listeners, OtherRoutes};
@@ -46,7 +45,7 @@ pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Thr
             runtime.block_on(async {
                 super::keep_a_thread();
                 tokio::spawn(pulse());
-                let listener = match TcpListener::from_std(socket) {
+                let listener = match edge::Listening::from_std(socket) {
                     Ok(listener) => listener,
                     Err(error) => {
                         tracing::error!("worker {index} cannot listen: {error}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::drain;
+use super::{connect, drain};
 
 /// A routing gateway for the Model Context Protocol.
 ///
@@ -225,6 +225,42 @@ pub enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Be an MCP server of stdio whose other end is a URL: for hosts that only start programs
+    ///
+    /// Passes the messages of stdin on to a Streamable HTTP endpoint, and those of the gateway to
+    /// stdout. MOORING_KEY is sent as the bearer key.
+    Connect {
+        /// URL of the endpoint, such as https://gateway.example.com/mcp; without a path that of /mcp
+        url: String,
+        /// Bearer key to send, instead of MOORING_KEY; others on this machine can read it here
+        #[arg(long, value_name = "KEY", hide_env_values = true)]
+        key: Option<String>,
+        /// Header to send with every request; may be given several times
+        #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = connect::parse_header)]
+        headers: Vec<(http::HeaderName, http::HeaderValue)>,
+        /// How long a message waits for a gateway that is away, in seconds, or such as 90s, 5m, 1h
+        #[arg(long, value_name = "SECONDS", value_parser = drain::parse_deadline, default_value = "60s")]
+        wait: Duration,
+    },
+    /// Take the servers of a client's file into the settings: Claude, Cursor, VS Code, Zed and others
+    ///
+    /// Without FILE and --from, lists the clients' files that are on this machine.
+    Import {
+        /// File of a client, such as claude_desktop_config.json or .vscode/mcp.json
+        #[arg(conflicts_with = "from")]
+        file: Option<PathBuf>,
+        /// Client whose file is looked for where it usually is
+        #[arg(long, value_name = "CLIENT")]
+        from: Option<String>,
+        /// Settings file to write into [default: that of --config, else ./mcp_settings.json]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Print the settings file instead of writing it
+        #[arg(long)]
+        print: bool,
+    },
+    /// Print the JSON Schema of the settings file
+    Schema,
     /// Exit with 0 if a gateway serves and all its servers can be used, else with 1 and the reasons
     Health {
         /// Only whether the process serves: for what restarts it if not

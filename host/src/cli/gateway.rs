@@ -24,6 +24,8 @@ const PORT: u16 = 3000;
 
 pub struct Gateway {
     base: String,
+    /// The Unix socket that it listens on, which this client does not reach.
+    on_a_file: Option<String>,
     key: Option<Secret>,
     /// The header that the gateway reads keys from, beside that of the local command line.
     header: HeaderName,
@@ -34,6 +36,8 @@ impl Gateway {
     /// keys the first is sent: `MOORING_KEY`, the settings' own, that in the data folder.
     pub fn find(url: Option<&str>, settings: Option<&Loaded>, folder: &Path) -> Self {
         let config = settings.map(|loaded| &loaded.config);
+        let on_a_file = config.filter(|_| url.is_none()).and_then(|c| c.listen.file.as_ref());
+        let on_a_file = on_a_file.map(|file| file.path.display().to_string());
         let base = match (url, config) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
             (None, Some(config)) => base(&config.listen),
@@ -60,7 +64,7 @@ impl Gateway {
         });
         let header = config.filter(|_| is_own).map(|config| config.access.key_header.clone());
         let key = given.or(of_settings).or_else(|| is_own.then(|| local_key(folder)).flatten());
-        Self { base, key, header: header.unwrap_or(header::AUTHORIZATION) }
+        Self { base, on_a_file, key, header: header.unwrap_or(header::AUTHORIZATION) }
     }
 
     /// Sends one request and returns the text of the answer, within 5 seconds.
@@ -119,6 +123,13 @@ impl Gateway {
         json: Option<&str>,
         headers: HeaderMap,
     ) -> Result<Response<Body>, String> {
+        if let Some(file) = &self.on_a_file {
+            return Err(format!(
+                "the gateway listens on the Unix socket {file}: ask it with another program, as \
+                 curl --unix-socket {file} http://localhost{path}, or name the URL of a proxy in \
+                 front of it with --url"
+            ));
+        }
         let base = &self.base;
         let uri: Uri =
             format!("{base}{path}").parse().map_err(|_| format!("{base} is not a URL"))?;
@@ -185,6 +196,7 @@ pub fn data(text: &str) -> Result<serde_json::Value, String> {
     }
 }
 
+/// Plain HTTP, also where others need TLS: this machine may do without.
 fn base(listen: &config::Listen) -> String {
     let host = match listen.host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) if address.is_unspecified() => "127.0.0.1".to_owned(),
@@ -224,7 +236,8 @@ mod tests {
         ] {
             let listen = |base_path: &str| {
                 let base_path = base_path.to_owned();
-                config::Listen { host: host.into(), port: 80, is_chosen: true, base_path }
+                let host = host.into();
+                config::Listen { host, port: 80, is_chosen: true, base_path, file: None, tls: None }
             };
             assert_eq!(base(&listen("")), expect);
             assert_eq!(base(&listen("/hub")), format!("{expect}/hub"));

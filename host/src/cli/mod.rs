@@ -5,11 +5,13 @@
 
 mod args;
 mod call;
+mod connect;
 mod drain;
 mod explain;
 mod forget;
 mod gateway;
 mod health;
+mod import;
 mod join;
 mod log;
 mod log_filter;
@@ -97,6 +99,26 @@ pub fn main() -> ExitCode {
             call::run(&gateway(&cli, url.as_deref()), &options)
         }
         Some(Command::Reload { url }) => reload::run(&gateway(&cli, url.as_deref())),
+        Some(Command::Connect { url, key, headers, wait }) => {
+            let environment = Environment::default();
+            let given = config::secret_variable("MOORING_KEY", |name| environment.variable(name));
+            let key = match (key, given) {
+                (Some(key), _) => Some(key.clone()),
+                (None, Ok(given)) => given,
+                (None, Err(why)) => return wrong(&why),
+            };
+            let (key, patience) = (key.map(config::Secret::new), *wait);
+            connect::run(&connect::ConnectOptions { url, key, headers, patience })
+        }
+        Some(Command::Import { file, from, output, print }) => {
+            let output = output.clone().or_else(|| cli.config.clone());
+            let (file, from) = (file.as_deref(), from.as_deref());
+            import::run(&import::ImportOptions { file, from, output, print: *print })
+        }
+        Some(Command::Schema) => {
+            terminal::say(config::schema());
+            ExitCode::SUCCESS
+        }
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
         Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
@@ -115,6 +137,12 @@ fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
 fn failed(why: &str) -> ExitCode {
     terminal::warn(format!("mooring: {}", visible(why, MAX_WHY)));
     ExitCode::FAILURE
+}
+
+/// The same for a mistake on the command line.
+fn wrong(why: &str) -> ExitCode {
+    terminal::warn(format!("mooring: {}", visible(why, MAX_WHY)));
+    ExitCode::from(WRONG)
 }
 
 fn serve(cli: &Cli) -> ExitCode {
@@ -150,10 +178,15 @@ fn check(cli: &Cli) -> ExitCode {
     let notices = app::notices_of(config).into_iter();
     let advice = app::advice_on_starts(config);
     let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
+    let others = others.chain(app::readable_keys(config));
     for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }
     terminal::say(config::describe(&loaded.config).trim_end());
+    if let Some(complaint) = app::complaint_on_tls(config) {
+        terminal::warn(format!("error: {complaint}"));
+        return ExitCode::from(WRONG);
+    }
     match plugin::admissible(&loaded.config.sticky) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

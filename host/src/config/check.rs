@@ -10,6 +10,7 @@ use super::Config;
 use super::sections::bearer_keys::{BearerKey, KeyReach};
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
+use super::sections::listen::Listen;
 use super::sections::lock::Lock;
 use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
@@ -42,7 +43,7 @@ fn overview(page: &mut CheckPage, config: &Config) {
         Mode::Node(_) => "node",
     };
     page.row("mode", mode);
-    page.row("listening", address(&config.listen.host, config.listen.port));
+    page.row("listening", listening(&config.listen));
     page.optional("base path", &config.listen.base_path);
     page.row("data folder", config.data_dir.display());
     page.row("strategy", strategy(&config.sticky));
@@ -59,6 +60,27 @@ fn overview(page: &mut CheckPage, config: &Config) {
     if let Some(bytes) = config.min_free_memory {
         page.row("free memory", format!("below {bytes} bytes, new sessions go to other nodes"));
     }
+}
+
+fn listening(listen: &Listen) -> String {
+    if let Some(file) = &listen.file {
+        return format!("unix:{} (mode {:04o})", file.path.display(), file.mode);
+    }
+    let address = address(&listen.host, listen.port);
+    let Some(tls) = &listen.tls else { return address };
+    let version = if tls.only_1_3 { "1.3" } else { "1.2 or 1.3" };
+    let count = match tls.certificates.len() {
+        1 => "1 certificate".to_owned(),
+        many => format!("{many} certificates"),
+    };
+    let plain = match tls.plain_from.as_slice() {
+        [] => "of this machine".to_owned(),
+        networks => {
+            let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            format!("of this machine and {}", networks.join(" "))
+        }
+    };
+    format!("{address} with TLS {version}, {count}; plain HTTP {plain}")
 }
 
 fn address(host: &str, port: u16) -> String {

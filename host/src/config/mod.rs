@@ -14,7 +14,9 @@
 mod check;
 mod emptiness;
 mod exposure;
+mod import;
 mod reader;
+mod schema;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use self::reader::source::SettingsText;
 
 pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
+pub use import::{ForeignServers, Merged, servers_of, with_servers};
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::proxy_url::{ProxyScheme, ProxySettings};
@@ -39,6 +42,7 @@ pub use reader::redis_url::RedisUrl;
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
+pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;
@@ -46,8 +50,9 @@ pub use sections::cluster::{Coordinator, Mode, NodeMode};
 pub use sections::confinement::ConfinementSettings;
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
-pub use sections::listen::Listen;
 pub use sections::listen::data_dir;
+pub use sections::listen::{Listen, SocketPlace};
+pub use sections::listen_tls::ListenTls;
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::proxy::OwnProxy;
@@ -195,17 +200,22 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
-    let listen = sections::listen::read(&system, sources, is_for_others);
+    let listen = sections::listen::read(&system, sources, is_for_others, folder);
+    if let Mode::Node(node) = &cluster.mode {
+        sections::listen::refuse_for_node(&system, &listen, node);
+    }
     let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
     let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
     sections::store::refuse_servers(&section, &cluster.store, &names);
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);
     }
+    let mut own_files = reader::secret_file::files(sources);
+    own_files.extend(listen.tls.iter().flat_map(|tls| tls.keys().cloned()));
     Config {
         listen,
         data_dir: sections::listen::data_dir(sources),
-        own_files: reader::secret_file::files(sources),
+        own_files,
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         // Hidden tools may be written with the separator: a wrong one must not show them.

@@ -19,6 +19,7 @@ use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
 use super::connection::table::Connections;
+use super::connection::tls::ListenerTls;
 use super::delivery::doubts::Doubts;
 use super::delivery::own_ids::OwnIds;
 use super::front::sse_session::SseSessions;
@@ -49,6 +50,8 @@ pub struct Edge {
     pub keys: KeyRing,
     pub catalogs: Arc<Catalogs>,
     pub connections: Arc<Connections>,
+    /// What the port speaks TLS with; `None` if it speaks plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
     /// The memory for what clients send.
     pub bodies: Arc<BodyBudget>,
     /// HTTP+SSE sessions whose stream is open.

@@ -16,3 +16,5 @@ pub mod liveness;
 pub mod locked;
 pub mod odd_values;
 pub mod refusal_ids;
+pub mod tls;
+pub mod unix_socket;

@@ -79,7 +79,7 @@ fn the_manual_scenario_survives_a_restart_of_everything() {
 /// The settings that containers mount, with servers that need no download, and started as containers
 /// are: with the token in the environment, and the gateway's folder below the servers' home.
 #[track_caller]
-fn containers_are_a_cluster(coordinator: &str, nodes: &[String], at: &str) {
+pub fn containers_are_a_cluster(coordinator: &str, nodes: &[String], at: &str) {
     const TOKEN: &str = "a-token-of-all-containers";
     let home = tempfile::tempdir().unwrap();
     let gateway = |settings: &Value, name: &str| {

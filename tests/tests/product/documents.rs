@@ -21,7 +21,18 @@ use std::process::{Child, Command, Stdio};
 use mooring_tests::{Port, Request, binaries, eventually, settings, sources};
 
 /// Programs that are not here, or take too long for a test.
-const NOT_RUN: [&str; 6] = ["cargo", "docker", "kubectl", "openssl", "build", "systemctl"];
+const NOT_RUN: [&str; 10] = [
+    "cargo",
+    "docker",
+    "kubectl",
+    "openssl",
+    "build",
+    "systemctl",
+    "npm",
+    "helm",
+    "cosign",
+    "curl",
+];
 
 macro_rules! pages {
     ($($name:ident: $path:literal,)*) => {
@@ -40,8 +51,10 @@ pages! {
     contents: "docs/README.md",
     cluster: "docs/cluster.md",
     configuration: "docs/configuration.md",
+    connecting: "docs/connecting.md",
     endpoints: "docs/endpoints.md",
     glossary: "docs/glossary.md",
+    installing: "docs/installing.md",
     isolation_and_limits: "docs/isolation-and-limits.md",
     management_api: "docs/management-api.md",
     migrating_from_mcphub: "docs/migrating-from-mcphub.md",
@@ -49,6 +62,7 @@ pages! {
     security: "docs/security.md",
     sessions_and_failover: "docs/sessions-and-failover.md",
     strategies: "docs/strategies.md",
+    tls: "docs/tls.md",
     docker_compose_example: "examples/docker-compose/README.md",
     failover_example: "examples/failover/README.md",
     kubernetes_example: "examples/kubernetes/README.md",

@@ -167,6 +167,29 @@ fn systemd_understands_the_unit() {
     assert!(complaints(&analyze, &wrong).contains("KilMode"), "it tells what it does not know");
 }
 
+/// The score is systemd's own: 0 for a service that can do nothing, 10 for one that may do all.
+#[test]
+fn systemd_finds_the_unit_little_exposed() {
+    let Some(analyze) = borrowed::on_the_path("systemd-analyze") else {
+        borrowed::skip("the exposure of the unit", "systemd-analyze is not installed");
+        return;
+    };
+    let unit = settings::repository().join("examples").join(UNIT);
+    let judged = |file: &Path| {
+        let words = ["security", "--offline=yes", "--no-pager", "--threshold=29"];
+        let output = Command::new(&analyze).args(words).arg(file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), said)
+    };
+    let (is_low, said) = judged(&unit);
+    assert!(is_low, "above 2.9: {said}");
+    let folder = tempfile::tempdir().unwrap();
+    let open = folder.path().join("open.service");
+    let text = settings::example(UNIT).replace("ProtectSystem=strict", "ProtectSystem=no");
+    std::fs::write(&open, text.replace("NoNewPrivileges=yes", "")).unwrap();
+    assert!(!judged(&open).0, "it tells an open unit from a closed one");
+}
+
 /// What systemd says of a unit, in lines that name its file.
 fn complaints(analyze: &Path, file: &Path) -> String {
     let output = Command::new(analyze).args(["verify", "--man=no"]).arg(file).output().unwrap();

@@ -37,6 +37,8 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         (is_moved, "MOORING_HOST"),
         (config.listen.port != new.listen.port, "PORT"),
         (config.listen.base_path != new.listen.base_path, "basePath"),
+        (config.listen.file != new.listen.file, "systemConfig.listen.host"),
+        (config.listen.tls != new.listen.tls, "systemConfig.listen.tls"),
         (config.data_dir != new.data_dir, "MOORING_DATA"),
         (config.mode != new.mode, "systemConfig.cluster"),
         (config.token != new.token, "systemConfig.cluster.token"),

@@ -15,7 +15,7 @@ use super::unclosed;
 /// Where the servers are. A mistake in one of them does not stop the load.
 const SERVERS: [&str; 2] = ["mcpServers", "servers"];
 
-const DIALECT: ParseOptions = ParseOptions {
+pub(in crate::config) const DIALECT: ParseOptions = ParseOptions {
     allow_comments: true,
     allow_loose_object_property_names: false,
     allow_trailing_commas: true,

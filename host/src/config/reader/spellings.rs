@@ -45,6 +45,12 @@ pub(in crate::config) fn meant(parent: &str, name: &str) -> Option<&'static str>
     })
 }
 
+/// The other spellings of the key with this pattern.
+pub(in crate::config) fn others(pattern: &str) -> impl Iterator<Item = &'static &'static str> {
+    let own = pattern.rsplit_once('.').map_or(pattern, |(_, key)| key).to_owned();
+    of(pattern).unwrap_or_default().iter().filter(move |spelling| **spelling != own)
+}
+
 fn of(pattern: &str) -> Option<&'static [&'static str]> {
     SPELLINGS.iter().find(|(known, _)| *known == pattern).map(|(_, spellings)| *spellings)
 }

@@ -91,7 +91,7 @@ fn trusted_proxies(system: &Section<'_>) -> Vec<IpNet> {
 
 /// A network without bits of an address below its prefix. One of IPv4 that is written as IPv6 is
 /// the network of IPv4, as the addresses of clients are.
-fn network(text: &str) -> Option<IpNet> {
+pub(super) fn network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical().into());
     }

@@ -1,10 +1,20 @@
 //! The address that Mooring listens on, and its data folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+
+use super::cluster::NodeMode;
+use super::listen_tls::{self, ListenTls};
+
+/// What a host that is a Unix socket begins with, before its path.
+const UNIX: &str = "unix:";
+/// Bytes of such a path, as the system has room for.
+const MAX_SOCKET_PATH: usize = 107;
+/// Who may connect to a Unix socket: the gateway's own user.
+const SOCKET_MODE: u32 = 0o600;
 
 /// The port of the cluster guide.
 const DEFAULT_PORT: u16 = 3000;
@@ -29,6 +39,23 @@ pub struct Listen {
     pub is_chosen: bool,
     /// What stands in front of every path, as in `/mcphub`; empty for nothing.
     pub base_path: String,
+    /// A Unix socket in place of host and port, which then are those of this machine.
+    pub file: Option<SocketPlace>,
+    /// What the port speaks TLS with.
+    pub tls: Option<ListenTls>,
+}
+
+/// Where a Unix socket is, and the mode of the file: who may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPlace {
+    pub path: PathBuf,
+    pub mode: u32,
+}
+
+/// A host of the settings.
+enum Host {
+    Name(String),
+    File(PathBuf),
 }
 
 impl Listen {
@@ -42,29 +69,72 @@ impl Listen {
 }
 
 /// Reads the address; `MOORING_HOST` and `PORT` override `systemConfig.listen`. Without either, only
-/// this machine is served, unless the gateway `is_for_others`.
+/// this machine is served, unless the gateway `is_for_others`. Paths in the file start at `folder`.
 pub(in crate::config) fn read(
     system: &Section<'_>,
     sources: &Sources<'_>,
     is_for_others: bool,
+    folder: &Path,
 ) -> Listen {
     let listen = system.clone().with_defaults().section("listen");
+    // What keeps others out has no default.
+    let strict = listen.clone().strict();
     // Where it is not understood, the narrowest counts.
     let is_given = system.get("listen").is_some_and(|item| item.value.as_object().is_none());
-    let given = listen.get("host");
-    let from_file = match &given {
-        Some(item) => host_of(item).or_else(|| Some(LOOPBACK.to_owned())),
-        None => is_given.then(|| LOOPBACK.to_owned()),
+    let narrow = || Host::Name(LOOPBACK.to_owned());
+    let from_file = match listen.get("host") {
+        Some(item) => host_of(&item, folder).or_else(|| Some(narrow())),
+        None => is_given.then(narrow),
     };
     let port = listen.whole("port", DEFAULT_PORT.into(), 0..=u16::MAX.into());
     let chosen = host_variable(system, sources).or(from_file);
+    let mode = strict.get("socketMode").and_then(|item| socket_mode(&item));
     let default = if is_for_others { EVERYWHERE } else { LOOPBACK };
-    Listen {
-        is_chosen: chosen.is_some(),
-        host: chosen.unwrap_or_else(|| default.to_owned()),
-        base_path: base_path(system, sources).unwrap_or_default(),
-        port: port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT),
+    let base_path = base_path(system, sources).unwrap_or_default();
+    let port = port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT);
+    let tls = listen_tls::read(&strict, folder);
+    let is_chosen = chosen.is_some();
+    let (host, port, file) = match chosen {
+        Some(Host::File(path)) => {
+            if tls.is_some() {
+                let advice = "leave \"tls\" out: nothing of a Unix socket leaves the machine";
+                strict.refuse_key("tls", "has no effect on a Unix socket", advice);
+            }
+            let file = SocketPlace { path, mode: mode.unwrap_or(SOCKET_MODE) };
+            (LOOPBACK.to_owned(), 0, Some(file))
+        }
+        Some(Host::Name(host)) => (host, port, None),
+        None => (default.to_owned(), port, None),
+    };
+    Listen { is_chosen, host, port, base_path, file, tls }
+}
+
+/// A node is called by its coordinator, over TCP and by plain HTTP unless its URL says otherwise.
+pub(in crate::config) fn refuse_for_node(system: &Section<'_>, listen: &Listen, node: &NodeMode) {
+    let section = system.section("listen");
+    if listen.file.is_some() {
+        let advice = "give it an address that its coordinator reaches";
+        section.refuse("is a Unix socket, and the coordinator cannot call a node there", advice);
     }
+    let is_https = node.advertise_url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
+    if listen.tls.as_ref().is_some_and(|tls| tls.plain_from.is_empty()) && !is_https {
+        let advice = "set node.advertiseUrl to an https URL of this node, or name the coordinator's \
+                      address in listen.tls.plainFrom";
+        section.refuse("speaks TLS, and the coordinator would call this node by http", advice);
+    }
+}
+
+/// The mode of a socket's file, in octal as chmod takes it.
+fn socket_mode(item: &Item<'_>) -> Option<u32> {
+    let text = item.text()?;
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    if mode.is_none_or(|mode| mode & 0o600 != 0o600) {
+        let advice =
+            "write it in octal and quotes, like \"0660\"; the gateway itself reads and writes";
+        item.refuse("is not the mode of a socket", advice);
+        return None;
+    }
+    mode
 }
 
 /// The data folder: `MOORING_DATA`, or `data` in the working directory.
@@ -93,22 +163,22 @@ fn base_path(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
     Some(format!("/{path}"))
 }
 
-fn host_of(item: &Item<'_>) -> Option<String> {
-    let host = checked_host(&item.text()?);
+const NO_HOST: &str = "is not an IP address, a host name or unix: with the path of a socket";
+const HOST_ADVICE: &str = "write it like 127.0.0.1, :: or unix:/run/mooring/socket";
+
+fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
+    let host = checked_host(&item.text()?, folder);
     if host.is_none() {
-        let advice = "write it like 127.0.0.1 or ::; until then only this machine is served";
-        item.warn("is not an IP address or a host name", advice);
+        item.warn(NO_HOST, format!("{HOST_ADVICE}; until then only this machine is served"));
     }
     host
 }
 
-fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
+fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<Host> {
     let text = sources.variable("MOORING_HOST")?;
-    let host = checked_host(&text);
+    let host = checked_host(&text, &sources.cwd);
     if host.is_none() {
-        let message = "is not an IP address or a host name";
-        let notes = system.notes;
-        notes.refuse_variable("MOORING_HOST", message, "write it like 127.0.0.1 or ::");
+        system.notes.refuse_variable("MOORING_HOST", NO_HOST, HOST_ADVICE);
     }
     host
 }
@@ -122,13 +192,18 @@ fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
     port.ok()
 }
 
-fn checked_host(text: &str) -> Option<String> {
+fn checked_host(text: &str, folder: &Path) -> Option<Host> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let whole = folder.join(path);
+        let fits = (1..=MAX_SOCKET_PATH).contains(&whole.as_os_str().len());
+        return (fits && !path.is_empty() && !path.contains('\0')).then_some(Host::File(whole));
+    }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let host = bare.unwrap_or(text);
     if host.parse::<std::net::IpAddr>().is_ok() {
-        return Some(host.to_owned());
+        return Some(Host::Name(host.to_owned()));
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let named = (1..=MAX_HOST).contains(&host.len()) && host.bytes().all(allowed);
-    (named && bare.is_none()).then(|| host.to_owned())
+    (named && bare.is_none()).then(|| Host::Name(host.to_owned()))
 }

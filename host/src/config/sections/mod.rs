@@ -11,6 +11,7 @@ pub mod groups;
 pub mod kind;
 pub mod limits;
 pub mod listen;
+pub mod listen_tls;
 pub mod lock;
 pub mod mcphub_variables;
 pub mod names;

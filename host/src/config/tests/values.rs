@@ -52,7 +52,8 @@ fn every_default_is_real() {
 }
 
 fn chosen(host: &str, port: u16) -> Listen {
-    Listen { host: host.into(), port, is_chosen: true, base_path: String::new() }
+    let base_path = String::new();
+    Listen { host: host.into(), port, is_chosen: true, base_path, file: None, tls: None }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One port, one accept socket per worker.
+//! One port, one accept socket per worker; or one Unix socket, which all of them share.
 //!
 //! The sockets share the port with `SO_REUSEPORT`. That option would also let a second gateway
 //! bind the port without an error and take half the connections. An exclusive lock on the port
@@ -7,9 +7,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use super::socket_file::SocketFile;
 
 /// Connections that may wait to be accepted, on each socket.
 const BACKLOG: i32 = 4096;
@@ -33,13 +36,23 @@ const QUESTIONS: u32 = 4;
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
 
+/// A socket that connections come to.
+#[derive(Debug)]
+pub enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// The sockets, all on one address.
 #[derive(Debug)]
 pub struct Listeners {
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<ListenSocket>,
+    /// For a Unix socket that of this machine, without a port.
     pub address: SocketAddr,
     /// Held while this process uses the port.
     lock: Option<Socket>,
+    /// The Unix socket in the file system.
+    file: Option<SocketFile>,
 }
 
 /// The sockets once more, to be handed to the next process. While this lives they accept connections,
@@ -59,11 +72,20 @@ impl SharedSockets {
 }
 
 impl Listeners {
+    /// The Unix socket, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&std::path::Path> {
+        self.file.as_ref().map(SocketFile::path)
+    }
+
     /// # Errors
-    /// If there are no descriptors left.
+    /// If there are no descriptors left, or for a Unix socket: two processes cannot have it.
     pub fn share(&self) -> io::Result<SharedSockets> {
-        let sockets: io::Result<Vec<TcpListener>> =
-            self.sockets.iter().map(TcpListener::try_clone).collect();
+        let tcp = |socket: &ListenSocket| match socket {
+            ListenSocket::Tcp(socket) => socket.try_clone(),
+            ListenSocket::Unix(_) => Err(io::Error::other("it listens on a Unix socket")),
+        };
+        let sockets: io::Result<Vec<TcpListener>> = self.sockets.iter().map(tcp).collect();
         let lock = self.lock.as_ref().map(Socket::try_clone).transpose()?;
         Ok(SharedSockets { sockets: sockets?, lock })
     }
@@ -96,7 +118,7 @@ impl Listeners {
             socket.listen(BACKLOG)?;
             sockets.push(listener(socket)?);
         }
-        Ok(Self { sockets, address: expected, lock: Some(Socket::from(lock)) })
+        Ok(Self { sockets, address: expected, lock: Some(Socket::from(lock)), file: None })
     }
 }
 
@@ -124,7 +146,20 @@ pub fn bind(host: &str, port: u16, workers: usize) -> io::Result<Listeners> {
         socket.listen(BACKLOG)?;
         sockets.push(listener(socket)?);
     }
-    Ok(Listeners { sockets, address, lock })
+    Ok(Listeners { sockets, address, lock, file: None })
+}
+
+/// Binds a Unix socket, for all workers.
+///
+/// # Errors
+/// If another process listens there, or the file system does not allow it.
+pub fn bind_file(path: &std::path::Path, mode: u32, workers: usize) -> io::Result<Listeners> {
+    let (first, file) = SocketFile::bind(path, mode, BACKLOG)?;
+    let others: io::Result<Vec<UnixListener>> = (1..workers).map(|_| first.try_clone()).collect();
+    let sockets = others?.into_iter().chain([first]).map(ListenSocket::Unix).collect();
+    // Whoever can open the socket is on this machine.
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Ok(Listeners { sockets, address, lock: None, file: Some(file) })
 }
 
 fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
@@ -152,9 +187,9 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn listener(socket: Socket) -> io::Result<TcpListener> {
+fn listener(socket: Socket) -> io::Result<ListenSocket> {
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(ListenSocket::Tcp(socket.into()))
 }
 
 /// A lock by a name in the abstract socket namespace. That belongs to the network namespace, as
@@ -181,12 +216,19 @@ fn lock(_: u16) -> io::Result<Option<Socket>> {
 mod tests {
     use super::*;
 
+    fn tcp(socket: &ListenSocket) -> &TcpListener {
+        match socket {
+            ListenSocket::Tcp(socket) => socket,
+            ListenSocket::Unix(socket) => panic!("{socket:?}"),
+        }
+    }
+
     #[test]
     fn workers_share_a_port_that_nobody_else_gets() {
         let ours = bind("127.0.0.1", 0, 3).unwrap();
         assert_eq!(ours.sockets.len(), 3);
         let port = ours.address.port();
-        assert!(ours.sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
+        assert!(ours.sockets.iter().all(|s| tcp(s).local_addr().unwrap().port() == port));
         let error = bind("127.0.0.1", port, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(ours);
@@ -219,8 +261,8 @@ mod tests {
     fn accepted_sockets_keep_little_that_is_not_sent_and_notice_a_dead_client() {
         let ours = bind("127.0.0.1", 0, 1).unwrap();
         let _client = std::net::TcpStream::connect(ours.address).unwrap();
-        ours.sockets[0].set_nonblocking(false).unwrap();
-        let (accepted, _) = ours.sockets[0].accept().unwrap();
+        tcp(&ours.sockets[0]).set_nonblocking(false).unwrap();
+        let (accepted, _) = tcp(&ours.sockets[0]).accept().unwrap();
         let accepted = socket2::SockRef::from(&accepted);
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
         assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));

@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::service::service_fn;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
@@ -30,7 +30,9 @@ use crate::sync::{Locked, Seldom, Watcher};
 use super::activity::{ActiveRequest, ConnectionOrder};
 use super::lame_duck;
 use super::settle::Settle;
+use super::streams::{Arrived, ClientStream, Listening, OtherStream, on_this_machine};
 use super::table::Connected;
+use super::tls::{ListenerTls, Secured};
 use super::wire::ClientWire;
 use super::{base_path, not_here};
 
@@ -77,7 +79,7 @@ pub struct Ends {
 /// Accepts until this process leaves, then waits until every connection has ended. Answers ask
 /// clients to close their connections before those are closed, so that no request is on its way on
 /// one that closes.
-pub async fn serve(mut worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
+pub async fn serve(mut worker: Worker, listener: Listening, routes: Arc<dyn OtherRoutes>) {
     let mut draining = worker.edge.leaving.watch();
     let metrics = Arc::clone(&worker.edge.metrics);
     let accepting = lame_duck::accepting(worker.edge.leaving.watch(), &metrics);
@@ -104,10 +106,23 @@ pub async fn serve(mut worker: Worker, listener: TcpListener, routes: Arc<dyn Ot
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
                 let connected = connections.enter(peer.ip());
-                tokio::spawn(async move {
-                    connection(worker, stream, peer, routes, draining, connected).await;
-                    drop(alive);
-                });
+                let shared = Shared { worker, routes, draining, connected };
+                let tls = shared.worker.edge.tls.clone();
+                match (stream, tls) {
+                    (Arrived::Tcp(stream), None) => tokio::spawn(async move {
+                        tcp(shared, stream, peer).await;
+                        drop(alive);
+                    }),
+                    (Arrived::Tcp(stream), Some(tls)) => tokio::spawn(async move {
+                        secured(shared, stream, peer, &tls).await;
+                        drop(alive);
+                    }),
+                    (Arrived::Unix(stream), _) => tokio::spawn(async move {
+                        let (stream, ends) = (OtherStream::Unix(stream), on_this_machine());
+                        connection(shared, stream, (ends, ends)).await;
+                        drop(alive);
+                    }),
+                };
             }
             Err(error) => {
                 connections.counts.not_accepted();
@@ -175,16 +190,50 @@ impl ConnectionState {
     }
 }
 
-async fn connection(
+/// What a connection is given when it has come.
+struct Shared {
     worker: Worker,
-    stream: TcpStream,
-    peer: SocketAddr,
     routes: Arc<dyn OtherRoutes>,
     draining: Watcher,
     connected: Connected,
-) {
+}
+
+async fn tcp(shared: Shared, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
+    connection(shared, stream, (peer, local)).await;
+}
+
+/// A connection to a port that speaks TLS. Some peers may do without.
+async fn secured(shared: Shared, stream: TcpStream, peer: SocketAddr, tls: &ListenerTls) {
+    let _ = stream.set_nodelay(true);
+    let Ok(local) = stream.local_addr() else { return };
+    let begun = tokio::select! {
+        begun = tls.begin(stream, (peer, local)) => begun,
+        () = ended(&shared.connected) => return,
+    };
+    match begun {
+        Ok(Secured::Tls(stream)) => {
+            connection(shared, OtherStream::Tls(stream), (peer, local)).await;
+        }
+        Ok(Secured::Plain(stream)) => connection(shared, stream, (peer, local)).await,
+        Err(error) => tracing::debug!(%peer, "TLS: {error}"),
+    }
+}
+
+/// Waits until a connection without a request is to end.
+async fn ended(connected: &Connected) {
+    let order = std::future::poll_fn(|cx| connected.activity.poll_order(cx));
+    if order.await == ConnectionOrder::Drain {
+        tokio::time::sleep(FIRST_REQUEST).await;
+    }
+}
+
+async fn connection<S: ClientStream>(
+    Shared { worker, routes, draining, connected }: Shared,
+    stream: S,
+    (peer, local): (SocketAddr, SocketAddr),
+) {
     let wire = ClientWire::new(stream, &connected.activity);
     let parts = ConnectionParts { routes, draining, connected, introduction: Locked::default() };
     let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false });
@@ -192,7 +241,7 @@ async fn connection(
     // Only connections of the cluster have one.
     if let Some(introduction) = introduction
         && let Some(connection) = introduction.run().await
-        && let Ok(connection) = connection.downcast::<ClientWire>()
+        && let Ok(connection) = connection.downcast::<ClientWire<S>>()
         && connection.read_buf.is_empty()
     {
         parts.connected.is_of_cluster();
@@ -201,8 +250,8 @@ async fn connection(
 }
 
 /// Serves the requests on a connection, until it ends or an introduction is to follow.
-async fn http(
-    wire: ClientWire,
+async fn http<S: ClientStream>(
+    wire: ClientWire<S>,
     ends: Ends,
     parts: &Arc<ConnectionParts>,
     worker: Worker,
@@ -274,12 +323,12 @@ async fn http(
     let wire = || connection.into_parts().map(|parts| parts.io);
     match ended {
         Ok(None) if activity.intake.leaves_rest() => {
-            if let Some(wire) = wire() {
+            if let Some(mut wire) = wire() {
                 wire.linger().await;
             }
         }
         Ok(Some(ConnectionOrder::Late)) => {
-            if let Some(wire) = wire() {
+            if let Some(mut wire) = wire() {
                 wire.say(LATE);
             }
         }

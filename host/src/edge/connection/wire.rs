@@ -1,21 +1,22 @@
-//! A client's TCP connection for hyper. It joins small writes, and reports what is read and
-//! written.
+//! A client's connection for hyper. It joins small writes, and reports what is read and written.
 //!
 //! hyper writes the head and body of a message as two buffers. Joined, they go out by `send`,
 //! which costs the kernel less than `writev`.
+//!
+//! Generic over the stream, so that plain TCP pays nothing for what else there is.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::streams::ClientStream;
 
 /// Bytes up to which copying buffers together is cheaper than a vectored write.
 const SMALL: usize = 2048;
@@ -23,53 +24,55 @@ const SMALL: usize = 2048;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 16 << 20;
 
-pub struct ClientWire {
-    stream: TokioIo<Counted>,
+pub struct ClientWire<S> {
+    stream: TokioIo<Counted<S>>,
 }
 
 /// A connection whose bytes are counted.
-struct Counted {
-    stream: TcpStream,
+struct Counted<S> {
+    stream: S,
     activity: Arc<Activity>,
 }
 
-impl ClientWire {
+impl<S: ClientStream> ClientWire<S> {
     #[must_use]
-    pub fn new(stream: TcpStream, activity: &Arc<Activity>) -> Self {
+    pub fn new(stream: S, activity: &Arc<Activity>) -> Self {
         let activity = Arc::clone(activity);
         Self { stream: TokioIo::new(Counted { stream, activity }) }
     }
 
     /// Writes what fits into the socket at once. For the last words of a connection.
-    pub fn say(&self, words: &[u8]) {
-        let _ = self.stream.inner().stream.try_write(words);
+    pub fn say(&mut self, words: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stream = Pin::new(&mut self.stream.inner_mut().stream);
+        if stream.as_mut().poll_write(&mut cx, words).is_ready() {
+            let _ = stream.poll_flush(&mut cx);
+        }
     }
 
     /// Reads and discards what the client still sends after its last answer. If the socket were
     /// closed with unread bytes, the client's system would discard the answer.
-    pub async fn linger(&self) {
-        let stream = &self.stream.inner().stream;
+    pub async fn linger(&mut self) {
+        let stream = &mut self.stream.inner_mut().stream;
         let discard = async {
             let (mut buffer, mut left) = ([0; SMALL], LINGER_BYTES);
-            while left > 0 && stream.readable().await.is_ok() {
-                match stream.try_read(&mut buffer) {
-                    Ok(0) => return,
+            while left > 0 {
+                match stream.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return,
                     Ok(read) => left = left.saturating_sub(read),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
                 }
             }
         };
         let _ = tokio::time::timeout(LINGER, discard).await;
     }
 
-    fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Counted>> {
+    fn inner(self: Pin<&mut Self>) -> Pin<&mut TokioIo<Counted<S>>> {
         Pin::new(&mut self.get_mut().stream)
     }
 }
 
-impl Counted {
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut TcpStream> {
+impl<S: ClientStream> Counted<S> {
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut S> {
         Pin::new(&mut self.get_mut().stream)
     }
 
@@ -84,7 +87,7 @@ impl Counted {
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: ClientStream> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -99,7 +102,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: ClientStream> AsyncWrite for Counted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -122,8 +125,16 @@ impl AsyncWrite for Counted {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.as_mut().stream().poll_flush(cx);
+        if S::BUFFERS {
+            // What was written has only reached the stream's own buffer.
+            match &flushed {
+                Poll::Pending => self.activity.blocked(),
+                Poll::Ready(_) => self.activity.sent(0),
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -131,7 +142,7 @@ impl AsyncWrite for Counted {
     }
 }
 
-impl Read for ClientWire {
+impl<S: ClientStream> Read for ClientWire<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,7 +152,7 @@ impl Read for ClientWire {
     }
 }
 
-impl Write for ClientWire {
+impl<S: ClientStream> Write for ClientWire<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -185,8 +196,7 @@ mod tests {
     use std::future::poll_fn;
     use std::io::IoSlice;
 
-    use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use crate::model::QuotaKey;
     use crate::net::{BodyBudget, Intake};

@@ -1,0 +1,430 @@
+//! TLS on the listening port: certificates and keys from files, chosen by the name that the client
+//! asks for, and taken up anew when a file changes. Connections that are open stay as they are.
+//!
+//! On the same port this machine's own processes, and the networks that the operator names, may speak
+//! plain HTTP: the local command line and health checks have no certificate to trust. Everybody else
+//! who tries is told to use https.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::sync::Locked;
+
+/// Bytes of a file. A chain of certificates has a few KiB.
+const MAX_FILE: u64 = 1 << 20;
+/// Time between two looks at the files. What has changed is taken up once it is the same at two.
+const LOOK: Duration = Duration::from_secs(1);
+/// The first byte of a TLS connection: a handshake record. No method of HTTP begins so.
+const HANDSHAKE: u8 = 0x16;
+/// What a client is told that speaks plain HTTP without being allowed to.
+const NOT_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    content-length: 55\r\nconnection: close\r\n\r\nThis port speaks TLS: use a URL that begins with https\n";
+
+/// A certificate with its chain, and its private key; both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// How the port speaks TLS.
+#[derive(Debug, Clone)]
+pub struct TlsRules {
+    /// At least one. The first is for clients that name no host, or one that no certificate has.
+    pub certificates: Vec<CertificateFiles>,
+    /// Whether TLS 1.2 is refused.
+    pub only_1_3: bool,
+    /// From where plain HTTP is answered, too.
+    pub plain_from: Vec<IpNet>,
+    /// Longest time for a handshake.
+    pub handshake: Duration,
+}
+
+/// What the port speaks TLS with.
+pub struct ListenerTls {
+    rules: TlsRules,
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+    followed: Locked<Followed>,
+}
+
+/// A connection whose client has begun to speak.
+pub enum Secured {
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Plain HTTP, from where that is allowed.
+    Plain(TcpStream),
+}
+
+/// The files as they were at some time: device, number, size and time of each, or that it was not
+/// there.
+type Stamps = Vec<Option<(u64, u64, u64, i64, i64)>>;
+
+struct Followed {
+    /// When they were taken up, or were found to be wrong.
+    used: Stamps,
+    /// At the last look.
+    seen: Stamps,
+}
+
+impl ListenerTls {
+    /// # Errors
+    /// Which file cannot be used, and why.
+    pub fn open(rules: TlsRules) -> Result<Arc<Self>, String> {
+        let stamps = stamps(&rules.certificates);
+        let certificates =
+            Arc::new(Certificates(ArcSwap::from_pointee(load(&rules.certificates)?)));
+        let versions: &[&rustls::SupportedProtocolVersion] = match rules.only_1_3 {
+            true => &[&rustls::version::TLS13],
+            false => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        };
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificates) as _;
+        let mut config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(versions)
+                .map_err(|error| format!("TLS: {error}"))?
+                .with_no_client_auth()
+                .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(Self {
+            rules,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            certificates,
+            followed: Locked::new(Followed { used: stamps.clone(), seen: stamps }),
+        }))
+    }
+
+    /// Begins TLS on a connection, or finds that its client may do without.
+    ///
+    /// # Errors
+    /// If the client does neither, or takes too long.
+    pub async fn begin(
+        &self,
+        stream: TcpStream,
+        ends: (SocketAddr, SocketAddr),
+    ) -> io::Result<Secured> {
+        let begun = tokio::time::timeout(self.rules.handshake, self.begun(stream, ends)).await;
+        begun.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in time"))?
+    }
+
+    async fn begun(
+        &self,
+        mut stream: TcpStream,
+        (peer, local): (SocketAddr, SocketAddr),
+    ) -> io::Result<Secured> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if first[0] == HANDSHAKE {
+            return Ok(Secured::Tls(Box::new(self.acceptor.accept(stream).await?)));
+        }
+        if self.may_be_plain(peer.ip(), local.ip()) {
+            return Ok(Secured::Plain(stream));
+        }
+        stream.write_all(NOT_PLAIN).await?;
+        stream.shutdown().await?;
+        Err(io::Error::other("the client speaks plain HTTP"))
+    }
+
+    /// A connection from an address to itself never leaves the machine.
+    fn may_be_plain(&self, peer: IpAddr, local: IpAddr) -> bool {
+        let (peer, local) = (peer.to_canonical(), local.to_canonical());
+        peer.is_loopback()
+            || peer == local
+            || self.rules.plain_from.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Takes changed files up, as long as it is polled.
+    pub async fn follow_files(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let this = Arc::clone(&self);
+            // Files of a network may take their time.
+            let _ = tokio::task::spawn_blocking(move || this.look()).await;
+        }
+    }
+
+    fn look(&self) {
+        let now = stamps(&self.rules.certificates);
+        let mut followed = self.followed.lock();
+        if now == followed.used {
+            followed.seen = now;
+            return;
+        }
+        let is_settled = now == followed.seen;
+        followed.seen.clone_from(&now);
+        if !is_settled {
+            // It may be half written, or the key not yet be the certificate's.
+            return;
+        }
+        followed.used = now;
+        drop(followed);
+        match load(&self.rules.certificates) {
+            Ok(loaded) => {
+                let names = loaded.names();
+                self.certificates.0.store(Arc::new(loaded));
+                tracing::info!("certificates read anew: {names}");
+            }
+            Err(why) => tracing::warn!("the certificates of before stay in use: {why}"),
+        }
+    }
+}
+
+/// The certificates that are in use.
+#[derive(Debug)]
+struct Certificates(ArcSwap<Loaded>);
+
+#[derive(Debug)]
+struct Loaded {
+    first: Arc<CertifiedKey>,
+    /// By name in lower case; `*.example.com` stands for each name that has one label more.
+    by_name: BTreeMap<String, Arc<CertifiedKey>>,
+}
+
+impl Loaded {
+    fn for_name(&self, name: &str) -> Arc<CertifiedKey> {
+        let name = name.to_ascii_lowercase();
+        let wildcard = || self.by_name.get(&format!("*.{}", name.split_once('.')?.1));
+        Arc::clone(self.by_name.get(&name).or_else(wildcard).unwrap_or(&self.first))
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+        match names.is_empty() {
+            true => "of no name".to_owned(),
+            false => names.join(", "),
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let loaded = self.0.load();
+        Some(match hello.server_name() {
+            Some(name) => loaded.for_name(name),
+            None => Arc::clone(&loaded.first),
+        })
+    }
+}
+
+fn stamps(all: &[CertificateFiles]) -> Stamps {
+    let stamp = |path: &PathBuf| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    };
+    all.iter().flat_map(|files| [&files.cert, &files.key]).map(stamp).collect()
+}
+
+fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
+    let mut by_name = BTreeMap::new();
+    let mut first = None;
+    for files in all {
+        let key = Arc::new(certified(files)?);
+        for name in names(&key) {
+            // The first one counts, as everywhere.
+            by_name.entry(name).or_insert_with(|| Arc::clone(&key));
+        }
+        first.get_or_insert(key);
+    }
+    let first = first.ok_or("there is no certificate")?;
+    Ok(Loaded { first, by_name })
+}
+
+fn certified(files: &CertificateFiles) -> Result<CertifiedKey, String> {
+    let CertificateFiles { cert, key } = files;
+    let of_cert = |why: String| format!("{}: {why}", cert.display());
+    let of_key = |why: String| format!("{}: {why}", key.display());
+    let text = read(cert).map_err(of_cert)?;
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.map_err(|error| of_cert(format!("is not PEM: {error}")))?;
+    if chain.is_empty() {
+        return Err(of_cert("has no certificate (a block BEGIN CERTIFICATE)".to_owned()));
+    }
+    let text = read(key).map_err(of_key)?;
+    let private = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| of_key("has no private key (a block BEGIN PRIVATE KEY)".to_owned()))?;
+    CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            of_key(format!("is not the key of the certificate in {}", cert.display()))
+        }
+        other => of_cert(format!("cannot be used with {}: {other}", key.display())),
+    })
+}
+
+/// The whole file, within bounds. What it holds is never told.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    if found.len() > MAX_FILE {
+        return Err(format!("has more than {} KiB", MAX_FILE >> 10));
+    }
+    std::fs::read(path).map_err(|error| error.to_string())
+}
+
+/// The names of the host that a certificate is for.
+fn names(key: &CertifiedKey) -> Vec<String> {
+    let Ok(leaf) = key.end_entity_cert() else { return Vec::new() };
+    let Ok(leaf) = webpki::EndEntityCert::try_from(leaf) else { return Vec::new() };
+    leaf.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+
+    use super::*;
+
+    /// A certificate of these names in files, which a folder holds.
+    fn made(folder: &Path, file: &str, names: &[&str]) -> CertificateFiles {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let cert = folder.join(format!("{file}.pem"));
+        let key = folder.join(format!("{file}.key"));
+        std::fs::write(&cert, pem("CERTIFICATE", made.cert.der())).unwrap();
+        std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
+        CertificateFiles { cert, key }
+    }
+
+    fn pem(kind: &str, der: &[u8]) -> String {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+    }
+
+    fn rules(certificates: Vec<CertificateFiles>) -> TlsRules {
+        let handshake = Duration::from_secs(5);
+        TlsRules { certificates, only_1_3: false, plain_from: Vec::new(), handshake }
+    }
+
+    fn folder() -> PathBuf {
+        let name = format!("mooring-tls-{}", crate::model::SessionId::mint());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_name_chooses_the_certificate_and_the_first_stands_in() {
+        let folder = folder();
+        let first = made(&folder, "first", &["one.example"]);
+        let second = made(&folder, "second", &["*.two.example", "Two.Example", "one.example"]);
+        let loaded = load(&[first, second]).unwrap();
+        let is_first = |name: &str| Arc::ptr_eq(&loaded.for_name(name), &loaded.first);
+        for (name, expect) in [
+            ("one.example", true),
+            ("ONE.example", true),
+            ("two.example", false),
+            ("a.two.example", false),
+            ("a.b.two.example", true),
+            ("other.example", true),
+            ("localhost", true),
+        ] {
+            assert_eq!(is_first(name), expect, "{name}");
+        }
+        assert_eq!(loaded.names(), "*.two.example, one.example, two.example");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_with_the_reason_and_without_what_they_hold() {
+        let folder = folder();
+        let good = made(&folder, "good", &["localhost"]);
+        let other = made(&folder, "other", &["localhost"]);
+        let text = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (empty, noise) = (text("empty", ""), text("noise", "-----BEGIN X-----\nsecret"));
+        for (cert, key, wanted) in [
+            (&folder.join("none"), &good.key, "none: No such file"),
+            (&folder, &good.key, "is not a file"),
+            (&empty, &good.key, "empty: has no certificate"),
+            (&good.cert, &empty, "empty: has no private key"),
+            (&good.cert, &noise, "noise: has no private key"),
+            (&good.key, &good.key, "has no certificate"),
+            (&good.cert, &other.key, "is not the key of the certificate"),
+        ] {
+            let files = CertificateFiles { cert: cert.clone(), key: key.clone() };
+            let why = ListenerTls::open(rules(vec![files])).err().unwrap();
+            assert!(why.contains(wanted), "{why}");
+            assert!(!why.contains("secret"), "{why}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn changed_files_are_taken_up_once_they_are_settled_and_fit() {
+        let folder = folder();
+        let files = made(&folder, "a", &["before.example"]);
+        let tls = ListenerTls::open(rules(vec![files.clone()])).unwrap();
+        let names = || tls.certificates.0.load().names();
+        tls.look();
+        let next = made(&folder, "b", &["after.example"]);
+        // The certificate first, as some programs write them: it does not fit to the old key.
+        std::fs::copy(&next.cert, &files.cert).unwrap();
+        tls.look();
+        tls.look();
+        assert_eq!(names(), "before.example");
+        std::fs::copy(&next.key, &files.key).unwrap();
+        tls.look();
+        assert_eq!(names(), "before.example", "it may be half written");
+        tls.look();
+        assert_eq!(names(), "after.example");
+        std::fs::remove_file(&files.key).unwrap();
+        tls.look();
+        tls.look();
+        assert_eq!(names(), "after.example");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_and_the_networks_that_are_named() {
+        let folder = folder();
+        let mut rules = rules(vec![made(&folder, "a", &["localhost"])]);
+        rules.plain_from = vec!["10.1.0.0/16".parse().unwrap()];
+        let tls = ListenerTls::open(rules).unwrap();
+        for (peer, local, expect) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("::1", "::1", true),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", true),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("10.1.2.3", "192.0.2.7", true),
+            ("::ffff:10.1.2.3", "::ffff:192.0.2.7", true),
+            ("10.2.0.1", "192.0.2.7", false),
+            ("2001:db8::1", "2001:db8::2", false),
+        ] {
+            let (peer, local) = (peer.parse().unwrap(), local.parse().unwrap());
+            assert_eq!(tls.may_be_plain(peer, local), expect, "{peer} {local}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_answer_to_plain_http_has_the_length_that_it_says() {
+        let text = std::str::from_utf8(NOT_PLAIN).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
+    }
+}

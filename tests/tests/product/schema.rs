@@ -1,0 +1,106 @@
+//! The JSON Schema of the settings, and the OpenAPI document: served, printed, and right.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use mooring_tests::{Gateway, Request, Setup, borrowed, servers, settings, sources};
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    let output = Setup::text("{}").run(&["schema"]);
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What a validator of another make says of settings files: an empty text for each that is valid.
+fn judged(files: &[Value]) -> Vec<String> {
+    let program = "import json, sys, jsonschema\n\
+        asked = json.load(sys.stdin)\n\
+        cls = jsonschema.validators.validator_for(asked['schema'])\n\
+        cls.check_schema(asked['schema'])\n\
+        found = cls(asked['schema'])\n\
+        print(json.dumps(['; '.join(e.json_path + ' ' + e.message for e in found.iter_errors(f)) for f in asked['files']]))";
+    let mut judge = Command::new(borrowed::starter("python-kubernetes_validate"))
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let asked = json!({"schema": schema(), "files": files});
+    judge.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
+    serde_json::from_slice(&judge.wait_with_output().unwrap().stdout).expect("its findings")
+}
+
+#[test]
+fn every_example_is_valid_and_mistakes_are_found() {
+    if !borrowed::at_hand("the schema of the settings", &["kubernetes_validate"]) {
+        return;
+    }
+    let paths = sources::files(&settings::repository().join("examples"), &["json"]);
+    let examples: Vec<Value> = paths
+        .iter()
+        .map(|path| settings::value_of(&std::fs::read_to_string(path).unwrap()))
+        .collect();
+    assert!(examples.len() >= 7);
+    for (path, found) in paths.iter().zip(judged(&examples)) {
+        assert_eq!(found, "", "{}", path.display());
+    }
+    let good = json!({
+        "$schema": "http://127.0.0.1:3000/api/schema",
+        "_remark": "mine",
+        "mcpServers": {"a": {"command": "x", "warm": 2, "tools": {"t": {"enabled": false}}, "autoApprove": ["t"]}},
+        "systemConfig": {
+            "listen": {"tls": {"certificates": [{"cert": "a", "key": "b"}], "minVersion": "1.3"}},
+            "cluster": {"stickySession": {"strategy": "mine.wasm", "weights": [1]}},
+            "limits": {"sessions": 5},
+        },
+    });
+    let wrong = [
+        json!({"mcpServer": {}}),
+        json!({"mcpServers": {"a": {"command": "x", "warm": 65}}}),
+        json!({"mcpServers": {"a": {"command": "x", "wram": 1}}}),
+        json!({"mcpServers": {"a": {"isolation": "alone"}}}),
+        json!({"systemConfig": {"limits": {"sessions": "5"}}}),
+        json!({"systemConfig": {"listen": {"tls": {"cert": 5}}}}),
+        json!({"systemConfig": {"routing": {"enableGlobalRoute": "yes"}}}),
+    ];
+    let found = judged(&[&[good][..], &wrong].concat());
+    assert_eq!(found[0], "");
+    for (settings, found) in wrong.iter().zip(&found[1..]) {
+        assert_ne!(found, "", "{settings}");
+    }
+}
+
+/// An editor has no key: both are served to everybody, but not to pages of other sites.
+#[test]
+fn schema_and_openapi_are_served_without_a_key() {
+    let settings = settings::merged(
+        settings::standalone(json!({"counter": servers::counter()})),
+        json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": "a-long-random-key"}}}),
+    );
+    let gateway = Gateway::start_with(&settings);
+    let served = gateway.get("/api/schema").expect(200);
+    assert_eq!(served.header("content-type"), Some("application/json"));
+    assert_eq!(served.json(), schema());
+    let document = gateway.get("/api/openapi.json").expect(200).json();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // What the document says of keys is so.
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let Some(operation) = methods.get("get").filter(|_| !path.contains('{')) else { continue };
+        let is_open = operation["security"].as_array().unwrap().is_empty();
+        let status = gateway.get(path).status;
+        assert_eq!(status != 401, is_open, "{path}: {status}");
+    }
+    for path in ["/api/schema", "/api/openapi.json"] {
+        let request = Request::get(path).header("Origin", "https://attacker.example");
+        assert_eq!(request.send(gateway.address()).status, 403, "{path}");
+    }
+}
+
+#[test]
+fn a_settings_file_may_name_its_schema() {
+    let checked = Setup::text("{\"$schema\": \"http://127.0.0.1:3000/api/schema\", \"mcpServers\": {\"counter\": {\"command\": \"mooring-example-counter\"}}}").run(&["check"]);
+    assert!(checked.status.success());
+    assert_eq!(String::from_utf8_lossy(&checked.stderr), "");
+}
