@@ -35,6 +35,7 @@ use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
 use crate::store::{Bindings, Records};
+use crate::telemetry::Telemetry;
 use crate::wasm::Strategy;
 
 pub use local::Local;
@@ -67,6 +68,7 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
+    pub telemetry: Arc<Telemetry>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,

@@ -23,6 +23,7 @@ mod shutdown;
 mod signals;
 mod strategy_view;
 mod summary;
+mod telemetry;
 mod translate;
 mod unmatched;
 mod worker;
@@ -155,6 +156,8 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
         threads.join(shutdown::patience(deadline)).await;
         shutdown::end_servers(&parts).await;
         supervised.end().await;
+        let telemetry = Arc::clone(&parts.edge.telemetry);
+        let _ = tokio::task::spawn_blocking(move || telemetry.end()).await;
     };
     tokio::select! {
         () = ending => {}

@@ -24,13 +24,14 @@ use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::sync::Signal;
+use crate::telemetry::Telemetry;
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
-use super::{client_keys, identity, node_side};
+use super::{client_keys, identity, node_side, telemetry};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
@@ -177,6 +178,7 @@ struct Base {
     capacity: Arc<CapacityGauge>,
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
+    telemetry: Arc<Telemetry>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
@@ -268,6 +270,7 @@ impl Base {
             capacity,
             drain,
             edge_metrics: Arc::default(),
+            telemetry: Arc::new(telemetry::start(config, workers)?),
             folder,
             registry,
             bindings,
@@ -314,6 +317,7 @@ impl Base {
             cold_start,
             doubts,
             metrics: Arc::clone(&self.edge_metrics),
+            telemetry: Arc::clone(&self.telemetry),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
@@ -359,6 +363,7 @@ impl Base {
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
+            telemetry: Arc::clone(&self.telemetry),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

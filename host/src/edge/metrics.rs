@@ -1,8 +1,11 @@
 //! What the edge counts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::sync::Seldom;
+
+use super::refusal_reason::RefusalCounts;
 
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -14,12 +17,43 @@ pub struct Metrics {
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
     catalogs_left_out: AtomicU64,
+    streams: AtomicU64,
+    recoveries: [AtomicU64; Recovery::ALL.len()],
+    /// Why requests were refused.
+    pub refusals: RefusalCounts,
     /// Lines of the log about servers that cannot be opened, or do not answer when they are.
     pub(super) not_opened: Seldom,
     /// Lines about servers whose state is lost.
     pub(super) lost: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
+}
+
+/// How a call was kept going that had lost its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// The node has lost the session's instance, which was opened again there.
+    Instance,
+    /// The node is gone or takes no sessions: the server was opened at another one.
+    Node,
+    /// The session had moved meanwhile, and the server was opened where it is now.
+    Moved,
+    /// The connection broke during the call, which was sent once more.
+    Repeated,
+}
+
+impl Recovery {
+    pub const ALL: [Self; 4] = [Self::Instance, Self::Node, Self::Moved, Self::Repeated];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Node => "node",
+            Self::Moved => "moved",
+            Self::Repeated => "repeated",
+        }
+    }
 }
 
 /// The counts at one moment.
@@ -69,6 +103,28 @@ impl Metrics {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Event streams that are open to clients of Streamable HTTP.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts an event stream until the guard is dropped.
+    pub(super) fn stream(self: &Arc<Self>) -> OpenStream {
+        add(&self.streams);
+        OpenStream(Arc::clone(self))
+    }
+
+    /// How often calls were kept going, by how that was done.
+    pub fn recoveries(&self) -> impl Iterator<Item = (Recovery, u64)> {
+        let read = |one: Recovery| self.recoveries[one as usize].load(Ordering::Relaxed);
+        Recovery::ALL.into_iter().map(move |one| (one, read(one)))
+    }
+
+    pub(super) fn recovered(&self, how: Recovery) {
+        add(&self.recoveries[how as usize]);
+    }
+
     pub(super) fn left_catalog_out(&self) {
         add(&self.catalogs_left_out);
     }
@@ -87,6 +143,15 @@ impl Metrics {
 
     pub(super) fn ended(&self) {
         add(&self.ended);
+    }
+}
+
+/// One event stream in the count of all.
+pub struct OpenStream(Arc<Metrics>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

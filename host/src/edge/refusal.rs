@@ -214,6 +214,18 @@ impl Refusal {
         }
     }
 
+    /// The code of the JSON-RPC error.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        self.table().1
+    }
+
+    /// The status, where it does not answer one request of a session.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.table().0
+    }
+
     /// Whether the refusal concerns one request of a session that goes on. It is then a JSON-RPC
     /// error inside a 200, which SDKs hand to the caller; any other status makes several of them
     /// close their transport.

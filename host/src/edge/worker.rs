@@ -9,6 +9,7 @@ use crate::net::BodyBudget;
 use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
 use crate::store::{Bindings, Records};
+use crate::telemetry::Telemetry;
 use crate::wasm::Strategy;
 
 use super::aggregate::found_owners::FoundOwners;
@@ -51,6 +52,7 @@ pub struct Edge {
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,
+    pub telemetry: Arc<Telemetry>,
     pub leaving: Arc<Leaving>,
     /// Signs affinity tokens and list cursors.
     pub signing_key: Vec<u8>,

@@ -20,5 +20,6 @@ pub mod sandbox;
 pub mod servers;
 pub mod shown_tools;
 pub mod sticky;
+pub mod telemetry;
 pub mod timeouts;
 pub mod transport;

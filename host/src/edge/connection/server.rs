@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
 use crate::edge::front::request_ids;
+use crate::edge::observed::refused_request;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -307,6 +308,7 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
+            refused_request::note(&worker.edge, &refusal, request.uri().path(), peer.ip());
             Box::pin(refused(refusal, id, request)).await
         }
     };

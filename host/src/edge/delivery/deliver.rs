@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use http::Response;
 
+use crate::edge::metrics::Recovery;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
@@ -106,6 +107,7 @@ impl<'a> MessageDelivery<'a> {
     /// Opens the server at the node that the session has moved to, where an instance of before may
     /// still be.
     async fn open_first(&mut self, node: &Node) -> Result<Attempt, Refusal> {
+        self.recovers(Recovery::Moved);
         self.call.open_again(node, &mut self.tried).await?;
         Ok(Attempt::Again("the session moved meanwhile".to_owned()))
     }
@@ -114,6 +116,9 @@ impl<'a> MessageDelivery<'a> {
         let call = self.call;
         if was_open && call.ends_when_lost() {
             return Err(call.end_lost().await);
+        }
+        if was_open {
+            self.recovers(Recovery::Node);
         }
         let (message, handshake) = (&self.outgoing.body, Handshake::Runner);
         let opened = call.establish(message, handshake, &mut self.tried).await?;
@@ -144,6 +149,7 @@ impl<'a> MessageDelivery<'a> {
                 Err(call.end_lost().await)
             }
             Outcome::UnknownSession => {
+                self.recovers(Recovery::Instance);
                 call.open_again(node, &mut self.tried).await?;
                 let why = "its session was lost and could not be opened again";
                 Ok(Attempt::Again(why.to_owned()))
@@ -186,9 +192,16 @@ impl<'a> MessageDelivery<'a> {
         Ok(Attempt::Again(why))
     }
 
+    fn recovers(&self, how: Recovery) {
+        self.call.worker.edge.metrics.recovered(how);
+    }
+
     /// Whether a message that may have run is sent once more. True at most once in a delivery.
     async fn may_repeat(&mut self) -> bool {
         let may = !self.is_repeated && self.call.is_safe_to_repeat(self.outgoing).await;
+        if may {
+            self.recovers(Recovery::Repeated);
+        }
         self.is_repeated |= may;
         may
     }

@@ -51,7 +51,7 @@ impl Worker {
             _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
         };
         if served.is_err() {
-            *request.headers_mut() = context.headers;
+            (*request.headers_mut(), *request.uri_mut()) = (context.headers, context.uri);
         }
         served
     }
@@ -110,6 +110,7 @@ impl Worker {
             return response;
         }
         let held = self.edge.bindings.hold_for(session.id, &context.quota);
+        let held = (held, self.edge.metrics.stream());
         response.map(|body| match leaving {
             Some(leaving) => leaving.stream(body.with_guard(held)),
             None => body.with_guard(held),
