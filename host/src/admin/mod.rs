@@ -8,6 +8,7 @@ mod extract;
 mod health;
 mod instances;
 mod local;
+mod log_level;
 mod logs;
 mod metrics;
 mod nodes;
@@ -35,7 +36,7 @@ use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
 use crate::store::{Bindings, Records};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::Strategy;
 
 pub use local::Local;
@@ -69,6 +70,7 @@ pub struct Admin {
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
     pub telemetry: Arc<Telemetry>,
+    pub log: Arc<dyn LogFilter>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -124,6 +126,7 @@ impl Api {
             .route("/api/cluster/sessions/{id}", get(cluster::session))
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/logs", get(logs::logs))
+            .route("/api/log-level", get(log_level::get).put(log_level::put))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))

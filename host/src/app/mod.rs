@@ -40,6 +40,7 @@ use crate::edge::{self, Listeners};
 use crate::model::SessionId;
 use crate::model::visible::page;
 use crate::sync::Signal;
+use crate::telemetry::LogFilter;
 
 use self::hand_over::{Before, Offer, TakenOver};
 use self::parts::Parts;
@@ -69,19 +70,33 @@ pub struct RunOptions {
     pub take_over: bool,
 }
 
+/// The parts of the process that were there before the settings.
+pub struct Surroundings {
+    /// Which lines the log has.
+    pub log: Arc<dyn LogFilter>,
+}
+
 /// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
-pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
+pub fn run(
+    loaded: &Loaded,
+    options: &RunOptions,
+    surroundings: Surroundings,
+) -> anyhow::Result<()> {
     let runtime = runtime().context("cannot start the control runtime")?;
-    let ended = runtime.block_on(control(loaded, options));
+    let ended = runtime.block_on(control(loaded, options, surroundings));
     // After a second signal a task may still wait for the workers.
     runtime.shutdown_background();
     ended
 }
 
-async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
+async fn control(
+    loaded: &Loaded,
+    options: &RunOptions,
+    surroundings: Surroundings,
+) -> anyhow::Result<()> {
     keep_a_thread();
     outlive_file_limit();
     let config = &loaded.config;
@@ -102,7 +117,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, background) = Parts::build(config, address, workers, descriptors)?;
+    let (parts, background) = Parts::build(config, address, workers, descriptors, surroundings)?;
     let supervised = parts
         .runner
         .children()

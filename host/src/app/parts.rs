@@ -24,9 +24,10 @@ use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
 use crate::sync::Signal;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::{self, Strategy};
 
+use super::Surroundings;
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
@@ -79,13 +80,14 @@ impl Parts {
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
+        surroundings: Surroundings,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
         let (edge, doubted) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = base.admin(config, &edge, view, agent.as_ref());
+        let admin = base.admin(config, &edge, (view, surroundings.log), agent.as_ref());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -341,7 +343,7 @@ impl Base {
         &self,
         config: &Config,
         edge: &Arc<Edge>,
-        view: Arc<dyn RunnerView>,
+        (view, log): (Arc<dyn RunnerView>, Arc<dyn LogFilter>),
         agent: Option<&(Agent, bool)>,
     ) -> Admin {
         let role = match (&config.mode, agent) {
@@ -364,6 +366,7 @@ impl Base {
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
             telemetry: Arc::clone(&self.telemetry),
+            log,
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

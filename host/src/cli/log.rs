@@ -7,6 +7,8 @@
 use std::fmt::{self, Debug, Display, Write};
 use std::io::IsTerminal as _;
 
+use std::sync::Arc;
+
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -17,6 +19,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::model::visible::{VisibleWriter, visible};
 use crate::protocol::splice::quoted;
+use crate::sync::Locked;
+use crate::telemetry::LogFilter;
 
 use super::terminal;
 
@@ -27,8 +31,9 @@ const MESSAGE: &str = "message";
 
 /// Starts the log of this process, as `MOORING_LOG` and `MOORING_LOG_FORMAT` say. Panics are
 /// written like it.
-pub fn start() {
+pub fn start() -> Arc<dyn LogFilter> {
     let filter = EnvFilter::try_from_env("MOORING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let current = Locked::new(filter.to_string());
     // A line that cannot be written, as where stderr is a file on a full disk, is lost and no more:
     // to complain about it on stderr would be a panic.
     let log = tracing_subscriber::fmt()
@@ -40,7 +45,10 @@ pub fn start() {
         _ => LineForm::Text,
     };
     let is_colored = form == LineForm::Text && std::io::stderr().is_terminal();
-    log.with_ansi(is_colored).event_format(form).init();
+    let log = log.with_ansi(is_colored).event_format(form).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
@@ -50,6 +58,31 @@ pub fn start() {
             std::backtrace::Backtrace::capture()
         ));
     }));
+    Arc::new(ReloadedFilter { current, replace: Box::new(replace) })
+}
+
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// The filter of the running log.
+struct ReloadedFilter {
+    current: Locked<String>,
+    replace: Replace,
+}
+
+impl LogFilter for ReloadedFilter {
+    fn current(&self) -> String {
+        self.current.lock().clone()
+    }
+
+    fn set(&self, filter: &str) -> Result<(), String> {
+        let parsed = EnvFilter::builder().parse(filter).map_err(|error| error.to_string())?;
+        // Held until the filter counts: two changes at once leave what is told here true.
+        let mut current = self.current.lock();
+        let shown = parsed.to_string();
+        (self.replace)(parsed)?;
+        *current = shown;
+        Ok(())
+    }
 }
 
 /// How lines look. Both forms have the same parts in the same order.

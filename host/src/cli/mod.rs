@@ -15,6 +15,7 @@ mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::{self, Loaded, Sources};
 use crate::model::visible::visible;
+use crate::telemetry::LogFilter;
 
 use self::forget::Environment;
 use self::gateway::Gateway;
@@ -82,6 +84,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show which lines the log of the running gateway has, or change that
+    LogLevel {
+        /// A filter as in MOORING_LOG, such as debug or mooring=debug
+        filter: Option<String>,
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Check the settings and print what would run, without starting it
     Check,
     /// Inspect routing plugins
@@ -180,9 +190,9 @@ enum PluginCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start();
+    let log = log::start();
     match &cli.command {
-        None => serve(&cli),
+        None => serve(&cli, log),
         Some(Command::Check) => check(&cli),
         Some(Command::Plugin { command: PluginCommand::Inspect { file, settings } }) => {
             plugin::inspect(file, settings)
@@ -205,6 +215,9 @@ pub fn main() -> ExitCode {
         Some(Command::Undrain { node, url }) => {
             drain::undrain(&gateway(&cli, url.as_deref()), node)
         }
+        Some(Command::LogLevel { filter, url }) => {
+            call::log_level(&gateway(&cli, url.as_deref()), filter.as_deref())
+        }
         Some(Command::Join { url }) => call::join(&gateway(&cli, url.as_deref())),
         Some(Command::Health { url }) => call::health(&gateway(&cli, url.as_deref())),
     }
@@ -225,7 +238,7 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn serve(cli: &Cli) -> ExitCode {
+fn serve(cli: &Cli, log: Arc<dyn LogFilter>) -> ExitCode {
     let environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
@@ -237,7 +250,7 @@ fn serve(cli: &Cli) -> ExitCode {
         workers: cli.workers,
         take_over: cli.take_over,
     };
-    match app::run(&loaded, &options) {
+    match app::run(&loaded, &options, app::Surroundings { log }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format!("mooring: {error:#}"));

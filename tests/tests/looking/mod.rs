@@ -1,6 +1,9 @@
 //! The operators' views: instances and logs.
 
+pub mod call_logs;
 pub mod foreign_text;
 pub mod instances;
 pub mod local_key;
+pub mod log_level;
 pub mod logs;
+pub mod metrics_page;

@@ -1,0 +1,163 @@
+//! The access log and the audit log.
+
+use std::path::Path;
+
+use mooring_tests::{Cluster, Gateway, Request, Setup, eventually, servers, settings};
+use serde_json::{Value, json};
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[track_caller]
+fn wait_for(path: &Path, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    eventually(&format!("{what} in {}", path.display()), || lines(path).into_iter().find(&is_it))
+}
+
+fn with_logs(base: Value, telemetry: Value) -> Value {
+    settings::merged(base, json!({"systemConfig": {"telemetry": telemetry}}))
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let servers = json!({"counter": servers::counter()});
+    let settings = with_logs(settings::standalone(servers), json!({"accessLog": {"to": path}}));
+    let mut gateway = Gateway::start_with(&settings);
+    gateway.wait_until_discovered(&["counter"]);
+    for scope in ["/mcp/counter", "/mcp"] {
+        let session = gateway.client(scope).initialize();
+        let tool = session.tools().into_iter().find(|name| name.ends_with("count")).unwrap();
+        session.count(&tool);
+        let line = wait_for(&path, "the call", |line| {
+            line["method"] == "tools/call" && line["scope"] == scope
+        });
+        assert_eq!(line["tool"], tool.as_str());
+        assert_eq!(line["server"], "counter");
+        assert_eq!(line["outcome"], "ok");
+        assert_eq!(line["principal"], "anonymous");
+        assert_eq!(line["session"].as_str().unwrap().len(), 8);
+        assert!(line["node"].is_string(), "{line}");
+        assert!(line["received"].as_u64().unwrap() > 50 && line["sent"].as_u64().unwrap() > 20);
+        assert!(line["seconds"].as_f64().unwrap() > 0.0, "{line}");
+        assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+    }
+    let session = gateway.client("/mcp/counter").initialize();
+    for _ in 0..200 {
+        session.count("count");
+    }
+    // What is waiting at the end is written.
+    gateway.terminate();
+    let calls = lines(&path).iter().filter(|line| line["method"] == "tools/call").count();
+    assert_eq!(calls, 202);
+}
+
+#[test]
+fn a_call_in_a_cluster_names_its_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let settings = with_logs(settings::coordinator(json!({})), json!({"accessLog": {"to": path}}));
+    let coordinator = Gateway::start_with(&settings);
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"counter": servers::counter_named(id)}));
+    }
+    cluster.wait_for_active(2);
+    let session = cluster.session_at("b");
+    session.count("count");
+    let line = wait_for(&path, "the call", |line| line["tool"] == "count");
+    assert_eq!((&line["node"], &line["outcome"]), (&json!("b"), &json!("ok")), "{line}");
+}
+
+#[test]
+fn the_audit_log_says_who_did_what_and_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let servers = json!({"counter": servers::counter()});
+    let audit = json!({"auditLog": {"to": path, "arguments": true, "redact": ["/secret"]}});
+    let locked = settings::merged(
+        settings::standalone(servers),
+        json!({"systemConfig": {"routing": {"enableBearerAuth": true, "bearerAuthKey": "the-key-of-the-test"}}}),
+    );
+    let gateway = Gateway::start_with(&with_logs(locked, audit));
+    let refused = gateway.client("/mcp/counter").try_initialize();
+    refused.expect(401);
+    let line = wait_for(&path, "the refusal", |line| line["action"] == "request");
+    assert_eq!(line["decision"], "refused");
+    assert_eq!(line["address"], "127.0.0.1");
+    assert!(line["why"].as_str().unwrap().contains("Unauthorized"), "{line}");
+    let client =
+        gateway.client("/mcp/counter").header("Authorization", "Bearer the-key-of-the-test");
+    let session = client.initialize();
+    let line = wait_for(&path, "the session", |line| line["action"] == "session");
+    assert_eq!((&line["decision"], &line["server"]), (&json!("allowed"), &json!("counter")));
+    session
+        .answer("tools/call", json!({"name": "count", "arguments": {"secret": "s3cret", "n": 1}}));
+    let line = wait_for(&path, "the call", |line| line["action"] == "call");
+    assert_eq!(line["target"], "count");
+    assert_eq!(line["arguments"], json!({"secret": "[redacted]", "n": 1}));
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("s3cret"));
+    // The management API.
+    gateway.get("/api/cluster/instances").expect(401);
+    let line = wait_for(&path, "the refusal", |line| line["action"] == "management");
+    assert_eq!(line["method"], "/api/cluster/instances");
+    let put = Request::new("PUT", "/api/log-level")
+        .header("Authorization", "Bearer the-key-of-the-test")
+        .json(&json!({"filter": "debug"}));
+    put.send(gateway.address()).expect(200);
+    let line = wait_for(&path, "the change", |line| line["action"] == "log-level");
+    assert_eq!((&line["decision"], &line["target"]), (&json!("allowed"), &json!("debug")));
+}
+
+#[test]
+fn a_log_to_stdout_is_text_if_it_is_wanted() {
+    let servers = json!({"counter": servers::counter()});
+    let log = json!({"accessLog": {"to": "stdout", "format": "text"}});
+    let gateway = Gateway::start_with(&with_logs(settings::standalone(servers), log));
+    gateway.client("/mcp/counter").initialize().count("count");
+    let log = gateway.wait_for_log(" method=tools/call ");
+    let line = log.lines().find(|line| line.contains(" method=tools/call ")).unwrap();
+    assert!(line.starts_with("time=") && line.contains(" tool=count "), "{line}");
+}
+
+#[test]
+fn what_cannot_be_written_is_counted_and_stops_no_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let servers = json!({"counter": servers::counter()});
+    let settings = with_logs(settings::standalone(servers), json!({"accessLog": {"to": path}}));
+    let gateway = Gateway::start_with(&settings);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let session = gateway.client("/mcp/counter").initialize();
+    session.count("count");
+    eventually("the loss is counted", || {
+        let page = gateway.get("/metrics").text();
+        let name = "mooring_log_lines_lost_total{log=\"access\",reason=\"failed\"} ";
+        let lost = page.lines().find_map(|line| line.strip_prefix(name))?.parse::<u64>().ok()?;
+        (lost >= 1).then_some(())
+    });
+    session.count("count");
+}
+
+#[test]
+fn settings_that_cannot_be_obeyed_are_refused() {
+    let base = || settings::standalone(json!({"counter": servers::counter()}));
+    for (telemetry, says) in [
+        (json!({"accessLog": {"format": "xml"}}), "form of a log"),
+        (json!({"accessLog": {"to": ""}}), "is empty"),
+        (json!({"accessLog": {"maxBytes": 1}}), "too small"),
+        (json!({"auditLog": {"arguments": true, "redact": ["password"]}}), "JSON pointer"),
+    ] {
+        let output = Setup::new(&with_logs(base(), telemetry.clone())).run(&["check"]);
+        assert!(!output.status.success(), "{telemetry}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(says) && text.contains("telemetry"), "{telemetry}: {text}");
+    }
+    let nowhere = json!({"accessLog": {"to": "/no/such/folder/access.log"}});
+    let output = Setup::new(&with_logs(base(), nowhere)).refused();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("systemConfig.telemetry") && text.contains("/no/such/folder"), "{text}");
+}
