@@ -93,7 +93,7 @@ fn the_audit_log_says_who_did_what_and_why_not() {
     let session = client.initialize();
     let line = wait_for(&path, "the session", |line| line["action"] == "session");
     assert_eq!((&line["decision"], &line["server"]), (&json!("allowed"), &json!("counter")));
-    session
+    let _ = session
         .answer("tools/call", json!({"name": "count", "arguments": {"secret": "s3cret", "n": 1}}));
     let line = wait_for(&path, "the call", |line| line["action"] == "call");
     assert_eq!(line["target"], "count");

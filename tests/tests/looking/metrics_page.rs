@@ -166,7 +166,7 @@ fn gateway_with_calls() -> Gateway {
         session.count(count);
         let unknown = session.answer("tools/call", json!({"name": "no-such", "arguments": {}}));
         assert!(unknown.get("error").is_some() || unknown["result"]["isError"] == true);
-        session.answer("made/up", json!({}));
+        let _ = session.answer("made/up", json!({}));
         session.delete();
     }
     gateway
@@ -189,7 +189,6 @@ fn every_sample_has_its_type_and_every_histogram_adds_up() {
     assert!(value(&families, "mooring_call_sent_bytes_total", &[("server", "counter")]) > 100.0);
     assert!(value(&families, "mooring_refusals_total", &[("reason", "method")]) >= 1.0);
     assert!(value(&families, "mooring_strategy_decision_duration_seconds_count", &[]) >= 1.0);
-    assert_eq!(value(&families, "mooring_server_processes", &[("server", ODD)]) >= 0.0, true);
     assert!(families["mooring_server_processes"].1.iter().any(|one| one.labels["server"] == ODD));
     assert!(value(&families, "process_cpu_seconds_total", &[]) > 0.0);
     assert_eq!(value(&families, "mooring_streams", &[]), 0.0);
@@ -222,7 +221,7 @@ fn a_recovered_session_is_counted_with_its_cause() {
     let session = cluster.session_at("a");
     session.count("count");
     cluster.nodes[0].kill9();
-    session.try_request("tools/call", json!({"name": "count", "arguments": {}}));
+    let _ = session.try_request("tools/call", json!({"name": "count", "arguments": {}}));
     session.count("count");
     let families = read(&page(&cluster.coordinator));
     let recovered = |cause| value(&families, "mooring_recoveries_total", &[("cause", cause)]);
@@ -235,10 +234,10 @@ fn labels_stay_few_whatever_clients_send() {
     let gateway = Gateway::start_with(&settings::standalone(servers));
     let session = gateway.client("/mcp/counter").initialize();
     let lines = || page(&gateway).lines().count();
-    session.answer("made/up-0", json!({}));
+    let _ = session.answer("made/up-0", json!({}));
     let before = lines();
     for number in 1..40 {
-        session.answer(&format!("made/up-{number}"), json!({}));
+        let _ = session.answer(&format!("made/up-{number}"), json!({}));
         Request::get(&format!("/mcp/no-such-{number}")).send(gateway.address()).expect(404);
     }
     assert_eq!(lines(), before);

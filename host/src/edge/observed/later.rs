@@ -11,7 +11,7 @@ use crate::net::{Body, Piece, Through};
 use crate::telemetry::{CallEnd, CallOutcome};
 
 use super::answer_watch::AnswerWatch;
-use super::call::CallNotes;
+use super::notes::CallNotes;
 
 /// A body, the call that it answers, and the worker that counts it.
 pub struct LaterCall {

@@ -3,4 +3,5 @@
 pub mod answer_watch;
 pub mod call;
 mod later;
+pub mod notes;
 pub mod refused_request;
