@@ -30,9 +30,8 @@ impl AnswerWatch {
     pub fn read(&mut self, piece: &[u8]) {
         if self.is_events {
             self.read_events(piece);
-        } else if self.end.is_none() {
+        } else {
             self.add(piece);
-            self.end = CallEnd::said(&self.head, false);
         }
         if self.is_tool_call {
             self.look_for_tool_error(piece);
@@ -45,7 +44,8 @@ impl AnswerWatch {
         let without = match self.is_events {
             // A stream that has ended before its answer: the client may come back for it.
             true => CallEnd { outcome: CallOutcome::Lost, error: None },
-            false => CallEnd::OK,
+            // Not before: the code of an error may be cut.
+            false => CallEnd::said(&self.head, false).unwrap_or(CallEnd::OK),
         };
         self.end.unwrap_or(without)
     }
