@@ -50,6 +50,8 @@ fn own_usage() -> Option<OwnUsage> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let ticks = number(11)? + number(12)?;
-    let page = rustix::param::page_size() as u64;
-    Some(OwnUsage { cpu_seconds: ticks as f64 / TICKS, memory: number(21)? * page })
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(OwnUsage { cpu_seconds: ticks as f64 / TICKS, memory: kib * 1024 })
 }
