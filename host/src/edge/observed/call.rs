@@ -30,7 +30,9 @@ impl<'a> ObservedCall<'a> {
             let audit = telemetry.audit.as_ref();
             let arguments = || audit.and_then(|audit| audit.arguments(message));
             let arguments = method.is_tool_call().then(arguments).flatten();
-            Box::new(ToldCall { target: target(message), arguments, ..ToldCall::of(origin) })
+            let mut told = ToldCall::of(origin);
+            (told.target, told.arguments) = (target(message), arguments);
+            Box::new(told)
         });
         Self::with(worker, method, message.len() as u64, told)
     }
