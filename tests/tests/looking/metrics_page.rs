@@ -18,6 +18,11 @@ struct Sample {
 /// The families of a page by their names: type and samples.
 type Families = BTreeMap<String, (String, Vec<Sample>)>;
 
+/// The labels of a series, without a bucket's bound.
+type LabelPairs = Vec<(String, String)>;
+/// A bucket's bound, and its count.
+type Bucket = (f64, f64);
+
 fn is_name(text: &str) -> bool {
     let mut characters = text.chars();
     characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
@@ -106,7 +111,7 @@ fn sample(line: &str) -> Sample {
 
 #[track_caller]
 fn check_histogram(name: &str, samples: &[Sample]) {
-    let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<LabelPairs, Vec<Bucket>> = BTreeMap::new();
     let without_bound = |sample: &Sample| {
         let labels = sample.labels.iter().filter(|(label, _)| *label != "le");
         labels.map(|(a, b)| (a.clone(), b.clone())).collect::<Vec<_>>()

@@ -92,14 +92,14 @@ impl ToldCall {
     }
 
     fn tell(
-        self: Box<Self>,
+        self,
         edge: &Edge,
         method: MethodLabel,
         server: Option<ServerName>,
         (end, size): (CallEnd, CallSize),
         refusal: Option<&Refusal>,
     ) {
-        let Self { principal, scope, session, target, node, address, arguments } = *self;
+        let Self { principal, scope, session, target, node, address, arguments } = self;
         let (at, node) = (UnixMillis::now(), node.into_inner());
         if let Some(audit) = &edge.telemetry.audit
             && let Some(action) = audited(method)
