@@ -44,7 +44,7 @@ ENV HOME=/app/data \
 VOLUME /app/data
 EXPOSE 3000
 USER 10001:10001
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["mooring", "health"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["mooring", "health", "--live"]
 # Process 1 must reap what servers leave behind.
 ENTRYPOINT ["/usr/bin/tini", "--", "mooring"]
 

@@ -238,6 +238,12 @@ impl Session {
         self.get().open(self.client.address)
     }
 
+    /// The same, if there is room for it.
+    #[must_use]
+    pub fn try_listen(&self) -> Option<Incoming> {
+        self.get().try_open(self.client.address).ok().filter(|stream| stream.status == 200)
+    }
+
     /// Resumes a stream after this event.
     #[must_use]
     pub fn resume(&self, last_event_id: &str) -> Incoming {

@@ -4,11 +4,24 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Sends a signal; nothing happens if the process is gone.
+use crate::deadline::eventually;
+
+/// Sends a signal; nothing happens if the process is gone. One that stops it has done so when this
+/// returns: under load a thread may go on for a moment.
 pub fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
+    let Some(to) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    if kill_process(to, signal).is_ok() && signal == Signal::STOP {
+        eventually("the process has stopped", || threads_stand(pid).then_some(()));
     }
+}
+
+/// Whether no thread of the process runs.
+fn threads_stand(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+    })
 }
 
 /// Whether the process runs; a zombie does not. After a kill its first thread may be a zombie while

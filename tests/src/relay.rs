@@ -14,6 +14,10 @@ pub enum Fault {
     Frozen,
     /// Connections are accepted and closed.
     Closing,
+    /// Those that are open are closed, and the next one. Later ones pass.
+    ClosingOnce,
+    /// A connection that carries a request to a server is closed. The rest passes.
+    BreakingCalls,
     /// Each piece takes so long, in each direction.
     Slow(Duration),
 }
@@ -38,12 +42,13 @@ impl State {
     }
 
     /// Waits until a piece may pass. False if it may not.
-    fn passes(&self) -> bool {
+    fn passes(&self, piece: &[u8]) -> bool {
         let fault = self.thawed();
         if let Fault::Slow(delay) = fault {
             std::thread::sleep(delay);
         }
-        fault != Fault::Closing
+        let is_call = || piece.starts_with(b"POST /cluster/servers/");
+        fault != Fault::Closing && !(fault == Fault::BreakingCalls && is_call())
     }
 }
 
@@ -79,7 +84,7 @@ impl Relay {
     pub fn fault(&self, fault: Fault) {
         *self.state.locked() = fault;
         self.state.changed.notify_all();
-        if fault == Fault::Closing {
+        if matches!(fault, Fault::Closing | Fault::ClosingOnce) {
             let mut open = self.state.open.lock().unwrap_or_else(PoisonError::into_inner);
             for stream in open.drain(..) {
                 let _ = stream.shutdown(Shutdown::Both);
@@ -89,8 +94,13 @@ impl Relay {
 }
 
 fn connect(state: &Arc<State>, here: TcpStream, port: u16) {
-    if state.thawed() == Fault::Closing {
-        return;
+    match state.thawed() {
+        Fault::Closing => return,
+        Fault::ClosingOnce => {
+            *state.locked() = Fault::None;
+            return;
+        }
+        Fault::None | Fault::Frozen | Fault::BreakingCalls | Fault::Slow(_) => {}
     }
     let Ok(there) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
     let both = [&here, &there].map(TcpStream::try_clone);
@@ -110,7 +120,7 @@ fn pass(state: &State, mut from: TcpStream, mut to: TcpStream) {
     let mut piece = [0; 16 * 1024];
     while let Ok(count) = from.read(&mut piece)
         && count > 0
-        && state.passes()
+        && state.passes(&piece[..count])
         && to.write_all(&piece[..count]).is_ok()
     {}
     let _ = to.shutdown(Shutdown::Both);

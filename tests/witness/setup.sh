@@ -131,6 +131,7 @@ if command -v npm > /dev/null; then
     npm_package filesystem $scope/server-filesystem
     npm_package playwright @playwright/mcp
     npm_package mcp_remote mcp-remote
+    npm_package axe axe-core
     node_starter inspector inspector $scope/inspector/clients/launcher/build/index.js
     # A copy: DIR serves more than one checkout.
     cp "$here/loopback.mjs" "$dir/loopback.mjs.new" && mv "$dir/loopback.mjs.new" "$dir/loopback.mjs"
@@ -142,7 +143,7 @@ if command -v npm > /dev/null; then
     node_starter server-playwright playwright @playwright/mcp/cli.js
 else
     echo 'missing: npm: not on the PATH, so nothing of Node'
-    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright mcp_remote; do
+    for key in node_22 node ts_v1 ts_v2 conformance inspector everything memory filesystem playwright mcp_remote axe; do
         note $key false
     done
 fi

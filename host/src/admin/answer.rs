@@ -67,7 +67,7 @@ pub fn refusal(rejected: &Rejected) -> ApiAnswer {
 
 pub async fn not_found() -> ApiAnswer {
     let text = "Not found: this API shows /api/cluster/status, /api/cluster/nodes, \
-                /api/cluster/instances and /api/logs; of MCPHub's API nothing else is there: servers \
+                /api/cluster/instances, /api/cluster/explain, /api/events and /api/logs; of MCPHub's API nothing else is there: servers \
                 and groups are written into the settings file, tools are called at /mcp";
     ApiAnswer::failure(StatusCode::NOT_FOUND, text)
 }

@@ -1,17 +1,15 @@
-//! `GET /api/cluster/*`: status, nodes, replicas and session affinity.
+//! `GET /api/cluster/*`: status, nodes and replicas.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cluster::{DrainReport, LeaseStatus, NodeEntry};
-use crate::model::{Reach, SessionId, UnixMillis};
+use crate::model::{Reach, UnixMillis};
 use crate::protocol::objects::object_only;
-use crate::store::Record;
 
 use super::answer::ApiAnswer;
 use super::extract::{AtCoordinator, PathName, QueryParams, StatusCaller};
@@ -140,44 +138,4 @@ pub async fn replicas(
         })
         .collect();
     ApiAnswer::Data(replicas.into())
-}
-
-pub async fn session(
-    _: AtCoordinator,
-    State(admin): State<Arc<Admin>>,
-    PathName(id): PathName,
-) -> ApiAnswer {
-    let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
-    match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
-        Some((session, record)) => ApiAnswer::Data(affinity(&admin, session, &record)),
-        None => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
-    }
-}
-
-fn affinity(admin: &Admin, session: SessionId, record: &Record) -> Value {
-    let latest = record.latest();
-    let bindings: Vec<Value> = record
-        .servers
-        .iter()
-        .map(|(server, binding)| {
-            json!({
-                "serverId": server.as_str(),
-                "nodeId": binding.node.as_str(),
-                "createdAt": binding.since.0,
-                "lastAccessed": binding.last_used.0,
-            })
-        })
-        .collect();
-    let mut answer = json!({
-        "sessionId": session.to_string(),
-        "nodeId": latest.map(|(_, binding)| binding.node.as_str()),
-        "createdAt": record.created.0,
-        "lastAccessed": record.last_used.0,
-        "expiresAt": record.last_used.plus(admin.affinity_timeout).0,
-        "bindings": bindings,
-    });
-    if let (Some((server, _)), Some(members)) = (latest, answer.as_object_mut()) {
-        members.insert("serverId".to_owned(), server.as_str().into());
-    }
-    answer
 }

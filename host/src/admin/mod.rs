@@ -4,14 +4,18 @@
 mod answer;
 mod cluster;
 mod drain;
+mod explain;
 mod extract;
 mod health;
 mod instances;
+mod live;
 mod local;
 mod log_level;
 mod logs;
 mod metrics;
 mod nodes;
+mod page;
+mod sessions;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -21,24 +25,25 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
 use crate::config::OpenDoor;
-use crate::edge::{Connections, Leaving, Metrics};
+use crate::edge::{Connections, Decisions, Leaving, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
-use crate::store::{Bindings, Records};
+use crate::store::{Bindings, Records, SessionStates};
 use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::Strategy;
 
+pub use live::{LOG, Live, LogLines, watch_for_readers};
 pub use local::Local;
 
 /// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
@@ -66,11 +71,17 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    pub states: Arc<SessionStates>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
     pub telemetry: Arc<Telemetry>,
     pub log: Arc<dyn LogFilter>,
+    pub decisions: Arc<Decisions>,
+    /// What the operators' page reads.
+    pub live: Live,
+    /// The header that carries a client's key.
+    pub key_header: HeaderName,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -123,10 +134,16 @@ impl Api {
             .route("/api/cluster/status", get(cluster::status))
             .route("/api/cluster/nodes", get(cluster::nodes))
             .route("/api/cluster/servers/{name}/replicas", get(cluster::replicas))
-            .route("/api/cluster/sessions/{id}", get(cluster::session))
+            .route("/api/cluster/sessions/{id}", get(sessions::session))
+            .route("/api/cluster/sessions", get(sessions::sessions))
             .route("/api/cluster/instances", get(instances::instances))
+            .route("/api/cluster/explain", get(explain::explain))
             .route("/api/logs", get(logs::logs))
             .route("/api/log-level", get(log_level::get).put(log_level::put))
+            .route("/api/events", get(live::events))
+            .route("/ui", get(page::page))
+            .route("/ui/", get(page::with_slash))
+            .route("/ui/{name}", get(page::part))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))
@@ -142,7 +159,9 @@ impl Api {
 
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        path.starts_with("/api/") || Self::is_of_health(path) || path == "/metrics"
+        let is_of_page =
+            || path.strip_prefix("/ui").is_some_and(|r| r.is_empty() || r.starts_with('/'));
+        path.starts_with("/api/") || Self::is_of_health(path) || path == "/metrics" || is_of_page()
     }
 
     /// Whether the path is a health check.

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::admin;
 use crate::cluster::{self, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
+use crate::model::Health;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::Watcher;
 
 use super::parts::{Background, Parts};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, drain, strategy_view};
+use super::{differences, drain, slow_starts, strategy_view};
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -52,6 +54,8 @@ impl Background {
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);
         tokio::spawn(capacity.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
+        let troubles = Arc::clone(&parts.troubles);
+        tokio::spawn(troubles.watch(Arc::clone(&parts.registry), parts.node_id.clone()));
         let between_sweeps = match &config.mode {
             Mode::Coordinator(coordinator) => coordinator.cleanup_interval,
             Mode::Standalone | Mode::Node(_) => SWEEP,
@@ -60,8 +64,10 @@ impl Background {
         tokio::spawn(forget_unused(Arc::clone(parts)));
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
         tokio::spawn(tend_folder(Arc::clone(parts), is_coordinator));
+        tokio::spawn(slow_starts::keep(Arc::clone(parts)));
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
+        tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(_) = &config.mode {
@@ -104,6 +110,8 @@ async fn publish_topology(parts: Arc<Parts>) {
         differences.warn_of(&topology);
         differences.warn_of_withheld(&topology, &parts.edge.config);
         parts.edge.catalogs.note_digests(&topology);
+        let drains = topology.nodes.iter().any(|node| node.health == Health::Draining);
+        parts.edge.state.note_drains(drains);
         let (strategy, zone) = (parts.edge.strategy.clone(), parts.zone.clone());
         // Building instances takes milliseconds, which would block the runtime.
         let built = tokio::task::spawn_blocking(move || {
@@ -214,11 +222,13 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
     timer.tick().await;
     let mut files_swept = Instant::now();
     parts.edge.records.sweep_files().await;
+    parts.edge.state.states.sweep_files().await;
     loop {
         timer.tick().await;
         if files_swept.elapsed() > FILE_SWEEP {
             files_swept = Instant::now();
             parts.edge.records.sweep_files().await;
+            parts.edge.state.states.sweep_files().await;
         }
         if parts.retired.is_raised() {
             return;
@@ -226,7 +236,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         let removed = parts.registry.clean_up(Instant::now());
         for event in &removed {
             if let LeaseChange::Removed { id } = event {
-                tracing::info!("Removed node {id}: gone for ten node timeouts");
+                tracing::info!(node = %id, "Removed node {id}: gone for ten node timeouts");
             }
         }
         if !removed.is_empty() {

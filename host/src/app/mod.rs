@@ -21,10 +21,12 @@ mod parts;
 mod routes;
 mod shutdown;
 mod signals;
+mod slow_starts;
 mod strategy_view;
 mod summary;
 mod telemetry;
 mod translate;
+mod troubles;
 mod unmatched;
 mod worker;
 
@@ -49,8 +51,11 @@ use self::signals::EndSignals;
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
+pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
+/// Longest wait for servers to save their state at the end of the process, and for its files.
+const SAVING: Duration = Duration::from_secs(2);
 /// Longest wait for server processes at shutdown: 2 s from the end of their input to
 /// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
 const CHILDREN: Duration = Duration::from_secs(6);
@@ -68,6 +73,8 @@ pub struct RunOptions {
     /// Whether to take the sockets over from the gateway that runs with the same data folder and
     /// port.
     pub take_over: bool,
+    /// Whether the log is for programs, which then get the summary of the start there.
+    pub is_log_json: bool,
 }
 
 /// The parts of the process that were there before the settings.
@@ -133,7 +140,11 @@ async fn control(
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
-    let _ = write!(std::io::stdout(), "{}", page(&summary, usize::MAX));
+    if options.is_log_json {
+        summary.log();
+    } else {
+        let _ = write!(std::io::stdout(), "{}", page(&summary.text(), usize::MAX));
+    }
     if let Some(file) = &options.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -163,12 +174,14 @@ async fn control(
             parts.retire();
         } else {
             shutdown::quiet(&parts, deadline).await;
+            parts.edge.state.save_all(SAVING).await;
             // A node deregisters first, so that its coordinator sends nothing more.
             good_bye.raise();
             background.await;
         }
         parts.edge.leaving.leave();
         threads.join(shutdown::patience(deadline)).await;
+        parts.edge.state.states.written(SAVING).await;
         shutdown::end_servers(&parts).await;
         supervised.end().await;
         let telemetry = Arc::clone(&parts.edge.telemetry);

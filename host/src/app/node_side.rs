@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::cluster::{
-    Agent, Door, Gate, HeldSession, Identity, Joined, NodeRoutes, OwnDrain, RunnerView,
+    Agent, Door, Gate, Heard, HeldSession, Identity, Joined, NodeRoutes, OwnDrain, RunnerView,
     ServerReport,
 };
 use crate::config::{Config, Mode};
@@ -17,9 +17,10 @@ use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
 use crate::runner;
 use crate::seam::Link;
-use crate::sync::{Locked, Seldom};
+use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
+use super::troubles::TroubleWatch;
 use super::{identity, translate};
 
 /// Longest time that an idle connection to the coordinator is kept. A coordinator
@@ -32,7 +33,12 @@ pub fn of(
     config: &Config,
     address: SocketAddr,
     id: &NodeId,
-    (host, view, capacity): (&Arc<runner::SharedRunner>, &Arc<dyn RunnerView>, &Arc<CapacityGauge>),
+    (host, view, capacity, troubles): (
+        &Arc<runner::SharedRunner>,
+        &Arc<dyn RunnerView>,
+        &Arc<CapacityGauge>,
+        &Arc<TroubleWatch>,
+    ),
     replicas: &BTreeMap<ServerName, Replica>,
     (link, drain): (&Link, &Arc<OwnDrain>),
 ) -> Option<(NodeRoutes, (Agent, bool))> {
@@ -58,6 +64,7 @@ pub fn of(
         unproved: Arc::default(),
         misdirected: Seldom::default(),
     };
+    let heard = Arc::<Heard>::default();
     let routes = NodeRoutes {
         door: Arc::new(door),
         unproved: Arc::default(),
@@ -66,6 +73,7 @@ pub fn of(
         }),
         view: Arc::clone(view),
         drain: Arc::clone(drain),
+        heard: Arc::clone(&heard),
     };
     let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
     let (streams_holder, pool) = (Arc::clone(host), link.pool().clone());
@@ -82,12 +90,13 @@ pub fn of(
         servers: Box::new(move || reports(&reporter, &replicas)),
         changes: host.discovery.changes(),
         room: capacity.changes(),
+        troubles: troubles.changes(),
         load: Box::new(move || capacity.report()),
         join: Arc::new(Notify::new()),
         joined: watch::Sender::new(Joined::Waiting),
         drain: Arc::clone(drain),
         close_of_streams: Box::new(move || streams_holder.close_of_streams(&pool)),
-        heard: Locked::new(tokio::time::Instant::now()),
+        heard,
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
     Some((routes, (agent, node.register_on_startup)))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Local, ProcessRole};
+use crate::admin::{Admin, Api, Live, Local, ProcessRole};
 use crate::cluster::{
     Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
     Registry, RunnerView, peer_of,
@@ -22,7 +22,7 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
-use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records};
+use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::Signal;
 use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::{self, Strategy};
@@ -32,6 +32,7 @@ use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::translate::{self, local_servers, strategy_options};
+use super::troubles::TroubleWatch;
 use super::{client_keys, identity, node_side, telemetry};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
@@ -39,6 +40,8 @@ pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
+    /// What is looked at for the readers of the operators' page.
+    pub admin: Arc<Admin>,
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
@@ -60,6 +63,8 @@ pub struct Parts {
     /// The control runtime's connections to nodes and servers.
     pub control_link: Link,
     pub capacity: Arc<CapacityGauge>,
+    /// What is wrong with this process's own servers.
+    pub troubles: Arc<TroubleWatch>,
     /// The drain of this process's own runner.
     pub drain: Arc<OwnDrain>,
     /// Whether this process itself knows which other nodes take sessions.
@@ -88,6 +93,7 @@ impl Parts {
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agent) = base.node_side(config, address, &view);
         let admin = base.admin(config, &edge, (view, surroundings.log), agent.as_ref());
+        let admin = Arc::new(admin);
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -97,10 +103,11 @@ impl Parts {
             registry,
             runner,
             edge,
-            routes: Arc::new(Routes { api: Api::new(Arc::new(admin)), node: node_routes }),
+            routes: Arc::new(Routes { api: Api::new(Arc::clone(&admin)), node: node_routes }),
             control,
             control_link: base.control_link,
             capacity: base.capacity,
+            troubles: base.troubles,
             drain: base.drain,
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
             joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
@@ -109,7 +116,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -178,6 +185,7 @@ struct Base {
     control_link: Link,
     links: Links,
     capacity: Arc<CapacityGauge>,
+    troubles: Arc<TroubleWatch>,
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     telemetry: Arc<Telemetry>,
@@ -270,6 +278,7 @@ impl Base {
             control: Arc::new(control),
             control_link: links.another(),
             capacity,
+            troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
             telemetry: Arc::new(telemetry::start(config, workers)?),
@@ -299,12 +308,17 @@ impl Base {
         let runs_elsewhere = is_coordinator && self.replicas.is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
+        let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
+        let (records, bindings) = (Arc::clone(&self.records), Arc::clone(&self.bindings));
+        let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
+            state: edge::KeptState::new(Arc::new(states)),
+            planned_moves: edge::LastStarts::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
@@ -317,6 +331,7 @@ impl Base {
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
             cold_start,
+            decisions: Arc::default(),
             doubts,
             metrics: Arc::clone(&self.edge_metrics),
             telemetry: Arc::clone(&self.telemetry),
@@ -334,7 +349,7 @@ impl Base {
         view: &Arc<dyn RunnerView>,
     ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
-        let shown = (runner, view, capacity);
+        let shown = (runner, view, capacity, &self.troubles);
         let link = (&self.control_link, &self.drain);
         node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
@@ -362,11 +377,15 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            states: Arc::clone(&edge.state.states),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
             telemetry: Arc::clone(&self.telemetry),
             log,
+            decisions: Arc::clone(&edge.decisions),
+            live: Live::default(),
+            key_header: edge.config.key_header.clone(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),

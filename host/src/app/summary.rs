@@ -11,14 +11,45 @@ use super::parts::Parts;
 const CLOSED: &str = "none: clients connect to the coordinator (node.public, or a key of this \
                       node's own, opens its /mcp and /api)";
 
-/// The summary, one line per fact, for the terminal.
+/// What the start says, fact by fact. A fact without a name goes on with the one before.
+pub struct Summary(Vec<(&'static str, String)>);
+
+impl Summary {
+    /// One line per fact, for the terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("mooring {}\n", env!("CARGO_PKG_VERSION"));
+        for (name, value) in &self.0 {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {name:<10} {value}");
+        }
+        text
+    }
+
+    /// The same as one event of the log, for programs.
+    pub fn log(&self) {
+        let fact = |name: &str| {
+            let found = self.0.iter().find(|(of, _)| *of == name);
+            found.map_or("", |(_, value)| value.as_str())
+        };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            mode = fact("mode"),
+            listening = fact("listening"),
+            endpoint = fact("endpoint"),
+            servers = fact("servers"),
+            groups = fact("groups"),
+            strategy = fact("strategy"),
+            store = fact("store"),
+            "mooring serves"
+        );
+    }
+}
+
 #[must_use]
-pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "  {name:<10} {value}");
-    };
+pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -> Summary {
+    let mut facts = Vec::new();
+    let mut line = |name: &'static str, value: &str| facts.push((name, value.to_owned()));
     let mode = match &config.mode {
         Mode::Standalone => "standalone".to_owned(),
         Mode::Coordinator(_) => "coordinator".to_owned(),
@@ -57,5 +88,5 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
     };
     line("strategy", &sticky);
     line("store", &format!("memory, data in {}", config.data_dir.display()));
-    format!("mooring {}\n{text}", env!("CARGO_PKG_VERSION"))
+    Summary(facts)
 }

@@ -11,11 +11,13 @@ use crate::config::{
     Remote, Server, Sticky, Transport, Wasi,
 };
 use crate::edge::{ClientKey, ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
-use crate::model::{Choice, Choices, Prefixes, Replica, Selection, ServerName};
+use crate::model::{
+    Choice, Choices, KeepRule, Prefixes, Replica, Selection, ServerName, StatePlan,
+};
 use crate::net::{Proxy, ProxyKind};
 use crate::runner::{
     self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
-    Sandbox, Served, SessionLimits, Sharers, Sharing, Timeouts, Upstream, User,
+    Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts, Upstream, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
@@ -182,6 +184,7 @@ pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
                 passthrough: server.passthrough_headers.iter().map(|n| n.as_str().into()).collect(),
                 ends_when_lost: server.on_lost == OnLost::Fail,
                 selection: selection(config, server),
+                state: state_plan(config, server),
                 ..Replica::of_weight(weight)
             };
             (server.name.clone(), replica)
@@ -210,6 +213,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
         selection: selection(config, server),
+        state: state_programs(config, server),
     }
 }
 
@@ -284,6 +288,39 @@ fn confine(confinement: &config::ConfinementSettings) -> Confinement {
         network,
     });
     Confinement { memory, files, processes, cpu_seconds, user, allow_privileges, sandbox }
+}
+
+/// Which state comes along; a tool is named by its own name or with the server's in front.
+fn state_plan(config: &Config, server: &Server) -> Option<Arc<StatePlan>> {
+    let mut plan = server.state.as_ref()?.plan.clone();
+    let prefixes = Prefixes::of(server.name.as_str(), &config.names.separator);
+    if let Some(replay) = &mut plan.replay {
+        let written = std::mem::take(&mut replay.rules);
+        for rule in written {
+            let own = prefixes.stripped(&rule.tool).map(str::to_owned);
+            let own: Vec<_> = own.map(|tool| KeepRule { tool, ..rule.clone() }).collect();
+            replay.rules.push(rule);
+            replay.rules.extend(own);
+        }
+    }
+    Some(Arc::new(plan))
+}
+
+/// The programs that write and read the server's state. They run as the server itself does.
+fn state_programs(config: &Config, server: &Server) -> Option<StatePrograms> {
+    let state = server.state.as_ref()?;
+    let Recipe::Stdio(program) = recipe(config, server) else { return None };
+    let run = |words: &Option<Vec<String>>| {
+        let (command, args) = words.as_ref()?.split_first()?;
+        Some(Program { command: command.clone(), args: args.to_vec(), ..program.clone() })
+    };
+    let (timeout, most_bytes) = (state.plan.timeout, state.plan.most_bytes);
+    Some(StatePrograms {
+        save: run(&state.save),
+        restore: run(&state.restore),
+        timeout,
+        most_bytes,
+    })
 }
 
 /// The operator's choices of entries; `None` if the server is shown unchanged.

@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::config::{self, KeyReach, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
 use crate::protocol::mac;
-use crate::protocol::objects::object_only;
 use crate::store::{DataFolder, LOCAL_KEY};
 
 /// Longest wait for a whole answer.
@@ -81,7 +80,7 @@ impl Gateway {
 
     async fn text(&self, method: Method, path: &str, json: Option<&str>) -> Result<String, String> {
         let exchange = async {
-            let response = self.send(method, path, json).await?;
+            let response = self.send(method, path, json, HeaderMap::new()).await?;
             let body =
                 collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
             Ok(String::from_utf8_lossy(&body).trim().to_owned())
@@ -93,14 +92,16 @@ impl Gateway {
 
     /// Sends one request; the body of the response can be read as it arrives.
     pub async fn open(&self, method: Method, path: &str) -> Result<Response<Body>, String> {
-        self.send(method, path, None).await
+        self.send(method, path, None, HeaderMap::new()).await
     }
 
-    async fn send(
+    /// Sends one request with these headers. What is no success is an error.
+    pub async fn send(
         &self,
         method: Method,
         path: &str,
         json: Option<&str>,
+        headers: HeaderMap,
     ) -> Result<Response<Body>, String> {
         let base = &self.base;
         let uri: Uri =
@@ -109,6 +110,7 @@ impl Gateway {
             Target::of(&uri).ok_or_else(|| format!("{base} is not an http or https URL"))?;
         let mut request = Request::new(Body::Empty);
         *request.method_mut() = method;
+        *request.headers_mut() = headers;
         if let Some(json) = json {
             *request.body_mut() = Body::from(bytes::Bytes::from(json.to_owned()));
             let json = HeaderValue::from_static(crate::protocol::headers::JSON);
@@ -183,17 +185,12 @@ fn is_loopback(base: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The `message` member of a failed answer, or the whole body if it has none.
+/// The `message` of a failed answer, or of its JSON-RPC error, or the whole body if it has none.
 fn said(body: &[u8]) -> String {
-    #[derive(serde::Deserialize)]
-    #[serde(remote = "Self")]
-    struct CallFailure {
-        message: String,
-    }
-    object_only!(CallFailure);
-    serde_json::from_slice::<CallFailure>(body)
-        .map(|failure| failure.message)
-        .unwrap_or_else(|_| String::from_utf8_lossy(body).trim().to_owned())
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let messages = [&answer["message"], &answer["error"]["message"]];
+    let message = messages.into_iter().find_map(|message| message.as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -6,49 +6,55 @@
 
 use std::fmt::{self, Debug, Display, Write};
 use std::io::IsTerminal as _;
-
 use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::admin::LOG;
 use crate::model::visible::{VisibleWriter, visible};
 use crate::protocol::splice::quoted;
 use crate::sync::Locked;
 use crate::telemetry::LogFilter;
 
-use super::terminal;
+use super::{log_filter, terminal};
 
 /// Bytes of one field. A line of a server's stderr fits, and a report on settings.
 const MAX_FIELD: usize = 8 * 1024;
+/// The field that names the server which the event is about.
+const SERVER: &str = "server";
 /// The field that holds the event's text.
 const MESSAGE: &str = "message";
+/// Targets of lines that the operators' page shows in another way, or not.
+const ELSEWHERE: [&str; 2] = ["mooring::server", "mooring::access"];
 
 /// Starts the log of this process, as `MOORING_LOG` and `MOORING_LOG_FORMAT` say. Panics are
-/// written like it.
+/// written like it. Returns what changes the filter.
 pub fn start() -> Arc<dyn LogFilter> {
-    let filter = EnvFilter::try_from_env("MOORING_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let current = Locked::new(filter.to_string());
+    let (filter, misread_filter) = log_filter::of(variable("MOORING_LOG").as_deref());
+    let current = Locked::new(filter.text.clone());
     // A line that cannot be written, as where stderr is a file on a full disk, is lost and no more:
     // to complain about it on stderr would be a panic.
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.filter)
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
-    let form = match std::env::var("MOORING_LOG_FORMAT") {
-        Ok(format) if format == "json" => LineForm::Json,
-        _ => LineForm::Text,
-    };
+    let (form, misread_form) = form_of(variable("MOORING_LOG_FORMAT").as_deref());
     let is_colored = form == LineForm::Text && std::io::stderr().is_terminal();
     let log = log.with_ansi(is_colored).event_format(form).with_filter_reloading();
     let handle = log.reload_handle();
-    log.init();
+    log.finish().with(LastLines).init();
     let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    for misread in misread_filter.into_iter().chain(misread_form) {
+        tracing::warn!("{misread}");
+    }
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
@@ -75,20 +81,68 @@ impl LogFilter for ReloadedFilter {
     }
 
     fn set(&self, filter: &str) -> Result<(), String> {
-        let parsed = EnvFilter::builder().parse(filter).map_err(|error| error.to_string())?;
+        let read = log_filter::read(filter)?;
         // Held until the filter counts: two changes at once leave what is told here true.
         let mut current = self.current.lock();
-        let shown = parsed.to_string();
-        (self.replace)(parsed)?;
-        *current = shown;
+        (self.replace)(read.filter)?;
+        *current = read.text;
         Ok(())
     }
 }
 
-/// How lines look. Both forms have the same parts in the same order.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Keeps the last lines for the operators' page, without those of servers and requests, which are
+/// many and shown elsewhere.
+struct LastLines;
+
+impl<S: Subscriber> Layer<S> for LastLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            _ => return,
+        };
+        if ELSEWHERE.contains(&event.metadata().target()) {
+            return;
+        }
+        let mut line = String::new();
+        let mut out = Writer::new(&mut line);
+        let form = LineForm::Text;
+        event.record(&mut Fields { form, out: &mut out, is_first: true, done: Ok(()) });
+        LOG.enter(level, line.trim_start());
+    }
+}
+
+/// A variable; what is no text counts as text that is not understood.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Whether lines are JSON, as `MOORING_LOG_FORMAT` says.
+#[must_use]
+pub fn is_json() -> bool {
+    form_of(variable("MOORING_LOG_FORMAT").as_deref()).0 == LineForm::Json
+}
+
+/// The form, and what is wrong with its name.
+fn form_of(name: Option<&str>) -> (LineForm, Option<String>) {
+    match name.unwrap_or("").trim() {
+        "" | "text" => (LineForm::Text, None),
+        "json" => (LineForm::Json, None),
+        other => {
+            let text = format!(
+                "MOORING_LOG_FORMAT={other:?} is not understood, and text is used; it is text or json"
+            );
+            (LineForm::Text, Some(text))
+        }
+    }
+}
+
+/// How lines look. Both forms have the same fields; text begins with the name of the server that
+/// the line is about, and marks what is a server's own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineForm {
-    /// `2026-01-01T10:00:00.000000Z  WARN text field=value`.
+    /// `2026-01-01T10:00:00.000000Z  WARN name: text server=name field=value`.
     Text,
     /// `{"timestamp":"…","level":"WARN","fields":{"message":"…"},"target":"…"}`.
     Json,
@@ -107,7 +161,10 @@ where
     ) -> fmt::Result {
         let level = *event.metadata().level();
         match self {
-            Self::Text => begin_text(&mut out, level)?,
+            Self::Text => {
+                begin_text(&mut out, level)?;
+                write_subject(&mut out, event)?;
+            }
             Self::Json => begin_json(&mut out, level)?,
         }
         let mut fields = Fields { form: *self, out: &mut out, is_first: true, done: Ok(()) };
@@ -128,6 +185,29 @@ fn begin_text(out: &mut Writer<'_>, level: Level) -> fmt::Result {
     out.write_str(dim)?;
     SystemTime.format_time(out)?;
     write!(out, "{plain} {color}{level:>5}{plain}")
+}
+
+/// The server that a line is about, in front, with a mark on what it has said itself.
+fn write_subject(out: &mut Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    let mut subject = Subject(None);
+    event.record(&mut subject);
+    let is_said = event.metadata().target() == crate::runner::STDERR_TARGET;
+    match (subject.0, is_said) {
+        (Some(server), true) => write!(out, " {server} stderr:"),
+        (Some(server), false) => write!(out, " {server}:"),
+        (None, _) => Ok(()),
+    }
+}
+
+/// Reads the field that names a server.
+struct Subject(Option<String>);
+
+impl Visit for Subject {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == SERVER {
+            self.0 = Some(Shown(value).to_string());
+        }
+    }
 }
 
 fn begin_json(out: &mut Writer<'_>, level: Level) -> fmt::Result {

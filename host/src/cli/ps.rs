@@ -1,5 +1,7 @@
-//! `mooring ps`: the running server instances, and the servers in trouble.
+//! `mooring ps`: every server of the gateway, or of its cluster: the running instances, spares, idle
+//! servers, and those in trouble.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use http::Method;
@@ -13,16 +15,21 @@ use crate::net::percent_encoded;
 use crate::protocol::objects::object_only;
 
 use super::gateway::{self, Gateway};
+use super::table::{age, bytes, known, table};
 use super::terminal;
 
 /// Most pages that are fetched: 100,000 instances, far more than a person reads.
 const MAX_PAGES: usize = 200;
 const HEAD: [&str; 9] =
     ["SERVER", "NODE", "PID", "STATE", "SESSIONS", "RSS", "CPU", "RESTARTS", "AGE"];
-/// Bytes of a name in the table: as long as names may be.
-const MAX_CELL: usize = 128;
 /// Status of a healthy server, whether or not it has an instance now.
 const WELL: &str = "running";
+/// What is shown for one that has none.
+const IDLE: &str = "idle";
+/// Shown for a server whose last start failed.
+const FAILED: &str = "failed";
+/// Status of the servers of a node that does not answer.
+const UNREACHABLE: &str = "unreachable";
 
 #[derive(Default, Deserialize)]
 #[serde(remote = "Self")]
@@ -40,13 +47,18 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
         Ok(all) => all,
         Err(why) => return super::failed(&why),
     };
+    if let Some(name) = server.filter(|_| all.servers.is_empty() && all.instances.is_empty()) {
+        let what = format!("no server has the name {name:?}");
+        let at = node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        return super::failed(&format!("{what}{at}; `mooring ps` lists all"));
+    }
     let text = if json {
         let all = json!({
             "instances": all.instances, "servers": all.servers, "unreachable": all.unreachable,
         });
         visible::json(&all.to_string()).into_owned()
     } else {
-        table(&all.instances, &all.servers, UnixMillis::now())
+        table(HEAD, &rows(&all.instances, &all.servers, UnixMillis::now()))
     };
     terminal::say(text.trim_end());
     for server in all.servers.iter().filter(|server| !is_well(server)) {
@@ -59,8 +71,12 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
         }
     }
     for Unreachable { node, reason } in &all.unreachable {
-        let (node, reason) = (visible(node, MAX_CELL), visible(reason, super::MAX_WHY));
-        terminal::warn(format!("mooring: node {node} is unreachable: {reason}"));
+        // Since when is known of its servers.
+        let since = all.servers.iter().find(|server| is_of(server, node));
+        let since = since.and_then(|server| server.last_error.as_deref()).unwrap_or("");
+        let (node, reason) = (visible(node, super::MAX_WHY), visible(reason, super::MAX_WHY));
+        let since = visible(since, super::MAX_WHY);
+        terminal::warn(format!("mooring: node {node} is unreachable: {reason}: {since}"));
     }
     ExitCode::SUCCESS
 }
@@ -93,36 +109,48 @@ fn all(
     Ok(all)
 }
 
-/// One row an instance, then one row a server that is not healthy.
-fn table(instances: &[InstanceReport], servers: &[ServerHealth], now: UnixMillis) -> String {
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(instances.iter().map(|instance| row(instance, now)));
-    rows.extend(servers.iter().filter(|server| server.status != WELL).map(|server| {
-        let (name, node) = (cell(&server.server), cell(&server.node));
+/// One row an instance, then one row a server that has none, or with which something is wrong.
+fn rows(
+    instances: &[InstanceReport],
+    servers: &[ServerHealth],
+    now: UnixMillis,
+) -> Vec<[String; HEAD.len()]> {
+    let running: BTreeSet<(&str, &str)> =
+        instances.iter().map(|seen| (seen.server.as_str(), seen.node.as_str())).collect();
+    let others = servers.iter().filter(|server| {
+        server.status != WELL || !running.contains(&(server.server.as_str(), server.node.as_str()))
+    });
+    let other = |server: &ServerHealth| {
         let [_, _, _, _, _, rss, cpu, restarts, age] = ["-"; HEAD.len()].map(str::to_owned);
-        let (pid, status) = ("-".to_owned(), cell(&server.status));
-        [name, node, pid, status, "0".to_owned(), rss, cpu, restarts, age]
-    }));
-    let mut widths = [0; HEAD.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let line = |row: &[String; HEAD.len()]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        let (name, node, pid) = (server.server.clone(), server.node.clone(), known(None));
+        let state = match state_of(server) {
+            WELL => IDLE.to_owned(),
+            state => state.to_owned(),
+        };
+        [name, node, pid, state, "0".to_owned(), rss, cpu, restarts, age]
     };
-    rows.iter().map(line).collect()
+    instances.iter().map(|instance| row(instance, now)).chain(others.map(other)).collect()
 }
 
-/// Whether stderr need not mention the server. One that is starting is well.
+/// Whether stderr need not mention the server. One that is starting is well, and of a node that does
+/// not answer the node is mentioned.
 fn is_well(server: &ServerHealth) -> bool {
-    matches!(server.status.as_str(), WELL | "starting")
+    matches!(state_of(server), WELL | "starting" | UNREACHABLE)
+}
+
+/// The status; of a server whose last start failed, and which may be started again at once, that.
+fn state_of(server: &ServerHealth) -> &str {
+    if server.status == WELL && server.failures > 0 { FAILED } else { &server.status }
+}
+
+/// Whether the server is one of this node, which does not answer.
+fn is_of(server: &ServerHealth, node: &str) -> bool {
+    server.status == UNREACHABLE && server.node == node
 }
 
 fn why(server: &ServerHealth) -> String {
-    let ServerHealth { server, node, status, failures, next_attempt_ms, last_error, .. } = server;
+    let status = state_of(server);
+    let ServerHealth { server, node, failures, next_attempt_ms, last_error, .. } = server;
     let mut text = format!("{server} on {node}: {status}, {failures} failures");
     if let Some(left) = next_attempt_ms {
         text.push_str(&format!(", next attempt in {}", age(left.div_ceil(1000))));
@@ -134,12 +162,11 @@ fn why(server: &ServerHealth) -> String {
 }
 
 fn row(instance: &InstanceReport, now: UnixMillis) -> [String; HEAD.len()] {
-    let known = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     [
-        cell(&instance.server),
-        cell(&instance.node),
+        instance.server.clone(),
+        instance.node.clone(),
         known(instance.pid.map(|pid| pid.to_string())),
-        cell(&instance.state),
+        instance.state.clone(),
         instance.session_count.to_string(),
         known(instance.rss_bytes.map(bytes)),
         known(instance.cpu_ms.map(|ms| format!("{}.{}s", ms / 1000, ms % 1000 / 100))),
@@ -148,47 +175,12 @@ fn row(instance: &InstanceReport, now: UnixMillis) -> [String; HEAD.len()] {
     ]
 }
 
-fn cell(text: &str) -> String {
-    visible(text, MAX_CELL).to_string()
-}
-
-fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["K", "M", "G", "T"];
-    let mut tenths = bytes * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{}{}", tenths / 10, tenths % 10, UNITS.get(unit).unwrap_or(&""))
-}
-
-fn age(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_ages_are_for_people() {
-        for (size, expect) in [(0, "0.0K"), (1536, "1.5K"), (10 << 20, "10.0M"), (3 << 30, "3.0G")]
-        {
-            assert_eq!(bytes(size), expect);
-        }
-        for (seconds, expect) in [(0, "0s"), (61, "1m1s"), (3600, "1h0m"), (200_000, "2d7h")] {
-            assert_eq!(age(seconds), expect);
-        }
-    }
-
-    #[test]
-    fn columns_stand_below_each_other() {
+    fn every_server_has_a_row() {
         let instance = InstanceReport {
             server: "a-long-name".into(),
             node: "n1".into(),
@@ -212,16 +204,25 @@ mod tests {
             flaws: Vec::new(),
         };
         let (well, ill) = (server("running"), server("crash-loop"));
+        let idle =
+            ServerHealth { server: "c".into(), node: "n1".into(), failures: 0, ..well.clone() };
+        let failed = ServerHealth { server: "d".into(), failures: 1, ..idle.clone() };
+        let running = ServerHealth { server: "a-long-name".into(), node: "n1".into(), ..well };
         let said = why(&ill);
         assert!(said.starts_with("b on n2: crash-loop, 5 failures, next attempt in 1m1s: no"));
         assert!(!said.contains('\u{1b}'), "{said}");
         assert_eq!(
-            table(&[instance, remote], &[well, ill], UnixMillis(62_000)),
+            table(
+                HEAD,
+                &rows(&[instance, remote], &[running, ill, idle, failed], UnixMillis(62_000))
+            ),
             "\
 SERVER       NODE  PID   STATE       SESSIONS  RSS   CPU   RESTARTS  AGE
 a-long-name  n1    4711  ready       1         2.0M  1.2s  0         1m1s
 a-long-name  n1    -     ready       1         -     -     0         1m1s
 b            n2    -     crash-loop  0         -     -     -         -
+c            n1    -     idle        0         -     -     -         -
+d            n1    -     failed      0         -     -     -         -
 "
         );
     }

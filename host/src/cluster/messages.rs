@@ -8,6 +8,9 @@ use crate::model::{Choice, Choices, Room, Selection};
 use crate::protocol::objects::object_only;
 use crate::protocol::version::Version;
 
+use super::state_report::StateReport;
+use super::trouble::TroubleReport;
+
 /// Body of `POST /api/cluster/register`. Required are `id`, `name`, `url` and `incarnation`.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -52,6 +55,9 @@ pub struct Registration {
     /// Absent while the node takes sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainReport>,
+    /// Servers that cannot be used on the node now; absent from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<TroubleReport>,
 }
 object_only!(both Registration);
 
@@ -94,6 +100,9 @@ pub struct Heartbeat {
     /// Absent while the node takes sessions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainReport>,
+    /// As in the registration: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<TroubleReport>,
 }
 object_only!(both Heartbeat);
 
@@ -229,6 +238,9 @@ pub enum ServerReport {
         /// Entries that the node's settings file hides or describes anew.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         selection: Option<SelectionReport>,
+        /// Which state comes along to a new instance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<Box<StateReport>>,
     },
 }
 

@@ -27,6 +27,8 @@ mod node;
 mod observe;
 mod own_drain;
 mod replica;
+mod state_report;
+mod trouble;
 
 pub use coordinator::callback::peer_of;
 pub use coordinator::closings::close;
@@ -48,12 +50,17 @@ pub use messages::{
 };
 pub use node::agent::{Agent, Identity, Joined};
 pub use node::door::Door;
+pub use node::heard::Heard;
 pub use node::routes::NodeRoutes;
+pub use observe::conditions::{
+    Condition, ReplicaCondition, ReplicaOf, ServerCondition, conditions,
+};
 pub use observe::instances::{
     InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
-    RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES, Unreachable,
-    overview,
+    Overview, RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES,
+    Unreachable, overview,
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
 pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};
+pub use trouble::TroubleReport;

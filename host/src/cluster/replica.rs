@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::{NameError, Replica, Selection, ServerName};
 
 use super::messages::{SelectionReport, ServerReport};
+use super::state_report::StateReport;
 
 impl ServerReport {
     /// The full report of a replica.
@@ -17,6 +18,7 @@ impl ServerReport {
             passthrough: replica.passthrough.iter().map(|name| name.to_string()).collect(),
             ends_when_lost: replica.ends_when_lost,
             selection: replica.selection.as_deref().map(SelectionReport::from),
+            state: replica.state.as_deref().map(|state| Box::new(StateReport::from(state))),
         }
     }
 
@@ -27,7 +29,7 @@ impl ServerReport {
     pub fn replica(self) -> Result<(ServerName, Replica), NameError> {
         let (name, replica) = match self {
             Self::Name(name) => (name, Replica::of_weight(1)),
-            Self::Full { name, weight, digest, passthrough, ends_when_lost, selection } => {
+            Self::Full { name, weight, digest, passthrough, ends_when_lost, selection, state } => {
                 let selection = selection.map(Selection::from).filter(|said| !said.is_empty());
                 let replica = Replica {
                     weight: weight.clamp(1, 1000),
@@ -35,6 +37,7 @@ impl ServerReport {
                     passthrough: passthrough.into_iter().map(Into::into).collect(),
                     ends_when_lost,
                     selection: selection.map(Arc::new),
+                    state: state.map(|state| Arc::new((*state).into())),
                 };
                 (name, replica)
             }
@@ -60,6 +63,7 @@ mod tests {
             passthrough: vec!["x-a".into()],
             ends_when_lost: true,
             selection: Some(Arc::new(selection)),
+            state: None,
         };
         let text = serde_json::to_string(&ServerReport::of(&server, &replica)).unwrap();
         let read: ServerReport = serde_json::from_str(&text).unwrap();

@@ -53,6 +53,7 @@ pub use sections::proxy::OwnProxy;
 pub use sections::sandbox::SandboxSettings;
 pub use sections::servers::{Isolation, OnLost, Server};
 pub use sections::shown_tools::{EntrySettings, Selections};
+pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::telemetry::{
     AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings,

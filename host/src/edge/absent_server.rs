@@ -33,6 +33,11 @@ impl AbsentServer {
         Self { server: server.clone(), nodes, retry_after }
     }
 
+    #[must_use]
+    pub fn server(&self) -> &ServerName {
+        &self.server
+    }
+
     /// The same for programs, as JSON.
     #[must_use]
     pub fn data(&self) -> String {

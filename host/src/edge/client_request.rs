@@ -1,10 +1,15 @@
 //! The client's HTTP request, without its body.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
-use crate::model::QuotaKey;
+use crate::model::{QuotaKey, SessionId};
+use crate::protocol::headers;
+
+/// Longest id of a request that is taken from its client, in bytes.
+const MAX_ID: usize = 128;
 
 /// The parts of the client's request from which strategies and passed-through headers are read.
 #[derive(Debug, Clone)]
@@ -14,4 +19,71 @@ pub struct ClientRequest {
     pub peer: IpAddr,
     /// Whom the limits count for it.
     pub quota: QuotaKey,
+    /// Set once something is noted about the request.
+    id: OnceLock<Box<str>>,
+}
+
+impl ClientRequest {
+    #[must_use]
+    pub fn new(headers: HeaderMap, uri: Uri, peer: IpAddr, quota: QuotaKey) -> Self {
+        Self { headers, uri, peer, quota, id: OnceLock::new() }
+    }
+
+    /// The name of the request in explanations: its client's `X-Request-Id`, if that can be shown
+    /// as it is, else a new one.
+    pub fn id(&self) -> &str {
+        self.id.get_or_init(|| {
+            let given = self.headers.get(headers::REQUEST_ID);
+            let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_id(id));
+            given.map_or_else(|| SessionId::mint().to_string().into(), Into::into)
+        })
+    }
+
+    /// The header that tells the client the id, if something was noted under it.
+    #[must_use]
+    pub fn noted_id(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.id.get()?).ok()
+    }
+}
+
+/// The id of a refused request, on its way to the response.
+#[derive(Debug, Clone)]
+pub struct NotedId(pub HeaderValue);
+
+fn is_id(id: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/+=@".contains(&b);
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: Option<&str>) -> ClientRequest {
+        let mut given = HeaderMap::new();
+        if let Some(id) = id {
+            given.insert(headers::REQUEST_ID, HeaderValue::from_bytes(id.as_bytes()).unwrap());
+        }
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        ClientRequest::new(given, Uri::default(), peer, QuotaKey::of_address(peer))
+    }
+
+    #[test]
+    fn an_id_of_the_client_counts_if_it_can_be_shown() {
+        let longest = "x".repeat(MAX_ID);
+        for id in ["7f3a", "req_1", "01:a/b+c=@", &*longest] {
+            let request = request(Some(id));
+            assert!(request.noted_id().is_none(), "nothing is noted yet");
+            assert_eq!(request.id(), id);
+        }
+        let long = "x".repeat(MAX_ID + 1);
+        for id in [None, Some(""), Some("a b"), Some("\"a\""), Some("<b>"), Some("é"), Some(&*long)]
+        {
+            let request = request(id);
+            let made = request.id().to_owned();
+            assert!(SessionId::parse(&made).is_some(), "{id:?}: {made}");
+            assert_eq!(request.id(), made, "it stays the same");
+            assert_eq!(request.noted_id().unwrap(), made);
+        }
+    }
 }

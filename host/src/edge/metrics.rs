@@ -1,11 +1,18 @@
 //! What the edge counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::sync::Seldom;
+use crate::model::ServerName;
+use crate::protocol::error_kind::{Emitter, ErrorKind};
+use crate::sync::{Locked, Seldom};
 
+use super::refusal::Refusal;
 use super::refusal_reason::RefusalCounts;
+
+/// The server that an error is about, who has made it, and its kind.
+pub type CountedError = (Option<ServerName>, Emitter, ErrorKind);
 
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -21,10 +28,18 @@ pub struct Metrics {
     recoveries: [AtomicU64; Recovery::ALL.len()],
     /// Why requests were refused.
     pub refusals: RefusalCounts,
+    states_saved: AtomicU64,
+    states_restored: AtomicU64,
+    states_failed: AtomicU64,
+    /// Refusals, by the server that they are about, who has made them, and their kind. Only known
+    /// servers are in it.
+    errors: Locked<BTreeMap<CountedError, u64>>,
     /// Lines of the log about servers that cannot be opened, or do not answer when they are.
     pub(super) not_opened: Seldom,
     /// Lines about servers whose state is lost.
     pub(super) lost: Seldom,
+    /// Lines about state that could not be saved.
+    pub(super) not_saved: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
 }
@@ -72,6 +87,12 @@ pub struct Counts {
     pub ended: u64,
     /// Catalogs of nodes that did not fit into their bound.
     pub catalogs_left_out: u64,
+    /// Savings of a session's state at a server.
+    pub states_saved: u64,
+    /// New instances to which all of a session's state was brought back.
+    pub states_restored: u64,
+    /// Savings that failed, and new instances to which something was not brought back.
+    pub states_failed: u64,
 }
 
 impl Metrics {
@@ -86,12 +107,29 @@ impl Metrics {
             reopened: read(&self.reopened),
             ended: read(&self.ended),
             catalogs_left_out: read(&self.catalogs_left_out),
+            states_saved: read(&self.states_saved),
+            states_restored: read(&self.states_restored),
+            states_failed: read(&self.states_failed),
         }
     }
 
     /// Whether this is the first call.
     pub(super) fn first_proxy(&self) -> bool {
         !self.has_met_proxy.swap(true, Ordering::Relaxed)
+    }
+
+    /// Counts a refusal that a client gets.
+    pub(super) fn refusal(&self, refusal: &Refusal) {
+        self.refusals.note(refusal.reason());
+        let (server, emitter, kind) = refusal.counted();
+        let counted = (server.cloned(), emitter, kind);
+        *self.errors.lock().entry(counted).or_default() += 1;
+    }
+
+    /// The refusals so far.
+    #[must_use]
+    pub fn errors(&self) -> BTreeMap<CountedError, u64> {
+        self.errors.lock().clone()
     }
 
     pub(super) fn began(&self) {
@@ -143,6 +181,18 @@ impl Metrics {
 
     pub(super) fn ended(&self) {
         add(&self.ended);
+    }
+
+    pub(super) fn state_saved(&self) {
+        add(&self.states_saved);
+    }
+
+    pub(super) fn state_restored(&self) {
+        add(&self.states_restored);
+    }
+
+    pub(super) fn state_failed(&self) {
+        add(&self.states_failed);
     }
 }
 

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Beside the steps, `catalog` knows what each scope offers, and `session` what a client's
-//! session is.
+//! session is, and `state` brings along what a server holds for one.
 //!
 //! An error at any step is a refusal; one table (`refusal`) turns it into a response. The edge
 //! starts no process and knows no cluster: it sees a topology snapshot, a strategy and a
@@ -42,6 +42,7 @@ mod relay;
 mod routing;
 mod scope;
 mod session;
+mod state;
 mod worker;
 
 pub use access::admit::for_management as admit_management;
@@ -63,8 +64,14 @@ pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
-pub use metrics::Metrics;
+pub use metrics::{CountedError, Metrics};
 pub use routing::cold_start::ColdStart;
+pub use routing::decision::{
+    Attempt, AttemptOutcome, Candidate, ChosenBy, Decision, DecisionResult, InputValue,
+};
+pub use routing::decisions::Decisions;
 pub use session::get_streams::AggregateStreams;
+pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;
+pub use state::kept_state::KeptState;
 pub use worker::{Edge, Worker};

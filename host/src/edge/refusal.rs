@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::edge::absent_server::AbsentServer;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
+use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
 use crate::protocol::request_id::RequestId;
@@ -122,7 +123,13 @@ pub enum Refusal {
     ResourceNotFound(String),
     /// No replica could take the request; it has not run anywhere.
     #[error("server {server} is not available: {why}")]
-    Unavailable { server: ServerName, why: String, retry_after: Option<Duration> },
+    Unavailable {
+        server: ServerName,
+        why: String,
+        retry_after: Option<Duration>,
+        /// Whether a node has said so.
+        by_node: bool,
+    },
     /// Every node that has the server is away; the request has not run anywhere.
     #[error("{0}")]
     Absent(Box<AbsentServer>),
@@ -168,6 +175,13 @@ impl std::fmt::Display for TooManySessions {
 }
 
 impl Refusal {
+    /// This process is short of something that a connection to the server's node takes.
+    #[must_use]
+    pub fn short(server: &ServerName, why: String) -> Self {
+        let server = server.clone();
+        Self::Unavailable { server, why, retry_after: Some(SOON), by_node: false }
+    }
+
     fn table(&self) -> (StatusCode, i64) {
         match self {
             Self::ForeignHost(_)
@@ -214,16 +228,24 @@ impl Refusal {
         }
     }
 
-    /// The code of the JSON-RPC error.
-    #[must_use]
-    pub fn code(&self) -> i64 {
-        self.table().1
-    }
-
     /// The status, where it does not answer one request of a session.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.table().0
+    }
+
+    /// What is counted of it: about which server, who has made it, and its kind.
+    #[must_use]
+    pub fn counted(&self) -> (Option<&ServerName>, Emitter, ErrorKind) {
+        let (server, emitter) = match self {
+            Self::Unavailable { server, by_node: true, .. } => (Some(server), Emitter::Node),
+            Self::Unavailable { server, .. } | Self::Lost { server, .. } => {
+                (Some(server), Emitter::Gateway)
+            }
+            Self::Absent(absent) => (Some(absent.server()), Emitter::Gateway),
+            _ => (None, Emitter::Gateway),
+        };
+        (server, emitter, ErrorKind::of(self.table().1))
     }
 
     /// Whether the refusal concerns one request of a session that goes on. It is then a JSON-RPC

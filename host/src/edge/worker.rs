@@ -23,8 +23,11 @@ use super::front::sse_session::SseSessions;
 use super::leaving::Leaving;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
+use super::routing::decisions::Decisions;
 use super::session::get_streams::AggregateStreams;
+use super::session::last_start::LastStarts;
 use super::session::opened::OpenedServers;
+use super::state::kept_state::KeptState;
 
 /// What all workers share.
 pub struct Edge {
@@ -43,12 +46,18 @@ pub struct Edge {
     /// This start of the gateway, which has those streams.
     pub start: GatewayStart,
     pub cold_start: ColdStart,
+    /// Why sessions are where they are.
+    pub decisions: Arc<Decisions>,
     pub opened_servers: OpenedServers,
     pub own_ids: OwnIds,
     /// Servers that have resources which no list names.
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
     pub snapshots: ListSnapshots,
+    /// State that comes along to new instances.
+    pub state: KeptState,
+    /// The nodes that servers of sessions have left since they were drained.
+    pub planned_moves: LastStarts<NodeId>,
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Doubts,
     pub metrics: Arc<Metrics>,

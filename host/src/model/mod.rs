@@ -14,6 +14,7 @@ mod scope;
 mod selection;
 mod session;
 mod spelling;
+mod state_plan;
 mod topology;
 pub mod visible;
 
@@ -27,4 +28,5 @@ pub use scope::Scope;
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
+pub use state_plan::{Keep, KeepRule, Replay, Saving, StateAction, StatePlan};
 pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NodeId, Selection, ServerName, UnixMillis};
+use super::{NodeId, Selection, ServerName, StatePlan, UnixMillis};
 
 /// A node's condition, as the registry knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub struct Replica {
     pub ends_when_lost: bool,
     /// The choices in the node's file, if it has any.
     pub selection: Option<Arc<Selection>>,
+    /// Which state of the server comes along to a new instance.
+    pub state: Option<Arc<StatePlan>>,
 }
 
 impl Replica {
@@ -141,6 +143,7 @@ impl Replica {
             passthrough: Vec::new(),
             ends_when_lost: false,
             selection: None,
+            state: None,
         }
     }
 }
@@ -176,6 +179,7 @@ pub struct Topology {
     /// All known nodes, whatever their health.
     pub nodes: Vec<Arc<Node>>,
     selections: BTreeMap<ServerName, Arc<Selection>>,
+    states: BTreeMap<ServerName, Arc<StatePlan>>,
     /// Whether the nodes are in the order of their ids, as the registry's are.
     is_sorted: bool,
 }
@@ -190,9 +194,9 @@ impl Topology {
     /// A snapshot of these nodes, with their choices merged for each server.
     #[must_use]
     pub fn of(generation: u64, nodes: Vec<Arc<Node>>) -> Self {
-        let selections = selections(&nodes);
+        let (selections, states) = (selections(&nodes), states(&nodes));
         let is_sorted = nodes.is_sorted_by(|a, b| a.id < b.id);
-        Self { generation, nodes, selections, is_sorted }
+        Self { generation, nodes, selections, states, is_sorted }
     }
 
     /// The choices of all nodes that run the server, if there are any. They apply to every
@@ -200,6 +204,12 @@ impl Topology {
     #[must_use]
     pub fn selection(&self, server: &ServerName) -> Option<&Arc<Selection>> {
         self.selections.get(server)
+    }
+
+    /// Which state of the server comes along to a new instance; one lookup for servers without.
+    #[must_use]
+    pub fn state_plan(&self, server: &ServerName) -> Option<&Arc<StatePlan>> {
+        if self.states.is_empty() { None } else { self.states.get(server) }
     }
 
     /// The node with this id, whatever its health.
@@ -246,6 +256,21 @@ impl Topology {
     pub fn servers(&self) -> std::collections::BTreeSet<&ServerName> {
         self.nodes.iter().flat_map(|node| node.servers.keys()).collect()
     }
+}
+
+/// The plan for each server: that of this process's file, or else of the first node that has one.
+fn states(nodes: &[Arc<Node>]) -> BTreeMap<ServerName, Arc<StatePlan>> {
+    let own = nodes.iter().filter(|node| node.reach == Reach::Local);
+    let others = nodes.iter().filter(|node| node.reach != Reach::Local);
+    let mut states = BTreeMap::new();
+    for (server, replica) in own.chain(others).flat_map(|node| &node.servers) {
+        if let Some(plan) = &replica.state
+            && !states.contains_key(server)
+        {
+            states.insert(server.clone(), Arc::clone(plan));
+        }
+    }
+    states
 }
 
 /// Merges the choices of all nodes. Those of this process's file come first, so that its

@@ -21,7 +21,7 @@ use super::introduction::{Introduce, Introduced};
 use super::message::Message;
 use super::socket::Socket;
 use super::target::Target;
-use super::unreached::Unreached;
+use super::unreached::{Sign, Unreached};
 
 /// The most connections that are tried for one, where an introduction asks for another.
 const MAX_INTRODUCTIONS: u32 = 3;
@@ -37,10 +37,22 @@ pub enum Failure {
     /// Certainly no byte of the request went out.
     #[error("{0}")]
     NotSent(String),
+    /// The same, since this side is short of something: that says nothing of the other one.
+    #[error("{0}")]
+    Short(String),
     /// The request or a part of it may have gone out. Then the connection broke, the response
     /// was malformed, or the request's body broke off.
     #[error("{0}")]
     Broken(String),
+}
+
+impl From<Unreached> for Failure {
+    fn from(Unreached { why, sign }: Unreached) -> Self {
+        match sign {
+            Sign::Short => Self::Short(why),
+            _ => Self::NotSent(why),
+        }
+    }
 }
 
 /// A worker's connections. Clones share one pool.
@@ -107,7 +119,7 @@ impl Pool {
     /// A connection for one request: an idle one, or a new one. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Failure::NotSent`] if no connection to the target can be opened.
+    /// [`Failure::NotSent`] or [`Failure::Short`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
         // Read before the introduction, which then knows at least as much.
         let epoch = self.epoch();
@@ -115,12 +127,12 @@ impl Pool {
             Some(Rested::Ready(socket)) => (socket, false),
             Some(Rested::Unasked(socket)) => {
                 let asking = Box::pin(self.asked(target, socket));
-                asking.await.map_err(|none| Failure::NotSent(none.why))?
+                asking.await?
             }
             // Rare, and large with TLS: boxed, so that the future of every exchange stays small.
             None => {
                 let connecting = Box::pin(self.connect(target));
-                (connecting.await.map_err(|none| Failure::NotSent(none.why))?, true)
+                (connecting.await?, true)
             }
         };
         Ok(Connection { socket, home: self.home(target, epoch), is_new })

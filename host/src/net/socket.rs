@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const NEAR_TIMEOUT: Duration = Duration::from_millis(1200);
 /// The same through a proxy, which looks up the target's name and connects to it in its turn.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time in which a shortage passes, to a process of this cluster. It ends before
+/// [`NEAR_TIMEOUT`], which would take it for the other side's silence.
+const NEAR_SHORTAGE: Duration = Duration::from_secs(1);
 /// Quiet time after which the kernel looks whether the other machine is there, and how often.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
@@ -215,7 +218,8 @@ impl RawStream {
         if let Some(proxy) = target.proxy() {
             return Self::connect_through(proxy, target, tls).await;
         }
-        let stream = tcp((target.host(), target.port()))
+        let patience = if is_near { NEAR_SHORTAGE } else { SHORTAGE };
+        let stream = tcp((target.host(), target.port()), patience)
             .await
             .map_err(|error| Unreached::broken(&error, format!("cannot connect: {error}")))?;
         let _ = stream.set_nodelay(true);
@@ -234,9 +238,9 @@ impl RawStream {
         target: &Target,
         tls: &TlsConnector,
     ) -> Result<Self, Unreached> {
-        let mut stream = tcp(proxy.place())
-            .await
-            .map_err(|error| format!("cannot connect to {proxy}: {error}"))?;
+        let mut stream = tcp(proxy.place(), SHORTAGE).await.map_err(|error| {
+            Unreached::through_proxy(&error, format!("cannot connect to {proxy}: {error}"))
+        })?;
         let _ = stream.set_nodelay(true);
         let is_forwarded = target.forwarder().is_some();
         if proxy.kind() == ProxyKind::Https {
@@ -269,12 +273,13 @@ pub fn watched_by_kernel(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
 }
 
-/// A connection to a host. A shortage on this side says nothing of the other one, and passes.
-async fn tcp(place: (&str, u16)) -> io::Result<TcpStream> {
+/// A connection to a host. A shortage on this side says nothing of the other one, and mostly passes
+/// within the patience.
+async fn tcp(place: (&str, u16), patience: Duration) -> io::Result<TcpStream> {
     let began = Instant::now();
     loop {
         match TcpStream::connect(place).await {
-            Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE => {
+            Err(error) if is_shortage(&error) && began.elapsed() < patience => {
                 tokio::time::sleep(SHORTAGE_PAUSE).await;
             }
             done => return done,

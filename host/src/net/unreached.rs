@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
+use super::shortage::is_shortage;
+
 /// What a failed connection says of the process that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
@@ -11,8 +13,10 @@ pub enum Sign {
     Other,
     /// Nothing came in time.
     Silent,
-    /// It may well be there: something answers, or the fault is on this side.
+    /// It may well be there: something answers.
     Unclear,
+    /// It may well be there: this side lacks what a connection takes.
+    Short,
 }
 
 /// Why there is no connection.
@@ -48,8 +52,16 @@ impl Unreached {
             | ErrorKind::NotConnected
             | ErrorKind::UnexpectedEof => Sign::Gone,
             ErrorKind::TimedOut => Sign::Silent,
+            _ if is_shortage(error) => Sign::Short,
             _ => Sign::Unclear,
         };
+        Self { why, sign }
+    }
+
+    /// After an error on the way to a proxy, which says nothing of the process behind it.
+    #[must_use]
+    pub fn through_proxy(error: &io::Error, why: String) -> Self {
+        let sign = if is_shortage(error) { Sign::Short } else { Sign::Unclear };
         Self { why, sign }
     }
 }
@@ -70,7 +82,8 @@ mod tests {
         assert_eq!(sign(ErrorKind::ConnectionRefused.into()), Sign::Gone);
         assert_eq!(sign(ErrorKind::TimedOut.into()), Sign::Silent);
         // Too many open files.
-        assert_eq!(sign(io::Error::from_raw_os_error(24)), Sign::Unclear);
+        assert_eq!(sign(io::Error::from_raw_os_error(24)), Sign::Short);
+        assert_eq!(sign(ErrorKind::InvalidData.into()), Sign::Unclear);
         assert_eq!(Unreached::from(String::new()).sign, Sign::Unclear);
     }
 }

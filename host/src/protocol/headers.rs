@@ -15,6 +15,9 @@ pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// As `Last-Event-ID` on the seam: the edge goes on with a stream whose instance is gone.
 pub const LOST_STREAM: &str = "lost";
 
+/// Names a request in logs and explanations: the client's own word, or one of the gateway.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Headers between two processes of a cluster, removed from every client request.
 pub mod seam {
     use http::header::HeaderName;
@@ -41,6 +44,8 @@ pub mod seam {
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// What a request has to do with state that is brought back: see `seam::StateStep`.
+    pub const STATE: HeaderName = HeaderName::from_static("mooring-state");
     /// A message of the handshake that begins a connection to a node: see `handshake`.
     pub const LINK: HeaderName = HeaderName::from_static("mooring-link");
     /// Proves a node's request to its coordinator: see `request_proof`.

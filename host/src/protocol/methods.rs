@@ -166,6 +166,8 @@ pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
 pub const TASK_LIST: &str = "tasks/list";
 /// Request of either side, with an empty result: shows that the other side is alive.
 pub const PING: &str = "ping";
+/// A server asks for the client's roots.
+pub const LIST_ROOTS: &str = "roots/list";
 /// Notification of either side: it no longer waits for the answer to its request.
 pub const CANCELLED: &str = "notifications/cancelled";
 /// Notification: progress of a request that carried a `progressToken`.
@@ -192,10 +194,11 @@ pub fn is_list_changed(method: &str) -> bool {
     List::NOTIFIED.into_iter().any(|list| list.changed() == method)
 }
 
-/// Whether a request may safely run twice, by its method alone. False for `tools/call`, where
+/// Whether a request or notification may safely run twice, by its method alone. False for `tools/call`, where
 /// it depends on the tool.
 #[must_use]
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")
         || matches!(method, "ping" | "resources/read" | "prompts/get" | "completion/complete")
+        || matches!(method, CANCELLED | PROGRESS | ROOTS_CHANGED)
 }

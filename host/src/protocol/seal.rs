@@ -253,6 +253,35 @@ impl KeyRing {
         read_head(&contents).map(|(head, _)| head.session)
     }
 
+    /// What is kept of a session beside its id, such as calls that set state. It opens for this
+    /// session only. `None` without a key, or without randomness.
+    #[must_use]
+    pub fn seal_record(&self, session: SessionId, mut contents: Vec<u8>) -> Option<Vec<u8>> {
+        let SealingKey { id, cipher, .. } = self.keys.first()?;
+        let nonce = random_nonce()?;
+        cipher
+            .encrypt_in_place(&XNonce::from(nonce), &of_record(*id, session), &mut contents)
+            .ok()?;
+        let mut sealed = Vec::with_capacity(1 + NONCE + contents.len());
+        sealed.push(*id);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&contents);
+        Some(sealed)
+    }
+
+    /// The contents of such a record. `None` if it is of another session or key, or was changed.
+    #[must_use]
+    pub fn open_record(&self, session: SessionId, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (key_id, rest) = sealed.split_first()?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>()?;
+        self.keys.iter().filter(|key| key.id == *key_id).find_map(|key| {
+            let mut contents = sealed.to_vec();
+            let about = of_record(*key_id, session);
+            key.cipher.decrypt_in_place(&XNonce::from(*nonce), &about, &mut contents).ok()?;
+            Some(contents)
+        })
+    }
+
     fn encrypt(&self, mut contents: Vec<u8>, nonce: [u8; NONCE]) -> Option<String> {
         let SealingKey { id, cipher, .. } = self.keys.first()?;
         cipher.encrypt_in_place(&XNonce::from(nonce), &[*id], &mut contents).ok()?;
@@ -336,6 +365,11 @@ fn read_head(contents: &[u8]) -> Option<(SealHead, &[u8])> {
     }
     let session = SessionId::from_bytes(*session);
     Some((SealHead { purpose: *purpose, session, minted_at, owner: *owner }, rest))
+}
+
+/// What a record is bound to. No id of a session is sealed with it.
+fn of_record(key_id: u8, session: SessionId) -> Vec<u8> {
+    [&[key_id][..], b"record", session.as_bytes()].concat()
 }
 
 fn random_nonce() -> Option<[u8; NONCE]> {
@@ -427,6 +461,23 @@ mod tests {
         assert!(!opened.is_of(&Scope::All, &Principal::named("eve")));
         let server = Scope::Server(ServerName::parse("a").unwrap());
         assert!(!opened.is_of(&server, &anyone));
+    }
+
+    #[test]
+    fn a_record_opens_for_its_session_alone() {
+        let ring = KeyRing::new(&[b"one"]);
+        let session = SessionId::mint();
+        let sealed = ring.seal_record(session, b"secret".to_vec()).unwrap();
+        assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
+        assert_eq!(ring.open_record(session, &sealed).as_deref(), Some(&b"secret"[..]));
+        assert_eq!(ring.open_record(SessionId::mint(), &sealed), None);
+        assert_eq!(KeyRing::new(&[b"two"]).open_record(session, &sealed), None);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(ring.open_record(session, &changed), None);
+            assert_eq!(ring.open_record(session, &sealed[..at]), None);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Facts, Handshake, Outcome, Start, write_epoch};
+use crate::seam::{Facts, Handshake, Outcome, Start, StateStep, write_epoch};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -63,14 +63,19 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let Facts { principal, quota, epochs, stream, .. } = facts;
+                let Facts { principal, quota, epochs, stream, state, .. } = facts;
                 // A coordinator of before 0.2.0 names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
-                let asked = Asked { handshake, epochs, stream };
+                let holds = state == Some(StateStep::Hold);
+                let asked = Asked { handshake, epochs, stream, holds };
                 Box::pin(self.open(key, owner, asked, take(request))).await
             }
-            (None, &Method::POST) => self.post(key, request).await,
+            (None, &Method::POST) => match facts.state {
+                None => self.post(key, request, false).await,
+                Some(StateStep::Change) => self.post(key, request, true).await,
+                Some(step) => Box::pin(self.restoration(key, step, request)).await,
+            },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
                 Box::pin(self.shared.close(&key, facts.epochs.given, &self.pool)).await;
@@ -89,7 +94,7 @@ impl Runner {
         asked: Asked,
         request: Request<Body>,
     ) -> Response<Body> {
-        let Asked { handshake, epochs, stream } = asked;
+        let Asked { handshake, epochs, stream, holds } = asked;
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -97,6 +102,9 @@ impl Runner {
         };
         if handshake == Handshake::Runner {
             probe::probe(&self.shared.table, &key, &self.pool).await;
+        }
+        if holds {
+            self.end_left_restoration(&key).await;
         }
         let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs, stream) {
             SlotClaim::Newer(epoch) => return newer(epoch),
@@ -108,7 +116,8 @@ impl Runner {
                     self.close_left(&key, left);
                 }
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked = OpenRequest { principal, quota, handshake, params, forwarded, renews };
+                let asked =
+                    OpenRequest { principal, quota, handshake, params, forwarded, renews, holds };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (if renews { Start::Renewed } else { Start::Fresh }, epochs.given, opened)
             }
@@ -119,6 +128,9 @@ impl Runner {
         };
         match outcome {
             Some(Ok(instance)) => {
+                // An opening that another request has left: its state is still to be brought back.
+                let is_left = holds && start == Start::Existing && instance.is_held();
+                let start = if is_left { Start::Fresh } else { start };
                 let mut response = events::json(instance.result.clone());
                 start.write(response.headers_mut());
                 write_epoch(response.headers_mut(), epoch);
@@ -163,6 +175,9 @@ impl Runner {
                 if asked.renews {
                     instance.mark_renewal();
                 }
+                if asked.holds {
+                    instance.hold(true);
+                }
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
                 tokio::spawn(watch::watch_instance(
                     Arc::downgrade(&self.shared),
@@ -171,7 +186,12 @@ impl Runner {
                     instance,
                 ));
             }
-            Err(error) => self.shared.complaints.say(&key, error),
+            Err(error) => {
+                // The log has told it already.
+                let is_told =
+                    error.is_failed_start() && self.shared.resources.starts.has_failed(&key.1);
+                self.shared.complaints.say(&key, error, is_told);
+            }
         }
         let opened = outcome.as_ref().ok().map(Arc::clone);
         told.send_replace(Some(outcome));
@@ -184,19 +204,41 @@ impl Runner {
     /// The session's instance, once it is open. The error is the response if there is
     /// none.
     async fn in_hand(&self, key: &InstanceKey) -> Result<InHand, Response<Body>> {
-        match self.shared.table.ready(key) {
-            Ready::Here(instance) => Ok(instance),
-            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await,
-            Ready::HandedOn(instance) => Err(self.handed_on(instance)),
-            Ready::Gone => Err(unknown_session()),
+        let instance = match self.shared.table.ready(key) {
+            Ready::Here(instance) => instance,
+            Ready::Opening(opened) => Box::pin(self.opened(key, opened)).await?,
+            Ready::HandedOn(instance) => return Err(self.handed_on(instance)),
+            Ready::Gone => return Err(unknown_session()),
+        };
+        // Its state is being brought back: the edge's opening has the message wait.
+        if instance.is_held() { Err(unknown_session()) } else { Ok(instance) }
+    }
+
+    /// Sends a message of the client, which may change what is to be saved.
+    async fn post(
+        &self,
+        key: InstanceKey,
+        request: &mut Request<Body>,
+        changes: bool,
+    ) -> Response<Body> {
+        match self.in_hand(&key).await {
+            Ok(instance) => {
+                if changes {
+                    instance.unsaved.note_change();
+                }
+                self.post_to(key, instance, request).await
+            }
+            Err(response) => response,
         }
     }
 
-    async fn post(&self, key: InstanceKey, request: &mut Request<Body>) -> Response<Body> {
-        let instance = match self.in_hand(&key).await {
-            Ok(instance) => instance,
-            Err(response) => return response,
-        };
+    /// Sends a message to an instance that is in hand.
+    pub(super) async fn post_to(
+        &self,
+        key: InstanceKey,
+        instance: InHand,
+        request: &mut Request<Body>,
+    ) -> Response<Body> {
         let accepts = Accepts::of(request.headers());
         let forwarded = self.forwarded(&key.1, request.headers());
         let mut body = take(request.body_mut());
@@ -293,6 +335,11 @@ impl Runner {
         };
         let renews = instance.is_renewal();
         let last = request.get(headers::LAST_EVENT_ID);
+        // Between the last words of a server and its end there is nothing to come back to. A stream
+        // that came back here would tell the client of a loss before its state is restored.
+        if last.is_some_and(|last| last == headers::LOST_STREAM) && instance.has_ended() {
+            return unknown_session();
+        }
         // Before a renewal nothing was missed: what follows goes on with the stream of before.
         let last = last.filter(|last| !renews || instance.resumes_after(last));
         let forwarded = self.forwarded(&key.1, request);
@@ -345,6 +392,8 @@ struct Asked {
     handshake: Handshake,
     epochs: Epochs,
     stream: Option<GatewayStart>,
+    /// Whether its state is to be brought back before it serves the client.
+    holds: bool,
 }
 
 /// What an opening needs from its request.
@@ -355,6 +404,8 @@ struct OpenRequest {
     params: bytes::Bytes,
     forwarded: HeaderMap,
     renews: bool,
+    /// Whether its state is to be brought back before it serves the client.
+    holds: bool,
 }
 
 /// Reads a client's message, of which no more is kept than the gateway has room for.
@@ -370,7 +421,7 @@ fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
     response
 }
 
-fn unknown_session() -> Response<Body> {
+pub(super) fn unknown_session() -> Response<Body> {
     let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
     Outcome::UnknownSession.write(response.headers_mut());
     response
@@ -395,7 +446,7 @@ fn cannot_open(error: &OpenError) -> Response<Body> {
     response
 }
 
-fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
+pub(super) fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
     let status = match error {
         TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
         TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,

@@ -24,6 +24,7 @@ mod endpoint;
 mod inspect;
 mod process;
 mod remote;
+mod restoration;
 mod session;
 mod shared;
 mod shared_process;
@@ -44,9 +45,11 @@ pub use shared::{RunnerConfig, SharedRunner};
 pub use shared_process::process::{Sharers, Sharing};
 
 pub use admission::server_state::ServerState;
+pub use channel::error_counts::ErrorCounts;
 pub use channel::terms::SessionLimits;
 pub use channel::timeout::Timeouts;
 pub use inspect::instances::{InstanceView, Phase, Tally};
+pub use inspect::servers::Trouble;
 pub use process::machine::Memory;
 pub use process::pressure::{Pressure, Reading, open_files};
 #[cfg(target_os = "linux")]
@@ -54,8 +57,10 @@ pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked
 pub use process::{machine, usage};
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
-pub use session::served::{Recipe, START_TIMEOUT, Served};
+pub use session::served::{Recipe, START_TIMEOUT, Served, StatePrograms};
+pub use session::slow_starts::SlowStarts;
 pub use session::table::Held;
+pub use stderr::drain::STDERR_TARGET;
 pub use stderr::journal::{Journal, Said};
 pub use stderr::tail::Line;
 pub use upkeep::drain::DrainRound;

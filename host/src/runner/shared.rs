@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
@@ -12,12 +14,14 @@ use crate::sync::LimitCounts;
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
+use super::channel::error_counts::ErrorCounts;
 use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
 use super::session::resources::Resources;
 use super::session::served::Served;
+use super::session::slow_starts::SlowStarts;
 use super::session::table::{Held, InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
 use super::stderr::journal::Journal;
@@ -25,6 +29,8 @@ use super::stdio::spares::Spares;
 
 /// Longest wait at the end of the process for messages that remote servers are to accept.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Programs that write or read state, at a time: they count against no limit of processes.
+const STATE_PROGRAMS: usize = 8;
 
 /// The settings of the runner.
 #[derive(Debug, Clone)]
@@ -59,6 +65,7 @@ impl SharedRunner {
     #[must_use]
     pub fn new(config: RunnerConfig) -> Arc<Self> {
         let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
+        let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
             rules: config.rules,
             kept: KeptAnswers::new(config.kept),
@@ -72,7 +79,10 @@ impl SharedRunner {
             wanting_tokens: Arc::default(),
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
+            errors: Arc::new(errors.collect()),
+            slow_starts: Arc::default(),
             evictions: Arc::default(),
+            state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
         let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());
@@ -95,6 +105,18 @@ impl SharedRunner {
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
+    }
+
+    /// The errors that clients got from servers, or from this runner in their place.
+    #[must_use]
+    pub fn errors(&self) -> &BTreeMap<ServerName, Arc<ErrorCounts>> {
+        &self.resources.errors
+    }
+
+    /// Servers without spares that took long to start.
+    #[must_use]
+    pub fn slow_starts(&self) -> &SlowStarts {
+        &self.resources.slow_starts
     }
 
     /// What has happened at the limits on processes, answers and calls.

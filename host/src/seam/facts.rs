@@ -5,6 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, SessionId};
 use crate::protocol::headers::seam;
 
+use super::state_step::StateStep;
+
 const ADDRESS: &str = "address=";
 const CREDENTIAL: &str = "credential=";
 
@@ -29,6 +31,8 @@ pub struct Facts {
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
+    /// Set where state is brought back, saved before, or changed so that it has to be. Earlier versions do not read it.
+    pub state: Option<StateStep>,
     /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
     /// on other messages, and from processes of earlier versions.
     pub epochs: Epochs,
@@ -42,7 +46,7 @@ impl Facts {
     #[must_use]
     pub fn of(session: SessionId, principal: Principal) -> Self {
         let epochs = Epochs::default();
-        Self { session, principal, quota: None, open: None, epochs, stream: None }
+        Self { session, principal, quota: None, open: None, epochs, stream: None, state: None }
     }
 
     /// Sets the headers that carry the facts to another process.
@@ -61,6 +65,9 @@ impl Facts {
             Some(Handshake::Client) => set(seam::OPEN, "client"),
             Some(Handshake::Runner) => set(seam::OPEN, "host"),
             None => {}
+        }
+        if let Some(step) = self.state {
+            set(seam::STATE, step.as_str());
         }
         for (name, epoch) in [(seam::EPOCH, self.epochs.given), (seam::OPENED, self.epochs.opened)]
         {
@@ -87,6 +94,10 @@ impl Facts {
             Some(value) => Some(quota_of(value.to_str().ok()?)?),
             None => None,
         };
+        let state = match text(seam::STATE) {
+            Some(word) => Some(StateStep::parse(word)?),
+            None => None,
+        };
         let epoch = |name| match headers.get(name) {
             Some(_) => Some(Some(epoch_in(headers, name)?)),
             None => Some(None),
@@ -97,6 +108,7 @@ impl Facts {
             None => None,
         };
         Some(Self {
+            state,
             epochs,
             stream,
             quota,
@@ -238,7 +250,8 @@ mod tests {
                 let epochs = Epochs { given: Epoch::new(2), opened: open.and(Epoch::new(1)) };
                 let stream = open.and(GatewayStart::new(7));
                 let facts = Facts::of(session, principal.clone());
-                let facts = Facts { quota, open, epochs, stream, ..facts };
+                let state = open.map(|_| StateStep::Hold);
+                let facts = Facts { quota, open, epochs, stream, state, ..facts };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));

@@ -15,10 +15,12 @@
 mod facts;
 mod link;
 mod setting_change;
+mod state_step;
 
 pub use facts::{Facts, Handshake, Outcome, Start, read_epoch, write_epoch};
 pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
+pub use state_step::{StateStep, is_asked, mark_asked};
 
 use crate::net::percent_encoded;
 

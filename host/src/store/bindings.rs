@@ -230,25 +230,30 @@ impl Bindings {
         }
     }
 
-    /// Notes that the session has the server open, as the instance with this epoch, if it is bound
-    /// to this node. Runners of earlier versions name no epoch.
+    /// Notes that the session has the server open at the node, as the instance with this epoch.
+    /// Runners of earlier versions name no epoch. False if the server is bound to another node by
+    /// now. One that is bound to none, since a request beside this one was refused, is bound again.
+    #[must_use]
     pub fn opened(
         &self,
         session: SessionId,
         server: &ServerName,
         node: &NodeId,
         epoch: Option<Epoch>,
-    ) {
+    ) -> bool {
         self.with(session, |records| {
-            let Some(record) = records.get_mut(&session) else { return };
-            for (name, binding) in &mut record.servers {
-                if name == server && binding.node == *node {
-                    binding.was_open = true;
-                    binding.epoch = epoch.or(binding.epoch);
-                    binding.opened = binding.epoch;
-                }
+            let Some(record) = records.get_mut(&session) else { return true };
+            if !record.servers.iter().any(|(name, _)| name == server) {
+                self.bind(record, server, node, UnixMillis::now());
             }
-        });
+            let mut bound = record.servers.iter_mut();
+            let of_server = bound.find(|(name, binding)| name == server && binding.node == *node);
+            let Some((_, binding)) = of_server else { return false };
+            binding.was_open = true;
+            binding.epoch = epoch.or(binding.epoch);
+            binding.opened = binding.epoch;
+            true
+        })
     }
 
     /// Whether the session is known to have had the server open.

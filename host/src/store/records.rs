@@ -23,7 +23,7 @@ use super::data::DataFolder;
 use super::ended::EndedSessions;
 use super::folder_state::{FolderState, Renewals};
 use super::opened::OpenedBefore;
-use super::param_files::ParamFiles;
+use super::session_files::{SESSIONS, SessionFiles};
 use super::unused::UnusedParams;
 use super::used::UsedParams;
 
@@ -48,7 +48,7 @@ pub struct Records {
     limit: u64,
     ended: EndedSessions,
     opened: OpenedBefore,
-    files: ParamFiles,
+    files: SessionFiles,
     fresh: Locked<Fresh>,
     unused: Locked<UnusedParams>,
     used: Locked<UsedParams>,
@@ -86,7 +86,7 @@ impl Records {
         Self {
             ended: EndedSessions::open(folder.clone(), limit / TOMBSTONES),
             opened: OpenedBefore::open(folder.clone(), limit / OPENED),
-            files: ParamFiles::new(folder.clone(), bindings, limit),
+            files: SessionFiles::new(folder.clone(), SESSIONS, bindings, limit),
             folder,
             limit,
             fresh: Locked::default(),
@@ -313,7 +313,7 @@ impl Records {
 
     /// Does something with the folder on a blocking thread. `None` without a folder, or if the
     /// disk does not get to it in time; it may still be done then.
-    async fn beside<T: Send + 'static>(
+    pub(super) async fn beside<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {

@@ -128,7 +128,7 @@ mod tests {
         entry.write(LineForm::Text, &mut line);
         let expect = "time=2024-01-01T10:00:00.000Z principal=\"key a\" scope=/mcp server=s \
             method=tools/call tool=s-echo session=abababab node=n1 outcome=error emitter=server \
-            error=invalid_params received=10 sent=20 seconds=1.000250\n";
+            error=invalid-params received=10 sent=20 seconds=1.000250\n";
         assert_eq!(String::from_utf8(line).unwrap(), expect);
         let mut line = Vec::new();
         let entry = AccessEntry { scope: Scope::Key(Principal::named("k")), ..entry };

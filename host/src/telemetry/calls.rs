@@ -11,7 +11,7 @@ use crate::model::ServerName;
 use crate::protocol::glance::MethodLabel;
 use crate::sync::{Histogram, HistogramCounts};
 
-use super::outcome::{CallEnd, CallOutcome, CallSize, Emitter, ErrorKind};
+use super::outcome::{CallOutcome, CallSize};
 
 /// Most servers that are counted by their names, of those that were there since the start. Further
 /// ones count together.
@@ -37,7 +37,6 @@ struct ServerCells(Box<[OnceLock<Box<Cells>>]>);
 #[repr(align(128))]
 struct Cells {
     methods: [OnceLock<Box<MethodCells>>; MethodLabel::COUNT],
-    errors: [[AtomicU64; ErrorKind::ALL.len()]; Emitter::ALL.len()],
     received: AtomicU64,
     sent: AtomicU64,
 }
@@ -54,7 +53,6 @@ pub struct CallTotals {
     /// Empty for what the gateway has answered by itself.
     pub server: String,
     pub methods: Vec<MethodTotals>,
-    pub errors: Vec<(Emitter, ErrorKind, u64)>,
     /// Bytes of clients' messages.
     pub received: u64,
     /// Bytes of answers.
@@ -87,14 +85,14 @@ impl CallMetrics {
         worker: usize,
         server: Option<&ServerName>,
         method: MethodLabel,
-        end: CallEnd,
+        outcome: CallOutcome,
         size: &CallSize,
     ) {
         match server {
-            None => self.own.note(worker, method, end, size),
+            None => self.own.note(worker, method, outcome, size),
             Some(server) => match self.servers.load().get(server) {
-                Some(cells) => cells.note(worker, method, end, size),
-                None => self.enter(server).note(worker, method, end, size),
+                Some(cells) => cells.note(worker, method, outcome, size),
+                None => self.enter(server).note(worker, method, outcome, size),
             },
         }
     }
@@ -129,16 +127,13 @@ impl ServerCells {
         Arc::new(Self((0..workers).map(|_| OnceLock::new()).collect()))
     }
 
-    fn note(&self, worker: usize, method: MethodLabel, end: CallEnd, size: &CallSize) {
+    fn note(&self, worker: usize, method: MethodLabel, outcome: CallOutcome, size: &CallSize) {
         let Some(cells) = self.0.get(worker % self.0.len()) else { return };
         let cells = cells.get_or_init(Box::default);
         if let Some(of_method) = cells.methods.get(method.index()) {
             let of_method = of_method.get_or_init(Box::default);
-            add(&of_method.outcomes[end.outcome as usize], 1);
+            add(&of_method.outcomes[outcome as usize], 1);
             of_method.durations.note(size.duration);
-        }
-        if let Some((emitter, kind)) = end.error {
-            add(&cells.errors[emitter as usize][kind as usize], 1);
         }
         add(&cells.received, size.received);
         add(&cells.sent, size.sent);
@@ -160,15 +155,6 @@ impl ServerCells {
             let mut durations = HistogramCounts::default();
             noted.iter().for_each(|one| one.durations.add_to(&mut durations));
             totals.methods.push(MethodTotals { method, outcomes, durations });
-        }
-        for emitter in Emitter::ALL {
-            for kind in ErrorKind::ALL {
-                let of_all = cells.iter().map(|c| read(&c.errors[emitter as usize][kind as usize]));
-                match of_all.sum() {
-                    0 => {}
-                    count => totals.errors.push((emitter, kind, count)),
-                }
-            }
         }
         totals.received = cells.iter().map(|cells| read(&cells.received)).sum();
         totals.sent = cells.iter().map(|cells| read(&cells.sent)).sum();
@@ -196,17 +182,16 @@ mod tests {
         let (a, b) = (ServerName::parse("a").unwrap(), ServerName::parse("b").unwrap());
         let method = MethodLabel::named("tools/call");
         let size = CallSize { duration: Duration::from_millis(3), received: 10, sent: 100 };
-        calls.note(0, Some(&b), method, CallEnd::OK, &size);
-        calls.note(1, Some(&b), method, CallEnd::OK, &size);
-        calls.note(5, Some(&b), method, CallEnd::error(-32603), &size);
-        calls.note(0, Some(&a), MethodLabel::named("x"), CallEnd::LEFT, &size);
-        calls.note(0, None, MethodLabel::named("ping"), CallEnd::OK, &size);
+        calls.note(0, Some(&b), method, CallOutcome::Ok, &size);
+        calls.note(1, Some(&b), method, CallOutcome::Ok, &size);
+        calls.note(5, Some(&b), method, CallOutcome::Error, &size);
+        calls.note(0, Some(&a), MethodLabel::named("x"), CallOutcome::Left, &size);
+        calls.note(0, None, MethodLabel::named("ping"), CallOutcome::Ok, &size);
         let totals = calls.totals();
         let names: Vec<&str> = totals.iter().map(|one| one.server.as_str()).collect();
         assert_eq!(names, ["", "a", "b"]);
         let b = &totals[2];
         assert_eq!((b.received, b.sent), (30, 300));
-        assert_eq!(b.errors, [(Emitter::Server, ErrorKind::Internal, 1)]);
         let [calls] = b.methods.as_slice() else { panic!("one method") };
         assert_eq!(calls.outcomes[0], (CallOutcome::Ok, 2));
         assert_eq!(calls.outcomes[2], (CallOutcome::Error, 1));
@@ -219,7 +204,7 @@ mod tests {
         let size = CallSize::default();
         for number in 0..MOST_SERVERS + 10 {
             let server = ServerName::parse(&format!("s{number}")).unwrap();
-            calls.note(0, Some(&server), MethodLabel::named("ping"), CallEnd::OK, &size);
+            calls.note(0, Some(&server), MethodLabel::named("ping"), CallOutcome::Ok, &size);
         }
         let totals = calls.totals();
         assert_eq!(totals.len(), MOST_SERVERS + 1);

@@ -18,7 +18,7 @@ pub use audit_log::{AuditAction, AuditEntry, AuditLog, AuditSettings};
 pub use calls::{CallMetrics, CallTotals, MethodTotals};
 pub use line_writer::{LineForm, LineWriter, LogCounts, LogSettings};
 pub use log_filter::{LogFilter, NoLog};
-pub use outcome::{CallEnd, CallOutcome, CallSize, Emitter, ErrorKind};
+pub use outcome::{CallEnd, CallOutcome, CallSize};
 pub use redaction::Pointer;
 pub use target::LogTarget;
 

@@ -55,7 +55,7 @@ pub use admission::credentials::Readable;
 pub use admission::refusal::{AdmissionError, FileKind, PluginRefusal};
 pub use admission::trial::Trial;
 pub use inspect::{Inspection, inspect};
-pub use question::{DecidedBy, Question, RoutingChoice};
+pub use question::{DecidedBy, Question, RoutingChoice, Trace};
 pub use source::{Builtin, Source};
 pub use stats::{Reason, Stats};
 pub use strategy::Strategy;

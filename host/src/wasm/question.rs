@@ -68,6 +68,21 @@ pub enum DecidedBy {
     Fallback(Reason),
 }
 
+/// How a question was answered, for those who ask why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The plugin's name, as it states it.
+    pub plugin: String,
+    /// The plugin's version, as it states it.
+    pub version: String,
+    /// Of the topology that it was asked about.
+    pub generation: u64,
+    /// The nodes that the plugin named, in order, and whether each could take the session.
+    pub named: Vec<(Arc<str>, bool)>,
+    /// Why the plugin has not decided, if it was not the plugin.
+    pub fallback: Option<Reason>,
+}
+
 /// One question while it is being answered.
 pub(super) struct Asking<'a> {
     pub(super) question: &'a Question<'a>,
@@ -77,7 +92,10 @@ pub(super) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    pub(super) fn choose(&self) -> Option<RoutingChoice> {
+    pub(super) fn choose(&self, trace: &mut Trace) -> Option<RoutingChoice> {
+        trace.plugin.clone_from(&self.snapshot.plugin.name);
+        trace.version.clone_from(&self.snapshot.plugin.version);
+        trace.generation = self.snapshot.directory.topology().generation;
         let directory = &self.snapshot.directory;
         let server = directory.server(self.question.server)?;
         let inputs = self.inputs();
@@ -90,9 +108,12 @@ impl Asking<'_> {
             seed: self.question.seed,
             loads: None,
         };
-        let (decision, decided_by) = match self.ask(request) {
+        let (decision, decided_by) = match self.ask(request, &mut trace.named) {
             Ok(decision) => (decision, DecidedBy::Plugin),
-            Err(reason) => (self.fall_back(&request)?, DecidedBy::Fallback(reason)),
+            Err(reason) => {
+                trace.fallback = Some(reason);
+                (self.fall_back(&request)?, DecidedBy::Fallback(reason))
+            }
         };
         if let DecidedBy::Fallback(reason) = decided_by {
             self.counters.fallbacks[reason as usize].count();
@@ -118,7 +139,11 @@ impl Asking<'_> {
         plan.inputs.iter().map(given).collect()
     }
 
-    fn ask(&self, request: Request<'_>) -> Result<Decision, Reason> {
+    fn ask(
+        &self,
+        request: Request<'_>,
+        named: &mut Vec<(Arc<str>, bool)>,
+    ) -> Result<Decision, Reason> {
         let pool = self.snapshot.pool.as_ref().ok_or(Reason::UpdateRefused)?;
         if self.snapshot.plugin.check_bypass(Instant::now) {
             return Err(Reason::Quarantined);
@@ -128,13 +153,18 @@ impl Asking<'_> {
                 let nodes = &self.snapshot.directory.topology().nodes;
                 let loads: Vec<u32> = nodes.iter().map(|node| loads(&node.id)).collect();
                 let loads = Some(&*loads);
-                self.ask_pool(pool, Request { loads, ..request })
+                self.ask_pool(pool, Request { loads, ..request }, named)
             }
-            _ => self.ask_pool(pool, request),
+            _ => self.ask_pool(pool, request, named),
         }
     }
 
-    fn ask_pool(&self, pool: &Arc<InstancePool>, request: Request<'_>) -> Result<Decision, Reason> {
+    fn ask_pool(
+        &self,
+        pool: &Arc<InstancePool>,
+        request: Request<'_>,
+        named: &mut Vec<(Arc<str>, bool)>,
+    ) -> Result<Decision, Reason> {
         let worker = self.question.worker;
         if pool.take_short(worker) {
             self.order_refill(pool, None);
@@ -158,7 +188,11 @@ impl Asking<'_> {
                 }
             };
             let decision = answer.map_err(reason_of)?;
-            match directory.judge(request.server, decision.node, self.question.excluded) {
+            let check = directory.judge(request.server, decision.node, self.question.excluded);
+            if let Some(id) = directory.id(decision.node) {
+                named.push((Arc::clone(id), check == AnswerCheck::Usable));
+            }
+            match check {
                 AnswerCheck::Usable => return Ok(decision),
                 AnswerCheck::Refused => attempt += 1,
                 AnswerCheck::Invalid => {

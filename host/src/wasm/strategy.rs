@@ -12,7 +12,7 @@ use super::admission::refusal::{AdmissionError, PluginRefusal};
 use super::engine::Engines;
 use super::janitor::{Chore, Janitor};
 use super::pool::InstancePool;
-use super::question::{Asking, Question, RoutingChoice};
+use super::question::{Asking, Question, RoutingChoice, Trace};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use super::stats::{Counters, Stats};
@@ -137,12 +137,21 @@ impl Strategy {
     /// Answers a question on the calling worker's thread, without waiting. `None` only
     /// if no usable node hosts the server.
     pub fn choose(&self, question: &Question<'_>) -> Option<RoutingChoice> {
+        self.choose_traced(question, &mut Trace::default())
+    }
+
+    /// The same, and notes how the answer came about.
+    pub fn choose_traced(
+        &self,
+        question: &Question<'_>,
+        trace: &mut Trace,
+    ) -> Option<RoutingChoice> {
         let shared = &*self.0;
         let snapshot = shared.current.load();
         let counters = shared.counters.of(question.worker);
         let asking = Asking { question, snapshot: &snapshot, counters, janitor: &shared.janitor };
         let began = Instant::now();
-        let choice = asking.choose();
+        let choice = asking.choose(trace);
         counters.durations.note(began.elapsed());
         match choice {
             Some(_) => counters.decisions.count(),

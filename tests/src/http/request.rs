@@ -101,9 +101,17 @@ impl Request {
     /// # Errors
     /// If the peer does not answer.
     pub fn try_send(&self, to: SocketAddr) -> io::Result<Response> {
+        self.try_open(to)?.try_whole()
+    }
+
+    /// Like `open`, but a missing response is an error.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub fn try_open(&self, to: SocketAddr) -> io::Result<Incoming> {
         let mut connection = Connection::try_open_from(self.source, to)?;
         connection.write(&self.clone().header("Connection", "close"))?;
-        connection.read_head()?.try_whole()
+        connection.read_head()
     }
 
     /// Sends it over a new connection; the body is read as it arrives.

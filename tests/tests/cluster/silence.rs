@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use mooring_tests::relay::{Fault, Relay};
-use mooring_tests::{Cluster, Gateway, Port, Session, Setup, eventually, servers, settings};
+use mooring_tests::{
+    Cluster, Gateway, OverSse, Port, Session, Setup, eventually, servers, settings,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -169,6 +171,30 @@ fn what_accepts_and_closes_costs_one_error_a_session_at_most() {
     });
 }
 
+/// Of a node that lives, no session leaves since one connection has failed.
+#[test]
+fn one_connection_that_fails_moves_no_session() {
+    let relayed = BehindRelays::start(json!({}));
+    let session = relayed.cluster.session_at("a");
+    for count in 1..=5 {
+        assert_eq!(session.count("count"), count);
+        relayed.requests.fault(Fault::ClosingOnce);
+    }
+    assert_eq!(session.whoami("whoami").name, "a");
+    relayed.requests.fault(Fault::None);
+}
+
+/// A node that answers questions and breaks each call: the call goes to another node.
+#[test]
+fn a_safe_call_that_breaks_twice_at_its_node_goes_on_at_another() {
+    let relayed = BehindRelays::start(json!({}));
+    let session = relayed.cluster.session_at("a");
+    relayed.requests.fault(Fault::BreakingCalls);
+    assert_eq!(session.whoami("whoami").name, "b");
+    assert_eq!(session.count("count"), 1);
+    relayed.requests.fault(Fault::None);
+}
+
 #[test]
 fn a_slow_way_is_no_silence() {
     let relayed = BehindRelays::start(json!({}));
@@ -211,6 +237,27 @@ fn a_node_that_answers_is_not_given_up_because_its_heartbeats_are_lost() {
     }
     assert_eq!(session.whoami("whoami").name, "a");
     assert!(!relayed.cluster.coordinator.log().contains("unhealthy"));
+    relayed.heartbeats.fault(Fault::None);
+}
+
+#[test]
+#[ignore = "long: a minute and a half in which no heartbeat arrives"]
+fn streams_go_on_at_a_node_whose_heartbeats_alone_are_lost() {
+    let relayed = BehindRelays::start(json!({}));
+    let mut clients: Vec<OverSse> = (0..6)
+        .map(|_| OverSse::open(relayed.cluster.coordinator.address(), "/sse/counter"))
+        .collect();
+    let call = json!({"name": "count", "arguments": {}});
+    for client in &mut clients {
+        client.begin();
+        client.request("tools/call", call.clone());
+    }
+    relayed.heartbeats.fault(Fault::Frozen);
+    std::thread::sleep(Duration::from_secs(90));
+    for client in &mut clients {
+        let answer = client.request("tools/call", call.clone());
+        assert_eq!(answer["structuredContent"]["value"], 2, "{answer}");
+    }
     relayed.heartbeats.fault(Fault::None);
 }
 

@@ -102,7 +102,7 @@ fn paths_of_mcphub_that_are_not_here_say_what_to_use() {
             ("/api/openapi.json", &["MCPHub's API"]),
             ("/oauth/authorize", &["no OAuth server"]),
             ("/.well-known/oauth-authorization-server", &["no OAuth server"]),
-            ("/", &["no dashboard"]),
+            ("/", &["operators' page is at"]),
             ("/mcp/elsewhere", &["no server or group has the name"]),
         ] {
             for answer in [

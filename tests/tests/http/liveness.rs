@@ -21,7 +21,7 @@ fn a_killed_node_is_unhealthy_a_timeout_after_its_last_heartbeat_and_is_said_so_
     assert!(killed.elapsed() >= Duration::from_millis(1000), "{:?}", killed.elapsed());
     let line = cluster.coordinator.wait_for_log("Marking node a as unhealthy (last heartbeat: ");
     let (_, time) = line.split_once("(last heartbeat: ").unwrap();
-    let time = time.strip_suffix(')').unwrap_or(time);
+    let (time, _) = time.split_once(')').unwrap_or((time, ""));
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{line}");
     assert!(node["lastHeartbeat"].is_u64());

@@ -187,7 +187,7 @@ fn every_sample_has_its_type_and_every_histogram_adds_up() {
     let counted = value(&families, "mooring_call_duration_seconds_count", &call);
     assert_eq!(counted, value(&families, "mooring_calls_total", &call));
     assert!(value(&families, "mooring_calls_total", &[("method", "other")]) >= 2.0);
-    assert!(value(&families, "mooring_call_errors_total", &[("emitter", "gateway")]) >= 1.0);
+    assert!(value(&families, "mooring_errors_total", &[("emitter", "gateway")]) >= 1.0);
     assert!(
         value(&families, "mooring_call_received_bytes_total", &[("server", "counter")]) > 100.0
     );
@@ -216,7 +216,7 @@ fn a_coordinator_counts_the_calls_that_its_nodes_serve() {
     let expect = if answer.get("error").is_some() { "error" } else { "tool_error" };
     assert_eq!(of(expect), 1.0, "{answer}");
     let by_server = [("server", "counter"), ("emitter", "server")];
-    assert_eq!(value(&families, "mooring_call_errors_total", &by_server), 1.0);
+    assert_eq!(value(&families, "mooring_errors_total", &by_server), 1.0);
     read(&page(&cluster.nodes[0]));
 }
 

@@ -265,5 +265,5 @@ fn refusals_are_said_once_and_then_counted() {
     let log = gateway.log();
     let said = |part: &str| log.lines().filter(|line| line.contains(part)).count();
     assert_eq!((said("session affinity"), said("leaves")), (0, 0), "{log}");
-    assert!((1..10).contains(&said("next attempt")), "{log}");
+    assert!((1..10).contains(&said("its next start has to wait")), "{log}");
 }

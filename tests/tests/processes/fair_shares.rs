@@ -54,6 +54,21 @@ fn the_client_with_the_most_makes_room_at_once_and_the_one_left_longest_goes() {
 }
 
 #[test]
+fn what_nobody_listens_to_goes_first() {
+    let gateway = with_limits(json!({"counter": limited(servers::counter(), 3)}), json!({}));
+    let many = sessions(&gateway, "/mcp/counter", "127.0.0.1", 3);
+    let pids: Vec<u32> = many.iter().map(|session| session.whoami("whoami").pid).collect();
+    // The first was left longest, and somebody listens to it.
+    let _stream = many[0].listen();
+    for session in &many[1..] {
+        session.count("count");
+    }
+    let _other = begins(&gateway, "/mcp/counter", OTHER);
+    wait_until_gone(pids[1]);
+    assert!(process::runs(pids[0]) && process::runs(pids[2]));
+}
+
+#[test]
 fn pings_streams_and_subscriptions_do_not_keep_others_out() {
     let gateway = with_limits(json!({"notes": limited(servers::notes(), 3)}), json!({}));
     let many = sessions(&gateway, "/mcp/notes", "127.0.0.1", 3);

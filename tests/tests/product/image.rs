@@ -128,7 +128,7 @@ fn what_is_downloaded_and_what_is_kept_is_on_the_volume() {
 fn process_one_reaps_and_the_health_check_is_our_own() {
     let slim = stage("slim");
     assert_eq!(slim.all("ENTRYPOINT"), [r#"["/usr/bin/tini", "--", "mooring"]"#]);
-    assert!(slim.all("HEALTHCHECK")[0].ends_with(r#"CMD ["mooring", "health"]"#));
+    assert!(slim.all("HEALTHCHECK")[0].ends_with(r#"CMD ["mooring", "health", "--live"]"#));
 }
 
 /// What the build needs is sent to it: every crate of the workspace, since cargo reads all manifests.

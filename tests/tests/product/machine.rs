@@ -6,10 +6,10 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mooring_tests::{
-    Gateway, Session, Setup, borrowed, eventually, process, servers, settings, within,
+    Cluster, Gateway, Session, Setup, borrowed, eventually, process, servers, settings, within,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -303,6 +303,58 @@ fn a_server_is_not_blamed_for_descriptors_that_are_missing() {
     });
     assert!(!another.is_empty());
     wait_until_ready_says(&gateway, |text| text == "ok\n");
+}
+
+#[test]
+fn a_node_is_not_blamed_for_descriptors_that_its_coordinator_lacks() {
+    let limits = json!({"systemConfig": {"limits": {"connections": 10_000}}});
+    let settings = settings::merged(settings::coordinator(json!({})), limits);
+    let Some(coordinator) = with_descriptors(&settings, 128) else { return };
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"counter": servers::counter_named(id)}));
+    }
+    cluster.wait_for_active(2);
+    let sessions = ["a", "b"].map(|node| (cluster.session_at(node), node));
+    for (session, _) in &sessions {
+        assert_eq!(session.count("count"), 1);
+    }
+    // A stream that is read takes one from the client and one to the node.
+    let streams: Vec<_> = (0..120)
+        .map_while(|_| {
+            let client = cluster.client("/mcp/counter");
+            let answer = client.initialize_request().try_send(client.address()).ok()?;
+            let session = Session::resumed(&client, answer.header("mcp-session-id")?);
+            let stream = session.try_listen()?;
+            Some((session, stream))
+        })
+        .collect();
+    assert!(streams.len() < 120, "descriptors have run out");
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut counts = [1, 1];
+    while Instant::now() < until {
+        for ((session, _), count) in sessions.iter().zip(&mut counts) {
+            let request = session.message("tools/call", json!({"name": "count"})).0;
+            // Refused where there is no descriptor for it, and never at another node.
+            if let Ok(answer) = session.post(&request).try_send(cluster.coordinator.address())
+                && answer.json()["result"].is_object()
+            {
+                *count += 1;
+            }
+        }
+    }
+    drop(streams);
+    for ((session, node), count) in sessions.iter().zip(counts) {
+        let whoami = session.message("tools/call", json!({"name": "whoami"})).0;
+        eventually("there is room again", || {
+            let answer = session.post(&whoami).try_send(cluster.coordinator.address()).ok()?;
+            answer.json()["result"].is_object().then_some(())
+        });
+        assert_eq!(session.whoami("whoami").name, *node);
+        assert_eq!(session.count("count"), count + 1);
+    }
+    let log = cluster.coordinator.log();
+    assert!(!log.contains("is silent") && !log.contains("unhealthy"), "{log}");
 }
 
 /// `minFreeMemory` above what the machine has stands for a machine that has too little.

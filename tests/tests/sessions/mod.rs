@@ -1,5 +1,6 @@
 //! Sessions: how they begin, what they survive, and what clients are notified of.
 
+pub mod kept_texts;
 pub mod long_calls;
 pub mod losing;
 pub mod lost_sessions;
@@ -9,5 +10,9 @@ pub mod repeats;
 pub mod restart;
 pub mod resuming;
 pub mod revisions;
+pub mod state_comes_along;
+pub mod state_planned;
+pub mod state_unusable;
+pub mod state_working_directory;
 pub mod timeouts;
 pub mod unread;

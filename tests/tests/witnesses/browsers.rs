@@ -186,7 +186,7 @@ fn browsers_below(node: u32) -> Vec<u32> {
 }
 
 /// This machine's Chromium, if it starts: some packages of that name install only a stub.
-fn chromium() -> Option<PathBuf> {
+pub fn chromium() -> Option<PathBuf> {
     let program = borrowed::on_the_path("chromium")?;
     let starts = Command::new(&program)
         .arg("--version")

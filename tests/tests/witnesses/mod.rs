@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod conformance_client;
 pub mod inspector;
 pub mod manual_scenario;
+pub mod page;
 pub mod real_servers;
 pub mod sdk;
 pub mod sdk_examples;

@@ -1,6 +1,9 @@
 //! Metrics of calls, of what becomes of them, and of the logs that tell of them.
 
+use std::collections::BTreeMap;
+
 use crate::admin::Admin;
+use crate::edge::CountedError;
 use crate::wasm;
 
 use super::exposition::Exposition;
@@ -20,6 +23,7 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
         refusals.add(&[("reason", reason)], count);
     }
     by_server(admin, page);
+    errors(admin, page);
     let mut recoveries =
         page.counter("recoveries_total", "Calls kept going after a loss, by what was done");
     for (how, count) in metrics.recoveries() {
@@ -52,15 +56,6 @@ fn by_server(admin: &Admin, page: &mut Exposition) {
             durations.add_histogram(&labels, &method.durations);
         }
     }
-    let mut errors =
-        page.counter("call_errors_total", "Errors in answers, by who emitted them and their kind");
-    for of in &totals {
-        for (emitter, kind, count) in &of.errors {
-            let labels =
-                [("server", &*of.server), ("emitter", emitter.as_str()), ("kind", kind.as_str())];
-            errors.add(&labels, count);
-        }
-    }
     let mut received = page.counter("call_received_bytes_total", "Bytes of clients' messages");
     for of in &totals {
         received.add(&[("server", &of.server)], of.received);
@@ -68,6 +63,23 @@ fn by_server(admin: &Admin, page: &mut Exposition) {
     let mut sent = page.counter("call_sent_bytes_total", "Bytes of answers to clients");
     for of in &totals {
         sent.add(&[("server", &of.server)], of.sent);
+    }
+}
+
+/// The errors that clients got: also those that are an answer with status 200.
+fn errors(admin: &Admin, page: &mut Exposition) {
+    // The edge and the runner of one process may both have counted one in a node's name.
+    let mut counts: BTreeMap<CountedError, u64> = admin.edge_metrics.errors();
+    for (server, of_server) in admin.runner.errors() {
+        for (emitter, kind, number) in of_server.each() {
+            *counts.entry((Some(server.clone()), emitter, kind)).or_default() += number;
+        }
+    }
+    let mut errors = page.counter("errors_total", "Errors that clients got, by who has made them");
+    for ((server, emitter, kind), number) in &counts {
+        let server = server.as_ref().map_or("", |server| server.as_str());
+        let labels = [("kind", kind.as_str()), ("server", server), ("emitter", emitter.as_str())];
+        errors.add(&labels, number);
     }
 }
 

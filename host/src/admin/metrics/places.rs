@@ -1,13 +1,38 @@
 //! Metrics of the servers of this process, and of nodes.
 
 use crate::admin::Admin;
+use crate::cluster::{Condition, conditions};
 use crate::runner::ServerStatus;
 
 use super::exposition::Exposition;
 
+/// The states of a replica, each of which has a number.
+const REPLICA_STATES: [&str; 4] = ["ok", "draining", "failing", "away"];
+
 pub fn add(admin: &Admin, page: &mut Exposition) {
+    availability(admin, page);
     servers(admin, page);
     nodes(admin, page);
+}
+
+/// Which servers of the cluster can be used.
+fn availability(admin: &Admin, page: &mut Exposition) {
+    let conditions = conditions(&admin.registry.entries());
+    let mut up =
+        page.gauge("server_up", "1 if a node takes sessions of the server, 0 if none does");
+    for server in &conditions {
+        let is_up = server.state() != Condition::Down;
+        up.add(&[("server", server.name.as_str())], u8::from(is_up));
+    }
+    let mut replicas =
+        page.gauge("server_replicas", "Nodes with the server, by whether it can be used there");
+    for server in &conditions {
+        for state in REPLICA_STATES {
+            let with = server.replicas.iter().filter(|one| one.condition.as_str() == state);
+            let labels = [("server", server.name.as_str()), ("state", state)];
+            replicas.add(&labels, with.count());
+        }
+    }
 }
 
 fn servers(admin: &Admin, page: &mut Exposition) {

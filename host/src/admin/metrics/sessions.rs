@@ -36,6 +36,7 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     }
     limits(admin, page);
     records(admin, page);
+    states(admin, page);
 }
 
 /// What has happened at each limit.
@@ -79,4 +80,24 @@ fn records(admin: &Admin, page: &mut Exposition) {
         "Ended sessions that were forgotten before their ids had expired",
     )
     .is(counts.ended_dropped);
+}
+
+/// State that comes along to new instances.
+fn states(admin: &Admin, page: &mut Exposition) {
+    let counts = admin.edge_metrics.counts();
+    let (bytes, unwritten) = admin.states.counts();
+    page.counter("state_saved_total", "Savings of a session's state at a server")
+        .is(counts.states_saved);
+    page.counter(
+        "state_restored_total",
+        "New instances to which all of a session's state was brought back",
+    )
+    .is(counts.states_restored);
+    page.counter(
+        "state_failed_total",
+        "Savings that failed, and new instances to which not all was brought back",
+    )
+    .is(counts.states_failed);
+    page.gauge("state_bytes", "Kept state of sessions in memory").is(bytes);
+    page.gauge("state_unwritten", "Sessions whose kept state is being written").is(unwritten);
 }

@@ -1,6 +1,7 @@
 //! Bounds of what a node reports of itself and its servers.
 
 use crate::cluster::messages::{LoadReport, Registration, SelectionReport, ServerReport};
+use crate::cluster::state_report::StateReport;
 
 /// Servers of one node.
 const MAX_SERVERS: usize = 1000;
@@ -107,11 +108,12 @@ fn check_text(what: &str, text: &str, most: usize) -> Result<(), String> {
 fn size_of(server: &ServerReport) -> usize {
     match server {
         ServerReport::Name(name) => EACH + name.len(),
-        ServerReport::Full { name, digest, passthrough, selection, .. } => {
+        ServerReport::Full { name, digest, passthrough, selection, state, .. } => {
             EACH + name.len()
                 + digest.as_ref().map_or(0, String::len)
                 + passthrough.iter().map(|name| EACH + name.len()).sum::<usize>()
                 + selection.as_ref().map_or(0, size_of_selection)
+                + state.as_deref().map_or(0, StateReport::size)
         }
     }
 }

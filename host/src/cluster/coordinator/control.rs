@@ -15,6 +15,7 @@ use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, ProtocolReport, Registration, ServerReport,
 };
 use crate::cluster::own_drain::OwnDrain;
+use crate::cluster::trouble;
 use crate::config::Secret;
 use crate::model::{Absence, NodeId, Reach, Replica, Reports, ServerName, is_near};
 use crate::net::{Sign, Unreached};
@@ -253,6 +254,7 @@ impl Control {
         }
         self.settled(&entry.id);
         tracing::info!(
+            node = %entry.id, servers = entry.servers.len(),
             "Node registered: {} ({}) with {} servers",
             entry.name,
             entry.id,
@@ -297,6 +299,7 @@ impl Control {
         let mut beat =
             Beat { draining: heartbeat.draining, load: heartbeat.load.clone(), ..Beat::default() };
         beat.drain = heartbeat.drain.clone();
+        beat.troubles = trouble::bounded(heartbeat.troubles.clone());
         if let Some(reports) = &heartbeat.servers {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
             beat.servers = Some(replicas(reports.clone())?);
@@ -320,7 +323,7 @@ impl Control {
         let Heartbeat { id, incarnation, .. } = proved.message;
         let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id)) };
-        tracing::info!("Node deregistered: {id}");
+        tracing::info!(node = %id, "Node deregistered: {id}");
         self.snapshot.save().await;
         Ok(())
     }
@@ -414,6 +417,7 @@ impl Control {
             labels: registration.labels.into_iter().collect(),
             load: registration.load,
             drain: registration.drain,
+            troubles: trouble::bounded(registration.troubles),
             heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
                 0 => 5000,
                 interval => interval.min(bounds::MAX_INTERVAL),

@@ -72,6 +72,7 @@ impl LeaseWatch {
         for change in registry.expire(now) {
             if let LeaseChange::Unhealthy { id, last_heartbeat } = change {
                 tracing::warn!(
+                    node = %id,
                     "Marking node {id} as unhealthy (last heartbeat: {})",
                     last_heartbeat.iso8601()
                 );
@@ -99,7 +100,7 @@ impl LeaseWatch {
                 Answered::GoesOn | Answered::Over => {}
                 Answered::Returned => self.take_back(&entry).await,
             },
-            Err(Unreached { sign: Sign::Unclear, why }) => {
+            Err(Unreached { sign: Sign::Unclear | Sign::Short, why }) => {
                 tracing::debug!(node = %entry.id, "it is not clear whether the node answers: {why}");
                 registry.unclear(&entry);
             }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::cluster::messages::{DrainReport, LoadReport, ProtocolReport};
+use crate::cluster::trouble::{TroubleReport, size_of_troubles};
 use crate::config::Secret;
 use crate::model::{
     Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
 };
 
+use super::bounds::size_beside_servers;
 use super::liveness::Liveness;
 use super::replays::OwnReplays;
 
@@ -63,7 +65,7 @@ pub struct NodeEntry {
     pub servers: BTreeMap<ServerName, Replica>,
     /// Bytes that these take, about; 0 for a node of this process.
     pub size: usize,
-    /// Bytes of labels and load, about; set by the registry.
+    /// Bytes of labels, load and troubles, about; set by the registry.
     pub beside: usize,
     pub zone: String,
     pub labels: Vec<(String, String)>,
@@ -79,6 +81,8 @@ pub struct NodeEntry {
     pub away: Option<(Away, Instant)>,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
+    /// Its servers that cannot be used there.
+    pub troubles: Vec<TroubleReport>,
     pub last_heartbeat: UnixMillis,
     /// Start of the lease: the last heartbeat, or the last question that it has answered, on a
     /// clock that never jumps.
@@ -120,6 +124,7 @@ impl NodeEntry {
             liveness: Liveness::default(),
             away: None,
             load: None,
+            troubles: Vec::new(),
             last_heartbeat: UnixMillis::now(),
             last_seen: Instant::now(),
             registered_at: UnixMillis::now(),
@@ -156,7 +161,14 @@ impl NodeEntry {
         absent.is_some_and(|(_, at)| now.saturating_duration_since(at) <= limit)
     }
 
-    pub(super) fn health(&self) -> Health {
+    /// Bytes of all but its servers, about, with this load and these troubles.
+    pub(super) fn beside(&self, load: Option<&LoadReport>, troubles: &[TroubleReport]) -> usize {
+        size_beside_servers(&self.labels, load) + size_of_troubles(troubles)
+    }
+
+    /// Whether it serves sessions, takes new ones, or neither.
+    #[must_use]
+    pub fn health(&self) -> Health {
         match self.status {
             LeaseStatus::Inactive => Health::Inactive,
             LeaseStatus::Unhealthy => Health::Unhealthy,

@@ -26,10 +26,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::{DrainReport, LoadReport};
+use crate::cluster::trouble::TroubleReport;
 use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::Locked;
 
-use super::bounds::{MAX_NODES, MAX_REPORTS, size_beside_servers};
+use super::bounds::{MAX_NODES, MAX_REPORTS};
 use super::node_entry::{LeaseStatus, NodeEntry};
 
 /// Node timeouts after which a dead node is removed.
@@ -44,6 +45,8 @@ pub struct Beat {
     pub draining: bool,
     pub drain: Option<DrainReport>,
     pub load: Option<LoadReport>,
+    /// All that there are.
+    pub troubles: Vec<TroubleReport>,
 }
 
 /// A change that the passing of time has caused.
@@ -177,7 +180,7 @@ impl Registry {
     /// # Errors
     /// If as many nodes are known as may be, or they report as much.
     pub fn register(&self, mut entry: NodeEntry) -> Result<(), Full> {
-        entry.beside = size_beside_servers(&entry.labels, entry.load.as_ref());
+        entry.beside = entry.beside(entry.load.as_ref(), &entry.troubles);
         self.change_if(|nodes| {
             let is_new = !nodes.contains_key(&entry.id);
             if is_new && nodes.len() >= MAX_NODES {
@@ -220,10 +223,8 @@ impl Registry {
         let beat = |nodes: &mut BTreeMap<NodeId, NodeEntry>| {
             let known = nodes.get(id).ok_or(Unknown)?;
             let size = if said.servers.is_some() { said.size } else { known.size };
-            let beside = said
-                .load
-                .as_ref()
-                .map_or(known.beside, |load| size_beside_servers(&known.labels, Some(load)));
+            let load = said.load.as_ref().or(known.load.as_ref());
+            let beside = known.beside(load, &said.troubles);
             let (before, now_said) = (known.size + known.beside, size + beside);
             // The node registers again, and is told why there.
             if now_said > before && others_size(nodes, id) + now_said > MAX_REPORTS {
@@ -243,6 +244,7 @@ impl Registry {
             entry.liveness.heard(now);
             (entry.draining, entry.drain) = (said.draining, said.drain);
             entry.beside = beside;
+            entry.troubles = said.troubles;
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room(), entry.away.is_some()) != before;
             if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {
@@ -288,6 +290,13 @@ impl Registry {
             entry.load = Some(load);
             ((), entry.room() != before)
         });
+    }
+
+    /// Sets the troubles of this process's own node. Nobody routes by them.
+    pub fn set_local_troubles(&self, id: &NodeId, troubles: Vec<TroubleReport>) {
+        if let Some(entry) = self.nodes.lock().get_mut(id) {
+            entry.troubles = troubles;
+        }
     }
 
     /// Notes that a node drains, or that it takes sessions again.

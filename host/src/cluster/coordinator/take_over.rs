@@ -69,7 +69,7 @@ fn is_gone(known: &NodeEntry, sign: Sign, now: Instant) -> bool {
     match sign {
         Sign::Gone | Sign::Other => true,
         Sign::Silent => silence > known.heartbeat_interval.saturating_mul(SILENT_INTERVALS),
-        Sign::Unclear => false,
+        Sign::Unclear | Sign::Short => false,
     }
 }
 
@@ -99,6 +99,7 @@ mod tests {
             (Sign::Other, true, true),
             (Sign::Silent, false, true),
             (Sign::Unclear, false, false),
+            (Sign::Short, false, false),
         ] {
             assert_eq!(is_gone(&known, sign, after(10)), soon, "{sign:?}");
             assert_eq!(is_gone(&known, sign, after(11)), late, "{sign:?}");

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -21,6 +21,7 @@ use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
 };
 use crate::cluster::own_drain::OwnDrain;
+use crate::cluster::trouble::TroubleReport;
 use crate::config::Secret;
 use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
@@ -28,7 +29,11 @@ use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
 use crate::protocol::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
-use crate::sync::{Locked, Watcher};
+use crate::sync::Watcher;
+
+use super::heard::Heard;
+
+use super::complaint::Complaint;
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +45,8 @@ const LEAST_BEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// [`LONGEST_PAUSE`], so that a node is registered soon after its coordinator's start.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Least time between two heartbeats that are sent because the node's room changed.
+/// Least time between two heartbeats that are sent because the node's room, or what is wrong with
+/// its servers, changed.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Least time between two heartbeats that are sent because a drain has come further.
 const DRAIN_PAUSE: Duration = Duration::from_millis(250);
@@ -144,14 +150,15 @@ pub struct Agent {
     pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
     /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
+    /// The servers that cannot be used here now.
+    pub troubles: watch::Receiver<Vec<TroubleReport>>,
     /// Notified by a request to join.
     pub join: Arc<Notify>,
     pub joined: watch::Sender<Joined>,
     pub drain: Arc<OwnDrain>,
     /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
     pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
-    /// When the coordinator was heard of last.
-    pub heard: Locked<tokio::time::Instant>,
+    pub heard: Arc<Heard>,
     pub link: Link,
 }
 
@@ -174,9 +181,10 @@ impl Agent {
                 tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
                 self.join.notified().await;
             }
+            let mut apart = None;
             loop {
-                self.register().await;
-                self.keep_lease().await;
+                self.register(apart).await;
+                apart = self.keep_lease().await;
             }
         };
         tokio::select! {
@@ -190,25 +198,27 @@ impl Agent {
         }
     }
 
-    /// Tries until the coordinator accepts the registration.
-    async fn register(&self) {
+    /// Tries until the coordinator accepts the registration. `apart` is since when it has not
+    /// answered.
+    async fn register(&self, apart: Option<Instant>) {
         self.joined.send_replace(Joined::Registering);
         let mut pause = FIRST_PAUSE;
+        let mut complaint = Complaint::default();
         loop {
             let registration = self.registration();
             match self.call("/api/cluster/register", &registration).await {
                 JoinAnswer::Taken(_) => {
+                    self.say_back(apart);
                     tracing::info!("registered with {}", self.coordinator);
                     self.joined.send_replace(Joined::Registered);
                     return;
                 }
-                JoinAnswer::Unknown => tracing::warn!(
-                    "not registered with {}: it is not a coordinator (404); check \
-                     cluster.node.coordinatorUrl",
-                    self.coordinator
+                JoinAnswer::Unknown => complaint.say(
+                    &self.coordinator,
+                    "it is not a coordinator (404); check cluster.node.coordinatorUrl",
                 ),
                 JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
-                    tracing::warn!("not registered with {}: {why}", self.coordinator);
+                    complaint.say(&self.coordinator, &why);
                 }
             }
             tokio::time::sleep(jittered(pause)).await;
@@ -216,12 +226,24 @@ impl Agent {
         }
     }
 
-    /// Sends heartbeats until the coordinator no longer knows this node.
-    async fn keep_lease(&mut self) {
+    /// Says that the coordinator has answered again.
+    fn say_back(&self, apart: Option<Instant>) {
+        if let Some(since) = apart {
+            let seconds = since.elapsed().as_secs_f32();
+            tracing::info!(
+                coordinator = self.coordinator,
+                "the coordinator is back: it did not answer for {seconds:.1} s"
+            );
+        }
+    }
+
+    /// Sends heartbeats until the coordinator no longer knows this node. Returns since when it has
+    /// not answered, if it had not before that.
+    async fn keep_lease(&mut self) -> Option<Instant> {
         let mut timer = tokio::time::interval(self.interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         timer.tick().await;
-        let mut failing = false;
+        let mut apart: Option<Instant> = None;
         let mut sent = tokio::time::Instant::now();
         let mut drain = self.drain.watch();
         if self.drain.is_ordered() {
@@ -254,6 +276,12 @@ impl Agent {
                     tokio::time::sleep_until(sent + ROOM_PAUSE).await;
                     self.room.borrow_and_update();
                 }
+                changed = self.troubles.changed() => {
+                    if changed.is_err() {
+                        timer.tick().await;
+                    }
+                    tokio::time::sleep_until(sent + ROOM_PAUSE).await;
+                }
             }
             drain.borrow_and_update();
             sent = tokio::time::Instant::now();
@@ -264,24 +292,29 @@ impl Agent {
                 draining: self.drain.is_ordered(),
                 load: Some((self.load)()),
                 drain: self.drain.report(),
+                troubles: self.troubles.borrow_and_update().clone(),
             };
             match self.beat(&heartbeat).await {
                 JoinAnswer::Taken(answer) => {
-                    failing = false;
+                    self.say_back(apart.take());
                     if heartbeat.drain.is_some() {
                         self.drain.known(only_here(&answer));
                     }
                 }
                 JoinAnswer::Unknown => {
                     tracing::info!(
-                        "{} does not know this node; registering again",
-                        self.coordinator
+                        coordinator = self.coordinator,
+                        "the coordinator does not know this node, which registers again"
                     );
-                    return;
+                    return apart;
                 }
                 JoinAnswer::Failed(why) | JoinAnswer::Silent(why) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!("heartbeat to {} failed, retrying: {why}", self.coordinator);
+                    if apart.is_none() {
+                        apart = Some(Instant::now());
+                        tracing::warn!(
+                            coordinator = self.coordinator,
+                            "the coordinator does not answer, and is tried again: {why}"
+                        );
                     }
                 }
             }
@@ -307,6 +340,7 @@ impl Agent {
             draining: true,
             load: None,
             drain: None,
+            troubles: Vec::new(),
         };
         if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
             self.call("/api/cluster/deregister", &good_bye).await
@@ -336,6 +370,7 @@ impl Agent {
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
             drain: self.drain.report(),
+            troubles: self.troubles.borrow().clone(),
         }
     }
 
@@ -361,11 +396,9 @@ impl Agent {
     }
 
     fn note_heard(&self, is_heard: bool) {
-        let now = tokio::time::Instant::now();
-        let mut heard = self.heard.lock();
         if is_heard {
-            *heard = now;
-        } else if now - *heard > STREAMS_OVER {
+            self.heard.now();
+        } else if self.heard.silence() > STREAMS_OVER {
             let count = (self.close_of_streams)();
             if count > 0 {
                 tracing::warn!(

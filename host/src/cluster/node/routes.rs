@@ -21,6 +21,7 @@ use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome};
 use crate::sync::Seldom;
 
 use super::door::Door;
+use super::heard::Heard;
 
 /// Bindings on one page.
 const PAGE: usize = 1000;
@@ -41,6 +42,7 @@ pub struct NodeRoutes {
     pub held: Arc<HeldPage>,
     pub view: Arc<dyn RunnerView>,
     pub drain: Arc<OwnDrain>,
+    pub heard: Arc<Heard>,
 }
 
 impl NodeRoutes {
@@ -61,6 +63,7 @@ impl NodeRoutes {
             return self.refuse_unproved(&request, peer).await;
         }
         if path == seam::ALIVE_PATH {
+            self.heard.now();
             return alive();
         }
         let path = path.strip_prefix("/cluster/").unwrap_or("");

@@ -53,7 +53,7 @@ pub struct InstanceCursor {
     pub server: String,
     /// Unix ms.
     pub started_at: u64,
-    /// Shortened id of its first session; empty if it has none.
+    /// Shortened id of its first session; the process of one without any.
     pub session: String,
 }
 
@@ -94,7 +94,7 @@ pub struct InstanceReport {
     pub rss_bytes: Option<u64>,
     /// Of the process and everything below it.
     pub cpu_ms: Option<u64>,
-    /// Instances of this server that have ended by themselves since the node's start.
+    /// How often the process of its session, or of its sessions, has ended by itself before.
     pub restarts: u64,
     /// Oldest first.
     pub stderr: Vec<StderrLine>,
@@ -108,7 +108,11 @@ impl InstanceReport {
         InstanceCursor {
             server: self.server.clone(),
             started_at: self.started_at,
-            session: self.sessions.first().cloned().unwrap_or_default(),
+            session: self
+                .sessions
+                .first()
+                .cloned()
+                .unwrap_or_else(|| self.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         }
     }
 }
@@ -132,7 +136,7 @@ pub struct ServerHealth {
     pub server: String,
     pub node: String,
     /// `running` (also if the server starts when it is needed), `starting`, `backoff`,
-    /// `crash-loop` or `misconfigured`.
+    /// `crash-loop`, `needs-oauth` or `misconfigured`; `unreachable` if its node does not answer.
     pub status: String,
     /// Failed starts in a row; an early exit counts as one.
     pub failures: u32,
@@ -216,20 +220,23 @@ pub async fn overview(
         |entry: &NodeEntry| after.as_ref().is_none_or(|(node, _)| entry.id.as_str() >= &**node);
     let wanted = |entry: &NodeEntry| node.is_none_or(|node| *node == entry.id) && begun(entry);
     let entries: Vec<NodeEntry> = registry.entries().into_iter().filter(wanted).collect();
+    let server = look.server.clone();
     let asked = entries.into_iter().map(|entry| {
         let place = after.clone().filter(|(node, _)| *node == entry.id.as_str());
         let look = InstanceQuery { after: place.map(|(_, place)| place), ..look.clone() };
         async move {
             let page = ask(&entry, view, link, look).await;
-            (entry.id, page)
+            (entry, page)
         }
     });
     let mut answers = stream::iter(asked).buffered(AT_ONCE);
     let mut overview = Overview::default();
-    while let Some((id, page)) = answers.next().await {
+    while let Some((entry, page)) = answers.next().await {
+        let id = &entry.id;
         let mut page = match page {
             Ok(page) => page,
             Err(reason) => {
+                overview.servers.extend(of_unreachable(&entry, server.as_ref(), &reason));
                 overview.unreachable.push(Unreachable { node: id.to_string(), reason });
                 continue;
             }
@@ -252,6 +259,27 @@ pub async fn overview(
         }
     }
     overview
+}
+
+/// The servers of a node that does not answer, unless nobody expects it.
+fn of_unreachable(entry: &NodeEntry, only: Option<&ServerName>, reason: &str) -> Vec<ServerHealth> {
+    let is_expected =
+        entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed);
+    let why = match entry.away {
+        Some((away, _)) => {
+            format!("node {} {} {}", entry.id, away.how.text(), away.since.iso8601())
+        }
+        None => format!("node {} is unreachable: {reason}", entry.id),
+    };
+    let servers = entry.servers.keys().filter(|name| only.is_none_or(|only| only == *name));
+    let health = servers.filter(|_| is_expected).map(|name| ServerHealth {
+        server: name.to_string(),
+        node: entry.id.to_string(),
+        status: "unreachable".to_owned(),
+        last_error: Some(why.clone()),
+        ..ServerHealth::default()
+    });
+    health.collect()
 }
 
 async fn ask(

@@ -65,6 +65,8 @@ pub(in crate::config) const USED: &[&str] = &[
     "mcpServers.*.options.maxTotalTimeout",
     "mcpServers.*.weight",
     "mcpServers.*.onLost",
+    // Unknown keys below it are mistakes, which its own reader finds.
+    "mcpServers.*.state",
     "mcpServers.*.isolation",
     "mcpServers.*.perSessionClient",
     "mcpServers.*.startOnDemand",

@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod servers;
 pub mod shown_tools;
+pub mod state;
 pub mod sticky;
 pub mod telemetry;
 pub mod timeouts;

@@ -18,6 +18,7 @@ use crate::model::ServerName;
 
 use super::cluster::MAX_WEIGHT;
 use super::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
+use super::state::StateSettings;
 use super::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
 use super::transport::{self, Transport};
 use super::{shown_tools, timeouts};
@@ -55,6 +56,8 @@ pub struct Server {
     /// Weight of this server's replica on this node, 1 to 1000; the node's if absent.
     pub weight: Option<u16>,
     pub on_lost: OnLost,
+    /// Which state comes along to a new instance.
+    pub state: Option<StateSettings>,
     pub isolation: Isolation,
     /// Processes kept ready for new sessions.
     pub warm: u16,
@@ -183,6 +186,7 @@ fn server(
         on_lost: entry
             .choice("onLost", "reaction to a lost session", &ON_LOST)
             .unwrap_or(OnLost::Continue),
+        state: made.state,
         isolation: isolation(&entry),
         warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
         idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
@@ -194,6 +198,7 @@ fn server(
             .filter(|memory| *memory > 0),
         start_timeout: entry.millis("startTimeoutMs", 1..=MAX_TIMEOUT_MS),
     };
+    refuse_shared_state(&entry, server.isolation);
     // Every key has been read by now.
     server.misconfigured = problems.reason();
     if server.transport.is_none() && server.misconfigured.is_none() {
@@ -252,6 +257,16 @@ fn isolation(entry: &Section<'_>) -> Isolation {
             own
         }
         (Some(own), _) => own,
+    }
+}
+
+/// What one session repeats or restores in a process that it shares would change the others' state.
+fn refuse_shared_state(entry: &Section<'_>, isolation: Isolation) {
+    if let Some(item) = entry.get("state")
+        && matches!(isolation, Isolation::Principal | Isolation::Shared)
+    {
+        let message = "is about the state of one session, and \"isolation\" shares a process";
+        item.refuse(message, "remove one of them");
     }
 }
 

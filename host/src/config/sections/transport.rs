@@ -18,6 +18,7 @@ use super::confinement::{self, ConfinementSettings};
 use super::kind::{self, TransportKind};
 use super::proxy::{self, OwnProxy};
 use super::sandbox::{self, SandboxSettings};
+use super::state::{self, StateSettings};
 use super::{entry_env, other_systems};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub(in crate::config) struct ParsedTransport {
     /// `None` if there is a mistake, which becomes a finding.
     pub transport: Option<Transport>,
     pub shown: String,
+    /// Which state comes along.
+    pub state: Option<StateSettings>,
 }
 
 pub(in crate::config) fn read(
@@ -66,8 +69,10 @@ pub(in crate::config) fn read(
         EntryReader { entry, sources, own: BTreeMap::new(), missing: Missing::default() };
     let transport =
         entry.object.and_then(|_| kind::of(entry)).and_then(|kind| reader.transport(kind, base));
+    let is_process = matches!(transport, Some(Transport::Stdio { .. }) | None);
+    let state = state::read(entry, is_process, |item| reader.word(item));
     reader.tell_of_missing();
-    ParsedTransport { transport, shown: shown::entry(entry) }
+    ParsedTransport { transport, shown: shown::entry(entry), state }
 }
 
 struct EntryReader<'r, 'd> {

@@ -57,7 +57,7 @@ pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
     Box::new(move |headers, peer, local| {
         let (config, peer, local) = (&edge.config, peer.ip(), local.ip());
         let forbidden = |refusal: Refusal| (StatusCode::FORBIDDEN, refusal.to_string());
-        check_site(config, headers, local).map_err(forbidden)?;
+        check_site_or_own(config, headers, local).map_err(forbidden)?;
         if local_key.admits(headers, peer, local) {
             return Ok(());
         }
@@ -75,7 +75,7 @@ pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
 /// Checks Host and Origin alone: for pages that need no key.
 pub fn site_for_management(edge: Arc<Edge>) -> Box<ChecksSite> {
     Box::new(move |headers, local| {
-        check_site(&edge.config, headers, local.ip())
+        check_site_or_own(&edge.config, headers, local.ip())
             .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))
     })
 }
@@ -86,6 +86,25 @@ type ChecksSite = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, Stri
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
     check_host(config, headers, local)?;
     check_origin(config, headers)
+}
+
+/// The same, and lets the gateway's own page in, whatever the name that it was loaded by: a page of
+/// another origin has another host in its Origin, and one that has moved its own name here (DNS
+/// rebinding) is refused for its Host.
+fn check_site_or_own(
+    config: &EdgeConfig,
+    headers: &HeaderMap,
+    local: IpAddr,
+) -> Result<(), Refusal> {
+    check_host(config, headers, local)?;
+    if is_own_page(headers) { Ok(()) } else { check_origin(config, headers) }
+}
+
+/// Whether the request comes from a page that was loaded by the name which the request goes to.
+fn is_own_page(headers: &HeaderMap) -> bool {
+    let (origin, host) = (text(headers.get(header::ORIGIN)), text(headers.get(header::HOST)));
+    let authority = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+    !host.is_empty() && authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 /// Checks Host alone.
@@ -134,4 +153,30 @@ fn check_key<'c>(
 
 fn text(value: Option<&HeaderValue>) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_the_gateways_own_by_its_whole_authority() {
+        for (origin, host, expect) in [
+            ("http://gw.example", "gw.example", true),
+            ("https://GW.example:8443", "gw.example:8443", true),
+            ("http://[fd00::1]:3000", "[fd00::1]:3000", true),
+            ("http://gw.example:3000", "gw.example", false),
+            ("http://evil.example", "gw.example", false),
+            ("http://gw.example.evil.example", "gw.example", false),
+            ("ftp://gw.example", "gw.example", false),
+            ("gw.example", "gw.example", false),
+            ("null", "null", false),
+            ("http://", "", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            headers.insert(header::HOST, host.parse().unwrap());
+            assert_eq!(is_own_page(&headers), expect, "{origin} {host}");
+        }
+    }
 }

@@ -57,7 +57,8 @@ impl AllowedOrigin {
             Carrier::Header(name) => Some(name),
             Carrier::None | Carrier::Cookie { .. } => None,
         };
-        let names = [headers::SESSION, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
+        let names =
+            [headers::SESSION, headers::REQUEST_ID, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
         if let Some(names) = list(names.into_iter().chain(affinity)) {
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, names);
         }

@@ -92,7 +92,10 @@ impl BatchSender {
     async fn answer(self: Arc<Self>, message: Bytes) -> EventBytes {
         let Self { worker, context, scope, session } = &*self;
         let answer = worker.aggregate_one(context, scope, session, message).await;
-        let response = answer.unwrap_or_else(|(refusal, id)| refusal.response(id.as_deref()));
+        let response = answer.unwrap_or_else(|(refusal, id)| {
+            worker.edge.metrics.refusal(&refusal);
+            refusal.response(id.as_deref())
+        });
         events_of(response, worker.edge.config.line).await
     }
 }

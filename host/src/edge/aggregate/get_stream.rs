@@ -20,7 +20,6 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
-use crate::edge::session::notice::lost_notice;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
 use crate::net::Body;
@@ -71,6 +70,7 @@ impl Worker {
                 (own, reader)
             }
         };
+        self.tell_losses(session, &own.stream);
         let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
         if reader.has_gap || (last_event_id.is_some() && is_another()) {
             say_lists_changed(&own.stream, &List::NOTIFIED);
@@ -81,6 +81,17 @@ impl Worker {
         };
         let tag = Tag::new(own.instance, own.stream.number, None);
         Ok(response::event_stream(reader, tag, way))
+    }
+
+    /// Puts onto the stream what was lost while the client did not listen.
+    fn tell_losses(&self, session: &Session, stream: &Stream) {
+        let losses = self.edge.bindings.take_unreported_losses(session.id);
+        for server in &losses {
+            stream.put(self.edge.loss_notice(session.id, server), Part::Notice);
+        }
+        if !losses.is_empty() {
+            say_lists_changed(stream, &List::NOTIFIED);
+        }
     }
 
     /// Servers that the session has open on a node whose lists for them are not the usual ones.
@@ -105,13 +116,7 @@ impl Worker {
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
-        let losses = self.edge.bindings.take_unreported_losses(session.id);
-        for server in &losses {
-            own.stream.put(lost_notice(server), Part::Notice);
-        }
-        if !losses.is_empty() {
-            say_lists_changed(&own.stream, &List::NOTIFIED);
-        }
+        self.tell_losses(session, &own.stream);
         let feeding = Feeding {
             seen: self.scope_catalog_now(scope, self.set_of(session)),
             worker: self.clone(),
@@ -145,6 +150,7 @@ impl Feeding {
         let (sender, mut messages) = mpsc::channel(QUEUE);
         let mut catalogs = self.worker.edge.catalogs.changes();
         let mut opened_servers = self.worker.edge.opened_servers.watch(self.session.id);
+        let mut reports = self.worker.edge.cold_start.reports();
         // Covers what was opened, and what has changed, before they were watched.
         self.look_at_replicas();
         self.compare();
@@ -159,6 +165,7 @@ impl Feeding {
                 self.hear_open_servers(&mut tasks, &mut heard, &sender);
             }
             is_message = false;
+            let is_expected = self.worker.edge.cold_start.concerns(self.session.minted_at);
             // The first of several changes decides when they are announced.
             due = (!self.changed.is_empty())
                 .then(|| due.unwrap_or_else(|| tokio::time::Instant::now() + QUIET));
@@ -176,6 +183,8 @@ impl Feeding {
                     self.compare();
                     self.look_at_replicas();
                 }
+                // Servers that the session has had open since before this process began.
+                Ok(()) = reports.changed(), if is_expected => self.look_at_replicas(),
                 () = until(due) => {
                     let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
                     say_lists_changed(&self.own.stream, &lists);

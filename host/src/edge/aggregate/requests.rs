@@ -1,6 +1,8 @@
 //! Requests to several servers behind one URL. The edge answers some itself, and sends the others
 //! to their owner, with the names that the owner knows.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
@@ -28,6 +30,10 @@ use crate::protocol::version::Version;
 use super::reply::rewritten;
 use super::requested::Requested;
 use super::rewrite::{self, Addressed, Rewriter};
+
+/// Right after a start, the longest wait for what nodes of before it report, of a message that means
+/// nothing to servers that the session does not have open.
+const REPORTS: Duration = Duration::from_secs(3);
 
 impl Worker {
     /// Takes what a client of an aggregate has posted: one message, or in 2025-03-26 a batch.
@@ -300,16 +306,12 @@ impl Worker {
         session: &Session,
         addressed: Addressed,
     ) {
-        let topology = self.edge.topology.load_full();
         let call = Call { worker: self, context, session, server: &addressed.server };
-        match call.bound(&topology, &[]) {
-            Some(node) => {
-                call.tell(&node, &Outgoing::post(addressed.message)).await;
-            }
-            None => tracing::debug!(
+        if !call.tell_holder(&Outgoing::post(addressed.message)).await {
+            tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
                 "dropped a message: the session does not have the server open"
-            ),
+            );
         }
     }
 
@@ -322,15 +324,20 @@ impl Worker {
         session: &Session,
         message: &Bytes,
     ) {
-        let Some(record) = self.edge.bindings.record(session.id) else { return };
-        let topology = self.edge.topology.load_full();
+        let look = || self.edge.bindings.record(session.id);
+        if self.edge.cold_start.concerns(session.minted_at) {
+            // Nodes of before the start have yet to say which servers the session has open.
+            let is_open = || look().filter(|record| !record.servers.is_empty());
+            let known = self.edge.cold_start.until(is_open);
+            let _ = tokio::time::timeout(REPORTS, known).await;
+        }
+        let Some(record) = look() else { return };
         let outgoing = Outgoing::post(message.clone());
-        let telling = record.servers.iter().filter_map(|(server, binding)| {
-            scope::has(self, scope, server).then_some(())?;
-            let node = topology.node(&binding.node)?;
+        let told = record.servers.iter().filter(|(server, _)| scope::has(self, scope, server));
+        let telling = told.map(|(server, _)| {
             let call = Call::of_client(self, context, session, server);
             let outgoing = &outgoing;
-            Some(async move { call.tell(node, outgoing).await })
+            async move { call.tell_holder(outgoing).await }
         });
         futures_util::future::join_all(telling).await;
     }

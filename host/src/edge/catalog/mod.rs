@@ -13,4 +13,5 @@ pub mod part;
 pub mod prefixed;
 pub mod returning;
 pub mod scope_catalog;
+pub mod tool_says;
 pub mod uris;

@@ -9,8 +9,9 @@ pub fn text(path: &str, base: &str) -> String {
     let mut segments = path.trim_matches('/').split('/');
     let (first, second) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
     let is_entrance = matches!(second, "mcp" | "sse" | "messages");
+    let page = format!("the operators' page is at {base}/ui");
     let why = match first {
-        "" => "there is no dashboard here",
+        "" => page.as_str(),
         "oauth" => "Mooring is no OAuth server: clients send a key",
         ".well-known" if second.starts_with("o") => {
             "Mooring is no OAuth server: clients send a key"
@@ -41,7 +42,7 @@ mod tests {
             ("/admin/mcp", "leave the first part out"),
             ("/ann/mcp/desk", "leave the first part out"),
             ("/ann/sse", "leave the first part out"),
-            ("/", "no dashboard"),
+            ("/", "page is at /hub/ui;"),
             ("/oauth/authorize", "no OAuth server"),
             ("/.well-known/oauth-authorization-server", "no OAuth server"),
             ("/else", "/else; MCP is served at /hub/mcp,"),

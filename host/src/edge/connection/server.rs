@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
+use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
 use crate::edge::observed::refused_request;
 use crate::edge::refusal::Refusal;
@@ -309,7 +310,12 @@ async fn route(
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
             refused_request::note(&worker.edge, &refusal, request.uri().path(), peer.ip());
-            Box::pin(refused(refusal, id, request)).await
+            let noted = request.extensions_mut().remove::<NotedId>();
+            let mut response = Box::pin(refused(refusal, id, request)).await;
+            if let Some(NotedId(id)) = noted {
+                response.headers_mut().insert(headers::REQUEST_ID, id);
+            }
+            response
         }
     };
     if let Some(page) = page {

@@ -5,11 +5,11 @@ use http::{Method, Request, Response};
 
 use crate::model::{Epoch, Epochs, Node, Reach};
 use crate::net::{Body, Failure};
-use crate::seam::{Facts, Handshake, Outcome, Start, read_epoch};
+use crate::seam::{Facts, Handshake, Outcome, Start, StateStep, read_epoch};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
-use super::tried::{NotOpened, not_opened};
+use super::tried::{NotOpened, RefusedBy, not_opened};
 
 /// How often a runner is asked that has another instance open than it should have. The second time
 /// it has none.
@@ -24,11 +24,13 @@ pub struct RunnerOpened {
 }
 
 impl Call<'_> {
-    /// Has the server opened at the node that it is bound to.
+    /// Has the server opened at the node that it is bound to, as a step of a restoration if it is
+    /// one.
     pub async fn ask_to_open(
         &self,
         node: &Node,
         handshake: Handshake,
+        state: Option<StateStep>,
     ) -> Result<RunnerOpened, NotOpened> {
         let Self { worker, session, server, .. } = *self;
         let bindings = &worker.edge.bindings;
@@ -36,7 +38,7 @@ impl Call<'_> {
             let epochs = bindings.opening(session.id, server, &node.id);
             let epochs =
                 epochs.map_err(|other| format!("the session is at node {other} by now"))?;
-            let response = self.exchange_open(node, handshake, epochs).await?;
+            let response = self.exchange_open(node, (handshake, state), epochs).await?;
             let epoch = read_epoch(response.headers());
             if response.status().is_success() {
                 let start = Start::read(response.headers());
@@ -57,7 +59,7 @@ impl Call<'_> {
     async fn exchange_open(
         &self,
         node: &Node,
-        handshake: Handshake,
+        (handshake, state): (Handshake, Option<StateStep>),
         epochs: Epochs,
     ) -> Result<Response<Body>, NotOpened> {
         let Self { worker, session, .. } = *self;
@@ -69,12 +71,18 @@ impl Call<'_> {
         // One of this process ends with it anyway.
         let stream = session.of_stream && node.reach != Reach::Local;
         let stream = stream.then_some(worker.edge.start);
-        let facts = Facts { open: Some(handshake), quota, epochs, stream, ..session.facts() };
+        let facts =
+            Facts { open: Some(handshake), quota, epochs, stream, state, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         self.exchange(node, facts, request).await.map_err(|failure| {
-            let (Failure::NotSent(why) | Failure::Broken(why)) = failure;
-            worker.suspect(&node.id, &why);
-            format!("node {}: {why}", node.id).into()
+            let (why, from) = match failure {
+                Failure::Short(why) => (why, RefusedBy::ThisProcess),
+                Failure::NotSent(why) | Failure::Broken(why) => {
+                    worker.suspect(&node.id, &why);
+                    (why, RefusedBy::Nobody)
+                }
+            };
+            NotOpened { from, ..format!("node {}: {why}", node.id).into() }
         })
     }
 }

@@ -42,6 +42,20 @@ impl Call<'_> {
     /// # Errors
     /// If no replica can take it, or if the connection to one broke: then it may have run.
     pub async fn deliver(&self, outgoing: &Outgoing) -> Result<Delivered, Refusal> {
+        match self.state_plan() {
+            None => self.deliver_plainly(outgoing).await,
+            Some(plan) => Box::pin(self.deliver_tracked(outgoing, plan)).await,
+        }
+    }
+
+    /// The same for a message that is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`].
+    pub(in crate::edge) async fn deliver_plainly(
+        &self,
+        outgoing: &Outgoing,
+    ) -> Result<Delivered, Refusal> {
         let mut delivery = MessageDelivery::new(*self, outgoing);
         let mut why = String::new();
         for _ in 0..MAX_ATTEMPTS {
@@ -71,13 +85,22 @@ struct MessageDelivery<'a> {
     outgoing: &'a Outgoing,
     tried: Tried,
     token: Option<Token>,
-    /// Whether the message was sent again after it had reached a server.
+    /// Whether the message was sent again, where it was sent last, after it may have run.
     is_repeated: bool,
+    /// Whether the session's node was given a second chance.
+    is_second: bool,
 }
 
 impl<'a> MessageDelivery<'a> {
     fn new(call: Call<'a>, outgoing: &'a Outgoing) -> Self {
-        Self { call, outgoing, tried: Tried::default(), token: None, is_repeated: false }
+        Self {
+            call,
+            outgoing,
+            tried: Tried::default(),
+            token: None,
+            is_repeated: false,
+            is_second: false,
+        }
     }
 
     /// Sends the message to the node that holds the session. If no node does, one is opened first.
@@ -114,7 +137,7 @@ impl<'a> MessageDelivery<'a> {
 
     async fn open_somewhere(&mut self, was_open: bool) -> Result<Arc<Node>, Refusal> {
         let call = self.call;
-        if was_open && call.ends_when_lost() {
+        if was_open && call.ends_at_once() {
             return Err(call.end_lost().await);
         }
         if was_open {
@@ -144,7 +167,7 @@ impl<'a> MessageDelivery<'a> {
         let call = self.call;
         match outcome {
             Outcome::UnknownSession
-                if (was_open || call.session.is_single_server) && call.ends_when_lost() =>
+                if (was_open || call.session.is_single_server) && call.ends_at_once() =>
             {
                 Err(call.end_lost().await)
             }
@@ -171,8 +194,12 @@ impl<'a> MessageDelivery<'a> {
     async fn failed(&mut self, node: &Node, failure: Failure) -> Result<Attempt, Refusal> {
         let call = self.call;
         let why = match failure {
+            Failure::Short(why) => return Err(Refusal::short(call.server, why)),
             Failure::NotSent(why) => {
                 call.worker.suspect(&node.id, &why);
+                if self.is_asked_again() {
+                    return Ok(Attempt::Again(why));
+                }
                 call.report_refusal(node, &self.tried.nodes, &why);
                 why
             }
@@ -185,6 +212,11 @@ impl<'a> MessageDelivery<'a> {
                     }
                     return Err(Refusal::Lost { server: call.server.clone(), why });
                 }
+                if self.is_asked_again() {
+                    // If it breaks there again, another node may still have it.
+                    self.is_repeated = false;
+                    return Ok(Attempt::Again(why));
+                }
                 why
             }
         };
@@ -196,7 +228,15 @@ impl<'a> MessageDelivery<'a> {
         self.call.worker.edge.metrics.recovered(how);
     }
 
-    /// Whether a message that may have run is sent once more. True at most once in a delivery.
+    /// Whether the node that holds the session is asked once more before the session leaves it, and
+    /// its state with it: one connection may fail by accident. True at most once in a delivery. A
+    /// node that is suspect is asked on a new connection, and one that is silent is not asked.
+    fn is_asked_again(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_second, true)
+    }
+
+    /// Whether a message that may have run is sent once more. True once at the session's node, and
+    /// once at another one.
     async fn may_repeat(&mut self) -> bool {
         let may = !self.is_repeated && self.call.is_safe_to_repeat(self.outgoing).await;
         if may {

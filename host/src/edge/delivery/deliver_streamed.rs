@@ -61,13 +61,20 @@ impl Call<'_> {
                     server: self.server.clone(),
                     why: "the request did not reach the server; send it again".to_owned(),
                     retry_after: None,
+                    by_node: true,
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);
                     Ok(Delivered { response, node, token })
                 }
             },
-            Err(Failure::NotSent(why) | Failure::Broken(why)) => {
+            Err(Failure::Short(why)) => Err(Refusal::short(self.server, why)),
+            Err(Failure::NotSent(why)) => {
+                self.worker.suspect(&node.id, &why);
+                let server = self.server.clone();
+                Err(Refusal::Unavailable { server, why, retry_after: None, by_node: false })
+            }
+            Err(Failure::Broken(why)) => {
                 self.worker.suspect(&node.id, &why);
                 Err(Refusal::Lost { server: self.server.clone(), why })
             }
@@ -85,12 +92,15 @@ impl Call<'_> {
                     return Ok(node);
                 }
                 Err(why) => {
+                    if let Some(refusal) = why.ends_the_search(self.server) {
+                        return Err(refusal);
+                    }
                     self.report_refusal(&node, &tried.nodes, &why.reason);
                     tried.failed(&node.id, why);
                 }
             }
         }
-        if was_open && self.ends_when_lost() {
+        if was_open && self.ends_at_once() {
             return Err(self.end_lost().await);
         }
         let opening = self.establish(&[], Handshake::Runner, &mut tried);

@@ -28,6 +28,9 @@ impl Worker {
             }
             (false, _) => records.end_here(session.id, session.minted_at),
         }
+        self.edge.state.states.end(session.id).await;
+        self.edge.state.outcomes.forget(session.id);
+        self.edge.planned_moves.forget(session.id);
         let Some(record) = self.edge.bindings.forget(session.id) else { return };
         let servers = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
         let telling = servers.map(|(server, node)| {

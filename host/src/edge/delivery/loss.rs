@@ -2,7 +2,7 @@
 //! or its session ends (`onLost`).
 
 use crate::edge::refusal::Refusal;
-use crate::edge::session::get_streams;
+use crate::edge::session::{get_streams, notice};
 
 use super::call::Call;
 use super::open::NodeOpened;
@@ -13,15 +13,26 @@ impl Call<'_> {
         let (edge, session) = (&self.worker.edge, self.session);
         edge.metrics.reopened();
         let short = session.id.short();
-        tracing::debug!(session = %short, server = %self.server, "its state is lost");
+        let restored = edge.state.outcomes.get(session.id, self.server);
+        let what = restored.map_or_else(
+            || "what it held for the session is lost".to_owned(),
+            |restored| restored.words(),
+        );
+        let left = edge.planned_moves.get(session.id, self.server);
+        let happened = notice::happened(left.as_ref());
+        tracing::debug!(session = %short, server = %self.server, "{happened}: {what}");
         if let Some(others) = edge.metrics.lost.line() {
             tracing::info!(
                 session = %short, server = %self.server, others,
-                "the server was started again: what it held for the session is lost"
+                "the server {happened}: {what}"
             );
         }
         let is_reported = !session.is_single_server
-            && get_streams::report_loss(&edge.streams, session.id, self.server);
+            && get_streams::report_loss(
+                &edge.streams,
+                session.id,
+                edge.loss_notice(session.id, self.server),
+            );
         if !is_reported {
             edge.bindings.note_unreported_loss(session.id, self.server);
         }
@@ -42,6 +53,12 @@ impl Call<'_> {
     #[must_use]
     pub fn ends_when_lost(&self) -> bool {
         self.worker.edge.topology.load().ends_when_lost(self.server)
+    }
+
+    /// The same before anything of its state was tried to be brought back.
+    #[must_use]
+    pub fn ends_at_once(&self) -> bool {
+        self.ends_when_lost() && self.state_plan().is_none()
     }
 
     /// Ends the session. Returns the refusal for its client.

@@ -3,19 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
-use crate::model::{Health, Node, NodeId, Reach};
+use crate::edge::routing::bind::Chosen;
+use crate::edge::routing::decisions::Deciding;
+use crate::model::{Absence, Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
-use crate::seam::{Handshake, Start};
-use bytes::Bytes;
+use crate::seam::{Handshake, Start, StateStep};
 
 use super::ask_to_open::RunnerOpened;
 use super::call::Call;
+use super::left_behind::LeftBehind;
 use super::outgoing::Outgoing;
 use super::own_request::Silent;
-use super::tried::{MAX_RESULT, NotOpened, Tried};
+use super::tried::{MAX_RESULT, NotOpened, RefusedBy, Tried};
 
 /// Longest wait for the answer to each restored setting: a server that does not answer must not
 /// hold up the message that opens it.
@@ -27,6 +32,17 @@ pub struct NodeOpened {
     pub result: Bytes,
     /// Whether the session had the server open before, and its state there is lost.
     pub is_lost: bool,
+    /// The epoch of the instance that is open now.
+    pub epoch: Option<Epoch>,
+}
+
+/// What a runner has opened, or had open.
+pub(in crate::edge) struct OpenedAt {
+    /// The `InitializeResult`.
+    pub result: Bytes,
+    pub start: Start,
+    /// The instance's epoch; `None` from a runner of an earlier version.
+    pub epoch: Option<Epoch>,
 }
 
 /// A server that is open for the session.
@@ -35,6 +51,14 @@ pub struct OpenServer {
     /// The `InitializeResult`.
     pub result: Bytes,
     pub token: Option<Token>,
+}
+
+/// The node that the session is bound to.
+struct Claimed {
+    node: NodeId,
+    token: Option<Token>,
+    /// Whether the strategy has chosen it, and not an earlier binding.
+    is_choice: bool,
 }
 
 impl Call<'_> {
@@ -50,39 +74,52 @@ impl Call<'_> {
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
         let Self { worker, session, server, .. } = *self;
+        let (by_plan, mut before) = (self.left_by_plan(), None);
+        let request = self.context.map(ClientRequest::id);
+        let mut deciding = worker.edge.decisions.begin(request, session.id, server);
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
+            before = before.or_else(|| previous.clone());
             if let Some(client) = self.context {
                 worker.edge.bindings.belongs_to(session.id, &client.quota);
             }
-            let choice = self.choose(message, &tried.nodes);
-            let Some(choice) = choice else {
+            // Where another request has bound it meanwhile it stays, whatever the strategy says.
+            let bound = previous.clone().filter(|node| self.is_taken_at(node, &tried.nodes));
+            let claimed = bound.map(|node| Claimed { node, token: None, is_choice: false });
+            let claimed =
+                claimed.or_else(|| self.claim(message, previous.as_ref(), tried, &mut deciding));
+            let Some(Claimed { node: winner, token, is_choice }) = claimed else {
                 if Box::pin(self.await_return(tried)).await {
                     continue;
                 }
                 let absent = worker.edge.absent_beside(server, tried);
                 let why = self.none_is_left();
-                return Err(absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why)));
+                let refusal = absent.unwrap_or_else(|| std::mem::take(tried).refusal(server, &why));
+                deciding.refused(&refusal.to_string());
+                return Err(refusal);
             };
             let bindings = &worker.edge.bindings;
-            let winner = bindings.claim(session.id, server, previous.as_ref(), &choice.node);
-            let token = choice.token.filter(|_| winner == choice.node);
             let topology = worker.edge.topology.load_full();
             // The strategy may not know yet that a node has left or drains; where another worker
             // has bound the session, it may be open.
-            let takes = |node: &Node| {
-                node.health.accepts() || (winner != choice.node && node.health.serves())
-            };
+            let takes = |node: &Node| node.health.accepts() || (!is_choice && node.health.serves());
             let known = topology.node(&winner);
             let known = known.filter(|node| takes(node) && !tried.nodes.contains(&winner));
             let Some(node) = known else {
                 // Or another worker has bound the session to a node that has refused already.
                 bindings.release(session.id, server, &winner);
+                deciding.fails("the node has left, drains or has refused already");
                 tried.nodes.push(winner);
                 continue;
             };
+            let by_plan = by_plan.as_ref().filter(|left| **left != node.id);
+            worker.edge.planned_moves.keep(session.id, server, by_plan.cloned());
             match self.open(node, handshake).await {
                 Ok(opening) => {
+                    if let Some(before) = before.filter(|before| *before != winner) {
+                        self.leave_behind(before, opening.epoch);
+                    }
+                    deciding.opened(&node.id);
                     self.check_loss(&opening).await?;
                     return Ok(OpenServer {
                         node: Arc::clone(node),
@@ -91,12 +128,56 @@ impl Call<'_> {
                     });
                 }
                 Err(why) => {
+                    if let Some(refusal) = why.ends_the_search(server) {
+                        return Err(refusal);
+                    }
                     self.report_refusal(node, &tried.nodes, &why.reason);
+                    deciding.fails(&why.reason);
                     bindings.release(session.id, server, &winner);
                     tried.failed(&winner, why);
                 }
             }
         }
+    }
+
+    /// Binds the session where the strategy says, unless it is bound to another node than before.
+    /// `None` if no node is left.
+    fn claim(
+        &self,
+        message: &[u8],
+        previous: Option<&NodeId>,
+        tried: &Tried,
+        deciding: &mut Deciding<'_>,
+    ) -> Option<Claimed> {
+        let Self { worker, session, server, .. } = *self;
+        let Chosen { node, token } = self.choose(message, &tried.nodes, deciding)?;
+        let winner = worker.edge.bindings.claim(session.id, server, previous, &node);
+        deciding.overtaken_by(&winner);
+        let is_choice = winner == node;
+        Some(Claimed { node: winner, token: token.filter(|_| is_choice), is_choice })
+    }
+
+    /// Closes what the session has left at a node, unless it is younger than this.
+    fn leave_behind(&self, node: NodeId, up_to: Option<Epoch>) {
+        let (session, server) = (self.session.id, self.server.clone());
+        LeftBehind { session, server, node, up_to }.close(self.worker);
+    }
+
+    /// Whether that node takes sessions of the server, and has not refused this one.
+    fn is_taken_at(&self, node: &NodeId, tried: &[NodeId]) -> bool {
+        let topology = self.worker.edge.topology.load();
+        let node = topology.node(node).filter(|node| !tried.contains(&node.id));
+        node.is_some_and(|node| node.health.accepts() && node.servers.contains_key(self.server))
+    }
+
+    /// The node that the session's server is bound to, if it drains or has said good-bye.
+    fn left_by_plan(&self) -> Option<NodeId> {
+        let edge = &self.worker.edge;
+        let bound = edge.bindings.look(self.session.id, self.server)?;
+        let topology = edge.topology.load();
+        let node = topology.node(&bound)?;
+        let has_gone = node.away.is_some_and(|away| away.how == Absence::GoodBye);
+        (node.health == Health::Draining || has_gone).then_some(bound)
     }
 
     /// Why there is no node to bind the session to.
@@ -114,35 +195,78 @@ impl Call<'_> {
     /// Opens the server at one node; if it is open there already, nothing happens. If it had to be
     /// opened although the session had it open before, its state is lost.
     pub async fn open(&self, node: &Node, handshake: Handshake) -> Result<NodeOpened, NotOpened> {
+        if handshake == Handshake::Runner
+            && let Some(plan) = self.state_plan()
+        {
+            return Box::pin(self.open_with_state(node, plan)).await;
+        }
+        let was_open = handshake == Handshake::Runner && self.was_open();
+        let opened = self.open_at(node, handshake, None).await?;
+        if handshake == Handshake::Runner && opened.start != Start::Existing {
+            self.restore_settings(node, None).await;
+        }
+        let is_lost = opened.start == Start::Fresh && was_open;
+        if is_lost {
+            self.report_loss();
+        }
+        self.note_open(node, opened.epoch).await?;
+        Ok(NodeOpened { result: opened.result, is_lost, epoch: opened.epoch })
+    }
+
+    /// Whether the session is known to have had the server open.
+    pub(in crate::edge) fn was_open(&self) -> bool {
+        let Self { worker, session, server, .. } = *self;
+        session.is_single_server
+            || worker.edge.bindings.was_open(session.id, server)
+            || worker.edge.records.had_open(session.id, server)
+    }
+
+    /// Notes that the session has the server open at the node.
+    ///
+    /// # Errors
+    /// If the session is at another node by now. What was opened is closed then.
+    pub(in crate::edge) async fn note_open(
+        &self,
+        node: &Node,
+        epoch: Option<Epoch>,
+    ) -> Result<(), NotOpened> {
         let Self { worker, session, server, .. } = *self;
         let edge = &worker.edge;
-        let is_known_open = edge.bindings.was_open(session.id, server);
-        let was_open = handshake == Handshake::Runner
-            && (session.is_single_server
-                || is_known_open
-                || edge.records.had_open(session.id, server));
-        let RunnerOpened { response, start, epoch } = self.ask_to_open(node, handshake).await?;
+        let is_local = node.reach == Reach::Local && !session.is_single_server;
+        if is_local && !edge.bindings.was_open(session.id, server) {
+            Box::pin(edge.records.note_open(session.id, session.minted_at, server)).await;
+        }
+        if !edge.bindings.opened(session.id, server, &node.id, epoch) {
+            Box::pin(self.tell(node, &Outgoing::delete())).await;
+            return Err(NotOpened {
+                reason: "the session is at another node by now".to_owned(),
+                retry_after: None,
+                from: RefusedBy::Node,
+            });
+        }
+        edge.opened_servers.opened(session.id);
+        Ok(())
+    }
+
+    /// Has the server opened at the node, and reads the `InitializeResult`. Nothing is noted.
+    pub(in crate::edge) async fn open_at(
+        &self,
+        node: &Node,
+        handshake: Handshake,
+        state: Option<StateStep>,
+    ) -> Result<OpenedAt, NotOpened> {
+        let Self { worker, session, .. } = *self;
+        let RunnerOpened { response, start, epoch } =
+            self.ask_to_open(node, handshake, state).await?;
         let result = collect(response.into_body(), MAX_RESULT).await.map_err(|e| e.to_string())?;
         // A DELETE that arrived during the opening found nothing to end at this node.
         if worker.edge.records.is_ended(session.id) {
             let outgoing = Outgoing::delete();
             Box::pin(self.tell(node, &outgoing)).await;
             let reason = "the session has ended".to_owned();
-            return Err(NotOpened { reason, retry_after: None, is_answer: true });
+            return Err(NotOpened { reason, retry_after: None, from: RefusedBy::Node });
         }
-        let opening = NodeOpened { result, is_lost: start == Start::Fresh && was_open };
-        if handshake == Handshake::Runner && start != Start::Existing {
-            self.restore(node).await;
-        }
-        if opening.is_lost {
-            self.report_loss();
-        }
-        if node.reach == Reach::Local && !session.is_single_server && !is_known_open {
-            Box::pin(worker.edge.records.note_open(session.id, session.minted_at, server)).await;
-        }
-        worker.edge.bindings.opened(session.id, server, &node.id, epoch);
-        worker.edge.opened_servers.opened(session.id);
-        Ok(opening)
+        Ok(OpenedAt { result, start, epoch })
     }
 
     /// Right after a start of the gateway, waits for a node of before it that has the server. True if
@@ -167,9 +291,14 @@ impl Call<'_> {
             tried.nodes.push(node.id.clone());
             return Ok(());
         }
+        let Self { worker, session, server, .. } = *self;
+        worker.edge.planned_moves.keep(session.id, server, None);
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
             Err(why) => {
+                if let Some(refusal) = why.ends_the_search(self.server) {
+                    return Err(refusal);
+                }
                 self.report_refusal(node, &tried.nodes, &why.reason);
                 tried.failed(&node.id, why);
                 Ok(())
@@ -178,7 +307,7 @@ impl Call<'_> {
     }
 
     /// Restores the session's log level and subscriptions at a server that was just opened.
-    async fn restore(&self, node: &Node) {
+    pub(in crate::edge) async fn restore_settings(&self, node: &Node, state: Option<StateStep>) {
         let Self { worker, session, server, .. } = *self;
         let Some(record) = worker.edge.bindings.record(session.id) else { return };
         let level = record
@@ -192,7 +321,7 @@ impl Call<'_> {
         let subscriptions = subscribed
             .map(|(_, uri)| (methods::SUBSCRIBE, format!("{{\"uri\":{}}}", splice::quoted(uri))));
         for (method, params) in level.into_iter().chain(subscriptions) {
-            let asking = self.ask(node, (method, &params), RESTORE_TIMEOUT);
+            let asking = self.ask_in(state, node, (method, &params), RESTORE_TIMEOUT);
             // A server without the feature refuses: then there is nothing to restore.
             if let Err(Silent) = asking.await {
                 worker.edge.metrics.not_opened.warn(|| {

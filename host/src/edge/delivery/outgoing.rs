@@ -5,6 +5,7 @@ use http::Method;
 use http::header::HeaderValue;
 
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::seam::StateStep;
 
 /// A message that can be sent again, since all of it is kept.
 #[derive(Debug, Clone)]
@@ -14,13 +15,15 @@ pub struct Outgoing {
     pub last_event_id: Option<HeaderValue>,
     /// Whether the answer is to come alone, without what the server sends before it.
     pub answer_alone: bool,
+    /// Set where state is brought back to a new instance.
+    pub state: Option<StateStep>,
 }
 
 impl Outgoing {
     /// A JSON-RPC message, or a batch of them.
     #[must_use]
     pub fn post(body: Bytes) -> Self {
-        Self { method: Method::POST, body, last_event_id: None, answer_alone: false }
+        Self { method: Method::POST, body, last_event_id: None, answer_alone: false, state: None }
     }
 
     /// The same, of whose answer alone is read.
@@ -32,7 +35,7 @@ impl Outgoing {
     /// Opens an event stream, or what is left of one after the given event.
     #[must_use]
     pub fn get(last_event_id: Option<HeaderValue>) -> Self {
-        Self { method: Method::GET, body: Bytes::new(), last_event_id, answer_alone: false }
+        Self { method: Method::GET, last_event_id, ..Self::post(Bytes::new()) }
     }
 
     /// Whether it is an answer or a notification, which is accepted and never answered.

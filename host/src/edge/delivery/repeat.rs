@@ -14,8 +14,14 @@ impl Call<'_> {
     /// server's annotations of the tool.
     pub async fn is_safe_to_repeat(&self, outgoing: &Outgoing) -> bool {
         let Ok(envelope) = Envelope::parse(&outgoing.body) else { return false };
-        if outgoing.method != Method::POST || envelope.kind() != Kind::Request {
+        if outgoing.method != Method::POST {
             return false;
+        }
+        match envelope.kind() {
+            Kind::Request => {}
+            // A runner passes on the first answer to a question, and no other one.
+            Kind::Response => return true,
+            Kind::Notification => return methods::is_safe_to_repeat(envelope.method()),
         }
         if methods::destination(envelope.method()) != methods::Destination::Tool {
             return methods::is_safe_to_repeat(envelope.method());

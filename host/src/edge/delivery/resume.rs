@@ -3,7 +3,6 @@
 use http::Response;
 
 use crate::edge::refusal::Refusal;
-use crate::edge::routing::bind::Holding;
 use crate::net::{Body, Failure};
 use crate::seam::Outcome;
 use crate::streams::EventId;
@@ -27,11 +26,16 @@ impl Call<'_> {
         let Some(request) = place.request else {
             return Ok(self.deliver(outgoing).await?.response);
         };
-        let Holding { node, was_open, must_open } = self.holder(&[]).await;
-        if let Some(node) = node.filter(|_| !must_open) {
+        let mut was_open = false;
+        // One connection may fail by accident, and what is asked for is at that node alone.
+        for _ in 0..2 {
+            let holding = self.holder(&[]).await;
+            was_open = holding.was_open;
+            let Some(node) = holding.node.filter(|_| !holding.must_open) else { break };
             match self.send(&node, outgoing).await {
                 Ok(response) if Outcome::read(response.headers()).is_none() => return Ok(response),
-                Ok(_) => {}
+                Ok(_) => break,
+                Err(Failure::Short(why)) => return Err(Refusal::short(self.server, why)),
                 Err(Failure::NotSent(reason)) => self.worker.suspect(&node.id, &reason),
                 Err(Failure::Broken(why)) => {
                     self.worker.suspect(&node.id, &why);

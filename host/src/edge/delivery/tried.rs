@@ -30,7 +30,7 @@ impl Tried {
     /// Adds a node that has failed. The shortest `Retry-After` of all nodes is kept.
     pub fn failed(&mut self, node: &NodeId, why: NotOpened) {
         self.nodes.push(node.clone());
-        if !why.is_answer {
+        if why.from == RefusedBy::Nobody {
             self.unreached.push(node.clone());
         }
         let before = self.why.take().and_then(|before| before.retry_after);
@@ -42,10 +42,16 @@ impl Tried {
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
-            Some(NotOpened { reason, retry_after, .. }) => {
-                Refusal::Unavailable { server, why: reason, retry_after }
+            Some(NotOpened { reason, retry_after, from }) => Refusal::Unavailable {
+                server,
+                why: reason,
+                retry_after,
+                by_node: from == RefusedBy::Node,
+            },
+            None => {
+                let retry_after = None;
+                Refusal::Unavailable { server, why: otherwise, retry_after, by_node: false }
             }
-            None => Refusal::Unavailable { server, why: otherwise, retry_after: None },
         }
     }
 }
@@ -55,14 +61,32 @@ impl Tried {
 pub struct NotOpened {
     pub reason: String,
     pub retry_after: Option<Duration>,
-    /// Whether the node itself has said so.
-    pub is_answer: bool,
+    pub from: RefusedBy,
+}
+
+/// Who has not opened a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// The node itself.
+    Node,
+    /// Nobody: the node gave no answer.
+    Nobody,
+    /// This process, which is short of something that a connection takes. No other node is better.
+    ThisProcess,
+}
+
+impl NotOpened {
+    /// The refusal, if no other node is to be tried.
+    #[must_use]
+    pub fn ends_the_search(&self, server: &ServerName) -> Option<Refusal> {
+        (self.from == RefusedBy::ThisProcess).then(|| Refusal::short(server, self.reason.clone()))
+    }
 }
 
 /// Of a node that gave no answer.
 impl From<String> for NotOpened {
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None, is_answer: false }
+        Self { reason, retry_after: None, from: RefusedBy::Nobody }
     }
 }
 
@@ -74,7 +98,7 @@ pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
         Ok(body) => error_text(&body),
         Err(error) => error.to_string(),
     };
-    NotOpened { reason, retry_after, is_answer: true }
+    NotOpened { reason, retry_after, from: RefusedBy::Node }
 }
 
 /// The message of the JSON-RPC error in a body, or else the body's first 300 characters.

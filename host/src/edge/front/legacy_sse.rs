@@ -64,8 +64,7 @@ impl Worker {
         let live = live.ok_or(refused(Refusal::UnknownSession))?;
         let Caller { peer, quota, .. } = caller;
         let headers = asking_for_both(take(request.headers_mut()));
-        let context =
-            Arc::new(ClientRequest { headers, uri: take(request.uri_mut()), peer, quota });
+        let context = Arc::new(ClientRequest::new(headers, take(request.uri_mut()), peer, quota));
         let body = take(request.body_mut());
         let message = match live.session() {
             Some(_) => self.whole(body, &context).await?,
@@ -222,8 +221,10 @@ impl Worker {
             (_, None) => Err((Refusal::NotInitialized, None)),
             (_, Some(session)) => self.exchange(context, &asked.live, &session, message).await,
         };
-        let response =
-            response.unwrap_or_else(|(refusal, _)| refusal.response(Some(asked.id.as_str())));
+        let response = response.unwrap_or_else(|(refusal, _)| {
+            self.edge.metrics.refusal(&refusal);
+            refusal.response(Some(asked.id.as_str()))
+        });
         // Fails only if the client has left.
         let _ = asked.live.answer(&asked.id, response, self.edge.config.line).await;
     }

@@ -125,12 +125,8 @@ impl Worker {
             let counted = self.readmit_stream(&caller.quota, live.id);
             let serving = self.clone().serve_stream(Arc::clone(&live), draining.clone(), counted);
             tokio::spawn(serving);
-            let context = ClientRequest {
-                headers: request.headers().clone(),
-                uri: request.uri().clone(),
-                peer: caller.peer,
-                quota: caller.quota.clone(),
-            };
+            let (headers, uri) = (request.headers().clone(), request.uri().clone());
+            let context = ClientRequest::new(headers, uri, caller.peer, caller.quota.clone());
             self.listen_again(context, &live).await;
         }
         events

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, Request, Response};
 use crate::edge::access::admit::Caller;
 use crate::edge::aggregate::reply::rewritten;
 use crate::edge::aggregate::server_ids;
-use crate::edge::client_request::ClientRequest;
+use crate::edge::client_request::{ClientRequest, NotedId};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::leaving::Leaving;
@@ -37,8 +37,8 @@ impl Worker {
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
         let Caller { principal, quota, peer, .. } = caller;
-        let context = ClientRequest { headers, uri, peer, quota };
-        let served = match *request.method() {
+        let context = ClientRequest::new(headers, uri, peer, quota);
+        let mut served = match *request.method() {
             Method::POST => {
                 self.post(&context, &scope, principal, request.body_mut(), recent).await
             }
@@ -50,8 +50,19 @@ impl Worker {
             }
             _ => Err((Refusal::MethodNotAllowed("POST, GET, DELETE"), None)),
         };
-        if served.is_err() {
-            (*request.headers_mut(), *request.uri_mut()) = (context.headers, context.uri);
+        let noted = context.noted_id();
+        match &mut served {
+            Ok(response) => {
+                if let Some(id) = noted {
+                    response.headers_mut().insert(headers::REQUEST_ID, id);
+                }
+            }
+            Err(_) => {
+                (*request.headers_mut(), *request.uri_mut()) = (context.headers, context.uri);
+                if let Some(id) = noted {
+                    request.extensions_mut().insert(NotedId(id));
+                }
+            }
         }
         served
     }

@@ -7,8 +7,8 @@ use crate::edge::refusal::Refusal;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, ServerName};
 use crate::net::{Body, Cut, is_event_stream};
+use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::protocol::glance::{MethodLabel, target};
-use crate::protocol::jsonrpc::code;
 use crate::telemetry::CallEnd;
 
 use super::answer_watch::AnswerWatch;
@@ -80,7 +80,8 @@ impl<'a> ObservedCall<'a> {
         let edge = &self.worker.edge;
         match response.body() {
             Body::Empty if response.status().as_u16() >= 400 => {
-                noted.end(edge, self.worker.index, CallEnd::refused(code::TRANSPORT), 0);
+                let end = CallEnd::refused(Emitter::Gateway, ErrorKind::Transport);
+                noted.end(edge, self.worker.index, end, 0);
             }
             Body::Empty => noted.end(edge, self.worker.index, CallEnd::OK, 0),
             Body::Full(bytes) | Body::Held(bytes, _) if !is_event_stream(&response) => {
@@ -102,7 +103,8 @@ impl<'a> ObservedCall<'a> {
     /// Notes that the gateway has refused it.
     pub fn refused(mut self, refusal: &Refusal) {
         if let Some(noted) = self.noted.take() {
-            let end = CallEnd::refused(refusal.code());
+            let (_, emitter, kind) = refusal.counted();
+            let end = CallEnd::refused(emitter, kind);
             noted.end_with(&self.worker.edge, self.worker.index, end, 0, Some(refusal));
         }
     }

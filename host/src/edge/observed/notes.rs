@@ -69,7 +69,7 @@ impl CallNotes {
     ) {
         let size = CallSize { duration: self.began.elapsed(), received: self.received, sent };
         let server = self.server.get();
-        edge.telemetry.calls.note(worker, server, self.method, end, &size);
+        edge.telemetry.calls.note(worker, server, self.method, end.outcome, &size);
         if let Some(told) = self.told {
             told.tell(edge, self.method, server.cloned(), (end, size), refusal);
         }

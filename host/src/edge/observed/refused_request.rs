@@ -10,7 +10,7 @@ use crate::telemetry::{AuditAction, AuditEntry};
 
 /// Counts a refusal, and has it audited if it is one of access.
 pub fn note(edge: &Edge, refusal: &Refusal, path: &str, peer: IpAddr) {
-    edge.metrics.refusals.note(refusal.reason());
+    edge.metrics.refusal(refusal);
     let Some(audit) = &edge.telemetry.audit else { return };
     let is_of_access = matches!(
         refusal.status(),

@@ -22,7 +22,7 @@ use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::relay;
 use crate::edge::session::client_session::Session;
-use crate::edge::session::notice::{lost, lost_before};
+use crate::edge::session::notice::lost_before;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, ServerName};
 use crate::net::{Body, is_event_stream};
@@ -130,7 +130,7 @@ impl LastingStream {
         }
         // The session has one server, so that every unreported loss is this server's.
         let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
-        let notice = is_lost.then(|| lost_before(server));
+        let notice = is_lost.then(|| lost_before(&worker.edge.loss_notice(session.id, server)));
         let again = Again {
             worker: worker.clone(),
             context: context.cloned(),
@@ -191,7 +191,7 @@ impl Stream for LastingStream {
                         let is_known = std::mem::take(&mut this.is_told) || is_renewal;
                         // The next event reports the loss, so that it must not be reported again.
                         if this.again.take_loss() || !is_known {
-                            return Poll::Ready(Some(lost(&this.again.server)));
+                            return Poll::Ready(Some(this.again.notice()));
                         }
                         continue;
                     }
@@ -214,7 +214,7 @@ impl LastingStream {
     fn between(&mut self) -> Option<Bytes> {
         let cut = self.ends.cut();
         self.is_told = self.again.take_loss();
-        let notice = self.is_told.then(|| lost(&self.again.server));
+        let notice = self.is_told.then(|| self.again.notice());
         match (cut, notice) {
             (Some(cut), Some(notice)) => Some([cut, &notice].concat().into()),
             (Some(cut), None) => Some(Bytes::from_static(cut)),
@@ -224,6 +224,11 @@ impl LastingStream {
 }
 
 impl Again {
+    /// What the client is told of the loss, as an event.
+    fn notice(&self) -> Bytes {
+        sse::event(&self.worker.edge.loss_notice(self.session.id, &self.server))
+    }
+
     /// Whether a loss was not reported before: the caller reports it now.
     fn take_loss(&self) -> bool {
         // The session has one server, so that every unreported loss is this server's.
@@ -305,7 +310,7 @@ mod tests {
             let end = ends.cut();
             assert_eq!(end.is_some(), is_cut, "{frames:?}");
             let text = [frames.concat().as_bytes(), end.unwrap_or_default()].concat();
-            let next = [&text[..], &lost(&ServerName::parse("s").unwrap())].concat();
+            let next = [&text[..], &sse::event(b"{}")].concat();
             decoder.feed(&next, |event| messages.push(event)).unwrap();
             let notice = messages.last().unwrap();
             assert!(notice.has_message() && notice.data.starts_with(b"{"), "{frames:?}");

@@ -69,7 +69,10 @@ impl Call<'_> {
         if let Some(client) = self.context {
             count_for(&body, client);
         }
-        let kept = worker.keep(body, self.context).await?;
+        // What sets state is read, if it is to be kept.
+        let limit = worker.edge.config.kept_body;
+        let limit = self.state_plan().map_or(limit, |plan| plan.most_bytes.max(limit));
+        let kept = worker.keep(body, self.context, limit).await?;
         let (delivered, call) = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
@@ -138,6 +141,7 @@ impl Worker {
         &self,
         mut body: Body,
         context: Option<&ClientRequest>,
+        limit: usize,
     ) -> Result<KeptBody, Refused> {
         let asks_first = || context.is_some_and(asks_first);
         let config = &self.edge.config;
@@ -147,18 +151,18 @@ impl Worker {
             let id = Box::pin(id_of_rest(&mut body, &why, Box::default(), asks_first())).await;
             return Err((self.unreadable(&why), id));
         }
-        if declared > config.kept_body as u64 {
+        if declared > limit as u64 {
             return Ok(self.larger(Bytes::new(), body));
         }
         let mut read = Kept::default();
-        match self.read_small(&mut read, &mut body).await {
+        match self.read_small(&mut read, &mut body, limit).await {
             Err(why) => {
                 let id =
                     Box::pin(id_of_rest(&mut body, &why, read.request(&[]), asks_first())).await;
                 Err((self.unreadable(&why), id))
             }
             Ok(()) => {
-                let is_larger = read.len() > config.kept_body;
+                let is_larger = read.len() > limit;
                 let request = |read: &Kept| read.request(&[]).get().map(str::to_owned);
                 if let Err(why) = read.settle() {
                     return Err((self.unreadable(&why), request(&read)));
@@ -170,8 +174,12 @@ impl Worker {
     }
 
     /// Reads to the end, or until it is clear that the body is too large to be kept.
-    async fn read_small(&self, read: &mut Kept, body: &mut Body) -> Result<(), TooLong> {
-        let limit = self.edge.config.kept_body;
+    async fn read_small(
+        &self,
+        read: &mut Kept,
+        body: &mut Body,
+        limit: usize,
+    ) -> Result<(), TooLong> {
         while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
         {
             let Ok(data) = frame?.into_data() else { continue };

@@ -14,9 +14,12 @@ use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::store::Bound;
-use crate::wasm::{Question, vocabulary};
+use crate::wasm::{Question, Trace, vocabulary};
 
 use super::affinity::{self, Carrier, Token};
+use super::decision::{Attempt, AttemptOutcome, ChosenBy};
+use super::decisions::Deciding;
+use super::shown_inputs::{AffinityNames, shown};
 
 /// The binding of a session's server.
 #[derive(Debug, Default)]
@@ -60,40 +63,88 @@ impl Call<'_> {
 
     /// Chooses a node by the strategy, or the least loaded one if sticky sessions are disabled or
     /// the strategy has no choice. `None` if no node is left.
-    pub fn choose(&self, message: &[u8], failed: &[NodeId]) -> Option<Chosen> {
+    pub fn choose(
+        &self,
+        message: &[u8],
+        failed: &[NodeId],
+        deciding: &mut Deciding<'_>,
+    ) -> Option<Chosen> {
+        let edge = &self.worker.edge;
+        deciding.sees(&edge.topology.load(), |node| edge.bindings.load(node));
+        let mut attempt = Attempt {
+            generation: edge.topology.load().generation,
+            asked: None,
+            by: ChosenBy::Strategy,
+            excluded: failed.to_vec(),
+            node: None,
+            token: vocabulary::AffinityAction::Keep,
+            outcome: AttemptOutcome::UnderWay,
+        };
+        let chosen = if edge.config.sticky {
+            self.ask_strategy(message, failed, deciding, &mut attempt)
+        } else {
+            attempt.by = ChosenBy::LeastLoaded("sticky sessions are disabled");
+            self.least_loaded(failed)
+        };
+        attempt.node = chosen.as_ref().map(|chosen| chosen.node.clone());
+        deciding.chooses(attempt);
+        chosen
+    }
+
+    fn ask_strategy(
+        &self,
+        message: &[u8],
+        failed: &[NodeId],
+        deciding: &mut Deciding<'_>,
+        attempt: &mut Attempt,
+    ) -> Option<Chosen> {
         let Self { worker, context, session, server } = *self;
-        if !self.worker.edge.config.sticky {
-            return self.least_loaded(failed);
-        }
         let Some(crowded) = self.crowded(failed) else {
+            attempt.by = ChosenBy::LeastLoaded("all nodes that have the server are full");
             return self.least_loaded(failed);
         };
-        let strategy = &self.worker.edge.strategy;
+        let config = &worker.edge.config;
+        let strategy = &worker.edge.strategy;
         let plan = strategy.plan();
-        let key_header = &self.worker.edge.config.key_header;
-        let values = inputs(&plan, context, session, message, key_header);
+        let values = inputs(&plan, context, session, message, &config.key_header);
         let borrowed: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
         let carrier = carrier(&plan);
-        let key = self.worker.edge.signing_key();
+        let key = worker.edge.signing_key();
         let affinity = context.and_then(|client| affinity::read(&carrier, &client.headers, key));
-        let load = |node: &str| self.worker.edge.bindings.load(node);
+        let load = |node: &str| worker.edge.bindings.load(node);
         let excluded: Vec<&str> = failed.iter().chain(&crowded).map(NodeId::as_str).collect();
-        let choice = strategy.choose(&Question {
-            worker: worker.index,
-            server: server.as_str(),
-            plan: &plan,
-            inputs: &borrowed,
-            affinity: affinity.as_ref().map(NodeId::as_str),
-            seed: seed(session),
-            loads: Some(&load),
-            excluded: &excluded,
-        });
-        // A node that has just registered is in the topology before the strategy knows it.
-        let Some(choice) = choice else { return self.least_loaded(failed) };
+        let mut trace = Box::<Trace>::default();
+        let choice = strategy.choose_traced(
+            &Question {
+                worker: worker.index,
+                server: server.as_str(),
+                plan: &plan,
+                inputs: &borrowed,
+                affinity: affinity.as_ref().map(NodeId::as_str),
+                seed: seed(session),
+                loads: Some(&load),
+                excluded: &excluded,
+            },
+            &mut trace,
+        );
+        let names =
+            AffinityNames { cookie: &config.affinity_cookie, header: &config.affinity_header };
+        deciding.shows(shown(&plan.inputs, &values, session.id, names), affinity);
+        if trace.fallback.is_some() {
+            attempt.by = ChosenBy::Fallback;
+        }
+        attempt.asked = Some(trace);
+        attempt.excluded.extend(crowded);
+        let Some(choice) = choice else {
+            attempt.by = ChosenBy::LeastLoaded("the strategy knows no node that can take it");
+            // A node that has just registered is in the topology before the strategy knows it.
+            return self.least_loaded(failed);
+        };
         let node = NodeId::parse(&choice.node).ok()?;
         // The id that all bindings to the node share, instead of one for each.
-        let topology = self.worker.edge.topology.load();
+        let topology = worker.edge.topology.load();
         let node = topology.node(&node).map_or(node, |known| known.id.clone());
+        attempt.token = choice.affinity;
         let token = match choice.affinity {
             vocabulary::AffinityAction::Keep => None,
             vocabulary::AffinityAction::Pin => Some(Token::Pin(node.clone())),

@@ -52,6 +52,12 @@ impl ColdStart {
         self.expected
     }
 
+    /// Marked as changed by each report of a node.
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Reports> {
+        self.reports.clone()
+    }
+
     /// When this process began.
     #[must_use]
     pub fn started_at(&self) -> UnixMillis {

@@ -3,3 +3,6 @@
 pub mod affinity;
 pub mod bind;
 pub mod cold_start;
+pub mod decision;
+pub mod decisions;
+mod shown_inputs;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::model::{NodeId, ServerName, SessionId};
@@ -11,8 +12,6 @@ use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
 use crate::sync::Locked;
-
-use super::notice::lost_notice;
 
 /// How long a call waits for the stream of the server that it opened; a slow node must not hold
 /// it up for longer.
@@ -77,12 +76,13 @@ impl AggregateStreams {
 }
 
 /// Tells a session on its stream that the state of a server is lost, and that its lists may
-/// differ now. False if it has no stream.
-pub fn report_loss(streams: &AggregateStreams, session: SessionId, server: &ServerName) -> bool {
-    let Some(own) = streams.get(session).filter(|own| !own.stream.has_ended()) else {
+/// differ now. False if nobody reads it: a stream that is kept may be forgotten unread.
+pub fn report_loss(streams: &AggregateStreams, session: SessionId, notice: Bytes) -> bool {
+    let is_read = |own: &OwnStream| own.stream.is_attached() && !own.stream.has_ended();
+    let Some(own) = streams.get(session).filter(is_read) else {
         return false;
     };
-    own.stream.put(lost_notice(server), Part::Notice);
+    own.stream.put(notice, Part::Notice);
     say_lists_changed(&own.stream, &List::NOTIFIED);
     true
 }

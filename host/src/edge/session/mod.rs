@@ -2,6 +2,7 @@
 
 pub mod client_session;
 pub mod get_streams;
+pub mod last_start;
 pub mod notice;
 pub mod opened;
 pub mod recent_session;

@@ -188,6 +188,13 @@ impl Backoff {
         }
     }
 
+    /// Whether the last start has failed, and none has succeeded since. A first failure does not
+    /// count.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Failures since the server was last known to be well.
     #[must_use]
     pub fn failures(&self) -> u32 {

@@ -49,6 +49,12 @@ impl OpenError {
         Self::Busy { server, reason, after: SHORT }
     }
 
+    /// Whether it is a start that has failed, or follows from one.
+    #[must_use]
+    pub fn is_failed_start(&self) -> bool {
+        matches!(self, Self::Start { .. } | Self::Silent { .. } | Self::Paused { .. })
+    }
+
     /// After how long another attempt may succeed, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

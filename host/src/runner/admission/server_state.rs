@@ -11,6 +11,9 @@ use super::backoff::{Pause, ServerStatus};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerState {
     pub status: ServerStatus,
+    /// Whether its last start has failed, and none has succeeded since. A first failure does not
+    /// count: the next start follows at once.
+    pub is_failing: bool,
     /// Failures since it was last known to be well.
     pub failures: u32,
     /// Time until the next attempt may be made; `None` if it may be made now.
@@ -29,9 +32,13 @@ pub struct ServerState {
     pub flaws: Vec<String>,
 }
 
-/// Says that a server has failed, if it has a pause now.
-pub fn say(server: &ServerName, pause: Option<Pause>) {
-    let Some(Pause { left, failures, is_crash_loop, last_error }) = pause else { return };
+/// Says that a server has failed: the one line about it. Sessions that could not be opened, and lists
+/// that could not be read, follow from that.
+pub fn say(server: &ServerName, pause: Option<Pause>, error: &str) {
+    let Some(Pause { left, failures, is_crash_loop, last_error }) = pause else {
+        tracing::warn!(server = %server, failures = 1, "the server has failed, and may be started again at once: {error}");
+        return;
+    };
     let next_ms = left.as_millis();
     if is_crash_loop {
         tracing::error!(server = %server, failures, next_ms, "the server is in a crash loop: {last_error}");

@@ -240,12 +240,15 @@ impl Starts {
         let error = format!("{how}{}", tail::shown(&words));
         ledger.keep_words(words);
         let now = Instant::now();
-        let pause = {
+        let failed = {
             let mut backoff = ledger.backoff();
+            let before = backoff.failures();
             backoff.died((began, lived), now, has_answered, chance(), &error);
-            backoff.pause(now)
+            (backoff.failures() > before).then(|| backoff.pause(now))
         };
-        say(server, pause);
+        if let Some(pause) = failed {
+            say(server, pause, &error);
+        }
     }
 
     /// Records that a server is still running after `lived`.
@@ -260,6 +263,12 @@ impl Starts {
         if let Some(ledger) = self.ledgers.get(server) {
             ledger.recycled.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the server has failed since it was last known to be well. The log has told it.
+    #[must_use]
+    pub fn has_failed(&self, server: &ServerName) -> bool {
+        self.ledgers.get(server).is_some_and(|ledger| ledger.backoff().failures() > 0)
     }
 
     /// Whether the server may be started as far as its record goes.
@@ -292,6 +301,7 @@ impl Starts {
         let backoff = ledger.backoff();
         Some(ServerState {
             status: backoff.status(now),
+            is_failing: backoff.is_failing(),
             failures: backoff.failures(),
             next_attempt: backoff.pause(now).map(|pause| pause.left),
             last_error: backoff.last_error(),
@@ -364,12 +374,16 @@ impl StartAttempt {
             ledger.keep_words(words);
         }
         let now = Instant::now();
-        let pause = {
+        let failed = {
             let mut backoff = ledger.backoff();
+            let before = backoff.failures();
             backoff.failed(self.began, now, chance(), error);
-            backoff.pause(now)
+            // Of starts that fail together, one is counted and told.
+            (backoff.failures() > before).then(|| backoff.pause(now))
         };
-        say(&self.server, pause);
+        if let Some(pause) = failed {
+            say(&self.server, pause, error);
+        }
     }
 }
 

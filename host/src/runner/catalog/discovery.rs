@@ -326,7 +326,11 @@ async fn keep_discovering(
                 let again = error.retry_after();
                 let pause = again.unwrap_or(retry);
                 let retry_ms = pause.as_millis();
-                tracing::warn!(server = %server, retry_ms, "no catalog: {error}");
+                if strong.resources.starts.has_failed(&server) {
+                    tracing::debug!(server = %server, retry_ms, "no catalog: {error}");
+                } else {
+                    tracing::warn!(server = %server, retry_ms, "no catalog: {error}");
+                }
                 // A catalog that is known stays: an old one is better than none.
                 entry.state.send_if_modified(|state| {
                     let is_unknown = !matches!(state, DiscoveryState::Known(_));

@@ -11,10 +11,12 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::protocol::jsonrpc::{self, Envelope, code};
+use crate::protocol::methods;
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 
 use super::early_cancels::EarlyCancels;
 use super::early_progress::EarlyProgress;
+use super::error_counts::ErrorCounts;
 use super::in_flight::{Asker, InFlight, Requests};
 use super::kept_streams::KeptStreams;
 use super::message_ids::{cancelled_request, key, progress_token};
@@ -50,6 +52,9 @@ pub struct Mailbox {
     gone: bool,
     /// Why no client can be asked anything now.
     absent: Option<Absent>,
+    /// Whether the server has asked something while state was brought back.
+    has_asked: bool,
+    pub errors: Arc<ErrorCounts>,
 }
 
 /// Where a message goes.
@@ -88,6 +93,8 @@ impl Mailbox {
             instance: streams::instance(),
             gone: false,
             absent: None,
+            has_asked: false,
+            errors: Arc::default(),
         }
     }
 
@@ -95,12 +102,31 @@ impl Mailbox {
     #[must_use]
     pub fn of(terms: SessionTerms) -> Self {
         let absent = if terms.has_client { Absent::NotYet } else { Absent::NoClient };
-        Self { absent: Some(absent), ..Self::new(terms.limits.kept, terms.kept) }
+        let errors = terms.errors;
+        Self { absent: Some(absent), errors, ..Self::new(terms.limits.kept, terms.kept) }
     }
 
     /// The client's `initialize` is answered: from now on it can be asked.
     pub fn opened(&mut self) {
-        self.absent = self.absent.filter(|absent| *absent == Absent::NoClient);
+        self.absent = self.absent.filter(|absent| *absent != Absent::NotYet);
+    }
+
+    /// State is being brought back, from now on or no more: the client is asked nothing, and hears
+    /// nothing of it.
+    pub fn restore(&mut self, is_restoring: bool) {
+        self.absent = is_restoring.then_some(Absent::Restoring);
+        self.has_asked = false;
+    }
+
+    /// Whether the server has asked something since this was last asked.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.has_asked)
+    }
+
+    /// Whether a notification is about calls that the client has not made.
+    #[must_use]
+    pub fn is_of_restoration(&self, method: &str) -> bool {
+        self.absent == Some(Absent::Restoring) && !methods::is_unrelated(method)
     }
 
     /// Enters these requests, all or none. Returns the stream for their answers.
@@ -268,6 +294,7 @@ impl Mailbox {
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
         let Some(request) = self.in_flight.remove(id) else { return false };
+        self.errors.note_own(code);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }
@@ -342,6 +369,7 @@ impl Mailbox {
     /// Fails every request in flight; each may have run.
     pub fn fail_all(&mut self, message: &str) {
         for (id, request) in self.in_flight.drain() {
+            self.errors.note_own(code::SERVER_LOST);
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::Perhaps);
         }

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod challenge;
 pub mod early_cancels;
 pub mod early_progress;
+pub mod error_counts;
 pub mod in_flight;
 pub mod incoming;
 pub mod judge;

@@ -14,6 +14,8 @@ pub enum Absent {
     /// The client's `initialize` has not been answered: it may be asked for nothing but a sign of
     /// life (2025-11-25, basic/lifecycle, "Initialization").
     NotYet,
+    /// The session's state is being brought back: no call of the client is under way.
+    Restoring,
 }
 
 /// The answer, at once: a server may do nothing else until it has it. The gateway's own sessions
@@ -26,6 +28,12 @@ pub fn answer_to(question: &Envelope<'_>, why: Absent) -> Bytes {
         (_, Absent::NotYet) => {
             let text = "initialize has not been answered yet";
             jsonrpc::error(Some(id), code::INVALID_REQUEST, text)
+        }
+        (method, Absent::Restoring) => {
+            let text = format!(
+                "{method}: the session's state is being restored, and its client is not asked"
+            );
+            jsonrpc::error(Some(id), code::INVALID_REQUEST, &text)
         }
         ("roots/list", Absent::NoClient) => jsonrpc::result(id, br#"{"roots":[]}"#),
         ("elicitation/create", Absent::NoClient) => jsonrpc::result(id, br#"{"action":"cancel"}"#),

@@ -100,6 +100,16 @@ impl Pipe {
         self.mailbox().unrelated().put(notice, Part::Notice);
     }
 
+    /// State is being brought back, from now on or no more.
+    pub fn restore(&self, is_restoring: bool) {
+        self.mailbox().restore(is_restoring);
+    }
+
+    /// Whether the server has asked something meanwhile, since this was last asked.
+    pub fn take_asked(&self) -> bool {
+        self.mailbox().take_asked()
+    }
+
     /// Whether a call is under way, or a client listens to the GET stream.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::runner::remote::left_calls::LeftOfKey;
 use crate::streams::{Bounds, KeptOfKey};
 
+use super::error_counts::ErrorCounts;
 use super::list_changes::OwnReadings;
 use super::timeout::Timeouts;
 
@@ -34,4 +35,6 @@ pub struct SessionTerms {
     pub has_client: bool,
     /// When the gateway reads the server's lists.
     pub readings: Arc<OwnReadings>,
+    /// The errors that its server's sessions of clients get.
+    pub errors: Arc<ErrorCounts>,
 }

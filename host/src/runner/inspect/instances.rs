@@ -1,12 +1,15 @@
 //! The instances of this runner, as operators see them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
+use crate::runner::session::instance::Instance;
 use crate::runner::session::served::Recipe;
 use crate::runner::shared::SharedRunner;
 use crate::runner::shared_process::process::Sharers;
-use crate::runner::stderr::journal::Journal;
+use crate::runner::stderr::journal::{Journal, ProcessOwner};
 use crate::runner::stderr::tail::Line;
 
 /// How far an instance has come.
@@ -17,6 +20,8 @@ pub enum Phase {
     Ready,
     /// It has ended by itself; its session's next message opens another.
     Ended,
+    /// It waits for a session.
+    Spare,
 }
 
 impl Phase {
@@ -26,6 +31,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Ended => "ended",
+            Self::Spare => "spare",
         }
     }
 }
@@ -34,7 +40,8 @@ impl Phase {
 #[derive(Debug, Clone)]
 pub struct InstanceView {
     pub server: ServerName,
-    /// The sessions that it serves, in order: several if they share a process.
+    /// The sessions that it serves, in order: several if they share a process, none if it is a
+    /// spare.
     pub sessions: Vec<SessionId>,
     pub phase: Phase,
     pub transport: &'static str,
@@ -44,7 +51,7 @@ pub struct InstanceView {
     pub last_used: UnixMillis,
     /// The last lines on stderr, oldest first. Empty for a shared process.
     pub stderr: Vec<Line>,
-    /// Instances of the server that ended by themselves, of all sessions.
+    /// How often the process of this session, or of these sessions, has ended by itself before.
     pub restarts: u64,
 }
 
@@ -67,8 +74,25 @@ enum Subject {
     Starting(ServerName),
 }
 
+/// A process that waits for a session, as one of the list.
+fn spare((server, pid, age): (ServerName, u32, Duration)) -> InstanceView {
+    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let since = UnixMillis(UnixMillis::now().0.saturating_sub(age));
+    InstanceView {
+        server,
+        sessions: Vec::new(),
+        phase: Phase::Spare,
+        transport: "stdio",
+        pid: Some(pid),
+        opened_at: since,
+        last_used: since,
+        stderr: Vec::new(),
+        restarts: 0,
+    }
+}
+
 impl SharedRunner {
-    /// Instances that start, run or have just ended, of one server or of all.
+    /// Instances that start, run or have just ended, and spares, of one server or of all.
     #[must_use]
     pub fn look(&self, server: Option<&ServerName>) -> Vec<InstanceView> {
         // Sessions that share a process are one entry.
@@ -107,12 +131,24 @@ impl SharedRunner {
                 opened_at: slot.opened_at,
                 last_used: slot.last_used,
                 stderr: instance.map(|instance| instance.stderr()).unwrap_or_default(),
-                restarts: self.resources.journal.lost(server),
+                restarts: self.restarts(session, server, instance),
             });
         }
         // The first session stands for the entry where the list is read in pages.
         all.iter_mut().for_each(|seen| seen.sessions.sort_unstable());
+        all.extend(self.resources.spares.running(server).into_iter().map(spare));
         all
+    }
+
+    fn restarts(
+        &self,
+        session: &SessionId,
+        server: &ServerName,
+        instance: Option<&Arc<Instance>>,
+    ) -> u64 {
+        let shared = instance.and_then(|instance| instance.restarts());
+        let of_session = || self.resources.journal.lost(server, &ProcessOwner::Session(*session));
+        shared.unwrap_or_else(of_session)
     }
 
     /// Whether all sessions that open this server wait for one process.

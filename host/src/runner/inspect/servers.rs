@@ -10,6 +10,24 @@ use crate::runner::session::served::{Recipe, Served};
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
 
+/// The status of a server that starts, and whose lists could not be read.
+const FAILED: &str = "failed";
+
+/// Why a server cannot be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub status: &'static str,
+    /// Failed starts in a row.
+    pub failures: u32,
+    pub reason: Arc<str>,
+}
+
+impl Trouble {
+    fn of(status: &'static str, reason: Arc<str>) -> Self {
+        Self { status, failures: 0, reason }
+    }
+}
+
 impl SharedRunner {
     /// The state of each server.
     #[must_use]
@@ -30,6 +48,42 @@ impl SharedRunner {
             Some((server.clone(), state))
         };
         self.config.servers.iter().filter_map(state).collect()
+    }
+
+    /// The servers that cannot be used now. It is looked for often, and costs little for each.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<ServerName, Trouble> {
+        let wanting = self.resources.wanting_tokens.lock().clone();
+        let trouble = |(server, served): (&ServerName, &Served)| {
+            let trouble = match (&served.recipe, wanting.get(server)) {
+                (Recipe::Broken(reason), _) => {
+                    Trouble::of(ServerStatus::Misconfigured.as_str(), reason.as_str().into())
+                }
+                (_, Some(said)) => Trouble::of(ServerStatus::NeedsOauth.as_str(), Arc::clone(said)),
+                _ => self.failing(server).or_else(|| self.without_lists(server))?,
+            };
+            Some((server.clone(), trouble))
+        };
+        self.config.servers.iter().filter_map(trouble).collect()
+    }
+
+    /// The trouble of a server whose last start has failed.
+    fn failing(&self, server: &ServerName) -> Option<Trouble> {
+        let state = self.resources.starts.state(server).filter(|state| state.is_failing)?;
+        let status = match state.status {
+            status @ (ServerStatus::Backoff | ServerStatus::CrashLoop) => status,
+            // It is being tried once more.
+            _ => ServerStatus::Backoff,
+        };
+        let reason = state.last_error.unwrap_or_else(|| "it has ended".into());
+        Some(Trouble { failures: state.failures, ..Trouble::of(status.as_str(), reason) })
+    }
+
+    /// The trouble of a server that starts, and does not say what it has.
+    fn without_lists(&self, server: &ServerName) -> Option<Trouble> {
+        let why = self.discovery.failure(server)?;
+        let failures = self.resources.starts.state(server).map_or(0, |state| state.failures);
+        Some(Trouble { failures, ..Trouble::of(FAILED, why) })
     }
 
     /// The last stderr lines of the process behind one session.

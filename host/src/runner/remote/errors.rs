@@ -71,7 +71,7 @@ pub fn is_lost(status: StatusCode, text: &[u8]) -> bool {
 #[must_use]
 pub fn unreachable(server: &ServerName, failure: &Failure) -> String {
     match failure {
-        Failure::NotSent(why) => not_sent(server, why),
+        Failure::NotSent(why) | Failure::Short(why) => not_sent(server, why),
         Failure::Broken(why) => format!(
             "the connection to server {server} broke while the call was under way; it may have \
              run: {why}"

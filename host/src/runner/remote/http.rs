@@ -81,6 +81,7 @@ impl RemoteHttp {
             server,
             rules: terms.limits,
             left: terms.left.clone(),
+            errors: Arc::clone(&terms.errors),
             client,
             has_session,
             primes,
@@ -123,6 +124,16 @@ impl RemoteHttp {
     #[must_use]
     pub fn lost_signal(&self) -> LostSignal {
         self.session.lost.subscribe()
+    }
+
+    /// State is being brought back, from now on or no more.
+    pub fn restore(&self, is_restoring: bool) {
+        self.session.mailbox().restore(is_restoring);
+    }
+
+    /// Whether the server has asked something meanwhile, since this was last asked.
+    pub fn take_asked(&self) -> bool {
+        self.session.mailbox().take_asked()
     }
 
     /// The server's list_changed notifications.
@@ -214,7 +225,7 @@ impl RemoteHttp {
         let response = match call.send().await {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
-                if matches!(failure, Failure::NotSent(_)) {
+                if matches!(failure, Failure::NotSent(_) | Failure::Short(_)) {
                     // Nothing was sent: the client may send its answers again.
                     let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
                     answers.for_each(|answer| session.mailbox().questions.ask(answer));
@@ -229,6 +240,7 @@ impl RemoteHttp {
             && let Body::Full(body) = response.body()
             && is_answer_to(body, id)
         {
+            self.session.errors.note_text(body);
             return responses::passed_on(response);
         }
         Box::pin(self.judged(call, response, about, &requests, takes_events)).await
@@ -393,7 +405,7 @@ impl RemoteHttp {
 
     fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
-            Failure::NotSent(_) => Outcome::NotSent,
+            Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
             Failure::Broken(_) => Outcome::Sent,
         };
         let text = errors::unreachable(&self.session.server, failure);

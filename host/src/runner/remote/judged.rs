@@ -121,6 +121,12 @@ impl RemoteHttp {
         let ids = requests.iter().filter_map(|request| request.id_text());
         let judged: Vec<Judged> =
             ids.map(|id| judge::judge(&self.session.server, id, head, body)).collect();
+        for judged in &judged {
+            match judged {
+                Judged::Answer(answer) => self.session.errors.note_text(answer),
+                Judged::Error(_) => self.session.errors.note_own(code::INTERNAL),
+            }
+        }
         let is_servers = judged.iter().all(|judged| matches!(judged, Judged::Answer(_)));
         let mut messages: Vec<Bytes> = judged.into_iter().map(Judged::message).collect();
         let message = match messages.len() {

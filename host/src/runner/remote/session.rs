@@ -6,6 +6,7 @@ use http::StatusCode;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::runner::channel::error_counts::ErrorCounts;
 use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::mailbox::Mailbox;
 use crate::runner::channel::terms::SessionLimits;
@@ -22,6 +23,8 @@ pub struct UpstreamSession {
     pub client: UpstreamClient,
     /// What it leaves running without a client.
     pub left: LeftOfKey,
+    /// Errors that clients got from it.
+    pub errors: Arc<ErrorCounts>,
     /// Whether the upstream has given the session an id; some do not.
     pub(super) has_session: bool,
     pub(super) primes: bool,

@@ -74,6 +74,9 @@ pub async fn take_one(
             if methods::is_list_changed(envelope.method()) && !session.list_changes.heard() {
                 return;
             }
+            if session.mailbox().is_of_restoration(envelope.method()) {
+                return;
+            }
             let notice = session.mailbox().with_question(message.clone(), &envelope);
             (notice, Part::Notice)
         }
@@ -94,7 +97,10 @@ fn answered(
         return session.mailbox().answer(message.clone(), envelope);
     }
     // On the stream of one request it is about that one.
-    session.mailbox().answer_on(stream, envelope.error?.get())
+    let mut mailbox = session.mailbox();
+    let taken = mailbox.answer_on(stream, envelope.error?.get())?;
+    mailbox.errors.note_answer(envelope);
+    Some(taken)
 }
 
 async fn put(

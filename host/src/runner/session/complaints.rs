@@ -24,9 +24,10 @@ struct Last {
 }
 
 impl Complaints {
-    /// Logs that a session could not be opened.
-    pub fn say(&self, (session, server): &InstanceKey, error: &OpenError) {
-        let Some(unsaid) = self.due(server, error, Instant::now()) else {
+    /// Logs that a session could not be opened. What the log has told already goes to its details.
+    pub fn say(&self, (session, server): &InstanceKey, error: &OpenError, is_told: bool) {
+        let due = || self.due(server, error, Instant::now());
+        let Some(unsaid) = (!is_told).then(due).flatten() else {
             tracing::debug!(session = %session.short(), server = %server, "{error}");
             return;
         };

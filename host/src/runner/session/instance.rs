@@ -30,6 +30,9 @@ use crate::seam::SettingChange;
 use crate::streams;
 use crate::sync::Locked;
 
+use super::hold::Hold;
+use super::unsaved::Unsaved;
+
 /// Subscriptions of one session that are reported to a coordinator; further ones are
 /// not remembered here.
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -56,6 +59,9 @@ pub struct Instance {
     told_initialized: AtomicBool,
     /// Whether it renews a session that its server had ended while nothing was lost.
     renews: AtomicBool,
+    hold: Hold,
+    /// What the edge has yet to save of it.
+    pub unsaved: Unsaved,
     /// After how many changes the lists were last read, and the lists if they differ
     /// from the catalog.
     lists: watch::Sender<(u32, Option<Arc<Discovered>>)>,
@@ -101,6 +107,8 @@ impl Instance {
             version,
             told_initialized: false.into(),
             renews: false.into(),
+            hold: Hold::default(),
+            unsaved: Unsaved::default(),
             lists: watch::Sender::new((0, None)),
             settings: Locked::default(),
             asked: AtomicU64::new(streams::instance().into()),
@@ -304,6 +312,34 @@ impl Instance {
         self.renews.store(true, Ordering::Release);
     }
 
+    /// Keeps the client's messages from it until its state is back, or no more.
+    pub fn hold(&self, is_held: bool) {
+        self.hold.set(is_held);
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.restore(is_held),
+            Channel::Http(remote) => remote.restore(is_held),
+        }
+    }
+
+    /// Whether only messages of a restoration reach it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.hold.is_set()
+    }
+
+    /// Notes that a restoration has begun. Returns whether it is the first one.
+    pub fn begin_restoration(&self) -> bool {
+        self.hold.begin()
+    }
+
+    /// Whether the server has asked something since this was last asked, while it was held.
+    pub fn take_asked(&self) -> bool {
+        match self.channel() {
+            Channel::Pipe(pipe) => pipe.take_asked(),
+            Channel::Http(remote) => remote.take_asked(),
+        }
+    }
+
     /// Whether a stream is resumed after this event: one of its own, or of a request.
     #[must_use]
     pub fn resumes_after(&self, event: &HeaderValue) -> bool {
@@ -423,6 +459,16 @@ impl Instance {
             Backend::Stdio(stdio) => Some(stdio.pid()),
             Backend::Seat(seat) => Some(seat.pid()),
             Backend::Http(_) | Backend::Sse(_) => None,
+        }
+    }
+
+    /// How often the process that its session shares with others has ended by itself before; `None`
+    /// for a process of its own.
+    #[must_use]
+    pub fn restarts(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Seat(seat) => Some(seat.restarts()),
+            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
 

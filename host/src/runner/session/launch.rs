@@ -4,7 +4,7 @@
 //! admit ──► a spare, or a new process ──► initialize
 //! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -58,12 +58,15 @@ impl Launch<'_> {
         let server = || self.server.clone();
         let starts = &self.resources.starts;
         let AdmittedStart { attempt, permit, turn } = starts.admit(self.server, self.quota).await?;
-        let patience = self.served.start_timeout;
+        let (patience, began) = (self.served.start_timeout, Instant::now());
         let starting = tokio::time::timeout(patience, self.start(permit, initialize));
         let started = turn.during(starting).await;
         match started {
             Ok(Ok((stdio, result))) => {
                 attempt.succeeded(self.opener());
+                if self.served.spares() == 0 {
+                    self.resources.slow_starts.note(self.server, began.elapsed());
+                }
                 // It may have ended meanwhile, which is then counted.
                 stdio.running().mark_open();
                 Ok((stdio, result))

@@ -1,6 +1,7 @@
 //! The instances of servers that sessions use: how they are opened, kept and replaced.
 
 pub mod complaints;
+pub mod hold;
 pub mod instance;
 pub mod launch;
 pub mod open;
@@ -11,5 +12,8 @@ pub mod resources;
 pub mod revision;
 pub mod served;
 pub mod settings_note;
+pub mod slow_starts;
+pub mod state_program;
 pub mod table;
+pub mod unsaved;
 pub mod withheld;

@@ -378,7 +378,10 @@ impl ServerStart<'_> {
     fn terms(&self) -> SessionTerms {
         let terms = self.resources.terms(self.opening.owner.map(|owner| owner.quota));
         let limits = SessionLimits { timeouts: self.served.timeouts, ..terms.limits };
-        SessionTerms { limits, ..terms }
+        // The gateway asks in its own sessions for what a server may not have.
+        let counted = self.resources.errors.get(self.server).filter(|_| terms.has_client);
+        let errors = counted.map_or_else(|| Arc::clone(&terms.errors), Arc::clone);
+        SessionTerms { limits, errors, ..terms }
     }
 
     fn failed(&self, reason: String) -> OpenError {

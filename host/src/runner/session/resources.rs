@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
+use crate::runner::channel::error_counts::ErrorCounts;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::child::Children;
 use crate::runner::remote::left_calls::{LeftCalls, LeftOfKey};
@@ -15,6 +18,7 @@ use crate::streams::KeptAnswers;
 use crate::sync::{Locked, Seldom};
 
 use super::revision::Revisions;
+use super::slow_starts::SlowStarts;
 
 /// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
@@ -40,8 +44,14 @@ pub struct Resources {
     pub revisions: Revisions,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
+    /// The errors that clients got, by server.
+    pub errors: Arc<BTreeMap<ServerName, Arc<ErrorCounts>>>,
+    /// Servers that take long to start.
+    pub slow_starts: Arc<SlowStarts>,
     /// Lines of the log about processes that make room.
     pub evictions: Arc<Seldom>,
+    /// Turns of the programs that write and read state.
+    pub state_programs: Arc<Semaphore>,
 }
 
 impl Resources {
@@ -55,6 +65,7 @@ impl Resources {
         };
         let has_client = key.is_some();
         let kept = self.kept.of(key);
-        SessionTerms { limits: self.rules, kept, left, has_client, readings: Arc::default() }
+        let (readings, errors) = (Arc::default(), Arc::default());
+        SessionTerms { limits: self.rules, kept, left, has_client, readings, errors }
     }
 }

@@ -54,6 +54,19 @@ pub struct Served {
     pub sharing: Sharing,
     /// What this process's file hides of it; the edge merges those of all nodes.
     pub selection: Option<Arc<Selection>>,
+    /// The programs that write and read its state. `None` if it has none.
+    pub state: Option<StatePrograms>,
+}
+
+/// Programs that write and read a server's state; each runs as the server does.
+#[derive(Debug, Clone)]
+pub struct StatePrograms {
+    pub save: Option<Program>,
+    pub restore: Option<Program>,
+    /// Longest time for one of them.
+    pub timeout: Duration,
+    /// Largest state, in bytes.
+    pub most_bytes: usize,
 }
 
 impl Served {

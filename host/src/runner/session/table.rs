@@ -160,6 +160,20 @@ impl Table {
         })
     }
 
+    /// An open instance for a message of the gateway itself, with which no session goes on
+    /// elsewhere. This counts as use.
+    pub fn here(&self, key: &InstanceKey) -> Option<InHand> {
+        self.locked(|slots| {
+            let slot = slots.get_mut(key)?;
+            let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
+            let taken = Instant::now();
+            slot.last_used = taken;
+            let before = slot.last_called;
+            let _mark = Arc::clone(&slot.in_hand);
+            (!instance.is_lost()).then_some(InHand { instance, _mark, taken, before })
+        })
+    }
+
     /// From now on sessions go on elsewhere with their next message, or none does.
     pub fn hand_on(&self, hand_on: Option<HandOn>) {
         self.hands_on.store(hand_on.is_some(), Ordering::Relaxed);
@@ -177,7 +191,7 @@ impl Table {
             slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
         });
         // One that a message was announced for is not opened elsewhere for it.
-        if !goes || !slot.is_quiet(&instance) || instance.is_asked() {
+        if !goes || !slot.is_quiet(&instance) || instance.is_asked() || instance.unsaved.is_any() {
             return None;
         }
         instance_of(slots.remove(key)?)
@@ -509,6 +523,7 @@ fn facts_of(slot: &Slot) -> Option<SessionFacts> {
             is_asked: instance.is_asked(),
             is_heard: instance.is_busy(),
             holds_state: instance.holds_state(),
+            is_unsaved: instance.unsaved.is_any(),
             ..SessionFacts::default()
         }),
         SlotState::Ready(_) | SlotState::Failed | SlotState::Abandoned => None,

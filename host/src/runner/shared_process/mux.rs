@@ -43,6 +43,8 @@ pub struct Mux {
     /// When the gateway reads the lists, in whatever session.
     pub readings: Arc<OwnReadings>,
     answers: std::sync::atomic::AtomicU32,
+    /// How often its process has ended by itself before this start.
+    pub restarts: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl Mux {
             lists: CommonLists::default(),
             readings: Arc::default(),
             answers: 0.into(),
+            restarts: 0.into(),
         })
     }
 

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::child::Children;
 use crate::runner::process::program::Program;
 use crate::runner::session::revision::{Asking, Revisions};
-use crate::runner::stderr::journal::Journal;
+use crate::runner::stderr::journal::{Journal, ProcessOwner};
 use crate::runner::stderr::tail;
 use crate::runner::stdio::running::{self, Running, StartedProcess};
 use crate::sync::Locked;
@@ -304,6 +305,9 @@ impl SharedProcesses {
             self.forget(&key, &told);
             return;
         };
+        let owner = ProcessOwner::Sharers(key.1.clone());
+        let restarts = with.journal.lost(&key.0, &owner);
+        shared_process.mux.restarts.store(restarts, Ordering::Relaxed);
         let sharers = key.1.as_ref().map_or("by all sessions", |_| "by one principal");
         tracing::info!(server = %key.0, pid = shared_process.pid(), "shared process started, used {sharers}");
         let mut lost: LostSignal = shared_process.mux.lost.subscribe();
@@ -314,7 +318,7 @@ impl SharedProcesses {
         };
         match why {
             Some(why) => {
-                with.journal.count_lost(&key.0);
+                with.journal.count_lost(&key.0, owner);
                 tracing::warn!(server = %key.0, "{why}; it was shared, and is started again when needed")
             }
             None => {

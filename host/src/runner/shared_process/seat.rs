@@ -2,6 +2,7 @@
 //! streams, timeouts and cancellation concern this session only.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::model::SessionId;
 use crate::runner::channel::pipe::{LostSignal, Pipe};
@@ -50,6 +51,12 @@ impl Seat {
     #[must_use]
     pub fn lists(&self) -> &CommonLists {
         &self.mux.lists
+    }
+
+    /// How often the process that its sessions share has ended by itself before.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.mux.restarts.load(Ordering::Relaxed)
     }
 
     #[must_use]

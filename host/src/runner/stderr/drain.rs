@@ -14,6 +14,9 @@ use super::tail::{Line, Tail, beginning};
 /// Bytes kept of one line.
 const KEPT_LINE: usize = 1024;
 
+/// The target of what servers have said, in the log.
+pub const STDERR_TARGET: &str = "mooring::server";
+
 /// Longest line in the log, in bytes; the rest becomes a further line.
 const LINE: usize = 4 * 1024;
 /// Most lines of one child that reach the log within `WINDOW`.
@@ -48,9 +51,9 @@ pub async fn drain(
         }
         window.1 += 1;
         if window.1 <= LOGGED {
-            tracing::info!(target: "mooring::server", server = %server, pid, "{text}");
+            tracing::info!(target: STDERR_TARGET, server = %server, pid, stream = "stderr", "{text}");
         } else if window.1 == LOGGED + 1 {
-            tracing::info!(target: "mooring::server", server = %server, pid, "writes too much to stderr: some lines are left out of this log");
+            tracing::info!(server = %server, pid, "writes too much to stderr: some lines are left out of this log");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use crate::model::{ServerName, UnixMillis};
+use crate::model::{Principal, ServerName, SessionId, UnixMillis};
 use crate::sync::Locked;
 
 use super::tail::Line;
@@ -23,6 +23,17 @@ const BEHIND: usize = 256;
 
 /// Line numbers reserved for each millisecond; no server writes more lines than that.
 const A_MILLISECOND: u64 = 1000;
+
+/// Owners of one server's processes whose losses are remembered.
+const OWNERS: usize = 1000;
+
+/// Whose process it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ProcessOwner {
+    Session(SessionId),
+    /// The sessions of one principal, or of all.
+    Sharers(Option<Principal>),
+}
 
 /// A line and the child that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +57,15 @@ struct Book {
     lines: VecDeque<Said>,
     bytes: usize,
     told: broadcast::Sender<Said>,
-    /// Instances that ended by themselves. The next message of its session opens one again.
-    lost: u64,
+    /// Processes that ended by themselves, by whose they were. The next message opens one again.
+    lost: HashMap<ProcessOwner, u64>,
 }
 
 impl Default for Book {
     fn default() -> Self {
         let first = UnixMillis::now().0.saturating_mul(A_MILLISECOND);
         let (lines, told) = (VecDeque::new(), broadcast::Sender::new(BEHIND));
-        Self { first, next: first, lines, bytes: 0, told, lost: 0 }
+        Self { first, next: first, lines, bytes: 0, told, lost: HashMap::new() }
     }
 }
 
@@ -104,14 +115,23 @@ impl Journal {
         })
     }
 
-    /// Counts an instance that ended by itself.
-    pub fn count_lost(&self, server: &ServerName) {
-        self.with(server, |book| book.lost += 1);
+    /// Counts a process that ended by itself.
+    pub fn count_lost(&self, server: &ServerName, owner: ProcessOwner) {
+        self.with(server, |book| {
+            if book.lost.len() >= OWNERS
+                && !book.lost.contains_key(&owner)
+                && let Some(one) = book.lost.keys().next().cloned()
+            {
+                book.lost.remove(&one);
+            }
+            *book.lost.entry(owner).or_default() += 1;
+        });
     }
 
+    /// How often a process of this owner has ended by itself.
     #[must_use]
-    pub fn lost(&self, server: &ServerName) -> u64 {
-        self.with(server, |book| book.lost)
+    pub fn lost(&self, server: &ServerName, owner: &ProcessOwner) -> u64 {
+        self.with(server, |book| book.lost.get(owner).copied().unwrap_or(0))
     }
 
     /// Runs `with` on the server's book. Only servers of the settings file come here, which bounds
@@ -148,6 +168,21 @@ mod tests {
         journal.push(&server, 8, line("four"));
         let said = next.recv().await.unwrap();
         assert_eq!(said, Said { number: last[1].number + 1, pid: 8, line: line("four") });
+    }
+
+    #[test]
+    fn losses_are_counted_for_the_process_and_bounded() {
+        let (journal, server) = (Journal::default(), ServerName::parse("s").unwrap());
+        let own = ProcessOwner::Session(SessionId::mint());
+        for _ in 0..2 {
+            journal.count_lost(&server, own.clone());
+        }
+        assert_eq!(journal.lost(&server, &own), 2);
+        assert_eq!(journal.lost(&server, &ProcessOwner::Sharers(None)), 0, "another process");
+        for _ in 0..3 * OWNERS {
+            journal.count_lost(&server, ProcessOwner::Session(SessionId::mint()));
+        }
+        assert_eq!(journal.with(&server, |book| book.lost.len()), OWNERS);
     }
 
     #[test]

@@ -93,6 +93,20 @@ impl Spares {
             .map_or(0, |pool| pool.ready().iter().filter(|spare| spare.lives()).count())
     }
 
+    /// The processes of the running spares of these servers, with how long they have run.
+    #[must_use]
+    pub fn running(&self, only: Option<&ServerName>) -> Vec<(ServerName, u32, Duration)> {
+        let pools = self.pools.iter().filter(|(server, _)| only.is_none_or(|only| only == *server));
+        let running = |(server, pool): (&ServerName, &SparePool)| {
+            let ready = pool.ready();
+            let lives = ready.iter().filter(|spare| spare.lives());
+            let seen =
+                lives.map(|spare| (server.clone(), spare.process.child.pid, spare.since.elapsed()));
+            seen.collect::<Vec<_>>()
+        };
+        pools.flat_map(running).collect()
+    }
+
     /// Ends all spares, for good.
     pub fn stop(&self) {
         self.stopped.raise();

@@ -7,6 +7,7 @@
 //! | of a server that no other node runs | until another node does |
 //! | whose client listens to its stream, or whose server holds state for it | until the deadline |
 //! | with none of these | not at all |
+//! | that the edge has yet to save | until it is saved, or the deadline and at least [`SAVING`] |
 //!
 //! From [`HANDING_ON`] of the deadline on, sessions that are in use leave at their quiet points too:
 //! a call that begins at the deadline would be cut where the process ends.
@@ -17,6 +18,10 @@ use std::time::Duration;
 
 /// The part of the deadline after which sessions in use leave at their next quiet point: two fifths.
 const HANDING_ON: (u32, u32) = (2, 5);
+
+/// The least time that savings get before sessions leave, whatever the deadline of a drain that the
+/// process outlives: the edge hears of the drain first.
+const SAVING: Duration = Duration::from_secs(2);
 
 /// Why a session stays for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct SessionFacts {
     pub is_asked: bool,
     pub is_heard: bool,
     pub holds_state: bool,
+    /// Whether something of that state is to come along and is not saved yet.
+    pub is_unsaved: bool,
     pub is_last_replica: bool,
     /// Whether a message of it has come since the drain began.
     pub is_used: bool,
@@ -63,6 +70,11 @@ impl DrainClock {
         self.elapsed >= self.deadline
     }
 
+    /// Whether savings are waited for no more.
+    fn has_saved(&self) -> bool {
+        self.is_over() && (self.ends || self.elapsed >= SAVING)
+    }
+
     /// Whether sessions in use leave at their quiet points.
     #[must_use]
     pub fn hands_on(&self) -> bool {
@@ -83,6 +95,9 @@ pub fn reason_to_stay(session: &SessionFacts, clock: &DrainClock) -> Option<Stay
     // It could go nowhere. Where the process ends anyway, that ends with the deadline.
     if session.is_last_replica && !(clock.ends && clock.is_over()) {
         return Some(Stay::LastReplica);
+    }
+    if session.is_unsaved && !clock.has_saved() {
+        return Some(Stay::State);
     }
     // Before the drain is known, nobody knows either whether this is the last replica.
     let leaves_all = clock.is_over() && (clock.is_known || clock.ends);
@@ -174,6 +189,23 @@ mod tests {
         assert_eq!(reasons(used, [0, 9, 10]), [Some(Stay::State), Some(Stay::State), None]);
         let heard = SessionFacts { is_heard: true, ..used };
         assert_eq!(reasons(heard, [9, 10]), [Some(Stay::Stream), None]);
+    }
+
+    #[test]
+    fn what_is_not_saved_yet_stays_until_it_is_or_for_the_deadline_and_a_while() {
+        let unsaved = SessionFacts {
+            holds_state: true,
+            is_unsaved: true,
+            is_used: true,
+            ..SessionFacts::default()
+        };
+        let state = Some(Stay::State);
+        assert_eq!(reasons(unsaved, [0, 10, 24, 25]), [state, state, state, None]);
+        assert_eq!(reasons(SessionFacts { is_unsaved: false, ..unsaved }, [10]), [None]);
+        let at_once = |seconds, ends| DrainClock { deadline: Duration::ZERO, ends, ..at(seconds) };
+        assert_eq!(reason_to_stay(&unsaved, &at_once(1, false)), state);
+        assert_eq!(reason_to_stay(&unsaved, &at_once(2, false)), None);
+        assert_eq!(reason_to_stay(&unsaved, &at_once(1, true)), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::runner::channel::pipe::LostSignal;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
+use crate::runner::stderr::journal::ProcessOwner;
 
 /// Lists are read after this long without a further change: servers often announce
 /// several in a row.
@@ -129,7 +130,7 @@ fn forget(
             tracing::debug!(session = %session, server = %key.1, "{why} while nothing of it was under way; the next message opens it again");
             return;
         }
-        shared.resources.journal.count_lost(&key.1);
+        shared.resources.journal.count_lost(&key.1, ProcessOwner::Session(key.0));
         tracing::warn!(session = %session, server = %key.1, "{why}; the next message opens it again");
     }
 }

@@ -58,9 +58,9 @@ fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
     bindings.release(session, &server(), &node("n1"));
     bindings.claim(session, &server(), None, &node("n1"));
     assert!(!was_open());
-    bindings.opened(session, &server(), &node("n2"), None);
+    assert!(!bindings.opened(session, &server(), &node("n2"), None));
     assert!(!was_open(), "another node's");
-    bindings.opened(session, &server(), &node("n1"), None);
+    assert!(bindings.opened(session, &server(), &node("n1"), None));
     assert!(bindings.get(session, &server()).unwrap().was_open);
     bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
     assert!(bindings.get(session, &server()).unwrap().was_open);
@@ -68,6 +68,17 @@ fn a_server_that_was_open_is_known_as_such_wherever_it_goes() {
     assert!(was_open() && bindings.get(session, &server()).is_none());
     bindings.claim(session, &server(), None, &node("n1"));
     assert!(bindings.get(session, &server()).unwrap().was_open);
+}
+
+#[test]
+fn what_was_opened_while_its_binding_was_released_is_bound_again() {
+    let bindings = Bindings::default();
+    let session = SessionId::mint();
+    bindings.claim(session, &server(), None, &node("n1"));
+    bindings.release(session, &server(), &node("n1"));
+    assert!(bindings.opened(session, &server(), &node("n1"), None));
+    assert!(bindings.get(session, &server()).unwrap().was_open);
+    assert!(bindings.opened(SessionId::mint(), &server(), &node("n1"), None), "forgotten");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn a_released_session_is_given_back_to_what_it_had_open_last_and_to_nothing_olde
         let from = from.map(node);
         bindings.claim(session, &server(), from.as_ref(), &node(to));
         let given = epochs(&bindings, session, to).given;
-        bindings.opened(session, &server(), &node(to), given);
+        assert!(bindings.opened(session, &server(), &node(to), given));
         given.unwrap()
     };
     let first = open(None, "n1");
@@ -92,13 +92,13 @@ fn a_node_that_the_session_has_moved_back_to_keeps_nothing_of_before() {
         epochs(&bindings, session, "n1")
     };
     assert_eq!(first.opened, None);
-    bindings.opened(session, &server(), &node("n1"), first.given);
+    assert!(bindings.opened(session, &server(), &node("n1"), first.given));
     assert!(!bindings.get(session, &server()).unwrap().must_open);
     bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
     let second = epochs(&bindings, session, "n2");
     assert!(bindings.get(session, &server()).unwrap().must_open);
     assert_eq!(bindings.look_open(session, &server()), None);
-    bindings.opened(session, &server(), &node("n2"), second.given);
+    assert!(bindings.opened(session, &server(), &node("n2"), second.given));
     bindings.claim(session, &server(), Some(&node("n2")), &node("n1"));
     let third = epochs(&bindings, session, "n1");
     assert_eq!(third.standing_of(first.given), Standing::Left);
@@ -116,7 +116,7 @@ fn a_binding_is_raised_above_what_its_node_holds() {
     let (bindings, session) = (Bindings::default(), SessionId::mint());
     bindings.claim(session, &server(), None, &node("n1"));
     let given = epochs(&bindings, session, "n1").given;
-    bindings.opened(session, &server(), &node("n1"), given);
+    assert!(bindings.opened(session, &server(), &node("n1"), given));
     bindings.claim(session, &server(), Some(&node("n1")), &node("n2"));
     // The clock was set back since that one was given.
     let held = Epoch::nearest(given.unwrap().get() + (1 << 45));
@@ -272,7 +272,7 @@ impl World {
             self.held.insert(id, Instance { number: self.made, epoch: asked.given });
         }
         let epoch = self.held[id].epoch;
-        self.bindings.opened(self.session, &server(), &node(id), epoch);
+        assert!(self.bindings.opened(self.session, &server(), &node(id), epoch));
     }
 
     fn served_by(&mut self, number: u64) {

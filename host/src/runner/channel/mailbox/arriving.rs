@@ -39,6 +39,7 @@ impl Mailbox {
                     Err(_) => Delivery::Done,
                 }
             }
+            Kind::Notification if self.is_of_restoration(envelope.method()) => Delivery::Done,
             Kind::Notification => {
                 let line = self.with_question(line, envelope);
                 match self.related() {
@@ -51,12 +52,16 @@ impl Mailbox {
 
     /// The gateway's answer to a request of the server that no client needs to see, or can.
     #[must_use]
-    pub fn answer_at_once(&self, question: &Envelope<'_>) -> Option<Bytes> {
+    pub fn answer_at_once(&mut self, question: &Envelope<'_>) -> Option<Bytes> {
+        let is_ping = question.method() == methods::PING;
         let absent = match self.absent {
-            None if question.method() != methods::PING => return None,
+            None if !is_ping => return None,
             None => Absent::NoClient,
+            // It is about the new instance and not about a call: the client answers it.
+            Some(Absent::Restoring) if question.method() == methods::LIST_ROOTS => return None,
             Some(absent) => absent,
         };
+        self.has_asked |= absent == Absent::Restoring && !is_ping;
         Some(own_answers::answer_to(question, absent))
     }
 
@@ -70,9 +75,11 @@ impl Mailbox {
             }
             let error = envelope.error?;
             let (id, request) = self.in_flight.take_only()?;
+            self.errors.note_answer(envelope);
             return Some((request.stream, error_under(&id, error.get())));
         };
         let (own, request) = self.in_flight.answered(id.get())?;
+        self.errors.note_answer(envelope);
         self.notices.answered(request.order);
         self.task_tokens.answered(&request, envelope.result);
         self.opened();

@@ -22,8 +22,14 @@ fn pipe() -> (Arc<Pipe>, Unwritten) {
     let kept = KeptAnswers::new(usize::MAX).of(None);
     let (calls, notes) = (LeftCalls::new("calls"), LeftCalls::new("notes"));
     let left = LeftOfKey { calls, notes, key: None };
-    let terms =
-        SessionTerms { limits: rules, kept, left, has_client: true, readings: Arc::default() };
+    let terms = SessionTerms {
+        limits: rules,
+        kept,
+        left,
+        has_client: true,
+        readings: Arc::default(),
+        errors: Arc::default(),
+    };
     Pipe::new(&ServerName::parse("s").unwrap(), terms)
 }
 

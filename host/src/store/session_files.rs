@@ -1,5 +1,5 @@
-//! Large `initialize` parameters on disk: one file for each session that is used, bounded in
-//! bytes and number. All of this blocks: it is for threads that serve no requests.
+//! Files of sessions on disk, such as large `initialize` parameters: one for each session that is
+//! used, bounded in bytes and number. All of this blocks: it is for threads that serve no requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -13,8 +13,10 @@ use crate::sync::Locked;
 use super::bindings::Bindings;
 use super::data::DataFolder;
 
-/// Subfolder with the files.
-const FOLDER: &str = "sessions/";
+/// Subfolder with large parameters.
+pub const SESSIONS: &str = "sessions/";
+/// Subfolder with what servers need to go on.
+pub const STATES: &str = "states/";
 /// What a file takes of a disk at least.
 const BLOCK: u64 = 4096;
 /// Most files, whatever room they have: a listing of the folder takes about a second.
@@ -24,8 +26,9 @@ const MAX_NODE_IDS: usize = 1000;
 /// What the names of those begin with.
 pub const NODE_ID: &str = "node-id-";
 
-pub struct ParamFiles {
+pub struct SessionFiles {
     folder: DataFolder,
+    below: &'static str,
     bindings: Arc<Bindings>,
     /// Bytes of the whole data folder.
     limit: u64,
@@ -48,11 +51,17 @@ struct Index {
     written: HashMap<SessionId, u64>,
 }
 
-impl ParamFiles {
+impl SessionFiles {
     #[must_use]
-    pub fn new(folder: DataFolder, bindings: Arc<Bindings>, limit: u64) -> Self {
+    pub fn new(
+        folder: DataFolder,
+        below: &'static str,
+        bindings: Arc<Bindings>,
+        limit: u64,
+    ) -> Self {
         Self {
             folder,
+            below,
             bindings,
             limit,
             index: Locked::default(),
@@ -76,7 +85,7 @@ impl ParamFiles {
 
     #[must_use]
     pub fn read(&self, session: SessionId) -> Option<Vec<u8>> {
-        self.folder.read(&file(session))
+        self.folder.read(&self.file(session))
     }
 
     /// Writes a session's file; others make room for it.
@@ -90,7 +99,7 @@ impl ParamFiles {
             self.folder.complain("cannot write to it", &full);
             return Err(full);
         }
-        self.folder.write(&file(session), params)?;
+        self.folder.write(&self.file(session), params)?;
         index.insert(session, micros(SystemTime::now()), size);
         self.count(&index);
         Ok(())
@@ -101,7 +110,7 @@ impl ParamFiles {
         let mut index = self.index.lock();
         self.make_sure_it_is_read(&mut index);
         if index.remove(session) {
-            self.folder.remove(&file(session));
+            self.folder.remove(&self.file(session));
             self.count(&index);
         }
     }
@@ -117,7 +126,7 @@ impl ParamFiles {
             index.files.keys().take_while(|(at, _)| *at < before).map(|(_, id)| *id).collect();
         for session in &old {
             index.remove(*session);
-            self.folder.remove(&file(*session));
+            self.folder.remove(&self.file(*session));
         }
         self.make_room(&mut index, 0);
         self.count(&index);
@@ -138,9 +147,11 @@ impl ParamFiles {
     fn look(&self, index: &mut Index) {
         *index = Index { is_read: true, ..Index::default() };
         let others = self.folder.files("");
-        index.others = others.iter().map(|file| on_disk(file.bytes)).sum();
-        index.other_files = others.len();
-        for found in self.folder.files(FOLDER) {
+        let beside = if self.below == SESSIONS { STATES } else { SESSIONS };
+        let beside = self.folder.files(beside);
+        index.others = others.iter().chain(&beside).map(|file| on_disk(file.bytes)).sum();
+        index.other_files = others.len() + beside.len();
+        for found in self.folder.files(self.below) {
             if let Some(session) = SessionId::parse(&found.name) {
                 index.insert(session, micros(found.written), on_disk(found.bytes));
             }
@@ -177,11 +188,15 @@ impl ParamFiles {
                     break;
                 }
                 index.remove(session);
-                self.folder.remove(&file(session));
+                self.folder.remove(&self.file(session));
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
         fits(index, 10)
+    }
+
+    fn file(&self, session: SessionId) -> String {
+        format!("{}{session}", self.below)
     }
 
     fn count(&self, index: &Index) {
@@ -207,10 +222,6 @@ impl Index {
     }
 }
 
-fn file(session: SessionId) -> String {
-    format!("{FOLDER}{session}")
-}
-
 fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK).max(BLOCK)
 }
@@ -225,11 +236,11 @@ mod tests {
     use super::*;
     use crate::model::{NodeId, ServerName};
 
-    fn files(limit: u64) -> (std::path::PathBuf, Arc<Bindings>, ParamFiles) {
+    fn files(limit: u64) -> (std::path::PathBuf, Arc<Bindings>, SessionFiles) {
         let path = std::env::temp_dir().join(format!("mooring-params-{}", SessionId::mint()));
         let bindings = Arc::new(Bindings::default());
         let folder = DataFolder::open(&path).unwrap();
-        let files = ParamFiles::new(folder, Arc::clone(&bindings), limit);
+        let files = SessionFiles::new(folder, SESSIONS, Arc::clone(&bindings), limit);
         (path, bindings, files)
     }
 
@@ -260,10 +271,11 @@ mod tests {
             first.write(session, b"{}").unwrap();
         }
         let age = Duration::from_secs(3600);
-        let file = std::fs::File::options().write(true).open(path.join(super::file(old))).unwrap();
+        let file = std::fs::File::options().write(true).open(path.join(first.file(old))).unwrap();
         file.set_modified(SystemTime::now() - 2 * age).unwrap();
         let bindings = Arc::new(Bindings::default());
-        let second = ParamFiles::new(DataFolder::open(&path).unwrap(), bindings, 1 << 20);
+        let second =
+            SessionFiles::new(DataFolder::open(&path).unwrap(), SESSIONS, bindings, 1 << 20);
         assert_eq!(second.sweep(age), 1);
         assert_eq!(second.size().1, 1);
         assert!(second.read(old).is_none() && second.read(young).is_some());

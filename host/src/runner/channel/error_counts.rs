@@ -1,0 +1,110 @@
+//! The errors that sessions of clients got from a server, or from the runner in its place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::protocol::error_kind::{Emitter, ErrorKind, code_of};
+use crate::protocol::jsonrpc::{Envelope, code};
+
+/// Those of one server. Only an error costs anything.
+#[derive(Debug, Default)]
+pub struct ErrorCounts {
+    of_server: [AtomicU64; ErrorKind::ALL.len()],
+    of_runner: [AtomicU64; ErrorKind::ALL.len()],
+}
+
+impl ErrorCounts {
+    /// Counts an answer of the server, if it is an error.
+    pub fn note_answer(&self, answer: &Envelope<'_>) {
+        if let Some(error) = answer.error {
+            add(&self.of_server, code_of(error.get()).unwrap_or(0));
+        }
+    }
+
+    /// The same for an answer that nobody has parsed yet.
+    pub fn note_text(&self, answer: &[u8]) {
+        if may_be_error(answer)
+            && let Ok(answer) = Envelope::parse(answer)
+        {
+            self.note_answer(&answer);
+        }
+    }
+
+    /// Counts an error in the server's place. A cancelled request is none.
+    pub fn note_own(&self, code: i64) {
+        if code != code::CANCELLED {
+            add(&self.of_runner, code);
+        }
+    }
+
+    /// All counts that are not 0.
+    pub fn each(&self) -> impl Iterator<Item = (Emitter, ErrorKind, u64)> {
+        let both = [(Emitter::Server, &self.of_server), (Emitter::Node, &self.of_runner)];
+        both.into_iter().flat_map(|(emitter, counts)| {
+            ErrorKind::ALL.into_iter().zip(counts).filter_map(move |(kind, count)| {
+                let count = count.load(Ordering::Relaxed);
+                (count > 0).then_some((emitter, kind, count))
+            })
+        })
+    }
+}
+
+fn add(counts: &[AtomicU64; ErrorKind::ALL.len()], code: i64) {
+    if let Some(count) = counts.get(ErrorKind::of(code).index()) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether an answer may be an error. Of those that are none, nearly all begin with their result, or
+/// have it behind the id.
+fn may_be_error(answer: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":";
+    let answer = answer.trim_ascii_start();
+    if answer.starts_with(b"{\"result\":") {
+        return false;
+    }
+    let Some(rest) = answer.strip_prefix(BEGINNING) else { return true };
+    // A number, or a text without a comma.
+    let behind_id = rest.iter().position(|byte| *byte == b',').and_then(|at| rest.get(at + 1..));
+    !behind_id.is_some_and(|rest| rest.starts_with(b"\"result\":"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(counts: &ErrorCounts) -> Vec<(&'static str, &'static str, u64)> {
+        counts.each().map(|(by, kind, count)| (by.as_str(), kind.as_str(), count)).collect()
+    }
+
+    #[test]
+    fn errors_are_found_in_every_shape_and_results_are_none() {
+        let counts = ErrorCounts::default();
+        for answer in [
+            r#"{"jsonrpc":"2.0","id":1,"result":{"error":{"code":1}}}"#,
+            r#"{"result":{"x":1},"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":"a,\"error\":","result":{}}"#,
+            "no json",
+        ] {
+            counts.note_text(answer.as_bytes());
+        }
+        assert_eq!(counted(&counts), []);
+        for answer in [
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"x"}}"#,
+            r#" {"error":{"message":"x","code":-32602},"id":1,"jsonrpc":"2.0"}"#,
+            r#"{ "id" : "a", "jsonrpc": "2.0", "error": {"code": -32602, "message": ""} }"#,
+            r#"{"jsonrpc":"2.0","id":"a,b","error":{"code":77,"message":"x"}}"#,
+        ] {
+            counts.note_text(answer.as_bytes());
+        }
+        assert_eq!(counted(&counts), [("server", "invalid-params", 3), ("server", "other", 1)]);
+    }
+
+    #[test]
+    fn the_runners_own_errors_are_apart_and_a_cancelled_call_is_none() {
+        let counts = ErrorCounts::default();
+        for code in [code::TIMED_OUT, code::SERVER_LOST, code::CANCELLED] {
+            counts.note_own(code);
+        }
+        assert_eq!(counted(&counts), [("node", "server-lost", 1), ("node", "timed-out", 1)]);
+    }
+}
